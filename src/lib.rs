@@ -1,0 +1,5 @@
+//! hubsyncd keeps a local SQLite database and a HubSpot portal in agreement, both ways.
+//!
+//! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
+
+pub mod model;

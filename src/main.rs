@@ -1,0 +1,2 @@
+//! hubsyncd.
+fn main() {}

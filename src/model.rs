@@ -1,0 +1,12 @@
+//! The centre's plain values: what a record, a field, an entry of the outbox and a conflict are.
+//!
+//! Nothing here does I/O, reads a clock or knows SQLite, HTTP or tokio. Every other module speaks in these types.
+
+pub mod conflict;
+pub mod entry;
+pub mod id;
+pub mod mapping;
+pub mod name;
+pub mod record;
+pub mod time;
+pub mod value;

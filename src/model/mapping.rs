@@ -1,0 +1,204 @@
+//! `Mapping`: which object meets which table, which property which column, and by what rules.
+//!
+//! `config/check.rs` makes it from the file; types that the file leaves out are settled by `decide::schema` from the
+//! portal. Nothing here is read from a file or a database.
+
+use std::time::Duration;
+
+use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use crate::model::value::PropertyType;
+
+/// Which way values flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// From HubSpot to the mirror only; local writes are refused.
+    Pull,
+    /// From the mirror to HubSpot only; HubSpot's value is never taken.
+    Push,
+}
+
+impl Direction {
+    /// The name in the mapping file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+
+    /// Reads a name of the mapping file.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Both, Self::Pull, Self::Push].into_iter().find(|candidate| candidate.as_str() == name)
+    }
+
+    /// The narrower of an object's and a property's direction; `pull` with `push` has none.
+    pub fn narrow(self, property: Self) -> Option<Self> {
+        match (self, property) {
+            (Self::Both, other) | (other, Self::Both) => Some(other),
+            (Self::Pull, Self::Pull) => Some(Self::Pull),
+            (Self::Push, Self::Push) => Some(Self::Push),
+            (Self::Pull, Self::Push) | (Self::Push, Self::Pull) => None,
+        }
+    }
+
+    /// Whether HubSpot's values are taken.
+    pub fn pulls(self) -> bool {
+        self != Self::Push
+    }
+
+    /// Whether local values are sent.
+    pub fn pushes(self) -> bool {
+        self != Self::Pull
+    }
+}
+
+/// Who wins where both sides changed one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// HubSpot's value.
+    Remote,
+    /// The mirror's value.
+    Local,
+    /// The later change, in HubSpot's time; a tie goes to remote.
+    Newest,
+    /// Nobody, until a person decides.
+    Manual,
+}
+
+impl Policy {
+    /// All policies, in the order of the manual.
+    pub const ALL: [Self; 4] = [Self::Remote, Self::Local, Self::Newest, Self::Manual];
+
+    /// The name in the mapping file and in `sync_conflicts.policy`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Remote => "remote",
+            Self::Local => "local",
+            Self::Newest => "newest",
+            Self::Manual => "manual",
+        }
+    }
+
+    /// Reads a name of the mapping file.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|candidate| candidate.as_str() == name)
+    }
+}
+
+/// How a create of an object is made repeatable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChoice {
+    /// The unique property `hubsyncd_key`, made before the first create if it is missing.
+    Auto,
+    /// A unique property that the portal has already; it is filled with the entry's random key.
+    Property(PropertyName),
+    /// None: only the match property can find a record whose answer was lost.
+    None,
+}
+
+/// What an archived record in HubSpot does to its clean row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRemoteDelete {
+    /// The row goes.
+    Delete,
+}
+
+/// What a deleted row does to its record in HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLocalDelete {
+    /// The record is archived.
+    Archive,
+}
+
+/// A property and its column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldMapping {
+    /// HubSpot's name.
+    pub property: PropertyName,
+    /// The column's name.
+    pub column: ColumnName,
+    /// The type in the file; `None` where the portal decides.
+    pub declared_type: Option<PropertyType>,
+    /// The type in force: declared, else the portal's, else `string`.
+    pub property_type: PropertyType,
+    /// The narrower of the object's and the property's own direction; `Pull` for what HubSpot calculates.
+    pub direction: Direction,
+    /// The policy in force for this field.
+    pub policy: Policy,
+}
+
+/// An object and its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMapping {
+    /// HubSpot's plural name, also the name in status tables.
+    pub object: ObjectType,
+    /// The mirror table.
+    pub table: TableName,
+    /// Which way the object flows.
+    pub direction: Direction,
+    /// How creates are made repeatable.
+    pub key: KeyChoice,
+    /// The property by which a row without an id finds a record that HubSpot has already.
+    pub match_property: Option<PropertyName>,
+    /// What an archived record does here.
+    pub on_remote_delete: OnRemoteDelete,
+    /// What a deleted row does there.
+    pub on_local_delete: OnLocalDelete,
+    /// The object's own policy, for conflicts of existence.
+    pub policy: Policy,
+    /// Time between two polls.
+    pub poll: Duration,
+    /// The mapped properties, in the file's order. Never empty.
+    pub fields: Vec<FieldMapping>,
+}
+
+/// The property that keys our own creates (`design.md`, "A create must never happen twice").
+pub const OWN_KEY: &str = "hubsyncd_key";
+
+impl ObjectMapping {
+    /// The field of a property.
+    pub fn field(&self, property: &PropertyName) -> Option<&FieldMapping> {
+        self.fields.iter().find(|field| &field.property == property)
+    }
+
+    /// The name of the property that holds the time of a record's last change: contacts alone have their own
+    /// (`hubspot/api-facts.md#5`).
+    pub fn modified_property(&self) -> &'static str {
+        if self.object.as_str() == "contacts" { "lastmodifieddate" } else { "hs_lastmodifieddate" }
+    }
+
+    /// The field of the match property, where that is mapped.
+    pub fn match_field(&self) -> Option<&FieldMapping> {
+        self.match_property.as_ref().and_then(|property| self.field(property))
+    }
+}
+
+/// All objects, in the file's order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mapping {
+    /// The objects.
+    pub objects: Vec<ObjectMapping>,
+}
+
+impl Mapping {
+    /// The mapping of an object by its name.
+    pub fn object(&self, name: &str) -> Option<&ObjectMapping> {
+        self.objects.iter().find(|object| object.object.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrower_direction_holds_and_opposites_have_none() {
+        assert_eq!(Direction::Both.narrow(Direction::Pull), Some(Direction::Pull));
+        assert_eq!(Direction::Push.narrow(Direction::Both), Some(Direction::Push));
+        assert_eq!(Direction::Pull.narrow(Direction::Push), None);
+        assert_eq!(Direction::Both.narrow(Direction::Both), Some(Direction::Both));
+    }
+}

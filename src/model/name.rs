@@ -1,0 +1,140 @@
+//! Names that come from the mapping file or from HubSpot, checked when they are made.
+//!
+//! A `TableName` or `ColumnName` is safe to quote into SQL: `store/ddl.rs` takes nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The longest table or column name that is taken, in bytes.
+pub const MAX_IDENTIFIER_BYTES: usize = 63;
+
+/// The longest property name (`hubspot/api-facts.md#3`: 100 characters).
+pub const MAX_PROPERTY_BYTES: usize = 100;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Nothing, or more than the bound.
+    #[error("`{name}` must have 1 to {max} characters")]
+    Length {
+        /// The name as it was given.
+        name: String,
+        /// The bound that it broke.
+        max: usize,
+    },
+    /// Something other than letters, digits and `_`, or a digit in front.
+    #[error("`{name}` may only have letters, digits and `_`, and must not begin with a digit")]
+    Characters {
+        /// The name as it was given.
+        name: String,
+    },
+    /// A name that SQLite or hubsyncd keeps for itself.
+    #[error("`{name}` is reserved")]
+    Reserved {
+        /// The name as it was given.
+        name: String,
+    },
+}
+
+/// Tables that hubsyncd makes for itself, beside those that begin with `sync_`.
+pub const RESERVED_TABLES: [&str; 5] = ["associations", "owners", "pipelines", "pipeline_stages", "properties"];
+
+/// Columns that every mirror table has of its own (`rowid` and its aliases would hide SQLite's).
+pub const RESERVED_COLUMNS: [&str; 8] =
+    ["local_id", "hs_id", "hs_created_at", "hs_modified_at", "hs_archived", "rowid", "oid", "_rowid_"];
+
+fn check_identifier(name: &str, max: usize) -> Result<(), NameError> {
+    if name.is_empty() || name.len() > max {
+        return Err(NameError::Length { name: name.to_owned(), max });
+    }
+    let mut bytes = name.bytes();
+    let starts_well = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    if !starts_well || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(NameError::Characters { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a name, or says why it can't be one.
+            pub fn parse(name: &str) -> Result<Self, NameError> {
+                let check: fn(&str) -> Result<(), NameError> = $check;
+                check(name).map(|()| Self(Arc::from(name)))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// What the mapping calls a kind of record: `contacts`, `companies`, `deals`, `tickets`.
+    ObjectType, |name| check_identifier(name, MAX_IDENTIFIER_BYTES)
+}
+name! {
+    /// A property's internal name in HubSpot.
+    PropertyName, |name| check_identifier(name, MAX_PROPERTY_BYTES)
+}
+name! {
+    /// A mirror table's name: not `sqlite_…`, not `sync_…`, not a reference table's.
+    TableName, |name| {
+        check_identifier(name, MAX_IDENTIFIER_BYTES)?;
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("sqlite_") || lower.starts_with("sync_") || RESERVED_TABLES.contains(&lower.as_str()) {
+            return Err(NameError::Reserved { name: name.to_owned() });
+        }
+        Ok(())
+    }
+}
+name! {
+    /// A mapped column's name: none that a mirror table has already.
+    ColumnName, |name| {
+        check_identifier(name, MAX_IDENTIFIER_BYTES)?;
+        if RESERVED_COLUMNS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(NameError::Reserved { name: name.to_owned() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_letters_digits_and_underscores() {
+        for good in ["contacts", "_x", "select", "Order"] {
+            assert_eq!(TableName::parse(good).expect("good name").as_str(), good);
+        }
+        for bad in ["", "1st", "a b", "a\"b", "a;b", "ä", "sync_status", "SQLITE_master", "Owners"] {
+            assert!(TableName::parse(bad).is_err(), "{bad}");
+        }
+        assert!(TableName::parse(&"x".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_column_may_not_hide_one_of_the_mirrors_own() {
+        for bad in ["local_id", "HS_ID", "rowid", "hs_archived"] {
+            assert!(matches!(ColumnName::parse(bad), Err(NameError::Reserved { .. })), "{bad}");
+        }
+        assert!(ColumnName::parse("from").is_ok());
+    }
+}

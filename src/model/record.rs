@@ -1,0 +1,44 @@
+//! A record on either side.
+
+use std::collections::BTreeMap;
+
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::PropertyName;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// A record as HubSpot showed it, its values canonical by the mapping's types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteRecord {
+    /// Its id in the answer; after a merge not always the id that was asked for.
+    pub id: HubspotId,
+    /// The mapped properties that the answer carried.
+    pub values: BTreeMap<PropertyName, Value>,
+    /// Properties whose text could not be of the mapping's type.
+    pub invalid: Vec<PropertyName>,
+    /// `createdAt`.
+    pub created_at: Timestamp,
+    /// `updatedAt`, equal to the last-modified property.
+    pub updated_at: Timestamp,
+    /// Whether it lies in the archive.
+    pub archived: bool,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+    /// Ids of records that were merged into it (`hs_merged_object_ids`).
+    pub merged_ids: Vec<HubspotId>,
+    /// The key of our own create, where the portal has such a property.
+    pub own_key: Option<String>,
+}
+
+/// A mirror row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalRecord {
+    /// The row's id.
+    pub local_id: LocalId,
+    /// The record's id, once HubSpot has it.
+    pub hs_id: Option<HubspotId>,
+    /// The mapped columns by property, canonical.
+    pub values: BTreeMap<PropertyName, Value>,
+    /// HubSpot's `updatedAt` when the row was last written from it.
+    pub modified_at: Option<Timestamp>,
+}

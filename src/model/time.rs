@@ -1,0 +1,127 @@
+//! `Timestamp`: a moment in UTC with milliseconds, and its one text form.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+
+/// A moment: milliseconds since 1970 in UTC. Its text is `YYYY-MM-DDTHH:MM:SS.mmmZ`, in SQL, logs and JSON alike.
+///
+/// ```
+/// use hubsyncd::model::time::Timestamp;
+/// let moment = Timestamp::parse("2026-11-24T03:10:00Z").unwrap();
+/// assert_eq!(moment.to_string(), "2026-11-24T03:10:00.000Z");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Timestamp(i64);
+
+/// Milliseconds of 9999-12-31T23:59:59.999Z, the last moment whose text has four digits for the year.
+const LAST_MS: i64 = 253_402_300_799_999;
+/// Milliseconds of 0001-01-01T00:00:00Z.
+const FIRST_MS: i64 = -62_135_596_800_000;
+
+impl Timestamp {
+    /// A moment from milliseconds since 1970, held to the years 1 to 9999.
+    pub fn from_millis(milliseconds: i64) -> Self {
+        Self(milliseconds.clamp(FIRST_MS, LAST_MS))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Reads ISO 8601 with `T` or a space, 0 to 9 digits of fraction, `Z`, an offset or nothing (UTC); a date alone is
+    /// its midnight. Fractions beyond milliseconds are cut.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+            return in_range(moment.timestamp_millis());
+        }
+        for format in ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z"] {
+            if let Ok(moment) = DateTime::parse_from_str(text, format) {
+                return in_range(moment.timestamp_millis());
+            }
+        }
+        let bare = text.strip_suffix(['Z', 'z']).map_or(text, str::trim_end);
+        for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
+            if let Ok(moment) = NaiveDateTime::parse_from_str(bare, format) {
+                return in_range(moment.and_utc().timestamp_millis());
+            }
+        }
+        let date = NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?;
+        in_range(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis())
+    }
+
+    /// The moment as chrono's type, for calendars and time zones.
+    pub fn to_chrono(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+
+    /// The moment that many milliseconds later (earlier where negative).
+    #[must_use]
+    pub fn plus_millis(self, milliseconds: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(milliseconds))
+    }
+
+    /// How long after `earlier` this is; zero where it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn in_range(milliseconds: i64) -> Option<Timestamp> {
+    (FIRST_MS..=LAST_MS).contains(&milliseconds).then_some(Timestamp(milliseconds))
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        self.plus_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        self.plus_millis(-i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.to_chrono().to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_iso_form_that_programs_write_is_one_moment() {
+        for text in [
+            "2026-11-24T03:10:00.120Z",
+            "2026-11-24T03:10:00.12Z",
+            "2026-11-24T03:10:00.120000000Z",
+            "2026-11-24 03:10:00.12",
+            "2026-11-24T04:10:00.120+01:00",
+            "2026-11-24 04:10:00.120+0100",
+        ] {
+            let moment = Timestamp::parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(moment.to_string(), "2026-11-24T03:10:00.120Z", "{text}");
+        }
+        assert_eq!(Timestamp::parse("2026-11-24").expect("date").to_string(), "2026-11-24T00:00:00.000Z");
+        for text in ["", "yesterday", "2026-13-01", "2026-11-24T25:00:00Z", "12345"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+}

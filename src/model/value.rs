@@ -1,0 +1,423 @@
+//! What a property holds: its type, its canonical text, equality by type, and what a column stores.
+//!
+//! Equality is by meaning, not by text: `1` and `1.0` are one number, a moment is one moment however it is written, a
+//! checkbox list is a set, and empty and NULL are the same (`hubspot/api-facts.md#7`).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use chrono::NaiveDate;
+
+use crate::model::time::Timestamp;
+
+/// How a property's text is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PropertyType {
+    /// Text, kept as it is.
+    String,
+    /// A number in a REAL column; equal when a REAL holds the same.
+    Number,
+    /// A number kept exactly, as text.
+    Decimal,
+    /// A whole number of 64 bits; ids too.
+    Integer,
+    /// `true` or `false`; 1 or 0 in SQL.
+    Bool,
+    /// A day without a zone.
+    Date,
+    /// A moment with milliseconds.
+    Datetime,
+    /// One of a list of options, by its internal value; case matters.
+    Enumeration,
+    /// Several options, separated by `;`, in no order.
+    Set,
+}
+
+impl PropertyType {
+    /// All types, in the order of the manual.
+    pub const ALL: [Self; 9] = [
+        Self::String,
+        Self::Number,
+        Self::Decimal,
+        Self::Integer,
+        Self::Bool,
+        Self::Date,
+        Self::Datetime,
+        Self::Enumeration,
+        Self::Set,
+    ];
+
+    /// The name in the mapping file and in `sync_fields.type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Decimal => "decimal",
+            Self::Integer => "integer",
+            Self::Bool => "bool",
+            Self::Date => "date",
+            Self::Datetime => "datetime",
+            Self::Enumeration => "enumeration",
+            Self::Set => "set",
+        }
+    }
+
+    /// Reads a name of the mapping file.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|candidate| candidate.as_str() == name)
+    }
+
+    /// The type that a property of HubSpot's has, from its `type`, `fieldType` and whether it refers to other records
+    /// (`hubspot/api-facts.md#7`). What is not known is text.
+    pub fn from_definition(kind: &str, field_type: &str, refers_to_record: bool) -> Self {
+        match (kind, field_type) {
+            ("number", _) if refers_to_record => Self::Integer,
+            ("number", _) => Self::Number,
+            ("bool", _) => Self::Bool,
+            ("date", _) => Self::Date,
+            ("datetime", _) => Self::Datetime,
+            ("enumeration", "checkbox") => Self::Set,
+            ("enumeration", _) => Self::Enumeration,
+            _ => Self::String,
+        }
+    }
+
+    /// The column's type in a STRICT table.
+    pub fn sql_type(self) -> &'static str {
+        match self {
+            Self::Number => "REAL",
+            Self::Integer | Self::Bool => "INTEGER",
+            Self::String | Self::Decimal | Self::Date | Self::Datetime | Self::Enumeration | Self::Set => "TEXT",
+        }
+    }
+}
+
+impl fmt::Display for PropertyType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A property's value as canonical text, or nothing. Empty text is nothing.
+///
+/// Canonical is HubSpot's own spelling: `true`, `2026-11-24`, ISO milliseconds, the shortest decimal. Its `Debug` form
+/// never shows the text, since CRM data is personal data.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Value(Option<String>);
+
+impl Value {
+    /// No value.
+    pub const EMPTY: Self = Self(None);
+
+    /// Takes text that is canonical already.
+    pub fn from_canonical(text: impl Into<String>) -> Self {
+        let text = text.into();
+        if text.is_empty() { Self::EMPTY } else { Self(Some(text)) }
+    }
+
+    /// Takes canonical text that may be missing, as a column of `sync_outbox_fields` stores it.
+    pub fn from_stored(text: Option<String>) -> Self {
+        text.map_or(Self::EMPTY, Self::from_canonical)
+    }
+
+    /// The canonical text.
+    pub fn as_deref(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What is sent to HubSpot: the text, and `""` to clear (`hubspot/api-facts.md#7`).
+    pub fn to_wire(&self) -> &str {
+        self.0.as_deref().unwrap_or("")
+    }
+
+    /// The text to be stored where NULL means empty.
+    pub fn into_stored(self) -> Option<String> {
+        self.0
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(text) => write!(formatter, "Value({} bytes)", text.len()),
+            None => formatter.write_str("Value(empty)"),
+        }
+    }
+}
+
+/// What a column holds, without SQLite's own types.
+#[derive(Clone, PartialEq)]
+pub enum ColumnValue {
+    /// NULL.
+    Null,
+    /// INTEGER.
+    Integer(i64),
+    /// REAL.
+    Real(f64),
+    /// TEXT.
+    Text(String),
+}
+
+impl fmt::Debug for ColumnValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Null => "Null",
+            Self::Integer(_) => "Integer(…)",
+            Self::Real(_) => "Real(…)",
+            Self::Text(_) => "Text(…)",
+        })
+    }
+}
+
+/// Text that its property's type can't hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the value is not a {expected}")]
+pub struct InvalidValue {
+    /// The type that was asked of it.
+    pub expected: PropertyType,
+}
+
+impl PropertyType {
+    /// Canonical form of text from HubSpot, from a webhook or from a person.
+    ///
+    /// # Errors
+    /// The text can't be of this type.
+    pub fn canonical(self, text: Option<&str>) -> Result<Value, InvalidValue> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return Ok(Value::EMPTY);
+        };
+        let invalid = InvalidValue { expected: self };
+        let canonical = match self {
+            Self::String | Self::Enumeration => Some(text.to_owned()),
+            Self::Number => canonical_number(text),
+            Self::Decimal => canonical_decimal(text),
+            Self::Integer => canonical_integer(text),
+            Self::Bool => canonical_bool(text).map(str::to_owned),
+            Self::Date => canonical_date(text),
+            Self::Datetime => canonical_datetime(text),
+            Self::Set => return Ok(Value::from_canonical(without_empty_parts(text))),
+        };
+        canonical.map(Value::from_canonical).ok_or(invalid)
+    }
+
+    /// Canonical value of what a column holds.
+    ///
+    /// # Errors
+    /// The column holds text that can't be of this type (a CHECK that was dropped, a client older than the check).
+    pub fn from_column(self, column: &ColumnValue) -> Result<Value, InvalidValue> {
+        match column {
+            ColumnValue::Null => Ok(Value::EMPTY),
+            ColumnValue::Integer(number) if self == Self::Bool => self.canonical(Some(&(*number != 0).to_string())),
+            ColumnValue::Integer(number) => self.canonical(Some(&number.to_string())),
+            ColumnValue::Real(number) => self.canonical(Some(&number.to_string())),
+            ColumnValue::Text(text) => self.canonical(Some(text)),
+        }
+    }
+
+    /// What the column stores for a canonical value. Text that can't be of this type is stored as NULL in columns that
+    /// can't hold text.
+    pub fn to_column(self, value: &Value) -> ColumnValue {
+        let Some(text) = value.as_deref() else {
+            return ColumnValue::Null;
+        };
+        match self {
+            Self::Number => text.parse().map_or(ColumnValue::Null, ColumnValue::Real),
+            Self::Integer => text.parse().map_or(ColumnValue::Null, ColumnValue::Integer),
+            Self::Bool => ColumnValue::Integer(i64::from(text == "true")),
+            Self::String | Self::Decimal | Self::Date | Self::Datetime | Self::Enumeration | Self::Set => {
+                ColumnValue::Text(text.to_owned())
+            }
+        }
+    }
+
+    /// Whether two canonical values mean the same.
+    pub fn same(self, left: &Value, right: &Value) -> bool {
+        left == right || (self == Self::Set && as_set(left) == as_set(right))
+    }
+}
+
+fn as_set(value: &Value) -> BTreeSet<&str> {
+    value.as_deref().unwrap_or("").split(';').filter(|part| !part.is_empty()).collect()
+}
+
+/// A set as HubSpot takes it: a leading `;` would append instead of replace (`hubspot/api-facts.md#7`).
+fn without_empty_parts(text: &str) -> String {
+    text.split(';').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(";")
+}
+
+fn canonical_number(text: &str) -> Option<String> {
+    let number: f64 = text.trim().parse().ok()?;
+    // Adding zero makes -0 the 0 that it equals.
+    number.is_finite().then(|| (number + 0.0).to_string())
+}
+
+fn canonical_integer(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<i64>() {
+        return Some(number.to_string());
+    }
+    let plain = canonical_decimal(text)?;
+    plain.parse::<i64>().ok().map(|number| number.to_string())
+}
+
+fn canonical_bool(text: &str) -> Option<&'static str> {
+    match text.trim() {
+        "true" | "TRUE" | "True" | "1" => Some("true"),
+        "false" | "FALSE" | "False" | "0" => Some("false"),
+        _ => None,
+    }
+}
+
+/// The least number that is taken for milliseconds: smaller ones are seconds, which HubSpot would read as a moment of
+/// 1970 (`hubspot/api-facts.md#14`).
+const LEAST_MILLIS: i64 = 100_000_000_000;
+
+fn from_millis(text: &str) -> Option<Timestamp> {
+    let milliseconds: i64 = text.trim().parse().ok()?;
+    (milliseconds == 0 || milliseconds.abs() >= LEAST_MILLIS).then(|| Timestamp::from_millis(milliseconds))
+}
+
+fn canonical_date(text: &str) -> Option<String> {
+    let text = text.trim();
+    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(date.format("%Y-%m-%d").to_string());
+    }
+    let moment = from_millis(text).or_else(|| Timestamp::parse(text))?;
+    Some(moment.to_chrono().format("%Y-%m-%d").to_string())
+}
+
+fn canonical_datetime(text: &str) -> Option<String> {
+    let moment = from_millis(text).or_else(|| Timestamp::parse(text))?;
+    Some(moment.to_string())
+}
+
+/// The longest decimal that is kept, in digits on either side of the point; an exponent beyond it is no number that a
+/// CRM holds, and would cost memory.
+const MAX_DECIMAL_DIGITS: i64 = 400;
+
+/// Sign, digits and point without leading or trailing zeros or an exponent.
+fn canonical_decimal(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?;
+    let length = i64::try_from(digits.len()).ok()?;
+    if point.abs() > MAX_DECIMAL_DIGITS || length > MAX_DECIMAL_DIGITS {
+        return None;
+    }
+    Some(place_point(negative, &digits, point))
+}
+
+/// Writes `digits` with the decimal point after the first `point` of them (before them where negative).
+fn place_point(negative: bool, digits: &str, point: i64) -> String {
+    let left = "0".repeat(usize::try_from(-point).unwrap_or(0));
+    let right = "0".repeat(usize::try_from(point - digits.len() as i64).unwrap_or(0));
+    let padded = format!("{left}{digits}{right}");
+    let split = usize::try_from(point).unwrap_or(0);
+    let whole = padded[..split].trim_start_matches('0');
+    let fraction = padded[split..].trim_end_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let sign = if negative && (whole != "0" || !fraction.is_empty()) { "-" } else { "" };
+    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: PropertyType, text: &str, expected: Option<&str>) {
+        let value = kind.canonical(Some(text));
+        match expected {
+            Some(expected) => assert_eq!(value.expect(text).to_wire(), expected, "{kind} {text}"),
+            None => assert!(value.is_err(), "{kind} {text}"),
+        }
+    }
+
+    #[test]
+    fn one_meaning_has_one_canonical_text() {
+        check(PropertyType::Number, "1.0", Some("1"));
+        check(PropertyType::Number, " 1e3 ", Some("1000"));
+        check(PropertyType::Number, "1.0E7", Some("10000000"));
+        check(PropertyType::Number, "-0", Some("0"));
+        check(PropertyType::Number, "0.1", Some("0.1"));
+        check(PropertyType::Number, "NaN", None);
+        check(PropertyType::Number, "1,5", None);
+        check(PropertyType::Decimal, "0012.3400", Some("12.34"));
+        check(PropertyType::Decimal, "-0.00", Some("0"));
+        check(PropertyType::Decimal, "1.5e3", Some("1500"));
+        check(PropertyType::Decimal, "15e-3", Some("0.015"));
+        check(PropertyType::Decimal, "9007199254740993.0000000001", Some("9007199254740993.0000000001"));
+        check(PropertyType::Decimal, "1e999999999", None);
+        check(PropertyType::Decimal, ".", None);
+        check(PropertyType::Integer, "57156923994", Some("57156923994"));
+        check(PropertyType::Integer, "1.0", Some("1"));
+        check(PropertyType::Integer, "1.5", None);
+        check(PropertyType::Bool, "TRUE", Some("true"));
+        check(PropertyType::Bool, "yes", None);
+        check(PropertyType::Date, "1764028800000", Some("2025-11-25"));
+        check(PropertyType::Date, "2026-11-24T00:00:00Z", Some("2026-11-24"));
+        check(PropertyType::Date, "1764028800", None);
+        check(PropertyType::Datetime, "2026-11-23T00:00:00Z", Some("2026-11-23T00:00:00.000Z"));
+        check(PropertyType::Datetime, "1763856000000", Some("2025-11-23T00:00:00.000Z"));
+        check(PropertyType::Set, ";a;;b", Some("a;b"));
+        check(PropertyType::String, " kept ", Some(" kept "));
+    }
+
+    #[test]
+    fn a_set_has_no_order_and_text_has_case() {
+        let set = |text: &str| Value::from_canonical(text);
+        assert!(PropertyType::Set.same(&set("a;b"), &set("b;a")));
+        assert!(!PropertyType::Set.same(&set("a;b"), &set("a")));
+        assert!(!PropertyType::String.same(&set("A"), &set("a")));
+        assert!(PropertyType::String.same(&set(""), &Value::EMPTY));
+    }
+
+    #[test]
+    fn what_a_column_stores_reads_back_as_the_same_value() {
+        for (kind, text) in [
+            (PropertyType::Number, "12.5"),
+            (PropertyType::Integer, "9007199254740993"),
+            (PropertyType::Bool, "true"),
+            (PropertyType::Bool, "false"),
+            (PropertyType::Date, "2026-11-24"),
+            (PropertyType::Datetime, "2026-11-24T01:02:03.004Z"),
+            (PropertyType::Set, "b;a"),
+        ] {
+            let value = kind.canonical(Some(text)).expect(text);
+            assert_eq!(kind.from_column(&kind.to_column(&value)).expect(text), value);
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_a_value() {
+        assert_eq!(format!("{:?}", Value::from_canonical("secret")), "Value(6 bytes)");
+        assert_eq!(format!("{:?}", ColumnValue::Text("secret".to_owned())), "Text(…)");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn canonical_text_is_its_own_canonical_text(text in "[-+]?[0-9]{0,5}\\.?[0-9]{0,5}(e-?[0-9]{1,2})?") {
+            for kind in [PropertyType::Number, PropertyType::Decimal, PropertyType::Integer] {
+                if let Ok(value) = kind.canonical(Some(&text)) {
+                    proptest::prop_assert_eq!(kind.canonical(value.as_deref()).expect("canonical"), value);
+                }
+            }
+        }
+    }
+}
