@@ -139,13 +139,15 @@ CREATE TABLE sync_holds (
 ) STRICT;
 CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation) WHERE approved_at IS NULL AND settled_at IS NULL;
 
--- Rows that HubSpot no longer has and whose removal here waits for an operator's word.
-CREATE TABLE sync_held_removals (
+-- Rows that HubSpot no longer has: counted first, and then removed or held (`hold_id`) for an operator's word.
+CREATE TABLE sync_removals (
     object TEXT NOT NULL,
-    local_id INTEGER NOT NULL,
     hs_id INTEGER NOT NULL,
-    hold_id INTEGER NOT NULL,
-    PRIMARY KEY (object, local_id)
+    archived_at TEXT,
+    seen_at TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    hold_id INTEGER,
+    PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
 -- What the guard counts, over its window and across restarts.
@@ -244,16 +246,24 @@ CREATE TABLE sync_cursors (
     filling_after TEXT
 ) STRICT, WITHOUT ROWID;
 
--- Windows that are walked again because the search index is late.
-CREATE TABLE sync_windows (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+-- Walks again over windows that were polled already, because the search index is late: one chain for each delay.
+CREATE TABLE sync_again (
     object TEXT NOT NULL,
-    window_from TEXT NOT NULL,
-    window_to TEXT NOT NULL,
-    due_at TEXT NOT NULL,
-    last_id INTEGER
-) STRICT;
-CREATE INDEX sync_windows_due ON sync_windows (object, due_at);
+    delay_ms INTEGER NOT NULL,
+    -- By HubSpot's clock: everything up to here was walked again.
+    walked_to TEXT NOT NULL,
+    window_to TEXT,
+    last_id INTEGER,
+    PRIMARY KEY (object, delay_ms)
+) STRICT, WITHOUT ROWID;
+
+-- Records that left the mirror lately: an old page or a late search hit must not bring them back.
+CREATE TABLE sync_tombstones (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
 
 -- Records that a window's second walk found different, or that a read must confirm: ids to read from the store.
 CREATE TABLE sync_reads (
