@@ -3,4 +3,5 @@
 //! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
 
 pub mod clock;
+pub mod decide;
 pub mod model;

@@ -21,6 +21,9 @@ const LAST_MS: i64 = 253_402_300_799_999;
 const FIRST_MS: i64 = -62_135_596_800_000;
 
 impl Timestamp {
+    /// The first moment of 1970.
+    pub const EPOCH: Self = Self(0);
+
     /// A moment from milliseconds since 1970, held to the years 1 to 9999.
     pub fn from_millis(milliseconds: i64) -> Self {
         Self(milliseconds.clamp(FIRST_MS, LAST_MS))

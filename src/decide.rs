@@ -1,0 +1,12 @@
+//! The decisions, as pure functions: what was observed goes in, what is to be done comes out.
+//!
+//! No I/O, no clock, no async. `engine/` fetches the inputs and carries out the outputs.
+
+pub mod cursor;
+pub mod existence;
+pub mod guard;
+pub mod merge;
+pub mod plan;
+pub mod record;
+pub mod schema;
+pub mod settle;

@@ -1,0 +1,100 @@
+//! Which window of last-modified times a poll walks next, and whether a page of the walk makes sense.
+//!
+//! A window is walked by record id, so that neither the cap of 10,000 results nor many records of one timestamp loses
+//! one (`hubspot/api-facts.md#6`, keyset recipe). All times are HubSpot's.
+
+use std::time::Duration;
+
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+
+/// A fixed window of last-modified times, both ends included, and how far its walk got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The first moment.
+    pub from: Timestamp,
+    /// The last moment.
+    pub to: Timestamp,
+    /// Records up to this id were walked.
+    pub last_id: Option<HubspotId>,
+}
+
+/// The next window to poll: from a short overlap before the end of the last one to the present.
+pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> Window {
+    // A clock that went back must not turn the window round.
+    let to = now.max(polled_to);
+    Window { from: polled_to - overlap, to, last_id: None }
+}
+
+/// The next window to walk again, once enough of it has aged.
+pub fn next_again(walked_to: Timestamp, now: Timestamp, delay: Duration) -> Option<Window> {
+    let to = now - delay;
+    let step = again_step(delay);
+    (to.since(walked_to) >= step).then_some(Window { from: walked_to, to, last_id: None })
+}
+
+/// How much is walked again at a time: a fifth of the delay, so that each change costs one more read and not one a poll.
+fn again_step(delay: Duration) -> Duration {
+    (delay / 5).max(Duration::from_secs(1))
+}
+
+/// A page that can't be part of a walk by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a search sorted by record id answered with record {got} after record {after}")]
+pub struct NoProgress {
+    /// The id after which the page was asked for or the record before it.
+    pub after: HubspotId,
+    /// What came.
+    pub got: HubspotId,
+}
+
+/// The last id of a page whose ids go up from where the walk stands; `None` for an empty page.
+///
+/// # Errors
+/// The page goes back, so that the walk might never end.
+pub fn page_end(last_id: Option<HubspotId>, ids: impl Iterator<Item = HubspotId>) -> Result<Option<HubspotId>, NoProgress> {
+    let mut end = last_id;
+    for id in ids {
+        if let Some(after) = end.filter(|after| id <= *after) {
+            return Err(NoProgress { after, got: id });
+        }
+        end = Some(id);
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    #[test]
+    fn windows_overlap_and_never_turn_round() {
+        let window = next_window(at(100_000), at(130_000), Duration::from_secs(15));
+        assert_eq!((window.from, window.to), (at(85_000), at(130_000)));
+        let window = next_window(at(100_000), at(90_000), Duration::from_secs(15));
+        assert_eq!((window.from, window.to), (at(85_000), at(100_000)));
+    }
+
+    #[test]
+    fn a_walk_again_leaves_no_gap_and_waits_for_its_step() {
+        let delay = Duration::from_mins(5);
+        assert_eq!(next_again(at(0), at(359_999), delay), None);
+        let first = next_again(at(0), at(360_000), delay).expect("due");
+        assert_eq!((first.from, first.to), (at(0), at(60_000)));
+        let second = next_again(first.to, at(420_000), delay).expect("due");
+        assert_eq!(second.from, first.to);
+    }
+
+    #[test]
+    fn a_page_that_goes_back_is_an_error() {
+        let ids = |list: &[i64]| list.iter().map(|id| HubspotId(*id)).collect::<Vec<_>>();
+        assert_eq!(page_end(Some(HubspotId(5)), ids(&[6, 9]).into_iter()), Ok(Some(HubspotId(9))));
+        assert_eq!(page_end(None, ids(&[]).into_iter()), Ok(None));
+        assert!(page_end(Some(HubspotId(5)), ids(&[5]).into_iter()).is_err());
+        assert!(page_end(None, ids(&[10, 9]).into_iter()).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! The brake on mass removal (promise 11): counted → go on or hold.
+
+/// What was counted for one object, side and operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Records that would go in this step, all that are due together.
+    pub due: u64,
+    /// Records that went within the window.
+    pub in_window: u64,
+    /// Rows that would be left once the due ones are gone.
+    pub left: u64,
+}
+
+/// The bounds, as the mapping file gives them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Records within the window that always may go.
+    pub max_records: u64,
+    /// Or this share of the object's rows, 0 to 1, whichever is more.
+    pub max_share: f64,
+}
+
+/// Emptying a side of more records than this is always held.
+pub const SMALL_SIDE: u64 = 10;
+
+/// Whether removals may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// They may.
+    Go,
+    /// They wait for an operator's word.
+    Hold {
+        /// How many would have been allowed within the window.
+        allowed: u64,
+    },
+}
+
+/// Judges what is due as a whole, so that a mass deletion is held as a whole and not once its first part is gone.
+pub fn judge(count: Count, bounds: Bounds) -> Verdict {
+    let rows = count.left + count.due + count.in_window;
+    let share = (rows as f64 * bounds.max_share.clamp(0.0, 1.0)).floor() as u64;
+    let allowed = bounds.max_records.max(share);
+    let empties = count.left == 0 && count.due + count.in_window > SMALL_SIDE;
+    if count.due == 0 || (count.due + count.in_window <= allowed && !empties) {
+        Verdict::Go
+    } else {
+        Verdict::Hold { allowed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { max_records: 100, max_share: 0.05 };
+
+    fn check(due: u64, in_window: u64, left: u64, expected: Verdict) {
+        assert_eq!(judge(Count { due, in_window, left }, BOUNDS), expected, "{due} {in_window} {left}");
+    }
+
+    #[test]
+    fn a_hundred_or_a_twentieth_may_go_whichever_is_more() {
+        check(100, 0, 900, Verdict::Go);
+        check(101, 0, 900, Verdict::Hold { allowed: 100 });
+        check(500, 0, 9_500, Verdict::Go);
+        check(501, 0, 9_500, Verdict::Hold { allowed: 500 });
+        check(1, 100, 900, Verdict::Hold { allowed: 100 });
+        check(0, 100, 0, Verdict::Go);
+    }
+
+    #[test]
+    fn emptying_a_side_of_more_than_ten_is_always_held() {
+        check(10, 0, 0, Verdict::Go);
+        check(11, 0, 0, Verdict::Hold { allowed: 100 });
+        check(1, 10, 0, Verdict::Hold { allowed: 100 });
+    }
+}

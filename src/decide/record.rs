@@ -1,0 +1,330 @@
+//! One record that both sides have: its fields, each by `merge`, as a list of actions.
+//!
+//! It writes nothing: `engine::apply` carries the list out in one transaction. Existence is decided in `existence`.
+
+use std::collections::BTreeMap;
+
+use crate::decide::merge::{FieldInput, FieldOutcome, RemoteTime, merge_field};
+use crate::model::conflict::Winner;
+use crate::model::entry::{Base, Entry, EntryField, EntryState};
+use crate::model::id::ConflictId;
+use crate::model::mapping::{FieldMapping, ObjectMapping, Policy};
+use crate::model::name::PropertyName;
+use crate::model::record::{LocalRecord, RemoteRecord};
+use crate::model::time::Timestamp;
+use crate::model::value::{PropertyType, Value};
+
+/// The newest entry of a property's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryTop {
+    /// When the value was set.
+    pub at: Timestamp,
+    /// Whether an app set it through the API, as we do.
+    pub by_app: bool,
+}
+
+/// Histories of one record: `None` where HubSpot gave none for the property.
+pub type Histories = BTreeMap<PropertyName, Option<HistoryTop>>;
+
+/// A conflict that waits for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenConflict {
+    /// Its row.
+    pub id: ConflictId,
+    /// The base that it holds.
+    pub base: Base,
+    /// HubSpot's value as last seen.
+    pub remote: Value,
+}
+
+/// How the base of a field without pending change is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CleanBase {
+    /// It is the mirror's value.
+    Mirror,
+    /// Nobody knows: the row was just linked to the record, or the column is being filled.
+    Unknown,
+}
+
+/// A record as both sides have it.
+#[derive(Debug)]
+pub struct RecordInput<'a> {
+    /// The object's mapping.
+    pub mapping: &'a ObjectMapping,
+    /// The mirror row.
+    pub local: &'a LocalRecord,
+    /// Its entry, where it has one.
+    pub entry: Option<&'a Entry>,
+    /// Its open conflicts.
+    pub open: &'a BTreeMap<PropertyName, OpenConflict>,
+    /// HubSpot's record.
+    pub remote: &'a RemoteRecord,
+    /// Histories, where they were asked for.
+    pub histories: Option<&'a Histories>,
+    /// Values that lost requests of ours carried in the last ten minutes.
+    pub sent_earlier: &'a BTreeMap<PropertyName, Vec<Value>>,
+    /// HubSpot's clock minus this machine's.
+    pub clock_offset_ms: i64,
+    /// What a clean field's base is.
+    pub clean_base: CleanBase,
+}
+
+/// A conflict as it is written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConflictNote {
+    /// The property.
+    pub property: PropertyName,
+    /// What both sides agreed on last.
+    pub base: Base,
+    /// The mirror's value.
+    pub local: Value,
+    /// HubSpot's value.
+    pub remote: Value,
+    /// The policy in force.
+    pub policy: Policy,
+    /// Why it ended as it did.
+    pub reason: &'static str,
+}
+
+/// What is to be written for one field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FieldAction {
+    /// The mirror takes HubSpot's value; a pending change of the field is dropped.
+    Take {
+        /// The property.
+        property: PropertyName,
+        /// HubSpot's value.
+        value: Value,
+        /// What the mirror held.
+        old: Value,
+    },
+    /// The pending change is dropped; both sides hold the same.
+    Agree {
+        /// The property.
+        property: PropertyName,
+    },
+    /// The mirror's value is to be pushed over this base.
+    PushOver {
+        /// The property.
+        property: PropertyName,
+        /// HubSpot's value, the base from here on.
+        base: Value,
+    },
+    /// A conflict that the policy decided; `Take` or `PushOver` follows it.
+    Conflict {
+        /// What is written down.
+        note: ConflictNote,
+        /// `Local` or `Remote`.
+        winner: Winner,
+    },
+    /// A conflict for a person: the field's base moves into it.
+    Ask {
+        /// What is written down.
+        note: ConflictNote,
+    },
+    /// An open conflict saw another value of HubSpot's.
+    RemoteMoved {
+        /// The conflict.
+        id: ConflictId,
+        /// The property.
+        property: PropertyName,
+        /// The new value.
+        remote: Value,
+        /// The former one.
+        former: Value,
+    },
+    /// An open conflict ended by itself; `Take`, `Agree` or `PushOver` follows it.
+    Close {
+        /// The conflict.
+        id: ConflictId,
+        /// How it ended.
+        winner: Winner,
+    },
+}
+
+/// The decision on one record.
+#[derive(Debug, Default, PartialEq)]
+pub struct RecordPlan {
+    /// What is to be written, in order.
+    pub actions: Vec<FieldAction>,
+    /// Properties whose history must be read first; their fields are left as they are.
+    pub need_history: Vec<PropertyName>,
+    /// Some fields are in flight: the record is to be read again once they are settled.
+    pub deferred: bool,
+}
+
+/// Decides every mapped field that the record's answer carried.
+pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
+    let mut plan = RecordPlan::default();
+    for field in &input.mapping.fields {
+        let Some(remote) = input.remote.values.get(&field.property) else {
+            continue;
+        };
+        let local = input.local.values.get(&field.property).unwrap_or(&Value::EMPTY);
+        match input.open.get(&field.property) {
+            Some(open) => merge_open(&mut plan, field, open, local, remote),
+            None => merge_plain(&mut plan, input, field, local, remote),
+        }
+    }
+    plan
+}
+
+fn merge_plain(plan: &mut RecordPlan, input: &RecordInput<'_>, field: &FieldMapping, local: &Value, remote: &Value) {
+    let pending = input.entry.and_then(|entry| pending_field(entry, &field.property));
+    if input.entry.is_some_and(|entry| entry.state == EntryState::InFlight) && pending.is_some() {
+        plan.deferred = true;
+        return;
+    }
+    let base = match (pending, input.clean_base) {
+        (Some(pending), _) => pending.base.clone(),
+        (None, CleanBase::Mirror) => Base::Known(local.clone()),
+        (None, CleanBase::Unknown) => Base::Unknown,
+    };
+    let written_at = pending.map(|pending| pending.changed_at).or_else(|| create_time(input));
+    let outcome = merge_field(&FieldInput {
+        kind: field.property_type,
+        direction: field.direction,
+        policy: field.policy,
+        base: &base,
+        local,
+        remote,
+        local_changed_at: written_at.map(|at| at.plus_millis(input.clock_offset_ms)),
+        remote_changed_at: remote_time(input, &field.property),
+        record_updated_at: input.remote.updated_at,
+    });
+    if let Some(late) = late_request(input, field, &base, local, remote, outcome) {
+        return late.write(plan, &field.property, remote);
+    }
+    write_outcome(plan, field, outcome, &base, local, remote, pending.is_some());
+}
+
+fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a EntryField> {
+    entry.fields.iter().find(|field| &field.property == property)
+}
+
+/// A row that waits for its create was written when it was queued.
+fn create_time(input: &RecordInput<'_>) -> Option<Timestamp> {
+    input.entry.filter(|_| input.clean_base == CleanBase::Unknown).map(|entry| entry.enqueued_at)
+}
+
+fn remote_time(input: &RecordInput<'_>, property: &PropertyName) -> RemoteTime {
+    match input.histories.and_then(|histories| histories.get(property)) {
+        None => RemoteTime::NotAsked,
+        Some(None) => RemoteTime::Missing,
+        Some(Some(top)) => RemoteTime::At(top.at),
+    }
+}
+
+/// A value of HubSpot's that one of our own lost requests may have brought.
+enum LateRequest {
+    /// Its history must tell.
+    NeedHistory,
+    /// It did: what the mirror holds goes over it.
+    Ours,
+}
+
+impl LateRequest {
+    fn write(self, plan: &mut RecordPlan, property: &PropertyName, remote: &Value) {
+        match self {
+            Self::NeedHistory => plan.need_history.push(property.clone()),
+            Self::Ours => {
+                plan.actions.push(FieldAction::PushOver { property: property.clone(), base: remote.clone() });
+            }
+        }
+    }
+}
+
+fn late_request(
+    input: &RecordInput<'_>,
+    field: &FieldMapping,
+    base: &Base,
+    local: &Value,
+    remote: &Value,
+    outcome: FieldOutcome,
+) -> Option<LateRequest> {
+    let same = |left: &Value| field.property_type.same(left, remote);
+    let unmoved = matches!(base, Base::Known(base) if same(base));
+    let sent = input.sent_earlier.get(&field.property)?.iter().any(&same);
+    if !sent || unmoved || same(local) || outcome == FieldOutcome::Nothing {
+        return None;
+    }
+    match input.histories.and_then(|histories| histories.get(&field.property)) {
+        None => Some(LateRequest::NeedHistory),
+        Some(Some(top)) if top.by_app => Some(LateRequest::Ours),
+        Some(_) => None,
+    }
+}
+
+fn write_outcome(
+    plan: &mut RecordPlan,
+    field: &FieldMapping,
+    outcome: FieldOutcome,
+    base: &Base,
+    local: &Value,
+    remote: &Value,
+    pending: bool,
+) {
+    let property = || field.property.clone();
+    let take = || FieldAction::Take { property: property(), value: remote.clone(), old: local.clone() };
+    let push = || FieldAction::PushOver { property: property(), base: remote.clone() };
+    let note = |reason| ConflictNote {
+        property: property(),
+        base: base.clone(),
+        local: local.clone(),
+        remote: remote.clone(),
+        policy: field.policy,
+        reason,
+    };
+    match outcome {
+        FieldOutcome::Nothing => {
+            // A pending field whose value went back to its base while an attempt was unanswered.
+            if pending {
+                plan.actions.push(FieldAction::Agree { property: property() });
+            }
+        }
+        FieldOutcome::TakeRemote => plan.actions.push(take()),
+        FieldOutcome::Agreed => plan.actions.push(FieldAction::Agree { property: property() }),
+        FieldOutcome::PushLocal => {
+            if *base == Base::Unknown || !pending {
+                plan.actions.push(push());
+            }
+        }
+        FieldOutcome::Conflict { winner, reason } => {
+            plan.actions.push(FieldAction::Conflict { note: note(reason), winner });
+            plan.actions.push(if winner == Winner::Remote { take() } else { push() });
+        }
+        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask { note: note("waits for a decision") }),
+        FieldOutcome::NeedHistory => plan.need_history.push(property()),
+    }
+}
+
+fn merge_open(plan: &mut RecordPlan, field: &FieldMapping, open: &OpenConflict, local: &Value, remote: &Value) {
+    let property = || field.property.clone();
+    if let Some(winner) = judge_open(field.property_type, &open.base, local, remote) {
+        plan.actions.push(FieldAction::Close { id: open.id, winner });
+        plan.actions.push(match winner {
+            Winner::Remote => FieldAction::Take { property: property(), value: remote.clone(), old: local.clone() },
+            Winner::Local | Winner::Value => FieldAction::PushOver { property: property(), base: remote.clone() },
+            Winner::Agreed => FieldAction::Agree { property: property() },
+        });
+    } else if !field.property_type.same(&open.remote, remote) {
+        plan.actions.push(FieldAction::RemoteMoved {
+            id: open.id,
+            property: property(),
+            remote: remote.clone(),
+            former: open.remote.clone(),
+        });
+    }
+}
+
+/// Whether an open conflict has ended by itself: both sides equal, or one of them back at the base.
+pub fn judge_open(kind: PropertyType, base: &Base, local: &Value, remote: &Value) -> Option<Winner> {
+    if kind.same(local, remote) {
+        return Some(Winner::Agreed);
+    }
+    match base {
+        Base::Known(base) if kind.same(base, remote) => Some(Winner::Local),
+        Base::Known(base) if kind.same(base, local) => Some(Winner::Remote),
+        Base::Known(_) | Base::Unknown => None,
+    }
+}

@@ -1,0 +1,141 @@
+//! A mapping against the portal's schema: the types in force, and what is wrong.
+
+use std::collections::BTreeMap;
+
+use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::value::PropertyType;
+
+/// A property as the portal defines it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// HubSpot's `type`.
+    pub kind: String,
+    /// HubSpot's `fieldType`.
+    pub field_type: String,
+    /// Whether its value can be written (`hubspot/api-facts.md#7`).
+    pub read_only: bool,
+    /// Whether no two records can hold the same value.
+    pub unique: bool,
+    /// Whether it holds another record's id.
+    pub refers_to_record: bool,
+}
+
+/// All properties of an object, by name.
+pub type Definitions = BTreeMap<String, Definition>;
+
+/// A mapped property that can't be synced as the mapping wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// The object.
+    pub object: ObjectType,
+    /// The property.
+    pub property: PropertyName,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The mapping with every type settled, and its problems. A field with a problem keeps its column and is left out of
+/// requests.
+pub fn resolve(mapping: &Mapping, portal: &BTreeMap<ObjectType, Definitions>) -> (Mapping, Vec<FieldProblem>) {
+    let mut problems = Vec::new();
+    let objects = mapping
+        .objects
+        .iter()
+        .map(|object| resolve_object(object, portal.get(&object.object), &mut problems))
+        .collect();
+    (Mapping { objects }, problems)
+}
+
+fn resolve_object(object: &ObjectMapping, portal: Option<&Definitions>, problems: &mut Vec<FieldProblem>) -> ObjectMapping {
+    let Some(portal) = portal else {
+        return object.clone();
+    };
+    let fields = object.fields.iter().map(|field| resolve_field(object, field, portal, problems)).collect();
+    ObjectMapping { fields, ..object.clone() }
+}
+
+fn resolve_field(
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    portal: &Definitions,
+    problems: &mut Vec<FieldProblem>,
+) -> FieldMapping {
+    let Some(definition) = portal.get(field.property.as_str()) else {
+        problems.push(FieldProblem {
+            object: object.object.clone(),
+            property: field.property.clone(),
+            problem: format!("HubSpot has no property `{}` on {}", field.property, object.object),
+            hint: "make the property in HubSpot, or take it out of the mapping".to_owned(),
+        });
+        return field.clone();
+    };
+    let portal_type = PropertyType::from_definition(&definition.kind, &definition.field_type, definition.refers_to_record);
+    let direction = if definition.read_only { Direction::Pull } else { field.direction };
+    if definition.read_only && field.direction == Direction::Push {
+        problems.push(FieldProblem {
+            object: object.object.clone(),
+            property: field.property.clone(),
+            problem: format!("HubSpot calculates `{}`, so that it can't be pushed", field.property),
+            hint: "write `direction = \"pull\"`, or take it out of the mapping".to_owned(),
+        });
+    }
+    FieldMapping { property_type: field.declared_type.unwrap_or(portal_type), direction, ..field.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::name::{ColumnName, TableName};
+
+    fn field(name: &str, direction: Direction) -> FieldMapping {
+        FieldMapping {
+            property: PropertyName::parse(name).expect(name),
+            column: ColumnName::parse(name).expect(name),
+            declared_type: None,
+            property_type: PropertyType::String,
+            direction,
+            policy: Policy::Newest,
+        }
+    }
+
+    fn definition(kind: &str, field_type: &str, read_only: bool) -> Definition {
+        Definition {
+            kind: kind.to_owned(),
+            field_type: field_type.to_owned(),
+            read_only,
+            unique: false,
+            refers_to_record: false,
+        }
+    }
+
+    #[test]
+    fn types_come_from_the_portal_and_calculated_properties_are_pulled() {
+        let object = ObjectMapping {
+            object: ObjectType::parse("contacts").expect("name"),
+            table: TableName::parse("contacts").expect("name"),
+            direction: Direction::Both,
+            key: KeyChoice::Auto,
+            match_property: None,
+            on_remote_delete: OnRemoteDelete::Delete,
+            on_local_delete: OnLocalDelete::Archive,
+            policy: Policy::Newest,
+            poll: std::time::Duration::from_secs(5),
+            fields: vec![field("interests", Direction::Both), field("score", Direction::Both), field("gone", Direction::Both)],
+        };
+        let definitions = Definitions::from([
+            ("interests".to_owned(), definition("enumeration", "checkbox", false)),
+            ("score".to_owned(), definition("number", "calculation_score", true)),
+        ]);
+        let portal = BTreeMap::from([(object.object.clone(), definitions)]);
+        let (resolved, problems) = resolve(&Mapping { objects: vec![object] }, &portal);
+        let fields = &resolved.objects[0].fields;
+        assert_eq!((fields[0].property_type, fields[0].direction), (PropertyType::Set, Direction::Both));
+        assert_eq!((fields[1].property_type, fields[1].direction), (PropertyType::Number, Direction::Pull));
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].problem, "HubSpot has no property `gone` on contacts");
+    }
+}

@@ -1,0 +1,154 @@
+//! A batch's answer → what becomes of each of its entries.
+
+use crate::model::entry::Operation;
+use crate::model::id::HubspotId;
+use crate::model::record::RemoteRecord;
+
+/// HubSpot's refusal of one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// HubSpot's category.
+    pub category: String,
+    /// HubSpot's own words.
+    pub words: String,
+    /// The record that exists already, where the refusal names one.
+    pub existing: Option<HubspotId>,
+}
+
+/// What the answer says about one input.
+#[derive(Debug, Clone, Copy)]
+pub enum InputAnswer<'a> {
+    /// A result.
+    Result(&'a RemoteRecord),
+    /// An error that names it.
+    Refused(&'a Refusal),
+    /// Neither: a merged-away id is answered so (`hubspot/api-facts.md#5`).
+    Silence,
+}
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settlement {
+    /// Done on both sides; the answer's values become the base.
+    Acknowledge(Box<RemoteRecord>),
+    /// The record exists already: the row takes its id after a read.
+    Adopt(HubspotId),
+    /// A unique value is taken and the refusal does not say by whom: look by the match property.
+    LookForMatch(String),
+    /// The record must be read: it may be archived, merged, or the answer was silent.
+    Reread(String),
+    /// To be sent again later.
+    Retry(String),
+    /// Nobody knows whether it happened.
+    Lost(String),
+    /// Refused for good, in HubSpot's words.
+    Dead(String),
+}
+
+/// Settles one input of a batch that was answered.
+pub fn settle_input(operation: Operation, answer: InputAnswer<'_>) -> Settlement {
+    match answer {
+        InputAnswer::Result(record) => Settlement::Acknowledge(Box::new(record.clone())),
+        InputAnswer::Refused(refusal) => settle_refusal(operation, refusal),
+        InputAnswer::Silence if operation == Operation::Create => {
+            Settlement::Lost("HubSpot's answer has no result for this record".to_owned())
+        }
+        InputAnswer::Silence => Settlement::Reread("HubSpot's answer has no result for this record".to_owned()),
+    }
+}
+
+fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
+    let words = refusal.words.clone();
+    match (operation, refusal.category.as_str(), refusal.existing) {
+        (Operation::Create, _, Some(existing)) => Settlement::Adopt(existing),
+        (Operation::Create, category, None) if names_a_taken_value(category, &words) => Settlement::LookForMatch(words),
+        (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => Settlement::Reread(words),
+        (_, "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS", _) => Settlement::Retry(words),
+        _ => Settlement::Dead(words),
+    }
+}
+
+fn names_a_taken_value(category: &str, words: &str) -> bool {
+    matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS") || words.contains("CONFLICTING_UNIQUE_VALUE")
+}
+
+/// Why a batch got no answer for its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Refused as a whole, because of at least one input.
+    Refused,
+    /// It surely did not happen and may be sent again: limits, locks, a connection that was never made.
+    NotDone,
+    /// It may have happened: no answer, a gateway's error.
+    Unknown,
+    /// The fault follows a record through splits, or passes: a server error that was answered.
+    ServerError,
+}
+
+/// What becomes of a whole batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchFate {
+    /// Sent again in two halves, until the bad record is alone.
+    Split,
+    /// The one record that is left is dead.
+    Dead,
+    /// All are sent again later.
+    Retry,
+    /// Nobody knows what happened.
+    Lost,
+}
+
+/// A record that alone draws server errors this often is parked (engineering notes, 2.5).
+pub const POISON_ATTEMPTS: u32 = 8;
+
+/// Decides for a batch that failed as a whole.
+pub fn settle_failure(failure: Failure, inputs: usize, attempts: u32) -> BatchFate {
+    match failure {
+        Failure::Refused if inputs > 1 => BatchFate::Split,
+        Failure::Refused => BatchFate::Dead,
+        Failure::NotDone => BatchFate::Retry,
+        Failure::Unknown => BatchFate::Lost,
+        Failure::ServerError if inputs > 1 && attempts >= 3 => BatchFate::Split,
+        Failure::ServerError if inputs == 1 && attempts >= POISON_ATTEMPTS => BatchFate::Dead,
+        Failure::ServerError => BatchFate::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(operation: Operation, category: &str, words: &str, existing: Option<i64>) -> Settlement {
+        let refusal =
+            Refusal { category: category.to_owned(), words: words.to_owned(), existing: existing.map(HubspotId) };
+        settle_input(operation, InputAnswer::Refused(&refusal))
+    }
+
+    #[test]
+    fn a_refusal_is_settled_by_what_it_says() {
+        let words = || "words".to_owned();
+        assert_eq!(refused(Operation::Create, "CONFLICT", "words", Some(7)), Settlement::Adopt(HubspotId(7)));
+        assert_eq!(refused(Operation::Create, "CONFLICT", "words", None), Settlement::LookForMatch(words()));
+        assert_eq!(refused(Operation::Create, "VALIDATION_ERROR", "words", None), Settlement::Dead(words()));
+        assert_eq!(refused(Operation::Update, "OBJECT_NOT_FOUND", "words", None), Settlement::Reread(words()));
+        assert_eq!(refused(Operation::Update, "LOCKED", "words", None), Settlement::Retry(words()));
+        assert_eq!(refused(Operation::Update, "VALIDATION_ERROR", "words", Some(7)), Settlement::Dead(words()));
+    }
+
+    #[test]
+    fn silence_is_never_taken_for_success() {
+        assert!(matches!(settle_input(Operation::Update, InputAnswer::Silence), Settlement::Reread(_)));
+        assert!(matches!(settle_input(Operation::Create, InputAnswer::Silence), Settlement::Lost(_)));
+    }
+
+    #[test]
+    fn a_refused_batch_is_halved_until_the_bad_record_is_alone() {
+        assert_eq!(settle_failure(Failure::Refused, 100, 1), BatchFate::Split);
+        assert_eq!(settle_failure(Failure::Refused, 1, 1), BatchFate::Dead);
+        assert_eq!(settle_failure(Failure::NotDone, 100, 9), BatchFate::Retry);
+        assert_eq!(settle_failure(Failure::Unknown, 1, 99), BatchFate::Lost);
+        assert_eq!(settle_failure(Failure::ServerError, 100, 1), BatchFate::Lost);
+        assert_eq!(settle_failure(Failure::ServerError, 100, 3), BatchFate::Split);
+        assert_eq!(settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS), BatchFate::Dead);
+    }
+}
