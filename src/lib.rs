@@ -2,6 +2,8 @@
 //!
 //! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod decide;
 pub mod model;

@@ -8,5 +8,6 @@ pub mod id;
 pub mod mapping;
 pub mod name;
 pub mod record;
+pub mod settings;
 pub mod time;
 pub mod value;

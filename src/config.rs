@@ -1,0 +1,113 @@
+//! The mapping file: read, checked with every mistake at once, and turned into the settings of each part.
+//!
+//! Only `cli` and `daemon` see `Config`; the rest of the daemon is handed its own few settings. Nothing here speaks to
+//! HubSpot or opens the database (promise 8).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub mod check;
+mod file;
+mod keys;
+pub mod problem;
+mod reader;
+pub mod render;
+pub mod schedule;
+pub mod secret;
+pub mod settings;
+mod source;
+mod standard;
+mod suggest;
+mod units;
+
+pub use crate::config::check::{Checked, check_file};
+pub use crate::config::problem::{Drawing, Problem, Report, Severity};
+pub use crate::config::schedule::Schedule;
+pub use crate::config::secret::{PortalIdSource, SecretSource};
+pub use crate::config::settings::{
+    Config, LogFormat, LogSettings, PollSettings, PortalSettings, Retention,
+};
+
+/// Why the daemon can't start with its settings. All of them end a command with 78.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file has mistakes, or can't be read.
+    #[error("{0}")]
+    Invalid(Box<Report>),
+    /// A variable that the file names is not set.
+    #[error("the environment variable `{name}` is not set")]
+    EnvUnset {
+        /// The variable.
+        name: String,
+    },
+    /// A credential is wanted and systemd gave none.
+    #[error("no credential `{name}`: `CREDENTIALS_DIRECTORY` is not set")]
+    NoCredentials {
+        /// The credential.
+        name: String,
+    },
+    /// A secret's file can't be read.
+    #[error("can't read {place}")]
+    SecretUnreadable {
+        /// Which secret.
+        place: String,
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A secret is empty.
+    #[error("{place} is empty")]
+    SecretEmpty {
+        /// Which secret.
+        place: String,
+    },
+    /// A secret can't be sent in a header.
+    #[error("{place} holds something other than one line of printable letters")]
+    SecretMalformed {
+        /// Which secret.
+        place: String,
+    },
+    /// A variable that should hold the portal's id holds something else.
+    #[error("the environment variable `{name}` is no portal id")]
+    NotAPortalId {
+        /// The variable.
+        name: String,
+    },
+}
+
+impl ConfigError {
+    /// What somebody can do about it; a report's problems carry their own.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Invalid(_) => None,
+            Self::EnvUnset { name } => Some(format!("export {name}=… in the daemon's environment")),
+            Self::NoCredentials { name } => {
+                Some(format!("add `LoadCredential={name}:PATH` to the unit"))
+            }
+            Self::SecretUnreadable { path, .. } => Some(format!(
+                "let the daemon's user read `{}`, and nobody else",
+                path.display()
+            )),
+            Self::SecretEmpty { .. } | Self::SecretMalformed { .. } => {
+                Some("put the token there alone, on one line".to_owned())
+            }
+            Self::NotAPortalId { name } => Some(format!(
+                "export {name}=12345678, the number in HubSpot's account menu"
+            )),
+        }
+    }
+}
+
+/// Reads and checks a mapping file.
+///
+/// # Errors
+/// It can't be read or has mistakes: all of them, rendered as `check` does.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let checked = check_file(path);
+    checked
+        .config
+        .ok_or_else(|| ConfigError::Invalid(Box::new(checked.report)))
+}

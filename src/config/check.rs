@@ -1,0 +1,220 @@
+//! File → `Config`, or every mistake at once, each with line, column and remedy.
+//!
+//! One file a group of sections stands below. A section that has a mistake is read to its end with defaults in place of
+//! what is wrong; the result is used only when there was none.
+
+use std::io;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use crate::config::keys;
+use crate::config::problem::{Problem, Report, Severity};
+use crate::config::reader::Reader;
+use crate::config::render::Setting;
+use crate::config::settings::Config;
+use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source, suspects};
+
+mod connection;
+mod daemon;
+mod fields;
+mod later;
+mod objects;
+mod rhythm;
+mod values;
+
+/// What `check` found out about a file.
+#[derive(Debug)]
+pub struct Checked {
+    /// The settings, unless there is an error.
+    pub config: Option<Config>,
+    /// The mistakes.
+    pub report: Report,
+    /// Every setting in force; meaningful where `config` is there.
+    pub settings: Vec<Setting>,
+}
+
+/// Checks a file. It is read once and nothing else is touched.
+pub fn check_file(path: &Path) -> Checked {
+    finish(path, Source::read(path))
+}
+
+/// Checks bytes as if they were a file's.
+pub fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
+    finish(path, Source::from_bytes(path, bytes))
+}
+
+fn finish(path: &Path, source: Result<Source, ReadFailure>) -> Checked {
+    match source {
+        Ok(source) => check_source(&source),
+        Err(failure) => {
+            let report = Report::unreadable(path, unreadable(path, failure));
+            Checked {
+                config: None,
+                report,
+                settings: Vec::new(),
+            }
+        }
+    }
+}
+
+fn check_source(source: &Source) -> Checked {
+    let (document, mistakes) = DeTable::parse_recoverable(&source.text);
+    let mut reader = Reader::new(source);
+    let config = read_root(&mut reader, document.get_ref());
+    if !mistakes.is_empty() {
+        note_syntax(&mut reader, &mistakes);
+    }
+    let report = Report::new(source, &reader.secrets, reader.problems);
+    let config = report.is_ok().then(|| Config {
+        warnings: report.problems.clone(),
+        ..config
+    });
+    Checked {
+        config,
+        report,
+        settings: reader.settings,
+    }
+}
+
+/// Reads every section, whatever is wrong in one of them.
+fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
+    let root = reader.root(document, keys::ROOT);
+    let portal = connection::portal(reader, &root);
+    let token = connection::token(reader, &root);
+    let database = connection::database(reader, &root);
+    let limits = daemon::limits(reader, &root, portal.tier);
+    let mut poll = rhythm::schedule(reader, &root);
+    later::webhooks(reader, &root);
+    let http = daemon::http(reader, &root);
+    let policy = objects::default_policy(reader, &root);
+    let log = daemon::log(reader, &root);
+    let mapping = objects::mapping(reader, &root, policy, &mut poll);
+    later::associations(reader, &root);
+    let guard = daemon::guard(reader, &root);
+    let retention = daemon::retention(reader, &root);
+    let warnings = Vec::new();
+    Config {
+        portal,
+        token,
+        database,
+        limits,
+        poll,
+        http,
+        log,
+        guard,
+        retention,
+        mapping,
+        warnings,
+    }
+}
+
+/// Adds the mistakes of TOML itself and takes out what may only follow from them: problems of the same lines, and of
+/// things that are missing.
+fn note_syntax(reader: &mut Reader<'_>, mistakes: &[toml::de::Error]) {
+    let found: Vec<_> = mistakes
+        .iter()
+        .map(|mistake| (mistake.span().unwrap_or(0..0), mistake.message()))
+        .collect();
+    let lines: Vec<_> = found
+        .iter()
+        .map(|(span, _)| reader.source.lines(span))
+        .collect();
+    reader.problems.retain(|problem| {
+        let follows = lines
+            .iter()
+            .any(|line| problem.span.start <= line.end && line.start <= problem.span.end);
+        !follows && !matches!(problem.code, "no_objects" | "empty" | "missing_key")
+    });
+    for line in &lines {
+        reader.secrets.extend(suspects(&reader.source.text, line));
+    }
+    for (span, message) in found {
+        let first = message.lines().next().unwrap_or("no TOML");
+        let hint = syntax_hint(first);
+        reader.error(
+            "syntax",
+            &span,
+            "",
+            &format!("this is no TOML: {first}"),
+            hint,
+        );
+    }
+}
+
+fn syntax_hint(message: &str) -> &'static str {
+    if message.contains("duplicate") {
+        "write each key and each table once"
+    } else if message.contains("string") || message.contains("quote") {
+        "write text in double quotes, `\"like this\"`, on one line"
+    } else {
+        "write `key = value`, one a line, with text in double quotes"
+    }
+}
+
+/// The one problem of a file without text.
+fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
+    let (code, message, hint, line, column) = match failure {
+        ReadFailure::Io(error) => {
+            let hint = io_hint(&error);
+            let kind = error.kind();
+            (
+                "unreadable",
+                format!("can't read `{}`: {kind}", path.display()),
+                hint.to_owned(),
+                1,
+                1,
+            )
+        }
+        ReadFailure::TooLarge => {
+            let message = format!(
+                "`{}` is larger than {} KiB",
+                path.display(),
+                MAX_FILE_BYTES / 1024
+            );
+            (
+                "too_large",
+                message,
+                "give the path of a mapping file, or map fewer properties".to_owned(),
+                1,
+                1,
+            )
+        }
+        ReadFailure::NotText(valid) => {
+            let (line, column) = Source::new(path, valid.clone()).position(valid.len());
+            let message = format!("`{}` is not UTF-8 text", path.display());
+            (
+                "not_text",
+                message,
+                "save it as UTF-8".to_owned(),
+                line,
+                column,
+            )
+        }
+    };
+    let severity = Severity::Error;
+    Problem {
+        severity,
+        code,
+        file: path.to_owned(),
+        line,
+        column,
+        key: String::new(),
+        message,
+        hint,
+        span: 0..0,
+    }
+}
+
+fn io_hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound {
+        "give the path with `--config PATH` or in `HUBSYNCD_CONFIG`; a file with `[objects.contacts]` is enough"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "let the user that runs hubsyncd read it"
+    } else {
+        "give the path of a file"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! `[limits]`, `[http]`, `[log]`, `[guard]` and `[retention]`: how the daemon behaves on this machine and in the account.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::config::file::{Entry, Table, join};
+use crate::config::keys;
+use crate::config::reader::Reader;
+use crate::config::render::Origin;
+use crate::config::settings::{LogFormat, LogSettings, Retention};
+use crate::config::suggest::which;
+use crate::model::settings::{Guard, Limits, SEARCH_PER_SECOND, Tier};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// The port of `[http]` where nothing is said.
+const HTTP_PORT: u16 = 9187;
+
+/// Levels of the log, the least first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// `[limits]`; the tier decides what is left out.
+pub(super) fn limits(reader: &mut Reader<'_>, root: &Table<'_>, tier: Tier) -> Limits {
+    let table = reader.section(root, "limits", keys::LIMITS);
+    let burst = reader.optional(&table, "burst_per_10_seconds", |reader, entry| {
+        reader.integer(entry, 1..=10_000)
+    });
+    let per_second = reader.optional(&table, "per_second", |reader, entry| {
+        reader.number(entry, 0.1..=1000.0)
+    });
+    let search = reader.optional(&table, "search_per_second", |reader, entry| {
+        reader.number(entry, 0.1..=100.0)
+    });
+    let per_day = reader.optional(&table, "per_day", |reader, entry| {
+        reader.integer(entry, 1..=1_000_000_000)
+    });
+    let defaults = Limits::default();
+    let reserve_for_push = reader.or_default(
+        &table,
+        "reserve_for_push",
+        (defaults.reserve_for_push, "0.1"),
+        |reader, entry| reader.number(entry, 0.0..=0.9),
+    );
+    let window = burst.map_or(tier.burst_per_10_seconds(), |burst| burst as u32);
+    for (name, value) in [
+        ("burst_per_10_seconds", window.to_string()),
+        ("per_second", format!("{:?}", f64::from(window) / 10.0)),
+        ("search_per_second", format!("{SEARCH_PER_SECOND:?}")),
+        ("per_day", tier.per_day().to_string()),
+    ] {
+        if table.get(name).is_none() {
+            reader.show(&join(&table.path, name), &value, Origin::Tier);
+        }
+    }
+    Limits {
+        burst_per_10_seconds: burst.map(|burst| burst as u32),
+        per_second,
+        search_per_second: search,
+        per_day,
+        reserve_for_push,
+    }
+}
+
+/// `[http]`: without it nothing listens.
+pub(super) fn http(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<SocketAddr> {
+    root.get("http")?;
+    let table = reader.section(root, "http", keys::HTTP);
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
+    Some(reader.or_default(
+        &table,
+        "listen",
+        (default, "\"127.0.0.1:9187\""),
+        Reader::address,
+    ))
+}
+
+/// `[log]`.
+pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
+    let table = reader.section(root, "log", keys::LOG);
+    let level = reader.or_default(&table, "level", ("info".to_owned(), "\"info\""), log_level);
+    let formats = [
+        ("journal", LogFormat::Journal),
+        ("json", LogFormat::Json),
+        ("text", LogFormat::Text),
+    ];
+    let format = reader.or_default(
+        &table,
+        "format",
+        (LogFormat::Journal, "\"journal\""),
+        |reader, entry| reader.choice(entry, "format", &formats),
+    );
+    LogSettings { level, format }
+}
+
+/// A level, or parts `target=level` with commas between; one part may be a level alone.
+fn log_level(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+    let text = reader.text(entry)?;
+    for part in text.split(',') {
+        let (target, level) = part.split_once('=').unwrap_or(("hubsyncd", part));
+        let is_target = !target.is_empty()
+            && target
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte));
+        if !is_target || !LEVELS.contains(&level) {
+            let message = format!("`{part}` is no level for `{}`", entry.path);
+            reader.error(
+                "unknown_value",
+                &entry.span,
+                &entry.path,
+                &message,
+                &which(level, &LEVELS),
+            );
+            return None;
+        }
+    }
+    Some(text.to_owned())
+}
+
+/// `[guard]`.
+pub(super) fn guard(reader: &mut Reader<'_>, root: &Table<'_>) -> Guard {
+    let table = reader.section(root, "guard", keys::GUARD);
+    let defaults = Guard::default();
+    let count =
+        |reader: &mut Reader<'_>, entry: &Entry<'_>| reader.integer(entry, 0..=1_000_000_000);
+    Guard {
+        max_archives: reader.or_default(
+            &table,
+            "max_archives",
+            (defaults.max_archives, "100"),
+            count,
+        ),
+        max_share: reader.or_default(
+            &table,
+            "max_share",
+            (defaults.max_share, "0.05"),
+            |reader, entry| reader.number(entry, 0.0..=1.0),
+        ),
+        window: reader.or_default(
+            &table,
+            "window",
+            (defaults.window, "\"1h\""),
+            |reader, entry| reader.duration(entry, &(MINUTE..=30 * DAY)),
+        ),
+        max_updates: reader.or_default(&table, "max_updates", (defaults.max_updates, "0"), count),
+    }
+}
+
+/// `[retention]`.
+pub(super) fn retention(reader: &mut Reader<'_>, root: &Table<'_>) -> Retention {
+    let table = reader.section(root, "retention", keys::RETENTION);
+    let bounds: RangeInclusive<Duration> = HOUR..=3650 * DAY;
+    let age = |reader: &mut Reader<'_>, entry: &Entry<'_>| reader.duration(entry, &bounds);
+    Retention {
+        history: reader.or_default(&table, "history", (90 * DAY, "\"90d\""), age),
+        inbox: reader.or_default(&table, "inbox", (7 * DAY, "\"7d\""), age),
+        runs: reader.or_default(&table, "runs", (30 * DAY, "\"30d\""), age),
+        max_size: reader.or_default(&table, "max_size", (0, "\"0\""), |reader, entry| {
+            reader.size(entry, 0..=u64::MAX)
+        }),
+    }
+}

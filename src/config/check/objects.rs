@@ -1,0 +1,355 @@
+//! `[conflicts]` and `[objects]`: which object meets which table, and by what rules. The properties are read in
+//! `fields.rs`.
+
+use std::collections::BTreeMap;
+
+use crate::config::check::fields;
+use crate::config::check::rhythm::POLL_BOUNDS;
+use crate::config::check::values::{DIRECTIONS, POLICIES};
+use crate::config::file::{Entry, Table, join};
+use crate::config::keys;
+use crate::config::reader::Reader;
+use crate::config::render::Origin;
+use crate::config::settings::PollSettings;
+use crate::config::standard::OBJECTS;
+use crate::config::suggest::nearest;
+use crate::model::mapping::{
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Policy,
+};
+use crate::model::name::{ObjectType, PropertyName, TableName};
+
+const NO_OBJECTS_HINT: &str =
+    "add `[objects.contacts]`: alone it maps the standard properties of contacts";
+
+/// `[conflicts]`.
+pub(super) fn default_policy(reader: &mut Reader<'_>, root: &Table<'_>) -> Policy {
+    let table = reader.section(root, "conflicts", keys::CONFLICTS);
+    reader.or_default(
+        &table,
+        "policy",
+        (Policy::Newest, "\"newest\""),
+        |reader, entry| reader.choice(entry, "policy", &POLICIES),
+    )
+}
+
+/// `[objects]`; puts their own polls into `polls`.
+pub(super) fn mapping(
+    reader: &mut Reader<'_>,
+    root: &Table<'_>,
+    policy: Policy,
+    polls: &mut PollSettings,
+) -> Mapping {
+    let entry = root.get("objects").cloned();
+    let objects = entry.as_ref().and_then(|entry| reader.free_table(entry));
+    let entries = objects.map(|table| table.entries).unwrap_or_default();
+    if entries.is_empty() {
+        let span = entry.map_or(0..0, |entry| entry.key_span);
+        reader.error(
+            "no_objects",
+            &span,
+            "objects",
+            "no object is mapped",
+            NO_OBJECTS_HINT,
+        );
+    }
+    let mut mapping = Mapping::default();
+    let mut tables = BTreeMap::new();
+    for entry in &entries {
+        if let Some(object) = object(reader, entry, policy, polls) {
+            one_table_each(reader, entry, &object, &mut tables);
+            mapping.objects.push(object);
+        }
+    }
+    mapping
+}
+
+fn object(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    policy: Policy,
+    polls: &mut PollSettings,
+) -> Option<ObjectMapping> {
+    let name = object_name(reader, entry);
+    let table = reader.table(entry, keys::OBJECT)?;
+    refuse_later_features(reader, &table);
+    let direction = reader.or_default(
+        &table,
+        "direction",
+        (Direction::Both, "\"both\""),
+        |reader, entry| reader.choice(entry, "direction", &DIRECTIONS),
+    );
+    let policy = object_policy(reader, &table, direction, policy);
+    let sql_table = table_name(reader, entry, &table);
+    let fields = fields::fields(reader, entry, &table, direction, policy);
+    let key = reader.or_default(&table, "key", (KeyChoice::Auto, "\"auto\""), key_choice);
+    let match_property = match_property(reader, &table, direction, &key, &fields);
+    let own_poll = reader.optional(&table, "poll", |reader, entry| {
+        reader.schedule(entry, polls.timezone, &POLL_BOUNDS)
+    });
+    let poll = own_poll.as_ref().unwrap_or(&polls.poll).interval();
+    if own_poll.is_none() {
+        reader.show(
+            &join(&table.path, "poll"),
+            &format!("\"{}\"", polls.poll),
+            Origin::Above,
+        );
+    }
+    let object = name?;
+    if let Some(own_poll) = own_poll {
+        polls.objects.push((object.clone(), own_poll));
+    }
+    Some(ObjectMapping {
+        object,
+        table: sql_table?,
+        direction,
+        key,
+        match_property,
+        on_remote_delete: OnRemoteDelete::Delete,
+        on_local_delete: OnLocalDelete::Archive,
+        policy,
+        poll,
+        fields,
+    })
+}
+
+/// The object's name, if this version knows the object.
+fn object_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ObjectType> {
+    let key = entry.at_key();
+    let hint = "write HubSpot's plural name: `contacts`, `companies`, `deals` or `tickets`";
+    let name = reader.name(
+        &key,
+        ObjectType::parse(entry.name),
+        "the object's name",
+        hint,
+    )?;
+    if OBJECTS.contains(&entry.name) {
+        return Some(name);
+    }
+    match nearest(entry.name, &OBJECTS) {
+        Some(near) => {
+            let message = format!("this version doesn't know the object `{}` yet", entry.name);
+            reader.error(
+                "not_yet",
+                &entry.key_span,
+                &entry.path,
+                &message,
+                &format!("write `{near}`"),
+            );
+        }
+        None => reader.not_yet(
+            &entry.key_span,
+            &entry.path,
+            &format!("the object `{}`", entry.name),
+            hint,
+        ),
+    }
+    None
+}
+
+/// The values that ask for a feature which is to come. Their defaults may be written out.
+fn refuse_later_features(reader: &mut Reader<'_>, table: &Table<'_>) {
+    if let Some(filter) = table.get(keys::FILTER) {
+        let message = "`filter` is reserved for record filters, which are to come";
+        reader.error(
+            "reserved",
+            &filter.key_span,
+            &filter.path,
+            message,
+            "take it out: all records are mapped",
+        );
+    }
+    let strict = reader.or_default(table, "strict_options", (false, "false"), Reader::boolean);
+    if strict && let Some(entry) = table.get("strict_options") {
+        reader.not_yet(
+            &entry.span,
+            &entry.path,
+            "`strict_options`",
+            "write `false`, or take it out",
+        );
+    }
+    for (name, default, shown, others) in [
+        ("backfill", "list", "\"list\"", &["export"][..]),
+        (
+            "on_remote_delete",
+            "delete",
+            "\"delete\"",
+            &["mark", "recreate"],
+        ),
+        ("on_local_delete", "archive", "\"archive\"", &["restore"]),
+    ] {
+        let names: Vec<_> = std::iter::once(default)
+            .chain(others.iter().copied())
+            .map(|name| (name, name))
+            .collect();
+        let chosen = reader.or_default(table, name, (default, shown), |reader, entry| {
+            reader.choice(entry, name, &names)
+        });
+        if chosen != default
+            && let Some(entry) = table.get(name)
+        {
+            let what = format!("`{name} = \"{chosen}\"`");
+            reader.not_yet(
+                &entry.span,
+                &entry.path,
+                &what,
+                &format!("write `{default}`, or take it out"),
+            );
+        }
+    }
+}
+
+fn object_policy(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    direction: Direction,
+    above: Policy,
+) -> Policy {
+    let own = reader.optional(table, "conflict", |reader, entry| {
+        fields::policy(reader, entry, direction, "object")
+    });
+    if table.get("conflict").is_none() {
+        reader.show(
+            &join(&table.path, "conflict"),
+            &format!("\"{}\"", above.as_str()),
+            Origin::Above,
+        );
+    }
+    own.unwrap_or(above)
+}
+
+fn table_name(reader: &mut Reader<'_>, entry: &Entry<'_>, table: &Table<'_>) -> Option<TableName> {
+    let hint = "write another name of letters, digits and `_`";
+    if table.get("table").is_some() {
+        return reader.optional(table, "table", |reader, entry| {
+            let text = reader.text(entry)?;
+            reader.name(entry, TableName::parse(text), "the table's name", hint)
+        });
+    }
+    reader.show(
+        &join(&table.path, "table"),
+        &format!("{:?}", entry.name),
+        Origin::Default,
+    );
+    TableName::parse(entry.name).ok()
+}
+
+/// SQLite doesn't tell `Contacts` from `contacts`.
+fn one_table_each(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    object: &ObjectMapping,
+    tables: &mut BTreeMap<String, String>,
+) {
+    let lower = object.table.as_str().to_ascii_lowercase();
+    let other = tables.insert(lower, object.object.to_string());
+    if let Some(other) = other {
+        let message = format!(
+            "`{other}` and `{}` both go to table `{}`",
+            object.object, object.table
+        );
+        let hint = format!("give `{}` a `table` of its own", object.object);
+        reader.error(
+            "duplicate_table",
+            &entry.key_span,
+            &entry.path,
+            &message,
+            &hint,
+        );
+    }
+}
+
+fn key_choice(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<KeyChoice> {
+    match reader.text(entry)? {
+        "auto" => Some(KeyChoice::Auto),
+        "none" => Some(KeyChoice::None),
+        name => {
+            let hint = "write `auto`, `none` or the name of a property with unique values";
+            let name = reader.name(entry, PropertyName::parse(name), "the key", hint)?;
+            Some(KeyChoice::Property(name))
+        }
+    }
+}
+
+/// What is written, else the key where that is a mapped property, else `email` where it is mapped.
+fn match_property(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    direction: Direction,
+    key: &KeyChoice,
+    fields: &[FieldMapping],
+) -> Option<PropertyName> {
+    if table.get("match").is_some() {
+        let properties = table
+            .get("properties")
+            .filter(|entry| Reader::is_table(entry));
+        let properties = properties.and_then(|entry| reader.free_table(entry));
+        return reader.optional(table, "match", |reader, entry| {
+            let text = reader.text(entry)?;
+            let mapped = fields.iter().find(|field| field.property.as_str() == text);
+            if mapped.is_none() && properties.is_some_and(|table| table.get(text).is_some()) {
+                return None; // It is there, with a mistake of its own.
+            }
+            written_match(reader, entry, text, direction, fields)
+        });
+    }
+    let usable = |field: &&FieldMapping| direction == Direction::Pull || field.direction.pushes();
+    let by_name = |name: &str| {
+        fields
+            .iter()
+            .filter(usable)
+            .find(|field| field.property.as_str() == name)
+    };
+    let of_key = match key {
+        KeyChoice::Property(name) => by_name(name.as_str()),
+        KeyChoice::Auto | KeyChoice::None => None,
+    };
+    let of_contacts = || {
+        (table.path == "objects.contacts")
+            .then(|| by_name("email"))
+            .flatten()
+    };
+    let field = of_key.or_else(of_contacts)?;
+    reader.show(
+        &join(&table.path, "match"),
+        &format!("\"{}\"", field.property),
+        Origin::Default,
+    );
+    Some(field.property.clone())
+}
+
+fn written_match(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    text: &str,
+    direction: Direction,
+    fields: &[FieldMapping],
+) -> Option<PropertyName> {
+    let Some(field) = fields.iter().find(|field| field.property.as_str() == text) else {
+        let mapped: Vec<&str> = fields.iter().map(|field| field.property.as_str()).collect();
+        let message = format!("`{text}` is not mapped, so no row has a value to match by");
+        let hint = match nearest(text, &mapped) {
+            Some(near) => format!("write `{near}`"),
+            None => format!(
+                "add it to `{}`, or write a property that is there",
+                entry.path.replace(".match", ".properties")
+            ),
+        };
+        reader.error(
+            "match_not_mapped",
+            &entry.span,
+            &entry.path,
+            &message,
+            &hint,
+        );
+        return None;
+    };
+    if direction.pushes() && !field.direction.pushes() {
+        let message =
+            format!("`{text}` is only pulled, so a row has no value of it before it has a record");
+        let hint = "write a property that local programs may set";
+        reader.error("match_one_way", &entry.span, &entry.path, &message, hint);
+        return None;
+    }
+    Some(field.property.clone())
+}

@@ -1,0 +1,638 @@
+//! Tests of `check`: a line a case, the whole report as people see it, and that no bytes make it panic or tell a secret.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::Drawing;
+use crate::config::render::render_settings;
+use crate::model::mapping::{Direction, KeyChoice, Policy};
+
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+const MANUAL: &str = include_str!("../../../docs/configuration.md");
+const MISTAKES: &str = include_str!("../../../tests/config/mistakes.toml");
+
+fn checked(text: &str) -> Checked {
+    check_bytes(Path::new("config.toml"), text.as_bytes().to_vec())
+}
+
+fn config(text: &str) -> Config {
+    let checked = checked(text);
+    checked
+        .config
+        .unwrap_or_else(|| panic!("{}", checked.report))
+}
+
+/// `expected` has a `code line:column` a problem; nothing for a right file. A mapped object is added where there is none.
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let whole = if text.contains("[objects") {
+        text.to_owned()
+    } else {
+        format!("{text}\n[objects.contacts]")
+    };
+    let report = checked(&whole).report;
+    let found: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| format!("{} {}:{}", problem.code, problem.line, problem.column))
+        .collect();
+    assert_eq!(found.join(", "), expected, "{text}\n{report}");
+}
+
+/// A property's problem, at its line 2.
+#[track_caller]
+fn check_property(property: &str, expected: &str) {
+    check(
+        &format!("[objects.contacts.properties]\n{property}"),
+        expected,
+    );
+}
+
+#[test]
+fn one_line_is_a_whole_file() {
+    let config = config("[objects.contacts]");
+    assert_eq!(config.database, Path::new("/var/lib/hubsyncd/crm.db"));
+    assert_eq!(
+        config.token.to_string(),
+        "the environment variable `HUBSPOT_ACCESS_TOKEN`"
+    );
+    assert_eq!(config.http, None);
+    let contacts = config.mapping.object("contacts").expect("contacts");
+    assert_eq!(contacts.table.as_str(), "contacts");
+    assert_eq!(
+        contacts.match_property.as_ref().map(ToString::to_string),
+        Some("email".to_owned())
+    );
+    assert_eq!(
+        (contacts.key.clone(), contacts.policy),
+        (KeyChoice::Auto, Policy::Newest)
+    );
+    assert_eq!(contacts.poll, std::time::Duration::from_secs(10));
+    assert_eq!(contacts.fields.len(), 16);
+    assert!(
+        contacts
+            .fields
+            .iter()
+            .all(|field| field.property.as_str() == field.column.as_str())
+    );
+}
+
+#[test]
+fn every_standard_set_is_a_right_mapping() {
+    let config =
+        config("[objects.contacts]\n[objects.companies]\n[objects.deals]\n[objects.tickets]");
+    let names: Vec<_> = config
+        .mapping
+        .objects
+        .iter()
+        .map(|object| object.object.as_str())
+        .collect();
+    assert_eq!(names, ["contacts", "companies", "deals", "tickets"]);
+    assert!(
+        config
+            .mapping
+            .objects
+            .iter()
+            .all(|object| object.fields.len() >= 7)
+    );
+    assert_eq!(
+        config
+            .mapping
+            .object("deals")
+            .expect("deals")
+            .match_property,
+        None
+    );
+}
+
+#[test]
+fn what_is_written_is_what_is_meant() {
+    let config = config(
+        r#"
+        [portal]
+        id = 12345678
+        base_url = "http://127.0.0.1:8080/"
+        tier = "professional"
+        [database]
+        path = "crm.db"
+        [schedule]
+        poll = "20s"
+        timezone = "Europe/Berlin"
+        [objects.deals]
+        poll = "0 0 * * * *"
+        [objects.contacts]
+        key = "external_id"
+        conflict = "manual"
+        [objects.contacts.properties]
+        zip = "zip"
+        external_id = "id"
+        amount = { type = "decimal", direction = "pull" }
+        city = { column = "town", conflict = "local" }
+        "#,
+    );
+    assert_eq!(config.portal.base_url, "http://127.0.0.1:8080");
+    assert_eq!(
+        config
+            .portal
+            .id
+            .as_ref()
+            .map(|id| id.resolve().expect("number").0),
+        Some(12_345_678)
+    );
+    assert_eq!(config.database, Path::new("crm.db"));
+    let contacts = config.mapping.object("contacts").expect("contacts");
+    assert_eq!(
+        contacts.match_property.as_ref().map(ToString::to_string),
+        Some("external_id".to_owned())
+    );
+    let fields: Vec<_> = contacts
+        .fields
+        .iter()
+        .map(|field| {
+            (
+                field.property.as_str(),
+                field.column.as_str(),
+                field.direction,
+                field.policy,
+            )
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            ("zip", "zip", Direction::Both, Policy::Manual),
+            ("external_id", "id", Direction::Both, Policy::Manual),
+            ("amount", "amount", Direction::Pull, Policy::Manual),
+            ("city", "town", Direction::Both, Policy::Local),
+        ]
+    );
+    assert_eq!(config.poll.of(&contacts.object).to_string(), "20s");
+    let deals = config.mapping.object("deals").expect("deals");
+    assert_eq!(config.poll.of(&deals.object).to_string(), "0 0 * * * *");
+    assert_eq!(deals.poll, std::time::Duration::from_hours(1));
+    assert_eq!(
+        config.mapping.objects[0].object.as_str(),
+        "deals",
+        "the file's order is kept"
+    );
+}
+
+#[test]
+fn relative_paths_begin_at_the_files_folder() {
+    let text = "database.path = \"data/crm.db\"\nauth.access_token = { file = \"token\" }\n[objects.contacts]";
+    let checked = check_bytes(
+        Path::new("/etc/hubsyncd/config.toml"),
+        text.as_bytes().to_vec(),
+    );
+    let config = checked.config.expect("right");
+    assert_eq!(config.database, Path::new("/etc/hubsyncd/data/crm.db"));
+    assert_eq!(config.token.to_string(), "the file `/etc/hubsyncd/token`");
+}
+
+#[test]
+fn keys_and_types_are_checked_everywhere() {
+    check("[portl]", "unknown_key 1:2");
+    check("[portal]\nteir = 1", "unknown_key 2:1");
+    check("portal = 3", "wrong_type 1:10");
+    check("[schedule]\npoll = 10", "wrong_type 2:8");
+    check("[schedule]\nagain = \"5m\"", "wrong_type 2:9");
+    check("[schedule]\nagain = [\"5m\", 3]", "wrong_type 2:16");
+    check("[portal]\nallow_other_host = \"yes\"", "wrong_type 2:20");
+    check("[objects]\ncontacts = true", "wrong_type 2:12");
+    check(
+        "[objects.contacts]\nproperties = [\"email\"]",
+        "wrong_type 2:14",
+    );
+    check_property("email = 5", "wrong_type 2:9");
+    check_property("email = { colum = \"x\" }", "unknown_key 2:11");
+}
+
+#[test]
+fn a_file_without_an_object_is_no_mapping() {
+    let report = checked("").report;
+    assert_eq!(
+        (report.problems[0].code, report.problems[0].line),
+        ("no_objects", 1)
+    );
+    check("[objects]", "no_objects 1:2");
+    check("[objects.contacts.properties]", "empty 1:19");
+}
+
+#[test]
+fn numbers_have_bounds() {
+    check("[limits]\nburst_per_10_seconds = 0", "out_of_range 2:24");
+    check("[limits]\nper_day = -1", "out_of_range 2:11");
+    check(
+        "[limits]\nper_day = 99999999999999999999",
+        "out_of_range 2:11",
+    );
+    check("[limits]\nper_second = nan", "out_of_range 2:14");
+    check("[limits]\nper_second = 19", "");
+    check("[guard]\nmax_share = 1.1", "out_of_range 2:13");
+    check("[portal]\nid = 0", "out_of_range 2:6");
+    check("[schedule]\npoll = \"10ms\"", "out_of_range 2:8");
+    check("[schedule]\noverlap = \"2h\"", "out_of_range 2:11");
+}
+
+#[test]
+fn times_sizes_and_zones_are_read() {
+    check("[schedule]\npoll = \"10 s\"", "bad_duration 2:8");
+    check("[schedule]\npoll = \"fast\"", "bad_duration 2:8");
+    check("[schedule]\nreconcile = \"0 30 25 * * *\"", "bad_cron 2:13");
+    check("[schedule]\nreconcile = \"30 3 * * *\"", "bad_cron 2:13");
+    check("[schedule]\nreconcile = \"0 0 0 30 2 *\"", "bad_cron 2:13");
+    check("[schedule]\nreconcile = \"@daily\"", "");
+    check("[schedule]\ntimezone = \"Berlin\"", "bad_timezone 2:12");
+    check("[retention]\nmax_size = \"1 PB\"", "bad_size 2:12");
+    check("[guard]\nwindow = \"1.5h\"", "bad_duration 2:10");
+}
+
+#[test]
+fn the_token_goes_to_hubspot_or_this_machine() {
+    let check =
+        |url: &str, expected: &str| check(&format!("[portal]\nbase_url = \"{url}\""), expected);
+    check("https://api.hubapi.com", "");
+    check("https://API.hubapi.com/", "");
+    check("https://api-eu1.hubapi.com", "");
+    check("http://127.4.5.6:8080", "");
+    check("http://[::1]:8080", "");
+    check("http://localhost:1", "");
+    check("http://api.hubapi.com", "insecure_url 2:12");
+    check("http://127.1", "insecure_url 2:12");
+    check("http://localhost.example.com", "insecure_url 2:12");
+    check("https://evilhubapi.com", "other_host 2:12");
+    check("https://api.hubapi.com.example.com", "other_host 2:12");
+    check("https://api.hubapi.com@example.com", "bad_url 2:12");
+    check("https://api.hubapi.com/crm/v3", "bad_url 2:12");
+    check("https://api.hubapi.com?x=1", "bad_url 2:12");
+    check("https://api.hubapi.com#x", "bad_url 2:12");
+    check("https://api.hubapi.com:99999", "bad_url 2:12");
+    check("https://api.hubapi.com:", "bad_url 2:12");
+    check("api.hubapi.com", "bad_url 2:12");
+    check("/crm", "bad_url 2:12");
+    check("ftp://localhost", "bad_url 2:12");
+    check("", "bad_url 2:12");
+}
+
+#[test]
+fn another_host_needs_a_word() {
+    check(
+        "[portal]\nbase_url = \"https://proxy.example.com\"\nallow_other_host = true",
+        "",
+    );
+    check(
+        "[portal]\nbase_url = \"http://proxy.example.com\"\nallow_other_host = true",
+        "insecure_url 2:12",
+    );
+}
+
+#[test]
+fn addresses_are_numbers_with_a_port() {
+    check("[http]", "");
+    check("[http]\nlisten = \"[::1]:80\"", "");
+    check("[http]\nlisten = \"localhost:80\"", "bad_address 2:10");
+    check("[http]\nlisten = \"127.0.0.1\"", "bad_address 2:10");
+    check("[http]\nlisten = \"0.0.0.0:80\"", "open_address 2:10");
+    assert_eq!(
+        config("http = {}\n[objects.contacts]").http,
+        Some(([127, 0, 0, 1], 9187).into())
+    );
+}
+
+#[test]
+fn names_choices_and_levels_are_read() {
+    check("[portal]\ntier = \"pro\"", "unknown_value 2:8");
+    check("[conflicts]\npolicy = \"newst\"", "unknown_value 2:10");
+    check("[log]\nlevel = \"inof\"", "unknown_value 2:9");
+    check("[log]\nlevel = \"info,hubsyncd::hubspot=debug\"", "");
+    check("[log]\nlevel = \"hubsyncd=\"", "unknown_value 2:9");
+    check("[log]\nformat = \"xml\"", "unknown_value 2:10");
+    check("[database]\npath = \"\"", "bad_path 2:8");
+    check("[database]\npath = \":memory:\"", "bad_path 2:8");
+}
+
+#[test]
+fn two_never_share_a_place_and_what_is_reserved_stays_free() {
+    check_property("a = \"x\"\nb = \"X\"", "duplicate_column 3:5");
+    check_property("a = \"b\"\nb = {}", "duplicate_column 3:1");
+    check_property("a = \"HS_ID\"", "reserved 2:5");
+    check_property("a = \"a b\"", "bad_name 2:5");
+    check_property("a = \"\"", "bad_name 2:5");
+    check_property("\"a b\" = \"a\"", "bad_name 2:1");
+    check_property("\"\" = \"a\"", "bad_name 2:1");
+    check_property("hubsyncd_key = \"k\"", "reserved 2:1");
+    check_property(
+        "hubsyncd_key = { column = \"k\", direction = \"pull\" }",
+        "",
+    );
+    check_property("order = \"select\"\nwhere = \"from\"", "");
+    check("[objects.contacts]\ntable = \"sync_x\"", "reserved 2:9");
+    check("[objects.contacts]\ntable = \"owners\"", "reserved 2:9");
+    check("[objects.contacts]\ntable = \"order\"", "");
+    check(
+        "[objects.contacts]\n[objects.deals]\ntable = \"Contacts\"",
+        "duplicate_table 2:10",
+    );
+}
+
+#[test]
+fn directions_policies_and_matches_fit_together() {
+    check_property(
+        "a = { direction = \"pull\", conflict = \"local\" }",
+        "one_way_policy 2:38",
+    );
+    check_property(
+        "a = { direction = \"push\", conflict = \"local\" }",
+        "one_way_policy 2:38",
+    );
+    check(
+        "[objects.contacts]\ndirection = \"pull\"\nconflict = \"local\"",
+        "one_way_policy 3:12",
+    );
+    check(
+        "[objects.contacts]\ndirection = \"pull\"\nproperties.a = { direction = \"push\" }",
+        "opposite_directions 3:30",
+    );
+    check(
+        "[objects.contacts]\ndirection = \"pull\"\nproperties.a = { direction = \"both\" }",
+        "",
+    );
+    check(
+        "[objects.contacts]\nmatch = \"emial\"",
+        "match_not_mapped 2:9",
+    );
+    check("[objects.deals]\nmatch = \"dealname\"", "");
+    check(
+        "[objects.contacts]\nmatch = \"a\"\nproperties.a = \"hs_id\"",
+        "reserved 3:16",
+    );
+    check(
+        "[objects.contacts]\nmatch = \"a\"\nproperties.a = { direction = \"pull\" }",
+        "match_one_way 2:9",
+    );
+    check("[objects.contacts]\nkey = \"a b\"", "bad_name 2:7");
+    check("[objects.contacts]\nkey = \"none\"", "");
+}
+
+#[test]
+fn what_is_to_come_is_refused_and_its_defaults_are_not() {
+    check("[webhooks]", "not_yet 1:2");
+    check("[auth.oauth]", "not_yet 1:7");
+    check("[associations]", "not_yet 1:2");
+    check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
+    check_property("a = { history = false }", "not_yet 2:17");
+    check_property("a = { history = true }", "");
+    check("[objects.contacts]\nstrict_options = true", "not_yet 2:18");
+    check("[objects.contacts]\nbackfill = \"export\"", "not_yet 2:12");
+    check(
+        "[objects.contacts]\non_remote_delete = \"mark\"",
+        "not_yet 2:20",
+    );
+    check(
+        "[objects.contacts]\non_remote_delete = \"recreate\"",
+        "not_yet 2:20",
+    );
+    check(
+        "[objects.contacts]\non_local_delete = \"restore\"",
+        "not_yet 2:19",
+    );
+    check("[objects.contacts]\nfilter = \"x\"", "reserved 2:1");
+    check("[objects.line_items]", "not_yet 1:10");
+    check("[objects.contact]", "not_yet 1:10");
+    check(
+        "[objects.contacts]\nstrict_options = false\nbackfill = \"list\"\non_remote_delete = \"delete\"\non_local_delete = \"archive\"",
+        "",
+    );
+    check(
+        "[objects.contacts]\nbackfill = \"exprt\"",
+        "unknown_value 2:12",
+    );
+}
+
+#[test]
+fn mistakes_in_what_is_to_come_are_found_too() {
+    check(
+        "[webhooks]\nlisten = \"x\"\nclient_secret = \"hush\"",
+        "not_yet 1:2, bad_address 2:10, secret_in_clear 3:17",
+    );
+    check(
+        "[webhooks]\nclient_secret = [{ env = \"A\" }, \"hush\"]",
+        "not_yet 1:2, secret_in_clear 2:33",
+    );
+    check(
+        "[auth.oauth]\nclient_id = \"x\"\ntoken_kye = 1",
+        "not_yet 1:7, unknown_key 3:1",
+    );
+    check(
+        "[associations]\na = { form = \"contacts\" }",
+        "not_yet 1:2, unknown_key 2:7",
+    );
+}
+
+#[test]
+fn toml_that_is_none_has_a_place_too() {
+    check("[portal]\ntier = free", "syntax 2:8");
+    check("[portal]\ntier = \"free\"\ntier = \"free\"", "syntax 3:1");
+    check("[portal]\ntier = \"free\"\n[portal]", "syntax 3:2");
+    check(
+        "[portal]\ntier = free\n[conflicts]\npolicy = \"newst\"",
+        "syntax 2:8, unknown_value 4:10",
+    );
+    let report = checked("x = [").report;
+    assert!(
+        !report.problems.is_empty()
+            && report
+                .problems
+                .iter()
+                .all(|problem| problem.code != "no_objects"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_text_or_too_large_is_refused() {
+    let bytes = check_bytes(Path::new("c.toml"), b"a = 1\nb = \xff".to_vec());
+    let problem = &bytes.report.problems[0];
+    assert_eq!(
+        (problem.code, problem.line, problem.column),
+        ("not_text", 2, 5)
+    );
+    let large = check_bytes(Path::new("c.toml"), vec![b'\n'; MAX_FILE_BYTES + 1]);
+    assert_eq!(large.report.problems[0].code, "too_large");
+    let none = check_file(Path::new("no/such/file.toml"));
+    assert_eq!(none.report.problems[0].code, "unreadable");
+    assert!(
+        none.report.to_string().contains("`no/such/file.toml`"),
+        "{}",
+        none.report
+    );
+}
+
+/// Everything that is ever printed of a report.
+fn everything(text: &str) -> String {
+    let Checked {
+        report, settings, ..
+    } = checked(text);
+    let json = report.to_json();
+    let shown = render_settings(Path::new("c.toml"), &settings);
+    let lines: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+    format!(
+        "{}{}{json}{report:?}{shown}{lines:?}",
+        report.render(Drawing::Plain),
+        report.render(Drawing::Coloured)
+    )
+}
+
+#[test]
+fn a_secret_written_in_clear_is_never_repeated() {
+    let secret = "5ecretValue";
+    for line in [
+        "access_token = \"5ecretValue\"",
+        "access_token = '''\n5ecretValue'''",
+        "acess_token = \"5ecretValue\"",
+        "access_token = 5ecretValue",
+        "access_token = \"5ecretValue",
+        "access_token = { env = \"5ecretValue-with-dashes\" }",
+        "access_token = { value = \"5ecretValue\" }",
+        "access_token = { env = \"A\", evn = \"5ecretValue\" }",
+        "access_token = { credential = \"a/5ecretValue\" }",
+        "access_token = { file = \"pat-na1-5ecretValue\" }",
+        "access_token = [\"5ecretValue\"]",
+        "oauth = { client_secret = \"5ecretValue\", typo = 1 }",
+        "access_token = \"5ecretValue\" trailing",
+        "token = \"5ecretValue\"",
+        "x = \"pat-na1-5ecretValue\"",
+    ] {
+        for text in [
+            format!("[auth]\n{line}\n[objects.contacts]"),
+            line.to_owned(),
+        ] {
+            let printed = everything(&text);
+            assert!(!printed.contains(secret), "{text}\n{printed}");
+            assert!(printed.contains("\"ok\":false"), "{text}");
+        }
+    }
+    let printed = everything(
+        "portal.base_url = \"https://me:5ecretValue@api.hubapi.com\"\n[objects.contacts]",
+    );
+    assert!(!printed.contains(secret), "{printed}");
+}
+
+#[test]
+fn a_secret_in_clear_says_what_to_do() {
+    check("[auth]\naccess_token = \"hush\"", "secret_in_clear 2:16");
+    check("[auth]\naccess_token = {}", "bad_secret 2:16");
+    check(
+        "[auth]\naccess_token = { env = \"A\", file = \"b\" }",
+        "bad_secret 2:16",
+    );
+    check(
+        "[auth]\naccess_token = { env = \"A B\" }",
+        "bad_secret 2:24",
+    );
+    check(
+        "[auth]\naccess_token = { credential = \"../x\" }",
+        "bad_secret 2:31",
+    );
+    let report = checked("[auth]\naccess_token = \"hush\"\n[objects.contacts]").report;
+    insta::assert_snapshot!(report.problems[0].hint, @r#"put it in the environment and write `access_token = { env = "HUBSPOT_ACCESS_TOKEN" }`; then have HubSpot make a new one"#);
+}
+
+#[test]
+fn every_mistake_is_shown_at_once() {
+    insta::assert_snapshot!("mistakes", checked(MISTAKES).report.render(Drawing::Plain));
+}
+
+#[test]
+fn the_json_form_is_the_documented_one() {
+    let json = checked("[portal]\nteir = \"free\"\n[objects.contacts]")
+        .report
+        .to_json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json).expect("json"), @r#"
+    {
+      "ok": false,
+      "problems": [
+        {
+          "code": "unknown_key",
+          "column": 1,
+          "file": "config.toml",
+          "hint": "write `tier`",
+          "key": "portal.teir",
+          "line": 2,
+          "message": "unknown key `teir` in `[portal]`",
+          "severity": "error"
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn every_setting_in_force_is_shown_with_its_origin() {
+    let checked = checked(
+        "[schedule]\npoll = \"20s\"\n[objects.deals]\nconflict = \"local\"\n[objects.deals.properties]\namount = \"value\"",
+    );
+    insta::assert_snapshot!(
+        "settings",
+        render_settings(Path::new("config.toml"), &checked.settings)
+    );
+}
+
+#[test]
+fn the_example_is_right_and_complete() {
+    let config = config(EXAMPLE);
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.mapping.objects.len(), 4);
+    for key in keys::ALL.iter().copied().flatten() {
+        assert!(is_word_of(key, EXAMPLE), "`{key}` is not in the example");
+        assert!(is_word_of(key, MANUAL), "`{key}` is not in the manual");
+    }
+}
+
+fn is_word_of(key: &str, text: &str) -> bool {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        .any(|word| word == key)
+}
+
+#[test]
+fn what_the_example_calls_a_default_is_one() {
+    let minimal = config("[objects.contacts]");
+    let example = config(EXAMPLE);
+    assert_eq!(example.limits, minimal.limits);
+    assert_eq!(example.guard, minimal.guard);
+    assert_eq!(example.retention, minimal.retention);
+    assert_eq!(example.portal, minimal.portal);
+    assert_eq!(example.log, minimal.log);
+    assert_eq!(example.token, minimal.token);
+    assert_eq!(example.database, minimal.database);
+    assert_eq!(
+        (example.poll.poll, example.poll.reconcile),
+        (minimal.poll.poll, minimal.poll.reconcile)
+    );
+    assert_eq!(
+        (example.poll.again, example.poll.overlap),
+        (minimal.poll.again, minimal.poll.overlap)
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let checked = check_bytes(Path::new("c.toml"), bytes);
+        proptest::prop_assert!(!checked.report.render(Drawing::Plain).is_empty());
+    }
+
+    #[test]
+    fn no_slip_of_the_pen_makes_it_panic(at in 0_usize..9000, length in 0_usize..40, instead in "[\\[\\]{}=\"'.#\n a-zé0-9,]{0,6}") {
+        let mut text = format!("{MISTAKES}{EXAMPLE}").replace("\n# ", "\n");
+        if at % 2 == 0 {
+            text = EXAMPLE.to_owned();
+        }
+        let start = text.floor_char_boundary(at);
+        let end = text.floor_char_boundary(start + length).max(start);
+        text.replace_range(start..end, &instead);
+        let checked = check_bytes(Path::new("c.toml"), text.into_bytes());
+        proptest::prop_assert!(!checked.report.render(Drawing::Plain).contains("0f8fad5b-d9cb-469f-a165-70867728950e"));
+        proptest::prop_assert_eq!(checked.config.is_some(), checked.report.is_ok());
+    }
+}

@@ -1,0 +1,328 @@
+//! Values that several sections share: durations, sizes, schedules, addresses, secrets, names.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use crate::config::file::Entry;
+use crate::config::keys;
+use crate::config::reader::Reader;
+use crate::config::schedule::{Schedule, ScheduleError};
+use crate::config::secret::{SecretSource, is_open_to_others};
+use crate::config::units::{DURATION_HINT, SIZE_HINT, duration_text, parse_duration, parse_size};
+use crate::model::mapping::{Direction, Policy};
+use crate::model::name::NameError;
+
+/// Directions by name.
+pub(super) const DIRECTIONS: [(&str, Direction); 3] = [
+    ("both", Direction::Both),
+    ("pull", Direction::Pull),
+    ("push", Direction::Push),
+];
+
+/// Policies by name.
+pub(super) const POLICIES: [(&str, Policy); 4] = [
+    ("remote", Policy::Remote),
+    ("local", Policy::Local),
+    ("newest", Policy::Newest),
+    ("manual", Policy::Manual),
+];
+
+const CRON_HINT: &str =
+    "write second, minute, hour, day, month and weekday, as in `0 30 3 * * *` for 03:30 every day";
+
+impl<'t> Reader<'_> {
+    /// A duration within bounds.
+    pub(super) fn duration(
+        &mut self,
+        entry: &Entry<'t>,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let text = self.text(entry)?;
+        let Some(duration) = parse_duration(text) else {
+            let message = format!("`{text}` for `{}` is no duration", entry.path);
+            self.error(
+                "bad_duration",
+                &entry.span,
+                &entry.path,
+                &message,
+                DURATION_HINT,
+            );
+            return None;
+        };
+        self.duration_within(entry, duration, bounds)
+    }
+
+    fn duration_within(
+        &mut self,
+        entry: &Entry<'t>,
+        duration: Duration,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        if bounds.contains(&duration) {
+            return Some(duration);
+        }
+        let (least, most) = (duration_text(*bounds.start()), duration_text(*bounds.end()));
+        let message = format!("`{}` is out of range", entry.path);
+        let hint = format!("write a duration from `{least}` to `{most}`");
+        self.error("out_of_range", &entry.span, &entry.path, &message, &hint);
+        None
+    }
+
+    /// A size in bytes, within bounds.
+    pub(super) fn size(&mut self, entry: &Entry<'t>, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(entry)?;
+        let size = parse_size(text);
+        if size.is_none() {
+            let message = format!("`{text}` for `{}` is no size", entry.path);
+            self.error("bad_size", &entry.span, &entry.path, &message, SIZE_HINT);
+        }
+        let size = size?;
+        if !bounds.contains(&size) {
+            self.out_of_range(
+                entry,
+                &format!("{} bytes", bounds.start()),
+                &format!("{} bytes", bounds.end()),
+            );
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A duration within bounds or a cron expression.
+    pub(super) fn schedule(
+        &mut self,
+        entry: &Entry<'t>,
+        timezone: Tz,
+        bounds: &RangeInclusive<Duration>,
+    ) -> Option<Schedule> {
+        let text = self.text(entry)?;
+        let error = match Schedule::parse(text, timezone) {
+            Ok(Schedule::Every(duration)) => {
+                return self
+                    .duration_within(entry, duration, bounds)
+                    .map(Schedule::Every);
+            }
+            Ok(cron) => return Some(cron),
+            Err(error) => error,
+        };
+        let (code, what, hint) = match error {
+            ScheduleError::Duration => (
+                "bad_duration",
+                "is no duration",
+                format!("{DURATION_HINT}; or a cron expression"),
+            ),
+            ScheduleError::Cron => ("bad_cron", "is no cron expression", CRON_HINT.to_owned()),
+            ScheduleError::WithoutSeconds => (
+                "bad_cron",
+                "has no seconds",
+                format!("put the seconds in front: `0 {}`", text.trim()),
+            ),
+            ScheduleError::Never => (
+                "bad_cron",
+                "names a time that never comes",
+                CRON_HINT.to_owned(),
+            ),
+        };
+        let message = format!("`{text}` for `{}` {what}", entry.path);
+        self.error(code, &entry.span, &entry.path, &message, &hint);
+        None
+    }
+
+    /// An IP address with a port; one that everybody reaches is a warning.
+    pub(super) fn address(&mut self, entry: &Entry<'t>) -> Option<SocketAddr> {
+        let text = self.text(entry)?;
+        let Ok(address) = text.parse::<SocketAddr>() else {
+            let message = format!("`{text}` for `{}` is no address", entry.path);
+            let port = text
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse::<u16>().ok())
+                .unwrap_or(9187);
+            let hint =
+                format!("write an IP address and a port: `127.0.0.1:{port}` or `[::1]:{port}`");
+            self.error("bad_address", &entry.span, &entry.path, &message, &hint);
+            return None;
+        };
+        if address.ip().is_unspecified() {
+            let message = format!(
+                "`{}` listens to every network that the machine is on, without a password",
+                entry.path
+            );
+            let hint = format!(
+                "write `127.0.0.1:{}` unless something else keeps strangers out",
+                address.port()
+            );
+            self.warning("open_address", &entry.span, &entry.path, &message, &hint);
+        }
+        Some(address)
+    }
+
+    /// A name, or why it can't be one.
+    pub(super) fn name<T>(
+        &mut self,
+        entry: &Entry<'t>,
+        parsed: Result<T, NameError>,
+        what: &str,
+        hint: &str,
+    ) -> Option<T> {
+        match parsed {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let code = if matches!(error, NameError::Reserved { .. }) {
+                    "reserved"
+                } else {
+                    "bad_name"
+                };
+                self.error(
+                    code,
+                    &entry.span,
+                    &entry.path,
+                    &format!("{what} {}", clipped(&error)),
+                    hint,
+                );
+                None
+            }
+        }
+    }
+
+    /// Where a secret lies. A secret itself is refused and hidden.
+    pub(super) fn secret(&mut self, entry: &Entry<'t>) -> Option<SecretSource> {
+        if !Self::is_table(entry) {
+            self.secret_in_clear(entry, &entry.path);
+            return None;
+        }
+        let table = self.free_table(entry)?;
+        let places: Vec<_> = table
+            .entries
+            .iter()
+            .filter(|place| keys::SECRET.contains(&place.name))
+            .cloned()
+            .collect();
+        if places.len() < table.entries.len() {
+            // Whatever stands there under another name may be the secret.
+            let others = table
+                .entries
+                .iter()
+                .filter(|other| !keys::SECRET.contains(&other.name));
+            self.secrets.extend(others.map(|other| other.span.clone()));
+            self.table(entry, keys::SECRET);
+            return None;
+        }
+        let [place] = places.as_slice() else {
+            let message = format!(
+                "`{}` names {} places",
+                entry.path,
+                if places.is_empty() { "no" } else { "several" }
+            );
+            let hint = "write one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }` and `{ credential = \"NAME\" }`";
+            self.error("bad_secret", &entry.span, &entry.path, &message, hint);
+            return None;
+        };
+        self.secret_place(place)
+    }
+
+    fn secret_place(&mut self, place: &Entry<'t>) -> Option<SecretSource> {
+        let Some(text) = Self::peek_text(place) else {
+            self.secrets.push(place.span.clone());
+            self.wrong_type(place, "text in quotes");
+            return None;
+        };
+        if place.name == "file" {
+            return self.secret_file(place, text);
+        }
+        let is_variable = is_variable_name(text);
+        let is_credential =
+            !text.is_empty() && !text.contains(['/', '\0']) && text != "." && text != "..";
+        if text.to_ascii_lowercase().starts_with("pat-")
+            || (place.name == "env" && !is_variable && text.len() > 20)
+        {
+            self.secret_in_clear(
+                place,
+                place.path.trim_end_matches(&format!(".{}", place.name)),
+            );
+            return None;
+        }
+        match place.name {
+            "env" if is_variable => Some(SecretSource::Env(text.to_owned())),
+            "credential" if is_credential => Some(SecretSource::Credential(text.to_owned())),
+            _ => {
+                self.secrets.push(place.span.clone());
+                let (what, hint) = if place.name == "env" {
+                    (
+                        "an environment variable",
+                        "write letters, digits and `_`: `{ env = \"HUBSPOT_ACCESS_TOKEN\" }`",
+                    )
+                } else {
+                    (
+                        "a credential",
+                        "write the name that `LoadCredential=` gives it, without a path",
+                    )
+                };
+                let message = format!("`{}` is not the name of {what}", place.path);
+                self.error("bad_secret", &place.span, &place.path, &message, hint);
+                None
+            }
+        }
+    }
+
+    fn secret_file(&mut self, place: &Entry<'t>, text: &str) -> Option<SecretSource> {
+        if text.to_ascii_lowercase().starts_with("pat-") {
+            self.secret_in_clear(place, place.path.trim_end_matches(".file"));
+            return None;
+        }
+        if text.is_empty() || text.contains('\0') {
+            let message = format!("`{}` is no path", place.path);
+            self.error(
+                "bad_secret",
+                &place.span,
+                &place.path,
+                &message,
+                "write the path of a file that holds the secret alone",
+            );
+            return None;
+        }
+        let path = self.source.resolve(text);
+        if is_open_to_others(&path) {
+            let message = format!("others than its owner may read `{text}`");
+            self.warning(
+                "open_secret_file",
+                &place.span,
+                &place.path,
+                &message,
+                &format!("run `chmod 600 {text}`"),
+            );
+        }
+        Some(SecretSource::File(path))
+    }
+
+    fn secret_in_clear(&mut self, place: &Entry<'t>, key: &str) {
+        self.secrets.push(place.span.clone());
+        let message = format!("`{key}` holds a secret in clear");
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let variable = format!("HUBSPOT_{}", name.to_uppercase());
+        let hint = format!(
+            "put it in the environment and write `{name} = {{ env = \"{variable}\" }}`; then have HubSpot make a new one"
+        );
+        self.error("secret_in_clear", &place.span, key, &message, &hint);
+    }
+}
+
+/// A refusal of a name, short enough to be read.
+fn clipped(error: &NameError) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(160) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// Whether text can name an environment variable.
+pub(super) fn is_variable_name(text: &str) -> bool {
+    let first_is_fine = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    first_is_fine
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

@@ -1,0 +1,119 @@
+//! `Config`: what the mapping file says, checked, one plain struct a section, so that each part of the daemon is handed
+//! only its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use crate::config::problem::Problem;
+use crate::config::schedule::Schedule;
+use crate::config::secret::{PortalIdSource, SecretSource};
+use crate::model::mapping::Mapping;
+use crate::model::name::ObjectType;
+use crate::model::settings::{ApiVersion, Guard, Limits, Tier};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[portal]`.
+    pub portal: PortalSettings,
+    /// `[auth] access_token`.
+    pub token: SecretSource,
+    /// `[database] path`; a relative one is taken from the file's folder.
+    pub database: PathBuf,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[schedule]`, and each object's own `poll`.
+    pub poll: PollSettings,
+    /// `[http] listen`; without `[http]` nothing listens.
+    pub http: Option<SocketAddr>,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// `[guard]`.
+    pub guard: Guard,
+    /// `[retention]`.
+    pub retention: Retention,
+    /// `[objects]`.
+    pub mapping: Mapping,
+    /// What is odd and doesn't stop anything; to be logged at the start.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where HubSpot is and what kind of account this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortalSettings {
+    /// The only portal to run against; `None`: any that the token opens.
+    pub id: Option<PortalIdSource>,
+    /// Scheme, host and port, without a slash at the end.
+    pub base_url: String,
+    /// The family of paths.
+    pub api_version: ApiVersion,
+    /// The account's tier.
+    pub tier: Tier,
+}
+
+/// When HubSpot is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PollSettings {
+    /// For changes, where an object doesn't say otherwise.
+    pub poll: Schedule,
+    /// For changes of the objects that do.
+    pub objects: Vec<(ObjectType, Schedule)>,
+    /// For everything.
+    pub reconcile: Schedule,
+    /// The zone of all cron expressions.
+    pub timezone: Tz,
+    /// How far each poll's window reaches back into the last one.
+    pub overlap: Duration,
+    /// How long after its end each window is walked again.
+    pub again: Vec<Duration>,
+    /// Between two polls while webhooks are healthy.
+    pub poll_with_webhooks: Duration,
+    /// Between two reads of owners, pipelines and properties.
+    pub reference: Duration,
+    /// One rotation over all records' associations.
+    pub associations: Duration,
+}
+
+impl PollSettings {
+    /// When an object is polled.
+    pub fn of(&self, object: &ObjectType) -> &Schedule {
+        let own = self.objects.iter().find(|(name, _)| name == object);
+        own.map_or(&self.poll, |(_, schedule)| schedule)
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A level, or `target=level` parts with commas between.
+    pub level: String,
+    /// The form.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For systemd's journal: no time and no colour, which the journal has itself.
+    Journal,
+    /// One JSON object a line.
+    Json,
+    /// For people at a terminal.
+    Text,
+}
+
+/// What the daemon may forget, by age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// `sync_history`.
+    pub history: Duration,
+    /// Events that are done.
+    pub inbox: Duration,
+    /// `sync_runs`.
+    pub runs: Duration,
+    /// Bytes of all three together; 0: no bound.
+    pub max_size: u64,
+}
