@@ -13,7 +13,7 @@ use crate::config::problem::{Problem, Report, Severity};
 use crate::config::reader::Reader;
 use crate::config::render::Setting;
 use crate::config::settings::Config;
-use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source, suspects};
+use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source};
 
 mod connection;
 mod daemon;
@@ -21,6 +21,7 @@ mod fields;
 mod later;
 mod objects;
 mod rhythm;
+mod syntax;
 mod values;
 
 /// What `check` found out about a file.
@@ -59,12 +60,11 @@ fn finish(path: &Path, source: Result<Source, ReadFailure>) -> Checked {
 }
 
 fn check_source(source: &Source) -> Checked {
-    let (document, mistakes) = DeTable::parse_recoverable(&source.text);
+    let (text, mistakes) = syntax::without_mistakes(source);
+    let (document, _) = DeTable::parse_recoverable(&text);
     let mut reader = Reader::new(source);
     let config = read_root(&mut reader, document.get_ref());
-    if !mistakes.is_empty() {
-        note_syntax(&mut reader, &mistakes);
-    }
+    syntax::note(&mut reader, &mistakes);
     let report = Report::new(source, &reader.secrets, reader.problems);
     let config = report.is_ok().then(|| Config {
         warnings: report.problems.clone(),
@@ -106,49 +106,6 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
         retention,
         mapping,
         warnings,
-    }
-}
-
-/// Adds the mistakes of TOML itself and takes out what may only follow from them: problems of the same lines, and of
-/// things that are missing.
-fn note_syntax(reader: &mut Reader<'_>, mistakes: &[toml::de::Error]) {
-    let found: Vec<_> = mistakes
-        .iter()
-        .map(|mistake| (mistake.span().unwrap_or(0..0), mistake.message()))
-        .collect();
-    let lines: Vec<_> = found
-        .iter()
-        .map(|(span, _)| reader.source.lines(span))
-        .collect();
-    reader.problems.retain(|problem| {
-        let follows = lines
-            .iter()
-            .any(|line| problem.span.start <= line.end && line.start <= problem.span.end);
-        !follows && !matches!(problem.code, "no_objects" | "empty" | "missing_key")
-    });
-    for line in &lines {
-        reader.secrets.extend(suspects(&reader.source.text, line));
-    }
-    for (span, message) in found {
-        let first = message.lines().next().unwrap_or("no TOML");
-        let hint = syntax_hint(first);
-        reader.error(
-            "syntax",
-            &span,
-            "",
-            &format!("this is no TOML: {first}"),
-            hint,
-        );
-    }
-}
-
-fn syntax_hint(message: &str) -> &'static str {
-    if message.contains("duplicate") {
-        "write each key and each table once"
-    } else if message.contains("string") || message.contains("quote") {
-        "write text in double quotes, `\"like this\"`, on one line"
-    } else {
-        "write `key = value`, one a line, with text in double quotes"
     }
 }
 

@@ -438,6 +438,14 @@ fn toml_that_is_none_has_a_place_too() {
         "[portal]\ntier = free\n[conflicts]\npolicy = \"newst\"",
         "syntax 2:8, unknown_value 4:10",
     );
+    check(
+        "[portal]\ntier \"free\"\nid = 0\n[conflicts]\npolicy = 1",
+        "syntax 2:6, out_of_range 3:6, wrong_type 5:10",
+    );
+    check(
+        "[portal\ntier = 1\n[conflicts]\npolicy = 1",
+        "syntax 1:8, wrong_type 4:10",
+    );
     let report = checked("x = [").report;
     assert!(
         !report.problems.is_empty()
@@ -447,6 +455,12 @@ fn toml_that_is_none_has_a_place_too() {
                 .all(|problem| problem.code != "no_objects"),
         "{report}"
     );
+}
+
+#[test]
+fn what_is_no_toml_says_what_to_write() {
+    let text = "[portal]\ntier = free\nid = \"1\n\n[objects.contacts\n[objects.deals]\npoll \"5s\"\nfilter = 1\n[http]\nlisten = \"0.0.0.0:9187\"\n";
+    insta::assert_snapshot!("no_toml", checked(text).report.render(Drawing::Plain));
 }
 
 #[test]
