@@ -123,7 +123,8 @@ CREATE TABLE sync_conflicts (
     base_known INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE UNIQUE INDEX sync_conflicts_open ON sync_conflicts (object, local_id, property) WHERE resolved_at IS NULL;
-CREATE INDEX sync_conflicts_asked ON sync_conflicts (id) WHERE resolved_at IS NULL AND resolution IS NOT NULL;
+CREATE INDEX sync_conflicts_waiting ON sync_conflicts (id) WHERE resolved_at IS NULL;
+CREATE INDEX sync_conflicts_record ON sync_conflicts (object, local_id, property);
 
 CREATE TABLE sync_holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -39,11 +39,13 @@ pub struct OpenConflict {
 
 /// How the base of a field without pending change is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CleanBase {
+pub enum CleanBase<'a> {
     /// It is the mirror's value.
     Mirror,
     /// Nobody knows: the row was just linked to the record, or the column is being filled.
     Unknown,
+    /// The values of the row that was deleted and is inserted again.
+    Given(&'a BTreeMap<PropertyName, Value>),
 }
 
 /// A record as both sides have it.
@@ -66,7 +68,7 @@ pub struct RecordInput<'a> {
     /// HubSpot's clock minus this machine's.
     pub clock_offset_ms: i64,
     /// What a clean field's base is.
-    pub clean_base: CleanBase,
+    pub clean_base: CleanBase<'a>,
 }
 
 /// A conflict as it is written down.
@@ -179,6 +181,7 @@ fn merge_plain(plan: &mut RecordPlan, input: &RecordInput<'_>, field: &FieldMapp
         (Some(pending), _) => pending.base.clone(),
         (None, CleanBase::Mirror) => Base::Known(local.clone()),
         (None, CleanBase::Unknown) => Base::Unknown,
+        (None, CleanBase::Given(values)) => values.get(&field.property).cloned().map_or(Base::Unknown, Base::Known),
     };
     let written_at = pending.map(|pending| pending.changed_at).or_else(|| create_time(input));
     let outcome = merge_field(&FieldInput {
@@ -204,7 +207,7 @@ fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a En
 
 /// A row that waits for its create was written when it was queued.
 fn create_time(input: &RecordInput<'_>) -> Option<Timestamp> {
-    input.entry.filter(|_| input.clean_base == CleanBase::Unknown).map(|entry| entry.enqueued_at)
+    input.entry.filter(|_| input.clean_base != CleanBase::Mirror).map(|entry| entry.enqueued_at)
 }
 
 fn remote_time(input: &RecordInput<'_>, property: &PropertyName) -> RemoteTime {

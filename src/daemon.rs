@@ -1,0 +1,8 @@
+//! The life of the process: builds the parts, starts the tasks, waits, drains.
+
+pub mod build;
+pub mod condition;
+pub mod heartbeat;
+pub mod once;
+pub mod run;
+pub mod tasks;

@@ -1,0 +1,118 @@
+//! Builds the parts from the configuration: database, limiter, client, engine. Only here and in `cli` is `Config` known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use secrecy::SecretString;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::engine::{Engine, Settings, settle};
+use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
+use crate::hubspot::transport::{ReqwestTransport, TransportBuildError};
+use crate::hubspot::{BadToken, Client};
+use crate::decide::quota::LimitSettings;
+use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
+
+/// How long the daemon waits for another program's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the daemon can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The file or a secret that it names.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The HTTP client.
+    #[error("{0}")]
+    Transport(#[from] TransportBuildError),
+    /// The token can't be sent in a header.
+    #[error("{0}")]
+    Token(#[from] BadToken),
+}
+
+impl StartError {
+    /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Token(_) | Self::Transport(_) => true,
+            Self::Store(error) => error.is_configuration(),
+        }
+    }
+}
+
+/// Opens the database and joins it with the portal that the file names.
+pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>, StartError> {
+    let token = config.token.resolve()?;
+    let portal = config.portal.id.as_ref().map(crate::config::PortalIdSource::resolve).transpose()?;
+    let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
+    let store = open(config, &clock)?;
+    let engine = join(config, store, transport, clock, &token, portal).await?;
+    Ok(Arc::new(engine))
+}
+
+fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StoreError> {
+    let options = OpenOptions { path: config.database.clone(), mode: Mode::Threads, busy_timeout: BUSY_TIMEOUT };
+    Store::open(&options, clock.as_ref())
+}
+
+async fn join(
+    config: &Config,
+    store: Store,
+    transport: Arc<ReqwestTransport>,
+    clock: Arc<dyn Clock>,
+    token: &SecretString,
+    portal: Option<crate::model::id::PortalId>,
+) -> Result<Engine, StartError> {
+    let now = clock.now();
+    let start = store
+        .write(Lane::Interactive, move |tx| {
+            meta::begin_daemon(tx, env!("CARGO_PKG_VERSION"), now)?;
+            let left = settle::recover(tx, now)?;
+            if left > 0 {
+                tracing::info!(entries = left, "entries were in flight when the daemon stopped; they are looked at again");
+            }
+            quota::start_state(tx, now)
+        })
+        .await?;
+    let zone = store.read(|connection| meta::get(connection, "time_zone")).await?;
+    let settings = LimitSettings::new(&config.limits, config.portal.tier);
+    let start = StartState {
+        recent_sends: start.recent_sends,
+        day: start.day,
+        day_used: start.day_used,
+        day_limit: start.day_limit,
+        day_resets_at: start.day_resets_at,
+        time_zone: zone,
+    };
+    let limiter = Arc::new(Limiter::new(settings, Arc::clone(&clock), lease_from(&store), start));
+    let seed: u64 = rand::random();
+    let client = Client::new(transport, limiter, Arc::clone(&clock), token, config.portal.api_version)?.with_seed(seed);
+    let settings = Settings {
+        portal,
+        overlap: config.poll.overlap,
+        again: config.poll.again.clone(),
+        guard: config.guard.clone(),
+    };
+    Ok(Engine::new(store, client, clock, Arc::new(config.mapping.clone()), settings, seed))
+}
+
+/// The limiter leases budget through the database, so that what may have been sent before a kill still counts.
+pub fn lease_from(store: &Store) -> LeaseFn {
+    let store = store.clone();
+    Arc::new(move |request| {
+        let store = store.clone();
+        async move {
+            store
+                .write(Lane::Interactive, move |tx| quota::lease(tx, request.count, &request.day, request.at))
+                .await
+                .map_err(|error| LeaseError(error.to_string()))
+        }
+        .boxed()
+    })
+}

@@ -1,0 +1,75 @@
+//! The slow chores: heartbeat, file identity, triggers, retention, counts of requests.
+
+use std::time::Duration;
+
+use crate::daemon::condition::Condition;
+use crate::engine::{Engine, StepError, resolve};
+use crate::hubspot::RequestCount;
+use crate::store::meta::{self, Phase};
+use crate::store::retention::{self, Keep};
+use crate::store::{Lane, ddl, quota};
+
+/// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
+pub const BEAT: Duration = Duration::from_secs(5);
+
+/// Time between two looks at the triggers: a dropped one is put back within a minute.
+pub const TRIGGERS: Duration = Duration::from_secs(20);
+
+/// Time between two rounds of forgetting.
+pub const FORGET: Duration = Duration::from_mins(5);
+
+/// Says that the daemon lives, and what it counted.
+pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
+    let usage = engine.client().limiter().snapshot();
+    let daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
+    let counts = engine.client().take_request_counts();
+    let now = engine.clock().now();
+    let day = quota::Day { used: usage.daily_used, limit: usage.daily_limit, resets_at: usage.daily_resets_at };
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            meta::beat(tx, &daemon, now)?;
+            quota::set_day(tx, day)?;
+            for (class, RequestCount { requests, errors, throttled }) in counts {
+                quota::count(tx, class, quota::Requests { requests, errors, throttled }, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Puts dropped or altered triggers and views back.
+pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
+    let Some(mapping) = engine.resolved_mapping() else { return Ok(()) };
+    let now = engine.clock().now();
+    let repaired = engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            let repaired = ddl::repair(tx, &mapping, now)?;
+            if !repaired.is_empty() {
+                meta::note_repair(tx, now)?;
+            }
+            Ok(repaired)
+        })
+        .await?;
+    for name in repaired {
+        tracing::warn!(name, "somebody dropped or altered this; it was put back");
+    }
+    Ok(())
+}
+
+/// Forgets what is older than the mapping file keeps, a batch at a time.
+pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
+    resolve::forget(engine).await?;
+    let now = engine.clock().now();
+    while engine.store().write(Lane::Bulk, move |tx| retention::forget(tx, keep, now)).await? > 0 {}
+    Ok(())
+}
+
+/// Moves the daemon to a phase of its life.
+pub async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
+    let now = engine.clock().now();
+    engine.store().write(Lane::Interactive, move |tx| meta::set_phase(tx, phase, now)).await?;
+    Ok(())
+}

@@ -1,0 +1,388 @@
+//! `hubsyncd run`: starts the tasks, waits for the stop, drains in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Schedule};
+use crate::daemon::build::{StartError, build};
+use crate::daemon::condition::Condition;
+use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
+use crate::daemon::systemd::Systemd;
+use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure};
+use crate::engine::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
+use crate::http::health::Health;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::cursors::{self, Backfill};
+use crate::store::meta::Phase;
+use crate::store::retention::Keep;
+use crate::store::watch::Watch;
+use crate::store::{Lane, StoreError, quota};
+
+/// How long running steps may take to finish after a stop.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often people's decisions are looked for.
+const DECISIONS: Duration = Duration::from_secs(1);
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// A step met what no retry mends.
+    #[error("{0}")]
+    Step(#[from] StepError),
+    /// The health listener.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder of the database can't be watched.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A task panicked.
+    #[error("a task ended unasked")]
+    Task,
+}
+
+impl RunError {
+    /// Whether a restart can't help (status 78).
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Start(error) => error.is_configuration(),
+            Self::Step(StepError::OtherPortal { .. }) => true,
+            Self::Step(StepError::Store(error)) | Self::Store(error) => error.is_configuration(),
+            Self::Step(StepError::Hubspot(_) | StepError::NoProgress(_)) | Self::Listen { .. } | Self::Task => false,
+        }
+    }
+}
+
+/// The doorbells: who rings is in `docs/ARCHITECTURE.md`.
+#[derive(Debug, Clone, Default)]
+struct Bells {
+    push: Arc<Notify>,
+    reads: Arc<Notify>,
+    decisions: Arc<Notify>,
+}
+
+/// Runs until `stop`. `Ok` also after a drain that met its deadline late.
+pub async fn run(config: &Config, clock: Arc<dyn crate::clock::Clock>, stop: CancellationToken) -> Result<(), RunError> {
+    let engine = build(config, clock).await?;
+    run_engine(config, engine, stop).await
+}
+
+/// Runs an engine that was built.
+pub async fn run_engine(config: &Config, engine: Arc<Engine>, stop: CancellationToken) -> Result<(), RunError> {
+    let condition = Arc::new(Condition::default());
+    let tasks_stop = CancellationToken::new();
+    let mut tasks: JoinSet<Result<(), StepError>> = JoinSet::new();
+    let (health, seen) = watch::channel(Health::starting());
+    let listener = listen(config, seen, tasks_stop.clone()).await?;
+    let bells = Bells::default();
+    let all = Loop { engine: Arc::clone(&engine), condition: Arc::clone(&condition), stop: tasks_stop.clone() };
+    let systemd = Arc::new(Systemd::from_env());
+    spawn_chores(&mut tasks, config, &all, &systemd, health);
+    let started = start(&all, &stop).await;
+    if let Ok(true) = started {
+        spawn_objects(&mut tasks, config, &all, &bells);
+        let watch = Watch::new(engine.store().path(), ring_all(&bells))?;
+        heartbeat::set_phase(&engine, Phase::Running).await?;
+        systemd.ready();
+        tracing::info!(portal_objects = engine.objects().iter().count(), "running");
+        let ended = wait_for_end(&mut tasks, &stop).await;
+        drop(watch);
+        return finish(&all, tasks, tasks_stop, listener, &systemd, ended).await;
+    }
+    finish(&all, tasks, tasks_stop, listener, &systemd, started.map(|_| ()).map_err(RunError::from)).await
+}
+
+fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
+    let bells = bells.clone();
+    move || {
+        bells.push.notify_waiters();
+        bells.decisions.notify_waiters();
+    }
+}
+
+/// Reads the schema, as often as it takes. `false`: stopped before that.
+async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> {
+    let mut failures = 0;
+    loop {
+        match schema::refresh(&all.engine).await {
+            Ok(()) => {
+                all.condition.answered();
+                all.condition.schema_read();
+                return Ok(true);
+            }
+            Err(error) if is_fatal(&error) => return Err(error),
+            Err(error) => {
+                failures += 1;
+                all.condition.failed(&error);
+                let wait = wait_after_failure(&all.engine, &error, failures);
+                tracing::warn!(error = %error, wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
+                tokio::select! {
+                    () = all.engine.clock().sleep(wait) => {}
+                    () = stop.cancelled() => return Ok(false),
+                }
+            }
+        }
+    }
+}
+
+async fn listen(config: &Config, health: watch::Receiver<Health>, stop: CancellationToken) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
+    let Some(address) = config.http else { return Ok(None) };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    tracing::info!(address = %address, "health is served");
+    Ok(Some(tokio::spawn(crate::http::listener::serve(listener, health, stop))))
+}
+
+fn spawn_chores(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, systemd: &Arc<Systemd>, health: watch::Sender<Health>) {
+    let keep = Keep {
+        history: config.retention.history,
+        inbox: config.retention.inbox,
+        runs: config.retention.runs,
+        max_bytes: config.retention.max_size,
+    };
+    let condition = Arc::clone(&all.condition);
+    let notifier = Arc::clone(systemd);
+    every(tasks, all, "heartbeat", systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT), move |engine| {
+        let (condition, notifier) = (Arc::clone(&condition), Arc::clone(&notifier));
+        health.send_replace(Health::of(condition.readiness()));
+        async move {
+            heartbeat::beat(&engine, &condition).await?;
+            notifier.alive();
+            Ok(())
+        }
+    });
+    every(tasks, all, "file", DECISIONS, |engine| async move { Ok(engine.store().check_file()?) });
+    every(tasks, all, "triggers", TRIGGERS, |engine| async move { heartbeat::repair_triggers(&engine).await });
+    every(tasks, all, "forget", FORGET, move |engine| async move { heartbeat::forget(&engine, keep).await });
+}
+
+/// Calls something at an interval.
+fn every<S, F>(tasks: &mut JoinSet<Result<(), StepError>>, all: &Loop, name: &'static str, interval: Duration, mut chore: S)
+where
+    S: FnMut(Arc<Engine>) -> F + Send + 'static,
+    F: Future<Output = Result<(), StepError>> + Send + 'static,
+{
+    let step = move |engine: Arc<Engine>| {
+        let next = engine.clock().now() + interval;
+        let work = chore(engine);
+        async move { work.await.map(|()| Progress::Idle { until: Some(next) }) }
+    };
+    tasks.spawn(all.clone().run(name, Arc::new(Notify::new()), interval, step));
+}
+
+fn spawn_objects(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, bells: &Bells) {
+    let reference = config.poll.reference;
+    let condition = Arc::clone(&all.condition);
+    let mut first = true;
+    every(tasks, all, "schema", reference, move |engine| {
+        let (condition, again) = (Arc::clone(&condition), !std::mem::take(&mut first));
+        async move {
+            if again {
+                schema::refresh(&engine).await?;
+            }
+            schema::refresh_reference(&engine).await?;
+            condition.answered();
+            Ok(())
+        }
+    });
+    let decisions = Arc::clone(&bells.decisions);
+    let ring = bells.clone();
+    tasks.spawn(all.clone().run("decisions", decisions, DECISIONS, move |engine| {
+        let ring = ring.clone();
+        async move {
+            let progress = resolve::step(&engine).await?;
+            if progress == Progress::More {
+                ring.push.notify_waiters();
+                ring.reads.notify_waiters();
+            }
+            Ok(progress)
+        }
+    }));
+    let names: Vec<ObjectType> = all.engine.objects().iter().map(|object| object.object().clone()).collect();
+    for name in names {
+        spawn_object(tasks, config, all, bells, &name);
+    }
+}
+
+fn spawn_object(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, bells: &Bells, name: &ObjectType) {
+    let condition = Arc::clone(&all.condition);
+    let schedule = config.poll.of(name).clone();
+    let ring = bells.clone();
+    let mut next_poll = Timestamp::EPOCH;
+    object_loop(tasks, all, "inbound", name, Arc::new(Notify::new()), move |engine, object| {
+        let (condition, ring) = (Arc::clone(&condition), ring.clone());
+        let due = engine.clock().now() >= next_poll;
+        if due {
+            next_poll = schedule.next(engine.clock().now());
+        }
+        let until = next_poll;
+        async move {
+            let progress = inbound(&engine, &object, due, until).await?;
+            condition.answered();
+            ring.reads.notify_waiters();
+            ring.push.notify_waiters();
+            Ok(progress)
+        }
+    });
+    let condition = Arc::clone(&all.condition);
+    object_loop(tasks, all, "reads", name, Arc::clone(&bells.reads), move |engine, object| {
+        let condition = Arc::clone(&condition);
+        async move {
+            let read = reads::step(&engine, &object).await?;
+            if read == Progress::More {
+                condition.answered();
+                return Ok(read);
+            }
+            Ok(read.or(removal::step(&engine, &object).await?))
+        }
+    });
+    let condition = Arc::clone(&all.condition);
+    object_loop(tasks, all, "push", name, Arc::clone(&bells.push), move |engine, object| {
+        let condition = Arc::clone(&condition);
+        async move {
+            let progress = push::step(&engine, &object).await?;
+            if progress == Progress::More {
+                condition.answered();
+            }
+            Ok(progress)
+        }
+    });
+    let schedule = config.poll.reconcile.clone();
+    let ring = bells.clone();
+    object_loop(tasks, all, "comparison", name, Arc::new(Notify::new()), move |engine, object| {
+        let (schedule, ring) = (schedule.clone(), ring.clone());
+        async move {
+            let progress = comparison(&engine, &object, &schedule).await?;
+            ring.reads.notify_waiters();
+            Ok(progress)
+        }
+    });
+}
+
+fn object_loop<S, F>(tasks: &mut JoinSet<Result<(), StepError>>, all: &Loop, task: &'static str, name: &ObjectType, ring: Arc<Notify>, mut step: S)
+where
+    S: FnMut(Arc<Engine>, Arc<ObjectSync>) -> F + Send + 'static,
+    F: Future<Output = Result<Progress, StepError>> + Send + 'static,
+{
+    let name = name.clone();
+    let whole = move |engine: Arc<Engine>| {
+        let object = engine.object(&name);
+        let work = object.map(|object| step(Arc::clone(&engine), object));
+        let name = name.clone();
+        async move {
+            let Some(work) = work else { return Ok(Progress::RING) };
+            let done = work.await;
+            note_error(&engine, &name, done.as_ref().err()).await;
+            done
+        }
+    };
+    tasks.spawn(all.clone().run(task, ring, Duration::MAX, whole));
+}
+
+/// Keeps the words of an object's last error where `sync_status` shows them.
+async fn note_error(engine: &Engine, name: &ObjectType, error: Option<&StepError>) {
+    let Some(error) = error else { return };
+    let (name, words) = (name.clone(), error.to_string());
+    let noted = engine.store().write(Lane::Bulk, move |tx| cursors::set_error(tx, &name, Some(&words))).await;
+    if let Err(failed) = noted {
+        tracing::warn!(error = %failed, "the last error could not be noted");
+    }
+}
+
+/// Backfill until it is done; then the polls, when they are due, and the walks again.
+async fn inbound(engine: &Engine, object: &ObjectSync, due: bool, next_poll: Timestamp) -> Result<Progress, StepError> {
+    if backfill::step(engine, object).await? == Progress::More {
+        return Ok(Progress::More);
+    }
+    if !due {
+        return Ok(Progress::Idle { until: Some(next_poll) });
+    }
+    while poll::step(engine, object).await? == Progress::More {}
+    for delay in engine.again() {
+        while poll::step_again(engine, object, delay).await? == Progress::More {}
+    }
+    Ok(Progress::Idle { until: Some(next_poll) })
+}
+
+/// New columns first, then the full comparison when it is due.
+async fn comparison(engine: &Engine, object: &ObjectSync, schedule: &Schedule) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let cursor = engine.store().read(move |connection| cursors::get(connection, &name)).await?;
+    if cursor.backfill != Backfill::Done {
+        return Ok(Progress::Idle { until: Some(engine.clock().now() + DECISIONS) });
+    }
+    if filling::step(engine, object).await? == Progress::More {
+        return Ok(Progress::More);
+    }
+    let last = cursor.last_reconcile_at.or(cursor.backfill_started_at);
+    let next = last.map(|last| schedule.next(last));
+    let now = engine.clock().now();
+    if cursor.reconcile_started_at.is_none() {
+        match next {
+            Some(next) if next > now => return Ok(Progress::Idle { until: Some(next) }),
+            Some(_) | None => reconcile::begin(engine, object).await?,
+        }
+    }
+    reconcile::step(engine, object).await
+}
+
+async fn wait_for_end(tasks: &mut JoinSet<Result<(), StepError>>, stop: &CancellationToken) -> Result<(), RunError> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = tasks.join_next() => match ended {
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Ok(Ok(())) | Err(_)) | None => Err(RunError::Task),
+        },
+    }
+}
+
+/// Stops in order: no new steps, running ones end and write what they learnt, leases are returned, the file is closed.
+async fn finish(
+    all: &Loop,
+    mut tasks: JoinSet<Result<(), StepError>>,
+    tasks_stop: CancellationToken,
+    listener: Option<tokio::task::JoinHandle<()>>,
+    systemd: &Systemd,
+    ended: Result<(), RunError>,
+) -> Result<(), RunError> {
+    systemd.stopping();
+    tasks_stop.cancel();
+    let engine = &all.engine;
+    if ended.is_ok() {
+        tracing::info!("stopping");
+        heartbeat::set_phase(engine, Phase::Stopping).await?;
+    }
+    let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_ok();
+    if let Some(listener) = listener {
+        listener.abort();
+    }
+    if !drained {
+        tracing::warn!("some steps did not end in time; what they had in flight is looked at again at the next start");
+    }
+    ended?;
+    let (unsent, now) = (engine.client().limiter().unused_lease(), engine.clock().now());
+    heartbeat::beat(engine, &all.condition).await?;
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            quota::end_leases(tx, unsent, now)?;
+            crate::store::meta::set_phase(tx, Phase::Stopped, now)
+        })
+        .await?;
+    tracing::info!(drained, "stopped");
+    Ok(())
+}

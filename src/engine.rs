@@ -1,0 +1,217 @@
+//! The shell: joins store and HubSpot through the decisions, in bounded steps.
+//!
+//! A step does one page, one batch or one transaction and says when it wants to be called again; `daemon/tasks.rs`
+//! loops round it, `once` and the simulation call the same steps. No step spawns a task or holds a lock across a wait.
+
+pub mod absorb;
+pub mod actions;
+pub mod adopt;
+pub mod apply;
+pub mod archive;
+pub mod backfill;
+pub mod convert;
+pub mod create;
+pub mod filling;
+pub mod objects;
+pub mod poll;
+pub mod push;
+pub mod reads;
+pub mod reconcile;
+pub mod removal;
+pub mod resolve;
+pub mod schema;
+pub mod settle;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::hubspot::{Client, HubspotError};
+use crate::model::id::PortalId;
+use crate::model::mapping::Mapping;
+use crate::model::name::ObjectType;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::store::{Store, StoreError};
+use objects::{ObjectSync, Objects};
+
+/// Why a step could not be done.
+#[derive(Debug, Error)]
+pub enum StepError {
+    /// HubSpot refused or could not be reached.
+    #[error("{0}")]
+    Hubspot(#[from] HubspotError),
+    /// The database refused.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A walk through search results would not end.
+    #[error("{0}; the walk goes on through the full comparison")]
+    NoProgress(#[from] crate::decide::cursor::NoProgress),
+    /// The token belongs to another portal than the database or the mapping file.
+    #[error("the token is for portal {found}, but {holder} is for portal {expected}")]
+    OtherPortal {
+        /// The token's portal.
+        found: PortalId,
+        /// The portal that was expected.
+        expected: PortalId,
+        /// Who expects it.
+        holder: &'static str,
+    },
+}
+
+/// What a step did, and when it wants to be called again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do at once.
+    More,
+    /// Nothing to do until then; `None` until somebody rings.
+    Idle {
+        /// The time of the next step.
+        until: Option<Timestamp>,
+    },
+}
+
+impl Progress {
+    /// Nothing to do until somebody rings.
+    pub const RING: Self = Self::Idle { until: None };
+
+    /// The earlier of two wishes.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::More, _) | (_, Self::More) => Self::More,
+            (Self::Idle { until: Some(left) }, Self::Idle { until: Some(right) }) => Self::Idle { until: Some(left.min(right)) },
+            (Self::Idle { until: None }, later) | (later, Self::Idle { until: None }) => later,
+        }
+    }
+}
+
+/// What the steps need to know of the mapping file besides the mapping.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The portal that the file names.
+    pub portal: Option<PortalId>,
+    /// How far a poll's window reaches back over the last one's end.
+    pub overlap: Duration,
+    /// After which times a window is walked again.
+    pub again: Vec<Duration>,
+    /// The brake on mass removal.
+    pub guard: Guard,
+}
+
+/// Joins one database and one portal.
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    /// The mapping as the file gives it.
+    pub(crate) mapping: Arc<Mapping>,
+    objects: RwLock<Arc<Objects>>,
+    resolved: RwLock<Option<Arc<Mapping>>>,
+    random: Mutex<ChaCha8Rng>,
+    turns: AtomicU64,
+}
+
+impl Engine {
+    /// Joins the parts; `seed` draws the jitter of retries.
+    pub fn new(store: Store, client: Client, clock: Arc<dyn Clock>, mapping: Arc<Mapping>, settings: Settings, seed: u64) -> Self {
+        Self {
+            store,
+            client,
+            clock,
+            settings,
+            mapping,
+            objects: RwLock::new(Arc::new(Objects::default())),
+            resolved: RwLock::new(None),
+            random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            turns: AtomicU64::new(0),
+        }
+    }
+
+    /// The objects in force: empty until the portal's schema was read.
+    pub fn objects(&self) -> Arc<Objects> {
+        Arc::clone(&self.objects.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One object in force.
+    pub fn object(&self, name: &ObjectType) -> Option<Arc<ObjectSync>> {
+        self.objects().get(name)
+    }
+
+    pub(crate) fn set_objects(&self, objects: Objects) {
+        *self.objects.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(objects);
+    }
+
+    /// Puts another version of one object in force.
+    pub(crate) fn replace_object(&self, object: ObjectSync) {
+        let objects = self.objects();
+        let name = object.object().clone();
+        let changed = objects.iter().map(|former| if former.object() == &name { object.clone() } else { ObjectSync::clone(former) });
+        self.set_objects(Objects::new(changed.collect()));
+    }
+
+    /// Counts the batches that were sent.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The clock, for the loops.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The mapping as the file gives it.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The mapping with the portal's types; `None` until the schema was read.
+    pub fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
+        self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_resolved(&self, mapping: Mapping) {
+        *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mapping));
+    }
+
+    /// After which times a window is walked again.
+    pub fn again(&self) -> Vec<Duration> {
+        self.settings.again.clone()
+    }
+
+    /// How long to wait after that many failures in a row.
+    pub fn backoff(&self, failures: u32) -> Duration {
+        crate::decide::retry::next_attempt(crate::decide::retry::RetryClass::Transient, failures, self.jitter())
+    }
+
+    /// The store, for status and commands.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The client, for status.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A number from 0 to 1 for jitter, from the engine's seed.
+    pub(crate) fn jitter(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).random::<f64>()
+    }
+
+    /// 128 random bits in hexadecimal, for the key of a create.
+    pub(crate) fn random_key(&self) -> String {
+        let bits: u128 = self.random.lock().unwrap_or_else(PoisonError::into_inner).random();
+        format!("{bits:032x}")
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

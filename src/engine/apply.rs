@@ -1,0 +1,223 @@
+//! Records from a poll, a backfill, a read or the comparison → one transaction: which row is this record, what becomes
+//! of its fields, what is written.
+//!
+//! It sends nothing. Whatever it can't decide without asking HubSpot becomes a row of `sync_reads`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::record::{CleanBase, Histories, RecordInput, RecordPlan, merge_record};
+use crate::engine::actions::{Hands, late_since};
+use crate::engine::objects::ObjectSync;
+use crate::engine::{absorb, adopt};
+use crate::model::entry::{EntryState, Operation};
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::Queued;
+use crate::store::{StoreError, conflicts, outbox, reads};
+
+/// How sure an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// List and batch read show the store.
+    Store,
+    /// Search shows its index, which may be late (`hubspot/api-facts.md#6`).
+    Search,
+}
+
+/// What is being applied, and how.
+#[derive(Debug)]
+pub struct Applying<'a> {
+    /// The object.
+    pub object: &'a ObjectSync,
+    /// What `sync_history` says of the change.
+    pub origin: Origin,
+    /// How sure the answer is.
+    pub evidence: Evidence,
+    /// This machine's time before the request was sent.
+    pub asked_at: Timestamp,
+    /// The transaction's time.
+    pub now: Timestamp,
+    /// HubSpot's clock minus this machine's.
+    pub clock_offset_ms: i64,
+    /// Whether changes are written to `sync_history`: not during the first backfill.
+    pub with_history: bool,
+}
+
+/// How long a record whose entry is in flight waits for its next read.
+const AFTER_FLIGHT: Duration = Duration::from_secs(5);
+
+/// How long an unknown record waits while a create that may be its own is in doubt (`design.md`, section 4).
+const AFTER_DOUBT: Duration = Duration::from_secs(70);
+
+/// Applies a page. Tells how many records changed something here.
+pub fn apply_page(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[RemoteRecord]) -> Result<usize, StoreError> {
+    let mut changed = 0;
+    for record in records {
+        changed += usize::from(apply_record(tx, applying, record, None)?);
+    }
+    if changed > 0 && applying.with_history {
+        crate::store::cursors::set_last_change(tx, applying.object.object(), applying.now)?;
+    }
+    Ok(changed)
+}
+
+/// Applies one record. Tells whether it changed something here.
+pub fn apply_record(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+) -> Result<bool, StoreError> {
+    let absorbed = absorb::absorb_merged(tx, applying, record)?;
+    if let Some(row) = applying.object.table.by_hs_id(tx, record.id)? {
+        return merge_into(tx, applying, row, record, histories, CleanBase::Mirror).map(|changed| changed || absorbed);
+    }
+    if let Some(adopted) = adopt::adopt(tx, applying, record)? {
+        return Ok(adopted);
+    }
+    if !applying.object.mapping().direction.pulls() || !may_appear(tx, applying, record)? {
+        return Ok(absorbed);
+    }
+    insert(tx, applying, record)?;
+    Ok(true)
+}
+
+/// Whether a record that no row matches may become a new row.
+fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    if let Some(buried) = reads::buried_at(tx, object, record.id)? {
+        if applying.evidence == Evidence::Search {
+            reads::ask(tx, object, record.id, applying.origin, applying.now)?;
+            return Ok(false);
+        }
+        if buried >= applying.asked_at {
+            return Ok(false);
+        }
+    }
+    let unsure = applying.object.key_property.is_none()
+        && outbox::keyless_create_in_doubt(tx, object, record.created_at.plus_millis(-applying.clock_offset_ms + 2_000))?;
+    if unsure {
+        reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_DOUBT)?;
+    }
+    Ok(!unsure)
+}
+
+fn insert(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let local_id = applying.object.table.insert_record(tx, record)?;
+    if !applying.with_history {
+        return Ok(());
+    }
+    reads::unbury(tx, object, record.id)?;
+    for (property, value) in record.values.iter().filter(|(_, value)| !value.is_empty()) {
+        let change = Change {
+            object,
+            local_id,
+            hs_id: Some(record.id),
+            property: property.as_str(),
+            old: None,
+            new: value.as_deref(),
+            origin: applying.origin,
+        };
+        history::record(tx, change, applying.now)?;
+    }
+    Ok(())
+}
+
+/// Merges a record into its row.
+pub fn merge_into(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    mut row: MirrorRow,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    clean_base: CleanBase<'_>,
+) -> Result<bool, StoreError> {
+    let known = row.record.modified_at;
+    if known.is_some_and(|known| record.updated_at < known) {
+        return Ok(false);
+    }
+    let object = applying.object.object();
+    let queued = outbox::of_row(tx, object, row.record.local_id)?;
+    let plan = plan_for(tx, applying, &row, queued.as_ref(), record, histories, clean_base)?;
+    if applying.evidence == Evidence::Search && known == Some(record.updated_at) {
+        if !plan.actions.is_empty() || !plan.need_history.is_empty() {
+            reads::ask(tx, object, record.id, applying.origin, applying.now)?;
+        }
+        return Ok(false);
+    }
+    let settled = ask_for_more(tx, applying, &plan, record)?;
+    let entry = queued.as_ref().map(|queued| queued.entry.id);
+    let mut hands = Hands { tx, applying, row: &mut row, entry };
+    let changed = hands.carry_out(&plan)?;
+    hands.keep_bases(&plan.need_history, clean_base)?;
+    let moved = settled && known != Some(record.updated_at);
+    if moved {
+        row.record.modified_at = Some(record.updated_at);
+    }
+    if changed || moved {
+        applying.object.table.update(tx, &row)?;
+    }
+    end_if_done(tx, queued.as_ref(), record)?;
+    Ok(changed)
+}
+
+fn plan_for(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &MirrorRow,
+    queued: Option<&Queued>,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    clean_base: CleanBase<'_>,
+) -> Result<RecordPlan, StoreError> {
+    let object = applying.object.object();
+    let local_id = row.record.local_id;
+    let sent_earlier: BTreeMap<PropertyName, Vec<Value>> = outbox::sent_earlier(tx, object, local_id, late_since(applying.now))?;
+    let open = conflicts::open_of(tx, object, local_id)?;
+    Ok(merge_record(&RecordInput {
+        mapping: applying.object.mapping(),
+        local: &row.record,
+        entry: queued.map(|queued| &queued.entry),
+        open: &open,
+        remote: record,
+        histories,
+        sent_earlier: &sent_earlier,
+        clock_offset_ms: applying.clock_offset_ms,
+        clean_base,
+    }))
+}
+
+/// Asks for the reads that a plan still needs; tells whether the record's version is settled.
+fn ask_for_more(tx: &Transaction<'_>, applying: &Applying<'_>, plan: &RecordPlan, record: &RemoteRecord) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    if plan.deferred {
+        reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_FLIGHT)?;
+    } else if !plan.need_history.is_empty() {
+        reads::ask(tx, object, record.id, applying.origin, applying.now)?;
+    }
+    Ok(!plan.deferred && plan.need_history.is_empty())
+}
+
+/// Ends an update of which nothing is left, and makes an adopted row's create an update or ends it.
+pub fn end_if_done(tx: &Transaction<'_>, queued: Option<&Queued>, record: &RemoteRecord) -> Result<(), StoreError> {
+    let Some(queued) = queued else { return Ok(()) };
+    let entry = &queued.entry;
+    if entry.state == EntryState::InFlight || entry.row.is_some() || entry.operation != Operation::Update {
+        return Ok(());
+    }
+    if outbox::fields(tx, entry.id)?.is_empty() {
+        return outbox::end(tx, entry.id);
+    }
+    if entry.hs_id != Some(record.id) {
+        outbox::become_update(tx, entry.id, record.id, entry.enqueued_at)?;
+    }
+    Ok(())
+}

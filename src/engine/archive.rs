@@ -1,0 +1,265 @@
+//! Archives: the guard's word first, then a read of the records, then what nobody has edited meanwhile is sent.
+
+use rusqlite::Transaction;
+
+use crate::decide::existence::{DeletedOutcome, deleted_here};
+use crate::decide::guard::{Count, Verdict, judge};
+use crate::engine::convert::match_value;
+use crate::engine::objects::ObjectSync;
+use crate::engine::push::{bounds, read_records};
+use crate::engine::settle::settle_archives;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::Priority;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::holds::{self, HeldOperation, HoldKey, Side};
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, reads, rowjson};
+
+/// How long an archive waits while a row that was inserted again may mean the same record.
+const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The guard's key of archives in HubSpot.
+pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
+    HoldKey { object, side: Side::Hubspot, operation: HeldOperation::Archive }
+}
+
+/// The guard's key of updates in HubSpot.
+pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
+    HoldKey { object, side: Side::Hubspot, operation: HeldOperation::Update }
+}
+
+/// Counts what is due and holds it as a whole where it would cross the bound.
+pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard.clone());
+    let max_updates = guard.max_updates;
+    let (read_sync, due) = (object.clone(), now);
+    let crossing = engine
+        .store
+        .read(move |connection| {
+            let (archives, held) = holds::due_and_held(connection, archive_key(read_sync.object()), due)?;
+            let updates = match max_updates {
+                0 => (0, 0),
+                _ => holds::due_and_held(connection, update_key(read_sync.object()), due)?,
+            };
+            Ok(archives > 0 || held > 0 || updates.0 > 0)
+        })
+        .await?;
+    if !crossing {
+        return Ok(());
+    }
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let left = sync.table.linked(tx)?;
+            judge_one(tx, archive_key(sync.object()), bounds(&guard), left, now, now - guard.window)?;
+            if guard.max_updates > 0 {
+                let updates = crate::decide::guard::Bounds { max_records: guard.max_updates, max_share: 0.0 };
+                judge_one(tx, update_key(sync.object()), updates, left.max(1), now, now - guard.window)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+fn judge_one(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    bounds: crate::decide::guard::Bounds,
+    left: u64,
+    now: Timestamp,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    let (due, held) = holds::due_and_held(tx, key, now)?;
+    let in_window = holds::counted(tx, key, since)?;
+    if let Verdict::Hold { allowed } = judge(Count { due, in_window, left }, bounds) {
+        holds::hold_entries(tx, key, now)?;
+        holds::hold(tx, key, held + due, allowed, now)?;
+        tracing::error!(
+            object = %key.object, records = held + due, allowed,
+            "local deletions wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
+        );
+    }
+    if held + due == 0
+        && let Some(open) = holds::open(tx, key)?
+    {
+        holds::settle(tx, open, now)?;
+    }
+    Ok(())
+}
+
+/// Reads the records once more and archives those that are as the deleted rows were.
+pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+    let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
+    let records = read_records(engine, object, &ids, priority).await?;
+    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut claimed = Vec::new();
+            for queued in &due {
+                claimed.extend(claim(tx, &sync, queued, &records, now, offset)?);
+            }
+            let fresh = claimed.iter().filter(|archive: &&Claimed| !archive.approved).count();
+            if fresh > 0 {
+                holds::count(tx, archive_key(sync.object()), fresh as u64, now)?;
+            }
+            Ok(claimed)
+        })
+        .await?;
+    settle_archives(engine, object, claimed, priority).await
+}
+
+/// An archive that is on its way.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The entry.
+    pub entry: Entry,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether an operator approved it, so that the guard does not count it.
+    pub approved: bool,
+}
+
+fn claim(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    records: &[RemoteRecord],
+    now: Timestamp,
+    offset_ms: i64,
+) -> Result<Option<Claimed>, StoreError> {
+    let name = object.object();
+    let Some(present) = outbox::by_id(tx, queued.entry.id)? else { return Ok(None) };
+    let entry = present.entry;
+    let (Operation::Archive, EntryState::Pending, Some(hs_id)) = (entry.operation, entry.state, entry.hs_id) else {
+        return Ok(None);
+    };
+    if object.table.by_hs_id(tx, hs_id)?.is_some() {
+        // Another row is this record: archiving it would take that row's record away.
+        outbox::end(tx, entry.id)?;
+        return Ok(None);
+    }
+    let former = entry.row.as_deref().map(|text| rowjson::values(object.mapping(), text)).unwrap_or_default();
+    if let Some(value) = match_value(object, &former)
+        && object.table.unlinked_by_match(tx, value)?.is_some()
+    {
+        outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
+        return Ok(None);
+    }
+    let Some(record) = records.iter().find(|record| record.id == hs_id) else {
+        return without_record(tx, object, &entry, hs_id, records, now);
+    };
+    let edited_at = edited_since(object, &entry, record).then_some(record.updated_at);
+    let outcome = deleted_here(object.mapping().policy, edited_at, entry.enqueued_at.plus_millis(offset_ms));
+    carry_out(tx, object, &entry, record, outcome, now)
+}
+
+/// The read did not show the record: it is gone, or it was merged into another one.
+fn without_record(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    hs_id: HubspotId,
+    records: &[RemoteRecord],
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    let survivor = records.iter().find(|record| record.merged_ids.contains(&hs_id));
+    if let Some(survivor) = survivor {
+        let reason = "the record was merged into another one in HubSpot before its archive was sent";
+        conflict(tx, object, entry, Some(survivor), reason, Some(Winner::Remote), now)?;
+    }
+    reads::bury(tx, object.object(), hs_id, now)?;
+    outbox::end(tx, entry.id)?;
+    Ok(None)
+}
+
+/// Whether somebody changed a mapped field in HubSpot since both sides agreed on it.
+fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bool {
+    let Some(text) = entry.row.as_deref() else { return false };
+    if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
+        return false;
+    }
+    let former = rowjson::values(object.mapping(), text);
+    object.mapping().fields.iter().filter(|field| field.direction.pulls() && field.direction.pushes()).any(|field| {
+        let pending = entry.fields.iter().find(|other| other.property == field.property).map(|other| &other.base);
+        let base = match pending {
+            Some(Base::Known(base)) => base,
+            Some(Base::Unknown) => return false,
+            None => former.get(&field.property).unwrap_or(&crate::model::value::Value::EMPTY),
+        };
+        record.values.get(&field.property).is_some_and(|remote| !field.property_type.same(base, remote))
+    })
+}
+
+fn carry_out(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    outcome: DeletedOutcome,
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    match outcome {
+        DeletedOutcome::Archive => {}
+        DeletedOutcome::ArchiveInConflict(reason) => {
+            conflict(tx, object, entry, Some(record), reason, Some(Winner::Local), now)?;
+        }
+        DeletedOutcome::BringBack(reason) => {
+            conflict(tx, object, entry, Some(record), reason, Some(Winner::Remote), now)?;
+            bring_back(tx, object, entry, record)?;
+            return Ok(None);
+        }
+        DeletedOutcome::Ask => {
+            let reason = "the row was deleted here, and the record was edited in HubSpot";
+            conflict(tx, object, entry, Some(record), reason, None, now)?;
+            outbox::never_due(tx, entry.id, "the record was edited in HubSpot; decide its conflict in sync_conflicts")?;
+            return Ok(None);
+        }
+    }
+    let approved = outbox::is_approved(tx, entry.id)?;
+    outbox::mark_in_flight(tx, entry.id, now)?;
+    Ok(Some(Claimed { entry: entry.clone(), hs_id: record.id, approved }))
+}
+
+/// The row comes back with HubSpot's values and its own `local_id`.
+pub fn bring_back(tx: &Transaction<'_>, object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+    outbox::end(tx, entry.id)?;
+    reads::unbury(tx, object.object(), record.id)?;
+    if object.table.by_local_id(tx, entry.local_id)?.is_some() || object.table.by_hs_id(tx, record.id)?.is_some() {
+        return Ok(());
+    }
+    object.table.insert_back(tx, entry.local_id, record)
+}
+
+fn conflict(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: Option<&RemoteRecord>,
+    reason: &str,
+    winner: Option<Winner>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let remote = record.map(rowjson::of_record);
+    let conflict = NewConflict {
+        property: WHOLE_RECORD,
+        base: entry.row.as_deref(),
+        base_known: true,
+        local: None,
+        remote: remote.as_deref(),
+        policy: object.mapping().policy.as_str(),
+        reason,
+    };
+    let about = About { object: object.object(), local_id: entry.local_id, hs_id: entry.hs_id };
+    match winner {
+        Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
+        None => conflicts::record_open(tx, about, conflict, now),
+    }
+}

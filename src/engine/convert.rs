@@ -1,0 +1,70 @@
+//! HubSpot's records as the model's: values canonical by the mapping's types.
+
+use std::collections::BTreeMap;
+
+use crate::decide::record::{Histories, HistoryTop};
+use crate::engine::objects::ObjectSync;
+use crate::hubspot::Record;
+use crate::model::id::HubspotId;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::value::Value;
+
+/// A record with its mapped properties in canonical form.
+pub fn remote_record(object: &ObjectSync, record: &Record) -> RemoteRecord {
+    let mut values = BTreeMap::new();
+    let mut invalid = Vec::new();
+    for field in &object.mapping().fields {
+        let Some(text) = record.properties.get(field.property.as_str()) else { continue };
+        match field.property_type.canonical(text.as_deref()) {
+            Ok(value) => {
+                values.insert(field.property.clone(), value);
+            }
+            Err(_) => invalid.push(field.property.clone()),
+        }
+    }
+    RemoteRecord {
+        id: record.id,
+        values,
+        invalid,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        archived: record.archived,
+        archived_at: record.archived_at,
+        merged_ids: merged_ids(record),
+        own_key: own_key(object, record),
+    }
+}
+
+fn merged_ids(record: &Record) -> Vec<HubspotId> {
+    let text = record.properties.get("hs_merged_object_ids").and_then(Option::as_deref).unwrap_or("");
+    text.split(';').filter_map(|part| part.parse().ok()).filter(|id| *id != record.id).collect()
+}
+
+fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
+    let property = object.key_property.as_ref()?;
+    record.properties.get(property.as_str())?.clone().filter(|key| !key.is_empty())
+}
+
+/// The newest entry of each property's history that was asked for.
+pub fn histories(record: &Record, asked: &[PropertyName]) -> Histories {
+    asked
+        .iter()
+        .map(|property| {
+            let top = record.history.get(property.as_str()).and_then(|entries| entries.first());
+            let top = top.map(|entry| HistoryTop { at: entry.at, by_app: is_app(&entry.source_type) });
+            (property.clone(), top)
+        })
+        .collect()
+}
+
+/// Whether a history entry was written by an app through the API (`hubspot/api-facts.md#7`).
+fn is_app(source_type: &str) -> bool {
+    matches!(source_type, "INTEGRATION" | "API")
+}
+
+/// The value of the match property as it is compared.
+pub fn match_value<'a>(object: &ObjectSync, values: &'a BTreeMap<PropertyName, Value>) -> Option<&'a str> {
+    let field = object.mapping().match_field()?;
+    values.get(&field.property)?.as_deref().filter(|text| !text.trim().is_empty())
+}

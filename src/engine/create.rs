@@ -1,0 +1,288 @@
+//! Creates: at most once, whatever crashes (promise 2).
+//!
+//! An attempt whose answer was lost is looked for by its key, or by the match property, at once and again just before it
+//! is repeated, 60 s after the loss: a lost request may still land.
+
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::convert::{match_value, remote_record};
+use crate::engine::objects::ObjectSync;
+use crate::engine::push::{NO_RECORD, trace_id};
+use crate::engine::settle::{Sent, settle_batch};
+use crate::engine::{Engine, StepError, schema};
+use crate::hubspot::{Priority, ReadQuery, WriteInput};
+use crate::model::entry::{Base, EntryState, Operation, WaitsFor};
+use crate::model::id::OutboxId;
+use crate::model::mapping::Direction;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::history::Origin;
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, rowjson};
+
+/// How long after its loss a request may still land (`design.md`, section 4).
+pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+
+/// How many pending archives are compared with fresh creates, so that `DELETE` and `INSERT` of one person stay one record.
+const ARCHIVES_COMPARED: usize = 1_000;
+
+/// Looks for creates in doubt, and sends the others.
+pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+    let object = &schema::ensure_key(engine, object).await?;
+    let first_look = object.mapping().direction == Direction::Push && object.match_is_unique;
+    let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| queued.unanswered_since.is_some());
+    look(engine, object, &doubtful, priority).await?;
+    if first_look {
+        look(engine, object, &fresh, priority).await?;
+    }
+    let (sync, now) = (object.clone(), engine.now());
+    let entries = doubtful.into_iter().chain(fresh).map(|queued| queued.entry.id).collect::<Vec<_>>();
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            link_reinserted(tx, &sync, &entries, now)?;
+            let mut claimed = Vec::with_capacity(entries.len());
+            for id in &entries {
+                claimed.extend(claim_create(tx, &sync, *id, now)?);
+            }
+            Ok(claimed)
+        })
+        .await?;
+    settle_batch(engine, object, Operation::Create, claimed, priority).await
+}
+
+/// How a create can be found again.
+#[derive(Debug, Default)]
+struct LookBy {
+    key: Option<String>,
+    matching: Option<String>,
+}
+
+fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
+    let former = queued.entry.row.as_deref().map(|row| rowjson::values(object.mapping(), row));
+    let values = row.map(|row| &row.record.values).or(former.as_ref());
+    let matching = values.and_then(|values| match_value(object, values)).filter(|_| object.match_is_unique);
+    LookBy {
+        key: object.key_property.as_ref().and(queued.entry.key.clone()),
+        matching: matching.map(|value| value.trim().to_lowercase()),
+    }
+}
+
+/// Reads the records that creates in doubt would have made, and links those that are there.
+async fn look(engine: &Engine, object: &ObjectSync, entries: &[Queued], priority: Priority) -> Result<(), StepError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let (sync, queued) = (object.clone(), entries.to_vec());
+    let (keys, matches) = engine
+        .store
+        .read(move |connection| {
+            let (mut keys, mut matches) = (Vec::new(), Vec::new());
+            for queued in &queued {
+                let row = sync.table.by_local_id(connection, queued.entry.local_id)?;
+                let by = look_by(&sync, queued, row.as_ref());
+                keys.extend(by.key);
+                matches.extend(by.matching);
+            }
+            Ok((keys, matches))
+        })
+        .await?;
+    let asked_at = engine.now();
+    let mut found = Vec::new();
+    let by_key = object.key_property.as_ref().map(|property| (property.as_str(), keys));
+    let by_match = object.mapping().match_property.as_ref().map(|property| (property.as_str(), matches));
+    for (property, mut values) in by_key.into_iter().chain(by_match) {
+        values.sort_unstable();
+        values.dedup();
+        if !values.is_empty() {
+            found.extend(read_by(engine, object, property, values, priority).await?);
+        }
+    }
+    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let looked: Vec<_> = entries.iter().map(|queued| queued.entry.id).collect();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Poll,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            for record in &found {
+                apply_record(tx, &applying, record, None)?;
+            }
+            for id in looked {
+                after_look(tx, &sync, id, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn read_by(engine: &Engine, object: &ObjectSync, property: &str, values: Vec<String>, priority: Priority) -> Result<Vec<RemoteRecord>, StepError> {
+    let query = ReadQuery {
+        keys: values,
+        id_property: Some(property.to_owned()),
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: false,
+    };
+    let found = engine.client.batch_read(object.object(), &query, priority).await?;
+    Ok(found.records.iter().map(|record| remote_record(object, record)).collect())
+}
+
+/// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
+/// find it.
+fn after_look(tx: &Transaction<'_>, object: &ObjectSync, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else { return Ok(()) };
+    let (Operation::Create, EntryState::Pending, Some(lost)) = (queued.entry.operation, queued.entry.state, queued.unanswered_since) else {
+        return Ok(());
+    };
+    let row = object.table.by_local_id(tx, queued.entry.local_id)?;
+    let by = look_by(object, &queued, row.as_ref());
+    if by.key.is_none() && by.matching.is_none() {
+        let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
+                     has the record: look for it there, then retry the entry or delete the row";
+        return outbox::park(tx, id, words, outbox::Answered::Yes);
+    }
+    let repeat_at = lost + MAY_STILL_LAND;
+    if now < repeat_at {
+        return outbox::retry(tx, id, repeat_at, None, Some(WaitsFor::Answer), outbox::Answered::No);
+    }
+    if row.is_none() {
+        // Deleted here, and never made there.
+        return outbox::end(tx, id);
+    }
+    outbox::drop_fields(tx, id)?;
+    outbox::retry(tx, id, now, None, None, outbox::Answered::Yes)
+}
+
+/// A row inserted again while the archive of the same person waits keeps its record: the create becomes an update of it.
+fn link_reinserted(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    creates: &[OutboxId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let archives = outbox::waiting_archives(tx, object.object(), ARCHIVES_COMPARED)?;
+    if archives.is_empty() {
+        return Ok(());
+    }
+    for id in creates {
+        let Some(create) = outbox::by_id(tx, *id)? else { continue };
+        let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else { continue };
+        let Some(value) = match_value(object, &row.record.values).map(|value| value.trim().to_lowercase()) else { continue };
+        let same = archives.iter().find(|archive| {
+            let former = archive.entry.row.as_deref().map(|text| rowjson::values(object.mapping(), text)).unwrap_or_default();
+            match_value(object, &former).is_some_and(|other| other.trim().to_lowercase() == value)
+        });
+        if let Some(archive) = same
+            && create.entry.operation == Operation::Create
+            && create.unanswered_since.is_none()
+            && outbox::by_id(tx, archive.entry.id)?.is_some()
+        {
+            relink(tx, object, row, &create, archive, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn relink(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    mut row: MirrorRow,
+    create: &Queued,
+    archive: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (Some(hs_id), Some(former)) = (archive.entry.hs_id, archive.entry.row.as_deref()) else {
+        return Ok(());
+    };
+    row.record.hs_id = Some(hs_id);
+    row.record.modified_at = rowjson::modified_at(former);
+    object.table.update(tx, &row)?;
+    let values = rowjson::values(object.mapping(), former);
+    outbox::become_update(tx, create.entry.id, hs_id, now)?;
+    for field in object.mapping().fields.iter().filter(|field| field.direction.pushes()) {
+        let older = archive.entry.fields.iter().find(|other| other.property == field.property).map(|other| other.base.clone());
+        let base = older.or_else(|| values.get(&field.property).cloned().map(Base::Known));
+        let base = base.unwrap_or(NO_RECORD);
+        let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
+        if !same {
+            outbox::put_field(tx, create.entry.id, &field.property, &base, create.entry.enqueued_at)?;
+        }
+    }
+    outbox::end(tx, archive.entry.id)?;
+    if outbox::fields(tx, create.entry.id)?.is_empty() {
+        outbox::end(tx, create.entry.id)?;
+    }
+    Ok(())
+}
+
+/// Takes a create: all columns that have a value and are pushed.
+fn claim_create(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<Option<Sent>, StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else { return Ok(None) };
+    let entry = &queued.entry;
+    if entry.operation != Operation::Create || entry.state != EntryState::Pending || queued.unanswered_since.is_some() {
+        return Ok(None);
+    }
+    let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
+        outbox::end(tx, id)?;
+        return Ok(None);
+    };
+    if let Some(words) = taken(tx, object, &row)? {
+        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+        return Ok(None);
+    }
+    let mut properties = Vec::new();
+    for field in object.mapping().fields.iter().filter(|field| field.direction.pushes()) {
+        let value = row.value(&field.property);
+        if value.is_empty() {
+            continue;
+        }
+        outbox::put_field(tx, id, &field.property, &NO_RECORD, entry.enqueued_at)?;
+        outbox::set_sent(tx, id, &field.property, value)?;
+        properties.push((field.property.as_str().to_owned(), value.to_wire().to_owned()));
+    }
+    outbox::mark_in_flight(tx, id, now)?;
+    let key = object.key_property.as_ref().zip(entry.key.as_ref());
+    if let Some((property, key)) = key {
+        properties.push((property.as_str().to_owned(), key.clone()));
+    }
+    let input = WriteInput {
+        trace_id: trace_id(id, entry.attempts + 1),
+        id: key.map(|(_, key)| key.clone()),
+        properties,
+    };
+    Ok(Some(Sent { entry: id, attempts: entry.attempts + 1, input }))
+}
+
+/// A second row with the match value of a row that has a record already.
+fn taken(tx: &Transaction<'_>, object: &ObjectSync, row: &MirrorRow) -> Result<Option<String>, StoreError> {
+    let (Some(field), Some(value)) = (object.mapping().match_field(), match_value(object, &row.record.values)) else {
+        return Ok(None);
+    };
+    let holder = object.table.linked_by_match(tx, value, row.record.local_id)?;
+    Ok(holder.map(|(local_id, hs_id)| {
+        format!(
+            "{} row {} has the {} of row {local_id}, which is HubSpot record {hs_id}",
+            object.mapping().table,
+            row.record.local_id,
+            field.property
+        )
+    }))
+}

@@ -1,0 +1,115 @@
+//! Newly mapped columns of an object that is in agreement already: filled from the list, those columns alone.
+//!
+//! A column that is mapped again may hold old values: where HubSpot's differs, the old one goes to `sync_history`.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Transaction;
+
+use crate::engine::backfill::PAGE;
+use crate::engine::convert::remote_record;
+use crate::engine::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{ListQuery, Priority};
+use crate::model::entry::Base;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::history::{self, Change, Origin};
+use crate::store::outbox::{self, Queued};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, cursors, fields};
+
+/// Fills one page, while columns are to be filled.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let (cursor, filling) = engine
+        .store
+        .read(move |connection| Ok((cursors::get(connection, &name)?, fields::filling(connection, &name)?)))
+        .await?;
+    let filling: BTreeSet<PropertyName> =
+        filling.into_iter().filter(|property| object.mapping().field(property).is_some()).collect();
+    if filling.is_empty() || cursor.backfill != cursors::Backfill::Done {
+        return Ok(Progress::RING);
+    }
+    let query = ListQuery {
+        after: cursor.filling_after.clone(),
+        limit: PAGE,
+        properties: filling.iter().map(|property| property.as_str().to_owned()).collect(),
+        archived: false,
+    };
+    let page = engine.client.list(object.object(), &query, Priority::Bulk).await?;
+    let done = page.after.is_none();
+    let (sync, now) = (object.clone(), engine.now());
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let mut changed = 0;
+            for record in &page.records {
+                changed += usize::from(fill(tx, &sync, &remote_record(&sync, record), &filling, now)?);
+            }
+            let work = runs::Work { requests: 1, seen: page.records.len(), changed };
+            runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
+            cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
+            if page.after.is_none() {
+                for property in &filling {
+                    fields::filled(tx, sync.object(), property, now)?;
+                }
+                runs::finish(tx, sync.object(), Kind::Schema, None, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+fn fill(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+    filling: &BTreeSet<PropertyName>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(mut row) = object.table.by_hs_id(tx, record.id)? else { return Ok(false) };
+    // A row that is fresher than the page was written with all its columns.
+    if row.record.modified_at.is_some_and(|known| record.updated_at < known) {
+        return Ok(false);
+    }
+    let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
+    let mut changed = false;
+    for property in filling {
+        let (Some(field), Some(remote)) = (object.mapping().field(property), record.values.get(property)) else { continue };
+        let local = row.value(property).clone();
+        if field.property_type.same(&local, remote) {
+            continue;
+        }
+        if let Some(queued) = pending(queued.as_ref(), property) {
+            // Written here before the column was filled: the push's merge decides, with an unknown base.
+            let written = queued.entry.fields.iter().find(|other| &other.property == property).map(|other| other.changed_at);
+            outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, written.unwrap_or(now))?;
+            continue;
+        }
+        if !local.is_empty() {
+            let change = Change {
+                object: object.object(),
+                local_id: row.record.local_id,
+                hs_id: Some(record.id),
+                property: property.as_str(),
+                old: local.as_deref(),
+                new: remote.as_deref(),
+                origin: Origin::Schema,
+            };
+            history::record(tx, change, now)?;
+        }
+        row.set(object.mapping(), property, remote);
+        changed = true;
+    }
+    if changed {
+        object.table.update(tx, &row)?;
+    }
+    Ok(changed)
+}
+
+fn pending<'a>(queued: Option<&'a Queued>, property: &PropertyName) -> Option<&'a Queued> {
+    queued.filter(|queued| queued.entry.fields.iter().any(|field| &field.property == property))
+}

@@ -1,0 +1,189 @@
+//! Incremental polling by search on the last-modified time: one page of a window's walk a step.
+//!
+//! A page and its cursor are one transaction. Walks again look at ids and times only and ask for reads where they differ.
+
+use std::time::Duration;
+
+use crate::decide::cursor::{Window, next_again, next_window, page_end};
+use crate::engine::apply::{Applying, Evidence, apply_page};
+use crate::engine::convert::remote_record;
+use crate::engine::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{Client, Priority, ReadQuery, Record, SearchQuery};
+use crate::model::id::HubspotId;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::cursors::{self, Again, Backfill};
+use crate::store::history::Origin;
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, reads};
+
+/// The most records of a search page (`hubspot/api-facts.md#6`).
+pub const PAGE: u32 = 200;
+
+/// The most inputs of a batch read (`hubspot/api-facts.md#3`).
+const READ_BATCH: usize = 100;
+
+/// Walks one page of the object's present window, or begins the next one. `Idle` when a window was walked to its end.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
+    let (Backfill::Done, Some(polled_to), true) = (cursor.backfill, cursor.polled_to, object.mapping().direction.pulls()) else {
+        return Ok(Progress::RING);
+    };
+    let window = match cursor.window {
+        Some(window) => window,
+        None => next_window(polled_to, engine.client.hubspot_now(), engine.settings.overlap),
+    };
+    let asked_at = engine.now();
+    let whole = Client::search_body_fits(&object.properties);
+    let properties = if whole { object.properties.clone() } else { Vec::new() };
+    let page = search(engine, object, &window, properties).await?;
+    let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
+    let (records, evidence, requests) = match whole {
+        true => (convert(object, &page), Evidence::Search, 1),
+        false => read_whole(engine, object, &page).await?,
+    };
+    let done = page.len() < PAGE as usize;
+    let window = Window { last_id: end, ..window };
+    save_page(engine, object, Page { records, evidence, requests, window, done, asked_at }).await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+struct Page {
+    records: Vec<RemoteRecord>,
+    evidence: Evidence,
+    requests: usize,
+    window: Window,
+    done: bool,
+    asked_at: Timestamp,
+}
+
+async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(), StepError> {
+    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Poll,
+                evidence: page.evidence,
+                asked_at: page.asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let changed = apply_page(tx, &applying, &page.records)?;
+            let work = runs::Work { requests: page.requests, seen: page.records.len(), changed };
+            runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
+            if page.done {
+                cursors::end_window(tx, sync.object(), page.window.to, now)?;
+                runs::finish(tx, sync.object(), Kind::Poll, None, now)
+            } else {
+                cursors::save_window(tx, sync.object(), &page.window)
+            }
+        })
+        .await?;
+    Ok(())
+}
+
+async fn search(engine: &Engine, object: &ObjectSync, window: &Window, properties: Vec<String>) -> Result<Vec<Record>, StepError> {
+    let query = SearchQuery {
+        modified_property: object.mapping().modified_property(),
+        from: window.from,
+        to: window.to,
+        after_id: window.last_id,
+        limit: PAGE,
+        properties,
+    };
+    Ok(engine.client.search(object.object(), &query, Priority::Poll).await?.records)
+}
+
+fn convert(object: &ObjectSync, records: &[Record]) -> Vec<RemoteRecord> {
+    records.iter().map(|record| remote_record(object, record)).collect()
+}
+
+/// Reads the values of a page whose property list would burst a search request.
+async fn read_whole(engine: &Engine, object: &ObjectSync, page: &[Record]) -> Result<(Vec<RemoteRecord>, Evidence, usize), StepError> {
+    let mut records = Vec::with_capacity(page.len());
+    let mut requests = 1;
+    for batch in page.chunks(READ_BATCH) {
+        let query = ReadQuery {
+            keys: batch.iter().map(|record| record.id.to_string()).collect(),
+            id_property: None,
+            properties: object.properties.clone(),
+            with_history: Vec::new(),
+            archived: false,
+        };
+        let found = engine.client.batch_read(object.object(), &query, Priority::Poll).await?;
+        records.extend(convert(object, &found.records));
+        requests += 1;
+    }
+    Ok((records, Evidence::Store, requests))
+}
+
+/// Walks one page of a window again, for one of the configured delays.
+pub async fn step_again(engine: &Engine, object: &ObjectSync, delay: Duration) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let (cursor, again) = engine
+        .store
+        .read(move |connection| Ok((cursors::get(connection, &name)?, cursors::again(connection, &name, delay)?)))
+        .await?;
+    let (Backfill::Done, Some(polled_to), true) = (cursor.backfill, cursor.polled_to, object.mapping().direction.pulls()) else {
+        return Ok(Progress::RING);
+    };
+    let Some(again) = again else {
+        let first = Again { walked_to: polled_to - engine.settings.overlap, window: None };
+        return save_again(engine, object, delay, first, Vec::new(), 0).await.map(|()| Progress::More);
+    };
+    let hubspot_now = engine.client.hubspot_now();
+    // Never beyond what was polled once: a walk again is no substitute for the first.
+    let Some(window) = again.window.or_else(|| next_again(again.walked_to, hubspot_now.min(polled_to), delay)) else {
+        return Ok(Progress::RING);
+    };
+    let page = search(engine, object, &window, Vec::new()).await?;
+    let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
+    let done = page.len() < PAGE as usize;
+    let next = if done {
+        Again { walked_to: window.to, window: None }
+    } else {
+        Again { walked_to: again.walked_to, window: Some(Window { last_id: end, ..window }) }
+    };
+    let seen = page.iter().map(|record| (record.id, record.updated_at)).collect();
+    save_again(engine, object, delay, next, seen, 1).await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+async fn save_again(
+    engine: &Engine,
+    object: &ObjectSync,
+    delay: Duration,
+    again: Again,
+    seen: Vec<(HubspotId, Timestamp)>,
+    requests: usize,
+) -> Result<(), StepError> {
+    let (sync, now) = (object.clone(), engine.now());
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let mut asked = 0;
+            for (id, updated_at) in &seen {
+                let row = sync.table.by_hs_id(tx, *id)?;
+                let known = row.and_then(|row| row.record.modified_at);
+                if known.is_none_or(|known| known < *updated_at) {
+                    reads::ask(tx, sync.object(), *id, Origin::Poll, now)?;
+                    asked += 1;
+                }
+            }
+            if requests > 0 {
+                let work = runs::Work { requests, seen: seen.len(), changed: asked };
+                runs::extend(tx, sync.object(), Kind::Again, work, now)?;
+                if again.window.is_none() {
+                    runs::finish(tx, sync.object(), Kind::Again, None, now)?;
+                }
+            }
+            cursors::save_again(tx, sync.object(), delay, &again)
+        })
+        .await?;
+    Ok(())
+}

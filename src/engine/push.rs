@@ -1,0 +1,213 @@
+//! Local changes to HubSpot: one batch a step. Here: which batch, and updates; creates and archives have files of their
+//! own, answers are settled in `settle`.
+//!
+//! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
+//! an attempt.
+
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::guard::Bounds;
+use crate::decide::plan::{BATCH, next_batch};
+use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::convert::remote_record;
+use crate::engine::objects::ObjectSync;
+use crate::engine::settle::{Sent, settle_batch};
+use crate::engine::{Engine, Progress, StepError, archive, create};
+use crate::hubspot::{Priority, ReadQuery, WriteInput};
+use crate::model::entry::{Base, EntryState, Operation};
+use crate::model::id::{HubspotId, OutboxId};
+use crate::model::mapping::Policy;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::history::Origin;
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, history, reads};
+
+/// How long an entry waits whose record must be read once more before its update can be sent.
+const AFTER_READ: Duration = Duration::from_secs(1);
+
+/// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
+const AFTER_DRIFT: Duration = Duration::from_hours(1);
+
+/// The same value of a field pushed this often within ten minutes: two systems keep overwriting each other.
+const ROUNDS_OF_A_FIGHT: u64 = 5;
+
+/// Sends the object's next batch.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    if !object.mapping().direction.pushes() {
+        return Ok(Progress::RING);
+    }
+    archive::judge_due(engine, object).await?;
+    let (name, now) = (object.object().clone(), engine.now());
+    let (backlog, next) = engine
+        .store
+        .read(move |connection| Ok((outbox::backlog(connection, &name, now, BATCH + 1)?, outbox::next_due(connection, &name)?)))
+        .await?;
+    let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
+        return Ok(Progress::Idle { until: next });
+    };
+    let (name, now) = (object.object().clone(), engine.now());
+    let due = engine.store.read(move |connection| outbox::due(connection, &name, pick, now, BATCH)).await?;
+    if due.is_empty() {
+        return Ok(Progress::Idle { until: next });
+    }
+    let small = due.len() < BATCH || pick.order == crate::decide::plan::Order::NewestFirst;
+    let priority = if small { Priority::Interactive } else { Priority::Poll };
+    match pick.operation {
+        Operation::Create => create::send(engine, object, due, priority).await?,
+        Operation::Update => send_updates(engine, object, due, priority).await?,
+        Operation::Archive => archive::send(engine, object, due, priority).await?,
+        Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
+    }
+    Ok(Progress::More)
+}
+
+/// The guard's bounds.
+pub fn bounds(guard: &Guard) -> Bounds {
+    Bounds { max_records: guard.max_archives, max_share: guard.max_share }
+}
+
+async fn send_updates(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+    let asked_at = engine.now();
+    let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
+    let records = read_records(engine, object, &ids, priority).await?;
+    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Poll,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let mut claimed = Vec::with_capacity(due.len());
+            for queued in &due {
+                claimed.extend(merge_and_claim(tx, &applying, queued, &records)?);
+            }
+            Ok(claimed)
+        })
+        .await?;
+    settle_batch(engine, object, Operation::Update, claimed, priority).await
+}
+
+/// Reads the present state of records, by id; those that are gone are left out.
+pub async fn read_records(engine: &Engine, object: &ObjectSync, ids: &[HubspotId], priority: Priority) -> Result<Vec<RemoteRecord>, StepError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: false,
+    };
+    let found = engine.client.batch_read(object.object(), &query, priority).await?;
+    Ok(found.records.iter().map(|record| remote_record(object, record)).collect())
+}
+
+/// Merges what the read showed, and takes what is still to be sent.
+fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queued, records: &[RemoteRecord]) -> Result<Option<Sent>, StoreError> {
+    let object = applying.object.object();
+    let Some(hs_id) = queued.entry.hs_id else { return Ok(None) };
+    let found = records.iter().find(|record| record.id == hs_id || record.merged_ids.contains(&hs_id));
+    let Some(record) = found else {
+        // Archived or gone: a read with the archive says which, and the guard has its word.
+        reads::ask(tx, object, hs_id, Origin::Poll, applying.now)?;
+        outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
+        return Ok(None);
+    };
+    apply_record(tx, applying, record, None)?;
+    if reads::is_asked(tx, object, record.id)? {
+        outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
+        return Ok(None);
+    }
+    match outbox::by_id(tx, queued.entry.id)? {
+        Some(present) if present.entry.operation == Operation::Update && present.entry.state == EntryState::Pending => {
+            claim_update(tx, applying, &present, record)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn claim_update(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queued, record: &RemoteRecord) -> Result<Option<Sent>, StoreError> {
+    let entry = &queued.entry;
+    let Some(row) = applying.object.table.by_local_id(tx, entry.local_id)? else {
+        // Deleted while an attempt was in doubt.
+        outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+        return Ok(None);
+    };
+    let mut properties = Vec::new();
+    for field in &entry.fields {
+        let active = applying.object.mapping().field(&field.property).is_some_and(|mapping| mapping.direction.pushes());
+        if !active || park_fight(tx, applying, &row, record, &field.property)? {
+            continue;
+        }
+        let value = row.value(&field.property);
+        outbox::set_sent(tx, entry.id, &field.property, value)?;
+        properties.push((field.property.as_str().to_owned(), value.to_wire().to_owned()));
+    }
+    if properties.is_empty() {
+        if outbox::fields(tx, entry.id)?.is_empty() {
+            outbox::end(tx, entry.id)?;
+        } else {
+            let words = "none of the changed properties can be written in HubSpot: see sync_fields";
+            outbox::retry(tx, entry.id, applying.now + AFTER_DRIFT, Some(words), None, outbox::Answered::Yes)?;
+        }
+        return Ok(None);
+    }
+    outbox::mark_in_flight(tx, entry.id, applying.now)?;
+    let trace_id = trace_id(entry.id, entry.attempts + 1);
+    let input = WriteInput { trace_id, id: Some(record.id.to_string()), properties };
+    Ok(Some(Sent { entry: entry.id, attempts: entry.attempts + 1, input }))
+}
+
+/// The trace id of an attempt: HubSpot answers for each input apart by it (`hubspot/api-facts.md#4`).
+pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
+    format!("{entry}-{attempt}")
+}
+
+/// Parks a field that is pushed over and over: HubSpot's side keeps setting it back.
+fn park_fight(tx: &Transaction<'_>, applying: &Applying<'_>, row: &MirrorRow, record: &RemoteRecord, property: &PropertyName) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    let local_id = row.record.local_id;
+    let value = row.value(property);
+    let since = crate::engine::actions::late_since(applying.now);
+    if history::pushes_of(tx, object, local_id, property, value.as_deref(), since)? < ROUNDS_OF_A_FIGHT {
+        return Ok(false);
+    }
+    let remote = record.values.get(property).unwrap_or(&Value::EMPTY);
+    let conflict = NewConflict {
+        property: property.as_str(),
+        base: remote.as_deref(),
+        base_known: false,
+        local: value.as_deref(),
+        remote: remote.as_deref(),
+        policy: Policy::Manual.as_str(),
+        reason: "the same value was pushed again and again: something keeps setting the field back",
+    };
+    conflicts::record_open(tx, About { object, local_id, hs_id: Some(record.id) }, conflict, applying.now)?;
+    if let Some(queued) = outbox::of_row(tx, object, local_id)? {
+        outbox::drop_field(tx, queued.entry.id, property)?;
+    }
+    Ok(true)
+}
+
+/// The base that a field of a fresh create has: the record is not there yet.
+pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
+
+/// When an entry that could not be sent is tried again.
+pub fn next_try(engine: &Engine, attempts: u32, now: Timestamp) -> Timestamp {
+    now + crate::decide::retry::backoff(attempts, engine.jitter())
+}

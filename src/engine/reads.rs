@@ -1,0 +1,159 @@
+//! Records that something asked to be read from HubSpot's store: with the history of fields that a policy must compare,
+//! and with the archive where they are missing.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use crate::engine::actions::late_since;
+use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::convert::{histories, remote_record};
+use crate::engine::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{Priority, ReadQuery, Record};
+use crate::model::entry::Operation;
+use crate::model::id::HubspotId;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::history::Origin;
+use crate::store::reads::Removal;
+use crate::store::{Lane, StoreError, outbox, reads};
+
+/// The most inputs of a batch read (`hubspot/api-facts.md#3`).
+const BATCH: usize = 100;
+
+/// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
+const BATCH_WITH_HISTORY: usize = 50;
+
+struct Wanted {
+    ids: Vec<(HubspotId, Origin)>,
+    with_history: Vec<PropertyName>,
+    next: Option<Timestamp>,
+}
+
+/// Reads one batch of what is due.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let (sync, now) = (object.clone(), engine.now());
+    let wanted = engine.store.read(move |connection| wanted(connection, &sync, now)).await?;
+    if wanted.ids.is_empty() {
+        return Ok(Progress::Idle { until: wanted.next });
+    }
+    let asked_at = engine.now();
+    let keys: Vec<String> = wanted.ids.iter().map(|(id, _)| id.to_string()).collect();
+    let found = read(engine, object, keys, &wanted.with_history, false).await?;
+    let missing = missing(object, &wanted.ids, &found);
+    let archived = match missing.is_empty() {
+        true => Vec::new(),
+        false => read(engine, object, missing.iter().map(|(id, _)| id.to_string()).collect(), &[], true).await?,
+    };
+    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let ids = wanted.ids.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            // A read is done before it is applied: applying may ask for another one.
+            for (id, _) in &ids {
+                reads::done(tx, sync.object(), *id)?;
+            }
+            for record in &found {
+                let remote = remote_record(&sync, record);
+                let origin = origin_of(&ids, &remote);
+                let applying = Applying {
+                    object: &sync,
+                    origin,
+                    evidence: Evidence::Store,
+                    asked_at,
+                    now,
+                    clock_offset_ms: offset,
+                    with_history: true,
+                };
+                apply_record(tx, &applying, &remote, Some(&histories(record, &wanted.with_history)))?;
+                reads::forget_removal(tx, sync.object(), remote.id)?;
+            }
+            for (id, origin) in missing {
+                let archived_at = archived.iter().find(|record| record.id == id).and_then(|record| record.archived_at);
+                let removal = Removal { id, archived_at, origin };
+                note_missing(tx, &sync, removal, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(Progress::More)
+}
+
+async fn read(
+    engine: &Engine,
+    object: &ObjectSync,
+    keys: Vec<String>,
+    with_history: &[PropertyName],
+    archived: bool,
+) -> Result<Vec<Record>, StepError> {
+    let query = ReadQuery {
+        keys,
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: with_history.iter().map(|property| property.as_str().to_owned()).collect(),
+        archived,
+    };
+    Ok(engine.client.batch_read(object.object(), &query, Priority::Webhook).await?.records)
+}
+
+fn wanted(connection: &Connection, object: &ObjectSync, now: Timestamp) -> Result<Wanted, StoreError> {
+    let mut ids = reads::due(connection, object.object(), now, BATCH)?;
+    let mut with_history = BTreeSet::new();
+    for (position, (id, _)) in ids.iter().enumerate() {
+        let properties = contested(connection, object, *id, now)?;
+        if !properties.is_empty() && position >= BATCH_WITH_HISTORY {
+            break;
+        }
+        with_history.extend(properties);
+    }
+    if !with_history.is_empty() {
+        ids.truncate(BATCH_WITH_HISTORY);
+    }
+    let next = reads::next_due(connection, object.object())?;
+    Ok(Wanted { ids, with_history: with_history.into_iter().collect(), next })
+}
+
+/// The fields of a record for which a merge may need the time of HubSpot's change.
+fn contested(connection: &Connection, object: &ObjectSync, id: HubspotId, now: Timestamp) -> Result<BTreeSet<PropertyName>, StoreError> {
+    let Some(row) = object.table.by_hs_id(connection, id)? else {
+        return Ok(BTreeSet::new());
+    };
+    let local_id = row.record.local_id;
+    let pending = outbox::of_row(connection, object.object(), local_id)?;
+    let fields = pending.into_iter().flat_map(|queued| queued.entry.fields).map(|field| field.property);
+    let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
+    Ok(fields.chain(sent.into_keys()).filter(|property| object.mapping().field(property).is_some()).collect())
+}
+
+fn missing(object: &ObjectSync, asked: &[(HubspotId, Origin)], found: &[Record]) -> Vec<(HubspotId, Origin)> {
+    let mut seen = BTreeSet::new();
+    for record in found {
+        seen.insert(record.id);
+        // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
+        seen.extend(remote_record(object, record).merged_ids);
+    }
+    asked.iter().filter(|(id, _)| !seen.contains(id)).copied().collect()
+}
+
+fn origin_of(asked: &[(HubspotId, Origin)], record: &RemoteRecord) -> Origin {
+    let by_id = asked.iter().find(|(id, _)| *id == record.id);
+    let by_merge = || asked.iter().find(|(id, _)| record.merged_ids.contains(id));
+    by_id.or_else(by_merge).map_or(Origin::Poll, |(_, origin)| *origin)
+}
+
+/// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
+pub fn note_missing(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, removal: Removal, now: Timestamp) -> Result<(), StoreError> {
+    if object.table.by_hs_id(tx, removal.id)?.is_some() {
+        return reads::note_removal(tx, object.object(), removal, now);
+    }
+    match outbox::of_record(tx, object.object(), removal.id)? {
+        Some(queued) if queued.entry.operation == Operation::Archive => {
+            reads::bury(tx, object.object(), removal.id, now)?;
+            outbox::end(tx, queued.entry.id)
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The scheduled full comparison: what polling can't see. One page of the list a step.
+//!
+//! Rows whose record a page should have shown and did not become reads; a deletion is believed only after a read of that
+//! id. For push-only objects the rows' own records are read instead of the whole object.
+
+use crate::engine::apply::{Applying, Evidence, apply_page};
+use crate::engine::backfill::PAGE;
+use crate::engine::convert::remote_record;
+use crate::engine::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{ListQuery, Page, Priority};
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+use crate::store::cursors::{self, Backfill, Cursor};
+use crate::store::history::Origin;
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, reads};
+
+/// How many rows are compared with a page at a time.
+const ROWS: usize = 1_000;
+
+/// Begins a comparison; one that runs already goes on.
+pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+    let (name, now) = (object.object().clone(), engine.now());
+    engine.store.write(Lane::Interactive, move |tx| cursors::begin_reconcile(tx, &name, now)).await?;
+    Ok(())
+}
+
+/// Compares the next page, while a comparison runs.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
+    if cursor.reconcile_started_at.is_none() || cursor.backfill != Backfill::Done {
+        return Ok(Progress::RING);
+    }
+    if object.mapping().direction.pulls() {
+        compare_page(engine, object, &cursor).await
+    } else {
+        ask_rows(engine, object, &cursor).await
+    }
+}
+
+async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Progress, StepError> {
+    let asked_at = engine.now();
+    let query = ListQuery {
+        after: cursor.reconcile_after.clone(),
+        limit: PAGE,
+        properties: object.properties.clone(),
+        archived: false,
+    };
+    let page = engine.client.list(object.object(), &query, Priority::Bulk).await?;
+    let done = page.after.is_none();
+    let (sync, cursor, now, offset) = (object.clone(), cursor.clone(), engine.now(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let records: Vec<_> = page.records.iter().map(|record| remote_record(&sync, record)).collect();
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Reconcile,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let changed = apply_page(tx, &applying, &records)?;
+            let work = runs::Work { requests: 1, seen: records.len(), changed };
+            runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
+            ask_for_absent(tx, &sync, &cursor, &page, now)?;
+            advance(tx, &sync, &cursor, &page, now)
+        })
+        .await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+fn advance(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<(), StoreError> {
+    match &page.after {
+        Some(after) => cursors::move_reconcile(tx, object.object(), after, page_last(cursor, page)),
+        None => {
+            cursors::end_reconcile(tx, object.object(), now)?;
+            runs::finish(tx, object.object(), Kind::Reconcile, None, now)
+        }
+    }
+}
+
+fn page_last(cursor: &Cursor, page: &Page) -> Option<HubspotId> {
+    page.records.iter().map(|record| record.id).max().max(cursor.reconcile_last_id)
+}
+
+/// Rows between the last page and this one whose record the page does not show.
+fn ask_for_absent(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<(), StoreError> {
+    let mut after = cursor.reconcile_last_id.map_or(0, |id| id.0);
+    let to = if page.after.is_none() { i64::MAX } else { page_last(cursor, page).map_or(after, |id| id.0) };
+    let shown: std::collections::BTreeSet<HubspotId> = page.records.iter().map(|record| record.id).collect();
+    loop {
+        let rows = object.table.linked_between(tx, after, to, ROWS)?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last.0;
+        for id in rows.iter().filter(|id| !shown.contains(id)) {
+            reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
+        }
+    }
+}
+
+/// Asks for reads of a push-only object's own records.
+async fn ask_rows(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Progress, StepError> {
+    let (sync, after, now) = (object.clone(), cursor.reconcile_last_id.map_or(0, |id| id.0), engine.now());
+    let more = engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let rows = sync.table.linked_between(tx, after, i64::MAX, ROWS)?;
+            for id in &rows {
+                reads::ask(tx, sync.object(), *id, Origin::Reconcile, now)?;
+            }
+            match rows.last() {
+                Some(last) => cursors::move_reconcile(tx, sync.object(), "", Some(*last))?,
+                None => cursors::end_reconcile(tx, sync.object(), now)?,
+            }
+            Ok(!rows.is_empty())
+        })
+        .await?;
+    Ok(if more { Progress::More } else { Progress::RING })
+}

@@ -1,0 +1,358 @@
+//! What people decide by SQL: conflicts, discarded entries, approved holds. Noticed within a second, carried out here.
+
+use rusqlite::Transaction;
+
+use crate::decide::record::judge_open;
+use crate::engine::actions::late_since;
+use crate::engine::archive::bring_back;
+use crate::engine::objects::{ObjectSync, Objects};
+use crate::engine::push::read_records;
+use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::Priority;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Operation};
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::Waiting;
+use crate::store::history::{self, Change, Origin};
+use crate::store::outbox::Queued;
+use crate::store::reads::Removal;
+use crate::store::{Lane, StoreError, conflicts, holds, outbox, reads, rowjson};
+
+/// How many decisions one step takes.
+const BATCH: usize = 100;
+
+/// Carries out what people have decided.
+pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
+    let discarded = discard(engine).await?;
+    let decided = decide_conflicts(engine).await?;
+    let approved = approve(engine).await?;
+    Ok(if discarded || decided || approved { Progress::More } else { Progress::RING })
+}
+
+async fn discard(engine: &Engine) -> Result<bool, StepError> {
+    let (objects, now) = (engine.objects(), engine.now());
+    let waiting = engine.store.read(|connection| outbox::discarded(connection, BATCH)).await?;
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    let more = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut carried_out = false;
+            for (object, queued) in outbox::discarded(tx, BATCH)? {
+                if let Some(sync) = objects.get(&object) {
+                    discard_one(tx, &sync, &queued, now)?;
+                    carried_out = true;
+                }
+            }
+            Ok(carried_out)
+        })
+        .await?;
+    Ok(more)
+}
+
+fn discard_one(tx: &Transaction<'_>, object: &ObjectSync, queued: &Queued, now: Timestamp) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    match (entry.operation, entry.hs_id) {
+        (Operation::Update, Some(hs_id)) => {
+            take_back(tx, object, queued, now)?;
+            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+        }
+        (Operation::Archive, Some(hs_id)) => {
+            let text = entry.row.clone().unwrap_or_default();
+            bring_back(tx, object, entry, &former_record(object, hs_id, &text, now))?;
+            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+        }
+        _ => {}
+    }
+    outbox::end(tx, entry.id)
+}
+
+/// The row as it was when it was deleted.
+fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp) -> RemoteRecord {
+    RemoteRecord {
+        id,
+        values: rowjson::values(object.mapping(), text),
+        invalid: Vec::new(),
+        created_at: rowjson::created_at(text).unwrap_or(now),
+        updated_at: rowjson::modified_at(text).unwrap_or(Timestamp::EPOCH),
+        archived: false,
+        archived_at: None,
+        merged_ids: Vec::new(),
+        own_key: None,
+    }
+}
+
+/// The fields of a discarded update go back to their base; what they held is kept.
+fn take_back(tx: &Transaction<'_>, object: &ObjectSync, queued: &Queued, now: Timestamp) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else { return Ok(()) };
+    for field in &entry.fields {
+        let base = match &field.base {
+            Base::Known(base) => base.clone(),
+            Base::Unknown => Value::EMPTY,
+        };
+        let change = Change {
+            object: object.object(),
+            local_id: entry.local_id,
+            hs_id: entry.hs_id,
+            property: field.property.as_str(),
+            old: row.value(&field.property).as_deref(),
+            new: base.as_deref(),
+            origin: Origin::Discard,
+        };
+        history::record(tx, change, now)?;
+        row.set(object.mapping(), &field.property, &base);
+    }
+    object.table.update(tx, &row)
+}
+
+async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
+    let waiting = engine.store.read(|connection| conflicts::waiting(connection, BATCH)).await?;
+    let objects = engine.objects();
+    let waiting: Vec<Waiting> = waiting.into_iter().filter(|conflict| object_of(&objects, conflict).is_some()).collect();
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    let records = read_present(engine, &objects, &waiting).await?;
+    let moment = Moment { now: engine.now(), offset_ms: engine.client.clock_offset_ms() };
+    let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
+    let more = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut carried_out = false;
+            for (conflict, key) in waiting.iter().zip(&keys) {
+                let Some(object) = object_of(&objects, conflict) else { continue };
+                let record = records.iter().find(|(name, record)| {
+                    name == object.object() && conflict.hs_id.is_some_and(|id| id == record.id || record.merged_ids.contains(&id))
+                });
+                let decision = Decision { conflict, record: record.map(|(_, record)| record), moment, key };
+                carried_out |= if conflict.property == WHOLE_RECORD {
+                    decision.whole(tx, &object)?
+                } else {
+                    decision.field(tx, &object)?
+                };
+            }
+            Ok(carried_out)
+        })
+        .await?;
+    Ok(more)
+}
+
+fn object_of(objects: &Objects, conflict: &Waiting) -> Option<std::sync::Arc<ObjectSync>> {
+    ObjectType::parse(&conflict.object).ok().and_then(|name| objects.get(&name))
+}
+
+/// What HubSpot holds when a decision is carried out.
+async fn read_present(engine: &Engine, objects: &Objects, waiting: &[Waiting]) -> Result<Vec<(ObjectType, RemoteRecord)>, StepError> {
+    let mut records = Vec::new();
+    for object in objects.iter() {
+        let ids: Vec<HubspotId> = waiting
+            .iter()
+            .filter(|conflict| conflict.object == object.object().as_str() && conflict.resolution.is_some())
+            .filter_map(|conflict| conflict.hs_id)
+            .collect();
+        let found = read_records(engine, object, &ids, Priority::Interactive).await?;
+        records.extend(found.into_iter().map(|record| (object.object().clone(), record)));
+    }
+    Ok(records)
+}
+
+struct Decision<'a> {
+    conflict: &'a Waiting,
+    record: Option<&'a RemoteRecord>,
+    moment: Moment,
+    key: &'a str,
+}
+
+impl Decision<'_> {
+    fn field(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let property = PropertyName::parse(&conflict.property).ok();
+        let Some((property, field)) = property.as_ref().and_then(|name| object.mapping().field(name).map(|field| (name, field))) else {
+            return self.refuse(tx, "the property is not mapped any more");
+        };
+        let Some(row) = object.table.by_local_id(tx, conflict.local_id)? else {
+            conflicts::close(tx, conflict.id, Winner::Remote, "gone", self.moment.now)?;
+            return Ok(true);
+        };
+        let local = row.value(property).clone();
+        let remote = self.record.and_then(|record| record.values.get(property)).unwrap_or(&conflict.remote).clone();
+        let (winner, value, how) = match conflict.resolution.as_deref() {
+            None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
+                Some(Winner::Local) => (Winner::Local, local, "returned to base"),
+                Some(Winner::Remote) => (Winner::Remote, remote.clone(), "returned to base"),
+                Some(Winner::Agreed | Winner::Value) => (Winner::Agreed, local, "agreed"),
+                None => return Ok(false),
+            },
+            Some("local") => (Winner::Local, local, "local"),
+            Some("remote") => (Winner::Remote, remote.clone(), "remote"),
+            Some(text) => match text.strip_prefix("value:").map(|text| field.property_type.canonical(Some(text))) {
+                Some(Ok(value)) => (Winner::Value, value, "value"),
+                Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
+                None => return self.refuse(tx, "write `local`, `remote` or `value:…`"),
+            },
+        };
+        conflicts::close(tx, conflict.id, winner, how, self.moment.now)?;
+        self.settle_field(tx, object, property, &value, &remote)?;
+        Ok(true)
+    }
+
+    /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
+    fn settle_field(&self, tx: &Transaction<'_>, object: &ObjectSync, property: &PropertyName, value: &Value, remote: &Value) -> Result<(), StoreError> {
+        let Some(mut row) = object.table.by_local_id(tx, self.conflict.local_id)? else { return Ok(()) };
+        let Some(field) = object.mapping().field(property) else { return Ok(()) };
+        let former = row.value(property).clone();
+        if !field.property_type.same(&former, value) {
+            let change = Change {
+                object: object.object(),
+                local_id: self.conflict.local_id,
+                hs_id: row.record.hs_id,
+                property: property.as_str(),
+                old: former.as_deref(),
+                new: value.as_deref(),
+                origin: Origin::Conflict,
+            };
+            history::record(tx, change, self.moment.now)?;
+            row.set(object.mapping(), property, value);
+            object.table.update(tx, &row)?;
+        }
+        let queued = outbox::of_row(tx, object.object(), self.conflict.local_id)?;
+        if field.property_type.same(value, remote) {
+            return match queued {
+                Some(queued) => outbox::drop_field(tx, queued.entry.id, property),
+                None => Ok(()),
+            };
+        }
+        let Some(hs_id) = row.record.hs_id else { return Ok(()) };
+        let entry = outbox::ensure_update(tx, object.object(), self.conflict.local_id, hs_id, self.moment.now)?;
+        outbox::put_field(tx, entry, property, &Base::Known(remote.clone()), self.moment.now)
+    }
+
+    fn whole(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        match self.conflict.resolution.as_deref() {
+            Some("local") => self.whole_local(tx, object),
+            Some("remote") => self.whole_remote(tx, object),
+            Some(_) => self.refuse(tx, "a conflict about a whole record takes `local` or `remote`"),
+            None => Ok(false),
+        }
+    }
+
+    fn whole_local(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
+        conflicts::close(tx, conflict.id, Winner::Local, "local", self.moment.now)?;
+        match (object.table.by_local_id(tx, conflict.local_id)?, queued, self.record) {
+            // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
+            (Some(row), queued, None) => create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?,
+            (Some(_), Some(queued), Some(_)) => {
+                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
+            }
+            // Deleted here: the record as it is now counts as seen, and goes.
+            (None, Some(queued), Some(record)) => {
+                outbox::drop_fields(tx, queued.entry.id)?;
+                outbox::set_row(tx, queued.entry.id, &rowjson::of_record(record))?;
+                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
+            }
+            (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
+            (_, None, _) => {}
+        }
+        Ok(true)
+    }
+
+    fn whole_remote(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
+        conflicts::close(tx, conflict.id, Winner::Remote, "remote", self.moment.now)?;
+        match (object.table.by_local_id(tx, conflict.local_id)?, queued, self.record) {
+            (Some(row), queued, None) => {
+                let id = row.record.hs_id.or(conflict.hs_id).unwrap_or(HubspotId(0));
+                let removal = Removal { id, archived_at: None, origin: Origin::Conflict };
+                remove_row(tx, object, &row, queued.as_ref(), &removal, self.moment.now)?;
+            }
+            (None, Some(queued), Some(record)) => bring_back(tx, object, &queued.entry, record)?,
+            (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
+            (Some(_), Some(queued), Some(record)) => {
+                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
+                reads::ask(tx, object.object(), record.id, Origin::Poll, self.moment.now)?;
+            }
+            (_, None, _) => {}
+        }
+        Ok(true)
+    }
+
+    fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<bool, StoreError> {
+        conflicts::refuse_resolution(tx, self.conflict.id, reason)?;
+        Ok(true)
+    }
+}
+
+/// Lets go what approved holds hold at this moment.
+async fn approve(engine: &Engine) -> Result<bool, StepError> {
+    let approved = engine.store.read(|connection| holds::approved(connection)).await?;
+    let mut carried_out = false;
+    for hold in approved {
+        let Some(object) = ObjectType::parse(&hold.object).ok().and_then(|name| engine.object(&name)) else { continue };
+        carried_out |= if hold.local { approve_removals(engine, &object, &hold).await? } else { approve_entries(engine, &hold).await? };
+    }
+    Ok(carried_out)
+}
+
+async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
+    let (hold, now) = (hold.clone(), engine.now());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            holds::release_entries(tx, &hold.object, &hold.operation, hold.id, now)?;
+            holds::settle(tx, hold.id, now)
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
+async fn approve_removals(engine: &Engine, object: &ObjectSync, hold: &holds::Approved) -> Result<bool, StepError> {
+    let (name, id) = (object.object().clone(), hold.id);
+    let removals = engine.store.read(move |connection| reads::removals(connection, &name, Some(id), BATCH)).await?;
+    let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
+    let present = read_records(engine, object, &ids, Priority::Webhook).await?;
+    let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
+    let moment = Moment { now: engine.now(), offset_ms: engine.client.clock_offset_ms() };
+    let (sync, done) = (object.clone(), removals.len() < BATCH);
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for record in &present {
+                reads::forget_removal(tx, sync.object(), record.id)?;
+                reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
+            }
+            let gone: Vec<Removal> =
+                removals.iter().filter(|removal| !present.iter().any(|record| record.id == removal.id)).copied().collect();
+            let settled = remove_all(tx, &sync, &gone, &moment, keys)?;
+            if done && settled == gone.len() {
+                holds::settle(tx, id, moment.now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Forgets what only matters for minutes: values of lost requests, counts of the guard, tombstones.
+pub async fn forget(engine: &Engine) -> Result<(), StepError> {
+    let (now, window) = (engine.now(), engine.settings.guard.window);
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            outbox::forget_sent(tx, late_since(now))?;
+            holds::forget_counts(tx, now - window)?;
+            reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))
+        })
+        .await?;
+    Ok(())
+}

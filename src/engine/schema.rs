@@ -1,0 +1,269 @@
+//! Reads the portal's account and schema, settles types and brings the mirror tables up; makes the key property before
+//! the first create.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
+use crate::engine::objects::{ObjectSync, Objects};
+use crate::engine::{Engine, StepError};
+use crate::hubspot::{NewProperty, PropertyDefinition};
+use crate::model::id::PortalId;
+use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::store::mirror::MirrorTable;
+use crate::store::{Lane, StoreError, ddl, fields, meta, reference};
+
+/// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
+/// is read.
+pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
+    check_portal(engine).await?;
+    let mut portal = BTreeMap::new();
+    let mut definitions = BTreeMap::new();
+    for object in &engine.mapping.objects {
+        let found = engine.client.properties(&object.object).await?;
+        portal.insert(object.object.clone(), found.iter().map(definition).collect::<Definitions>());
+        definitions.insert(object.object.clone(), found);
+    }
+    let (mapping, problems) = resolve(&engine.mapping, &portal);
+    bring_up(engine, &mapping, &problems, definitions).await?;
+    engine.set_objects(objects_of(&mapping, &problems, &portal));
+    engine.set_resolved(mapping);
+    Ok(())
+}
+
+async fn check_portal(engine: &Engine) -> Result<(), StepError> {
+    let account = engine.client.account().await?;
+    let found = account.portal_id;
+    if let Some(expected) = engine.settings.portal.filter(|expected| *expected != found) {
+        return Err(StepError::OtherPortal { found, expected, holder: "the mapping file" });
+    }
+    if let Some(zone) = &account.time_zone {
+        engine.client.set_time_zone(zone);
+    }
+    let (zone, now) = (account.time_zone.clone(), engine.now());
+    let holder: Option<PortalId> = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let known = meta::portal(tx)?;
+            if known.is_none() {
+                meta::set_portal(tx, found)?;
+            }
+            if let Some(zone) = zone {
+                meta::set(tx, "time_zone", &zone)?;
+            }
+            meta::set(tx, "schema_read_at", &now.to_string())?;
+            Ok(known)
+        })
+        .await?;
+    match holder.filter(|expected| *expected != found) {
+        Some(expected) => Err(StepError::OtherPortal { found, expected, holder: "the database" }),
+        None => Ok(()),
+    }
+}
+
+fn definition(property: &PropertyDefinition) -> (String, Definition) {
+    let definition = Definition {
+        kind: property.kind.clone(),
+        field_type: property.field_type.clone(),
+        read_only: property.read_only,
+        unique: property.has_unique_value,
+        // An owner's id is an enumeration's value; records' ids are numbers (`hubspot/api-facts.md#7`).
+        refers_to_record: property.referenced_object_type.is_some() || property.name == "hs_object_id",
+    };
+    (property.name.clone(), definition)
+}
+
+async fn bring_up(
+    engine: &Engine,
+    mapping: &Mapping,
+    problems: &[FieldProblem],
+    definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
+) -> Result<(), StepError> {
+    let (mapping, problems, now) = (mapping.clone(), problems.to_vec(), engine.now());
+    let degraded = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let changes = ddl::bring_up(tx, &mapping, now)?;
+            for line in &changes {
+                tracing::info!(change = %line, "the mapping changed the mirror");
+            }
+            for object in &mapping.objects {
+                let wrong: BTreeMap<&PropertyName, &FieldProblem> =
+                    problems.iter().filter(|problem| problem.object == object.object).map(|problem| (&problem.property, problem)).collect();
+                for field in &object.fields {
+                    match wrong.get(&field.property) {
+                        Some(problem) => fields::degrade(tx, &object.object, &field.property, &problem.problem, &problem.hint, now)?,
+                        None => fields::recover(tx, &object.object, &field.property, now)?,
+                    }
+                }
+            }
+            for (object, found) in &definitions {
+                let rows: Vec<reference::PropertyRow> = found.iter().map(property_row).collect();
+                reference::replace_properties(tx, object, &rows)?;
+            }
+            Ok(problems)
+        })
+        .await?;
+    for problem in degraded {
+        tracing::warn!(object = %problem.object, property = %problem.property, hint = %problem.hint, "{}", problem.problem);
+    }
+    Ok(())
+}
+
+fn property_row(property: &PropertyDefinition) -> reference::PropertyRow {
+    reference::PropertyRow {
+        name: property.name.clone(),
+        label: property.label.clone(),
+        kind: property.kind.clone(),
+        field_type: property.field_type.clone(),
+        group_name: property.group_name.clone(),
+        read_only: property.read_only,
+        unique_value: property.has_unique_value,
+        options: property.options.clone(),
+        archived: property.archived,
+    }
+}
+
+fn objects_of(mapping: &Mapping, problems: &[FieldProblem], portal: &BTreeMap<ObjectType, Definitions>) -> Objects {
+    let empty = Definitions::new();
+    let objects = mapping.objects.iter().map(|object| {
+        let wrong: BTreeSet<&PropertyName> =
+            problems.iter().filter(|problem| problem.object == object.object).map(|problem| &problem.property).collect();
+        object_sync(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
+    });
+    Objects::new(objects.collect())
+}
+
+fn object_sync(object: &ObjectMapping, wrong: &BTreeSet<&PropertyName>, portal: &Definitions) -> ObjectSync {
+    let fields: Vec<FieldMapping> = object.fields.iter().filter(|field| !wrong.contains(&field.property)).cloned().collect();
+    let mapping = ObjectMapping { fields, ..object.clone() };
+    let unique = |name: &PropertyName| portal.get(name.as_str()).is_some_and(|definition| definition.unique);
+    let (wish, wanted) = match &object.key {
+        KeyChoice::Auto => (PropertyName::parse(OWN_KEY).ok(), true),
+        KeyChoice::Property(name) => (Some(name.clone()), false),
+        KeyChoice::None => (None, false),
+    };
+    let key_property = wish.filter(unique);
+    let match_is_unique = object.match_property.as_ref().is_some_and(|name| {
+        unique(name) || (object.object.as_str() == "contacts" && name.as_str() == "email")
+    });
+    ObjectSync {
+        properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
+        key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
+        key_property,
+        match_is_unique,
+        table: MirrorTable::new(std::sync::Arc::new(mapping)),
+    }
+}
+
+/// The object with its key property, made before its first create where the mapping wants it. A refusal leaves the
+/// match property as natural key.
+pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSync, StepError> {
+    if !object.key_wanted {
+        return Ok(object.clone());
+    }
+    let property = NewProperty {
+        name: OWN_KEY.to_owned(),
+        label: "hubsyncd key".to_owned(),
+        group_name: group_of(object.object()),
+        has_unique_value: true,
+        hidden: true,
+    };
+    let made = match engine.client.create_property(object.object(), &property).await {
+        Ok(definition) => definition.has_unique_value,
+        Err(error) if error.is_already_exists() => true,
+        Err(error) if error.is_refused() => {
+            tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
+            false
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if made {
+        tracing::info!(object = %object.object(), property = OWN_KEY, "the hidden unique property for creates is there");
+    }
+    let key_property = if made { PropertyName::parse(OWN_KEY).ok() } else { None };
+    let synced = ObjectSync {
+        properties: ObjectSync::asked_properties(object.mapping(), key_property.as_ref()),
+        key_property,
+        key_wanted: false,
+        ..object.clone()
+    };
+    engine.replace_object(synced.clone());
+    Ok(synced)
+}
+
+/// The group that every portal has for an object (`hubspot/api-facts.md#7`).
+fn group_of(object: &ObjectType) -> String {
+    match object.as_str() {
+        "contacts" => "contactinformation".to_owned(),
+        "companies" => "companyinformation".to_owned(),
+        "deals" => "dealinformation".to_owned(),
+        "tickets" => "ticketinformation".to_owned(),
+        other => format!("{other}_information"),
+    }
+}
+
+/// Reads owners and pipelines into the reference tables.
+pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
+    let mut owners = Vec::new();
+    for archived in [false, true] {
+        let mut after = None;
+        loop {
+            let page = engine.client.owners(after.as_deref(), archived).await?;
+            owners.extend(page.owners);
+            after = page.after;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    let mut pipelines = Vec::new();
+    for object in &engine.mapping.objects {
+        if matches!(object.object.as_str(), "deals" | "tickets") {
+            pipelines.push((object.object.clone(), engine.client.pipelines(&object.object).await?));
+        }
+    }
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
+            reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
+            for (object, found) in &pipelines {
+                reference::replace_pipelines(tx, object, &found.iter().map(pipeline_row).collect::<Vec<_>>())?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+fn owner_row(owner: &crate::hubspot::Owner) -> reference::OwnerRow {
+    reference::OwnerRow {
+        id: owner.id,
+        email: owner.email.clone(),
+        first_name: owner.first_name.clone(),
+        last_name: owner.last_name.clone(),
+        user_id: owner.user_id,
+        archived: owner.archived,
+    }
+}
+
+fn pipeline_row(pipeline: &crate::hubspot::Pipeline) -> reference::PipelineRow {
+    reference::PipelineRow {
+        id: pipeline.id.clone(),
+        label: pipeline.label.clone(),
+        display_order: pipeline.display_order,
+        archived: pipeline.archived,
+        stages: pipeline
+            .stages
+            .iter()
+            .map(|stage| reference::StageRow {
+                id: stage.id.clone(),
+                label: stage.label.clone(),
+                display_order: stage.display_order,
+                closed: stage.closed,
+                probability: stage.probability,
+                archived: stage.archived,
+            })
+            .collect(),
+    }
+}

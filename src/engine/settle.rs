@@ -1,0 +1,590 @@
+//! Sends a claimed batch and settles its answer: one transaction for all entries that the answer names.
+//!
+//! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
+//! for a refusal.
+
+use rusqlite::Transaction;
+
+use crate::decide::settle::{BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
+use crate::engine::apply::{Applying, Evidence};
+use crate::engine::archive::Claimed;
+use crate::engine::convert::remote_record;
+use crate::engine::objects::ObjectSync;
+use crate::engine::push::next_try;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::id::{HubspotId, OutboxId};
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Answered};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, reads};
+
+/// A create that met a taken value is looked for by its match property this often before it is dead.
+const LOOKS_FOR_MATCH: u32 = 3;
+
+/// An input that was claimed for an attempt.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The entry.
+    pub entry: OutboxId,
+    /// Which attempt this is.
+    pub attempts: u32,
+    /// What is sent.
+    pub input: WriteInput,
+}
+
+/// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole.
+pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Operation, claimed: Vec<Sent>, priority: Priority) -> Result<(), StepError> {
+    let mut batches = vec![claimed];
+    let mut first_error = None;
+    while let Some(mut batch) = batches.pop() {
+        if batch.is_empty() {
+            continue;
+        }
+        let asked_at = engine.now();
+        match send(engine, object, operation, &batch, priority).await {
+            Ok(answer) => settle_answer(engine, object, operation, &batch, &answer, asked_at).await?,
+            Err(error) => {
+                let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
+                let fate = settle_failure(failure_of(&error), batch.len(), attempts);
+                if fate == BatchFate::Split {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([rest, batch]);
+                    continue;
+                }
+                settle_failed(engine, object, operation, &batch, fate, &error).await?;
+                if fate != BatchFate::Dead {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+    }
+    first_error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+async fn send(engine: &Engine, object: &ObjectSync, operation: Operation, batch: &[Sent], priority: Priority) -> Result<BatchWrite, HubspotError> {
+    let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
+    match (operation, &object.key_property) {
+        (Operation::Create, Some(key)) => engine.client.batch_upsert(object.object(), &inputs, key.as_str(), priority).await,
+        (Operation::Create, None) => engine.client.batch_create(object.object(), &inputs, priority).await,
+        _ => engine.client.batch_update(object.object(), &inputs, priority).await,
+    }
+}
+
+/// How a failed request is to be understood.
+pub fn failure_of(error: &HubspotError) -> Failure {
+    if error.is_server_error() {
+        return Failure::ServerError;
+    }
+    if error.outcome_unknown() {
+        return Failure::Unknown;
+    }
+    match error.retry() {
+        Retry::Split | Retry::Never => Failure::Refused,
+        Retry::At(_) | Retry::Backoff | Retry::Reauthorize | Retry::Configuration => Failure::NotDone,
+    }
+}
+
+async fn settle_answer(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    answer: &BatchWrite,
+    asked_at: Timestamp,
+) -> Result<(), StepError> {
+    let settled = decide(object, operation, batch, answer);
+    let adopted = read_adopted(engine, object, &settled).await?;
+    let now = engine.now();
+    let retries: Vec<Timestamp> = settled.iter().map(|(sent, _)| next_try(engine, sent.attempts, now)).collect();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Push,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let seen = settled.len();
+            let mut acknowledged = 0;
+            for ((sent, settlement), next) in settled.into_iter().zip(retries) {
+                acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
+                settle_one(tx, &applying, &sent, settlement, &adopted, next)?;
+            }
+            let work = runs::Work { requests: 1, seen, changed: acknowledged };
+            runs::extend(tx, sync.object(), Kind::Push, work, now)?;
+            runs::finish(tx, sync.object(), Kind::Push, None, now)
+        })
+        .await?;
+    Ok(())
+}
+
+/// Matches results and errors to inputs: by trace id, by id, by the value of the key.
+fn decide(object: &ObjectSync, operation: Operation, batch: &[Sent], answer: &BatchWrite) -> Vec<(Sent, Settlement)> {
+    let results: Vec<(Option<String>, RemoteRecord)> =
+        answer.results.iter().map(|record| (record.trace_id.clone(), remote_record(object, record))).collect();
+    batch
+        .iter()
+        .map(|sent| {
+            let result = results.iter().find(|(trace_id, record)| is_result_of(sent, operation, trace_id.as_deref(), record));
+            let error = answer.errors.iter().find(|error| is_error_of(sent, batch.len(), error));
+            let settlement = match (result, error) {
+                (Some((_, record)), _) => settle_input(operation, InputAnswer::Result(record)),
+                (None, Some(error)) => settle_input(operation, InputAnswer::Refused(&refusal(error))),
+                (None, None) => settle_input(operation, InputAnswer::Silence),
+            };
+            (sent.clone(), settlement)
+        })
+        .collect()
+}
+
+fn is_result_of(sent: &Sent, operation: Operation, trace_id: Option<&str>, record: &RemoteRecord) -> bool {
+    if let Some(trace_id) = trace_id {
+        return trace_id == sent.input.trace_id;
+    }
+    match operation {
+        Operation::Update => sent.input.id.as_deref() == Some(record.id.to_string().as_str()),
+        _ => sent.input.id.is_some() && sent.input.id == record.own_key,
+    }
+}
+
+fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
+    let by_trace = error.trace_ids.iter().any(|id| *id == sent.input.trace_id);
+    let by_id = error.trace_ids.is_empty() && sent.input.id.as_ref().is_some_and(|id| error.ids.contains(id));
+    by_trace || by_id || (inputs == 1 && error.trace_ids.is_empty() && error.ids.is_empty())
+}
+
+fn refusal(error: &InputError) -> Refusal {
+    let codes = if error.codes.is_empty() { String::new() } else { format!(" ({})", error.codes.join(", ")) };
+    Refusal { category: error.category.clone(), words: format!("{}{codes}", error.message), existing: error.existing_id }
+}
+
+/// Reads the records that creates met, so that their rows can be linked to what HubSpot has.
+async fn read_adopted(engine: &Engine, object: &ObjectSync, settled: &[(Sent, Settlement)]) -> Result<Vec<RemoteRecord>, StepError> {
+    let mut ids: Vec<HubspotId> = settled
+        .iter()
+        .filter_map(|(_, settlement)| if let Settlement::Adopt(id) = settlement { Some(*id) } else { None })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match crate::engine::push::read_records(engine, object, &ids, Priority::Webhook).await {
+        Ok(records) => Ok(records),
+        // The creates are settled all the same: they are looked for again.
+        Err(StepError::Hubspot(_)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn settle_one(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    sent: &Sent,
+    settlement: Settlement,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    // Settling an entry that is gone, or that somebody settled already, is not an error.
+    let Some(queued) = outbox::by_id(tx, sent.entry)? else { return Ok(()) };
+    let entry = queued.entry;
+    if entry.state != EntryState::InFlight {
+        return Ok(());
+    }
+    let object = applying.object;
+    match settlement {
+        Settlement::Acknowledge(record) => acknowledge(tx, applying, &entry, &record),
+        Settlement::Adopt(id) => adopt_existing(tx, applying, &entry, id, adopted, next),
+        Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
+            outbox::lose(tx, entry.id, &words, applying.now, applying.now)
+        }
+        Settlement::LookForMatch(words) => refuse(tx, &entry, &words),
+        Settlement::Reread(words) => {
+            if let Some(id) = entry.hs_id {
+                reads::ask(tx, object.object(), id, Origin::Poll, applying.now)?;
+            }
+            outbox::remember_sent(tx, object.object(), &entry, applying.now)?;
+            outbox::clear_sent(tx, entry.id)?;
+            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
+        }
+        Settlement::Retry(words) => {
+            give_back(tx, &entry)?;
+            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
+        }
+        Settlement::Lost(words) => lose(tx, applying, &entry, &words, next),
+        Settlement::Dead(words) => refuse(tx, &entry, &words),
+    }
+}
+
+/// A definite refusal: nothing of the attempt happened.
+fn refuse(tx: &Transaction<'_>, entry: &Entry, words: &str) -> Result<(), StoreError> {
+    give_back(tx, entry)?;
+    tracing::warn!(local_id = %entry.local_id, operation = entry.operation.as_str(), attempts = entry.attempts, "HubSpot refused a record; see sync_outbox.last_error");
+    if entry.row.is_some() && entry.operation == Operation::Create {
+        return outbox::end(tx, entry.id);
+    }
+    outbox::park(tx, entry.id, words, Answered::Yes)
+}
+
+/// Forgets what an attempt carried that surely did not happen.
+fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    if entry.operation == Operation::Create {
+        outbox::drop_fields(tx, entry.id)
+    } else {
+        outbox::clear_sent(tx, entry.id)
+    }
+}
+
+fn lose(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, words: &str, next: Timestamp) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    match (entry.operation, entry.hs_id) {
+        (Operation::Create, _) => outbox::lose(tx, entry.id, words, applying.now, applying.now),
+        (_, Some(hs_id)) if entry.row.is_some() && entry.operation == Operation::Update => {
+            outbox::remember_sent(tx, object, entry, applying.now)?;
+            outbox::clear_sent(tx, entry.id)?;
+            outbox::become_archive(tx, entry.id, hs_id, next)
+        }
+        _ => {
+            outbox::remember_sent(tx, object, entry, applying.now)?;
+            outbox::clear_sent(tx, entry.id)?;
+            // Merged and sent again at once the first time, later by the retry curve.
+            let again = if entry.attempts <= 1 { applying.now } else { next };
+            outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
+        }
+    }
+}
+
+/// Done on both sides: HubSpot's values become the base of what was sent.
+fn acknowledge(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+    let object = applying.object;
+    if entry.operation == Operation::Create
+        && let Some(other) = object.table.by_hs_id(tx, record.id)?
+        && other.record.local_id != entry.local_id
+    {
+        let words = format!(
+            "HubSpot answered the create of {} row {} with record {}, which row {} has already",
+            object.mapping().table,
+            entry.local_id,
+            record.id,
+            other.record.local_id
+        );
+        outbox::drop_fields(tx, entry.id)?;
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return deleted_meanwhile(tx, applying, entry, record);
+    };
+    if entry.operation == Operation::Create {
+        row.link(record);
+        reads::unbury(tx, object.object(), record.id)?;
+    }
+    for field in &entry.fields {
+        let Some(sent) = &field.sent else { continue };
+        let answered = record.values.get(&field.property).unwrap_or(sent);
+        settle_field(tx, applying, entry, &mut row, &Answer { property: &field.property, base: &field.base, sent, answered })?;
+    }
+    take_defaults(applying, entry, &mut row, record);
+    if row.record.modified_at.is_none_or(|known| known <= record.updated_at) {
+        row.record.modified_at = Some(record.updated_at);
+    }
+    object.table.update(tx, &row)?;
+    if outbox::fields(tx, entry.id)?.is_empty() {
+        outbox::end(tx, entry.id)
+    } else {
+        outbox::become_update(tx, entry.id, record.id, applying.now)
+    }
+}
+
+struct Answer<'a> {
+    property: &'a PropertyName,
+    base: &'a Base,
+    sent: &'a Value,
+    answered: &'a Value,
+}
+
+fn settle_field(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, row: &mut MirrorRow, answer: &Answer<'_>) -> Result<(), StoreError> {
+    let mapping = applying.object.mapping();
+    let Some(field) = mapping.field(answer.property) else { return Ok(()) };
+    let same = |left: &Value, right: &Value| field.property_type.same(left, right);
+    let object = applying.object.object();
+    let about = About { object, local_id: entry.local_id, hs_id: row.record.hs_id };
+    let old = match answer.base {
+        Base::Known(base) => base.as_deref(),
+        Base::Unknown => None,
+    };
+    let refused = !same(answer.sent, answer.answered)
+        && matches!(answer.base, Base::Known(base) if same(base, answer.answered))
+        && entry.operation == Operation::Update;
+    if refused {
+        let conflict = NewConflict {
+            property: answer.property.as_str(),
+            base: old,
+            base_known: true,
+            local: answer.sent.as_deref(),
+            remote: answer.answered.as_deref(),
+            policy: field.policy.as_str(),
+            reason: "HubSpot took the update and kept its own value",
+        };
+        conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
+    }
+    let (old, new, origin) = match refused {
+        true => (answer.sent.as_deref(), answer.answered.as_deref(), Origin::Conflict),
+        false => (old, answer.answered.as_deref(), Origin::Push),
+    };
+    let change = Change {
+        object,
+        local_id: entry.local_id,
+        hs_id: row.record.hs_id,
+        property: answer.property.as_str(),
+        old,
+        new,
+        origin,
+    };
+    history::record(tx, change, applying.now)?;
+    if same(row.value(answer.property), answer.sent) {
+        row.set(mapping, answer.property, answer.answered);
+        outbox::drop_field(tx, entry.id, answer.property)
+    } else {
+        // Written again while it was in flight: what HubSpot has is the base of that write.
+        outbox::set_base(tx, entry.id, answer.property, answer.answered)
+    }
+}
+
+/// Values that HubSpot gave a new record by itself.
+fn take_defaults(applying: &Applying<'_>, entry: &Entry, row: &mut MirrorRow, record: &RemoteRecord) {
+    if entry.operation != Operation::Create {
+        return;
+    }
+    let mapping = applying.object.mapping();
+    for field in mapping.fields.iter().filter(|field| field.direction.pulls()) {
+        let pending = entry.fields.iter().any(|other| other.property == field.property);
+        if let Some(value) = record.values.get(&field.property)
+            && !pending
+            && row.value(&field.property).is_empty()
+        {
+            row.set(mapping, &field.property, value);
+        }
+    }
+}
+
+/// The row was deleted while its push was in flight: the record is to be archived.
+fn deleted_meanwhile(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+    for field in &entry.fields {
+        match &field.sent {
+            Some(sent) => {
+                let answered = record.values.get(&field.property).unwrap_or(sent);
+                outbox::set_base(tx, entry.id, &field.property, answered)?;
+            }
+            None if entry.operation == Operation::Create => {
+                let answered = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
+                outbox::set_base(tx, entry.id, &field.property, answered)?;
+            }
+            None => {}
+        }
+    }
+    outbox::become_archive(tx, entry.id, record.id, applying.now)
+}
+
+/// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
+fn adopt_existing(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    id: HubspotId,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    let found = adopted.iter().find(|record| record.id == id || record.merged_ids.contains(&id));
+    let holder = match found {
+        Some(record) => object.table.by_hs_id(tx, record.id)?,
+        None => object.table.by_hs_id(tx, id)?,
+    };
+    if let Some(holder) = holder.filter(|holder| holder.record.local_id != entry.local_id) {
+        let shared = object.mapping().match_field().map_or("unique value", |field| field.property.as_str());
+        let words = format!(
+            "{} row {} has the {shared} of row {}, which is HubSpot record {id}",
+            object.mapping().table,
+            entry.local_id,
+            holder.record.local_id
+        );
+        outbox::drop_fields(tx, entry.id)?;
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    outbox::drop_fields(tx, entry.id)?;
+    outbox::retry(tx, entry.id, next, Some("HubSpot has this record already"), None, Answered::Yes)?;
+    let Some(record) = found else { return Ok(()) };
+    if let Some(pending) = outbox::of_record(tx, object.object(), record.id)?
+        && pending.entry.operation == Operation::Archive
+        && pending.entry.id != entry.id
+    {
+        let former = pending.entry.row.as_deref().map(|row| crate::store::rowjson::values(object.mapping(), row)).unwrap_or_default();
+        outbox::end(tx, pending.entry.id)?;
+        let create = outbox::by_id(tx, entry.id)?;
+        let given = crate::decide::record::CleanBase::Given(&former);
+        crate::engine::adopt::link(tx, applying, record, entry.local_id, create.as_ref(), given)?;
+        return Ok(());
+    }
+    let create = outbox::by_id(tx, entry.id)?;
+    let unknown = crate::decide::record::CleanBase::Unknown;
+    crate::engine::adopt::link(tx, applying, record, entry.local_id, create.as_ref(), unknown)?;
+    Ok(())
+}
+
+async fn settle_failed(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    fate: BatchFate,
+    error: &HubspotError,
+) -> Result<(), StepError> {
+    let now = engine.now();
+    let words = error.to_string();
+    let existing = error.existing_id();
+    let at = match error.retry() {
+        Retry::At(wait) => Some(now + wait),
+        Retry::Backoff | Retry::Split | Retry::Reauthorize | Retry::Configuration | Retry::Never => None,
+    };
+    let locked = error.is_locked();
+    let entries: Vec<(OutboxId, Timestamp)> =
+        batch.iter().map(|sent| (sent.entry, at.unwrap_or_else(|| next_try(engine, sent.attempts, now)))).collect();
+    let adopted = match (fate, existing, operation) {
+        (BatchFate::Dead, Some(id), Operation::Create) => crate::engine::push::read_records(engine, object, &[id], Priority::Webhook).await?,
+        _ => Vec::new(),
+    };
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Push,
+                evidence: Evidence::Store,
+                asked_at: now,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            for (id, next) in entries {
+                let Some(queued) = outbox::by_id(tx, id)? else { continue };
+                let entry = queued.entry;
+                if entry.state != EntryState::InFlight {
+                    continue;
+                }
+                match (fate, existing) {
+                    (BatchFate::Dead, Some(existing)) if operation == Operation::Create => {
+                        adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
+                    }
+                    (BatchFate::Dead | BatchFate::Split, _) => refuse(tx, &entry, &words)?,
+                    (BatchFate::Retry, _) => {
+                        give_back(tx, &entry)?;
+                        let waits_for = locked.then_some(crate::model::entry::WaitsFor::Lock);
+                        outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
+                        outbox::uncount_attempt(tx, entry.id)?;
+                    }
+                    (BatchFate::Lost, _) => lose(tx, &applying, &entry, &words, next)?,
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Sends archives and settles them.
+pub async fn settle_archives(engine: &Engine, object: &ObjectSync, claimed: Vec<Claimed>, priority: Priority) -> Result<(), StepError> {
+    let mut batches = vec![claimed];
+    let mut first_error = None;
+    while let Some(mut batch) = batches.pop() {
+        if batch.is_empty() {
+            continue;
+        }
+        let ids: Vec<HubspotId> = batch.iter().map(|archive| archive.hs_id).collect();
+        match engine.client.batch_archive(object.object(), &ids, priority).await {
+            Ok(()) => archived(engine, object, batch).await?,
+            Err(error) => {
+                let attempts = batch.iter().map(|archive| archive.entry.attempts + 1).max().unwrap_or(1);
+                let fate = settle_failure(failure_of(&error), batch.len(), attempts);
+                if fate == BatchFate::Split {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([rest, batch]);
+                    continue;
+                }
+                let sent: Vec<Sent> = batch.iter().map(sent_of).collect();
+                settle_failed(engine, object, Operation::Archive, &sent, fate, &error).await?;
+                if fate != BatchFate::Dead {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+    }
+    first_error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn sent_of(archive: &Claimed) -> Sent {
+    let input = WriteInput { trace_id: String::new(), id: Some(archive.hs_id.to_string()), properties: Vec::new() };
+    Sent { entry: archive.entry.id, attempts: archive.entry.attempts + 1, input }
+}
+
+async fn archived(engine: &Engine, object: &ObjectSync, batch: Vec<Claimed>) -> Result<(), StepError> {
+    let (sync, now) = (object.clone(), engine.now());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let changed = batch.len();
+            for archive in batch {
+                let change = Change {
+                    object: sync.object(),
+                    local_id: archive.entry.local_id,
+                    hs_id: Some(archive.hs_id),
+                    property: WHOLE_RECORD,
+                    old: archive.entry.row.as_deref(),
+                    new: None,
+                    origin: Origin::Push,
+                };
+                history::record(tx, change, now)?;
+                reads::bury(tx, sync.object(), archive.hs_id, now)?;
+                outbox::end(tx, archive.entry.id)?;
+            }
+            runs::extend(tx, sync.object(), Kind::Push, runs::Work { requests: 1, seen: changed, changed }, now)?;
+            runs::finish(tx, sync.object(), Kind::Push, None, now)
+        })
+        .await?;
+    Ok(())
+}
+
+/// What a stopped daemon left in flight: its answers are lost.
+pub fn recover(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    let left = outbox::in_flight(tx)?;
+    let count = left.len();
+    for (object, queued) in left {
+        let entry = queued.entry;
+        let words = "the daemon stopped before the answer came";
+        match (entry.operation, entry.hs_id) {
+            (Operation::Create, _) => outbox::lose(tx, entry.id, words, now, now)?,
+            (Operation::Update, Some(hs_id)) if entry.row.is_some() => {
+                outbox::remember_sent(tx, &object, &entry, now)?;
+                outbox::clear_sent(tx, entry.id)?;
+                outbox::become_archive(tx, entry.id, hs_id, now)?;
+            }
+            _ => {
+                outbox::remember_sent(tx, &object, &entry, now)?;
+                outbox::clear_sent(tx, entry.id)?;
+                outbox::retry(tx, entry.id, now, Some(words), None, Answered::No)?;
+            }
+        }
+    }
+    Ok(count)
+}

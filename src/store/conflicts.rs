@@ -1,0 +1,253 @@
+//! `sync_conflicts`: writes conflicts down and reads people's decisions, decides nothing.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::record::{ConflictNote, OpenConflict};
+use crate::model::conflict::Winner;
+use crate::model::entry::Base;
+use crate::model::id::{ConflictId, HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::StoreError;
+
+/// The record that a conflict is about.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// The object.
+    pub object: &'a ObjectType,
+    /// The row.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: Option<HubspotId>,
+}
+
+/// A conflict as a row, values as stored text.
+#[derive(Debug, Clone, Copy)]
+pub struct NewConflict<'a> {
+    /// The property, or `*`.
+    pub property: &'a str,
+    /// The base, `None` where it is unknown or empty.
+    pub base: Option<&'a str>,
+    /// Whether the base is known.
+    pub base_known: bool,
+    /// The mirror's value.
+    pub local: Option<&'a str>,
+    /// HubSpot's value.
+    pub remote: Option<&'a str>,
+    /// The policy in force.
+    pub policy: &'a str,
+    /// Why it ended as it did, or what it waits for.
+    pub reason: &'a str,
+}
+
+impl<'a> From<&'a ConflictNote> for NewConflict<'a> {
+    fn from(note: &'a ConflictNote) -> Self {
+        let (base, base_known) = match &note.base {
+            Base::Known(value) => (value.as_deref(), true),
+            Base::Unknown => (None, false),
+        };
+        Self {
+            property: note.property.as_str(),
+            base,
+            base_known,
+            local: note.local.as_deref(),
+            remote: note.remote.as_deref(),
+            policy: note.policy.as_str(),
+            reason: note.reason,
+        }
+    }
+}
+
+/// Writes a conflict that was decided at once.
+pub fn record_closed(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, winner: Winner, now: Timestamp) -> Result<(), StoreError> {
+    insert(tx, about, conflict, Some(winner), now)
+}
+
+/// Writes a conflict that waits for a person. One that is open for the field already stays.
+pub fn record_open(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, now: Timestamp) -> Result<(), StoreError> {
+    insert(tx, about, conflict, None, now)
+}
+
+fn insert(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, winner: Option<Winner>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, base_known, local_value, remote_value,
+                                     policy, winner, detected_at, resolved_at, resolution, reason)
+         VALUES (:object, :local_id, :hs_id, :property, :base, :base_known, :local, :remote,
+                 :policy, :winner, :now, :resolved_at, :resolution, :reason)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":object": about.object.as_str(),
+        ":local_id": about.local_id.0,
+        ":hs_id": about.hs_id.map(|id| id.0),
+        ":property": conflict.property,
+        ":base": conflict.base,
+        ":base_known": conflict.base_known,
+        ":local": conflict.local,
+        ":remote": conflict.remote,
+        ":policy": conflict.policy,
+        ":winner": winner.map(Winner::as_str),
+        ":now": now.to_string(),
+        ":resolved_at": winner.map(|_| now.to_string()),
+        ":resolution": winner.map(|_| "policy"),
+        ":reason": conflict.reason,
+    })?;
+    Ok(())
+}
+
+/// The open conflicts of a row's fields, with the local value as the triggers keep it.
+pub fn open_of(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property, id, base_value, base_known, remote_value
+         FROM sync_conflicts
+         WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL AND property <> '*'",
+    )?;
+    let mut rows = statement.query(named_params! { ":object": object.as_str(), ":local_id": local_id.0 })?;
+    let mut open = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let property: String = row.get(0)?;
+        let property = PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        let base = Value::from_stored(row.get(2)?);
+        let conflict = OpenConflict {
+            id: ConflictId(row.get(1)?),
+            base: if row.get(3)? { Base::Known(base) } else { Base::Unknown },
+            remote: Value::from_stored(row.get(4)?),
+        };
+        open.insert(property, conflict);
+    }
+    Ok(open)
+}
+
+/// A conflict that a person has decided, or whose sides moved.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Its row.
+    pub id: ConflictId,
+    /// The object.
+    pub object: String,
+    /// The row of the mirror.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: Option<HubspotId>,
+    /// The property, or `*`.
+    pub property: String,
+    /// The base that it holds.
+    pub base: Base,
+    /// The mirror's value as the triggers keep it.
+    pub local: Value,
+    /// HubSpot's value as last seen.
+    pub remote: Value,
+    /// The person's word.
+    pub resolution: Option<String>,
+}
+
+/// All open conflicts that have a resolution, or whose local value is the base or HubSpot's value; at most `limit`.
+pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, object, local_id, hs_id, property, base_value, base_known, local_value, remote_value, resolution
+         FROM sync_conflicts
+         WHERE resolved_at IS NULL
+           AND (resolution IS NOT NULL
+                OR (property <> '*' AND (local_value IS remote_value OR (base_known = 1 AND local_value IS base_value))))
+         ORDER BY id
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(named_params! { ":limit": limit as i64 }, |row| {
+        let base = Value::from_stored(row.get(5)?);
+        Ok(Waiting {
+            id: ConflictId(row.get(0)?),
+            object: row.get(1)?,
+            local_id: LocalId(row.get(2)?),
+            hs_id: row.get::<_, Option<i64>>(3)?.map(HubspotId),
+            property: row.get(4)?,
+            base: if row.get(6)? { Base::Known(base) } else { Base::Unknown },
+            local: Value::from_stored(row.get(7)?),
+            remote: Value::from_stored(row.get(8)?),
+            resolution: row.get(9)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Closes an open conflict. `resolution` stays as the person wrote it, or says how it ended by itself.
+pub fn close(tx: &Transaction<'_>, id: ConflictId, winner: Winner, resolution: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET winner = :winner, resolution = coalesce(resolution, :resolution), resolved_at = :now
+         WHERE id = :id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":winner": winner.as_str(),
+        ":resolution": resolution,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Closes what is still open for a row that is gone from both sides.
+pub fn close_all_of(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, winner: Winner, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET winner = :winner, resolution = coalesce(resolution, 'gone'), resolved_at = :now
+         WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":winner": winner.as_str(),
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Gives a decision that can't be carried out back to the person, with the reason.
+pub fn refuse_resolution(tx: &Transaction<'_>, id: ConflictId, reason: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_conflicts SET resolution = NULL, reason = :reason WHERE id = :id AND resolved_at IS NULL")?
+        .execute(named_params! { ":id": id.0, ":reason": reason })?;
+    Ok(())
+}
+
+/// Keeps HubSpot's new value in an open conflict.
+pub fn set_remote(tx: &Transaction<'_>, id: ConflictId, remote: &Value) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_conflicts SET remote_value = :remote WHERE id = :id AND resolved_at IS NULL")?
+        .execute(named_params! { ":id": id.0, ":remote": remote.as_deref() })?;
+    Ok(())
+}
+
+/// The open conflict about a record as a whole.
+pub fn open_whole(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<Option<ConflictId>, StoreError> {
+    let id: Option<i64> = connection
+        .prepare_cached(
+            "SELECT id
+             FROM sync_conflicts
+             WHERE object = :object AND local_id = :local_id AND property = '*' AND resolved_at IS NULL",
+        )?
+        .query_row(named_params! { ":object": object.as_str(), ":local_id": local_id.0 }, |row| row.get(0))
+        .optional()?;
+    Ok(id.map(ConflictId))
+}
+
+/// How often a field's conflict went to the mirror's side since `since`.
+pub fn local_wins_since(connection: &Connection, about: About<'_>, property: &PropertyName, since: Timestamp) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*)
+             FROM sync_conflicts
+             WHERE object = :object AND local_id = :local_id AND property = :property
+               AND winner = 'local' AND resolution = 'policy' AND detected_at >= :since",
+        )?
+        .query_row(
+            named_params! {
+                ":object": about.object.as_str(),
+                ":local_id": about.local_id.0,
+                ":property": property.as_str(),
+                ":since": since.to_string(),
+            },
+            |row| row.get(0),
+        )?;
+    Ok(count.unsigned_abs())
+}

@@ -1,0 +1,53 @@
+//! What `once` reports of an object: the work since its start and what is left.
+
+use rusqlite::{Connection, named_params};
+
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Numbers of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// The object.
+    pub object: String,
+    /// Records that changed the mirror.
+    pub pulled: u64,
+    /// Local changes that HubSpot acknowledged.
+    pub pushed: u64,
+    /// Entries that are pending or in flight, those that wait for a person left out.
+    pub pending: u64,
+    /// Entries that HubSpot refused.
+    pub dead: u64,
+    /// Open conflicts.
+    pub conflicts: u64,
+    /// Records that wait for an operator's word.
+    pub held: u64,
+}
+
+/// Counts what is left of an object, and what was done since `since`.
+pub fn of(connection: &Connection, object: &ObjectType, since: Timestamp) -> Result<Counts, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT
+             (SELECT coalesce(sum(changed), 0) FROM sync_runs
+              WHERE object = :object AND kind IN ('backfill', 'poll', 'reconcile') AND started_at >= :since),
+             (SELECT coalesce(sum(changed), 0) FROM sync_runs
+              WHERE object = :object AND kind = 'push' AND started_at >= :since),
+             (SELECT count(*) FROM sync_outbox
+              WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
+                AND next_attempt_at IS NOT NULL),
+             (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
+             (SELECT count(*) FROM sync_conflicts WHERE object = :object AND resolved_at IS NULL),
+             (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
+             + (SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS NOT NULL)",
+    )?;
+    let row = statement.query_row(named_params! { ":object": object.as_str(), ":since": since.to_string() }, |row| {
+        let mut numbers = [0_u64; 6];
+        for (index, number) in numbers.iter_mut().enumerate() {
+            *number = row.get::<_, i64>(index)?.unsigned_abs();
+        }
+        Ok(numbers)
+    })?;
+    let [pulled, pushed, pending, dead, conflicts, held] = row;
+    Ok(Counts { object: object.as_str().to_owned(), pulled, pushed, pending, dead, conflicts, held })
+}

@@ -1,0 +1,253 @@
+//! `sync_cursors` and `sync_again`: how far each object is. A cursor moves only in the transaction that applies the page.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::cursor::Window;
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Where an object's first full read stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backfill {
+    /// Not begun.
+    Waiting,
+    /// Some pages are in.
+    Running,
+    /// All pages are in.
+    Done,
+}
+
+/// An object's cursor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cursor {
+    /// Where the first full read stands.
+    pub backfill: Backfill,
+    /// The page at which it goes on.
+    pub backfill_after: Option<String>,
+    /// When it began, by HubSpot's clock.
+    pub backfill_started_at: Option<Timestamp>,
+    /// Records read so far.
+    pub backfill_rows: u64,
+    /// Records that HubSpot has, where it was asked.
+    pub backfill_total: Option<u64>,
+    /// By HubSpot's clock, every change up to here is known.
+    pub polled_to: Option<Timestamp>,
+    /// The window whose walk was begun.
+    pub window: Option<Window>,
+    /// When the last full comparison began, by this machine's clock; `None` between two.
+    pub reconcile_started_at: Option<Timestamp>,
+    /// The page at which it goes on.
+    pub reconcile_after: Option<String>,
+    /// The last record that it saw.
+    pub reconcile_last_id: Option<HubspotId>,
+    /// When the last one ended.
+    pub last_reconcile_at: Option<Timestamp>,
+    /// Where the filling of new columns goes on; the empty text is the first page.
+    pub filling_after: Option<String>,
+}
+
+fn time(text: Option<String>) -> Option<Timestamp> {
+    text.as_deref().and_then(Timestamp::parse)
+}
+
+/// Reads an object's cursor.
+pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT backfill, backfill_after, backfill_started_at, backfill_rows, backfill_total, polled_to,
+                window_from, window_to, window_last_id, reconcile_started_at, reconcile_after, reconcile_last_id,
+                last_reconcile_at, filling_after
+         FROM sync_cursors
+         WHERE object = :object",
+    )?;
+    let cursor = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
+        let backfill: String = row.get(0)?;
+        let window = time(row.get(6)?).zip(time(row.get(7)?));
+        let last_id: Option<i64> = row.get(8)?;
+        Ok(Cursor {
+            backfill: match backfill.as_str() {
+                "done" => Backfill::Done,
+                "running" => Backfill::Running,
+                _ => Backfill::Waiting,
+            },
+            backfill_after: row.get(1)?,
+            backfill_started_at: time(row.get(2)?),
+            backfill_rows: row.get::<_, i64>(3)?.unsigned_abs(),
+            backfill_total: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
+            polled_to: time(row.get(5)?),
+            window: window.map(|(from, to)| Window { from, to, last_id: last_id.map(HubspotId) }),
+            reconcile_started_at: time(row.get(9)?),
+            reconcile_after: row.get(10)?,
+            reconcile_last_id: row.get::<_, Option<i64>>(11)?.map(HubspotId),
+            last_reconcile_at: time(row.get(12)?),
+            filling_after: row.get(13)?,
+        })
+    })?;
+    Ok(cursor)
+}
+
+/// Begins the first full read.
+pub fn begin_backfill(tx: &Transaction<'_>, object: &ObjectType, hubspot_now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET backfill = 'running', backfill_started_at = :now, backfill_after = NULL, backfill_rows = 0
+         WHERE object = :object AND backfill = 'waiting'",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":now": hubspot_now.to_string() })?;
+    Ok(())
+}
+
+/// Moves the first full read to its next page.
+pub fn move_backfill(tx: &Transaction<'_>, object: &ObjectType, after: &str, rows: usize) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET backfill_after = :after, backfill_rows = backfill_rows + :rows
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":after": after, ":rows": rows as i64 })?;
+    Ok(())
+}
+
+/// Notes how many records HubSpot has.
+pub fn set_backfill_total(tx: &Transaction<'_>, object: &ObjectType, total: u64) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET backfill_total = :total WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":total": total as i64 })?;
+    Ok(())
+}
+
+/// Ends the first full read: polling goes on from where that began.
+pub fn end_backfill(tx: &Transaction<'_>, object: &ObjectType, rows: usize, polled_to: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET backfill = 'done', backfill_after = NULL, backfill_rows = backfill_rows + :rows, polled_to = :polled_to
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":rows": rows as i64, ":polled_to": polled_to.to_string() })?;
+    Ok(())
+}
+
+/// Saves how far the walk of a poll's window got.
+pub fn save_window(tx: &Transaction<'_>, object: &ObjectType, window: &Window) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET window_from = :from, window_to = :to, window_last_id = :last_id
+         WHERE object = :object",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":from": window.from.to_string(),
+        ":to": window.to.to_string(),
+        ":last_id": window.last_id.map(|id| id.0),
+    })?;
+    Ok(())
+}
+
+/// Ends a window: everything up to its end is known.
+pub fn end_window(tx: &Transaction<'_>, object: &ObjectType, to: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL, last_poll_at = :now, last_error = NULL
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":to": to.to_string(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Notes that HubSpot changed something here.
+pub fn set_last_change(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET last_change_at = :now WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Keeps the words of an object's last error.
+pub fn set_error(tx: &Transaction<'_>, object: &ObjectType, words: Option<&str>) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET last_error = :words WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":words": words })?;
+    Ok(())
+}
+
+/// Begins a full comparison.
+pub fn begin_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
+         WHERE object = :object AND reconcile_started_at IS NULL",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Moves a full comparison to its next page.
+pub fn move_reconcile(tx: &Transaction<'_>, object: &ObjectType, after: &str, last_id: Option<HubspotId>) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET reconcile_after = :after, reconcile_last_id = :last_id WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":after": after, ":last_id": last_id.map(|id| id.0) })?;
+    Ok(())
+}
+
+/// Ends a full comparison.
+pub fn end_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Moves the filling of new columns; `None` ends it.
+pub fn move_filling(tx: &Transaction<'_>, object: &ObjectType, after: Option<&str>) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET filling_after = :after WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":after": after })?;
+    Ok(())
+}
+
+/// Where a chain of walks again stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// Everything up to here was walked again.
+    pub walked_to: Timestamp,
+    /// The window whose walk was begun.
+    pub window: Option<Window>,
+}
+
+/// Reads a chain of walks again.
+pub fn again(connection: &Connection, object: &ObjectType, delay: Duration) -> Result<Option<Again>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT walked_to, window_to, last_id
+         FROM sync_again
+         WHERE object = :object AND delay_ms = :delay",
+    )?;
+    let found = statement
+        .query_row(named_params! { ":object": object.as_str(), ":delay": delay.as_millis() as i64 }, |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
+        })
+        .optional()?;
+    Ok(found.and_then(|(walked_to, window_to, last_id)| {
+        let walked_to = time(walked_to)?;
+        let window = time(window_to).map(|to| Window { from: walked_to, to, last_id: last_id.map(HubspotId) });
+        Some(Again { walked_to, window })
+    }))
+}
+
+/// Saves a chain of walks again.
+pub fn save_again(tx: &Transaction<'_>, object: &ObjectType, delay: Duration, again: &Again) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_again (object, delay_ms, walked_to, window_to, last_id)
+         VALUES (:object, :delay, :walked_to, :window_to, :last_id)
+         ON CONFLICT (object, delay_ms) DO UPDATE
+         SET walked_to = excluded.walked_to, window_to = excluded.window_to, last_id = excluded.last_id",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":delay": delay.as_millis() as i64,
+        ":walked_to": again.walked_to.to_string(),
+        ":window_to": again.window.map(|window| window.to.to_string()),
+        ":last_id": again.window.and_then(|window| window.last_id).map(|id| id.0),
+    })?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `sync_history`: a row per field that one side changed in the other, and every value that lost.
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Where a change came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// An incremental poll, or a read that it asked for.
+    Poll,
+    /// A webhook.
+    Webhook,
+    /// The full comparison.
+    Reconcile,
+    /// A local change that HubSpot acknowledged.
+    Push,
+    /// A value that lost a conflict.
+    Conflict,
+    /// Two records became one.
+    Absorb,
+    /// A person discarded a pending change.
+    Discard,
+    /// A column was filled again.
+    Schema,
+}
+
+impl Origin {
+    /// The text in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::Webhook => "webhook",
+            Self::Reconcile => "reconcile",
+            Self::Push => "push",
+            Self::Conflict => "conflict",
+            Self::Absorb => "absorb",
+            Self::Discard => "discard",
+            Self::Schema => "schema",
+        }
+    }
+
+    /// Reads the database's text.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Poll,
+            Self::Webhook,
+            Self::Reconcile,
+            Self::Push,
+            Self::Conflict,
+            Self::Absorb,
+            Self::Discard,
+            Self::Schema,
+        ]
+        .into_iter()
+        .find(|origin| origin.as_str() == text)
+    }
+}
+
+/// A change of one field.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The object.
+    pub object: &'a ObjectType,
+    /// The row.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: Option<HubspotId>,
+    /// The property, or `*`.
+    pub property: &'a str,
+    /// The value before.
+    pub old: Option<&'a str>,
+    /// The value after.
+    pub new: Option<&'a str>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Writes a change down.
+pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
+         VALUES (:at, :object, :local_id, :hs_id, :property, :old, :new, :origin)",
+    )?
+    .execute(named_params! {
+        ":at": now.to_string(),
+        ":object": change.object.as_str(),
+        ":local_id": change.local_id.0,
+        ":hs_id": change.hs_id.map(|id| id.0),
+        ":property": change.property,
+        ":old": change.old,
+        ":new": change.new,
+        ":origin": change.origin.as_str(),
+    })?;
+    Ok(())
+}
+
+/// How often the same value of a field was pushed since `since`.
+pub fn pushes_of(connection: &Connection, object: &ObjectType, local_id: LocalId, property: &PropertyName, value: Option<&str>, since: Timestamp) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*)
+             FROM sync_history
+             WHERE object = :object AND local_id = :local_id AND property = :property
+               AND origin = 'push' AND new_value IS :value AND at >= :since",
+        )?
+        .query_row(
+            named_params! {
+                ":object": object.as_str(),
+                ":local_id": local_id.0,
+                ":property": property.as_str(),
+                ":value": value,
+                ":since": since.to_string(),
+            },
+            |row| row.get(0),
+        )?;
+    Ok(count.unsigned_abs())
+}

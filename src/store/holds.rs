@@ -1,0 +1,223 @@
+//! `sync_holds` and what the guard counts: fetches and saves, decides nothing.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::id::HoldId;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Where a held change would land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Records in HubSpot.
+    Hubspot,
+    /// Rows in the mirror.
+    Local,
+}
+
+impl Side {
+    /// The text in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hubspot => "hubspot",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// What is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldOperation {
+    /// Archives in HubSpot.
+    Archive,
+    /// Removals here.
+    Delete,
+    /// Pushed updates.
+    Update,
+}
+
+impl HeldOperation {
+    /// The text in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Delete => "delete",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// What a hold is about.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldKey<'a> {
+    /// The object.
+    pub object: &'a ObjectType,
+    /// Where the change would land.
+    pub side: Side,
+    /// What it would do.
+    pub operation: HeldOperation,
+}
+
+/// How many records went within the window.
+pub fn counted(connection: &Connection, key: HoldKey<'_>, since: Timestamp) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(records), 0)
+             FROM sync_guard_log
+             WHERE object = :object AND side = :side AND operation = :operation AND at >= :since",
+        )?
+        .query_row(
+            named_params! {
+                ":object": key.object.as_str(),
+                ":side": key.side.as_str(),
+                ":operation": key.operation.as_str(),
+                ":since": since.to_string(),
+            },
+            |row| row.get(0),
+        )?;
+    Ok(count.unsigned_abs())
+}
+
+/// Notes that records go.
+pub fn count(tx: &Transaction<'_>, key: HoldKey<'_>, records: u64, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_guard_log (object, side, operation, at, records)
+         VALUES (:object, :side, :operation, :now, :records)",
+    )?
+    .execute(named_params! {
+        ":object": key.object.as_str(),
+        ":side": key.side.as_str(),
+        ":operation": key.operation.as_str(),
+        ":now": now.to_string(),
+        ":records": records as i64,
+    })?;
+    Ok(())
+}
+
+/// Forgets counts older than `before`.
+pub fn forget_counts(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM sync_guard_log WHERE at < :before", named_params! { ":before": before.to_string() })?;
+    Ok(())
+}
+
+/// The open hold, made where there is none, with its numbers brought up to date.
+pub fn hold(tx: &Transaction<'_>, key: HoldKey<'_>, records: u64, allowed: u64, now: Timestamp) -> Result<HoldId, StoreError> {
+    let open = open(tx, key)?;
+    if let Some(id) = open {
+        tx.prepare_cached("UPDATE sync_holds SET records = :records, allowed = :allowed WHERE id = :id")?
+            .execute(named_params! { ":id": id.0, ":records": records as i64, ":allowed": allowed as i64 })?;
+        return Ok(id);
+    }
+    tx.prepare_cached(
+        "INSERT INTO sync_holds (object, side, operation, records, allowed, held_at)
+         VALUES (:object, :side, :operation, :records, :allowed, :now)",
+    )?
+    .execute(named_params! {
+        ":object": key.object.as_str(),
+        ":side": key.side.as_str(),
+        ":operation": key.operation.as_str(),
+        ":records": records as i64,
+        ":allowed": allowed as i64,
+        ":now": now.to_string(),
+    })?;
+    Ok(HoldId(tx.last_insert_rowid()))
+}
+
+/// The hold that is neither approved nor settled.
+pub fn open(connection: &Connection, key: HoldKey<'_>) -> Result<Option<HoldId>, StoreError> {
+    let id: Option<i64> = connection
+        .prepare_cached(
+            "SELECT id
+             FROM sync_holds
+             WHERE object = :object AND side = :side AND operation = :operation
+               AND approved_at IS NULL AND settled_at IS NULL",
+        )?
+        .query_row(
+            named_params! {
+                ":object": key.object.as_str(),
+                ":side": key.side.as_str(),
+                ":operation": key.operation.as_str(),
+            },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(id.map(HoldId))
+}
+
+/// An approved hold whose records have not been let go yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// Its row.
+    pub id: HoldId,
+    /// The object.
+    pub object: String,
+    /// What is held.
+    pub operation: String,
+    /// Whether it is about rows here; otherwise about records in HubSpot.
+    pub local: bool,
+}
+
+/// Holds that were approved and are not settled.
+pub fn approved(connection: &Connection) -> Result<Vec<Approved>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, object, operation, side = 'local'
+         FROM sync_holds
+         WHERE approved_at IS NOT NULL AND settled_at IS NULL
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map([], |row| Ok(Approved { id: HoldId(row.get(0)?), object: row.get(1)?, operation: row.get(2)?, local: row.get(3)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A hold has been carried out, or nothing is held by it any more.
+pub fn settle(tx: &Transaction<'_>, id: HoldId, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_holds SET settled_at = :now WHERE id = :id")?
+        .execute(named_params! { ":id": id.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Due entries of an operation that no approval covers, and how many wait for one already.
+pub fn due_and_held(connection: &Connection, key: HoldKey<'_>, now: Timestamp) -> Result<(u64, u64), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(sum(waits_for IS NOT 'guard'), 0), coalesce(sum(waits_for IS 'guard'), 0)
+         FROM sync_outbox
+         WHERE object = :object
+           AND operation = :operation
+           AND state = 'pending'
+           AND (next_attempt_at <= :now OR waits_for = 'guard')
+           AND approved_hold IS NULL
+           AND discarded_at IS NULL",
+    )?;
+    let (due, held): (i64, i64) = statement.query_row(
+        named_params! { ":object": key.object.as_str(), ":operation": key.operation.as_str(), ":now": now.to_string() },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok((due.unsigned_abs(), held.unsigned_abs()))
+}
+
+/// Makes all due entries of an operation wait for an operator's word.
+pub fn hold_entries(tx: &Transaction<'_>, key: HoldKey<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = 'guard', next_attempt_at = NULL
+         WHERE object = :object
+           AND operation = :operation
+           AND state = 'pending'
+           AND next_attempt_at <= :now
+           AND approved_hold IS NULL",
+    )?
+    .execute(named_params! { ":object": key.object.as_str(), ":operation": key.operation.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Lets go the entries that wait for the guard.
+pub fn release_entries(tx: &Transaction<'_>, object: &str, operation: &str, hold: HoldId, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
+         WHERE object = :object AND operation = :operation AND state = 'pending' AND waits_for = 'guard'",
+    )?
+    .execute(named_params! { ":object": object, ":operation": operation, ":hold": hold.0, ":now": now.to_string() })?;
+    Ok(())
+}

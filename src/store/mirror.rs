@@ -1,0 +1,295 @@
+//! Mirror tables: reads and writes rows, decides nothing.
+//!
+//! Statement texts are made from the mapping once (`MirrorTable::new`) and cached by SQLite's own statement cache.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rusqlite::types::{Value as SqlValue, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
+
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::{FieldMapping, ObjectMapping};
+use crate::model::name::PropertyName;
+use crate::model::record::{LocalRecord, RemoteRecord};
+use crate::model::time::Timestamp;
+use crate::model::value::{ColumnValue, Value};
+use crate::store::StoreError;
+use crate::store::ddl::quoted;
+
+/// The row's own columns in front of the mapped ones in every SELECT.
+const OWN_COLUMNS: usize = 3;
+
+/// An object's mirror table.
+#[derive(Debug, Clone)]
+pub struct MirrorTable {
+    mapping: Arc<ObjectMapping>,
+    sql: Arc<Statements>,
+}
+
+#[derive(Debug)]
+struct Statements {
+    by_hs_id: String,
+    by_local_id: String,
+    by_match: String,
+    taken_match: String,
+    insert: String,
+    update: String,
+    delete: String,
+    linked_between: String,
+    count: String,
+    linked: String,
+}
+
+/// A mirror row as it lies in the table, ready to be changed and written back.
+#[derive(Debug, Clone)]
+pub struct MirrorRow {
+    /// Its values by property.
+    pub record: LocalRecord,
+    /// Its mapped columns, also those whose text is of no use to their type: they are written back as they are.
+    columns: Vec<ColumnValue>,
+    created_at: Option<String>,
+}
+
+impl MirrorRow {
+    /// Sets a field.
+    pub fn set(&mut self, mapping: &ObjectMapping, property: &PropertyName, value: &Value) {
+        let position = mapping.fields.iter().position(|field| &field.property == property);
+        if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
+            self.columns[index] = field.property_type.to_column(value);
+            self.record.values.insert(property.clone(), value.clone());
+        }
+    }
+
+    /// The value of a property; empty where it is not mapped.
+    pub fn value(&self, property: &PropertyName) -> &Value {
+        self.record.values.get(property).unwrap_or(&Value::EMPTY)
+    }
+}
+
+impl MirrorTable {
+    /// Prepares the statement texts of an object.
+    pub fn new(mapping: Arc<ObjectMapping>) -> Self {
+        let sql = Arc::new(Statements::of(&mapping));
+        Self { mapping, sql }
+    }
+
+    /// The object's mapping.
+    pub fn mapping(&self) -> &Arc<ObjectMapping> {
+        &self.mapping
+    }
+
+    /// The row of a record.
+    pub fn by_hs_id(&self, connection: &Connection, id: HubspotId) -> Result<Option<MirrorRow>, StoreError> {
+        self.one(connection, &self.sql.by_hs_id, id.0)
+    }
+
+    /// A row by its own id.
+    pub fn by_local_id(&self, connection: &Connection, id: LocalId) -> Result<Option<MirrorRow>, StoreError> {
+        self.one(connection, &self.sql.by_local_id, id.0)
+    }
+
+    fn one(&self, connection: &Connection, sql: &str, id: i64) -> Result<Option<MirrorRow>, StoreError> {
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row([id], |row| self.read_row(row)).optional()?)
+    }
+
+    /// The oldest row without a record whose match property holds this value (trimmed, in lower case).
+    pub fn unlinked_by_match(&self, connection: &Connection, value: &str) -> Result<Option<LocalId>, StoreError> {
+        self.local_id_of(connection, &self.sql.by_match, value)
+    }
+
+    /// A row with a record whose match property holds this value, other than `except`.
+    pub fn linked_by_match(&self, connection: &Connection, value: &str, except: LocalId) -> Result<Option<(LocalId, HubspotId)>, StoreError> {
+        if self.sql.taken_match.is_empty() {
+            return Ok(None);
+        }
+        let mut statement = connection.prepare_cached(&self.sql.taken_match)?;
+        let found = statement
+            .query_row((value, except.0), |row| Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?))))
+            .optional()?;
+        Ok(found)
+    }
+
+    fn local_id_of(&self, connection: &Connection, sql: &str, value: &str) -> Result<Option<LocalId>, StoreError> {
+        if sql.is_empty() {
+            return Ok(None);
+        }
+        let mut statement = connection.prepare_cached(sql)?;
+        Ok(statement.query_row([value], |row| row.get(0).map(LocalId)).optional()?)
+    }
+
+    /// Inserts a record of HubSpot's as a new row.
+    pub fn insert_record(&self, tx: &Transaction<'_>, record: &RemoteRecord) -> Result<LocalId, StoreError> {
+        self.insert(tx, None, record)
+    }
+
+    /// Inserts a record of HubSpot's under the `local_id` that its row had before.
+    pub fn insert_back(&self, tx: &Transaction<'_>, local_id: LocalId, record: &RemoteRecord) -> Result<(), StoreError> {
+        self.insert(tx, Some(local_id), record).map(|_| ())
+    }
+
+    fn insert(&self, tx: &Transaction<'_>, local_id: Option<LocalId>, record: &RemoteRecord) -> Result<LocalId, StoreError> {
+        let mut statement = tx.prepare_cached(&self.sql.insert)?;
+        let own = [
+            local_id.map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
+            SqlValue::Integer(record.id.0),
+            SqlValue::Text(record.created_at.to_string()),
+            SqlValue::Text(record.updated_at.to_string()),
+        ];
+        let mapped = self.mapping.fields.iter().map(|field| {
+            to_sql(record.values.get(&field.property).map_or(ColumnValue::Null, |value| field.property_type.to_column(value)))
+        });
+        statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
+        Ok(LocalId(tx.last_insert_rowid()))
+    }
+
+    /// Writes a row back, with the record's id and times.
+    pub fn update(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
+        let mut statement = tx.prepare_cached(&self.sql.update)?;
+        let own = [
+            SqlValue::Integer(row.record.local_id.0),
+            row.record.hs_id.map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
+            row.created_at.clone().map_or(SqlValue::Null, SqlValue::Text),
+            row.record.modified_at.map_or(SqlValue::Null, |at| SqlValue::Text(at.to_string())),
+        ];
+        let mapped = row.columns.iter().cloned().map(to_sql);
+        statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
+        Ok(())
+    }
+
+    /// Removes a row.
+    pub fn delete(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
+        tx.prepare_cached(&self.sql.delete)?.execute([id.0])?;
+        Ok(())
+    }
+
+    /// Ids of records with a row, above `after` and up to `to`, at most `limit`, ascending.
+    pub fn linked_between(&self, connection: &Connection, after: i64, to: i64, limit: usize) -> Result<Vec<HubspotId>, StoreError> {
+        let mut statement = connection.prepare_cached(&self.sql.linked_between)?;
+        let ids = statement.query_map((after, to, limit as i64), |row| row.get(0).map(HubspotId))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// How many rows the table has.
+    pub fn count(&self, connection: &Connection) -> Result<u64, StoreError> {
+        let count: i64 = connection.prepare_cached(&self.sql.count)?.query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// How many rows have a record.
+    pub fn linked(&self, connection: &Connection) -> Result<u64, StoreError> {
+        let count: i64 = connection.prepare_cached(&self.sql.linked)?.query_row([], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    fn read_row(&self, row: &Row<'_>) -> rusqlite::Result<MirrorRow> {
+        let mut values = BTreeMap::new();
+        let mut columns = Vec::with_capacity(self.mapping.fields.len());
+        for (index, field) in self.mapping.fields.iter().enumerate() {
+            let column = from_sql(row.get_ref(OWN_COLUMNS + 1 + index)?);
+            values.insert(field.property.clone(), readable(field, &column));
+            columns.push(column);
+        }
+        let modified: Option<String> = row.get(OWN_COLUMNS)?;
+        Ok(MirrorRow {
+            record: LocalRecord {
+                local_id: LocalId(row.get(0)?),
+                hs_id: row.get::<_, Option<i64>>(1)?.map(HubspotId),
+                values,
+                modified_at: modified.as_deref().and_then(Timestamp::parse),
+            },
+            columns,
+            created_at: row.get(2)?,
+        })
+    }
+}
+
+impl MirrorRow {
+    /// Links the row to a record: its id and times.
+    pub fn link(&mut self, record: &RemoteRecord) {
+        self.record.hs_id = Some(record.id);
+        self.record.modified_at = Some(record.updated_at);
+        self.created_at = Some(record.created_at.to_string());
+    }
+
+    /// Takes the link away.
+    pub fn unlink(&mut self) {
+        self.record.hs_id = None;
+        self.record.modified_at = None;
+        self.created_at = None;
+    }
+}
+
+/// The column's value, or its raw text where the type can't hold it: HubSpot then says what is wrong with it.
+fn readable(field: &FieldMapping, column: &ColumnValue) -> Value {
+    field.property_type.from_column(column).unwrap_or_else(|_invalid| match column {
+        ColumnValue::Null => Value::EMPTY,
+        ColumnValue::Integer(number) => Value::from_canonical(number.to_string()),
+        ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
+        ColumnValue::Text(text) => Value::from_canonical(text.clone()),
+    })
+}
+
+fn from_sql(value: ValueRef<'_>) -> ColumnValue {
+    match value {
+        ValueRef::Null => ColumnValue::Null,
+        ValueRef::Integer(number) => ColumnValue::Integer(number),
+        ValueRef::Real(number) => ColumnValue::Real(number),
+        ValueRef::Text(text) | ValueRef::Blob(text) => ColumnValue::Text(String::from_utf8_lossy(text).into_owned()),
+    }
+}
+
+fn to_sql(value: ColumnValue) -> SqlValue {
+    match value {
+        ColumnValue::Null => SqlValue::Null,
+        ColumnValue::Integer(number) => SqlValue::Integer(number),
+        ColumnValue::Real(number) => SqlValue::Real(number),
+        ColumnValue::Text(text) => SqlValue::Text(text),
+    }
+}
+
+impl Statements {
+    fn of(mapping: &ObjectMapping) -> Self {
+        let table = quoted(mapping.table.as_str());
+        let mut columns = String::new();
+        let mut places = String::new();
+        let mut settings = String::new();
+        for (index, field) in mapping.fields.iter().enumerate() {
+            let column = quoted(field.column.as_str());
+            let place = index + 5;
+            write!(columns, ", {column}").expect("a string takes text");
+            write!(places, ", ?{place}").expect("a string takes text");
+            write!(settings, ", {column} = ?{place}").expect("a string takes text");
+        }
+        let select = format!("SELECT local_id, hs_id, hs_created_at, hs_modified_at{columns} FROM {table}");
+        let matching = mapping.match_field().map(|field| quoted(field.column.as_str()));
+        Self {
+            by_hs_id: format!("{select} WHERE hs_id = ?1"),
+            by_local_id: format!("{select} WHERE local_id = ?1"),
+            by_match: matching.as_ref().map_or_else(String::new, |column| {
+                format!(
+                    "SELECT local_id FROM {table} WHERE hs_id IS NULL AND lower(trim({column})) = lower(trim(?1)) \
+                     ORDER BY local_id LIMIT 1"
+                )
+            }),
+            taken_match: matching.as_ref().map_or_else(String::new, |column| {
+                format!(
+                    "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND lower(trim({column})) = lower(trim(?1)) \
+                     AND local_id <> ?2 ORDER BY local_id LIMIT 1"
+                )
+            }),
+            insert: format!(
+                "INSERT INTO {table} (local_id, hs_id, hs_created_at, hs_modified_at{columns}) VALUES (?1, ?2, ?3, ?4{places})"
+            ),
+            update: format!(
+                "UPDATE {table} SET hs_id = ?2, hs_created_at = ?3, hs_modified_at = ?4{settings} WHERE local_id = ?1"
+            ),
+            delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
+            linked_between: format!("SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"),
+            count: format!("SELECT count(*) FROM {table}"),
+            linked: format!("SELECT count(hs_id) FROM {table}"),
+        }
+    }
+}

@@ -1,0 +1,632 @@
+//! `sync_outbox` and `sync_outbox_fields`: fetches and saves entries, decides nothing.
+//!
+//! Triggers on the mirror tables write here too (`store/triggers.rs`); what they promise stands there.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
+
+use crate::decide::plan::{Backlog, Order, Pick};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::StoreError;
+
+const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since";
+
+/// An entry with what only the push needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queued {
+    /// The entry.
+    pub entry: Entry,
+    /// Since when an attempt has had no answer.
+    pub unanswered_since: Option<Timestamp>,
+}
+
+fn unknown(what: &str, text: &str) -> StoreError {
+    StoreError::UnknownValue(format!("`{text}` as {what} of `sync_outbox`"))
+}
+
+/// The columns of an entry before its words are understood.
+struct RawEntry {
+    id: i64,
+    local_id: i64,
+    hs_id: Option<i64>,
+    operation: String,
+    state: String,
+    attempts: u32,
+    enqueued_at: String,
+    version: i64,
+    waits_for: Option<String>,
+    key: Option<String>,
+    row: Option<String>,
+    unanswered_since: Option<String>,
+}
+
+fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
+    Ok(RawEntry {
+        id: row.get(0)?,
+        local_id: row.get(1)?,
+        hs_id: row.get(2)?,
+        operation: row.get(3)?,
+        state: row.get(4)?,
+        attempts: row.get(5)?,
+        enqueued_at: row.get(6)?,
+        version: row.get(7)?,
+        waits_for: row.get(8)?,
+        key: row.get(9)?,
+        row: row.get(10)?,
+        unanswered_since: row.get(11)?,
+    })
+}
+
+fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreError> {
+    let id = OutboxId(raw.id);
+    let waits_for = match raw.waits_for.as_deref() {
+        Some(text) => Some(WaitsFor::parse(text).ok_or_else(|| unknown("waits_for", text))?),
+        None => None,
+    };
+    let entry = Entry {
+        id,
+        local_id: LocalId(raw.local_id),
+        hs_id: raw.hs_id.map(HubspotId),
+        operation: Operation::parse(&raw.operation).ok_or_else(|| unknown("operation", &raw.operation))?,
+        state: EntryState::parse(&raw.state).ok_or_else(|| unknown("state", &raw.state))?,
+        attempts: raw.attempts,
+        enqueued_at: time_of(&raw.enqueued_at)?,
+        version: raw.version,
+        waits_for,
+        key: raw.key,
+        row: raw.row,
+        fields: fields(connection, id)?,
+    };
+    let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
+    Ok(Queued { entry, unanswered_since })
+}
+
+fn time_of(text: &str) -> Result<Timestamp, StoreError> {
+    Timestamp::parse(text).ok_or_else(|| unknown("a time", text))
+}
+
+/// The fields of an entry, by property name.
+pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property, base_value, changed_at, base_known, sent_value, sent_value IS NOT NULL
+         FROM sync_outbox_fields
+         WHERE outbox_id = :id
+         ORDER BY property",
+    )?;
+    let mut rows = statement.query(named_params! { ":id": id.0 })?;
+    let mut fields = Vec::new();
+    while let Some(row) = rows.next()? {
+        let property: String = row.get(0)?;
+        let changed_at: String = row.get(2)?;
+        let base = Value::from_stored(row.get(1)?);
+        fields.push(EntryField {
+            property: PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?,
+            base: if row.get(3)? { Base::Known(base) } else { Base::Unknown },
+            changed_at: time_of(&changed_at)?,
+            sent: if row.get(5)? { Some(Value::from_stored(row.get(4)?)) } else { None },
+        });
+    }
+    Ok(fields)
+}
+
+fn one(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Option<Queued>, StoreError> {
+    let raw = connection.prepare_cached(sql)?.query_row(params, from_row).optional()?;
+    raw.map(|raw| understand(connection, raw)).transpose()
+}
+
+fn many(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Queued>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let raws = statement.query_map(params, from_row)?.collect::<Result<Vec<_>, _>>()?;
+    raws.into_iter().map(|raw| understand(connection, raw)).collect()
+}
+
+/// The entry of a row.
+pub fn of_row(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<Option<Queued>, StoreError> {
+    let sql = const_format("WHERE object = ?1 AND local_id = ?2 AND operation IN ('create', 'update', 'archive')");
+    one(connection, &sql, (object.as_str(), local_id.0))
+}
+
+/// The entry of a record whose row was deleted or is being pushed.
+pub fn of_record(connection: &Connection, object: &ObjectType, hs_id: HubspotId) -> Result<Option<Queued>, StoreError> {
+    let sql = const_format("WHERE object = ?1 AND hs_id = ?2 AND operation IN ('create', 'update', 'archive') LIMIT 1");
+    one(connection, &sql, (object.as_str(), hs_id.0))
+}
+
+/// The create that carries a key.
+pub fn of_key(connection: &Connection, object: &ObjectType, key: &str) -> Result<Option<Queued>, StoreError> {
+    one(connection, &const_format("WHERE key = ?2 AND object = ?1 AND operation = 'create'"), (object.as_str(), key))
+}
+
+/// An entry by its id.
+pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Queued>, StoreError> {
+    one(connection, &const_format("WHERE id = ?1"), [id.0])
+}
+
+fn const_format(condition: &str) -> String {
+    format!("SELECT {COLUMNS} FROM sync_outbox {condition}")
+}
+
+/// Entries that people have discarded, at most `limit`.
+pub fn discarded(connection: &Connection, limit: usize) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, id
+         FROM sync_outbox
+         WHERE discarded_at IS NOT NULL
+         ORDER BY id
+         LIMIT :limit",
+    )?;
+    let found = statement
+        .query_map(named_params! { ":limit": limit as i64 }, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::with_capacity(found.len());
+    for (object, id) in found {
+        let object = ObjectType::parse(&object).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        if let Some(queued) = by_id(connection, OutboxId(id))? {
+            entries.push((object, queued));
+        }
+    }
+    Ok(entries)
+}
+
+/// What may be sent of an object, counted up to `bound`.
+pub fn backlog(connection: &Connection, object: &ObjectType, now: Timestamp, bound: usize) -> Result<Backlog, StoreError> {
+    let now = now.to_string();
+    let count = |operation: Operation| -> Result<usize, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT count(*)
+             FROM (
+                 SELECT 1
+                 FROM sync_outbox
+                 WHERE object = :object
+                   AND operation = :operation
+                   AND state = 'pending'
+                   AND next_attempt_at <= :now
+                   AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
+                   AND discarded_at IS NULL
+                 LIMIT :bound
+             )",
+        )?;
+        let count: i64 = statement.query_row(
+            named_params! { ":object": object.as_str(), ":operation": operation.as_str(), ":now": now, ":bound": bound as i64 },
+            |row| row.get(0),
+        )?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    };
+    let (creates, updates, archives) = (count(Operation::Create)?, count(Operation::Update)?, count(Operation::Archive)?);
+    let newest = if creates + updates > 0 { newest(connection, object, &now)? } else { None };
+    Ok(Backlog { creates, updates, archives, newest })
+}
+
+fn newest(connection: &Connection, object: &ObjectType, now: &str) -> Result<Option<Operation>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT next_attempt_at, id
+         FROM sync_outbox
+         WHERE object = :object
+           AND operation = :operation
+           AND state = 'pending'
+           AND next_attempt_at <= :now
+           AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
+           AND discarded_at IS NULL
+         ORDER BY next_attempt_at DESC, id DESC
+         LIMIT 1",
+    )?;
+    let mut youngest: Option<((String, i64), Operation)> = None;
+    for operation in [Operation::Create, Operation::Update] {
+        let found = statement
+            .query_row(
+                named_params! { ":object": object.as_str(), ":operation": operation.as_str(), ":now": now },
+                |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)),
+            )
+            .optional()?;
+        if let Some(age) = found
+            && youngest.as_ref().is_none_or(|(oldest, _)| *oldest < age)
+        {
+            youngest = Some((age, operation));
+        }
+    }
+    Ok(youngest.map(|(_, operation)| operation))
+}
+
+/// The entries of the next batch.
+pub fn due(connection: &Connection, object: &ObjectType, pick: Pick, now: Timestamp, limit: usize) -> Result<Vec<Queued>, StoreError> {
+    let order = match pick.order {
+        Order::OldestFirst => "ORDER BY next_attempt_at, id LIMIT ?4",
+        Order::NewestFirst => "ORDER BY next_attempt_at DESC, id DESC LIMIT ?4",
+    };
+    let condition = format!(
+        "WHERE object = ?1 AND operation = ?2 AND state = 'pending' AND next_attempt_at <= ?3
+         AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) AND discarded_at IS NULL {order}"
+    );
+    many(
+        connection,
+        &const_format(&condition),
+        (object.as_str(), pick.operation.as_str(), now.to_string(), limit as i64),
+    )
+}
+
+/// The moment at which the next pending entry of an object falls due, later than `now`.
+pub fn next_due(connection: &Connection, object: &ObjectType) -> Result<Option<Timestamp>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT min(next_attempt_at)
+         FROM sync_outbox
+         WHERE object = :object
+           AND state = 'pending'
+           AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
+           AND discarded_at IS NULL",
+    )?;
+    let text: Option<String> = statement.query_row(named_params! { ":object": object.as_str() }, |row| row.get(0))?;
+    text.as_deref().map(time_of).transpose()
+}
+
+/// Takes an entry for an attempt: one more, in flight, unanswered.
+pub fn mark_in_flight(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'in_flight',
+             attempts = attempts + 1,
+             waits_for = NULL,
+             unanswered_since = coalesce(unanswered_since, :now)
+         WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Notes the value that an attempt carries for a field. Empty text stands for a cleared value.
+pub fn set_sent(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, sent: &Value) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox_fields
+         SET sent_value = :sent
+         WHERE outbox_id = :id AND property = :property",
+    )?
+    .execute(named_params! { ":id": id.0, ":property": property.as_str(), ":sent": sent.to_wire() })?;
+    Ok(())
+}
+
+/// Forgets what attempts carried, after a definite refusal.
+pub fn clear_sent(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox_fields SET sent_value = NULL WHERE outbox_id = :id")?
+        .execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// Saves a field: made where it is missing, given this base where it is there. The write's time stays.
+pub fn put_field(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, base: &Base, changed_at: Timestamp) -> Result<(), StoreError> {
+    let (value, known) = match base {
+        Base::Known(value) => (value.as_deref(), true),
+        Base::Unknown => (None, false),
+    };
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known)
+         VALUES (:id, :property, :base, :changed_at, :known)
+         ON CONFLICT (outbox_id, property) DO UPDATE
+         SET base_value = excluded.base_value, base_known = excluded.base_known, sent_value = NULL",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":property": property.as_str(),
+        ":base": value,
+        ":changed_at": changed_at.to_string(),
+        ":known": known,
+    })?;
+    Ok(())
+}
+
+/// Drops a field's pending change.
+pub fn drop_field(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id AND property = :property")?
+        .execute(named_params! { ":id": id.0, ":property": property.as_str() })?;
+    Ok(())
+}
+
+/// Drops all fields of an entry.
+pub fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id")?.execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// Ends an entry.
+pub fn end(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    drop_fields(tx, id)?;
+    tx.prepare_cached("DELETE FROM sync_outbox WHERE id = :id")?.execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// The entry of a row, made as an update where there is none.
+pub fn ensure_update(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, hs_id: HubspotId, now: Timestamp) -> Result<OutboxId, StoreError> {
+    let found: Option<i64> = tx
+        .prepare_cached(
+            "SELECT id
+             FROM sync_outbox
+             WHERE object = :object AND local_id = :local_id AND operation IN ('create', 'update', 'archive')",
+        )?
+        .query_row(named_params! { ":object": object.as_str(), ":local_id": local_id.0 }, |row| row.get(0))
+        .optional()?;
+    if let Some(id) = found {
+        return Ok(OutboxId(id));
+    }
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+         VALUES (:object, :local_id, :hs_id, 'update', :now, :now)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":hs_id": hs_id.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(OutboxId(tx.last_insert_rowid()))
+}
+
+/// Queues a create for a row that lost its record.
+pub fn queue_create(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, key: &str, now: Timestamp) -> Result<OutboxId, StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, key)
+         VALUES (:object, :local_id, 'create', :now, :now, :key)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":now": now.to_string(),
+        ":key": key,
+    })?;
+    Ok(OutboxId(tx.last_insert_rowid()))
+}
+
+/// Makes an entry an update of a record, due at once: after a create was acknowledged or its record found.
+pub fn become_update(tx: &Transaction<'_>, id: OutboxId, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+    become_operation(tx, id, Operation::Update, hs_id, now)
+}
+
+/// Makes an entry the archive of a record, due at once: its row was deleted while an attempt was in flight.
+pub fn become_archive(tx: &Transaction<'_>, id: OutboxId, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+    become_operation(tx, id, Operation::Archive, hs_id, now)
+}
+
+fn become_operation(tx: &Transaction<'_>, id: OutboxId, operation: Operation, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET operation = :operation,
+             hs_id = :hs_id,
+             state = 'pending',
+             attempts = 0,
+             next_attempt_at = :now,
+             last_error = NULL,
+             waits_for = NULL,
+             unanswered_since = NULL
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":operation": operation.as_str(),
+        ":hs_id": hs_id.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Sends an entry back to the queue: due at `next`, with the words of the last error. `answered` ends the doubt about
+/// its attempts.
+pub fn retry(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+    words: Option<&str>,
+    waits_for: Option<WaitsFor>,
+    answered: Answered,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'pending',
+             next_attempt_at = :next,
+             last_error = coalesce(:words, last_error),
+             waits_for = :waits_for,
+             unanswered_since = CASE WHEN :answered THEN NULL ELSE unanswered_since END
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":next": next.to_string(),
+        ":words": words,
+        ":waits_for": waits_for.map(WaitsFor::as_str),
+        ":answered": answered == Answered::Yes,
+    })?;
+    Ok(())
+}
+
+/// Whether all attempts of an entry are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// None is in doubt.
+    Yes,
+    /// At least one may still have happened, or may still happen.
+    No,
+}
+
+/// Parks an entry for a person.
+pub fn park(tx: &Transaction<'_>, id: OutboxId, words: &str, answered: Answered) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'dead',
+             last_error = :words,
+             waits_for = NULL,
+             unanswered_since = CASE WHEN :answered THEN NULL ELSE unanswered_since END
+         WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id.0, ":words": words, ":answered": answered == Answered::Yes })?;
+    Ok(())
+}
+
+/// Lets go the creates that waited for the first backfill.
+pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = NULL, next_attempt_at = enqueued_at
+         WHERE object = :object AND operation = 'create' AND waits_for = 'backfill'",
+    )?
+        .execute(named_params! { ":object": object.as_str() })?;
+    Ok(())
+}
+
+/// Entries that a stopped daemon left in flight: nobody knows what became of them.
+pub fn in_flight(connection: &Connection) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT object, id FROM sync_outbox WHERE state = 'in_flight' ORDER BY id")?;
+    let found = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::with_capacity(found.len());
+    for (object, id) in found {
+        let object = ObjectType::parse(&object).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        if let Some(queued) = by_id(connection, OutboxId(id))? {
+            entries.push((object, queued));
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether an entry waits for the answer to a create that nothing but itself could find again, begun before `created`.
+pub fn keyless_create_in_doubt(connection: &Connection, object: &ObjectType, created: Timestamp) -> Result<bool, StoreError> {
+    let found: Option<i64> = connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_outbox
+             WHERE object = :object
+               AND operation = 'create'
+               AND state = 'in_flight'
+               AND unanswered_since <= :created
+             LIMIT 1",
+        )?
+        .query_row(named_params! { ":object": object.as_str(), ":created": created.to_string() }, |row| row.get(0))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Remembers what a lost update carried.
+pub fn remember_sent(tx: &Transaction<'_>, object: &ObjectType, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
+         VALUES (:object, :local_id, :property, :value, :now)",
+    )?;
+    for field in &entry.fields {
+        let Some(sent) = &field.sent else { continue };
+        statement.execute(named_params! {
+            ":object": object.as_str(),
+            ":local_id": entry.local_id.0,
+            ":property": field.property.as_str(),
+            ":value": sent.to_wire(),
+            ":now": now.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// What lost updates of a row carried since `since`.
+pub fn sent_earlier(connection: &Connection, object: &ObjectType, local_id: LocalId, since: Timestamp) -> Result<std::collections::BTreeMap<PropertyName, Vec<Value>>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property, value
+         FROM sync_sent
+         WHERE object = :object AND local_id = :local_id AND sent_at >= :since",
+    )?;
+    let mut rows = statement.query(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":since": since.to_string(),
+    })?;
+    let mut sent: std::collections::BTreeMap<PropertyName, Vec<Value>> = std::collections::BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let property: String = row.get(0)?;
+        let property = PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        sent.entry(property).or_default().push(Value::from_stored(row.get(1)?));
+    }
+    Ok(sent)
+}
+
+/// Forgets what lost updates carried before `before`.
+pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_sent WHERE sent_at < :before")?
+        .execute(named_params! { ":before": before.to_string() })?;
+    Ok(())
+}
+
+/// Gives a row's entry the id of the record that survived a merge in HubSpot.
+pub fn rename_record(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, hs_id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET hs_id = :hs_id
+         WHERE object = :object AND local_id = :local_id AND operation IN ('create', 'update', 'archive')",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":local_id": local_id.0, ":hs_id": hs_id.0 })?;
+    Ok(())
+}
+
+/// Keeps an entry from being sent until somebody decides.
+pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox SET state = 'pending', next_attempt_at = NULL, last_error = :words WHERE id = :id")?
+        .execute(named_params! { ":id": id.0, ":words": words })?;
+    Ok(())
+}
+
+/// Puts a pending entry off without counting an attempt.
+pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox SET next_attempt_at = :next WHERE id = :id AND state = 'pending'")?
+        .execute(named_params! { ":id": id.0, ":next": next.to_string() })?;
+    Ok(())
+}
+
+/// Whether an operator approved an entry's hold.
+pub fn is_approved(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT approved_hold IS NOT NULL FROM sync_outbox WHERE id = :id")?;
+    Ok(statement.query_row(named_params! { ":id": id.0 }, |row| row.get(0)).optional()?.unwrap_or(false))
+}
+
+/// Archives that are not in flight, at most `limit`.
+pub fn waiting_archives(connection: &Connection, object: &ObjectType, limit: usize) -> Result<Vec<Queued>, StoreError> {
+    many(
+        connection,
+        &const_format("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),
+        (object.as_str(), limit as i64),
+    )
+}
+
+/// Notes when the answer to an attempt was given up: a lost request may still land for a while after that.
+pub fn lose(tx: &Transaction<'_>, id: OutboxId, words: &str, next: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'pending',
+             waits_for = 'answer',
+             next_attempt_at = :next,
+             last_error = :words,
+             unanswered_since = :now
+         WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id.0, ":words": words, ":next": next.to_string(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Gives a field that was written in flight the base that the answer brought.
+pub fn set_base(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, base: &Value) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox_fields
+         SET base_value = :base, base_known = 1, sent_value = NULL
+         WHERE outbox_id = :id AND property = :property",
+    )?
+    .execute(named_params! { ":id": id.0, ":property": property.as_str(), ":base": base.as_deref() })?;
+    Ok(())
+}
+
+/// An attempt that never reached HubSpot does not count.
+pub fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox SET attempts = max(attempts - 1, 0) WHERE id = :id")?
+        .execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// Replaces the row that a deleted record's entry keeps.
+pub fn set_row(tx: &Transaction<'_>, id: OutboxId, row: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_outbox SET row = :row WHERE id = :id")?
+        .execute(named_params! { ":id": id.0, ":row": row })?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! Records that must be read from HubSpot's store, records that left the mirror, and rows that wait to be removed.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::id::{HoldId, HubspotId};
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::history::Origin;
+
+/// Asks for a read of a record. An earlier request for the same record stays, with the earlier time.
+pub fn ask(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, origin: Origin, due: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_reads (object, hs_id, origin, due_at)
+         VALUES (:object, :id, :origin, :due)
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET due_at = min(due_at, excluded.due_at)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":origin": origin.as_str(),
+        ":due": due.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Reads that are due, at most `limit`, with where they came from.
+pub fn due(connection: &Connection, object: &ObjectType, now: Timestamp, limit: usize) -> Result<Vec<(HubspotId, Origin)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT hs_id, origin
+         FROM sync_reads
+         WHERE object = :object AND due_at <= :now
+         ORDER BY due_at, hs_id
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":now": now.to_string(), ":limit": limit as i64 },
+        |row| Ok((HubspotId(row.get(0)?), row.get::<_, String>(1)?)),
+    )?;
+    rows.map(|row| row.map(|(id, origin)| (id, Origin::parse(&origin).unwrap_or(Origin::Poll))).map_err(StoreError::from)).collect()
+}
+
+/// When the next read falls due.
+pub fn next_due(connection: &Connection, object: &ObjectType) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT min(due_at) FROM sync_reads WHERE object = :object")?
+        .query_row(named_params! { ":object": object.as_str() }, |row| row.get(0))?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+/// A read is done.
+pub fn done(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_reads WHERE object = :object AND hs_id = :id")?
+        .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    Ok(())
+}
+
+/// A read is put off.
+pub fn put_off(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, due: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id")?
+        .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
+    Ok(())
+}
+
+/// Remembers that a record left the mirror, so that an old page or a late search hit does not bring it back.
+pub fn bury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_tombstones (object, hs_id, at)
+         VALUES (:object, :id, :now)
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET at = excluded.at",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// When a record left the mirror, where that was lately.
+pub fn buried_at(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT at FROM sync_tombstones WHERE object = :object AND hs_id = :id")?
+        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .optional()?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+/// Forgets a tombstone: the record is back.
+pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_tombstones WHERE object = :object AND hs_id = :id")?
+        .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    Ok(())
+}
+
+/// Forgets tombstones older than `before`.
+pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM sync_tombstones WHERE at < :before", named_params! { ":before": before.to_string() })?;
+    Ok(())
+}
+
+/// A row whose record is gone from HubSpot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removal {
+    /// The record.
+    pub id: HubspotId,
+    /// When it was archived, where HubSpot says so.
+    pub archived_at: Option<Timestamp>,
+    /// How it was found.
+    pub origin: Origin,
+}
+
+/// Notes that HubSpot no longer has a record: counted first, then removed or held.
+pub fn note_removal(tx: &Transaction<'_>, object: &ObjectType, removal: Removal, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_removals (object, hs_id, archived_at, seen_at, origin)
+         VALUES (:object, :id, :archived_at, :now, :origin)
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET archived_at = excluded.archived_at, seen_at = excluded.seen_at",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": removal.id.0,
+        ":archived_at": removal.archived_at.map(|at| at.to_string()),
+        ":now": now.to_string(),
+        ":origin": removal.origin.as_str(),
+    })?;
+    Ok(())
+}
+
+/// Forgets a removal: the record is back, or its row is gone.
+pub fn forget_removal(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_removals WHERE object = :object AND hs_id = :id")?
+        .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    Ok(())
+}
+
+/// Removals that no hold has yet, or those of one hold; at most `limit`.
+pub fn removals(connection: &Connection, object: &ObjectType, hold: Option<HoldId>, limit: usize) -> Result<Vec<Removal>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT hs_id, archived_at, origin
+         FROM sync_removals
+         WHERE object = :object AND hold_id IS :hold
+         ORDER BY hs_id
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0), ":limit": limit as i64 },
+        |row| Ok((HubspotId(row.get(0)?), row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?)),
+    )?;
+    rows.map(|row| {
+        let (id, archived_at, origin) = row?;
+        Ok(Removal {
+            id,
+            archived_at: archived_at.as_deref().and_then(Timestamp::parse),
+            origin: Origin::parse(&origin).unwrap_or(Origin::Reconcile),
+        })
+    })
+    .collect()
+}
+
+/// How many removals no hold has yet, or how many a hold has.
+pub fn count_removals(connection: &Connection, object: &ObjectType, hold: Option<HoldId>) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS :hold")?
+        .query_row(named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0) }, |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// Puts all uncounted removals of an object under a hold.
+pub fn hold_removals(tx: &Transaction<'_>, object: &ObjectType, hold: HoldId) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_removals SET hold_id = :hold WHERE object = :object AND hold_id IS NULL")?
+        .execute(named_params! { ":object": object.as_str(), ":hold": hold.0 })?;
+    Ok(())
+}
+
+/// Whether a read of a record is asked for.
+pub fn is_asked(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<bool, StoreError> {
+    let found: Option<i64> = connection
+        .prepare_cached("SELECT 1 FROM sync_reads WHERE object = :object AND hs_id = :id")?
+        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .optional()?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,68 @@
+//! The JSON of a whole row, as the DELETE trigger keeps it in `sync_outbox.row` and conflicts about a record show it.
+//!
+//! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the user's own columns (`$column:NAME`) stand beside
+//! them. Text that is no JSON object reads as an empty row: the file is open to other programs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
+use crate::model::mapping::ObjectMapping;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+fn object(text: &str) -> Map<String, Json> {
+    match serde_json::from_str(text) {
+        Ok(Json::Object(map)) => map,
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+fn text_of(json: &Json) -> Option<String> {
+    match json {
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        Json::Bool(flag) => Some(flag.to_string()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::String(text) => Some(text.clone()),
+    }
+}
+
+/// The mapped values of a row, canonical; a missing key is an empty value.
+pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Value> {
+    let map = object(text);
+    let value = |name: &str| map.get(name).and_then(text_of);
+    mapping
+        .fields
+        .iter()
+        .map(|field| {
+            let canonical = field.property_type.canonical(value(field.property.as_str()).as_deref());
+            (field.property.clone(), canonical.unwrap_or_default())
+        })
+        .collect()
+}
+
+/// The version of the record that the row had.
+pub fn modified_at(text: &str) -> Option<Timestamp> {
+    object(text).get("$hs_modified_at").and_then(text_of).as_deref().and_then(Timestamp::parse)
+}
+
+/// The time of the record's creation that the row had.
+pub fn created_at(text: &str) -> Option<Timestamp> {
+    object(text).get("$hs_created_at").and_then(text_of).as_deref().and_then(Timestamp::parse)
+}
+
+/// A record of HubSpot's as such a JSON.
+pub fn of_record(record: &RemoteRecord) -> String {
+    of_values(&record.values)
+}
+
+/// Values as such a JSON.
+pub fn of_values(values: &BTreeMap<PropertyName, Value>) -> String {
+    let map: Map<String, Json> = values
+        .iter()
+        .map(|(property, value)| (property.as_str().to_owned(), value.as_deref().map_or(Json::Null, Json::from)))
+        .collect();
+    Json::Object(map).to_string()
+}
