@@ -36,7 +36,7 @@ fn pipeline_json(pipeline: &Pipeline, is_ticket: bool) -> Value {
 }
 
 impl Portal {
-    pub(super) fn owners(&self, request: &Request) -> Handled {
+    pub(super) fn owners(request: &Request) -> Handled {
         let query = Query::parse(&request.query);
         let limit: usize = query
             .get("limit")
@@ -73,7 +73,7 @@ impl Portal {
         Ok(Answer::json(200, &body))
     }
 
-    pub(super) fn owner(&self, route: &Route, request: &Request) -> Handled {
+    pub(super) fn owner(route: &Route, request: &Request) -> Handled {
         let by_user = Query::parse(&request.query).get("idProperty") == Some("userId");
         let id = |owner: &Owner| {
             if by_user {

@@ -187,7 +187,7 @@ impl RecordWriter<'_> {
                 .map(|entry| {
                     history_json(
                         entry,
-                        self.spelled_as(*property, &entry.value),
+                        &self.spelled_as(*property, &entry.value),
                         self.settings,
                     )
                 })
@@ -240,7 +240,7 @@ pub(super) fn spelled(iso: &str, settings: &Settings) -> String {
     }
 }
 
-fn history_json(entry: &HistoryEntry, value: String, settings: &Settings) -> Value {
+fn history_json(entry: &HistoryEntry, value: &str, settings: &Settings) -> Value {
     let (source, source_id, user) = match entry.source {
         Source::Integration => ("INTEGRATION", Some(settings.app_id.to_string()), None),
         Source::Person(user) => ("CRM_UI", Some(format!("userId:{user}")), Some(user)),

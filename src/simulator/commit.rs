@@ -64,6 +64,7 @@ impl Portal {
         now_ms: i64,
     ) -> u64 {
         let id = self.take_id(object);
+        let source = author.source;
         let entries = changes
             .iter()
             .filter_map(|(property, value)| Some((*property, value.as_deref()?)));
@@ -72,21 +73,13 @@ impl Portal {
             modified_ms: now_ms,
             values: Values::new(entries.collect()),
         };
-        self.log_write(
-            object,
-            id,
-            Operation::Create,
-            changes,
-            None,
-            author.clone(),
-            now_ms,
-        );
+        self.log_write(object, id, Operation::Create, changes, None, author, now_ms);
         self.place(
             object,
             id,
             Stored {
                 document,
-                origin: author.source,
+                origin: source,
                 extra: None,
             },
             now_ms,

@@ -135,13 +135,14 @@ impl Filter {
             .ok_or_else(|| Problem::validation(format!("Invalid input JSON: operator {word}")))?;
         let field = Field::named(table, name);
         let operands = operands_of(json, operator, name)?;
-        let in_text = matches!(operator, Operator::In | Operator::NotIn);
+        let compares_a_list = matches!(operator, Operator::In | Operator::NotIn);
         let read = |text: &String| {
             let Some(field) = field else {
                 return Ok(Comparable::Text(text.clone()));
             };
-            let is_text = in_text && matches!(field.kind, Kind::String | Kind::PhoneNumber);
-            let read = if is_text {
+            let keeps_case =
+                compares_a_list && matches!(field.kind, Kind::String | Kind::PhoneNumber);
+            let read = if keeps_case {
                 Some(Comparable::Text(text.clone()))
             } else {
                 comparable(field.kind, text)

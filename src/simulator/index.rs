@@ -10,7 +10,7 @@ use super::record::Document;
 struct Shown {
     /// `None`: not in the index (not yet, or already gone).
     document: Option<Document>,
-    shown_version: u64,
+    visible_version: u64,
     latest_version: u64,
 }
 
@@ -51,7 +51,7 @@ impl SearchIndex {
         }
         let shown = self.stale.entry(id).or_insert_with(|| Shown {
             document: before.cloned(),
-            shown_version: version - 1,
+            visible_version: version - 1,
             latest_version: version,
         });
         shown.latest_version = version;
@@ -79,7 +79,7 @@ impl SearchIndex {
         let Some(shown) = self
             .stale
             .get_mut(&id)
-            .filter(|shown| shown.shown_version < version)
+            .filter(|shown| shown.visible_version < version)
         else {
             return;
         };
@@ -88,7 +88,7 @@ impl SearchIndex {
             self.stale.remove(&id);
         } else {
             shown.document = document;
-            shown.shown_version = version;
+            shown.visible_version = version;
         }
     }
 

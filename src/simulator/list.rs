@@ -138,6 +138,7 @@ impl PageFault {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Record;
     use super::super::settings::Settings;
     use super::super::testing::{Desk, ids};
 
@@ -169,7 +170,7 @@ mod tests {
                 .portal
                 .records("contacts")
                 .iter()
-                .map(|record| record.id())
+                .map(Record::id)
                 .collect();
             assert_eq!(walk(&mut desk), all);
         }

@@ -50,7 +50,7 @@ fn property_json(property: &Property, settings: &Settings) -> Value {
         body["archivedAt"] = json!(at(ms));
     }
     // Custom properties may come without (api-facts.md#7), so every other one does.
-    if property.hubspot_defined || property.name.len() % 2 == 0 {
+    if property.hubspot_defined || property.name.len().is_multiple_of(2) {
         let own = !property.hubspot_defined;
         body["modificationMetadata"] = json!({"archivable": own, "readOnlyDefinition": !own, "readOnlyValue": property.read_only});
     }
@@ -215,11 +215,10 @@ fn new_property(body: &Value, schema: &Schema, now_ms: i64) -> Result<Property, 
     check_unique(schema, kind, field_type, unique)?;
     let mut property = Property::new(name, kind, field_type, group);
     label.clone_into(&mut property.label);
-    property.description = body
-        .get("description")
-        .and_then(Value::as_str)
+    let description = body.get("description").and_then(Value::as_str);
+    description
         .unwrap_or_default()
-        .to_owned();
+        .clone_into(&mut property.description);
     property.choices = choices_of(body)?.unwrap_or_default();
     property.unique = unique;
     property.hidden = body.get("hidden").and_then(Value::as_bool).unwrap_or(false);

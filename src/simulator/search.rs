@@ -392,8 +392,11 @@ fn whole(body: &Value, name: &str, default: u64) -> Result<u64, Problem> {
     if text.is_empty() {
         return Ok(default);
     }
-    text.parse()
-        .map_err(|_| Problem::validation(format!("Invalid input JSON: {name} must be an integer")))
+    text.parse().map_err(|error| {
+        Problem::validation(format!(
+            "Invalid input JSON: {name} must be an integer: {error}"
+        ))
+    })
 }
 
 fn groups_of(table: &Table, body: &Value) -> Result<Vec<Vec<Filter>>, Problem> {
@@ -447,6 +450,7 @@ fn sort_of(table: &Table, body: &Value) -> Option<(Field, bool)> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::record::Record;
     use super::super::settings::Settings;
     use super::super::testing::{Desk, ids};
 
@@ -456,7 +460,8 @@ mod tests {
         json!({"filterGroups": [{"filters": filters}], "limit": 200})
     }
 
-    fn found(desk: &mut Desk, name: &str, operator: &str, value: Value) -> Vec<u64> {
+    fn found(desk: &mut Desk, name: &str, operator: &str, value: impl Into<Value>) -> Vec<u64> {
+        let value = value.into();
         let key = if value.is_array() { "values" } else { "value" };
         let filter = json!([{"propertyName": name, "operator": operator, (key): value}]);
         let (status, body) = desk.post(SEARCH, &filters(&filter));
@@ -575,7 +580,7 @@ mod tests {
             .records("contacts")
             .iter()
             .filter(|record| (low..=high).contains(&record.modified_ms()))
-            .map(|record| record.id())
+            .map(Record::id)
             .collect();
         assert!(expected.len() > 400, "{}", expected.len());
         let (mut seen, mut last) = (Vec::new(), 0);

@@ -248,3 +248,108 @@ impl AsyncWrite for CuttableStream {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::faults::{FaultKind, Script};
+    use super::super::settings::{DEFAULT_TOKEN, Settings};
+    use super::*;
+
+    struct Served {
+        portal: Arc<Mutex<Portal>>,
+        address: SocketAddr,
+        stop: CancellationToken,
+        serving: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn served() -> Served {
+        let portal = Arc::new(Mutex::new(Portal::new(Settings::quick(), 1, 0)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(Arc::clone(&portal), listener, stop.clone()));
+        Served {
+            portal,
+            address,
+            stop,
+            serving,
+        }
+    }
+
+    impl Served {
+        /// Everything that comes back on a connection of its own.
+        async fn create(&self) -> String {
+            let body = r#"{"properties": {"email": "ada@example.com", "internal_notes": "a long and winding text"}}"#;
+            let head = format!(
+                "POST /crm/v3/objects/contacts HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                 Authorization: Bearer {DEFAULT_TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut stream = TcpStream::connect(self.address)
+                .await
+                .expect("a connection");
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            stream.write_all(body.as_bytes()).await.expect("sent");
+            let mut answer = Vec::new();
+            // A cut connection may end in a reset; what came before it is what counts.
+            stream.read_to_end(&mut answer).await.ok();
+            String::from_utf8(answer).expect("text")
+        }
+
+        fn script(&self, fault: FaultKind) {
+            self.portal
+                .lock()
+                .expect("no panic")
+                .faults_mut()
+                .script(Script::new(fault, 1, ""));
+        }
+
+        fn count(&self) -> usize {
+            self.portal.lock().expect("no panic").count("contacts")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_over_http_is_answered_and_the_server_stops_when_told() {
+        let served = served().await;
+        let answer = served.create().await;
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        assert!(answer.contains("ada@example.com"), "{answer}");
+        served.stop.cancel();
+        served.serving.await.expect("no panic").expect("served");
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_applied_and_not_one_byte_comes() {
+        let served = served().await;
+        served.script(FaultKind::AnswerLost);
+        assert_eq!(served.create().await, "");
+        assert_eq!(served.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_arrived_is_cut_off_and_not_applied() {
+        let served = served().await;
+        served.script(FaultKind::NeverArrived);
+        assert_eq!(served.create().await, "");
+        assert_eq!(served.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_in_the_middle_with_its_full_length_announced() {
+        let served = served().await;
+        served.script(FaultKind::CutBody);
+        let answer = served.create().await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let length = head
+            .to_lowercase()
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next()?.parse().ok());
+        let length: usize = length.expect("a length");
+        assert_eq!(body.len(), length / 2, "{answer}");
+        assert_eq!(served.count(), 1);
+    }
+}

@@ -182,10 +182,10 @@ impl Table {
 
     fn free_keys(&mut self, id: u64, document: &Document) {
         for (property, key) in self.keys_of(document) {
-            if let Some(holders) = self.unique.get_mut(&property) {
-                if holders.get(key.as_str()) == Some(&id) {
-                    holders.remove(key.as_str());
-                }
+            if let Some(holders) = self.unique.get_mut(&property)
+                && holders.get(key.as_str()) == Some(&id)
+            {
+                holders.remove(key.as_str());
             }
         }
     }
