@@ -281,8 +281,10 @@ impl Query {
             .collect()
     }
 
+    /// In any case: HubSpot's Python client writes `True`.
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.get(name) == Some("true")
+        self.get(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
 
     #[test]
     fn lists_in_queries_come_with_commas_and_repeated() {
-        let query = Query::parse("properties=email,firstname&properties=a%20b&archived=true");
+        let query = Query::parse("properties=email,firstname&properties=a%20b&archived=True");
         assert_eq!(query.list("properties"), ["email", "firstname", "a b"]);
         assert!(query.flag("archived"));
     }
