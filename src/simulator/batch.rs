@@ -2,7 +2,7 @@
 //!
 //! With a distinct `objectWriteTraceId` for each input, failures are entries of a 207; without, one bad input fails all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
@@ -13,41 +13,44 @@ use super::commit::Author;
 use super::portal::{Handled, Portal};
 use super::prepare::{Claims, Wanted, wanted_of};
 use super::problem::Problem;
-use super::record::{PropertyId, Stored};
+use super::record::Stored;
 use super::request::Request;
-use super::routes::{Query, Route};
+use super::routes::Route;
 use super::single::{api_aim, body_of, id_text};
 use super::table::Change;
 use super::time;
 use super::value::unique_key;
 
-const MOST: usize = 100;
-const MOST_WITH_HISTORY: usize = 50;
+pub(super) const MOST: usize = 100;
 
 /// One input as sent.
-struct Input {
-    id: String,
-    id_property: Option<String>,
-    wanted: Wanted,
-    trace_id: Option<String>,
+pub(super) struct Input {
+    pub id: String,
+    pub id_property: Option<String>,
+    pub wanted: Wanted,
+    pub trace_id: Option<String>,
 }
 
 /// One result: the record, and what the answer says besides.
-struct Done {
-    id: u64,
-    trace_id: Option<String>,
-    new: Option<bool>,
+pub(super) struct Done {
+    pub id: u64,
+    pub trace_id: Option<String>,
+    pub new: Option<bool>,
 }
 
 /// What has come of a batch so far.
 #[derive(Default)]
-struct Outcome {
-    done: Vec<Done>,
-    errors: Vec<Problem>,
-    names: BTreeSet<String>,
+pub(super) struct Outcome {
+    pub done: Vec<Done>,
+    pub errors: Vec<Problem>,
+    pub names: BTreeSet<String>,
 }
 
-fn inputs_of(body: &Value, most: usize, null_clears: bool) -> Result<Vec<Input>, Problem> {
+pub(super) fn inputs_of(
+    body: &Value,
+    most: usize,
+    null_clears: bool,
+) -> Result<Vec<Input>, Problem> {
     let inputs = body.get("inputs").and_then(Value::as_array);
     let inputs =
         inputs.ok_or_else(|| Problem::validation("Invalid input JSON: inputs is missing"))?;
@@ -76,7 +79,7 @@ fn inputs_of(body: &Value, most: usize, null_clears: bool) -> Result<Vec<Input>,
 }
 
 /// Whether each input has a trace id of its own.
-fn is_traced(inputs: &[Input]) -> bool {
+pub(super) fn is_traced(inputs: &[Input]) -> bool {
     let distinct: BTreeSet<&str> = inputs
         .iter()
         .filter_map(|input| input.trace_id.as_deref())
@@ -84,7 +87,7 @@ fn is_traced(inputs: &[Input]) -> bool {
     distinct.len() == inputs.len()
 }
 
-fn check_distinct(ids: impl Iterator<Item = String>) -> Result<(), Problem> {
+pub(super) fn check_distinct(ids: impl Iterator<Item = String>) -> Result<(), Problem> {
     let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for id in ids {
         if !seen.insert(id.clone()) {
@@ -103,7 +106,7 @@ fn check_distinct(ids: impl Iterator<Item = String>) -> Result<(), Problem> {
 }
 
 /// An input's error as an entry of the 207.
-fn traced(problem: Problem, input: &Input) -> Problem {
+pub(super) fn traced(problem: Problem, input: &Input) -> Problem {
     match &input.trace_id {
         Some(trace_id) => problem.with("objectWriteTraceId", vec![trace_id.clone()]),
         None => problem,
@@ -147,7 +150,7 @@ impl Portal {
         Ok(self.batch_answer(route.object, status, outcome, now_ms))
     }
 
-    fn empty_batch(&self, action: Action) -> Handled {
+    pub(super) fn empty_batch(&self, action: Action) -> Handled {
         if self.settings().empty_batch_is_400 {
             return Err(Problem::validation(
                 "Invalid input: inputs must not be empty",
@@ -197,7 +200,7 @@ impl Portal {
     }
 
     /// Prepares all or fails with the first problem: nothing is written.
-    fn prepare_all<'a>(
+    pub(super) fn prepare_all<'a>(
         &self,
         route: &Route,
         inputs: impl Iterator<Item = (Option<u64>, &'a Input)>,
@@ -312,170 +315,6 @@ impl Portal {
         outcome.errors.push(traced(problem, input));
     }
 
-    fn batch_upsert(
-        &mut self,
-        route: &Route,
-        inputs: &[Input],
-        now_ms: i64,
-        outcome: &mut Outcome,
-    ) -> Result<(), Problem> {
-        let keys = inputs
-            .iter()
-            .map(|input| self.upsert_key(route.object, input))
-            .collect::<Result<Vec<_>, _>>()?;
-        check_distinct(inputs.iter().map(|input| unique_key(&input.id)))?;
-        if !is_traced(inputs) {
-            let all: Vec<(Option<u64>, Input)> = keys
-                .iter()
-                .zip(inputs)
-                .map(|(key, input)| self.keyed(route.object, *key, input))
-                .collect();
-            self.prepare_all(route, all.iter().map(|(id, input)| (*id, input)))?;
-        }
-        for (key, input) in keys.into_iter().zip(inputs) {
-            let (id, keyed) = self.keyed(route.object, key, input);
-            let author = Author::api(input.trace_id.as_deref());
-            match self.prepare(api_aim(route, id, &Claims::new()), &keyed.wanted) {
-                Ok(changes) => {
-                    let written = match id {
-                        Some(id) => self
-                            .commit_update(route.object, id, &changes, author, now_ms)
-                            .then_some(id),
-                        None => Some(self.commit_create(route.object, &changes, author, now_ms)),
-                    };
-                    let done = |done_id| Done {
-                        id: done_id,
-                        trace_id: input.trace_id.clone(),
-                        new: Some(id.is_none()),
-                    };
-                    outcome.done.extend(written.map(done));
-                }
-                Err(problem) => outcome.errors.push(traced(problem, input)),
-            }
-        }
-        Ok(())
-    }
-
-    fn upsert_key(&self, object: ObjectIndex, input: &Input) -> Result<PropertyId, Problem> {
-        let name = input.id_property.as_deref();
-        let name =
-            name.ok_or_else(|| Problem::validation("idProperty is required for batch upsert"))?;
-        let table = self.table(object);
-        let key = table
-            .schema
-            .live(name)
-            .filter(|property| table.is_key(*property));
-        if input.id.is_empty() {
-            return Err(Problem::validation("id is required for batch upsert"));
-        }
-        key.ok_or_else(|| self.non_unique(object, name))
-    }
-
-    /// The record that an upsert finds, and its input with the key among the properties of a new one.
-    fn keyed(&self, object: ObjectIndex, key: PropertyId, input: &Input) -> (Option<u64>, Input) {
-        let table = self.table(object);
-        let id = table.find_by_key(key, &input.id);
-        let name = &table.schema.property(key).name;
-        let mut wanted = input.wanted.clone();
-        if id.is_none() && !wanted.iter().any(|(known, _)| known == name) {
-            wanted.push((name.clone(), input.id.clone()));
-        }
-        let (id_property, trace_id) = (input.id_property.clone(), input.trace_id.clone());
-        (
-            id,
-            Input {
-                id: input.id.clone(),
-                id_property,
-                wanted,
-                trace_id,
-            },
-        )
-    }
-
-    pub(super) fn batch_read(&mut self, route: &Route, request: &Request, now_ms: i64) -> Handled {
-        let body = body_of(request)?;
-        let names = |key: &str| {
-            let list = body
-                .get(key)
-                .and_then(Value::as_array)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            list.iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let history = names("propertiesWithHistory");
-        let inputs = inputs_of(
-            &body,
-            if history.is_empty() {
-                MOST
-            } else {
-                MOST_WITH_HISTORY
-            },
-            false,
-        )?;
-        if inputs.is_empty() {
-            return self.empty_batch(Action::Update);
-        }
-        let archived = Query::parse(&request.query).flag("archived");
-        let id_property = body.get("idProperty").and_then(Value::as_str);
-        let (mut found, absent) = self.find_all(route.object, &inputs, id_property, archived)?;
-        found.shuffle(self.rng_mut());
-        let table = self.table(route.object);
-        let selection = Selection::new(table, &names("properties"), &history);
-        let errors: Vec<Problem> = if absent.is_empty() {
-            Vec::new()
-        } else {
-            vec![missing(table.spec.upper, absent)]
-        };
-        let records = if archived {
-            &table.archived
-        } else {
-            &table.live
-        };
-        let results: Vec<(u64, &Stored, Addition<'_>)> = found
-            .iter()
-            .filter_map(|id| Some((*id, records.get(id)?, Addition::default())))
-            .collect();
-        Ok(self.envelope((route.object, &selection), 200, &results, &errors, now_ms))
-    }
-
-    /// The records asked for, each once, and the ids or key values that found none.
-    fn find_all(
-        &self,
-        object: ObjectIndex,
-        inputs: &[Input],
-        id_property: Option<&str>,
-        archived: bool,
-    ) -> Result<(Vec<u64>, Vec<String>), Problem> {
-        let (mut found, mut absent, mut asked) = (Vec::new(), Vec::new(), BTreeSet::new());
-        let mut by_record: BTreeMap<u64, usize> = BTreeMap::new();
-        for input in inputs.iter().filter(|input| asked.insert(input.id.clone())) {
-            let id = if archived {
-                input
-                    .id
-                    .trim()
-                    .parse()
-                    .ok()
-                    .filter(|id| self.table(object).archived.contains_key(id))
-            } else {
-                self.look_up(object, &input.id, id_property)?
-            };
-            match id {
-                None => absent.push(input.id.clone()),
-                Some(id) => {
-                    let times = by_record.entry(id).or_default();
-                    *times += 1;
-                    if *times == 1 || self.settings().merged_ids_read_twice {
-                        found.push(id);
-                    }
-                }
-            }
-        }
-        Ok((found, absent))
-    }
-
     fn batch_answer(
         &mut self,
         object: ObjectIndex,
@@ -507,7 +346,7 @@ impl Portal {
         )
     }
 
-    fn envelope(
+    pub(super) fn envelope(
         &self,
         (object, selection): (ObjectIndex, &Selection),
         status: u16,
@@ -574,7 +413,7 @@ impl Target {
     }
 }
 
-fn missing(upper: &str, ids: Vec<String>) -> Problem {
+pub(super) fn missing(upper: &str, ids: Vec<String>) -> Problem {
     let message = format!(
         "Could not get some {upper} objects, they may be deleted or not exist. Check that ids are valid."
     );

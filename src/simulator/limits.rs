@@ -32,7 +32,7 @@ pub struct Violations {
     pub search: u64,
     /// 429 answers of the day.
     pub daily: u64,
-    /// The most requests, refused ones too, that arrived in any ten seconds.
+    /// The most requests that count in the burst, refused ones too, that arrived in any ten seconds.
     pub most_in_ten_seconds: u64,
     /// The most searches, refused ones too, that arrived in any second.
     pub most_searches_in_a_second: u64,
@@ -86,7 +86,7 @@ impl Limits {
         is_search: bool,
         now_ms: i64,
     ) -> Result<(), Policy> {
-        self.note_arrival(is_search, now_ms);
+        self.note_arrival(settings, is_search, now_ms);
         let verdict = self.verdict(settings, is_search, now_ms);
         if settings.limits_enabled
             && let Err(policy) = verdict
@@ -109,20 +109,19 @@ impl Limits {
         Ok(())
     }
 
-    fn note_arrival(&mut self, is_search: bool, now_ms: i64) {
-        let (window, length_ms) = if is_search {
-            (&mut self.searches_arrived, SEARCH_WINDOW_MS)
-        } else {
-            (&mut self.arrived, BURST_WINDOW_MS)
-        };
-        window.0.push_back(now_ms);
-        let count = window.count(now_ms, length_ms);
-        let most = if is_search {
-            &mut self.violations.most_searches_in_a_second
-        } else {
-            &mut self.violations.most_in_ten_seconds
-        };
-        *most = count.max(*most);
+    fn note_arrival(&mut self, settings: &Settings, is_search: bool, now_ms: i64) {
+        if is_search {
+            self.searches_arrived.0.push_back(now_ms);
+            let count = self.searches_arrived.count(now_ms, SEARCH_WINDOW_MS);
+            let most = &mut self.violations.most_searches_in_a_second;
+            *most = count.max(*most);
+        }
+        if !is_search || settings.searches_count_in_burst {
+            self.arrived.0.push_back(now_ms);
+            let count = self.arrived.count(now_ms, BURST_WINDOW_MS);
+            let most = &mut self.violations.most_in_ten_seconds;
+            *most = count.max(*most);
+        }
     }
 
     fn verdict(&mut self, settings: &Settings, is_search: bool, now_ms: i64) -> Result<(), Policy> {

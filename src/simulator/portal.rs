@@ -10,13 +10,16 @@ use rand_chacha::ChaCha8Rng;
 use super::answer::Answer;
 use super::auth;
 use super::batch::Action;
-use super::catalogue::{OBJECTS, ObjectIndex, object_named};
-use super::faults::{FaultKind, Faults, html};
-use super::limits::{Limits, Policy, Violations, refusal};
+use super::catalogue::{OBJECTS, ObjectIndex};
+use super::faults::{FaultKind, Faults};
+use super::gateway::{json_reply, problem_reply};
+pub use super::limits::Violations;
+use super::limits::{Limits, Policy, refusal};
+use super::logs::Logs;
+pub use super::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
 use super::problem::Problem;
-use super::record::Record;
 use super::request::{Delivery, Reply, Request};
-use super::routes::{Call, Route, route, template};
+use super::routes::{Call, Route, route};
 use super::search::SearchCache;
 use super::settings::Settings;
 use super::table::Table;
@@ -28,73 +31,14 @@ pub(super) type Handled = Result<Answer, Problem>;
 /// How long an archived record can be read (`api-facts.md#13`).
 const ARCHIVE_DAYS: i64 = 90;
 
+/// Longer addresses give 414 (`api-facts.md#5`: beyond 8 to 16 KB).
+const MOST_URL_BYTES: usize = 12_000;
+
 /// What is done to a page of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageFault {
     Duplicate,
     Missing,
-}
-
-/// What a write did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A new record.
-    Create,
-    /// Values of a record, equal ones included.
-    Update,
-    /// A record went into the bin.
-    Archive,
-    /// A record came back from the bin.
-    Restore,
-    /// Two records became the one of this entry.
-    Merge,
-}
-
-/// One property of a write, as canonical text; `None` is no value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PropertyWrite {
-    /// The property.
-    pub name: String,
-    /// Its value before.
-    pub old: Option<String>,
-    /// Its value after.
-    pub new: Option<String>,
-}
-
-/// One write, whoever made it.
-#[derive(Clone, Debug)]
-pub struct WriteLogEntry {
-    /// Epoch milliseconds of HubSpot's clock.
-    pub at_ms: i64,
-    /// Plural name, such as `contacts`.
-    pub object: &'static str,
-    /// The record.
-    pub id: u64,
-    /// What was done.
-    pub operation: Operation,
-    /// What was written; empty for archive and restore.
-    pub properties: Vec<PropertyWrite>,
-    /// Whether it came through the API; else a person did it.
-    pub by_api: bool,
-    /// The input's `objectWriteTraceId`.
-    pub trace_id: Option<String>,
-}
-
-/// One request that reached HubSpot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestLogEntry {
-    /// Epoch milliseconds of HubSpot's clock.
-    pub at_ms: i64,
-    /// Upper case.
-    pub method: String,
-    /// The path with ids replaced by `{id}`.
-    pub path_template: String,
-    /// The status of the answer, whether or not it arrived.
-    pub status: u16,
-    /// Inputs of a batch; else 0.
-    pub inputs: usize,
-    /// Whether a limit refused it; an injected 429 doesn't count.
-    pub throttled: bool,
 }
 
 /// A HubSpot account in memory.
@@ -108,8 +52,7 @@ pub struct Portal {
     limits: Limits,
     late: BTreeMap<(i64, u64), Request>,
     late_count: u64,
-    write_log: Vec<WriteLogEntry>,
-    request_log: Vec<RequestLogEntry>,
+    logs: Logs,
     page_fault: Option<PageFault>,
     search_cache: Option<SearchCache>,
     purged_ms: i64,
@@ -127,8 +70,7 @@ impl Portal {
             limits: Limits::default(),
             late: BTreeMap::new(),
             late_count: 0,
-            write_log: Vec::new(),
-            request_log: Vec::new(),
+            logs: Logs::default(),
             page_fault: None,
             search_cache: None,
             purged_ms: now_ms,
@@ -200,7 +142,11 @@ impl Portal {
         now_ms: i64,
     ) -> Reply {
         let at_ms = self.hubspot_ms(now_ms);
-        let route = route(request);
+        let route = if is_too_long(request) {
+            Err(Problem::new(414, "URI_TOO_LONG", "HTTP 414 URI Too Long"))
+        } else {
+            route(request)
+        };
         let known = route.as_ref().ok();
         let is_search = known.is_some_and(|route| route.call == Call::Search);
         let gate = self.gate(request, known, is_search, at_ms);
@@ -268,7 +214,7 @@ impl Portal {
         reply
     }
 
-    fn called(
+    pub(super) fn called(
         &mut self,
         request: &Request,
         route: &Result<Route, Problem>,
@@ -330,90 +276,6 @@ impl Portal {
         }
     }
 
-    /// The answers that come from a gateway or a refusal; some of them after the request was applied.
-    fn refuse_by_fault(
-        &mut self,
-        fault: FaultKind,
-        request: &Request,
-        route: &Result<Route, Problem>,
-        correlation_id: &str,
-        at_ms: i64,
-    ) -> Option<Reply> {
-        let problem = |status, category, message: &str| {
-            problem_reply(&Problem::new(status, category, message), correlation_id)
-        };
-        let retry_after =
-            |reply: Reply, seconds: u64| with_header(reply, "Retry-After", seconds.to_string());
-        Some(match fault {
-            FaultKind::RateLimited => json_reply(
-                429,
-                refusal(&self.settings, Policy::Burst, correlation_id)
-                    .to_string()
-                    .into_bytes(),
-            ),
-            FaultKind::InternalError => problem(
-                500,
-                "INTERNAL_ERROR",
-                "There was a problem with the request.",
-            ),
-            FaultKind::Unavailable => retry_after(
-                problem(503, "INTERNAL_ERROR", "The service is unavailable."),
-                1,
-            ),
-            FaultKind::Locked => {
-                problem(423, "LOCKED", "The record is locked by another operation.")
-            }
-            FaultKind::Migrating => {
-                let words = "This account is being migrated between data centers.";
-                retry_after(
-                    problem(477, "MIGRATION_IN_PROGRESS", words),
-                    self.faults.migration_s,
-                )
-            }
-            FaultKind::HtmlAnswer => html_reply(200),
-            FaultKind::BadGateway | FaultKind::GatewayTimeout => {
-                if self.rng.random_bool(0.5) {
-                    drop(self.called(request, route, None, correlation_id, at_ms));
-                }
-                html_reply(if fault == FaultKind::BadGateway {
-                    502
-                } else {
-                    504
-                })
-            }
-            FaultKind::NeverArrived
-            | FaultKind::AnswerLost
-            | FaultKind::Late
-            | FaultKind::CutBody
-            | FaultKind::TruncatedJson
-            | FaultKind::Slow
-            | FaultKind::DuplicateRecord
-            | FaultKind::MissingRecord => return None,
-        })
-    }
-
-    fn deliver(&mut self, mut reply: Reply, fault: Option<FaultKind>) -> Reply {
-        let (low, high) = (self.settings.latency_min_ms, self.settings.latency_max_ms);
-        let latency_ms = if high == 0 {
-            0
-        } else {
-            self.rng.random_range(low.min(high)..=high)
-        };
-        reply.delivery = match fault {
-            Some(FaultKind::AnswerLost) => Delivery::AnswerLost,
-            Some(FaultKind::CutBody) if reply.body.is_empty() => Delivery::AnswerLost,
-            Some(FaultKind::CutBody) => Delivery::CutAfter(reply.body.len() / 2),
-            Some(FaultKind::Slow) => Delivery::Whole {
-                latency_ms: latency_ms + self.faults.slow_ms,
-            },
-            _ => Delivery::Whole { latency_ms },
-        };
-        if fault == Some(FaultKind::TruncatedJson) {
-            reply.body.truncate(reply.body.len() / 2);
-        }
-        reply
-    }
-
     fn cut(&self, delivery: Delivery, now_ms: i64) -> Reply {
         let date = ("Date".to_owned(), time::http_date(self.hubspot_ms(now_ms)));
         Reply {
@@ -422,35 +284,6 @@ impl Portal {
             body: Vec::new(),
             delivery,
         }
-    }
-
-    fn log_request(
-        &mut self,
-        request: &Request,
-        route: Option<&Route>,
-        status: u16,
-        throttled: bool,
-        at_ms: i64,
-    ) {
-        let is_batch = request.path.contains("/batch/");
-        let entry = RequestLogEntry {
-            at_ms,
-            method: request.method.clone(),
-            path_template: route
-                .map_or_else(|| request.path.clone(), |route| template(request, route)),
-            status,
-            inputs: if is_batch {
-                count_inputs(&request.body)
-            } else {
-                0
-            },
-            throttled,
-        };
-        bounded_push(&mut self.request_log, entry, self.settings.log_limit);
-    }
-
-    pub(super) fn push_write(&mut self, entry: WriteLogEntry) {
-        bounded_push(&mut self.write_log, entry, self.settings.log_limit);
     }
 
     /// HubSpot's clock at a moment of the caller's.
@@ -469,6 +302,22 @@ impl Portal {
             &hex[17..20],
             &hex[20..]
         )
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(super) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    pub(super) fn logs_mut(&mut self) -> &mut Logs {
+        &mut self.logs
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(super) fn draw_tie_seed(&mut self) -> u64 {
@@ -517,6 +366,11 @@ impl Portal {
         self.limits.use_today(&self.settings, requests, at_ms);
     }
 
+    /// Requests that were cut off and have yet to land.
+    pub fn late_requests(&self) -> usize {
+        self.late.len()
+    }
+
     /// What goes wrong.
     pub fn faults_mut(&mut self) -> &mut Faults {
         &mut self.faults
@@ -531,79 +385,6 @@ impl Portal {
     pub fn settings_mut(&mut self) -> &mut Settings {
         &mut self.settings
     }
-
-    /// The live records of an object, by id.
-    ///
-    /// # Panics
-    ///
-    /// For an object that isn't one of the four; so do all methods that name one.
-    pub fn records(&self, object: &str) -> Vec<Record<'_>> {
-        let table = self.table_named(object);
-        table
-            .live
-            .iter()
-            .map(|(id, stored)| Record {
-                id: *id,
-                stored,
-                schema: &table.schema,
-            })
-            .collect()
-    }
-
-    /// How many live records an object has.
-    pub fn count(&self, object: &str) -> usize {
-        self.table_named(object).live.len()
-    }
-
-    /// A record by its own id, archived ones too; a merged-away id finds nothing.
-    pub fn record(&self, object: &str, id: u64) -> Option<Record<'_>> {
-        let table = self.table_named(object);
-        let stored = table.live.get(&id).or_else(|| table.archived.get(&id))?;
-        Some(Record {
-            id,
-            stored,
-            schema: &table.schema,
-        })
-    }
-
-    /// The id that answers for a merged-away one.
-    pub fn merged_into(&self, object: &str, id: u64) -> Option<u64> {
-        self.table_named(object).redirects.get(&id).copied()
-    }
-
-    fn table_named(&self, object: &str) -> &Table {
-        self.table(object_named(object).expect("contacts, companies, deals or tickets"))
-    }
-
-    /// Every write, oldest first, within the bound of the settings; `fill` isn't logged.
-    pub fn write_log(&self) -> &[WriteLogEntry] {
-        &self.write_log
-    }
-
-    /// Every request that arrived, oldest first, within the bound of the settings.
-    pub fn request_log(&self) -> &[RequestLogEntry] {
-        &self.request_log
-    }
-
-    /// Forgets the requests so far.
-    pub fn clear_request_log(&mut self) {
-        self.request_log.clear();
-    }
-
-    /// Forgets the writes so far.
-    pub fn clear_write_log(&mut self) {
-        self.write_log.clear();
-    }
-
-    /// 429 answers by limit, and the most requests in any window.
-    pub fn violations(&self) -> Violations {
-        self.limits.violations
-    }
-
-    /// Requests that were cut off and have yet to land.
-    pub fn late_requests(&self) -> usize {
-        self.late.len()
-    }
 }
 
 /// Why a request doesn't come through.
@@ -612,58 +393,15 @@ enum Gate {
     Problem(Problem),
 }
 
+/// Whether the gateway refuses the address.
+fn is_too_long(request: &Request) -> bool {
+    request.path.len() + request.query.len() > MOST_URL_BYTES
+}
+
 fn is_json(request: &Request) -> bool {
     request
         .header("content-type")
         .is_some_and(|kind| kind.trim_start().starts_with("application/json"))
-}
-
-fn count_inputs(body: &[u8]) -> usize {
-    let body: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    body.and_then(|body| body.get("inputs")?.as_array().map(Vec::len))
-        .unwrap_or_default()
-}
-
-/// Keeps at least `limit` entries and at most twice as many.
-fn bounded_push<T>(log: &mut Vec<T>, entry: T, limit: usize) {
-    if log.len() >= limit.saturating_mul(2).max(1) {
-        log.drain(..log.len() - limit.min(log.len()));
-    }
-    log.push(entry);
-}
-
-fn with_header(mut reply: Reply, name: &str, value: String) -> Reply {
-    reply.headers.push((name.to_owned(), value));
-    reply
-}
-
-fn plain_reply(status: u16, content_type: &str, body: Vec<u8>) -> Reply {
-    let headers = if body.is_empty() {
-        Vec::new()
-    } else {
-        vec![("Content-Type".to_owned(), content_type.to_owned())]
-    };
-    Reply {
-        status,
-        headers,
-        body,
-        delivery: Delivery::Whole { latency_ms: 0 },
-    }
-}
-
-fn json_reply(status: u16, body: Vec<u8>) -> Reply {
-    plain_reply(status, "application/json;charset=utf-8", body)
-}
-
-fn html_reply(status: u16) -> Reply {
-    plain_reply(status, "text/html; charset=UTF-8", html(status))
-}
-
-fn problem_reply(problem: &Problem, correlation_id: &str) -> Reply {
-    json_reply(
-        problem.status,
-        problem.body(correlation_id).to_string().into_bytes(),
-    )
 }
 
 #[cfg(test)]
@@ -947,6 +685,17 @@ mod tests {
             bodies
         };
         assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_414() {
+        let mut desk = Desk::quick();
+        let names = "x".repeat(13_000);
+        assert_eq!(
+            desk.get(&format!("/crm/v3/objects/contacts?properties={names}"))
+                .0,
+            414
+        );
     }
 
     #[test]

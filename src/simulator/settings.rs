@@ -204,3 +204,50 @@ impl Settings {
         self.tokens.0.retain(|known| known != token);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::Scenario;
+    use super::*;
+
+    const MANUAL: &str = include_str!("../../docs/simulator.md");
+
+    /// The names that serde would take instead of `wrong`.
+    fn names(text: &str) -> Vec<String> {
+        let error = Scenario::from_json(text)
+            .expect_err("an unknown name")
+            .to_string();
+        let expected = error.split_once("expected").expect("the known names").1;
+        expected
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_manual_names_every_setting_and_every_fault() {
+        let settings = names(r#"{"settings": {"wrong": 1}}"#);
+        let faults = names(r#"{"faults": {"chances": {"wrong": 1}}}"#);
+        let others = names(r#"{"faults": {"wrong": 1}}"#);
+        assert!(
+            settings.len() > 30 && faults.len() == 16,
+            "{settings:?} {faults:?}"
+        );
+        for name in settings.iter().chain(&faults).chain(&others) {
+            let quoted = [format!("`{name}`"), format!("\"{name}\"")];
+            assert!(
+                quoted.iter().any(|name| MANUAL.contains(name)),
+                "docs/simulator.md lacks `{name}`"
+            );
+        }
+    }
+
+    #[test]
+    fn unknowns_follow_the_seed_and_take_both_values() {
+        let drawn = |seed| Settings::quick().with_unknowns_from(seed).opaque_after;
+        assert_eq!(drawn(3), drawn(3));
+        assert!((0..20).any(drawn) && !(0..20).all(drawn));
+    }
+}
