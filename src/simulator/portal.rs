@@ -406,6 +406,8 @@ fn is_json(request: &Request) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
     use serde_json::{Value, json};
 
     use super::super::faults::{FaultKind, Script};
@@ -685,6 +687,119 @@ mod tests {
             bodies
         };
         assert_eq!(run(), run());
+    }
+
+    fn odd_value(rng: &mut ChaCha8Rng, depth: u32) -> Value {
+        let texts = [
+            "",
+            "1",
+            "-1",
+            "18446744073709551615",
+            "1e400",
+            "2026-02-30",
+            "email",
+            ";",
+            "ADA@x.y",
+            "\u{0}é",
+        ];
+        match rng.random_range(0..if depth == 0 { 5 } else { 7 }) {
+            0 => Value::Null,
+            1 => json!(rng.random_bool(0.5)),
+            2 => json!(rng.random::<i64>()),
+            3 => json!(f64::from(rng.random::<i32>()) / 7.0),
+            4 => json!(texts[rng.random_range(0..texts.len())]),
+            5 => (0..rng.random_range(0..4))
+                .map(|_| odd_value(rng, depth - 1))
+                .collect(),
+            _ => {
+                let keys = [
+                    "inputs",
+                    "id",
+                    "idProperty",
+                    "properties",
+                    "email",
+                    "vip",
+                    "filterGroups",
+                    "filters",
+                    "sorts",
+                    "propertyName",
+                    "operator",
+                    "value",
+                    "highValue",
+                    "values",
+                    "after",
+                    "limit",
+                    "options",
+                    "name",
+                ];
+                let entry = |rng: &mut ChaCha8Rng| {
+                    let key = keys[rng.random_range(0..keys.len())].to_owned();
+                    (key, odd_value(rng, depth - 1))
+                };
+                Value::Object((0..rng.random_range(0..5)).map(|_| entry(rng)).collect())
+            }
+        }
+    }
+
+    fn odd_filter(rng: &mut ChaCha8Rng) -> Value {
+        let operators = [
+            "EQ",
+            "LT",
+            "GT",
+            "GTE",
+            "BETWEEN",
+            "IN",
+            "CONTAINS_TOKEN",
+            "NOT_HAS_PROPERTY",
+        ];
+        let names = [
+            "hs_object_id",
+            "lastmodifieddate",
+            "createdate",
+            "email",
+            "vip",
+            "nothing",
+        ];
+        json!({"propertyName": names[rng.random_range(0..names.len())],
+               "operator": operators[rng.random_range(0..operators.len())],
+               "value": odd_value(rng, 0), "highValue": odd_value(rng, 0), "values": [odd_value(rng, 0)]})
+    }
+
+    /// Whatever arrives, the answer is one of HubSpot's.
+    #[test]
+    fn strange_bodies_are_answered_and_never_end_in_a_panic() {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let mut desk = Desk::quick();
+        desk.portal.fill("contacts", 20, desk.now_ms);
+        let base = "/crm/objects/2026-03/contacts";
+        let calls = [
+            "",
+            "/search",
+            "/batch/read",
+            "/batch/create",
+            "/batch/update",
+            "/batch/upsert",
+            "/merge",
+        ];
+        for _ in 0..5_000 {
+            let call = calls[rng.random_range(0..calls.len())];
+            let body = match rng.random_range(0..3) {
+                0 => odd_value(&mut rng, 4),
+                1 => {
+                    json!({"filterGroups": [{"filters": [odd_filter(&mut rng), odd_filter(&mut rng)]}],
+                            "sorts": [odd_value(&mut rng, 1)], "after": odd_value(&mut rng, 0)})
+                }
+                _ => {
+                    json!({"inputs": [{"id": odd_value(&mut rng, 0), "idProperty": odd_value(&mut rng, 0),
+                                        "properties": odd_value(&mut rng, 1)}]})
+                }
+            };
+            let status = desk.post(&format!("{base}{call}"), &body).0;
+            assert!(
+                [200, 201, 207, 400, 404, 409].contains(&status),
+                "{status} {call} {body}"
+            );
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl std::fmt::Debug for Request {
 /// One HTTP answer and its fate.
 #[derive(Clone)]
 pub struct Reply {
-    /// The HTTP status.
+    /// The HTTP status; 0 where HubSpot hasn't answered ([`Delivery::Never`], [`Delivery::Late`]).
     pub status: u16,
     /// All headers but those that frame the body.
     pub headers: Vec<(String, String)>,

@@ -35,7 +35,7 @@ impl Query {
             )));
         }
         let after = whole(body, "after", 0)?;
-        if after + limit > MOST_HITS {
+        if after.saturating_add(limit) > MOST_HITS {
             return Err(Problem::validation(
                 "The request is not valid: paging beyond 10000 results is not supported",
             ));
