@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
 pub mod check;
+#[cfg(feature = "simulator")]
+pub mod simulate;
 
 /// How a command ends (`design.md` 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

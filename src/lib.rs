@@ -7,3 +7,5 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod model;
+#[cfg(feature = "simulator")]
+pub mod simulator;

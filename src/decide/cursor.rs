@@ -23,14 +23,22 @@ pub struct Window {
 pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> Window {
     // A clock that went back must not turn the window round.
     let to = now.max(polled_to);
-    Window { from: polled_to - overlap, to, last_id: None }
+    Window {
+        from: polled_to - overlap,
+        to,
+        last_id: None,
+    }
 }
 
 /// The next window to walk again, once enough of it has aged.
 pub fn next_again(walked_to: Timestamp, now: Timestamp, delay: Duration) -> Option<Window> {
     let to = now - delay;
     let step = again_step(delay);
-    (to.since(walked_to) >= step).then_some(Window { from: walked_to, to, last_id: None })
+    (to.since(walked_to) >= step).then_some(Window {
+        from: walked_to,
+        to,
+        last_id: None,
+    })
 }
 
 /// How much is walked again at a time: a fifth of the delay, so that each change costs one more read and not one a poll.
@@ -52,7 +60,10 @@ pub struct NoProgress {
 ///
 /// # Errors
 /// The page goes back, so that the walk might never end.
-pub fn page_end(last_id: Option<HubspotId>, ids: impl Iterator<Item = HubspotId>) -> Result<Option<HubspotId>, NoProgress> {
+pub fn page_end(
+    last_id: Option<HubspotId>,
+    ids: impl Iterator<Item = HubspotId>,
+) -> Result<Option<HubspotId>, NoProgress> {
     let mut end = last_id;
     for id in ids {
         if let Some(after) = end.filter(|after| id <= *after) {
@@ -92,7 +103,10 @@ mod tests {
     #[test]
     fn a_page_that_goes_back_is_an_error() {
         let ids = |list: &[i64]| list.iter().map(|id| HubspotId(*id)).collect::<Vec<_>>();
-        assert_eq!(page_end(Some(HubspotId(5)), ids(&[6, 9]).into_iter()), Ok(Some(HubspotId(9))));
+        assert_eq!(
+            page_end(Some(HubspotId(5)), ids(&[6, 9]).into_iter()),
+            Ok(Some(HubspotId(9)))
+        );
         assert_eq!(page_end(None, ids(&[]).into_iter()), Ok(None));
         assert!(page_end(Some(HubspotId(5)), ids(&[5]).into_iter()).is_err());
         assert!(page_end(None, ids(&[10, 9]).into_iter()).is_err());

@@ -28,7 +28,11 @@ pub enum RemovedOutcome {
 
 /// Decides for a row whose record was archived or is gone. `last_write` is the row's last pending local write in
 /// HubSpot's time.
-pub fn removed_in_hubspot(policy: Policy, last_write: Option<Timestamp>, archived_at: Option<Timestamp>) -> RemovedOutcome {
+pub fn removed_in_hubspot(
+    policy: Policy,
+    last_write: Option<Timestamp>,
+    archived_at: Option<Timestamp>,
+) -> RemovedOutcome {
     let Some(written) = last_write else {
         return RemovedOutcome::RemoveRow;
     };
@@ -36,7 +40,9 @@ pub fn removed_in_hubspot(policy: Policy, last_write: Option<Timestamp>, archive
         (Policy::Remote, _) => RemovedOutcome::RemoveRowInConflict(crate::decide::merge::BY_POLICY),
         (Policy::Local, _) => RemovedOutcome::CreateAgain(crate::decide::merge::BY_POLICY),
         (Policy::Manual, _) => RemovedOutcome::Ask,
-        (Policy::Newest, Some(archived)) if written > archived => RemovedOutcome::CreateAgain(WRITTEN_LATER),
+        (Policy::Newest, Some(archived)) if written > archived => {
+            RemovedOutcome::CreateAgain(WRITTEN_LATER)
+        }
         (Policy::Newest, Some(_)) => RemovedOutcome::RemoveRowInConflict(ARCHIVED_LATER),
         (Policy::Newest, None) => RemovedOutcome::RemoveRowInConflict(ARCHIVED_UNKNOWN),
     }
@@ -57,7 +63,11 @@ pub enum DeletedOutcome {
 
 /// Decides for a row that was deleted here. `edited_at` is the time of the change in HubSpot where the record differs
 /// from the last agreed values; `deleted_at` the time of the DELETE in HubSpot's time.
-pub fn deleted_here(policy: Policy, edited_at: Option<Timestamp>, deleted_at: Timestamp) -> DeletedOutcome {
+pub fn deleted_here(
+    policy: Policy,
+    edited_at: Option<Timestamp>,
+    deleted_at: Timestamp,
+) -> DeletedOutcome {
     let Some(edited) = edited_at else {
         return DeletedOutcome::Archive;
     };
@@ -65,7 +75,9 @@ pub fn deleted_here(policy: Policy, edited_at: Option<Timestamp>, deleted_at: Ti
         Policy::Remote => DeletedOutcome::BringBack(crate::decide::merge::BY_POLICY),
         Policy::Local => DeletedOutcome::ArchiveInConflict(crate::decide::merge::BY_POLICY),
         Policy::Manual => DeletedOutcome::Ask,
-        Policy::Newest if deleted_at > edited => DeletedOutcome::ArchiveInConflict(crate::decide::merge::LOCAL_LATER),
+        Policy::Newest if deleted_at > edited => {
+            DeletedOutcome::ArchiveInConflict(crate::decide::merge::LOCAL_LATER)
+        }
         Policy::Newest => DeletedOutcome::BringBack(crate::decide::merge::REMOTE_LATER),
     }
 }
@@ -88,31 +100,77 @@ mod tests {
     #[test]
     fn a_clean_row_goes_with_its_record() {
         for policy in Policy::ALL {
-            assert_eq!(removed_in_hubspot(policy, None, Some(T)), RemovedOutcome::RemoveRow);
+            assert_eq!(
+                removed_in_hubspot(policy, None, Some(T)),
+                RemovedOutcome::RemoveRow
+            );
         }
     }
 
     #[test]
     fn a_dirty_row_is_a_conflict_by_the_objects_policy() {
         let written = Some(T.plus_millis(10));
-        let check = |policy, archived, expected| assert_eq!(removed_in_hubspot(policy, written, archived), expected);
-        check(Policy::Remote, None, RemovedOutcome::RemoveRowInConflict("the policy says so"));
-        check(Policy::Local, None, RemovedOutcome::CreateAgain("the policy says so"));
+        let check = |policy, archived, expected| {
+            assert_eq!(removed_in_hubspot(policy, written, archived), expected)
+        };
+        check(
+            Policy::Remote,
+            None,
+            RemovedOutcome::RemoveRowInConflict("the policy says so"),
+        );
+        check(
+            Policy::Local,
+            None,
+            RemovedOutcome::CreateAgain("the policy says so"),
+        );
         check(Policy::Manual, None, RemovedOutcome::Ask);
-        check(Policy::Newest, Some(T.plus_millis(9)), RemovedOutcome::CreateAgain(WRITTEN_LATER));
-        check(Policy::Newest, Some(T.plus_millis(10)), RemovedOutcome::RemoveRowInConflict(ARCHIVED_LATER));
-        check(Policy::Newest, None, RemovedOutcome::RemoveRowInConflict(ARCHIVED_UNKNOWN));
+        check(
+            Policy::Newest,
+            Some(T.plus_millis(9)),
+            RemovedOutcome::CreateAgain(WRITTEN_LATER),
+        );
+        check(
+            Policy::Newest,
+            Some(T.plus_millis(10)),
+            RemovedOutcome::RemoveRowInConflict(ARCHIVED_LATER),
+        );
+        check(
+            Policy::Newest,
+            None,
+            RemovedOutcome::RemoveRowInConflict(ARCHIVED_UNKNOWN),
+        );
     }
 
     #[test]
     fn a_deletion_meets_an_edit_by_the_objects_policy() {
         let edited = Some(T.plus_millis(10));
-        let check = |policy, at, expected| assert_eq!(deleted_here(policy, edited, T.plus_millis(at)), expected);
-        assert_eq!(deleted_here(Policy::Remote, None, T), DeletedOutcome::Archive);
-        check(Policy::Remote, 99, DeletedOutcome::BringBack("the policy says so"));
-        check(Policy::Local, 0, DeletedOutcome::ArchiveInConflict("the policy says so"));
+        let check = |policy, at, expected| {
+            assert_eq!(deleted_here(policy, edited, T.plus_millis(at)), expected)
+        };
+        assert_eq!(
+            deleted_here(Policy::Remote, None, T),
+            DeletedOutcome::Archive
+        );
+        check(
+            Policy::Remote,
+            99,
+            DeletedOutcome::BringBack("the policy says so"),
+        );
+        check(
+            Policy::Local,
+            0,
+            DeletedOutcome::ArchiveInConflict("the policy says so"),
+        );
         check(Policy::Manual, 0, DeletedOutcome::Ask);
-        check(Policy::Newest, 11, DeletedOutcome::ArchiveInConflict(crate::decide::merge::LOCAL_LATER));
-        check(Policy::Newest, 10, DeletedOutcome::BringBack(crate::decide::merge::REMOTE_LATER));
+        check(
+            Policy::Newest,
+            11,
+            DeletedOutcome::ArchiveInConflict(crate::decide::merge::LOCAL_LATER),
+        );
+        check(
+            Policy::Newest,
+            10,
+            DeletedOutcome::BringBack(crate::decide::merge::REMOTE_LATER),
+        );
     }
 }

@@ -52,10 +52,24 @@ pub fn judge(count: Count, bounds: Bounds) -> Verdict {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { max_records: 100, max_share: 0.05 };
+    const BOUNDS: Bounds = Bounds {
+        max_records: 100,
+        max_share: 0.05,
+    };
 
     fn check(due: u64, in_window: u64, left: u64, expected: Verdict) {
-        assert_eq!(judge(Count { due, in_window, left }, BOUNDS), expected, "{due} {in_window} {left}");
+        assert_eq!(
+            judge(
+                Count {
+                    due,
+                    in_window,
+                    left
+                },
+                BOUNDS
+            ),
+            expected,
+            "{due} {in_window} {left}"
+        );
     }
 
     #[test]

@@ -80,10 +80,10 @@ pub const REMOTE_LATER: &str = "the change in HubSpot is later than the local wr
 /// Why a tie goes to HubSpot.
 pub const TIE: &str = "both changes are of the same moment, and a tie goes to HubSpot";
 /// Why the local write wins without history.
-pub const LOCAL_AFTER_RECORD: &str =
-    "HubSpot gave no history for the property, but the local write is later than any change of the record";
+pub const LOCAL_AFTER_RECORD: &str = "HubSpot gave no history for the property, but the local write is later than any change of the record";
 /// Why the remote value wins without history.
-pub const NO_HISTORY: &str = "HubSpot gave no history for the property, and its record changed after the local write";
+pub const NO_HISTORY: &str =
+    "HubSpot gave no history for the property, and its record changed after the local write";
 
 /// Decides what becomes of one field.
 pub fn merge_field(field: &FieldInput<'_>) -> FieldOutcome {
@@ -101,8 +101,12 @@ pub fn merge_field(field: &FieldInput<'_>) -> FieldOutcome {
             }
         }
         Base::Unknown if agreed => FieldOutcome::Agreed,
-        Base::Unknown if field.direction == Direction::Both && field.local.is_empty() => FieldOutcome::TakeRemote,
-        Base::Unknown if field.direction == Direction::Both && field.remote.is_empty() => FieldOutcome::PushLocal,
+        Base::Unknown if field.direction == Direction::Both && field.local.is_empty() => {
+            FieldOutcome::TakeRemote
+        }
+        Base::Unknown if field.direction == Direction::Both && field.remote.is_empty() => {
+            FieldOutcome::PushLocal
+        }
         Base::Unknown => conflict(field),
     }
 }
@@ -111,7 +115,10 @@ fn local_change(field: &FieldInput<'_>) -> FieldOutcome {
     if field.direction.pushes() {
         FieldOutcome::PushLocal
     } else {
-        FieldOutcome::Conflict { winner: Winner::Remote, reason: PULL_ONLY }
+        FieldOutcome::Conflict {
+            winner: Winner::Remote,
+            reason: PULL_ONLY,
+        }
     }
 }
 
@@ -119,7 +126,10 @@ fn remote_change(field: &FieldInput<'_>) -> FieldOutcome {
     if field.direction.pulls() {
         FieldOutcome::TakeRemote
     } else {
-        FieldOutcome::Conflict { winner: Winner::Local, reason: PUSH_ONLY }
+        FieldOutcome::Conflict {
+            winner: Winner::Local,
+            reason: PUSH_ONLY,
+        }
     }
 }
 
@@ -142,12 +152,16 @@ fn newest(field: &FieldInput<'_>) -> FieldOutcome {
         return decided(Winner::Remote, REMOTE_LATER);
     };
     match field.remote_changed_at {
-        RemoteTime::NotAsked if local > field.record_updated_at => decided(Winner::Local, LOCAL_LATER),
+        RemoteTime::NotAsked if local > field.record_updated_at => {
+            decided(Winner::Local, LOCAL_LATER)
+        }
         RemoteTime::NotAsked => FieldOutcome::NeedHistory,
         RemoteTime::At(remote) if local > remote => decided(Winner::Local, LOCAL_LATER),
         RemoteTime::At(remote) if local < remote => decided(Winner::Remote, REMOTE_LATER),
         RemoteTime::At(_) => decided(Winner::Remote, TIE),
-        RemoteTime::Missing if local > field.record_updated_at => decided(Winner::Local, LOCAL_AFTER_RECORD),
+        RemoteTime::Missing if local > field.record_updated_at => {
+            decided(Winner::Local, LOCAL_AFTER_RECORD)
+        }
         RemoteTime::Missing => decided(Winner::Remote, NO_HISTORY),
     }
 }
@@ -183,7 +197,9 @@ mod tests {
     };
 
     fn outcome(case: &Case<'_>, kind: PropertyType) -> FieldOutcome {
-        let base = case.base.map_or(Base::Unknown, |text| Base::Known(value(text)));
+        let base = case
+            .base
+            .map_or(Base::Unknown, |text| Base::Known(value(text)));
         merge_field(&FieldInput {
             kind,
             direction: case.direction,
@@ -202,68 +218,236 @@ mod tests {
     }
 
     fn local(reason: &'static str) -> FieldOutcome {
-        FieldOutcome::Conflict { winner: Winner::Local, reason }
+        FieldOutcome::Conflict {
+            winner: Winner::Local,
+            reason,
+        }
     }
 
     fn remote(reason: &'static str) -> FieldOutcome {
-        FieldOutcome::Conflict { winner: Winner::Remote, reason }
+        FieldOutcome::Conflict {
+            winner: Winner::Remote,
+            reason,
+        }
     }
 
     #[test]
     fn the_table_of_the_design_holds_row_by_row() {
         check(&PLAIN, FieldOutcome::Nothing);
-        check(&Case { remote: "r", ..PLAIN }, FieldOutcome::TakeRemote);
-        check(&Case { local: "l", ..PLAIN }, FieldOutcome::PushLocal);
-        check(&Case { local: "x", remote: "x", ..PLAIN }, FieldOutcome::Agreed);
-        check(&Case { local: "l", remote: "r", policy: Policy::Remote, ..PLAIN }, remote(BY_POLICY));
-        check(&Case { local: "l", remote: "r", policy: Policy::Local, ..PLAIN }, local(BY_POLICY));
-        check(&Case { local: "l", remote: "r", policy: Policy::Manual, ..PLAIN }, FieldOutcome::Ask);
+        check(
+            &Case {
+                remote: "r",
+                ..PLAIN
+            },
+            FieldOutcome::TakeRemote,
+        );
+        check(
+            &Case {
+                local: "l",
+                ..PLAIN
+            },
+            FieldOutcome::PushLocal,
+        );
+        check(
+            &Case {
+                local: "x",
+                remote: "x",
+                ..PLAIN
+            },
+            FieldOutcome::Agreed,
+        );
+        check(
+            &Case {
+                local: "l",
+                remote: "r",
+                policy: Policy::Remote,
+                ..PLAIN
+            },
+            remote(BY_POLICY),
+        );
+        check(
+            &Case {
+                local: "l",
+                remote: "r",
+                policy: Policy::Local,
+                ..PLAIN
+            },
+            local(BY_POLICY),
+        );
+        check(
+            &Case {
+                local: "l",
+                remote: "r",
+                policy: Policy::Manual,
+                ..PLAIN
+            },
+            FieldOutcome::Ask,
+        );
     }
 
     #[test]
     fn newest_compares_the_propertys_own_time_and_a_tie_goes_to_remote() {
-        let both = Case { local: "l", remote: "r", ..PLAIN };
+        let both = Case {
+            local: "l",
+            remote: "r",
+            ..PLAIN
+        };
         check(&both, FieldOutcome::NeedHistory);
-        check(&Case { local_at: Some(201), ..both }, local(LOCAL_LATER));
+        check(
+            &Case {
+                local_at: Some(201),
+                ..both
+            },
+            local(LOCAL_LATER),
+        );
         let at = |ms| RemoteTime::At(Timestamp::from_millis(ms));
-        check(&Case { remote_at: at(99), ..both }, local(LOCAL_LATER));
-        check(&Case { remote_at: at(100), ..both }, remote(TIE));
-        check(&Case { remote_at: at(101), ..both }, remote(REMOTE_LATER));
-        check(&Case { remote_at: RemoteTime::Missing, ..both }, remote(NO_HISTORY));
-        check(&Case { remote_at: RemoteTime::Missing, local_at: Some(201), ..both }, local(LOCAL_AFTER_RECORD));
+        check(
+            &Case {
+                remote_at: at(99),
+                ..both
+            },
+            local(LOCAL_LATER),
+        );
+        check(
+            &Case {
+                remote_at: at(100),
+                ..both
+            },
+            remote(TIE),
+        );
+        check(
+            &Case {
+                remote_at: at(101),
+                ..both
+            },
+            remote(REMOTE_LATER),
+        );
+        check(
+            &Case {
+                remote_at: RemoteTime::Missing,
+                ..both
+            },
+            remote(NO_HISTORY),
+        );
+        check(
+            &Case {
+                remote_at: RemoteTime::Missing,
+                local_at: Some(201),
+                ..both
+            },
+            local(LOCAL_AFTER_RECORD),
+        );
     }
 
     #[test]
     fn with_an_unknown_base_equal_agrees_and_an_empty_side_takes_the_others() {
-        let unknown = Case { base: None, ..PLAIN };
+        let unknown = Case {
+            base: None,
+            ..PLAIN
+        };
         check(&unknown, FieldOutcome::Agreed);
-        check(&Case { local: "", remote: "r", ..unknown }, FieldOutcome::TakeRemote);
-        check(&Case { local: "l", remote: "", ..unknown }, FieldOutcome::PushLocal);
-        check(&Case { local: "l", remote: "r", policy: Policy::Manual, ..unknown }, FieldOutcome::Ask);
+        check(
+            &Case {
+                local: "",
+                remote: "r",
+                ..unknown
+            },
+            FieldOutcome::TakeRemote,
+        );
+        check(
+            &Case {
+                local: "l",
+                remote: "",
+                ..unknown
+            },
+            FieldOutcome::PushLocal,
+        );
+        check(
+            &Case {
+                local: "l",
+                remote: "r",
+                policy: Policy::Manual,
+                ..unknown
+            },
+            FieldOutcome::Ask,
+        );
     }
 
     #[test]
     fn a_one_way_field_has_no_policy() {
-        let push = Case { direction: Direction::Push, policy: Policy::Remote, ..PLAIN };
-        check(&Case { remote: "r", ..push }, local(PUSH_ONLY));
-        check(&Case { remote: "r", local: "l", ..push }, local(PUSH_ONLY));
+        let push = Case {
+            direction: Direction::Push,
+            policy: Policy::Remote,
+            ..PLAIN
+        };
+        check(
+            &Case {
+                remote: "r",
+                ..push
+            },
+            local(PUSH_ONLY),
+        );
+        check(
+            &Case {
+                remote: "r",
+                local: "l",
+                ..push
+            },
+            local(PUSH_ONLY),
+        );
         check(&Case { local: "l", ..push }, FieldOutcome::PushLocal);
-        let pull = Case { direction: Direction::Pull, policy: Policy::Local, ..PLAIN };
-        check(&Case { remote: "r", ..pull }, FieldOutcome::TakeRemote);
+        let pull = Case {
+            direction: Direction::Pull,
+            policy: Policy::Local,
+            ..PLAIN
+        };
+        check(
+            &Case {
+                remote: "r",
+                ..pull
+            },
+            FieldOutcome::TakeRemote,
+        );
         check(&Case { local: "l", ..pull }, remote(PULL_ONLY));
-        check(&Case { local: "l", remote: "r", ..pull }, remote(PULL_ONLY));
+        check(
+            &Case {
+                local: "l",
+                remote: "r",
+                ..pull
+            },
+            remote(PULL_ONLY),
+        );
     }
 
     #[test]
     fn clearing_is_a_change_like_any_other() {
-        check(&Case { remote: "", ..PLAIN }, FieldOutcome::TakeRemote);
+        check(
+            &Case {
+                remote: "",
+                ..PLAIN
+            },
+            FieldOutcome::TakeRemote,
+        );
         check(&Case { local: "", ..PLAIN }, FieldOutcome::PushLocal);
-        check(&Case { base: Some(""), remote: "r", local: "", ..PLAIN }, FieldOutcome::TakeRemote);
+        check(
+            &Case {
+                base: Some(""),
+                remote: "r",
+                local: "",
+                ..PLAIN
+            },
+            FieldOutcome::TakeRemote,
+        );
     }
 
     #[test]
     fn sets_that_differ_in_order_alone_are_no_change() {
-        let case = Case { base: Some("a;b"), local: "b;a", remote: "a;b", ..PLAIN };
+        let case = Case {
+            base: Some("a;b"),
+            local: "b;a",
+            remote: "a;b",
+            ..PLAIN
+        };
         assert_eq!(outcome(&case, PropertyType::Set), FieldOutcome::Nothing);
     }
 
@@ -272,14 +456,29 @@ mod tests {
     #[test]
     fn no_combination_loses_a_value_silently() {
         let values = ["", "a", "b", "c"];
-        let times = [RemoteTime::At(LATE), RemoteTime::At(LATE.plus_millis(500)), RemoteTime::Missing];
+        let times = [
+            RemoteTime::At(LATE),
+            RemoteTime::At(LATE.plus_millis(500)),
+            RemoteTime::Missing,
+        ];
         let mut cases = 0;
         for base in [None, Some(""), Some("a"), Some("b")] {
-            for (local, remote) in values.iter().flat_map(|l| values.iter().map(move |r| (*l, *r))) {
+            for (local, remote) in values
+                .iter()
+                .flat_map(|l| values.iter().map(move |r| (*l, *r)))
+            {
                 for policy in Policy::ALL {
                     for direction in [Direction::Both, Direction::Pull, Direction::Push] {
                         for remote_at in times {
-                            let case = Case { direction, policy, base, local, remote, local_at: Some(100), remote_at };
+                            let case = Case {
+                                direction,
+                                policy,
+                                base,
+                                local,
+                                remote,
+                                local_at: Some(100),
+                                remote_at,
+                            };
                             keeps_every_value(&case);
                             cases += 1;
                         }
@@ -294,10 +493,19 @@ mod tests {
         let named = |winner| matches!(outcome(case, PropertyType::String), FieldOutcome::Conflict { winner: found, .. } if found == winner);
         match outcome(case, PropertyType::String) {
             FieldOutcome::Nothing | FieldOutcome::Agreed => assert_eq!(case.local, case.remote),
-            FieldOutcome::TakeRemote => assert!(case.base == Some(case.local) || case.local.is_empty()),
-            FieldOutcome::PushLocal => assert!(case.base == Some(case.remote) || case.remote.is_empty()),
-            FieldOutcome::Conflict { winner, .. } => assert!(named(winner) && case.local != case.remote),
-            FieldOutcome::Ask => assert_eq!((case.policy, case.direction), (Policy::Manual, Direction::Both)),
+            FieldOutcome::TakeRemote => {
+                assert!(case.base == Some(case.local) || case.local.is_empty())
+            }
+            FieldOutcome::PushLocal => {
+                assert!(case.base == Some(case.remote) || case.remote.is_empty())
+            }
+            FieldOutcome::Conflict { winner, .. } => {
+                assert!(named(winner) && case.local != case.remote)
+            }
+            FieldOutcome::Ask => assert_eq!(
+                (case.policy, case.direction),
+                (Policy::Manual, Direction::Both)
+            ),
             FieldOutcome::NeedHistory => unreachable!("the time is given"),
         }
     }

@@ -39,14 +39,23 @@ pub struct Pick {
 /// Chooses the next batch. `turn` counts the object's batches: with a backlog of more than one batch every second one
 /// takes the youngest, so that 200,000 changed rows delay a single later write by one batch and not by 2,000.
 pub fn next_batch(backlog: &Backlog, turn: u64) -> Option<Pick> {
-    let bulk = backlog.creates.max(backlog.updates) > BATCH || (backlog.creates > 0 && backlog.updates > 0);
+    let bulk = backlog.creates.max(backlog.updates) > BATCH
+        || (backlog.creates > 0 && backlog.updates > 0);
     if bulk
         && turn % 2 == 1
         && let Some(operation) = backlog.newest
     {
-        return Some(Pick { operation, order: Order::NewestFirst });
+        return Some(Pick {
+            operation,
+            order: Order::NewestFirst,
+        });
     }
-    let oldest = |operation| Some(Pick { operation, order: Order::OldestFirst });
+    let oldest = |operation| {
+        Some(Pick {
+            operation,
+            order: Order::OldestFirst,
+        })
+    };
     match backlog {
         Backlog { creates: 1.., .. } => oldest(Operation::Create),
         Backlog { updates: 1.., .. } => oldest(Operation::Update),
@@ -63,7 +72,12 @@ mod tests {
     #[test]
     fn creates_go_before_updates_before_archives() {
         let check = |creates, updates, archives, expected: Option<Operation>| {
-            let backlog = Backlog { creates, updates, archives, newest: None };
+            let backlog = Backlog {
+                creates,
+                updates,
+                archives,
+                newest: None,
+            };
             assert_eq!(next_batch(&backlog, 0).map(|pick| pick.operation), expected);
         };
         check(1, 1, 1, Some(Operation::Create));
@@ -74,10 +88,27 @@ mod tests {
 
     #[test]
     fn every_second_batch_of_a_long_backlog_takes_the_youngest() {
-        let backlog = Backlog { creates: 0, updates: 101, archives: 0, newest: Some(Operation::Update) };
-        assert_eq!(next_batch(&backlog, 0).expect("due").order, Order::OldestFirst);
-        assert_eq!(next_batch(&backlog, 1).expect("due").order, Order::NewestFirst);
-        let short = Backlog { updates: 100, ..backlog };
-        assert_eq!(next_batch(&short, 1).expect("due").order, Order::OldestFirst);
+        let backlog = Backlog {
+            creates: 0,
+            updates: 101,
+            archives: 0,
+            newest: Some(Operation::Update),
+        };
+        assert_eq!(
+            next_batch(&backlog, 0).expect("due").order,
+            Order::OldestFirst
+        );
+        assert_eq!(
+            next_batch(&backlog, 1).expect("due").order,
+            Order::NewestFirst
+        );
+        let short = Backlog {
+            updates: 100,
+            ..backlog
+        };
+        assert_eq!(
+            next_batch(&short, 1).expect("due").order,
+            Order::OldestFirst
+        );
     }
 }

@@ -39,7 +39,10 @@ pub struct FieldProblem {
 
 /// The mapping with every type settled, and its problems. A field with a problem keeps its column and is left out of
 /// requests.
-pub fn resolve(mapping: &Mapping, portal: &BTreeMap<ObjectType, Definitions>) -> (Mapping, Vec<FieldProblem>) {
+pub fn resolve(
+    mapping: &Mapping,
+    portal: &BTreeMap<ObjectType, Definitions>,
+) -> (Mapping, Vec<FieldProblem>) {
     let mut problems = Vec::new();
     let objects = mapping
         .objects
@@ -49,12 +52,23 @@ pub fn resolve(mapping: &Mapping, portal: &BTreeMap<ObjectType, Definitions>) ->
     (Mapping { objects }, problems)
 }
 
-fn resolve_object(object: &ObjectMapping, portal: Option<&Definitions>, problems: &mut Vec<FieldProblem>) -> ObjectMapping {
+fn resolve_object(
+    object: &ObjectMapping,
+    portal: Option<&Definitions>,
+    problems: &mut Vec<FieldProblem>,
+) -> ObjectMapping {
     let Some(portal) = portal else {
         return object.clone();
     };
-    let fields = object.fields.iter().map(|field| resolve_field(object, field, portal, problems)).collect();
-    ObjectMapping { fields, ..object.clone() }
+    let fields = object
+        .fields
+        .iter()
+        .map(|field| resolve_field(object, field, portal, problems))
+        .collect();
+    ObjectMapping {
+        fields,
+        ..object.clone()
+    }
 }
 
 fn resolve_field(
@@ -67,22 +81,40 @@ fn resolve_field(
         problems.push(FieldProblem {
             object: object.object.clone(),
             property: field.property.clone(),
-            problem: format!("HubSpot has no property `{}` on {}", field.property, object.object),
+            problem: format!(
+                "HubSpot has no property `{}` on {}",
+                field.property, object.object
+            ),
             hint: "make the property in HubSpot, or take it out of the mapping".to_owned(),
         });
         return field.clone();
     };
-    let portal_type = PropertyType::from_definition(&definition.kind, &definition.field_type, definition.refers_to_record);
-    let direction = if definition.read_only { Direction::Pull } else { field.direction };
+    let portal_type = PropertyType::from_definition(
+        &definition.kind,
+        &definition.field_type,
+        definition.refers_to_record,
+    );
+    let direction = if definition.read_only {
+        Direction::Pull
+    } else {
+        field.direction
+    };
     if definition.read_only && field.direction == Direction::Push {
         problems.push(FieldProblem {
             object: object.object.clone(),
             property: field.property.clone(),
-            problem: format!("HubSpot calculates `{}`, so that it can't be pushed", field.property),
+            problem: format!(
+                "HubSpot calculates `{}`, so that it can't be pushed",
+                field.property
+            ),
             hint: "write `direction = \"pull\"`, or take it out of the mapping".to_owned(),
         });
     }
-    FieldMapping { property_type: field.declared_type.unwrap_or(portal_type), direction, ..field.clone() }
+    FieldMapping {
+        property_type: field.declared_type.unwrap_or(portal_type),
+        direction,
+        ..field.clone()
+    }
 }
 
 #[cfg(test)]
@@ -124,18 +156,42 @@ mod tests {
             on_local_delete: OnLocalDelete::Archive,
             policy: Policy::Newest,
             poll: std::time::Duration::from_secs(5),
-            fields: vec![field("interests", Direction::Both), field("score", Direction::Both), field("gone", Direction::Both)],
+            fields: vec![
+                field("interests", Direction::Both),
+                field("score", Direction::Both),
+                field("gone", Direction::Both),
+            ],
         };
         let definitions = Definitions::from([
-            ("interests".to_owned(), definition("enumeration", "checkbox", false)),
-            ("score".to_owned(), definition("number", "calculation_score", true)),
+            (
+                "interests".to_owned(),
+                definition("enumeration", "checkbox", false),
+            ),
+            (
+                "score".to_owned(),
+                definition("number", "calculation_score", true),
+            ),
         ]);
         let portal = BTreeMap::from([(object.object.clone(), definitions)]);
-        let (resolved, problems) = resolve(&Mapping { objects: vec![object] }, &portal);
+        let (resolved, problems) = resolve(
+            &Mapping {
+                objects: vec![object],
+            },
+            &portal,
+        );
         let fields = &resolved.objects[0].fields;
-        assert_eq!((fields[0].property_type, fields[0].direction), (PropertyType::Set, Direction::Both));
-        assert_eq!((fields[1].property_type, fields[1].direction), (PropertyType::Number, Direction::Pull));
+        assert_eq!(
+            (fields[0].property_type, fields[0].direction),
+            (PropertyType::Set, Direction::Both)
+        );
+        assert_eq!(
+            (fields[1].property_type, fields[1].direction),
+            (PropertyType::Number, Direction::Pull)
+        );
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].problem, "HubSpot has no property `gone` on contacts");
+        assert_eq!(
+            problems[0].problem,
+            "HubSpot has no property `gone` on contacts"
+        );
     }
 }

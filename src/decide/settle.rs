@@ -53,7 +53,9 @@ pub fn settle_input(operation: Operation, answer: InputAnswer<'_>) -> Settlement
         InputAnswer::Silence if operation == Operation::Create => {
             Settlement::Lost("HubSpot's answer has no result for this record".to_owned())
         }
-        InputAnswer::Silence => Settlement::Reread("HubSpot's answer has no result for this record".to_owned()),
+        InputAnswer::Silence => {
+            Settlement::Reread("HubSpot's answer has no result for this record".to_owned())
+        }
     }
 }
 
@@ -61,15 +63,22 @@ fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
     let words = refusal.words.clone();
     match (operation, refusal.category.as_str(), refusal.existing) {
         (Operation::Create, _, Some(existing)) => Settlement::Adopt(existing),
-        (Operation::Create, category, None) if names_a_taken_value(category, &words) => Settlement::LookForMatch(words),
-        (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => Settlement::Reread(words),
-        (_, "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS", _) => Settlement::Retry(words),
+        (Operation::Create, category, None) if names_a_taken_value(category, &words) => {
+            Settlement::LookForMatch(words)
+        }
+        (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => {
+            Settlement::Reread(words)
+        }
+        (_, "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS", _) => {
+            Settlement::Retry(words)
+        }
         _ => Settlement::Dead(words),
     }
 }
 
 fn names_a_taken_value(category: &str, words: &str) -> bool {
-    matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS") || words.contains("CONFLICTING_UNIQUE_VALUE")
+    matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS")
+        || words.contains("CONFLICTING_UNIQUE_VALUE")
 }
 
 /// Why a batch got no answer for its inputs.
@@ -118,27 +127,59 @@ pub fn settle_failure(failure: Failure, inputs: usize, attempts: u32) -> BatchFa
 mod tests {
     use super::*;
 
-    fn refused(operation: Operation, category: &str, words: &str, existing: Option<i64>) -> Settlement {
-        let refusal =
-            Refusal { category: category.to_owned(), words: words.to_owned(), existing: existing.map(HubspotId) };
+    fn refused(
+        operation: Operation,
+        category: &str,
+        words: &str,
+        existing: Option<i64>,
+    ) -> Settlement {
+        let refusal = Refusal {
+            category: category.to_owned(),
+            words: words.to_owned(),
+            existing: existing.map(HubspotId),
+        };
         settle_input(operation, InputAnswer::Refused(&refusal))
     }
 
     #[test]
     fn a_refusal_is_settled_by_what_it_says() {
         let words = || "words".to_owned();
-        assert_eq!(refused(Operation::Create, "CONFLICT", "words", Some(7)), Settlement::Adopt(HubspotId(7)));
-        assert_eq!(refused(Operation::Create, "CONFLICT", "words", None), Settlement::LookForMatch(words()));
-        assert_eq!(refused(Operation::Create, "VALIDATION_ERROR", "words", None), Settlement::Dead(words()));
-        assert_eq!(refused(Operation::Update, "OBJECT_NOT_FOUND", "words", None), Settlement::Reread(words()));
-        assert_eq!(refused(Operation::Update, "LOCKED", "words", None), Settlement::Retry(words()));
-        assert_eq!(refused(Operation::Update, "VALIDATION_ERROR", "words", Some(7)), Settlement::Dead(words()));
+        assert_eq!(
+            refused(Operation::Create, "CONFLICT", "words", Some(7)),
+            Settlement::Adopt(HubspotId(7))
+        );
+        assert_eq!(
+            refused(Operation::Create, "CONFLICT", "words", None),
+            Settlement::LookForMatch(words())
+        );
+        assert_eq!(
+            refused(Operation::Create, "VALIDATION_ERROR", "words", None),
+            Settlement::Dead(words())
+        );
+        assert_eq!(
+            refused(Operation::Update, "OBJECT_NOT_FOUND", "words", None),
+            Settlement::Reread(words())
+        );
+        assert_eq!(
+            refused(Operation::Update, "LOCKED", "words", None),
+            Settlement::Retry(words())
+        );
+        assert_eq!(
+            refused(Operation::Update, "VALIDATION_ERROR", "words", Some(7)),
+            Settlement::Dead(words())
+        );
     }
 
     #[test]
     fn silence_is_never_taken_for_success() {
-        assert!(matches!(settle_input(Operation::Update, InputAnswer::Silence), Settlement::Reread(_)));
-        assert!(matches!(settle_input(Operation::Create, InputAnswer::Silence), Settlement::Lost(_)));
+        assert!(matches!(
+            settle_input(Operation::Update, InputAnswer::Silence),
+            Settlement::Reread(_)
+        ));
+        assert!(matches!(
+            settle_input(Operation::Create, InputAnswer::Silence),
+            Settlement::Lost(_)
+        ));
     }
 
     #[test]
@@ -147,8 +188,17 @@ mod tests {
         assert_eq!(settle_failure(Failure::Refused, 1, 1), BatchFate::Dead);
         assert_eq!(settle_failure(Failure::NotDone, 100, 9), BatchFate::Retry);
         assert_eq!(settle_failure(Failure::Unknown, 1, 99), BatchFate::Lost);
-        assert_eq!(settle_failure(Failure::ServerError, 100, 1), BatchFate::Lost);
-        assert_eq!(settle_failure(Failure::ServerError, 100, 3), BatchFate::Split);
-        assert_eq!(settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS), BatchFate::Dead);
+        assert_eq!(
+            settle_failure(Failure::ServerError, 100, 1),
+            BatchFate::Lost
+        );
+        assert_eq!(
+            settle_failure(Failure::ServerError, 100, 3),
+            BatchFate::Split
+        );
+        assert_eq!(
+            settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS),
+            BatchFate::Dead
+        );
     }
 }

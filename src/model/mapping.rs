@@ -31,7 +31,9 @@ impl Direction {
 
     /// Reads a name of the mapping file.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Both, Self::Pull, Self::Push].into_iter().find(|candidate| candidate.as_str() == name)
+        [Self::Both, Self::Pull, Self::Push]
+            .into_iter()
+            .find(|candidate| candidate.as_str() == name)
     }
 
     /// The narrower of an object's and a property's direction; `pull` with `push` has none.
@@ -84,7 +86,9 @@ impl Policy {
 
     /// Reads a name of the mapping file.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|candidate| candidate.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|candidate| candidate.as_str() == name)
     }
 }
 
@@ -167,12 +171,18 @@ impl ObjectMapping {
     /// The name of the property that holds the time of a record's last change: contacts alone have their own
     /// (`hubspot/api-facts.md#5`).
     pub fn modified_property(&self) -> &'static str {
-        if self.object.as_str() == "contacts" { "lastmodifieddate" } else { "hs_lastmodifieddate" }
+        if self.object.as_str() == "contacts" {
+            "lastmodifieddate"
+        } else {
+            "hs_lastmodifieddate"
+        }
     }
 
     /// The field of the match property, where that is mapped.
     pub fn match_field(&self) -> Option<&FieldMapping> {
-        self.match_property.as_ref().and_then(|property| self.field(property))
+        self.match_property
+            .as_ref()
+            .and_then(|property| self.field(property))
     }
 }
 
@@ -186,7 +196,9 @@ pub struct Mapping {
 impl Mapping {
     /// The mapping of an object by its name.
     pub fn object(&self, name: &str) -> Option<&ObjectMapping> {
-        self.objects.iter().find(|object| object.object.as_str() == name)
+        self.objects
+            .iter()
+            .find(|object| object.object.as_str() == name)
     }
 }
 
@@ -196,9 +208,18 @@ mod tests {
 
     #[test]
     fn the_narrower_direction_holds_and_opposites_have_none() {
-        assert_eq!(Direction::Both.narrow(Direction::Pull), Some(Direction::Pull));
-        assert_eq!(Direction::Push.narrow(Direction::Both), Some(Direction::Push));
+        assert_eq!(
+            Direction::Both.narrow(Direction::Pull),
+            Some(Direction::Pull)
+        );
+        assert_eq!(
+            Direction::Push.narrow(Direction::Both),
+            Some(Direction::Push)
+        );
         assert_eq!(Direction::Pull.narrow(Direction::Push), None);
-        assert_eq!(Direction::Both.narrow(Direction::Both), Some(Direction::Both));
+        assert_eq!(
+            Direction::Both.narrow(Direction::Both),
+            Some(Direction::Both)
+        );
     }
 }

@@ -39,20 +39,41 @@ pub enum NameError {
 }
 
 /// Tables that hubsyncd makes for itself, beside those that begin with `sync_`.
-pub const RESERVED_TABLES: [&str; 5] = ["associations", "owners", "pipelines", "pipeline_stages", "properties"];
+pub const RESERVED_TABLES: [&str; 5] = [
+    "associations",
+    "owners",
+    "pipelines",
+    "pipeline_stages",
+    "properties",
+];
 
 /// Columns that every mirror table has of its own (`rowid` and its aliases would hide SQLite's).
-pub const RESERVED_COLUMNS: [&str; 8] =
-    ["local_id", "hs_id", "hs_created_at", "hs_modified_at", "hs_archived", "rowid", "oid", "_rowid_"];
+pub const RESERVED_COLUMNS: [&str; 8] = [
+    "local_id",
+    "hs_id",
+    "hs_created_at",
+    "hs_modified_at",
+    "hs_archived",
+    "rowid",
+    "oid",
+    "_rowid_",
+];
 
 fn check_identifier(name: &str, max: usize) -> Result<(), NameError> {
     if name.is_empty() || name.len() > max {
-        return Err(NameError::Length { name: name.to_owned(), max });
+        return Err(NameError::Length {
+            name: name.to_owned(),
+            max,
+        });
     }
     let mut bytes = name.bytes();
-    let starts_well = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
+    let starts_well = bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
     if !starts_well || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Err(NameError::Characters { name: name.to_owned() });
+        return Err(NameError::Characters {
+            name: name.to_owned(),
+        });
     }
     Ok(())
 }
@@ -124,7 +145,17 @@ mod tests {
         for good in ["contacts", "_x", "select", "Order"] {
             assert_eq!(TableName::parse(good).expect("good name").as_str(), good);
         }
-        for bad in ["", "1st", "a b", "a\"b", "a;b", "ä", "sync_status", "SQLITE_master", "Owners"] {
+        for bad in [
+            "",
+            "1st",
+            "a b",
+            "a\"b",
+            "a;b",
+            "ä",
+            "sync_status",
+            "SQLITE_master",
+            "Owners",
+        ] {
             assert!(TableName::parse(bad).is_err(), "{bad}");
         }
         assert!(TableName::parse(&"x".repeat(64)).is_err());
@@ -133,7 +164,10 @@ mod tests {
     #[test]
     fn a_column_may_not_hide_one_of_the_mirrors_own() {
         for bad in ["local_id", "HS_ID", "rowid", "hs_archived"] {
-            assert!(matches!(ColumnName::parse(bad), Err(NameError::Reserved { .. })), "{bad}");
+            assert!(
+                matches!(ColumnName::parse(bad), Err(NameError::Reserved { .. })),
+                "{bad}"
+            );
         }
         assert!(ColumnName::parse("from").is_ok());
     }

@@ -41,13 +41,23 @@ impl Timestamp {
         if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
             return in_range(moment.timestamp_millis());
         }
-        for format in ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z"] {
+        for format in [
+            "%Y-%m-%dT%H:%M:%S%.f%#z",
+            "%Y-%m-%d %H:%M:%S%.f%#z",
+            "%Y-%m-%dT%H:%M%#z",
+            "%Y-%m-%d %H:%M%#z",
+        ] {
             if let Ok(moment) = DateTime::parse_from_str(text, format) {
                 return in_range(moment.timestamp_millis());
             }
         }
         let bare = text.strip_suffix(['Z', 'z']).map_or(text, str::trim_end);
-        for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
+        for format in [
+            "%Y-%m-%dT%H:%M:%S%.f",
+            "%Y-%m-%d %H:%M:%S%.f",
+            "%Y-%m-%dT%H:%M",
+            "%Y-%m-%d %H:%M",
+        ] {
             if let Ok(moment) = NaiveDateTime::parse_from_str(bare, format) {
                 return in_range(moment.and_utc().timestamp_millis());
             }
@@ -74,7 +84,9 @@ impl Timestamp {
 }
 
 fn in_range(milliseconds: i64) -> Option<Timestamp> {
-    (FIRST_MS..=LAST_MS).contains(&milliseconds).then_some(Timestamp(milliseconds))
+    (FIRST_MS..=LAST_MS)
+        .contains(&milliseconds)
+        .then_some(Timestamp(milliseconds))
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -95,7 +107,11 @@ impl std::ops::Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.to_chrono().to_rfc3339_opts(SecondsFormat::Millis, true))
+        formatter.write_str(
+            &self
+                .to_chrono()
+                .to_rfc3339_opts(SecondsFormat::Millis, true),
+        )
     }
 }
 
@@ -122,8 +138,17 @@ mod tests {
             let moment = Timestamp::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(moment.to_string(), "2026-11-24T03:10:00.120Z", "{text}");
         }
-        assert_eq!(Timestamp::parse("2026-11-24").expect("date").to_string(), "2026-11-24T00:00:00.000Z");
-        for text in ["", "yesterday", "2026-13-01", "2026-11-24T25:00:00Z", "12345"] {
+        assert_eq!(
+            Timestamp::parse("2026-11-24").expect("date").to_string(),
+            "2026-11-24T00:00:00.000Z"
+        );
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-11-24T25:00:00Z",
+            "12345",
+        ] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }

@@ -64,7 +64,9 @@ impl PropertyType {
 
     /// Reads a name of the mapping file.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|candidate| candidate.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|candidate| candidate.as_str() == name)
     }
 
     /// The type that a property of HubSpot's has, from its `type`, `fieldType` and whether it refers to other records
@@ -87,7 +89,12 @@ impl PropertyType {
         match self {
             Self::Number => "REAL",
             Self::Integer | Self::Bool => "INTEGER",
-            Self::String | Self::Decimal | Self::Date | Self::Datetime | Self::Enumeration | Self::Set => "TEXT",
+            Self::String
+            | Self::Decimal
+            | Self::Date
+            | Self::Datetime
+            | Self::Enumeration
+            | Self::Set => "TEXT",
         }
     }
 }
@@ -112,7 +119,11 @@ impl Value {
     /// Takes text that is canonical already.
     pub fn from_canonical(text: impl Into<String>) -> Self {
         let text = text.into();
-        if text.is_empty() { Self::EMPTY } else { Self(Some(text)) }
+        if text.is_empty() {
+            Self::EMPTY
+        } else {
+            Self(Some(text))
+        }
     }
 
     /// Takes canonical text that may be missing, as a column of `sync_outbox_fields` stores it.
@@ -212,7 +223,9 @@ impl PropertyType {
     pub fn from_column(self, column: &ColumnValue) -> Result<Value, InvalidValue> {
         match column {
             ColumnValue::Null => Ok(Value::EMPTY),
-            ColumnValue::Integer(number) if self == Self::Bool => self.canonical(Some(&(*number != 0).to_string())),
+            ColumnValue::Integer(number) if self == Self::Bool => {
+                self.canonical(Some(&(*number != 0).to_string()))
+            }
             ColumnValue::Integer(number) => self.canonical(Some(&number.to_string())),
             ColumnValue::Real(number) => self.canonical(Some(&number.to_string())),
             ColumnValue::Text(text) => self.canonical(Some(text)),
@@ -229,9 +242,12 @@ impl PropertyType {
             Self::Number => text.parse().map_or(ColumnValue::Null, ColumnValue::Real),
             Self::Integer => text.parse().map_or(ColumnValue::Null, ColumnValue::Integer),
             Self::Bool => ColumnValue::Integer(i64::from(text == "true")),
-            Self::String | Self::Decimal | Self::Date | Self::Datetime | Self::Enumeration | Self::Set => {
-                ColumnValue::Text(text.to_owned())
-            }
+            Self::String
+            | Self::Decimal
+            | Self::Date
+            | Self::Datetime
+            | Self::Enumeration
+            | Self::Set => ColumnValue::Text(text.to_owned()),
         }
     }
 
@@ -242,12 +258,20 @@ impl PropertyType {
 }
 
 fn as_set(value: &Value) -> BTreeSet<&str> {
-    value.as_deref().unwrap_or("").split(';').filter(|part| !part.is_empty()).collect()
+    value
+        .as_deref()
+        .unwrap_or("")
+        .split(';')
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 /// A set as HubSpot takes it: a leading `;` would append instead of replace (`hubspot/api-facts.md#7`).
 fn without_empty_parts(text: &str) -> String {
-    text.split(';').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(";")
+    text.split(';')
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(";")
 }
 
 fn canonical_number(text: &str) -> Option<String> {
@@ -279,7 +303,8 @@ const LEAST_MILLIS: i64 = 100_000_000_000;
 
 fn from_millis(text: &str) -> Option<Timestamp> {
     let milliseconds: i64 = text.trim().parse().ok()?;
-    (milliseconds == 0 || milliseconds.abs() >= LEAST_MILLIS).then(|| Timestamp::from_millis(milliseconds))
+    (milliseconds == 0 || milliseconds.abs() >= LEAST_MILLIS)
+        .then(|| Timestamp::from_millis(milliseconds))
 }
 
 fn canonical_date(text: &str) -> Option<String> {
@@ -333,8 +358,16 @@ fn place_point(negative: bool, digits: &str, point: i64) -> String {
     let whole = padded[..split].trim_start_matches('0');
     let fraction = padded[split..].trim_end_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
-    let sign = if negative && (whole != "0" || !fraction.is_empty()) { "-" } else { "" };
-    if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+    let sign = if negative && (whole != "0" || !fraction.is_empty()) {
+        "-"
+    } else {
+        ""
+    };
+    if fraction.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{fraction}")
+    }
 }
 
 #[cfg(test)]
@@ -362,7 +395,11 @@ mod tests {
         check(PropertyType::Decimal, "-0.00", Some("0"));
         check(PropertyType::Decimal, "1.5e3", Some("1500"));
         check(PropertyType::Decimal, "15e-3", Some("0.015"));
-        check(PropertyType::Decimal, "9007199254740993.0000000001", Some("9007199254740993.0000000001"));
+        check(
+            PropertyType::Decimal,
+            "9007199254740993.0000000001",
+            Some("9007199254740993.0000000001"),
+        );
         check(PropertyType::Decimal, "1e999999999", None);
         check(PropertyType::Decimal, ".", None);
         check(PropertyType::Integer, "57156923994", Some("57156923994"));
@@ -371,10 +408,22 @@ mod tests {
         check(PropertyType::Bool, "TRUE", Some("true"));
         check(PropertyType::Bool, "yes", None);
         check(PropertyType::Date, "1764028800000", Some("2025-11-25"));
-        check(PropertyType::Date, "2026-11-24T00:00:00Z", Some("2026-11-24"));
+        check(
+            PropertyType::Date,
+            "2026-11-24T00:00:00Z",
+            Some("2026-11-24"),
+        );
         check(PropertyType::Date, "1764028800", None);
-        check(PropertyType::Datetime, "2026-11-23T00:00:00Z", Some("2026-11-23T00:00:00.000Z"));
-        check(PropertyType::Datetime, "1763856000000", Some("2025-11-23T00:00:00.000Z"));
+        check(
+            PropertyType::Datetime,
+            "2026-11-23T00:00:00Z",
+            Some("2026-11-23T00:00:00.000Z"),
+        );
+        check(
+            PropertyType::Datetime,
+            "1763856000000",
+            Some("2025-11-23T00:00:00.000Z"),
+        );
         check(PropertyType::Set, ";a;;b", Some("a;b"));
         check(PropertyType::String, " kept ", Some(" kept "));
     }
@@ -400,14 +449,23 @@ mod tests {
             (PropertyType::Set, "b;a"),
         ] {
             let value = kind.canonical(Some(text)).expect(text);
-            assert_eq!(kind.from_column(&kind.to_column(&value)).expect(text), value);
+            assert_eq!(
+                kind.from_column(&kind.to_column(&value)).expect(text),
+                value
+            );
         }
     }
 
     #[test]
     fn debug_output_never_shows_a_value() {
-        assert_eq!(format!("{:?}", Value::from_canonical("secret")), "Value(6 bytes)");
-        assert_eq!(format!("{:?}", ColumnValue::Text("secret".to_owned())), "Text(…)");
+        assert_eq!(
+            format!("{:?}", Value::from_canonical("secret")),
+            "Value(6 bytes)"
+        );
+        assert_eq!(
+            format!("{:?}", ColumnValue::Text("secret".to_owned())),
+            "Text(…)"
+        );
     }
 
     proptest::proptest! {

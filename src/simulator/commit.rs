@@ -1,0 +1,244 @@
+//! Writes that have been checked: the table, the search index and the write log move together here and nowhere else.
+
+use rand::RngExt as _;
+
+use super::catalogue::{OBJECTS, ObjectIndex};
+use super::portal::{Operation, Portal, PropertyWrite, WriteLogEntry};
+use super::record::{Document, Source, Stored, Values};
+use super::table::Change;
+
+/// Who writes.
+#[derive(Clone, Debug)]
+pub(super) struct Author {
+    pub source: Source,
+    pub by_api: bool,
+    pub trace_id: Option<String>,
+}
+
+impl Author {
+    pub(super) fn api(trace_id: Option<&str>) -> Self {
+        Self {
+            source: Source::Integration,
+            by_api: true,
+            trace_id: trace_id.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn person(user_id: u32) -> Self {
+        Self {
+            source: Source::Person(user_id),
+            by_api: false,
+            trace_id: None,
+        }
+    }
+}
+
+impl Portal {
+    /// The next id: greater than all before, with gaps as in a portal where others create too.
+    pub(super) fn take_id(&mut self, object: ObjectIndex) -> u64 {
+        let gap = self.rng_mut().random_range(1..=7);
+        let table = self.table_mut(object);
+        let id = table.next_id;
+        table.next_id += gap;
+        id
+    }
+
+    pub(super) fn index_due_ms(&mut self, now_ms: i64) -> i64 {
+        let (low, high) = (
+            self.settings().index_delay_min_ms,
+            self.settings().index_delay_max_ms,
+        );
+        if high == 0 {
+            now_ms
+        } else {
+            now_ms + self.rng_mut().random_range(low.min(high)..=high) as i64
+        }
+    }
+
+    /// Creates a record.
+    pub(super) fn commit_create(
+        &mut self,
+        object: ObjectIndex,
+        changes: &[Change],
+        author: Author,
+        now_ms: i64,
+    ) -> u64 {
+        let id = self.take_id(object);
+        let source = author.source;
+        let entries = changes
+            .iter()
+            .filter_map(|(property, value)| Some((*property, value.as_deref()?)));
+        let document = Document {
+            created_ms: now_ms,
+            modified_ms: now_ms,
+            values: Values::new(entries.collect()),
+        };
+        self.log_write(object, id, Operation::Create, changes, None, author, now_ms);
+        self.place(
+            object,
+            id,
+            Stored {
+                document,
+                origin: source,
+                extra: None,
+            },
+            now_ms,
+        );
+        id
+    }
+
+    /// Puts a new live record in its place and tells the index.
+    pub(super) fn place(&mut self, object: ObjectIndex, id: u64, stored: Stored, now_ms: i64) {
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table
+            .index
+            .change(id, None, Some(&stored.document), now_ms, due_ms);
+        table.insert(id, stored);
+    }
+
+    /// Writes values of a live record; whether there was one.
+    pub(super) fn commit_update(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        changes: &[Change],
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let Some(before) = self
+            .table(object)
+            .live
+            .get(&id)
+            .map(|stored| stored.document.clone())
+        else {
+            return false;
+        };
+        let differs = changes
+            .iter()
+            .any(|(property, value)| before.values.get(*property) != value.as_deref());
+        let moves = differs || self.settings().equal_write_moves_modified;
+        let source = author.source;
+        self.log_write(
+            object,
+            id,
+            Operation::Update,
+            changes,
+            Some(&before),
+            author,
+            now_ms,
+        );
+        if !moves {
+            return true;
+        }
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table.update(id, changes, source, now_ms, Some(now_ms));
+        if let Some(stored) = table.live.get(&id) {
+            table
+                .index
+                .change(id, Some(&before), Some(&stored.document), now_ms, due_ms);
+        }
+        true
+    }
+
+    /// Archives a live record; whether there was one.
+    pub(super) fn commit_archive(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        if !self.vanish(object, id, now_ms, |table, id| table.archive(id, now_ms)) {
+            return false;
+        }
+        self.log_write(object, id, Operation::Archive, &[], None, author, now_ms);
+        true
+    }
+
+    /// Takes a live record away by `how`; search goes on showing it for the index delay.
+    pub(super) fn vanish(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        now_ms: i64,
+        how: impl FnOnce(&mut super::table::Table, u64),
+    ) -> bool {
+        let Some(before) = self
+            .table(object)
+            .live
+            .get(&id)
+            .map(|stored| stored.document.clone())
+        else {
+            return false;
+        };
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        how(table, id);
+        table.index.change(id, Some(&before), None, now_ms, due_ms);
+        true
+    }
+
+    /// Brings an archived record back; not if its e-mail or another key has been taken since.
+    pub(super) fn commit_restore(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let table = self.table(object);
+        let free = table
+            .archived
+            .get(&id)
+            .is_some_and(|stored| !table.keys_are_taken(&stored.document));
+        if !free {
+            return false;
+        }
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table.restore(id, now_ms);
+        if let Some(stored) = table.live.get(&id) {
+            table
+                .index
+                .change(id, None, Some(&stored.document), now_ms, due_ms);
+        }
+        self.log_write(object, id, Operation::Restore, &[], None, author, now_ms);
+        true
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line of the log, field by field"
+    )]
+    pub(super) fn log_write(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        operation: Operation,
+        changes: &[Change],
+        before: Option<&Document>,
+        author: Author,
+        now_ms: i64,
+    ) {
+        let schema = &self.table(object).schema;
+        let properties = changes.iter().map(|(property, new)| PropertyWrite {
+            name: schema.property(*property).name.clone(),
+            old: before
+                .and_then(|document| document.values.get(*property))
+                .map(str::to_owned),
+            new: new.clone(),
+        });
+        let entry = WriteLogEntry {
+            at_ms: now_ms,
+            object: OBJECTS[object].plural,
+            id,
+            operation,
+            properties: properties.collect(),
+            by_api: author.by_api,
+            trace_id: author.trace_id,
+        };
+        self.push_write(entry);
+    }
+}

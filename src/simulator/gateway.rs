@@ -1,0 +1,133 @@
+//! Replies that no handler writes: gateways, refusals, limits, and what the network does to an answer.
+
+use rand::RngExt as _;
+
+use super::faults::{FaultKind, html};
+use super::limits::{Policy, refusal};
+use super::portal::Portal;
+use super::problem::Problem;
+use super::request::{Delivery, Reply, Request};
+use super::routes::Route;
+
+impl Portal {
+    /// The answers that come from a gateway or a refusal; some of them after the request was applied.
+    pub(super) fn refuse_by_fault(
+        &mut self,
+        fault: FaultKind,
+        request: &Request,
+        route: &Result<Route, Problem>,
+        correlation_id: &str,
+        at_ms: i64,
+    ) -> Option<Reply> {
+        let problem = |status, category, message: &str| {
+            problem_reply(&Problem::new(status, category, message), correlation_id)
+        };
+        let retry_after =
+            |reply: Reply, seconds: u64| with_header(reply, "Retry-After", seconds.to_string());
+        Some(match fault {
+            FaultKind::RateLimited => json_reply(
+                429,
+                refusal(self.settings(), Policy::Burst, correlation_id)
+                    .to_string()
+                    .into_bytes(),
+            ),
+            FaultKind::InternalError => problem(
+                500,
+                "INTERNAL_ERROR",
+                "There was a problem with the request.",
+            ),
+            FaultKind::Unavailable => retry_after(
+                problem(503, "INTERNAL_ERROR", "The service is unavailable."),
+                1,
+            ),
+            FaultKind::Locked => {
+                problem(423, "LOCKED", "The record is locked by another operation.")
+            }
+            FaultKind::Migrating => {
+                let words = "This account is being migrated between data centers.";
+                retry_after(
+                    problem(477, "MIGRATION_IN_PROGRESS", words),
+                    self.faults().migration_s,
+                )
+            }
+            FaultKind::HtmlAnswer => html_reply(200),
+            FaultKind::BadGateway | FaultKind::GatewayTimeout => {
+                if self.rng_mut().random_bool(0.5) {
+                    drop(self.called(request, route, None, correlation_id, at_ms));
+                }
+                html_reply(if fault == FaultKind::BadGateway {
+                    502
+                } else {
+                    504
+                })
+            }
+            FaultKind::NeverArrived
+            | FaultKind::AnswerLost
+            | FaultKind::Late
+            | FaultKind::CutBody
+            | FaultKind::TruncatedJson
+            | FaultKind::Slow
+            | FaultKind::DuplicateRecord
+            | FaultKind::MissingRecord => return None,
+        })
+    }
+
+    pub(super) fn deliver(&mut self, mut reply: Reply, fault: Option<FaultKind>) -> Reply {
+        let (low, high) = (
+            self.settings().latency_min_ms,
+            self.settings().latency_max_ms,
+        );
+        let latency_ms = if high == 0 {
+            0
+        } else {
+            self.rng_mut().random_range(low.min(high)..=high)
+        };
+        reply.delivery = match fault {
+            Some(FaultKind::AnswerLost) => Delivery::AnswerLost,
+            Some(FaultKind::CutBody) if reply.body.is_empty() => Delivery::AnswerLost,
+            Some(FaultKind::CutBody) => Delivery::CutAfter(reply.body.len() / 2),
+            Some(FaultKind::Slow) => Delivery::Whole {
+                latency_ms: latency_ms + self.faults().slow_ms,
+            },
+            _ => Delivery::Whole { latency_ms },
+        };
+        if fault == Some(FaultKind::TruncatedJson) {
+            reply.body.truncate(reply.body.len() / 2);
+        }
+        reply
+    }
+}
+
+fn with_header(mut reply: Reply, name: &str, value: String) -> Reply {
+    reply.headers.push((name.to_owned(), value));
+    reply
+}
+
+fn plain_reply(status: u16, content_type: &str, body: Vec<u8>) -> Reply {
+    let headers = if body.is_empty() {
+        Vec::new()
+    } else {
+        vec![("Content-Type".to_owned(), content_type.to_owned())]
+    };
+    Reply {
+        status,
+        headers,
+        body,
+        delivery: Delivery::Whole { latency_ms: 0 },
+    }
+}
+
+pub(super) fn json_reply(status: u16, body: Vec<u8>) -> Reply {
+    plain_reply(status, "application/json;charset=utf-8", body)
+}
+
+fn html_reply(status: u16) -> Reply {
+    plain_reply(status, "text/html; charset=UTF-8", html(status))
+}
+
+pub(super) fn problem_reply(problem: &Problem, correlation_id: &str) -> Reply {
+    json_reply(
+        problem.status,
+        problem.body(correlation_id).to_string().into_bytes(),
+    )
+}

@@ -1,0 +1,827 @@
+//! `Portal`: HubSpot in memory. A request and a time go in, a reply comes out; no input or output, no clock.
+//!
+//! This file is the front door: token, limits, scopes, faults, then the call; and what tests look at afterwards.
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::answer::Answer;
+use super::auth;
+use super::batch::Action;
+use super::catalogue::{OBJECTS, ObjectIndex};
+use super::faults::{FaultKind, Faults};
+use super::gateway::{json_reply, problem_reply};
+pub use super::limits::Violations;
+use super::limits::{Limits, Policy, refusal};
+use super::logs::Logs;
+pub use super::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
+use super::problem::Problem;
+use super::request::{Delivery, Reply, Request};
+use super::routes::{Call, Route, route};
+use super::search::SearchCache;
+use super::settings::Settings;
+use super::table::Table;
+use super::time;
+
+/// What a handler gives.
+pub(super) type Handled = Result<Answer, Problem>;
+
+/// How long an archived record can be read (`api-facts.md#13`).
+const ARCHIVE_DAYS: i64 = 90;
+
+/// Longer addresses give 414 (`api-facts.md#5`: beyond 8 to 16 KB).
+const MOST_URL_BYTES: usize = 12_000;
+
+/// What is done to a page of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageFault {
+    Duplicate,
+    Missing,
+}
+
+/// A HubSpot account in memory.
+#[derive(Debug)]
+pub struct Portal {
+    settings: Settings,
+    faults: Faults,
+    rng: ChaCha8Rng,
+    seed: u64,
+    tables: Vec<Table>,
+    limits: Limits,
+    late: BTreeMap<(i64, u64), Request>,
+    late_count: u64,
+    logs: Logs,
+    page_fault: Option<PageFault>,
+    search_cache: Option<SearchCache>,
+    purged_ms: i64,
+}
+
+impl Portal {
+    /// An empty portal. The same seed, requests and times give the same answers, byte for byte.
+    pub fn new(settings: Settings, seed: u64, now_ms: i64) -> Self {
+        Self {
+            settings,
+            faults: Faults::default(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seed,
+            tables: (0..OBJECTS.len()).map(Table::new).collect(),
+            limits: Limits::default(),
+            late: BTreeMap::new(),
+            late_count: 0,
+            logs: Logs::default(),
+            page_fault: None,
+            search_cache: None,
+            purged_ms: now_ms,
+        }
+    }
+
+    /// Answers a request that arrives at `now_ms` (epoch milliseconds of the caller's clock, never going back).
+    pub fn handle(&mut self, request: &Request, now_ms: i64) -> Reply {
+        self.tick(now_ms);
+        let fault = self.faults.choose(request, &mut self.rng);
+        let correlation_id = self.draw_uuid();
+        match fault {
+            Some(FaultKind::NeverArrived) => return self.cut(Delivery::Never, now_ms),
+            Some(FaultKind::Late) => {
+                let after_ms = self.rng.random_range(
+                    self.faults.late_min_ms.min(self.faults.late_max_ms)..=self.faults.late_max_ms,
+                );
+                self.late_count += 1;
+                self.late
+                    .insert((now_ms + after_ms as i64, self.late_count), request.clone());
+                return self.cut(Delivery::Late { after_ms }, now_ms);
+            }
+            _ => {}
+        }
+        let reply = self.answer(request, fault, &correlation_id, now_ms);
+        self.deliver(reply, fault)
+    }
+
+    /// Lets the time pass: late requests land, index documents become visible, old archives are purged.
+    pub fn tick(&mut self, now_ms: i64) {
+        while let Some(entry) = self
+            .late
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now_ms)
+        {
+            let ((due_ms, _), request) = entry.remove_entry();
+            let at_ms = self.hubspot_ms(due_ms);
+            if let Ok(route) = route(&request) {
+                let status = self
+                    .call(&route, &request, at_ms)
+                    .map_or_else(|problem| problem.status, |done| done.status);
+                self.log_request(&request, Some(&route), status, false, at_ms);
+            }
+        }
+        let at_ms = self.hubspot_ms(now_ms);
+        for table in &mut self.tables {
+            table.index.tick(at_ms);
+        }
+        if at_ms - self.purged_ms >= time::DAY_MS {
+            self.purge(at_ms);
+        }
+    }
+
+    fn purge(&mut self, at_ms: i64) {
+        self.purged_ms = at_ms;
+        let oldest_ms = at_ms - ARCHIVE_DAYS * time::DAY_MS;
+        for table in &mut self.tables {
+            table
+                .archived
+                .retain(|_, stored| stored.archived_at_ms().is_some_and(|ms| ms > oldest_ms));
+        }
+    }
+
+    fn answer(
+        &mut self,
+        request: &Request,
+        fault: Option<FaultKind>,
+        correlation_id: &str,
+        now_ms: i64,
+    ) -> Reply {
+        let at_ms = self.hubspot_ms(now_ms);
+        let route = if is_too_long(request) {
+            Err(Problem::new(414, "URI_TOO_LONG", "HTTP 414 URI Too Long"))
+        } else {
+            route(request)
+        };
+        let known = route.as_ref().ok();
+        let is_search = known.is_some_and(|route| route.call == Call::Search);
+        let gate = self.gate(request, known, is_search, at_ms);
+        let throttled = matches!(gate, Err(Gate::Limit(_)));
+        let mut rate_headers = Vec::new();
+        if !is_search && !matches!(gate, Err(Gate::Problem(_))) {
+            rate_headers = self.limits.headers(&self.settings, at_ms);
+        }
+        let mut reply = match gate {
+            Err(Gate::Limit(policy)) => self.throttle(policy, correlation_id, at_ms),
+            Err(Gate::Problem(problem)) => problem_reply(&problem, correlation_id),
+            Ok(()) => match fault.and_then(|fault| {
+                self.refuse_by_fault(fault, request, &route, correlation_id, at_ms)
+            }) {
+                Some(reply) => reply,
+                None => self.called(request, &route, fault, correlation_id, at_ms),
+            },
+        };
+        self.log_request(request, route.as_ref().ok(), reply.status, throttled, at_ms);
+        reply.headers.extend(rate_headers);
+        reply
+            .headers
+            .push(("Date".to_owned(), time::http_date(at_ms)));
+        reply.headers.push((
+            "X-HubSpot-Correlation-Id".to_owned(),
+            correlation_id.to_owned(),
+        ));
+        reply
+            .headers
+            .push(("CF-RAY".to_owned(), format!("{}-SIM", &correlation_id[..8])));
+        reply
+    }
+
+    fn gate(
+        &mut self,
+        request: &Request,
+        route: Option<&Route>,
+        is_search: bool,
+        at_ms: i64,
+    ) -> Result<(), Gate> {
+        if route.is_none_or(|route| route.call != Call::TokenInfo) {
+            auth::authenticate(request, &self.settings).map_err(Gate::Problem)?;
+        }
+        self.limits
+            .admit(&self.settings, is_search, at_ms)
+            .map_err(Gate::Limit)?;
+        route
+            .map_or(Ok(()), |route| auth::authorize(route, &self.settings))
+            .map_err(Gate::Problem)
+    }
+
+    fn throttle(&mut self, policy: Policy, correlation_id: &str, at_ms: i64) -> Reply {
+        let mut reply = json_reply(
+            429,
+            refusal(&self.settings, policy, correlation_id)
+                .to_string()
+                .into_bytes(),
+        );
+        if self.settings.retry_after_on_429 {
+            let seconds = self.limits.retry_after_s(&self.settings, policy, at_ms);
+            reply
+                .headers
+                .push(("Retry-After".to_owned(), seconds.to_string()));
+        }
+        reply
+    }
+
+    pub(super) fn called(
+        &mut self,
+        request: &Request,
+        route: &Result<Route, Problem>,
+        fault: Option<FaultKind>,
+        correlation_id: &str,
+        at_ms: i64,
+    ) -> Reply {
+        self.page_fault = match fault {
+            Some(FaultKind::DuplicateRecord) => Some(PageFault::Duplicate),
+            Some(FaultKind::MissingRecord) => Some(PageFault::Missing),
+            _ => None,
+        };
+        let handled = match route {
+            Ok(route) => self.call(route, request, at_ms),
+            Err(problem) => Err(problem.clone()),
+        };
+        self.page_fault = None;
+        match handled {
+            Ok(answer) => json_reply(answer.status, answer.body),
+            Err(problem) => problem_reply(&problem, correlation_id),
+        }
+    }
+
+    fn call(&mut self, route: &Route, request: &Request, at_ms: i64) -> Handled {
+        if !request.body.is_empty() && !is_json(request) {
+            return Err(Problem::new(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "HTTP 415 Unsupported Media Type",
+            ));
+        }
+        match route.call {
+            Call::List => self.list(route, request),
+            Call::Create => self.create_one(route, request, at_ms),
+            Call::Read => self.read(route, request),
+            Call::Patch => self.patch(route, request, at_ms),
+            Call::Delete => Ok(self.delete(route, at_ms)),
+            Call::BatchRead => self.batch_read(route, request, at_ms),
+            Call::BatchCreate => self.batch(route, request, at_ms, Action::Create),
+            Call::BatchUpdate => self.batch(route, request, at_ms, Action::Update),
+            Call::BatchUpsert => self.batch(route, request, at_ms, Action::Upsert),
+            Call::BatchArchive => self.batch(route, request, at_ms, Action::Archive),
+            Call::Search => self.search(route, request),
+            Call::Merge => self.merge_call(route, request, at_ms),
+            Call::PrivacyDelete => self.privacy_delete(route, request, at_ms),
+            Call::Properties => Ok(self.properties(route, request)),
+            Call::PropertyCreate => self.property_create(route, request, at_ms),
+            Call::Property => self.property(route, request),
+            Call::PropertyPatch => self.property_patch(route, request, at_ms),
+            Call::PropertyDelete => self.property_delete(route, at_ms),
+            Call::Groups => Ok(self.groups(route)),
+            Call::Owners => Self::owners(request),
+            Call::Owner => Self::owner(route, request),
+            Call::Pipelines => Ok(self.pipelines(route)),
+            Call::Pipeline => self.pipeline(route),
+            Call::AccountDetails => Ok(self.account_details(at_ms)),
+            Call::AccountUsage => Ok(self.account_usage(at_ms)),
+            Call::TokenInfo => self.token_info(request),
+        }
+    }
+
+    fn cut(&self, delivery: Delivery, now_ms: i64) -> Reply {
+        let date = ("Date".to_owned(), time::http_date(self.hubspot_ms(now_ms)));
+        Reply {
+            status: 0,
+            headers: vec![date],
+            body: Vec::new(),
+            delivery,
+        }
+    }
+
+    /// HubSpot's clock at a moment of the caller's.
+    pub(super) fn hubspot_ms(&self, now_ms: i64) -> i64 {
+        now_ms + self.settings.clock_offset_ms
+    }
+
+    fn draw_uuid(&mut self) -> String {
+        let bits: u128 = self.rng.random();
+        let hex = format!("{bits:032x}");
+        format!(
+            "{}-{}-4{}-8{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..]
+        )
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(super) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    pub(super) fn logs_mut(&mut self) -> &mut Logs {
+        &mut self.logs
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn draw_tie_seed(&mut self) -> u64 {
+        self.rng.random()
+    }
+
+    pub(super) fn table(&self, object: ObjectIndex) -> &Table {
+        &self.tables[object]
+    }
+
+    pub(super) fn table_mut(&mut self, object: ObjectIndex) -> &mut Table {
+        &mut self.tables[object]
+    }
+
+    pub(super) fn rng_mut(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(super) fn take_page_fault(&mut self) -> Option<PageFault> {
+        self.page_fault.take()
+    }
+
+    pub(super) fn search_cache(&self) -> Option<&SearchCache> {
+        self.search_cache.as_ref()
+    }
+
+    pub(super) fn set_search_cache(&mut self, cache: SearchCache) {
+        self.search_cache = Some(cache);
+    }
+
+    pub(super) fn forget_searches(&mut self) {
+        self.search_cache = None;
+    }
+
+    pub(super) fn used_today(&mut self, at_ms: i64) -> u64 {
+        self.limits.used_today(&self.settings, at_ms)
+    }
+
+    /// Adds requests of other apps to this day's count.
+    pub fn use_today(&mut self, requests: u64, now_ms: i64) {
+        let at_ms = self.hubspot_ms(now_ms);
+        self.limits.use_today(&self.settings, requests, at_ms);
+    }
+
+    /// Requests that were cut off and have yet to land.
+    pub fn late_requests(&self) -> usize {
+        self.late.len()
+    }
+
+    /// What goes wrong.
+    pub fn faults_mut(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    /// What kind of portal it is.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes the portal's moods on the fly.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+}
+
+/// Why a request doesn't come through.
+enum Gate {
+    Limit(Policy),
+    Problem(Problem),
+}
+
+/// Whether the gateway refuses the address.
+fn is_too_long(request: &Request) -> bool {
+    request.path.len() + request.query.len() > MOST_URL_BYTES
+}
+
+fn is_json(request: &Request) -> bool {
+    request
+        .header("content-type")
+        .is_some_and(|kind| kind.trim_start().starts_with("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+    use serde_json::{Value, json};
+
+    use super::super::faults::{FaultKind, Script};
+    use super::super::request::Delivery;
+    use super::super::settings::Settings;
+    use super::super::testing::{Desk, START_MS};
+    use super::{Operation, Portal};
+
+    const CREATE: &str = "/crm/objects/2026-03/contacts/batch/create";
+
+    fn one_contact() -> Value {
+        json!({"inputs": [{"properties": {"email": "ada@example.com"}}]})
+    }
+
+    fn met(fault: FaultKind) -> (Desk, super::Reply) {
+        let mut desk = Desk::quick();
+        desk.portal
+            .faults_mut()
+            .script(Script::new(fault, 1, "/batch/create"));
+        let reply = desk.reply("POST", CREATE, &one_contact());
+        (desk, reply)
+    }
+
+    #[test]
+    fn faults_that_refuse_apply_nothing() {
+        let cases = [
+            (FaultKind::RateLimited, 429),
+            (FaultKind::InternalError, 500),
+            (FaultKind::Unavailable, 503),
+            (FaultKind::Locked, 423),
+            (FaultKind::Migrating, 477),
+            (FaultKind::HtmlAnswer, 200),
+        ];
+        for (fault, status) in cases {
+            let (mut desk, reply) = met(fault);
+            assert_eq!(
+                (reply.status, desk.portal.count("contacts")),
+                (status, 0),
+                "{fault:?}"
+            );
+            assert_eq!(
+                desk.reply("POST", CREATE, &one_contact()).status,
+                201,
+                "the script is used up"
+            );
+        }
+        assert_eq!(
+            met(FaultKind::Migrating).1.header("retry-after"),
+            Some("60")
+        );
+        assert!(
+            met(FaultKind::HtmlAnswer)
+                .1
+                .body
+                .starts_with(b"<!DOCTYPE html>")
+        );
+    }
+
+    #[test]
+    fn faults_of_the_answer_have_applied_the_request() {
+        for fault in [
+            FaultKind::AnswerLost,
+            FaultKind::CutBody,
+            FaultKind::TruncatedJson,
+            FaultKind::Slow,
+        ] {
+            let (desk, reply) = met(fault);
+            assert_eq!(desk.portal.count("contacts"), 1, "{fault:?}");
+            assert_ne!(
+                (reply.delivery, reply.body.ends_with(b"}")),
+                (Delivery::Whole { latency_ms: 0 }, true)
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_that_never_arrives_leaves_no_trace_and_a_late_one_lands_later() {
+        let (desk, reply) = met(FaultKind::NeverArrived);
+        assert_eq!(
+            (reply.delivery, desk.portal.count("contacts")),
+            (Delivery::Never, 0)
+        );
+        assert_eq!(desk.portal.request_log(), []);
+        let (mut desk, reply) = met(FaultKind::Late);
+        let Delivery::Late { after_ms } = reply.delivery else {
+            panic!("{:?}", reply.delivery);
+        };
+        desk.portal.tick(desk.now_ms + after_ms as i64 - 1);
+        assert_eq!(
+            (desk.portal.count("contacts"), desk.portal.late_requests()),
+            (0, 1)
+        );
+        desk.portal.tick(desk.now_ms + after_ms as i64);
+        assert_eq!(
+            (desk.portal.count("contacts"), desk.portal.late_requests()),
+            (1, 0)
+        );
+    }
+
+    #[test]
+    fn pages_lose_or_repeat_a_record_on_request() {
+        let mut desk = Desk::quick();
+        desk.portal.fill("contacts", 4, desk.now_ms);
+        for (fault, expected) in [
+            (FaultKind::MissingRecord, 3),
+            (FaultKind::DuplicateRecord, 5),
+        ] {
+            for (method, target) in [
+                ("GET", "/crm/v3/objects/contacts"),
+                ("POST", "/crm/v3/objects/contacts/search"),
+            ] {
+                desk.portal
+                    .faults_mut()
+                    .script(Script::new(fault, 1, "contacts"));
+                let body = if method == "GET" {
+                    Value::Null
+                } else {
+                    json!({})
+                };
+                let page = desk.call(method, target, &body).1;
+                assert_eq!(
+                    page["results"].as_array().map(Vec::len),
+                    Some(expected),
+                    "{fault:?} {method}"
+                );
+            }
+        }
+    }
+
+    /// api-facts.md#3: search answers carry no rate headers, the others all seven.
+    #[test]
+    fn rate_headers_come_with_all_answers_but_those_of_search() {
+        let mut desk = Desk::new(Settings::default());
+        let names = |reply: &super::Reply| {
+            reply
+                .headers
+                .iter()
+                .filter(|(name, _)| name.starts_with("X-HubSpot-RateLimit-"))
+                .count()
+        };
+        let reply = desk.reply("GET", "/crm/v3/objects/contacts", &Value::Null);
+        assert_eq!(
+            (names(&reply), reply.header("x-hubspot-ratelimit-remaining")),
+            (7, Some("189"))
+        );
+        assert_eq!(
+            names(&desk.reply("POST", "/crm/v3/objects/contacts/search", &json!({}))),
+            0
+        );
+        desk.portal.settings_mut().daily_headers = false;
+        assert_eq!(names(&desk.reply("GET", "/crm/v3/owners", &Value::Null)), 5);
+        assert!(reply.header("X-HubSpot-Correlation-Id").is_some());
+    }
+
+    #[test]
+    fn the_date_header_is_hubspot_s_clock() {
+        let mut desk = Desk::new(Settings {
+            clock_offset_ms: 60_000,
+            ..Settings::quick()
+        });
+        let reply = desk.reply("GET", "/crm/v3/owners", &Value::Null);
+        assert_eq!(reply.header("date"), Some("Tue, 24 Nov 2026 06:01:00 GMT"));
+        let id = desk.contact("ada@example.com");
+        let record = desk.portal.record("contacts", id).expect("there");
+        assert_eq!(record.created_ms(), desk.now_ms + 60_000);
+    }
+
+    #[test]
+    fn a_429_names_its_policy_and_is_counted() {
+        let mut desk = Desk::new(Settings {
+            burst_limit: 2,
+            retry_after_on_429: true,
+            ..Settings::default()
+        });
+        for expected in [200, 200, 429] {
+            assert_eq!(desk.get("/crm/v3/owners").0, expected);
+        }
+        let reply = desk.reply("GET", "/crm/v3/owners", &Value::Null);
+        assert_eq!(reply.header("retry-after"), Some("10"));
+        assert_eq!(
+            (
+                desk.portal.violations().burst,
+                desk.portal.violations().most_in_ten_seconds
+            ),
+            (2, 4)
+        );
+        assert!(desk.portal.request_log()[2].throttled);
+        desk.now_ms += 10_000;
+        assert_eq!(desk.get("/crm/v3/owners").0, 200);
+    }
+
+    /// api-facts.md#2.
+    #[test]
+    fn a_wrong_token_is_401_and_a_missing_scope_403() {
+        let mut desk = Desk::quick();
+        desk.portal
+            .settings_mut()
+            .denied_scopes
+            .insert("crm.objects.contacts.write".to_owned());
+        let (status, body) = desk.post(CREATE, &one_contact());
+        assert_eq!(
+            (status, body["category"].as_str()),
+            (403, Some("MISSING_SCOPES"))
+        );
+        assert_eq!(
+            body["errors"][0]["context"]["requiredGranularScopes"],
+            json!(["crm.objects.contacts.write"])
+        );
+        assert_eq!(desk.get("/crm/v3/objects/contacts").0, 200);
+        desk.portal.settings_mut().tokens.0.clear();
+        assert_eq!(desk.get("/crm/v3/objects/contacts").0, 401);
+    }
+
+    #[test]
+    fn a_body_without_content_type_is_415() {
+        let mut desk = Desk::quick();
+        let request = super::Request {
+            method: "POST".to_owned(),
+            path: CREATE.to_owned(),
+            headers: vec![(
+                "authorization".to_owned(),
+                format!("Bearer {}", super::super::settings::DEFAULT_TOKEN),
+            )],
+            body: one_contact().to_string().into_bytes(),
+            ..super::Request::default()
+        };
+        assert_eq!(desk.portal.handle(&request, desk.now_ms).status, 415);
+    }
+
+    #[test]
+    fn the_write_log_tells_who_wrote_what() {
+        let mut desk = Desk::quick();
+        let mut input = one_contact();
+        input["inputs"][0]["objectWriteTraceId"] = json!("t-1");
+        desk.post(CREATE, &input);
+        let id = desk.portal.records("contacts")[0].id();
+        desk.portal
+            .edit("contacts", id, &[("city", "Oslo")], desk.now_ms);
+        let log = desk.portal.write_log();
+        assert_eq!(
+            (log[0].operation, log[0].by_api, log[0].trace_id.as_deref()),
+            (Operation::Create, true, Some("t-1"))
+        );
+        assert_eq!(
+            (log[1].operation, log[1].by_api),
+            (Operation::Update, false)
+        );
+        assert_eq!(log[1].properties[0].new.as_deref(), Some("Oslo"));
+        assert_eq!(
+            (
+                desk.portal.request_log()[0].inputs,
+                desk.portal.request_log().len()
+            ),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes() {
+        let run = || {
+            let mut portal = Portal::new(Settings::default(), 99, START_MS);
+            portal.fill("contacts", 50, START_MS);
+            let mut desk = Desk {
+                portal,
+                now_ms: START_MS,
+            };
+            desk.portal
+                .faults_mut()
+                .chances
+                .insert(FaultKind::InternalError, 0.3);
+            let bodies: Vec<_> = (0..20)
+                .map(|_| {
+                    desk.reply("GET", "/crm/v3/objects/contacts?limit=50", &Value::Null)
+                        .body
+                })
+                .collect();
+            bodies
+        };
+        assert_eq!(run(), run());
+    }
+
+    fn odd_value(rng: &mut ChaCha8Rng, depth: u32) -> Value {
+        let texts = [
+            "",
+            "1",
+            "-1",
+            "18446744073709551615",
+            "1e400",
+            "2026-02-30",
+            "email",
+            ";",
+            "ADA@x.y",
+            "\u{0}é",
+        ];
+        match rng.random_range(0..if depth == 0 { 5 } else { 7 }) {
+            0 => Value::Null,
+            1 => json!(rng.random_bool(0.5)),
+            2 => json!(rng.random::<i64>()),
+            3 => json!(f64::from(rng.random::<i32>()) / 7.0),
+            4 => json!(texts[rng.random_range(0..texts.len())]),
+            5 => (0..rng.random_range(0..4))
+                .map(|_| odd_value(rng, depth - 1))
+                .collect(),
+            _ => {
+                let keys = [
+                    "inputs",
+                    "id",
+                    "idProperty",
+                    "properties",
+                    "email",
+                    "vip",
+                    "filterGroups",
+                    "filters",
+                    "sorts",
+                    "propertyName",
+                    "operator",
+                    "value",
+                    "highValue",
+                    "values",
+                    "after",
+                    "limit",
+                    "options",
+                    "name",
+                ];
+                let entry = |rng: &mut ChaCha8Rng| {
+                    let key = keys[rng.random_range(0..keys.len())].to_owned();
+                    (key, odd_value(rng, depth - 1))
+                };
+                Value::Object((0..rng.random_range(0..5)).map(|_| entry(rng)).collect())
+            }
+        }
+    }
+
+    fn odd_filter(rng: &mut ChaCha8Rng) -> Value {
+        let operators = [
+            "EQ",
+            "LT",
+            "GT",
+            "GTE",
+            "BETWEEN",
+            "IN",
+            "CONTAINS_TOKEN",
+            "NOT_HAS_PROPERTY",
+        ];
+        let names = [
+            "hs_object_id",
+            "lastmodifieddate",
+            "createdate",
+            "email",
+            "vip",
+            "nothing",
+        ];
+        json!({"propertyName": names[rng.random_range(0..names.len())],
+               "operator": operators[rng.random_range(0..operators.len())],
+               "value": odd_value(rng, 0), "highValue": odd_value(rng, 0), "values": [odd_value(rng, 0)]})
+    }
+
+    /// Whatever arrives, the answer is one of HubSpot's.
+    #[test]
+    fn strange_bodies_are_answered_and_never_end_in_a_panic() {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let mut desk = Desk::quick();
+        desk.portal.fill("contacts", 20, desk.now_ms);
+        let base = "/crm/objects/2026-03/contacts";
+        let calls = [
+            "",
+            "/search",
+            "/batch/read",
+            "/batch/create",
+            "/batch/update",
+            "/batch/upsert",
+            "/merge",
+        ];
+        for _ in 0..5_000 {
+            let call = calls[rng.random_range(0..calls.len())];
+            let body = match rng.random_range(0..3) {
+                0 => odd_value(&mut rng, 4),
+                1 => {
+                    json!({"filterGroups": [{"filters": [odd_filter(&mut rng), odd_filter(&mut rng)]}],
+                            "sorts": [odd_value(&mut rng, 1)], "after": odd_value(&mut rng, 0)})
+                }
+                _ => {
+                    json!({"inputs": [{"id": odd_value(&mut rng, 0), "idProperty": odd_value(&mut rng, 0),
+                                        "properties": odd_value(&mut rng, 1)}]})
+                }
+            };
+            let status = desk.post(&format!("{base}{call}"), &body).0;
+            assert!(
+                [200, 201, 207, 400, 404, 409].contains(&status),
+                "{status} {call} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_414() {
+        let mut desk = Desk::quick();
+        let names = "x".repeat(13_000);
+        assert_eq!(
+            desk.get(&format!("/crm/v3/objects/contacts?properties={names}"))
+                .0,
+            414
+        );
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let mut desk = Desk::new(Settings {
+            log_limit: 10,
+            ..Settings::quick()
+        });
+        for _ in 0..100 {
+            desk.get("/crm/v3/owners");
+        }
+        assert!((10..=20).contains(&desk.portal.request_log().len()));
+    }
+}
