@@ -5,3 +5,4 @@
 pub mod clock;
 pub mod decide;
 pub mod model;
+pub mod store;
