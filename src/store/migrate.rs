@@ -36,3 +36,34 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 fn version(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Mode;
+    use crate::store::testing::{folder, open};
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let folder = folder();
+        drop(open(&folder, Mode::Inline).expect("opens"));
+        let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
+        connection.pragma_update(None, "user_version", NEWEST + 1).expect("a newer program was here");
+        let error = open(&folder, Mode::Inline).expect_err("refused");
+        assert_eq!(error.to_string(), format!("the database has schema version {}, and this program knows up to {NEWEST}", NEWEST + 1));
+        assert!(error.is_configuration());
+        assert_eq!(version(&connection).expect("reads"), NEWEST + 1);
+    }
+
+    #[test]
+    fn the_bookkeeping_schema_is_this() {
+        let folder = folder();
+        drop(open(&folder, Mode::Inline).expect("opens"));
+        let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
+        let sql = "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
+        let mut statement = connection.prepare(sql).expect("prepares");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("runs");
+        let schema = rows.collect::<Result<Vec<_>, _>>().expect("reads").join("\n");
+        insta::assert_snapshot!("bookkeeping_schema", schema);
+    }
+}
