@@ -103,6 +103,7 @@ CREATE TABLE sync_inbox (
     state TEXT NOT NULL CONSTRAINT sync_inbox_state CHECK (state IN ('pending', 'done', 'ignored', 'dead')),
     last_error TEXT
 ) STRICT;
+CREATE INDEX sync_inbox_state ON sync_inbox (state, received_at);
 
 CREATE TABLE sync_conflicts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -189,6 +190,7 @@ CREATE TABLE sync_runs (
     error TEXT
 ) STRICT;
 CREATE INDEX sync_runs_last ON sync_runs (object, kind, id);
+CREATE INDEX sync_runs_finished ON sync_runs (finished_at);
 
 CREATE TABLE sync_requests (
     hour TEXT NOT NULL,
@@ -364,5 +366,7 @@ CREATE TABLE properties (
     unique_value INTEGER NOT NULL,
     options TEXT,
     archived INTEGER NOT NULL,
+    -- Whether its values are ids of other records: such a number is a whole one.
+    refers_to_record INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (object, name)
 ) STRICT, WITHOUT ROWID;

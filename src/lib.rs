@@ -9,3 +9,4 @@ pub mod decide;
 pub mod model;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod store;

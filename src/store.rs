@@ -1,0 +1,517 @@
+//! `Store`: the database file as async code sees it, and what can go wrong with it.
+//!
+//! One thread owns the writing connection (`writer.rs`), reads go beside it (`readers.rs`). The files of this folder hold
+//! functions on `&Transaction`, a file a table: they fetch and save, and decide nothing. Only the writer begins and commits.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction};
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::model::id::PortalId;
+
+pub mod conflicts;
+pub mod counts;
+pub mod cursors;
+pub mod ddl;
+pub mod fields;
+pub mod history;
+pub mod holds;
+pub mod lease;
+#[cfg(test)]
+mod local_sql;
+pub mod meta;
+pub mod migrate;
+pub mod mirror;
+pub mod outbox;
+pub mod quota;
+mod readers;
+pub mod reads;
+pub mod reference;
+pub mod retention;
+pub mod rowjson;
+pub mod runs;
+#[cfg(test)]
+mod testing;
+pub mod triggers;
+pub mod views;
+pub mod watch;
+mod writer;
+
+use lease::Lease;
+use readers::Readers;
+use writer::Writer;
+
+/// Who runs the jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A writer thread, and tokio's blocking threads for reads.
+    Threads,
+    /// The caller: a paused clock would take a task that waits for an OS thread for idle, and jump ahead.
+    Inline,
+}
+
+/// What `Store::open` needs to know.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// The database file; it is made where it is missing. Its folder must exist.
+    pub path: PathBuf,
+    /// Who runs the jobs.
+    pub mode: Mode,
+    /// How long to wait for another program's transaction before [`StoreError::Busy`].
+    pub busy_timeout: Duration,
+}
+
+/// Which queue a write waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Somebody waits for it: webhooks, small pushes, commands. Goes first.
+    Interactive,
+    /// Pages of a backfill or reconciliation.
+    Bulk,
+}
+
+/// The database, as a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+    lease: Lease,
+}
+
+impl Store {
+    /// Takes the file over: lock, pragmas, migrations, the next epoch.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another daemon holds it, [`StoreError::NewerDatabase`] where a newer program made it,
+    /// and whatever opening a file can meet.
+    pub fn open(options: &OpenOptions, clock: &dyn Clock) -> Result<Self, StoreError> {
+        let lock = lease::lock(&options.path)?;
+        lease::make_file(&options.path)?;
+        let mut connection = writer::connect(options)?;
+        let found = lease::file_identity(&options.path)?;
+        migrate::migrate(&mut connection)?;
+        let epoch = lease::take(&mut connection, clock.now())?;
+        let lease = Lease::new(options.path.clone(), found, epoch);
+        let readers = Readers::new(options);
+        let writer = Writer::start(options.mode, connection, lease.clone(), lock)?;
+        Ok(Self { inner: Arc::new(Inner { writer, readers, lease }) })
+    }
+
+    /// Runs a job in a transaction of the writing connection and answers after the commit. A job that fails leaves
+    /// nothing behind. A job handed over is carried out even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// The job's own, and whatever keeps the commit from being made or trusted.
+    pub async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.writer.write(lane, job).await
+    }
+
+    /// Runs a job on a connection that can't write. It sees one consistent state.
+    ///
+    /// # Errors
+    /// The job's own, and whatever keeps the file from being read.
+    pub async fn read<T, J>(&self, job: J) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        J: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.readers.read(job).await
+    }
+
+    /// Whether the file at the path is still the one that is open; to be asked every second.
+    ///
+    /// # Errors
+    /// [`StoreError::FileReplaced`], and then every later write fails too.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        self.inner.lease.check_file()
+    }
+
+    /// The epoch under which this handle writes.
+    pub fn epoch(&self) -> i64 {
+        self.inner.lease.epoch()
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        self.inner.lease.path()
+    }
+
+    /// Carries out what was handed over and closes the file, for all clones. Blocks until it is done; a job must not
+    /// call it.
+    pub fn close(self) {
+        self.inner.writer.close();
+        self.inner.readers.close();
+    }
+}
+
+/// What went wrong with the database. Each case is something that a caller treats differently.
+#[derive(Debug, Clone, Error)]
+pub enum StoreError {
+    /// The file, its lock or its folder can't be opened.
+    #[error("can't open `{}`: {source}", path.display())]
+    Open {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Another daemon holds the file.
+    #[error("`{}` is held by another daemon{}", path.display(), pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// The other's pid, where its lock file says so.
+        pid: Option<u32>,
+    },
+    /// A newer program made the file.
+    #[error("the database has schema version {found}, and this program knows up to {known}")]
+    NewerDatabase {
+        /// The file's version.
+        found: i64,
+        /// The newest version that this program has.
+        known: i64,
+    },
+    /// The token belongs to another portal than the one in the file.
+    #[error("the database belongs to portal {remembered}, and the token to portal {found}")]
+    OtherPortal {
+        /// The portal that the file was filled from.
+        remembered: PortalId,
+        /// The portal of the token.
+        found: PortalId,
+    },
+    /// The path names another file than the open one, or none.
+    #[error("`{}` was removed or replaced while it was open", path.display())]
+    FileReplaced {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Another daemon has taken the file over.
+    #[error("another daemon has taken the database over: its epoch is {found}, ours {ours}")]
+    LeaseLost {
+        /// The epoch in the file.
+        found: i64,
+        /// The epoch of this handle.
+        ours: i64,
+    },
+    /// No room is left on the disk.
+    #[error("the disk is full: {0}")]
+    Full(#[source] Arc<rusqlite::Error>),
+    /// The file or its file system can't be written.
+    #[error("the database can't be written: {0}")]
+    ReadOnly(#[source] Arc<rusqlite::Error>),
+    /// The file is damaged, or no database.
+    #[error("the database is damaged: {0}")]
+    Corrupt(#[source] Arc<rusqlite::Error>),
+    /// Another program's transaction lasted longer than the busy timeout.
+    #[error("another program kept the database busy: {0}")]
+    Busy(#[source] Arc<rusqlite::Error>),
+    /// The store was closed.
+    #[error("the database was closed")]
+    Closed,
+    /// A mapped property's type may not change while values of it wait.
+    #[error("`{object}.{property}` can't change from {from} to {to} while {waiting} of its values wait to be pushed or decided")]
+    TypeChange {
+        /// The object.
+        object: String,
+        /// The property.
+        property: String,
+        /// The type in the file.
+        from: String,
+        /// The type in the mapping.
+        to: String,
+        /// Pending fields and open conflicts.
+        waiting: i64,
+    },
+    /// A table or column can't be made as the mapping wants it.
+    #[error("{0}")]
+    Mapping(String),
+    /// Text in the file that this program can't read.
+    #[error("unknown {0} in the database")]
+    UnknownValue(String),
+    /// Anything else that SQLite says.
+    #[error("SQLite: {0}")]
+    Sqlite(#[source] Arc<rusqlite::Error>),
+}
+
+impl StoreError {
+    /// Whether going on is useless: the process should end and be started again, or be looked at. A full disk is not
+    /// fatal: room may come back.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Open { .. }
+            | Self::Locked { .. }
+            | Self::NewerDatabase { .. }
+            | Self::OtherPortal { .. }
+            | Self::FileReplaced { .. }
+            | Self::LeaseLost { .. }
+            | Self::ReadOnly(_)
+            | Self::Corrupt(_)
+            | Self::Closed => true,
+            Self::Full(_)
+            | Self::Busy(_)
+            | Self::TypeChange { .. }
+            | Self::Mapping(_)
+            | Self::UnknownValue(_)
+            | Self::Sqlite(_) => false,
+        }
+    }
+
+    /// Whether the disk is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Whether the configuration, not the work, is at fault: exit status 78.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NewerDatabase { .. } | Self::OtherPortal { .. } | Self::TypeChange { .. } | Self::Mapping(_))
+    }
+
+    /// What to do about it, where somebody can.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Open { .. } => Some("make the folder, and let the daemon's user write to it"),
+            Self::Locked { .. } => Some("stop the other daemon, or give this one another `[database].path`"),
+            Self::NewerDatabase { .. } => Some("install the newer hubsyncd, or restore a backup that this one made"),
+            Self::OtherPortal { .. } => Some("use the token of the database's portal, or another `[database].path`"),
+            Self::FileReplaced { .. } => Some("start the daemon again with the file that it should use"),
+            Self::LeaseLost { .. } => Some("run one daemon for a database"),
+            Self::Full(_) => Some("make room on the database's disk"),
+            Self::ReadOnly(_) => Some("let the daemon's user write to the database and its folder"),
+            Self::Corrupt(_) => Some("restore a backup: the gap is polled again"),
+            Self::TypeChange { .. } => Some("wait until they are pushed, or discard them, and start again"),
+            Self::Busy(_) => Some("look for a program that keeps a transaction open"),
+            Self::Closed | Self::Mapping(_) | Self::UnknownValue(_) | Self::Sqlite(_) => None,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let source = Arc::new(error);
+        match code {
+            Some(ErrorCode::DiskFull) => Self::Full(source),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(source),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(source),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(source),
+            Some(_) | None => Self::Sqlite(source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::testing::{Standing, at_once, folder, open, options};
+    use super::*;
+
+    fn remember(store: &Store, lane: Lane, name: &'static str) -> Result<(), StoreError> {
+        at_once(store.write(lane, move |tx| meta::set(tx, name, "x")))
+    }
+
+    fn remembered(store: &Store) -> i64 {
+        let count = |connection: &Connection| {
+            Ok(connection.query_row("SELECT count(*) FROM sync_meta WHERE value = 'x'", [], |row| row.get(0))?)
+        };
+        at_once(store.read(count)).expect("reads")
+    }
+
+    #[test]
+    fn what_was_written_is_read_in_both_modes_and_after_a_crash() {
+        for mode in [Mode::Threads, Mode::Inline] {
+            let folder = folder();
+            let store = open(&folder, mode).expect("opens");
+            assert_eq!(store.epoch(), 1);
+            remember(&store, Lane::Interactive, "a").expect("writes");
+            remember(&store, Lane::Bulk, "b").expect("writes");
+            assert_eq!(remembered(&store), 2);
+            if mode == Mode::Threads { store.close() } else { drop(store) }
+            let again = open(&folder, Mode::Inline).expect("opens again");
+            assert_eq!((again.epoch(), remembered(&again)), (2, 2));
+        }
+    }
+
+    #[test]
+    fn a_second_daemon_is_told_the_pid_of_the_first() {
+        let folder = folder();
+        let first = open(&folder, Mode::Inline).expect("opens");
+        let error = open(&folder, Mode::Inline).expect_err("held");
+        assert!(matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
+        assert!(error.to_string().ends_with(&format!("is held by another daemon (pid {})", std::process::id())));
+        drop(first);
+        open(&folder, Mode::Inline).expect("free again");
+    }
+
+    #[test]
+    fn a_failed_job_leaves_nothing_and_takes_nothing_with_it() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let error = at_once(store.write(Lane::Bulk, |tx| {
+            meta::set(tx, "a", "x")?;
+            Err::<(), _>(StoreError::UnknownValue("`y` as a test".to_owned()))
+        }));
+        assert_eq!(error.expect_err("fails").to_string(), "unknown `y` as a test in the database");
+        assert_eq!(remembered(&store), 0);
+    }
+
+    #[test]
+    fn waiting_jobs_share_a_commit_and_the_failed_one_is_undone_alone() {
+        let folder = folder();
+        let store = open(&folder, Mode::Threads).expect("opens");
+        let (release, gate) = mpsc::sync_channel::<()>(0);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let first = spawn(&runtime, &store, Lane::Bulk, move |_tx| {
+            gate.recv().expect("released");
+            Ok(())
+        });
+        // The queue keeps the order of one task, so that these wait behind the first one.
+        let later: Vec<_> = [("a", false), ("b", true), ("c", false)]
+            .map(|(name, fails)| {
+                spawn(&runtime, &store, Lane::Interactive, move |tx| {
+                    meta::set(tx, name, "x")?;
+                    if fails { Err(StoreError::Closed) } else { Ok(()) }
+                })
+            })
+            .into();
+        release.send(()).expect("waited for");
+        assert!(runtime.block_on(first).expect("runs").is_ok());
+        let ok: Vec<bool> = later.into_iter().map(|task| runtime.block_on(task).expect("runs").is_ok()).collect();
+        assert_eq!(ok, [true, false, true]);
+        assert_eq!(remembered(&store), 2);
+        store.close();
+    }
+
+    fn spawn<J>(runtime: &tokio::runtime::Runtime, store: &Store, lane: Lane, job: J) -> tokio::task::JoinHandle<Result<(), StoreError>>
+    where
+        J: FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        let store = store.clone();
+        runtime.spawn(async move { store.write(lane, job).await })
+    }
+
+    #[test]
+    fn a_job_is_carried_out_even_if_nobody_waits_for_it() {
+        let folder = folder();
+        let store = open(&folder, Mode::Threads).expect("opens");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (started, has_started) = mpsc::sync_channel::<()>(1);
+        let (release, gate) = mpsc::sync_channel::<()>(1);
+        let handle = store.clone();
+        runtime.block_on(async move {
+            let task = tokio::spawn(async move {
+                let job = move |tx: &Transaction<'_>| {
+                    started.send(()).expect("listened to");
+                    gate.recv().expect("released");
+                    meta::set(tx, "a", "x")
+                };
+                handle.write(Lane::Interactive, job).await
+            });
+            tokio::task::yield_now().await;
+            has_started.recv().expect("the job runs");
+            task.abort();
+            assert!(task.await.expect_err("aborted").is_cancelled());
+        });
+        release.send(()).expect("the job waits");
+        store.close();
+        assert_eq!(remembered(&open(&folder, Mode::Inline).expect("opens")), 1);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_not_written_again() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        store.check_file().expect("in place");
+        let aside = folder.path().join("aside.db");
+        std::fs::rename(store.path(), &aside).expect("moves");
+        assert!(matches!(store.check_file(), Err(StoreError::FileReplaced { .. })));
+        std::fs::rename(&aside, store.path()).expect("moves back");
+        let error = remember(&store, Lane::Bulk, "a").expect_err("stays stopped");
+        assert!(matches!(error, StoreError::FileReplaced { .. }) && error.is_fatal());
+        assert_eq!(remembered(&store), 0);
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_during_a_transaction_is_not_acknowledged() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let path = store.path().to_path_buf();
+        let written = at_once(store.write(Lane::Bulk, move |tx| {
+            std::fs::remove_file(&path).expect("removes");
+            meta::set(tx, "a", "x")
+        }));
+        assert!(matches!(written, Err(StoreError::FileReplaced { .. })));
+    }
+
+    #[test]
+    fn a_daemon_that_slept_through_a_takeover_can_not_write() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let other = Connection::open(store.path()).expect("opens");
+        other.execute("UPDATE sync_lease SET epoch = 9", []).expect("takes over");
+        let error = remember(&store, Lane::Bulk, "a").expect_err("lost");
+        assert!(matches!(error, StoreError::LeaseLost { found: 9, ours: 1 }));
+        assert_eq!(remembered(&store), 0);
+    }
+
+    #[test]
+    fn another_programs_long_transaction_is_waited_for_and_then_named() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let other = Connection::open(store.path()).expect("opens");
+        other.execute_batch("BEGIN IMMEDIATE").expect("begins");
+        assert!(matches!(remember(&store, Lane::Bulk, "a"), Err(StoreError::Busy(_))));
+        other.execute_batch("COMMIT").expect("ends");
+        remember(&store, Lane::Bulk, "a").expect("goes on");
+    }
+
+    #[test]
+    fn a_database_belongs_to_one_portal() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let check = |id| at_once(store.write(Lane::Bulk, move |tx| lease::check_portal(tx, PortalId(id))));
+        check(7).expect("the first time");
+        check(7).expect("the same");
+        let error = check(8).expect_err("another");
+        assert_eq!(error.to_string(), "the database belongs to portal 7, and the token to portal 8");
+        assert!(error.is_configuration());
+    }
+
+    #[test]
+    fn a_closed_store_says_so_and_a_reader_can_not_write() {
+        let folder = folder();
+        for mode in [Mode::Threads, Mode::Inline] {
+            let store = open(&folder, mode).expect("opens");
+            let wrote = at_once(store.read(|connection| Ok(connection.execute("DELETE FROM sync_meta", [])?)));
+            assert!(matches!(wrote, Err(StoreError::ReadOnly(_) | StoreError::Sqlite(_))), "{wrote:?}");
+            let other = store.clone();
+            store.close();
+            assert!(matches!(remember(&other, Lane::Bulk, "a"), Err(StoreError::Closed)));
+            assert!(matches!(at_once(other.read(|_| Ok(()))), Err(StoreError::Closed)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_database_and_a_missing_folder_are_told_apart() {
+        let folder = folder();
+        std::fs::write(folder.path().join("crm.db"), "certainly no database").expect("writes");
+        assert!(matches!(open(&folder, Mode::Inline), Err(StoreError::Corrupt(_))));
+        let mut elsewhere = options(&folder, Mode::Inline);
+        elsewhere.path = folder.path().join("missing/crm.db");
+        assert!(matches!(Store::open(&elsewhere, &Standing), Err(StoreError::Open { .. })));
+    }
+}

@@ -1,0 +1,163 @@
+//! `sync_fields`: a row per property that is or was mapped, and the state of each. `ddl.rs` makes the rows.
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use crate::decide::schema::FieldProblem;
+use crate::model::entry::states;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+states! {
+    /// How far a field is in agreement.
+    FieldState {
+        /// Synced both ways, as its direction says.
+        Active = "active",
+        /// Mapped lately: its values are still being read from HubSpot.
+        Filling = "filling",
+        /// Something is wrong with it in the portal; left out of requests.
+        Degraded = "degraded",
+        /// No longer in the mapping; the column stays.
+        Unmapped = "unmapped",
+    }
+}
+
+/// A row of `sync_fields`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The object's name in the mapping.
+    pub object: String,
+    /// HubSpot's name of the property.
+    pub property: String,
+    /// The column.
+    pub column_name: String,
+    /// The type under which the column was made.
+    pub property_type: String,
+    /// The direction in force.
+    pub direction: String,
+    /// How far it is in agreement.
+    pub state: FieldState,
+    /// Since when.
+    pub since: String,
+}
+
+/// All fields, by object and property.
+pub fn all(connection: &Connection) -> Result<Vec<Field>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, property, column_name, type, direction, state, since
+         FROM sync_fields
+         ORDER BY object, property",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut fields = Vec::new();
+    while let Some(row) = rows.next()? {
+        fields.push(from_row(row)?);
+    }
+    Ok(fields)
+}
+
+fn from_row(row: &Row<'_>) -> Result<Field, StoreError> {
+    let state: String = row.get(5)?;
+    Ok(Field {
+        object: row.get(0)?,
+        property: row.get(1)?,
+        column_name: row.get(2)?,
+        property_type: row.get(3)?,
+        direction: row.get(4)?,
+        state: FieldState::parse(&state).ok_or_else(|| StoreError::UnknownValue(format!("`{state}` as a state of `sync_fields`")))?,
+        since: row.get(6)?,
+    })
+}
+
+/// The properties of an object that are in a state, by name.
+pub fn in_state(connection: &Connection, object: &ObjectType, state: FieldState) -> Result<Vec<PropertyName>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property
+         FROM sync_fields
+         WHERE object = :object AND state = :state
+         ORDER BY property",
+    )?;
+    let mut rows = statement.query(named_params! { ":object": object.as_str(), ":state": state.as_str() })?;
+    let mut properties = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        properties.push(PropertyName::parse(&name).map_err(|error| StoreError::UnknownValue(error.to_string()))?);
+    }
+    Ok(properties)
+}
+
+/// The values of an object's new columns have all been read.
+pub fn end_filling(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_fields
+         SET state = 'active', since = :now
+         WHERE object = :object AND state = 'filling'",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Makes exactly these fields the degraded ones. A field whose problem is gone is filled again where the object's
+/// backfill has begun, since its values may have moved. Tells whether any state changed: the triggers then no longer
+/// fit, and `triggers::repair` makes them anew.
+pub fn set_problems(tx: &Transaction<'_>, problems: &[FieldProblem], now: Timestamp) -> Result<bool, StoreError> {
+    let mut changed = false;
+    for field in all(tx)? {
+        let problem = problems.iter().find(|problem| {
+            problem.object.as_str() == field.object && problem.property.as_str() == field.property
+        });
+        changed |= match (problem, field.state) {
+            (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => degrade(tx, problem, now)?,
+            (None, FieldState::Degraded) => recover(tx, &field, now)?,
+            (Some(_), FieldState::Unmapped) | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
+        };
+    }
+    Ok(changed)
+}
+
+fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached(
+            "UPDATE sync_fields
+             SET since = CASE WHEN state = 'degraded' THEN since ELSE :now END,
+                 state = 'degraded',
+                 problem = :problem,
+                 hint = :hint
+             WHERE object = :object
+               AND property = :property
+               AND (state <> 'degraded' OR problem IS NOT :problem OR hint IS NOT :hint)",
+        )?
+        .execute(named_params! {
+            ":object": problem.object.as_str(),
+            ":property": problem.property.as_str(),
+            ":problem": problem.problem,
+            ":hint": problem.hint,
+            ":now": now.to_string(),
+        })?;
+    Ok(changed > 0)
+}
+
+fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<bool, StoreError> {
+    let filling = begin_filling(tx, &field.object)?;
+    let state = if filling { FieldState::Filling } else { FieldState::Active };
+    tx.prepare_cached(
+        "UPDATE sync_fields
+         SET state = :state, since = :now, problem = NULL, hint = NULL
+         WHERE object = :object AND property = :property",
+    )?
+    .execute(named_params! {
+        ":object": field.object,
+        ":property": field.property,
+        ":state": state.as_str(),
+        ":now": now.to_string(),
+    })?;
+    Ok(true)
+}
+
+/// Begins the filling of new columns at the first page, where pages without them have been read. Tells whether it did.
+pub(super) fn begin_filling(tx: &Transaction<'_>, object: &str) -> Result<bool, StoreError> {
+    let changed = tx
+        .prepare_cached("UPDATE sync_cursors SET filling_after = '' WHERE object = :object AND backfill <> 'waiting'")?
+        .execute(named_params! { ":object": object })?;
+    Ok(changed > 0)
+}

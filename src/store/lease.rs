@@ -1,0 +1,169 @@
+//! Who may write: the lock, the epoch, the identity of the file, the portal (promise 12).
+//!
+//! Two locks, each for another failure: a lock on `crm.db.lock`, freed by the kernel when its holder dies, and an epoch in
+//! the file, so that a daemon that slept through a takeover can't write. No other descriptor on the database itself is
+//! kept: closing one would drop the POSIX locks that SQLite holds on it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
+
+use crate::model::id::PortalId;
+use crate::model::time::Timestamp;
+use crate::store::{StoreError, meta};
+
+/// The longest pid that is read from a lock file, in bytes.
+const MAX_PID_BYTES: u64 = 20;
+
+/// What this process may rely on while it holds the database.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    path: PathBuf,
+    identity: FileIdentity,
+    epoch: i64,
+    replaced: Arc<AtomicBool>,
+}
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl Lease {
+    pub(super) fn new(path: PathBuf, identity: FileIdentity, epoch: i64) -> Self {
+        Self { path, identity, epoch, replaced: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The epoch of this holder.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Fails once the path has named another file, or none, even if it names the old one again.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        let same = file_identity(&self.path).is_ok_and(|found| found == self.identity);
+        if !same {
+            self.replaced.store(true, Ordering::SeqCst);
+        }
+        if self.replaced.load(Ordering::SeqCst) {
+            return Err(StoreError::FileReplaced { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Fails where another holder has raised the epoch.
+    pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let found: i64 =
+            tx.prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")?.query_row([], |row| row.get(0))?;
+        if found == self.epoch { Ok(()) } else { Err(StoreError::LeaseLost { found, ours: self.epoch }) }
+    }
+}
+
+/// The lock, held as long as this value lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock beside the database, or says who holds it.
+pub(super) fn lock(database: &Path) -> Result<Lock, StoreError> {
+    let path = beside(database, ".lock");
+    let opened = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o660).open(&path);
+    let mut file = opened.map_err(|error| cannot_open(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::Locked { path: database.to_path_buf(), pid: read_pid(&mut file) });
+        }
+        Err(TryLockError::Error(error)) => return Err(cannot_open(&path, error)),
+    }
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| cannot_open(&path, error))?;
+    Ok(Lock { _file: file })
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(database.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn cannot_open(path: &Path, error: io::Error) -> StoreError {
+    StoreError::Open { path: path.to_path_buf(), source: Arc::new(error) }
+}
+
+/// Makes the database file where it is missing, so that its group may write to it if the umask allows that; SQLite's own
+/// default would not.
+pub(super) fn make_file(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o660)
+        .open(path)
+        .map(drop)
+        .map_err(|error| cannot_open(path, error))
+}
+
+/// Device and inode of the file at a path.
+pub(super) fn file_identity(path: &Path) -> Result<FileIdentity, StoreError> {
+    let found = fs::metadata(path).map_err(|error| cannot_open(path, error))?;
+    Ok(FileIdentity { device: found.dev(), inode: found.ino() })
+}
+
+/// Raises the epoch and gives the file its id, if it has none.
+pub(super) fn take(connection: &mut Connection, now: Timestamp) -> Result<i64, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let epoch = tx.query_row(
+        "UPDATE sync_lease
+         SET epoch = epoch + 1,
+             pid = :pid,
+             taken_at = :now
+         WHERE id = 1
+         RETURNING epoch",
+        named_params! { ":pid": std::process::id(), ":now": now.to_string() },
+        |row| row.get(0),
+    )?;
+    tx.execute(
+        "INSERT INTO sync_meta (name, value)
+         VALUES (:name, lower(hex(randomblob(16))))
+         ON CONFLICT (name) DO NOTHING",
+        named_params! { ":name": meta::DATABASE_ID },
+    )?;
+    tx.commit()?;
+    Ok(epoch)
+}
+
+/// Remembers the portal the first time, and refuses another one later.
+///
+/// # Errors
+/// [`StoreError::OtherPortal`].
+pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreError> {
+    let Some(remembered) = meta::get(tx, meta::PORTAL_ID)? else {
+        return meta::set(tx, meta::PORTAL_ID, &portal.to_string());
+    };
+    let remembered = remembered.parse().map_err(|_not_a_number| StoreError::UnknownValue(format!("portal id `{remembered}`")))?;
+    if remembered == portal { Ok(()) } else { Err(StoreError::OtherPortal { remembered, found: portal }) }
+}

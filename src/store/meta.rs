@@ -1,0 +1,130 @@
+//! What the file remembers about itself (`sync_meta`), and what the daemon says about itself (`sync_daemon`).
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::entry::states;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// The database's own random id.
+pub const DATABASE_ID: &str = "database_id";
+/// The portal that the file was filled from.
+pub const PORTAL_ID: &str = "portal_id";
+/// The account's time zone.
+pub const TIME_ZONE: &str = "time_zone";
+/// HubSpot's clock less ours, in milliseconds.
+pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
+
+/// A remembered value.
+pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT value FROM sync_meta WHERE name = :name")?;
+    let value = statement.query_row(named_params! { ":name": name }, |row| row.get(0)).optional()?;
+    Ok(value.flatten())
+}
+
+/// Remembers a value.
+pub fn set(tx: &Transaction<'_>, name: &str, value: &str) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_meta (name, value)
+         VALUES (:name, :value)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(named_params! { ":name": name, ":value": value })?;
+    Ok(())
+}
+
+/// What the daemon says about itself in `sync_health`; every field is written as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Daemon {
+    /// Why HubSpot refuses the token.
+    pub unauthorized: Option<String>,
+    /// Why HubSpot can't be reached.
+    pub unreachable: Option<String>,
+    /// When the day's budget is new, while it is spent.
+    pub out_of_quota_until: Option<Timestamp>,
+    /// What is wrong with the mapping file or the clock, while the last good settings hold.
+    pub config_error: Option<String>,
+    /// The last error of any step.
+    pub last_error: Option<String>,
+    /// Requests of the last minute.
+    pub requests_last_minute: u64,
+    /// Those of them that HubSpot answered with 429.
+    pub throttled_last_minute: u64,
+}
+
+states! {
+    /// Where the daemon is in its life.
+    Phase {
+        /// Schema and token are being looked at.
+        Starting = "starting",
+        /// All tasks run.
+        Running = "running",
+        /// What runs is being finished.
+        Stopping = "stopping",
+        /// It is not there.
+        Stopped = "stopped",
+    }
+}
+
+/// Begins the daemon's row anew: pid, version, phase `starting`.
+pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_daemon
+         SET phase = 'starting',
+             pid = :pid,
+             version = :version,
+             started_at = :now,
+             heartbeat_at = :now,
+             unauthorized = NULL,
+             unreachable = NULL,
+             out_of_quota_until = NULL,
+             config_error = NULL,
+             last_error = NULL,
+             requests_last_minute = 0,
+             throttled_last_minute = 0
+         WHERE id = 1",
+    )?
+    .execute(named_params! { ":pid": std::process::id(), ":version": version, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Moves the daemon to a phase.
+pub fn set_phase(tx: &Transaction<'_>, phase: Phase, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_daemon SET phase = :phase, heartbeat_at = :now WHERE id = 1")?
+        .execute(named_params! { ":phase": phase.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// The heartbeat, at least every 10 seconds, with what the daemon says about itself.
+pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_daemon
+         SET heartbeat_at = :now,
+             unauthorized = :unauthorized,
+             unreachable = :unreachable,
+             out_of_quota_until = :out_of_quota_until,
+             config_error = :config_error,
+             last_error = :last_error,
+             requests_last_minute = :requests,
+             throttled_last_minute = :throttled
+         WHERE id = 1",
+    )?
+    .execute(named_params! {
+        ":now": now.to_string(),
+        ":unauthorized": daemon.unauthorized,
+        ":unreachable": daemon.unreachable,
+        ":out_of_quota_until": daemon.out_of_quota_until.map(|at| at.to_string()),
+        ":config_error": daemon.config_error,
+        ":last_error": daemon.last_error,
+        ":requests": daemon.requests_last_minute as i64,
+        ":throttled": daemon.throttled_last_minute as i64,
+    })?;
+    Ok(())
+}
+
+/// Notes that a trigger or view had to be put back: `sync_health` is `degraded` for an hour.
+pub fn note_repair(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_daemon SET trigger_repaired_at = :now WHERE id = 1")?
+        .execute(named_params! { ":now": now.to_string() })?;
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Budget on disk: blocks that were handed out, the day's count, requests by the hour (promise 7).
+//!
+//! A block is on disk before its first request is sent. After a kill an open block counts as sent.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// What was sent within this time may still lie in HubSpot's window of 10 seconds: two more for clocks and for requests
+/// on the wire.
+const RECENT: Duration = Duration::from_secs(12);
+
+/// What may have been sent before a start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartState {
+    /// Requests that may have been sent in the last 10 seconds.
+    pub recent_sends: u32,
+    /// The day, in the account's time zone, that `day_used` belongs to.
+    pub day: Option<String>,
+    /// Requests of that day, blocks that were open at the stop included.
+    pub day_used: u64,
+    /// The day's limit, as HubSpot last said.
+    pub day_limit: Option<u64>,
+    /// When the day ends.
+    pub day_resets_at: Option<Timestamp>,
+}
+
+/// Reads what a start has to count.
+pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState, StoreError> {
+    let recent: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce(sum(requests), 0)
+             FROM sync_quota_leases
+             WHERE returned_at IS NULL OR returned_at >= :since",
+        )?
+        .query_row(named_params! { ":since": (now - RECENT).to_string() }, |row| row.get(0))?;
+    let mut statement = connection.prepare_cached("SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1")?;
+    Ok(statement.query_row([], |row| {
+        Ok(StartState {
+            recent_sends: u32::try_from(recent).unwrap_or(u32::MAX),
+            day: row.get(0)?,
+            day_used: row.get::<_, i64>(1)?.unsigned_abs(),
+            day_limit: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
+            day_resets_at: row.get::<_, Option<String>>(3)?.as_deref().and_then(Timestamp::parse),
+        })
+    })?)
+}
+
+/// Hands out a block of the budget. The block before it may still have unsent requests; those before that one are used
+/// up. A block of another day begins that day's count.
+pub fn lease(tx: &Transaction<'_>, requests: u32, day: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_quota_leases
+         SET returned_at = :now
+         WHERE returned_at IS NULL AND id < (SELECT max(id) FROM sync_quota_leases)",
+    )?
+    .execute(named_params! { ":now": now.to_string() })?;
+    tx.prepare_cached("DELETE FROM sync_quota_leases WHERE returned_at < :before")?
+        .execute(named_params! { ":before": (now - RECENT).to_string() })?;
+    tx.prepare_cached("INSERT INTO sync_quota_leases (granted_at, requests) VALUES (:now, :requests)")?
+        .execute(named_params! { ":now": now.to_string(), ":requests": requests })?;
+    tx.prepare_cached(
+        "UPDATE sync_quota
+         SET day_used = CASE WHEN day IS :day THEN day_used ELSE 0 END + :requests,
+             day = :day
+         WHERE id = 1",
+    )?
+    .execute(named_params! { ":day": day, ":requests": requests })?;
+    Ok(())
+}
+
+/// Ends all blocks at a clean stop: `unsent` requests of them were not sent, the others count as sent at `now`.
+pub fn end_leases(tx: &Transaction<'_>, unsent: u32, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_quota_leases SET returned_at = :now WHERE returned_at IS NULL")?
+        .execute(named_params! { ":now": now.to_string() })?;
+    tx.prepare_cached("UPDATE sync_quota SET day_used = max(day_used - :unsent, 0) WHERE id = 1")?
+        .execute(named_params! { ":unsent": unsent })?;
+    Ok(())
+}
+
+/// What HubSpot says of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day {
+    /// Requests used by all of the account's apps; `None` where HubSpot does not say.
+    pub used: Option<u64>,
+    /// The day's limit.
+    pub limit: Option<u64>,
+    /// When the day ends.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Keeps HubSpot's word on the day: its count only raises ours.
+pub fn set_day(tx: &Transaction<'_>, day: Day) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_quota
+         SET day_used = max(day_used, coalesce(:used, 0)),
+             day_limit = coalesce(:limit, day_limit),
+             day_resets_at = coalesce(:resets_at, day_resets_at)
+         WHERE id = 1",
+    )?
+    .execute(named_params! {
+        ":used": day.used.map(|used| used as i64),
+        ":limit": day.limit.map(|limit| limit as i64),
+        ":resets_at": day.resets_at.map(|at| at.to_string()),
+    })?;
+    Ok(())
+}
+
+/// Requests of one endpoint class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requests {
+    /// All of them.
+    pub requests: u64,
+    /// Those that failed, throttled ones included.
+    pub errors: u64,
+    /// Those answered with 429.
+    pub throttled: u64,
+}
+
+/// Adds to the hour's row of `sync_requests`.
+pub fn count(tx: &Transaction<'_>, class: &str, requests: Requests, now: Timestamp) -> Result<(), StoreError> {
+    let hour = now.to_chrono().format("%Y-%m-%dT%H:00:00.000Z").to_string();
+    tx.prepare_cached(
+        "INSERT INTO sync_requests (hour, class, requests, errors, throttled)
+         VALUES (:hour, :class, :requests, :errors, :throttled)
+         ON CONFLICT (hour, class) DO UPDATE
+         SET requests = requests + excluded.requests,
+             errors = errors + excluded.errors,
+             throttled = throttled + excluded.throttled",
+    )?
+    .execute(named_params! {
+        ":hour": hour,
+        ":class": class,
+        ":requests": requests.requests as i64,
+        ":errors": requests.errors as i64,
+        ":throttled": requests.throttled as i64,
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode};
+
+    #[test]
+    fn after_a_kill_open_blocks_count_as_sent_for_ever_and_used_ones_for_twelve_seconds() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let states = at_once(store.write(Lane::Bulk, |tx| {
+            for (second, requests) in [(0, 20), (1, 10), (2, 5)] {
+                lease(tx, requests, "2026-11-24", now().plus_millis(second * 1000))?;
+            }
+            let at = |second: i64| start_state(tx, now().plus_millis(second * 1000)).map(|state| state.recent_sends);
+            Ok([at(3)?, at(14)?, at(15)?, at(1000)?])
+        }));
+        assert_eq!(states.expect("reads"), [35, 35, 15, 15]);
+        drop(store);
+        let store = open(&folder, Mode::Inline).expect("opens again");
+        let state = at_once(store.write(Lane::Bulk, |tx| {
+            end_leases(tx, 4, now())?;
+            start_state(tx, now().plus_millis(15_000))
+        }));
+        let state = state.expect("reads");
+        assert_eq!((state.recent_sends, state.day.as_deref(), state.day_used), (0, Some("2026-11-24"), 31));
+    }
+
+    #[test]
+    fn a_new_day_begins_at_its_first_block_and_hubspots_count_only_raises_ours() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let used = at_once(store.write(Lane::Bulk, |tx| {
+            lease(tx, 20, "2026-11-24", now())?;
+            set_day(tx, Day { used: Some(500), limit: Some(625_000), resets_at: None })?;
+            let first = start_state(tx, now())?;
+            set_day(tx, Day { used: Some(3), limit: None, resets_at: Some(now()) })?;
+            let second = start_state(tx, now())?;
+            lease(tx, 20, "2026-11-25", now())?;
+            Ok([first, second, start_state(tx, now())?])
+        }));
+        let [first, second, third] = used.expect("reads");
+        assert_eq!((first.day_used, first.day_limit, first.day_resets_at), (500, Some(625_000), None));
+        assert_eq!((second.day_used, second.day_limit, second.day_resets_at), (500, Some(625_000), Some(now())));
+        assert_eq!(third.day_used, 20);
+    }
+
+    #[test]
+    fn requests_are_counted_by_the_hour() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let row = at_once(store.write(Lane::Bulk, |tx| {
+            count(tx, "search", Requests { requests: 3, errors: 1, throttled: 1 }, now())?;
+            count(tx, "search", Requests { requests: 4, errors: 0, throttled: 0 }, now().plus_millis(60_000))?;
+            let sql = "SELECT hour || ' ' || requests || ' ' || errors || ' ' || throttled FROM sync_requests";
+            Ok(tx.query_row(sql, [], |row| row.get::<_, String>(0))?)
+        }));
+        assert_eq!(row.expect("reads"), "2026-11-24T03:00:00.000Z 7 1 1");
+    }
+}

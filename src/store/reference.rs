@@ -1,0 +1,354 @@
+//! Reference tables: owners, pipelines, stages, properties. Read-only for everybody else; replaced as a whole.
+//!
+//! A refresh that brings what is there already writes nothing.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::decide::schema::{Definition, Definitions};
+use crate::model::name::ObjectType;
+use crate::store::StoreError;
+
+/// A row of `owners`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// HubSpot's id, the value of `hubspot_owner_id`.
+    pub id: i64,
+    /// Address.
+    pub email: Option<String>,
+    /// First name.
+    pub first_name: Option<String>,
+    /// Last name.
+    pub last_name: Option<String>,
+    /// The user behind the owner.
+    pub user_id: Option<i64>,
+    /// Whether the owner was deactivated.
+    pub archived: bool,
+}
+
+/// A row of `pipelines`, with its stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// The internal name, the value of `pipeline`.
+    pub id: String,
+    /// What people see.
+    pub label: Option<String>,
+    /// Its place in the list.
+    pub display_order: Option<i64>,
+    /// Whether it was archived.
+    pub archived: bool,
+    /// Its stages.
+    pub stages: Vec<Stage>,
+}
+
+/// A row of `pipeline_stages`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// The internal name, the value of `dealstage`.
+    pub id: String,
+    /// What people see.
+    pub label: Option<String>,
+    /// Its place in the pipeline.
+    pub display_order: Option<i64>,
+    /// Whether a record in it is closed.
+    pub closed: Option<bool>,
+    /// The chance that a deal in it is won, 0 to 1.
+    pub probability: Option<f64>,
+    /// Whether it was archived.
+    pub archived: bool,
+}
+
+/// A row of `properties`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// The internal name.
+    pub name: String,
+    /// What people see.
+    pub label: Option<String>,
+    /// HubSpot's `type`, `fieldType` and what follows from them.
+    pub definition: Definition,
+    /// The group that it is shown in.
+    pub group_name: Option<String>,
+    /// The options as JSON.
+    pub options: Option<String>,
+    /// Whether it was archived.
+    pub archived: bool,
+}
+
+/// Replaces all owners. Tells whether anything changed.
+pub fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, StoreError> {
+    let mut wanted = owners.to_vec();
+    wanted.sort_by_key(|owner| owner.id);
+    wanted.dedup_by_key(|owner| owner.id);
+    if self::owners(tx)? == wanted {
+        return Ok(false);
+    }
+    tx.prepare_cached("DELETE FROM owners")?.execute([])?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO owners (id, email, first_name, last_name, user_id, archived)
+         VALUES (:id, :email, :first_name, :last_name, :user_id, :archived)",
+    )?;
+    for owner in wanted {
+        statement.execute(named_params! {
+            ":id": owner.id,
+            ":email": owner.email,
+            ":first_name": owner.first_name,
+            ":last_name": owner.last_name,
+            ":user_id": owner.user_id,
+            ":archived": owner.archived,
+        })?;
+    }
+    Ok(true)
+}
+
+/// All owners, by id.
+pub fn owners(connection: &Connection) -> Result<Vec<Owner>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, email, first_name, last_name, user_id, archived FROM owners ORDER BY id")?;
+    let owners = statement.query_map([], |row| {
+        Ok(Owner {
+            id: row.get(0)?,
+            email: row.get(1)?,
+            first_name: row.get(2)?,
+            last_name: row.get(3)?,
+            user_id: row.get(4)?,
+            archived: row.get(5)?,
+        })
+    })?;
+    Ok(owners.collect::<Result<_, _>>()?)
+}
+
+/// Replaces an object's pipelines and stages. Tells whether anything changed.
+pub fn replace_pipelines(tx: &Transaction<'_>, object: &ObjectType, pipelines: &[Pipeline]) -> Result<bool, StoreError> {
+    let mut wanted = pipelines.to_vec();
+    wanted.sort_by(|left, right| left.id.cmp(&right.id));
+    wanted.dedup_by(|left, right| left.id == right.id);
+    for pipeline in &mut wanted {
+        pipeline.stages.sort_by(|left, right| left.id.cmp(&right.id));
+        pipeline.stages.dedup_by(|left, right| left.id == right.id);
+    }
+    if self::pipelines(tx, object)? == wanted {
+        return Ok(false);
+    }
+    tx.prepare_cached("DELETE FROM pipelines WHERE object = :object")?.execute(named_params! { ":object": object.as_str() })?;
+    tx.prepare_cached("DELETE FROM pipeline_stages WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str() })?;
+    for pipeline in &wanted {
+        insert_pipeline(tx, object, pipeline)?;
+    }
+    Ok(true)
+}
+
+fn insert_pipeline(tx: &Transaction<'_>, object: &ObjectType, pipeline: &Pipeline) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO pipelines (object, id, label, display_order, archived)
+         VALUES (:object, :id, :label, :display_order, :archived)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": pipeline.id,
+        ":label": pipeline.label,
+        ":display_order": pipeline.display_order,
+        ":archived": pipeline.archived,
+    })?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO pipeline_stages (object, pipeline_id, id, label, display_order, closed, probability, archived)
+         VALUES (:object, :pipeline_id, :id, :label, :display_order, :closed, :probability, :archived)",
+    )?;
+    for stage in &pipeline.stages {
+        statement.execute(named_params! {
+            ":object": object.as_str(),
+            ":pipeline_id": pipeline.id,
+            ":id": stage.id,
+            ":label": stage.label,
+            ":display_order": stage.display_order,
+            ":closed": stage.closed,
+            ":probability": stage.probability,
+            ":archived": stage.archived,
+        })?;
+    }
+    Ok(())
+}
+
+/// An object's pipelines, by id, stages by id.
+pub fn pipelines(connection: &Connection, object: &ObjectType) -> Result<Vec<Pipeline>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, label, display_order, archived
+         FROM pipelines
+         WHERE object = :object
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map(named_params! { ":object": object.as_str() }, |row| {
+        Ok(Pipeline {
+            id: row.get(0)?,
+            label: row.get(1)?,
+            display_order: row.get(2)?,
+            archived: row.get(3)?,
+            stages: Vec::new(),
+        })
+    })?;
+    let mut pipelines = rows.collect::<Result<Vec<_>, _>>()?;
+    for pipeline in &mut pipelines {
+        pipeline.stages = stages(connection, object, &pipeline.id)?;
+    }
+    Ok(pipelines)
+}
+
+fn stages(connection: &Connection, object: &ObjectType, pipeline: &str) -> Result<Vec<Stage>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, label, display_order, closed, probability, archived
+         FROM pipeline_stages
+         WHERE object = :object AND pipeline_id = :pipeline
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map(named_params! { ":object": object.as_str(), ":pipeline": pipeline }, |row| {
+        Ok(Stage {
+            id: row.get(0)?,
+            label: row.get(1)?,
+            display_order: row.get(2)?,
+            closed: row.get(3)?,
+            probability: row.get(4)?,
+            archived: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Replaces an object's properties. Tells whether anything changed.
+pub fn replace_properties(tx: &Transaction<'_>, object: &ObjectType, properties: &[Property]) -> Result<bool, StoreError> {
+    let mut wanted = properties.to_vec();
+    wanted.sort_by(|left, right| left.name.cmp(&right.name));
+    wanted.dedup_by(|left, right| left.name == right.name);
+    if self::properties(tx, object)? == wanted {
+        return Ok(false);
+    }
+    tx.prepare_cached("DELETE FROM properties WHERE object = :object")?.execute(named_params! { ":object": object.as_str() })?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO properties (object, name, label, type, field_type, group_name, read_only, unique_value, options, archived,
+                                 refers_to_record)
+         VALUES (:object, :name, :label, :type, :field_type, :group_name, :read_only, :unique_value, :options, :archived,
+                 :refers_to_record)",
+    )?;
+    for property in wanted {
+        statement.execute(named_params! {
+            ":object": object.as_str(),
+            ":name": property.name,
+            ":label": property.label,
+            ":type": property.definition.kind,
+            ":field_type": property.definition.field_type,
+            ":group_name": property.group_name,
+            ":read_only": property.definition.read_only,
+            ":unique_value": property.definition.unique,
+            ":options": property.options,
+            ":archived": property.archived,
+            ":refers_to_record": property.definition.refers_to_record,
+        })?;
+    }
+    Ok(true)
+}
+
+/// An object's properties, by name.
+pub fn properties(connection: &Connection, object: &ObjectType) -> Result<Vec<Property>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, label, coalesce(type, ''), coalesce(field_type, ''), group_name, read_only, unique_value, options, archived,
+                refers_to_record
+         FROM properties
+         WHERE object = :object
+         ORDER BY name",
+    )?;
+    let rows = statement.query_map(named_params! { ":object": object.as_str() }, |row| {
+        Ok(Property {
+            name: row.get(0)?,
+            label: row.get(1)?,
+            definition: Definition {
+                kind: row.get(2)?,
+                field_type: row.get(3)?,
+                read_only: row.get(5)?,
+                unique: row.get(6)?,
+                refers_to_record: row.get(9)?,
+            },
+            group_name: row.get(4)?,
+            options: row.get(7)?,
+            archived: row.get(8)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What the portal last said about these objects' properties, archived ones left out. An object that was never read is
+/// missing.
+pub fn definitions(connection: &Connection, objects: &[ObjectType]) -> Result<BTreeMap<ObjectType, Definitions>, StoreError> {
+    let mut portal = BTreeMap::new();
+    for object in objects {
+        let found = properties(connection, object)?;
+        if !found.is_empty() {
+            let live = found.into_iter().filter(|property| !property.archived);
+            portal.insert(object.clone(), live.map(|property| (property.name, property.definition)).collect());
+        }
+    }
+    Ok(portal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, open};
+    use crate::store::{Lane, Mode};
+
+    fn property(name: &str, archived: bool) -> Property {
+        Property {
+            name: name.to_owned(),
+            label: Some("A label".to_owned()),
+            definition: Definition {
+                kind: "enumeration".to_owned(),
+                field_type: "checkbox".to_owned(),
+                read_only: false,
+                unique: true,
+                refers_to_record: true,
+            },
+            group_name: None,
+            options: Some("[]".to_owned()),
+            archived,
+        }
+    }
+
+    fn pipeline(id: &str) -> Pipeline {
+        let stage = |id: &str| Stage {
+            id: id.to_owned(),
+            label: None,
+            display_order: Some(1),
+            closed: Some(true),
+            probability: Some(0.5),
+            archived: false,
+        };
+        Pipeline { id: id.to_owned(), label: None, display_order: None, archived: false, stages: vec![stage("won"), stage("lost")] }
+    }
+
+    #[test]
+    fn a_refresh_replaces_everything_and_writes_nothing_twice() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let deals = ObjectType::parse("deals").expect("a name");
+        let owner = |id, archived| Owner { id, email: None, first_name: None, last_name: None, user_id: Some(7), archived };
+        let answers = at_once(store.write(Lane::Bulk, move |tx| {
+            let owners = [owner(2, true), owner(1, false)];
+            let pipelines = [pipeline("b"), pipeline("a")];
+            let properties = [property("gone", true), property("amount", false)];
+            let first = [
+                replace_owners(tx, &owners)?,
+                replace_pipelines(tx, &deals, &pipelines)?,
+                replace_properties(tx, &deals, &properties)?,
+            ];
+            let second = [
+                replace_owners(tx, &owners)?,
+                replace_pipelines(tx, &deals, &pipelines)?,
+                replace_properties(tx, &deals, &properties)?,
+            ];
+            let third = replace_owners(tx, &owners[..1])?;
+            let definitions = definitions(tx, &[deals.clone(), ObjectType::parse("tickets").expect("a name")])?;
+            Ok((first, second, third, owners.len(), self::owners(tx)?.len(), definitions[&deals].len(), definitions.len()))
+        }));
+        assert_eq!(answers.expect("writes"), ([true; 3], [false; 3], true, 2, 1, 1, 1));
+    }
+}

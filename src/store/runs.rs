@@ -1,0 +1,160 @@
+//! `sync_runs`: what was read or sent, when, and how much it was.
+//!
+//! A run is open from its first work to [`finish`]. Polls that found nothing extend the last row instead of adding one.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::entry::states;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+states! {
+    /// What a run does.
+    Kind {
+        /// The first full read.
+        Backfill = "backfill",
+        /// A poll's window.
+        Poll = "poll",
+        /// A window walked again.
+        Again = "again",
+        /// The full comparison.
+        Reconcile = "reconcile",
+        /// Outbox to HubSpot.
+        Push = "push",
+        /// The rotating pass over associations.
+        Associations = "associations",
+        /// The portal's schema and reference tables; also the filling of new columns.
+        Schema = "schema",
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Requests sent.
+    pub requests: usize,
+    /// Records seen.
+    pub seen: usize,
+    /// Records that changed on the side they were carried to.
+    pub changed: usize,
+}
+
+/// Adds a step's work to the open run of an object, or begins one.
+pub fn extend(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work, now: Timestamp) -> Result<(), StoreError> {
+    match open(tx, object, kind, work)? {
+        Some(id) => add(tx, id, work),
+        None => begin(tx, object, kind, work, now),
+    }
+}
+
+/// The run that takes the work: an open one, or the last one where neither found anything.
+fn open(connection: &Connection, object: &ObjectType, kind: Kind, work: Work) -> Result<Option<i64>, StoreError> {
+    let last = connection
+        .prepare_cached(
+            "SELECT id, finished_at IS NULL, changed = 0 AND error IS NULL
+             FROM sync_runs
+             WHERE object = :object AND kind = :kind
+             ORDER BY id DESC
+             LIMIT 1",
+        )?
+        .query_row(named_params! { ":object": object.as_str(), ":kind": kind.as_str() }, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))
+        })
+        .optional()?;
+    let joins = matches!(kind, Kind::Poll | Kind::Again) && work.changed == 0;
+    Ok(last.and_then(|(id, is_open, found_nothing)| (is_open || (joins && found_nothing)).then_some(id)))
+}
+
+fn add(tx: &Transaction<'_>, id: i64, work: Work) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_runs
+         SET requests = requests + :requests,
+             seen = seen + :seen,
+             changed = changed + :changed,
+             finished_at = NULL
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id,
+        ":requests": work.requests as i64,
+        ":seen": work.seen as i64,
+        ":changed": work.changed as i64,
+    })?;
+    Ok(())
+}
+
+fn begin(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_runs (object, kind, started_at, requests, seen, changed)
+         VALUES (:object, :kind, :now, :requests, :seen, :changed)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":kind": kind.as_str(),
+        ":now": now.to_string(),
+        ":requests": work.requests as i64,
+        ":seen": work.seen as i64,
+        ":changed": work.changed as i64,
+    })?;
+    Ok(())
+}
+
+/// Ends the open run of an object; nothing happens where none is open.
+pub fn finish(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, error: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_runs
+         SET finished_at = :now, error = :error
+         WHERE id = (
+             SELECT id
+             FROM sync_runs
+             WHERE object = :object AND kind = :kind
+             ORDER BY id DESC
+             LIMIT 1
+         )
+           AND finished_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":kind": kind.as_str(),
+        ":error": error,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open as open_store};
+    use crate::store::{Lane, Mode};
+
+    type Shown = (bool, i64, i64, Option<String>);
+
+    fn shown(connection: &Connection) -> Vec<Shown> {
+        let sql = "SELECT finished_at IS NOT NULL, requests, changed, error FROM sync_runs ORDER BY id";
+        let mut statement = connection.prepare(sql).expect("prepares");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).expect("runs");
+        rows.collect::<Result<_, _>>().expect("reads")
+    }
+
+    #[test]
+    fn polls_that_found_nothing_extend_the_last_row() {
+        let folder = folder();
+        let store = open_store(&folder, Mode::Inline).expect("opens");
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let rows = at_once(store.write(Lane::Bulk, move |tx| {
+            for (changed, error) in [(0, None), (0, None), (3, None), (0, None), (0, Some("refused")), (0, None)] {
+                extend(tx, &contacts, Kind::Poll, Work { requests: 1, seen: 0, changed }, now())?;
+                finish(tx, &contacts, Kind::Poll, error, now())?;
+                finish(tx, &contacts, Kind::Poll, Some("nothing is open"), now())?;
+            }
+            extend(tx, &contacts, Kind::Backfill, Work { requests: 1, seen: 100, changed: 100 }, now())?;
+            extend(tx, &contacts, Kind::Backfill, Work { requests: 1, seen: 50, changed: 50 }, now())?;
+            Ok(shown(tx))
+        }));
+        let refused = Some("refused".to_owned());
+        let expected = [(true, 2, 0, None), (true, 1, 3, None), (true, 2, 0, refused), (true, 1, 0, None), (false, 2, 150, None)];
+        assert_eq!(rows.expect("writes"), expected);
+    }
+}

@@ -1,0 +1,107 @@
+//! What the store's tests share: a clock that stands, a file in a folder of its own, a small mapping.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+
+use crate::clock::Clock;
+use crate::model::mapping::{
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete, Policy,
+};
+use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use crate::model::time::Timestamp;
+use crate::model::value::PropertyType;
+use crate::store::{Mode, OpenOptions, Store, StoreError};
+
+/// 2026-11-24T03:10:00Z, always.
+#[derive(Debug)]
+pub(super) struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment")
+}
+
+pub(super) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
+    OpenOptions { path: folder.path().join("crm.db"), mode, busy_timeout: Duration::from_millis(50) }
+}
+
+pub(super) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
+    Store::open(&options(folder, mode), &Standing)
+}
+
+pub(super) fn folder() -> TempDir {
+    TempDir::new().expect("a folder")
+}
+
+/// Runs a future that never waits, as all of an inline store are.
+pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(future)
+}
+
+pub(super) fn field(property: &str, column: &str, property_type: PropertyType, direction: Direction) -> FieldMapping {
+    FieldMapping {
+        property: PropertyName::parse(property).expect(property),
+        column: ColumnName::parse(column).expect(column),
+        declared_type: None,
+        property_type,
+        direction,
+        policy: Policy::Newest,
+    }
+}
+
+pub(super) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>) -> ObjectMapping {
+    ObjectMapping {
+        object: ObjectType::parse(name).expect(name),
+        table: TableName::parse(name).expect(name),
+        direction,
+        key: KeyChoice::Auto,
+        match_property: None,
+        on_remote_delete: OnRemoteDelete::Delete,
+        on_local_delete: OnLocalDelete::Archive,
+        policy: Policy::Newest,
+        poll: Duration::from_secs(5),
+        fields,
+    }
+}
+
+/// Contacts with a field of each type, one of them calculated by HubSpot.
+pub(super) fn contacts() -> ObjectMapping {
+    let both = |property: &str, column: &str, kind| field(property, column, kind, Direction::Both);
+    object(
+        "contacts",
+        Direction::Both,
+        vec![
+            both("email", "email", PropertyType::String),
+            both("firstname", "first_name", PropertyType::String),
+            both("annualrevenue", "revenue", PropertyType::Number),
+            both("price", "price", PropertyType::Decimal),
+            both("owner", "owner", PropertyType::Integer),
+            both("optout", "opt_out", PropertyType::Bool),
+            both("birthday", "birthday", PropertyType::Date),
+            both("seen", "seen", PropertyType::Datetime),
+            both("stage", "stage", PropertyType::Enumeration),
+            both("interests", "interests", PropertyType::Set),
+            field("score", "score", PropertyType::Number, Direction::Pull),
+        ],
+    )
+}
+
+pub(super) fn mapping(objects: Vec<ObjectMapping>) -> Mapping {
+    Mapping { objects }
+}

@@ -1,0 +1,284 @@
+//! The thread that owns the writing connection. It commits before it answers, and several waiting jobs share one commit.
+//!
+//! Promise 9: interactive jobs go first, and a transaction holds at most one bulk job, so that a local writer never waits
+//! for longer than one small transaction. In a simulated run the caller runs the job.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::store::lease::{Lease, Lock};
+use crate::store::{Lane, Mode, OpenOptions, StoreError};
+
+/// Jobs that may wait in each queue; a caller beyond it waits for its turn. HubSpot calls a webhook ten times at once at
+/// most, and no step of the daemon hands over more than one job.
+const MAX_WAITING: usize = 256;
+
+/// Interactive jobs that share a commit: enough that the flush is a small part of each, few enough for a short transaction.
+const MAX_SHARING: usize = 64;
+
+/// Statement texts that stay prepared: those of all tables and of a dozen objects.
+const CACHED_STATEMENTS: usize = 256;
+
+/// The longest text that is read or written: a row of a thousand properties of 65,536 characters each would be more, and
+/// no record is that large.
+const MAX_VALUE_BYTES: i32 = 64 * 1024 * 1024;
+
+/// A job with its waiter, whatever its result's type.
+trait Work: Send {
+    /// Runs the job; what it returns is kept until it may be told.
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError>;
+    /// Tells the waiter the job's result, or what kept the commit from being made.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Job<T, J> {
+    job: Option<J>,
+    result: Option<Result<T, StoreError>>,
+    waiter: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, J> Work for Job<T, J>
+where
+    T: Send,
+    J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let job = self.job.take().expect("a job runs once");
+        let result = self.result.insert(job(tx));
+        result.as_ref().map(|_kept| ()).map_err(Clone::clone)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (self.result, committed) {
+            (Some(Err(own)), _) => Err(own),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::Closed),
+        };
+        // The waiter may be gone: the job was carried out all the same.
+        drop(self.waiter.send(answer));
+    }
+}
+
+struct Waiting {
+    work: Box<dyn Work>,
+    /// Frees the place in the queue when the job is taken out.
+    _place: OwnedSemaphorePermit,
+}
+
+pub(super) struct Writer {
+    hands: Hands,
+}
+
+enum Hands {
+    Thread { shared: Arc<Shared>, thread: Mutex<Option<JoinHandle<()>>> },
+    Inline(Mutex<Option<Owner>>),
+}
+
+/// The writing connection and what must hold for it to be used. The lock goes last.
+struct Owner {
+    connection: Connection,
+    lease: Lease,
+    _lock: Lock,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    ring: Condvar,
+    interactive: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Queues {
+    interactive: VecDeque<Waiting>,
+    bulk: VecDeque<Waiting>,
+    closed: bool,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Writer")
+    }
+}
+
+impl Writer {
+    pub(super) fn start(mode: Mode, connection: Connection, lease: Lease, lock: Lock) -> Result<Self, StoreError> {
+        let owner = Owner { connection, lease, _lock: lock };
+        if mode == Mode::Inline {
+            return Ok(Self { hands: Hands::Inline(Mutex::new(Some(owner))) });
+        }
+        let shared = Arc::new(Shared {
+            queues: Mutex::new(Queues::default()),
+            ring: Condvar::new(),
+            interactive: Arc::new(Semaphore::new(MAX_WAITING)),
+            bulk: Arc::new(Semaphore::new(MAX_WAITING)),
+        });
+        let path = owner.lease.path().to_path_buf();
+        let at_work = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || work(&at_work, owner))
+            .map_err(|error| StoreError::Open { path, source: Arc::new(error) })?;
+        Ok(Self { hands: Hands::Thread { shared, thread: Mutex::new(Some(thread)) } })
+    }
+
+    pub(super) async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (work, mut answer) = prepare(job);
+        match &self.hands {
+            Hands::Thread { shared, .. } => {
+                shared.hand_over(lane, work).await?;
+                answer.await.map_err(|_gone| StoreError::Closed)?
+            }
+            Hands::Inline(owner) => {
+                let mut owner = owner.lock().expect("no holder panics");
+                owner.as_mut().ok_or(StoreError::Closed)?.carry_out(vec![work]);
+                answer.try_recv().map_err(|_gone| StoreError::Closed)?
+            }
+        }
+    }
+
+    pub(super) fn close(&self) {
+        match &self.hands {
+            Hands::Thread { shared, thread } => {
+                shared.close();
+                let joined = thread.lock().expect("no holder panics").take().map(JoinHandle::join);
+                debug_assert!(!matches!(joined, Some(Err(_))), "the writer's thread panicked");
+            }
+            Hands::Inline(owner) => drop(owner.lock().expect("no holder panics").take()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Hands::Thread { shared, .. } = &self.hands {
+            shared.close();
+        }
+    }
+}
+
+fn prepare<T, J>(job: J) -> (Box<dyn Work>, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+{
+    let (waiter, answer) = oneshot::channel();
+    (Box::new(Job { job: Some(job), result: None, waiter }), answer)
+}
+
+impl Shared {
+    async fn hand_over(&self, lane: Lane, work: Box<dyn Work>) -> Result<(), StoreError> {
+        let places = match lane {
+            Lane::Interactive => &self.interactive,
+            Lane::Bulk => &self.bulk,
+        };
+        let place = Arc::clone(places).acquire_owned().await.map_err(|_closed| StoreError::Closed)?;
+        let mut queues = self.queues.lock().expect("no holder panics");
+        if queues.closed {
+            return Err(StoreError::Closed);
+        }
+        let waiting = Waiting { work, _place: place };
+        match lane {
+            Lane::Interactive => queues.interactive.push_back(waiting),
+            Lane::Bulk => queues.bulk.push_back(waiting),
+        }
+        self.ring.notify_one();
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.queues.lock().expect("no holder panics").closed = true;
+        self.interactive.close();
+        self.bulk.close();
+        self.ring.notify_one();
+    }
+
+    /// The jobs of the next transaction; `None` once the store is closed and nothing waits.
+    fn next(&self) -> Option<Vec<Box<dyn Work>>> {
+        let queues = self.queues.lock().expect("no holder panics");
+        let idle = |queues: &mut Queues| !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty();
+        let mut queues = self.ring.wait_while(queues, idle).expect("no holder panics");
+        let sharing = queues.interactive.len().min(MAX_SHARING);
+        let mut jobs: Vec<Box<dyn Work>> = queues.interactive.drain(..sharing).map(|waiting| waiting.work).collect();
+        jobs.extend(queues.bulk.pop_front().map(|waiting| waiting.work));
+        (!jobs.is_empty()).then_some(jobs)
+    }
+}
+
+fn work(shared: &Shared, mut owner: Owner) {
+    while let Some(jobs) = shared.next() {
+        owner.carry_out(jobs);
+    }
+}
+
+impl Owner {
+    /// Runs jobs in one transaction and answers each after the commit.
+    fn carry_out(&mut self, mut jobs: Vec<Box<dyn Work>>) {
+        let committed = self.commit(&mut jobs);
+        for job in jobs {
+            job.answer(committed.clone());
+        }
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
+        self.lease.check_file()?;
+        let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        self.lease.check_epoch(&tx)?;
+        for job in jobs {
+            run_alone(&tx, job.as_mut())?;
+        }
+        tx.commit()?;
+        self.lease.check_file()
+    }
+}
+
+/// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
+/// SQLite itself gave up the transaction (a full disk).
+fn run_alone(tx: &Transaction<'_>, job: &mut dyn Work) -> Result<(), StoreError> {
+    tx.execute_batch("SAVEPOINT job")?;
+    match job.run(tx) {
+        Ok(()) => tx.execute_batch("RELEASE job")?,
+        Err(error) if tx.is_autocommit() => return Err(error),
+        Err(_told_to_its_waiter) => tx.execute_batch("ROLLBACK TO job; RELEASE job")?,
+    }
+    Ok(())
+}
+
+/// Opens the writing connection: its own writes fire no trigger.
+pub(super) fn connect(options: &OpenOptions) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&options.path, flags)?;
+    harden(&connection, options.busy_timeout)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    Ok(connection)
+}
+
+/// What holds for every connection of the daemon: whoever may write to the file must not run SQL with its rights.
+pub(super) fn harden(connection: &Connection, busy_timeout: Duration) -> Result<(), StoreError> {
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(())
+}
