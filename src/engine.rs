@@ -52,15 +52,13 @@ pub enum StepError {
     /// A walk through search results would not end.
     #[error("{0}; the walk goes on through the full comparison")]
     NoProgress(#[from] crate::decide::cursor::NoProgress),
-    /// The token belongs to another portal than the database or the mapping file.
-    #[error("the token is for portal {found}, but {holder} is for portal {expected}")]
+    /// The token belongs to another portal than the mapping file names.
+    #[error("the token is for portal {found}, and the mapping file for portal {expected}")]
     OtherPortal {
         /// The token's portal.
         found: PortalId,
         /// The portal that was expected.
         expected: PortalId,
-        /// Who expects it.
-        holder: &'static str,
     },
 }
 

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 
+pub mod around;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Settings, settle};
 use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
-use crate::hubspot::transport::{ReqwestTransport, TransportBuildError};
+use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
 use crate::decide::quota::LimitSettings;
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
@@ -30,7 +30,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The HTTP client.
     #[error("{0}")]
-    Transport(#[from] TransportBuildError),
+    Transport(#[from] TransportSetupError),
     /// The token can't be sent in a header.
     #[error("{0}")]
     Token(#[from] BadToken),
@@ -84,13 +84,13 @@ async fn join(
     let settings = LimitSettings::new(&config.limits, config.portal.tier);
     let start = StartState {
         recent_sends: start.recent_sends,
-        day: start.day,
         day_used: start.day_used,
-        day_limit: start.day_limit,
         day_resets_at: start.day_resets_at,
-        time_zone: zone,
     };
-    let limiter = Arc::new(Limiter::new(settings, Arc::clone(&clock), lease_from(&store), start));
+    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), start);
+    if let Some(zone) = zone {
+        limiter.set_time_zone(&zone);
+    }
     let seed: u64 = rand::random();
     let client = Client::new(transport, limiter, Arc::clone(&clock), token, config.portal.api_version)?.with_seed(seed);
     let settings = Settings {
@@ -111,7 +111,7 @@ pub fn lease_from(store: &Store) -> LeaseFn {
             store
                 .write(Lane::Interactive, move |tx| quota::lease(tx, request.count, &request.day, request.at))
                 .await
-                .map_err(|error| LeaseError(error.to_string()))
+                .map_err(LeaseError::from)
         }
         .boxed()
     })

@@ -24,7 +24,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     let daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
     let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
-    let day = quota::Day { used: usage.daily_used, limit: usage.daily_limit, resets_at: usage.daily_resets_at };
+    let day = quota::Day { used: Some(usage.daily_used), limit: usage.daily_limit, resets_at: Some(usage.daily_resets_at) };
     engine
         .store()
         .write(Lane::Interactive, move |tx| {

@@ -3,7 +3,7 @@
 //!
 //! It sends nothing. Whatever it can't decide without asking HubSpot becomes a row of `sync_reads`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::Transaction;
@@ -13,13 +13,12 @@ use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{absorb, adopt};
 use crate::model::entry::{EntryState, Operation};
-use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
+use crate::store::around::{self, Around};
 use crate::store::{StoreError, conflicts, outbox, reads};
 
 /// How sure an answer is.
@@ -58,9 +57,12 @@ const AFTER_DOUBT: Duration = Duration::from_secs(70);
 
 /// Applies a page. Tells how many records changed something here.
 pub fn apply_page(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[RemoteRecord]) -> Result<usize, StoreError> {
+    let around = around::look(tx, applying.object.object(), &applying.object.table)?;
+    let mut seen = BTreeSet::new();
     let mut changed = 0;
-    for record in records {
-        changed += usize::from(apply_record(tx, applying, record, None)?);
+    // A record that stands twice in a page was applied the first time.
+    for record in records.iter().filter(|record| seen.insert(record.id)) {
+        changed += usize::from(apply_within(tx, applying, record, None, around)?);
     }
     if changed > 0 && applying.with_history {
         crate::store::cursors::set_last_change(tx, applying.object.object(), applying.now)?;
@@ -75,14 +77,27 @@ pub fn apply_record(
     record: &RemoteRecord,
     histories: Option<&Histories>,
 ) -> Result<bool, StoreError> {
+    apply_within(tx, applying, record, histories, Around::ANYTHING)
+}
+
+fn apply_within(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    around: Around,
+) -> Result<bool, StoreError> {
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = applying.object.table.by_hs_id(tx, record.id)? {
-        return merge_into(tx, applying, row, record, histories, CleanBase::Mirror).map(|changed| changed || absorbed);
+        let changed = merge_within(tx, applying, row, record, histories, CleanBase::Mirror, around)?;
+        return Ok(changed || absorbed);
     }
-    if let Some(adopted) = adopt::adopt(tx, applying, record)? {
+    if around.may_adopt()
+        && let Some(adopted) = adopt::adopt(tx, applying, record)?
+    {
         return Ok(adopted);
     }
-    if !applying.object.mapping().direction.pulls() || !may_appear(tx, applying, record)? {
+    if !applying.object.mapping().direction.pulls() || !may_appear(tx, applying, record, around)? {
         return Ok(absorbed);
     }
     insert(tx, applying, record)?;
@@ -90,9 +105,11 @@ pub fn apply_record(
 }
 
 /// Whether a record that no row matches may become a new row.
-fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
+fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord, around: Around) -> Result<bool, StoreError> {
     let object = applying.object.object();
-    if let Some(buried) = reads::buried_at(tx, object, record.id)? {
+    if around.tombstones
+        && let Some(buried) = reads::buried_at(tx, object, record.id)?
+    {
         if applying.evidence == Evidence::Search {
             reads::ask(tx, object, record.id, applying.origin, applying.now)?;
             return Ok(false);
@@ -101,7 +118,8 @@ fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteReco
             return Ok(false);
         }
     }
-    let unsure = applying.object.key_property.is_none()
+    let unsure = around.entries
+        && applying.object.key_property.is_none()
         && outbox::keyless_create_in_doubt(tx, object, record.created_at.plus_millis(-applying.clock_offset_ms + 2_000))?;
     if unsure {
         reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_DOUBT)?;
@@ -135,18 +153,34 @@ fn insert(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) 
 pub fn merge_into(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
+    row: MirrorRow,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    clean_base: CleanBase<'_>,
+) -> Result<bool, StoreError> {
+    merge_within(tx, applying, row, record, histories, clean_base, Around::ANYTHING)
+}
+
+fn merge_within(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
     mut row: MirrorRow,
     record: &RemoteRecord,
     histories: Option<&Histories>,
     clean_base: CleanBase<'_>,
+    around: Around,
 ) -> Result<bool, StoreError> {
     let known = row.record.modified_at;
     if known.is_some_and(|known| record.updated_at < known) {
         return Ok(false);
     }
     let object = applying.object.object();
-    let queued = outbox::of_row(tx, object, row.record.local_id)?;
-    let plan = plan_for(tx, applying, &row, queued.as_ref(), record, histories, clean_base)?;
+    let queued = match around.entries {
+        true => outbox::of_row(tx, object, row.record.local_id)?,
+        false => None,
+    };
+    let input = Input { row: &row, queued: queued.as_ref(), record, histories, clean_base, around };
+    let plan = plan_for(tx, applying, &input)?;
     if applying.evidence == Evidence::Search && known == Some(record.updated_at) {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
             reads::ask(tx, object, record.id, applying.origin, applying.now)?;
@@ -169,29 +203,36 @@ pub fn merge_into(
     Ok(changed)
 }
 
-fn plan_for(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
-    row: &MirrorRow,
-    queued: Option<&Queued>,
-    record: &RemoteRecord,
-    histories: Option<&Histories>,
-    clean_base: CleanBase<'_>,
-) -> Result<RecordPlan, StoreError> {
+struct Input<'a> {
+    row: &'a MirrorRow,
+    queued: Option<&'a Queued>,
+    record: &'a RemoteRecord,
+    histories: Option<&'a Histories>,
+    clean_base: CleanBase<'a>,
+    around: Around,
+}
+
+fn plan_for(tx: &Transaction<'_>, applying: &Applying<'_>, input: &Input<'_>) -> Result<RecordPlan, StoreError> {
     let object = applying.object.object();
-    let local_id = row.record.local_id;
-    let sent_earlier: BTreeMap<PropertyName, Vec<Value>> = outbox::sent_earlier(tx, object, local_id, late_since(applying.now))?;
-    let open = conflicts::open_of(tx, object, local_id)?;
+    let local_id = input.row.record.local_id;
+    let sent_earlier = match input.around.sent {
+        true => outbox::sent_earlier(tx, object, local_id, late_since(applying.now))?,
+        false => BTreeMap::new(),
+    };
+    let open = match input.around.conflicts {
+        true => conflicts::open_of(tx, object, local_id)?,
+        false => BTreeMap::new(),
+    };
     Ok(merge_record(&RecordInput {
         mapping: applying.object.mapping(),
-        local: &row.record,
-        entry: queued.map(|queued| &queued.entry),
+        local: &input.row.record,
+        entry: input.queued.map(|queued| &queued.entry),
         open: &open,
-        remote: record,
-        histories,
+        remote: input.record,
+        histories: input.histories,
         sent_earlier: &sent_earlier,
         clock_offset_ms: applying.clock_offset_ms,
-        clean_base,
+        clean_base: input.clean_base,
     }))
 }
 

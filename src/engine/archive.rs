@@ -135,7 +135,6 @@ fn claim(
     now: Timestamp,
     offset_ms: i64,
 ) -> Result<Option<Claimed>, StoreError> {
-    let name = object.object();
     let Some(present) = outbox::by_id(tx, queued.entry.id)? else { return Ok(None) };
     let entry = present.entry;
     let (Operation::Archive, EntryState::Pending, Some(hs_id)) = (entry.operation, entry.state, entry.hs_id) else {

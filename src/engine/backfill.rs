@@ -92,7 +92,7 @@ async fn ask_total(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Res
         return Ok(());
     }
     let query = SearchQuery {
-        modified_property: object.mapping().modified_property(),
+        modified_property: object.mapping().modified_property().to_owned(),
         from: Timestamp::EPOCH,
         to: engine.client.hubspot_now(),
         after_id: None,

@@ -52,7 +52,7 @@ pub fn histories(record: &Record, asked: &[PropertyName]) -> Histories {
         .iter()
         .map(|property| {
             let top = record.history.get(property.as_str()).and_then(|entries| entries.first());
-            let top = top.map(|entry| HistoryTop { at: entry.at, by_app: is_app(&entry.source_type) });
+            let top = top.map(|entry| HistoryTop { at: entry.at, by_app: entry.source_type.as_deref().is_some_and(is_app) });
             (property.clone(), top)
         })
         .collect()

@@ -15,6 +15,7 @@ use crate::model::entry::Base;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::{self, Queued};
 use crate::store::runs::{self, Kind};
@@ -25,7 +26,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let name = object.object().clone();
     let (cursor, filling) = engine
         .store
-        .read(move |connection| Ok((cursors::get(connection, &name)?, fields::filling(connection, &name)?)))
+        .read(move |connection| Ok((cursors::get(connection, &name)?, fields::in_state(connection, &name, FieldState::Filling)?)))
         .await?;
     let filling: BTreeSet<PropertyName> =
         filling.into_iter().filter(|property| object.mapping().field(property).is_some()).collect();
@@ -52,9 +53,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
             cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
             if page.after.is_none() {
-                for property in &filling {
-                    fields::filled(tx, sync.object(), property, now)?;
-                }
+                fields::end_filling(tx, sync.object(), now)?;
                 runs::finish(tx, sync.object(), Kind::Schema, None, now)?;
             }
             Ok(())

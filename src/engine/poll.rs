@@ -9,7 +9,8 @@ use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{Client, Priority, ReadQuery, Record, SearchQuery};
+use crate::hubspot::search::search_body_fits;
+use crate::hubspot::{Priority, ReadQuery, Record, SearchQuery};
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -36,7 +37,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         None => next_window(polled_to, engine.client.hubspot_now(), engine.settings.overlap),
     };
     let asked_at = engine.now();
-    let whole = Client::search_body_fits(&object.properties);
+    let whole = search_body_fits(&object.properties);
     let properties = if whole { object.properties.clone() } else { Vec::new() };
     let page = search(engine, object, &window, properties).await?;
     let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
@@ -89,7 +90,7 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
 
 async fn search(engine: &Engine, object: &ObjectSync, window: &Window, properties: Vec<String>) -> Result<Vec<Record>, StepError> {
     let query = SearchQuery {
-        modified_property: object.mapping().modified_property(),
+        modified_property: object.mapping().modified_property().to_owned(),
         from: window.from,
         to: window.to,
         after_id: window.last_id,

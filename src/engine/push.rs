@@ -10,6 +10,7 @@ use rusqlite::Transaction;
 
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
+use crate::decide::retry::{RetryClass, next_attempt};
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
@@ -209,5 +210,5 @@ pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
 
 /// When an entry that could not be sent is tried again.
 pub fn next_try(engine: &Engine, attempts: u32, now: Timestamp) -> Timestamp {
-    now + crate::decide::retry::backoff(attempts, engine.jitter())
+    now + next_attempt(RetryClass::Transient, attempts, engine.jitter())
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{NewProperty, PropertyDefinition};
-use crate::model::id::PortalId;
+use crate::hubspot::HubspotError;
+use crate::hubspot::properties::{NewProperty, PropertyDefinition};
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::store::mirror::MirrorTable;
-use crate::store::{Lane, StoreError, ddl, fields, meta, reference};
+use crate::store::{Lane, StoreError, ddl, fields, lease, meta, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read.
@@ -21,7 +21,7 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
     let mut definitions = BTreeMap::new();
     for object in &engine.mapping.objects {
         let found = engine.client.properties(&object.object).await?;
-        portal.insert(object.object.clone(), found.iter().map(definition).collect::<Definitions>());
+        portal.insert(object.object.clone(), found.iter().map(named_definition).collect::<Definitions>());
         definitions.insert(object.object.clone(), found);
     }
     let (mapping, problems) = resolve(&engine.mapping, &portal);
@@ -35,42 +35,27 @@ async fn check_portal(engine: &Engine) -> Result<(), StepError> {
     let account = engine.client.account().await?;
     let found = account.portal_id;
     if let Some(expected) = engine.settings.portal.filter(|expected| *expected != found) {
-        return Err(StepError::OtherPortal { found, expected, holder: "the mapping file" });
+        return Err(StepError::OtherPortal { found, expected });
     }
     if let Some(zone) = &account.time_zone {
-        engine.client.set_time_zone(zone);
+        engine.client.limiter().set_time_zone(zone);
     }
     let (zone, now) = (account.time_zone.clone(), engine.now());
-    let holder: Option<PortalId> = engine
+    engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let known = meta::portal(tx)?;
-            if known.is_none() {
-                meta::set_portal(tx, found)?;
-            }
+            lease::check_portal(tx, found)?;
             if let Some(zone) = zone {
                 meta::set(tx, "time_zone", &zone)?;
             }
-            meta::set(tx, "schema_read_at", &now.to_string())?;
-            Ok(known)
+            meta::set(tx, "schema_read_at", &now.to_string())
         })
         .await?;
-    match holder.filter(|expected| *expected != found) {
-        Some(expected) => Err(StepError::OtherPortal { found, expected, holder: "the database" }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn definition(property: &PropertyDefinition) -> (String, Definition) {
-    let definition = Definition {
-        kind: property.kind.clone(),
-        field_type: property.field_type.clone(),
-        read_only: property.read_only,
-        unique: property.has_unique_value,
-        // An owner's id is an enumeration's value; records' ids are numbers (`hubspot/api-facts.md#7`).
-        refers_to_record: property.referenced_object_type.is_some() || property.name == "hs_object_id",
-    };
-    (property.name.clone(), definition)
+fn named_definition(property: &PropertyDefinition) -> (String, Definition) {
+    (property.name.clone(), property.to_definition())
 }
 
 async fn bring_up(
@@ -87,18 +72,11 @@ async fn bring_up(
             for line in &changes {
                 tracing::info!(change = %line, "the mapping changed the mirror");
             }
-            for object in &mapping.objects {
-                let wrong: BTreeMap<&PropertyName, &FieldProblem> =
-                    problems.iter().filter(|problem| problem.object == object.object).map(|problem| (&problem.property, problem)).collect();
-                for field in &object.fields {
-                    match wrong.get(&field.property) {
-                        Some(problem) => fields::degrade(tx, &object.object, &field.property, &problem.problem, &problem.hint, now)?,
-                        None => fields::recover(tx, &object.object, &field.property, now)?,
-                    }
-                }
+            if fields::set_problems(tx, &problems, now)? {
+                ddl::repair(tx, &mapping, now)?;
             }
             for (object, found) in &definitions {
-                let rows: Vec<reference::PropertyRow> = found.iter().map(property_row).collect();
+                let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
                 reference::replace_properties(tx, object, &rows)?;
             }
             Ok(problems)
@@ -110,16 +88,15 @@ async fn bring_up(
     Ok(())
 }
 
-fn property_row(property: &PropertyDefinition) -> reference::PropertyRow {
-    reference::PropertyRow {
+fn property_row(property: &PropertyDefinition) -> reference::Property {
+    let options: Vec<serde_json::Value> =
+        property.options.iter().map(|(value, label)| serde_json::json!({ "value": value, "label": label })).collect();
+    reference::Property {
         name: property.name.clone(),
-        label: property.label.clone(),
-        kind: property.kind.clone(),
-        field_type: property.field_type.clone(),
-        group_name: property.group_name.clone(),
-        read_only: property.read_only,
-        unique_value: property.has_unique_value,
-        options: property.options.clone(),
+        label: Some(property.label.clone()),
+        definition: property.to_definition(),
+        group_name: Some(property.group_name.clone()),
+        options: (!options.is_empty()).then(|| serde_json::Value::Array(options).to_string()),
         archived: property.archived,
     }
 }
@@ -165,14 +142,18 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
     let property = NewProperty {
         name: OWN_KEY.to_owned(),
         label: "hubsyncd key".to_owned(),
+        kind: "string".to_owned(),
+        field_type: "text".to_owned(),
         group_name: group_of(object.object()),
         has_unique_value: true,
         hidden: true,
+        description: "Tells hubsyncd which records it has created.".to_owned(),
+        options: Vec::new(),
     };
     let made = match engine.client.create_property(object.object(), &property).await {
         Ok(definition) => definition.has_unique_value,
-        Err(error) if error.is_already_exists() => true,
-        Err(error) if error.is_refused() => {
+        Err(error) if category(&error) == Some("OBJECT_ALREADY_EXISTS") => true,
+        Err(error) if error.is_forbidden() || category(&error).is_some() && error.status().is_some_and(|status| status < 429) => {
             tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
             false
         }
@@ -190,6 +171,10 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
     };
     engine.replace_object(synced.clone());
     Ok(synced)
+}
+
+fn category(error: &HubspotError) -> Option<&str> {
+    error.answer().map(|answer| answer.category.as_str())
 }
 
 /// The group that every portal has for an object (`hubspot/api-facts.md#7`).
@@ -210,7 +195,7 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
         let mut after = None;
         loop {
             let page = engine.client.owners(after.as_deref(), archived).await?;
-            owners.extend(page.owners);
+            owners.extend(page.records);
             after = page.after;
             if after.is_none() {
                 break;
@@ -223,9 +208,11 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
             pipelines.push((object.object.clone(), engine.client.pipelines(&object.object).await?));
         }
     }
+    let now = engine.now();
     engine
         .store
         .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
+            meta::set(tx, "reference_read_at", &now.to_string())?;
             reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
             for (object, found) in &pipelines {
                 reference::replace_pipelines(tx, object, &found.iter().map(pipeline_row).collect::<Vec<_>>())?;
@@ -236,8 +223,8 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
     Ok(())
 }
 
-fn owner_row(owner: &crate::hubspot::Owner) -> reference::OwnerRow {
-    reference::OwnerRow {
+fn owner_row(owner: &crate::hubspot::owners::Owner) -> reference::Owner {
+    reference::Owner {
         id: owner.id,
         email: owner.email.clone(),
         first_name: owner.first_name.clone(),
@@ -247,23 +234,20 @@ fn owner_row(owner: &crate::hubspot::Owner) -> reference::OwnerRow {
     }
 }
 
-fn pipeline_row(pipeline: &crate::hubspot::Pipeline) -> reference::PipelineRow {
-    reference::PipelineRow {
+fn pipeline_row(pipeline: &crate::hubspot::pipelines::Pipeline) -> reference::Pipeline {
+    let stages = pipeline.stages.iter().map(|stage| reference::Stage {
+        id: stage.id.clone(),
+        label: Some(stage.label.clone()),
+        display_order: Some(stage.display_order),
+        closed: Some(stage.is_closed),
+        probability: stage.probability.as_deref().and_then(|text| text.parse().ok()),
+        archived: stage.archived,
+    });
+    reference::Pipeline {
         id: pipeline.id.clone(),
-        label: pipeline.label.clone(),
-        display_order: pipeline.display_order,
+        label: Some(pipeline.label.clone()),
+        display_order: Some(pipeline.display_order),
         archived: pipeline.archived,
-        stages: pipeline
-            .stages
-            .iter()
-            .map(|stage| reference::StageRow {
-                id: stage.id.clone(),
-                label: stage.label.clone(),
-                display_order: stage.display_order,
-                closed: stage.closed,
-                probability: stage.probability,
-                archived: stage.archived,
-            })
-            .collect(),
+        stages: stages.collect(),
     }
 }

@@ -5,7 +5,8 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::settle::{BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
+use crate::decide::retry::{RetryClass, next_attempt};
+use crate::decide::settle::{BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
 use crate::engine::apply::{Applying, Evidence};
 use crate::engine::archive::Claimed;
 use crate::engine::convert::remote_record;
@@ -54,7 +55,7 @@ pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Opera
             Ok(answer) => settle_answer(engine, object, operation, &batch, &answer, asked_at).await?,
             Err(error) => {
                 let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
-                let fate = settle_failure(failure_of(&error), batch.len(), attempts);
+                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
                 if fate == BatchFate::Split {
                     let rest = batch.split_off(batch.len() / 2);
                     batches.extend([rest, batch]);
@@ -75,21 +76,7 @@ async fn send(engine: &Engine, object: &ObjectSync, operation: Operation, batch:
     match (operation, &object.key_property) {
         (Operation::Create, Some(key)) => engine.client.batch_upsert(object.object(), &inputs, key.as_str(), priority).await,
         (Operation::Create, None) => engine.client.batch_create(object.object(), &inputs, priority).await,
-        _ => engine.client.batch_update(object.object(), &inputs, priority).await,
-    }
-}
-
-/// How a failed request is to be understood.
-pub fn failure_of(error: &HubspotError) -> Failure {
-    if error.is_server_error() {
-        return Failure::ServerError;
-    }
-    if error.outcome_unknown() {
-        return Failure::Unknown;
-    }
-    match error.retry() {
-        Retry::Split | Retry::Never => Failure::Refused,
-        Retry::At(_) | Retry::Backoff | Retry::Reauthorize | Retry::Configuration => Failure::NotDone,
+        _ => engine.client.batch_update(object.object(), &inputs, None, priority).await,
     }
 }
 
@@ -169,7 +156,7 @@ fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
 
 fn refusal(error: &InputError) -> Refusal {
     let codes = if error.codes.is_empty() { String::new() } else { format!(" ({})", error.codes.join(", ")) };
-    Refusal { category: error.category.clone(), words: format!("{}{codes}", error.message), existing: error.existing_id }
+    Refusal { category: error.category.clone(), words: format!("{}{codes}", error.message.as_str()), existing: error.existing_id }
 }
 
 /// Reads the records that creates met, so that their rows can be linked to what HubSpot has.
@@ -451,13 +438,14 @@ async fn settle_failed(
     error: &HubspotError,
 ) -> Result<(), StepError> {
     let now = engine.now();
-    let words = error.to_string();
-    let existing = error.existing_id();
+    let words = error.words();
+    let existing = error.answer().and_then(|answer| answer.existing_id);
     let at = match error.retry() {
-        Retry::At(wait) => Some(now + wait),
-        Retry::Backoff | Retry::Split | Retry::Reauthorize | Retry::Configuration | Retry::Never => None,
+        Retry::At(until) => Some(until),
+        Retry::Backoff(RetryClass::Locked) => Some(now + next_attempt(RetryClass::Locked, 1, engine.jitter())),
+        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
     };
-    let locked = error.is_locked();
+    let locked = matches!(error.retry(), Retry::Backoff(RetryClass::Locked));
     let entries: Vec<(OutboxId, Timestamp)> =
         batch.iter().map(|sent| (sent.entry, at.unwrap_or_else(|| next_try(engine, sent.attempts, now)))).collect();
     let adopted = match (fate, existing, operation) {
@@ -516,7 +504,7 @@ pub async fn settle_archives(engine: &Engine, object: &ObjectSync, claimed: Vec<
             Ok(()) => archived(engine, object, batch).await?,
             Err(error) => {
                 let attempts = batch.iter().map(|archive| archive.entry.attempts + 1).max().unwrap_or(1);
-                let fate = settle_failure(failure_of(&error), batch.len(), attempts);
+                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
                 if fate == BatchFate::Split {
                     let rest = batch.split_off(batch.len() / 2);
                     batches.extend([rest, batch]);

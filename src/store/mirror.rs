@@ -40,6 +40,7 @@ struct Statements {
     linked_between: String,
     count: String,
     linked: String,
+    unlinked: String,
 }
 
 /// A mirror row as it lies in the table, ready to be changed and written back.
@@ -178,6 +179,11 @@ impl MirrorTable {
         Ok(count.unsigned_abs())
     }
 
+    /// Whether some row has no record.
+    pub fn has_unlinked(&self, connection: &Connection) -> Result<bool, StoreError> {
+        Ok(connection.prepare_cached(&self.sql.unlinked)?.exists([])?)
+    }
+
     /// How many rows have a record.
     pub fn linked(&self, connection: &Connection) -> Result<u64, StoreError> {
         let count: i64 = connection.prepare_cached(&self.sql.linked)?.query_row([], |row| row.get(0))?;
@@ -290,6 +296,7 @@ impl Statements {
             linked_between: format!("SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"),
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
+            unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
         }
     }
 }

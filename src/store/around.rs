@@ -1,0 +1,47 @@
+//! What an object has in the bookkeeping tables at all: a page for an object without pending work skips the look-ups.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::model::name::ObjectType;
+use crate::store::StoreError;
+use crate::store::mirror::MirrorTable;
+
+/// Which kinds of rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Around {
+    /// Outbox entries of the object.
+    pub entries: bool,
+    /// Open conflicts of the object.
+    pub conflicts: bool,
+    /// Values that lost requests carried.
+    pub sent: bool,
+    /// Records that left the mirror lately.
+    pub tombstones: bool,
+    /// Rows without a record.
+    pub unlinked: bool,
+}
+
+impl Around {
+    /// Every look-up is to be made.
+    pub const ANYTHING: Self = Self { entries: true, conflicts: true, sent: true, tombstones: true, unlinked: true };
+
+    /// Whether a record may belong to a row that does not have its id.
+    pub fn may_adopt(self) -> bool {
+        self.entries || self.unlinked
+    }
+}
+
+/// Looks once, for a whole page.
+pub fn look(connection: &Connection, object: &ObjectType, table: &MirrorTable) -> Result<Around, StoreError> {
+    let any = |sql: &str| -> Result<bool, StoreError> {
+        let found: Option<i64> = connection.prepare_cached(sql)?.query_row([object.as_str()], |row| row.get(0)).optional()?;
+        Ok(found.is_some())
+    };
+    Ok(Around {
+        entries: any("SELECT 1 FROM sync_outbox WHERE object = ?1 LIMIT 1")?,
+        conflicts: any("SELECT 1 FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL LIMIT 1")?,
+        sent: any("SELECT 1 FROM sync_sent WHERE object = ?1 LIMIT 1")?,
+        tombstones: any("SELECT 1 FROM sync_tombstones WHERE object = ?1 LIMIT 1")?,
+        unlinked: table.has_unlinked(connection)?,
+    })
+}
