@@ -7,6 +7,8 @@ pub mod existence;
 pub mod guard;
 pub mod merge;
 pub mod plan;
+pub mod quota;
 pub mod record;
+pub mod retry;
 pub mod schema;
 pub mod settle;

@@ -1,0 +1,494 @@
+//! May this request go, and if not, when? Priorities, the reserve, the windows, the day.
+//!
+//! Several windows, the strictest wins (design, section 7): 10 seconds, searches, the day. Everything is exact and
+//! pure: times come in, verdicts go out. Pacing inside the windows, waiting and queueing are `hubspot/limiter.rs`.
+//!
+//! HubSpot counts a request when it arrives, which is some time between its sending and its answer. So a request is
+//! taken to be in the window from its sending until the window's length after its *answer*: whatever the latencies,
+//! no window of HubSpot's then holds more than the limit. A request holds its place for its latency longer than
+//! needed, which costs 1.5 % of the rate at 150 ms.
+
+pub mod breaker;
+pub mod day;
+pub mod learned;
+pub mod minute;
+pub mod window;
+
+use std::time::Duration;
+
+use crate::decide::quota::breaker::Breaker;
+use crate::decide::quota::day::Day;
+use crate::decide::quota::learned::Learned;
+use crate::decide::quota::minute::Minute;
+use crate::decide::quota::window::Window;
+use crate::model::settings::{Limits, SEARCH_PER_SECOND, Tier};
+use crate::model::time::Timestamp;
+
+/// HubSpot's burst window.
+pub const BURST_WINDOW: Duration = Duration::from_secs(10);
+
+/// Places are held this much longer than the window, for clocks that run at different speeds and are rounded.
+pub const WINDOW_MARGIN: Duration = Duration::from_millis(25);
+
+/// A request whose answer was lost may still arrive this long afterwards (design, section 4: a repeat waits as long).
+pub const LATE_LANDING: Duration = Duration::from_mins(1);
+
+/// A 477 without `Retry-After`: accounts move for hours, so a minute is often enough to ask.
+pub const MOVING_WAIT: Duration = Duration::from_mins(1);
+
+/// At most this many requests are leased from the day at a time (design, section 7).
+pub const LEASE_REQUESTS: u32 = 20;
+
+/// Requests in 10 seconds of an OAuth app in one account (`hubspot/api-facts.md#3`).
+pub const OAUTH_BURST: u32 = 110;
+
+/// Who is in the way of whom: earlier ones go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Pushes of local changes, and what a person waits for.
+    Interactive,
+    /// Reads that a webhook asks for.
+    Webhook,
+    /// Incremental polls.
+    Poll,
+    /// Backfill and reconciliation.
+    Bulk,
+}
+
+/// Which of HubSpot's limits a request meets (`hubspot/api-facts.md#3`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndpointClass {
+    /// Searches: their own window, for the whole account; the day, but not the burst.
+    Search,
+    /// Everything else: burst and day.
+    Crm,
+}
+
+/// The limits as tier and file say them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimitSettings {
+    /// What holds until HubSpot's headers say more.
+    pub burst: u32,
+    /// Whether the file says the burst, so that headers may only lower it.
+    pub burst_is_fixed: bool,
+    /// The pace inside the burst window; `None`: what the window allows.
+    pub per_second: Option<f64>,
+    /// Searches a second.
+    pub search_per_second: f64,
+    /// The day; `None`: it has none of its own (OAuth).
+    pub per_day: Option<u64>,
+    /// Whether the file says the day, so that headers may only lower it.
+    pub day_is_fixed: bool,
+    /// Share of the day that polling and backfill leave alone.
+    pub reserve_for_push: f64,
+}
+
+impl LimitSettings {
+    /// For a static token: the tier's limits where the file says none.
+    pub fn new(limits: &Limits, tier: Tier) -> Self {
+        Self {
+            burst: limits
+                .burst_per_10_seconds
+                .unwrap_or(tier.burst_per_10_seconds())
+                .max(1),
+            burst_is_fixed: limits.burst_per_10_seconds.is_some(),
+            per_second: limits.per_second,
+            search_per_second: limits.search_per_second.unwrap_or(SEARCH_PER_SECOND),
+            per_day: Some(limits.per_day.unwrap_or(tier.per_day()).max(1)),
+            day_is_fixed: limits.per_day.is_some(),
+            reserve_for_push: limits.reserve_for_push.clamp(0.0, 0.9),
+        }
+    }
+
+    /// For an OAuth app: 110 in 10 seconds and no day of its own.
+    pub fn oauth(limits: &Limits) -> Self {
+        Self {
+            burst: limits.burst_per_10_seconds.unwrap_or(OAUTH_BURST).max(1),
+            per_day: limits.per_day,
+            ..Self::new(limits, Tier::Free)
+        }
+    }
+}
+
+/// What an answer's headers report; missing is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Requests allowed in 10 seconds.
+    pub burst_limit: Option<u32>,
+    /// Left of them.
+    pub burst_left: Option<u32>,
+    /// Requests allowed in the day.
+    pub day_limit: Option<u64>,
+    /// Left of them.
+    pub day_left: Option<u64>,
+}
+
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Time that never goes back.
+    pub steady: Duration,
+    /// The time of day by HubSpot's clock.
+    pub hubspot: Timestamp,
+}
+
+/// Whether a request may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Go,
+    /// It may once so many requests are leased from the day.
+    Lease(u32),
+    /// Not before this steady time; `None`: not before something changes (an answer comes).
+    Wait(Option<Duration>),
+    /// The day is spent for its priority.
+    OutOfQuota(Timestamp),
+    /// HubSpot does not answer; the next probe goes at this steady time.
+    Unreachable(Duration),
+}
+
+/// What a request that went was given; handed back with its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Grant {
+    class: EndpointClass,
+    /// Requests are numbered as they go.
+    number: u64,
+    /// Of the burst window, this one included.
+    in_window: u32,
+    /// Granted in the burst window's class so far, this one included.
+    window_number: u64,
+    /// Own requests of the day, this one included.
+    own_day: u64,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// HubSpot answered it.
+    Answered,
+    /// A gateway answered it: HubSpot is in trouble.
+    Failed,
+    /// It surely never arrived, and takes no place.
+    NotSent,
+    /// Nobody knows whether and when it arrived.
+    Lost,
+}
+
+/// Which quota an answer says is exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// One class waits.
+    Class(EndpointClass),
+    /// Nothing goes.
+    Everything,
+    /// The day is spent.
+    Day,
+}
+
+/// All windows of one portal.
+#[derive(Debug)]
+pub struct Quota {
+    settings: LimitSettings,
+    burst: Window,
+    burst_limit: Learned,
+    search: Window,
+    search_limit: u32,
+    /// Requests of others under the same token, by HubSpot's count of the window, and until when.
+    foreign: (u32, Duration),
+    newest_burst_report: u64,
+    day: Day,
+    breaker: Breaker,
+    paused: [Duration; 2],
+    throttled_in_a_row: [u32; 2],
+    leased: u32,
+    granted: u64,
+    granted_in_burst: u64,
+    minute: Minute,
+}
+
+impl Quota {
+    /// The state at a start: `recent_sends` count as sent just now, `day` is what the database knows.
+    pub fn new(settings: LimitSettings, recent_sends: u32, day: Day, now: Now) -> Self {
+        let rate = settings.search_per_second.clamp(0.001, 1000.0);
+        let search_limit = (rate as u32).max(1);
+        let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
+        let mut burst = Window::new(BURST_WINDOW + WINDOW_MARGIN);
+        burst.hold(recent_sends, now.steady);
+        let mut search = Window::new(search_window + WINDOW_MARGIN);
+        search.hold(recent_sends.min(search_limit), now.steady);
+        Self {
+            burst,
+            burst_limit: Learned::new(settings.burst.into(), settings.burst_is_fixed),
+            search,
+            search_limit,
+            foreign: (0, Duration::ZERO),
+            newest_burst_report: 0,
+            day,
+            breaker: Breaker::default(),
+            paused: [Duration::ZERO; 2],
+            throttled_in_a_row: [0; 2],
+            leased: 0,
+            granted: 0,
+            granted_in_burst: 0,
+            minute: Minute::default(),
+            settings,
+        }
+    }
+
+    /// Whether a request may go. Nothing changes but what time alone changes.
+    pub fn may_go(&mut self, class: EndpointClass, priority: Priority, now: Now) -> Verdict {
+        self.roll(now);
+        if let Some(until) = self
+            .day
+            .out_of_quota(self.share_kept(priority), now.hubspot)
+        {
+            return Verdict::OutOfQuota(until);
+        }
+        let paused = self.paused[index(class)];
+        if paused > now.steady {
+            return Verdict::Wait(Some(paused));
+        }
+        let in_flight = self.burst.in_flight() + self.search.in_flight();
+        if let Some(verdict) = self.breaker.verdict(in_flight, now.steady) {
+            return verdict;
+        }
+        let allowed = match class {
+            EndpointClass::Search => self.search_limit,
+            EndpointClass::Crm => self.burst_allowed(priority, now.steady),
+        };
+        if self.window(class).used(now.steady) >= allowed {
+            return Verdict::Wait(self.window_free_at(class, allowed, now.steady));
+        }
+        // Without a day of its own (OAuth) the lease still says what may have been sent before a kill.
+        if self.leased == 0 {
+            return Verdict::Lease(self.day.lease_size());
+        }
+        Verdict::Go
+    }
+
+    /// Begins a new day if it is time; what was leased from the old one is gone with it.
+    pub fn roll(&mut self, now: Now) {
+        if self.day.roll(now.hubspot) {
+            self.leased = 0;
+        }
+    }
+
+    fn window(&mut self, class: EndpointClass) -> &mut Window {
+        match class {
+            EndpointClass::Search => &mut self.search,
+            EndpointClass::Crm => &mut self.burst,
+        }
+    }
+
+    /// When there is room; `None`: not before an answer comes.
+    fn window_free_at(
+        &mut self,
+        class: EndpointClass,
+        allowed: u32,
+        now: Duration,
+    ) -> Option<Duration> {
+        let own = self.window(class).free_at(allowed);
+        let foreign =
+            Some(self.foreign.1).filter(|until| class == EndpointClass::Crm && *until > now);
+        own.into_iter().chain(foreign).min()
+    }
+
+    /// Places of the burst window for a priority: lower ones leave some, so that a push never waits for a slot.
+    fn burst_allowed(&self, priority: Priority, now: Duration) -> u32 {
+        let limit = self.burst_limit();
+        let reserve = if priority == Priority::Interactive {
+            0
+        } else {
+            limit / 64
+        };
+        let foreign = if self.foreign.1 > now {
+            self.foreign.0
+        } else {
+            0
+        };
+        limit.saturating_sub(reserve + foreign)
+    }
+
+    /// The share of the day that a priority leaves alone. Backfill leaves some more, so that polling goes on.
+    fn share_kept(&self, priority: Priority) -> f64 {
+        match priority {
+            Priority::Interactive | Priority::Webhook => 0.0,
+            Priority::Poll => self.settings.reserve_for_push,
+            Priority::Bulk => (self.settings.reserve_for_push * 1.5).min(0.95),
+        }
+    }
+
+    /// Takes the place that [`Self::may_go`] said is there.
+    pub fn grant(&mut self, class: EndpointClass, now: Now) -> Grant {
+        self.granted += 1;
+        self.leased = self.leased.saturating_sub(1);
+        self.day.count();
+        self.minute.count(now.steady);
+        match class {
+            EndpointClass::Search => self.search.start(),
+            EndpointClass::Crm => {
+                self.granted_in_burst += 1;
+                self.burst.start();
+            }
+        }
+        Grant {
+            class,
+            number: self.granted,
+            in_window: self.burst.used(now.steady),
+            window_number: self.granted_in_burst,
+            own_day: self.day.own(),
+        }
+    }
+
+    /// Requests that were leased from the day.
+    pub fn add_lease(&mut self, requests: u32) {
+        self.leased += requests;
+    }
+
+    /// Leased requests that were not sent: at a clean stop they go back.
+    pub fn unused_lease(&self) -> u32 {
+        self.leased
+    }
+
+    /// Gives a place back, or holds it for as long as HubSpot may count it.
+    pub fn end(&mut self, grant: &Grant, ending: Ending, now: Now) {
+        let window = self.window(grant.class);
+        match ending {
+            Ending::Answered | Ending::Failed => window.end(now.steady),
+            Ending::Lost => window.end(now.steady + LATE_LANDING),
+            Ending::NotSent => window.withdraw(),
+        }
+        if ending == Ending::NotSent {
+            self.day.uncount();
+            self.leased += 1;
+        }
+        match ending {
+            Ending::Answered => self.breaker.succeeded(),
+            Ending::Failed | Ending::NotSent | Ending::Lost => self.breaker.failed(now.steady),
+        }
+    }
+
+    /// Learns from an answer's headers.
+    pub fn observe(&mut self, grant: &Grant, observed: &Observed, now: Now) {
+        if let Some(limit) = observed.burst_limit.filter(|limit| *limit > 0) {
+            self.burst_limit.observe(limit.into(), now.steady);
+        }
+        let newer = grant.class == EndpointClass::Crm && grant.number > self.newest_burst_report;
+        if let (Some(limit), Some(left), true) = (observed.burst_limit, observed.burst_left, newer)
+        {
+            self.newest_burst_report = grant.number;
+            let counted = limit.saturating_sub(left);
+            let sent_since =
+                u32::try_from(self.granted_in_burst - grant.window_number).unwrap_or(u32::MAX);
+            let own_at_most = grant.in_window.saturating_add(sent_since);
+            self.foreign = (
+                counted.saturating_sub(own_at_most),
+                now.steady + BURST_WINDOW,
+            );
+        }
+        if let (Some(limit), Some(left)) = (observed.day_limit, observed.day_left) {
+            let in_flight = u64::from(self.burst.in_flight() + self.search.in_flight());
+            let rolled = self
+                .day
+                .observe(grant.number, grant.own_day, limit, left, in_flight, now);
+            if rolled {
+                self.leased = 0;
+            }
+        }
+    }
+
+    /// Stops sending for a while after a 429 or 477; gives the moment, by HubSpot's clock, when it goes on.
+    pub fn pause(&mut self, pause: Pause, retry_after: Option<Duration>, now: Now) -> Timestamp {
+        if pause != Pause::Everything {
+            self.minute.count_throttled(now.steady);
+        }
+        match pause {
+            Pause::Day => self.day.spent(retry_after, now.hubspot),
+            Pause::Everything => {
+                let wait = retry_after.unwrap_or(MOVING_WAIT);
+                self.paused = self.paused.map(|paused| paused.max(now.steady + wait));
+                now.hubspot + wait
+            }
+            Pause::Class(class) => {
+                let wait = retry_after.unwrap_or_else(|| self.own_pause(class));
+                self.throttled_in_a_row[index(class)] += 1;
+                let paused = &mut self.paused[index(class)];
+                *paused = (*paused).max(now.steady + wait);
+                now.hubspot + wait
+            }
+        }
+    }
+
+    /// HubSpot's own client waits 10 s, or 1 s for searches, times the attempt (`hubspot/api-facts.md#3`).
+    fn own_pause(&self, class: EndpointClass) -> Duration {
+        let times = self.throttled_in_a_row[index(class)].min(5) + 1;
+        match class {
+            EndpointClass::Search => Duration::from_secs(1) * times,
+            EndpointClass::Crm => BURST_WINDOW * times,
+        }
+    }
+
+    /// An answer that was no 429 ends the row of them.
+    pub fn not_throttled(&mut self, grant: &Grant) {
+        self.throttled_in_a_row[index(grant.class)] = 0;
+    }
+
+    /// The burst limit in force.
+    pub fn burst_limit(&self) -> u32 {
+        u32::try_from(self.burst_limit.current()).unwrap_or(u32::MAX)
+    }
+
+    /// The pace inside the burst window: requests a second, and how many at once. Together they stay below the window
+    /// (notes, finding 2: burst + 10 × rate ≤ limit).
+    pub fn pace(&self, class: EndpointClass) -> (f64, u32) {
+        match class {
+            EndpointClass::Search => (self.settings.search_per_second.clamp(0.001, 1000.0), 1),
+            EndpointClass::Crm => {
+                let limit = self.burst_limit();
+                let at_once = (limit / 50).max(1);
+                let rate = f64::from(limit - at_once.min(limit - 1)) / BURST_WINDOW.as_secs_f64();
+                match self.settings.per_second {
+                    Some(wanted) if wanted < rate => {
+                        (wanted.max(0.001), at_once.min((wanted as u32).max(1)))
+                    }
+                    Some(_) | None => (rate, at_once),
+                }
+            }
+        }
+    }
+
+    /// The day's state.
+    pub fn day(&self) -> &Day {
+        &self.day
+    }
+
+    /// The day's state, to be told zone and usage.
+    pub fn day_mut(&mut self) -> &mut Day {
+        &mut self.day
+    }
+
+    /// Requests and 429s of the last minute.
+    pub fn last_minute(&mut self, now: Now) -> (u64, u64) {
+        self.minute.totals(now.steady)
+    }
+
+    /// What is left of the class's window.
+    pub fn window_left(&mut self, class: EndpointClass, now: Now) -> u32 {
+        match class {
+            EndpointClass::Search => self
+                .search_limit
+                .saturating_sub(self.search.used(now.steady)),
+            EndpointClass::Crm => {
+                let allowed = self.burst_allowed(Priority::Interactive, now.steady);
+                allowed.saturating_sub(self.burst.used(now.steady))
+            }
+        }
+    }
+}
+
+fn index(class: EndpointClass) -> usize {
+    match class {
+        EndpointClass::Search => 0,
+        EndpointClass::Crm => 1,
+    }
+}

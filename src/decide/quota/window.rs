@@ -1,0 +1,117 @@
+//! A rolling window, exact: who is in it, and when there is room.
+//!
+//! A request holds a place from its sending until the window's length after its answer, because HubSpot counts it at
+//! some moment in between.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A rolling window of requests.
+#[derive(Debug)]
+pub struct Window {
+    length: Duration,
+    in_flight: u32,
+    /// Places by the moment they become free.
+    held: BTreeMap<Duration, u32>,
+    held_count: u32,
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(length: Duration) -> Self {
+        Self {
+            length,
+            in_flight: 0,
+            held: BTreeMap::new(),
+            held_count: 0,
+        }
+    }
+
+    /// Requests that HubSpot may count with one that is sent now.
+    pub fn used(&mut self, now: Duration) -> u32 {
+        while let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= now) {
+            self.held_count -= entry.remove();
+        }
+        self.in_flight + self.held_count
+    }
+
+    /// Requests without an answer.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// A request goes.
+    pub fn start(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// A request ended; HubSpot counted it at `latest` at the latest.
+    pub fn end(&mut self, latest: Duration) {
+        self.withdraw();
+        self.hold(1, latest);
+    }
+
+    /// A request never arrived.
+    pub fn withdraw(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// So many requests were counted by HubSpot at `latest` at the latest.
+    pub fn hold(&mut self, requests: u32, latest: Duration) {
+        if requests > 0 {
+            *self.held.entry(latest + self.length).or_default() += requests;
+            self.held_count += requests;
+        }
+    }
+
+    /// When fewer than `allowed` are used; `None`: not before an answer comes.
+    pub fn free_at(&self, allowed: u32) -> Option<Duration> {
+        let mut used = self.in_flight + self.held_count;
+        for (until, count) in &self.held {
+            used -= count;
+            if used < allowed {
+                return Some(*until);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_place_is_held_from_the_sending_until_a_window_after_the_answer() {
+        let mut window = Window::new(ms(10_000));
+        window.start();
+        assert_eq!(window.used(ms(60_000)), 1);
+        assert_eq!(window.free_at(1), None);
+        window.end(ms(60_300));
+        assert_eq!(window.used(ms(70_299)), 1);
+        assert_eq!(window.free_at(1), Some(ms(70_300)));
+        assert_eq!(window.used(ms(70_300)), 0);
+    }
+
+    #[test]
+    fn a_request_that_never_arrived_takes_no_place() {
+        let mut window = Window::new(ms(10_000));
+        window.start();
+        window.withdraw();
+        assert_eq!(window.used(ms(0)), 0);
+    }
+
+    #[test]
+    fn room_comes_when_enough_places_are_free() {
+        let mut window = Window::new(ms(10));
+        window.hold(3, ms(0));
+        window.hold(2, ms(5));
+        assert_eq!(window.free_at(5), Some(ms(10)));
+        assert_eq!(window.free_at(2), Some(ms(15)));
+        assert_eq!(window.free_at(0), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! How long to wait before the next attempt. The only file that knows `backoff`.
+//!
+//! The curve is `backoff`'s without its own randomness; the jitter is full and comes from the caller, so that a run
+//! with the same seed waits the same times. Whether to try again at all is said by `HubspotError::retry` and
+//! `decide::settle`.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoffBuilder;
+use backoff::backoff::Backoff;
+
+/// The first step of the curve (engineering notes, 2.5).
+pub const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The highest step of the curve (engineering notes, 2.5).
+pub const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// HubSpot's lock on records lasts two seconds (`hubspot/api-facts.md#4`, status 423).
+pub const LOCK_LASTS: Duration = Duration::from_secs(2);
+
+/// A record that alone draws server errors is probed once a day (engineering notes, 2.5).
+pub const POISON_PROBE: Duration = Duration::from_hours(24);
+
+/// After this many doublings the curve is flat; more attempts change nothing.
+const FLAT_AFTER: u32 = 16;
+
+/// What kind of failure is waited out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryClass {
+    /// No connection, no answer, a server's error: full jitter under a doubling curve.
+    Transient,
+    /// HubSpot locked the records for two seconds: never sooner than that, then as `Transient`.
+    Locked,
+    /// A record that fails alone, again and again.
+    Poison,
+}
+
+/// The wait before the next attempt after `attempts` failed ones (at least 1). `random` is from 0 up to 1.
+pub fn next_attempt(class: RetryClass, attempts: u32, random: f64) -> Duration {
+    match class {
+        RetryClass::Transient => jittered(ceiling(attempts), random),
+        RetryClass::Locked => LOCK_LASTS + jittered(ceiling(attempts), random),
+        RetryClass::Poison => POISON_PROBE,
+    }
+}
+
+/// The curve's step after `attempts` failed attempts, without jitter: 1 s, 2 s, 4 s … 5 min.
+pub fn ceiling(attempts: u32) -> Duration {
+    let mut curve = ExponentialBackoffBuilder::new()
+        .with_initial_interval(FIRST_WAIT)
+        .with_max_interval(LONGEST_WAIT)
+        .with_multiplier(2.0)
+        .with_randomization_factor(0.0)
+        .with_max_elapsed_time(None)
+        .build();
+    let mut step = FIRST_WAIT;
+    for _ in 0..attempts.clamp(1, FLAT_AFTER) {
+        step = curve.next_backoff().unwrap_or(LONGEST_WAIT);
+    }
+    step
+}
+
+/// Full jitter: anything from nothing to the step, in whole milliseconds.
+fn jittered(step: Duration, random: f64) -> Duration {
+    let milliseconds = step.as_millis() as f64 * random.clamp(0.0, 1.0);
+    Duration::from_millis(milliseconds as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_doubles_from_a_second_to_five_minutes() {
+        let steps: Vec<u64> = (0..12)
+            .map(|attempts| ceiling(attempts).as_secs())
+            .collect();
+        assert_eq!(steps, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(ceiling(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn jitter_is_full_and_the_callers_own() {
+        let wait = |random| next_attempt(RetryClass::Transient, 4, random);
+        assert_eq!(wait(0.0), Duration::ZERO);
+        assert_eq!(wait(0.25), Duration::from_secs(2));
+        assert_eq!(wait(1.0), Duration::from_secs(8));
+        assert_eq!(wait(7.0), Duration::from_secs(8));
+        assert_eq!(wait(f64::NAN), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_lock_is_never_tried_sooner_than_it_lasts() {
+        assert_eq!(next_attempt(RetryClass::Locked, 1, 0.0), LOCK_LASTS);
+        assert_eq!(
+            next_attempt(RetryClass::Locked, 2, 0.5),
+            Duration::from_secs(3)
+        );
+        assert_eq!(next_attempt(RetryClass::Poison, 1, 0.5), POISON_PROBE);
+    }
+}

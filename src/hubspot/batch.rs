@@ -1,0 +1,125 @@
+//! Batch read: up to 100 records by id or by a unique property, from the store and not from the search's index.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::decide::quota::Priority;
+use crate::hubspot::Client;
+use crate::hubspot::answer::read_entry;
+use crate::hubspot::call::Request;
+use crate::hubspot::error::HubspotError;
+use crate::hubspot::paths::Endpoint;
+use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::wire;
+use crate::hubspot::write::InputError;
+use crate::model::name::ObjectType;
+
+/// The most inputs of a batch of records (`hubspot/api-facts.md#3`).
+pub const MAX_BATCH: usize = 100;
+
+/// The most inputs of a read with history (`hubspot/api-facts.md#3`).
+pub const MAX_BATCH_WITH_HISTORY: usize = 50;
+
+/// Which records are read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadQuery {
+    /// Ids, or values of `id_property`; doubles are asked for once. At most 100, 50 with history.
+    pub keys: Vec<String>,
+    /// The unique property whose values the keys are.
+    pub id_property: Option<String>,
+    /// The properties wanted.
+    pub properties: Vec<String>,
+    /// The properties whose former values are wanted.
+    pub with_history: Vec<String>,
+    /// Archived records in place of the others.
+    pub archived: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchRead {
+    /// Records, in no order. After a merge an id is answered by another one (`hubspot/api-facts.md#13`).
+    pub records: Vec<Record>,
+    /// Keys that HubSpot says are not there, as it spells them: archived, deleted, never there, or invisible to the
+    /// token.
+    pub missing: Vec<String>,
+    /// Anything else that HubSpot says about single keys.
+    pub errors: Vec<InputError>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    inputs: Vec<Key<'a>>,
+    properties: &'a [String],
+    properties_with_history: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_property: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Key<'a> {
+    pub(super) id: &'a str,
+}
+
+impl Client {
+    /// Reads up to 100 records. Nothing asked is nothing sent.
+    pub async fn batch_read(
+        &self,
+        object: &ObjectType,
+        query: &ReadQuery,
+        priority: Priority,
+    ) -> Result<BatchRead, HubspotError> {
+        let mut keys: Vec<&str> = query.keys.iter().map(String::as_str).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return Ok(BatchRead::default());
+        }
+        let most = if query.with_history.is_empty() {
+            MAX_BATCH
+        } else {
+            MAX_BATCH_WITH_HISTORY
+        };
+        if keys.len() > most {
+            return Err(self.invalid(Endpoint::BatchRead, "too many keys for one batch"));
+        }
+        let body = Body {
+            inputs: keys.into_iter().map(|id| Key { id }).collect(),
+            properties: &query.properties,
+            properties_with_history: &query.with_history,
+            id_property: query.id_property.as_deref(),
+        };
+        let request = Request {
+            endpoint: Endpoint::BatchRead,
+            object: Some(object),
+            query: format!("?archived={}", query.archived),
+            body: Some(to_body(&body)),
+            priority,
+        };
+        let response = self.send(&request).await?;
+        let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
+        Ok(sort_answer(batch))
+    }
+}
+
+fn sort_answer(batch: wire::Batch) -> BatchRead {
+    let mut read = BatchRead {
+        records: batch.results.into_iter().map(from_wire).collect(),
+        ..BatchRead::default()
+    };
+    for entry in batch.errors.unwrap_or_default() {
+        let answer = read_entry(&entry);
+        if answer.category == "OBJECT_NOT_FOUND" && !answer.ids.is_empty() {
+            read.missing.extend(answer.ids);
+        } else {
+            read.errors.push(InputError::from_answer(answer));
+        }
+    }
+    read
+}
+
+/// JSON of a request's body.
+pub(super) fn to_body(body: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("texts, lists and booleans have a JSON form"))
+}

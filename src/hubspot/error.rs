@@ -1,0 +1,425 @@
+//! `HubspotError`: why a call has no result, one variant per thing that a caller treats differently.
+//!
+//! It answers its caller's questions: when may this be tried again, and may it have happened all the same? HubSpot's
+//! own words are apart, in [`HubspotError::words`], because they may quote a property's value.
+
+use http::Method;
+use thiserror::Error;
+
+use crate::decide::retry::RetryClass;
+use crate::decide::settle::Failure;
+use crate::hubspot::answer::Answer;
+use crate::hubspot::limiter::LimiterError;
+use crate::hubspot::transport::{Cause, TransportError};
+use crate::model::time::Timestamp;
+
+/// Which call failed, as logs name it: no id, no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The path with `{object}` for the object.
+    pub template: &'static str,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "`{} {}`", self.method, self.template)
+    }
+}
+
+/// Why a call has no result.
+#[derive(Debug, Error)]
+pub enum HubspotError {
+    /// HubSpot refused what was asked: 400, 404, 409, 413 and other statuses that repeat for the same request.
+    #[error("{call} was refused: {}", said(answer))]
+    Refused {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+    },
+    /// 401: no token, a wrong one, an expired one.
+    #[error("{call}: HubSpot does not accept the token: {}", said(answer))]
+    Unauthorized {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+    },
+    /// 403 by HubSpot itself: a scope is missing, or the account may not.
+    #[error("{call}: HubSpot forbids this to the token: {}", said(answer))]
+    Forbidden {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+    },
+    /// 429, several times over: a quota that somebody else uses up. It was not carried out.
+    #[error("{call} met a limit of HubSpot's: {}", said(answer))]
+    Throttled {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+        /// No request of its class goes before.
+        until: Timestamp,
+    },
+    /// 423: the records are locked, for two seconds (`hubspot/api-facts.md#4`). It was not carried out.
+    #[error("{call} met locked records: {}", said(answer))]
+    Locked {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+    },
+    /// 477: the account moves between data centres (`hubspot/api-facts.md#4`). It was not carried out.
+    #[error("{call}: HubSpot is moving the account until {until}")]
+    Moving {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+        /// When HubSpot wants to be asked again.
+        until: Timestamp,
+    },
+    /// 500: HubSpot failed. A write may have happened.
+    #[error("{call} failed in HubSpot: {}", said(answer))]
+    Server {
+        /// The call.
+        call: Call,
+        /// What HubSpot says.
+        answer: Box<Answer>,
+    },
+    /// 408, 502, 503, 504, 52x, or an HTML page in place of an answer. A write may have happened.
+    #[error("{call} got no answer from HubSpot itself: {}", said(answer))]
+    Gateway {
+        /// The call.
+        call: Call,
+        /// What the gateway says.
+        answer: Box<Answer>,
+    },
+    /// A success whose body is not what the endpoint answers. A write has happened, most likely.
+    #[error("{call} was answered with {status} and a body that can't be read")]
+    Unreadable {
+        /// The call.
+        call: Call,
+        /// The status.
+        status: u16,
+        /// What is wrong with it.
+        #[source]
+        source: Cause,
+    },
+    /// No connection: the request surely never reached HubSpot.
+    #[error("{call} was not sent")]
+    NotSent {
+        /// The call.
+        call: Call,
+        /// How it failed.
+        #[source]
+        source: TransportError,
+    },
+    /// The answer was lost on its way. A write may have happened.
+    #[error("{call} was sent and its answer was lost")]
+    Lost {
+        /// The call.
+        call: Call,
+        /// How it failed.
+        #[source]
+        source: TransportError,
+    },
+    /// The limiter let nothing go: out of quota, paused, or HubSpot is unreachable. Nothing was sent.
+    #[error("{call} was held back")]
+    HeldBack {
+        /// The call.
+        call: Call,
+        /// Why, and until when.
+        #[source]
+        source: LimiterError,
+    },
+    /// A request that HubSpot is known to refuse, so that it was not sent.
+    #[error("{call} was not sent: {why}")]
+    Invalid {
+        /// The call.
+        call: Call,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Status, category, codes and the id for HubSpot's support; not the words.
+fn said(answer: &Answer) -> String {
+    let status = answer.status.to_string();
+    let parts = [&status, &answer.category].into_iter().chain(&answer.codes);
+    let parts: Vec<&str> = parts
+        .map(String::as_str)
+        .filter(|part| !part.is_empty())
+        .collect();
+    let scopes = match answer.scopes.join("`, `") {
+        scopes if scopes.is_empty() => scopes,
+        scopes => format!(", scopes `{scopes}`"),
+    };
+    let correlation_id = match &answer.correlation_id {
+        id if id.is_empty() => String::new(),
+        id => format!(", correlation id {id}"),
+    };
+    format!("{}{scopes}{correlation_id}", parts.join(" "))
+}
+
+/// When a call may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Not before this moment, by this machine's clock; then at once.
+    At(Timestamp),
+    /// After the wait that `decide::retry` gives for this class.
+    Backoff(RetryClass),
+    /// In two halves, until the bad input is alone; alone, never.
+    Split,
+    /// Once, with another token.
+    Reauthorize,
+    /// Not as it is.
+    Never,
+}
+
+impl HubspotError {
+    /// When the call may be tried again. Whether a write may is another question: [`Self::outcome_unknown`].
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Refused { answer, .. } if splits(answer.status) => Retry::Split,
+            Self::Refused { .. } | Self::Forbidden { .. } | Self::Invalid { .. } => Retry::Never,
+            Self::Unauthorized { .. } => Retry::Reauthorize,
+            Self::Throttled { until, .. } | Self::Moving { until, .. } => Retry::At(*until),
+            Self::HeldBack { source, .. } => source
+                .until()
+                .map_or(Retry::Backoff(RetryClass::Transient), Retry::At),
+            Self::Locked { .. } => Retry::Backoff(RetryClass::Locked),
+            Self::Server { .. }
+            | Self::Gateway { .. }
+            | Self::Unreadable { .. }
+            | Self::NotSent { .. }
+            | Self::Lost { .. } => Retry::Backoff(RetryClass::Transient),
+        }
+    }
+
+    /// Whether a write may have happened all the same (`hubspot/api-facts.md#4`): then it is looked for before it is
+    /// sent again.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::Server { .. }
+                | Self::Gateway { .. }
+                | Self::Unreadable { .. }
+                | Self::Lost { .. }
+        )
+    }
+
+    /// Whether HubSpot could not be reached, so that it says nothing about the request.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NotSent { .. }
+            | Self::Lost { .. }
+            | Self::Gateway { .. }
+            | Self::Moving { .. } => true,
+            Self::HeldBack { source, .. } => matches!(source, LimiterError::Unreachable { .. }),
+            Self::Refused { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Throttled { .. }
+            | Self::Locked { .. }
+            | Self::Server { .. }
+            | Self::Unreadable { .. }
+            | Self::Invalid { .. } => false,
+        }
+    }
+
+    /// Whether the token was not accepted.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. })
+    }
+
+    /// Whether the token may not do this: a scope is missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
+    /// Until when the day's requests are spent, where that is why.
+    pub fn out_of_quota_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::HeldBack {
+                source: LimiterError::OutOfQuota { until },
+                ..
+            } => Some(*until),
+            Self::HeldBack { .. }
+            | Self::Refused { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Throttled { .. }
+            | Self::Locked { .. }
+            | Self::Moving { .. }
+            | Self::Server { .. }
+            | Self::Gateway { .. }
+            | Self::Unreadable { .. }
+            | Self::NotSent { .. }
+            | Self::Lost { .. }
+            | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// What HubSpot said, where it said anything.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Refused { answer, .. }
+            | Self::Unauthorized { answer, .. }
+            | Self::Forbidden { answer, .. }
+            | Self::Throttled { answer, .. }
+            | Self::Locked { answer, .. }
+            | Self::Moving { answer, .. }
+            | Self::Server { answer, .. }
+            | Self::Gateway { answer, .. } => Some(answer),
+            Self::Unreadable { .. }
+            | Self::NotSent { .. }
+            | Self::Lost { .. }
+            | Self::HeldBack { .. }
+            | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// The HTTP status, where an answer came.
+    pub fn status(&self) -> Option<u16> {
+        if let Self::Unreadable { status, .. } = self {
+            return Some(*status);
+        }
+        self.answer().map(|answer| answer.status)
+    }
+
+    /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.
+    pub fn words(&self) -> String {
+        match self.answer().map(|answer| answer.message.as_str()) {
+            Some(words) if !words.is_empty() => words.to_owned(),
+            Some(_) | None => self.to_string(),
+        }
+    }
+
+    /// How `decide::settle` takes it, for a batch that failed as a whole.
+    pub fn batch_failure(&self) -> Failure {
+        match self {
+            Self::Refused { answer, .. } if splits(answer.status) => Failure::Refused,
+            Self::Server { .. } => Failure::ServerError,
+            Self::Gateway { .. } | Self::Unreadable { .. } | Self::Lost { .. } => Failure::Unknown,
+            // A wrong path, a missing scope or a spent quota says nothing about the records.
+            Self::Refused { .. }
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::Throttled { .. }
+            | Self::Locked { .. }
+            | Self::Moving { .. }
+            | Self::NotSent { .. }
+            | Self::HeldBack { .. }
+            | Self::Invalid { .. } => Failure::NotDone,
+        }
+    }
+}
+
+/// Statuses by which a batch is refused because of an input.
+fn splits(status: u16) -> bool {
+    matches!(status, 400 | 409 | 413 | 414 | 422)
+}
+
+/// Sorts an answer that is no success. `until` is when the limiter lets requests go again.
+pub(super) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> HubspotError {
+    let answer = Box::new(answer);
+    match answer.status {
+        401 => HubspotError::Unauthorized { call, answer },
+        403 if answer.by_hubspot => HubspotError::Forbidden { call, answer },
+        423 => HubspotError::Locked { call, answer },
+        429 => HubspotError::Throttled {
+            call,
+            answer,
+            until,
+        },
+        477 => HubspotError::Moving {
+            call,
+            answer,
+            until,
+        },
+        500 if answer.by_hubspot => HubspotError::Server { call, answer },
+        403 | 408 | 500..=599 => HubspotError::Gateway { call, answer },
+        _ => HubspotError::Refused { call, answer },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hubspot::answer::read_answer;
+
+    const UNTIL: i64 = 1_000_000;
+
+    fn error(status: u16, body: &str) -> HubspotError {
+        let call = Call {
+            method: Method::POST,
+            template: "/crm/objects/2026-03/{object}/batch/update",
+        };
+        from_answer(
+            call,
+            read_answer(status, body.as_bytes()),
+            Timestamp::from_millis(UNTIL),
+        )
+    }
+
+    #[test]
+    fn each_status_says_whether_when_and_whether_it_happened() {
+        let json = r#"{"status":"error","message":"words"}"#;
+        let at = Retry::At(Timestamp::from_millis(UNTIL));
+        let transient = Retry::Backoff(RetryClass::Transient);
+        let locked = Retry::Backoff(RetryClass::Locked);
+        for (status, retry, unknown, failure) in [
+            (302, Retry::Never, false, Failure::NotDone),
+            (400, Retry::Split, false, Failure::Refused),
+            (401, Retry::Reauthorize, false, Failure::NotDone),
+            (403, Retry::Never, false, Failure::NotDone),
+            (404, Retry::Never, false, Failure::NotDone),
+            (409, Retry::Split, false, Failure::Refused),
+            (413, Retry::Split, false, Failure::Refused),
+            (414, Retry::Split, false, Failure::Refused),
+            (415, Retry::Never, false, Failure::NotDone),
+            (423, locked, false, Failure::NotDone),
+            (429, at, false, Failure::NotDone),
+            (477, at, false, Failure::NotDone),
+            (500, transient, true, Failure::ServerError),
+            (502, transient, true, Failure::Unknown),
+            (503, transient, true, Failure::Unknown),
+            (504, transient, true, Failure::Unknown),
+            (521, transient, true, Failure::Unknown),
+            (524, transient, true, Failure::Unknown),
+            (526, transient, true, Failure::Unknown),
+        ] {
+            let error = error(status, json);
+            assert_eq!(error.retry(), retry, "{status}");
+            assert_eq!(error.outcome_unknown(), unknown, "{status}");
+            assert_eq!(error.batch_failure(), failure, "{status}");
+            assert_eq!(error.status(), Some(status));
+            assert_eq!(error.words(), "words");
+        }
+    }
+
+    #[test]
+    fn a_gateways_403_is_no_missing_scope() {
+        let html = error(403, "<html><title>Attention Required!</title></html>");
+        assert!(!html.is_forbidden() && html.is_unreachable() && html.outcome_unknown());
+        assert!(error(403, "{}").is_forbidden());
+        assert!(error(401, "").is_unauthorized());
+    }
+
+    #[test]
+    fn the_text_names_call_status_and_codes_and_no_words() {
+        let error = error(400, include_str!("../../tests/fixtures/400_embedded.json"));
+        assert_eq!(
+            error.to_string(),
+            "`POST /crm/objects/2026-03/{object}/batch/update` was refused: 400 VALIDATION_ERROR \
+             PROPERTY_DOESNT_EXIST INVALID_EMAIL, correlation id a43683b0-5717-4ceb-80b4-104d02915d8c"
+        );
+        assert!(error.words().contains("does not exist"));
+        assert!(!format!("{error:?}").contains("not-an-address"));
+    }
+}

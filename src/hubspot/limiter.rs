@@ -1,0 +1,481 @@
+//! `Limiter`: no request leaves before it may.
+//!
+//! `decide::quota` says whether a request may go; here is what waits until then: a small queue for each class of
+//! endpoint, the highest priority first, and `governor` as the pace inside the exact windows, so that requests come
+//! evenly and a push never stands behind a whole window's burst. Waiting is by the `Clock` and by wakers of our own,
+//! so that a simulated run needs no runtime. What a person pays for by the day is leased in blocks through a function
+//! that the daemon gives: after a kill an open lease counts as sent (design, section 7).
+
+mod pace;
+mod queue;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+
+use crate::clock::Clock;
+pub use crate::decide::quota::LimitSettings;
+use crate::decide::quota::day::Day;
+use crate::decide::quota::{
+    Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, Verdict,
+};
+use crate::hubspot::limiter::pace::Pace;
+use crate::hubspot::limiter::queue::{Queue, Ticket};
+use crate::model::time::Timestamp;
+
+/// A request that would wait longer than this is refused with the time to come back, so that steps end.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// A block of requests that is about to be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// How many requests, at most 20.
+    pub count: u32,
+    /// When, by this machine's clock.
+    pub at: Timestamp,
+    /// The day they belong to: the date in the account's zone.
+    pub day: String,
+    /// The end of that day.
+    pub day_resets_at: Timestamp,
+    /// The day's requests as known so far; `None`: it has no bound.
+    pub day_limit: Option<u64>,
+}
+
+/// Why a lease could not be written.
+pub type LeaseError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Writes a lease where it survives a kill, before its requests are sent.
+pub type LeaseFn =
+    Arc<dyn Fn(LeaseRequest) -> BoxFuture<'static, Result<(), LeaseError>> + Send + Sync>;
+
+/// What is known of the time before the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartState {
+    /// Requests that may have been sent in the last 10 seconds (and the seconds on their way): all leases that were
+    /// open in that time.
+    pub recent_sends: u32,
+    /// Requests of the day, open leases included.
+    pub day_used: u64,
+    /// The end of the day that `day_used` belongs to.
+    pub day_resets_at: Option<Timestamp>,
+}
+
+/// Why a request was not let go.
+#[derive(Debug, Error)]
+pub enum LimiterError {
+    /// The day is spent, or what is left of it is kept for higher priorities.
+    #[error("the day's requests are spent until {until}")]
+    OutOfQuota {
+        /// The account's next midnight, by this machine's clock.
+        until: Timestamp,
+    },
+    /// HubSpot asked for a pause that is longer than anybody should wait inside a step.
+    #[error("HubSpot asked for a pause until {until}")]
+    Paused {
+        /// When it goes on, by this machine's clock.
+        until: Timestamp,
+    },
+    /// Five requests in a row had no answer; one probe at a time goes.
+    #[error("HubSpot does not answer; the next probe goes at {until}")]
+    Unreachable {
+        /// When the next probe goes, by this machine's clock.
+        until: Timestamp,
+    },
+    /// The lease could not be written.
+    #[error("the day's budget could not be leased")]
+    Lease(#[source] LeaseError),
+}
+
+impl LimiterError {
+    /// When to come back, where that is known.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::OutOfQuota { until } | Self::Paused { until } | Self::Unreachable { until } => {
+                Some(*until)
+            }
+            Self::Lease(_) => None,
+        }
+    }
+}
+
+/// The quotas' state, for `sync_health`, logs and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The day's requests; `None`: it has no bound.
+    pub daily_limit: Option<u64>,
+    /// Used of it by all the account's apps, as far as known.
+    pub daily_used: u64,
+    /// The account's next midnight.
+    pub daily_resets_at: Timestamp,
+    /// The date of the day in the account's zone.
+    pub day: String,
+    /// The burst limit in force.
+    pub burst_limit: u32,
+    /// Left of the burst window.
+    pub burst_left: u32,
+    /// Left of the search window.
+    pub search_left: u32,
+    /// Requests sent in the last minute.
+    pub requests_last_minute: u64,
+    /// 429s of the last minute.
+    pub throttled_last_minute: u64,
+}
+
+/// Lets requests go, one portal's worth.
+pub struct Limiter {
+    clock: Arc<dyn Clock>,
+    lease: LeaseFn,
+    state: Mutex<State>,
+}
+
+struct State {
+    quota: Quota,
+    pace: [Pace; 2],
+    queues: [Queue; 2],
+    leasing: bool,
+    /// HubSpot's clock minus ours, in milliseconds.
+    clock_offset_ms: i64,
+}
+
+/// A request that may be sent now. It must be told how the request ended; dropped without a word it counts as lost.
+pub struct Permit {
+    limiter: Arc<Limiter>,
+    grant: Option<Grant>,
+}
+
+/// What an answer says to the limiter.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answered {
+    /// Its quota headers.
+    pub observed: Observed,
+    /// Whether HubSpot itself wrote it, rather than a gateway in front that could not reach it.
+    pub by_hubspot: bool,
+    /// The quota that is exceeded, where it says so.
+    pub pause: Option<Pause>,
+    /// Its `Retry-After`.
+    pub retry_after: Option<Duration>,
+}
+
+impl Limiter {
+    /// A limiter that knows what was sent before the start.
+    pub fn new(
+        settings: LimitSettings,
+        clock: Arc<dyn Clock>,
+        lease: LeaseFn,
+        start: StartState,
+    ) -> Arc<Self> {
+        let now = Now {
+            steady: clock.monotonic(),
+            hubspot: clock.now(),
+        };
+        let day = Day::new(&settings, start.day_used, start.day_resets_at, now.hubspot);
+        let quota = Quota::new(settings, start.recent_sends, day, now);
+        let pace = [EndpointClass::Search, EndpointClass::Crm]
+            .map(|class| Pace::new(quota.pace(class), &clock));
+        Arc::new(Self {
+            clock,
+            lease,
+            state: Mutex::new(State {
+                quota,
+                pace,
+                queues: [Queue::default(), Queue::default()],
+                leasing: false,
+                clock_offset_ms: 0,
+            }),
+        })
+    }
+
+    /// Waits until a request may go. Higher priorities go first, equal ones in the order they came.
+    ///
+    /// # Errors
+    /// It may not go soon: the day is spent, HubSpot asked for a long pause or does not answer, or the lease could not
+    /// be written.
+    pub async fn acquire(
+        self: &Arc<Self>,
+        class: EndpointClass,
+        priority: Priority,
+    ) -> Result<Permit, LimiterError> {
+        let place = Place {
+            limiter: self,
+            class,
+            ticket: self.state().queues[index(class)].enter(priority),
+        };
+        loop {
+            let mut sleep = None;
+            match poll_fn(|context| place.poll(&mut sleep, context)).await? {
+                Turn::Go(grant) => {
+                    return Ok(Permit {
+                        limiter: Arc::clone(self),
+                        grant: Some(grant),
+                    });
+                }
+                Turn::Lease(request) => self.take_lease(request).await?,
+            }
+        }
+    }
+
+    async fn take_lease(self: &Arc<Self>, request: LeaseRequest) -> Result<(), LimiterError> {
+        let count = request.count;
+        // Whoever waits meanwhile is woken even if this future is dropped.
+        let guard = Leasing { limiter: self };
+        (self.lease)(request).await.map_err(LimiterError::Lease)?;
+        self.state().quota.add_lease(count);
+        drop(guard);
+        Ok(())
+    }
+
+    /// Tells the account's time zone; false if there is none of that name.
+    pub fn set_time_zone(&self, name: &str) -> bool {
+        let mut state = self.state();
+        let now = self.now(&state);
+        let is_known = state.quota.day_mut().set_time_zone(name, now.hubspot);
+        state.wake_all();
+        is_known
+    }
+
+    /// Tells what HubSpot's usage endpoint says of the day.
+    pub fn set_daily_usage(
+        &self,
+        limit: Option<u64>,
+        used: Option<u64>,
+        resets_at: Option<Timestamp>,
+    ) {
+        let mut state = self.state();
+        let now = self.now(&state);
+        state.quota.day_mut().set_usage(limit, used, resets_at, now);
+        state.wake_all();
+    }
+
+    /// Tells how far HubSpot's clock is ahead of ours.
+    pub fn set_clock_offset_ms(&self, offset: i64) {
+        self.state().clock_offset_ms = offset;
+    }
+
+    /// Requests that were leased and not sent; at a clean stop the daemon gives them back to the day.
+    pub fn unused_lease(&self) -> u32 {
+        self.state().quota.unused_lease()
+    }
+
+    /// The quotas' state.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut state = self.state();
+        let now = self.now(&state);
+        state.quota.roll(now);
+        let (requests_last_minute, throttled_last_minute) = state.quota.last_minute(now);
+        let day = state.quota.day();
+        Snapshot {
+            daily_limit: day.limit(),
+            daily_used: day.used(),
+            daily_resets_at: day.resets_at(),
+            day: day.date(),
+            burst_limit: state.quota.burst_limit(),
+            burst_left: state.quota.window_left(EndpointClass::Crm, now),
+            search_left: state.quota.window_left(EndpointClass::Search, now),
+            requests_last_minute,
+            throttled_last_minute,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no panic while the quotas are looked at")
+    }
+
+    fn now(&self, state: &State) -> Now {
+        Now {
+            steady: self.clock.monotonic(),
+            hubspot: self.clock.now().plus_millis(state.clock_offset_ms),
+        }
+    }
+}
+
+/// What a waiting request does next.
+enum Turn {
+    Go(Grant),
+    Lease(LeaseRequest),
+}
+
+/// A place in the queue; it is left when dropped.
+struct Place<'a> {
+    limiter: &'a Arc<Limiter>,
+    class: EndpointClass,
+    ticket: Ticket,
+}
+
+impl Place<'_> {
+    /// Looks whether it is our turn; otherwise sees to it that we are woken when it may be.
+    fn poll(
+        &self,
+        sleep: &mut Option<BoxFuture<'static, ()>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Turn, LimiterError>> {
+        loop {
+            let wait = match self.look(context) {
+                Look::Ready(result) => return Poll::Ready(result),
+                Look::Wait(wait) => wait,
+            };
+            let Some(wait) = wait else {
+                *sleep = None;
+                return Poll::Pending;
+            };
+            let timer = sleep.insert(self.limiter.clock.sleep(wait));
+            if Pin::new(timer).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn look(&self, context: &Context<'_>) -> Look {
+        let mut state = self.limiter.state();
+        let now = self.limiter.now(&state);
+        let lane = index(self.class);
+        state.queues[lane].register(self.ticket, context.waker());
+        let verdict = state.quota.may_go(self.class, self.ticket.priority, now);
+        if let Verdict::OutOfQuota(until) = verdict {
+            let until = until.plus_millis(-state.clock_offset_ms);
+            return Look::Ready(Err(LimiterError::OutOfQuota { until }));
+        }
+        if let Verdict::Unreachable(at) = verdict {
+            let until = self.limiter.clock.now() + at.saturating_sub(now.steady);
+            return Look::Ready(Err(LimiterError::Unreachable { until }));
+        }
+        if let Verdict::Wait(Some(at)) = verdict
+            && at > now.steady + LONGEST_WAIT
+        {
+            let until = self.limiter.clock.now() + at.saturating_sub(now.steady);
+            return Look::Ready(Err(LimiterError::Paused { until }));
+        }
+        if !state.queues[lane].is_first(self.ticket) {
+            return Look::Wait(None);
+        }
+        match verdict {
+            Verdict::Wait(at) => Look::Wait(at.map(|at| at.saturating_sub(now.steady))),
+            Verdict::Lease(_) if state.leasing => Look::Wait(None),
+            Verdict::Lease(count) => Look::Ready(Ok(Turn::Lease(
+                state.begin_lease(count, self.limiter.clock.now()),
+            ))),
+            Verdict::Go => self.go(&mut state, now),
+            Verdict::OutOfQuota(_) | Verdict::Unreachable(_) => unreachable!("answered above"),
+        }
+    }
+
+    fn go(&self, state: &mut State, now: Now) -> Look {
+        let lane = index(self.class);
+        let pace = state.quota.pace(self.class);
+        if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
+            return Look::Wait(Some(wait));
+        }
+        Look::Ready(Ok(Turn::Go(state.quota.grant(self.class, now))))
+    }
+}
+
+enum Look {
+    Ready(Result<Turn, LimiterError>),
+    Wait(Option<Duration>),
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.limiter.state().queues[index(self.class)].leave(self.ticket);
+    }
+}
+
+/// Ends the leasing, whichever way it ends.
+struct Leasing<'a> {
+    limiter: &'a Arc<Limiter>,
+}
+
+impl Drop for Leasing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.state();
+        state.leasing = false;
+        state.wake_all();
+    }
+}
+
+impl State {
+    fn begin_lease(&mut self, count: u32, at: Timestamp) -> LeaseRequest {
+        self.leasing = true;
+        let day = self.quota.day();
+        LeaseRequest {
+            count,
+            at,
+            day: day.date(),
+            day_resets_at: day.resets_at(),
+            day_limit: day.limit(),
+        }
+    }
+
+    fn wake_all(&self) {
+        for queue in &self.queues {
+            queue.wake();
+        }
+    }
+}
+
+impl Permit {
+    /// HubSpot answered, or a gateway in front of it. Gives the moment, by our clock, when requests of the class go on.
+    pub fn answered(mut self, answered: &Answered) -> Timestamp {
+        let Some(grant) = self.grant.take() else {
+            unreachable!("a permit ends once");
+        };
+        let mut state = self.limiter.state();
+        let now = self.limiter.now(&state);
+        let ending = if answered.by_hubspot {
+            Ending::Answered
+        } else {
+            Ending::Failed
+        };
+        state.quota.end(&grant, ending, now);
+        state.quota.observe(&grant, &answered.observed, now);
+        let until = if let Some(pause) = answered.pause {
+            state.quota.pause(pause, answered.retry_after, now)
+        } else {
+            state.quota.not_throttled(&grant);
+            now.hubspot
+        };
+        state.wake_all();
+        until.plus_millis(-state.clock_offset_ms)
+    }
+
+    /// The request surely never reached HubSpot.
+    pub fn not_sent(mut self) {
+        self.finish(Ending::NotSent);
+    }
+
+    /// Nobody knows what became of it.
+    pub fn lost(mut self) {
+        self.finish(Ending::Lost);
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        if let Some(grant) = self.grant.take() {
+            let mut state = self.limiter.state();
+            let now = self.limiter.now(&state);
+            state.quota.end(&grant, ending, now);
+            state.wake_all();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.finish(Ending::Lost);
+    }
+}
+
+fn index(class: EndpointClass) -> usize {
+    match class {
+        EndpointClass::Search => 0,
+        EndpointClass::Crm => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Records as the client hands them on: HubSpot's texts, unread.
+//!
+//! What a text means by its property's type is the centre's business (`model::value`). `Debug` shows names and never a
+//! value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::hubspot::wire;
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+
+/// A value that a property had.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The value's text; `None` where it was cleared.
+    pub value: Option<String>,
+    /// When it was set.
+    pub at: Timestamp,
+    /// What kind of thing set it: `INTEGRATION`, `CRM_UI` …; an open list (`hubspot/api-facts.md#7`).
+    pub source_type: Option<String>,
+    /// Which one: the app's id for an integration.
+    pub source_id: Option<String>,
+}
+
+/// A record as an answer showed it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The id in the answer; after a merge not always the one asked for.
+    pub id: HubspotId,
+    /// The texts of properties; `None` and absent both mean no value (`hubspot/api-facts.md#5`).
+    pub properties: BTreeMap<String, Option<String>>,
+    /// `createdAt`.
+    pub created_at: Timestamp,
+    /// `updatedAt`, the last-modified property to the millisecond.
+    pub updated_at: Timestamp,
+    /// Whether it lies in the archive.
+    pub archived: bool,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+    /// Upserts: whether this request made it.
+    pub new: Option<bool>,
+    /// Writes: the `objectWriteTraceId` of the input.
+    pub trace_id: Option<String>,
+    /// The values that properties had, the newest first, where they were asked for.
+    pub history: BTreeMap<String, Vec<HistoryEntry>>,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Record")
+            .field("id", &self.id)
+            .field("properties", &self.properties.keys())
+            .field("updated_at", &self.updated_at.to_string())
+            .field("archived", &self.archived)
+            .field("trace_id", &self.trace_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HistoryEntry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HistoryEntry")
+            .field("at", &self.at.to_string())
+            .field("source_type", &self.source_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// A property's text; `None` where it has no value.
+    pub fn text(&self, property: &str) -> Option<&str> {
+        self.properties
+            .get(property)?
+            .as_deref()
+            .filter(|text| !text.is_empty())
+    }
+}
+
+/// The last-modified and created properties, for answers that leave the times out.
+const UPDATED: [&str; 2] = ["hs_lastmodifieddate", "lastmodifieddate"];
+const CREATED: [&str; 2] = ["createdate", "hs_createdate"];
+
+/// Takes a record from the wire.
+pub(super) fn from_wire(record: wire::Record) -> Record {
+    let id = record.hubspot_id();
+    let properties = record.properties.0;
+    let time = |given: Option<wire::Moment>, names: [&str; 2]| {
+        let property = || {
+            names
+                .iter()
+                .find_map(|name| Timestamp::parse(properties.get(*name)?.as_deref()?))
+        };
+        given
+            .map(|moment| moment.0)
+            .or_else(property)
+            .unwrap_or_default()
+    };
+    let created_at = time(record.created_at, CREATED);
+    let updated_at = time(record.updated_at, UPDATED).max(created_at);
+    Record {
+        id,
+        created_at,
+        updated_at,
+        properties,
+        archived: record.archived.unwrap_or(false),
+        archived_at: record.archived_at.map(|moment| moment.0),
+        new: record.new,
+        trace_id: record.object_write_trace_id.0,
+        history: history_from_wire(record.properties_with_history),
+    }
+}
+
+fn history_from_wire(
+    history: Option<BTreeMap<String, Vec<wire::HistoryValue>>>,
+) -> BTreeMap<String, Vec<HistoryEntry>> {
+    let entry = |value: wire::HistoryValue| HistoryEntry {
+        value: value.value.0,
+        at: value.timestamp.0,
+        source_type: value.source_type.0,
+        source_id: value.source_id.0,
+    };
+    let property = |(name, values): (String, Vec<wire::HistoryValue>)| {
+        (name, values.into_iter().map(entry).collect())
+    };
+    history
+        .unwrap_or_default()
+        .into_iter()
+        .map(property)
+        .collect()
+}

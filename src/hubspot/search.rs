@@ -1,0 +1,181 @@
+//! Search: records that changed in a window of time, walked by record id.
+//!
+//! The keyset recipe of `hubspot/api-facts.md#6`: a fixed window of the last-modified time, ids beyond the last one
+//! seen, sorted by id. So neither the cap of 10,000 results nor many records of one timestamp loses a record. The
+//! index is late: what a search shows may be older than the store, and what it does not show may be there.
+
+use serde::Serialize;
+
+use crate::decide::quota::Priority;
+use crate::hubspot::Client;
+use crate::hubspot::batch::to_body;
+use crate::hubspot::call::Request;
+use crate::hubspot::error::HubspotError;
+use crate::hubspot::list::is_too_much;
+use crate::hubspot::paths::Endpoint;
+use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::wire;
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+
+/// The most results of a page (`hubspot/api-facts.md#6`).
+pub const MAX_SEARCH_PAGE: u32 = 200;
+
+/// A longer body is refused (`hubspot/api-facts.md#6`); whether values alone count is unsure, so that all do.
+const MAX_BODY_CHARS: usize = 3000;
+
+/// A page is not halved below this.
+const LEAST_PAGE: u32 = 10;
+
+/// Which records of a window.
+#[derive(Debug, Clone)]
+pub struct SearchQuery {
+    /// The object's last-modified property.
+    pub modified_property: String,
+    /// The first moment of the window, included.
+    pub from: Timestamp,
+    /// The last moment, included; by HubSpot's clock.
+    pub to: Timestamp,
+    /// Records up to this id were seen.
+    pub after_id: Option<HubspotId>,
+    /// The most records, 1 to 200.
+    pub limit: u32,
+    /// The properties wanted.
+    pub properties: Vec<String>,
+}
+
+/// Results of a search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// How many records of the window have a higher id than `after_id`, these included.
+    pub total: u64,
+    /// Records, by rising id.
+    pub records: Vec<Record>,
+    /// Whether no record of the window is left. A short page is not always the last one.
+    pub is_last: bool,
+}
+
+/// Whether a search can ask for these properties. If not it asks for none, and values are read by batch.
+pub fn search_body_fits(properties: &[String]) -> bool {
+    let query = SearchQuery {
+        modified_property: "hs_lastmodifieddate".to_owned(),
+        from: Timestamp::from_millis(i64::MAX),
+        to: Timestamp::from_millis(i64::MAX),
+        after_id: Some(HubspotId(i64::MAX)),
+        limit: MAX_SEARCH_PAGE,
+        properties: properties.to_vec(),
+    };
+    let body = to_body(&body_of(&query, query.limit));
+    String::from_utf8_lossy(&body).chars().count() <= MAX_BODY_CHARS
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    filter_groups: [Group<'a>; 1],
+    sorts: [Sort; 1],
+    properties: &'a [String],
+    limit: u32,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    filters: Vec<Filter<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter<'a> {
+    property_name: &'a str,
+    operator: &'static str,
+    value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high_value: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sort {
+    property_name: &'static str,
+    direction: &'static str,
+}
+
+const ID_PROPERTY: &str = "hs_object_id";
+
+fn body_of(query: &SearchQuery, limit: u32) -> Body<'_> {
+    let window = Filter {
+        property_name: &query.modified_property,
+        operator: "BETWEEN",
+        value: query.from.millis().to_string(),
+        high_value: Some(query.to.millis().to_string()),
+    };
+    let beyond = query.after_id.map(|id| Filter {
+        property_name: ID_PROPERTY,
+        operator: "GT",
+        value: id.to_string(),
+        high_value: None,
+    });
+    Body {
+        filter_groups: [Group {
+            filters: std::iter::once(window).chain(beyond).collect(),
+        }],
+        sorts: [Sort {
+            property_name: ID_PROPERTY,
+            direction: "ASCENDING",
+        }],
+        properties: &query.properties,
+        limit,
+    }
+}
+
+impl Client {
+    /// The next records of a window. A page that HubSpot's gateway gives up on is asked for again with half the
+    /// records; `is_last` says when the window is done.
+    pub async fn search(
+        &self,
+        object: &ObjectType,
+        query: &SearchQuery,
+        priority: Priority,
+    ) -> Result<SearchPage, HubspotError> {
+        let mut limit = query.limit.clamp(1, MAX_SEARCH_PAGE);
+        loop {
+            let request = Request {
+                endpoint: Endpoint::Search,
+                object: Some(object),
+                query: String::new(),
+                body: Some(to_body(&body_of(query, limit))),
+                priority,
+            };
+            match self.page::<wire::Record>(&request).await {
+                Ok(page) => return self.search_page(page),
+                Err(error) if is_too_much(&error) && limit > LEAST_PAGE => {
+                    limit = (limit / 2).max(LEAST_PAGE)
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn search_page(&self, page: wire::Page<wire::Record>) -> Result<SearchPage, HubspotError> {
+        let shown = page.results.len() as u64;
+        let has_next = page.after().is_some();
+        let total = page
+            .total
+            .unwrap_or(if has_next { shown + 1 } else { shown });
+        let is_last = total <= shown && !has_next;
+        if shown == 0 && !is_last {
+            // Taken for the end, a window would be closed over records that nobody saw.
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::Search),
+                status: 200,
+                source: format!("{total} results are said to be there and none is shown").into(),
+            });
+        }
+        Ok(SearchPage {
+            total,
+            records: page.results.into_iter().map(from_wire).collect(),
+            is_last,
+        })
+    }
+}

@@ -1,0 +1,383 @@
+//! `Transport`: the seam through which every request leaves, and `ReqwestTransport`, the real one.
+//!
+//! reqwest is known here and nowhere else. A transport sends one request once: it never tries again, never follows a
+//! redirect, never waits for a quota. What it does say is whether a failed request can have reached HubSpot.
+
+use std::error::Error;
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use thiserror::Error;
+
+/// The largest answer that is read, unpacked. A page of 100 records with 400 properties of 64 KiB would be more, but
+/// HubSpot itself gives up on such pages; ordinary ones have 0.1 to 5 MB.
+pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+
+/// TCP, TLS and DNS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Nothing at all for this long while an answer comes is a dead connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(110);
+/// Cloudflare closes idle connections after some minutes; closing first avoids sending into a closed one.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// More requests than this are never in flight at once, by the limiter.
+const POOL_MAX_IDLE: usize = 32;
+/// Keep-alive of TCP and HTTP/2, so that a dead path is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// A request, complete but for the host.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: Method,
+    /// Begins with `/`, percent-encoded.
+    pub path_and_query: String,
+    /// All headers; a secret one is marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body, uncompressed.
+    pub body: Option<Bytes>,
+    /// From the first byte out to the last byte in.
+    pub timeout: Duration,
+    /// The path with names in place of ids, for logs.
+    pub template: &'static str,
+}
+
+/// An answer of any status, unpacked.
+#[derive(Debug, Clone)]
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// A cause that is kept as it came.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// No complete answer came.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// The request surely never reached HubSpot: no name, no connection, no TLS.
+    #[error("the request was not sent")]
+    NotSent(#[source] Cause),
+    /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut or oversized body.
+    #[error("the request was sent and its answer was lost")]
+    Lost(#[source] Cause),
+}
+
+/// Sends a request once.
+pub trait Transport: Send + Sync {
+    /// The answer of any status, or how its way failed. Dropping the future counts as `Lost`.
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>>;
+}
+
+/// Why a transport could not be made.
+#[derive(Debug, Error)]
+pub enum TransportSetupError {
+    /// Not a URL with a host.
+    #[error("`{url}` is not a base URL such as `https://api.hubapi.com`")]
+    NotABaseUrl {
+        /// As it was given.
+        url: String,
+    },
+    /// Plain HTTP to another machine would show the token.
+    #[error("`{url}` must begin with `https://`; plain HTTP is only for this machine itself")]
+    PlainHttp {
+        /// As it was given.
+        url: String,
+    },
+    /// TLS could not be set up.
+    #[error("the HTTP client could not be set up")]
+    Client(#[source] Cause),
+}
+
+/// HTTP/1.1 and HTTP/2 with gzip over kept connections, by reqwest.
+#[derive(Debug)]
+pub struct ReqwestTransport {
+    client: reqwest::Client,
+    base_url: String,
+}
+
+impl ReqwestTransport {
+    /// A transport to `base_url`: https, or http to a loopback address. Environment proxies are not used, redirects
+    /// are not followed: the token goes to that host alone.
+    pub fn new(base_url: &str) -> Result<Self, TransportSetupError> {
+        let base_url = check_base_url(base_url)?;
+        install_ring();
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("hubsyncd/", env!("CARGO_PKG_VERSION")))
+            .https_only(base_url.starts_with("https://"))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .gzip(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(POOL_MAX_IDLE)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEP_ALIVE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .build()
+            .map_err(|error| TransportSetupError::Client(error.into()))?;
+        Ok(Self { client, base_url })
+    }
+
+    async fn send_once(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
+        let url = format!("{}{}", self.base_url, request.path_and_query);
+        let mut builder = self
+            .client
+            .request(request.method, url)
+            .timeout(request.timeout);
+        for (name, value) in request.headers {
+            builder = builder.header(name, value);
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let mut response = builder.send().await.map_err(sort_send_error)?;
+        let status = response.status().as_u16();
+        let headers = std::mem::take(response.headers_mut());
+        let body = read_bounded(&mut response).await?;
+        Ok(HttpResponse {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+impl Transport for ReqwestTransport {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
+        Box::pin(self.send_once(request))
+    }
+}
+
+/// reqwest is built without a TLS provider; the process has one, ring.
+fn install_ring() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Somebody else's provider, put there first, serves as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    });
+}
+
+fn check_base_url(base_url: &str) -> Result<String, TransportSetupError> {
+    let trimmed = base_url.trim_end_matches('/');
+    let not_a_base = || TransportSetupError::NotABaseUrl {
+        url: base_url.to_owned(),
+    };
+    let url = reqwest::Url::parse(trimmed).map_err(|error| {
+        tracing::debug!(%error, "the base URL can't be read");
+        not_a_base()
+    })?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let Some(host) = url
+        .host_str()
+        .filter(|_| plain && url.username().is_empty())
+    else {
+        return Err(not_a_base());
+    };
+    match url.scheme() {
+        "https" => Ok(trimmed.to_owned()),
+        "http" if is_loopback(host) => Ok(trimmed.to_owned()),
+        "http" => Err(TransportSetupError::PlainHttp {
+            url: base_url.to_owned(),
+        }),
+        _ => Err(not_a_base()),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Only what fails before a connection stands was surely never seen by HubSpot.
+fn sort_send_error(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
+    if error.is_connect() || error.is_builder() {
+        TransportError::NotSent(error.into())
+    } else {
+        TransportError::Lost(error.into())
+    }
+}
+
+/// The body as it comes, counted after unpacking, so that a small answer can't unpack into all memory.
+async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, TransportError> {
+    let mut body = BytesMut::new();
+    loop {
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|error| TransportError::Lost(error.without_url().into()))?;
+        let Some(chunk) = chunk else {
+            return Ok(body.freeze());
+        };
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(TransportError::Lost(
+                format!("the answer has more than {MAX_BODY_BYTES} bytes").into(),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    #[test]
+    fn only_https_or_this_machine_is_a_base_url() {
+        for good in [
+            "https://api.hubapi.com",
+            "https://api.hubapi.com/",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "http://localhost:1",
+        ] {
+            assert_eq!(
+                check_base_url(good).expect(good),
+                good.trim_end_matches('/')
+            );
+        }
+        for bad in [
+            "",
+            "api.hubapi.com",
+            "ftp://x",
+            "https://user:pass@x",
+            "https://x/path",
+            "https://x?y",
+        ] {
+            assert!(
+                matches!(
+                    check_base_url(bad),
+                    Err(TransportSetupError::NotABaseUrl { .. })
+                ),
+                "{bad}"
+            );
+        }
+        for plain in [
+            "http://api.hubapi.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+        ] {
+            assert!(
+                matches!(
+                    check_base_url(plain),
+                    Err(TransportSetupError::PlainHttp { .. })
+                ),
+                "{plain}"
+            );
+        }
+    }
+
+    /// Answers one connection with raw bytes; says what was asked.
+    fn serve_once(answer: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let handle = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut seen = vec![0; 4096];
+            let length = stream.read(&mut seen).expect("a request");
+            stream.write_all(&answer).expect("room for the answer");
+            String::from_utf8_lossy(&seen[..length]).into_owned()
+        });
+        (url, handle)
+    }
+
+    fn request(timeout: Duration) -> HttpRequest {
+        let mut token = HeaderValue::from_static("Bearer secret-token");
+        token.set_sensitive(true);
+        HttpRequest {
+            method: Method::GET,
+            path_and_query: "/crm/objects/2026-03/contacts?limit=1".to_owned(),
+            headers: vec![(http::header::AUTHORIZATION, token)],
+            body: None,
+            timeout,
+            template: "/crm/objects/2026-03/{object}",
+        }
+    }
+
+    async fn ask(answer: &[u8]) -> (Result<HttpResponse, TransportError>, String) {
+        let (url, handle) = serve_once(answer.to_vec());
+        let transport = ReqwestTransport::new(&url).expect("loopback");
+        let result = transport.send(request(Duration::from_secs(10))).await;
+        (result, handle.join().expect("the server's words"))
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_any_status_comes_back_whole() {
+        let (result, asked) = ask(
+            b"HTTP/1.1 404 Not Found\r\nx-hubspot-correlation-id: c\r\ncontent-length: 2\r\n\r\n{}",
+        )
+        .await;
+        let response = result.expect("an answer");
+        assert_eq!((response.status, &response.body[..]), (404, &b"{}"[..]));
+        assert_eq!(response.headers["X-HubSpot-Correlation-Id"], "c");
+        let asked = asked.to_lowercase();
+        assert!(asked.starts_with("get /crm/objects/2026-03/contacts?limit=1 http/1.1"));
+        assert!(asked.contains("accept-encoding: gzip"));
+        assert!(asked.contains("authorization: bearer secret-token"));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_not_followed() {
+        let (result, _) = ask(
+            b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+        assert_eq!(result.expect("an answer").status, 302);
+    }
+
+    #[tokio::test]
+    async fn a_cut_answer_is_lost_and_a_closed_port_is_not_sent() {
+        let (result, _) = ask(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"resul").await;
+        assert!(matches!(result, Err(TransportError::Lost(_))), "{result:?}");
+        let (result, _) = ask(b"").await;
+        assert!(matches!(result, Err(TransportError::Lost(_))), "{result:?}");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .expect("a free port")
+            .local_addr()
+            .expect("its address");
+        let transport = ReqwestTransport::new(&format!("http://{port}")).expect("loopback");
+        let result = transport.send(request(Duration::from_secs(10))).await;
+        assert!(
+            matches!(result, Err(TransportError::NotSent(_))),
+            "{result:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_beyond_the_bound_is_lost() {
+        let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+        answer.resize(answer.len() + MAX_BODY_BYTES + 1, b'x');
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let handle = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut seen = [0; 4096];
+            let length = stream.read(&mut seen).expect("a request");
+            // The client hangs up at the bound, which may come as an error here.
+            (length, stream.write_all(&answer).is_ok())
+        });
+        let transport = ReqwestTransport::new(&url).expect("loopback");
+        let result = transport.send(request(Duration::from_mins(1))).await;
+        assert!(matches!(result, Err(TransportError::Lost(_))));
+        let (length, _) = handle.join().expect("the server's words");
+        assert!(length > 0);
+    }
+
+    #[test]
+    fn the_token_does_not_show_in_debug() {
+        let shown = format!("{:?}", request(Duration::from_secs(1)));
+        assert!(!shown.contains("secret-token"), "{shown}");
+    }
+}

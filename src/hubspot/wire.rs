@@ -1,0 +1,417 @@
+//! serde types exactly as HubSpot sends them; they never leave `hubspot/`.
+//!
+//! Lenient where HubSpot is (`hubspot/api-facts.md#1`): unknown fields are ignored, ids are texts or numbers, times
+//! have any number of digits, values of properties may come as numbers. Times are borrowed from the body.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+
+/// An id, text or number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Id(pub(super) i64);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = Id;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an id as text or number")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
+                let id = text.trim().parse();
+                id.map(Id)
+                    .map_err(|error: std::num::ParseIntError| E::custom(error))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Id, E> {
+                let id = i64::try_from(number);
+                id.map(Id)
+                    .map_err(|error: std::num::TryFromIntError| E::custom(error))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Id, E> {
+                Ok(Id(number))
+            }
+        }
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+/// A value as text, whatever JSON it came as; `None` for null and for what is no scalar.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Scalar(pub(super) Option<String>);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text, number, boolean or null")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(Some(text.to_owned())))
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Scalar, E> {
+                Ok(Scalar(Some(text)))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(Some(value.to_string())))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar(Some(number.to_string())))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Scalar, E> {
+                Ok(Scalar(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Scalar, A::Error> {
+                while sequence.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Scalar(None))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Scalar(None))
+            }
+        }
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A moment: ISO 8601, or milliseconds as number or text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(pub(super) Timestamp);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MomentVisitor;
+        impl Visitor<'_> for MomentVisitor {
+            type Value = Moment;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a time")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+                let milliseconds = || text.trim().parse().ok().map(Timestamp::from_millis);
+                let moment = Timestamp::parse(text).or_else(milliseconds);
+                moment
+                    .map(Moment)
+                    .ok_or_else(|| E::custom("a time in no known form"))
+            }
+
+            fn visit_i64<E: Error>(self, milliseconds: i64) -> Result<Moment, E> {
+                Ok(Moment(Timestamp::from_millis(milliseconds)))
+            }
+
+            fn visit_u64<E: Error>(self, milliseconds: u64) -> Result<Moment, E> {
+                let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX);
+                Ok(Moment(Timestamp::from_millis(milliseconds)))
+            }
+        }
+        deserializer.deserialize_any(MomentVisitor)
+    }
+}
+
+/// Properties by name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Properties(pub(super) BTreeMap<String, Option<String>>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PropertiesVisitor;
+        impl<'de> Visitor<'de> for PropertiesVisitor {
+            type Value = Properties;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of properties")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Properties, E> {
+                Ok(Properties::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut properties = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
+                    properties.insert(name, value.0);
+                }
+                Ok(Properties(properties))
+            }
+        }
+        deserializer.deserialize_any(PropertiesVisitor)
+    }
+}
+
+/// `propertiesWithHistory`: values of one property, the newest first.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HistoryValue {
+    #[serde(default)]
+    pub(super) value: Scalar,
+    pub(super) timestamp: Moment,
+    #[serde(default)]
+    pub(super) source_type: Scalar,
+    #[serde(default)]
+    pub(super) source_id: Scalar,
+}
+
+/// A record of any answer.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) id: Id,
+    #[serde(default)]
+    pub(super) properties: Properties,
+    pub(super) created_at: Option<Moment>,
+    pub(super) updated_at: Option<Moment>,
+    #[serde(default)]
+    pub(super) archived: Option<bool>,
+    pub(super) archived_at: Option<Moment>,
+    pub(super) new: Option<bool>,
+    #[serde(default)]
+    pub(super) object_write_trace_id: Scalar,
+    pub(super) properties_with_history: Option<BTreeMap<String, Vec<HistoryValue>>>,
+}
+
+/// `paging`; absent on the last page.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Paging {
+    pub(super) next: Option<NextPage>,
+}
+
+/// `paging.next`.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct NextPage {
+    #[serde(default)]
+    pub(super) after: Scalar,
+}
+
+/// A page of a list or a search, and every answer that is a bare list.
+#[derive(Debug, serde::Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Page<T> {
+    pub(super) results: Vec<T>,
+    pub(super) paging: Option<Paging>,
+    /// Searches only.
+    pub(super) total: Option<u64>,
+}
+
+impl<T> Page<T> {
+    /// Where the next page begins.
+    pub(super) fn after(&self) -> Option<String> {
+        self.paging.as_ref()?.next.as_ref()?.after.0.clone()
+    }
+}
+
+/// A batch's answer, 200, 201 and 207 alike.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Batch {
+    #[serde(default = "Vec::new")]
+    pub(super) results: Vec<Record>,
+    #[serde(default)]
+    pub(super) errors: Option<Vec<serde_json::Value>>,
+}
+
+/// A property's definition.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Property<'a> {
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(default)]
+    pub(super) label: Scalar,
+    #[serde(rename = "type", default)]
+    pub(super) kind: Scalar,
+    #[serde(default)]
+    pub(super) field_type: Scalar,
+    #[serde(default)]
+    pub(super) group_name: Scalar,
+    pub(super) has_unique_value: Option<bool>,
+    pub(super) hidden: Option<bool>,
+    pub(super) calculated: Option<bool>,
+    #[serde(default)]
+    pub(super) referenced_object_type: Scalar,
+    pub(super) options: Option<Vec<PropertyOption>>,
+    pub(super) archived: Option<bool>,
+    pub(super) modification_metadata: Option<ModificationMetadata>,
+}
+
+/// An option of an enumeration.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct PropertyOption {
+    #[serde(default)]
+    pub(super) value: Scalar,
+    #[serde(default)]
+    pub(super) label: Scalar,
+}
+
+/// What may be changed about a property.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ModificationMetadata {
+    pub(super) read_only_value: Option<bool>,
+}
+
+/// A group that properties stand in.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) archived: Option<bool>,
+}
+
+/// An owner.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Owner {
+    pub(super) id: Id,
+    #[serde(default)]
+    pub(super) email: Scalar,
+    #[serde(default)]
+    pub(super) first_name: Scalar,
+    #[serde(default)]
+    pub(super) last_name: Scalar,
+    pub(super) user_id: Option<Id>,
+    pub(super) archived: Option<bool>,
+    pub(super) updated_at: Option<Moment>,
+}
+
+/// A pipeline.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Pipeline {
+    #[serde(default)]
+    pub(super) id: Scalar,
+    #[serde(default)]
+    pub(super) label: Scalar,
+    #[serde(default)]
+    pub(super) display_order: Option<i64>,
+    pub(super) archived: Option<bool>,
+    pub(super) stages: Option<Vec<Stage>>,
+}
+
+/// A stage of a pipeline.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stage {
+    #[serde(default)]
+    pub(super) id: Scalar,
+    #[serde(default)]
+    pub(super) label: Scalar,
+    #[serde(default)]
+    pub(super) display_order: Option<i64>,
+    pub(super) archived: Option<bool>,
+    #[serde(default)]
+    pub(super) metadata: Properties,
+}
+
+/// The account.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Account {
+    pub(super) portal_id: Id,
+    #[serde(default)]
+    pub(super) time_zone: Scalar,
+    #[serde(rename = "accountType", default)]
+    pub(super) kind: Scalar,
+}
+
+/// A counter of the account's daily requests.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Usage {
+    #[serde(default)]
+    pub(super) name: Scalar,
+    #[serde(default)]
+    pub(super) fetch_status: Scalar,
+    #[serde(rename = "usageLimit")]
+    pub(super) limit: Option<u64>,
+    #[serde(rename = "currentUsage")]
+    pub(super) used: Option<u64>,
+    pub(super) resets_at: Option<Moment>,
+}
+
+impl Record {
+    /// The record's own id.
+    pub(super) fn hubspot_id(&self) -> HubspotId {
+        HubspotId(self.id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_texts_or_numbers() {
+        for (json, id) in [
+            ("\"57156923994\"", 57_156_923_994),
+            ("7", 7),
+            ("\" 8 \"", 8),
+        ] {
+            assert_eq!(serde_json::from_str::<Id>(json).expect(json).0, id);
+        }
+        for json in ["\"x\"", "null", "18446744073709551615", "1.5", "[]"] {
+            assert!(serde_json::from_str::<Id>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn values_are_texts_whatever_they_came_as() {
+        let json =
+            r#"{"a":"x","b":null,"c":42,"d":true,"e":1.5,"f":{"g":[1]},"h":[1,{"i":2}],"j":-3}"#;
+        let properties = serde_json::from_str::<Properties>(json)
+            .expect("an object")
+            .0;
+        let texts: Vec<_> = properties
+            .values()
+            .map(|value| value.as_deref().unwrap_or("-"))
+            .collect();
+        assert_eq!(texts, ["x", "-", "42", "true", "1.5", "-", "-", "-3"]);
+        assert!(
+            serde_json::from_str::<Properties>("null")
+                .expect("null")
+                .0
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn times_have_any_number_of_digits() {
+        for json in [
+            "\"2026-09-11T13:27:39.350Z\"",
+            "\"2026-09-11T13:27:39.35Z\"",
+            "\"2026-09-11T13:27:39.350000000Z\"",
+            "\"1789133259350\"",
+            "1789133259350",
+        ] {
+            let moment = serde_json::from_str::<Moment>(json).expect(json);
+            assert_eq!(moment.0.to_string(), "2026-09-11T13:27:39.350Z", "{json}");
+        }
+        assert!(serde_json::from_str::<Moment>("\"soon\"").is_err());
+    }
+}
