@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Puts another version of one object in force.
-    pub(crate) fn replace_object(&self, object: ObjectSync) {
+    pub(crate) fn replace_object(&self, object: &ObjectSync) {
         let objects = self.objects();
         let name = object.object().clone();
         let changed = objects.iter().map(|former| if former.object() == &name { object.clone() } else { ObjectSync::clone(former) });

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod engine;
 pub mod hubspot;
 pub mod model;
 #[cfg(feature = "simulator")]

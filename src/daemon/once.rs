@@ -14,7 +14,7 @@ use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
 use crate::model::time::Timestamp;
 use crate::store::meta::Phase;
-use crate::store::{Lane, counts, quota};
+use crate::store::{Lane, counts, meta, quota};
 
 /// What `once` is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ async fn agree(config: &Config, engine: &Arc<Engine>, options: OnceOptions, dead
 
 async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, StepError> {
     let (now, interval) = (engine.clock().now(), config.poll.reference);
-    let read = engine.store().read(|connection| crate::store::meta::get(connection, "reference_read_at")).await?;
+    let read = engine.store().read(|connection| meta::get(connection, "reference_read_at")).await?;
     let read = read.as_deref().and_then(Timestamp::parse);
     Ok(read.is_none_or(|read| now.since(read) >= interval))
 }
@@ -178,25 +178,55 @@ fn passes(error: &StepError) -> bool {
 }
 
 async fn report(engine: &Arc<Engine>, started: Timestamp, failure: Option<String>) -> Result<OnceReport, StepError> {
-    let requests = engine.client().take_request_counts();
-    let total = requests.values().map(|count| count.requests).sum();
-    let names: Vec<_> = engine.mapping().objects.iter().map(|object| object.object.clone()).collect();
+    let requests = count_requests(engine).await?;
     let (unsent, now) = (engine.client().limiter().unused_lease(), engine.clock().now());
-    let counted = engine
+    engine
         .store()
         .write(Lane::Interactive, move |tx| {
-            for (class, count) in requests {
+            quota::end_leases(tx, unsent, now)?;
+            meta::set_phase(tx, Phase::Stopped, now)
+        })
+        .await?;
+    Ok(OnceReport { objects: objects_since(engine, started).await?, requests, failure })
+}
+
+/// What was done since `since`, and all requests that the database knows of.
+pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<OnceReport, StepError> {
+    count_requests(engine).await?;
+    let requests = engine.store().read(quota::requests_in_all).await?;
+    Ok(OnceReport { objects: objects_since(engine, since).await?, requests, failure: None })
+}
+
+/// Writes the counts of requests down; tells how many there were since the last time.
+async fn count_requests(engine: &Arc<Engine>) -> Result<u64, StepError> {
+    let counts = engine.client().take_request_counts();
+    let total = counts.values().map(|count| count.requests).sum();
+    let now = engine.clock().now();
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            for (class, count) in counts {
                 let count = quota::Requests { requests: count.requests, errors: count.errors, throttled: count.throttled };
                 quota::count(tx, class, count, now)?;
             }
-            quota::end_leases(tx, unsent, now)?;
-            crate::store::meta::set_phase(tx, Phase::Stopped, now)?;
-            names.iter().map(|name| counts::of(tx, name, started)).collect::<Result<Vec<_>, _>>()
+            Ok(())
         })
         .await?;
-    let objects = counted
-        .into_iter()
-        .map(|count| ObjectReport {
+    Ok(total)
+}
+
+async fn objects_since(engine: &Arc<Engine>, since: Timestamp) -> Result<Vec<ObjectReport>, StepError> {
+    let names: Vec<_> = engine.mapping().objects.iter().map(|object| object.object.clone()).collect();
+    let counted = engine
+        .store()
+        .read(move |connection| names.iter().map(|name| counts::of(connection, name, since)).collect::<Result<Vec<_>, _>>())
+        .await?;
+    Ok(counted.into_iter().map(ObjectReport::from).collect())
+}
+
+impl From<counts::Counts> for ObjectReport {
+    fn from(count: counts::Counts) -> Self {
+        Self {
             object: count.object,
             pulled: count.pulled,
             pushed: count.pushed,
@@ -204,7 +234,6 @@ async fn report(engine: &Arc<Engine>, started: Timestamp, failure: Option<String
             dead: count.dead,
             conflicts: count.conflicts,
             held: count.held,
-        })
-        .collect();
-    Ok(OnceReport { objects, requests: total, failure })
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -176,10 +177,19 @@ where
     S: FnMut(Arc<Engine>) -> F + Send + 'static,
     F: Future<Output = Result<(), StepError>> + Send + 'static,
 {
+    let next_ms = Arc::new(AtomicI64::new(0));
     let step = move |engine: Arc<Engine>| {
-        let next = engine.clock().now() + interval;
-        let work = chore(engine);
-        async move { work.await.map(|()| Progress::Idle { until: Some(next) }) }
+        // The loop looks more often than a long interval; a chore that failed is due again.
+        let now = engine.clock().now();
+        let due = now >= Timestamp::from_millis(next_ms.load(Ordering::Relaxed));
+        let (next_ms, work) = (Arc::clone(&next_ms), due.then(|| chore(engine)));
+        async move {
+            if let Some(work) = work {
+                work.await?;
+                next_ms.store((now + interval).millis(), Ordering::Relaxed);
+            }
+            Ok(Progress::Idle { until: Some(Timestamp::from_millis(next_ms.load(Ordering::Relaxed))) })
+        }
     };
     tasks.spawn(all.clone().run(name, Arc::new(Notify::new()), interval, step));
 }

@@ -38,7 +38,7 @@ pub fn absorb_merged(tx: &Transaction<'_>, applying: &Applying<'_>, record: &Rem
         },
     };
     for loser in losers {
-        lose_row(tx, applying, &survivor, loser)?;
+        lose_row(tx, applying, &survivor, &loser)?;
     }
     Ok(true)
 }
@@ -57,7 +57,7 @@ fn take_over(tx: &Transaction<'_>, applying: &Applying<'_>, mut row: MirrorRow, 
     Ok(row)
 }
 
-fn lose_row(tx: &Transaction<'_>, applying: &Applying<'_>, survivor: &MirrorRow, loser: MirrorRow) -> Result<(), StoreError> {
+fn lose_row(tx: &Transaction<'_>, applying: &Applying<'_>, survivor: &MirrorRow, loser: &MirrorRow) -> Result<(), StoreError> {
     let object = applying.object.object();
     let lost = rowjson::of_values(&loser.record.values);
     let kept = survivor.record.local_id.to_string();
@@ -72,7 +72,7 @@ fn lose_row(tx: &Transaction<'_>, applying: &Applying<'_>, survivor: &MirrorRow,
     };
     history::record(tx, change, applying.now)?;
     if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
-        move_pending(tx, applying, survivor, &loser, &queued.entry)?;
+        move_pending(tx, applying, survivor, loser, &queued.entry)?;
         outbox::end(tx, queued.entry.id)?;
     }
     conflicts::close_all_of(tx, object, loser.record.local_id, Winner::Remote, applying.now)?;

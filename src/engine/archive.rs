@@ -36,7 +36,7 @@ pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
-    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard.clone());
+    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard);
     let max_updates = guard.max_updates;
     let (read_sync, due) = (object.clone(), now);
     let crossing = engine

@@ -24,7 +24,7 @@ const BATCH: usize = 200;
 
 /// Judges and carries out what was found missing, once nothing more is being looked for.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
-    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard.clone());
+    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard);
     let offset = engine.client.clock_offset_ms();
     let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
     let more = engine

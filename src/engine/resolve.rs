@@ -294,7 +294,7 @@ impl Decision<'_> {
 
 /// Lets go what approved holds hold at this moment.
 async fn approve(engine: &Engine) -> Result<bool, StepError> {
-    let approved = engine.store.read(|connection| holds::approved(connection)).await?;
+    let approved = engine.store.read(holds::approved).await?;
     let mut carried_out = false;
     for hold in approved {
         let Some(object) = ObjectType::parse(&hold.object).ok().and_then(|name| engine.object(&name)) else { continue };

@@ -169,7 +169,7 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
         key_wanted: false,
         ..object.clone()
     };
-    engine.replace_object(synced.clone());
+    engine.replace_object(&synced);
     Ok(synced)
 }
 

@@ -144,12 +144,14 @@ fn is_result_of(sent: &Sent, operation: Operation, trace_id: Option<&str>, recor
     }
     match operation {
         Operation::Update => sent.input.id.as_deref() == Some(record.id.to_string().as_str()),
-        _ => sent.input.id.is_some() && sent.input.id == record.own_key,
+        Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
+            sent.input.id.is_some() && sent.input.id == record.own_key
+        }
     }
 }
 
 fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
-    let by_trace = error.trace_ids.iter().any(|id| *id == sent.input.trace_id);
+    let by_trace = error.trace_ids.contains(&sent.input.trace_id);
     let by_id = error.trace_ids.is_empty() && sent.input.id.as_ref().is_some_and(|id| error.ids.contains(id));
     by_trace || by_id || (inputs == 1 && error.trace_ids.is_empty() && error.ids.is_empty())
 }

@@ -91,7 +91,7 @@ impl Client {
             match self.page::<wire::Record>(&request).await {
                 Ok(page) => return Ok(from_page(page)),
                 Err(error) if is_too_much(&error) && limit > LEAST_PAGE => {
-                    limit = (limit / 2).max(LEAST_PAGE)
+                    limit = (limit / 2).max(LEAST_PAGE);
                 }
                 Err(error) => return Err(error),
             }

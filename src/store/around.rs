@@ -8,6 +8,7 @@ use crate::store::mirror::MirrorTable;
 
 /// Which kinds of rows there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "five independent questions, asked together")]
 pub struct Around {
     /// Outbox entries of the object.
     pub entries: bool,

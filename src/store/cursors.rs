@@ -50,8 +50,8 @@ pub struct Cursor {
     pub filling_after: Option<String>,
 }
 
-fn time(text: Option<String>) -> Option<Timestamp> {
-    text.as_deref().and_then(Timestamp::parse)
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    text.and_then(Timestamp::parse)
 }
 
 /// Reads an object's cursor.
@@ -65,7 +65,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
     )?;
     let cursor = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
         let backfill: String = row.get(0)?;
-        let window = time(row.get(6)?).zip(time(row.get(7)?));
+        let window = time(row.get::<_, Option<String>>(6)?.as_deref()).zip(time(row.get::<_, Option<String>>(7)?.as_deref()));
         let last_id: Option<i64> = row.get(8)?;
         Ok(Cursor {
             backfill: match backfill.as_str() {
@@ -74,15 +74,15 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
                 _ => Backfill::Waiting,
             },
             backfill_after: row.get(1)?,
-            backfill_started_at: time(row.get(2)?),
+            backfill_started_at: time(row.get::<_, Option<String>>(2)?.as_deref()),
             backfill_rows: row.get::<_, i64>(3)?.unsigned_abs(),
             backfill_total: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
-            polled_to: time(row.get(5)?),
+            polled_to: time(row.get::<_, Option<String>>(5)?.as_deref()),
             window: window.map(|(from, to)| Window { from, to, last_id: last_id.map(HubspotId) }),
-            reconcile_started_at: time(row.get(9)?),
+            reconcile_started_at: time(row.get::<_, Option<String>>(9)?.as_deref()),
             reconcile_after: row.get(10)?,
             reconcile_last_id: row.get::<_, Option<i64>>(11)?.map(HubspotId),
-            last_reconcile_at: time(row.get(12)?),
+            last_reconcile_at: time(row.get::<_, Option<String>>(12)?.as_deref()),
             filling_after: row.get(13)?,
         })
     })?;
@@ -228,8 +228,8 @@ pub fn again(connection: &Connection, object: &ObjectType, delay: Duration) -> R
         })
         .optional()?;
     Ok(found.and_then(|(walked_to, window_to, last_id)| {
-        let walked_to = time(walked_to)?;
-        let window = time(window_to).map(|to| Window { from: walked_to, to, last_id: last_id.map(HubspotId) });
+        let walked_to = time(walked_to.as_deref())?;
+        let window = time(window_to.as_deref()).map(|to| Window { from: walked_to, to, last_id: last_id.map(HubspotId) });
         Some(Again { walked_to, window })
     }))
 }

@@ -98,7 +98,11 @@ impl MirrorTable {
 
     /// The oldest row without a record whose match property holds this value (trimmed, in lower case).
     pub fn unlinked_by_match(&self, connection: &Connection, value: &str) -> Result<Option<LocalId>, StoreError> {
-        self.local_id_of(connection, &self.sql.by_match, value)
+        if self.sql.by_match.is_empty() {
+            return Ok(None);
+        }
+        let mut statement = connection.prepare_cached(&self.sql.by_match)?;
+        Ok(statement.query_row([value], |row| row.get(0).map(LocalId)).optional()?)
     }
 
     /// A row with a record whose match property holds this value, other than `except`.
@@ -111,14 +115,6 @@ impl MirrorTable {
             .query_row((value, except.0), |row| Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?))))
             .optional()?;
         Ok(found)
-    }
-
-    fn local_id_of(&self, connection: &Connection, sql: &str, value: &str) -> Result<Option<LocalId>, StoreError> {
-        if sql.is_empty() {
-            return Ok(None);
-        }
-        let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement.query_row([value], |row| row.get(0).map(LocalId)).optional()?)
     }
 
     /// Inserts a record of HubSpot's as a new row.

@@ -141,6 +141,14 @@ pub fn count(tx: &Transaction<'_>, class: &str, requests: Requests, now: Timesta
     Ok(())
 }
 
+/// All requests that the table still counts.
+pub fn requests_in_all(connection: &Connection) -> Result<u64, StoreError> {
+    let sum: i64 = connection
+        .prepare_cached("SELECT coalesce(sum(requests), 0) FROM sync_requests")?
+        .query_row([], |row| row.get(0))?;
+    Ok(sum.unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

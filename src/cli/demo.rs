@@ -1,0 +1,285 @@
+//! `hubsyncd demo`: everything on this machine, with no account: a HubSpot simulator, the daemon, edits on both sides
+//! and a conflict, and what to look at with `sqlite3`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::ExitStatus;
+use crate::cli::args::DemoArgs;
+use crate::cli::run::watch_signals;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::daemon;
+use crate::simulator::portal::Portal;
+use crate::simulator::server;
+use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
+use crate::store::program::Program;
+
+/// How long a part of the tour may take before the demo gives up.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How often the tour looks whether something has happened.
+const LOOK: Duration = Duration::from_millis(20);
+
+struct Tour {
+    portal: Arc<Mutex<Portal>>,
+    program: Program,
+    clock: Arc<dyn Clock>,
+    told: Vec<String>,
+}
+
+/// Runs the demo.
+pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let folder = folder(&args, clock.as_ref())?;
+    let stop = CancellationToken::new();
+    watch_signals(stop.clone()).context("signals can't be watched")?;
+    let portal = Arc::new(Mutex::new(filled_portal(&args, clock.as_ref())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no port on 127.0.0.1 is free")?;
+    let address = listener.local_addr()?;
+    let served = tokio::spawn(server::serve(Arc::clone(&portal), listener, stop.clone()));
+    let health = free_port()?;
+    let config = write_config(&folder, &format!("http://{address}"), health)?;
+    say(out, args.json, &format!("demo in {} (kept), HubSpot simulator on http://{address}", folder.display()))?;
+    crate::telemetry::init(&config.log)?;
+    let engine = daemon::build::build(&config, Arc::clone(&clock)).await?;
+    let daemon = tokio::spawn({
+        let (config, engine, stop) = (config.clone(), Arc::clone(&engine), stop.clone());
+        async move { daemon::run::run_engine(&config, engine, stop).await }
+    });
+    let toured = tour(&config, &portal, &clock, &stop, out, args.json).await;
+    if toured.is_ok() && args.json {
+        let report = daemon::once::report_since(&engine, crate::model::time::Timestamp::EPOCH).await?;
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    }
+    if toured.is_ok() && !args.once {
+        say(out, args.json, "\nIt goes on: change rows with sqlite3 and look again. Ctrl-C ends it.")?;
+        stop.cancelled().await;
+    }
+    stop.cancel();
+    let ended = daemon.await.context("the daemon's task was lost")?;
+    served.await.context("the simulator's task was lost")?.context("the simulator")?;
+    toured?;
+    ended?;
+    Ok(ExitStatus::Done)
+}
+
+fn say(out: &mut dyn Write, json: bool, line: &str) -> io::Result<()> {
+    if json { writeln!(io::stderr(), "{line}") } else { writeln!(out, "{line}").and_then(|()| out.flush()) }
+}
+
+/// A folder of the demo's own; one that is given must not hold a database yet.
+fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
+    let folder = match &args.dir {
+        Some(folder) => folder.clone(),
+        None => std::env::temp_dir().join(format!("hubsyncd-demo-{}-{}", std::process::id(), clock.now().millis())),
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+    if folder.join("crm.db").exists() {
+        bail!("`{}` holds a database already; give an empty folder with --dir, or none", folder.display());
+    }
+    Ok(fs::canonicalize(folder)?)
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no port on 127.0.0.1 is free")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn filled_portal(args: &DemoArgs, clock: &dyn Clock) -> Portal {
+    let now = clock.now().millis();
+    let mut portal = Portal::new(Settings::default(), args.seed, now);
+    for (object, records) in [
+        ("contacts", args.records),
+        ("companies", args.records / 2),
+        ("deals", args.records / 3),
+        ("tickets", args.records / 4),
+    ] {
+        portal.fill(object, records, now - 86_400_000);
+    }
+    portal
+}
+
+fn write_config(folder: &Path, base_url: &str, health: u16) -> anyhow::Result<Config> {
+    let token = folder.join("token");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&token)?;
+    file.write_all(DEFAULT_TOKEN.as_bytes())?;
+    let path = folder.join("config.toml");
+    fs::write(
+        &path,
+        format!(
+            r#"[portal]
+base_url = "{base_url}"
+tier = "professional"
+
+[auth]
+access_token = {{ file = "token" }}
+
+[database]
+path = "crm.db"
+
+[schedule]
+poll = "2s"
+
+[http]
+listen = "127.0.0.1:{health}"
+
+[log]
+level = "warn"
+format = "text"
+
+[objects.contacts.properties]
+email = "email"
+firstname = "first_name"
+lastname = "last_name"
+phone = "phone"
+company = "company"
+jobtitle = {{ column = "job_title", conflict = "manual" }}
+lifecyclestage = {{ column = "stage", conflict = "remote" }}
+hs_lead_status = "lead_status"
+city = "city"
+country = "country"
+
+[objects.companies]
+
+[objects.deals]
+
+[objects.tickets]
+"#
+        ),
+    )?;
+    Ok(config::load(&path)?)
+}
+
+async fn tour(
+    config: &Config,
+    portal: &Arc<Mutex<Portal>>,
+    clock: &Arc<dyn Clock>,
+    stop: &CancellationToken,
+    out: &mut dyn Write,
+    json: bool,
+) -> anyhow::Result<()> {
+    let path = &config.database;
+    let mut tour = Tour { portal: Arc::clone(portal), program: Program::open(path)?, clock: Arc::clone(clock), told: Vec::new() };
+    tour.wait(stop, "the first full read", "SELECT coalesce(min(backfill = 'done'), 0) FROM sync_cursors").await?;
+    tour.tell_rows()?;
+    tour.remote_edit(stop).await?;
+    tour.local_edits(stop).await?;
+    tour.conflict(stop).await?;
+    tour.show(path, config, out, json)
+}
+
+impl Tour {
+    fn portal(&self) -> std::sync::MutexGuard<'_, Portal> {
+        self.portal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now().millis()
+    }
+
+    /// Waits until a query answers with a number that is not 0; tells how long it took.
+    async fn wait(&self, stop: &CancellationToken, what: &str, sql: &str) -> anyhow::Result<Duration> {
+        let started = self.clock.monotonic();
+        loop {
+            // The mirror tables come with the portal's schema: until then the query may fail.
+            if self.program.number(sql).unwrap_or(0) != 0 {
+                return Ok(self.clock.monotonic().saturating_sub(started));
+            }
+            let waited = self.clock.monotonic().saturating_sub(started);
+            if stop.is_cancelled() || waited > PATIENCE {
+                bail!("{what} did not come to an end in {} s", waited.as_secs());
+            }
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    fn tell_rows(&mut self) -> anyhow::Result<()> {
+        let rows = self.program.rows("SELECT object, rows FROM sync_status")?;
+        let counts: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();
+        let requests = self.portal().request_log().len();
+        self.told.push(format!("HubSpot -> SQLite   first full read: {} in {requests} requests", counts.join(", ")));
+        Ok(())
+    }
+
+    async fn remote_edit(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let id = self.program.number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1")?;
+        let now = self.now_ms();
+        self.portal().edit("contacts", id.unsigned_abs(), &[("city", "Reykjavik")], now);
+        let sql = format!("SELECT city = 'Reykjavik' FROM contacts WHERE hs_id = {id}");
+        let took = self.wait(stop, "an edit in HubSpot", &sql).await?;
+        self.told.push(format!(
+            "HubSpot -> SQLite   somebody set record {id}'s city to Reykjavik; in the table after {:.1} s (poll every 2 s)",
+            took.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    async fn local_edits(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        self.program.execute(
+            "INSERT INTO contacts (email, first_name, last_name, city) VALUES (?1, ?2, ?3, ?4)",
+            &["grace.hopper@example.com", "Grace", "Hopper", "Arlington"],
+        )?;
+        let took = self
+            .wait(stop, "a create", "SELECT count(hs_id) FROM contacts WHERE email = 'grace.hopper@example.com'")
+            .await?;
+        let id = self.program.number("SELECT hs_id FROM contacts WHERE email = 'grace.hopper@example.com'")?;
+        self.told.push(format!(
+            "SQLite -> HubSpot   INSERT INTO contacts … became record {id} after {} ms",
+            took.as_millis()
+        ));
+        self.program.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id IN (SELECT local_id FROM contacts ORDER BY local_id LIMIT 100)", &[])?;
+        let before = self.portal().request_log().len();
+        let took = self.wait(stop, "updates", "SELECT count(*) = 0 FROM sync_outbox").await?;
+        let requests = self.portal().request_log().len() - before;
+        self.told.push(format!(
+            "SQLite -> HubSpot   UPDATE of 100 rows was acknowledged after {} ms, in at most {requests} requests",
+            took.as_millis()
+        ));
+        self.program.execute("DELETE FROM contacts WHERE email = 'grace.hopper@example.com'", &[])?;
+        self.wait(stop, "an archive", "SELECT count(*) = 0 FROM sync_outbox").await?;
+        let gone = self.portal().record("contacts", id.unsigned_abs()).is_none_or(|record| record.is_archived());
+        anyhow::ensure!(gone, "record {id} was not archived");
+        self.told.push(format!("SQLite -> HubSpot   DELETE archived record {id}"));
+        Ok(())
+    }
+
+    async fn conflict(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let id = self.program.number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET 200")?;
+        let now = self.now_ms();
+        self.portal().edit("contacts", id.unsigned_abs(), &[("jobtitle", "Head of Sales")], now);
+        self.program.execute(&format!("UPDATE contacts SET job_title = 'Chief of Staff' WHERE hs_id = {id}"), &[])?;
+        self.wait(stop, "a conflict", "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL").await?;
+        self.told.push(format!(
+            "both sides          record {id}'s job title was changed on both sides; both values wait in sync_conflicts"
+        ));
+        Ok(())
+    }
+
+    fn show(&self, path: &Path, config: &Config, out: &mut dyn Write, json: bool) -> anyhow::Result<()> {
+        let health = config.http.map_or_else(String::new, |address| format!("\n  curl http://{address}/readyz"));
+        let file = path.display();
+        let configured = path.with_file_name("config.toml");
+        let lines = format!(
+            "\n{}\n\nTry (in another terminal):\n  \
+             sqlite3 -box {file} 'SELECT object, rows, in_sync, waiting, failing, lag_seconds FROM sync_status'\n  \
+             sqlite3 -box {file} 'SELECT state, portal_id, daily_used, outbox_depth FROM sync_health'\n  \
+             sqlite3 -box {file} 'SELECT id, property, base_value, local_value, remote_value FROM sync_conflicts WHERE resolved_at IS NULL'\n  \
+             sqlite3 {file} \"UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL\"\n  \
+             sqlite3 {file} \"UPDATE contacts SET city = 'Lima' WHERE local_id = 1\"\n  \
+             sqlite3 -box {file} 'SELECT at, property, old_value, new_value, origin FROM sync_history ORDER BY id DESC LIMIT 5'\n  \
+             hubsyncd status --config {}{health}",
+            self.told.join("\n"),
+            configured.display()
+        );
+        say(out, json, &lines)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! `hubsyncd once`: brings both sides together once and says what it did, a line an object.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cli::ExitStatus;
+use crate::cli::args::OnceArgs;
+use crate::cli::progress;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::daemon::build::build;
+use crate::daemon::once::{OnceOptions, OnceReport, once as agree};
+use crate::engine::StepError;
+use crate::{config, telemetry};
+
+/// Runs once.
+pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let config = config::load(path)?;
+    telemetry::init(&config.log)?;
+    let engine = match build(&config, SystemClock::new()).await {
+        Ok(engine) => engine,
+        Err(error) => {
+            let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
+            return failed(&error, status);
+        }
+    };
+    let shown = tokio::spawn(progress::show(engine.store().clone(), Arc::clone(engine.clock())));
+    let done = run_once(&config, &engine, args).await;
+    shown.abort();
+    match done {
+        Ok(report) => {
+            print(&report, args.json, out)?;
+            Ok(if report.is_done() { ExitStatus::Done } else { ExitStatus::Failed })
+        }
+        Err(error) => {
+            let status = if is_configuration(&error) { ExitStatus::Config } else { ExitStatus::Failed };
+            failed(&error, status)
+        }
+    }
+}
+
+async fn run_once(config: &Config, engine: &Arc<crate::engine::Engine>, args: OnceArgs) -> Result<OnceReport, StepError> {
+    agree(config, engine, OnceOptions { reconcile: args.reconcile, timeout: args.timeout }).await
+}
+
+fn is_configuration(error: &StepError) -> bool {
+    match error {
+        StepError::OtherPortal { .. } => true,
+        StepError::Store(error) => error.is_configuration(),
+        StepError::Hubspot(_) | StepError::NoProgress(_) => false,
+    }
+}
+
+fn failed(error: &dyn std::error::Error, status: ExitStatus) -> anyhow::Result<ExitStatus> {
+    tracing::error!("{error}");
+    Ok(status)
+}
+
+/// Prints a report: one JSON value, or a line an object and one for all.
+pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if json {
+        writeln!(out, "{}", serde_json::to_string(report)?)?;
+        return Ok(());
+    }
+    let (mut dead, mut conflicts, mut held) = (0, 0, 0);
+    for object in &report.objects {
+        writeln!(
+            out,
+            "{}: {} pulled, {} pushed, {} pending",
+            object.object, object.pulled, object.pushed, object.pending
+        )?;
+        dead += object.dead;
+        conflicts += object.conflicts;
+        held += object.held;
+    }
+    let end = match &report.failure {
+        Some(words) => format!("ended early: {words}"),
+        None => "done".to_owned(),
+    };
+    writeln!(out, "{end}; {dead} dead, {conflicts} open conflicts, {held} held, {} requests", report.requests)?;
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! `hubsyncd run`: the daemon in the foreground, until SIGTERM, SIGINT or a fault that no retry mends.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::ExitStatus;
+use crate::clock::SystemClock;
+use crate::daemon::run::RunError;
+use crate::{config, daemon, telemetry};
+
+/// Runs the daemon. A second signal ends it at once.
+pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
+    let config = config::load(path)?;
+    telemetry::init(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!(key = %warning.key, "{}", warning.message);
+    }
+    let stop = CancellationToken::new();
+    watch_signals(stop.clone()).context("signals can't be watched")?;
+    match daemon::run::run(&config, SystemClock::new(), stop).await {
+        Ok(()) => Ok(ExitStatus::Done),
+        Err(error) => Ok(report(&error)),
+    }
+}
+
+fn report(error: &RunError) -> ExitStatus {
+    tracing::error!("{error}");
+    if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed }
+}
+
+/// The first SIGTERM or SIGINT stops in order, the second at once.
+pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if asked {
+                // kill -9 needs no repair, and nor does this.
+                std::process::abort();
+            }
+            asked = true;
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
