@@ -6,7 +6,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod decide;
+pub mod http;
 pub mod model;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
