@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+pub mod args;
 pub mod check;
 #[cfg(feature = "simulator")]
 pub mod simulate;
@@ -40,6 +41,7 @@ pub struct ConfigPath {
         long = "config",
         value_name = "PATH",
         env = "HUBSYNCD_CONFIG",
+        hide_env_values = true,
         default_value = "/etc/hubsyncd/config.toml",
         global = true
     )]

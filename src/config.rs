@@ -29,6 +29,7 @@ pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
     Config, LogFormat, LogSettings, PollSettings, PortalSettings, Retention,
 };
+pub(crate) use crate::config::units::parse_duration;
 
 /// Why the daemon can't start with its settings. All of them end a command with 78.
 #[derive(Debug, Error)]

@@ -5,4 +5,5 @@ pub mod condition;
 pub mod heartbeat;
 pub mod once;
 pub mod run;
+pub mod systemd;
 pub mod tasks;

@@ -2,13 +2,24 @@
 //!
 //! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
 
-pub mod cli;
+pub mod model;
+
+pub mod decide;
+
 pub mod clock;
 pub mod config;
-pub mod decide;
-pub mod engine;
 pub mod hubspot;
-pub mod model;
+pub mod store;
+
+pub mod engine;
+
+pub mod http;
+
+pub mod daemon;
+
+pub mod cli;
+
+pub mod telemetry;
+
 #[cfg(feature = "simulator")]
 pub mod simulator;
-pub mod store;

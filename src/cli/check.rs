@@ -13,8 +13,8 @@ pub struct CheckArgs {
     /// Print every setting in force and where it comes from.
     #[arg(long, conflicts_with = "json")]
     pub show: bool,
-    /// Compare the file with the portal.
-    #[arg(long)]
+    /// Compare the file with the portal; not in this version yet.
+    #[arg(long, hide = true)]
     pub online: bool,
     /// Print one JSON value.
     #[arg(long)]

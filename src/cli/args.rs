@@ -1,0 +1,360 @@
+//! The command line: which commands there are and what each may be asked for. It reads arguments and does nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cli::ConfigPath;
+use crate::cli::check::CheckArgs;
+#[cfg(feature = "simulator")]
+use crate::cli::simulate::SimulateArgs;
+use crate::config::parse_duration;
+
+/// Keep a local SQLite database and a HubSpot portal in agreement, both ways.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hubsyncd",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 done, 1 failed while working, 2 wrong usage, 78 configuration.\n\
+                  Nothing is ever sent anywhere but to HubSpot."
+)]
+pub struct Cli {
+    /// The mapping file, for every command that needs it.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground, until Ctrl-C or SIGTERM
+    Run,
+    /// Bring both sides together once, and end
+    #[command(
+        long_about = "Bring both sides together once, and end: read the portal's schema, backfill what was never read, \
+                      poll up to this moment, push what waits; wait for retries that fall due.\n\n\
+                      Ends with 0 when nothing is pending or in flight (what is dead, in conflict or held is counted in \
+                      the last line and is no failure), with 1 when work was left at the timeout or HubSpot refused or \
+                      could not be reached."
+    )]
+    Once(OnceArgs),
+    /// Check the mapping file without touching anything
+    Check(CheckArgs),
+    /// Show how the daemon and each object are doing
+    Status(StatusArgs),
+    /// List, show and decide conflicts
+    Conflicts(ConflictsArgs),
+    /// List what waits to be pushed; retry, discard or approve it
+    Outbox(OutboxArgs),
+    /// See it all on this machine, without an account
+    #[cfg(feature = "simulator")]
+    #[command(
+        long_about = "See it all on this machine, without an account: starts a HubSpot simulator, fills it with sample \
+                      data, runs the daemon against it in a new folder, makes edits on both sides and a conflict, and \
+                      shows what happened and what to look at with `sqlite3`. Goes on until Ctrl-C. The folder is kept."
+    )]
+    Demo(DemoArgs),
+    /// Serve HubSpot's API from memory, for your own tests
+    #[cfg(feature = "simulator")]
+    Simulate(SimulateArgs),
+}
+
+/// What `once` may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct OnceArgs {
+    /// Compare every record of the portal with the mirror as well, which finds deletions
+    #[arg(long)]
+    pub reconcile: bool,
+    /// How long to work at most, like 30s, 10m or 1h
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `status` may be asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `conflicts`.
+#[derive(Debug, Args)]
+pub struct ConflictsArgs {
+    /// What about them.
+    #[command(subcommand)]
+    pub command: ConflictsCommand,
+}
+
+/// What can be done about conflicts.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ConflictsCommand {
+    /// List the conflicts that wait for a decision, and the last ones that a policy decided
+    List {
+        /// Only those that wait for a decision
+        #[arg(long)]
+        open: bool,
+        /// Print all of them as one JSON array of table rows
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show base, local and remote value of a conflict, and who won and why
+    Show {
+        /// Its `id`
+        id: i64,
+        /// Print the table row as one JSON value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decide a conflict that waits
+    #[command(
+        long_about = "Decide a conflict that waits. The running daemon carries it out within a second, else the next \
+                      one that starts.\n\n\
+                      `local` takes what the mirror holds when it is carried out, `remote` what HubSpot holds then. \
+                      Anything else is the value itself; `value:TEXT` says so for a text like `local`, and `value:` \
+                      clears the property."
+    )]
+    Resolve {
+        /// Its `id`
+        id: i64,
+        /// The side, or the value, that it ends with
+        #[arg(long, value_name = "local|remote|VALUE", allow_hyphen_values = true)]
+        take: String,
+    },
+}
+
+/// `outbox`.
+#[derive(Debug, Args)]
+pub struct OutboxArgs {
+    /// What about it.
+    #[command(subcommand)]
+    pub command: OutboxCommand,
+}
+
+/// What can be done about the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum OutboxCommand {
+    /// List the records with work to push, and what the guard holds
+    List {
+        /// Print all of it as one JSON array of table rows
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send again what HubSpot refused for good
+    Retry {
+        /// The entries' `id`; without one, everything that is dead
+        #[arg(value_name = "ID")]
+        ids: Vec<i64>,
+    },
+    /// Give up a local change
+    #[command(
+        long_about = "Give up a local change. An update's fields go back to what both sides last agreed on (the value \
+                      is kept in `sync_history`), a deleted row comes back with its `local_id`, and a row that was \
+                      never created in HubSpot stays here alone until the next write to it. What is in flight can't be \
+                      given up; wait for its answer."
+    )]
+    Discard {
+        /// The entry's `id`
+        id: i64,
+    },
+    /// Let go what the guard holds
+    #[command(
+        long_about = "Let go what the guard holds: archives that would be sent, or rows that would be removed, beyond \
+                      the bound in `[guard]`. What is held at this moment goes; what comes later is counted anew."
+    )]
+    Approve {
+        /// The hold's `id`; without one, everything that is held
+        id: Option<i64>,
+    },
+}
+
+/// What `demo` may be asked for.
+#[cfg(feature = "simulator")]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DemoArgs {
+    /// End after the tour
+    #[arg(long)]
+    pub once: bool,
+    /// Folder to work in, which must not hold a database yet; without it a new one is made, printed and kept
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Contacts to begin with; half as many companies, a third deals, a quarter tickets
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pub records: usize,
+    /// Seed of the sample data
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print one JSON value at the end, with `--once`
+    #[arg(long, requires = "once")]
+    pub json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a whole number and a unit: `30s`, `10m` or `1h`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hubsyncd").chain(line.split_whitespace()))
+    }
+
+    fn command(line: &str) -> Command {
+        parse(line).expect(line).command
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_mapping_file_may_be_named_before_and_behind_the_command() {
+        for line in [
+            "--config a.toml run",
+            "run --config a.toml",
+            "conflicts list --config a.toml",
+        ] {
+            let cli = parse(line).expect(line);
+            assert_eq!(cli.config.config, PathBuf::from("a.toml"), "{line}");
+        }
+    }
+
+    #[test]
+    fn once_works_ten_minutes_unless_it_is_told() {
+        let Command::Once(args) = command("once") else {
+            panic!("another command")
+        };
+        assert_eq!(
+            args,
+            OnceArgs {
+                reconcile: false,
+                timeout: Duration::from_mins(10),
+                json: false
+            }
+        );
+        let Command::Once(args) = command("once --reconcile --timeout 90s --json") else {
+            panic!("another command")
+        };
+        assert_eq!(
+            args,
+            OnceArgs {
+                reconcile: true,
+                timeout: Duration::from_secs(90),
+                json: true
+            }
+        );
+        for wrong in [
+            "once --timeout 10",
+            "once --timeout 0s",
+            "once --timeout soon",
+        ] {
+            assert_eq!(
+                parse(wrong).expect_err(wrong).kind(),
+                ErrorKind::ValueValidation,
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_conflict_is_resolved_by_a_side_or_a_value_also_one_with_a_hyphen() {
+        for (line, wanted) in [
+            ("conflicts resolve 7 --take local", "local"),
+            ("conflicts resolve 7 --take -5", "-5"),
+            ("conflicts resolve 7 --take value:", "value:"),
+        ] {
+            let Command::Conflicts(ConflictsArgs {
+                command: ConflictsCommand::Resolve { id, take },
+            }) = command(line)
+            else {
+                panic!("another command")
+            };
+            assert_eq!((id, take.as_str()), (7, wanted), "{line}");
+        }
+        assert_eq!(
+            parse("conflicts resolve 7")
+                .expect_err("no side")
+                .exit_code(),
+            2
+        );
+    }
+
+    #[test]
+    fn retry_takes_any_number_of_entries_and_the_others_what_they_need() {
+        let Command::Outbox(OutboxArgs { command }) = command("outbox retry 3 4") else {
+            panic!("another command")
+        };
+        assert_eq!(command, OutboxCommand::Retry { ids: vec![3, 4] });
+        let Command::Outbox(OutboxArgs { command }) = self::command("outbox retry") else {
+            panic!("another command")
+        };
+        assert_eq!(command, OutboxCommand::Retry { ids: vec![] });
+        let Command::Outbox(OutboxArgs { command }) = self::command("outbox approve") else {
+            panic!("another command")
+        };
+        assert_eq!(command, OutboxCommand::Approve { id: None });
+        assert_eq!(
+            parse("outbox discard").expect_err("no entry").exit_code(),
+            2
+        );
+    }
+
+    #[test]
+    fn commands_of_later_versions_are_wrong_usage() {
+        for line in [
+            "init",
+            "plan",
+            "auth login",
+            "webhooks list",
+            "backup x",
+            "undo",
+            "status --watch",
+            "",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[cfg(feature = "simulator")]
+    #[test]
+    fn the_help_of_every_command_reads_as_it_should() {
+        let mut whole = String::new();
+        let mut program = Cli::command().term_width(80);
+        program.build();
+        append_help(&mut program, &mut whole);
+        insta::assert_snapshot!(whole.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    }
+
+    #[cfg(feature = "simulator")]
+    fn append_help(command: &mut clap::Command, whole: &mut String) {
+        if command.get_name() == "help" {
+            return;
+        }
+        let text = command.render_long_help().to_string();
+        let name = command.get_bin_name().unwrap_or("hubsyncd");
+        whole.push_str("=== ");
+        whole.push_str(name);
+        whole.push('\n');
+        whole.push_str(&text);
+        whole.push('\n');
+        for inner in command.get_subcommands_mut() {
+            append_help(inner, whole);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What listens: health and readiness on `[http].listen`. Nothing here touches the database or asks HubSpot; the answers
+//! come from a `watch` channel that the daemon feeds.
+
+pub mod health;
+pub mod listener;

@@ -1,0 +1,90 @@
+//! `GET /healthz` (the process lives) and `GET /readyz` (it does its work, or why not). `design.md` 6.4.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, header};
+use tokio::sync::watch;
+
+/// How the daemon is doing, in a word and, where it is not ready, a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Migrated, token accepted, schema read, every worker alive. A backfill may still run.
+    pub ready: bool,
+    /// A word of `sync_health.state`.
+    pub state: String,
+    /// Why it is not ready.
+    pub reason: Option<String>,
+}
+
+impl Health {
+    /// Before the portal's schema was read.
+    pub fn starting() -> Self {
+        Self::of(Err((
+            "starting",
+            "the portal's schema has not been read yet".to_owned(),
+        )))
+    }
+
+    /// Ready, or the state and the reason why not.
+    pub fn of(readiness: Result<(), (&str, String)>) -> Self {
+        match readiness {
+            Ok(()) => Self {
+                ready: true,
+                state: "running".to_owned(),
+                reason: None,
+            },
+            Err((state, reason)) => Self {
+                ready: false,
+                state: state.to_owned(),
+                reason: Some(reason),
+            },
+        }
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::json!({ "state": self.state, "reason": self.reason }).to_string()
+    }
+}
+
+/// The two paths; everything else is 404.
+pub fn router(health: watch::Receiver<Health>) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .with_state(health)
+}
+
+type Answer = (StatusCode, [(header::HeaderName, HeaderValue); 2], String);
+
+async fn alive() -> Answer {
+    answer(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        "ok\n".to_owned(),
+    )
+}
+
+/// A sender that is gone means that the daemon's tasks are.
+async fn ready(State(health): State<watch::Receiver<Health>>) -> Answer {
+    let gone = health.has_changed().is_err();
+    let seen = if gone {
+        Health::of(Err(("stopping", "the daemon is stopping".to_owned())))
+    } else {
+        health.borrow().clone()
+    };
+    let status = if seen.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    answer(status, "application/json", seen.to_json())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (status, headers, body)
+}

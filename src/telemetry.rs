@@ -1,0 +1,310 @@
+//! The log: three forms of a line, always to standard error, and the list of field names. It is set up here and written
+//! everywhere else. No form ever changes what is logged: values, tokens and bodies never are (promise 10).
+
+use std::fmt;
+
+use thiserror::Error;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogFormat, LogSettings};
+
+/// The names of all fields of log lines: those of the status tables' columns where there is one. `tests/tidy.rs` keeps
+/// every log line to them.
+pub const FIELDS: &[&str] = &[
+    "address",
+    "allowed",
+    "attempt",
+    "attempts",
+    "category",
+    "class",
+    "column_name",
+    "correlation_id",
+    "daily_left",
+    "drained",
+    "error",
+    "hint",
+    "hs_id",
+    "in_flight",
+    "kind",
+    "left_burst",
+    "left_day",
+    "left_search",
+    "local_id",
+    "method",
+    "ms",
+    "name",
+    "object",
+    "operation",
+    "path",
+    "pid",
+    "portal_id",
+    "portal_objects",
+    "problem",
+    "property",
+    "records",
+    "requests",
+    "side",
+    "state",
+    "status",
+    "task",
+    "version",
+    "wait_ms",
+];
+
+/// Why there is no log.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// `RUST_LOG` or `[log] level` can't be read.
+    #[error("{place} holds a filter that can't be read: {why}")]
+    Filter {
+        /// Where it stands.
+        place: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody has set up a log in this process before.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Sets the log up for the whole process. `RUST_LOG` goes before `[log] level`.
+pub fn init<W>(settings: &LogSettings, writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let wanted = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|text| !text.trim().is_empty());
+    let filter = filter(wanted.as_deref(), &settings.level)?;
+    let subscriber = subscriber(filter, settings.format, writer);
+    subscriber.try_init().map_err(|_set| TelemetryError::Twice)
+}
+
+/// A plain level is for the daemon; libraries speak up only about trouble, unless they are named. (At `trace` some of
+/// them would write whole headers.)
+fn filter(wanted: Option<&str>, level: &str) -> Result<EnvFilter, TelemetryError> {
+    let (place, text) = wanted.map_or(("`[log] level`", level), |text| ("`RUST_LOG`", text));
+    let text = text.trim();
+    let plain = text.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    let directives = if plain {
+        format!("warn,hubsyncd={text}")
+    } else {
+        format!("warn,{text}")
+    };
+    EnvFilter::try_new(&directives).map_err(|error| TelemetryError::Filter {
+        place,
+        why: error.to_string(),
+    })
+}
+
+fn subscriber<W>(
+    filter: EnvFilter,
+    format: LogFormat,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(false)
+        // A closed standard error must not end the daemon.
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Journal => Box::new(builder.event_format(Journal).finish()),
+        LogFormat::Json => Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .finish(),
+        ),
+        LogFormat::Text => Box::new(builder.with_target(false).finish()),
+    }
+}
+
+/// Lines for systemd's journal, which has the time itself: `<6>message field=value`.
+struct Journal;
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        // A line's end would begin a line without a priority.
+        for part in text.trim_end().chars() {
+            match part {
+                '\n' => writer.write_str("\\n")?,
+                '\r' => writer.write_str("\\r")?,
+                other => writer.write_char(other)?,
+            }
+        }
+        writer.write_char('\n')
+    }
+}
+
+/// syslog's number of a level (`sd-daemon(3)`).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0
+                .lock()
+                .expect("nobody panics")
+                .extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(wanted: Option<&str>, level: &str, format: LogFormat, work: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = subscriber(
+            filter(wanted, level).expect("a filter"),
+            format,
+            move || writer.clone(),
+        );
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = kept.0.lock().expect("nobody panics").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn some_lines() {
+        tracing::error!(target: "hubsyncd::engine", object = "contacts", "the token was refused");
+        tracing::warn!(target: "hubsyncd::engine", error = "two\nlines", "a step failed");
+        tracing::info!(target: "hubsyncd::daemon", portal_id = 7, "running");
+        tracing::debug!(target: "hubsyncd::hubspot", status = 200, "asked");
+    }
+
+    #[test]
+    fn the_journal_gets_a_priority_and_one_line_an_event() {
+        let text = logged(None, "debug", LogFormat::Journal, some_lines);
+        assert_eq!(
+            text,
+            "<3>the token was refused object=\"contacts\"\n<4>a step failed error=\"two\\nlines\"\n<6>running portal_id=7\n<7>asked status=200\n"
+        );
+    }
+
+    #[test]
+    fn a_message_of_several_lines_stays_one_line_in_the_journal() {
+        let text = logged(None, "info", LogFormat::Journal, || {
+            tracing::info!(target: "hubsyncd", "{}", "one\ntwo\r<0>three");
+        });
+        assert_eq!(text, "<6>one\\ntwo\\r<0>three\n");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_fields_beside_the_message() {
+        let text = logged(None, "info", LogFormat::Json, some_lines);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("json"))
+            .collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!(lines[0]["level"], "ERROR");
+        assert_eq!(lines[0]["message"], "the token was refused");
+        assert_eq!(lines[0]["object"], "contacts");
+        assert_eq!(lines[2]["portal_id"], 7);
+        assert!(lines[2]["timestamp"].is_string(), "{text}");
+    }
+
+    #[test]
+    fn text_has_time_level_and_message() {
+        let text = logged(None, "warn", LogFormat::Text, some_lines);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[0].contains("Z ERROR the token was refused object=\"contacts\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_plain_level_is_for_the_daemon_and_libraries_stay_quiet() {
+        let both = || {
+            tracing::info!(target: "hubsyncd::engine", "ours");
+            tracing::info!(target: "h2::codec", "theirs");
+            tracing::warn!(target: "h2::codec", "their trouble");
+        };
+        assert_eq!(
+            logged(None, "trace", LogFormat::Journal, both),
+            "<6>ours\n<4>their trouble\n"
+        );
+        assert_eq!(
+            logged(None, "error", LogFormat::Journal, both),
+            "<4>their trouble\n"
+        );
+        assert_eq!(
+            logged(None, "hubsyncd=error,h2=info", LogFormat::Journal, both),
+            "<6>theirs\n<4>their trouble\n"
+        );
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        assert_eq!(
+            logged(Some("error"), "debug", LogFormat::Journal, some_lines)
+                .lines()
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_filter_that_cant_be_read_says_where_it_stands() {
+        let error = filter(Some("hubsyncd=loud"), "info").expect_err("no level");
+        assert!(
+            error
+                .to_string()
+                .starts_with("`RUST_LOG` holds a filter that can't be read"),
+            "{error}"
+        );
+        let error = filter(None, "hubsyncd=loud").expect_err("no level");
+        assert!(
+            error.to_string().starts_with("`[log] level` holds"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_field_names_are_in_order_and_there_once() {
+        assert!(FIELDS.is_sorted_by(|one, next| one < next), "{FIELDS:?}");
+    }
+}
