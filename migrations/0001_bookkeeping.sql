@@ -32,6 +32,14 @@ CREATE TABLE sync_replaced (
     PRIMARY KEY (object, local_id)
 ) STRICT, WITHOUT ROWID;
 
+-- The fields that a local write has changed, while its trigger works; empty at any other time.
+CREATE TABLE sync_changed (
+    property TEXT NOT NULL PRIMARY KEY,
+    base_value TEXT,
+    new_value TEXT,
+    real_value REAL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE sync_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT NOT NULL,

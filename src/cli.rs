@@ -3,8 +3,17 @@
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::config::ConfigError;
+use crate::daemon::build::StartError;
+use crate::daemon::run::RunError;
+use crate::store::StoreError;
+
 pub mod args;
 pub mod check;
+#[cfg(feature = "simulator")]
+pub mod demo;
+pub mod once;
+pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
 
@@ -19,6 +28,17 @@ pub enum ExitStatus {
     Usage = 2,
     /// The configuration is wrong; systemd doesn't restart on it.
     Config = 78,
+}
+
+/// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
+pub fn status_of(error: &anyhow::Error) -> ExitStatus {
+    let configuration = error.chain().any(|cause| {
+        cause.is::<ConfigError>()
+            || cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_configuration)
+            || cause.downcast_ref::<StartError>().is_some_and(StartError::is_configuration)
+            || cause.downcast_ref::<RunError>().is_some_and(RunError::is_configuration)
+    });
+    if configuration { ExitStatus::Config } else { ExitStatus::Failed }
 }
 
 impl From<ExitStatus> for ExitCode {

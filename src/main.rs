@@ -21,13 +21,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
-    let path = arguments.config.path();
+    let path = arguments.config.config;
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     match arguments.command {
-        Command::Check(args) => cli::check::check(&path, &args, out, err),
-        Command::Status(args) => cli::status::status(&path, args, out),
-        Command::Conflicts(args) => cli::conflicts::conflicts(&path, &args, out),
-        Command::Outbox(args) => cli::outbox::outbox(&path, &args, out),
+        Command::Check(args) => cli::check::check(&path, args, out, err),
+        Command::Status(_) | Command::Conflicts(_) | Command::Outbox(_) => anyhow::bail!("not there yet"),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]

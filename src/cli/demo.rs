@@ -48,7 +48,7 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     let health = free_port()?;
     let config = write_config(&folder, &format!("http://{address}"), health)?;
     say(out, args.json, &format!("demo in {} (kept), HubSpot simulator on http://{address}", folder.display()))?;
-    crate::telemetry::init(&config.log)?;
+    crate::telemetry::init(&config.log, std::io::stderr)?;
     let engine = daemon::build::build(&config, Arc::clone(&clock)).await?;
     let daemon = tokio::spawn({
         let (config, engine, stop) = (config.clone(), Arc::clone(&engine), stop.clone());

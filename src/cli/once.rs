@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
-use crate::cli::progress;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::build::build;
@@ -17,17 +16,15 @@ use crate::{config, telemetry};
 /// Runs once.
 pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let config = config::load(path)?;
-    telemetry::init(&config.log)?;
+    telemetry::init(&config.log, std::io::stderr)?;
     let engine = match build(&config, SystemClock::new()).await {
         Ok(engine) => engine,
         Err(error) => {
             let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
-            return failed(&error, status);
+            return Ok(failed(&error, status));
         }
     };
-    let shown = tokio::spawn(progress::show(engine.store().clone(), Arc::clone(engine.clock())));
     let done = run_once(&config, &engine, args).await;
-    shown.abort();
     match done {
         Ok(report) => {
             print(&report, args.json, out)?;
@@ -35,7 +32,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         }
         Err(error) => {
             let status = if is_configuration(&error) { ExitStatus::Config } else { ExitStatus::Failed };
-            failed(&error, status)
+            Ok(failed(&error, status))
         }
     }
 }
@@ -52,9 +49,9 @@ fn is_configuration(error: &StepError) -> bool {
     }
 }
 
-fn failed(error: &dyn std::error::Error, status: ExitStatus) -> anyhow::Result<ExitStatus> {
+fn failed(error: &dyn std::error::Error, status: ExitStatus) -> ExitStatus {
     tracing::error!("{error}");
-    Ok(status)
+    status
 }
 
 /// Prints a report: one JSON value, or a line an object and one for all.

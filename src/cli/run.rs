@@ -13,7 +13,7 @@ use crate::{config, daemon, telemetry};
 /// Runs the daemon. A second signal ends it at once.
 pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let config = config::load(path)?;
-    telemetry::init(&config.log)?;
+    telemetry::init(&config.log, std::io::stderr)?;
     for warning in &config.warnings {
         tracing::warn!(key = %warning.key, "{}", warning.message);
     }

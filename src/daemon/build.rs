@@ -97,7 +97,7 @@ async fn join(
         portal,
         overlap: config.poll.overlap,
         again: config.poll.again.clone(),
-        guard: config.guard.clone(),
+        guard: config.guard,
     };
     Ok(Engine::new(store, client, clock, Arc::new(config.mapping.clone()), settings, seed))
 }

@@ -40,9 +40,9 @@ impl Loop {
         let mut failures = 0;
         loop {
             // Registered before the look, so that no ring in between is lost.
-            let rung = ring.notified();
-            tokio::pin!(rung);
-            rung.as_mut().enable();
+            let call = ring.notified();
+            tokio::pin!(call);
+            call.as_mut().enable();
             if self.stop.is_cancelled() {
                 return Ok(());
             }
@@ -69,7 +69,7 @@ impl Loop {
             };
             let Some(wait) = wait else { continue };
             tokio::select! {
-                () = &mut rung => {}
+                () = &mut call => {}
                 () = self.engine.clock().sleep(wait) => {}
                 () = self.stop.cancelled() => return Ok(()),
             }

@@ -1,8 +1,206 @@
-//! Mirror tables.
+//! Mirror tables as SQL: names, columns, checks. Triggers (`triggers.rs`, `guards.rs`), views and these are the only SQL
+//! built from names.
+//!
+//! Every name is quoted, and was checked when it was made (`model/name.rs`). Nothing here needs more than SQLite 3.37.
+
+use crate::model::mapping::{FieldMapping, ObjectMapping};
+use crate::model::value::PropertyType;
 
 /// A name as SQL, safe whatever it holds.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
-pub fn bring_up(_: &rusqlite::Transaction<'_>, _: &crate::model::mapping::Mapping, _: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> { Ok(vec![]) }
-pub fn repair(_: &rusqlite::Transaction<'_>, _: &crate::model::mapping::Mapping, _: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> { Ok(vec![]) }
+
+/// Text as SQL, safe whatever it holds.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A mirror table.
+pub(super) fn create_table(object: &ObjectMapping) -> String {
+    let columns: String = object.fields.iter().map(|field| format!("    {},\n", column(field))).collect();
+    format!(
+        "CREATE TABLE {table} (
+    \"local_id\" INTEGER PRIMARY KEY AUTOINCREMENT,
+    \"hs_id\" INTEGER UNIQUE,
+{columns}    \"hs_created_at\" TEXT,
+    \"hs_modified_at\" TEXT,
+    \"hs_archived\" INTEGER NOT NULL DEFAULT 0 CONSTRAINT \"hs_archived must be 0 or 1\" CHECK (\"hs_archived\" IN (0, 1))
+) STRICT",
+        table = quoted(object.table.as_str()),
+    )
+}
+
+/// A mapped column with its check.
+pub(super) fn column(field: &FieldMapping) -> String {
+    let name = quoted(field.column.as_str());
+    let sql_type = field.property_type.sql_type();
+    match check(field) {
+        Some((sentence, condition)) => format!("{name} {sql_type} CONSTRAINT {} CHECK ({condition})", quoted(&sentence)),
+        None => format!("{name} {sql_type}"),
+    }
+}
+
+/// What a column of a type must hold: a sentence, which a refused client reads, and its condition. Empty text is the same
+/// as NULL and always passes.
+pub(super) fn check(field: &FieldMapping) -> Option<(String, String)> {
+    let name = field.column.as_str();
+    let column = quoted(name);
+    let (must, condition) = match field.property_type {
+        PropertyType::Bool => ("must be 0, 1 or NULL", format!("{column} IN (0, 1)")),
+        PropertyType::Number => ("must be a finite number", format!("abs({column}) <= 1.7976931348623157e308")),
+        PropertyType::Decimal => ("must be a decimal number like 12.50", decimal_check(&column)),
+        PropertyType::Date => ("must be a date like 2026-11-24", date_check(&column)),
+        PropertyType::Datetime => ("must be a time like 2026-11-24T03:10:00.000Z", datetime_check(&column)),
+        PropertyType::String | PropertyType::Integer | PropertyType::Enumeration | PropertyType::Set => return None,
+    };
+    Some((format!("{name} {must}"), condition))
+}
+
+fn decimal_check(column: &str) -> String {
+    let unsigned = format!("(CASE WHEN substr({column}, 1, 1) IN ('-', '+') THEN substr({column}, 2) ELSE {column} END)");
+    format!(
+        "{column} = '' OR ({unsigned} GLOB '*[0-9]*' AND {unsigned} NOT GLOB '*[^0-9.]*' AND {unsigned} NOT GLOB '*.*.*')"
+    )
+}
+
+const DAY: &str = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]";
+
+/// SQLite's `date` carries 30 February over into March: what comes out must be what went in.
+fn date_check(column: &str) -> String {
+    format!("{column} = '' OR ({column} GLOB '{DAY}' AND date({column}) IS {column})")
+}
+
+/// `T` or a space, seconds and fraction or none, `Z`, an offset with or without its colon, or nothing; a day alone is its
+/// midnight. SQLite reads offsets only with a colon.
+fn datetime_check(column: &str) -> String {
+    let with_colon = format!(
+        "CASE WHEN {column} GLOB '*[+-][0-9][0-9][0-9][0-9]' \
+         THEN substr({column}, 1, length({column}) - 2) || ':' || substr({column}, -2) ELSE {column} END"
+    );
+    format!(
+        "{column} = '' OR (({column} GLOB '{DAY}' OR {column} GLOB '{DAY}[T ][0-2][0-9]:[0-9][0-9]*') \
+         AND substr({column}, 12, 2) <> '24' AND date(substr({column}, 1, 10)) IS substr({column}, 1, 10) \
+         AND julianday({with_colon}) IS NOT NULL)"
+    )
+}
+
+/// Indexes on a mirror table that are ours: rows by their match value, and the few marked ones.
+pub(super) fn indexes(object: &ObjectMapping) -> Vec<(String, String)> {
+    let table = object.table.as_str();
+    let on = quoted(table);
+    let archived = format!("sync_archived_{table}");
+    let mut indexes =
+        vec![(archived.clone(), format!("CREATE INDEX {} ON {on} (\"hs_archived\") WHERE \"hs_archived\" = 1", quoted(&archived)))];
+    if let Some(field) = object.match_field() {
+        let name = format!("sync_match_{table}");
+        let column = quoted(field.column.as_str());
+        indexes.push((name.clone(), format!("CREATE INDEX {} ON {on} (lower(trim({column})))", quoted(&name))));
+    }
+    indexes
+}
+
+/// Brings the mirror up to the mapping.
+pub fn bring_up(tx: &rusqlite::Transaction<'_>, mapping: &crate::model::mapping::Mapping, now: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> {
+    for object in &mapping.objects {
+        let exists: bool = tx.prepare("SELECT 1 FROM sync_objects WHERE object = ?1")?.exists([object.object.as_str()])?;
+        if !exists {
+            tx.execute_batch(&create_table(object))?;
+            for (_, sql) in indexes(object) {
+                tx.execute_batch(&sql)?;
+            }
+            tx.execute("INSERT INTO sync_objects (object, table_name, direction) VALUES (?1, ?2, ?3)", [object.object.as_str(), object.table.as_str(), object.direction.as_str()])?;
+            tx.execute("INSERT INTO sync_cursors (object, backfill) VALUES (?1, ?2)", [object.object.as_str(), if object.direction.pulls() { "waiting" } else { "done" }])?;
+            for field in &object.fields {
+                tx.execute(
+                    "INSERT INTO sync_fields (object, property, column_name, type, direction, state, since) VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6)",
+                    [object.object.as_str(), field.property.as_str(), field.column.as_str(), field.property_type.as_str(), field.direction.as_str(), &now.to_string()],
+                )?;
+            }
+        }
+    }
+    repair(tx, mapping, now)
+}
+
+/// Puts triggers and views back.
+pub fn repair(tx: &rusqlite::Transaction<'_>, mapping: &crate::model::mapping::Mapping, _now: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> {
+    use crate::store::triggers::{MirrorShape, of_mirror};
+    let mut wanted = crate::store::views::all(mapping);
+    for object in &mapping.objects {
+        let shape = MirrorShape { object, degraded: std::collections::BTreeSet::new(), own_columns: Vec::new(), unique: Vec::new() };
+        wanted.extend(of_mirror(&shape));
+    }
+    let mut back = Vec::new();
+    for made in wanted {
+        let same: bool = tx.prepare("SELECT 1 FROM sqlite_schema WHERE name = ?1 AND sql = ?2")?.exists([&made.name, &made.sql])?;
+        if !same {
+            let kind = if made.sql.starts_with("CREATE VIEW") { "VIEW" } else { "TRIGGER" };
+            tx.execute_batch(&format!("DROP {kind} IF EXISTS {}", quoted(&made.name)))?;
+            tx.execute_batch(&made.sql)?;
+            back.push(made.name);
+        }
+    }
+    Ok(back)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, types::Value};
+
+    use super::*;
+    use crate::model::mapping::Direction;
+    use crate::store::testing::{contacts, field};
+
+    #[test]
+    fn a_mirror_table_reads_like_this() {
+        insta::assert_snapshot!("mirror_table", create_table(&contacts()));
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted_whatever_they_hold() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+
+    fn taken(kind: PropertyType, value: Value) -> Result<(), String> {
+        let connection = Connection::open_in_memory().expect("opens");
+        let column = column(&field("x", "x", kind, Direction::Both));
+        connection.execute_batch(&format!("CREATE TABLE t ({column}) STRICT")).expect("the column is SQL");
+        connection.execute("INSERT INTO t VALUES (?1)", [value]).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn check_texts(kind: PropertyType, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(taken(kind, Value::Text((*text).to_owned())), Ok(()), "{kind} {text}");
+        }
+        for text in bad {
+            let error = taken(kind, Value::Text((*text).to_owned())).expect_err(text);
+            assert!(error.contains("x must be a"), "{kind} {text}: {error}");
+        }
+    }
+
+    #[test]
+    fn checks_refuse_what_hubspot_would_refuse_and_the_type_can_tell() {
+        check_texts(PropertyType::Date, &["", "2026-11-24", "2024-02-29"], &["2026-02-29", "now", "24.11.2026", "2026-11-24T00:00", "2026-1-1"]);
+        check_texts(
+            PropertyType::Datetime,
+            &[
+                "",
+                "2026-11-24",
+                "2026-11-24 03:10",
+                "2026-11-24T03:10:00",
+                "2026-11-24 03:10:00.5",
+                "2026-11-24T03:10:00.123456Z",
+                "2026-11-24T03:10:00+01:00",
+                "2026-11-24 03:10:00-0330",
+            ],
+            &["now", "2026-02-30T00:00:00Z", "2026-11-24T24:00:00Z", "2026-11-24T25:00Z", "1764028800000", "2026-11-24Tnoon"],
+        );
+        check_texts(PropertyType::Decimal, &["", "12.50", "-0.1", "+3", ".5"], &["1,5", "1.2.3", "-", ".", "1e5", "12 "]);
+        assert_eq!(taken(PropertyType::Bool, Value::Integer(1)), Ok(()));
+        assert_eq!(taken(PropertyType::Bool, Value::Null), Ok(()));
+        assert!(taken(PropertyType::Bool, Value::Integer(2)).expect_err("two").contains("x must be 0, 1 or NULL"));
+        assert_eq!(taken(PropertyType::Number, Value::Real(1.5)), Ok(()));
+        assert!(taken(PropertyType::Number, Value::Real(f64::INFINITY)).expect_err("infinite").contains("x must be a finite number"));
+    }
+}

@@ -43,17 +43,17 @@ impl Program {
     pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, StoreError> {
         let mut statement = self.connection.prepare(sql)?;
         let columns = statement.column_count();
-        let rows = statement.query_map([], |row| (0..columns).map(|index| text_of(row.get_ref(index)?)).collect())?;
+        let rows = statement.query_map([], |row| (0..columns).map(|index| Ok(text_of(row.get_ref(index)?))).collect())?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
-fn text_of(value: rusqlite::types::ValueRef<'_>) -> rusqlite::Result<String> {
+fn text_of(value: rusqlite::types::ValueRef<'_>) -> String {
     use rusqlite::types::ValueRef;
-    Ok(match value {
+    match value {
         ValueRef::Null => String::new(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into_owned(),
-    })
+    }
 }

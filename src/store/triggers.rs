@@ -1,1 +1,585 @@
-//! t.
+//! What a local write means: the triggers of a mirror table, as SQL text. `repair.rs` puts them into the file.
+//!
+//! They run in every client, so they use nothing newer than SQLite 3.37, handle conflicts by `ON CONFLICT DO …` or
+//! `NOT EXISTS` (a statement's own `OR REPLACE` would override anything else), and let their own writes through by opening
+//! `sync_gate` first and closing it last. The daemon's own connection fires none of them. `local_sql.rs` tests each
+//! statement that a program may write.
+//!
+//! | trigger | does |
+//! |---|---|
+//! | `…_before_insert` | notes the rows that the insert collides with: the only place where a REPLACE can be seen |
+//! | `…_insert` | a create; or the update that a REPLACE, or a DELETE and INSERT, was meant as |
+//! | `…_before_update` | refuses what can't be pushed |
+//! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE` |
+//! | `…_update` | an update, field by field |
+//! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
+
+use std::collections::BTreeSet;
+
+use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
+use crate::model::value::PropertyType;
+use crate::store::ddl::{literal, quoted};
+use crate::store::views::NOW;
+
+/// The key of a create: 128 random bits.
+const KEY: &str = "lower(hex(randomblob(16)))";
+
+/// Whether a statement comes from a program, not from one of these triggers.
+pub(super) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";
+pub(super) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 1";
+pub(super) const CLOSE_GATE: &str = "UPDATE sync_gate SET open = 0";
+
+/// A trigger or view by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) name: String,
+    pub(super) sql: String,
+}
+
+/// A mirror table as it lies in the file, for its triggers.
+#[derive(Debug)]
+pub(super) struct MirrorShape<'a> {
+    pub(super) object: &'a ObjectMapping,
+    /// Properties that are left out of requests at the moment.
+    pub(super) degraded: BTreeSet<String>,
+    /// Columns that the mapping does not know: the user's own, and those that were mapped once.
+    pub(super) own_columns: Vec<String>,
+    /// The user's UNIQUE indexes on plain columns: each a list of columns and collations.
+    pub(super) unique: Vec<Vec<(String, String)>>,
+}
+
+/// Why a field can't be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    Pulled,
+    Degraded,
+}
+
+impl MirrorShape<'_> {
+    fn table(&self) -> String {
+        quoted(self.object.table.as_str())
+    }
+
+    fn object(&self) -> String {
+        literal(self.object.object.as_str())
+    }
+
+    fn closed(&self, field: &FieldMapping) -> Option<Closed> {
+        if !self.object.direction.pushes() || !field.direction.pushes() {
+            return Some(Closed::Pulled);
+        }
+        self.degraded.contains(field.property.as_str()).then_some(Closed::Degraded)
+    }
+
+    fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
+        self.object.fields.iter().filter(|field| self.closed(field).is_none())
+    }
+
+    fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
+        let (table, column) = (&self.object.table, &field.column);
+        raise(&match closed {
+            Closed::Pulled => format!("{table}.{column} comes from HubSpot and can not be written here: leave it as it is"),
+            Closed::Degraded => {
+                format!("{table}.{column} is not synced at the moment: SELECT problem, hint FROM sync_fields says why")
+            }
+        })
+    }
+
+    fn trigger(&self, kind: &str, event: &str, when: &str, steps: &[String]) -> Made {
+        made(&format!("sync_mirror_{}_{kind}", self.object.table), event, &self.table(), when, steps)
+    }
+}
+
+/// A trigger's text, sealed so that an altered one is known.
+pub(super) fn made(name: &str, event: &str, table: &str, when: &str, steps: &[String]) -> Made {
+    let steps: String = steps.iter().map(|step| format!("    {step};\n")).collect();
+    let sql = format!("CREATE TRIGGER {} {event} ON {table}\nWHEN {when}\nBEGIN\n{steps}END", quoted(name));
+    Made { name: name.to_owned(), sql }
+}
+
+pub(super) fn raise(sentence: &str) -> String {
+    format!("RAISE(ABORT, {})", literal(sentence))
+}
+
+/// The triggers of a mirror table.
+pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
+    vec![before_insert(shape), insert(shape), before_update(shape), before_replace(shape), update(shape), delete(shape)]
+}
+
+/// Terms joined in groups, so that no client's limit on the depth of an expression is met.
+fn any(terms: &[String]) -> String {
+    let groups: Vec<String> = terms.chunks(50).map(|group| format!("({})", group.join(" OR "))).collect();
+    if groups.is_empty() { "0".to_owned() } else { format!("({})", groups.join(" OR ")) }
+}
+
+/// Canonical text of a value, as `model/value.rs` writes it: whole numbers without `.0`, other numbers with as few of 15
+/// to 17 digits as read back the same, booleans by name, empty text as NULL.
+fn canonical(value: &str, boolean: &str) -> String {
+    let digits = |format: &str| format!("printf('{format}', {value})");
+    let (fifteen, sixteen, seventeen) = (digits("%.15g"), digits("%!.16g"), digits("%!.17g"));
+    format!(
+        "CASE WHEN {value} IS NULL OR {value} = '' THEN NULL \
+         WHEN typeof({value}) = 'text' THEN {value} \
+         WHEN typeof({value}) = 'integer' THEN CASE WHEN NOT {boolean} THEN CAST({value} AS TEXT) WHEN {value} THEN 'true' ELSE 'false' END \
+         WHEN abs({value}) < 9007199254740992.0 AND {value} = CAST({value} AS INTEGER) THEN CAST(CAST({value} AS INTEGER) AS TEXT) \
+         WHEN CAST({fifteen} AS REAL) = {value} THEN {fifteen} \
+         WHEN CAST({sixteen} AS REAL) = {value} THEN {sixteen} \
+         ELSE {seventeen} END"
+    )
+}
+
+fn is_bool(field: &FieldMapping) -> u8 {
+    u8::from(field.property_type == PropertyType::Bool)
+}
+
+/// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`.
+/// A list of VALUES has no limit on its length, `json_object` has one on its arguments.
+fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
+    let mapped = shape.object.fields.iter().map(|field| {
+        format!("({}, {}, {from}.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+    });
+    let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
+        .iter()
+        .map(|name| format!("({}, 0, {from}.{})", literal(&format!("${name}")), quoted(name)));
+    let own = shape.own_columns.iter().map(|name| {
+        let (key, column) = (literal(&format!("$column:{name}")), quoted(name));
+        format!("({key}, 0, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
+    });
+    let values = mapped.chain(fixed).chain(own).collect::<Vec<_>>().join(", ");
+    format!("(SELECT json_group_object(column1, {}) FROM (VALUES {values}))", canonical("column3", "column2"))
+}
+
+/// The condition that finds a row's own entry, in the words of the index `sync_outbox_record`.
+fn entry(shape: &MirrorShape<'_>, alias: &str, local_id: &str) -> String {
+    format!(
+        "{alias}object = {} AND {alias}local_id = {local_id} AND {alias}operation IN ('create', 'update', 'archive')",
+        shape.object()
+    )
+}
+
+fn changed(field: &FieldMapping) -> String {
+    let column = quoted(field.column.as_str());
+    format!("new.{column} IS NOT old.{column}")
+}
+
+/// Rows that a new row collides with, by id and by each of the user's own UNIQUE indexes.
+fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
+    let table = shape.table();
+    let find = |condition: String| format!("SELECT \"local_id\" FROM {table} WHERE {condition}");
+    let ids = ["local_id", "hs_id"].iter().filter(|_| by_id).map(|name| find(format!("\"{name}\" = new.\"{name}\"")));
+    let unique = shape.unique.iter().map(|columns| {
+        let same = columns.iter().map(|(column, collation)| {
+            let column = quoted(column);
+            format!("{column} = new.{column} COLLATE {}", quoted(collation))
+        });
+        let mut conditions: Vec<String> = same.collect();
+        if !by_id {
+            conditions.push("\"local_id\" <> old.\"local_id\"".to_owned());
+        }
+        find(conditions.join(" AND "))
+    });
+    ids.chain(unique).collect()
+}
+
+fn clear_notes(shape: &MirrorShape<'_>) -> String {
+    format!("DELETE FROM sync_replaced WHERE object = {}", shape.object())
+}
+
+/// Notes what an INSERT collides with. It may refuse nothing: an UPSERT passes here too. Notes that an UPSERT or an
+/// `OR IGNORE` left behind are cleared by the next INSERT.
+fn before_insert(shape: &MirrorShape<'_>) -> Made {
+    let (table, object) = (shape.table(), shape.object());
+    let found = collisions(shape, true);
+    let exists = found.iter().map(|query| format!("EXISTS ({query})")).collect::<Vec<_>>().join(" OR ");
+    let when = format!("{FROM_OUTSIDE} AND ({exists} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))");
+    let create = format!(
+        "(SELECT json_object('$create', key) FROM sync_outbox WHERE {} AND operation = 'create')",
+        entry(shape, "", "e.\"local_id\"")
+    );
+    let note = format!(
+        "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
+         SELECT {object}, e.\"local_id\", e.\"hs_id\", json_patch({}, coalesce({create}, '{{}}')) \
+         FROM {table} AS e WHERE e.\"local_id\" IN ({})",
+        row_json(shape, "e"),
+        found.join(" UNION "),
+    );
+    let steps = [OPEN_GATE.to_owned(), clear_notes(shape), note, CLOSE_GATE.to_owned()];
+    shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
+}
+
+/// What the one valid note says, or NULL.
+fn noted(shape: &MirrorShape<'_>, what: &str) -> String {
+    format!("(SELECT {what} FROM sync_replaced WHERE object = {})", shape.object())
+}
+
+fn noted_json(shape: &MirrorShape<'_>, key: &str) -> String {
+    noted(shape, &format!("json_extract(row, {})", literal(&format!("$.\"{key}\""))))
+}
+
+/// A new row is a create, unless it stands for a row that was there: one that a REPLACE has just overwritten (noted), or
+/// one that was deleted and whose archive is still pending. Then it takes that row's identity, and the difference between
+/// the two is an update.
+fn insert(shape: &MirrorShape<'_>) -> Made {
+    if !shape.object.direction.pushes() {
+        let sentence = format!("{} comes from HubSpot: rows can not be inserted here", shape.object.table);
+        return shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &[format!("SELECT {}", raise(&sentence))]);
+    }
+    let local_id = format!("coalesce({}, new.\"local_id\")", noted(shape, "local_id"));
+    let hs_id = noted(shape, "hs_id");
+    let mut steps = vec![OPEN_GATE.to_owned()];
+    steps.extend(find_former(shape));
+    steps.push(refuse_insert(shape));
+    steps.push(take_identity(shape));
+    steps.push(changed_since_note(shape));
+    steps.push(revive_entry(shape));
+    steps.push(queue_create(shape, &local_id));
+    steps.extend(queue_changes(shape, &local_id, &hs_id));
+    steps.extend([clear_notes(shape), CLOSE_GATE.to_owned()]);
+    shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
+}
+
+/// Leaves at most one note: the row that the new one stands for.
+fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
+    let (table, object) = (shape.table(), shape.object());
+    let still_there = format!(
+        "DELETE FROM sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
+         AND EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = sync_replaced.local_id)"
+    );
+    let two = format!("{} would overwrite two rows: DELETE one of them first", shape.object.table);
+    let refuse_two =
+        format!("SELECT {} WHERE (SELECT count(*) FROM sync_replaced WHERE object = {object}) > 1", raise(&two));
+    let from_entry = |condition: String| {
+        format!(
+            "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
+             SELECT object, local_id, hs_id, row FROM sync_outbox \
+             WHERE {condition} AND row IS NOT NULL AND operation IN ('create', 'update', 'archive') \
+             AND NOT EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}) LIMIT 1"
+        )
+    };
+    let by_hs_id = from_entry(format!("object = {object} AND hs_id = new.\"hs_id\""));
+    let by_local_id = from_entry(format!("object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL"));
+    let archiving = format!(
+        "the former row of {} is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
+        shape.object.table
+    );
+    let refuse_archiving = format!(
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_outbox WHERE {} AND operation = 'archive' \
+         AND (state = 'in_flight' OR unanswered_since IS NOT NULL))",
+        raise(&archiving),
+        entry(shape, "", &noted(shape, "local_id")),
+    );
+    vec![still_there, refuse_two, by_hs_id, by_local_id, refuse_archiving]
+}
+
+/// Refuses values that only HubSpot gives, unless they are what the former row had.
+fn refuse_insert(shape: &MirrorShape<'_>) -> String {
+    let table = &shape.object.table;
+    let mut cases = vec![
+        format!(
+            "WHEN {} = '1' THEN {}",
+            noted_json(shape, "$hs_archived"),
+            raise(&format!("this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"))
+        ),
+        format!(
+            "WHEN new.\"hs_id\" IS NOT NULL AND new.\"hs_id\" IS NOT {} THEN {}",
+            noted(shape, "hs_id"),
+            raise(&format!("{table}.hs_id is given by HubSpot: leave hs_id out"))
+        ),
+        format!(
+            "WHEN new.\"hs_archived\" <> 0 THEN {}",
+            raise(&format!("{table}.hs_archived is set by hubsyncd: leave hs_archived out"))
+        ),
+    ];
+    for name in ["hs_created_at", "hs_modified_at"] {
+        cases.push(format!(
+            "WHEN new.{column} IS NOT NULL AND new.{column} IS NOT {noted} THEN {raise}",
+            column = quoted(name),
+            noted = noted_json(shape, &format!("${name}")),
+            raise = raise(&format!("{table}.{name} is given by HubSpot: leave {name} out")),
+        ));
+    }
+    for field in &shape.object.fields {
+        let Some(closed) = shape.closed(field) else { continue };
+        let value = format!("new.{}", quoted(field.column.as_str()));
+        cases.push(format!(
+            "WHEN {value} <> '' AND {} IS NOT {} THEN {}",
+            canonical(&value, &is_bool(field).to_string()),
+            noted_json(shape, field.property.as_str()),
+            shape.refusal(field, closed),
+        ));
+    }
+    format!("SELECT CASE {} END", cases.join(" "))
+}
+
+/// The canonical text of the note as the column stores it.
+fn noted_column(shape: &MirrorShape<'_>, field: &FieldMapping) -> String {
+    let text = noted_json(shape, field.property.as_str());
+    match field.property_type {
+        PropertyType::Bool => format!("CASE {text} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"),
+        PropertyType::Number => format!("CAST({text} AS REAL)"),
+        PropertyType::Integer => format!("CAST({text} AS INTEGER)"),
+        PropertyType::String
+        | PropertyType::Decimal
+        | PropertyType::Date
+        | PropertyType::Datetime
+        | PropertyType::Enumeration
+        | PropertyType::Set => text,
+    }
+}
+
+/// Gives the new row the former one's ids, times and values that only HubSpot gives.
+fn take_identity(shape: &MirrorShape<'_>) -> String {
+    let mut settings = vec![
+        format!("\"local_id\" = {}", noted(shape, "local_id")),
+        format!("\"hs_id\" = {}", noted(shape, "hs_id")),
+        format!("\"hs_created_at\" = {}", noted_json(shape, "$hs_created_at")),
+        format!("\"hs_modified_at\" = {}", noted_json(shape, "$hs_modified_at")),
+    ];
+    let closed = shape.object.fields.iter().filter(|field| shape.closed(field).is_some());
+    settings.extend(closed.map(|field| format!("{} = {}", quoted(field.column.as_str()), noted_column(shape, field))));
+    format!(
+        "UPDATE {} SET {} WHERE \"local_id\" = new.\"local_id\" AND EXISTS (SELECT 1 FROM sync_replaced WHERE object = {})",
+        shape.table(),
+        settings.join(", "),
+        shape.object(),
+    )
+}
+
+/// Into `sync_changed`: the fields in which the new row differs from the noted one.
+fn changed_since_note(shape: &MirrorShape<'_>) -> String {
+    let values: Vec<String> = shape
+        .pushed()
+        .map(|field| {
+            format!("({}, {}, new.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+        })
+        .collect();
+    if values.is_empty() {
+        return "DELETE FROM sync_changed".to_owned();
+    }
+    let becomes = canonical("v.column3", "v.column2");
+    let was = "json_extract(n.row, '$.\"' || v.column1 || '\"')";
+    format!(
+        "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
+         SELECT v.column1, {was}, {becomes}, CASE typeof(v.column3) WHEN 'real' THEN v.column3 END \
+         FROM sync_replaced AS n CROSS JOIN (VALUES {}) AS v \
+         WHERE n.object = {} AND {was} IS NOT {becomes}",
+        values.join(", "),
+        shape.object(),
+    )
+}
+
+/// The row is back: what a DELETE made of its entry is undone. A dead one is due again.
+fn revive_entry(shape: &MirrorShape<'_>) -> String {
+    format!(
+        "UPDATE sync_outbox SET \
+         version = version + 1, row = NULL, discarded_at = NULL, \
+         attempts = CASE WHEN operation = 'archive' OR state = 'dead' THEN 0 ELSE attempts END, \
+         next_attempt_at = CASE WHEN operation = 'archive' OR state = 'dead' THEN {NOW} ELSE next_attempt_at END, \
+         waits_for = CASE operation WHEN 'archive' THEN NULL ELSE waits_for END, \
+         approved_hold = CASE operation WHEN 'archive' THEN NULL ELSE approved_hold END, \
+         last_error = CASE operation WHEN 'archive' THEN NULL ELSE last_error END, \
+         state = CASE state WHEN 'dead' THEN 'pending' ELSE state END, \
+         operation = CASE operation WHEN 'archive' THEN 'update' ELSE operation END \
+         WHERE {} AND row IS NOT NULL",
+        entry(shape, "", &noted(shape, "local_id"))
+    )
+}
+
+/// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already.
+fn waits_for_backfill(shape: &MirrorShape<'_>) -> String {
+    if shape.object.direction == Direction::Push {
+        return "NULL".to_owned();
+    }
+    format!("(SELECT 'backfill' FROM sync_cursors WHERE object = {} AND backfill <> 'done')", shape.object())
+}
+
+/// A row that was never there is a create; so is one whose create a REPLACE has just taken away.
+fn queue_create(shape: &MirrorShape<'_>, local_id: &str) -> String {
+    let (object, former_key) = (shape.object(), noted_json(shape, "$create"));
+    format!(
+        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
+         SELECT {object}, {local_id}, 'create', {NOW}, {NOW}, {waits_for}, coalesce({former_key}, {KEY}) \
+         WHERE NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {entry}) \
+         AND ({former_key} IS NOT NULL OR NOT EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))",
+        waits_for = waits_for_backfill(shape),
+        entry = entry(shape, "", local_id),
+    )
+}
+
+/// Carries `sync_changed` over into the row's open conflicts, its entry and its fields.
+fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<String> {
+    let object = shape.object();
+    let conflicts = format!("object = {object} AND local_id = {local_id} AND resolved_at IS NULL");
+    let own = entry(shape, "", local_id);
+    let settled = format!("{own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL");
+    vec![
+        // A field in an open conflict waits for a person: only the conflict learns of the write.
+        format!(
+            "UPDATE sync_conflicts SET local_value = \
+             (SELECT c.new_value FROM sync_changed AS c WHERE c.property = sync_conflicts.property) \
+             WHERE {conflicts} AND property IN (SELECT property FROM sync_changed)"
+        ),
+        format!("DELETE FROM sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"),
+        format!(
+            "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
+             attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, \
+             next_attempt_at = CASE state WHEN 'dead' THEN {NOW} ELSE next_attempt_at END, \
+             state = CASE state WHEN 'dead' THEN 'pending' ELSE state END \
+             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM sync_changed)"
+        ),
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
+             SELECT {object}, {local_id}, {hs_id}, 'update', {NOW}, {NOW}, NULL, NULL \
+             WHERE {hs_id} IS NOT NULL AND EXISTS (SELECT 1 FROM sync_changed) \
+             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
+        ),
+        // A row without a record and without an entry is one whose create was discarded: the next write creates it.
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
+             SELECT {object}, {local_id}, NULL, 'create', {NOW}, {NOW}, {waits_for}, {KEY} \
+             WHERE {hs_id} IS NULL AND EXISTS (SELECT 1 FROM sync_changed) \
+             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})",
+            waits_for = waits_for_backfill(shape),
+        ),
+        // The first write saves the base. A create sends whole rows; its fields matter only while an attempt is open.
+        format!(
+            "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known) \
+             SELECT e.id, c.property, CASE e.operation WHEN 'update' THEN c.base_value END, {NOW}, e.operation = 'update' \
+             FROM sync_outbox AS e CROSS JOIN sync_changed AS c \
+             WHERE {} AND (e.operation = 'update' OR (e.operation = 'create' AND (e.state = 'in_flight' \
+             OR e.unanswered_since IS NOT NULL OR EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = e.id)))) \
+             ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at",
+            entry(shape, "e.", local_id),
+        ),
+        // Back to the base: nothing is left to send. Not while an attempt is open.
+        format!(
+            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {settled}) \
+             AND base_known = 1 AND sent_value IS NULL AND EXISTS (SELECT 1 FROM sync_changed AS c \
+             WHERE c.property = sync_outbox_fields.property \
+             AND (c.new_value IS sync_outbox_fields.base_value OR c.real_value = CAST(sync_outbox_fields.base_value AS REAL)))"
+        ),
+        format!(
+            "DELETE FROM sync_outbox WHERE {settled} \
+             AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id)"
+        ),
+        "DELETE FROM sync_changed".to_owned(),
+    ]
+}
+
+/// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free.
+fn before_update(shape: &MirrorShape<'_>) -> Made {
+    let table = &shape.object.table;
+    let mut cases = Vec::new();
+    let mut refuse = |condition: String, raise: String| cases.push((condition, raise));
+    for (name, owner) in [
+        ("local_id", "is the row's own id for ever"),
+        ("hs_id", "is given by HubSpot"),
+        ("hs_created_at", "is given by HubSpot"),
+        ("hs_modified_at", "is given by HubSpot"),
+        ("hs_archived", "is set by hubsyncd"),
+    ] {
+        refuse(format!("new.\"{name}\" IS NOT old.\"{name}\""), raise(&format!("{table}.{name} {owner}: leave it as it is")));
+    }
+    for field in &shape.object.fields {
+        if let Some(closed) = shape.closed(field) {
+            refuse(changed(field), shape.refusal(field, closed));
+        }
+    }
+    let pushed: Vec<String> = shape.pushed().map(changed).collect();
+    let archived = format!("this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot");
+    refuse(format!("(old.\"hs_archived\" = 1 AND {})", any(&pushed)), raise(&archived));
+    let conditions: Vec<String> = cases.iter().map(|(condition, _)| condition.clone()).collect();
+    let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
+    let arms: String = cases.iter().map(|(condition, raise)| format!(" WHEN {condition} THEN {raise}")).collect();
+    shape.trigger("before_update", "BEFORE UPDATE", &when, &[format!("SELECT CASE{arms} END")])
+}
+
+/// Notes the rows that an UPDATE collides with: `UPDATE OR REPLACE` would take them away without a DELETE trigger.
+fn before_replace(shape: &MirrorShape<'_>) -> Made {
+    let object = shape.object();
+    let found = collisions(shape, false);
+    let exists: String = found.iter().map(|query| format!(" OR EXISTS ({query})")).collect();
+    let when = format!("{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})");
+    let mut steps = vec![OPEN_GATE.to_owned(), clear_notes(shape)];
+    if !found.is_empty() {
+        steps.push(format!(
+            "INSERT INTO sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
+            found.join(" UNION ")
+        ));
+    }
+    steps.push(CLOSE_GATE.to_owned());
+    shape.trigger("before_replace", "BEFORE UPDATE", &when, &steps)
+}
+
+/// An update, field by field.
+fn update(shape: &MirrorShape<'_>) -> Made {
+    let (table, object) = (shape.table(), shape.object());
+    let pushed: Vec<String> = shape.pushed().map(changed).collect();
+    let when =
+        format!("{FROM_OUTSIDE} AND ({} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))", any(&pushed));
+    let sentence = format!("UPDATE OR REPLACE would take another row of {} away: DELETE that row first", shape.object.table);
+    let taken = format!(
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_replaced AS n WHERE n.object = {object} \
+         AND NOT EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = n.local_id))",
+        raise(&sentence)
+    );
+    let mut steps = vec![OPEN_GATE.to_owned(), taken, clear_notes(shape)];
+    if !pushed.is_empty() {
+        steps.push(changed_by_update(shape));
+        steps.extend(queue_changes(shape, "new.\"local_id\"", "new.\"hs_id\""));
+    }
+    steps.push(CLOSE_GATE.to_owned());
+    shape.trigger("update", "AFTER UPDATE", &when, &steps)
+}
+
+/// Into `sync_changed`: the fields that an UPDATE has changed.
+fn changed_by_update(shape: &MirrorShape<'_>) -> String {
+    let values: Vec<String> = shape
+        .pushed()
+        .map(|field| {
+            let column = quoted(field.column.as_str());
+            format!("({}, {}, old.{column}, new.{column})", literal(field.property.as_str()), is_bool(field))
+        })
+        .collect();
+    let (was, becomes) = (canonical("column3", "column2"), canonical("column4", "column2"));
+    format!(
+        "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
+         SELECT column1, {was}, {becomes}, CASE typeof(column4) WHEN 'real' THEN column4 END \
+         FROM (VALUES {}) \
+         WHERE column3 IS NOT column4 AND {was} IS NOT {becomes}",
+        values.join(", "),
+    )
+}
+
+/// An archive that keeps the whole row; nothing where HubSpot never saw it. While an attempt is open, only the row is
+/// kept: settling makes the archive.
+fn delete(shape: &MirrorShape<'_>) -> Made {
+    if !shape.object.direction.pushes() {
+        let sentence = format!("{} comes from HubSpot: rows can not be deleted here", shape.object.table);
+        return shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &[format!("SELECT {}", raise(&sentence))]);
+    }
+    let object = shape.object();
+    let own = entry(shape, "", "old.\"local_id\"");
+    let unseen = format!(
+        "{own} AND operation = 'create' AND unanswered_since IS NULL AND state <> 'in_flight' AND (attempts = 0 OR state = 'dead')"
+    );
+    let steps = [
+        OPEN_GATE.to_owned(),
+        format!("DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"),
+        format!("DELETE FROM sync_outbox WHERE {unseen}"),
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, version) \
+             SELECT {object}, old.\"local_id\", old.\"hs_id\", 'archive', {NOW}, {NOW}, 0 \
+             WHERE old.\"hs_id\" IS NOT NULL AND old.\"hs_archived\" = 0 \
+             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
+        ),
+        format!("UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL WHERE {own}", row_json(shape, "old")),
+        format!(
+            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
+             last_error = NULL, waits_for = NULL, approved_hold = NULL \
+             WHERE {own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
+        ),
+        CLOSE_GATE.to_owned(),
+    ];
+    shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &steps)
+}
