@@ -136,11 +136,11 @@ fn is_bool(field: &FieldMapping) -> u8 {
 /// A list of VALUES has no limit on its length, `json_object` has one on its arguments.
 fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
     let mapped = shape.object.fields.iter().map(|field| {
-        format!("({}, {}, {from}.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+        format!("({}, {}, +{from}.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
     });
     let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
         .iter()
-        .map(|name| format!("({}, 0, {from}.{})", literal(&format!("${name}")), quoted(name)));
+        .map(|name| format!("({}, 0, +{from}.{})", literal(&format!("${name}")), quoted(name)));
     let own = shape.own_columns.iter().map(|name| {
         let (key, column) = (literal(&format!("$column:{name}")), quoted(name));
         format!("({key}, 0, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
@@ -350,7 +350,7 @@ fn changed_since_note(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
         .pushed()
         .map(|field| {
-            format!("({}, {}, new.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+            format!("({}, {}, +new.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
         })
         .collect();
     if values.is_empty() {
@@ -538,7 +538,7 @@ fn changed_by_update(shape: &MirrorShape<'_>) -> String {
         .pushed()
         .map(|field| {
             let column = quoted(field.column.as_str());
-            format!("({}, {}, old.{column}, new.{column})", literal(field.property.as_str()), is_bool(field))
+            format!("({}, {}, +old.{column}, +new.{column})", literal(field.property.as_str()), is_bool(field))
         })
         .collect();
     let (was, becomes) = (canonical("column3", "column2"), canonical("column4", "column2"));
