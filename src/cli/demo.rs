@@ -44,7 +44,8 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     let portal = Arc::new(Mutex::new(filled_portal(&args, clock.as_ref())));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no port on 127.0.0.1 is free")?;
     let address = listener.local_addr()?;
-    let served = tokio::spawn(server::serve(Arc::clone(&portal), listener, stop.clone()));
+    let portal_stop = CancellationToken::new();
+    let served = tokio::spawn(server::serve(Arc::clone(&portal), listener, portal_stop.clone()));
     let health = free_port()?;
     let config = write_config(&folder, &format!("http://{address}"), health)?;
     say(out, args.json, &format!("demo in {} (kept), HubSpot simulator on http://{address}", folder.display()))?;
@@ -65,6 +66,7 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     }
     stop.cancel();
     let ended = daemon.await.context("the daemon's task was lost")?;
+    portal_stop.cancel();
     served.await.context("the simulator's task was lost")?.context("the simulator")?;
     toured?;
     ended?;

@@ -9,6 +9,7 @@ use crate::cli::args::OnceArgs;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::build::build;
+use crate::daemon::tasks::with_causes;
 use crate::daemon::once::{OnceOptions, OnceReport, once as agree};
 use crate::engine::StepError;
 use crate::{config, telemetry};
@@ -50,7 +51,7 @@ fn is_configuration(error: &StepError) -> bool {
 }
 
 fn failed(error: &dyn std::error::Error, status: ExitStatus) -> ExitStatus {
-    tracing::error!("{error}");
+    tracing::error!("{}", with_causes(error));
     status
 }
 

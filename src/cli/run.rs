@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::ExitStatus;
 use crate::clock::SystemClock;
 use crate::daemon::run::RunError;
+use crate::daemon::tasks::with_causes;
 use crate::{config, daemon, telemetry};
 
 /// Runs the daemon. A second signal ends it at once.
@@ -26,7 +27,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
 }
 
 fn report(error: &RunError) -> ExitStatus {
-    tracing::error!("{error}");
+    tracing::error!("{}", with_causes(error));
     if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed }
 }
 

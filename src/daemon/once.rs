@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::daemon::heartbeat;
-use crate::daemon::tasks::{is_fatal, wait_after_failure};
+use crate::daemon::tasks::{is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
 use crate::model::time::Timestamp;
@@ -71,7 +71,7 @@ pub async fn once(config: &Config, engine: &Arc<Engine>, options: OnceOptions) -
     let failure = match agree(config, engine, options, deadline).await {
         Ok(()) => None,
         Err(error) if is_fatal(&error) => return Err(error),
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(with_causes(&error)),
     };
     report(engine, started, failure).await
 }
@@ -163,7 +163,7 @@ where
         if is_fatal(&error) || !passes(&error) || engine.clock().now() + wait >= deadline {
             return Err(error);
         }
-        tracing::warn!(error = %error, wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+        tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
         engine.clock().sleep(wait).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::daemon::build::{StartError, build};
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure};
+use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
 use crate::http::health::Health;
@@ -131,7 +131,7 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
                 failures += 1;
                 all.condition.failed(&error);
                 let wait = wait_after_failure(&all.engine, &error, failures);
-                tracing::warn!(error = %error, wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
+                tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
                 tokio::select! {
                     () = all.engine.clock().sleep(wait) => {}
                     () = stop.cancelled() => return Ok(false),

@@ -58,7 +58,7 @@ impl Loop {
                         return Err(error);
                     }
                     let wait = self.wait_after_failure(&error, failures);
-                    tracing::warn!(task = name, error = %error, wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+                    tracing::warn!(task = name, error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
                     // A ring must not shorten the wait after a failure.
                     tokio::select! {
                         () = self.engine.clock().sleep(wait) => {}
@@ -105,6 +105,21 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
         },
         StepError::Store(_) | StepError::NoProgress(_) | StepError::OtherPortal { .. } => by_curve,
     }
+}
+
+/// An error with what caused it, in one line for the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// Whether the process must end: the file is gone, taken over or damaged, or the token is another portal's.
