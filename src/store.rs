@@ -37,6 +37,7 @@ pub mod reference;
 pub mod retention;
 pub mod rowjson;
 pub mod runs;
+pub mod savepoint;
 #[cfg(test)]
 mod testing;
 pub mod triggers;
@@ -270,6 +271,11 @@ impl StoreError {
             | Self::UnknownValue(_)
             | Self::Sqlite(_) => false,
         }
+    }
+
+    /// Whether a constraint of the schema, ours or the user's, refused a row.
+    pub fn is_constraint(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
     }
 
     /// Whether the disk is full.

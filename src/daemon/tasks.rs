@@ -19,6 +19,10 @@ const SLOW_LOOK: Duration = Duration::from_secs(30);
 /// the past would spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
+/// A pause that HubSpot asked for, or the rest of a spent day, is looked at again this often: the limiter refuses without
+/// a request, and what it knows may have changed.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// What every loop is handed.
 #[derive(Clone)]
 pub struct Loop {
@@ -100,7 +104,7 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
     let by_curve = engine.backoff(failures);
     match error {
         StepError::Hubspot(error) => match error.retry() {
-            Retry::At(until) => until.since(engine.clock().now()).max(SHORTEST_WAIT),
+            Retry::At(until) => until.since(engine.clock().now()).clamp(SHORTEST_WAIT, LONGEST_PAUSE),
             Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => by_curve,
         },
         StepError::Store(_) | StepError::NoProgress(_) | StepError::OtherPortal { .. } => by_curve,

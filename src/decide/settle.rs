@@ -110,14 +110,17 @@ pub enum BatchFate {
 /// A record that alone draws server errors this often is parked (engineering notes, 2.5).
 pub const POISON_ATTEMPTS: u32 = 8;
 
-/// Decides for a batch that failed as a whole.
+/// After this many attempts an entry is sent alone: one record that makes HubSpot fail must not hold up 99 others.
+pub const ALONE_AFTER: u32 = 3;
+
+/// Decides for a batch that failed as a whole. Only a refusal is split and sent again at once: after anything else the
+/// records may have been written, and nothing is repeated before it was looked for.
 pub fn settle_failure(failure: Failure, inputs: usize, attempts: u32) -> BatchFate {
     match failure {
         Failure::Refused if inputs > 1 => BatchFate::Split,
         Failure::Refused => BatchFate::Dead,
         Failure::NotDone => BatchFate::Retry,
         Failure::Unknown => BatchFate::Lost,
-        Failure::ServerError if inputs > 1 && attempts >= 3 => BatchFate::Split,
         Failure::ServerError if inputs == 1 && attempts >= POISON_ATTEMPTS => BatchFate::Dead,
         Failure::ServerError => BatchFate::Lost,
     }
@@ -192,10 +195,7 @@ mod tests {
             settle_failure(Failure::ServerError, 100, 1),
             BatchFate::Lost
         );
-        assert_eq!(
-            settle_failure(Failure::ServerError, 100, 3),
-            BatchFate::Split
-        );
+        assert_eq!(settle_failure(Failure::ServerError, 100, 9), BatchFate::Lost);
         assert_eq!(
             settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS),
             BatchFate::Dead

@@ -19,7 +19,7 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::around::{self, Around};
-use crate::store::{StoreError, conflicts, outbox, reads};
+use crate::store::{StoreError, conflicts, outbox, reads, savepoint};
 
 /// How sure an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +59,45 @@ const AFTER_DOUBT: Duration = Duration::from_secs(70);
 pub fn apply_page(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[RemoteRecord]) -> Result<usize, StoreError> {
     let around = around::look(tx, applying.object.object(), &applying.object.table)?;
     let mut seen = BTreeSet::new();
-    let mut changed = 0;
     // A record that stands twice in a page was applied the first time.
-    for record in records.iter().filter(|record| seen.insert(record.id)) {
-        changed += usize::from(apply_within(tx, applying, record, None, around)?);
-    }
+    let records: Vec<&RemoteRecord> = records.iter().filter(|record| seen.insert(record.id)).collect();
+    let changed = match savepoint::within(tx, || apply_all(tx, applying, &records, around)) {
+        Err(error) if error.is_constraint() => apply_each(tx, applying, &records, around)?,
+        applied => applied?,
+    };
     if changed > 0 && applying.with_history {
         crate::store::cursors::set_last_change(tx, applying.object.object(), applying.now)?;
+    }
+    Ok(changed)
+}
+
+fn apply_all(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[&RemoteRecord], around: Around) -> Result<usize, StoreError> {
+    let mut changed = 0;
+    for record in records {
+        changed += usize::from(apply_within(tx, applying, record, None, around)?);
+    }
+    Ok(changed)
+}
+
+/// How long a record waits that one of the user's own constraints refused.
+pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
+
+/// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK) must not keep
+/// the others out. It is read and tried again later.
+fn apply_each(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[&RemoteRecord], around: Around) -> Result<usize, StoreError> {
+    let object = applying.object.object();
+    let mut changed = 0;
+    for record in records {
+        match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
+            Ok(applied) => changed += usize::from(applied),
+            Err(error) if error.is_constraint() => {
+                let words = format!("HubSpot record {} does not fit into {}: {error}", record.id, applying.object.mapping().table);
+                tracing::error!(object = %object, hs_id = %record.id, "a constraint of the table refuses a record; see sync_status.last_error");
+                crate::store::cursors::set_error(tx, object, Some(&words))?;
+                reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_CONSTRAINT)?;
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(changed)
 }

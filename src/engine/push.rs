@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, next_attempt};
-use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
 use crate::engine::settle::{Sent, settle_batch};
@@ -29,7 +29,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, history, reads};
+use crate::store::{Lane, StoreError, history, reads, savepoint};
 
 /// How long an entry waits whose record must be read once more before its update can be sent.
 const AFTER_READ: Duration = Duration::from_secs(1);
@@ -129,7 +129,16 @@ fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queue
         outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
         return Ok(None);
     };
-    apply_record(tx, applying, record, None)?;
+    match savepoint::within(tx, || apply_record(tx, applying, record, None)) {
+        Err(error) if error.is_constraint() => {
+            let words = format!("HubSpot's values do not fit into the table: {error}");
+            outbox::retry(tx, queued.entry.id, applying.now + AFTER_CONSTRAINT, Some(&words), None, outbox::Answered::Yes)?;
+            return Ok(None);
+        }
+        applied => {
+            applied?;
+        }
+    }
     if reads::is_asked(tx, object, record.id)? {
         outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
         return Ok(None);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 
 use crate::engine::actions::late_since;
-use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
@@ -18,7 +18,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, outbox, reads};
+use crate::store::{Lane, StoreError, outbox, reads, savepoint};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
 const BATCH: usize = 100;
@@ -68,7 +68,15 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     clock_offset_ms: offset,
                     with_history: true,
                 };
-                apply_record(tx, &applying, &remote, Some(&histories(record, &wanted.with_history)))?;
+                let histories = histories(record, &wanted.with_history);
+                match savepoint::within(tx, || apply_record(tx, &applying, &remote, Some(&histories))) {
+                    Err(error) if error.is_constraint() => {
+                        reads::ask(tx, sync.object(), remote.id, origin, now + AFTER_CONSTRAINT)?;
+                    }
+                    applied => {
+                        applied?;
+                    }
+                }
                 reads::forget_removal(tx, sync.object(), remote.id)?;
             }
             for (id, origin) in missing {

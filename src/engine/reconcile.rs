@@ -43,15 +43,14 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Progress, StepError> {
     let asked_at = engine.now();
     let query = ListQuery {
-        after: cursor.reconcile_after.clone(),
+        after: cursor.reconcile_after.clone().filter(|after| !after.is_empty()),
         limit: PAGE,
         properties: object.properties.clone(),
         archived: false,
     };
     let page = engine.client.list(object.object(), &query, Priority::Bulk).await?;
-    let done = page.after.is_none();
     let (sync, cursor, now, offset) = (object.clone(), cursor.clone(), engine.now(), engine.client.clock_offset_ms());
-    engine
+    let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
             let records: Vec<_> = page.records.iter().map(|record| remote_record(&sync, record)).collect();
@@ -67,8 +66,14 @@ async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> 
             let changed = apply_page(tx, &applying, &records)?;
             let work = runs::Work { requests: 1, seen: records.len(), changed };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
-            ask_for_absent(tx, &sync, &cursor, &page, now)?;
-            advance(tx, &sync, &cursor, &page, now)
+            if let Some(last) = ask_for_absent(tx, &sync, &cursor, &page, now)? {
+                // More rows than one small transaction takes: the page is read once more from here.
+                let after = cursor.reconcile_after.as_deref().unwrap_or("");
+                cursors::move_reconcile(tx, sync.object(), after, Some(last))?;
+                return Ok(false);
+            }
+            advance(tx, &sync, &cursor, &page, now)?;
+            Ok(page.after.is_none())
         })
         .await?;
     Ok(if done { Progress::RING } else { Progress::More })
@@ -88,19 +93,17 @@ fn page_last(cursor: &Cursor, page: &Page) -> Option<HubspotId> {
     page.records.iter().map(|record| record.id).max().max(cursor.reconcile_last_id)
 }
 
-/// Rows between the last page and this one whose record the page does not show.
-fn ask_for_absent(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<(), StoreError> {
-    let mut after = cursor.reconcile_last_id.map_or(0, |id| id.0);
+/// Asks for the rows between the last page and this one whose record the page does not show. Answers with the row at
+/// which it stopped, where there are more.
+fn ask_for_absent(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<Option<HubspotId>, StoreError> {
+    let after = cursor.reconcile_last_id.map_or(0, |id| id.0);
     let to = if page.after.is_none() { i64::MAX } else { page_last(cursor, page).map_or(after, |id| id.0) };
     let shown: std::collections::BTreeSet<HubspotId> = page.records.iter().map(|record| record.id).collect();
-    loop {
-        let rows = object.table.linked_between(tx, after, to, ROWS)?;
-        let Some(last) = rows.last() else { return Ok(()) };
-        after = last.0;
-        for id in rows.iter().filter(|id| !shown.contains(id)) {
-            reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
-        }
+    let rows = object.table.linked_between(tx, after, to, ROWS)?;
+    for id in rows.iter().filter(|id| !shown.contains(id)) {
+        reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
     }
+    Ok(rows.last().copied().filter(|_| rows.len() == ROWS))
 }
 
 /// Asks for reads of a push-only object's own records.

@@ -6,7 +6,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::retry::{RetryClass, next_attempt};
-use crate::decide::settle::{BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
+use crate::decide::settle::{ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
 use crate::engine::apply::{Applying, Evidence};
 use crate::engine::archive::Claimed;
 use crate::engine::convert::remote_record;
@@ -26,7 +26,7 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, reads};
+use crate::store::{Lane, StoreError, reads, savepoint};
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 const LOOKS_FOR_MATCH: u32 = 3;
@@ -44,7 +44,9 @@ pub struct Sent {
 
 /// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole.
 pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Operation, claimed: Vec<Sent>, priority: Priority) -> Result<(), StepError> {
-    let mut batches = vec![claimed];
+    let (alone, together): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|sent| sent.attempts > ALONE_AFTER);
+    let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
+    batches.push(together);
     let mut first_error = None;
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
@@ -109,7 +111,14 @@ async fn settle_answer(
             let mut acknowledged = 0;
             for ((sent, settlement), next) in settled.into_iter().zip(retries) {
                 acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
-                settle_one(tx, &applying, &sent, settlement, &adopted, next)?;
+                let settled = savepoint::within(tx, || settle_one(tx, &applying, &sent, settlement, &adopted, next));
+                match settled {
+                    Err(error) if error.is_constraint() => {
+                        let words = format!("HubSpot's answer does not fit into the table: {error}");
+                        outbox::park(tx, sent.entry, &words, Answered::No)?;
+                    }
+                    settled => settled?,
+                }
             }
             let work = runs::Work { requests: 1, seen, changed: acknowledged };
             runs::extend(tx, sync.object(), Kind::Push, work, now)?;
