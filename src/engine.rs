@@ -62,6 +62,27 @@ pub enum StepError {
     },
 }
 
+impl StepError {
+    /// Whether the mapping, the token or the database must be changed first (status 78).
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::OtherPortal { .. } => true,
+            Self::Store(error) => error.is_configuration(),
+            Self::Hubspot(_) | Self::NoProgress(_) => false,
+        }
+    }
+
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::OtherPortal { .. } => Some("use the token of the portal that the mapping file names"),
+            Self::Store(error) => error.hint(),
+            Self::Hubspot(error) if error.is_unauthorized() => Some("check the token that `[auth]` names: HubSpot refuses it"),
+            Self::Hubspot(_) | Self::NoProgress(_) => None,
+        }
+    }
+}
+
 /// What a step did, and when it wants to be called again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {

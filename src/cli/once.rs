@@ -22,7 +22,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         Ok(engine) => engine,
         Err(error) => {
             let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
-            return Ok(failed(&error, status));
+            return Ok(failed(&error, error.hint().as_deref(), status));
         }
     };
     let done = run_once(&config, &engine, args).await;
@@ -32,8 +32,8 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
             Ok(if report.is_done() { ExitStatus::Done } else { ExitStatus::Failed })
         }
         Err(error) => {
-            let status = if is_configuration(&error) { ExitStatus::Config } else { ExitStatus::Failed };
-            Ok(failed(&error, status))
+            let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
+            Ok(failed(&error, error.hint(), status))
         }
     }
 }
@@ -42,16 +42,8 @@ async fn run_once(config: &Config, engine: &Arc<crate::engine::Engine>, args: On
     agree(config, engine, OnceOptions { reconcile: args.reconcile, timeout: args.timeout }).await
 }
 
-fn is_configuration(error: &StepError) -> bool {
-    match error {
-        StepError::OtherPortal { .. } => true,
-        StepError::Store(error) => error.is_configuration(),
-        StepError::Hubspot(_) | StepError::NoProgress(_) => false,
-    }
-}
-
-fn failed(error: &dyn std::error::Error, status: ExitStatus) -> ExitStatus {
-    tracing::error!("{}", with_causes(error));
+fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus) -> ExitStatus {
+    tracing::error!(hint, "{}", with_causes(error));
     status
 }
 

@@ -27,7 +27,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
 }
 
 fn report(error: &RunError) -> ExitStatus {
-    tracing::error!("{}", with_causes(error));
+    tracing::error!(hint = error.hint(), "{}", with_causes(error));
     if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed }
 }
 

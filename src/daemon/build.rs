@@ -37,6 +37,16 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Transport(_) => Some("check `[portal].base_url`".to_owned()),
+            Self::Token(_) => Some("check the token that `[auth]` names".to_owned()),
+        }
+    }
+
     /// Whether a restart can't help, because the file, a secret or the database must be changed first (status 78).
     pub fn is_configuration(&self) -> bool {
         match self {

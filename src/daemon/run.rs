@@ -62,9 +62,20 @@ impl RunError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Start(error) => error.is_configuration(),
-            Self::Step(StepError::OtherPortal { .. }) => true,
-            Self::Step(StepError::Store(error)) | Self::Store(error) => error.is_configuration(),
-            Self::Step(StepError::Hubspot(_) | StepError::NoProgress(_)) | Self::Listen { .. } | Self::Task => false,
+            Self::Step(error) => error.is_configuration(),
+            Self::Store(error) => error.is_configuration(),
+            Self::Listen { .. } | Self::Task => false,
+        }
+    }
+
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::Step(error) => error.hint().map(str::to_owned),
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Listen { .. } => Some("give `[http].listen` an address of this machine whose port is free".to_owned()),
+            Self::Task => None,
         }
     }
 }
@@ -126,7 +137,7 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
                 all.condition.schema_read();
                 return Ok(true);
             }
-            Err(error) if is_fatal(&error) => return Err(error),
+            Err(error) if is_fatal(&error) || error.is_configuration() => return Err(error),
             Err(error) => {
                 failures += 1;
                 all.condition.failed(&error);
