@@ -1,5 +1,7 @@
 //! The commands, a file each: they ask, print and decide nothing. `ExitStatus` is what each ends with.
+//! `args.rs` has the command line, `format.rs` and `progress.rs` what is written for people.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
@@ -7,15 +9,21 @@ use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::run::RunError;
 use crate::store::StoreError;
+use crate::store::people::{PeopleDb, PeopleError};
 
 pub mod args;
 pub mod check;
+pub mod conflicts;
 #[cfg(feature = "simulator")]
 pub mod demo;
+mod format;
 pub mod once;
+pub mod outbox;
+pub mod progress;
 pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
+pub mod status;
 
 /// How a command ends (`design.md` 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +45,7 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_configuration)
             || cause.downcast_ref::<StartError>().is_some_and(StartError::is_configuration)
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_configuration)
+            || cause.downcast_ref::<PeopleError>().is_some_and(PeopleError::is_configuration)
     });
     if configuration { ExitStatus::Config } else { ExitStatus::Failed }
 }
@@ -66,4 +75,88 @@ pub struct ConfigPath {
         global = true
     )]
     pub config: PathBuf,
+}
+
+/// Tells a person on `err` why a command failed and what to do about it. Gives the status that it ends with.
+///
+/// # Errors
+/// `err` can't be written to.
+pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Result<ExitStatus> {
+    let mut sentences: Vec<String> = error.chain().map(ToString::to_string).collect();
+    // An error that only carries another one says the same.
+    sentences.dedup();
+    writeln!(err, "hubsyncd: {}", sentences.join(": "))?;
+    if let Some(hint) = error.chain().find_map(hint) {
+        writeln!(err, "hint: {hint}")?;
+    }
+    Ok(status_of(error))
+}
+
+/// What somebody can do about an error.
+fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return error.hint();
+    }
+    let store = error.downcast_ref::<StoreError>().and_then(StoreError::hint);
+    let people = error.downcast_ref::<PeopleError>().and_then(PeopleError::hint);
+    store.or(people).map(str::to_owned)
+}
+
+/// Who carries out what a person wrote down, and when.
+fn carried_out(db: &PeopleDb) -> Result<&'static str, PeopleError> {
+    let stopped = db.state()? == "stopped";
+    Ok(if stopped {
+        "the daemon does not run; it carries this out at its next start"
+    } else {
+        "the running daemon carries it out within a second"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    fn reported(error: &anyhow::Error) -> (ExitStatus, String) {
+        let mut err = Vec::new();
+        let status = report_failure(error, &mut err).expect("a buffer takes everything");
+        (status, String::from_utf8(err).expect("text"))
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_remedy_and_ends_with_its_status() {
+        let missing = PeopleError::Missing {
+            path: "/nowhere/crm.db".into(),
+        };
+        let (status, text) = reported(&missing.into());
+        assert_eq!(status, ExitStatus::Failed);
+        assert!(
+            text.starts_with(
+                "hubsyncd: there is no database at `/nowhere/crm.db`\nhint: start `hubsyncd run`"
+            ),
+            "{text}"
+        );
+        let newer = PeopleError::Newer {
+            path: "crm.db".into(),
+            found: 9,
+            known: 1,
+        };
+        assert_eq!(reported(&newer.into()).0, ExitStatus::Config);
+        let unset = anyhow::Error::from(ConfigError::EnvUnset {
+            name: "TOKEN".to_owned(),
+        })
+        .context("starting");
+        let (status, text) = reported(&unset);
+        assert_eq!(status, ExitStatus::Config);
+        assert_eq!(
+            text,
+            "hubsyncd: starting: the environment variable `TOKEN` is not set\nhint: export TOKEN=… in the daemon's environment\n"
+        );
+        let other: anyhow::Result<()> = Err(std::io::Error::other("no")).context("listening");
+        assert_eq!(
+            reported(&other.expect_err("no")),
+            (ExitStatus::Failed, "hubsyncd: listening: no\n".to_owned())
+        );
+    }
 }

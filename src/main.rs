@@ -1,22 +1,22 @@
 //! `hubsyncd`: arguments, logging, runtime, exit status.
 
-use std::io::{self, Write as _};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use hubsyncd::cli::args::{Cli, Command};
 use hubsyncd::cli::{self, ExitStatus};
+use hubsyncd::clock::{Clock as _, SystemClock};
+use hubsyncd::model::time::Timestamp;
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
     match run(arguments) {
         Ok(status) => status.into(),
-        Err(error) => {
-            // Nothing can be done about a closed stderr.
-            drop(writeln!(io::stderr(), "hubsyncd: {error:#}"));
-            cli::status_of(&error).into()
-        }
+        // Nothing can be done about a closed stderr.
+        Err(error) => cli::report_failure(&error, &mut io::stderr()).unwrap_or_else(|_closed| cli::status_of(&error)).into(),
     }
 }
 
@@ -25,7 +25,9 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
     let (out, err) = (&mut io::stdout(), &mut io::stderr());
     match arguments.command {
         Command::Check(args) => cli::check::check(&path, args, out, err),
-        Command::Status(_) | Command::Conflicts(_) | Command::Outbox(_) => anyhow::bail!("not there yet"),
+        Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
+        Command::Conflicts(args) => cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out),
+        Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]
@@ -36,6 +38,15 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
             Ok(ExitStatus::Done)
         }
     }
+}
+
+/// The database that the mapping file names.
+fn database(config: &Path) -> anyhow::Result<PathBuf> {
+    Ok(hubsyncd::config::load(config)?.database)
+}
+
+fn now() -> Timestamp {
+    SystemClock::new().now()
 }
 
 /// Two workers: one step's parsing must not hold up the health listener. SQLite has threads of its own.

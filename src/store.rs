@@ -29,6 +29,7 @@ pub mod meta;
 pub mod migrate;
 pub mod mirror;
 pub mod outbox;
+pub mod people;
 pub mod program;
 pub mod quota;
 mod readers;

@@ -1,0 +1,376 @@
+//! `conflicts`: lists and shows what both sides changed, and writes down what a person decides. The daemon carries it out.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::cli::args::ConflictsCommand;
+use crate::cli::format::{JsonArray, Side, Table, counted, moment, printable, shortened};
+use crate::cli::{ExitStatus, carried_out};
+use crate::model::time::Timestamp;
+use crate::store::people::{Most, PeopleDb, Row, Which};
+
+/// Rows of a list for people; `--json` gives all of them.
+const MOST_LISTED: u32 = 50;
+
+/// The widest value in a list, so that it stays within 80 columns.
+const WIDEST_VALUE: usize = 14;
+
+/// Carries out one of the commands.
+///
+/// # Errors
+/// The database can't be read or refuses the decision, or `out` can't be written to.
+pub fn conflicts(
+    database: &Path,
+    command: &ConflictsCommand,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        ConflictsCommand::List { open, json } => {
+            let which = if *open { Which::Open } else { Which::All };
+            let db = PeopleDb::open(database)?;
+            if *json {
+                list_json(&db, which, out)?;
+            } else {
+                list(&db, which, out)?;
+            }
+        }
+        ConflictsCommand::Show { id, json } => {
+            let conflict = PeopleDb::open(database).and_then(|db| db.conflict(*id))?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string(&conflict)?)?;
+            } else {
+                show(&conflict, now, out)?;
+            }
+        }
+        ConflictsCommand::Resolve { id, take } => resolve(database, *id, take, out)?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn list_json(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut array = JsonArray::begin(out)?;
+    db.each_conflict(which, Most::All, |row| array.push(&row))?;
+    array.end()
+}
+
+fn list(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (open, decided) = db.count_conflicts()?;
+    let mut table = Table::new(&[
+        ("id", Side::Right),
+        ("row", Side::Left),
+        ("property", Side::Left),
+        ("local", Side::Left),
+        ("remote", Side::Left),
+        ("winner", Side::Left),
+    ]);
+    let mut listed = 0;
+    db.each_conflict(which, Most::Rows(MOST_LISTED), |conflict| {
+        listed += 1;
+        table.push(cells(&conflict));
+        anyhow::Ok(())
+    })?;
+    let all = open + if which == Which::All { decided } else { 0 };
+    if listed > 0 {
+        writeln!(out, "{table}")?;
+    }
+    write!(
+        out,
+        "{} for a decision",
+        counted(open, "conflict waits", "conflicts wait")
+    )?;
+    writeln!(
+        out,
+        ", {} decided by policy or by you",
+        counted(decided, "was", "were")
+    )?;
+    if all > listed {
+        writeln!(
+            out,
+            "{} more: `hubsyncd conflicts list --json` gives all of them",
+            all - listed
+        )?;
+    }
+    if open > 0 {
+        writeln!(
+            out,
+            "decide with `hubsyncd conflicts resolve ID --take local|remote|VALUE`"
+        )?;
+    }
+    Ok(())
+}
+
+fn cells(conflict: &Row) -> Vec<String> {
+    let value = |column: &str| shortened(conflict.text(column).unwrap_or("-"), WIDEST_VALUE);
+    vec![
+        conflict.number("id").unwrap_or(0).to_string(),
+        format!(
+            "{} {}",
+            printable(conflict.text("object").unwrap_or_default()),
+            conflict.number("local_id").unwrap_or(0)
+        ),
+        shortened(conflict.text("property").unwrap_or_default(), 16),
+        value("local_value"),
+        value("remote_value"),
+        winner(conflict).to_owned(),
+    ]
+}
+
+fn winner(conflict: &Row) -> &str {
+    match (conflict.text("winner"), conflict.text("resolution")) {
+        (Some(winner), _) => winner,
+        (None, Some(_)) => "decided",
+        (None, None) => "open",
+    }
+}
+
+fn show(conflict: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    let id = conflict.number("id").unwrap_or(0);
+    writeln!(out, "conflict {id} of {}", place(conflict))?;
+    let base = if conflict.number("base_known") == Some(0) {
+        None
+    } else {
+        Some("base_value")
+    };
+    line(
+        out,
+        "base",
+        &base.map_or_else(|| "not known".to_owned(), |column| value(conflict, column)),
+    )?;
+    line(out, "local", &value(conflict, "local_value"))?;
+    line(out, "remote", &value(conflict, "remote_value"))?;
+    line(out, "policy", conflict.text("policy").unwrap_or_default())?;
+    line(out, "winner", conflict.text("winner").unwrap_or("none yet"))?;
+    line(
+        out,
+        "reason",
+        conflict
+            .text("reason")
+            .map(printable)
+            .as_deref()
+            .unwrap_or("-"),
+    )?;
+    for (title, column) in [("seen", "detected_at"), ("resolved", "resolved_at")] {
+        if let Some(at) = conflict.text(column) {
+            line(
+                out,
+                title,
+                &format!("{} ({})", printable(at), moment(at, now)),
+            )?;
+        }
+    }
+    if let Some(resolution) = conflict.text("resolution") {
+        line(out, "decision", &printable(resolution))?;
+    }
+    if conflict.text("resolved_at").is_none() {
+        writeln!(
+            out,
+            "\ndecide with `hubsyncd conflicts resolve {id} --take local|remote|VALUE`"
+        )?;
+    }
+    Ok(())
+}
+
+fn line(out: &mut dyn Write, title: &str, text: &str) -> anyhow::Result<()> {
+    writeln!(out, "{title:<10}{text}")?;
+    Ok(())
+}
+
+/// `contacts row 12, HubSpot record 101, property email`.
+fn place(conflict: &Row) -> String {
+    let object = printable(conflict.text("object").unwrap_or_default());
+    let row = conflict.number("local_id").unwrap_or(0);
+    let record = conflict
+        .number("hs_id")
+        .map(|id| format!(", HubSpot record {id}"))
+        .unwrap_or_default();
+    let property = match conflict.text("property") {
+        Some("*") | None => "the record as a whole".to_owned(),
+        Some(property) => format!("property {}", printable(property)),
+    };
+    format!("{object} row {row}{record}, {property}")
+}
+
+/// A value; a record as a whole has a property a line.
+fn value(conflict: &Row, column: &str) -> String {
+    let whole = conflict.text("property") == Some("*");
+    let Some(text) = conflict.text(column) else {
+        return if whole {
+            "(no record)".to_owned()
+        } else {
+            "(empty)".to_owned()
+        };
+    };
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(properties)) if whole => {
+            let line = |(name, value): (&String, &Value)| {
+                format!(
+                    "{}: {}",
+                    printable(name),
+                    value.as_str().map_or_else(|| value.to_string(), printable)
+                )
+            };
+            properties
+                .iter()
+                .map(line)
+                .collect::<Vec<_>>()
+                .join("\n          ")
+        }
+        Ok(_) | Err(_) => printable(text),
+    }
+}
+
+fn resolve(database: &Path, id: i64, take: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let resolution = resolution(take);
+    let mut db = PeopleDb::open_to_decide(database)?;
+    let conflict = db.resolve(id, &resolution)?;
+    let chosen = match resolution.as_str() {
+        "local" => "the local value wins",
+        "remote" => "HubSpot's value wins",
+        "value:" => "the property is cleared",
+        _ => "your value wins",
+    };
+    writeln!(out, "{}: {chosen}", place(&conflict))?;
+    writeln!(out, "{}", carried_out(&db)?)?;
+    Ok(())
+}
+
+/// What `sync_conflicts.resolution` says for `--take`.
+fn resolution(take: &str) -> String {
+    match take {
+        "local" | "remote" => take.to_owned(),
+        _ if take.starts_with("value:") => take.to_owned(),
+        _ => format!("value:{take}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::people::testing::{database, execute, one};
+
+    fn run(path: &Path, command: &ConflictsCommand) -> anyhow::Result<String> {
+        let now = Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment");
+        let mut out = Vec::new();
+        conflicts(path, command, now, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    fn list(open: bool, json: bool) -> ConflictsCommand {
+        ConflictsCommand::List { open, json }
+    }
+
+    fn take(id: i64, take: &str) -> ConflictsCommand {
+        ConflictsCommand::Resolve {
+            id,
+            take: take.to_owned(),
+        }
+    }
+
+    #[test]
+    fn lists_and_pages_read_as_they_should() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let mut whole = String::new();
+        for command in [
+            list(false, false),
+            list(true, false),
+            ConflictsCommand::Show { id: 1, json: false },
+            ConflictsCommand::Show { id: 2, json: false },
+            ConflictsCommand::Show { id: 4, json: false },
+        ] {
+            whole.push_str(&run(&path, &command).expect("printed"));
+            whole.push_str("---\n");
+        }
+        assert!(
+            whole.lines().all(|line| line.chars().count() <= 80),
+            "{whole}"
+        );
+        insta::assert_snapshot!(whole);
+    }
+
+    #[test]
+    fn json_is_an_array_of_table_rows() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for (open, wanted) in [(false, 4), (true, 2)] {
+            let text = run(&path, &list(open, true)).expect("printed");
+            let value: Vec<serde_json::Map<String, Value>> =
+                serde_json::from_str(&text).expect("json");
+            assert_eq!(value.len(), wanted);
+            assert_eq!(value[0].len(), 14, "the documented columns and no other");
+        }
+        execute(&path, "DELETE FROM sync_conflicts");
+        assert_eq!(run(&path, &list(false, true)).expect("printed"), "[]\n");
+    }
+
+    #[test]
+    fn a_long_list_ends_with_how_many_more() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        execute(
+            &path,
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
+             INSERT INTO sync_conflicts (object, local_id, property, policy, winner, detected_at, resolved_at)
+             SELECT 'contacts', i, 'email', 'local', 'local', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z' FROM n",
+        );
+        let text = run(&path, &list(false, false)).expect("printed");
+        assert!(
+            text.contains("2 conflicts wait for a decision, 62 were decided"),
+            "{text}"
+        );
+        assert!(
+            text.contains("14 more: `hubsyncd conflicts list --json`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_decision_is_written_and_says_who_carries_it_out() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for (chosen, written) in [
+            ("local", "local"),
+            ("remote", "remote"),
+            ("ann@example.org", "value:ann@example.org"),
+            ("value:local", "value:local"),
+            ("value:", "value:"),
+            ("", "value:"),
+        ] {
+            let text = run(&path, &take(1, chosen)).expect("written");
+            assert!(
+                text.starts_with("contacts row 12, HubSpot record 101, property email: "),
+                "{text}"
+            );
+            assert!(
+                text.ends_with("the running daemon carries it out within a second\n"),
+                "{text}"
+            );
+            let resolution = one(&path, "SELECT resolution FROM sync_conflicts WHERE id = 1");
+            assert_eq!(resolution.as_deref(), Some(written));
+        }
+        execute(
+            &path,
+            "DROP VIEW sync_health; CREATE VIEW sync_health AS SELECT 'stopped' AS state",
+        );
+        let text = run(&path, &take(1, "local")).expect("written");
+        assert!(
+            text.ends_with("the daemon does not run; it carries this out at its next start\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_cant_be_decided_fails_with_a_sentence() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let error = run(&path, &take(77, "local")).expect_err("none");
+        assert_eq!(error.to_string(), "there is no conflict 77");
+        let error = run(&path, &take(2, "local")).expect_err("decided");
+        assert!(error.to_string().contains("was decided at"), "{error}");
+    }
+}

@@ -1,0 +1,302 @@
+//! `outbox`: lists what waits to be pushed and what the guard holds, and writes down what a person wants of it: retry,
+//! discard, approve. The daemon carries it out.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::args::OutboxCommand;
+use crate::cli::format::{JsonArray, Side, Table, counted, moment, printable, shortened};
+use crate::cli::status::{held, held_work};
+use crate::cli::{ExitStatus, carried_out};
+use crate::model::time::Timestamp;
+use crate::store::people::{Most, PeopleDb, Row};
+
+/// Entries of a list for people; `--json` gives all of them.
+const MOST_LISTED: u32 = 50;
+
+/// Dead entries of a list whose last error is told.
+const MOST_ERRORS: usize = 10;
+
+/// Carries out one of the commands.
+///
+/// # Errors
+/// The database can't be read or refuses, or `out` can't be written to.
+pub fn outbox(
+    database: &Path,
+    command: &OutboxCommand,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        OutboxCommand::List { json } => {
+            let db = PeopleDb::open(database)?;
+            if *json {
+                list_json(&db, out)?;
+            } else {
+                list(&db, now, out)?;
+            }
+        }
+        OutboxCommand::Retry { ids } => retry(database, ids, out)?,
+        OutboxCommand::Discard { id } => discard(database, *id, out)?,
+        OutboxCommand::Approve { id } => approve(database, *id, out)?,
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn list_json(db: &PeopleDb, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut array = JsonArray::begin(out)?;
+    db.each_entry(Most::All, |row| array.push(&row))?;
+    array.end()
+}
+
+fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    let all = db.count_entries()?;
+    let mut table = Table::new(&[
+        ("id", Side::Right),
+        ("row", Side::Left),
+        ("operation", Side::Left),
+        ("state", Side::Left),
+        ("attempts", Side::Right),
+        ("next attempt", Side::Left),
+    ]);
+    let mut listed = 0;
+    let mut errors = Vec::new();
+    db.each_entry(Most::Rows(MOST_LISTED), |entry| {
+        listed += 1;
+        errors.extend(last_error(&entry));
+        table.push(cells(&entry, now));
+        anyhow::Ok(())
+    })?;
+    if listed > 0 {
+        writeln!(out, "{table}")?;
+    }
+    for error in errors.iter().take(MOST_ERRORS) {
+        writeln!(out, "{error}")?;
+    }
+    if !errors.is_empty() {
+        writeln!(out)?;
+    }
+    writeln!(out, "{} in the outbox", counted(all, "entry", "entries"))?;
+    if all > listed {
+        writeln!(
+            out,
+            "{} more: `hubsyncd outbox list --json` gives all of them",
+            all - listed
+        )?;
+    }
+    for hold in db.holds()? {
+        writeln!(out, "{}", held(&hold, now))?;
+    }
+    Ok(())
+}
+
+fn cells(entry: &Row, now: Timestamp) -> Vec<String> {
+    let text = |column: &str| printable(entry.text(column).unwrap_or_default());
+    vec![
+        entry.number("id").unwrap_or(0).to_string(),
+        row_of(entry),
+        text("operation"),
+        text("state"),
+        entry.number("attempts").unwrap_or(0).to_string(),
+        next_attempt(entry, now),
+    ]
+}
+
+fn row_of(entry: &Row) -> String {
+    format!(
+        "{} {}",
+        printable(entry.text("object").unwrap_or_default()),
+        entry.number("local_id").unwrap_or(0)
+    )
+}
+
+fn next_attempt(entry: &Row, now: Timestamp) -> String {
+    match (
+        entry.text("state"),
+        entry.text("waits_for"),
+        entry.text("next_attempt_at"),
+    ) {
+        (Some("pending"), Some(what), _) => format!("waits for {}", printable(what)),
+        (Some("pending"), None, Some(at)) if Timestamp::parse(at).is_some_and(|at| at > now) => {
+            moment(at, now)
+        }
+        (Some("pending"), None, _) => "due".to_owned(),
+        (_, _, _) => "-".to_owned(),
+    }
+}
+
+/// Wide enough for a sentence; the whole text stands in `sync_outbox.last_error`.
+const WIDEST_ERROR: usize = 200;
+
+fn last_error(entry: &Row) -> Option<String> {
+    let words = entry
+        .text("last_error")
+        .filter(|_| entry.text("state") == Some("dead"))?;
+    Some(format!(
+        "{}: {}",
+        entry.number("id").unwrap_or(0),
+        shortened(words, WIDEST_ERROR)
+    ))
+}
+
+fn retry(database: &Path, ids: &[i64], out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut db = PeopleDb::open_to_decide(database)?;
+    let retried = db.retry(ids)?;
+    if retried == 0 {
+        writeln!(out, "nothing is dead")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} due again",
+        counted(retried as i64, "entry is", "entries are")
+    )?;
+    writeln!(out, "{}", carried_out(&db)?)?;
+    Ok(())
+}
+
+fn discard(database: &Path, id: i64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut db = PeopleDb::open_to_decide(database)?;
+    let entry = db.discard(id)?;
+    let what = match entry.text("operation") {
+        Some("create") => "the row stays here alone, until the next write to it",
+        Some("archive") => "the row comes back as it was",
+        Some("update") => "its fields go back to what both sides last agreed on",
+        Some(_) | None => "it is given up",
+    };
+    writeln!(out, "{}: {what}", row_of(&entry))?;
+    writeln!(out, "{}", carried_out(&db)?)?;
+    Ok(())
+}
+
+fn approve(database: &Path, id: Option<i64>, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut db = PeopleDb::open_to_decide(database)?;
+    let approved = db.approve(id)?;
+    if approved.is_empty() {
+        writeln!(out, "nothing is held")?;
+        return Ok(());
+    }
+    for hold in &approved {
+        writeln!(out, "let go: {}", held_work(hold))?;
+    }
+    writeln!(out, "{}", carried_out(&db)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::people::testing::{database, execute, one};
+
+    fn run(path: &Path, command: &OutboxCommand) -> anyhow::Result<String> {
+        let now = Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment");
+        let mut out = Vec::new();
+        outbox(path, command, now, &mut out)?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    #[test]
+    fn the_list_shows_what_is_dead_first_and_what_is_held() {
+        let folder = TempDir::new().expect("a folder");
+        let text = run(&database(&folder), &OutboxCommand::List { json: false }).expect("printed");
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn json_is_an_array_of_table_rows() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let text = run(&path, &OutboxCommand::List { json: true }).expect("printed");
+        let value: Vec<serde_json::Map<String, Value>> = serde_json::from_str(&text).expect("json");
+        assert_eq!(value.len(), 4);
+        assert_eq!(value[0].len(), 18, "the documented columns and no other");
+        assert_eq!(
+            (&value[0]["id"], &value[0]["state"]),
+            (&Value::from(2), &Value::from("dead"))
+        );
+    }
+
+    #[test]
+    fn an_empty_outbox_says_so() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        execute(
+            &path,
+            "DROP TRIGGER note_discard; DROP TRIGGER refuse_discard; DELETE FROM sync_outbox; DELETE FROM sync_holds",
+        );
+        assert_eq!(
+            run(&path, &OutboxCommand::List { json: false }).expect("printed"),
+            "0 entries in the outbox\n"
+        );
+        assert_eq!(
+            run(&path, &OutboxCommand::List { json: true }).expect("printed"),
+            "[]\n"
+        );
+        assert_eq!(
+            run(&path, &OutboxCommand::Retry { ids: vec![] }).expect("printed"),
+            "nothing is dead\n"
+        );
+        assert_eq!(
+            run(&path, &OutboxCommand::Approve { id: None }).expect("printed"),
+            "nothing is held\n"
+        );
+    }
+
+    #[test]
+    fn retry_discard_and_approve_say_what_happens() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for (command, wanted) in [
+            (
+                OutboxCommand::Discard { id: 1 },
+                "contacts 11: the row stays here alone, until the next write to it\n",
+            ),
+            (
+                OutboxCommand::Discard { id: 2 },
+                "contacts 13: its fields go back to what both sides last agreed on\n",
+            ),
+            (
+                OutboxCommand::Discard { id: 4 },
+                "contacts 15: the row comes back as it was\n",
+            ),
+            (
+                OutboxCommand::Retry { ids: vec![] },
+                "2 entries are due again\n",
+            ),
+            (
+                OutboxCommand::Retry { ids: vec![1] },
+                "1 entry is due again\n",
+            ),
+            (
+                OutboxCommand::Approve { id: Some(2) },
+                "let go: 240 archives of contacts in HubSpot\n",
+            ),
+        ] {
+            let text = run(&path, &command).expect("written");
+            assert_eq!(
+                text,
+                format!("{wanted}the running daemon carries it out within a second\n")
+            );
+        }
+        assert!(one(&path, "SELECT approved_at FROM sync_holds WHERE id = 2").is_some());
+    }
+
+    #[test]
+    fn what_is_in_flight_is_left_alone() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for command in [
+            OutboxCommand::Discard { id: 3 },
+            OutboxCommand::Retry { ids: vec![3] },
+        ] {
+            let error = run(&path, &command).expect_err("in flight");
+            assert_eq!(
+                error.to_string(),
+                "this entry is in flight; wait for its answer"
+            );
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! `status`: the status views as a table, or as one JSON value. It reads the database and asks nobody else, so it works
+//! while the daemon runs and while it doesn't.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::ExitStatus;
+use crate::cli::args::StatusArgs;
+use crate::cli::format::{Side, Table, counted, duration, moment, printable, thousands};
+use crate::model::time::Timestamp;
+use crate::store::people::{PeopleDb, Row, StatusRows};
+
+/// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
+#[derive(Serialize)]
+struct Json<'rows> {
+    health: &'rows Row,
+    objects: &'rows [Row],
+    holds: &'rows [Row],
+}
+
+/// Prints how the daemon and each object are doing.
+///
+/// # Errors
+/// The database can't be read, or `out` can't be written to.
+pub fn status(
+    database: &Path,
+    args: StatusArgs,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let rows = PeopleDb::open(database).and_then(|mut db| db.status())?;
+    if args.json {
+        let StatusRows {
+            health,
+            objects,
+            holds,
+            ..
+        } = &rows;
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string(&Json {
+                health,
+                objects,
+                holds
+            })?
+        )?;
+    } else {
+        print_health(&rows.health, now, out)?;
+        print_objects(&rows, out)?;
+        print_trouble(&rows, now, out)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn print_health(health: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    let state = health.text("state").unwrap_or("stopped");
+    let mut about = Vec::new();
+    if let Some(version) = health.text("version") {
+        about.push(format!("hubsyncd {}", printable(version)));
+    }
+    if let Some(portal) = health.number("portal_id") {
+        about.push(format!("portal {portal}"));
+    }
+    match (
+        state,
+        health.text("started_at"),
+        health.text("heartbeat_at"),
+    ) {
+        ("stopped", _, Some(heartbeat)) => {
+            about.push(format!("last seen {}", moment(heartbeat, now)));
+        }
+        (state, Some(started), _) if state != "stopped" => {
+            if let Some(pid) = health.number("pid") {
+                about.push(format!("pid {pid}"));
+            }
+            about.push(format!("started {}", moment(started, now)));
+        }
+        (_, _, _) => {}
+    }
+    writeln!(out, "{:<10}{}", state, about.join(", "))?;
+    writeln!(out, "requests  {}", requests(health, now))?;
+    writeln!(
+        out,
+        "outbox    {}\n",
+        counted(
+            health.number("outbox_depth").unwrap_or(0),
+            "entry",
+            "entries"
+        )
+    )?;
+    Ok(())
+}
+
+fn requests(health: &Row, now: Timestamp) -> String {
+    let minute = health.number("requests_last_minute").unwrap_or(0);
+    let throttled = health.number("throttled_last_minute").unwrap_or(0);
+    let mut text = format!("{} in the last minute", thousands(minute));
+    if throttled > 0 {
+        text.push_str(&format_args!(", {} of them throttled", thousands(throttled)).to_string());
+    }
+    match (health.number("daily_used"), health.number("daily_limit")) {
+        (Some(used), Some(limit)) => {
+            text.push_str(
+                &format_args!("; today {} of {}", thousands(used), thousands(limit)).to_string(),
+            );
+        }
+        (Some(used), None) => {
+            text.push_str(&format_args!("; today {}", thousands(used)).to_string());
+        }
+        (None, _) => {}
+    }
+    if let Some(resets) = health.text("daily_resets_at") {
+        text.push_str(&format_args!(", new {}", moment(resets, now)).to_string());
+    }
+    text
+}
+
+fn print_objects(rows: &StatusRows, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        ("object", Side::Left),
+        ("rows", Side::Right),
+        ("in sync", Side::Right),
+        ("waiting", Side::Right),
+        ("failing", Side::Right),
+        ("excluded", Side::Right),
+        ("backfill", Side::Left),
+        ("lag", Side::Left),
+    ]);
+    for object in &rows.objects {
+        let name = object.text("object").unwrap_or_default();
+        let mut cells = vec![printable(name)];
+        cells.extend(
+            ["rows", "in_sync", "waiting", "failing", "excluded"]
+                .map(|column| number(object, column)),
+        );
+        cells.push(printable(object.text("backfill").unwrap_or_default()));
+        cells.push(lag(object));
+        table.push(cells);
+    }
+    write!(out, "{table}")?;
+    Ok(())
+}
+
+/// How far behind HubSpot an object is; `-` before the first read is done.
+fn lag(object: &Row) -> String {
+    let seconds = object
+        .number("lag_seconds")
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.map_or_else(
+        || "-".to_owned(),
+        |seconds| duration(std::time::Duration::from_secs(seconds)),
+    )
+}
+
+fn number(row: &Row, column: &str) -> String {
+    row.number(column).map_or_else(|| "-".to_owned(), thousands)
+}
+
+/// What somebody should know or do, a line each.
+fn print_trouble(rows: &StatusRows, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    for column in ["config_error", "last_error"] {
+        if let Some(words) = rows.health.text(column) {
+            lines.push(format!(
+                "{}: {}",
+                column.replace('_', " "),
+                printable(words)
+            ));
+        }
+    }
+    lines.extend(rows.backfills.iter().filter_map(backfill));
+    for object in &rows.objects {
+        lines.extend(trouble_of(object));
+    }
+    lines.extend(rows.problems.iter().map(problem));
+    lines.extend(rows.holds.iter().map(|hold| held(hold, now)));
+    if !lines.is_empty() {
+        writeln!(out)?;
+    }
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn backfill(row: &Row) -> Option<String> {
+    let object = printable(row.text("object").unwrap_or_default());
+    let done = row.number("backfill_rows").filter(|done| *done > 0)?;
+    let Some(total) = row.number("backfill_total").filter(|total| *total >= done) else {
+        return Some(format!(
+            "{object}: {} read so far",
+            counted(done, "row", "rows")
+        ));
+    };
+    let share = done * 100 / total.max(1);
+    Some(format!(
+        "{object}: {} of ~{} rows read, {share} %",
+        thousands(done),
+        thousands(total)
+    ))
+}
+
+fn trouble_of(object: &Row) -> Vec<String> {
+    let name = printable(object.text("object").unwrap_or_default());
+    let count = |column: &str| object.number(column).unwrap_or(0);
+    let mut lines = Vec::new();
+    if count("dead") > 0 {
+        lines.push(format!(
+            "{name}: {} dead, see `hubsyncd outbox list`",
+            count("dead")
+        ));
+    }
+    if count("conflicts") > 0 {
+        let waiting = counted(count("conflicts"), "conflict waits", "conflicts wait");
+        lines.push(format!(
+            "{name}: {waiting} for a decision, see `hubsyncd conflicts list`"
+        ));
+    }
+    if let Some(words) = object.text("last_error") {
+        lines.push(format!("{name}: last error: {}", printable(words)));
+    }
+    lines
+}
+
+fn problem(field: &Row) -> String {
+    let text = |column: &str| printable(field.text(column).unwrap_or_default());
+    let mut line = format!("{}.{}: {}", text("object"), text("property"), text("state"));
+    for (column, before) in [("problem", ", "), ("hint", "; ")] {
+        if let Some(words) = field.text(column) {
+            line.push_str(before);
+            line.push_str(&printable(words));
+        }
+    }
+    line
+}
+
+/// A hold, and how to approve it.
+pub(crate) fn held(hold: &Row, now: Timestamp) -> String {
+    let id = hold.number("id").unwrap_or(0);
+    let at = hold
+        .text("held_at")
+        .map(|at| moment(at, now))
+        .unwrap_or_default();
+    let next = match hold.text("approved_at") {
+        Some(_) => "approved, and soon carried out".to_owned(),
+        None => format!("let go with `hubsyncd outbox approve {id}`"),
+    };
+    format!(
+        "hold {id}: {}, held {at} (at most {} at once): {next}",
+        held_work(hold),
+        number(hold, "allowed")
+    )
+}
+
+/// `240 archives of contacts in HubSpot`.
+pub(crate) fn held_work(hold: &Row) -> String {
+    let records = hold.number("records").unwrap_or(0);
+    let object = printable(hold.text("object").unwrap_or_default());
+    let operation = printable(hold.text("operation").unwrap_or_default());
+    let place = if hold.text("side") == Some("local") {
+        "in the mirror"
+    } else {
+        "in HubSpot"
+    };
+    format!(
+        "{} of {object} {place}",
+        counted(records, &operation, &format!("{operation}s"))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::people::testing::{database, execute};
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment")
+    }
+
+    fn printed(path: &Path, json: bool) -> String {
+        let mut out = Vec::new();
+        let ended = status(path, StatusArgs { json }, now(), &mut out).expect("read");
+        assert_eq!(ended, ExitStatus::Done);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn it_shows_health_objects_and_what_to_do() {
+        let folder = TempDir::new().expect("a folder");
+        insta::assert_snapshot!(printed(&database(&folder), false));
+    }
+
+    #[test]
+    fn json_has_the_views_columns_by_name_and_in_order() {
+        let folder = TempDir::new().expect("a folder");
+        let text = printed(&database(&folder), true);
+        assert_eq!(text.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).expect("json");
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
+        assert_eq!(value["health"]["portal_id"], 12_345_678);
+        assert_eq!(value["objects"][1]["object"], "contacts");
+        assert_eq!(value["holds"][0]["records"], 240);
+        let value = text.find(
+            r#"{"object":"companies","table_name":"companies","direction":"pull","rows":50,"#,
+        );
+        assert!(value.is_some(), "{text}");
+    }
+
+    #[test]
+    fn a_daemon_that_is_gone_is_said_to_be_and_since_when() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        execute(
+            &path,
+            "DROP VIEW sync_health;
+             CREATE VIEW sync_health AS SELECT 'stopped' AS state, NULL AS pid, '0.1.0' AS version, NULL AS started_at,
+                '2026-11-24T02:10:00.000Z' AS heartbeat_at, NULL AS portal_id, NULL AS daily_limit, NULL AS daily_used,
+                NULL AS daily_resets_at, 0 AS requests_last_minute, 4 AS throttled_last_minute, 0 AS inbox_depth,
+                0 AS outbox_depth, 'line 3: `tabel`' AS config_error, 'HubSpot could not be reached' AS last_error",
+        );
+        let text = printed(&path, false);
+        assert!(
+            text.starts_with("stopped   hubsyncd 0.1.0, last seen 1 h ago\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "config error: line 3: `tabel`\nlast error: HubSpot could not be reached\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("4 of them throttled"), "{text}");
+    }
+}

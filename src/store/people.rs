@@ -1,0 +1,572 @@
+//! `PeopleDb`: the database as the commands for people see it. A plain connection like any other program's, with triggers
+//! on, beside a running daemon or without one: it reads the views, and carries out the few statements of "Operating by
+//! SQL" (`design.md` 6.3). It takes no lock, migrates nothing and decides nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Params, TransactionBehavior, named_params,
+};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::store::migrate::NEWEST;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// How long a command waits for the daemon's transaction or another program's.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The extended code of `RAISE(ABORT, …)` in a trigger.
+const CONSTRAINT_TRIGGER: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER;
+
+/// Why a command got no answer from the database.
+#[derive(Debug, Error)]
+pub enum PeopleError {
+    /// There is no file.
+    #[error("there is no database at `{path}`")]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("`{path}` is no database of hubsyncd")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was made, and its views were not.
+    #[error("the database `{path}` is not set up yet")]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer program has been here.
+    #[error("the database `{path}` has schema version {found}, and this program knows {known}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// The file can't be opened.
+    #[error("can't open the database `{path}`")]
+    Closed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The user of this command may not write.
+    #[error("this user may not write to the database")]
+    ReadOnly,
+    /// Another program holds the file for too long.
+    #[error("another program has kept the database locked for {} seconds", BUSY_TIMEOUT.as_secs())]
+    Busy,
+    /// No row has that id.
+    #[error("there is no {what} {id}")]
+    None {
+        /// What was looked for.
+        what: &'static str,
+        /// Its id.
+        id: i64,
+    },
+    /// The database's own rules say no, with a sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// Anything else.
+    #[error("the database could not answer: {0}")]
+    Sqlite(rusqlite::Error),
+}
+
+impl PeopleError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { .. } => Some(
+                "start `hubsyncd run` or `hubsyncd once` to make it, or name another mapping file with `--config`",
+            ),
+            Self::Foreign { .. } => Some("look at `[database] path` in the mapping file"),
+            Self::Unfinished { .. } => Some(
+                "wait until the daemon has read the portal's schema; its log says what it waits for",
+            ),
+            Self::Newer { .. } => Some("use the hubsyncd that the daemon runs"),
+            Self::Closed { .. } | Self::ReadOnly => {
+                Some("run this as the daemon's user or as a member of its group")
+            }
+            Self::Busy => Some("end the other program's transaction and try again"),
+            Self::None { .. } | Self::Refused(_) | Self::Sqlite(_) => None,
+        }
+    }
+
+    /// Whether the program must be changed first, not the command repeated (status 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Newer { .. } | Self::Foreign { .. })
+    }
+}
+
+impl From<rusqlite::Error> for PeopleError {
+    fn from(error: rusqlite::Error) -> Self {
+        let rusqlite::Error::SqliteFailure(code, message) = &error else {
+            return Self::Sqlite(error);
+        };
+        match (code.code, message) {
+            (ErrorCode::ConstraintViolation, Some(sentence))
+                if code.extended_code == CONSTRAINT_TRIGGER =>
+            {
+                Self::Refused(sentence.clone())
+            }
+            (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Self::Busy,
+            (ErrorCode::ReadOnly, _) => Self::ReadOnly,
+            (_, _) => Self::Sqlite(error),
+        }
+    }
+}
+
+/// A row of a table or view, with its columns in order. In JSON an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row(Vec<(String, Value)>);
+
+impl Row {
+    /// A column's value; NULL where there is no such column.
+    pub fn get(&self, column: &str) -> &Value {
+        self.0
+            .iter()
+            .find(|(name, _)| name == column)
+            .map_or(&Value::Null, |(_, value)| value)
+    }
+
+    /// A column's text; `None` for NULL and for numbers.
+    pub fn text(&self, column: &str) -> Option<&str> {
+        self.get(column).as_str()
+    }
+
+    /// A column's whole number; `None` for NULL and for text.
+    pub fn number(&self, column: &str) -> Option<i64> {
+        self.get(column).as_i64()
+    }
+
+    fn from_sqlite(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let names = row.as_ref().column_names();
+        let columns = names.enumerate().map(|(index, name)| {
+            let value = match row.get_ref(index)? {
+                ValueRef::Null => Value::Null,
+                ValueRef::Integer(number) => number.into(),
+                ValueRef::Real(number) => number.into(),
+                ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into(),
+                ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()).into(),
+            };
+            Ok((name.to_owned(), value))
+        });
+        columns.collect::<rusqlite::Result<_>>().map(Self)
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What `status` shows, as of one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusRows {
+    /// The row of `sync_health`.
+    pub health: Row,
+    /// The rows of `sync_status`.
+    pub objects: Vec<Row>,
+    /// The rows of `sync_holds` that are still to be decided or carried out.
+    pub holds: Vec<Row>,
+    /// Backfills that are not done: `object`, `backfill_rows`, `backfill_total`.
+    pub backfills: Vec<Row>,
+    /// Rows of `sync_fields` that are not `active`.
+    pub problems: Vec<Row>,
+}
+
+/// Which conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that wait for a decision.
+    Open,
+    /// Those too that were decided.
+    All,
+}
+
+/// How many rows of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Most {
+    /// That many.
+    Rows(u32),
+    /// As many as there are.
+    All,
+}
+
+impl Most {
+    /// SQLite takes a negative limit for none.
+    fn limit(self) -> i64 {
+        match self {
+            Self::Rows(rows) => rows.into(),
+            Self::All => -1,
+        }
+    }
+}
+
+/// The database, open for a command.
+#[derive(Debug)]
+pub struct PeopleDb {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl PeopleDb {
+    /// Opens it to read.
+    pub fn open(path: &Path) -> Result<Self, PeopleError> {
+        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Opens it to write what people decide.
+    pub fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
+        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+    }
+
+    fn open_with(path: &Path, access: OpenFlags) -> Result<Self, PeopleError> {
+        if !path.exists() {
+            return Err(PeopleError::Missing {
+                path: path.to_owned(),
+            });
+        }
+        let closed = |source| PeopleError::Closed {
+            path: path.to_owned(),
+            source,
+        };
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(closed)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Whoever may write to the file must not run SQL with an operator's rights.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        let db = Self {
+            connection,
+            path: path.to_owned(),
+        };
+        db.check()?;
+        Ok(db)
+    }
+
+    /// Looks whether the file is ours, not newer than this program, and set up.
+    fn check(&self) -> Result<(), PeopleError> {
+        let path = || self.path.clone();
+        let known = |name: &str| -> rusqlite::Result<bool> {
+            let mut statement = self
+                .connection
+                .prepare("SELECT count(*) FROM sqlite_schema WHERE name = :name")?;
+            statement.query_row(named_params! { ":name": name }, |row| row.get(0))
+        };
+        let ours = known("sync_meta").map_err(|error| self.unreadable(error))?;
+        if !ours {
+            return Err(PeopleError::Foreign { path: path() });
+        }
+        let found = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if found > NEWEST {
+            return Err(PeopleError::Newer {
+                path: path(),
+                found,
+                known: NEWEST,
+            });
+        }
+        if known("sync_status")? && known("sync_health")? {
+            Ok(())
+        } else {
+            Err(PeopleError::Unfinished { path: path() })
+        }
+    }
+
+    /// What the first read of a file says about it.
+    fn unreadable(&self, error: rusqlite::Error) -> PeopleError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => PeopleError::Foreign {
+                path: self.path.clone(),
+            },
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                PeopleError::Closed {
+                    path: self.path.clone(),
+                    source: error,
+                }
+            }
+            Some(_) | None => error.into(),
+        }
+    }
+
+    /// Everything that `status` shows.
+    pub fn status(&mut self) -> Result<StatusRows, PeopleError> {
+        // One transaction, so that all of it is of one moment.
+        let tx = self.connection.transaction()?;
+        let one = |rows: Vec<Row>| rows.into_iter().next().unwrap_or(Row(Vec::new()));
+        Ok(StatusRows {
+            health: one(rows(&tx, HEALTH, [])?),
+            objects: rows(&tx, OBJECTS, [])?,
+            holds: rows(&tx, HOLDS, [])?,
+            backfills: rows(&tx, BACKFILLS, [])?,
+            problems: rows(&tx, PROBLEMS, [])?,
+        })
+    }
+
+    /// `sync_health.state`.
+    pub fn state(&self) -> Result<String, PeopleError> {
+        let mut statement = self.connection.prepare("SELECT state FROM sync_health")?;
+        let state: Option<Option<String>> = statement.query_row([], |row| row.get(0)).optional()?;
+        Ok(state.flatten().unwrap_or_default())
+    }
+
+    /// Hands out conflicts: those that wait first, by age; then the decided ones, the last one first.
+    pub fn each_conflict<E: From<PeopleError>>(
+        &self,
+        which: Which,
+        most: Most,
+        each: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let params = named_params! { ":all": which == Which::All, ":limit": most.limit() };
+        each_row(&self.connection, CONFLICTS, params, each)
+    }
+
+    /// How many conflicts wait, and how many were decided.
+    pub fn count_conflicts(&self) -> Result<(i64, i64), PeopleError> {
+        let sql = "SELECT count(*) FILTER (WHERE resolved_at IS NULL), count(resolved_at) FROM sync_conflicts";
+        Ok(self
+            .connection
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
+    /// A conflict, with `base_known` behind the documented columns.
+    pub fn conflict(&self, id: i64) -> Result<Row, PeopleError> {
+        let found = rows(&self.connection, CONFLICT, named_params! { ":id": id })?;
+        found.into_iter().next().ok_or(PeopleError::None {
+            what: "conflict",
+            id,
+        })
+    }
+
+    /// Hands out entries of the outbox: dead ones first, then by age.
+    pub fn each_entry<E: From<PeopleError>>(
+        &self,
+        most: Most,
+        each: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        each_row(
+            &self.connection,
+            ENTRIES,
+            named_params! { ":limit": most.limit() },
+            each,
+        )
+    }
+
+    /// How many entries the outbox has.
+    pub fn count_entries(&self) -> Result<i64, PeopleError> {
+        Ok(self
+            .connection
+            .query_row("SELECT count(*) FROM sync_outbox", [], |row| row.get(0))?)
+    }
+
+    /// The holds that are still to be decided or carried out.
+    pub fn holds(&self) -> Result<Vec<Row>, PeopleError> {
+        rows(&self.connection, HOLDS, [])
+    }
+
+    /// Decides a conflict that waits: `local`, `remote` or `value:…`. Gives the conflict as it was.
+    pub fn resolve(&mut self, id: i64, resolution: &str) -> Result<Row, PeopleError> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found = rows(&tx, CONFLICT, named_params! { ":id": id })?;
+        let conflict = found.into_iter().next().ok_or(PeopleError::None {
+            what: "conflict",
+            id,
+        })?;
+        if let Some(at) = conflict.text("resolved_at") {
+            let sentence = format!(
+                "conflict {id} was decided at {at}; write the value that you want to the mirror"
+            );
+            return Err(PeopleError::Refused(sentence));
+        }
+        tx.execute(
+            "UPDATE sync_conflicts
+             SET resolution = :resolution
+             WHERE id = :id",
+            named_params! { ":id": id, ":resolution": resolution },
+        )?;
+        tx.commit()?;
+        Ok(conflict)
+    }
+
+    /// Makes entries due again: those, or without one everything that is dead. All or none. Gives how many.
+    pub fn retry(&mut self, ids: &[i64]) -> Result<usize, PeopleError> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut retried = 0;
+        if ids.is_empty() {
+            retried = tx.execute(
+                "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead'",
+                [],
+            )?;
+        }
+        for id in ids {
+            let params = named_params! { ":id": id };
+            let changed = tx.execute(
+                "UPDATE sync_outbox SET state = 'pending' WHERE id = :id",
+                params,
+            )?;
+            if changed == 0 {
+                return Err(PeopleError::None {
+                    what: "outbox entry",
+                    id: *id,
+                });
+            }
+            retried += changed;
+        }
+        tx.commit()?;
+        Ok(retried)
+    }
+
+    /// Gives up a local change. Gives the entry as it was.
+    pub fn discard(&mut self, id: i64) -> Result<Row, PeopleError> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found = rows(&tx, ENTRY, named_params! { ":id": id })?;
+        let entry = found.into_iter().next().ok_or(PeopleError::None {
+            what: "outbox entry",
+            id,
+        })?;
+        // A trigger notes the wish and keeps the row, so the number of deleted rows says nothing.
+        tx.execute(
+            "DELETE FROM sync_outbox WHERE id = :id",
+            named_params! { ":id": id },
+        )?;
+        tx.commit()?;
+        Ok(entry)
+    }
+
+    /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.
+    pub fn approve(&mut self, id: Option<i64>) -> Result<Vec<Row>, PeopleError> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut held = rows(&tx, HOLDS, [])?;
+        held.retain(|hold| {
+            hold.text("approved_at").is_none() && id.is_none_or(|id| hold.number("id") == Some(id))
+        });
+        if let (true, Some(id)) = (held.is_empty(), id) {
+            return Err(PeopleError::None {
+                what: "hold that waits with id",
+                id,
+            });
+        }
+        for hold in &held {
+            tx.execute(
+                "UPDATE sync_holds
+                 SET approved_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+                 WHERE id = :id",
+                named_params! { ":id": hold.number("id") },
+            )?;
+        }
+        tx.commit()?;
+        Ok(held)
+    }
+}
+
+fn rows(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Row>, PeopleError> {
+    let mut found = Vec::new();
+    each_row(connection, sql, params, |row| {
+        found.push(row);
+        Ok::<(), PeopleError>(())
+    })?;
+    Ok(found)
+}
+
+fn each_row<E: From<PeopleError>>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut each: impl FnMut(Row) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = connection.prepare(sql).map_err(PeopleError::from)?;
+    let mut found = statement.query(params).map_err(PeopleError::from)?;
+    while let Some(row) = found.next().map_err(PeopleError::from)? {
+        each(Row::from_sqlite(row).map_err(PeopleError::from)?)?;
+    }
+    Ok(())
+}
+
+/// The documented columns (`design.md` 6.3).
+const HEALTH: &str = "
+    SELECT state, pid, version, started_at, heartbeat_at, portal_id, daily_limit, daily_used, daily_resets_at,
+        requests_last_minute, throttled_last_minute, inbox_depth, outbox_depth, config_error, last_error
+    FROM sync_health";
+
+const OBJECTS: &str = "
+    SELECT object, table_name, direction, rows, backfill, last_poll_at, last_change_at, lag_seconds, last_reconcile_at,
+        pending, in_flight, dead, conflicts, last_error, in_sync, waiting, failing, excluded, problems,
+        last_association_pass_at
+    FROM sync_status
+    ORDER BY object";
+
+const HOLDS: &str = "
+    SELECT id, object, side, operation, records, allowed, held_at, approved_at
+    FROM sync_holds
+    WHERE settled_at IS NULL
+    ORDER BY id";
+
+const BACKFILLS: &str = "
+    SELECT object, backfill_rows, backfill_total
+    FROM sync_cursors
+    WHERE backfill <> 'done'
+    ORDER BY object";
+
+const PROBLEMS: &str = "
+    SELECT object, property, column_name, state, problem, hint
+    FROM sync_fields
+    WHERE state <> 'active'
+    ORDER BY object, property";
+
+const CONFLICTS: &str = "
+    SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
+        resolved_at, resolution, reason
+    FROM sync_conflicts
+    WHERE :all OR resolved_at IS NULL
+    ORDER BY resolved_at IS NOT NULL, iif(resolved_at IS NULL, id, -id)
+    LIMIT :limit";
+
+const CONFLICT: &str = "
+    SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
+        resolved_at, resolution, reason, base_known
+    FROM sync_conflicts
+    WHERE id = :id";
+
+const ENTRIES: &str = "
+    SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,
+        waits_for, key, row, to_object, to_local_id, category, type_id
+    FROM sync_outbox
+    ORDER BY state <> 'dead', id
+    LIMIT :limit";
+
+const ENTRY: &str = "
+    SELECT id, object, local_id, hs_id, operation, state, attempts, last_error
+    FROM sync_outbox
+    WHERE id = :id";
+
+#[cfg(test)]
+mod tests;

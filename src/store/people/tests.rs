@@ -1,0 +1,219 @@
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::testing::{database, execute, one};
+use super::*;
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a folder")
+}
+
+fn ids(db: &PeopleDb, which: Which, most: Most) -> Vec<i64> {
+    let mut ids = Vec::new();
+    db.each_conflict(which, most, |row| {
+        ids.push(row.number("id").expect("an id"));
+        Ok::<(), PeopleError>(())
+    })
+    .expect("read");
+    ids
+}
+
+#[test]
+fn a_file_that_is_missing_or_something_else_is_refused_with_a_hint() {
+    let folder = folder();
+    let path = folder.path().join("none.db");
+    let error = PeopleDb::open(&path).expect_err("no file");
+    assert!(matches!(error, PeopleError::Missing { .. }), "{error}");
+    assert!(
+        error
+            .hint()
+            .is_some_and(|hint| hint.contains("hubsyncd run"))
+    );
+    std::fs::write(&path, "no database at all, and long enough to be looked at").expect("written");
+    let error = PeopleDb::open(&path).expect_err("text");
+    assert!(matches!(error, PeopleError::Foreign { .. }), "{error:?}");
+    let other = folder.path().join("other.db");
+    execute(&other, "CREATE TABLE t (x)");
+    assert!(matches!(
+        PeopleDb::open(&other),
+        Err(PeopleError::Foreign { .. })
+    ));
+    assert!(!folder.path().join("other.db-wal").exists());
+}
+
+#[test]
+fn a_newer_and_an_unfinished_database_are_told_apart() {
+    let folder = folder();
+    let path = database(&folder);
+    execute(&path, "PRAGMA user_version = 999");
+    let error = PeopleDb::open(&path).expect_err("newer");
+    assert!(matches!(error, PeopleError::Newer { found: 999, .. }) && error.is_configuration());
+    execute(&path, "PRAGMA user_version = 1; DROP VIEW sync_health");
+    assert!(matches!(
+        PeopleDb::open(&path),
+        Err(PeopleError::Unfinished { .. })
+    ));
+}
+
+#[test]
+fn rows_keep_the_order_and_the_types_of_their_columns() {
+    let folder = folder();
+    let db = PeopleDb::open(&database(&folder)).expect("opens");
+    let row = db.conflict(1).expect("there");
+    let text = serde_json::to_string(&row).expect("json");
+    assert!(
+        text.starts_with(
+            r#"{"id":1,"object":"contacts","local_id":12,"hs_id":101,"property":"email","#
+        ),
+        "{text}"
+    );
+    assert_eq!(row.get("resolved_at"), &json!(null));
+    assert_eq!(
+        (row.number("local_id"), row.text("policy")),
+        (Some(12), Some("manual"))
+    );
+}
+
+#[test]
+fn status_reads_views_holds_and_backfills() {
+    let folder = folder();
+    let status = PeopleDb::open(&database(&folder))
+        .expect("opens")
+        .status()
+        .expect("read");
+    assert_eq!(status.health.text("state"), Some("held"));
+    let objects: Vec<_> = status
+        .objects
+        .iter()
+        .filter_map(|row| row.text("object"))
+        .collect();
+    assert_eq!(objects, ["companies", "contacts", "deals"]);
+    assert_eq!(status.holds.len(), 1, "settled ones are left out");
+    assert_eq!(status.backfills.len(), 1);
+    assert_eq!(status.problems.len(), 1);
+}
+
+#[test]
+fn conflicts_that_wait_come_first_and_then_the_latest_decision() {
+    let folder = folder();
+    let db = PeopleDb::open(&database(&folder)).expect("opens");
+    assert_eq!(ids(&db, Which::All, Most::All), [1, 4, 3, 2]);
+    assert_eq!(ids(&db, Which::All, Most::Rows(3)), [1, 4, 3]);
+    assert_eq!(ids(&db, Which::Open, Most::All), [1, 4]);
+    assert_eq!(db.count_conflicts().expect("counted"), (2, 2));
+}
+
+#[test]
+fn a_reader_cant_write() {
+    let folder = folder();
+    let mut db = PeopleDb::open(&database(&folder)).expect("opens");
+    assert!(matches!(db.resolve(1, "local"), Err(PeopleError::ReadOnly)));
+}
+
+#[test]
+fn a_decision_is_written_once_and_refusals_are_sentences() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let before = db.resolve(1, "value:ann@example.org").expect("open");
+    assert_eq!(before.text("property"), Some("email"));
+    assert_eq!(
+        one(&path, "SELECT resolution FROM sync_conflicts WHERE id = 1").as_deref(),
+        Some("value:ann@example.org")
+    );
+    let error = db.resolve(2, "local").expect_err("decided");
+    assert!(
+        error
+            .to_string()
+            .starts_with("conflict 2 was decided at 2026-11-24T"),
+        "{error}"
+    );
+    assert!(matches!(
+        db.resolve(99, "local"),
+        Err(PeopleError::None { id: 99, .. })
+    ));
+    let error = db
+        .resolve(4, "sideways")
+        .expect_err("the trigger refuses it");
+    assert!(matches!(&error, PeopleError::Refused(_)), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("write 'local', 'remote' or 'value:"),
+        "{error}"
+    );
+}
+
+#[test]
+fn retry_is_all_or_nothing() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    let dead = "SELECT CAST(count(*) AS TEXT) FROM sync_outbox WHERE state = 'dead'";
+    let error = db.retry(&[2, 3]).expect_err("3 is in flight");
+    assert!(error.to_string().contains("in flight"), "{error}");
+    assert_eq!(one(&path, dead).as_deref(), Some("2"));
+    assert!(matches!(
+        db.retry(&[2, 77]),
+        Err(PeopleError::None { id: 77, .. })
+    ));
+    assert_eq!(one(&path, dead).as_deref(), Some("2"));
+    assert_eq!(db.retry(&[2]).expect("dead"), 1);
+    assert_eq!(db.retry(&[]).expect("all dead"), 1);
+    assert_eq!(db.retry(&[]).expect("none dead"), 0);
+}
+
+#[test]
+fn discard_leaves_the_work_to_the_daemon_and_refuses_what_is_in_flight() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    assert_eq!(
+        db.discard(2).expect("dead").text("operation"),
+        Some("update")
+    );
+    assert!(one(&path, "SELECT discarded_at FROM sync_outbox WHERE id = 2").is_some());
+    assert!(
+        db.discard(3)
+            .expect_err("in flight")
+            .to_string()
+            .contains("in flight")
+    );
+    assert!(matches!(db.discard(99), Err(PeopleError::None { .. })));
+}
+
+#[test]
+fn approving_takes_one_hold_or_all() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    assert!(
+        matches!(db.approve(Some(1)), Err(PeopleError::None { id: 1, .. })),
+        "settled"
+    );
+    assert_eq!(db.approve(None).expect("held").len(), 1);
+    assert!(
+        one(&path, "SELECT approved_at FROM sync_holds WHERE id = 2")
+            .is_some_and(|at| at.ends_with('Z'))
+    );
+    assert_eq!(db.approve(None).expect("nothing is held").len(), 0);
+}
+
+#[test]
+fn another_programs_long_transaction_is_named() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    db.connection
+        .busy_timeout(Duration::from_millis(10))
+        .expect("set");
+    let other = Connection::open(&path).expect("opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("begins");
+    let error = db.retry(&[]).expect_err("locked");
+    assert!(matches!(error, PeopleError::Busy) && error.hint().is_some());
+    assert_eq!(
+        ids(&db, Which::Open, Most::All),
+        [1, 4],
+        "a reader is not blocked"
+    );
+}
