@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::people::{PeopleDb, PeopleError};
 
 pub mod args;
+pub mod backfills;
 pub mod check;
 pub mod conflicts;
 #[cfg(feature = "simulator")]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
+use crate::cli::backfills;
+use crate::cli::progress::Screen;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::build::build;
@@ -17,7 +19,8 @@ use crate::{config, telemetry};
 /// Runs once.
 pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let config = config::load(path)?;
-    telemetry::init(&config.log, std::io::stderr)?;
+    let screen = Screen::stderr();
+    telemetry::init(&config.log, screen.clone())?;
     let engine = match build(&config, SystemClock::new()).await {
         Ok(engine) => engine,
         Err(error) => {
@@ -25,7 +28,9 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
             return Ok(failed(&error, error.hint().as_deref(), status));
         }
     };
+    let shown = tokio::spawn(backfills::show(engine.store().clone(), Arc::clone(engine.clock()), screen));
     let done = run_once(&config, &engine, args).await;
+    shown.abort();
     match done {
         Ok(report) => {
             print(&report, args.json, out)?;

@@ -1,11 +1,13 @@
 //! `hubsyncd run`: the daemon in the foreground, until SIGTERM, SIGINT or a fault that no retry mends.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ExitStatus;
+use crate::cli::progress::Screen;
+use crate::cli::{ExitStatus, backfills};
 use crate::clock::SystemClock;
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::with_causes;
@@ -14,13 +16,21 @@ use crate::{config, daemon, telemetry};
 /// Runs the daemon. A second signal ends it at once.
 pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
     let config = config::load(path)?;
-    telemetry::init(&config.log, std::io::stderr)?;
+    let screen = Screen::stderr();
+    telemetry::init(&config.log, screen.clone())?;
     for warning in &config.warnings {
         tracing::warn!(key = %warning.key, "{}", warning.message);
     }
     let stop = CancellationToken::new();
     watch_signals(stop.clone()).context("signals can't be watched")?;
-    match daemon::run::run(&config, SystemClock::new(), stop).await {
+    let engine = match daemon::build::build(&config, SystemClock::new()).await {
+        Ok(engine) => engine,
+        Err(error) => return Ok(report(&error.into())),
+    };
+    let shown = tokio::spawn(backfills::show(engine.store().clone(), Arc::clone(engine.clock()), screen));
+    let ended = daemon::run::run_engine(&config, engine, stop).await;
+    shown.abort();
+    match ended {
         Ok(()) => Ok(ExitStatus::Done),
         Err(error) => Ok(report(&error)),
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Schedule};
-use crate::daemon::build::{StartError, build};
+use crate::daemon::build::StartError;
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::systemd::Systemd;
@@ -88,13 +88,7 @@ struct Bells {
     decisions: Arc<Notify>,
 }
 
-/// Runs until `stop`. `Ok` also after a drain that met its deadline late.
-pub async fn run(config: &Config, clock: Arc<dyn crate::clock::Clock>, stop: CancellationToken) -> Result<(), RunError> {
-    let engine = build(config, clock).await?;
-    run_engine(config, engine, stop).await
-}
-
-/// Runs an engine that was built.
+/// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
 pub async fn run_engine(config: &Config, engine: Arc<Engine>, stop: CancellationToken) -> Result<(), RunError> {
     let condition = Arc::new(Condition::default());
     let tasks_stop = CancellationToken::new();

@@ -251,3 +251,35 @@ pub fn save_again(tx: &Transaction<'_>, object: &ObjectType, delay: Duration, ag
     })?;
     Ok(())
 }
+
+/// How far an object's first full read is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackfillProgress {
+    /// The object.
+    pub object: String,
+    /// Records read so far.
+    pub rows: u64,
+    /// Records that HubSpot has, where it was asked.
+    pub total: Option<u64>,
+    /// Whether all are read.
+    pub done: bool,
+}
+
+/// The first full reads that have begun.
+pub fn backfills(connection: &Connection) -> Result<Vec<BackfillProgress>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, backfill_rows, backfill_total, backfill = 'done'
+         FROM sync_cursors
+         WHERE backfill <> 'waiting'
+         ORDER BY object",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(BackfillProgress {
+            object: row.get(0)?,
+            rows: row.get::<_, i64>(1)?.unsigned_abs(),
+            total: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
+            done: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
