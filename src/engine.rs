@@ -135,12 +135,15 @@ pub struct Engine {
     resolved: RwLock<Option<Arc<Mapping>>>,
     random: Mutex<ChaCha8Rng>,
     turns: AtomicU64,
+    started_at: Timestamp,
 }
 
 impl Engine {
     /// Joins the parts; `seed` draws the jitter of retries.
     pub fn new(store: Store, client: Client, clock: Arc<dyn Clock>, mapping: Arc<Mapping>, settings: Settings, seed: u64) -> Self {
+        let started_at = clock.now();
         Self {
+            started_at,
             store,
             client,
             clock,
@@ -173,6 +176,11 @@ impl Engine {
         let name = object.object().clone();
         let changed = objects.iter().map(|former| if former.object() == &name { object.clone() } else { ObjectSync::clone(former) });
         self.set_objects(Objects::new(changed.collect()));
+    }
+
+    /// Whether an entry of that age may be done already, because the database is a backup that was put back.
+    pub(crate) fn may_be_done(&self, enqueued_at: Timestamp) -> bool {
+        self.store.was_restored() && enqueued_at <= self.started_at
     }
 
     /// Counts the batches that were sent.

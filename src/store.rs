@@ -90,6 +90,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     lease: Lease,
+    restored: bool,
 }
 
 impl Store {
@@ -99,16 +100,18 @@ impl Store {
     /// [`StoreError::Locked`] while another daemon holds it, [`StoreError::NewerDatabase`] where a newer program made it,
     /// and whatever opening a file can meet.
     pub fn open(options: &OpenOptions, clock: &dyn Clock) -> Result<Self, StoreError> {
-        let lock = lease::lock(&options.path)?;
+        let mut lock = lease::lock(&options.path)?;
         lease::make_file(&options.path)?;
         let mut connection = writer::connect(options)?;
         let found = lease::file_identity(&options.path)?;
         migrate::migrate(&mut connection)?;
         let epoch = lease::take(&mut connection, clock.now())?;
+        let restored = lock.is_restored(epoch);
+        lock.sign(epoch).map_err(|source| StoreError::Open { path: options.path.clone(), source: Arc::new(source) })?;
         let lease = Lease::new(options.path.clone(), found, epoch);
         let readers = Readers::new(options);
         let writer = Writer::start(options.mode, connection, lease.clone(), lock)?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, lease }) })
+        Ok(Self { inner: Arc::new(Inner { writer, readers, lease, restored }) })
     }
 
     /// Runs a job in a transaction of the writing connection and answers after the commit. A job that fails leaves
@@ -142,6 +145,12 @@ impl Store {
     /// [`StoreError::FileReplaced`], and then every later write fails too.
     pub fn check_file(&self) -> Result<(), StoreError> {
         self.inner.lease.check_file()
+    }
+
+    /// Whether the file is older than what its last daemon left (a backup was put back) or came without its lock file:
+    /// what it calls pending may be done already.
+    pub fn was_restored(&self) -> bool {
+        self.inner.restored
     }
 
     /// The epoch under which this handle writes.

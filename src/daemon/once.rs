@@ -107,13 +107,15 @@ async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, Step
 async fn pull(engine: &Arc<Engine>, object: &ObjectSync, compare: bool, deadline: Timestamp) -> Result<(), StepError> {
     drain(engine, deadline, || backfill::step(engine, object)).await?;
     drain(engine, deadline, || filling::step(engine, object)).await?;
+    if compare {
+        reconcile::begin(engine, object).await?;
+    }
+    if reconcile::begin_if_behind(engine, object).await? || compare {
+        drain(engine, deadline, || reconcile::step(engine, object)).await?;
+    }
     drain(engine, deadline, || poll::step(engine, object)).await?;
     for delay in engine.again() {
         drain(engine, deadline, || poll::step_again(engine, object, delay)).await?;
-    }
-    if compare {
-        reconcile::begin(engine, object).await?;
-        drain(engine, deadline, || reconcile::step(engine, object)).await?;
     }
     Ok(())
 }

@@ -127,6 +127,9 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
     loop {
         match schema::refresh(&all.engine).await {
             Ok(()) => {
+                for object in all.engine.objects().iter() {
+                    reconcile::begin_if_behind(&all.engine, object).await?;
+                }
                 all.condition.answered();
                 all.condition.schema_read();
                 return Ok(true);

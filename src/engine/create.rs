@@ -33,12 +33,11 @@ const ARCHIVES_COMPARED: usize = 1_000;
 /// Looks for creates in doubt, and sends the others.
 pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
     let object = &schema::ensure_key(engine, object).await?;
-    let first_look = object.mapping().direction == Direction::Push && object.match_is_unique;
-    let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| queued.unanswered_since.is_some());
+    let without_backfill = object.mapping().direction == Direction::Push && object.match_is_unique;
+    let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
+        queued.unanswered_since.is_some() || without_backfill || engine.may_be_done(queued.entry.enqueued_at)
+    });
     look(engine, object, &doubtful, priority).await?;
-    if first_look {
-        look(engine, object, &fresh, priority).await?;
-    }
     let (sync, now) = (object.clone(), engine.now());
     let entries = doubtful.into_iter().chain(fresh).map(|queued| queued.entry.id).collect::<Vec<_>>();
     let claimed = engine

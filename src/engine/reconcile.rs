@@ -3,6 +3,8 @@
 //! Rows whose record a page should have shown and did not become reads; a deletion is believed only after a read of that
 //! id. For push-only objects the rows' own records are read instead of the whole object.
 
+use std::time::Duration;
+
 use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_record;
@@ -24,6 +26,21 @@ pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError
     let (name, now) = (object.object().clone(), engine.now());
     engine.store.write(Lane::Interactive, move |tx| cursors::begin_reconcile(tx, &name, now)).await?;
     Ok(())
+}
+
+/// A gap longer than this is compared in full: archived records are listed for 90 days, and a month of changes may be
+/// most of the portal (`design.md`, section 3).
+const LONGEST_GAP: Duration = Duration::from_hours(30 * 24);
+
+/// Begins a comparison where the last poll is too long ago: the daemon was away, or an old backup was put back.
+pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
+    let (name, now) = (object.object().clone(), engine.client.hubspot_now());
+    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
+    let behind = cursor.polled_to.is_some_and(|polled_to| now.since(polled_to) > LONGEST_GAP);
+    if behind {
+        begin(engine, object).await?;
+    }
+    Ok(behind)
 }
 
 /// Compares the next page, while a comparison runs.

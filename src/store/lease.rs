@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::model::time::Timestamp;
 use crate::store::{StoreError, meta};
 
 /// The longest pid that is read from a lock file, in bytes.
-const MAX_PID_BYTES: u64 = 20;
+const MAX_LOCK_BYTES: u64 = 64;
 
 /// What this process may rely on while it holds the database.
 #[derive(Debug, Clone)]
@@ -75,7 +75,24 @@ impl Lease {
 /// The lock, held as long as this value lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    /// The epoch of the last holder, where the lock file says so.
+    last_epoch: Option<i64>,
+}
+
+impl Lock {
+    /// Whether the database is older than what its last holder left: a backup was put back, or the file came without
+    /// its lock file. `epoch` is this holder's.
+    pub fn is_restored(&self, epoch: i64) -> bool {
+        self.last_epoch.unwrap_or(0) != epoch - 1
+    }
+
+    /// Writes down who holds the lock.
+    pub(super) fn sign(&mut self, epoch: i64) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}\n{epoch}", std::process::id())
+    }
 }
 
 /// Takes the lock beside the database, or says who holds it.
@@ -90,15 +107,20 @@ pub(super) fn lock(database: &Path) -> Result<Lock, StoreError> {
         }
         Err(TryLockError::Error(error)) => return Err(cannot_open(&path, error)),
     }
-    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(|error| cannot_open(&path, error))?;
-    Ok(Lock { _file: file })
+    let last_epoch = read_line(&mut file, 1).and_then(|line| line.parse().ok());
+    Ok(Lock { file, last_epoch })
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
+    read_line(file, 0)?.parse().ok()
+}
+
+/// A line of the lock file: the holder's pid, then its epoch.
+fn read_line(file: &mut File, line: usize) -> Option<String> {
     let mut text = String::new();
-    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    file.rewind().ok()?;
+    file.take(MAX_LOCK_BYTES).read_to_string(&mut text).ok()?;
+    text.lines().nth(line).map(|line| line.trim().to_owned())
 }
 
 fn beside(database: &Path, suffix: &str) -> PathBuf {
