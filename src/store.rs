@@ -14,12 +14,15 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 
+mod alter;
 pub mod around;
+pub mod bring_up;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;
 pub mod ddl;
 pub mod fields;
+mod guards;
 pub mod history;
 pub mod holds;
 pub mod lease;
@@ -35,14 +38,15 @@ pub mod quota;
 mod readers;
 pub mod reads;
 pub mod reference;
+pub mod repair;
 pub mod retention;
 pub mod rowjson;
 pub mod runs;
 pub mod savepoint;
 #[cfg(test)]
 mod testing;
-pub mod triggers;
-pub mod views;
+mod triggers;
+mod views;
 pub mod watch;
 mod writer;
 

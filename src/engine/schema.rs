@@ -69,8 +69,11 @@ async fn bring_up(
         .store
         .write(Lane::Interactive, move |tx| {
             let changes = ddl::bring_up(tx, &mapping, now)?;
-            for line in &changes {
+            for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");
+            }
+            for name in &changes.put_back {
+                tracing::warn!(name, "somebody dropped or altered this; it was put back");
             }
             if fields::set_problems(tx, &problems, now)? {
                 ddl::repair(tx, &mapping, now)?;

@@ -5,6 +5,8 @@
 
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
+pub use crate::store::bring_up::{Changes, bring_up};
+pub use crate::store::repair::repair;
 
 /// A name as SQL, safe whatever it holds.
 pub(super) fn quoted(name: &str) -> String {
@@ -98,49 +100,6 @@ pub(super) fn indexes(object: &ObjectMapping) -> Vec<(String, String)> {
         indexes.push((name.clone(), format!("CREATE INDEX {} ON {on} (lower(trim({column})))", quoted(&name))));
     }
     indexes
-}
-
-/// Brings the mirror up to the mapping.
-pub fn bring_up(tx: &rusqlite::Transaction<'_>, mapping: &crate::model::mapping::Mapping, now: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> {
-    for object in &mapping.objects {
-        let exists: bool = tx.prepare("SELECT 1 FROM sync_objects WHERE object = ?1")?.exists([object.object.as_str()])?;
-        if !exists {
-            tx.execute_batch(&create_table(object))?;
-            for (_, sql) in indexes(object) {
-                tx.execute_batch(&sql)?;
-            }
-            tx.execute("INSERT INTO sync_objects (object, table_name, direction) VALUES (?1, ?2, ?3)", [object.object.as_str(), object.table.as_str(), object.direction.as_str()])?;
-            tx.execute("INSERT INTO sync_cursors (object, backfill) VALUES (?1, ?2)", [object.object.as_str(), if object.direction.pulls() { "waiting" } else { "done" }])?;
-            for field in &object.fields {
-                tx.execute(
-                    "INSERT INTO sync_fields (object, property, column_name, type, direction, state, since) VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6)",
-                    [object.object.as_str(), field.property.as_str(), field.column.as_str(), field.property_type.as_str(), field.direction.as_str(), &now.to_string()],
-                )?;
-            }
-        }
-    }
-    repair(tx, mapping, now)
-}
-
-/// Puts triggers and views back.
-pub fn repair(tx: &rusqlite::Transaction<'_>, mapping: &crate::model::mapping::Mapping, _now: crate::model::time::Timestamp) -> Result<Vec<String>, crate::store::StoreError> {
-    use crate::store::triggers::{MirrorShape, of_mirror};
-    let mut wanted = crate::store::views::all(mapping);
-    for object in &mapping.objects {
-        let shape = MirrorShape { object, degraded: std::collections::BTreeSet::new(), own_columns: Vec::new(), unique: Vec::new() };
-        wanted.extend(of_mirror(&shape));
-    }
-    let mut back = Vec::new();
-    for made in wanted {
-        let same: bool = tx.prepare("SELECT 1 FROM sqlite_schema WHERE name = ?1 AND sql = ?2")?.exists([&made.name, &made.sql])?;
-        if !same {
-            let kind = if made.sql.starts_with("CREATE VIEW") { "VIEW" } else { "TRIGGER" };
-            tx.execute_batch(&format!("DROP {kind} IF EXISTS {}", quoted(&made.name)))?;
-            tx.execute_batch(&made.sql)?;
-            back.push(made.name);
-        }
-    }
-    Ok(back)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use crate::decide::schema::FieldProblem;
 use crate::model::entry::states;
+use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, meta};
 
 states! {
     /// How far a field is in agreement.
@@ -98,8 +99,8 @@ pub fn end_filling(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) ->
 }
 
 /// Makes exactly these fields the degraded ones. A field whose problem is gone is filled again where the object's
-/// backfill has begun, since its values may have moved. Tells whether any state changed: the triggers then no longer
-/// fit, and `triggers::repair` makes them anew.
+/// backfill has begun, since its values may have moved. Tells whether anything changed: the triggers then no longer fit,
+/// and the next `repair` makes them anew.
 pub fn set_problems(tx: &Transaction<'_>, problems: &[FieldProblem], now: Timestamp) -> Result<bool, StoreError> {
     let mut changed = false;
     for field in all(tx)? {
@@ -111,6 +112,9 @@ pub fn set_problems(tx: &Transaction<'_>, problems: &[FieldProblem], now: Timest
             (None, FieldState::Degraded) => recover(tx, &field, now)?,
             (Some(_), FieldState::Unmapped) | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
         };
+    }
+    if changed {
+        meta::set(tx, meta::SCHEMA_SEEN, "")?;
     }
     Ok(changed)
 }
@@ -160,4 +164,48 @@ pub(super) fn begin_filling(tx: &Transaction<'_>, object: &str) -> Result<bool, 
         .prepare_cached("UPDATE sync_cursors SET filling_after = '' WHERE object = :object AND backfill <> 'waiting'")?
         .execute(named_params! { ":object": object })?;
     Ok(changed > 0)
+}
+
+/// Makes or changes a field's row. Its state's time moves only with the state.
+pub(super) fn save(tx: &Transaction<'_>, object: &str, field: &FieldMapping, state: FieldState, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_fields (object, property, column_name, type, direction, state, since)
+         VALUES (:object, :property, :column_name, :type, :direction, :state, :now)
+         ON CONFLICT (object, property) DO UPDATE
+         SET column_name = excluded.column_name,
+             type = excluded.type,
+             direction = excluded.direction,
+             since = CASE WHEN state = excluded.state THEN since ELSE excluded.since END,
+             state = excluded.state,
+             problem = CASE excluded.state WHEN 'degraded' THEN problem END,
+             hint = CASE excluded.state WHEN 'degraded' THEN hint END",
+    )?
+    .execute(named_params! {
+        ":object": object,
+        ":property": field.property.as_str(),
+        ":column_name": field.column.as_str(),
+        ":type": field.property_type.as_str(),
+        ":direction": field.direction.as_str(),
+        ":state": state.as_str(),
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Notes a column's new name.
+pub(super) fn set_column(tx: &Transaction<'_>, field: &Field, column: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_fields SET column_name = :column WHERE object = :object AND property = :property")?
+        .execute(named_params! { ":object": field.object, ":property": field.property, ":column": column })?;
+    Ok(())
+}
+
+/// The mapping no longer has the field.
+pub(super) fn unmap(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_fields
+         SET state = 'unmapped', since = :now, problem = NULL, hint = NULL
+         WHERE object = :object AND property = :property",
+    )?
+    .execute(named_params! { ":object": field.object, ":property": field.property, ":now": now.to_string() })?;
+    Ok(())
 }

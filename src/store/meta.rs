@@ -14,6 +14,8 @@ pub const PORTAL_ID: &str = "portal_id";
 pub const TIME_ZONE: &str = "time_zone";
 /// HubSpot's clock less ours, in milliseconds.
 pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
+/// SQLite's `schema_version` when triggers and views were last known to be right.
+pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 
 /// A remembered value.
 pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {

@@ -1,74 +1,113 @@
-//! Status views.
-use crate::model::mapping::{Direction, Mapping};
+//! `sync_status` and `sync_health`: what people look at, as SQL text. Names and columns are a contract (`design.md`,
+//! section 6.3); columns are only ever added at the end.
+
+use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::store::ddl::{literal, quoted};
 use crate::store::triggers::Made;
 
-/// The present moment in the one text form.
+/// This moment as text, to the millisecond.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
-/// The status views.
-pub(super) fn all(mapping: &Mapping) -> Vec<Made> {
-    vec![status(mapping), health(mapping)]
+/// Both views for a mapping.
+pub(super) fn of_mapping(mapping: &Mapping) -> Vec<Made> {
+    vec![status(mapping), health()]
 }
 
 fn status(mapping: &Mapping) -> Made {
-    let selects: Vec<String> = mapping
-        .objects
-        .iter()
-        .map(|object| {
-            let name = literal(object.object.as_str());
-            let table = quoted(object.table.as_str());
-            let failing = format!(
-                "(SELECT count(*) FROM (SELECT local_id FROM sync_outbox WHERE object = {name} AND state = 'dead' AND operation IN ('create','update') \
-                 UNION SELECT local_id FROM sync_conflicts WHERE object = {name} AND resolved_at IS NULL) AS f \
-                 WHERE EXISTS (SELECT 1 FROM {table} AS t WHERE t.local_id = f.local_id))"
-            );
-            let waiting = format!(
-                "(SELECT count(*) FROM sync_outbox AS o WHERE o.object = {name} AND o.operation IN ('create','update') AND o.state <> 'dead' \
-                 AND EXISTS (SELECT 1 FROM {table} AS t WHERE t.local_id = o.local_id) \
-                 AND NOT EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = o.local_id AND c.resolved_at IS NULL))"
-            );
-            let excluded = format!(
-                "(SELECT count(*) FROM {table} AS t WHERE t.hs_archived = 1 OR (t.hs_id IS NULL AND NOT EXISTS \
-                 (SELECT 1 FROM sync_outbox AS o WHERE o.object = {name} AND o.local_id = t.local_id AND o.operation IN ('create','update','archive'))))"
-            );
-            let (direction, table_name) = (literal(object.direction.as_str()), literal(object.table.as_str()));
-            format!(
-                "SELECT object, table_name, direction, rows, backfill, last_poll_at, last_change_at, lag_seconds, last_reconcile_at, pending, in_flight, dead, conflicts, last_error, \
-                 rows - waiting - failing - excluded AS in_sync, waiting, failing, excluded, problems, last_association_pass_at FROM (\
-                 SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, (SELECT count(*) FROM {table}) AS rows, \
-                 c.backfill, c.last_poll_at, c.last_change_at, \
-                 CASE WHEN c.backfill = 'done' AND c.polled_to IS NOT NULL THEN max(0, CAST((julianday('now') - julianday(c.polled_to)) * 86400 AS INTEGER)) END AS lag_seconds, c.last_reconcile_at, \
-                 (SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = 'pending') AS pending, \
-                 (SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = 'in_flight') AS in_flight, \
-                 (SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = 'dead') AS dead, \
-                 (SELECT count(*) FROM sync_conflicts WHERE object = {name} AND resolved_at IS NULL) AS conflicts, c.last_error, \
-                 {waiting} AS waiting, {failing} AS failing, {excluded} AS excluded, \
-                 (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems, c.last_association_pass_at \
-                 FROM sync_cursors AS c WHERE c.object = {name})"
-            )
-        })
-        .collect();
-    Made { name: "sync_status".to_owned(), sql: format!("CREATE VIEW \"sync_status\" AS {}", selects.join(" UNION ALL ")) }
+    let rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
+    let rows = if rows.is_empty() { vec![no_status_row()] } else { rows };
+    Made { name: "sync_status".to_owned(), sql: format!("CREATE VIEW \"sync_status\" AS\n{}", rows.join("\nUNION ALL\n")) }
 }
 
-fn health(mapping: &Mapping) -> Made {
-    let pulled: Vec<String> =
-        mapping.objects.iter().filter(|object| object.direction != Direction::Push).map(|object| literal(object.object.as_str())).collect();
-    let sql = format!(
-        "CREATE VIEW \"sync_health\" AS SELECT CASE \
-         WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL OR julianday('now') - julianday(d.heartbeat_at) > 30.0 / 86400 THEN 'stopped' \
-         WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL THEN 'starting' WHEN d.phase = 'stopping' THEN 'stopping' \
-         WHEN d.unauthorized IS NOT NULL THEN 'unauthorized' WHEN d.unreachable IS NOT NULL THEN 'unreachable' \
-         WHEN d.out_of_quota_until IS NOT NULL THEN 'out_of_quota' \
-         WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL) THEN 'held' \
-         WHEN d.config_error IS NOT NULL OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded') OR julianday('now') - julianday(d.trigger_repaired_at) < 1.0 / 24 THEN 'degraded' \
-         WHEN EXISTS (SELECT 1 FROM sync_cursors WHERE backfill <> 'done' AND object IN ({})) THEN 'backfilling' ELSE 'running' END AS state, \
-         d.pid, d.version, d.started_at, d.heartbeat_at, (SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'portal_id') AS portal_id, \
-         q.day_limit AS daily_limit, q.day_used AS daily_used, q.day_resets_at AS daily_resets_at, d.requests_last_minute, d.throttled_last_minute, \
-         (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth, (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth, \
-         d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error FROM sync_daemon AS d CROSS JOIN sync_quota AS q",
-        pulled.join(", ")
+/// One object. `in_sync + waiting + failing + excluded = rows`: a row counts once, as the worst of what it is.
+fn status_row(object: &ObjectMapping) -> String {
+    let (name, table) = (literal(object.object.as_str()), quoted(object.table.as_str()));
+    let entries = |condition: &str| format!("(SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = '{condition}')");
+    let open = format!("object = {name} AND resolved_at IS NULL");
+    let entry = "operation IN ('create', 'update', 'archive')";
+    let in_conflict = |id: &str| format!("EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)");
+    let has_entry = |id: &str| format!("EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = {name} AND e.local_id = {id} AND e.{entry})");
+    let rows = format!("(SELECT count(*) FROM {table})");
+    let failing = format!(
+        "(SELECT count(*) FROM (SELECT local_id FROM sync_outbox WHERE object = {name} AND {entry} AND state = 'dead' \
+         UNION SELECT local_id FROM sync_conflicts WHERE {open}) AS f \
+         WHERE EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = f.local_id))"
     );
-    Made { name: "sync_health".to_owned(), sql }
+    let waiting = format!(
+        "(SELECT count(*) FROM sync_outbox AS w WHERE w.object = {name} AND w.{entry} AND w.state <> 'dead' \
+         AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = w.local_id) AND NOT {})",
+        in_conflict("w.local_id")
+    );
+    let excluded = format!(
+        "((SELECT count(*) FROM {table} AS m WHERE m.\"hs_id\" IS NULL AND NOT {has} AND NOT {conflict}) \
+         + (SELECT count(*) FROM {table} AS m WHERE m.\"hs_archived\" = 1 AND NOT {has} AND NOT {conflict}))",
+        has = has_entry("m.\"local_id\""),
+        conflict = in_conflict("m.\"local_id\""),
+    );
+    format!(
+        "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
+       s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
+       s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
+       s.last_association_pass_at
+FROM (
+    SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\", k.backfill,
+           k.last_poll_at, k.last_change_at,
+           CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
+               AS lag_seconds,
+           k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
+           (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts, k.last_error,
+           {waiting} AS waiting,
+           {failing} AS failing,
+           {excluded} AS excluded,
+           (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
+           k.last_association_pass_at
+    FROM sync_cursors AS k
+    WHERE k.object = {name}
+) AS s",
+        table_name = literal(object.table.as_str()),
+        direction = literal(object.direction.as_str()),
+        pending = entries("pending"),
+        in_flight = entries("in_flight"),
+        dead = entries("dead"),
+    )
+}
+
+fn no_status_row() -> String {
+    "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
+       NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
+       NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
+       NULL AS problems, NULL AS last_association_pass_at
+WHERE 0"
+        .to_owned()
+}
+
+/// One row; `state` is the first that holds. A start that a refused token or a dead line holds up says that, not `starting`.
+fn health() -> Made {
+    let sql = "CREATE VIEW \"sync_health\" AS
+SELECT CASE
+           WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL
+               OR (julianday('now') - julianday(d.heartbeat_at)) * 86400.0 > 30.0 THEN 'stopped'
+           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL THEN 'starting'
+           WHEN d.phase = 'stopping' THEN 'stopping'
+           WHEN d.unauthorized IS NOT NULL THEN 'unauthorized'
+           WHEN d.unreachable IS NOT NULL THEN 'unreachable'
+           WHEN d.out_of_quota_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'out_of_quota'
+           WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL) THEN 'held'
+           WHEN d.config_error IS NOT NULL
+               OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
+               OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
+           WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
+                        WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
+           ELSE 'running'
+       END AS state,
+       d.pid, d.version, d.started_at, d.heartbeat_at,
+       (SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'portal_id') AS portal_id,
+       q.day_limit AS daily_limit, q.day_used AS daily_used, q.day_resets_at AS daily_resets_at,
+       d.requests_last_minute, d.throttled_last_minute,
+       (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
+       (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error
+FROM sync_daemon AS d CROSS JOIN sync_quota AS q
+WHERE d.id = 1 AND q.id = 1";
+    Made { name: "sync_health".to_owned(), sql: sql.to_owned() }
 }

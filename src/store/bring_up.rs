@@ -1,0 +1,389 @@
+//! Makes the file fit the mapping: mirror tables, columns, `sync_fields`, triggers and views (end of `design.md`, 6.2).
+//!
+//! A column added is filled from HubSpot; one removed stays, unsynced; another column or table for the same property or
+//! object is a rename; another type makes the column anew, unless values of it wait. The user's own columns, indexes and
+//! triggers stay. It may be run at any time, and changes nothing where everything fits.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
+use crate::model::time::Timestamp;
+use crate::model::value::PropertyType;
+use crate::store::ddl::{self, quoted};
+use crate::store::fields::{self, Field, FieldState};
+use crate::store::{StoreError, alter, meta, repair};
+
+/// What was changed, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Tables and columns.
+    pub lines: Vec<String>,
+    /// Triggers and views that were missing or altered, by name; none at the first time.
+    pub put_back: Vec<String>,
+}
+
+/// The direction in `sync_objects` of an object that the mapping no longer has.
+const UNMAPPED: &str = "unmapped";
+
+/// Makes the file fit the mapping.
+///
+/// # Errors
+/// [`StoreError::TypeChange`] while values of a retyped property wait, [`StoreError::Mapping`] where a table or column of
+/// that name is somebody else's.
+pub fn bring_up(tx: &Transaction<'_>, mapping: &Mapping, now: Timestamp) -> Result<Changes, StoreError> {
+    let known = Known::read(tx)?;
+    let mut work = Work { tx, now, known: &known, lines: Vec::new(), altered: None };
+    work.tables(mapping)?;
+    for object in &mapping.objects {
+        work.columns(object)?;
+        work.object(object)?;
+    }
+    work.forget_unmapped(mapping)?;
+    for object in &mapping.objects {
+        work.indexes(object)?;
+    }
+    let (lines, altered) = (work.lines, work.altered);
+    let missing = repair::put_back(tx, mapping)?;
+    repair::leave_schema(tx)?;
+    let first_time = known.tables.is_empty();
+    let put_back = altered.unwrap_or(if first_time { Vec::new() } else { missing });
+    if !put_back.is_empty() {
+        meta::note_repair(tx, now)?;
+    }
+    Ok(Changes { lines, put_back })
+}
+
+/// What the file knew before.
+struct Known {
+    tables: BTreeMap<String, String>,
+    fields: BTreeMap<(String, String), Field>,
+}
+
+impl Known {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let mut statement = connection.prepare_cached("SELECT object, table_name FROM sync_objects")?;
+        let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let keyed = |field: Field| ((field.object.clone(), field.property.clone()), field);
+        Ok(Self { tables, fields: fields::all(connection)?.into_iter().map(keyed).collect() })
+    }
+
+    fn field(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<&Field> {
+        self.fields.get(&(object.object.as_str().to_owned(), field.property.as_str().to_owned()))
+    }
+
+    fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a Field> {
+        self.fields.values().filter(|field| field.object == object.object.as_str())
+    }
+}
+
+struct Work<'a> {
+    tx: &'a Transaction<'a>,
+    now: Timestamp,
+    known: &'a Known,
+    lines: Vec<String>,
+    /// The altered triggers and views, once all were dropped for a table or column to be altered.
+    altered: Option<Vec<String>>,
+}
+
+impl Work<'_> {
+    fn say(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    /// Triggers and views out of the way, since SQLite reads them at every ALTER.
+    fn clear_way(&mut self) -> Result<(), StoreError> {
+        if self.altered.is_none() {
+            self.altered = Some(repair::take_away(self.tx)?);
+        }
+        Ok(())
+    }
+
+    /// Renames and makes tables. Renames go through a name of their own, so that two objects can swap theirs.
+    fn tables(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        let mut moving = Vec::new();
+        for object in &mapping.objects {
+            let Some(table) = self.known.tables.get(object.object.as_str()) else { continue };
+            if table != object.table.as_str() && exists(self.tx, table)? {
+                let between = format!("sync_moving_{}", object.object);
+                self.clear_way()?;
+                self.tx.execute_batch(&alter::rename_table(table, &between))?;
+                moving.push((between, object));
+                self.say(format!("table {table} of {} renamed to {}", object.object, object.table));
+            }
+        }
+        for (between, object) in moving {
+            self.refuse_taken(object)?;
+            self.tx.execute_batch(&alter::rename_table(&between, object.table.as_str()))?;
+        }
+        for object in &mapping.objects {
+            self.make_table(object)?;
+        }
+        Ok(())
+    }
+
+    fn make_table(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let known = self.known.tables.contains_key(object.object.as_str());
+        if known && exists(self.tx, object.table.as_str())? {
+            return Ok(());
+        }
+        self.refuse_taken(object)?;
+        self.tx.execute_batch(&ddl::create_table(object))?;
+        self.say(format!("table {} made", object.table));
+        if known { forget_rows(self.tx, object) } else { Ok(()) }
+    }
+
+    fn refuse_taken(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        if !exists(self.tx, object.table.as_str())? {
+            return Ok(());
+        }
+        Err(StoreError::Mapping(format!(
+            "there is a table or view `{table}` that is not the mirror of {object}: rename it, or write another `table` for {object}",
+            table = object.table,
+            object = object.object,
+        )))
+    }
+
+    fn columns(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        self.rename_columns(object)?;
+        for field in &object.fields {
+            self.column(object, field)?;
+        }
+        Ok(())
+    }
+
+    /// Renames go through names of their own, so that two properties can swap theirs. A column that was mapped once makes
+    /// way for one that is mapped.
+    fn rename_columns(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let table = object.table.as_str();
+        let actual = columns_of(self.tx, table)?;
+        let mut moving = Vec::new();
+        let known = self.known;
+        for field in known.of_object(object) {
+            let mapped = object.fields.iter().find(|mapped| mapped.property.as_str() == field.property);
+            let wanted = match mapped {
+                Some(mapped) => mapped.column.as_str().to_owned(),
+                None if object.fields.iter().any(|mapped| same_name(mapped.column.as_str(), &field.column_name)) => {
+                    alter::name_aside(&field.column_name, &field.property, &actual)
+                }
+                None => continue,
+            };
+            if wanted != field.column_name && has(&actual, &field.column_name) {
+                moving.push((field, format!("sync_moving_{}", moving.len()), wanted));
+            }
+        }
+        if moving.is_empty() {
+            return Ok(());
+        }
+        self.clear_way()?;
+        for (field, between, _) in &moving {
+            self.tx.execute_batch(&alter::rename_column(table, &field.column_name, between))?;
+        }
+        for (field, between, wanted) in moving {
+            refuse_taken_column(self.tx, object, &wanted)?;
+            self.tx.execute_batch(&alter::rename_column(table, &between, &wanted))?;
+            self.tx.execute_batch(&alter::rename_check(object, field, &wanted))?;
+            fields::set_column(self.tx, field, &wanted)?;
+            self.say(format!("column {table}.{} renamed to {wanted}", field.column_name));
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+        let known = self.known.field(object, field);
+        let there = has(&columns_of(self.tx, object.table.as_str())?, field.column.as_str());
+        let made_with_table = known.is_none() && there && self.made_now(object);
+        match known {
+            Some(known) if there => self.known_column(object, field, known),
+            None if made_with_table => self.save_field(object, field, FieldState::Active),
+            Some(_) | None => self.add_column(object, field),
+        }
+    }
+
+    fn made_now(&self, object: &ObjectMapping) -> bool {
+        !self.known.tables.contains_key(object.object.as_str())
+    }
+
+    fn add_column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+        refuse_taken_column(self.tx, object, field.column.as_str())?;
+        self.clear_way()?;
+        self.tx.execute_batch(&alter::add_column(object.table.as_str(), field))?;
+        self.say(format!("column {}.{} added", object.table, field.column));
+        self.fill(object, field)
+    }
+
+    /// New values have to be read where pages without them have been.
+    fn fill(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+        let filling = field.direction.pulls() && fields::begin_filling(self.tx, object.object.as_str())?;
+        self.save_field(object, field, if filling { FieldState::Filling } else { FieldState::Active })
+    }
+
+    fn known_column(&mut self, object: &ObjectMapping, field: &FieldMapping, known: &Field) -> Result<(), StoreError> {
+        let from = PropertyType::parse(&known.property_type)
+            .ok_or_else(|| StoreError::UnknownValue(format!("type `{}` of `sync_fields`", known.property_type)))?;
+        let stored_alike = alter::is_plain_text(from) && alter::is_plain_text(field.property_type);
+        if from != field.property_type && !stored_alike {
+            return self.retype(object, field, known);
+        }
+        if known.state == FieldState::Unmapped || from != field.property_type {
+            self.say(format!("column {}.{} is filled from {}.{}", object.table, field.column, object.object, field.property));
+            return self.fill(object, field);
+        }
+        if known.direction != field.direction.as_str() { self.save_field(object, field, known.state) } else { Ok(()) }
+    }
+
+    /// Makes a column anew under another type. Values that only the mirror has would be lost: then it is refused.
+    fn retype(&mut self, object: &ObjectMapping, field: &FieldMapping, known: &Field) -> Result<(), StoreError> {
+        let waiting = waiting_values(self.tx, object, field)?;
+        if waiting > 0 {
+            return Err(StoreError::TypeChange {
+                object: object.object.as_str().to_owned(),
+                property: field.property.as_str().to_owned(),
+                from: known.property_type.clone(),
+                to: field.property_type.as_str().to_owned(),
+                waiting,
+            });
+        }
+        self.clear_way()?;
+        alter::make_anew(self.tx, object, field)?;
+        self.say(format!("column {}.{} made anew as {}", object.table, field.column, field.property_type));
+        self.fill(object, field)
+    }
+
+    fn save_field(&self, object: &ObjectMapping, field: &FieldMapping, state: FieldState) -> Result<(), StoreError> {
+        let degraded = self.known.field(object, field).is_some_and(|known| known.state == FieldState::Degraded);
+        let state = if degraded { FieldState::Degraded } else { state };
+        fields::save(self.tx, object.object.as_str(), field, state, self.now)
+    }
+
+    /// The object's rows in `sync_objects` and `sync_cursors`.
+    fn object(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        save_object(self.tx, object)?;
+        let pushed_only = object.direction == Direction::Push;
+        self.tx
+            .prepare_cached(
+                "INSERT INTO sync_cursors (object, backfill)
+                 VALUES (:object, CASE WHEN :pushed_only THEN 'done' ELSE 'waiting' END)
+                 ON CONFLICT (object) DO UPDATE
+                 SET backfill = CASE WHEN :pushed_only THEN 'done' WHEN polled_to IS NULL AND backfill = 'done' THEN 'waiting' ELSE backfill END
+                 WHERE (:pushed_only AND backfill <> 'done') OR (NOT :pushed_only AND backfill = 'done' AND polled_to IS NULL)",
+            )?
+            .execute(named_params! { ":object": object.object.as_str(), ":pushed_only": pushed_only })?;
+        if pushed_only {
+            self.tx
+                .prepare_cached("UPDATE sync_outbox SET waits_for = NULL WHERE object = :object AND waits_for = 'backfill'")?
+                .execute(named_params! { ":object": object.object.as_str() })?;
+        }
+        Ok(())
+    }
+
+    /// What the mapping no longer has: columns and tables stay, unsynced.
+    fn forget_unmapped(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        let known = self.known;
+        for field in known.fields.values().filter(|field| field.state != FieldState::Unmapped) {
+            let object = mapping.object(&field.object);
+            if !object.is_some_and(|object| object.fields.iter().any(|mapped| mapped.property.as_str() == field.property)) {
+                fields::unmap(self.tx, field, self.now)?;
+                self.say(format!("column {}.{} is no longer mapped and stays as it is", field.object, field.column_name));
+            }
+        }
+        for object in known.tables.keys().filter(|object| mapping.object(object).is_none()) {
+            self.tx
+                .prepare_cached("UPDATE sync_objects SET direction = :unmapped WHERE object = :object AND direction <> :unmapped")?
+                .execute(named_params! { ":object": object, ":unmapped": UNMAPPED })?;
+        }
+        Ok(())
+    }
+
+    fn indexes(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let wanted = ddl::indexes(object);
+        for (name, sql) in alter::own_indexes(self.tx, object.table.as_str())? {
+            if !wanted.contains(&(name.clone(), sql)) {
+                self.tx.execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
+            }
+        }
+        let there = alter::own_indexes(self.tx, object.table.as_str())?;
+        for (name, sql) in wanted {
+            if !there.iter().any(|(found, _)| *found == name) {
+                self.tx.execute_batch(&sql)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_objects (object, table_name, direction)
+         VALUES (:object, :table_name, :direction)
+         ON CONFLICT (object) DO UPDATE
+         SET table_name = excluded.table_name, direction = excluded.direction
+         WHERE table_name <> excluded.table_name OR direction <> excluded.direction",
+    )?
+    .execute(named_params! {
+        ":object": object.object.as_str(),
+        ":table_name": object.table.as_str(),
+        ":direction": object.direction.as_str(),
+    })?;
+    Ok(())
+}
+
+/// The user's DROP TABLE took the rows: what was to be sent of them is gone, and the object is read anew.
+fn forget_rows(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let name = named_params! { ":object": object.object.as_str() };
+    tx.prepare_cached(
+        "DELETE FROM sync_outbox
+         WHERE object = :object AND operation IN ('create', 'update') AND state <> 'in_flight' AND row IS NULL",
+    )?
+    .execute(name)?;
+    tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?.execute(name)?;
+    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?.execute(name)?;
+    Ok(())
+}
+
+/// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
+fn waiting_values(connection: &Connection, object: &ObjectMapping, field: &FieldMapping) -> Result<i64, StoreError> {
+    let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
+    let sql = format!(
+        "SELECT (SELECT count(*)
+                 FROM sync_outbox_fields AS f
+                 JOIN sync_outbox AS e ON e.id = f.outbox_id
+                 WHERE e.object = :object AND f.property = :property)
+              + (SELECT count(*) FROM sync_conflicts WHERE object = :object AND property = :property AND resolved_at IS NULL)
+              + (SELECT count(*) FROM {table} WHERE \"hs_id\" IS NULL AND {column} <> '')"
+    );
+    let params = named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() };
+    Ok(connection.query_row(&sql, params, |row| row.get(0))?)
+}
+
+fn refuse_taken_column(connection: &Connection, object: &ObjectMapping, column: &str) -> Result<(), StoreError> {
+    if !has(&columns_of(connection, object.table.as_str())?, column) {
+        return Ok(());
+    }
+    Err(StoreError::Mapping(format!(
+        "{table} has a column `{column}` of its own already: rename it, or write another `column`",
+        table = object.table,
+    )))
+}
+
+fn same_name(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right)
+}
+
+fn has(columns: &[String], name: &str) -> bool {
+    columns.iter().any(|column| same_name(column, name))
+}
+
+fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(:name)")?;
+    Ok(statement.query_row(named_params! { ":name": table }, |_row| Ok(())).optional()?.is_some())
+}
+
+/// A table's columns, in order; none where there is no such table.
+pub(super) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT name FROM pragma_table_info(:table) ORDER BY cid")?;
+    let names = statement.query_map(named_params! { ":table": table }, |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
