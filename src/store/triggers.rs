@@ -393,14 +393,20 @@ fn waits_for_backfill(shape: &MirrorShape<'_>) -> String {
     format!("(SELECT 'backfill' FROM sync_cursors WHERE object = {} AND backfill <> 'done')", shape.object())
 }
 
+/// What waits for the backfill has no time, so that a long queue of it costs a look at what is due nothing.
+fn due_at_once(shape: &MirrorShape<'_>) -> String {
+    format!("CASE WHEN {} IS NULL THEN {NOW} END", waits_for_backfill(shape))
+}
+
 /// A row that was never there is a create; so is one whose create a REPLACE has just taken away.
 fn queue_create(shape: &MirrorShape<'_>, local_id: &str) -> String {
     let (object, former_key) = (shape.object(), noted_json(shape, "$create"));
     format!(
         "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-         SELECT {object}, {local_id}, 'create', {NOW}, {NOW}, {waits_for}, coalesce({former_key}, {KEY}) \
+         SELECT {object}, {local_id}, 'create', {NOW}, {due}, {waits_for}, coalesce({former_key}, {KEY}) \
          WHERE NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {entry}) \
          AND ({former_key} IS NOT NULL OR NOT EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))",
+        due = due_at_once(shape),
         waits_for = waits_for_backfill(shape),
         entry = entry(shape, "", local_id),
     )
@@ -436,9 +442,10 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         // A row without a record and without an entry is one whose create was discarded: the next write creates it.
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-             SELECT {object}, {local_id}, NULL, 'create', {NOW}, {NOW}, {waits_for}, {KEY} \
+             SELECT {object}, {local_id}, NULL, 'create', {NOW}, {due}, {waits_for}, {KEY} \
              WHERE {hs_id} IS NULL AND EXISTS (SELECT 1 FROM sync_changed) \
              AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})",
+            due = due_at_once(shape),
             waits_for = waits_for_backfill(shape),
         ),
         // The first write saves the base. A create sends whole rows; its fields matter only while an attempt is open.
