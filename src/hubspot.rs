@@ -149,3 +149,6 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, BadToken> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,13 +94,13 @@ async fn join(
     let settings = LimitSettings::new(&config.limits, config.portal.tier);
     let start = StartState {
         recent_sends: start.recent_sends,
+        day: start.day,
         day_used: start.day_used,
+        day_limit: start.day_limit,
         day_resets_at: start.day_resets_at,
+        time_zone: zone,
     };
-    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), start);
-    if let Some(zone) = zone {
-        limiter.set_time_zone(&zone);
-    }
+    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
     let seed: u64 = rand::random();
     let client = Client::new(transport, limiter, Arc::clone(&clock), token, config.portal.api_version)?.with_seed(seed);
     let settings = Settings {

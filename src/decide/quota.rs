@@ -36,6 +36,9 @@ pub const LATE_LANDING: Duration = Duration::from_mins(1);
 /// A 477 without `Retry-After`: accounts move for hours, so a minute is often enough to ask.
 pub const MOVING_WAIT: Duration = Duration::from_mins(1);
 
+/// What was on the wire at a kill arrives this long after the start, at the latest.
+pub const ON_THE_WIRE: Duration = Duration::from_secs(5);
+
 /// At most this many requests are leased from the day at a time (design, section 7).
 pub const LEASE_REQUESTS: u32 = 20;
 
@@ -141,6 +144,8 @@ pub enum Verdict {
     Lease(u32),
     /// Not before this steady time; `None`: not before something changes (an answer comes).
     Wait(Option<Duration>),
+    /// HubSpot asked for a pause until this steady time.
+    Paused(Duration),
     /// The day is spent for its priority.
     OutOfQuota(Timestamp),
     /// HubSpot does not answer; the next probe goes at this steady time.
@@ -213,9 +218,9 @@ impl Quota {
         let search_limit = (rate as u32).max(1);
         let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
         let mut burst = Window::new(BURST_WINDOW + WINDOW_MARGIN);
-        burst.hold(recent_sends, now.steady);
+        burst.hold(recent_sends, now.steady + ON_THE_WIRE);
         let mut search = Window::new(search_window + WINDOW_MARGIN);
-        search.hold(recent_sends.min(search_limit), now.steady);
+        search.hold(recent_sends.min(search_limit), now.steady + ON_THE_WIRE);
         Self {
             burst,
             burst_limit: Learned::new(settings.burst.into(), settings.burst_is_fixed),
@@ -246,7 +251,7 @@ impl Quota {
         }
         let paused = self.paused[index(class)];
         if paused > now.steady {
-            return Verdict::Wait(Some(paused));
+            return Verdict::Paused(paused);
         }
         let in_flight = self.burst.in_flight() + self.search.in_flight();
         if let Some(verdict) = self.breaker.verdict(in_flight, now.steady) {
@@ -455,6 +460,11 @@ impl Quota {
                 }
             }
         }
+    }
+
+    /// Requests in the burst window that HubSpot counts and that are not ours, by its newest report.
+    pub fn others_in_window(&self) -> u32 {
+        self.foreign.0
     }
 
     /// The day's state.

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 pub use crate::decide::quota::LimitSettings;
-use crate::decide::quota::day::Day;
+use crate::decide::quota::day::{Day, KnownDay};
 use crate::decide::quota::{
     Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, Verdict,
 };
@@ -28,8 +28,8 @@ use crate::hubspot::limiter::pace::Pace;
 use crate::hubspot::limiter::queue::{Queue, Ticket};
 use crate::model::time::Timestamp;
 
-/// A request that would wait longer than this is refused with the time to come back, so that steps end.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// A longer pause that HubSpot asks for is no wait inside a step: the request is refused with the time to come back.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// A block of requests that is about to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +54,21 @@ pub type LeaseFn =
     Arc<dyn Fn(LeaseRequest) -> BoxFuture<'static, Result<(), LeaseError>> + Send + Sync>;
 
 /// What is known of the time before the start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StartState {
     /// Requests that may have been sent in the last 10 seconds (and the seconds on their way): all leases that were
     /// open in that time.
     pub recent_sends: u32,
-    /// Requests of the day, open leases included.
+    /// The day that `day_used` belongs to: the date of its leases.
+    pub day: Option<String>,
+    /// Requests of that day, open leases included.
     pub day_used: u64,
-    /// The end of the day that `day_used` belongs to.
+    /// The day's limit as HubSpot last said it.
+    pub day_limit: Option<u64>,
+    /// The end of the day as it was last known.
     pub day_resets_at: Option<Timestamp>,
+    /// The account's time zone as it was last known.
+    pub time_zone: Option<String>,
 }
 
 /// Why a request was not let go.
@@ -167,13 +173,20 @@ impl Limiter {
         settings: LimitSettings,
         clock: Arc<dyn Clock>,
         lease: LeaseFn,
-        start: StartState,
+        start: &StartState,
     ) -> Arc<Self> {
         let now = Now {
             steady: clock.monotonic(),
             hubspot: clock.now(),
         };
-        let day = Day::new(&settings, start.day_used, start.day_resets_at, now.hubspot);
+        let known = KnownDay {
+            date: start.day.as_deref(),
+            used: start.day_used,
+            limit: start.day_limit,
+            resets_at: start.day_resets_at,
+            time_zone: start.time_zone.as_deref(),
+        };
+        let day = Day::new(&settings, &known, now);
         let quota = Quota::new(settings, start.recent_sends, day, now);
         let pace = [EndpointClass::Search, EndpointClass::Crm]
             .map(|class| Pace::new(quota.pace(class), &clock));
@@ -337,31 +350,35 @@ impl Place<'_> {
         let lane = index(self.class);
         state.queues[lane].register(self.ticket, context.waker());
         let verdict = state.quota.may_go(self.class, self.ticket.priority, now);
-        if let Verdict::OutOfQuota(until) = verdict {
-            let until = until.plus_millis(-state.clock_offset_ms);
-            return Look::Ready(Err(LimiterError::OutOfQuota { until }));
-        }
-        if let Verdict::Unreachable(at) = verdict {
-            let until = self.limiter.clock.now() + at.saturating_sub(now.steady);
-            return Look::Ready(Err(LimiterError::Unreachable { until }));
-        }
-        if let Verdict::Wait(Some(at)) = verdict
-            && at > now.steady + LONGEST_WAIT
-        {
-            let until = self.limiter.clock.now() + at.saturating_sub(now.steady);
-            return Look::Ready(Err(LimiterError::Paused { until }));
+        let by_our_clock = |at: Duration| self.limiter.clock.now() + at.saturating_sub(now.steady);
+        let refusal = match verdict {
+            Verdict::OutOfQuota(until) => Some(LimiterError::OutOfQuota {
+                until: until.plus_millis(-state.clock_offset_ms),
+            }),
+            Verdict::Unreachable(at) => Some(LimiterError::Unreachable {
+                until: by_our_clock(at),
+            }),
+            Verdict::Paused(at) if at > now.steady + LONGEST_PAUSE => Some(LimiterError::Paused {
+                until: by_our_clock(at),
+            }),
+            Verdict::Paused(_) | Verdict::Wait(_) | Verdict::Lease(_) | Verdict::Go => None,
+        };
+        if let Some(refusal) = refusal {
+            return Look::Ready(Err(refusal));
         }
         if !state.queues[lane].is_first(self.ticket) {
             return Look::Wait(None);
         }
         match verdict {
             Verdict::Wait(at) => Look::Wait(at.map(|at| at.saturating_sub(now.steady))),
+            Verdict::Paused(at) => Look::Wait(Some(at.saturating_sub(now.steady))),
             Verdict::Lease(_) if state.leasing => Look::Wait(None),
-            Verdict::Lease(count) => Look::Ready(Ok(Turn::Lease(
-                state.begin_lease(count, self.limiter.clock.now()),
-            ))),
+            Verdict::Lease(count) => {
+                let request = state.begin_lease(count, self.limiter.clock.now());
+                Look::Ready(Ok(Turn::Lease(request)))
+            }
             Verdict::Go => self.go(&mut state, now),
-            Verdict::OutOfQuota(_) | Verdict::Unreachable(_) => unreachable!("answered above"),
+            Verdict::OutOfQuota(_) | Verdict::Unreachable(_) => unreachable!("refused above"),
         }
     }
 

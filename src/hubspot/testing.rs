@@ -56,15 +56,17 @@ impl ManualClock {
         }
     }
 
+    fn next_timer(&self) -> Option<Duration> {
+        let timers = self.timers.lock().expect("timers");
+        timers.waiting.first_key_value().map(|(key, _)| key.0)
+    }
+
     /// Moves to the next timer; false if nothing waits.
     fn advance_to_next(&self) -> bool {
-        let timers = self.timers.lock().expect("timers");
-        let next = timers
-            .waiting
-            .first_key_value()
-            .map(|(key, _)| key.0.saturating_sub(timers.now));
-        drop(timers);
-        next.inspect(|next| self.advance(*next)).is_some()
+        let now = self.monotonic();
+        let next = self.next_timer();
+        next.inspect(|next| self.advance(next.saturating_sub(now)))
+            .is_some()
     }
 }
 
@@ -131,6 +133,15 @@ pub(super) fn run_all<'a, T>(
     clock: &ManualClock,
     futures: impl IntoIterator<Item = BoxFuture<'a, T>>,
 ) -> Vec<T> {
+    run_until(clock, Duration::MAX, futures)
+}
+
+/// Runs all to their ends or to a moment; what is not done then is dropped, as by a kill.
+pub(super) fn run_until<'a, T>(
+    clock: &ManualClock,
+    end: Duration,
+    futures: impl IntoIterator<Item = BoxFuture<'a, T>>,
+) -> Vec<T> {
     let mut tasks: FuturesUnordered<_> = futures.into_iter().collect();
     let ring = Arc::new(Ring(AtomicBool::new(false)));
     let waker = Waker::from(Arc::clone(&ring));
@@ -141,6 +152,7 @@ pub(super) fn run_all<'a, T>(
             Poll::Ready(Some(result)) => results.push(result),
             Poll::Ready(None) => return results,
             Poll::Pending if ring.0.load(Ordering::SeqCst) => {}
+            Poll::Pending if clock.next_timer().is_some_and(|next| next > end) => return results,
             Poll::Pending => assert!(
                 clock.advance_to_next(),
                 "everything waits and nothing will wake it"
@@ -198,6 +210,10 @@ pub(super) fn answer(status: u16, body: &str) -> Result<HttpResponse, TransportE
 }
 
 /// An answer with headers.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a script has answers and failures"
+)]
 pub(super) fn answer_with(
     status: u16,
     headers: &[(&'static str, &str)],

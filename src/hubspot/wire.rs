@@ -231,7 +231,6 @@ impl<T> Page<T> {
 /// A batch's answer, 200, 201 and 207 alike.
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Batch {
-    #[serde(default = "Vec::new")]
     pub(super) results: Vec<Record>,
     #[serde(default)]
     pub(super) errors: Option<Vec<serde_json::Value>>,

@@ -28,6 +28,21 @@ const LOOK_AGAIN_WITHOUT_ZONE: Duration = Duration::from_hours(1);
 /// HubSpot's count may fall by what is in flight and this much without a new day.
 const COUNT_JITTER: u64 = 100;
 
+/// What the database knows of the day.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownDay<'a> {
+    /// The date, in the account's zone, on which `used` were used.
+    pub date: Option<&'a str>,
+    /// Requests of that date.
+    pub used: u64,
+    /// The day's limit as HubSpot last said it.
+    pub limit: Option<u64>,
+    /// The end of the day as it was last known.
+    pub resets_at: Option<Timestamp>,
+    /// The account's time zone as it was last known.
+    pub time_zone: Option<&'a str>,
+}
+
 /// The day's count.
 #[derive(Debug)]
 pub struct Day {
@@ -45,30 +60,32 @@ pub struct Day {
 }
 
 impl Day {
-    /// The day at a start: `used` requests until `resets_at`, where that is known and still ahead.
-    pub fn new(
-        settings: &LimitSettings,
-        used: u64,
-        resets_at: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Self {
-        let is_over = resets_at.is_some_and(|resets_at| resets_at + AFTER_MIDNIGHT <= now);
-        let resets_at = resets_at.filter(|resets_at| {
-            *resets_at > now && resets_at.since(now) <= Duration::from_hours(49)
-        });
-        Self {
+    /// The day at a start. What was used before counts if it was used on this day.
+    pub fn new(settings: &LimitSettings, known: &KnownDay<'_>, now: Now) -> Self {
+        let zone = known.time_zone.and_then(|name| name.parse().ok());
+        let ahead = known.resets_at.filter(|at| is_ahead(*at, now.hubspot));
+        let mut day = Self {
             limit: settings
                 .per_day
                 .map(|limit| Learned::new(limit, settings.day_is_fixed)),
-            own: if is_over { 0 } else { used },
+            own: 0,
             others: 0,
             report: (0, 0),
-            zone: Tz::UTC,
-            zone_is_known: false,
-            began_at: now - Duration::from_hours(1),
-            resets_at: resets_at.unwrap_or_else(|| next_midnight(Tz::UTC, now)),
+            zone: zone.unwrap_or(Tz::UTC),
+            zone_is_known: zone.is_some(),
+            began_at: now.hubspot - JUST_BEGUN,
+            resets_at: ahead.unwrap_or_else(|| next_midnight(zone.unwrap_or(Tz::UTC), now.hubspot)),
             spent_until: None,
+        };
+        let is_todays = known
+            .date
+            .map_or(ahead.is_some(), |date| date == day.date());
+        day.own = if is_todays { known.used } else { 0 };
+        let known_limit = known.limit.filter(|limit| *limit > 0);
+        if let (Some(limit), Some(known_limit)) = (day.limit.as_mut(), known_limit) {
+            limit.observe(known_limit, now.steady);
         }
+        day
     }
 
     /// The day's requests; `None`: no bound.
@@ -128,9 +145,7 @@ impl Day {
         if let Some(used) = used {
             self.others = self.others.max(used.saturating_sub(self.own));
         }
-        let ahead =
-            |at: &Timestamp| *at > now.hubspot && at.since(now.hubspot) <= Duration::from_hours(49);
-        if let Some(resets_at) = resets_at.filter(ahead) {
+        if let Some(resets_at) = resets_at.filter(|at| is_ahead(*at, now.hubspot)) {
             self.resets_at = resets_at;
         }
     }
@@ -236,6 +251,11 @@ impl Day {
     }
 }
 
+/// Whether a day can end then: no later than the second midnight, clocks put back included.
+fn is_ahead(resets_at: Timestamp, now: Timestamp) -> bool {
+    resets_at > now && resets_at.since(now) <= Duration::from_hours(49)
+}
+
 /// The first moment of the date after `now`'s, in a time zone.
 fn next_midnight(zone: Tz, now: Timestamp) -> Timestamp {
     let today = now.to_chrono().with_timezone(&zone).date_naive();
@@ -264,7 +284,12 @@ mod tests {
 
     fn day(used: u64, resets_at: Option<&str>, now: &str) -> Day {
         let settings = LimitSettings::new(&Limits::default(), Tier::Free);
-        Day::new(&settings, used, resets_at.map(at), at(now))
+        let known = KnownDay {
+            used,
+            resets_at: Some(at(resets_at.unwrap_or("2026-11-25T00:00:00Z"))),
+            ..KnownDay::default()
+        };
+        Day::new(&settings, &known, moment(now))
     }
 
     fn moment(text: &str) -> Now {
@@ -347,6 +372,25 @@ mod tests {
         assert_eq!(day(77, reset, "2026-11-24T05:00:03Z").used(), 0);
         let kept = day(77, reset, "2026-11-24T04:59:00Z");
         assert_eq!(kept.resets_at(), at("2026-11-24T05:00:00Z"));
+    }
+
+    #[test]
+    fn a_lease_of_the_new_day_counts_though_its_end_was_not_written_yet() {
+        let settings = LimitSettings::new(&Limits::default(), Tier::Free);
+        let start = |date| {
+            let known = KnownDay {
+                date: Some(date),
+                used: 20,
+                resets_at: Some(at("2026-11-24T05:00:00Z")),
+                time_zone: Some("US/Eastern"),
+                limit: Some(1000),
+            };
+            Day::new(&settings, &known, moment("2026-11-24T05:00:10Z"))
+        };
+        assert_eq!(start("2026-11-24").used(), 20);
+        assert_eq!(start("2026-11-23").used(), 0);
+        assert_eq!(start("2026-11-24").resets_at(), at("2026-11-25T05:00:00Z"));
+        assert_eq!(start("2026-11-24").limit(), Some(1000));
     }
 
     #[test]

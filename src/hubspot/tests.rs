@@ -1,0 +1,896 @@
+//! The client against recorded answers: what it sends, what it makes of each answer, what it sends again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use secrecy::SecretString;
+
+use super::*;
+use crate::clock::Clock;
+use crate::decide::retry::RetryClass;
+use crate::decide::settle::Failure;
+use crate::hubspot::batch::MAX_BATCH;
+use crate::hubspot::limiter::{LeaseFn, LimitSettings, StartState};
+use crate::hubspot::list::fits_in_url;
+use crate::hubspot::properties::NewProperty;
+use crate::hubspot::search::search_body_fits;
+use crate::hubspot::testing::{ManualClock, Script, answer, answer_with, lost, not_sent, run};
+use crate::hubspot::transport::{HttpResponse, TransportError};
+use crate::model::id::{HubspotId, PortalId};
+use crate::model::name::ObjectType;
+use crate::model::settings::{Limits, Tier};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!("../../tests/fixtures/", $name))
+    };
+}
+
+type ScriptedAnswer = Result<HttpResponse, TransportError>;
+
+struct Bench {
+    clock: Arc<ManualClock>,
+    script: Arc<Script>,
+    client: Client,
+}
+
+fn bench(answers: impl IntoIterator<Item = ScriptedAnswer>) -> Bench {
+    bench_of(ApiVersion::V2026_03, answers)
+}
+
+fn bench_of(version: ApiVersion, answers: impl IntoIterator<Item = ScriptedAnswer>) -> Bench {
+    let clock = ManualClock::at("2026-11-24T03:10:00Z");
+    let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let lease: LeaseFn = Arc::new(|_| Box::pin(async { Ok(()) }));
+    let settings = LimitSettings::new(&Limits::default(), Tier::Professional);
+    let limiter = Limiter::new(settings, Arc::clone(&steady), lease, &StartState::default());
+    let script = Script::new(answers);
+    let token = SecretString::from("pat-na1-secret".to_owned());
+    let transport: Arc<dyn Transport> = Arc::<Script>::clone(&script);
+    let client = Client::new(transport, limiter, steady, &token, version).expect("a token");
+    Bench {
+        clock,
+        script,
+        client,
+    }
+}
+
+fn object(name: &str) -> ObjectType {
+    ObjectType::parse(name).expect(name)
+}
+
+fn texts(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn write(trace_id: &str, id: Option<&str>, properties: &[(&str, &str)]) -> WriteInput {
+    let property = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    WriteInput {
+        trace_id: trace_id.to_owned(),
+        id: id.map(str::to_owned),
+        properties: properties.iter().map(property).collect(),
+    }
+}
+
+impl Bench {
+    fn list(&self, query: &ListQuery) -> Result<Page, HubspotError> {
+        run(
+            &self.clock,
+            self.client.list(&object("contacts"), query, Priority::Bulk),
+        )
+    }
+
+    fn read(&self, query: &ReadQuery) -> Result<BatchRead, HubspotError> {
+        run(
+            &self.clock,
+            self.client
+                .batch_read(&object("contacts"), query, Priority::Webhook),
+        )
+    }
+
+    fn create(&self, inputs: &[WriteInput]) -> Result<BatchWrite, HubspotError> {
+        run(
+            &self.clock,
+            self.client
+                .batch_create(&object("contacts"), inputs, Priority::Interactive),
+        )
+    }
+
+    fn update(&self, inputs: &[WriteInput]) -> Result<BatchWrite, HubspotError> {
+        run(
+            &self.clock,
+            self.client
+                .batch_update(&object("contacts"), inputs, None, Priority::Interactive),
+        )
+    }
+
+    fn search(&self, query: &SearchQuery) -> Result<SearchPage, HubspotError> {
+        run(
+            &self.clock,
+            self.client
+                .search(&object("companies"), query, Priority::Poll),
+        )
+    }
+
+    fn sent(&self) -> usize {
+        self.script.asked().len()
+    }
+}
+
+fn one_create() -> [WriteInput; 1] {
+    [write("a:1", None, &[("email", "x@example.com")])]
+}
+
+fn page_query() -> ListQuery {
+    ListQuery {
+        after: Some("2".to_owned()),
+        limit: 100,
+        properties: texts(&["email", "first_name"]),
+        archived: false,
+    }
+}
+
+fn window() -> SearchQuery {
+    SearchQuery {
+        modified_property: "hs_lastmodifieddate".to_owned(),
+        from: Timestamp::from_millis(1_795_489_785_000),
+        to: Timestamp::from_millis(1_795_489_800_000),
+        after_id: Some(HubspotId(100)),
+        limit: 200,
+        properties: texts(&["name"]),
+    }
+}
+
+#[test]
+fn a_list_asks_for_a_page_and_reads_it() {
+    let bench = bench([answer(200, fixture!("list_page.json"))]);
+    let page = bench.list(&page_query()).expect("a page");
+    assert_eq!(page.after.as_deref(), Some("57156923995"));
+    let [ada, bob] = &page.records[..] else {
+        panic!("two records");
+    };
+    assert_eq!((ada.id, bob.id), (HubspotId(1), HubspotId(57_156_923_994)));
+    assert_eq!(ada.text("email"), Some("ada@example.com"));
+    assert_eq!(
+        (ada.text("lastname"), bob.text("lastname")),
+        (None, Some("Bo\nB"))
+    );
+    assert_eq!(ada.updated_at.to_string(), "2026-09-11T13:27:39.356Z");
+    assert_eq!(bob.created_at.to_string(), "2026-09-02T08:00:00.500Z");
+    let asked = &bench.script.asked()[0];
+    assert_eq!(asked.method, Method::GET);
+    assert_eq!(
+        asked.path_and_query,
+        "/crm/objects/2026-03/contacts?limit=100&archived=false&properties=email,first_name&after=2"
+    );
+    let header = |name: http::HeaderName| {
+        let found = asked.headers.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| {
+            (
+                value.to_str().expect("text").to_owned(),
+                value.is_sensitive(),
+            )
+        })
+    };
+    assert_eq!(
+        header(http::header::AUTHORIZATION),
+        Some(("Bearer pat-na1-secret".to_owned(), true))
+    );
+    assert_eq!(
+        header(http::header::ACCEPT),
+        Some(("application/json".to_owned(), false))
+    );
+    assert_eq!(header(http::header::CONTENT_TYPE), None);
+}
+
+#[test]
+fn archived_records_say_when() {
+    let bench = bench_of(
+        ApiVersion::V3,
+        [answer(200, fixture!("list_archived.json"))],
+    );
+    let query = ListQuery {
+        archived: true,
+        ..ListQuery::default()
+    };
+    let page = bench.list(&query).expect("a page");
+    assert_eq!(page.after, None);
+    assert!(page.records[0].archived);
+    assert_eq!(
+        page.records[0]
+            .archived_at
+            .map(|at| at.to_string())
+            .as_deref(),
+        Some("2026-03-01T00:00:00.000Z")
+    );
+    assert_eq!(
+        bench.script.asked()[0].path_and_query,
+        "/crm/v3/objects/contacts?limit=1&archived=true"
+    );
+}
+
+#[test]
+fn a_page_that_the_gateway_gives_up_on_is_halved() {
+    let gone = || answer(502, fixture!("502_cloudflare.html"));
+    let bench = bench([
+        gone(),
+        gone(),
+        gone(),
+        answer(200, fixture!("list_page.json")),
+    ]);
+    assert_eq!(bench.list(&page_query()).expect("a page").records.len(), 2);
+    let asked = bench.script.asked();
+    let limits: Vec<&str> = asked
+        .iter()
+        .map(|request| {
+            request
+                .path_and_query
+                .split(['=', '&'])
+                .nth(1)
+                .expect("limit")
+        })
+        .collect();
+    assert_eq!(limits, ["100", "100", "100", "50"]);
+}
+
+#[test]
+fn a_property_list_beyond_a_url_is_read_by_batch() {
+    let many: Vec<String> = (0..500)
+        .map(|number| format!("a_property_with_a_long_name_{number:04}"))
+        .collect();
+    assert!(!fits_in_url(&many) && fits_in_url(&many[..200]));
+    let bench = bench([
+        answer(200, fixture!("list_page.json")),
+        answer(207, fixture!("207_read.json")),
+    ]);
+    let query = ListQuery {
+        properties: many,
+        ..page_query()
+    };
+    let page = bench.list(&query).expect("a page");
+    assert_eq!(
+        (page.records.len(), page.after.as_deref()),
+        (1, Some("57156923995"))
+    );
+    assert!(
+        bench.script.asked()[0]
+            .path_and_query
+            .contains("properties=hs_object_id&")
+    );
+    assert_eq!(
+        bench.script.body(1)["properties"].as_array().map(Vec::len),
+        Some(500)
+    );
+}
+
+#[test]
+fn a_search_walks_a_window_by_record_id() {
+    let bench = bench([answer(200, fixture!("search_page.json"))]);
+    let page = bench.search(&window()).expect("a page");
+    assert_eq!(
+        (page.total, page.records.len(), page.is_last),
+        (3, 2, false)
+    );
+    assert_eq!(
+        bench.script.asked()[0].path_and_query,
+        "/crm/objects/2026-03/companies/search"
+    );
+    let expected = serde_json::json!({
+        "filterGroups": [{"filters": [
+            {"propertyName": "hs_lastmodifieddate", "operator": "BETWEEN", "value": "1795489785000", "highValue": "1795489800000"},
+            {"propertyName": "hs_object_id", "operator": "GT", "value": "100"},
+        ]}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": ["name"],
+        "limit": 200,
+    });
+    assert_eq!(bench.script.body(0), expected);
+}
+
+#[test]
+fn only_a_search_that_shows_all_it_counts_is_the_last() {
+    for (body, last) in [
+        (r#"{"total":0,"results":[]}"#, Some(true)),
+        (r#"{"results":[]}"#, Some(true)),
+        (
+            r#"{"total":1,"results":[{"id":"5","properties":{}}]}"#,
+            Some(true),
+        ),
+        // A cap that cuts the results off silently is not the end.
+        (
+            r#"{"total":20000,"results":[{"id":"5","properties":{}}]}"#,
+            Some(false),
+        ),
+        (r#"{"total":3,"results":[]}"#, None),
+    ] {
+        let bench = bench([answer(200, body)]);
+        let page = bench.search(&window());
+        assert_eq!(page.as_ref().ok().map(|page| page.is_last), last, "{body}");
+    }
+}
+
+#[test]
+fn a_search_body_has_a_bound() {
+    let names = |count: usize| {
+        (0..count)
+            .map(|number| format!("property_name_{number:04}"))
+            .collect::<Vec<_>>()
+    };
+    assert!(search_body_fits(&names(100)));
+    assert!(!search_body_fits(&names(130)));
+}
+
+#[test]
+fn a_batch_read_says_what_is_missing_and_what_was_before() {
+    let bench = bench([answer(207, fixture!("207_read.json"))]);
+    let query = ReadQuery {
+        keys: texts(&["99", "1", "100", "1"]),
+        properties: texts(&["email"]),
+        with_history: texts(&["email"]),
+        ..ReadQuery::default()
+    };
+    let read = bench.read(&query).expect("an answer");
+    assert_eq!(read.missing, ["99", "100"]);
+    assert_eq!(read.errors, []);
+    let history = &read.records[0].history["email"];
+    assert_eq!(history[0].value.as_deref(), Some("ada@example.com"));
+    assert_eq!(history[0].source_type.as_deref(), Some("INTEGRATION"));
+    assert_eq!(history[0].source_id.as_deref(), Some("1160452"));
+    assert_eq!(history[1].at.to_string(), "2026-09-01T08:00:00.000Z");
+    assert_eq!(
+        bench.script.asked()[0].path_and_query,
+        "/crm/objects/2026-03/contacts/batch/read?archived=false"
+    );
+    let expected = serde_json::json!({
+        "inputs": [{"id": "1"}, {"id": "100"}, {"id": "99"}],
+        "properties": ["email"],
+        "propertiesWithHistory": ["email"],
+    });
+    assert_eq!(bench.script.body(0), expected);
+}
+
+#[test]
+fn a_batch_read_by_a_unique_property_names_it() {
+    let bench = bench([answer(
+        207,
+        r#"{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{"category":"OBJECT_NOT_FOUND","context":{"ids":["a@b.c"]}}]}"#,
+    )]);
+    let query = ReadQuery {
+        keys: texts(&["a@b.c"]),
+        id_property: Some("email".to_owned()),
+        archived: true,
+        ..ReadQuery::default()
+    };
+    assert_eq!(bench.read(&query).expect("an answer").missing, ["a@b.c"]);
+    assert_eq!(bench.script.body(0)["idProperty"], "email");
+    assert!(
+        bench.script.asked()[0]
+            .path_and_query
+            .ends_with("?archived=true")
+    );
+}
+
+#[test]
+fn a_batch_create_answers_for_each_input() {
+    let bench = bench([answer(207, fixture!("207_create.json"))]);
+    let inputs = [
+        write("a:1", None, &[("email", "taken@example.com")]),
+        write("a:2", None, &[("email", "not-an-address")]),
+        write(
+            "a:3",
+            None,
+            &[
+                ("email", "new@example.com"),
+                ("firstname", "New"),
+                ("lastname", ""),
+            ],
+        ),
+    ];
+    let written = bench.create(&inputs).expect("an answer");
+    assert_eq!(written.results[0].trace_id.as_deref(), Some("a:3"));
+    assert_eq!(written.results[0].id, HubspotId(501));
+    let [conflict, invalid] = &written.errors[..] else {
+        panic!("two errors");
+    };
+    assert_eq!(
+        (&conflict.trace_ids[..], conflict.existing_id),
+        (&texts(&["a:1"])[..], Some(HubspotId(171_591_000_198)))
+    );
+    assert_eq!(
+        (&*invalid.category, &invalid.codes[..]),
+        ("VALIDATION_ERROR", &texts(&["INVALID_EMAIL"])[..])
+    );
+    let third = &bench.script.body(0)["inputs"][2];
+    let properties =
+        serde_json::json!({"email": "new@example.com", "firstname": "New", "lastname": ""});
+    assert_eq!(
+        *third,
+        serde_json::json!({"properties": properties, "objectWriteTraceId": "a:3"})
+    );
+}
+
+#[test]
+fn an_upsert_names_its_property_and_says_what_is_new() {
+    let bench = bench([answer(200, fixture!("200_upsert.json"))]);
+    let inputs = [
+        write("t1", Some("k1"), &[("name", "x")]),
+        write("t2", Some("k2"), &[]),
+    ];
+    let companies = object("companies");
+    let call =
+        bench
+            .client
+            .batch_upsert(&companies, &inputs, "hubsyncd_key", Priority::Interactive);
+    let written = run(&bench.clock, call).expect("an answer");
+    let new: Vec<_> = written
+        .results
+        .iter()
+        .map(|record| (record.trace_id.as_deref(), record.new))
+        .collect();
+    assert_eq!(new, [(Some("t2"), Some(false)), (Some("t1"), Some(true))]);
+    let first = &bench.script.body(0)["inputs"][0];
+    let expected = serde_json::json!({"id": "k1", "idProperty": "hubsyncd_key", "properties": {"name": "x"}, "objectWriteTraceId": "t1"});
+    assert_eq!(*first, expected);
+}
+
+#[test]
+fn an_update_of_a_missing_record_is_an_error_of_its_own() {
+    let bench = bench([answer(207, fixture!("207_update.json"))]);
+    let inputs = [
+        write("u1", Some("1"), &[("firstname", "Ada")]),
+        write("u2", Some("99"), &[("firstname", "X")]),
+    ];
+    let written = bench.update(&inputs).expect("an answer");
+    assert_eq!(written.errors[0].category, "OBJECT_NOT_FOUND");
+    assert_eq!(
+        (&written.errors[0].ids[..], &written.errors[0].trace_ids[..]),
+        (&texts(&["99"])[..], &texts(&["u2"])[..])
+    );
+    assert_eq!(bench.script.body(0)["inputs"][0].get("idProperty"), None);
+}
+
+#[test]
+fn an_archive_is_answered_by_nothing() {
+    let bench = bench([answer(204, "")]);
+    let ids = [HubspotId(2), HubspotId(1), HubspotId(2)];
+    run(
+        &bench.clock,
+        bench
+            .client
+            .batch_archive(&object("deals"), &ids, Priority::Interactive),
+    )
+    .expect("archived");
+    assert_eq!(
+        bench.script.body(0),
+        serde_json::json!({"inputs": [{"id": "1"}, {"id": "2"}]})
+    );
+}
+
+#[test]
+fn what_hubspot_would_refuse_as_a_whole_is_not_sent() {
+    let bench = bench([]);
+    let full: Vec<WriteInput> = (0..=MAX_BATCH)
+        .map(|number| write(&number.to_string(), None, &[]))
+        .collect();
+    for inputs in [
+        &full[..],
+        &[write("a", None, &[]), write("a", None, &[])],
+        &[write("a", Some("1"), &[])],
+    ] {
+        assert!(matches!(
+            bench.create(inputs),
+            Err(HubspotError::Invalid { .. })
+        ));
+    }
+    let doubled = [write("a", Some("1"), &[]), write("b", Some("1"), &[])];
+    assert!(matches!(
+        bench.update(&doubled),
+        Err(HubspotError::Invalid { .. })
+    ));
+    let keys = ReadQuery {
+        keys: (0..51).map(|number| number.to_string()).collect(),
+        with_history: texts(&["email"]),
+        ..ReadQuery::default()
+    };
+    assert!(matches!(
+        bench.read(&keys),
+        Err(HubspotError::Invalid { .. })
+    ));
+    assert_eq!(bench.create(&[]).expect("nothing"), BatchWrite::default());
+    assert_eq!(
+        bench.read(&ReadQuery::default()).expect("nothing"),
+        BatchRead::default()
+    );
+    assert_eq!(bench.sent(), 0);
+}
+
+#[test]
+fn a_read_is_repeated_after_a_passing_fault_and_a_write_never() {
+    let faults: [fn() -> ScriptedAnswer; 6] = [
+        || answer(500, r#"{"message":"oops"}"#),
+        || answer(503, ""),
+        || answer(521, "<html></html>"),
+        || answer(403, "<html><title>Just a moment...</title></html>"),
+        lost,
+        not_sent,
+    ];
+    for fault in faults {
+        let read = bench([fault(), fault(), answer(200, r#"{"results":[]}"#)]);
+        assert!(read.list(&page_query()).is_ok());
+        assert_eq!(read.sent(), 3);
+        let read = bench([fault(), fault(), fault()]);
+        assert!(read.list(&page_query()).is_err());
+        let write = bench([fault()]);
+        let error = write.create(&one_create()).expect_err("a fault");
+        assert_eq!(error.retry(), Retry::Backoff(RetryClass::Transient));
+        assert_eq!(write.sent(), 1);
+        assert_eq!(
+            error.outcome_unknown(),
+            !matches!(error, HubspotError::NotSent { .. })
+        );
+    }
+}
+
+#[test]
+fn a_refusal_is_never_repeated_even_for_reads() {
+    for (status, body) in [
+        (400, fixture!("400_duplicate.json")),
+        (401, fixture!("401_expired.json")),
+        (403, fixture!("403_scopes.json")),
+        (404, r#"{"category":"OBJECT_NOT_FOUND"}"#),
+        (414, "<html><title>414</title></html>"),
+        (423, fixture!("423_locked.json")),
+    ] {
+        let bench = bench([answer(status, body)]);
+        let error = bench.list(&page_query()).expect_err("refused");
+        assert_eq!((error.status(), bench.sent()), (Some(status), 1));
+    }
+}
+
+#[test]
+fn a_429_is_repeated_for_reads_and_writes_once_the_window_rolled() {
+    for (body, wait) in [
+        (fixture!("429_burst.json"), 10),
+        ("", 10),
+        ("<html>Too Many Requests</html>", 10),
+    ] {
+        let bench = bench([answer(429, body), answer(207, fixture!("207_create.json"))]);
+        assert!(bench.create(&one_create()).is_ok());
+        assert!(bench.clock.monotonic() >= Duration::from_secs(wait));
+    }
+    let told = bench([
+        answer_with(429, &[("retry-after", "3")], ""),
+        answer(201, r#"{"results":[]}"#),
+    ]);
+    assert!(told.create(&one_create()).is_ok());
+    assert_eq!(told.clock.monotonic().as_secs(), 3);
+    let search = bench([
+        answer(429, fixture!("429_search.json")),
+        answer(200, r#"{"total":0,"results":[]}"#),
+    ]);
+    assert!(search.search(&window()).is_ok());
+    assert_eq!(search.clock.monotonic().as_secs(), 1);
+}
+
+#[test]
+fn a_429_without_end_becomes_the_callers() {
+    let answers =
+        (0..4).map(|_| answer_with(429, &[("retry-after", "1")], fixture!("429_burst.json")));
+    let bench = bench(answers);
+    let error = bench.create(&one_create()).expect_err("throttled");
+    assert!(matches!(error.retry(), Retry::At(_)));
+    assert_eq!(
+        (error.batch_failure(), error.outcome_unknown()),
+        (Failure::NotDone, false)
+    );
+    let counts = bench.client.take_request_counts();
+    assert_eq!(
+        (
+            counts["batch_create"].requests,
+            counts["batch_create"].throttled
+        ),
+        (4, 4)
+    );
+    assert_eq!(bench.client.limiter().snapshot().throttled_last_minute, 4);
+    assert!(bench.client.take_request_counts().is_empty());
+}
+
+#[test]
+fn a_spent_day_says_when_the_next_begins() {
+    let bench = bench([
+        answer(200, fixture!("account.json")),
+        answer(429, fixture!("429_daily.json")),
+    ]);
+    let account = run(&bench.clock, bench.client.account()).expect("an account");
+    assert_eq!(
+        (account.portal_id, account.time_zone.as_deref()),
+        (PortalId(12_345_678), Some("US/Eastern"))
+    );
+    let error = bench.list(&page_query()).expect_err("no quota");
+    let until = error.out_of_quota_until().expect("a time");
+    assert_eq!(until.to_string(), "2026-11-24T05:00:03.000Z");
+    assert_eq!((error.retry(), bench.sent()), (Retry::At(until), 2));
+}
+
+#[test]
+fn a_moving_account_stops_everything_until_hubspot_says() {
+    let bench = bench([answer_with(
+        477,
+        &[("retry-after", "7200")],
+        fixture!("477_moving.json"),
+    )]);
+    let error = bench.create(&one_create()).expect_err("moving");
+    let until = Timestamp::parse("2026-11-24T05:10:00Z").expect("a time");
+    assert_eq!(
+        (error.retry(), error.outcome_unknown()),
+        (Retry::At(until), false)
+    );
+    let error = bench.search(&window()).expect_err("held back");
+    assert_eq!((error.retry(), bench.sent()), (Retry::At(until), 1));
+}
+
+#[test]
+fn a_success_that_cannot_be_read_is_an_unknown_outcome() {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "<html></html>",
+        r#"{"results":[{"id":"x"}]}"#,
+        r#"{"results":[{"id":"1""#,
+    ] {
+        let bench = bench([answer(201, body)]);
+        let error = bench.create(&one_create()).expect_err(body);
+        assert!(error.outcome_unknown(), "{body}");
+        assert_eq!(
+            (error.status(), error.batch_failure()),
+            (Some(201), Failure::Unknown)
+        );
+    }
+    let bench = bench([answer(200, r#"{"results":[{"id":"jane@example.com"}]}"#)]);
+    let error = bench.list(&page_query()).expect_err("no id");
+    assert!(!format!("{error:?} {}", error.words()).contains("jane"));
+}
+
+#[test]
+fn properties_know_what_can_be_written() {
+    let bench = bench([answer(200, fixture!("properties.json"))]);
+    let properties =
+        run(&bench.clock, bench.client.properties(&object("contacts"))).expect("properties");
+    let read_only: Vec<_> = properties
+        .iter()
+        .map(|property| (&*property.name, property.read_only))
+        .collect();
+    let expected = [
+        ("email", false),
+        ("hs_object_id", true),
+        ("score", true),
+        ("associatedcompanyid", false),
+        ("lifecyclestage", false),
+        ("bare", false),
+    ];
+    assert_eq!(read_only, expected);
+    assert!(properties[0].has_unique_value && properties[0].to_definition().unique);
+    assert!(properties[3].to_definition().refers_to_record);
+    assert_eq!(
+        properties[4].options[1],
+        ("lead".to_owned(), "Lead".to_owned())
+    );
+}
+
+#[test]
+fn a_property_that_is_there_already_is_said_to_be() {
+    let bench = bench([answer(409, fixture!("property_exists.json"))]);
+    let property = NewProperty {
+        name: "hubsyncd_key".to_owned(),
+        label: "hubsyncd key".to_owned(),
+        kind: "string".to_owned(),
+        field_type: "text".to_owned(),
+        group_name: "contactinformation".to_owned(),
+        has_unique_value: true,
+        hidden: true,
+        description: String::new(),
+        options: Vec::new(),
+    };
+    let error = run(
+        &bench.clock,
+        bench.client.create_property(&object("contacts"), &property),
+    )
+    .expect_err("there");
+    let said = error.answer().expect("an answer");
+    assert_eq!(
+        (&*said.category, &*said.sub_category),
+        (
+            "OBJECT_ALREADY_EXISTS",
+            "Properties.PROPERTY_WITH_NAME_EXISTS"
+        )
+    );
+    let body = bench.script.body(0);
+    assert_eq!(
+        (&body["type"], &body["fieldType"], &body["hasUniqueValue"]),
+        (&"string".into(), &"text".into(), &true.into())
+    );
+}
+
+#[test]
+fn owners_and_pipelines_are_read() {
+    let bench = bench([
+        answer(200, fixture!("owners.json")),
+        answer(200, fixture!("pipelines.json")),
+    ]);
+    let page = run(&bench.clock, bench.client.owners(Some("a b"), true)).expect("owners");
+    assert_eq!(page.after.as_deref(), Some("MTA"));
+    assert_eq!(
+        (page.records[0].id, page.records[0].user_id),
+        (6_629_574, Some(9_586_504))
+    );
+    assert_eq!(
+        (page.records[1].archived, page.records[1].user_id),
+        (true, None)
+    );
+    assert_eq!(
+        bench.script.asked()[0].path_and_query,
+        "/crm/owners/2026-03?limit=100&archived=true&after=a%20b"
+    );
+    let pipelines = run(&bench.clock, bench.client.pipelines(&object("deals"))).expect("pipelines");
+    let closed: Vec<_> = pipelines
+        .iter()
+        .flat_map(|pipeline| &pipeline.stages)
+        .map(|stage| stage.is_closed)
+        .collect();
+    assert_eq!(closed, [false, true, true]);
+    assert_eq!((&*pipelines[1].id, &*pipelines[1].stages[0].id), ("0", "4"));
+    assert_eq!(pipelines[0].stages[0].probability.as_deref(), Some("0.2"));
+}
+
+#[test]
+fn the_days_usage_is_taken_where_the_token_may_ask() {
+    let bench = bench([
+        answer(200, fixture!("daily_usage.json")),
+        answer(403, fixture!("403_scopes.json")),
+    ]);
+    let usage = run(&bench.clock, bench.client.daily_usage())
+        .expect("usage")
+        .expect("a counter");
+    assert_eq!((usage.limit, usage.used), (Some(625_000), Some(1234)));
+    let snapshot = bench.client.limiter().snapshot();
+    assert_eq!(snapshot.daily_used, 1234);
+    assert_eq!(
+        snapshot.daily_resets_at.to_string(),
+        "2026-11-24T05:00:00.000Z"
+    );
+    assert_eq!(
+        run(&bench.clock, bench.client.daily_usage()).expect("not available"),
+        None
+    );
+}
+
+#[test]
+fn quota_headers_reach_the_limiter() {
+    let headers = [
+        ("x-hubspot-ratelimit-max", "150"),
+        ("x-hubspot-ratelimit-remaining", "149"),
+        ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+        ("x-hubspot-ratelimit-daily", "500000"),
+        ("x-hubspot-ratelimit-daily-remaining", "400000"),
+        ("x-hubspot-ratelimit-secondly", "19"),
+        ("x-hubspot-ratelimit-secondly-remaining", "0"),
+    ];
+    let bench = bench([answer_with(200, &headers, r#"{"results":[]}"#)]);
+    bench.list(&page_query()).expect("a page");
+    let snapshot = bench.client.limiter().snapshot();
+    assert_eq!((snapshot.burst_limit, snapshot.burst_left), (150, 149));
+    assert_eq!(
+        (snapshot.daily_limit, snapshot.daily_used),
+        (Some(500_000), 100_000)
+    );
+}
+
+#[test]
+fn hubspots_clock_is_known_by_its_date_header() {
+    for (date, offset) in [
+        ("Tue, 24 Nov 2026 03:10:01 GMT", 0),
+        ("Tue, 24 Nov 2026 03:09:59 GMT", 0),
+        ("Tue, 24 Nov 2026 03:11:30 GMT", 90_000),
+        ("Tue, 24 Nov 2026 03:05:00 GMT", -299_000),
+        ("yesterday", 0),
+    ] {
+        let bench = bench([answer_with(200, &[("date", date)], r#"{"results":[]}"#)]);
+        bench.list(&page_query()).expect("a page");
+        assert_eq!(bench.client.clock_offset_ms(), offset, "{date}");
+        assert_eq!(
+            bench.client.hubspot_now(),
+            bench.clock.now().plus_millis(offset)
+        );
+    }
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_refused() {
+    for (token, good) in [
+        ("pat-na1-x", true),
+        (" pat-na1-x\n", true),
+        ("", false),
+        (" \n", false),
+        ("a\nb", false),
+    ] {
+        let made = bearer(&SecretString::from(token.to_owned()));
+        assert_eq!(made.is_ok(), good, "{token:?}");
+    }
+}
+
+#[test]
+fn debug_of_what_is_written_and_read_shows_no_value() {
+    let bench = bench([answer(200, fixture!("list_page.json"))]);
+    let page = bench.list(&page_query()).expect("a page");
+    let shown = format!("{page:?} {:?}", one_create());
+    assert!(
+        shown.contains("email") && !shown.contains("example.com"),
+        "{shown}"
+    );
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("lines").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn every_call_is_logged_with_what_is_left_and_without_any_value() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let told = [("retry-after", "1"), ("x-hubspot-correlation-id", "c1")];
+        let bench = bench([
+            answer_with(429, &told, fixture!("429_burst.json")),
+            lost(),
+            answer(400, fixture!("400_embedded.json")),
+        ]);
+        bench.create(&one_create()).expect_err("lost");
+        bench.create(&one_create()).expect_err("refused");
+    });
+    let text = String::from_utf8(lines.0.lock().expect("lines").clone()).expect("text");
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let path = "path=\"/crm/objects/2026-03/{object}/batch/create\"";
+    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!(
+        lines[0],
+        format!(
+            "DEBUG hubsyncd::hubspot::call: HubSpot answered method=POST {path} status=429 ms=0 attempt=1 burst_left=189 \
+             search_left=5 day_left=624999 correlation_id=\"c1\""
+        )
+    );
+    assert!(
+        lines[1].starts_with("WARN ") && lines[1].contains("TEN_SECONDLY_ROLLING"),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("attempt=2") && lines[2].contains("the connection was reset"),
+        "{text}"
+    );
+    assert!(lines[3].contains("status=400"), "{text}");
+    for secret in [
+        "example.com",
+        "not-an-address",
+        "pat-na1",
+        "Property values",
+    ] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
