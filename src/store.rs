@@ -20,7 +20,6 @@ pub mod counts;
 pub mod cursors;
 pub mod ddl;
 pub mod fields;
-pub mod guards;
 pub mod history;
 pub mod holds;
 pub mod lease;

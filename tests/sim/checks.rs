@@ -341,7 +341,9 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
         "SELECT 'outbox', id, object, local_id, hs_id, operation, state, attempts, next_attempt_at, waits_for, unanswered_since, last_error
          FROM sync_outbox
          WHERE state = 'in_flight' OR discarded_at IS NOT NULL
-            OR (state = 'pending' AND next_attempt_at IS NOT NULL AND waits_for IS NOT 'guard')
+            OR (state = 'pending' AND next_attempt_at IS NOT NULL AND waits_for IS NOT 'guard'
+                AND hs_id NOT IN (SELECT hs_id FROM sync_removals WHERE hold_id IS NOT NULL))
+            OR (state = 'pending' AND next_attempt_at IS NOT NULL AND hs_id IS NULL)
             OR (state = 'pending' AND waits_for = 'backfill')",
     );
     left.extend(texts(connection, "SELECT 'read', object, hs_id, due_at FROM sync_reads"));

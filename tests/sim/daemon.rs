@@ -220,11 +220,16 @@ impl Hands {
     }
 
     async fn schema(self) {
+        let mut first = true;
         self.clone()
-            .run("schema".to_owned(), Bell::default(), |hands| async move {
-                schema::refresh(&hands.engine).await?;
-                schema::refresh_reference(&hands.engine).await?;
-                Ok(Progress::Idle { until: Some(hands.now() + Duration::from_hours(1)) })
+            .run("schema".to_owned(), Bell::default(), move |hands| {
+                let due = std::mem::take(&mut first);
+                async move {
+                    if due {
+                        read_schema(&hands).await;
+                    }
+                    Ok(Progress::Idle { until: None })
+                }
             })
             .await;
     }
@@ -296,7 +301,11 @@ impl Hands {
             let name = name.clone();
             async move {
                 let object = hands.object(&name).await;
-                push::step(&hands.engine, &object).await
+                let progress = push::step(&hands.engine, &object).await?;
+                if progress == Progress::More {
+                    hands.bells.reads.ring();
+                }
+                Ok(progress)
             }
         })
         .await;
@@ -314,6 +323,16 @@ impl Hands {
             }
         })
         .await;
+    }
+}
+
+/// Reads the portal's schema, as often as it takes.
+async fn read_schema(hands: &Hands) {
+    let mut failures = 0;
+    while let Err(error) = schema::refresh(&hands.engine).await {
+        failures += 1;
+        let wait = hands.failed("schema", &error, failures);
+        hands.sleep(wait).await;
     }
 }
 

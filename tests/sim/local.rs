@@ -326,7 +326,7 @@ impl Programs {
             0 => self.decide(rng, values),
             1 => self.discard(rng),
             2 => {
-                self.run("retry", "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead'", &[]);
+                self.run("retry", RETRY, &[]);
             }
             _ => {
                 let now = self.now();
@@ -366,7 +366,7 @@ impl Programs {
             let resolution = *pick(rng, &["local", "remote"]);
             self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution.to_owned()), Sql::Integer(id)]);
         }
-        self.run("retry", "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead'", &[]);
+        self.run("retry", RETRY, &[]);
         let now = self.now();
         self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
     }
@@ -392,6 +392,9 @@ impl Programs {
         }
     }
 }
+
+/// A lost create that nothing could find again is left alone: a person looks in HubSpot before retrying it.
+const RETRY: &str = "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead' AND last_error NOT LIKE 'the answer to this create%'";
 
 /// The property that rows of an object are known by.
 pub(crate) fn tag_of(object: &str) -> &'static str {
