@@ -189,7 +189,9 @@ where
     let step = move |engine: Arc<Engine>| {
         // The loop looks more often than a long interval; a chore that failed is due again.
         let now = engine.clock().now();
-        let due = now >= Timestamp::from_millis(next_ms.load(Ordering::Relaxed));
+        let next = Timestamp::from_millis(next_ms.load(Ordering::Relaxed));
+        // A wall clock that went back must not stop the chores.
+        let due = now >= next || next.since(now) > interval;
         let (next_ms, work) = (Arc::clone(&next_ms), due.then(|| chore(engine)));
         async move {
             if let Some(work) = work {
@@ -269,12 +271,15 @@ fn spawn_object(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all
         }
     });
     let condition = Arc::clone(&all.condition);
+    let ring = bells.clone();
     object_loop(tasks, all, "push", name, Arc::clone(&bells.push), move |engine, object| {
-        let condition = Arc::clone(&condition);
+        let (condition, ring) = (Arc::clone(&condition), ring.clone());
         async move {
             let progress = push::step(&engine, &object).await?;
             if progress == Progress::More {
                 condition.answered();
+                // A push that met a conflict or a missing record waits for the read that it asked for.
+                ring.reads.notify_waiters();
             }
             Ok(progress)
         }

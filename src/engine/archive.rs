@@ -147,7 +147,8 @@ fn claim(
     }
     let former = entry.row.as_deref().map(|text| rowjson::values(object.mapping(), text)).unwrap_or_default();
     if let Some(value) = match_value(object, &former)
-        && object.table.unlinked_by_match(tx, value)?.is_some()
+        && let Some(other) = object.table.unlinked_by_match(tx, value)?
+        && outbox::of_row(tx, object.object(), other)?.is_some_and(|queued| queued.entry.state != EntryState::Dead)
     {
         outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
         return Ok(None);

@@ -34,6 +34,9 @@ use crate::store::{Lane, StoreError, history, reads, savepoint};
 /// How long an entry waits whose record must be read once more before its update can be sent.
 const AFTER_READ: Duration = Duration::from_secs(1);
 
+/// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
+const AFTER_REMOVAL: Duration = Duration::from_mins(1);
+
 /// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
 const AFTER_DRIFT: Duration = Duration::from_hours(1);
 
@@ -125,6 +128,10 @@ fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queue
     let found = records.iter().find(|record| record.id == hs_id || record.merged_ids.contains(&hs_id));
     let Some(record) = found else {
         // Archived or gone: a read with the archive says which, and the guard has its word.
+        if reads::is_removal_noted(tx, object, hs_id)? {
+            outbox::put_off(tx, queued.entry.id, applying.now + AFTER_REMOVAL)?;
+            return Ok(None);
+        }
         reads::ask(tx, object, hs_id, Origin::Poll, applying.now)?;
         outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
         return Ok(None);

@@ -421,6 +421,10 @@ fn adopt_existing(
         return outbox::park(tx, entry.id, &words, Answered::Yes);
     }
     outbox::drop_fields(tx, entry.id)?;
+    if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
+        let words = format!("HubSpot says that record {id} has this already, and does not show that record: it may be archived");
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
     outbox::retry(tx, entry.id, next, Some("HubSpot has this record already"), None, Answered::Yes)?;
     let Some(record) = found else { return Ok(()) };
     if let Some(pending) = outbox::of_record(tx, object.object(), record.id)?

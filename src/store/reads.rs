@@ -133,6 +133,15 @@ pub fn forget_removal(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) 
     Ok(())
 }
 
+/// Whether a record is known to be gone, and its row waits for its removal.
+pub fn is_removal_noted(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<bool, StoreError> {
+    let found: Option<i64> = connection
+        .prepare_cached("SELECT 1 FROM sync_removals WHERE object = :object AND hs_id = :id")?
+        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .optional()?;
+    Ok(found.is_some())
+}
+
 /// Removals that no hold has yet, or those of one hold; at most `limit`.
 pub fn removals(connection: &Connection, object: &ObjectType, hold: Option<HoldId>, limit: usize) -> Result<Vec<Removal>, StoreError> {
     let mut statement = connection.prepare_cached(

@@ -1,0 +1,423 @@
+//! Programs that write to the mirror by plain SQL, on a connection of their own with the triggers in force.
+//!
+//! `strftime` and `randomblob` are replaced on that connection, so that what triggers write follows virtual time and the
+//! seed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hubsyncd::model::mapping::{FieldMapping, Mapping, ObjectMapping};
+use hubsyncd::model::value::{ColumnValue, Value};
+use rand::{Rng as _, RngExt as _};
+use rand_chacha::ChaCha8Rng;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::plan::{TAG, pick};
+use crate::values::{Values, is_unique_text};
+use crate::world::World;
+
+/// A committed local write of one text that nobody else writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    /// The object.
+    pub(crate) object: String,
+    /// The row.
+    pub(crate) local_id: i64,
+    /// The property.
+    pub(crate) property: String,
+    /// The text.
+    pub(crate) value: String,
+}
+
+/// What local programs did, as they remember it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Shadow {
+    /// Texts written, the superseded ones left out.
+    pub(crate) written: Vec<Written>,
+    /// Fields changed, of any type.
+    pub(crate) changes: u64,
+    /// Rows inserted.
+    pub(crate) inserts: u64,
+    /// Rows deleted: object, tag.
+    pub(crate) deletes: u64,
+}
+
+impl Shadow {
+    fn write(&mut self, object: &str, local_id: i64, property: &str, value: &str) {
+        self.changes += 1;
+        self.written.retain(|old| !(old.object == object && old.local_id == local_id && old.property == property));
+        if is_unique_text(property) && !value.is_empty() {
+            self.written.push(Written {
+                object: object.to_owned(),
+                local_id,
+                property: property.to_owned(),
+                value: value.to_owned(),
+            });
+        }
+    }
+
+    fn delete(&mut self, object: &str, local_id: i64) {
+        self.deletes += 1;
+        self.written.retain(|old| !(old.object == object && old.local_id == local_id));
+    }
+}
+
+/// The local programs.
+pub(crate) struct Programs {
+    connection: Connection,
+    mapping: Mapping,
+    world: Arc<World>,
+    /// What they remember.
+    pub(crate) shadow: Shadow,
+}
+
+impl Programs {
+    /// Opens the file beside the daemon.
+    pub(crate) fn open(path: &Path, world: &Arc<World>, mapping: &Mapping) -> Self {
+        let connection = Connection::open(path).expect("the file opens");
+        connection.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        replace_functions(&connection, world).expect("functions can be replaced");
+        Self { connection, mapping: mapping.clone(), world: Arc::clone(world), shadow: Shadow::default() }
+    }
+
+    /// The connection, for looking.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Whether the mirror tables are there.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.mapping.objects.iter().all(|object| self.rows(object).is_some())
+    }
+
+    /// One write, drawn from the seed.
+    pub(crate) fn act(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
+        let object = pick(rng, &self.mapping.objects.clone()).clone();
+        let rows = self.rows(&object).unwrap_or_default();
+        let row = (!rows.is_empty()).then(|| *pick(rng, &rows));
+        match (rng.random_range(0..100), row) {
+            (0..18, _) | (_, None) => self.insert(rng, values, &object),
+            (18..60, Some(row)) => self.update(rng, values, &object, row),
+            (60..66, Some(row)) => self.update_same(&object, row),
+            (66..72, Some(row)) => self.there_and_back(rng, values, &object, row),
+            (72..78, Some(row)) => self.delete(&object, row),
+            (78..82, Some(row)) => self.delete_and_insert(rng, values, &object, row),
+            (82..86, Some(row)) => self.replace(rng, values, &object, row),
+            (86..90, Some(row)) => self.upsert(rng, values, &object, row),
+            (90..94, Some(row)) => {
+                self.update(rng, values, &object, row);
+                self.update(rng, values, &object, row);
+            }
+            (94..96, Some(row)) => self.rolled_back(rng, values, &object, row),
+            (96..98, Some(_)) => {
+                for row in rows {
+                    self.update(rng, values, &object, row);
+                }
+            }
+            (_, Some(row)) => {
+                self.insert(rng, values, &object);
+                self.delete(&object, row);
+            }
+        }
+    }
+
+    /// Rows of an object; `None` while the table is missing.
+    pub(crate) fn rows(&self, object: &ObjectMapping) -> Option<Vec<i64>> {
+        let mut statement = self.connection.prepare(&format!("SELECT local_id FROM {} ORDER BY local_id", object.table)).ok()?;
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("ids");
+        Some(rows)
+    }
+
+    fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
+        let result = self.connection.execute(sql, params_from_iter(values.iter().cloned()));
+        let text: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+        match result {
+            Ok(count) => self.world.note(&format!("local {what} {sql} [{}] -> {count}", text.join(", "))),
+            Err(ref error) => self.world.note(&format!("local {what} {sql} [{}] -> refused: {error}", text.join(", "))),
+        }
+        if let Err(error) = &result
+            && error.sqlite_error_code() != Some(rusqlite::ErrorCode::ConstraintViolation)
+        {
+            self.world.state().breaks(format!("a local write failed: {what}: {error}"));
+        }
+        matches!(result, Ok(count) if count > 0)
+    }
+
+    fn writable(object: &ObjectMapping) -> Vec<FieldMapping> {
+        object.fields.iter().filter(|field| field.direction.pushes()).cloned().collect()
+    }
+
+    fn fresh_row(&self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) -> Vec<(FieldMapping, String)> {
+        let tag = tag_of(object.object.as_str());
+        let mut fields = Vec::new();
+        for field in Self::writable(object) {
+            let property = field.property.as_str().to_owned();
+            if property == tag {
+                fields.push((field, values.text("tag")));
+            } else if rng.random_bool(if matches!(property.as_str(), "firstname" | "name") { 0.95 } else { 0.7 }) {
+                let value = values.for_property(rng, &property, "l");
+                fields.push((field, value));
+            }
+        }
+        fields
+    }
+
+    fn insert_row(&mut self, what: &str, object: &ObjectMapping, verb: &str, local_id: Option<i64>, fields: &[(FieldMapping, String)]) -> Option<i64> {
+        let mut columns: Vec<String> = fields.iter().map(|(field, _)| field.column.as_str().to_owned()).collect();
+        let mut bound: Vec<Sql> = fields.iter().map(|(field, value)| self.to_sql(object, field, value)).collect();
+        if let Some(id) = local_id {
+            columns.push("local_id".to_owned());
+            bound.push(Sql::Integer(id));
+        }
+        let places = vec!["?"; columns.len()].join(", ");
+        let sql = format!("{verb} INTO {} ({}) VALUES ({places})", object.table, columns.join(", "));
+        if !self.run(what, &sql, &bound) {
+            return None;
+        }
+        let id = self.connection.last_insert_rowid();
+        for (field, value) in fields {
+            self.shadow.write(object.object.as_str(), id, field.property.as_str(), value);
+        }
+        Some(id)
+    }
+
+    fn insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
+        let fields = self.fresh_row(rng, values, object);
+        if !fields.is_empty() && self.insert_row("insert", object, "INSERT", None, &fields).is_some() {
+            self.shadow.inserts += 1;
+        }
+    }
+
+    fn update(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
+        if fields.is_empty() {
+            return;
+        }
+        let mut sets: Vec<(FieldMapping, String)> = Vec::new();
+        for _ in 0..rng.random_range(1..=2) {
+            let field = pick(rng, &fields).clone();
+            if sets.iter().all(|(other, _)| other.property != field.property) {
+                let value = values.for_property(rng, field.property.as_str(), "l");
+                sets.push((field, value));
+            }
+        }
+        self.set(object, row, &sets);
+    }
+
+    fn set(&mut self, object: &ObjectMapping, row: i64, sets: &[(FieldMapping, String)]) {
+        let columns: Vec<String> = sets.iter().map(|(field, _)| format!("{} = ?", field.column)).collect();
+        let mut bound: Vec<Sql> = sets.iter().map(|(field, value)| self.to_sql(object, field, value)).collect();
+        bound.push(Sql::Integer(row));
+        if self.run("update", &format!("UPDATE {} SET {} WHERE local_id = ?", object.table, columns.join(", ")), &bound) {
+            for (field, value) in sets {
+                self.shadow.write(object.object.as_str(), row, field.property.as_str(), value);
+            }
+        }
+    }
+
+    fn update_same(&mut self, object: &ObjectMapping, row: i64) {
+        let columns: Vec<String> = Self::writable(object).iter().map(|field| format!("{0} = {0}", field.column)).collect();
+        if !columns.is_empty() {
+            self.run("same", &format!("UPDATE {} SET {} WHERE local_id = ?", object.table, columns.join(", ")), &[Sql::Integer(row)]);
+        }
+    }
+
+    /// A value is written, and written back.
+    fn there_and_back(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
+        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else { return };
+        let sql = format!("SELECT {} FROM {} WHERE local_id = ?", field.column, object.table);
+        let Ok(old) = self.connection.query_row(&sql, [row], |row| row.get::<_, Sql>(0)) else { return };
+        let value = values.for_property(rng, field.property.as_str(), "l");
+        self.set(object, row, &[(field.clone(), value)]);
+        let text = match &old {
+            Sql::Text(text) => text.clone(),
+            Sql::Null | Sql::Integer(_) | Sql::Real(_) | Sql::Blob(_) => String::new(),
+        };
+        let sql = format!("UPDATE {} SET {} = ? WHERE local_id = ?", object.table, field.column);
+        if self.run("back", &sql, &[old, Sql::Integer(row)]) {
+            self.shadow.write(object.object.as_str(), row, field.property.as_str(), &text);
+        }
+    }
+
+    fn delete(&mut self, object: &ObjectMapping, row: i64) {
+        if self.run("delete", &format!("DELETE FROM {} WHERE local_id = ?", object.table), &[Sql::Integer(row)]) {
+            self.shadow.delete(object.object.as_str(), row);
+        }
+    }
+
+    /// An ORM's "replace": the person goes and comes back with the same e-mail in one transaction.
+    fn delete_and_insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let Some(matching) = object.match_field().cloned() else { return };
+        let sql = format!("SELECT {} FROM {} WHERE local_id = ?", matching.column, object.table);
+        let Ok(email) = self.connection.query_row(&sql, [row], |row| row.get::<_, Option<String>>(0)) else { return };
+        let mut fields = self.fresh_row(rng, values, object);
+        fields.retain(|(field, _)| field.property != matching.property);
+        if let Some(email) = email {
+            fields.push((matching, email));
+        }
+        let before = self.shadow.clone();
+        self.connection.execute_batch("BEGIN").expect("begins");
+        self.delete(object, row);
+        if self.insert_row("reinsert", object, "INSERT", None, &fields).is_some() {
+            self.shadow.inserts += 1;
+            self.connection.execute_batch("COMMIT").expect("commits");
+        } else {
+            self.connection.execute_batch("ROLLBACK").expect("rolls back");
+            self.shadow = before;
+            self.world.note("local rolled back");
+        }
+    }
+
+    fn replace(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let mut fields = self.fresh_row(rng, values, object);
+        fields.retain(|(field, _)| field.property.as_str() != tag);
+        let kept = self.connection.query_row(
+            &format!("SELECT c_{tag} FROM {} WHERE local_id = ?", object.table),
+            [row],
+            |row| row.get::<_, Option<String>>(0),
+        );
+        let Ok(kept) = kept else { return };
+        if let (Some(kept), Some(field)) = (kept, Self::writable(object).into_iter().find(|field| field.property.as_str() == tag)) {
+            fields.push((field, kept));
+        }
+        // Columns that are left out are emptied by REPLACE.
+        for field in Self::writable(object) {
+            if fields.iter().all(|(other, _)| other.property != field.property) {
+                fields.push((field, String::new()));
+            }
+        }
+        self.insert_row("replace", object, "REPLACE", Some(row), &fields);
+    }
+
+    fn upsert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
+        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else { return };
+        let value = values.for_property(rng, field.property.as_str(), "l");
+        let bound = [Sql::Integer(row), self.to_sql(object, &field, &value)];
+        let sql = format!(
+            "INSERT INTO {0} (local_id, {1}) VALUES (?, ?) ON CONFLICT (local_id) DO UPDATE SET {1} = excluded.{1}",
+            object.table, field.column
+        );
+        if self.run("upsert", &sql, &bound) {
+            self.shadow.write(object.object.as_str(), row, field.property.as_str(), &value);
+        }
+    }
+
+    fn rolled_back(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+        let before = self.shadow.clone();
+        self.connection.execute_batch("BEGIN").expect("begins");
+        self.update(rng, values, object, row);
+        self.delete(object, row);
+        self.connection.execute_batch("ROLLBACK").expect("rolls back");
+        self.shadow = before;
+        self.world.note("local rolled back");
+    }
+
+    /// What a person with a SQL shell does: decides, discards, retries, approves.
+    pub(crate) fn operate(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
+        match rng.random_range(0..4) {
+            0 => self.decide(rng, values),
+            1 => self.discard(rng),
+            2 => {
+                self.run("retry", RETRY, &[]);
+            }
+            _ => {
+                let now = self.now();
+                self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
+            }
+        }
+    }
+
+    /// Decides one open conflict.
+    pub(crate) fn decide(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
+        let open = self.list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY id");
+        if open.is_empty() {
+            return;
+        }
+        let (id, property) = pick(rng, &open).clone();
+        let resolution = match rng.random_range(0..3) {
+            0 => "local".to_owned(),
+            1 => "remote".to_owned(),
+            _ if property == "*" => "remote".to_owned(),
+            _ => format!("value:{}", values.for_property(rng, &property, "d")),
+        };
+        self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution), Sql::Integer(id)]);
+    }
+
+    /// Discards one pending or dead entry.
+    fn discard(&mut self, rng: &mut ChaCha8Rng) {
+        let waiting = self.list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' ORDER BY id");
+        if !waiting.is_empty() {
+            let (id, _) = pick(rng, &waiting).clone();
+            self.run("discard", "DELETE FROM sync_outbox WHERE id = ?", &[Sql::Integer(id)]);
+        }
+    }
+
+    /// Decides everything, retries what is dead, approves what is held.
+    pub(crate) fn settle_all(&mut self, rng: &mut ChaCha8Rng) {
+        for (id, _) in self.list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NULL ORDER BY id") {
+            let resolution = *pick(rng, &["local", "remote"]);
+            self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution.to_owned()), Sql::Integer(id)]);
+        }
+        self.run("retry", RETRY, &[]);
+        let now = self.now();
+        self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
+    }
+
+    fn list(&self, sql: &str) -> Vec<(i64, String)> {
+        let Ok(mut statement) = self.connection.prepare(sql) else { return Vec::new() };
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("ids and texts")
+    }
+
+    fn now(&self) -> String {
+        hubsyncd::model::time::Timestamp::from_millis(self.world.state().wall_ms()).to_string()
+    }
+
+    fn to_sql(&self, object: &ObjectMapping, field: &FieldMapping, text: &str) -> Sql {
+        let kind = crate::checks::kind_of(&self.connection, object.object.as_str(), field.property.as_str());
+        let value = kind.canonical(Some(text)).unwrap_or(Value::EMPTY);
+        match kind.to_column(&value) {
+            ColumnValue::Null => Sql::Null,
+            ColumnValue::Integer(number) => Sql::Integer(number),
+            ColumnValue::Real(number) => Sql::Real(number),
+            ColumnValue::Text(text) => Sql::Text(text),
+        }
+    }
+}
+
+/// A lost create that nothing could find again is left alone: a person looks in HubSpot before retrying it.
+const RETRY: &str = "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead' AND last_error NOT LIKE 'the answer to this create%'";
+
+/// The property that rows of an object are known by.
+pub(crate) fn tag_of(object: &str) -> &'static str {
+    TAG.iter().find(|(name, _)| *name == object).map_or("", |(_, tag)| tag)
+}
+
+fn replace_functions(connection: &Connection, world: &Arc<World>) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    let for_time = Arc::clone(world);
+    connection.create_scalar_function("strftime", 2, flags, move |context| {
+        let format: String = context.get(0)?;
+        let ms = for_time.state().wall_ms();
+        let now = hubsyncd::model::time::Timestamp::from_millis(ms).to_chrono();
+        Ok(match format.as_str() {
+            "%s" => (ms / 1000).to_string(),
+            _ => now.format(&format.replace("%f", "%S%.3f")).to_string(),
+        })
+    })?;
+    let for_keys = Arc::clone(world);
+    connection.create_scalar_function("randomblob", 1, flags, move |context| {
+        let length: i64 = context.get(0)?;
+        let mut bytes = vec![0; length as usize];
+        for_keys.state().key_rng.fill_bytes(&mut bytes);
+        Ok(bytes)
+    })
+}

@@ -1,0 +1,232 @@
+//! What a seed decides: the portal, the mapping, the faults and the rhythm. Each seed picks its own subset of everything
+//! that can go wrong, since a run in which all of it happens at once hides what each of it does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hubsyncd::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete, Policy};
+use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use hubsyncd::model::settings::Guard;
+use hubsyncd::model::value::PropertyType;
+use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::Settings;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::world::Network;
+
+/// A seed's decisions.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The seed.
+    pub(crate) seed: u64,
+    /// The portal.
+    pub(crate) settings: Settings,
+    /// The network.
+    pub(crate) network: Network,
+    /// Faults of HubSpot and the way to it.
+    pub(crate) chances: BTreeMap<FaultKind, f64>,
+    /// How long a late request takes at most.
+    pub(crate) late_max_ms: u64,
+    /// How long a slow answer takes.
+    pub(crate) slow_ms: u64,
+    /// What is synced.
+    pub(crate) mapping: Mapping,
+    /// The brake.
+    pub(crate) guard: Guard,
+    /// Whether the brake is small.
+    pub(crate) small_guard: bool,
+    /// Time between two polls.
+    pub(crate) poll: Duration,
+    /// How far a window reaches back.
+    pub(crate) overlap: Duration,
+    /// When windows are walked again.
+    pub(crate) again: Vec<Duration>,
+    /// Time between two full comparisons.
+    pub(crate) reconcile: Duration,
+    /// Records in HubSpot at the start.
+    pub(crate) records: usize,
+    /// Actions of people and programs before the calm.
+    pub(crate) actions: usize,
+    /// Mean time between two actions.
+    pub(crate) gap_ms: u64,
+    /// Chance that an action is a kill of the daemon.
+    pub(crate) kills: f64,
+    /// Chance that an action is a jump of the wall clock.
+    pub(crate) jumps: f64,
+    /// Chance that an action restores an older copy of the file.
+    pub(crate) restores: f64,
+    /// Whether people archive, merge and restore in HubSpot.
+    pub(crate) removals: bool,
+    /// Whether people merge in HubSpot.
+    pub(crate) merges: bool,
+    /// Whether people decide, discard, retry and approve by SQL.
+    pub(crate) operators: bool,
+}
+
+impl Plan {
+    /// Whether nothing at all goes wrong, but what people do to each other.
+    pub(crate) fn is_faultless(&self) -> bool {
+        self.chances.is_empty() && self.kills == 0.0 && self.jumps == 0.0 && self.restores == 0.0
+    }
+
+    /// Draws a plan.
+    pub(crate) fn draw(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x51A9_0000);
+        let rng = &mut rng;
+        let settings = portal(rng, seed);
+        let small_guard = rng.random_bool(0.12);
+        let faultless = rng.random_bool(0.15);
+        let some = |rng: &mut ChaCha8Rng, chance: f64, value: f64| if !faultless && rng.random_bool(chance) { value } else { 0.0 };
+        let again = if rng.random_bool(0.5) { vec![Duration::from_mins(5)] } else { vec![Duration::from_mins(1), Duration::from_mins(6)] };
+        Self {
+            seed,
+            network: Network {
+                least_ms: rng.random_range(5..60),
+                most_ms: *pick(rng, &[60, 200, 700, 3_000]),
+                times_out: *pick(rng, &[0.0, 0.2, 1.0]),
+            },
+            chances: if faultless { BTreeMap::new() } else { chances(rng) },
+            late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
+            slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
+            mapping: mapping(rng),
+            guard: guard(small_guard),
+            small_guard,
+            poll: Duration::from_secs(*pick(rng, &[10, 20, 45])),
+            overlap: Duration::from_secs(15),
+            again,
+            reconcile: Duration::from_mins(*pick(rng, &[7, 20, 60])),
+            records: rng.random_range(0..40),
+            actions: rng.random_range(20..160),
+            gap_ms: *pick(rng, &[300, 2_000, 6_000]),
+            kills: some(rng, 0.4, 0.03),
+            jumps: some(rng, 0.15, 0.03),
+            restores: some(rng, 0.05, 0.02),
+            removals: rng.random_bool(0.6),
+            merges: rng.random_bool(0.35),
+            operators: rng.random_bool(0.5),
+            settings,
+        }
+    }
+}
+
+/// One of a few.
+pub(crate) fn pick<'a, T>(rng: &mut ChaCha8Rng, choices: &'a [T]) -> &'a T {
+    &choices[rng.random_range(0..choices.len())]
+}
+
+fn portal(rng: &mut ChaCha8Rng, seed: u64) -> Settings {
+    let base = if rng.random_bool(0.6) { Settings::default().with_unknowns_from(seed) } else { Settings::default() };
+    let (least, most) = *pick(rng, &[(0, 0), (300, 3_000), (1_000, 20_000), (0, 200_000)]);
+    Settings {
+        index_delay_min_ms: least,
+        index_delay_max_ms: most,
+        clock_offset_ms: *pick(rng, &[0, 0, 0, 1_500, -1_500, 30_000, -30_000, 400_000]),
+        ..base
+    }
+}
+
+fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
+    const ALL: [FaultKind; 16] = [
+        FaultKind::RateLimited,
+        FaultKind::InternalError,
+        FaultKind::BadGateway,
+        FaultKind::Unavailable,
+        FaultKind::GatewayTimeout,
+        FaultKind::Locked,
+        FaultKind::Migrating,
+        FaultKind::NeverArrived,
+        FaultKind::AnswerLost,
+        FaultKind::Late,
+        FaultKind::CutBody,
+        FaultKind::TruncatedJson,
+        FaultKind::HtmlAnswer,
+        FaultKind::Slow,
+        FaultKind::DuplicateRecord,
+        FaultKind::MissingRecord,
+    ];
+    let how_many = rng.random_range(0..5);
+    let mut chances = BTreeMap::new();
+    for _ in 0..how_many {
+        let kind = *pick(rng, &ALL);
+        let rare = matches!(kind, FaultKind::Migrating);
+        chances.insert(kind, if rare { 0.01 } else { *pick(rng, &[0.02, 0.08, 0.25]) });
+    }
+    chances
+}
+
+fn guard(small: bool) -> Guard {
+    let (max_archives, max_share) = if small { (3, 0.05) } else { (10_000, 1.0) };
+    Guard { max_archives, max_share, window: Duration::from_hours(1), max_updates: 0 }
+}
+
+fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
+    let mut objects = vec![contacts(rng)];
+    if rng.random_bool(0.3) {
+        objects.push(companies(rng));
+    }
+    Mapping { objects }
+}
+
+/// The property and column that a row is known by on both sides; nobody changes it.
+pub(crate) const TAG: [(&str, &str); 2] = [("contacts", "internal_notes"), ("companies", "description")];
+
+fn contacts(rng: &mut ChaCha8Rng) -> ObjectMapping {
+    let policy = *pick(rng, &Policy::ALL);
+    let key = if rng.random_bool(0.75) { KeyChoice::Auto } else { KeyChoice::None };
+    let mut fields = vec![field(rng, "internal_notes", policy), field(rng, "email", policy)];
+    for property in ["firstname", "lastname", "city", "credit_limit", "vip", "birthday", "last_visit", "loyalty_tier", "interests"] {
+        if rng.random_bool(0.6) || property == "firstname" {
+            fields.push(field(rng, property, policy));
+        }
+    }
+    object(rng, "contacts", policy, key, Some("email"), fields)
+}
+
+fn companies(rng: &mut ChaCha8Rng) -> ObjectMapping {
+    let policy = *pick(rng, &Policy::ALL);
+    let mut fields = vec![field(rng, "description", policy), field(rng, "name", policy)];
+    for property in ["city", "annualrevenue", "account_tier", "key_account"] {
+        fields.push(field(rng, property, policy));
+    }
+    object(rng, "companies", policy, KeyChoice::Auto, None, fields)
+}
+
+fn object(
+    rng: &mut ChaCha8Rng,
+    name: &str,
+    policy: Policy,
+    key: KeyChoice,
+    matching: Option<&str>,
+    mut fields: Vec<FieldMapping>,
+) -> ObjectMapping {
+    let direction = if rng.random_bool(0.08) { *pick(rng, &[Direction::Pull, Direction::Push]) } else { Direction::Both };
+    for field in &mut fields {
+        field.direction = direction.narrow(field.direction).unwrap_or(direction);
+    }
+    ObjectMapping {
+        object: ObjectType::parse(name).expect(name),
+        table: TableName::parse(name).expect(name),
+        direction,
+        key,
+        match_property: matching.map(|name| PropertyName::parse(name).expect(name)),
+        on_remote_delete: OnRemoteDelete::Delete,
+        on_local_delete: OnLocalDelete::Archive,
+        policy,
+        poll: Duration::from_secs(10),
+        fields,
+    }
+}
+
+fn field(rng: &mut ChaCha8Rng, property: &str, policy: Policy) -> FieldMapping {
+    let is_own = TAG.iter().any(|(_, tag)| *tag == property) || property == "email" || property == "name";
+    let direction = if !is_own && rng.random_bool(0.1) { *pick(rng, &[Direction::Pull, Direction::Push]) } else { Direction::Both };
+    FieldMapping {
+        property: PropertyName::parse(property).expect(property),
+        column: ColumnName::parse(&format!("c_{property}")).expect(property),
+        declared_type: None,
+        property_type: PropertyType::String,
+        direction,
+        policy: if rng.random_bool(0.25) { *pick(rng, &Policy::ALL) } else { policy },
+    }
+}
