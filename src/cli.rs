@@ -43,12 +43,24 @@ pub enum ExitStatus {
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     let configuration = error.chain().any(|cause| {
         cause.is::<ConfigError>()
-            || cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_configuration)
-            || cause.downcast_ref::<StartError>().is_some_and(StartError::is_configuration)
-            || cause.downcast_ref::<RunError>().is_some_and(RunError::is_configuration)
-            || cause.downcast_ref::<PeopleError>().is_some_and(PeopleError::is_configuration)
+            || cause
+                .downcast_ref::<StoreError>()
+                .is_some_and(StoreError::is_configuration)
+            || cause
+                .downcast_ref::<StartError>()
+                .is_some_and(StartError::is_configuration)
+            || cause
+                .downcast_ref::<RunError>()
+                .is_some_and(RunError::is_configuration)
+            || cause
+                .downcast_ref::<PeopleError>()
+                .is_some_and(PeopleError::is_configuration)
     });
-    if configuration { ExitStatus::Config } else { ExitStatus::Failed }
+    if configuration {
+        ExitStatus::Config
+    } else {
+        ExitStatus::Failed
+    }
 }
 
 impl From<ExitStatus> for ExitCode {
@@ -98,8 +110,12 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
         return error.hint();
     }
-    let store = error.downcast_ref::<StoreError>().and_then(StoreError::hint);
-    let people = error.downcast_ref::<PeopleError>().and_then(PeopleError::hint);
+    let store = error
+        .downcast_ref::<StoreError>()
+        .and_then(StoreError::hint);
+    let people = error
+        .downcast_ref::<PeopleError>()
+        .and_then(PeopleError::hint);
     store.or(people).map(str::to_owned)
 }
 

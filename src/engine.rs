@@ -75,9 +75,13 @@ impl StepError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::OtherPortal { .. } => Some("use the token of the portal that the mapping file names"),
+            Self::OtherPortal { .. } => {
+                Some("use the token of the portal that the mapping file names")
+            }
             Self::Store(error) => error.hint(),
-            Self::Hubspot(error) if error.is_unauthorized() => Some("check the token that `[auth]` names: HubSpot refuses it"),
+            Self::Hubspot(error) if error.is_unauthorized() => {
+                Some("check the token that `[auth]` names: HubSpot refuses it")
+            }
             Self::Hubspot(_) | Self::NoProgress(_) => None,
         }
     }
@@ -104,7 +108,9 @@ impl Progress {
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::More, _) | (_, Self::More) => Self::More,
-            (Self::Idle { until: Some(left) }, Self::Idle { until: Some(right) }) => Self::Idle { until: Some(left.min(right)) },
+            (Self::Idle { until: Some(left) }, Self::Idle { until: Some(right) }) => Self::Idle {
+                until: Some(left.min(right)),
+            },
             (Self::Idle { until: None }, later) | (later, Self::Idle { until: None }) => later,
         }
     }
@@ -140,7 +146,14 @@ pub struct Engine {
 
 impl Engine {
     /// Joins the parts; `seed` draws the jitter of retries.
-    pub fn new(store: Store, client: Client, clock: Arc<dyn Clock>, mapping: Arc<Mapping>, settings: Settings, seed: u64) -> Self {
+    pub fn new(
+        store: Store,
+        client: Client,
+        clock: Arc<dyn Clock>,
+        mapping: Arc<Mapping>,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
         let started_at = clock.now();
         Self {
             started_at,
@@ -174,7 +187,13 @@ impl Engine {
     pub(crate) fn replace_object(&self, object: &ObjectSync) {
         let objects = self.objects();
         let name = object.object().clone();
-        let changed = objects.iter().map(|former| if former.object() == &name { object.clone() } else { ObjectSync::clone(former) });
+        let changed = objects.iter().map(|former| {
+            if former.object() == &name {
+                object.clone()
+            } else {
+                ObjectSync::clone(former)
+            }
+        });
         self.set_objects(Objects::new(changed.collect()));
     }
 
@@ -200,11 +219,17 @@ impl Engine {
 
     /// The mapping with the portal's types; `None` until the schema was read.
     pub fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
-        self.resolved.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.resolved
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set_resolved(&self, mapping: Mapping) {
-        *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mapping));
+        *self
+            .resolved
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mapping));
     }
 
     /// After which times a window is walked again.
@@ -214,7 +239,11 @@ impl Engine {
 
     /// How long to wait after that many failures in a row.
     pub fn backoff(&self, failures: u32) -> Duration {
-        crate::decide::retry::next_attempt(crate::decide::retry::RetryClass::Transient, failures, self.jitter())
+        crate::decide::retry::next_attempt(
+            crate::decide::retry::RetryClass::Transient,
+            failures,
+            self.jitter(),
+        )
     }
 
     /// The store, for status and commands.
@@ -229,12 +258,19 @@ impl Engine {
 
     /// A number from 0 to 1 for jitter, from the engine's seed.
     pub(crate) fn jitter(&self) -> f64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).random::<f64>()
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .random::<f64>()
     }
 
     /// 128 random bits in hexadecimal, for the key of a create.
     pub(crate) fn random_key(&self) -> String {
-        let bits: u128 = self.random.lock().unwrap_or_else(PoisonError::into_inner).random();
+        let bits: u128 = self
+            .random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .random();
         format!("{bits:032x}")
     }
 

@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(status) => status.into(),
         // Nothing can be done about a closed stderr.
-        Err(error) => cli::report_failure(&error, &mut io::stderr()).unwrap_or_else(|_closed| cli::status_of(&error)).into(),
+        Err(error) => cli::report_failure(&error, &mut io::stderr())
+            .unwrap_or_else(|_closed| cli::status_of(&error))
+            .into(),
     }
 }
 
@@ -26,7 +28,9 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
     match arguments.command {
         Command::Check(args) => cli::check::check(&path, args, out, err),
         Command::Status(args) => cli::status::status(&database(&path)?, args, now(), out),
-        Command::Conflicts(args) => cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out),
+        Command::Conflicts(args) => {
+            cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)
+        }
         Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
@@ -51,5 +55,8 @@ fn now() -> Timestamp {
 
 /// Two workers: one step's parsing must not hold up the health listener. SQLite has threads of its own.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }

@@ -111,11 +111,21 @@ impl Store {
         migrate::migrate(&mut connection)?;
         let epoch = lease::take(&mut connection, clock.now())?;
         let restored = lock.is_restored(epoch);
-        lock.sign(epoch).map_err(|source| StoreError::Open { path: options.path.clone(), source: Arc::new(source) })?;
+        lock.sign(epoch).map_err(|source| StoreError::Open {
+            path: options.path.clone(),
+            source: Arc::new(source),
+        })?;
         let lease = Lease::new(options.path.clone(), found, epoch);
         let readers = Readers::new(options);
         let writer = Writer::start(options.mode, connection, lease.clone(), lock)?;
-        Ok(Self { inner: Arc::new(Inner { writer, readers, lease, restored }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer,
+                readers,
+                lease,
+                restored,
+            }),
+        })
     }
 
     /// Runs a job in a transaction of the writing connection and answers after the commit. A job that fails leaves
@@ -240,7 +250,9 @@ pub enum StoreError {
     #[error("the database was closed")]
     Closed,
     /// A mapped property's type may not change while values of it wait.
-    #[error("`{object}.{property}` can't change from {from} to {to} while {waiting} of its values wait to be pushed or decided")]
+    #[error(
+        "`{object}.{property}` can't change from {from} to {to} while {waiting} of its values wait to be pushed or decided"
+    )]
     TypeChange {
         /// The object.
         object: String,
@@ -299,22 +311,38 @@ impl StoreError {
 
     /// Whether the configuration, not the work, is at fault: exit status 78.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::NewerDatabase { .. } | Self::OtherPortal { .. } | Self::TypeChange { .. } | Self::Mapping(_))
+        matches!(
+            self,
+            Self::NewerDatabase { .. }
+                | Self::OtherPortal { .. }
+                | Self::TypeChange { .. }
+                | Self::Mapping(_)
+        )
     }
 
     /// What to do about it, where somebody can.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Open { .. } => Some("make the folder, and let the daemon's user write to it"),
-            Self::Locked { .. } => Some("stop the other daemon, or give this one another `[database].path`"),
-            Self::NewerDatabase { .. } => Some("install the newer hubsyncd, or restore a backup that this one made"),
-            Self::OtherPortal { .. } => Some("use the token of the database's portal, or another `[database].path`"),
-            Self::FileReplaced { .. } => Some("start the daemon again with the file that it should use"),
+            Self::Locked { .. } => {
+                Some("stop the other daemon, or give this one another `[database].path`")
+            }
+            Self::NewerDatabase { .. } => {
+                Some("install the newer hubsyncd, or restore a backup that this one made")
+            }
+            Self::OtherPortal { .. } => {
+                Some("use the token of the database's portal, or another `[database].path`")
+            }
+            Self::FileReplaced { .. } => {
+                Some("start the daemon again with the file that it should use")
+            }
             Self::LeaseLost { .. } => Some("run one daemon for a database"),
             Self::Full(_) => Some("make room on the database's disk"),
             Self::ReadOnly(_) => Some("let the daemon's user write to the database and its folder"),
             Self::Corrupt(_) => Some("restore a backup: the gap is polled again"),
-            Self::TypeChange { .. } => Some("wait until they are pushed, or discard them, and start again"),
+            Self::TypeChange { .. } => {
+                Some("wait until they are pushed, or discard them, and start again")
+            }
             Self::Busy(_) => Some("look for a program that keeps a transaction open"),
             Self::Closed | Self::Mapping(_) | Self::UnknownValue(_) | Self::Sqlite(_) => None,
         }
@@ -348,7 +376,11 @@ mod tests {
 
     fn remembered(store: &Store) -> i64 {
         let count = |connection: &Connection| {
-            Ok(connection.query_row("SELECT count(*) FROM sync_meta WHERE value = 'x'", [], |row| row.get(0))?)
+            Ok(connection.query_row(
+                "SELECT count(*) FROM sync_meta WHERE value = 'x'",
+                [],
+                |row| row.get(0),
+            )?)
         };
         at_once(store.read(count)).expect("reads")
     }
@@ -362,7 +394,11 @@ mod tests {
             remember(&store, Lane::Interactive, "a").expect("writes");
             remember(&store, Lane::Bulk, "b").expect("writes");
             assert_eq!(remembered(&store), 2);
-            if mode == Mode::Threads { store.close() } else { drop(store) }
+            if mode == Mode::Threads {
+                store.close()
+            } else {
+                drop(store)
+            }
             let again = open(&folder, Mode::Inline).expect("opens again");
             assert_eq!((again.epoch(), remembered(&again)), (2, 2));
         }
@@ -373,8 +409,14 @@ mod tests {
         let folder = folder();
         let first = open(&folder, Mode::Inline).expect("opens");
         let error = open(&folder, Mode::Inline).expect_err("held");
-        assert!(matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
-        assert!(error.to_string().ends_with(&format!("is held by another daemon (pid {})", std::process::id())));
+        assert!(
+            matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+        assert!(error.to_string().ends_with(&format!(
+            "is held by another daemon (pid {})",
+            std::process::id()
+        )));
         drop(first);
         open(&folder, Mode::Inline).expect("free again");
     }
@@ -387,7 +429,10 @@ mod tests {
             meta::set(tx, "a", "x")?;
             Err::<(), _>(StoreError::UnknownValue("`y` as a test".to_owned()))
         }));
-        assert_eq!(error.expect_err("fails").to_string(), "unknown `y` as a test in the database");
+        assert_eq!(
+            error.expect_err("fails").to_string(),
+            "unknown `y` as a test in the database"
+        );
         assert_eq!(remembered(&store), 0);
     }
 
@@ -396,7 +441,10 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Threads).expect("opens");
         let (release, gate) = mpsc::sync_channel::<()>(0);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .expect("a runtime");
         let first = spawn(&runtime, &store, Lane::Bulk, move |_tx| {
             gate.recv().expect("released");
             Ok(())
@@ -406,19 +454,31 @@ mod tests {
             .map(|(name, fails)| {
                 spawn(&runtime, &store, Lane::Interactive, move |tx| {
                     meta::set(tx, name, "x")?;
-                    if fails { Err(StoreError::Closed) } else { Ok(()) }
+                    if fails {
+                        Err(StoreError::Closed)
+                    } else {
+                        Ok(())
+                    }
                 })
             })
             .into();
         release.send(()).expect("waited for");
         assert!(runtime.block_on(first).expect("runs").is_ok());
-        let ok: Vec<bool> = later.into_iter().map(|task| runtime.block_on(task).expect("runs").is_ok()).collect();
+        let ok: Vec<bool> = later
+            .into_iter()
+            .map(|task| runtime.block_on(task).expect("runs").is_ok())
+            .collect();
         assert_eq!(ok, [true, false, true]);
         assert_eq!(remembered(&store), 2);
         store.close();
     }
 
-    fn spawn<J>(runtime: &tokio::runtime::Runtime, store: &Store, lane: Lane, job: J) -> tokio::task::JoinHandle<Result<(), StoreError>>
+    fn spawn<J>(
+        runtime: &tokio::runtime::Runtime,
+        store: &Store,
+        lane: Lane,
+        job: J,
+    ) -> tokio::task::JoinHandle<Result<(), StoreError>>
     where
         J: FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
     {
@@ -430,7 +490,10 @@ mod tests {
     fn a_job_is_carried_out_even_if_nobody_waits_for_it() {
         let folder = folder();
         let store = open(&folder, Mode::Threads).expect("opens");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let (started, has_started) = mpsc::sync_channel::<()>(1);
         let (release, gate) = mpsc::sync_channel::<()>(1);
         let handle = store.clone();
@@ -460,7 +523,10 @@ mod tests {
         store.check_file().expect("in place");
         let aside = folder.path().join("aside.db");
         std::fs::rename(store.path(), &aside).expect("moves");
-        assert!(matches!(store.check_file(), Err(StoreError::FileReplaced { .. })));
+        assert!(matches!(
+            store.check_file(),
+            Err(StoreError::FileReplaced { .. })
+        ));
         std::fs::rename(&aside, store.path()).expect("moves back");
         let error = remember(&store, Lane::Bulk, "a").expect_err("stays stopped");
         assert!(matches!(error, StoreError::FileReplaced { .. }) && error.is_fatal());
@@ -484,7 +550,9 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let other = Connection::open(store.path()).expect("opens");
-        other.execute("UPDATE sync_lease SET epoch = 9", []).expect("takes over");
+        other
+            .execute("UPDATE sync_lease SET epoch = 9", [])
+            .expect("takes over");
         let error = remember(&store, Lane::Bulk, "a").expect_err("lost");
         assert!(matches!(error, StoreError::LeaseLost { found: 9, ours: 1 }));
         assert_eq!(remembered(&store), 0);
@@ -496,7 +564,10 @@ mod tests {
         let store = open(&folder, Mode::Inline).expect("opens");
         let other = Connection::open(store.path()).expect("opens");
         other.execute_batch("BEGIN IMMEDIATE").expect("begins");
-        assert!(matches!(remember(&store, Lane::Bulk, "a"), Err(StoreError::Busy(_))));
+        assert!(matches!(
+            remember(&store, Lane::Bulk, "a"),
+            Err(StoreError::Busy(_))
+        ));
         other.execute_batch("COMMIT").expect("ends");
         remember(&store, Lane::Bulk, "a").expect("goes on");
     }
@@ -505,11 +576,15 @@ mod tests {
     fn a_database_belongs_to_one_portal() {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
-        let check = |id| at_once(store.write(Lane::Bulk, move |tx| lease::check_portal(tx, PortalId(id))));
+        let check =
+            |id| at_once(store.write(Lane::Bulk, move |tx| lease::check_portal(tx, PortalId(id))));
         check(7).expect("the first time");
         check(7).expect("the same");
         let error = check(8).expect_err("another");
-        assert_eq!(error.to_string(), "the database belongs to portal 7, and the token to portal 8");
+        assert_eq!(
+            error.to_string(),
+            "the database belongs to portal 7, and the token to portal 8"
+        );
         assert!(error.is_configuration());
     }
 
@@ -518,12 +593,23 @@ mod tests {
         let folder = folder();
         for mode in [Mode::Threads, Mode::Inline] {
             let store = open(&folder, mode).expect("opens");
-            let wrote = at_once(store.read(|connection| Ok(connection.execute("DELETE FROM sync_meta", [])?)));
-            assert!(matches!(wrote, Err(StoreError::ReadOnly(_) | StoreError::Sqlite(_))), "{wrote:?}");
+            let wrote = at_once(
+                store.read(|connection| Ok(connection.execute("DELETE FROM sync_meta", [])?)),
+            );
+            assert!(
+                matches!(wrote, Err(StoreError::ReadOnly(_) | StoreError::Sqlite(_))),
+                "{wrote:?}"
+            );
             let other = store.clone();
             store.close();
-            assert!(matches!(remember(&other, Lane::Bulk, "a"), Err(StoreError::Closed)));
-            assert!(matches!(at_once(other.read(|_| Ok(()))), Err(StoreError::Closed)));
+            assert!(matches!(
+                remember(&other, Lane::Bulk, "a"),
+                Err(StoreError::Closed)
+            ));
+            assert!(matches!(
+                at_once(other.read(|_| Ok(()))),
+                Err(StoreError::Closed)
+            ));
         }
     }
 
@@ -531,9 +617,15 @@ mod tests {
     fn what_is_no_database_and_a_missing_folder_are_told_apart() {
         let folder = folder();
         std::fs::write(folder.path().join("crm.db"), "certainly no database").expect("writes");
-        assert!(matches!(open(&folder, Mode::Inline), Err(StoreError::Corrupt(_))));
+        assert!(matches!(
+            open(&folder, Mode::Inline),
+            Err(StoreError::Corrupt(_))
+        ));
         let mut elsewhere = options(&folder, Mode::Inline);
         elsewhere.path = folder.path().join("missing/crm.db");
-        assert!(matches!(Store::open(&elsewhere, &Standing), Err(StoreError::Open { .. })));
+        assert!(matches!(
+            Store::open(&elsewhere, &Standing),
+            Err(StoreError::Open { .. })
+        ));
     }
 }

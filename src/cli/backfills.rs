@@ -15,7 +15,9 @@ const LOOK: Duration = Duration::from_millis(500);
 pub async fn show(store: Store, clock: Arc<dyn Clock>, screen: Screen) {
     let mut progress = Progress::new(screen, Arc::clone(&clock));
     loop {
-        let Ok(backfills) = store.read(cursors::backfills).await else { return };
+        let Ok(backfills) = store.read(cursors::backfills).await else {
+            return;
+        };
         let snapshots: Vec<Snapshot> = backfills
             .into_iter()
             .map(|backfill| Snapshot {

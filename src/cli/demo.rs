@@ -42,13 +42,26 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     let stop = CancellationToken::new();
     watch_signals(stop.clone()).context("signals can't be watched")?;
     let portal = Arc::new(Mutex::new(filled_portal(&args, clock.as_ref())));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no port on 127.0.0.1 is free")?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("no port on 127.0.0.1 is free")?;
     let address = listener.local_addr()?;
     let portal_stop = CancellationToken::new();
-    let served = tokio::spawn(server::serve(Arc::clone(&portal), listener, portal_stop.clone()));
+    let served = tokio::spawn(server::serve(
+        Arc::clone(&portal),
+        listener,
+        portal_stop.clone(),
+    ));
     let health = free_port()?;
     let config = write_config(&folder, &format!("http://{address}"), health)?;
-    say(out, args.json, &format!("demo in {} (kept), HubSpot simulator on http://{address}", folder.display()))?;
+    say(
+        out,
+        args.json,
+        &format!(
+            "demo in {} (kept), HubSpot simulator on http://{address}",
+            folder.display()
+        ),
+    )?;
     crate::telemetry::init(&config.log, std::io::stderr)?;
     let engine = daemon::build::build(&config, Arc::clone(&clock)).await?;
     let daemon = tokio::spawn({
@@ -57,41 +70,62 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     });
     let toured = tour(&config, &portal, &clock, &stop, out, args.json).await;
     if toured.is_ok() && args.json {
-        let report = daemon::once::report_since(&engine, crate::model::time::Timestamp::EPOCH).await?;
+        let report =
+            daemon::once::report_since(&engine, crate::model::time::Timestamp::EPOCH).await?;
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     }
     if toured.is_ok() && !args.once {
-        say(out, args.json, "\nIt goes on: change rows with sqlite3 and look again. Ctrl-C ends it.")?;
+        say(
+            out,
+            args.json,
+            "\nIt goes on: change rows with sqlite3 and look again. Ctrl-C ends it.",
+        )?;
         stop.cancelled().await;
     }
     stop.cancel();
     let ended = daemon.await.context("the daemon's task was lost")?;
     portal_stop.cancel();
-    served.await.context("the simulator's task was lost")?.context("the simulator")?;
+    served
+        .await
+        .context("the simulator's task was lost")?
+        .context("the simulator")?;
     toured?;
     ended?;
     Ok(ExitStatus::Done)
 }
 
 fn say(out: &mut dyn Write, json: bool, line: &str) -> io::Result<()> {
-    if json { writeln!(io::stderr(), "{line}") } else { writeln!(out, "{line}").and_then(|()| out.flush()) }
+    if json {
+        writeln!(io::stderr(), "{line}")
+    } else {
+        writeln!(out, "{line}").and_then(|()| out.flush())
+    }
 }
 
 /// A folder of the demo's own; one that is given must not hold a database yet.
 fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
     let folder = match &args.dir {
         Some(folder) => folder.clone(),
-        None => std::env::temp_dir().join(format!("hubsyncd-demo-{}-{}", std::process::id(), clock.now().millis())),
+        None => std::env::temp_dir().join(format!(
+            "hubsyncd-demo-{}-{}",
+            std::process::id(),
+            clock.now().millis()
+        )),
     };
-    fs::create_dir_all(&folder).with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("can't make the folder `{}`", folder.display()))?;
     if folder.join("crm.db").exists() {
-        bail!("`{}` holds a database already; give an empty folder with --dir, or none", folder.display());
+        bail!(
+            "`{}` holds a database already; give an empty folder with --dir, or none",
+            folder.display()
+        );
     }
     Ok(fs::canonicalize(folder)?)
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no port on 127.0.0.1 is free")?;
+    let listener =
+        std::net::TcpListener::bind("127.0.0.1:0").context("no port on 127.0.0.1 is free")?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -111,7 +145,12 @@ fn filled_portal(args: &DemoArgs, clock: &dyn Clock) -> Portal {
 
 fn write_config(folder: &Path, base_url: &str, health: u16) -> anyhow::Result<Config> {
     let token = folder.join("token");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&token)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&token)?;
     file.write_all(DEFAULT_TOKEN.as_bytes())?;
     let path = folder.join("config.toml");
     fs::write(
@@ -169,8 +208,18 @@ async fn tour(
     json: bool,
 ) -> anyhow::Result<()> {
     let path = &config.database;
-    let mut tour = Tour { portal: Arc::clone(portal), program: Program::open(path)?, clock: Arc::clone(clock), told: Vec::new() };
-    tour.wait(stop, "the first full read", "SELECT coalesce(min(backfill = 'done'), 0) FROM sync_cursors").await?;
+    let mut tour = Tour {
+        portal: Arc::clone(portal),
+        program: Program::open(path)?,
+        clock: Arc::clone(clock),
+        told: Vec::new(),
+    };
+    tour.wait(
+        stop,
+        "the first full read",
+        "SELECT coalesce(min(backfill = 'done'), 0) FROM sync_cursors",
+    )
+    .await?;
     tour.tell_rows()?;
     tour.remote_edit(stop).await?;
     tour.local_edits(stop).await?;
@@ -188,7 +237,12 @@ impl Tour {
     }
 
     /// Waits until a query answers with a number that is not 0; tells how long it took.
-    async fn wait(&self, stop: &CancellationToken, what: &str, sql: &str) -> anyhow::Result<Duration> {
+    async fn wait(
+        &self,
+        stop: &CancellationToken,
+        what: &str,
+        sql: &str,
+    ) -> anyhow::Result<Duration> {
         let started = self.clock.monotonic();
         loop {
             // The mirror tables come with the portal's schema: until then the query may fail.
@@ -207,14 +261,20 @@ impl Tour {
         let rows = self.program.rows("SELECT object, rows FROM sync_status")?;
         let counts: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();
         let requests = self.portal().request_log().len();
-        self.told.push(format!("HubSpot -> SQLite   first full read: {} in {requests} requests", counts.join(", ")));
+        self.told.push(format!(
+            "HubSpot -> SQLite   first full read: {} in {requests} requests",
+            counts.join(", ")
+        ));
         Ok(())
     }
 
     async fn remote_edit(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let id = self.program.number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1")?;
+        let id = self
+            .program
+            .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1")?;
         let now = self.now_ms();
-        self.portal().edit("contacts", id.unsigned_abs(), &[("city", "Reykjavik")], now);
+        self.portal()
+            .edit("contacts", id.unsigned_abs(), &[("city", "Reykjavik")], now);
         let sql = format!("SELECT city = 'Reykjavik' FROM contacts WHERE hs_id = {id}");
         let took = self.wait(stop, "an edit in HubSpot", &sql).await?;
         self.told.push(format!(
@@ -230,43 +290,82 @@ impl Tour {
             &["grace.hopper@example.com", "Grace", "Hopper", "Arlington"],
         )?;
         let took = self
-            .wait(stop, "a create", "SELECT count(hs_id) FROM contacts WHERE email = 'grace.hopper@example.com'")
+            .wait(
+                stop,
+                "a create",
+                "SELECT count(hs_id) FROM contacts WHERE email = 'grace.hopper@example.com'",
+            )
             .await?;
-        let id = self.program.number("SELECT hs_id FROM contacts WHERE email = 'grace.hopper@example.com'")?;
+        let id = self
+            .program
+            .number("SELECT hs_id FROM contacts WHERE email = 'grace.hopper@example.com'")?;
         self.told.push(format!(
             "SQLite -> HubSpot   INSERT INTO contacts … became record {id} after {} ms",
             took.as_millis()
         ));
         self.program.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id IN (SELECT local_id FROM contacts ORDER BY local_id LIMIT 100)", &[])?;
         let before = self.portal().request_log().len();
-        let took = self.wait(stop, "updates", "SELECT count(*) = 0 FROM sync_outbox").await?;
+        let took = self
+            .wait(stop, "updates", "SELECT count(*) = 0 FROM sync_outbox")
+            .await?;
         let requests = self.portal().request_log().len() - before;
         self.told.push(format!(
             "SQLite -> HubSpot   UPDATE of 100 rows was acknowledged after {} ms, in at most {requests} requests",
             took.as_millis()
         ));
-        self.program.execute("DELETE FROM contacts WHERE email = 'grace.hopper@example.com'", &[])?;
-        self.wait(stop, "an archive", "SELECT count(*) = 0 FROM sync_outbox").await?;
-        let gone = self.portal().record("contacts", id.unsigned_abs()).is_none_or(|record| record.is_archived());
+        self.program.execute(
+            "DELETE FROM contacts WHERE email = 'grace.hopper@example.com'",
+            &[],
+        )?;
+        self.wait(stop, "an archive", "SELECT count(*) = 0 FROM sync_outbox")
+            .await?;
+        let gone = self
+            .portal()
+            .record("contacts", id.unsigned_abs())
+            .is_none_or(|record| record.is_archived());
         anyhow::ensure!(gone, "record {id} was not archived");
-        self.told.push(format!("SQLite -> HubSpot   DELETE archived record {id}"));
+        self.told
+            .push(format!("SQLite -> HubSpot   DELETE archived record {id}"));
         Ok(())
     }
 
     async fn conflict(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let id = self.program.number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET 200")?;
+        let id = self
+            .program
+            .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET 200")?;
         let now = self.now_ms();
-        self.portal().edit("contacts", id.unsigned_abs(), &[("jobtitle", "Head of Sales")], now);
-        self.program.execute(&format!("UPDATE contacts SET job_title = 'Chief of Staff' WHERE hs_id = {id}"), &[])?;
-        self.wait(stop, "a conflict", "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL").await?;
+        self.portal().edit(
+            "contacts",
+            id.unsigned_abs(),
+            &[("jobtitle", "Head of Sales")],
+            now,
+        );
+        self.program.execute(
+            &format!("UPDATE contacts SET job_title = 'Chief of Staff' WHERE hs_id = {id}"),
+            &[],
+        )?;
+        self.wait(
+            stop,
+            "a conflict",
+            "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL",
+        )
+        .await?;
         self.told.push(format!(
             "both sides          record {id}'s job title was changed on both sides; both values wait in sync_conflicts"
         ));
         Ok(())
     }
 
-    fn show(&self, path: &Path, config: &Config, out: &mut dyn Write, json: bool) -> anyhow::Result<()> {
-        let health = config.http.map_or_else(String::new, |address| format!("\n  curl http://{address}/readyz"));
+    fn show(
+        &self,
+        path: &Path,
+        config: &Config,
+        out: &mut dyn Write,
+        json: bool,
+    ) -> anyhow::Result<()> {
+        let health = config.http.map_or_else(String::new, |address| {
+            format!("\n  curl http://{address}/readyz")
+        });
         let file = path.display();
         let configured = path.with_file_name("config.toml");
         let lines = format!(

@@ -11,8 +11,8 @@ use crate::cli::progress::Screen;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::build::build;
-use crate::daemon::tasks::with_causes;
 use crate::daemon::once::{OnceOptions, OnceReport, once as agree};
+use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
 use crate::{config, telemetry};
 
@@ -24,27 +24,55 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     let engine = match build(&config, SystemClock::new()).await {
         Ok(engine) => engine,
         Err(error) => {
-            let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
+            let status = if error.is_configuration() {
+                ExitStatus::Config
+            } else {
+                ExitStatus::Failed
+            };
             return Ok(failed(&error, error.hint().as_deref(), status));
         }
     };
-    let shown = tokio::spawn(backfills::show(engine.store().clone(), Arc::clone(engine.clock()), screen));
+    let shown = tokio::spawn(backfills::show(
+        engine.store().clone(),
+        Arc::clone(engine.clock()),
+        screen,
+    ));
     let done = run_once(&config, &engine, args).await;
     shown.abort();
     match done {
         Ok(report) => {
             print(&report, args.json, out)?;
-            Ok(if report.is_done() { ExitStatus::Done } else { ExitStatus::Failed })
+            Ok(if report.is_done() {
+                ExitStatus::Done
+            } else {
+                ExitStatus::Failed
+            })
         }
         Err(error) => {
-            let status = if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed };
+            let status = if error.is_configuration() {
+                ExitStatus::Config
+            } else {
+                ExitStatus::Failed
+            };
             Ok(failed(&error, error.hint(), status))
         }
     }
 }
 
-async fn run_once(config: &Config, engine: &Arc<crate::engine::Engine>, args: OnceArgs) -> Result<OnceReport, StepError> {
-    agree(config, engine, OnceOptions { reconcile: args.reconcile, timeout: args.timeout }).await
+async fn run_once(
+    config: &Config,
+    engine: &Arc<crate::engine::Engine>,
+    args: OnceArgs,
+) -> Result<OnceReport, StepError> {
+    agree(
+        config,
+        engine,
+        OnceOptions {
+            reconcile: args.reconcile,
+            timeout: args.timeout,
+        },
+    )
+    .await
 }
 
 fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus) -> ExitStatus {
@@ -73,6 +101,10 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         Some(words) => format!("ended early: {words}"),
         None => "done".to_owned(),
     };
-    writeln!(out, "{end}; {dead} dead, {conflicts} open conflicts, {held} held, {} requests", report.requests)?;
+    writeln!(
+        out,
+        "{end}; {dead} dead, {conflicts} open conflicts, {held} held, {} requests",
+        report.requests
+    )?;
     Ok(())
 }

@@ -27,7 +27,11 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         Ok(engine) => engine,
         Err(error) => return Ok(report(&error.into())),
     };
-    let shown = tokio::spawn(backfills::show(engine.store().clone(), Arc::clone(engine.clock()), screen));
+    let shown = tokio::spawn(backfills::show(
+        engine.store().clone(),
+        Arc::clone(engine.clock()),
+        screen,
+    ));
     let ended = daemon::run::run_engine(&config, engine, stop).await;
     shown.abort();
     match ended {
@@ -38,7 +42,11 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
 
 fn report(error: &RunError) -> ExitStatus {
     tracing::error!(hint = error.hint(), "{}", with_causes(error));
-    if error.is_configuration() { ExitStatus::Config } else { ExitStatus::Failed }
+    if error.is_configuration() {
+        ExitStatus::Config
+    } else {
+        ExitStatus::Failed
+    }
 }
 
 /// The first SIGTERM or SIGINT stops in order, the second at once.

@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::decide::quota::LimitSettings;
 use crate::engine::{Engine, Settings, settle};
 use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
-use crate::decide::quota::LimitSettings;
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
 /// How long the daemon waits for another program's transaction.
@@ -59,7 +59,12 @@ impl StartError {
 /// Opens the database and joins it with the portal that the file names.
 pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>, StartError> {
     let token = config.token.resolve()?;
-    let portal = config.portal.id.as_ref().map(crate::config::PortalIdSource::resolve).transpose()?;
+    let portal = config
+        .portal
+        .id
+        .as_ref()
+        .map(crate::config::PortalIdSource::resolve)
+        .transpose()?;
     let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
     let store = open(config, &clock)?;
     let engine = join(config, store, transport, clock, &token, portal).await?;
@@ -67,7 +72,11 @@ pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>
 }
 
 fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StoreError> {
-    let options = OpenOptions { path: config.database.clone(), mode: Mode::Threads, busy_timeout: BUSY_TIMEOUT };
+    let options = OpenOptions {
+        path: config.database.clone(),
+        mode: Mode::Threads,
+        busy_timeout: BUSY_TIMEOUT,
+    };
     Store::open(&options, clock.as_ref())
 }
 
@@ -85,12 +94,17 @@ async fn join(
             meta::begin_daemon(tx, env!("CARGO_PKG_VERSION"), now)?;
             let left = settle::recover(tx, now)?;
             if left > 0 {
-                tracing::info!(entries = left, "entries were in flight when the daemon stopped; they are looked at again");
+                tracing::info!(
+                    entries = left,
+                    "entries were in flight when the daemon stopped; they are looked at again"
+                );
             }
             quota::start_state(tx, now)
         })
         .await?;
-    let zone = store.read(|connection| meta::get(connection, "time_zone")).await?;
+    let zone = store
+        .read(|connection| meta::get(connection, "time_zone"))
+        .await?;
     let settings = LimitSettings::new(&config.limits, config.portal.tier);
     let start = StartState {
         recent_sends: start.recent_sends,
@@ -102,14 +116,28 @@ async fn join(
     };
     let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
     let seed: u64 = rand::random();
-    let client = Client::new(transport, limiter, Arc::clone(&clock), token, config.portal.api_version)?.with_seed(seed);
+    let client = Client::new(
+        transport,
+        limiter,
+        Arc::clone(&clock),
+        token,
+        config.portal.api_version,
+    )?
+    .with_seed(seed);
     let settings = Settings {
         portal,
         overlap: config.poll.overlap,
         again: config.poll.again.clone(),
         guard: config.guard,
     };
-    Ok(Engine::new(store, client, clock, Arc::new(config.mapping.clone()), settings, seed))
+    Ok(Engine::new(
+        store,
+        client,
+        clock,
+        Arc::new(config.mapping.clone()),
+        settings,
+        seed,
+    ))
 }
 
 /// The limiter leases budget through the database, so that what may have been sent before a kill still counts.
@@ -119,7 +147,9 @@ pub fn lease_from(store: &Store) -> LeaseFn {
         let store = store.clone();
         async move {
             store
-                .write(Lane::Interactive, move |tx| quota::lease(tx, request.count, &request.day, request.at))
+                .write(Lane::Interactive, move |tx| {
+                    quota::lease(tx, request.count, &request.day, request.at)
+                })
                 .await
                 .map_err(LeaseError::from)
         }

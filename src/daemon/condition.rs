@@ -27,7 +27,10 @@ impl Condition {
     }
 
     fn look(&self) -> State {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A step reached HubSpot and was answered.
@@ -82,8 +85,13 @@ impl Condition {
             return Err(("unauthorized", words));
         }
         if !state.schema_read {
-            let (name, words) = state.unreachable.map_or(("starting", None), |words| ("unreachable", Some(words)));
-            return Err((name, words.unwrap_or_else(|| "the portal's schema has not been read yet".to_owned())));
+            let (name, words) = state
+                .unreachable
+                .map_or(("starting", None), |words| ("unreachable", Some(words)));
+            return Err((
+                name,
+                words.unwrap_or_else(|| "the portal's schema has not been read yet".to_owned()),
+            ));
         }
         Ok(())
     }

@@ -24,14 +24,35 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     let daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
     let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
-    let day = quota::Day { used: Some(usage.daily_used), limit: usage.daily_limit, resets_at: Some(usage.daily_resets_at) };
+    let day = quota::Day {
+        used: Some(usage.daily_used),
+        limit: usage.daily_limit,
+        resets_at: Some(usage.daily_resets_at),
+    };
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
             meta::beat(tx, &daemon, now)?;
             quota::set_day(tx, day)?;
-            for (class, RequestCount { requests, errors, throttled }) in counts {
-                quota::count(tx, class, quota::Requests { requests, errors, throttled }, now)?;
+            for (
+                class,
+                RequestCount {
+                    requests,
+                    errors,
+                    throttled,
+                },
+            ) in counts
+            {
+                quota::count(
+                    tx,
+                    class,
+                    quota::Requests {
+                        requests,
+                        errors,
+                        throttled,
+                    },
+                    now,
+                )?;
             }
             Ok(())
         })
@@ -41,7 +62,9 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
 
 /// Puts dropped or altered triggers and views back.
 pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
-    let Some(mapping) = engine.resolved_mapping() else { return Ok(()) };
+    let Some(mapping) = engine.resolved_mapping() else {
+        return Ok(());
+    };
     let now = engine.clock().now();
     let repaired = engine
         .store()
@@ -63,13 +86,21 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
 pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
     resolve::forget(engine).await?;
     let now = engine.clock().now();
-    while engine.store().write(Lane::Bulk, move |tx| retention::forget(tx, keep, now)).await? > 0 {}
+    while engine
+        .store()
+        .write(Lane::Bulk, move |tx| retention::forget(tx, keep, now))
+        .await?
+        > 0
+    {}
     Ok(())
 }
 
 /// Moves the daemon to a phase of its life.
 pub async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
     let now = engine.clock().now();
-    engine.store().write(Lane::Interactive, move |tx| meta::set_phase(tx, phase, now)).await?;
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| meta::set_phase(tx, phase, now))
+        .await?;
     Ok(())
 }

@@ -11,7 +11,10 @@ use crate::config::Config;
 use crate::daemon::heartbeat;
 use crate::daemon::tasks::{is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
+use crate::engine::{
+    Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
+    schema,
+};
 use crate::model::time::Timestamp;
 use crate::store::meta::Phase;
 use crate::store::{Lane, counts, meta, quota};
@@ -64,7 +67,11 @@ impl OnceReport {
 }
 
 /// Brings both sides into agreement once: schema, first full read, decisions, poll to now, outbox.
-pub async fn once(config: &Config, engine: &Arc<Engine>, options: OnceOptions) -> Result<OnceReport, StepError> {
+pub async fn once(
+    config: &Config,
+    engine: &Arc<Engine>,
+    options: OnceOptions,
+) -> Result<OnceReport, StepError> {
     let started = engine.clock().now();
     let deadline = started + options.timeout;
     heartbeat::set_phase(engine, Phase::Running).await?;
@@ -76,20 +83,37 @@ pub async fn once(config: &Config, engine: &Arc<Engine>, options: OnceOptions) -
     report(engine, started, failure).await
 }
 
-async fn agree(config: &Config, engine: &Arc<Engine>, options: OnceOptions, deadline: Timestamp) -> Result<(), StepError> {
+async fn agree(
+    config: &Config,
+    engine: &Arc<Engine>,
+    options: OnceOptions,
+    deadline: Timestamp,
+) -> Result<(), StepError> {
     patiently(engine, deadline, || schema::refresh(engine)).await?;
     if options.reconcile || reference_is_old(config, engine).await? {
         patiently(engine, deadline, || schema::refresh_reference(engine)).await?;
     }
     let objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
-    try_join_all(objects.iter().map(|object| pull(engine, object, options.reconcile, deadline))).await?;
+    try_join_all(
+        objects
+            .iter()
+            .map(|object| pull(engine, object, options.reconcile, deadline)),
+    )
+    .await?;
     loop {
         drain(engine, deadline, || resolve::step(engine)).await?;
-        let waits = try_join_all(objects.iter().map(|object| settle(engine, object, deadline))).await?;
+        let waits = try_join_all(
+            objects
+                .iter()
+                .map(|object| settle(engine, object, deadline)),
+        )
+        .await?;
         let next = waits.into_iter().flatten().min();
         match next {
             Some(next) if next < deadline => {
-                let wait = next.since(engine.clock().now()).max(Duration::from_millis(5));
+                let wait = next
+                    .since(engine.clock().now())
+                    .max(Duration::from_millis(5));
                 engine.clock().sleep(wait).await;
             }
             Some(_) | None => return Ok(()),
@@ -99,12 +123,20 @@ async fn agree(config: &Config, engine: &Arc<Engine>, options: OnceOptions, dead
 
 async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, StepError> {
     let (now, interval) = (engine.clock().now(), config.poll.reference);
-    let read = engine.store().read(|connection| meta::get(connection, "reference_read_at")).await?;
+    let read = engine
+        .store()
+        .read(|connection| meta::get(connection, "reference_read_at"))
+        .await?;
     let read = read.as_deref().and_then(Timestamp::parse);
     Ok(read.is_none_or(|read| now.since(read) >= interval))
 }
 
-async fn pull(engine: &Arc<Engine>, object: &ObjectSync, compare: bool, deadline: Timestamp) -> Result<(), StepError> {
+async fn pull(
+    engine: &Arc<Engine>,
+    object: &ObjectSync,
+    compare: bool,
+    deadline: Timestamp,
+) -> Result<(), StepError> {
     drain(engine, deadline, || backfill::step(engine, object)).await?;
     drain(engine, deadline, || filling::step(engine, object)).await?;
     if compare {
@@ -121,7 +153,11 @@ async fn pull(engine: &Arc<Engine>, object: &ObjectSync, compare: bool, deadline
 }
 
 /// Reads, removals and pushes until nothing is due; tells when the next of them is.
-async fn settle(engine: &Arc<Engine>, object: &ObjectSync, deadline: Timestamp) -> Result<Option<Timestamp>, StepError> {
+async fn settle(
+    engine: &Arc<Engine>,
+    object: &ObjectSync,
+    deadline: Timestamp,
+) -> Result<Option<Timestamp>, StepError> {
     loop {
         let read = drain(engine, deadline, || reads::step(engine, object)).await?;
         let removed = drain(engine, deadline, || removal::step(engine, object)).await?;
@@ -135,7 +171,11 @@ async fn settle(engine: &Arc<Engine>, object: &ObjectSync, deadline: Timestamp) 
 }
 
 /// Calls a step until it is idle or the time is up.
-async fn drain<S, F>(engine: &Arc<Engine>, deadline: Timestamp, mut step: S) -> Result<Progress, StepError>
+async fn drain<S, F>(
+    engine: &Arc<Engine>,
+    deadline: Timestamp,
+    mut step: S,
+) -> Result<Progress, StepError>
 where
     S: FnMut() -> F,
     F: Future<Output = Result<Progress, StepError>>,
@@ -149,7 +189,11 @@ where
 }
 
 /// Calls a step again after failures that pass, until the time is up.
-async fn patiently<T, S, F>(engine: &Arc<Engine>, deadline: Timestamp, mut step: S) -> Result<T, StepError>
+async fn patiently<T, S, F>(
+    engine: &Arc<Engine>,
+    deadline: Timestamp,
+    mut step: S,
+) -> Result<T, StepError>
 where
     S: FnMut() -> F,
     F: Future<Output = Result<T, StepError>>,
@@ -179,9 +223,16 @@ fn passes(error: &StepError) -> bool {
     }
 }
 
-async fn report(engine: &Arc<Engine>, started: Timestamp, failure: Option<String>) -> Result<OnceReport, StepError> {
+async fn report(
+    engine: &Arc<Engine>,
+    started: Timestamp,
+    failure: Option<String>,
+) -> Result<OnceReport, StepError> {
     let requests = count_requests(engine).await?;
-    let (unsent, now) = (engine.client().limiter().unused_lease(), engine.clock().now());
+    let (unsent, now) = (
+        engine.client().limiter().unused_lease(),
+        engine.clock().now(),
+    );
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
@@ -189,14 +240,22 @@ async fn report(engine: &Arc<Engine>, started: Timestamp, failure: Option<String
             meta::set_phase(tx, Phase::Stopped, now)
         })
         .await?;
-    Ok(OnceReport { objects: objects_since(engine, started).await?, requests, failure })
+    Ok(OnceReport {
+        objects: objects_since(engine, started).await?,
+        requests,
+        failure,
+    })
 }
 
 /// What was done since `since`, and all requests that the database knows of.
 pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<OnceReport, StepError> {
     count_requests(engine).await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
-    Ok(OnceReport { objects: objects_since(engine, since).await?, requests, failure: None })
+    Ok(OnceReport {
+        objects: objects_since(engine, since).await?,
+        requests,
+        failure: None,
+    })
 }
 
 /// Writes the counts of requests down; tells how many there were since the last time.
@@ -208,7 +267,11 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<u64, StepError> {
         .store()
         .write(Lane::Interactive, move |tx| {
             for (class, count) in counts {
-                let count = quota::Requests { requests: count.requests, errors: count.errors, throttled: count.throttled };
+                let count = quota::Requests {
+                    requests: count.requests,
+                    errors: count.errors,
+                    throttled: count.throttled,
+                };
                 quota::count(tx, class, count, now)?;
             }
             Ok(())
@@ -217,11 +280,24 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<u64, StepError> {
     Ok(total)
 }
 
-async fn objects_since(engine: &Arc<Engine>, since: Timestamp) -> Result<Vec<ObjectReport>, StepError> {
-    let names: Vec<_> = engine.mapping().objects.iter().map(|object| object.object.clone()).collect();
+async fn objects_since(
+    engine: &Arc<Engine>,
+    since: Timestamp,
+) -> Result<Vec<ObjectReport>, StepError> {
+    let names: Vec<_> = engine
+        .mapping()
+        .objects
+        .iter()
+        .map(|object| object.object.clone())
+        .collect();
     let counted = engine
         .store()
-        .read(move |connection| names.iter().map(|name| counts::of(connection, name, since)).collect::<Result<Vec<_>, _>>())
+        .read(move |connection| {
+            names
+                .iter()
+                .map(|name| counts::of(connection, name, since))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .await?;
     Ok(counted.into_iter().map(ObjectReport::from).collect())
 }

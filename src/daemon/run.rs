@@ -16,7 +16,10 @@ use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve, schema};
+use crate::engine::{
+    Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
+    schema,
+};
 use crate::http::health::Health;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -74,7 +77,9 @@ impl RunError {
             Self::Start(error) => error.hint(),
             Self::Step(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
-            Self::Listen { .. } => Some("give `[http].listen` an address of this machine whose port is free".to_owned()),
+            Self::Listen { .. } => Some(
+                "give `[http].listen` an address of this machine whose port is free".to_owned(),
+            ),
             Self::Task => None,
         }
     }
@@ -89,14 +94,22 @@ struct Bells {
 }
 
 /// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
-pub async fn run_engine(config: &Config, engine: Arc<Engine>, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn run_engine(
+    config: &Config,
+    engine: Arc<Engine>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let condition = Arc::new(Condition::default());
     let tasks_stop = CancellationToken::new();
     let mut tasks: JoinSet<Result<(), StepError>> = JoinSet::new();
     let (health, seen) = watch::channel(Health::starting());
     let listener = listen(config, seen, tasks_stop.clone()).await?;
     let bells = Bells::default();
-    let all = Loop { engine: Arc::clone(&engine), condition: Arc::clone(&condition), stop: tasks_stop.clone() };
+    let all = Loop {
+        engine: Arc::clone(&engine),
+        condition: Arc::clone(&condition),
+        stop: tasks_stop.clone(),
+    };
     let systemd = Arc::new(Systemd::from_env());
     spawn_chores(&mut tasks, config, &all, &systemd, health);
     let started = start(&all, &stop).await;
@@ -110,7 +123,15 @@ pub async fn run_engine(config: &Config, engine: Arc<Engine>, stop: Cancellation
         drop(watch);
         return finish(&all, tasks, tasks_stop, listener, &systemd, ended).await;
     }
-    finish(&all, tasks, tasks_stop, listener, &systemd, started.map(|_| ()).map_err(RunError::from)).await
+    finish(
+        &all,
+        tasks,
+        tasks_stop,
+        listener,
+        &systemd,
+        started.map(|_| ()).map_err(RunError::from),
+    )
+    .await
 }
 
 fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
@@ -149,14 +170,30 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
     }
 }
 
-async fn listen(config: &Config, health: watch::Receiver<Health>, stop: CancellationToken) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
-    let Some(address) = config.http else { return Ok(None) };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+async fn listen(
+    config: &Config,
+    health: watch::Receiver<Health>,
+    stop: CancellationToken,
+) -> Result<Option<tokio::task::JoinHandle<()>>, RunError> {
+    let Some(address) = config.http else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen { address, source })?;
     tracing::info!(address = %address, "health is served");
-    Ok(Some(tokio::spawn(crate::http::listener::serve(listener, health, stop))))
+    Ok(Some(tokio::spawn(crate::http::listener::serve(
+        listener, health, stop,
+    ))))
 }
 
-fn spawn_chores(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, systemd: &Arc<Systemd>, health: watch::Sender<Health>) {
+fn spawn_chores(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    config: &Config,
+    all: &Loop,
+    systemd: &Arc<Systemd>,
+    health: watch::Sender<Health>,
+) {
     let keep = Keep {
         history: config.retention.history,
         inbox: config.retention.inbox,
@@ -165,23 +202,40 @@ fn spawn_chores(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all
     };
     let condition = Arc::clone(&all.condition);
     let notifier = Arc::clone(systemd);
-    every(tasks, all, "heartbeat", systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT), move |engine| {
-        let (condition, notifier) = (Arc::clone(&condition), Arc::clone(&notifier));
-        health.send_replace(Health::of(condition.readiness()));
-        async move {
-            heartbeat::beat(&engine, &condition).await?;
-            notifier.alive();
-            Ok(())
-        }
+    every(
+        tasks,
+        all,
+        "heartbeat",
+        systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT),
+        move |engine| {
+            let (condition, notifier) = (Arc::clone(&condition), Arc::clone(&notifier));
+            health.send_replace(Health::of(condition.readiness()));
+            async move {
+                heartbeat::beat(&engine, &condition).await?;
+                notifier.alive();
+                Ok(())
+            }
+        },
+    );
+    every(tasks, all, "file", DECISIONS, |engine| async move {
+        Ok(engine.store().check_file()?)
     });
-    every(tasks, all, "file", DECISIONS, |engine| async move { Ok(engine.store().check_file()?) });
-    every(tasks, all, "triggers", TRIGGERS, |engine| async move { heartbeat::repair_triggers(&engine).await });
-    every(tasks, all, "forget", FORGET, move |engine| async move { heartbeat::forget(&engine, keep).await });
+    every(tasks, all, "triggers", TRIGGERS, |engine| async move {
+        heartbeat::repair_triggers(&engine).await
+    });
+    every(tasks, all, "forget", FORGET, move |engine| async move {
+        heartbeat::forget(&engine, keep).await
+    });
 }
 
 /// Calls something at an interval.
-fn every<S, F>(tasks: &mut JoinSet<Result<(), StepError>>, all: &Loop, name: &'static str, interval: Duration, mut chore: S)
-where
+fn every<S, F>(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    all: &Loop,
+    name: &'static str,
+    interval: Duration,
+    mut chore: S,
+) where
     S: FnMut(Arc<Engine>) -> F + Send + 'static,
     F: Future<Output = Result<(), StepError>> + Send + 'static,
 {
@@ -198,13 +252,23 @@ where
                 work.await?;
                 next_ms.store((now + interval).millis(), Ordering::Relaxed);
             }
-            Ok(Progress::Idle { until: Some(Timestamp::from_millis(next_ms.load(Ordering::Relaxed))) })
+            Ok(Progress::Idle {
+                until: Some(Timestamp::from_millis(next_ms.load(Ordering::Relaxed))),
+            })
         }
     };
-    tasks.spawn(all.clone().run(name, Arc::new(Notify::new()), interval, step));
+    tasks.spawn(
+        all.clone()
+            .run(name, Arc::new(Notify::new()), interval, step),
+    );
 }
 
-fn spawn_objects(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, bells: &Bells) {
+fn spawn_objects(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    config: &Config,
+    all: &Loop,
+    bells: &Bells,
+) {
     let reference = config.poll.reference;
     let condition = Arc::clone(&all.condition);
     let mut first = true;
@@ -221,83 +285,131 @@ fn spawn_objects(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, al
     });
     let decisions = Arc::clone(&bells.decisions);
     let ring = bells.clone();
-    tasks.spawn(all.clone().run("decisions", decisions, DECISIONS, move |engine| {
-        let ring = ring.clone();
-        async move {
-            let progress = resolve::step(&engine).await?;
-            if progress == Progress::More {
-                ring.push.notify_waiters();
-                ring.reads.notify_waiters();
-            }
-            Ok(progress)
-        }
-    }));
-    let names: Vec<ObjectType> = all.engine.objects().iter().map(|object| object.object().clone()).collect();
+    tasks.spawn(
+        all.clone()
+            .run("decisions", decisions, DECISIONS, move |engine| {
+                let ring = ring.clone();
+                async move {
+                    let progress = resolve::step(&engine).await?;
+                    if progress == Progress::More {
+                        ring.push.notify_waiters();
+                        ring.reads.notify_waiters();
+                    }
+                    Ok(progress)
+                }
+            }),
+    );
+    let names: Vec<ObjectType> = all
+        .engine
+        .objects()
+        .iter()
+        .map(|object| object.object().clone())
+        .collect();
     for name in names {
         spawn_object(tasks, config, all, bells, &name);
     }
 }
 
-fn spawn_object(tasks: &mut JoinSet<Result<(), StepError>>, config: &Config, all: &Loop, bells: &Bells, name: &ObjectType) {
+fn spawn_object(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    config: &Config,
+    all: &Loop,
+    bells: &Bells,
+    name: &ObjectType,
+) {
     let condition = Arc::clone(&all.condition);
     let schedule = config.poll.of(name).clone();
     let ring = bells.clone();
     let mut next_poll = Timestamp::EPOCH;
-    object_loop(tasks, all, "inbound", name, Arc::new(Notify::new()), move |engine, object| {
-        let (condition, ring) = (Arc::clone(&condition), ring.clone());
-        let due = engine.clock().now() >= next_poll;
-        if due {
-            next_poll = schedule.next(engine.clock().now());
-        }
-        let until = next_poll;
-        async move {
-            let progress = inbound(&engine, &object, due, until).await?;
-            condition.answered();
-            ring.reads.notify_waiters();
-            ring.push.notify_waiters();
-            Ok(progress)
-        }
-    });
-    let condition = Arc::clone(&all.condition);
-    object_loop(tasks, all, "reads", name, Arc::clone(&bells.reads), move |engine, object| {
-        let condition = Arc::clone(&condition);
-        async move {
-            let read = reads::step(&engine, &object).await?;
-            if read == Progress::More {
-                condition.answered();
-                return Ok(read);
+    object_loop(
+        tasks,
+        all,
+        "inbound",
+        name,
+        Arc::new(Notify::new()),
+        move |engine, object| {
+            let (condition, ring) = (Arc::clone(&condition), ring.clone());
+            let due = engine.clock().now() >= next_poll;
+            if due {
+                next_poll = schedule.next(engine.clock().now());
             }
-            Ok(read.or(removal::step(&engine, &object).await?))
-        }
-    });
+            let until = next_poll;
+            async move {
+                let progress = inbound(&engine, &object, due, until).await?;
+                condition.answered();
+                ring.reads.notify_waiters();
+                ring.push.notify_waiters();
+                Ok(progress)
+            }
+        },
+    );
+    let condition = Arc::clone(&all.condition);
+    object_loop(
+        tasks,
+        all,
+        "reads",
+        name,
+        Arc::clone(&bells.reads),
+        move |engine, object| {
+            let condition = Arc::clone(&condition);
+            async move {
+                let read = reads::step(&engine, &object).await?;
+                if read == Progress::More {
+                    condition.answered();
+                    return Ok(read);
+                }
+                Ok(read.or(removal::step(&engine, &object).await?))
+            }
+        },
+    );
     let condition = Arc::clone(&all.condition);
     let ring = bells.clone();
-    object_loop(tasks, all, "push", name, Arc::clone(&bells.push), move |engine, object| {
-        let (condition, ring) = (Arc::clone(&condition), ring.clone());
-        async move {
-            let progress = push::step(&engine, &object).await?;
-            if progress == Progress::More {
-                condition.answered();
-                // A push that met a conflict or a missing record waits for the read that it asked for.
-                ring.reads.notify_waiters();
+    object_loop(
+        tasks,
+        all,
+        "push",
+        name,
+        Arc::clone(&bells.push),
+        move |engine, object| {
+            let (condition, ring) = (Arc::clone(&condition), ring.clone());
+            async move {
+                let progress = push::step(&engine, &object).await?;
+                if progress == Progress::More {
+                    condition.answered();
+                    // A push that met a conflict or a missing record waits for the read that it asked for.
+                    ring.reads.notify_waiters();
+                }
+                Ok(progress)
             }
-            Ok(progress)
-        }
-    });
+        },
+    );
     let schedule = config.poll.reconcile.clone();
     let ring = bells.clone();
-    object_loop(tasks, all, "comparison", name, Arc::new(Notify::new()), move |engine, object| {
-        let (schedule, ring) = (schedule.clone(), ring.clone());
-        async move {
-            let progress = comparison(&engine, &object, &schedule).await?;
-            ring.reads.notify_waiters();
-            Ok(progress)
-        }
-    });
+    object_loop(
+        tasks,
+        all,
+        "comparison",
+        name,
+        Arc::new(Notify::new()),
+        move |engine, object| {
+            let (schedule, ring) = (schedule.clone(), ring.clone());
+            async move {
+                let progress = comparison(&engine, &object, &schedule).await?;
+                ring.reads.notify_waiters();
+                Ok(progress)
+            }
+        },
+    );
 }
 
-fn object_loop<S, F>(tasks: &mut JoinSet<Result<(), StepError>>, all: &Loop, task: &'static str, name: &ObjectType, ring: Arc<Notify>, mut step: S)
-where
+fn object_loop<S, F>(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    all: &Loop,
+    task: &'static str,
+    name: &ObjectType,
+    ring: Arc<Notify>,
+    mut step: S,
+) where
     S: FnMut(Arc<Engine>, Arc<ObjectSync>) -> F + Send + 'static,
     F: Future<Output = Result<Progress, StepError>> + Send + 'static,
 {
@@ -307,7 +419,9 @@ where
         let work = object.map(|object| step(Arc::clone(&engine), object));
         let name = name.clone();
         async move {
-            let Some(work) = work else { return Ok(Progress::RING) };
+            let Some(work) = work else {
+                return Ok(Progress::RING);
+            };
             let done = work.await;
             note_error(&engine, &name, done.as_ref().err()).await;
             done
@@ -320,33 +434,56 @@ where
 async fn note_error(engine: &Engine, name: &ObjectType, error: Option<&StepError>) {
     let Some(error) = error else { return };
     let (name, words) = (name.clone(), error.to_string());
-    let noted = engine.store().write(Lane::Bulk, move |tx| cursors::set_error(tx, &name, Some(&words))).await;
+    let noted = engine
+        .store()
+        .write(Lane::Bulk, move |tx| {
+            cursors::set_error(tx, &name, Some(&words))
+        })
+        .await;
     if let Err(failed) = noted {
         tracing::warn!(error = %failed, "the last error could not be noted");
     }
 }
 
 /// Backfill until it is done; then the polls, when they are due, and the walks again.
-async fn inbound(engine: &Engine, object: &ObjectSync, due: bool, next_poll: Timestamp) -> Result<Progress, StepError> {
+async fn inbound(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: bool,
+    next_poll: Timestamp,
+) -> Result<Progress, StepError> {
     if backfill::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
     }
     if !due {
-        return Ok(Progress::Idle { until: Some(next_poll) });
+        return Ok(Progress::Idle {
+            until: Some(next_poll),
+        });
     }
     while poll::step(engine, object).await? == Progress::More {}
     for delay in engine.again() {
         while poll::step_again(engine, object, delay).await? == Progress::More {}
     }
-    Ok(Progress::Idle { until: Some(next_poll) })
+    Ok(Progress::Idle {
+        until: Some(next_poll),
+    })
 }
 
 /// New columns first, then the full comparison when it is due.
-async fn comparison(engine: &Engine, object: &ObjectSync, schedule: &Schedule) -> Result<Progress, StepError> {
+async fn comparison(
+    engine: &Engine,
+    object: &ObjectSync,
+    schedule: &Schedule,
+) -> Result<Progress, StepError> {
     let name = object.object().clone();
-    let cursor = engine.store().read(move |connection| cursors::get(connection, &name)).await?;
+    let cursor = engine
+        .store()
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
     if cursor.backfill != Backfill::Done {
-        return Ok(Progress::Idle { until: Some(engine.clock().now() + DECISIONS) });
+        return Ok(Progress::Idle {
+            until: Some(engine.clock().now() + DECISIONS),
+        });
     }
     if filling::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
@@ -363,7 +500,10 @@ async fn comparison(engine: &Engine, object: &ObjectSync, schedule: &Schedule) -
     reconcile::step(engine, object).await
 }
 
-async fn wait_for_end(tasks: &mut JoinSet<Result<(), StepError>>, stop: &CancellationToken) -> Result<(), RunError> {
+async fn wait_for_end(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
     tokio::select! {
         () = stop.cancelled() => Ok(()),
         ended = tasks.join_next() => match ended {
@@ -389,15 +529,22 @@ async fn finish(
         tracing::info!("stopping");
         heartbeat::set_phase(engine, Phase::Stopping).await?;
     }
-    let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_ok();
+    let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} })
+        .await
+        .is_ok();
     if let Some(listener) = listener {
         listener.abort();
     }
     if !drained {
-        tracing::warn!("some steps did not end in time; what they had in flight is looked at again at the next start");
+        tracing::warn!(
+            "some steps did not end in time; what they had in flight is looked at again at the next start"
+        );
     }
     ended?;
-    let (unsent, now) = (engine.client().limiter().unused_lease(), engine.clock().now());
+    let (unsent, now) = (
+        engine.client().limiter().unused_lease(),
+        engine.clock().now(),
+    );
     heartbeat::beat(engine, &all.condition).await?;
     engine
         .store()

@@ -36,7 +36,13 @@ pub struct Loop {
 
 impl Loop {
     /// Calls a step until the stop. Ends early with an error that no retry mends.
-    pub async fn run<S, F>(self, name: &'static str, ring: Arc<Notify>, longest: Duration, mut step: S) -> Result<(), StepError>
+    pub async fn run<S, F>(
+        self,
+        name: &'static str,
+        ring: Arc<Notify>,
+        longest: Duration,
+        mut step: S,
+    ) -> Result<(), StepError>
     where
         S: FnMut(Arc<Engine>) -> F,
         F: Future<Output = Result<Progress, StepError>>,
@@ -84,9 +90,11 @@ impl Loop {
         match progress {
             Progress::More => None,
             Progress::Idle { until: None } => Some(longest.min(SLOW_LOOK)),
-            Progress::Idle { until: Some(until) } => {
-                Some(until.since(self.now()).clamp(SHORTEST_WAIT, longest.min(SLOW_LOOK)))
-            }
+            Progress::Idle { until: Some(until) } => Some(
+                until
+                    .since(self.now())
+                    .clamp(SHORTEST_WAIT, longest.min(SLOW_LOOK)),
+            ),
         }
     }
 
@@ -104,7 +112,9 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
     let by_curve = engine.backoff(failures);
     match error {
         StepError::Hubspot(error) => match error.retry() {
-            Retry::At(until) => until.since(engine.clock().now()).clamp(SHORTEST_WAIT, LONGEST_PAUSE),
+            Retry::At(until) => until
+                .since(engine.clock().now())
+                .clamp(SHORTEST_WAIT, LONGEST_PAUSE),
             Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => by_curve,
         },
         StepError::Store(_) | StepError::NoProgress(_) | StepError::OtherPortal { .. } => by_curve,

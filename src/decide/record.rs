@@ -162,7 +162,11 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
         let Some(remote) = input.remote.values.get(&field.property) else {
             continue;
         };
-        let local = input.local.values.get(&field.property).unwrap_or(&Value::EMPTY);
+        let local = input
+            .local
+            .values
+            .get(&field.property)
+            .unwrap_or(&Value::EMPTY);
         match input.open.get(&field.property) {
             Some(open) => merge_open(&mut plan, field, open, local, remote),
             None => merge_plain(&mut plan, input, field, local, remote),
@@ -171,9 +175,21 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
     plan
 }
 
-fn merge_plain(plan: &mut RecordPlan, input: &RecordInput<'_>, field: &FieldMapping, local: &Value, remote: &Value) {
-    let pending = input.entry.and_then(|entry| pending_field(entry, &field.property));
-    if input.entry.is_some_and(|entry| entry.state == EntryState::InFlight) && pending.is_some() {
+fn merge_plain(
+    plan: &mut RecordPlan,
+    input: &RecordInput<'_>,
+    field: &FieldMapping,
+    local: &Value,
+    remote: &Value,
+) {
+    let pending = input
+        .entry
+        .and_then(|entry| pending_field(entry, &field.property));
+    if input
+        .entry
+        .is_some_and(|entry| entry.state == EntryState::InFlight)
+        && pending.is_some()
+    {
         plan.deferred = true;
         return;
     }
@@ -181,9 +197,14 @@ fn merge_plain(plan: &mut RecordPlan, input: &RecordInput<'_>, field: &FieldMapp
         (Some(pending), _) => pending.base.clone(),
         (None, CleanBase::Mirror) => Base::Known(local.clone()),
         (None, CleanBase::Unknown) => Base::Unknown,
-        (None, CleanBase::Given(values)) => values.get(&field.property).cloned().map_or(Base::Unknown, Base::Known),
+        (None, CleanBase::Given(values)) => values
+            .get(&field.property)
+            .cloned()
+            .map_or(Base::Unknown, Base::Known),
     };
-    let written_at = pending.map(|pending| pending.changed_at).or_else(|| create_time(input));
+    let written_at = pending
+        .map(|pending| pending.changed_at)
+        .or_else(|| create_time(input));
     let outcome = merge_field(&FieldInput {
         kind: field.property_type,
         direction: field.direction,
@@ -198,20 +219,37 @@ fn merge_plain(plan: &mut RecordPlan, input: &RecordInput<'_>, field: &FieldMapp
     if let Some(late) = late_request(input, field, &base, local, remote, outcome) {
         return late.write(plan, &field.property, remote);
     }
-    write_outcome(plan, field, outcome, &base, local, remote, pending.is_some());
+    write_outcome(
+        plan,
+        field,
+        outcome,
+        &base,
+        local,
+        remote,
+        pending.is_some(),
+    );
 }
 
 fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a EntryField> {
-    entry.fields.iter().find(|field| &field.property == property)
+    entry
+        .fields
+        .iter()
+        .find(|field| &field.property == property)
 }
 
 /// A row that waits for its create was written when it was queued.
 fn create_time(input: &RecordInput<'_>) -> Option<Timestamp> {
-    input.entry.filter(|_| input.clean_base != CleanBase::Mirror).map(|entry| entry.enqueued_at)
+    input
+        .entry
+        .filter(|_| input.clean_base != CleanBase::Mirror)
+        .map(|entry| entry.enqueued_at)
 }
 
 fn remote_time(input: &RecordInput<'_>, property: &PropertyName) -> RemoteTime {
-    match input.histories.and_then(|histories| histories.get(property)) {
+    match input
+        .histories
+        .and_then(|histories| histories.get(property))
+    {
         None => RemoteTime::NotAsked,
         Some(None) => RemoteTime::Missing,
         Some(Some(top)) => RemoteTime::At(top.at),
@@ -231,7 +269,10 @@ impl LateRequest {
         match self {
             Self::NeedHistory => plan.need_history.push(property.clone()),
             Self::Ours => {
-                plan.actions.push(FieldAction::PushOver { property: property.clone(), base: remote.clone() });
+                plan.actions.push(FieldAction::PushOver {
+                    property: property.clone(),
+                    base: remote.clone(),
+                });
             }
         }
     }
@@ -251,7 +292,10 @@ fn late_request(
     if !sent || unmoved || same(local) || outcome == FieldOutcome::Nothing {
         return None;
     }
-    match input.histories.and_then(|histories| histories.get(&field.property)) {
+    match input
+        .histories
+        .and_then(|histories| histories.get(&field.property))
+    {
         None => Some(LateRequest::NeedHistory),
         Some(Some(top)) if top.by_app => Some(LateRequest::Ours),
         Some(_) => None,
@@ -268,8 +312,15 @@ fn write_outcome(
     pending: bool,
 ) {
     let property = || field.property.clone();
-    let take = || FieldAction::Take { property: property(), value: remote.clone(), old: local.clone() };
-    let push = || FieldAction::PushOver { property: property(), base: remote.clone() };
+    let take = || FieldAction::Take {
+        property: property(),
+        value: remote.clone(),
+        old: local.clone(),
+    };
+    let push = || FieldAction::PushOver {
+        property: property(),
+        base: remote.clone(),
+    };
     let note = |reason| ConflictNote {
         property: property(),
         base: base.clone(),
@@ -282,33 +333,64 @@ fn write_outcome(
         FieldOutcome::Nothing => {
             // A pending field whose value went back to its base while an attempt was unanswered.
             if pending {
-                plan.actions.push(FieldAction::Agree { property: property() });
+                plan.actions.push(FieldAction::Agree {
+                    property: property(),
+                });
             }
         }
         FieldOutcome::TakeRemote => plan.actions.push(take()),
-        FieldOutcome::Agreed => plan.actions.push(FieldAction::Agree { property: property() }),
+        FieldOutcome::Agreed => plan.actions.push(FieldAction::Agree {
+            property: property(),
+        }),
         FieldOutcome::PushLocal => {
             if *base == Base::Unknown || !pending {
                 plan.actions.push(push());
             }
         }
         FieldOutcome::Conflict { winner, reason } => {
-            plan.actions.push(FieldAction::Conflict { note: note(reason), winner });
-            plan.actions.push(if winner == Winner::Remote { take() } else { push() });
+            plan.actions.push(FieldAction::Conflict {
+                note: note(reason),
+                winner,
+            });
+            plan.actions.push(if winner == Winner::Remote {
+                take()
+            } else {
+                push()
+            });
         }
-        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask { note: note("waits for a decision") }),
+        FieldOutcome::Ask => plan.actions.push(FieldAction::Ask {
+            note: note("waits for a decision"),
+        }),
         FieldOutcome::NeedHistory => plan.need_history.push(property()),
     }
 }
 
-fn merge_open(plan: &mut RecordPlan, field: &FieldMapping, open: &OpenConflict, local: &Value, remote: &Value) {
+fn merge_open(
+    plan: &mut RecordPlan,
+    field: &FieldMapping,
+    open: &OpenConflict,
+    local: &Value,
+    remote: &Value,
+) {
     let property = || field.property.clone();
     if let Some(winner) = judge_open(field.property_type, &open.base, local, remote) {
-        plan.actions.push(FieldAction::Close { id: open.id, winner });
+        plan.actions.push(FieldAction::Close {
+            id: open.id,
+            winner,
+        });
         plan.actions.push(match winner {
-            Winner::Remote => FieldAction::Take { property: property(), value: remote.clone(), old: local.clone() },
-            Winner::Local | Winner::Value => FieldAction::PushOver { property: property(), base: remote.clone() },
-            Winner::Agreed => FieldAction::Agree { property: property() },
+            Winner::Remote => FieldAction::Take {
+                property: property(),
+                value: remote.clone(),
+                old: local.clone(),
+            },
+            Winner::Local | Winner::Value => FieldAction::PushOver {
+                property: property(),
+                base: remote.clone(),
+            },
+            Winner::Agreed => FieldAction::Agree {
+                property: property(),
+            },
         });
     } else if !field.property_type.same(&open.remote, remote) {
         plan.actions.push(FieldAction::RemoteMoved {
@@ -321,7 +403,12 @@ fn merge_open(plan: &mut RecordPlan, field: &FieldMapping, open: &OpenConflict, 
 }
 
 /// Whether an open conflict has ended by itself: both sides equal, or one of them back at the base.
-pub fn judge_open(kind: PropertyType, base: &Base, local: &Value, remote: &Value) -> Option<Winner> {
+pub fn judge_open(
+    kind: PropertyType,
+    base: &Base,
+    local: &Value,
+    remote: &Value,
+) -> Option<Winner> {
     if kind.same(local, remote) {
         return Some(Winner::Agreed);
     }

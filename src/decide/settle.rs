@@ -195,7 +195,10 @@ mod tests {
             settle_failure(Failure::ServerError, 100, 1),
             BatchFate::Lost
         );
-        assert_eq!(settle_failure(Failure::ServerError, 100, 9), BatchFate::Lost);
+        assert_eq!(
+            settle_failure(Failure::ServerError, 100, 9),
+            BatchFate::Lost
+        );
         assert_eq!(
             settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS),
             BatchFate::Dead

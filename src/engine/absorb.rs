@@ -16,7 +16,11 @@ use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, outbox, reads, rowjson};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
-pub fn absorb_merged(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
+pub fn absorb_merged(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
     let mut changed = false;
     let mut losers = Vec::new();
     for id in &record.merged_ids {
@@ -44,7 +48,12 @@ pub fn absorb_merged(tx: &Transaction<'_>, applying: &Applying<'_>, record: &Rem
 }
 
 /// The only row of the pair takes the survivor's id.
-fn take_over(tx: &Transaction<'_>, applying: &Applying<'_>, mut row: MirrorRow, record: &RemoteRecord) -> Result<MirrorRow, StoreError> {
+fn take_over(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    mut row: MirrorRow,
+    record: &RemoteRecord,
+) -> Result<MirrorRow, StoreError> {
     let object = applying.object.object();
     if let Some(former) = row.record.hs_id {
         reads::bury(tx, object, former, applying.now)?;
@@ -57,7 +66,12 @@ fn take_over(tx: &Transaction<'_>, applying: &Applying<'_>, mut row: MirrorRow, 
     Ok(row)
 }
 
-fn lose_row(tx: &Transaction<'_>, applying: &Applying<'_>, survivor: &MirrorRow, loser: &MirrorRow) -> Result<(), StoreError> {
+fn lose_row(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: &MirrorRow,
+    loser: &MirrorRow,
+) -> Result<(), StoreError> {
     let object = applying.object.object();
     let lost = rowjson::of_values(&loser.record.values);
     let kept = survivor.record.local_id.to_string();
@@ -75,7 +89,13 @@ fn lose_row(tx: &Transaction<'_>, applying: &Applying<'_>, survivor: &MirrorRow,
         move_pending(tx, applying, survivor, loser, &queued.entry)?;
         outbox::end(tx, queued.entry.id)?;
     }
-    conflicts::close_all_of(tx, object, loser.record.local_id, Winner::Remote, applying.now)?;
+    conflicts::close_all_of(
+        tx,
+        object,
+        loser.record.local_id,
+        Winner::Remote,
+        applying.now,
+    )?;
     if let Some(id) = loser.record.hs_id {
         reads::bury(tx, object, id, applying.now)?;
         reads::forget_removal(tx, object, id)?;
@@ -92,12 +112,17 @@ fn move_pending(
     entry: &Entry,
 ) -> Result<(), StoreError> {
     let object = applying.object.object();
-    let Some(hs_id) = survivor.record.hs_id else { return Ok(()) };
+    let Some(hs_id) = survivor.record.hs_id else {
+        return Ok(());
+    };
     let mut row = survivor.clone();
     for field in &entry.fields {
         let value = loser.value(&field.property);
-        let target = outbox::ensure_update(tx, object, survivor.record.local_id, hs_id, applying.now)?;
-        let taken = outbox::fields(tx, target)?.iter().any(|other| other.property == field.property);
+        let target =
+            outbox::ensure_update(tx, object, survivor.record.local_id, hs_id, applying.now)?;
+        let taken = outbox::fields(tx, target)?
+            .iter()
+            .any(|other| other.property == field.property);
         if taken {
             let base = match &field.base {
                 Base::Known(base) => base.as_deref(),
@@ -112,7 +137,11 @@ fn move_pending(
                 policy: applying.object.mapping().policy.as_str(),
                 reason: "the record was merged in HubSpot, and the surviving row had a change of its own",
             };
-            let about = About { object, local_id: survivor.record.local_id, hs_id: Some(hs_id) };
+            let about = About {
+                object,
+                local_id: survivor.record.local_id,
+                hs_id: Some(hs_id),
+            };
             conflicts::record_closed(tx, about, lost, Winner::Remote, applying.now)?;
         } else {
             outbox::put_field(tx, target, &field.property, &field.base, field.changed_at)?;
@@ -123,9 +152,15 @@ fn move_pending(
 }
 
 /// A pending archive of a merged record is never sent: it would take the survivor with it.
-fn archive_becomes_conflict(tx: &Transaction<'_>, applying: &Applying<'_>, id: HubspotId) -> Result<bool, StoreError> {
+fn archive_becomes_conflict(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
     let object = applying.object.object();
-    let Some(queued) = outbox::of_record(tx, object, id)? else { return Ok(false) };
+    let Some(queued) = outbox::of_record(tx, object, id)? else {
+        return Ok(false);
+    };
     let entry = queued.entry;
     if entry.operation != Operation::Archive || entry.state == EntryState::InFlight {
         return Ok(false);
@@ -139,7 +174,11 @@ fn archive_becomes_conflict(tx: &Transaction<'_>, applying: &Applying<'_>, id: H
         policy: applying.object.mapping().policy.as_str(),
         reason: "the record was merged into another one in HubSpot before its archive was sent",
     };
-    let about = About { object, local_id: entry.local_id, hs_id: Some(id) };
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(id),
+    };
     conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
     outbox::end(tx, entry.id)?;
     tracing::warn!(object = %object, hs_id = %id, "an archive was dropped: its record was merged in HubSpot");

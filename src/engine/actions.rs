@@ -41,8 +41,13 @@ impl Hands<'_, '_> {
         let mut parked: Option<&PropertyName> = None;
         for action in &plan.actions {
             match action {
-                FieldAction::Take { property, value, old } => {
-                    self.row.set(self.applying.object.mapping(), property, value);
+                FieldAction::Take {
+                    property,
+                    value,
+                    old,
+                } => {
+                    self.row
+                        .set(self.applying.object.mapping(), property, value);
                     self.drop_field(property)?;
                     if lost_in_conflict != Some(property) {
                         self.history(property, old, value, self.applying.origin)?;
@@ -52,24 +57,46 @@ impl Hands<'_, '_> {
                 FieldAction::Agree { property } => self.drop_field(property)?,
                 FieldAction::PushOver { property, .. } if parked == Some(property) => {}
                 FieldAction::PushOver { property, base } => self.push_over(property, base)?,
-                FieldAction::Conflict { note, winner: Winner::Local } if self.is_a_fight(note)? => {
+                FieldAction::Conflict {
+                    note,
+                    winner: Winner::Local,
+                } if self.is_a_fight(note)? => {
                     let reason = "HubSpot and this database keep changing the field back and forth";
-                    self.ask(&ConflictNote { base: Base::Known(note.remote.clone()), reason, ..note.clone() })?;
+                    self.ask(&ConflictNote {
+                        base: Base::Known(note.remote.clone()),
+                        reason,
+                        ..note.clone()
+                    })?;
                     parked = Some(&note.property);
                 }
                 FieldAction::Conflict { note, winner } => {
-                    conflicts::record_closed(self.tx, self.about(), note.into(), *winner, self.applying.now)?;
+                    conflicts::record_closed(
+                        self.tx,
+                        self.about(),
+                        note.into(),
+                        *winner,
+                        self.applying.now,
+                    )?;
                     let (old, new) = losing_first(note, *winner);
                     self.history(&note.property, old, new, Origin::Conflict)?;
                     lost_in_conflict = Some(&note.property);
                 }
                 FieldAction::Ask { note } => self.ask(note)?,
-                FieldAction::RemoteMoved { id, property, remote, former } => {
+                FieldAction::RemoteMoved {
+                    id,
+                    property,
+                    remote,
+                    former,
+                } => {
                     conflicts::set_remote(self.tx, *id, remote)?;
                     self.history(property, former, remote, Origin::Conflict)?;
                 }
                 FieldAction::Close { id, winner } => {
-                    let how = if *winner == Winner::Agreed { "agreed" } else { "returned to base" };
+                    let how = if *winner == Winner::Agreed {
+                        "agreed"
+                    } else {
+                        "returned to base"
+                    };
                     conflicts::close(self.tx, *id, *winner, how, self.applying.now)?;
                 }
             }
@@ -84,7 +111,10 @@ impl Hands<'_, '_> {
 
     fn is_a_fight(&self, note: &ConflictNote) -> Result<bool, StoreError> {
         let since = self.applying.now - FIGHT_SPAN;
-        Ok(conflicts::local_wins_since(self.tx, self.about(), &note.property, since)? >= ROUNDS_OF_A_FIGHT)
+        Ok(
+            conflicts::local_wins_since(self.tx, self.about(), &note.property, since)?
+                >= ROUNDS_OF_A_FIGHT,
+        )
     }
 
     fn about(&self) -> About<'_> {
@@ -122,20 +152,33 @@ impl Hands<'_, '_> {
 
     /// Keeps the base of fields that wait for their history where it is not the mirror's value: the next merge could
     /// not know it.
-    pub fn keep_bases(&mut self, waiting: &[PropertyName], clean_base: CleanBase<'_>) -> Result<(), StoreError> {
+    pub fn keep_bases(
+        &mut self,
+        waiting: &[PropertyName],
+        clean_base: CleanBase<'_>,
+    ) -> Result<(), StoreError> {
         let bases = match clean_base {
             CleanBase::Mirror => return Ok(()),
             CleanBase::Unknown => None,
             CleanBase::Given(bases) => Some(bases),
         };
         for property in waiting {
-            let base = bases.and_then(|bases| bases.get(property)).cloned().map_or(Base::Unknown, Base::Known);
+            let base = bases
+                .and_then(|bases| bases.get(property))
+                .cloned()
+                .map_or(Base::Unknown, Base::Known);
             self.put_base(property, &base)?;
         }
         Ok(())
     }
 
-    fn history(&self, property: &PropertyName, old: &Value, new: &Value, origin: Origin) -> Result<(), StoreError> {
+    fn history(
+        &self,
+        property: &PropertyName,
+        old: &Value,
+        new: &Value,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         if !self.applying.with_history {
             return Ok(());
         }

@@ -22,7 +22,11 @@ use crate::store::{StoreError, reads, rowjson};
 const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 /// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
-pub fn adopt(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<Option<bool>, StoreError> {
+pub fn adopt(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<Option<bool>, StoreError> {
     let object = applying.object.object();
     let pending = outbox::of_record(tx, object, record.id)?;
     if let Some(key) = &record.own_key
@@ -35,14 +39,21 @@ pub fn adopt(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecor
         None => None,
     };
     match (matched, pending) {
-        (Some(local_id), pending) => link_by_match(tx, applying, record, local_id, pending).map(Some),
+        (Some(local_id), pending) => {
+            link_by_match(tx, applying, record, local_id, pending).map(Some)
+        }
         // Its row was deleted here: the archive looks at the record itself before it is sent.
         (None, Some(_)) => Ok(Some(false)),
         (None, None) => Ok(None),
     }
 }
 
-fn link_by_key(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord, create: &Queued) -> Result<bool, StoreError> {
+fn link_by_key(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    create: &Queued,
+) -> Result<bool, StoreError> {
     if create.entry.state == EntryState::InFlight {
         return wait(tx, applying, record);
     }
@@ -53,7 +64,14 @@ fn link_by_key(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRec
             sent.insert(field.property.clone(), value.clone());
         }
     }
-    link(tx, applying, record, create.entry.local_id, Some(create), CleanBase::Given(&sent))
+    link(
+        tx,
+        applying,
+        record,
+        create.entry.local_id,
+        Some(create),
+        CleanBase::Given(&sent),
+    )
 }
 
 fn link_by_match(
@@ -64,20 +82,53 @@ fn link_by_match(
     pending: Option<Queued>,
 ) -> Result<bool, StoreError> {
     let create = outbox::of_row(tx, applying.object.object(), local_id)?;
-    let busy = [&create, &pending].into_iter().flatten().any(|queued| queued.entry.state == EntryState::InFlight);
+    let busy = [&create, &pending]
+        .into_iter()
+        .flatten()
+        .any(|queued| queued.entry.state == EntryState::InFlight);
     if busy {
         return wait(tx, applying, record);
     }
-    let Some(archive) = pending.filter(|queued| queued.entry.operation == Operation::Archive) else {
-        return link(tx, applying, record, local_id, create.as_ref(), CleanBase::Unknown);
+    let Some(archive) = pending.filter(|queued| queued.entry.operation == Operation::Archive)
+    else {
+        return link(
+            tx,
+            applying,
+            record,
+            local_id,
+            create.as_ref(),
+            CleanBase::Unknown,
+        );
     };
-    let former = archive.entry.row.as_deref().map(|row| rowjson::values(applying.object.mapping(), row)).unwrap_or_default();
+    let former = archive
+        .entry
+        .row
+        .as_deref()
+        .map(|row| rowjson::values(applying.object.mapping(), row))
+        .unwrap_or_default();
     outbox::end(tx, archive.entry.id)?;
-    link(tx, applying, record, local_id, create.as_ref(), CleanBase::Given(&former))
+    link(
+        tx,
+        applying,
+        record,
+        local_id,
+        create.as_ref(),
+        CleanBase::Given(&former),
+    )
 }
 
-fn wait(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
-    reads::ask(tx, applying.object.object(), record.id, applying.origin, applying.now + AFTER_FLIGHT)?;
+fn wait(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    reads::ask(
+        tx,
+        applying.object.object(),
+        record.id,
+        applying.origin,
+        applying.now + AFTER_FLIGHT,
+    )?;
     Ok(false)
 }
 

@@ -15,10 +15,10 @@ use crate::engine::{absorb, adopt};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::store::around::{self, Around};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
-use crate::store::around::{self, Around};
 use crate::store::{StoreError, conflicts, outbox, reads, savepoint};
 
 /// How sure an answer is.
@@ -56,11 +56,18 @@ const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 const AFTER_DOUBT: Duration = Duration::from_secs(70);
 
 /// Applies a page. Tells how many records changed something here.
-pub fn apply_page(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[RemoteRecord]) -> Result<usize, StoreError> {
+pub fn apply_page(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    records: &[RemoteRecord],
+) -> Result<usize, StoreError> {
     let around = around::look(tx, applying.object.object(), &applying.object.table)?;
     let mut seen = BTreeSet::new();
     // A record that stands twice in a page was applied the first time.
-    let records: Vec<&RemoteRecord> = records.iter().filter(|record| seen.insert(record.id)).collect();
+    let records: Vec<&RemoteRecord> = records
+        .iter()
+        .filter(|record| seen.insert(record.id))
+        .collect();
     let changed = match savepoint::within(tx, || apply_all(tx, applying, &records, around)) {
         Err(error) if error.is_constraint() => apply_each(tx, applying, &records, around)?,
         applied => applied?,
@@ -71,7 +78,12 @@ pub fn apply_page(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[Remo
     Ok(changed)
 }
 
-fn apply_all(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[&RemoteRecord], around: Around) -> Result<usize, StoreError> {
+fn apply_all(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    records: &[&RemoteRecord],
+    around: Around,
+) -> Result<usize, StoreError> {
     let mut changed = 0;
     for record in records {
         changed += usize::from(apply_within(tx, applying, record, None, around)?);
@@ -84,17 +96,32 @@ pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
 
 /// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK) must not keep
 /// the others out. It is read and tried again later.
-fn apply_each(tx: &Transaction<'_>, applying: &Applying<'_>, records: &[&RemoteRecord], around: Around) -> Result<usize, StoreError> {
+fn apply_each(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    records: &[&RemoteRecord],
+    around: Around,
+) -> Result<usize, StoreError> {
     let object = applying.object.object();
     let mut changed = 0;
     for record in records {
         match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
             Ok(applied) => changed += usize::from(applied),
             Err(error) if error.is_constraint() => {
-                let words = format!("HubSpot record {} does not fit into {}: {error}", record.id, applying.object.mapping().table);
+                let words = format!(
+                    "HubSpot record {} does not fit into {}: {error}",
+                    record.id,
+                    applying.object.mapping().table
+                );
                 tracing::error!(object = %object, hs_id = %record.id, "a constraint of the table refuses a record; see sync_status.last_error");
                 crate::store::cursors::set_error(tx, object, Some(&words))?;
-                reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_CONSTRAINT)?;
+                reads::ask(
+                    tx,
+                    object,
+                    record.id,
+                    applying.origin,
+                    applying.now + AFTER_CONSTRAINT,
+                )?;
             }
             Err(error) => return Err(error),
         }
@@ -121,7 +148,15 @@ fn apply_within(
 ) -> Result<bool, StoreError> {
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = applying.object.table.by_hs_id(tx, record.id)? {
-        let changed = merge_within(tx, applying, row, record, histories, CleanBase::Mirror, around)?;
+        let changed = merge_within(
+            tx,
+            applying,
+            row,
+            record,
+            histories,
+            CleanBase::Mirror,
+            around,
+        )?;
         return Ok(changed || absorbed);
     }
     if around.may_adopt()
@@ -137,7 +172,12 @@ fn apply_within(
 }
 
 /// Whether a record that no row matches may become a new row.
-fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord, around: Around) -> Result<bool, StoreError> {
+fn may_appear(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    around: Around,
+) -> Result<bool, StoreError> {
     let object = applying.object.object();
     if around.tombstones
         && let Some(buried) = reads::buried_at(tx, object, record.id)?
@@ -152,14 +192,30 @@ fn may_appear(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteReco
     }
     let unsure = around.entries
         && applying.object.key_property.is_none()
-        && outbox::keyless_create_in_doubt(tx, object, record.created_at.plus_millis(-applying.clock_offset_ms + 2_000))?;
+        && outbox::keyless_create_in_doubt(
+            tx,
+            object,
+            record
+                .created_at
+                .plus_millis(-applying.clock_offset_ms + 2_000),
+        )?;
     if unsure {
-        reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_DOUBT)?;
+        reads::ask(
+            tx,
+            object,
+            record.id,
+            applying.origin,
+            applying.now + AFTER_DOUBT,
+        )?;
     }
     Ok(!unsure)
 }
 
-fn insert(tx: &Transaction<'_>, applying: &Applying<'_>, record: &RemoteRecord) -> Result<(), StoreError> {
+fn insert(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
     let object = applying.object.object();
     let local_id = applying.object.table.insert_record(tx, record)?;
     if !applying.with_history {
@@ -190,7 +246,15 @@ pub fn merge_into(
     histories: Option<&Histories>,
     clean_base: CleanBase<'_>,
 ) -> Result<bool, StoreError> {
-    merge_within(tx, applying, row, record, histories, clean_base, Around::ANYTHING)
+    merge_within(
+        tx,
+        applying,
+        row,
+        record,
+        histories,
+        clean_base,
+        Around::ANYTHING,
+    )
 }
 
 fn merge_within(
@@ -211,7 +275,14 @@ fn merge_within(
         true => outbox::of_row(tx, object, row.record.local_id)?,
         false => None,
     };
-    let input = Input { row: &row, queued: queued.as_ref(), record, histories, clean_base, around };
+    let input = Input {
+        row: &row,
+        queued: queued.as_ref(),
+        record,
+        histories,
+        clean_base,
+        around,
+    };
     let plan = plan_for(tx, applying, &input)?;
     if applying.evidence == Evidence::Search && known == Some(record.updated_at) {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
@@ -221,7 +292,12 @@ fn merge_within(
     }
     let settled = ask_for_more(tx, applying, &plan, record)?;
     let entry = queued.as_ref().map(|queued| queued.entry.id);
-    let mut hands = Hands { tx, applying, row: &mut row, entry };
+    let mut hands = Hands {
+        tx,
+        applying,
+        row: &mut row,
+        entry,
+    };
     let changed = hands.carry_out(&plan)?;
     hands.keep_bases(&plan.need_history, clean_base)?;
     let moved = settled && known != Some(record.updated_at);
@@ -244,7 +320,11 @@ struct Input<'a> {
     around: Around,
 }
 
-fn plan_for(tx: &Transaction<'_>, applying: &Applying<'_>, input: &Input<'_>) -> Result<RecordPlan, StoreError> {
+fn plan_for(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    input: &Input<'_>,
+) -> Result<RecordPlan, StoreError> {
     let object = applying.object.object();
     let local_id = input.row.record.local_id;
     let sent_earlier = match input.around.sent {
@@ -269,10 +349,21 @@ fn plan_for(tx: &Transaction<'_>, applying: &Applying<'_>, input: &Input<'_>) ->
 }
 
 /// Asks for the reads that a plan still needs; tells whether the record's version is settled.
-fn ask_for_more(tx: &Transaction<'_>, applying: &Applying<'_>, plan: &RecordPlan, record: &RemoteRecord) -> Result<bool, StoreError> {
+fn ask_for_more(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    plan: &RecordPlan,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
     let object = applying.object.object();
     if plan.deferred {
-        reads::ask(tx, object, record.id, applying.origin, applying.now + AFTER_FLIGHT)?;
+        reads::ask(
+            tx,
+            object,
+            record.id,
+            applying.origin,
+            applying.now + AFTER_FLIGHT,
+        )?;
     } else if !plan.need_history.is_empty() {
         reads::ask(tx, object, record.id, applying.origin, applying.now)?;
     }
@@ -280,10 +371,17 @@ fn ask_for_more(tx: &Transaction<'_>, applying: &Applying<'_>, plan: &RecordPlan
 }
 
 /// Ends an update of which nothing is left, and makes an adopted row's create an update or ends it.
-pub fn end_if_done(tx: &Transaction<'_>, queued: Option<&Queued>, record: &RemoteRecord) -> Result<(), StoreError> {
+pub fn end_if_done(
+    tx: &Transaction<'_>,
+    queued: Option<&Queued>,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
     let Some(queued) = queued else { return Ok(()) };
     let entry = &queued.entry;
-    if entry.state == EntryState::InFlight || entry.row.is_some() || entry.operation != Operation::Update {
+    if entry.state == EntryState::InFlight
+        || entry.row.is_some()
+        || entry.operation != Operation::Update
+    {
         return Ok(());
     }
     if outbox::fields(tx, entry.id)?.is_empty() {

@@ -26,12 +26,20 @@ const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The guard's key of archives in HubSpot.
 pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey { object, side: Side::Hubspot, operation: HeldOperation::Archive }
+    HoldKey {
+        object,
+        side: Side::Hubspot,
+        operation: HeldOperation::Archive,
+    }
 }
 
 /// The guard's key of updates in HubSpot.
 pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey { object, side: Side::Hubspot, operation: HeldOperation::Update }
+    HoldKey {
+        object,
+        side: Side::Hubspot,
+        operation: HeldOperation::Update,
+    }
 }
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
@@ -42,7 +50,8 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
     let crossing = engine
         .store
         .read(move |connection| {
-            let (archives, held) = holds::due_and_held(connection, archive_key(read_sync.object()), due)?;
+            let (archives, held) =
+                holds::due_and_held(connection, archive_key(read_sync.object()), due)?;
             let updates = match max_updates {
                 0 => (0, 0),
                 _ => holds::due_and_held(connection, update_key(read_sync.object()), due)?,
@@ -57,10 +66,27 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
         .store
         .write(Lane::Interactive, move |tx| {
             let left = sync.table.linked(tx)?;
-            judge_one(tx, archive_key(sync.object()), bounds(&guard), left, now, now - guard.window)?;
+            judge_one(
+                tx,
+                archive_key(sync.object()),
+                bounds(&guard),
+                left,
+                now,
+                now - guard.window,
+            )?;
             if guard.max_updates > 0 {
-                let updates = crate::decide::guard::Bounds { max_records: guard.max_updates, max_share: 0.0 };
-                judge_one(tx, update_key(sync.object()), updates, left.max(1), now, now - guard.window)?;
+                let updates = crate::decide::guard::Bounds {
+                    max_records: guard.max_updates,
+                    max_share: 0.0,
+                };
+                judge_one(
+                    tx,
+                    update_key(sync.object()),
+                    updates,
+                    left.max(1),
+                    now,
+                    now - guard.window,
+                )?;
             }
             Ok(())
         })
@@ -78,7 +104,14 @@ fn judge_one(
 ) -> Result<(), StoreError> {
     let (due, held) = holds::due_and_held(tx, key, now)?;
     let in_window = holds::counted(tx, key, since)?;
-    if let Verdict::Hold { allowed } = judge(Count { due, in_window, left }, bounds) {
+    if let Verdict::Hold { allowed } = judge(
+        Count {
+            due,
+            in_window,
+            left,
+        },
+        bounds,
+    ) {
         holds::hold_entries(tx, key, now)?;
         holds::hold(tx, key, held + due, allowed, now)?;
         tracing::error!(
@@ -95,10 +128,19 @@ fn judge_one(
 }
 
 /// Reads the records once more and archives those that are as the deleted rows were.
-pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+pub async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
     let records = read_records(engine, object, &ids, priority).await?;
-    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let (sync, now, offset) = (
+        object.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -106,7 +148,10 @@ pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priori
             for queued in &due {
                 claimed.extend(claim(tx, &sync, queued, &records, now, offset)?);
             }
-            let fresh = claimed.iter().filter(|archive: &&Claimed| !archive.approved).count();
+            let fresh = claimed
+                .iter()
+                .filter(|archive: &&Claimed| !archive.approved)
+                .count();
             if fresh > 0 {
                 holds::count(tx, archive_key(sync.object()), fresh as u64, now)?;
             }
@@ -135,9 +180,13 @@ fn claim(
     now: Timestamp,
     offset_ms: i64,
 ) -> Result<Option<Claimed>, StoreError> {
-    let Some(present) = outbox::by_id(tx, queued.entry.id)? else { return Ok(None) };
+    let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
+        return Ok(None);
+    };
     let entry = present.entry;
-    let (Operation::Archive, EntryState::Pending, Some(hs_id)) = (entry.operation, entry.state, entry.hs_id) else {
+    let (Operation::Archive, EntryState::Pending, Some(hs_id)) =
+        (entry.operation, entry.state, entry.hs_id)
+    else {
         return Ok(None);
     };
     if object.table.by_hs_id(tx, hs_id)?.is_some() {
@@ -145,10 +194,15 @@ fn claim(
         outbox::end(tx, entry.id)?;
         return Ok(None);
     }
-    let former = entry.row.as_deref().map(|text| rowjson::values(object.mapping(), text)).unwrap_or_default();
+    let former = entry
+        .row
+        .as_deref()
+        .map(|text| rowjson::values(object.mapping(), text))
+        .unwrap_or_default();
     if let Some(value) = match_value(object, &former)
         && let Some(other) = object.table.unlinked_by_match(tx, value)?
-        && outbox::of_row(tx, object.object(), other)?.is_some_and(|queued| queued.entry.state != EntryState::Dead)
+        && outbox::of_row(tx, object.object(), other)?
+            .is_some_and(|queued| queued.entry.state != EntryState::Dead)
     {
         outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
         return Ok(None);
@@ -157,7 +211,11 @@ fn claim(
         return without_record(tx, object, &entry, hs_id, records, now);
     };
     let edited_at = edited_since(object, &entry, record).then_some(record.updated_at);
-    let outcome = deleted_here(object.mapping().policy, edited_at, entry.enqueued_at.plus_millis(offset_ms));
+    let outcome = deleted_here(
+        object.mapping().policy,
+        edited_at,
+        entry.enqueued_at.plus_millis(offset_ms),
+    );
     carry_out(tx, object, &entry, record, outcome, now)
 }
 
@@ -170,10 +228,21 @@ fn without_record(
     records: &[RemoteRecord],
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    let survivor = records.iter().find(|record| record.merged_ids.contains(&hs_id));
+    let survivor = records
+        .iter()
+        .find(|record| record.merged_ids.contains(&hs_id));
     if let Some(survivor) = survivor {
-        let reason = "the record was merged into another one in HubSpot before its archive was sent";
-        conflict(tx, object, entry, Some(survivor), reason, Some(Winner::Remote), now)?;
+        let reason =
+            "the record was merged into another one in HubSpot before its archive was sent";
+        conflict(
+            tx,
+            object,
+            entry,
+            Some(survivor),
+            reason,
+            Some(Winner::Remote),
+            now,
+        )?;
     }
     reads::bury(tx, object.object(), hs_id, now)?;
     outbox::end(tx, entry.id)?;
@@ -182,20 +251,36 @@ fn without_record(
 
 /// Whether somebody changed a mapped field in HubSpot since both sides agreed on it.
 fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bool {
-    let Some(text) = entry.row.as_deref() else { return false };
+    let Some(text) = entry.row.as_deref() else {
+        return false;
+    };
     if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
         return false;
     }
     let former = rowjson::values(object.mapping(), text);
-    object.mapping().fields.iter().filter(|field| field.direction.pulls() && field.direction.pushes()).any(|field| {
-        let pending = entry.fields.iter().find(|other| other.property == field.property).map(|other| &other.base);
-        let base = match pending {
-            Some(Base::Known(base)) => base,
-            Some(Base::Unknown) => return false,
-            None => former.get(&field.property).unwrap_or(&crate::model::value::Value::EMPTY),
-        };
-        record.values.get(&field.property).is_some_and(|remote| !field.property_type.same(base, remote))
-    })
+    object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls() && field.direction.pushes())
+        .any(|field| {
+            let pending = entry
+                .fields
+                .iter()
+                .find(|other| other.property == field.property)
+                .map(|other| &other.base);
+            let base = match pending {
+                Some(Base::Known(base)) => base,
+                Some(Base::Unknown) => return false,
+                None => former
+                    .get(&field.property)
+                    .unwrap_or(&crate::model::value::Value::EMPTY),
+            };
+            record
+                .values
+                .get(&field.property)
+                .is_some_and(|remote| !field.property_type.same(base, remote))
+        })
 }
 
 fn carry_out(
@@ -209,30 +294,61 @@ fn carry_out(
     match outcome {
         DeletedOutcome::Archive => {}
         DeletedOutcome::ArchiveInConflict(reason) => {
-            conflict(tx, object, entry, Some(record), reason, Some(Winner::Local), now)?;
+            conflict(
+                tx,
+                object,
+                entry,
+                Some(record),
+                reason,
+                Some(Winner::Local),
+                now,
+            )?;
         }
         DeletedOutcome::BringBack(reason) => {
-            conflict(tx, object, entry, Some(record), reason, Some(Winner::Remote), now)?;
+            conflict(
+                tx,
+                object,
+                entry,
+                Some(record),
+                reason,
+                Some(Winner::Remote),
+                now,
+            )?;
             bring_back(tx, object, entry, record)?;
             return Ok(None);
         }
         DeletedOutcome::Ask => {
             let reason = "the row was deleted here, and the record was edited in HubSpot";
             conflict(tx, object, entry, Some(record), reason, None, now)?;
-            outbox::never_due(tx, entry.id, "the record was edited in HubSpot; decide its conflict in sync_conflicts")?;
+            outbox::never_due(
+                tx,
+                entry.id,
+                "the record was edited in HubSpot; decide its conflict in sync_conflicts",
+            )?;
             return Ok(None);
         }
     }
     let approved = outbox::is_approved(tx, entry.id)?;
     outbox::mark_in_flight(tx, entry.id, now)?;
-    Ok(Some(Claimed { entry: entry.clone(), hs_id: record.id, approved }))
+    Ok(Some(Claimed {
+        entry: entry.clone(),
+        hs_id: record.id,
+        approved,
+    }))
 }
 
 /// The row comes back with HubSpot's values and its own `local_id`.
-pub fn bring_back(tx: &Transaction<'_>, object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+pub fn bring_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
     outbox::end(tx, entry.id)?;
     reads::unbury(tx, object.object(), record.id)?;
-    if object.table.by_local_id(tx, entry.local_id)?.is_some() || object.table.by_hs_id(tx, record.id)?.is_some() {
+    if object.table.by_local_id(tx, entry.local_id)?.is_some()
+        || object.table.by_hs_id(tx, record.id)?.is_some()
+    {
         return Ok(());
     }
     object.table.insert_back(tx, entry.local_id, record)
@@ -257,7 +373,11 @@ fn conflict(
         policy: object.mapping().policy.as_str(),
         reason,
     };
-    let about = About { object: object.object(), local_id: entry.local_id, hs_id: entry.hs_id };
+    let about = About {
+        object: object.object(),
+        local_id: entry.local_id,
+        hs_id: entry.hs_id,
+    };
     match winner {
         Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
         None => conflicts::record_open(tx, about, conflict, now),

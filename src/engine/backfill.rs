@@ -21,7 +21,10 @@ const PAGES_BEFORE_TOTAL: u64 = 60;
 /// Reads and applies the next page.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
-    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
+    let cursor = engine
+        .store
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
     if cursor.backfill == Backfill::Done {
         return Ok(Progress::RING);
     }
@@ -40,7 +43,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             Priority::Bulk,
         )
         .await?;
-    let records: Vec<_> = page.records.iter().map(|record| remote_record(object, record)).collect();
+    let records: Vec<_> = page
+        .records
+        .iter()
+        .map(|record| remote_record(object, record))
+        .collect();
     let (now, offset) = (engine.now(), engine.client.clock_offset_ms());
     let (sync, after, rows) = (object.clone(), page.after.clone(), records.len());
     engine
@@ -56,7 +63,17 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 with_history: false,
             };
             let changed = apply_page(tx, &applying, &records)?;
-            runs::extend(tx, sync.object(), Kind::Backfill, runs::Work { requests: 1, seen: rows, changed }, now)?;
+            runs::extend(
+                tx,
+                sync.object(),
+                Kind::Backfill,
+                runs::Work {
+                    requests: 1,
+                    seen: rows,
+                    changed,
+                },
+                now,
+            )?;
             match &after {
                 Some(after) => cursors::move_backfill(tx, sync.object(), after, rows),
                 None => {
@@ -75,12 +92,21 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     Ok(Progress::More)
 }
 
-async fn begin(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Timestamp, StepError> {
+async fn begin(
+    engine: &Engine,
+    object: &ObjectSync,
+    cursor: &Cursor,
+) -> Result<Timestamp, StepError> {
     if let (Backfill::Running, Some(started)) = (cursor.backfill, cursor.backfill_started_at) {
         return Ok(started);
     }
     let (name, started) = (object.object().clone(), engine.client.hubspot_now());
-    engine.store.write(Lane::Interactive, move |tx| cursors::begin_backfill(tx, &name, started)).await?;
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            cursors::begin_backfill(tx, &name, started)
+        })
+        .await?;
     tracing::info!(object = %object.object(), "the first full read begins");
     Ok(started)
 }
@@ -99,10 +125,19 @@ async fn ask_total(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Res
         limit: 1,
         properties: Vec::new(),
     };
-    let Ok(found) = engine.client.search(object.object(), &query, Priority::Bulk).await else {
+    let Ok(found) = engine
+        .client
+        .search(object.object(), &query, Priority::Bulk)
+        .await
+    else {
         return Ok(());
     };
     let (name, total) = (object.object().clone(), found.total);
-    engine.store.write(Lane::Bulk, move |tx| cursors::set_backfill_total(tx, &name, total)).await?;
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            cursors::set_backfill_total(tx, &name, total)
+        })
+        .await?;
     Ok(())
 }

@@ -15,7 +15,9 @@ pub fn remote_record(object: &ObjectSync, record: &Record) -> RemoteRecord {
     let mut values = BTreeMap::new();
     let mut invalid = Vec::new();
     for field in &object.mapping().fields {
-        let Some(text) = record.properties.get(field.property.as_str()) else { continue };
+        let Some(text) = record.properties.get(field.property.as_str()) else {
+            continue;
+        };
         match field.property_type.canonical(text.as_deref()) {
             Ok(value) => {
                 values.insert(field.property.clone(), value);
@@ -37,13 +39,24 @@ pub fn remote_record(object: &ObjectSync, record: &Record) -> RemoteRecord {
 }
 
 fn merged_ids(record: &Record) -> Vec<HubspotId> {
-    let text = record.properties.get("hs_merged_object_ids").and_then(Option::as_deref).unwrap_or("");
-    text.split(';').filter_map(|part| part.parse().ok()).filter(|id| *id != record.id).collect()
+    let text = record
+        .properties
+        .get("hs_merged_object_ids")
+        .and_then(Option::as_deref)
+        .unwrap_or("");
+    text.split(';')
+        .filter_map(|part| part.parse().ok())
+        .filter(|id| *id != record.id)
+        .collect()
 }
 
 fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
     let property = object.key_property.as_ref()?;
-    record.properties.get(property.as_str())?.clone().filter(|key| !key.is_empty())
+    record
+        .properties
+        .get(property.as_str())?
+        .clone()
+        .filter(|key| !key.is_empty())
 }
 
 /// The newest entry of each property's history that was asked for.
@@ -51,8 +64,14 @@ pub fn histories(record: &Record, asked: &[PropertyName]) -> Histories {
     asked
         .iter()
         .map(|property| {
-            let top = record.history.get(property.as_str()).and_then(|entries| entries.first());
-            let top = top.map(|entry| HistoryTop { at: entry.at, by_app: entry.source_type.as_deref().is_some_and(is_app) });
+            let top = record
+                .history
+                .get(property.as_str())
+                .and_then(|entries| entries.first());
+            let top = top.map(|entry| HistoryTop {
+                at: entry.at,
+                by_app: entry.source_type.as_deref().is_some_and(is_app),
+            });
             (property.clone(), top)
         })
         .collect()
@@ -64,7 +83,13 @@ fn is_app(source_type: &str) -> bool {
 }
 
 /// The value of the match property as it is compared.
-pub fn match_value<'a>(object: &ObjectSync, values: &'a BTreeMap<PropertyName, Value>) -> Option<&'a str> {
+pub fn match_value<'a>(
+    object: &ObjectSync,
+    values: &'a BTreeMap<PropertyName, Value>,
+) -> Option<&'a str> {
     let field = object.mapping().match_field()?;
-    values.get(&field.property)?.as_deref().filter(|text| !text.trim().is_empty())
+    values
+        .get(&field.property)?
+        .as_deref()
+        .filter(|text| !text.trim().is_empty())
 }

@@ -31,15 +31,26 @@ pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
 const ARCHIVES_COMPARED: usize = 1_000;
 
 /// Looks for creates in doubt, and sends the others.
-pub async fn send(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+pub async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
     let object = &schema::ensure_key(engine, object).await?;
     let without_backfill = object.mapping().direction == Direction::Push && object.match_is_unique;
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
-        queued.unanswered_since.is_some() || without_backfill || engine.may_be_done(queued.entry.enqueued_at)
+        queued.unanswered_since.is_some()
+            || without_backfill
+            || engine.may_be_done(queued.entry.enqueued_at)
     });
     look(engine, object, &doubtful, priority).await?;
     let (sync, now) = (object.clone(), engine.now());
-    let entries = doubtful.into_iter().chain(fresh).map(|queued| queued.entry.id).collect::<Vec<_>>();
+    let entries = doubtful
+        .into_iter()
+        .chain(fresh)
+        .map(|queued| queued.entry.id)
+        .collect::<Vec<_>>();
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -62,9 +73,15 @@ struct LookBy {
 }
 
 fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
-    let former = queued.entry.row.as_deref().map(|row| rowjson::values(object.mapping(), row));
+    let former = queued
+        .entry
+        .row
+        .as_deref()
+        .map(|row| rowjson::values(object.mapping(), row));
     let values = row.map(|row| &row.record.values).or(former.as_ref());
-    let matching = values.and_then(|values| match_value(object, values)).filter(|_| object.match_is_unique);
+    let matching = values
+        .and_then(|values| match_value(object, values))
+        .filter(|_| object.match_is_unique);
     LookBy {
         key: object.key_property.as_ref().and(queued.entry.key.clone()),
         matching: matching.map(|value| value.trim().to_lowercase()),
@@ -72,7 +89,12 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
 }
 
 /// Reads the records that creates in doubt would have made, and links those that are there.
-async fn look(engine: &Engine, object: &ObjectSync, entries: &[Queued], priority: Priority) -> Result<(), StepError> {
+async fn look(
+    engine: &Engine,
+    object: &ObjectSync,
+    entries: &[Queued],
+    priority: Priority,
+) -> Result<(), StepError> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -92,8 +114,15 @@ async fn look(engine: &Engine, object: &ObjectSync, entries: &[Queued], priority
         .await?;
     let asked_at = engine.now();
     let mut found = Vec::new();
-    let by_key = object.key_property.as_ref().map(|property| (property.as_str(), keys));
-    let by_match = object.mapping().match_property.as_ref().map(|property| (property.as_str(), matches));
+    let by_key = object
+        .key_property
+        .as_ref()
+        .map(|property| (property.as_str(), keys));
+    let by_match = object
+        .mapping()
+        .match_property
+        .as_ref()
+        .map(|property| (property.as_str(), matches));
     for (property, mut values) in by_key.into_iter().chain(by_match) {
         values.sort_unstable();
         values.dedup();
@@ -101,7 +130,11 @@ async fn look(engine: &Engine, object: &ObjectSync, entries: &[Queued], priority
             found.extend(read_by(engine, object, property, values, priority).await?);
         }
     }
-    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let (sync, now, offset) = (
+        object.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     let looked: Vec<_> = entries.iter().map(|queued| queued.entry.id).collect();
     engine
         .store
@@ -127,7 +160,13 @@ async fn look(engine: &Engine, object: &ObjectSync, entries: &[Queued], priority
     Ok(())
 }
 
-async fn read_by(engine: &Engine, object: &ObjectSync, property: &str, values: Vec<String>, priority: Priority) -> Result<Vec<RemoteRecord>, StepError> {
+async fn read_by(
+    engine: &Engine,
+    object: &ObjectSync,
+    property: &str,
+    values: Vec<String>,
+    priority: Priority,
+) -> Result<Vec<RemoteRecord>, StepError> {
     let query = ReadQuery {
         keys: values,
         id_property: Some(property.to_owned()),
@@ -135,15 +174,33 @@ async fn read_by(engine: &Engine, object: &ObjectSync, property: &str, values: V
         with_history: Vec::new(),
         archived: false,
     };
-    let found = engine.client.batch_read(object.object(), &query, priority).await?;
-    Ok(found.records.iter().map(|record| remote_record(object, record)).collect())
+    let found = engine
+        .client
+        .batch_read(object.object(), &query, priority)
+        .await?;
+    Ok(found
+        .records
+        .iter()
+        .map(|record| remote_record(object, record))
+        .collect())
 }
 
 /// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
 /// find it.
-fn after_look(tx: &Transaction<'_>, object: &ObjectSync, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
-    let Some(queued) = outbox::by_id(tx, id)? else { return Ok(()) };
-    let (Operation::Create, EntryState::Pending, Some(lost)) = (queued.entry.operation, queued.entry.state, queued.unanswered_since) else {
+fn after_look(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(());
+    };
+    let (Operation::Create, EntryState::Pending, Some(lost)) = (
+        queued.entry.operation,
+        queued.entry.state,
+        queued.unanswered_since,
+    ) else {
         return Ok(());
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
@@ -155,7 +212,14 @@ fn after_look(tx: &Transaction<'_>, object: &ObjectSync, id: OutboxId, now: Time
     }
     let repeat_at = lost + MAY_STILL_LAND;
     if now < repeat_at {
-        return outbox::retry(tx, id, repeat_at, None, Some(WaitsFor::Answer), outbox::Answered::No);
+        return outbox::retry(
+            tx,
+            id,
+            repeat_at,
+            None,
+            Some(WaitsFor::Answer),
+            outbox::Answered::No,
+        );
     }
     if row.is_none() {
         // Deleted here, and never made there.
@@ -177,11 +241,24 @@ fn link_reinserted(
         return Ok(());
     }
     for id in creates {
-        let Some(create) = outbox::by_id(tx, *id)? else { continue };
-        let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else { continue };
-        let Some(value) = match_value(object, &row.record.values).map(|value| value.trim().to_lowercase()) else { continue };
+        let Some(create) = outbox::by_id(tx, *id)? else {
+            continue;
+        };
+        let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else {
+            continue;
+        };
+        let Some(value) =
+            match_value(object, &row.record.values).map(|value| value.trim().to_lowercase())
+        else {
+            continue;
+        };
         let same = archives.iter().find(|archive| {
-            let former = archive.entry.row.as_deref().map(|text| rowjson::values(object.mapping(), text)).unwrap_or_default();
+            let former = archive
+                .entry
+                .row
+                .as_deref()
+                .map(|text| rowjson::values(object.mapping(), text))
+                .unwrap_or_default();
             match_value(object, &former).is_some_and(|other| other.trim().to_lowercase() == value)
         });
         if let Some(archive) = same
@@ -211,13 +288,29 @@ fn relink(
     object.table.update(tx, &row)?;
     let values = rowjson::values(object.mapping(), former);
     outbox::become_update(tx, create.entry.id, hs_id, now)?;
-    for field in object.mapping().fields.iter().filter(|field| field.direction.pushes()) {
-        let older = archive.entry.fields.iter().find(|other| other.property == field.property).map(|other| other.base.clone());
+    for field in object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes())
+    {
+        let older = archive
+            .entry
+            .fields
+            .iter()
+            .find(|other| other.property == field.property)
+            .map(|other| other.base.clone());
         let base = older.or_else(|| values.get(&field.property).cloned().map(Base::Known));
         let base = base.unwrap_or(NO_RECORD);
         let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
         if !same {
-            outbox::put_field(tx, create.entry.id, &field.property, &base, create.entry.enqueued_at)?;
+            outbox::put_field(
+                tx,
+                create.entry.id,
+                &field.property,
+                &base,
+                create.entry.enqueued_at,
+            )?;
         }
     }
     outbox::end(tx, archive.entry.id)?;
@@ -234,9 +327,14 @@ fn claim_create(
     id: OutboxId,
     now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
-    let Some(queued) = outbox::by_id(tx, id)? else { return Ok(None) };
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(None);
+    };
     let entry = &queued.entry;
-    if entry.operation != Operation::Create || entry.state != EntryState::Pending || queued.unanswered_since.is_some() {
+    if entry.operation != Operation::Create
+        || entry.state != EntryState::Pending
+        || queued.unanswered_since.is_some()
+    {
         return Ok(None);
     }
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
@@ -248,14 +346,22 @@ fn claim_create(
         return Ok(None);
     }
     let mut properties = Vec::new();
-    for field in object.mapping().fields.iter().filter(|field| field.direction.pushes()) {
+    for field in object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes())
+    {
         let value = row.value(&field.property);
         if value.is_empty() {
             continue;
         }
         outbox::put_field(tx, id, &field.property, &NO_RECORD, entry.enqueued_at)?;
         outbox::set_sent(tx, id, &field.property, value)?;
-        properties.push((field.property.as_str().to_owned(), value.to_wire().to_owned()));
+        properties.push((
+            field.property.as_str().to_owned(),
+            value.to_wire().to_owned(),
+        ));
     }
     outbox::mark_in_flight(tx, id, now)?;
     let key = object.key_property.as_ref().zip(entry.key.as_ref());
@@ -267,15 +373,28 @@ fn claim_create(
         id: key.map(|(_, key)| key.clone()),
         properties,
     };
-    Ok(Some(Sent { entry: id, attempts: entry.attempts + 1, input }))
+    Ok(Some(Sent {
+        entry: id,
+        attempts: entry.attempts + 1,
+        input,
+    }))
 }
 
 /// A second row with the match value of a row that has a record already.
-fn taken(tx: &Transaction<'_>, object: &ObjectSync, row: &MirrorRow) -> Result<Option<String>, StoreError> {
-    let (Some(field), Some(value)) = (object.mapping().match_field(), match_value(object, &row.record.values)) else {
+fn taken(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    row: &MirrorRow,
+) -> Result<Option<String>, StoreError> {
+    let (Some(field), Some(value)) = (
+        object.mapping().match_field(),
+        match_value(object, &row.record.values),
+    ) else {
         return Ok(None);
     };
-    let holder = object.table.linked_by_match(tx, value, row.record.local_id)?;
+    let holder = object
+        .table
+        .linked_by_match(tx, value, row.record.local_id)?;
     Ok(holder.map(|(local_id, hs_id)| {
         format!(
             "{} row {} has the {} of row {local_id}, which is HubSpot record {hs_id}",

@@ -26,20 +26,33 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let name = object.object().clone();
     let (cursor, filling) = engine
         .store
-        .read(move |connection| Ok((cursors::get(connection, &name)?, fields::in_state(connection, &name, FieldState::Filling)?)))
+        .read(move |connection| {
+            Ok((
+                cursors::get(connection, &name)?,
+                fields::in_state(connection, &name, FieldState::Filling)?,
+            ))
+        })
         .await?;
-    let filling: BTreeSet<PropertyName> =
-        filling.into_iter().filter(|property| object.mapping().field(property).is_some()).collect();
+    let filling: BTreeSet<PropertyName> = filling
+        .into_iter()
+        .filter(|property| object.mapping().field(property).is_some())
+        .collect();
     if filling.is_empty() || cursor.backfill != cursors::Backfill::Done {
         return Ok(Progress::RING);
     }
     let query = ListQuery {
         after: cursor.filling_after.clone(),
         limit: PAGE,
-        properties: filling.iter().map(|property| property.as_str().to_owned()).collect(),
+        properties: filling
+            .iter()
+            .map(|property| property.as_str().to_owned())
+            .collect(),
         archived: false,
     };
-    let page = engine.client.list(object.object(), &query, Priority::Bulk).await?;
+    let page = engine
+        .client
+        .list(object.object(), &query, Priority::Bulk)
+        .await?;
     let done = page.after.is_none();
     let (sync, now) = (object.clone(), engine.now());
     engine
@@ -47,9 +60,19 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .write(Lane::Bulk, move |tx| {
             let mut changed = 0;
             for record in &page.records {
-                changed += usize::from(fill(tx, &sync, &remote_record(&sync, record), &filling, now)?);
+                changed += usize::from(fill(
+                    tx,
+                    &sync,
+                    &remote_record(&sync, record),
+                    &filling,
+                    now,
+                )?);
             }
-            let work = runs::Work { requests: 1, seen: page.records.len(), changed };
+            let work = runs::Work {
+                requests: 1,
+                seen: page.records.len(),
+                changed,
+            };
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
             cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
             if page.after.is_none() {
@@ -69,23 +92,45 @@ fn fill(
     filling: &BTreeSet<PropertyName>,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let Some(mut row) = object.table.by_hs_id(tx, record.id)? else { return Ok(false) };
+    let Some(mut row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(false);
+    };
     // A row that is fresher than the page was written with all its columns.
-    if row.record.modified_at.is_some_and(|known| record.updated_at < known) {
+    if row
+        .record
+        .modified_at
+        .is_some_and(|known| record.updated_at < known)
+    {
         return Ok(false);
     }
     let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
     let mut changed = false;
     for property in filling {
-        let (Some(field), Some(remote)) = (object.mapping().field(property), record.values.get(property)) else { continue };
+        let (Some(field), Some(remote)) = (
+            object.mapping().field(property),
+            record.values.get(property),
+        ) else {
+            continue;
+        };
         let local = row.value(property).clone();
         if field.property_type.same(&local, remote) {
             continue;
         }
         if let Some(queued) = pending(queued.as_ref(), property) {
             // Written here before the column was filled: the push's merge decides, with an unknown base.
-            let written = queued.entry.fields.iter().find(|other| &other.property == property).map(|other| other.changed_at);
-            outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, written.unwrap_or(now))?;
+            let written = queued
+                .entry
+                .fields
+                .iter()
+                .find(|other| &other.property == property)
+                .map(|other| other.changed_at);
+            outbox::put_field(
+                tx,
+                queued.entry.id,
+                property,
+                &Base::Unknown,
+                written.unwrap_or(now),
+            )?;
             continue;
         }
         if !local.is_empty() {
@@ -110,5 +155,11 @@ fn fill(
 }
 
 fn pending<'a>(queued: Option<&'a Queued>, property: &PropertyName) -> Option<&'a Queued> {
-    queued.filter(|queued| queued.entry.fields.iter().any(|field| &field.property == property))
+    queued.filter(|queued| {
+        queued
+            .entry
+            .fields
+            .iter()
+            .any(|field| &field.property == property)
+    })
 }

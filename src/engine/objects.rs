@@ -36,8 +36,14 @@ impl ObjectSync {
     /// What a request must ask for beside the mapped properties: merges would be invisible otherwise
     /// (`hubspot/api-facts.md#13`), and our own creates can't be told without their key.
     pub fn asked_properties(mapping: &ObjectMapping, key: Option<&PropertyName>) -> Vec<String> {
-        let mut properties: Vec<String> = mapping.fields.iter().map(|field| field.property.as_str().to_owned()).collect();
-        let own = ["hs_merged_object_ids"].into_iter().chain(key.map(PropertyName::as_str));
+        let mut properties: Vec<String> = mapping
+            .fields
+            .iter()
+            .map(|field| field.property.as_str().to_owned())
+            .collect();
+        let own = ["hs_merged_object_ids"]
+            .into_iter()
+            .chain(key.map(PropertyName::as_str));
         for name in own {
             if !properties.iter().any(|property| property == name) {
                 properties.push(name.to_owned());
@@ -57,8 +63,14 @@ pub struct Objects {
 impl Objects {
     /// Takes objects in the mapping's order.
     pub fn new(objects: Vec<ObjectSync>) -> Self {
-        let order = objects.iter().map(|object| object.object().clone()).collect();
-        let by_name = objects.into_iter().map(|object| (object.object().clone(), Arc::new(object))).collect();
+        let order = objects
+            .iter()
+            .map(|object| object.object().clone())
+            .collect();
+        let by_name = objects
+            .into_iter()
+            .map(|object| (object.object().clone(), Arc::new(object)))
+            .collect();
         Self { by_name, order }
     }
 

@@ -28,17 +28,32 @@ const READ_BATCH: usize = 100;
 /// Walks one page of the object's present window, or begins the next one. `Idle` when a window was walked to its end.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
-    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
-    let (Backfill::Done, Some(polled_to), true) = (cursor.backfill, cursor.polled_to, object.mapping().direction.pulls()) else {
+    let cursor = engine
+        .store
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
+    let (Backfill::Done, Some(polled_to), true) = (
+        cursor.backfill,
+        cursor.polled_to,
+        object.mapping().direction.pulls(),
+    ) else {
         return Ok(Progress::RING);
     };
     let window = match cursor.window {
         Some(window) => window,
-        None => next_window(polled_to, engine.client.hubspot_now(), engine.settings.overlap),
+        None => next_window(
+            polled_to,
+            engine.client.hubspot_now(),
+            engine.settings.overlap,
+        ),
     };
     let asked_at = engine.now();
     let whole = search_body_fits(&object.properties);
-    let properties = if whole { object.properties.clone() } else { Vec::new() };
+    let properties = if whole {
+        object.properties.clone()
+    } else {
+        Vec::new()
+    };
     let page = search(engine, object, &window, properties).await?;
     let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
     let (records, evidence, requests) = match whole {
@@ -46,8 +61,23 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         false => read_whole(engine, object, &page).await?,
     };
     let done = page.len() < PAGE as usize;
-    let window = Window { last_id: end, ..window };
-    save_page(engine, object, Page { records, evidence, requests, window, done, asked_at }).await?;
+    let window = Window {
+        last_id: end,
+        ..window
+    };
+    save_page(
+        engine,
+        object,
+        Page {
+            records,
+            evidence,
+            requests,
+            window,
+            done,
+            asked_at,
+        },
+    )
+    .await?;
     Ok(if done { Progress::RING } else { Progress::More })
 }
 
@@ -61,7 +91,11 @@ struct Page {
 }
 
 async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(), StepError> {
-    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let (sync, now, offset) = (
+        object.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     engine
         .store
         .write(Lane::Bulk, move |tx| {
@@ -75,7 +109,11 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
                 with_history: true,
             };
             let changed = apply_page(tx, &applying, &page.records)?;
-            let work = runs::Work { requests: page.requests, seen: page.records.len(), changed };
+            let work = runs::Work {
+                requests: page.requests,
+                seen: page.records.len(),
+                changed,
+            };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
             if page.done {
                 cursors::end_window(tx, sync.object(), page.window.to, now)?;
@@ -88,7 +126,12 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
     Ok(())
 }
 
-async fn search(engine: &Engine, object: &ObjectSync, window: &Window, properties: Vec<String>) -> Result<Vec<Record>, StepError> {
+async fn search(
+    engine: &Engine,
+    object: &ObjectSync,
+    window: &Window,
+    properties: Vec<String>,
+) -> Result<Vec<Record>, StepError> {
     let query = SearchQuery {
         modified_property: object.mapping().modified_property().to_owned(),
         from: window.from,
@@ -97,15 +140,26 @@ async fn search(engine: &Engine, object: &ObjectSync, window: &Window, propertie
         limit: PAGE,
         properties,
     };
-    Ok(engine.client.search(object.object(), &query, Priority::Poll).await?.records)
+    Ok(engine
+        .client
+        .search(object.object(), &query, Priority::Poll)
+        .await?
+        .records)
 }
 
 fn convert(object: &ObjectSync, records: &[Record]) -> Vec<RemoteRecord> {
-    records.iter().map(|record| remote_record(object, record)).collect()
+    records
+        .iter()
+        .map(|record| remote_record(object, record))
+        .collect()
 }
 
 /// Reads the values of a page whose property list would burst a search request.
-async fn read_whole(engine: &Engine, object: &ObjectSync, page: &[Record]) -> Result<(Vec<RemoteRecord>, Evidence, usize), StepError> {
+async fn read_whole(
+    engine: &Engine,
+    object: &ObjectSync,
+    page: &[Record],
+) -> Result<(Vec<RemoteRecord>, Evidence, usize), StepError> {
     let mut records = Vec::with_capacity(page.len());
     let mut requests = 1;
     for batch in page.chunks(READ_BATCH) {
@@ -116,7 +170,10 @@ async fn read_whole(engine: &Engine, object: &ObjectSync, page: &[Record]) -> Re
             with_history: Vec::new(),
             archived: false,
         };
-        let found = engine.client.batch_read(object.object(), &query, Priority::Poll).await?;
+        let found = engine
+            .client
+            .batch_read(object.object(), &query, Priority::Poll)
+            .await?;
         records.extend(convert(object, &found.records));
         requests += 1;
     }
@@ -124,33 +181,66 @@ async fn read_whole(engine: &Engine, object: &ObjectSync, page: &[Record]) -> Re
 }
 
 /// Walks one page of a window again, for one of the configured delays.
-pub async fn step_again(engine: &Engine, object: &ObjectSync, delay: Duration) -> Result<Progress, StepError> {
+pub async fn step_again(
+    engine: &Engine,
+    object: &ObjectSync,
+    delay: Duration,
+) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let (cursor, again) = engine
         .store
-        .read(move |connection| Ok((cursors::get(connection, &name)?, cursors::again(connection, &name, delay)?)))
+        .read(move |connection| {
+            Ok((
+                cursors::get(connection, &name)?,
+                cursors::again(connection, &name, delay)?,
+            ))
+        })
         .await?;
-    let (Backfill::Done, Some(polled_to), true) = (cursor.backfill, cursor.polled_to, object.mapping().direction.pulls()) else {
+    let (Backfill::Done, Some(polled_to), true) = (
+        cursor.backfill,
+        cursor.polled_to,
+        object.mapping().direction.pulls(),
+    ) else {
         return Ok(Progress::RING);
     };
     let Some(again) = again else {
-        let first = Again { walked_to: polled_to - engine.settings.overlap, window: None };
-        return save_again(engine, object, delay, first, Vec::new(), 0).await.map(|()| Progress::More);
+        let first = Again {
+            walked_to: polled_to - engine.settings.overlap,
+            window: None,
+        };
+        return save_again(engine, object, delay, first, Vec::new(), 0)
+            .await
+            .map(|()| Progress::More);
     };
     let hubspot_now = engine.client.hubspot_now();
     // Never beyond what was polled once: a walk again is no substitute for the first.
-    let Some(window) = again.window.or_else(|| next_again(again.walked_to, hubspot_now.min(polled_to), delay)) else {
+    let Some(window) = again
+        .window
+        .or_else(|| next_again(again.walked_to, hubspot_now.min(polled_to), delay))
+    else {
         return Ok(Progress::RING);
     };
     let page = search(engine, object, &window, Vec::new()).await?;
     let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
     let done = page.len() < PAGE as usize;
     let next = if done {
-        Again { walked_to: window.to, window: None }
+        Again {
+            walked_to: window.to,
+            window: None,
+        }
     } else {
-        Again { walked_to: again.walked_to, window: Some(Window { last_id: end, ..window }) }
+        Again {
+            walked_to: again.walked_to,
+            window: Some(Window {
+                last_id: end,
+                ..window
+            }),
+        }
     };
-    let seen = page.iter().map(|record| (record.id, record.updated_at)).collect();
+    let seen = page
+        .iter()
+        .map(|record| (record.id, record.updated_at))
+        .collect();
     save_again(engine, object, delay, next, seen, 1).await?;
     Ok(if done { Progress::RING } else { Progress::More })
 }
@@ -177,7 +267,11 @@ async fn save_again(
                 }
             }
             if requests > 0 {
-                let work = runs::Work { requests, seen: seen.len(), changed: asked };
+                let work = runs::Work {
+                    requests,
+                    seen: seen.len(),
+                    changed: asked,
+                };
                 runs::extend(tx, sync.object(), Kind::Again, work, now)?;
                 if again.window.is_none() {
                     runs::finish(tx, sync.object(), Kind::Again, None, now)?;

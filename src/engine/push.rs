@@ -52,18 +52,30 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let (name, now) = (object.object().clone(), engine.now());
     let (backlog, next) = engine
         .store
-        .read(move |connection| Ok((outbox::backlog(connection, &name, now, BATCH + 1)?, outbox::next_due(connection, &name)?)))
+        .read(move |connection| {
+            Ok((
+                outbox::backlog(connection, &name, now, BATCH + 1)?,
+                outbox::next_due(connection, &name)?,
+            ))
+        })
         .await?;
     let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
         return Ok(Progress::Idle { until: next });
     };
     let (name, now) = (object.object().clone(), engine.now());
-    let due = engine.store.read(move |connection| outbox::due(connection, &name, pick, now, BATCH)).await?;
+    let due = engine
+        .store
+        .read(move |connection| outbox::due(connection, &name, pick, now, BATCH))
+        .await?;
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
     let small = due.len() < BATCH || pick.order == crate::decide::plan::Order::NewestFirst;
-    let priority = if small { Priority::Interactive } else { Priority::Poll };
+    let priority = if small {
+        Priority::Interactive
+    } else {
+        Priority::Poll
+    };
     match pick.operation {
         Operation::Create => create::send(engine, object, due, priority).await?,
         Operation::Update => send_updates(engine, object, due, priority).await?,
@@ -75,14 +87,26 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 
 /// The guard's bounds.
 pub fn bounds(guard: &Guard) -> Bounds {
-    Bounds { max_records: guard.max_archives, max_share: guard.max_share }
+    Bounds {
+        max_records: guard.max_archives,
+        max_share: guard.max_share,
+    }
 }
 
-async fn send_updates(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, priority: Priority) -> Result<(), StepError> {
+async fn send_updates(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
     let asked_at = engine.now();
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
     let records = read_records(engine, object, &ids, priority).await?;
-    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let (sync, now, offset) = (
+        object.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -106,7 +130,12 @@ async fn send_updates(engine: &Engine, object: &ObjectSync, due: Vec<Queued>, pr
 }
 
 /// Reads the present state of records, by id; those that are gone are left out.
-pub async fn read_records(engine: &Engine, object: &ObjectSync, ids: &[HubspotId], priority: Priority) -> Result<Vec<RemoteRecord>, StepError> {
+pub async fn read_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+) -> Result<Vec<RemoteRecord>, StepError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -117,15 +146,31 @@ pub async fn read_records(engine: &Engine, object: &ObjectSync, ids: &[HubspotId
         with_history: Vec::new(),
         archived: false,
     };
-    let found = engine.client.batch_read(object.object(), &query, priority).await?;
-    Ok(found.records.iter().map(|record| remote_record(object, record)).collect())
+    let found = engine
+        .client
+        .batch_read(object.object(), &query, priority)
+        .await?;
+    Ok(found
+        .records
+        .iter()
+        .map(|record| remote_record(object, record))
+        .collect())
 }
 
 /// Merges what the read showed, and takes what is still to be sent.
-fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queued, records: &[RemoteRecord]) -> Result<Option<Sent>, StoreError> {
+fn merge_and_claim(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    queued: &Queued,
+    records: &[RemoteRecord],
+) -> Result<Option<Sent>, StoreError> {
     let object = applying.object.object();
-    let Some(hs_id) = queued.entry.hs_id else { return Ok(None) };
-    let found = records.iter().find(|record| record.id == hs_id || record.merged_ids.contains(&hs_id));
+    let Some(hs_id) = queued.entry.hs_id else {
+        return Ok(None);
+    };
+    let found = records
+        .iter()
+        .find(|record| record.id == hs_id || record.merged_ids.contains(&hs_id));
     let Some(record) = found else {
         // Archived or gone: a read with the archive says which, and the guard has its word.
         if reads::is_removal_noted(tx, object, hs_id)? {
@@ -139,7 +184,14 @@ fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queue
     match savepoint::within(tx, || apply_record(tx, applying, record, None)) {
         Err(error) if error.is_constraint() => {
             let words = format!("HubSpot's values do not fit into the table: {error}");
-            outbox::retry(tx, queued.entry.id, applying.now + AFTER_CONSTRAINT, Some(&words), None, outbox::Answered::Yes)?;
+            outbox::retry(
+                tx,
+                queued.entry.id,
+                applying.now + AFTER_CONSTRAINT,
+                Some(&words),
+                None,
+                outbox::Answered::Yes,
+            )?;
             return Ok(None);
         }
         applied => {
@@ -151,14 +203,22 @@ fn merge_and_claim(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queue
         return Ok(None);
     }
     match outbox::by_id(tx, queued.entry.id)? {
-        Some(present) if present.entry.operation == Operation::Update && present.entry.state == EntryState::Pending => {
+        Some(present)
+            if present.entry.operation == Operation::Update
+                && present.entry.state == EntryState::Pending =>
+        {
             claim_update(tx, applying, &present, record)
         }
         Some(_) | None => Ok(None),
     }
 }
 
-fn claim_update(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queued, record: &RemoteRecord) -> Result<Option<Sent>, StoreError> {
+fn claim_update(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    queued: &Queued,
+    record: &RemoteRecord,
+) -> Result<Option<Sent>, StoreError> {
     let entry = &queued.entry;
     let Some(row) = applying.object.table.by_local_id(tx, entry.local_id)? else {
         // Deleted while an attempt was in doubt.
@@ -167,27 +227,49 @@ fn claim_update(tx: &Transaction<'_>, applying: &Applying<'_>, queued: &Queued, 
     };
     let mut properties = Vec::new();
     for field in &entry.fields {
-        let active = applying.object.mapping().field(&field.property).is_some_and(|mapping| mapping.direction.pushes());
+        let active = applying
+            .object
+            .mapping()
+            .field(&field.property)
+            .is_some_and(|mapping| mapping.direction.pushes());
         if !active || park_fight(tx, applying, &row, record, &field.property)? {
             continue;
         }
         let value = row.value(&field.property);
         outbox::set_sent(tx, entry.id, &field.property, value)?;
-        properties.push((field.property.as_str().to_owned(), value.to_wire().to_owned()));
+        properties.push((
+            field.property.as_str().to_owned(),
+            value.to_wire().to_owned(),
+        ));
     }
     if properties.is_empty() {
         if outbox::fields(tx, entry.id)?.is_empty() {
             outbox::end(tx, entry.id)?;
         } else {
             let words = "none of the changed properties can be written in HubSpot: see sync_fields";
-            outbox::retry(tx, entry.id, applying.now + AFTER_DRIFT, Some(words), None, outbox::Answered::Yes)?;
+            outbox::retry(
+                tx,
+                entry.id,
+                applying.now + AFTER_DRIFT,
+                Some(words),
+                None,
+                outbox::Answered::Yes,
+            )?;
         }
         return Ok(None);
     }
     outbox::mark_in_flight(tx, entry.id, applying.now)?;
     let trace_id = trace_id(entry.id, entry.attempts + 1);
-    let input = WriteInput { trace_id, id: Some(record.id.to_string()), properties };
-    Ok(Some(Sent { entry: entry.id, attempts: entry.attempts + 1, input }))
+    let input = WriteInput {
+        trace_id,
+        id: Some(record.id.to_string()),
+        properties,
+    };
+    Ok(Some(Sent {
+        entry: entry.id,
+        attempts: entry.attempts + 1,
+        input,
+    }))
 }
 
 /// The trace id of an attempt: HubSpot answers for each input apart by it (`hubspot/api-facts.md#4`).
@@ -196,12 +278,20 @@ pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
 }
 
 /// Parks a field that is pushed over and over: HubSpot's side keeps setting it back.
-fn park_fight(tx: &Transaction<'_>, applying: &Applying<'_>, row: &MirrorRow, record: &RemoteRecord, property: &PropertyName) -> Result<bool, StoreError> {
+fn park_fight(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &MirrorRow,
+    record: &RemoteRecord,
+    property: &PropertyName,
+) -> Result<bool, StoreError> {
     let object = applying.object.object();
     let local_id = row.record.local_id;
     let value = row.value(property);
     let since = crate::engine::actions::late_since(applying.now);
-    if history::pushes_of(tx, object, local_id, property, value.as_deref(), since)? < ROUNDS_OF_A_FIGHT {
+    if history::pushes_of(tx, object, local_id, property, value.as_deref(), since)?
+        < ROUNDS_OF_A_FIGHT
+    {
         return Ok(false);
     }
     let remote = record.values.get(property).unwrap_or(&Value::EMPTY);
@@ -214,7 +304,16 @@ fn park_fight(tx: &Transaction<'_>, applying: &Applying<'_>, row: &MirrorRow, re
         policy: Policy::Manual.as_str(),
         reason: "the same value was pushed again and again: something keeps setting the field back",
     };
-    conflicts::record_open(tx, About { object, local_id, hs_id: Some(record.id) }, conflict, applying.now)?;
+    conflicts::record_open(
+        tx,
+        About {
+            object,
+            local_id,
+            hs_id: Some(record.id),
+        },
+        conflict,
+        applying.now,
+    )?;
     if let Some(queued) = outbox::of_row(tx, object, local_id)? {
         outbox::drop_field(tx, queued.entry.id, property)?;
     }

@@ -35,7 +35,10 @@ struct Wanted {
 /// Reads one batch of what is due.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let (sync, now) = (object.clone(), engine.now());
-    let wanted = engine.store.read(move |connection| wanted(connection, &sync, now)).await?;
+    let wanted = engine
+        .store
+        .read(move |connection| wanted(connection, &sync, now))
+        .await?;
     if wanted.ids.is_empty() {
         return Ok(Progress::Idle { until: wanted.next });
     }
@@ -45,9 +48,22 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let missing = missing(object, &wanted.ids, &found);
     let archived = match missing.is_empty() {
         true => Vec::new(),
-        false => read(engine, object, missing.iter().map(|(id, _)| id.to_string()).collect(), &[], true).await?,
+        false => {
+            read(
+                engine,
+                object,
+                missing.iter().map(|(id, _)| id.to_string()).collect(),
+                &[],
+                true,
+            )
+            .await?
+        }
     };
-    let (sync, now, offset) = (object.clone(), engine.now(), engine.client.clock_offset_ms());
+    let (sync, now, offset) = (
+        object.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     let ids = wanted.ids.clone();
     engine
         .store
@@ -69,7 +85,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     with_history: true,
                 };
                 let histories = histories(record, &wanted.with_history);
-                match savepoint::within(tx, || apply_record(tx, &applying, &remote, Some(&histories))) {
+                match savepoint::within(tx, || {
+                    apply_record(tx, &applying, &remote, Some(&histories))
+                }) {
                     Err(error) if error.is_constraint() => {
                         reads::ask(tx, sync.object(), remote.id, origin, now + AFTER_CONSTRAINT)?;
                     }
@@ -80,8 +98,15 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 reads::forget_removal(tx, sync.object(), remote.id)?;
             }
             for (id, origin) in missing {
-                let archived_at = archived.iter().find(|record| record.id == id).and_then(|record| record.archived_at);
-                let removal = Removal { id, archived_at, origin };
+                let archived_at = archived
+                    .iter()
+                    .find(|record| record.id == id)
+                    .and_then(|record| record.archived_at);
+                let removal = Removal {
+                    id,
+                    archived_at,
+                    origin,
+                };
                 note_missing(tx, &sync, removal, now)?;
             }
             Ok(())
@@ -101,13 +126,24 @@ async fn read(
         keys,
         id_property: None,
         properties: object.properties.clone(),
-        with_history: with_history.iter().map(|property| property.as_str().to_owned()).collect(),
+        with_history: with_history
+            .iter()
+            .map(|property| property.as_str().to_owned())
+            .collect(),
         archived,
     };
-    Ok(engine.client.batch_read(object.object(), &query, Priority::Webhook).await?.records)
+    Ok(engine
+        .client
+        .batch_read(object.object(), &query, Priority::Webhook)
+        .await?
+        .records)
 }
 
-fn wanted(connection: &Connection, object: &ObjectSync, now: Timestamp) -> Result<Wanted, StoreError> {
+fn wanted(
+    connection: &Connection,
+    object: &ObjectSync,
+    now: Timestamp,
+) -> Result<Wanted, StoreError> {
     let mut ids = reads::due(connection, object.object(), now, BATCH)?;
     let mut with_history = BTreeSet::new();
     for (position, (id, _)) in ids.iter().enumerate() {
@@ -121,39 +157,69 @@ fn wanted(connection: &Connection, object: &ObjectSync, now: Timestamp) -> Resul
         ids.truncate(BATCH_WITH_HISTORY);
     }
     let next = reads::next_due(connection, object.object())?;
-    Ok(Wanted { ids, with_history: with_history.into_iter().collect(), next })
+    Ok(Wanted {
+        ids,
+        with_history: with_history.into_iter().collect(),
+        next,
+    })
 }
 
 /// The fields of a record for which a merge may need the time of HubSpot's change.
-fn contested(connection: &Connection, object: &ObjectSync, id: HubspotId, now: Timestamp) -> Result<BTreeSet<PropertyName>, StoreError> {
+fn contested(
+    connection: &Connection,
+    object: &ObjectSync,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<BTreeSet<PropertyName>, StoreError> {
     let Some(row) = object.table.by_hs_id(connection, id)? else {
         return Ok(BTreeSet::new());
     };
     let local_id = row.record.local_id;
     let pending = outbox::of_row(connection, object.object(), local_id)?;
-    let fields = pending.into_iter().flat_map(|queued| queued.entry.fields).map(|field| field.property);
+    let fields = pending
+        .into_iter()
+        .flat_map(|queued| queued.entry.fields)
+        .map(|field| field.property);
     let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
-    Ok(fields.chain(sent.into_keys()).filter(|property| object.mapping().field(property).is_some()).collect())
+    Ok(fields
+        .chain(sent.into_keys())
+        .filter(|property| object.mapping().field(property).is_some())
+        .collect())
 }
 
-fn missing(object: &ObjectSync, asked: &[(HubspotId, Origin)], found: &[Record]) -> Vec<(HubspotId, Origin)> {
+fn missing(
+    object: &ObjectSync,
+    asked: &[(HubspotId, Origin)],
+    found: &[Record],
+) -> Vec<(HubspotId, Origin)> {
     let mut seen = BTreeSet::new();
     for record in found {
         seen.insert(record.id);
         // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
         seen.extend(remote_record(object, record).merged_ids);
     }
-    asked.iter().filter(|(id, _)| !seen.contains(id)).copied().collect()
+    asked
+        .iter()
+        .filter(|(id, _)| !seen.contains(id))
+        .copied()
+        .collect()
 }
 
 fn origin_of(asked: &[(HubspotId, Origin)], record: &RemoteRecord) -> Origin {
     let by_id = asked.iter().find(|(id, _)| *id == record.id);
     let by_merge = || asked.iter().find(|(id, _)| record.merged_ids.contains(id));
-    by_id.or_else(by_merge).map_or(Origin::Poll, |(_, origin)| *origin)
+    by_id
+        .or_else(by_merge)
+        .map_or(Origin::Poll, |(_, origin)| *origin)
 }
 
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
-pub fn note_missing(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, removal: Removal, now: Timestamp) -> Result<(), StoreError> {
+pub fn note_missing(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    removal: Removal,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if object.table.by_hs_id(tx, removal.id)?.is_some() {
         return reads::note_removal(tx, object.object(), removal, now);
     }

@@ -24,7 +24,12 @@ const ROWS: usize = 1_000;
 /// Begins a comparison; one that runs already goes on.
 pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
     let (name, now) = (object.object().clone(), engine.now());
-    engine.store.write(Lane::Interactive, move |tx| cursors::begin_reconcile(tx, &name, now)).await?;
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            cursors::begin_reconcile(tx, &name, now)
+        })
+        .await?;
     Ok(())
 }
 
@@ -35,8 +40,13 @@ const LONGEST_GAP: Duration = Duration::from_hours(30 * 24);
 /// Begins a comparison where the last poll is too long ago: the daemon was away, or an old backup was put back.
 pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
     let (name, now) = (object.object().clone(), engine.client.hubspot_now());
-    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
-    let behind = cursor.polled_to.is_some_and(|polled_to| now.since(polled_to) > LONGEST_GAP);
+    let cursor = engine
+        .store
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
+    let behind = cursor
+        .polled_to
+        .is_some_and(|polled_to| now.since(polled_to) > LONGEST_GAP);
     if behind {
         begin(engine, object).await?;
     }
@@ -46,7 +56,10 @@ pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<boo
 /// Compares the next page, while a comparison runs.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
-    let cursor = engine.store.read(move |connection| cursors::get(connection, &name)).await?;
+    let cursor = engine
+        .store
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
     if cursor.reconcile_started_at.is_none() || cursor.backfill != Backfill::Done {
         return Ok(Progress::RING);
     }
@@ -57,20 +70,39 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     }
 }
 
-async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Progress, StepError> {
+async fn compare_page(
+    engine: &Engine,
+    object: &ObjectSync,
+    cursor: &Cursor,
+) -> Result<Progress, StepError> {
     let asked_at = engine.now();
     let query = ListQuery {
-        after: cursor.reconcile_after.clone().filter(|after| !after.is_empty()),
+        after: cursor
+            .reconcile_after
+            .clone()
+            .filter(|after| !after.is_empty()),
         limit: PAGE,
         properties: object.properties.clone(),
         archived: false,
     };
-    let page = engine.client.list(object.object(), &query, Priority::Bulk).await?;
-    let (sync, cursor, now, offset) = (object.clone(), cursor.clone(), engine.now(), engine.client.clock_offset_ms());
+    let page = engine
+        .client
+        .list(object.object(), &query, Priority::Bulk)
+        .await?;
+    let (sync, cursor, now, offset) = (
+        object.clone(),
+        cursor.clone(),
+        engine.now(),
+        engine.client.clock_offset_ms(),
+    );
     let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let records: Vec<_> = page.records.iter().map(|record| remote_record(&sync, record)).collect();
+            let records: Vec<_> = page
+                .records
+                .iter()
+                .map(|record| remote_record(&sync, record))
+                .collect();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Reconcile,
@@ -81,7 +113,11 @@ async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> 
                 with_history: true,
             };
             let changed = apply_page(tx, &applying, &records)?;
-            let work = runs::Work { requests: 1, seen: records.len(), changed };
+            let work = runs::Work {
+                requests: 1,
+                seen: records.len(),
+                changed,
+            };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
             if let Some(last) = ask_for_absent(tx, &sync, &cursor, &page, now)? {
                 // More rows than one small transaction takes: the page is read once more from here.
@@ -96,7 +132,13 @@ async fn compare_page(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> 
     Ok(if done { Progress::RING } else { Progress::More })
 }
 
-fn advance(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<(), StoreError> {
+fn advance(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    cursor: &Cursor,
+    page: &Page,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match &page.after {
         Some(after) => cursors::move_reconcile(tx, object.object(), after, page_last(cursor, page)),
         None => {
@@ -107,15 +149,30 @@ fn advance(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor,
 }
 
 fn page_last(cursor: &Cursor, page: &Page) -> Option<HubspotId> {
-    page.records.iter().map(|record| record.id).max().max(cursor.reconcile_last_id)
+    page.records
+        .iter()
+        .map(|record| record.id)
+        .max()
+        .max(cursor.reconcile_last_id)
 }
 
 /// Asks for the rows between the last page and this one whose record the page does not show. Answers with the row at
 /// which it stopped, where there are more.
-fn ask_for_absent(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &Cursor, page: &Page, now: Timestamp) -> Result<Option<HubspotId>, StoreError> {
+fn ask_for_absent(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    cursor: &Cursor,
+    page: &Page,
+    now: Timestamp,
+) -> Result<Option<HubspotId>, StoreError> {
     let after = cursor.reconcile_last_id.map_or(0, |id| id.0);
-    let to = if page.after.is_none() { i64::MAX } else { page_last(cursor, page).map_or(after, |id| id.0) };
-    let shown: std::collections::BTreeSet<HubspotId> = page.records.iter().map(|record| record.id).collect();
+    let to = if page.after.is_none() {
+        i64::MAX
+    } else {
+        page_last(cursor, page).map_or(after, |id| id.0)
+    };
+    let shown: std::collections::BTreeSet<HubspotId> =
+        page.records.iter().map(|record| record.id).collect();
     let rows = object.table.linked_between(tx, after, to, ROWS)?;
     for id in rows.iter().filter(|id| !shown.contains(id)) {
         reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;
@@ -124,8 +181,16 @@ fn ask_for_absent(tx: &rusqlite::Transaction<'_>, object: &ObjectSync, cursor: &
 }
 
 /// Asks for reads of a push-only object's own records.
-async fn ask_rows(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Result<Progress, StepError> {
-    let (sync, after, now) = (object.clone(), cursor.reconcile_last_id.map_or(0, |id| id.0), engine.now());
+async fn ask_rows(
+    engine: &Engine,
+    object: &ObjectSync,
+    cursor: &Cursor,
+) -> Result<Progress, StepError> {
+    let (sync, after, now) = (
+        object.clone(),
+        cursor.reconcile_last_id.map_or(0, |id| id.0),
+        engine.now(),
+    );
     let more = engine
         .store
         .write(Lane::Bulk, move |tx| {

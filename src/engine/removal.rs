@@ -38,12 +38,28 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             let key = removal_key(name);
             let in_window = holds::counted(tx, key, now - guard.window)?;
             let left = sync.table.linked(tx)?.saturating_sub(due);
-            if let Verdict::Hold { allowed } = judge(Count { due, in_window, left }, bounds(&guard)) {
+            if let Verdict::Hold { allowed } = judge(
+                Count {
+                    due,
+                    in_window,
+                    left,
+                },
+                bounds(&guard),
+            ) {
                 hold(tx, key, allowed, now)?;
                 return Ok(false);
             }
             let removals = reads::removals(tx, name, None, BATCH)?;
-            let removed = remove_all(tx, &sync, &removals, &Moment { now, offset_ms: offset }, keys)?;
+            let removed = remove_all(
+                tx,
+                &sync,
+                &removals,
+                &Moment {
+                    now,
+                    offset_ms: offset,
+                },
+                keys,
+            )?;
             holds::count(tx, key, removed as u64, now)?;
             Ok(removed > 0)
         })
@@ -62,16 +78,29 @@ pub struct Moment {
 
 /// The guard's key of removals here.
 pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey { object, side: Side::Local, operation: HeldOperation::Delete }
+    HoldKey {
+        object,
+        side: Side::Local,
+        operation: HeldOperation::Delete,
+    }
 }
 
-fn still_looking(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<bool, StoreError> {
+fn still_looking(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let reconciling = cursors::get(tx, object)?.reconcile_started_at.is_some();
     let reading = reads::next_due(tx, object)?.is_some_and(|due| due <= now);
     Ok(reconciling || reading)
 }
 
-fn hold(tx: &Transaction<'_>, key: HoldKey<'_>, allowed: u64, now: Timestamp) -> Result<(), StoreError> {
+fn hold(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    allowed: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let id = holds::hold(tx, key, 0, allowed, now)?;
     reads::hold_removals(tx, key.object, id)?;
     let held = reads::count_removals(tx, key.object, Some(id))?;
@@ -98,16 +127,28 @@ pub fn remove_all(
     Ok(settled)
 }
 
-fn remove(tx: &Transaction<'_>, object: &ObjectSync, removal: &Removal, moment: &Moment, key: &str) -> Result<bool, StoreError> {
+fn remove(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    removal: &Removal,
+    moment: &Moment,
+    key: &str,
+) -> Result<bool, StoreError> {
     let Some(row) = object.table.by_hs_id(tx, removal.id)? else {
         reads::forget_removal(tx, object.object(), removal.id)?;
         return Ok(true);
     };
     let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
-    if queued.as_ref().is_some_and(|queued| queued.entry.state == EntryState::InFlight) {
+    if queued
+        .as_ref()
+        .is_some_and(|queued| queued.entry.state == EntryState::InFlight)
+    {
         return Ok(false);
     }
-    let last_write = queued.as_ref().and_then(last_write).map(|at| at.plus_millis(moment.offset_ms));
+    let last_write = queued
+        .as_ref()
+        .and_then(last_write)
+        .map(|at| at.plus_millis(moment.offset_ms));
     let outcome = removed_in_hubspot(object.mapping().policy, last_write, removal.archived_at);
     note_conflict(tx, object, &row, outcome, moment.now)?;
     reads::forget_removal(tx, object.object(), removal.id)?;
@@ -115,10 +156,16 @@ fn remove(tx: &Transaction<'_>, object: &ObjectSync, removal: &Removal, moment: 
         RemovedOutcome::RemoveRow | RemovedOutcome::RemoveRowInConflict(_) => {
             remove_row(tx, object, &row, queued.as_ref(), removal, moment.now)?;
         }
-        RemovedOutcome::CreateAgain(_) => create_again(tx, object, row, queued.as_ref(), moment.now, key)?,
+        RemovedOutcome::CreateAgain(_) => {
+            create_again(tx, object, row, queued.as_ref(), moment.now, key)?
+        }
         RemovedOutcome::Ask => {
             if let Some(queued) = &queued {
-                outbox::never_due(tx, queued.entry.id, "HubSpot no longer has the record; decide its conflict in sync_conflicts")?;
+                outbox::never_due(
+                    tx,
+                    queued.entry.id,
+                    "HubSpot no longer has the record; decide its conflict in sync_conflicts",
+                )?;
             }
         }
     }
@@ -126,10 +173,21 @@ fn remove(tx: &Transaction<'_>, object: &ObjectSync, removal: &Removal, moment: 
 }
 
 fn last_write(queued: &Queued) -> Option<Timestamp> {
-    queued.entry.fields.iter().map(|field| field.changed_at).max()
+    queued
+        .entry
+        .fields
+        .iter()
+        .map(|field| field.changed_at)
+        .max()
 }
 
-fn note_conflict(tx: &Transaction<'_>, object: &ObjectSync, row: &MirrorRow, outcome: RemovedOutcome, now: Timestamp) -> Result<(), StoreError> {
+fn note_conflict(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    row: &MirrorRow,
+    outcome: RemovedOutcome,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let reason = match outcome {
         RemovedOutcome::RemoveRow => return Ok(()),
         RemovedOutcome::RemoveRowInConflict(reason) | RemovedOutcome::CreateAgain(reason) => reason,
@@ -145,7 +203,11 @@ fn note_conflict(tx: &Transaction<'_>, object: &ObjectSync, row: &MirrorRow, out
         policy: object.mapping().policy.as_str(),
         reason,
     };
-    let about = About { object: object.object(), local_id: row.record.local_id, hs_id: row.record.hs_id };
+    let about = About {
+        object: object.object(),
+        local_id: row.record.local_id,
+        hs_id: row.record.hs_id,
+    };
     match winner_of_removal(outcome) {
         Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
         None => conflicts::record_open(tx, about, conflict, now),
@@ -175,7 +237,13 @@ pub fn remove_row(
     if let Some(queued) = queued {
         outbox::end(tx, queued.entry.id)?;
     }
-    conflicts::close_all_of(tx, object.object(), row.record.local_id, Winner::Remote, now)?;
+    conflicts::close_all_of(
+        tx,
+        object.object(),
+        row.record.local_id,
+        Winner::Remote,
+        now,
+    )?;
     reads::bury(tx, object.object(), removal.id, now)?;
     cursors::set_last_change(tx, object.object(), now)?;
     object.table.delete(tx, row.record.local_id)

@@ -31,12 +31,19 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     let discarded = discard(engine).await?;
     let decided = decide_conflicts(engine).await?;
     let approved = approve(engine).await?;
-    Ok(if discarded || decided || approved { Progress::More } else { Progress::RING })
+    Ok(if discarded || decided || approved {
+        Progress::More
+    } else {
+        Progress::RING
+    })
 }
 
 async fn discard(engine: &Engine) -> Result<bool, StepError> {
     let (objects, now) = (engine.objects(), engine.now());
-    let waiting = engine.store.read(|connection| outbox::discarded(connection, BATCH)).await?;
+    let waiting = engine
+        .store
+        .read(|connection| outbox::discarded(connection, BATCH))
+        .await?;
     if waiting.is_empty() {
         return Ok(false);
     }
@@ -56,7 +63,12 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
     Ok(more)
 }
 
-fn discard_one(tx: &Transaction<'_>, object: &ObjectSync, queued: &Queued, now: Timestamp) -> Result<(), StoreError> {
+fn discard_one(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let entry = &queued.entry;
     match (entry.operation, entry.hs_id) {
         (Operation::Update, Some(hs_id)) => {
@@ -89,9 +101,16 @@ fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp)
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.
-fn take_back(tx: &Transaction<'_>, object: &ObjectSync, queued: &Queued, now: Timestamp) -> Result<(), StoreError> {
+fn take_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let entry = &queued.entry;
-    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else { return Ok(()) };
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return Ok(());
+    };
     for field in &entry.fields {
         let base = match &field.base {
             Base::Known(base) => base.clone(),
@@ -113,25 +132,44 @@ fn take_back(tx: &Transaction<'_>, object: &ObjectSync, queued: &Queued, now: Ti
 }
 
 async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
-    let waiting = engine.store.read(|connection| conflicts::waiting(connection, BATCH)).await?;
+    let waiting = engine
+        .store
+        .read(|connection| conflicts::waiting(connection, BATCH))
+        .await?;
     let objects = engine.objects();
-    let waiting: Vec<Waiting> = waiting.into_iter().filter(|conflict| object_of(&objects, conflict).is_some()).collect();
+    let waiting: Vec<Waiting> = waiting
+        .into_iter()
+        .filter(|conflict| object_of(&objects, conflict).is_some())
+        .collect();
     if waiting.is_empty() {
         return Ok(false);
     }
     let records = read_present(engine, &objects, &waiting).await?;
-    let moment = Moment { now: engine.now(), offset_ms: engine.client.clock_offset_ms() };
+    let moment = Moment {
+        now: engine.now(),
+        offset_ms: engine.client.clock_offset_ms(),
+    };
     let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let mut carried_out = false;
             for (conflict, key) in waiting.iter().zip(&keys) {
-                let Some(object) = object_of(&objects, conflict) else { continue };
+                let Some(object) = object_of(&objects, conflict) else {
+                    continue;
+                };
                 let record = records.iter().find(|(name, record)| {
-                    name == object.object() && conflict.hs_id.is_some_and(|id| id == record.id || record.merged_ids.contains(&id))
+                    name == object.object()
+                        && conflict
+                            .hs_id
+                            .is_some_and(|id| id == record.id || record.merged_ids.contains(&id))
                 });
-                let decision = Decision { conflict, record: record.map(|(_, record)| record), moment, key };
+                let decision = Decision {
+                    conflict,
+                    record: record.map(|(_, record)| record),
+                    moment,
+                    key,
+                };
                 carried_out |= if conflict.property == WHOLE_RECORD {
                     decision.whole(tx, &object)?
                 } else {
@@ -145,20 +183,32 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
 }
 
 fn object_of(objects: &Objects, conflict: &Waiting) -> Option<std::sync::Arc<ObjectSync>> {
-    ObjectType::parse(&conflict.object).ok().and_then(|name| objects.get(&name))
+    ObjectType::parse(&conflict.object)
+        .ok()
+        .and_then(|name| objects.get(&name))
 }
 
 /// What HubSpot holds when a decision is carried out.
-async fn read_present(engine: &Engine, objects: &Objects, waiting: &[Waiting]) -> Result<Vec<(ObjectType, RemoteRecord)>, StepError> {
+async fn read_present(
+    engine: &Engine,
+    objects: &Objects,
+    waiting: &[Waiting],
+) -> Result<Vec<(ObjectType, RemoteRecord)>, StepError> {
     let mut records = Vec::new();
     for object in objects.iter() {
         let ids: Vec<HubspotId> = waiting
             .iter()
-            .filter(|conflict| conflict.object == object.object().as_str() && conflict.resolution.is_some())
+            .filter(|conflict| {
+                conflict.object == object.object().as_str() && conflict.resolution.is_some()
+            })
             .filter_map(|conflict| conflict.hs_id)
             .collect();
         let found = read_records(engine, object, &ids, Priority::Interactive).await?;
-        records.extend(found.into_iter().map(|record| (object.object().clone(), record)));
+        records.extend(
+            found
+                .into_iter()
+                .map(|record| (object.object().clone(), record)),
+        );
     }
     Ok(records)
 }
@@ -174,7 +224,10 @@ impl Decision<'_> {
     fn field(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
         let conflict = self.conflict;
         let property = PropertyName::parse(&conflict.property).ok();
-        let Some((property, field)) = property.as_ref().and_then(|name| object.mapping().field(name).map(|field| (name, field))) else {
+        let Some((property, field)) = property
+            .as_ref()
+            .and_then(|name| object.mapping().field(name).map(|field| (name, field)))
+        else {
             return self.refuse(tx, "the property is not mapped any more");
         };
         let Some(row) = object.table.by_local_id(tx, conflict.local_id)? else {
@@ -182,7 +235,11 @@ impl Decision<'_> {
             return Ok(true);
         };
         let local = row.value(property).clone();
-        let remote = self.record.and_then(|record| record.values.get(property)).unwrap_or(&conflict.remote).clone();
+        let remote = self
+            .record
+            .and_then(|record| record.values.get(property))
+            .unwrap_or(&conflict.remote)
+            .clone();
         let (winner, value, how) = match conflict.resolution.as_deref() {
             None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
                 Some(Winner::Local) => (Winner::Local, local, "returned to base"),
@@ -192,7 +249,10 @@ impl Decision<'_> {
             },
             Some("local") => (Winner::Local, local, "local"),
             Some("remote") => (Winner::Remote, remote.clone(), "remote"),
-            Some(text) => match text.strip_prefix("value:").map(|text| field.property_type.canonical(Some(text))) {
+            Some(text) => match text
+                .strip_prefix("value:")
+                .map(|text| field.property_type.canonical(Some(text)))
+            {
                 Some(Ok(value)) => (Winner::Value, value, "value"),
                 Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
                 None => return self.refuse(tx, "write `local`, `remote` or `value:…`"),
@@ -204,9 +264,20 @@ impl Decision<'_> {
     }
 
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
-    fn settle_field(&self, tx: &Transaction<'_>, object: &ObjectSync, property: &PropertyName, value: &Value, remote: &Value) -> Result<(), StoreError> {
-        let Some(mut row) = object.table.by_local_id(tx, self.conflict.local_id)? else { return Ok(()) };
-        let Some(field) = object.mapping().field(property) else { return Ok(()) };
+    fn settle_field(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        property: &PropertyName,
+        value: &Value,
+        remote: &Value,
+    ) -> Result<(), StoreError> {
+        let Some(mut row) = object.table.by_local_id(tx, self.conflict.local_id)? else {
+            return Ok(());
+        };
+        let Some(field) = object.mapping().field(property) else {
+            return Ok(());
+        };
         let former = row.value(property).clone();
         if !field.property_type.same(&former, value) {
             let change = Change {
@@ -229,16 +300,33 @@ impl Decision<'_> {
                 None => Ok(()),
             };
         }
-        let Some(hs_id) = row.record.hs_id else { return Ok(()) };
-        let entry = outbox::ensure_update(tx, object.object(), self.conflict.local_id, hs_id, self.moment.now)?;
-        outbox::put_field(tx, entry, property, &Base::Known(remote.clone()), self.moment.now)
+        let Some(hs_id) = row.record.hs_id else {
+            return Ok(());
+        };
+        let entry = outbox::ensure_update(
+            tx,
+            object.object(),
+            self.conflict.local_id,
+            hs_id,
+            self.moment.now,
+        )?;
+        outbox::put_field(
+            tx,
+            entry,
+            property,
+            &Base::Known(remote.clone()),
+            self.moment.now,
+        )
     }
 
     fn whole(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
         match self.conflict.resolution.as_deref() {
             Some("local") => self.whole_local(tx, object),
             Some("remote") => self.whole_remote(tx, object),
-            Some(_) => self.refuse(tx, "a conflict about a whole record takes `local` or `remote`"),
+            Some(_) => self.refuse(
+                tx,
+                "a conflict about a whole record takes `local` or `remote`",
+            ),
             None => Ok(false),
         }
     }
@@ -247,17 +335,37 @@ impl Decision<'_> {
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
         conflicts::close(tx, conflict.id, Winner::Local, "local", self.moment.now)?;
-        match (object.table.by_local_id(tx, conflict.local_id)?, queued, self.record) {
+        match (
+            object.table.by_local_id(tx, conflict.local_id)?,
+            queued,
+            self.record,
+        ) {
             // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
-            (Some(row), queued, None) => create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?,
+            (Some(row), queued, None) => {
+                create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?
+            }
             (Some(_), Some(queued), Some(_)) => {
-                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
+                outbox::retry(
+                    tx,
+                    queued.entry.id,
+                    self.moment.now,
+                    None,
+                    None,
+                    outbox::Answered::Yes,
+                )?;
             }
             // Deleted here: the record as it is now counts as seen, and goes.
             (None, Some(queued), Some(record)) => {
                 outbox::drop_fields(tx, queued.entry.id)?;
                 outbox::set_row(tx, queued.entry.id, &rowjson::of_record(record))?;
-                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
+                outbox::retry(
+                    tx,
+                    queued.entry.id,
+                    self.moment.now,
+                    None,
+                    None,
+                    outbox::Answered::Yes,
+                )?;
             }
             (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
             (_, None, _) => {}
@@ -269,17 +377,38 @@ impl Decision<'_> {
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
         conflicts::close(tx, conflict.id, Winner::Remote, "remote", self.moment.now)?;
-        match (object.table.by_local_id(tx, conflict.local_id)?, queued, self.record) {
+        match (
+            object.table.by_local_id(tx, conflict.local_id)?,
+            queued,
+            self.record,
+        ) {
             (Some(row), queued, None) => {
                 let id = row.record.hs_id.or(conflict.hs_id).unwrap_or(HubspotId(0));
-                let removal = Removal { id, archived_at: None, origin: Origin::Conflict };
+                let removal = Removal {
+                    id,
+                    archived_at: None,
+                    origin: Origin::Conflict,
+                };
                 remove_row(tx, object, &row, queued.as_ref(), &removal, self.moment.now)?;
             }
             (None, Some(queued), Some(record)) => bring_back(tx, object, &queued.entry, record)?,
             (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
             (Some(_), Some(queued), Some(record)) => {
-                outbox::retry(tx, queued.entry.id, self.moment.now, None, None, outbox::Answered::Yes)?;
-                reads::ask(tx, object.object(), record.id, Origin::Poll, self.moment.now)?;
+                outbox::retry(
+                    tx,
+                    queued.entry.id,
+                    self.moment.now,
+                    None,
+                    None,
+                    outbox::Answered::Yes,
+                )?;
+                reads::ask(
+                    tx,
+                    object.object(),
+                    record.id,
+                    Origin::Poll,
+                    self.moment.now,
+                )?;
             }
             (_, None, _) => {}
         }
@@ -297,8 +426,17 @@ async fn approve(engine: &Engine) -> Result<bool, StepError> {
     let approved = engine.store.read(holds::approved).await?;
     let mut carried_out = false;
     for hold in approved {
-        let Some(object) = ObjectType::parse(&hold.object).ok().and_then(|name| engine.object(&name)) else { continue };
-        carried_out |= if hold.local { approve_removals(engine, &object, &hold).await? } else { approve_entries(engine, &hold).await? };
+        let Some(object) = ObjectType::parse(&hold.object)
+            .ok()
+            .and_then(|name| engine.object(&name))
+        else {
+            continue;
+        };
+        carried_out |= if hold.local {
+            approve_removals(engine, &object, &hold).await?
+        } else {
+            approve_entries(engine, &hold).await?
+        };
     }
     Ok(carried_out)
 }
@@ -316,13 +454,23 @@ async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool
 }
 
 /// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
-async fn approve_removals(engine: &Engine, object: &ObjectSync, hold: &holds::Approved) -> Result<bool, StepError> {
+async fn approve_removals(
+    engine: &Engine,
+    object: &ObjectSync,
+    hold: &holds::Approved,
+) -> Result<bool, StepError> {
     let (name, id) = (object.object().clone(), hold.id);
-    let removals = engine.store.read(move |connection| reads::removals(connection, &name, Some(id), BATCH)).await?;
+    let removals = engine
+        .store
+        .read(move |connection| reads::removals(connection, &name, Some(id), BATCH))
+        .await?;
     let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
     let present = read_records(engine, object, &ids, Priority::Webhook).await?;
     let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
-    let moment = Moment { now: engine.now(), offset_ms: engine.client.clock_offset_ms() };
+    let moment = Moment {
+        now: engine.now(),
+        offset_ms: engine.client.clock_offset_ms(),
+    };
     let (sync, done) = (object.clone(), removals.len() < BATCH);
     engine
         .store
@@ -331,8 +479,11 @@ async fn approve_removals(engine: &Engine, object: &ObjectSync, hold: &holds::Ap
                 reads::forget_removal(tx, sync.object(), record.id)?;
                 reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
             }
-            let gone: Vec<Removal> =
-                removals.iter().filter(|removal| !present.iter().any(|record| record.id == removal.id)).copied().collect();
+            let gone: Vec<Removal> = removals
+                .iter()
+                .filter(|removal| !present.iter().any(|record| record.id == removal.id))
+                .copied()
+                .collect();
             let settled = remove_all(tx, &sync, &gone, &moment, keys)?;
             if done && settled == gone.len() {
                 holds::settle(tx, id, moment.now)?;

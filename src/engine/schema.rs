@@ -21,7 +21,10 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
     let mut definitions = BTreeMap::new();
     for object in &engine.mapping.objects {
         let found = engine.client.properties(&object.object).await?;
-        portal.insert(object.object.clone(), found.iter().map(named_definition).collect::<Definitions>());
+        portal.insert(
+            object.object.clone(),
+            found.iter().map(named_definition).collect::<Definitions>(),
+        );
         definitions.insert(object.object.clone(), found);
     }
     let (mapping, problems) = resolve(&engine.mapping, &portal);
@@ -92,8 +95,11 @@ async fn bring_up(
 }
 
 fn property_row(property: &PropertyDefinition) -> reference::Property {
-    let options: Vec<serde_json::Value> =
-        property.options.iter().map(|(value, label)| serde_json::json!({ "value": value, "label": label })).collect();
+    let options: Vec<serde_json::Value> = property
+        .options
+        .iter()
+        .map(|(value, label)| serde_json::json!({ "value": value, "label": label }))
+        .collect();
     reference::Property {
         name: property.name.clone(),
         label: Some(property.label.clone()),
@@ -104,20 +110,43 @@ fn property_row(property: &PropertyDefinition) -> reference::Property {
     }
 }
 
-fn objects_of(mapping: &Mapping, problems: &[FieldProblem], portal: &BTreeMap<ObjectType, Definitions>) -> Objects {
+fn objects_of(
+    mapping: &Mapping,
+    problems: &[FieldProblem],
+    portal: &BTreeMap<ObjectType, Definitions>,
+) -> Objects {
     let empty = Definitions::new();
     let objects = mapping.objects.iter().map(|object| {
-        let wrong: BTreeSet<&PropertyName> =
-            problems.iter().filter(|problem| problem.object == object.object).map(|problem| &problem.property).collect();
+        let wrong: BTreeSet<&PropertyName> = problems
+            .iter()
+            .filter(|problem| problem.object == object.object)
+            .map(|problem| &problem.property)
+            .collect();
         object_sync(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
     });
     Objects::new(objects.collect())
 }
 
-fn object_sync(object: &ObjectMapping, wrong: &BTreeSet<&PropertyName>, portal: &Definitions) -> ObjectSync {
-    let fields: Vec<FieldMapping> = object.fields.iter().filter(|field| !wrong.contains(&field.property)).cloned().collect();
-    let mapping = ObjectMapping { fields, ..object.clone() };
-    let unique = |name: &PropertyName| portal.get(name.as_str()).is_some_and(|definition| definition.unique);
+fn object_sync(
+    object: &ObjectMapping,
+    wrong: &BTreeSet<&PropertyName>,
+    portal: &Definitions,
+) -> ObjectSync {
+    let fields: Vec<FieldMapping> = object
+        .fields
+        .iter()
+        .filter(|field| !wrong.contains(&field.property))
+        .cloned()
+        .collect();
+    let mapping = ObjectMapping {
+        fields,
+        ..object.clone()
+    };
+    let unique = |name: &PropertyName| {
+        portal
+            .get(name.as_str())
+            .is_some_and(|definition| definition.unique)
+    };
     let (wish, wanted) = match &object.key {
         KeyChoice::Auto => (PropertyName::parse(OWN_KEY).ok(), true),
         KeyChoice::Property(name) => (Some(name.clone()), false),
@@ -153,10 +182,18 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
         description: "Tells hubsyncd which records it has created.".to_owned(),
         options: Vec::new(),
     };
-    let made = match engine.client.create_property(object.object(), &property).await {
+    let made = match engine
+        .client
+        .create_property(object.object(), &property)
+        .await
+    {
         Ok(definition) => definition.has_unique_value,
         Err(error) if category(&error) == Some("OBJECT_ALREADY_EXISTS") => true,
-        Err(error) if error.is_forbidden() || category(&error).is_some() && error.status().is_some_and(|status| status < 429) => {
+        Err(error)
+            if error.is_forbidden()
+                || category(&error).is_some()
+                    && error.status().is_some_and(|status| status < 429) =>
+        {
             tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
             false
         }
@@ -165,7 +202,11 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
     if made {
         tracing::info!(object = %object.object(), property = OWN_KEY, "the hidden unique property for creates is there");
     }
-    let key_property = if made { PropertyName::parse(OWN_KEY).ok() } else { None };
+    let key_property = if made {
+        PropertyName::parse(OWN_KEY).ok()
+    } else {
+        None
+    };
     let synced = ObjectSync {
         properties: ObjectSync::asked_properties(object.mapping(), key_property.as_ref()),
         key_property,
@@ -208,7 +249,10 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
     let mut pipelines = Vec::new();
     for object in &engine.mapping.objects {
         if matches!(object.object.as_str(), "deals" | "tickets") {
-            pipelines.push((object.object.clone(), engine.client.pipelines(&object.object).await?));
+            pipelines.push((
+                object.object.clone(),
+                engine.client.pipelines(&object.object).await?,
+            ));
         }
     }
     let now = engine.now();
@@ -218,7 +262,11 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
             meta::set(tx, "reference_read_at", &now.to_string())?;
             reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
             for (object, found) in &pipelines {
-                reference::replace_pipelines(tx, object, &found.iter().map(pipeline_row).collect::<Vec<_>>())?;
+                reference::replace_pipelines(
+                    tx,
+                    object,
+                    &found.iter().map(pipeline_row).collect::<Vec<_>>(),
+                )?;
             }
             Ok(())
         })
@@ -243,7 +291,10 @@ fn pipeline_row(pipeline: &crate::hubspot::pipelines::Pipeline) -> reference::Pi
         label: Some(stage.label.clone()),
         display_order: Some(stage.display_order),
         closed: Some(stage.is_closed),
-        probability: stage.probability.as_deref().and_then(|text| text.parse().ok()),
+        probability: stage
+            .probability
+            .as_deref()
+            .and_then(|text| text.parse().ok()),
         archived: stage.archived,
     });
     reference::Pipeline {

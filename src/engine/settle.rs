@@ -6,7 +6,9 @@
 use rusqlite::Transaction;
 
 use crate::decide::retry::{RetryClass, next_attempt};
-use crate::decide::settle::{ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input};
+use crate::decide::settle::{
+    ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
+};
 use crate::engine::apply::{Applying, Evidence};
 use crate::engine::archive::Claimed;
 use crate::engine::convert::remote_record;
@@ -43,8 +45,16 @@ pub struct Sent {
 }
 
 /// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole.
-pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Operation, claimed: Vec<Sent>, priority: Priority) -> Result<(), StepError> {
-    let (alone, together): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|sent| sent.attempts > ALONE_AFTER);
+pub async fn settle_batch(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    claimed: Vec<Sent>,
+    priority: Priority,
+) -> Result<(), StepError> {
+    let (alone, together): (Vec<_>, Vec<_>) = claimed
+        .into_iter()
+        .partition(|sent| sent.attempts > ALONE_AFTER);
     let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
     batches.push(together);
     let mut first_error = None;
@@ -54,7 +64,9 @@ pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Opera
         }
         let asked_at = engine.now();
         match send(engine, object, operation, &batch, priority).await {
-            Ok(answer) => settle_answer(engine, object, operation, &batch, &answer, asked_at).await?,
+            Ok(answer) => {
+                settle_answer(engine, object, operation, &batch, &answer, asked_at).await?
+            }
             Err(error) => {
                 let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
                 let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
@@ -73,12 +85,33 @@ pub async fn settle_batch(engine: &Engine, object: &ObjectSync, operation: Opera
     first_error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-async fn send(engine: &Engine, object: &ObjectSync, operation: Operation, batch: &[Sent], priority: Priority) -> Result<BatchWrite, HubspotError> {
+async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    priority: Priority,
+) -> Result<BatchWrite, HubspotError> {
     let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
     match (operation, &object.key_property) {
-        (Operation::Create, Some(key)) => engine.client.batch_upsert(object.object(), &inputs, key.as_str(), priority).await,
-        (Operation::Create, None) => engine.client.batch_create(object.object(), &inputs, priority).await,
-        _ => engine.client.batch_update(object.object(), &inputs, None, priority).await,
+        (Operation::Create, Some(key)) => {
+            engine
+                .client
+                .batch_upsert(object.object(), &inputs, key.as_str(), priority)
+                .await
+        }
+        (Operation::Create, None) => {
+            engine
+                .client
+                .batch_create(object.object(), &inputs, priority)
+                .await
+        }
+        _ => {
+            engine
+                .client
+                .batch_update(object.object(), &inputs, None, priority)
+                .await
+        }
     }
 }
 
@@ -93,7 +126,10 @@ async fn settle_answer(
     let settled = decide(object, operation, batch, answer);
     let adopted = read_adopted(engine, object, &settled).await?;
     let now = engine.now();
-    let retries: Vec<Timestamp> = settled.iter().map(|(sent, _)| next_try(engine, sent.attempts, now)).collect();
+    let retries: Vec<Timestamp> = settled
+        .iter()
+        .map(|(sent, _)| next_try(engine, sent.attempts, now))
+        .collect();
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
@@ -111,16 +147,23 @@ async fn settle_answer(
             let mut acknowledged = 0;
             for ((sent, settlement), next) in settled.into_iter().zip(retries) {
                 acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
-                let settled = savepoint::within(tx, || settle_one(tx, &applying, &sent, settlement, &adopted, next));
+                let settled = savepoint::within(tx, || {
+                    settle_one(tx, &applying, &sent, settlement, &adopted, next)
+                });
                 match settled {
                     Err(error) if error.is_constraint() => {
-                        let words = format!("HubSpot's answer does not fit into the table: {error}");
+                        let words =
+                            format!("HubSpot's answer does not fit into the table: {error}");
                         outbox::park(tx, sent.entry, &words, Answered::No)?;
                     }
                     settled => settled?,
                 }
             }
-            let work = runs::Work { requests: 1, seen, changed: acknowledged };
+            let work = runs::Work {
+                requests: 1,
+                seen,
+                changed: acknowledged,
+            };
             runs::extend(tx, sync.object(), Kind::Push, work, now)?;
             runs::finish(tx, sync.object(), Kind::Push, None, now)
         })
@@ -129,17 +172,32 @@ async fn settle_answer(
 }
 
 /// Matches results and errors to inputs: by trace id, by id, by the value of the key.
-fn decide(object: &ObjectSync, operation: Operation, batch: &[Sent], answer: &BatchWrite) -> Vec<(Sent, Settlement)> {
-    let results: Vec<(Option<String>, RemoteRecord)> =
-        answer.results.iter().map(|record| (record.trace_id.clone(), remote_record(object, record))).collect();
+fn decide(
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    answer: &BatchWrite,
+) -> Vec<(Sent, Settlement)> {
+    let results: Vec<(Option<String>, RemoteRecord)> = answer
+        .results
+        .iter()
+        .map(|record| (record.trace_id.clone(), remote_record(object, record)))
+        .collect();
     batch
         .iter()
         .map(|sent| {
-            let result = results.iter().find(|(trace_id, record)| is_result_of(sent, operation, trace_id.as_deref(), record));
-            let error = answer.errors.iter().find(|error| is_error_of(sent, batch.len(), error));
+            let result = results.iter().find(|(trace_id, record)| {
+                is_result_of(sent, operation, trace_id.as_deref(), record)
+            });
+            let error = answer
+                .errors
+                .iter()
+                .find(|error| is_error_of(sent, batch.len(), error));
             let settlement = match (result, error) {
                 (Some((_, record)), _) => settle_input(operation, InputAnswer::Result(record)),
-                (None, Some(error)) => settle_input(operation, InputAnswer::Refused(&refusal(error))),
+                (None, Some(error)) => {
+                    settle_input(operation, InputAnswer::Refused(&refusal(error)))
+                }
                 (None, None) => settle_input(operation, InputAnswer::Silence),
             };
             (sent.clone(), settlement)
@@ -147,7 +205,12 @@ fn decide(object: &ObjectSync, operation: Operation, batch: &[Sent], answer: &Ba
         .collect()
 }
 
-fn is_result_of(sent: &Sent, operation: Operation, trace_id: Option<&str>, record: &RemoteRecord) -> bool {
+fn is_result_of(
+    sent: &Sent,
+    operation: Operation,
+    trace_id: Option<&str>,
+    record: &RemoteRecord,
+) -> bool {
     if let Some(trace_id) = trace_id {
         return trace_id == sent.input.trace_id;
     }
@@ -161,20 +224,43 @@ fn is_result_of(sent: &Sent, operation: Operation, trace_id: Option<&str>, recor
 
 fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
     let by_trace = error.trace_ids.contains(&sent.input.trace_id);
-    let by_id = error.trace_ids.is_empty() && sent.input.id.as_ref().is_some_and(|id| error.ids.contains(id));
+    let by_id = error.trace_ids.is_empty()
+        && sent
+            .input
+            .id
+            .as_ref()
+            .is_some_and(|id| error.ids.contains(id));
     by_trace || by_id || (inputs == 1 && error.trace_ids.is_empty() && error.ids.is_empty())
 }
 
 fn refusal(error: &InputError) -> Refusal {
-    let codes = if error.codes.is_empty() { String::new() } else { format!(" ({})", error.codes.join(", ")) };
-    Refusal { category: error.category.clone(), words: format!("{}{codes}", error.message.as_str()), existing: error.existing_id }
+    let codes = if error.codes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", error.codes.join(", "))
+    };
+    Refusal {
+        category: error.category.clone(),
+        words: format!("{}{codes}", error.message.as_str()),
+        existing: error.existing_id,
+    }
 }
 
 /// Reads the records that creates met, so that their rows can be linked to what HubSpot has.
-async fn read_adopted(engine: &Engine, object: &ObjectSync, settled: &[(Sent, Settlement)]) -> Result<Vec<RemoteRecord>, StepError> {
+async fn read_adopted(
+    engine: &Engine,
+    object: &ObjectSync,
+    settled: &[(Sent, Settlement)],
+) -> Result<Vec<RemoteRecord>, StepError> {
     let mut ids: Vec<HubspotId> = settled
         .iter()
-        .filter_map(|(_, settlement)| if let Settlement::Adopt(id) = settlement { Some(*id) } else { None })
+        .filter_map(|(_, settlement)| {
+            if let Settlement::Adopt(id) = settlement {
+                Some(*id)
+            } else {
+                None
+            }
+        })
         .collect();
     ids.sort_unstable();
     ids.dedup();
@@ -195,7 +281,9 @@ fn settle_one(
     next: Timestamp,
 ) -> Result<(), StoreError> {
     // Settling an entry that is gone, or that somebody settled already, is not an error.
-    let Some(queued) = outbox::by_id(tx, sent.entry)? else { return Ok(()) };
+    let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+        return Ok(());
+    };
     let entry = queued.entry;
     if entry.state != EntryState::InFlight {
         return Ok(());
@@ -244,7 +332,13 @@ fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
     }
 }
 
-fn lose(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, words: &str, next: Timestamp) -> Result<(), StoreError> {
+fn lose(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    words: &str,
+    next: Timestamp,
+) -> Result<(), StoreError> {
     let object = applying.object.object();
     match (entry.operation, entry.hs_id) {
         (Operation::Create, _) => outbox::lose(tx, entry.id, words, applying.now, applying.now),
@@ -257,14 +351,23 @@ fn lose(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, words: &st
             outbox::remember_sent(tx, object, entry, applying.now)?;
             outbox::clear_sent(tx, entry.id)?;
             // Merged and sent again at once the first time, later by the retry curve.
-            let again = if entry.attempts <= 1 { applying.now } else { next };
+            let again = if entry.attempts <= 1 {
+                applying.now
+            } else {
+                next
+            };
             outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
         }
     }
 }
 
 /// Done on both sides: HubSpot's values become the base of what was sent.
-fn acknowledge(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+fn acknowledge(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
     let object = applying.object;
     if entry.operation == Operation::Create
         && let Some(other) = object.table.by_hs_id(tx, record.id)?
@@ -290,10 +393,25 @@ fn acknowledge(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, rec
     for field in &entry.fields {
         let Some(sent) = &field.sent else { continue };
         let answered = record.values.get(&field.property).unwrap_or(sent);
-        settle_field(tx, applying, entry, &mut row, &Answer { property: &field.property, base: &field.base, sent, answered })?;
+        settle_field(
+            tx,
+            applying,
+            entry,
+            &mut row,
+            &Answer {
+                property: &field.property,
+                base: &field.base,
+                sent,
+                answered,
+            },
+        )?;
     }
     take_defaults(applying, entry, &mut row, record);
-    if row.record.modified_at.is_none_or(|known| known <= record.updated_at) {
+    if row
+        .record
+        .modified_at
+        .is_none_or(|known| known <= record.updated_at)
+    {
         row.record.modified_at = Some(record.updated_at);
     }
     object.table.update(tx, &row)?;
@@ -311,12 +429,24 @@ struct Answer<'a> {
     answered: &'a Value,
 }
 
-fn settle_field(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, row: &mut MirrorRow, answer: &Answer<'_>) -> Result<(), StoreError> {
+fn settle_field(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    row: &mut MirrorRow,
+    answer: &Answer<'_>,
+) -> Result<(), StoreError> {
     let mapping = applying.object.mapping();
-    let Some(field) = mapping.field(answer.property) else { return Ok(()) };
+    let Some(field) = mapping.field(answer.property) else {
+        return Ok(());
+    };
     let same = |left: &Value, right: &Value| field.property_type.same(left, right);
     let object = applying.object.object();
-    let about = About { object, local_id: entry.local_id, hs_id: row.record.hs_id };
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: row.record.hs_id,
+    };
     let old = match answer.base {
         Base::Known(base) => base.as_deref(),
         Base::Unknown => None,
@@ -337,7 +467,11 @@ fn settle_field(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, ro
         conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
     }
     let (old, new, origin) = match refused {
-        true => (answer.sent.as_deref(), answer.answered.as_deref(), Origin::Conflict),
+        true => (
+            answer.sent.as_deref(),
+            answer.answered.as_deref(),
+            Origin::Conflict,
+        ),
         false => (old, answer.answered.as_deref(), Origin::Push),
     };
     let change = Change {
@@ -360,13 +494,25 @@ fn settle_field(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, ro
 }
 
 /// Values that HubSpot gave a new record by itself.
-fn take_defaults(applying: &Applying<'_>, entry: &Entry, row: &mut MirrorRow, record: &RemoteRecord) {
+fn take_defaults(
+    applying: &Applying<'_>,
+    entry: &Entry,
+    row: &mut MirrorRow,
+    record: &RemoteRecord,
+) {
     if entry.operation != Operation::Create {
         return;
     }
     let mapping = applying.object.mapping();
-    for field in mapping.fields.iter().filter(|field| field.direction.pulls()) {
-        let pending = entry.fields.iter().any(|other| other.property == field.property);
+    for field in mapping
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls())
+    {
+        let pending = entry
+            .fields
+            .iter()
+            .any(|other| other.property == field.property);
         if let Some(value) = record.values.get(&field.property)
             && !pending
             && row.value(&field.property).is_empty()
@@ -377,7 +523,12 @@ fn take_defaults(applying: &Applying<'_>, entry: &Entry, row: &mut MirrorRow, re
 }
 
 /// The row was deleted while its push was in flight: the record is to be archived.
-fn deleted_meanwhile(tx: &Transaction<'_>, applying: &Applying<'_>, entry: &Entry, record: &RemoteRecord) -> Result<(), StoreError> {
+fn deleted_meanwhile(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
     for field in &entry.fields {
         match &field.sent {
             Some(sent) => {
@@ -404,13 +555,18 @@ fn adopt_existing(
     next: Timestamp,
 ) -> Result<(), StoreError> {
     let object = applying.object;
-    let found = adopted.iter().find(|record| record.id == id || record.merged_ids.contains(&id));
+    let found = adopted
+        .iter()
+        .find(|record| record.id == id || record.merged_ids.contains(&id));
     let holder = match found {
         Some(record) => object.table.by_hs_id(tx, record.id)?,
         None => object.table.by_hs_id(tx, id)?,
     };
     if let Some(holder) = holder.filter(|holder| holder.record.local_id != entry.local_id) {
-        let shared = object.mapping().match_field().map_or("unique value", |field| field.property.as_str());
+        let shared = object
+            .mapping()
+            .match_field()
+            .map_or("unique value", |field| field.property.as_str());
         let words = format!(
             "{} row {} has the {shared} of row {}, which is HubSpot record {id}",
             object.mapping().table,
@@ -422,16 +578,30 @@ fn adopt_existing(
     }
     outbox::drop_fields(tx, entry.id)?;
     if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
-        let words = format!("HubSpot says that record {id} has this already, and does not show that record: it may be archived");
+        let words = format!(
+            "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
+        );
         return outbox::park(tx, entry.id, &words, Answered::Yes);
     }
-    outbox::retry(tx, entry.id, next, Some("HubSpot has this record already"), None, Answered::Yes)?;
+    outbox::retry(
+        tx,
+        entry.id,
+        next,
+        Some("HubSpot has this record already"),
+        None,
+        Answered::Yes,
+    )?;
     let Some(record) = found else { return Ok(()) };
     if let Some(pending) = outbox::of_record(tx, object.object(), record.id)?
         && pending.entry.operation == Operation::Archive
         && pending.entry.id != entry.id
     {
-        let former = pending.entry.row.as_deref().map(|row| crate::store::rowjson::values(object.mapping(), row)).unwrap_or_default();
+        let former = pending
+            .entry
+            .row
+            .as_deref()
+            .map(|row| crate::store::rowjson::values(object.mapping(), row))
+            .unwrap_or_default();
         outbox::end(tx, pending.entry.id)?;
         let create = outbox::by_id(tx, entry.id)?;
         let given = crate::decide::record::CleanBase::Given(&former);
@@ -440,7 +610,14 @@ fn adopt_existing(
     }
     let create = outbox::by_id(tx, entry.id)?;
     let unknown = crate::decide::record::CleanBase::Unknown;
-    crate::engine::adopt::link(tx, applying, record, entry.local_id, create.as_ref(), unknown)?;
+    crate::engine::adopt::link(
+        tx,
+        applying,
+        record,
+        entry.local_id,
+        create.as_ref(),
+        unknown,
+    )?;
     Ok(())
 }
 
@@ -457,14 +634,25 @@ async fn settle_failed(
     let existing = error.answer().and_then(|answer| answer.existing_id);
     let at = match error.retry() {
         Retry::At(until) => Some(until),
-        Retry::Backoff(RetryClass::Locked) => Some(now + next_attempt(RetryClass::Locked, 1, engine.jitter())),
+        Retry::Backoff(RetryClass::Locked) => {
+            Some(now + next_attempt(RetryClass::Locked, 1, engine.jitter()))
+        }
         Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
     };
     let locked = matches!(error.retry(), Retry::Backoff(RetryClass::Locked));
-    let entries: Vec<(OutboxId, Timestamp)> =
-        batch.iter().map(|sent| (sent.entry, at.unwrap_or_else(|| next_try(engine, sent.attempts, now)))).collect();
+    let entries: Vec<(OutboxId, Timestamp)> = batch
+        .iter()
+        .map(|sent| {
+            (
+                sent.entry,
+                at.unwrap_or_else(|| next_try(engine, sent.attempts, now)),
+            )
+        })
+        .collect();
     let adopted = match (fate, existing, operation) {
-        (BatchFate::Dead, Some(id), Operation::Create) => crate::engine::push::read_records(engine, object, &[id], Priority::Webhook).await?,
+        (BatchFate::Dead, Some(id), Operation::Create) => {
+            crate::engine::push::read_records(engine, object, &[id], Priority::Webhook).await?
+        }
         _ => Vec::new(),
     };
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
@@ -481,7 +669,9 @@ async fn settle_failed(
                 with_history: true,
             };
             for (id, next) in entries {
-                let Some(queued) = outbox::by_id(tx, id)? else { continue };
+                let Some(queued) = outbox::by_id(tx, id)? else {
+                    continue;
+                };
                 let entry = queued.entry;
                 if entry.state != EntryState::InFlight {
                     continue;
@@ -507,7 +697,12 @@ async fn settle_failed(
 }
 
 /// Sends archives and settles them.
-pub async fn settle_archives(engine: &Engine, object: &ObjectSync, claimed: Vec<Claimed>, priority: Priority) -> Result<(), StepError> {
+pub async fn settle_archives(
+    engine: &Engine,
+    object: &ObjectSync,
+    claimed: Vec<Claimed>,
+    priority: Priority,
+) -> Result<(), StepError> {
     let mut batches = vec![claimed];
     let mut first_error = None;
     while let Some(mut batch) = batches.pop() {
@@ -515,10 +710,18 @@ pub async fn settle_archives(engine: &Engine, object: &ObjectSync, claimed: Vec<
             continue;
         }
         let ids: Vec<HubspotId> = batch.iter().map(|archive| archive.hs_id).collect();
-        match engine.client.batch_archive(object.object(), &ids, priority).await {
+        match engine
+            .client
+            .batch_archive(object.object(), &ids, priority)
+            .await
+        {
             Ok(()) => archived(engine, object, batch).await?,
             Err(error) => {
-                let attempts = batch.iter().map(|archive| archive.entry.attempts + 1).max().unwrap_or(1);
+                let attempts = batch
+                    .iter()
+                    .map(|archive| archive.entry.attempts + 1)
+                    .max()
+                    .unwrap_or(1);
                 let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
                 if fate == BatchFate::Split {
                     let rest = batch.split_off(batch.len() / 2);
@@ -537,11 +740,23 @@ pub async fn settle_archives(engine: &Engine, object: &ObjectSync, claimed: Vec<
 }
 
 fn sent_of(archive: &Claimed) -> Sent {
-    let input = WriteInput { trace_id: String::new(), id: Some(archive.hs_id.to_string()), properties: Vec::new() };
-    Sent { entry: archive.entry.id, attempts: archive.entry.attempts + 1, input }
+    let input = WriteInput {
+        trace_id: String::new(),
+        id: Some(archive.hs_id.to_string()),
+        properties: Vec::new(),
+    };
+    Sent {
+        entry: archive.entry.id,
+        attempts: archive.entry.attempts + 1,
+        input,
+    }
 }
 
-async fn archived(engine: &Engine, object: &ObjectSync, batch: Vec<Claimed>) -> Result<(), StepError> {
+async fn archived(
+    engine: &Engine,
+    object: &ObjectSync,
+    batch: Vec<Claimed>,
+) -> Result<(), StepError> {
     let (sync, now) = (object.clone(), engine.now());
     engine
         .store
@@ -561,7 +776,17 @@ async fn archived(engine: &Engine, object: &ObjectSync, batch: Vec<Claimed>) -> 
                 reads::bury(tx, sync.object(), archive.hs_id, now)?;
                 outbox::end(tx, archive.entry.id)?;
             }
-            runs::extend(tx, sync.object(), Kind::Push, runs::Work { requests: 1, seen: changed, changed }, now)?;
+            runs::extend(
+                tx,
+                sync.object(),
+                Kind::Push,
+                runs::Work {
+                    requests: 1,
+                    seen: changed,
+                    changed,
+                },
+                now,
+            )?;
             runs::finish(tx, sync.object(), Kind::Push, None, now)
         })
         .await?;

@@ -14,11 +14,20 @@ pub(super) fn rename_table(from: &str, to: &str) -> String {
 }
 
 pub(super) fn rename_column(table: &str, from: &str, to: &str) -> String {
-    format!("ALTER TABLE {} RENAME COLUMN {} TO {}", quoted(table), quoted(from), quoted(to))
+    format!(
+        "ALTER TABLE {} RENAME COLUMN {} TO {}",
+        quoted(table),
+        quoted(from),
+        quoted(to)
+    )
 }
 
 pub(super) fn add_column(table: &str, field: &FieldMapping) -> String {
-    format!("ALTER TABLE {} ADD COLUMN {}", quoted(table), ddl::column(field))
+    format!(
+        "ALTER TABLE {} ADD COLUMN {}",
+        quoted(table),
+        ddl::column(field)
+    )
 }
 
 /// Types whose columns are the same: text without a check.
@@ -38,21 +47,38 @@ pub(super) fn is_plain_text(kind: PropertyType) -> bool {
 pub(super) fn name_aside(column: &str, property: &str, taken: &[String]) -> String {
     let mut plain = format!("{column}_of_{property}");
     plain.truncate(MAX_IDENTIFIER_BYTES - 4);
-    let numbered = (1..1000).map(|number| if number == 1 { plain.clone() } else { format!("{plain}_{number}") });
-    let mut free = numbered.filter(|name| !taken.iter().any(|column| column.eq_ignore_ascii_case(name)));
+    let numbered = (1..1000).map(|number| {
+        if number == 1 {
+            plain.clone()
+        } else {
+            format!("{plain}_{number}")
+        }
+    });
+    let mut free =
+        numbered.filter(|name| !taken.iter().any(|column| column.eq_ignore_ascii_case(name)));
     free.next().expect("a table has fewer columns than that")
 }
 
 /// The check of a renamed column names it in its sentence. Empty where the column has none.
 pub(super) fn rename_check(object: &ObjectMapping, field: &Field, to: &str) -> String {
     let table = quoted(object.table.as_str());
-    let Some(mapped) = object.fields.iter().find(|mapped| mapped.property.as_str() == field.property) else {
+    let Some(mapped) = object
+        .fields
+        .iter()
+        .find(|mapped| mapped.property.as_str() == field.property)
+    else {
         return String::new();
     };
-    let Some(kind) = PropertyType::parse(&field.property_type) else { return String::new() };
+    let Some(kind) = PropertyType::parse(&field.property_type) else {
+        return String::new();
+    };
     let named = |column: &str| {
         let column = crate::model::name::ColumnName::parse(column).ok()?;
-        ddl::check(&FieldMapping { column, property_type: kind, ..mapped.clone() })
+        ddl::check(&FieldMapping {
+            column,
+            property_type: kind,
+            ..mapped.clone()
+        })
     };
     match (named(&field.column_name), named(to)) {
         (Some((old, _)), Some((new, condition))) => format!(
@@ -65,7 +91,11 @@ pub(super) fn rename_check(object: &ObjectMapping, field: &Field, to: &str) -> S
 }
 
 /// Drops a column and adds it under its new type. The indexes that hold it, the user's own too, are made again.
-pub(super) fn make_anew(tx: &Transaction<'_>, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+pub(super) fn make_anew(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<(), StoreError> {
     let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
     let indexes = indexes_with(tx, object.table.as_str(), field.column.as_str())?;
     for (name, _) in &indexes {
@@ -84,7 +114,11 @@ pub(super) fn make_anew(tx: &Transaction<'_>, object: &ObjectMapping, field: &Fi
 }
 
 /// Indexes that hold a column, or whose expression or condition may.
-fn indexes_with(connection: &Connection, table: &str, column: &str) -> Result<Vec<(String, String)>, StoreError> {
+fn indexes_with(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT name, sql
          FROM sqlite_schema
@@ -93,12 +127,18 @@ fn indexes_with(connection: &Connection, table: &str, column: &str) -> Result<Ve
                 OR EXISTS (SELECT 1 FROM pragma_index_info(sqlite_schema.name) AS i WHERE lower(i.name) = lower(:column)))
          ORDER BY name",
     )?;
-    let rows = statement.query_map(named_params! { ":table": table, ":column": column }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map(
+        named_params! { ":table": table, ":column": column },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The indexes on a mirror table that are ours, by name.
-pub(super) fn own_indexes(connection: &Connection, table: &str) -> Result<Vec<(String, String)>, StoreError> {
+pub(super) fn own_indexes(
+    connection: &Connection,
+    table: &str,
+) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT name, sql
          FROM sqlite_schema
@@ -107,6 +147,8 @@ pub(super) fn own_indexes(connection: &Connection, table: &str) -> Result<Vec<(S
            AND (name LIKE 'sync\\_archived\\_%' ESCAPE '\\' OR name LIKE 'sync\\_match\\_%' ESCAPE '\\')
          ORDER BY name",
     )?;
-    let rows = statement.query_map(named_params! { ":table": table }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map(named_params! { ":table": table }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -8,7 +8,10 @@ use crate::store::mirror::MirrorTable;
 
 /// Which kinds of rows there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent questions, asked together")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "five independent questions, asked together"
+)]
 pub struct Around {
     /// Outbox entries of the object.
     pub entries: bool,
@@ -24,7 +27,13 @@ pub struct Around {
 
 impl Around {
     /// Every look-up is to be made.
-    pub const ANYTHING: Self = Self { entries: true, conflicts: true, sent: true, tombstones: true, unlinked: true };
+    pub const ANYTHING: Self = Self {
+        entries: true,
+        conflicts: true,
+        sent: true,
+        tombstones: true,
+        unlinked: true,
+    };
 
     /// Whether a record may belong to a row that does not have its id.
     pub fn may_adopt(self) -> bool {
@@ -33,14 +42,23 @@ impl Around {
 }
 
 /// Looks once, for a whole page.
-pub fn look(connection: &Connection, object: &ObjectType, table: &MirrorTable) -> Result<Around, StoreError> {
+pub fn look(
+    connection: &Connection,
+    object: &ObjectType,
+    table: &MirrorTable,
+) -> Result<Around, StoreError> {
     let any = |sql: &str| -> Result<bool, StoreError> {
-        let found: Option<i64> = connection.prepare_cached(sql)?.query_row([object.as_str()], |row| row.get(0)).optional()?;
+        let found: Option<i64> = connection
+            .prepare_cached(sql)?
+            .query_row([object.as_str()], |row| row.get(0))
+            .optional()?;
         Ok(found.is_some())
     };
     Ok(Around {
         entries: any("SELECT 1 FROM sync_outbox WHERE object = ?1 LIMIT 1")?,
-        conflicts: any("SELECT 1 FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL LIMIT 1")?,
+        conflicts: any(
+            "SELECT 1 FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL LIMIT 1",
+        )?,
         sent: any("SELECT 1 FROM sync_sent WHERE object = ?1 LIMIT 1")?,
         tombstones: any("SELECT 1 FROM sync_tombstones WHERE object = ?1 LIMIT 1")?,
         unlinked: table.has_unlinked(connection)?,

@@ -32,9 +32,19 @@ const UNMAPPED: &str = "unmapped";
 /// # Errors
 /// [`StoreError::TypeChange`] while values of a retyped property wait, [`StoreError::Mapping`] where a table or column of
 /// that name is somebody else's.
-pub fn bring_up(tx: &Transaction<'_>, mapping: &Mapping, now: Timestamp) -> Result<Changes, StoreError> {
+pub fn bring_up(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<Changes, StoreError> {
     let known = Known::read(tx)?;
-    let mut work = Work { tx, now, known: &known, lines: Vec::new(), altered: None };
+    let mut work = Work {
+        tx,
+        now,
+        known: &known,
+        lines: Vec::new(),
+        altered: None,
+    };
     work.tables(mapping)?;
     for object in &mapping.objects {
         work.columns(object)?;
@@ -63,18 +73,29 @@ struct Known {
 
 impl Known {
     fn read(connection: &Connection) -> Result<Self, StoreError> {
-        let mut statement = connection.prepare_cached("SELECT object, table_name FROM sync_objects")?;
-        let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let mut statement =
+            connection.prepare_cached("SELECT object, table_name FROM sync_objects")?;
+        let tables = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         let keyed = |field: Field| ((field.object.clone(), field.property.clone()), field);
-        Ok(Self { tables, fields: fields::all(connection)?.into_iter().map(keyed).collect() })
+        Ok(Self {
+            tables,
+            fields: fields::all(connection)?.into_iter().map(keyed).collect(),
+        })
     }
 
     fn field(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<&Field> {
-        self.fields.get(&(object.object.as_str().to_owned(), field.property.as_str().to_owned()))
+        self.fields.get(&(
+            object.object.as_str().to_owned(),
+            field.property.as_str().to_owned(),
+        ))
     }
 
     fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a Field> {
-        self.fields.values().filter(|field| field.object == object.object.as_str())
+        self.fields
+            .values()
+            .filter(|field| field.object == object.object.as_str())
     }
 }
 
@@ -104,18 +125,25 @@ impl Work<'_> {
     fn tables(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
         let mut moving = Vec::new();
         for object in &mapping.objects {
-            let Some(table) = self.known.tables.get(object.object.as_str()) else { continue };
+            let Some(table) = self.known.tables.get(object.object.as_str()) else {
+                continue;
+            };
             if table != object.table.as_str() && exists(self.tx, table)? {
                 let between = format!("sync_moving_{}", object.object);
                 self.clear_way()?;
-                self.tx.execute_batch(&alter::rename_table(table, &between))?;
+                self.tx
+                    .execute_batch(&alter::rename_table(table, &between))?;
                 moving.push((between, object));
-                self.say(format!("table {table} of {} renamed to {}", object.object, object.table));
+                self.say(format!(
+                    "table {table} of {} renamed to {}",
+                    object.object, object.table
+                ));
             }
         }
         for (between, object) in moving {
             self.refuse_taken(object)?;
-            self.tx.execute_batch(&alter::rename_table(&between, object.table.as_str()))?;
+            self.tx
+                .execute_batch(&alter::rename_table(&between, object.table.as_str()))?;
         }
         for object in &mapping.objects {
             self.make_table(object)?;
@@ -131,7 +159,11 @@ impl Work<'_> {
         self.refuse_taken(object)?;
         self.tx.execute_batch(&ddl::create_table(object))?;
         self.say(format!("table {} made", object.table));
-        if known { forget_rows(self.tx, object) } else { Ok(()) }
+        if known {
+            forget_rows(self.tx, object)
+        } else {
+            Ok(())
+        }
     }
 
     fn refuse_taken(&self, object: &ObjectMapping) -> Result<(), StoreError> {
@@ -161,10 +193,17 @@ impl Work<'_> {
         let mut moving = Vec::new();
         let known = self.known;
         for field in known.of_object(object) {
-            let mapped = object.fields.iter().find(|mapped| mapped.property.as_str() == field.property);
+            let mapped = object
+                .fields
+                .iter()
+                .find(|mapped| mapped.property.as_str() == field.property);
             let wanted = match mapped {
                 Some(mapped) => mapped.column.as_str().to_owned(),
-                None if object.fields.iter().any(|mapped| same_name(mapped.column.as_str(), &field.column_name)) => {
+                None if object
+                    .fields
+                    .iter()
+                    .any(|mapped| same_name(mapped.column.as_str(), &field.column_name)) =>
+                {
                     alter::name_aside(&field.column_name, &field.property, &actual)
                 }
                 None => continue,
@@ -178,21 +217,30 @@ impl Work<'_> {
         }
         self.clear_way()?;
         for (field, between, _) in &moving {
-            self.tx.execute_batch(&alter::rename_column(table, &field.column_name, between))?;
+            self.tx
+                .execute_batch(&alter::rename_column(table, &field.column_name, between))?;
         }
         for (field, between, wanted) in moving {
             refuse_taken_column(self.tx, object, &wanted)?;
-            self.tx.execute_batch(&alter::rename_column(table, &between, &wanted))?;
-            self.tx.execute_batch(&alter::rename_check(object, field, &wanted))?;
+            self.tx
+                .execute_batch(&alter::rename_column(table, &between, &wanted))?;
+            self.tx
+                .execute_batch(&alter::rename_check(object, field, &wanted))?;
             fields::set_column(self.tx, field, &wanted)?;
-            self.say(format!("column {table}.{} renamed to {wanted}", field.column_name));
+            self.say(format!(
+                "column {table}.{} renamed to {wanted}",
+                field.column_name
+            ));
         }
         Ok(())
     }
 
     fn column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
         let known = self.known.field(object, field);
-        let there = has(&columns_of(self.tx, object.table.as_str())?, field.column.as_str());
+        let there = has(
+            &columns_of(self.tx, object.table.as_str())?,
+            field.column.as_str(),
+        );
         let made_with_table = known.is_none() && there && self.made_now(object);
         match known {
             Some(known) if there => self.known_column(object, field, known),
@@ -205,36 +253,68 @@ impl Work<'_> {
         !self.known.tables.contains_key(object.object.as_str())
     }
 
-    fn add_column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+    fn add_column(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+    ) -> Result<(), StoreError> {
         refuse_taken_column(self.tx, object, field.column.as_str())?;
         self.clear_way()?;
-        self.tx.execute_batch(&alter::add_column(object.table.as_str(), field))?;
+        self.tx
+            .execute_batch(&alter::add_column(object.table.as_str(), field))?;
         self.say(format!("column {}.{} added", object.table, field.column));
         self.fill(object, field)
     }
 
     /// New values have to be read where pages without them have been.
     fn fill(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
-        let filling = field.direction.pulls() && fields::begin_filling(self.tx, object.object.as_str())?;
-        self.save_field(object, field, if filling { FieldState::Filling } else { FieldState::Active })
+        let filling =
+            field.direction.pulls() && fields::begin_filling(self.tx, object.object.as_str())?;
+        self.save_field(
+            object,
+            field,
+            if filling {
+                FieldState::Filling
+            } else {
+                FieldState::Active
+            },
+        )
     }
 
-    fn known_column(&mut self, object: &ObjectMapping, field: &FieldMapping, known: &Field) -> Result<(), StoreError> {
-        let from = PropertyType::parse(&known.property_type)
-            .ok_or_else(|| StoreError::UnknownValue(format!("type `{}` of `sync_fields`", known.property_type)))?;
+    fn known_column(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        known: &Field,
+    ) -> Result<(), StoreError> {
+        let from = PropertyType::parse(&known.property_type).ok_or_else(|| {
+            StoreError::UnknownValue(format!("type `{}` of `sync_fields`", known.property_type))
+        })?;
         let stored_alike = alter::is_plain_text(from) && alter::is_plain_text(field.property_type);
         if from != field.property_type && !stored_alike {
             return self.retype(object, field, known);
         }
         if known.state == FieldState::Unmapped || from != field.property_type {
-            self.say(format!("column {}.{} is filled from {}.{}", object.table, field.column, object.object, field.property));
+            self.say(format!(
+                "column {}.{} is filled from {}.{}",
+                object.table, field.column, object.object, field.property
+            ));
             return self.fill(object, field);
         }
-        if known.direction != field.direction.as_str() { self.save_field(object, field, known.state) } else { Ok(()) }
+        if known.direction != field.direction.as_str() {
+            self.save_field(object, field, known.state)
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes a column anew under another type. Values that only the mirror has would be lost: then it is refused.
-    fn retype(&mut self, object: &ObjectMapping, field: &FieldMapping, known: &Field) -> Result<(), StoreError> {
+    fn retype(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        known: &Field,
+    ) -> Result<(), StoreError> {
         let waiting = waiting_values(self.tx, object, field)?;
         if waiting > 0 {
             return Err(StoreError::TypeChange {
@@ -247,13 +327,28 @@ impl Work<'_> {
         }
         self.clear_way()?;
         alter::make_anew(self.tx, object, field)?;
-        self.say(format!("column {}.{} made anew as {}", object.table, field.column, field.property_type));
+        self.say(format!(
+            "column {}.{} made anew as {}",
+            object.table, field.column, field.property_type
+        ));
         self.fill(object, field)
     }
 
-    fn save_field(&self, object: &ObjectMapping, field: &FieldMapping, state: FieldState) -> Result<(), StoreError> {
-        let degraded = self.known.field(object, field).is_some_and(|known| known.state == FieldState::Degraded);
-        let state = if degraded { FieldState::Degraded } else { state };
+    fn save_field(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        state: FieldState,
+    ) -> Result<(), StoreError> {
+        let degraded = self
+            .known
+            .field(object, field)
+            .is_some_and(|known| known.state == FieldState::Degraded);
+        let state = if degraded {
+            FieldState::Degraded
+        } else {
+            state
+        };
         fields::save(self.tx, object.object.as_str(), field, state, self.now)
     }
 
@@ -281,14 +376,30 @@ impl Work<'_> {
     /// What the mapping no longer has: columns and tables stay, unsynced.
     fn forget_unmapped(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
         let known = self.known;
-        for field in known.fields.values().filter(|field| field.state != FieldState::Unmapped) {
+        for field in known
+            .fields
+            .values()
+            .filter(|field| field.state != FieldState::Unmapped)
+        {
             let object = mapping.object(&field.object);
-            if !object.is_some_and(|object| object.fields.iter().any(|mapped| mapped.property.as_str() == field.property)) {
+            if !object.is_some_and(|object| {
+                object
+                    .fields
+                    .iter()
+                    .any(|mapped| mapped.property.as_str() == field.property)
+            }) {
                 fields::unmap(self.tx, field, self.now)?;
-                self.say(format!("column {}.{} is no longer mapped and stays as it is", field.object, field.column_name));
+                self.say(format!(
+                    "column {}.{} is no longer mapped and stays as it is",
+                    field.object, field.column_name
+                ));
             }
         }
-        for object in known.tables.keys().filter(|object| mapping.object(object).is_none()) {
+        for object in known
+            .tables
+            .keys()
+            .filter(|object| mapping.object(object).is_none())
+        {
             self.tx
                 .prepare_cached("UPDATE sync_objects SET direction = :unmapped WHERE object = :object AND direction <> :unmapped")?
                 .execute(named_params! { ":object": object, ":unmapped": UNMAPPED })?;
@@ -300,7 +411,8 @@ impl Work<'_> {
         let wanted = ddl::indexes(object);
         for (name, sql) in alter::own_indexes(self.tx, object.table.as_str())? {
             if !wanted.contains(&(name.clone(), sql)) {
-                self.tx.execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
+                self.tx
+                    .execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
             }
         }
         let there = alter::own_indexes(self.tx, object.table.as_str())?;
@@ -337,13 +449,19 @@ fn forget_rows(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), Store
          WHERE object = :object AND operation IN ('create', 'update') AND state <> 'in_flight' AND row IS NULL",
     )?
     .execute(name)?;
-    tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?.execute(name)?;
-    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?.execute(name)?;
+    tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?
+        .execute(name)?;
+    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
+        .execute(name)?;
     Ok(())
 }
 
 /// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
-fn waiting_values(connection: &Connection, object: &ObjectMapping, field: &FieldMapping) -> Result<i64, StoreError> {
+fn waiting_values(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<i64, StoreError> {
     let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
     let sql = format!(
         "SELECT (SELECT count(*)
@@ -353,11 +471,16 @@ fn waiting_values(connection: &Connection, object: &ObjectMapping, field: &Field
               + (SELECT count(*) FROM sync_conflicts WHERE object = :object AND property = :property AND resolved_at IS NULL)
               + (SELECT count(*) FROM {table} WHERE \"hs_id\" IS NULL AND {column} <> '')"
     );
-    let params = named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() };
+    let params =
+        named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() };
     Ok(connection.query_row(&sql, params, |row| row.get(0))?)
 }
 
-fn refuse_taken_column(connection: &Connection, object: &ObjectMapping, column: &str) -> Result<(), StoreError> {
+fn refuse_taken_column(
+    connection: &Connection,
+    object: &ObjectMapping,
+    column: &str,
+) -> Result<(), StoreError> {
     if !has(&columns_of(connection, object.table.as_str())?, column) {
         return Ok(());
     }
@@ -378,12 +501,16 @@ fn has(columns: &[String], name: &str) -> bool {
 fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(:name)")?;
-    Ok(statement.query_row(named_params! { ":name": table }, |_row| Ok(())).optional()?.is_some())
+    Ok(statement
+        .query_row(named_params! { ":name": table }, |_row| Ok(()))
+        .optional()?
+        .is_some())
 }
 
 /// A table's columns, in order; none where there is no such table.
 pub(super) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT name FROM pragma_table_info(:table) ORDER BY cid")?;
+    let mut statement =
+        connection.prepare_cached("SELECT name FROM pragma_table_info(:table) ORDER BY cid")?;
     let names = statement.query_map(named_params! { ":table": table }, |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }

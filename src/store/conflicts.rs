@@ -62,16 +62,33 @@ impl<'a> From<&'a ConflictNote> for NewConflict<'a> {
 }
 
 /// Writes a conflict that was decided at once.
-pub fn record_closed(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, winner: Winner, now: Timestamp) -> Result<(), StoreError> {
+pub fn record_closed(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    conflict: NewConflict<'_>,
+    winner: Winner,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     insert(tx, about, conflict, Some(winner), now)
 }
 
 /// Writes a conflict that waits for a person. One that is open for the field already stays.
-pub fn record_open(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub fn record_open(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    conflict: NewConflict<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     insert(tx, about, conflict, None, now)
 }
 
-fn insert(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, winner: Option<Winner>, now: Timestamp) -> Result<(), StoreError> {
+fn insert(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    conflict: NewConflict<'_>,
+    winner: Option<Winner>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, base_known, local_value, remote_value,
                                      policy, winner, detected_at, resolved_at, resolution, reason)
@@ -99,21 +116,31 @@ fn insert(tx: &Transaction<'_>, about: About<'_>, conflict: NewConflict<'_>, win
 }
 
 /// The open conflicts of a row's fields, with the local value as the triggers keep it.
-pub fn open_of(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
+pub fn open_of(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT property, id, base_value, base_known, remote_value
          FROM sync_conflicts
          WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL AND property <> '*'",
     )?;
-    let mut rows = statement.query(named_params! { ":object": object.as_str(), ":local_id": local_id.0 })?;
+    let mut rows =
+        statement.query(named_params! { ":object": object.as_str(), ":local_id": local_id.0 })?;
     let mut open = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let property: String = row.get(0)?;
-        let property = PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        let property = PropertyName::parse(&property)
+            .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
         let base = Value::from_stored(row.get(2)?);
         let conflict = OpenConflict {
             id: ConflictId(row.get(1)?),
-            base: if row.get(3)? { Base::Known(base) } else { Base::Unknown },
+            base: if row.get(3)? {
+                Base::Known(base)
+            } else {
+                Base::Unknown
+            },
             remote: Value::from_stored(row.get(4)?),
         };
         open.insert(property, conflict);
@@ -163,7 +190,11 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
             local_id: LocalId(row.get(2)?),
             hs_id: row.get::<_, Option<i64>>(3)?.map(HubspotId),
             property: row.get(4)?,
-            base: if row.get(6)? { Base::Known(base) } else { Base::Unknown },
+            base: if row.get(6)? {
+                Base::Known(base)
+            } else {
+                Base::Unknown
+            },
             local: Value::from_stored(row.get(7)?),
             remote: Value::from_stored(row.get(8)?),
             resolution: row.get(9)?,
@@ -173,7 +204,13 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
 }
 
 /// Closes an open conflict. `resolution` stays as the person wrote it, or says how it ended by itself.
-pub fn close(tx: &Transaction<'_>, id: ConflictId, winner: Winner, resolution: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn close(
+    tx: &Transaction<'_>,
+    id: ConflictId,
+    winner: Winner,
+    resolution: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts
          SET winner = :winner, resolution = coalesce(resolution, :resolution), resolved_at = :now
@@ -189,7 +226,13 @@ pub fn close(tx: &Transaction<'_>, id: ConflictId, winner: Winner, resolution: &
 }
 
 /// Closes what is still open for a row that is gone from both sides.
-pub fn close_all_of(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, winner: Winner, now: Timestamp) -> Result<(), StoreError> {
+pub fn close_all_of(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    winner: Winner,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts
          SET winner = :winner, resolution = coalesce(resolution, 'gone'), resolved_at = :now
@@ -205,7 +248,11 @@ pub fn close_all_of(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId
 }
 
 /// Gives a decision that can't be carried out back to the person, with the reason.
-pub fn refuse_resolution(tx: &Transaction<'_>, id: ConflictId, reason: &str) -> Result<(), StoreError> {
+pub fn refuse_resolution(
+    tx: &Transaction<'_>,
+    id: ConflictId,
+    reason: &str,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_conflicts SET resolution = NULL, reason = :reason WHERE id = :id AND resolved_at IS NULL")?
         .execute(named_params! { ":id": id.0, ":reason": reason })?;
     Ok(())
@@ -213,13 +260,19 @@ pub fn refuse_resolution(tx: &Transaction<'_>, id: ConflictId, reason: &str) -> 
 
 /// Keeps HubSpot's new value in an open conflict.
 pub fn set_remote(tx: &Transaction<'_>, id: ConflictId, remote: &Value) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_conflicts SET remote_value = :remote WHERE id = :id AND resolved_at IS NULL")?
-        .execute(named_params! { ":id": id.0, ":remote": remote.as_deref() })?;
+    tx.prepare_cached(
+        "UPDATE sync_conflicts SET remote_value = :remote WHERE id = :id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! { ":id": id.0, ":remote": remote.as_deref() })?;
     Ok(())
 }
 
 /// The open conflict about a record as a whole.
-pub fn open_whole(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<Option<ConflictId>, StoreError> {
+pub fn open_whole(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<Option<ConflictId>, StoreError> {
     let id: Option<i64> = connection
         .prepare_cached(
             "SELECT id
@@ -232,7 +285,12 @@ pub fn open_whole(connection: &Connection, object: &ObjectType, local_id: LocalI
 }
 
 /// How often a field's conflict went to the mirror's side since `since`.
-pub fn local_wins_since(connection: &Connection, about: About<'_>, property: &PropertyName, since: Timestamp) -> Result<u64, StoreError> {
+pub fn local_wins_since(
+    connection: &Connection,
+    about: About<'_>,
+    property: &PropertyName,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*)

@@ -26,7 +26,11 @@ pub struct Counts {
 }
 
 /// Counts what is left of an object, and what was done since `since`.
-pub fn of(connection: &Connection, object: &ObjectType, since: Timestamp) -> Result<Counts, StoreError> {
+pub fn of(
+    connection: &Connection,
+    object: &ObjectType,
+    since: Timestamp,
+) -> Result<Counts, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT
              (SELECT coalesce(sum(changed), 0) FROM sync_runs
@@ -41,13 +45,24 @@ pub fn of(connection: &Connection, object: &ObjectType, since: Timestamp) -> Res
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
              + (SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS NOT NULL)",
     )?;
-    let row = statement.query_row(named_params! { ":object": object.as_str(), ":since": since.to_string() }, |row| {
-        let mut numbers = [0_u64; 6];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = row.get::<_, i64>(index)?.unsigned_abs();
-        }
-        Ok(numbers)
-    })?;
+    let row = statement.query_row(
+        named_params! { ":object": object.as_str(), ":since": since.to_string() },
+        |row| {
+            let mut numbers = [0_u64; 6];
+            for (index, number) in numbers.iter_mut().enumerate() {
+                *number = row.get::<_, i64>(index)?.unsigned_abs();
+            }
+            Ok(numbers)
+        },
+    )?;
     let [pulled, pushed, pending, dead, conflicts, held] = row;
-    Ok(Counts { object: object.as_str().to_owned(), pulled, pushed, pending, dead, conflicts, held })
+    Ok(Counts {
+        object: object.as_str().to_owned(),
+        pulled,
+        pushed,
+        pending,
+        dead,
+        conflicts,
+        held,
+    })
 }

@@ -65,7 +65,8 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
     )?;
     let cursor = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
         let backfill: String = row.get(0)?;
-        let window = time(row.get::<_, Option<String>>(6)?.as_deref()).zip(time(row.get::<_, Option<String>>(7)?.as_deref()));
+        let window = time(row.get::<_, Option<String>>(6)?.as_deref())
+            .zip(time(row.get::<_, Option<String>>(7)?.as_deref()));
         let last_id: Option<i64> = row.get(8)?;
         Ok(Cursor {
             backfill: match backfill.as_str() {
@@ -78,7 +79,11 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
             backfill_rows: row.get::<_, i64>(3)?.unsigned_abs(),
             backfill_total: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
             polled_to: time(row.get::<_, Option<String>>(5)?.as_deref()),
-            window: window.map(|(from, to)| Window { from, to, last_id: last_id.map(HubspotId) }),
+            window: window.map(|(from, to)| Window {
+                from,
+                to,
+                last_id: last_id.map(HubspotId),
+            }),
             reconcile_started_at: time(row.get::<_, Option<String>>(9)?.as_deref()),
             reconcile_after: row.get(10)?,
             reconcile_last_id: row.get::<_, Option<i64>>(11)?.map(HubspotId),
@@ -90,7 +95,11 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
 }
 
 /// Begins the first full read.
-pub fn begin_backfill(tx: &Transaction<'_>, object: &ObjectType, hubspot_now: Timestamp) -> Result<(), StoreError> {
+pub fn begin_backfill(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    hubspot_now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET backfill = 'running', backfill_started_at = :now, backfill_after = NULL, backfill_rows = 0
@@ -101,7 +110,12 @@ pub fn begin_backfill(tx: &Transaction<'_>, object: &ObjectType, hubspot_now: Ti
 }
 
 /// Moves the first full read to its next page.
-pub fn move_backfill(tx: &Transaction<'_>, object: &ObjectType, after: &str, rows: usize) -> Result<(), StoreError> {
+pub fn move_backfill(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    after: &str,
+    rows: usize,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET backfill_after = :after, backfill_rows = backfill_rows + :rows
@@ -112,14 +126,23 @@ pub fn move_backfill(tx: &Transaction<'_>, object: &ObjectType, after: &str, row
 }
 
 /// Notes how many records HubSpot has.
-pub fn set_backfill_total(tx: &Transaction<'_>, object: &ObjectType, total: u64) -> Result<(), StoreError> {
+pub fn set_backfill_total(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    total: u64,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET backfill_total = :total WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":total": total as i64 })?;
     Ok(())
 }
 
 /// Ends the first full read: polling goes on from where that began.
-pub fn end_backfill(tx: &Transaction<'_>, object: &ObjectType, rows: usize, polled_to: Timestamp) -> Result<(), StoreError> {
+pub fn end_backfill(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    rows: usize,
+    polled_to: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET backfill = 'done', backfill_after = NULL, backfill_rows = backfill_rows + :rows, polled_to = :polled_to
@@ -130,7 +153,11 @@ pub fn end_backfill(tx: &Transaction<'_>, object: &ObjectType, rows: usize, poll
 }
 
 /// Saves how far the walk of a poll's window got.
-pub fn save_window(tx: &Transaction<'_>, object: &ObjectType, window: &Window) -> Result<(), StoreError> {
+pub fn save_window(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    window: &Window,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET window_from = :from, window_to = :to, window_last_id = :last_id
@@ -146,7 +173,12 @@ pub fn save_window(tx: &Transaction<'_>, object: &ObjectType, window: &Window) -
 }
 
 /// Ends a window: everything up to its end is known.
-pub fn end_window(tx: &Transaction<'_>, object: &ObjectType, to: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+pub fn end_window(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    to: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL, last_poll_at = :now, last_error = NULL
@@ -157,21 +189,33 @@ pub fn end_window(tx: &Transaction<'_>, object: &ObjectType, to: Timestamp, now:
 }
 
 /// Notes that HubSpot changed something here.
-pub fn set_last_change(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+pub fn set_last_change(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET last_change_at = :now WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
     Ok(())
 }
 
 /// Keeps the words of an object's last error.
-pub fn set_error(tx: &Transaction<'_>, object: &ObjectType, words: Option<&str>) -> Result<(), StoreError> {
+pub fn set_error(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    words: Option<&str>,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET last_error = :words WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":words": words })?;
     Ok(())
 }
 
 /// Begins a full comparison.
-pub fn begin_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+pub fn begin_reconcile(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
@@ -182,14 +226,23 @@ pub fn begin_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp
 }
 
 /// Moves a full comparison to its next page.
-pub fn move_reconcile(tx: &Transaction<'_>, object: &ObjectType, after: &str, last_id: Option<HubspotId>) -> Result<(), StoreError> {
+pub fn move_reconcile(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    after: &str,
+    last_id: Option<HubspotId>,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET reconcile_after = :after, reconcile_last_id = :last_id WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":after": after, ":last_id": last_id.map(|id| id.0) })?;
     Ok(())
 }
 
 /// Ends a full comparison.
-pub fn end_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+pub fn end_reconcile(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL
@@ -200,7 +253,11 @@ pub fn end_reconcile(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) 
 }
 
 /// Moves the filling of new columns; `None` ends it.
-pub fn move_filling(tx: &Transaction<'_>, object: &ObjectType, after: Option<&str>) -> Result<(), StoreError> {
+pub fn move_filling(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    after: Option<&str>,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET filling_after = :after WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":after": after })?;
     Ok(())
@@ -216,26 +273,46 @@ pub struct Again {
 }
 
 /// Reads a chain of walks again.
-pub fn again(connection: &Connection, object: &ObjectType, delay: Duration) -> Result<Option<Again>, StoreError> {
+pub fn again(
+    connection: &Connection,
+    object: &ObjectType,
+    delay: Duration,
+) -> Result<Option<Again>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT walked_to, window_to, last_id
          FROM sync_again
          WHERE object = :object AND delay_ms = :delay",
     )?;
     let found = statement
-        .query_row(named_params! { ":object": object.as_str(), ":delay": delay.as_millis() as i64 }, |row| {
-            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
-        })
+        .query_row(
+            named_params! { ":object": object.as_str(), ":delay": delay.as_millis() as i64 },
+            |row| {
+                Ok((
+                    row.get::<_, Option<String>>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                    row.get::<_, Option<i64>>(2)?,
+                ))
+            },
+        )
         .optional()?;
     Ok(found.and_then(|(walked_to, window_to, last_id)| {
         let walked_to = time(walked_to.as_deref())?;
-        let window = time(window_to.as_deref()).map(|to| Window { from: walked_to, to, last_id: last_id.map(HubspotId) });
+        let window = time(window_to.as_deref()).map(|to| Window {
+            from: walked_to,
+            to,
+            last_id: last_id.map(HubspotId),
+        });
         Some(Again { walked_to, window })
     }))
 }
 
 /// Saves a chain of walks again.
-pub fn save_again(tx: &Transaction<'_>, object: &ObjectType, delay: Duration, again: &Again) -> Result<(), StoreError> {
+pub fn save_again(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    delay: Duration,
+    again: &Again,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_again (object, delay_ms, walked_to, window_to, last_id)
          VALUES (:object, :delay, :walked_to, :window_to, :last_id)

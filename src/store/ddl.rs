@@ -20,7 +20,11 @@ pub(super) fn literal(text: &str) -> String {
 
 /// A mirror table.
 pub(super) fn create_table(object: &ObjectMapping) -> String {
-    let columns: String = object.fields.iter().map(|field| format!("    {},\n", column(field))).collect();
+    let columns: String = object
+        .fields
+        .iter()
+        .map(|field| format!("    {},\n", column(field)))
+        .collect();
     format!(
         "CREATE TABLE {table} (
     \"local_id\" INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,7 +42,10 @@ pub(super) fn column(field: &FieldMapping) -> String {
     let name = quoted(field.column.as_str());
     let sql_type = field.property_type.sql_type();
     match check(field) {
-        Some((sentence, condition)) => format!("{name} {sql_type} CONSTRAINT {} CHECK ({condition})", quoted(&sentence)),
+        Some((sentence, condition)) => format!(
+            "{name} {sql_type} CONSTRAINT {} CHECK ({condition})",
+            quoted(&sentence)
+        ),
         None => format!("{name} {sql_type}"),
     }
 }
@@ -50,17 +57,31 @@ pub(super) fn check(field: &FieldMapping) -> Option<(String, String)> {
     let column = quoted(name);
     let (must, condition) = match field.property_type {
         PropertyType::Bool => ("must be 0, 1 or NULL", format!("{column} IN (0, 1)")),
-        PropertyType::Number => ("must be a finite number", format!("abs({column}) <= 1.7976931348623157e308")),
-        PropertyType::Decimal => ("must be a decimal number like 12.50", decimal_check(&column)),
+        PropertyType::Number => (
+            "must be a finite number",
+            format!("abs({column}) <= 1.7976931348623157e308"),
+        ),
+        PropertyType::Decimal => (
+            "must be a decimal number like 12.50",
+            decimal_check(&column),
+        ),
         PropertyType::Date => ("must be a date like 2026-11-24", date_check(&column)),
-        PropertyType::Datetime => ("must be a time like 2026-11-24T03:10:00.000Z", datetime_check(&column)),
-        PropertyType::String | PropertyType::Integer | PropertyType::Enumeration | PropertyType::Set => return None,
+        PropertyType::Datetime => (
+            "must be a time like 2026-11-24T03:10:00.000Z",
+            datetime_check(&column),
+        ),
+        PropertyType::String
+        | PropertyType::Integer
+        | PropertyType::Enumeration
+        | PropertyType::Set => return None,
     };
     Some((format!("{name} {must}"), condition))
 }
 
 fn decimal_check(column: &str) -> String {
-    let unsigned = format!("(CASE WHEN substr({column}, 1, 1) IN ('-', '+') THEN substr({column}, 2) ELSE {column} END)");
+    let unsigned = format!(
+        "(CASE WHEN substr({column}, 1, 1) IN ('-', '+') THEN substr({column}, 2) ELSE {column} END)"
+    );
     format!(
         "{column} = '' OR ({unsigned} GLOB '*[0-9]*' AND {unsigned} NOT GLOB '*[^0-9.]*' AND {unsigned} NOT GLOB '*.*.*')"
     )
@@ -92,12 +113,23 @@ pub(super) fn indexes(object: &ObjectMapping) -> Vec<(String, String)> {
     let table = object.table.as_str();
     let on = quoted(table);
     let archived = format!("sync_archived_{table}");
-    let mut indexes =
-        vec![(archived.clone(), format!("CREATE INDEX {} ON {on} (\"hs_archived\") WHERE \"hs_archived\" = 1", quoted(&archived)))];
+    let mut indexes = vec![(
+        archived.clone(),
+        format!(
+            "CREATE INDEX {} ON {on} (\"hs_archived\") WHERE \"hs_archived\" = 1",
+            quoted(&archived)
+        ),
+    )];
     if let Some(field) = object.match_field() {
         let name = format!("sync_match_{table}");
         let column = quoted(field.column.as_str());
-        indexes.push((name.clone(), format!("CREATE INDEX {} ON {on} (lower(trim({column})))", quoted(&name))));
+        indexes.push((
+            name.clone(),
+            format!(
+                "CREATE INDEX {} ON {on} (lower(trim({column})))",
+                quoted(&name)
+            ),
+        ));
     }
     indexes
 }
@@ -124,13 +156,22 @@ mod tests {
     fn taken(kind: PropertyType, value: Value) -> Result<(), String> {
         let connection = Connection::open_in_memory().expect("opens");
         let column = column(&field("x", "x", kind, Direction::Both));
-        connection.execute_batch(&format!("CREATE TABLE t ({column}) STRICT")).expect("the column is SQL");
-        connection.execute("INSERT INTO t VALUES (?1)", [value]).map(|_| ()).map_err(|error| error.to_string())
+        connection
+            .execute_batch(&format!("CREATE TABLE t ({column}) STRICT"))
+            .expect("the column is SQL");
+        connection
+            .execute("INSERT INTO t VALUES (?1)", [value])
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     fn check_texts(kind: PropertyType, good: &[&str], bad: &[&str]) {
         for text in good {
-            assert_eq!(taken(kind, Value::Text((*text).to_owned())), Ok(()), "{kind} {text}");
+            assert_eq!(
+                taken(kind, Value::Text((*text).to_owned())),
+                Ok(()),
+                "{kind} {text}"
+            );
         }
         for text in bad {
             let error = taken(kind, Value::Text((*text).to_owned())).expect_err(text);
@@ -140,7 +181,17 @@ mod tests {
 
     #[test]
     fn checks_refuse_what_hubspot_would_refuse_and_the_type_can_tell() {
-        check_texts(PropertyType::Date, &["", "2026-11-24", "2024-02-29"], &["2026-02-29", "now", "24.11.2026", "2026-11-24T00:00", "2026-1-1"]);
+        check_texts(
+            PropertyType::Date,
+            &["", "2026-11-24", "2024-02-29"],
+            &[
+                "2026-02-29",
+                "now",
+                "24.11.2026",
+                "2026-11-24T00:00",
+                "2026-1-1",
+            ],
+        );
         check_texts(
             PropertyType::Datetime,
             &[
@@ -153,13 +204,32 @@ mod tests {
                 "2026-11-24T03:10:00+01:00",
                 "2026-11-24 03:10:00-0330",
             ],
-            &["now", "2026-02-30T00:00:00Z", "2026-11-24T24:00:00Z", "2026-11-24T25:00Z", "1764028800000", "2026-11-24Tnoon"],
+            &[
+                "now",
+                "2026-02-30T00:00:00Z",
+                "2026-11-24T24:00:00Z",
+                "2026-11-24T25:00Z",
+                "1764028800000",
+                "2026-11-24Tnoon",
+            ],
         );
-        check_texts(PropertyType::Decimal, &["", "12.50", "-0.1", "+3", ".5"], &["1,5", "1.2.3", "-", ".", "1e5", "12 "]);
+        check_texts(
+            PropertyType::Decimal,
+            &["", "12.50", "-0.1", "+3", ".5"],
+            &["1,5", "1.2.3", "-", ".", "1e5", "12 "],
+        );
         assert_eq!(taken(PropertyType::Bool, Value::Integer(1)), Ok(()));
         assert_eq!(taken(PropertyType::Bool, Value::Null), Ok(()));
-        assert!(taken(PropertyType::Bool, Value::Integer(2)).expect_err("two").contains("x must be 0, 1 or NULL"));
+        assert!(
+            taken(PropertyType::Bool, Value::Integer(2))
+                .expect_err("two")
+                .contains("x must be 0, 1 or NULL")
+        );
         assert_eq!(taken(PropertyType::Number, Value::Real(1.5)), Ok(()));
-        assert!(taken(PropertyType::Number, Value::Real(f64::INFINITY)).expect_err("infinite").contains("x must be a finite number"));
+        assert!(
+            taken(PropertyType::Number, Value::Real(f64::INFINITY))
+                .expect_err("infinite")
+                .contains("x must be a finite number")
+        );
     }
 }

@@ -65,30 +65,44 @@ fn from_row(row: &Row<'_>) -> Result<Field, StoreError> {
         column_name: row.get(2)?,
         property_type: row.get(3)?,
         direction: row.get(4)?,
-        state: FieldState::parse(&state).ok_or_else(|| StoreError::UnknownValue(format!("`{state}` as a state of `sync_fields`")))?,
+        state: FieldState::parse(&state).ok_or_else(|| {
+            StoreError::UnknownValue(format!("`{state}` as a state of `sync_fields`"))
+        })?,
         since: row.get(6)?,
     })
 }
 
 /// The properties of an object that are in a state, by name.
-pub fn in_state(connection: &Connection, object: &ObjectType, state: FieldState) -> Result<Vec<PropertyName>, StoreError> {
+pub fn in_state(
+    connection: &Connection,
+    object: &ObjectType,
+    state: FieldState,
+) -> Result<Vec<PropertyName>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT property
          FROM sync_fields
          WHERE object = :object AND state = :state
          ORDER BY property",
     )?;
-    let mut rows = statement.query(named_params! { ":object": object.as_str(), ":state": state.as_str() })?;
+    let mut rows =
+        statement.query(named_params! { ":object": object.as_str(), ":state": state.as_str() })?;
     let mut properties = Vec::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        properties.push(PropertyName::parse(&name).map_err(|error| StoreError::UnknownValue(error.to_string()))?);
+        properties.push(
+            PropertyName::parse(&name)
+                .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
+        );
     }
     Ok(properties)
 }
 
 /// The values of an object's new columns have all been read.
-pub fn end_filling(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) -> Result<(), StoreError> {
+pub fn end_filling(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = 'active', since = :now
@@ -101,16 +115,23 @@ pub fn end_filling(tx: &Transaction<'_>, object: &ObjectType, now: Timestamp) ->
 /// Makes exactly these fields the degraded ones. A field whose problem is gone is filled again where the object's
 /// backfill has begun, since its values may have moved. Tells whether anything changed: the triggers then no longer fit,
 /// and the next `repair` makes them anew.
-pub fn set_problems(tx: &Transaction<'_>, problems: &[FieldProblem], now: Timestamp) -> Result<bool, StoreError> {
+pub fn set_problems(
+    tx: &Transaction<'_>,
+    problems: &[FieldProblem],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let mut changed = false;
     for field in all(tx)? {
         let problem = problems.iter().find(|problem| {
             problem.object.as_str() == field.object && problem.property.as_str() == field.property
         });
         changed |= match (problem, field.state) {
-            (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => degrade(tx, problem, now)?,
+            (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
+                degrade(tx, problem, now)?
+            }
             (None, FieldState::Degraded) => recover(tx, &field, now)?,
-            (Some(_), FieldState::Unmapped) | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
+            (Some(_), FieldState::Unmapped)
+            | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
         };
     }
     if changed {
@@ -119,7 +140,11 @@ pub fn set_problems(tx: &Transaction<'_>, problems: &[FieldProblem], now: Timest
     Ok(changed)
 }
 
-fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Result<bool, StoreError> {
+fn degrade(
+    tx: &Transaction<'_>,
+    problem: &FieldProblem,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
             "UPDATE sync_fields
@@ -143,7 +168,11 @@ fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Resu
 
 fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<bool, StoreError> {
     let filling = begin_filling(tx, &field.object)?;
-    let state = if filling { FieldState::Filling } else { FieldState::Active };
+    let state = if filling {
+        FieldState::Filling
+    } else {
+        FieldState::Active
+    };
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = :state, since = :now, problem = NULL, hint = NULL
@@ -167,7 +196,13 @@ pub(super) fn begin_filling(tx: &Transaction<'_>, object: &str) -> Result<bool, 
 }
 
 /// Makes or changes a field's row. Its state's time moves only with the state.
-pub(super) fn save(tx: &Transaction<'_>, object: &str, field: &FieldMapping, state: FieldState, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn save(
+    tx: &Transaction<'_>,
+    object: &str,
+    field: &FieldMapping,
+    state: FieldState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_fields (object, property, column_name, type, direction, state, since)
          VALUES (:object, :property, :column_name, :type, :direction, :state, :now)
@@ -193,7 +228,11 @@ pub(super) fn save(tx: &Transaction<'_>, object: &str, field: &FieldMapping, sta
 }
 
 /// Notes a column's new name.
-pub(super) fn set_column(tx: &Transaction<'_>, field: &Field, column: &str) -> Result<(), StoreError> {
+pub(super) fn set_column(
+    tx: &Transaction<'_>,
+    field: &Field,
+    column: &str,
+) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_fields SET column_name = :column WHERE object = :object AND property = :property")?
         .execute(named_params! { ":object": field.object, ":property": field.property, ":column": column })?;
     Ok(())

@@ -39,13 +39,31 @@ const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
 
 /// All guards.
 pub(super) fn all() -> Vec<Made> {
-    let kept = KEPT.iter().flat_map(|table| EVENTS.map(|event| refuse(table, event, &kept_by_hubsyncd(table))));
+    let kept = KEPT
+        .iter()
+        .flat_map(|table| EVENTS.map(|event| refuse(table, event, &kept_by_hubsyncd(table))));
     let reference = REFERENCE.iter().flat_map(|table| {
-        EVENTS.map(|event| refuse(table, event, &format!("{table} is a copy of HubSpot's settings: change them in HubSpot")))
+        EVENTS.map(|event| {
+            refuse(
+                table,
+                event,
+                &format!("{table} is a copy of HubSpot's settings: change them in HubSpot"),
+            )
+        })
     });
-    let associations =
-        EVENTS.map(|event| refuse("associations", event, "associations can not be written: the mapping has no association"));
-    kept.chain(reference).chain(associations).chain(conflicts()).chain(outbox()).chain(holds()).collect()
+    let associations = EVENTS.map(|event| {
+        refuse(
+            "associations",
+            event,
+            "associations can not be written: the mapping has no association",
+        )
+    });
+    kept.chain(reference)
+        .chain(associations)
+        .chain(conflicts())
+        .chain(outbox())
+        .chain(holds())
+        .collect()
 }
 
 fn kept_by_hubsyncd(table: &str) -> String {
@@ -54,49 +72,114 @@ fn kept_by_hubsyncd(table: &str) -> String {
 
 fn guard(table: &str, event: &str, when: &str, steps: &[String]) -> Made {
     let name = format!("sync_guard_{table}_{}", event.to_lowercase());
-    made(&name, &format!("BEFORE {event}"), &quoted(table), when, steps)
+    made(
+        &name,
+        &format!("BEFORE {event}"),
+        &quoted(table),
+        when,
+        steps,
+    )
 }
 
 fn refuse(table: &str, event: &str, sentence: &str) -> Made {
-    guard(table, event, FROM_OUTSIDE, &[format!("SELECT {}", raise(sentence))])
+    guard(
+        table,
+        event,
+        FROM_OUTSIDE,
+        &[format!("SELECT {}", raise(sentence))],
+    )
 }
 
 /// `SELECT CASE` with a refusal for each condition that holds.
 fn refuse_where(cases: &[(String, &str)]) -> String {
-    let arms: String = cases.iter().map(|(condition, sentence)| format!(" WHEN {condition} THEN {}", raise(sentence))).collect();
+    let arms: String = cases
+        .iter()
+        .map(|(condition, sentence)| format!(" WHEN {condition} THEN {}", raise(sentence)))
+        .collect();
     format!("SELECT CASE{arms} END")
 }
 
 /// Whether any of these columns would change.
 fn any_changed(columns: &[&str]) -> String {
-    columns.iter().map(|column| format!("new.\"{column}\" IS NOT old.\"{column}\"")).collect::<Vec<_>>().join(" OR ")
+    columns
+        .iter()
+        .map(|column| format!("new.\"{column}\" IS NOT old.\"{column}\""))
+        .collect::<Vec<_>>()
+        .join(" OR ")
 }
 
 /// A person's word on an open conflict.
 fn conflicts() -> Vec<Made> {
     let others = any_changed(&[
-        "id", "object", "local_id", "hs_id", "property", "base_value", "local_value", "remote_value", "policy", "winner",
-        "detected_at", "resolved_at", "reason", "base_known",
+        "id",
+        "object",
+        "local_id",
+        "hs_id",
+        "property",
+        "base_value",
+        "local_value",
+        "remote_value",
+        "policy",
+        "winner",
+        "detected_at",
+        "resolved_at",
+        "reason",
+        "base_known",
     ]);
     let words = "new.resolution IS NOT NULL AND new.resolution NOT IN ('local', 'remote') AND substr(new.resolution, 1, 6) <> 'value:'";
     let update = refuse_where(&[
-        (format!("({others})"), "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL"),
-        ("old.resolved_at IS NOT NULL".to_owned(), "this conflict is closed: change the value in the mirror table instead"),
-        (format!("({words})"), "resolution must be 'local', 'remote', 'value:...' or NULL"),
+        (
+            format!("({others})"),
+            "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL",
+        ),
+        (
+            "old.resolved_at IS NOT NULL".to_owned(),
+            "this conflict is closed: change the value in the mirror table instead",
+        ),
+        (
+            format!("({words})"),
+            "resolution must be 'local', 'remote', 'value:...' or NULL",
+        ),
     ]);
     vec![
-        refuse("sync_conflicts", "INSERT", &kept_by_hubsyncd("sync_conflicts")),
+        refuse(
+            "sync_conflicts",
+            "INSERT",
+            &kept_by_hubsyncd("sync_conflicts"),
+        ),
         guard("sync_conflicts", "UPDATE", FROM_OUTSIDE, &[update]),
-        refuse("sync_conflicts", "DELETE", "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote'"),
+        refuse(
+            "sync_conflicts",
+            "DELETE",
+            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote'",
+        ),
     ]
 }
 
 /// Retry and discard.
 fn outbox() -> Vec<Made> {
     let others = any_changed(&[
-        "id", "object", "local_id", "hs_id", "operation", "attempts", "enqueued_at", "next_attempt_at", "last_error", "version",
-        "waits_for", "key", "row", "to_object", "to_local_id", "category", "type_id", "unanswered_since", "discarded_at",
-        "approved_hold", "rounds",
+        "id",
+        "object",
+        "local_id",
+        "hs_id",
+        "operation",
+        "attempts",
+        "enqueued_at",
+        "next_attempt_at",
+        "last_error",
+        "version",
+        "waits_for",
+        "key",
+        "row",
+        "to_object",
+        "to_local_id",
+        "category",
+        "type_id",
+        "unanswered_since",
+        "discarded_at",
+        "approved_hold",
+        "rounds",
     ]);
     let wait = "this entry is in flight: wait until its attempt is answered";
     let update = refuse_where(&[
@@ -121,7 +204,9 @@ fn outbox() -> Vec<Made> {
     let discard = [
         format!("SELECT {} WHERE old.state = 'in_flight'", raise(wait)),
         OPEN_GATE.to_owned(),
-        format!("UPDATE sync_outbox SET discarded_at = coalesce(discarded_at, {NOW}) WHERE id = old.id"),
+        format!(
+            "UPDATE sync_outbox SET discarded_at = coalesce(discarded_at, {NOW}) WHERE id = old.id"
+        ),
         CLOSE_GATE.to_owned(),
         "SELECT RAISE(IGNORE)".to_owned(),
     ];
@@ -135,10 +220,25 @@ fn outbox() -> Vec<Made> {
 
 /// An operator's word on what the guard of promise 11 holds.
 fn holds() -> Vec<Made> {
-    let others = any_changed(&["id", "object", "side", "operation", "records", "allowed", "held_at", "settled_at"]);
+    let others = any_changed(&[
+        "id",
+        "object",
+        "side",
+        "operation",
+        "records",
+        "allowed",
+        "held_at",
+        "settled_at",
+    ]);
     let update = refuse_where(&[
-        (format!("({others}) OR new.approved_at IS NULL"), "only approved_at can be set in sync_holds: that lets go what is held"),
-        ("old.approved_at IS NOT NULL OR old.settled_at IS NOT NULL".to_owned(), "this hold is closed"),
+        (
+            format!("({others}) OR new.approved_at IS NULL"),
+            "only approved_at can be set in sync_holds: that lets go what is held",
+        ),
+        (
+            "old.approved_at IS NOT NULL OR old.settled_at IS NOT NULL".to_owned(),
+            "this hold is closed",
+        ),
     ]);
     let stamp = format!("UPDATE sync_holds SET approved_at = {NOW} WHERE id = new.id");
     let stamped = made(
@@ -152,6 +252,10 @@ fn holds() -> Vec<Made> {
         refuse("sync_holds", "INSERT", &kept_by_hubsyncd("sync_holds")),
         guard("sync_holds", "UPDATE", FROM_OUTSIDE, &[update]),
         stamped,
-        refuse("sync_holds", "DELETE", "a hold is let go by its approval: UPDATE sync_holds SET approved_at = datetime('now')"),
+        refuse(
+            "sync_holds",
+            "DELETE",
+            "a hold is let go by its approval: UPDATE sync_holds SET approved_at = datetime('now')",
+        ),
     ]
 }

@@ -99,7 +99,14 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
 }
 
 /// How often the same value of a field was pushed since `since`.
-pub fn pushes_of(connection: &Connection, object: &ObjectType, local_id: LocalId, property: &PropertyName, value: Option<&str>, since: Timestamp) -> Result<u64, StoreError> {
+pub fn pushes_of(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+    property: &PropertyName,
+    value: Option<&str>,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*)

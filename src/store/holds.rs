@@ -60,7 +60,11 @@ pub struct HoldKey<'a> {
 }
 
 /// How many records went within the window.
-pub fn counted(connection: &Connection, key: HoldKey<'_>, since: Timestamp) -> Result<u64, StoreError> {
+pub fn counted(
+    connection: &Connection,
+    key: HoldKey<'_>,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT coalesce(sum(records), 0)
@@ -80,7 +84,12 @@ pub fn counted(connection: &Connection, key: HoldKey<'_>, since: Timestamp) -> R
 }
 
 /// Notes that records go.
-pub fn count(tx: &Transaction<'_>, key: HoldKey<'_>, records: u64, now: Timestamp) -> Result<(), StoreError> {
+pub fn count(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    records: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_guard_log (object, side, operation, at, records)
          VALUES (:object, :side, :operation, :now, :records)",
@@ -97,16 +106,29 @@ pub fn count(tx: &Transaction<'_>, key: HoldKey<'_>, records: u64, now: Timestam
 
 /// Forgets counts older than `before`.
 pub fn forget_counts(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM sync_guard_log WHERE at < :before", named_params! { ":before": before.to_string() })?;
+    tx.execute(
+        "DELETE FROM sync_guard_log WHERE at < :before",
+        named_params! { ":before": before.to_string() },
+    )?;
     Ok(())
 }
 
 /// The open hold, made where there is none, with its numbers brought up to date.
-pub fn hold(tx: &Transaction<'_>, key: HoldKey<'_>, records: u64, allowed: u64, now: Timestamp) -> Result<HoldId, StoreError> {
+pub fn hold(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    records: u64,
+    allowed: u64,
+    now: Timestamp,
+) -> Result<HoldId, StoreError> {
     let open = open(tx, key)?;
     if let Some(id) = open {
-        tx.prepare_cached("UPDATE sync_holds SET records = :records, allowed = :allowed WHERE id = :id")?
-            .execute(named_params! { ":id": id.0, ":records": records as i64, ":allowed": allowed as i64 })?;
+        tx.prepare_cached(
+            "UPDATE sync_holds SET records = :records, allowed = :allowed WHERE id = :id",
+        )?
+        .execute(
+            named_params! { ":id": id.0, ":records": records as i64, ":allowed": allowed as i64 },
+        )?;
         return Ok(id);
     }
     tx.prepare_cached(
@@ -166,7 +188,14 @@ pub fn approved(connection: &Connection) -> Result<Vec<Approved>, StoreError> {
          WHERE approved_at IS NOT NULL AND settled_at IS NULL
          ORDER BY id",
     )?;
-    let rows = statement.query_map([], |row| Ok(Approved { id: HoldId(row.get(0)?), object: row.get(1)?, operation: row.get(2)?, local: row.get(3)? }))?;
+    let rows = statement.query_map([], |row| {
+        Ok(Approved {
+            id: HoldId(row.get(0)?),
+            object: row.get(1)?,
+            operation: row.get(2)?,
+            local: row.get(3)?,
+        })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -178,7 +207,11 @@ pub fn settle(tx: &Transaction<'_>, id: HoldId, now: Timestamp) -> Result<(), St
 }
 
 /// Due entries of an operation that no approval covers, and how many wait for one already.
-pub fn due_and_held(connection: &Connection, key: HoldKey<'_>, now: Timestamp) -> Result<(u64, u64), StoreError> {
+pub fn due_and_held(
+    connection: &Connection,
+    key: HoldKey<'_>,
+    now: Timestamp,
+) -> Result<(u64, u64), StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT coalesce(sum(waits_for IS NOT 'guard'), 0), coalesce(sum(waits_for IS 'guard'), 0)
          FROM sync_outbox
@@ -197,7 +230,11 @@ pub fn due_and_held(connection: &Connection, key: HoldKey<'_>, now: Timestamp) -
 }
 
 /// Makes all due entries of an operation wait for an operator's word.
-pub fn hold_entries(tx: &Transaction<'_>, key: HoldKey<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub fn hold_entries(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET waits_for = 'guard', next_attempt_at = NULL
@@ -212,7 +249,13 @@ pub fn hold_entries(tx: &Transaction<'_>, key: HoldKey<'_>, now: Timestamp) -> R
 }
 
 /// Lets go the entries that wait for the guard.
-pub fn release_entries(tx: &Transaction<'_>, object: &str, operation: &str, hold: HoldId, now: Timestamp) -> Result<(), StoreError> {
+pub fn release_entries(
+    tx: &Transaction<'_>,
+    object: &str,
+    operation: &str,
+    hold: HoldId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold

@@ -39,7 +39,12 @@ pub struct FileIdentity {
 
 impl Lease {
     pub(super) fn new(path: PathBuf, identity: FileIdentity, epoch: i64) -> Self {
-        Self { path, identity, epoch, replaced: Arc::new(AtomicBool::new(false)) }
+        Self {
+            path,
+            identity,
+            epoch,
+            replaced: Arc::new(AtomicBool::new(false)),
+        }
     }
 
     /// The database.
@@ -59,16 +64,26 @@ impl Lease {
             self.replaced.store(true, Ordering::SeqCst);
         }
         if self.replaced.load(Ordering::SeqCst) {
-            return Err(StoreError::FileReplaced { path: self.path.clone() });
+            return Err(StoreError::FileReplaced {
+                path: self.path.clone(),
+            });
         }
         Ok(())
     }
 
     /// Fails where another holder has raised the epoch.
     pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
-        let found: i64 =
-            tx.prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")?.query_row([], |row| row.get(0))?;
-        if found == self.epoch { Ok(()) } else { Err(StoreError::LeaseLost { found, ours: self.epoch }) }
+        let found: i64 = tx
+            .prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")?
+            .query_row([], |row| row.get(0))?;
+        if found == self.epoch {
+            Ok(())
+        } else {
+            Err(StoreError::LeaseLost {
+                found,
+                ours: self.epoch,
+            })
+        }
     }
 }
 
@@ -98,12 +113,21 @@ impl Lock {
 /// Takes the lock beside the database, or says who holds it.
 pub(super) fn lock(database: &Path) -> Result<Lock, StoreError> {
     let path = beside(database, ".lock");
-    let opened = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o660).open(&path);
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o660)
+        .open(&path);
     let mut file = opened.map_err(|error| cannot_open(&path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(StoreError::Locked { path: database.to_path_buf(), pid: read_pid(&mut file) });
+            return Err(StoreError::Locked {
+                path: database.to_path_buf(),
+                pid: read_pid(&mut file),
+            });
         }
         Err(TryLockError::Error(error)) => return Err(cannot_open(&path, error)),
     }
@@ -130,7 +154,10 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> StoreError {
-    StoreError::Open { path: path.to_path_buf(), source: Arc::new(error) }
+    StoreError::Open {
+        path: path.to_path_buf(),
+        source: Arc::new(error),
+    }
 }
 
 /// Makes the database file where it is missing, so that its group may write to it if the umask allows that; SQLite's own
@@ -152,7 +179,10 @@ pub(super) fn make_file(path: &Path) -> Result<(), StoreError> {
 /// Device and inode of the file at a path.
 pub(super) fn file_identity(path: &Path) -> Result<FileIdentity, StoreError> {
     let found = fs::metadata(path).map_err(|error| cannot_open(path, error))?;
-    Ok(FileIdentity { device: found.dev(), inode: found.ino() })
+    Ok(FileIdentity {
+        device: found.dev(),
+        inode: found.ino(),
+    })
 }
 
 /// Raises the epoch and gives the file its id, if it has none.
@@ -186,6 +216,15 @@ pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreE
     let Some(remembered) = meta::get(tx, meta::PORTAL_ID)? else {
         return meta::set(tx, meta::PORTAL_ID, &portal.to_string());
     };
-    let remembered = remembered.parse().map_err(|_not_a_number| StoreError::UnknownValue(format!("portal id `{remembered}`")))?;
-    if remembered == portal { Ok(()) } else { Err(StoreError::OtherPortal { remembered, found: portal }) }
+    let remembered = remembered
+        .parse()
+        .map_err(|_not_a_number| StoreError::UnknownValue(format!("portal id `{remembered}`")))?;
+    if remembered == portal {
+        Ok(())
+    } else {
+        Err(StoreError::OtherPortal {
+            remembered,
+            found: portal,
+        })
+    }
 }

@@ -19,8 +19,11 @@ pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 
 /// A remembered value.
 pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT value FROM sync_meta WHERE name = :name")?;
-    let value = statement.query_row(named_params! { ":name": name }, |row| row.get(0)).optional()?;
+    let mut statement =
+        connection.prepare_cached("SELECT value FROM sync_meta WHERE name = :name")?;
+    let value = statement
+        .query_row(named_params! { ":name": name }, |row| row.get(0))
+        .optional()?;
     Ok(value.flatten())
 }
 
@@ -86,7 +89,9 @@ pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Resu
              throttled_last_minute = 0
          WHERE id = 1",
     )?
-    .execute(named_params! { ":pid": std::process::id(), ":version": version, ":now": now.to_string() })?;
+    .execute(
+        named_params! { ":pid": std::process::id(), ":version": version, ":now": now.to_string() },
+    )?;
     Ok(())
 }
 

@@ -22,7 +22,10 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found = version(&tx)?;
         if found > NEWEST {
-            return Err(StoreError::NewerDatabase { found, known: NEWEST });
+            return Err(StoreError::NewerDatabase {
+                found,
+                known: NEWEST,
+            });
         }
         if found < number {
             tx.execute_batch(migration)?;
@@ -48,9 +51,17 @@ mod tests {
         let folder = folder();
         drop(open(&folder, Mode::Inline).expect("opens"));
         let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
-        connection.pragma_update(None, "user_version", NEWEST + 1).expect("a newer program was here");
+        connection
+            .pragma_update(None, "user_version", NEWEST + 1)
+            .expect("a newer program was here");
         let error = open(&folder, Mode::Inline).expect_err("refused");
-        assert_eq!(error.to_string(), format!("the database has schema version {}, and this program knows up to {NEWEST}", NEWEST + 1));
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the database has schema version {}, and this program knows up to {NEWEST}",
+                NEWEST + 1
+            )
+        );
         assert!(error.is_configuration());
         assert_eq!(version(&connection).expect("reads"), NEWEST + 1);
     }
@@ -62,8 +73,13 @@ mod tests {
         let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
         let sql = "SELECT sql || ';' FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY tbl_name, type DESC, name";
         let mut statement = connection.prepare(sql).expect("prepares");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("runs");
-        let schema = rows.collect::<Result<Vec<_>, _>>().expect("reads").join("\n");
+        let rows = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .expect("runs");
+        let schema = rows
+            .collect::<Result<Vec<_>, _>>()
+            .expect("reads")
+            .join("\n");
         insta::assert_snapshot!("bookkeeping_schema", schema);
     }
 }

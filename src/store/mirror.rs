@@ -56,7 +56,10 @@ pub struct MirrorRow {
 impl MirrorRow {
     /// Sets a field.
     pub fn set(&mut self, mapping: &ObjectMapping, property: &PropertyName, value: &Value) {
-        let position = mapping.fields.iter().position(|field| &field.property == property);
+        let position = mapping
+            .fields
+            .iter()
+            .position(|field| &field.property == property);
         if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
             self.columns[index] = field.property_type.to_column(value);
             self.record.values.insert(property.clone(), value.clone());
@@ -82,52 +85,94 @@ impl MirrorTable {
     }
 
     /// The row of a record.
-    pub fn by_hs_id(&self, connection: &Connection, id: HubspotId) -> Result<Option<MirrorRow>, StoreError> {
+    pub fn by_hs_id(
+        &self,
+        connection: &Connection,
+        id: HubspotId,
+    ) -> Result<Option<MirrorRow>, StoreError> {
         self.one(connection, &self.sql.by_hs_id, id.0)
     }
 
     /// A row by its own id.
-    pub fn by_local_id(&self, connection: &Connection, id: LocalId) -> Result<Option<MirrorRow>, StoreError> {
+    pub fn by_local_id(
+        &self,
+        connection: &Connection,
+        id: LocalId,
+    ) -> Result<Option<MirrorRow>, StoreError> {
         self.one(connection, &self.sql.by_local_id, id.0)
     }
 
-    fn one(&self, connection: &Connection, sql: &str, id: i64) -> Result<Option<MirrorRow>, StoreError> {
+    fn one(
+        &self,
+        connection: &Connection,
+        sql: &str,
+        id: i64,
+    ) -> Result<Option<MirrorRow>, StoreError> {
         let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement.query_row([id], |row| self.read_row(row)).optional()?)
+        Ok(statement
+            .query_row([id], |row| self.read_row(row))
+            .optional()?)
     }
 
     /// The oldest row without a record whose match property holds this value (trimmed, in lower case).
-    pub fn unlinked_by_match(&self, connection: &Connection, value: &str) -> Result<Option<LocalId>, StoreError> {
+    pub fn unlinked_by_match(
+        &self,
+        connection: &Connection,
+        value: &str,
+    ) -> Result<Option<LocalId>, StoreError> {
         if self.sql.by_match.is_empty() {
             return Ok(None);
         }
         let mut statement = connection.prepare_cached(&self.sql.by_match)?;
-        Ok(statement.query_row([value], |row| row.get(0).map(LocalId)).optional()?)
+        Ok(statement
+            .query_row([value], |row| row.get(0).map(LocalId))
+            .optional()?)
     }
 
     /// A row with a record whose match property holds this value, other than `except`.
-    pub fn linked_by_match(&self, connection: &Connection, value: &str, except: LocalId) -> Result<Option<(LocalId, HubspotId)>, StoreError> {
+    pub fn linked_by_match(
+        &self,
+        connection: &Connection,
+        value: &str,
+        except: LocalId,
+    ) -> Result<Option<(LocalId, HubspotId)>, StoreError> {
         if self.sql.taken_match.is_empty() {
             return Ok(None);
         }
         let mut statement = connection.prepare_cached(&self.sql.taken_match)?;
         let found = statement
-            .query_row((value, except.0), |row| Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?))))
+            .query_row((value, except.0), |row| {
+                Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?)))
+            })
             .optional()?;
         Ok(found)
     }
 
     /// Inserts a record of HubSpot's as a new row.
-    pub fn insert_record(&self, tx: &Transaction<'_>, record: &RemoteRecord) -> Result<LocalId, StoreError> {
+    pub fn insert_record(
+        &self,
+        tx: &Transaction<'_>,
+        record: &RemoteRecord,
+    ) -> Result<LocalId, StoreError> {
         self.insert(tx, None, record)
     }
 
     /// Inserts a record of HubSpot's under the `local_id` that its row had before.
-    pub fn insert_back(&self, tx: &Transaction<'_>, local_id: LocalId, record: &RemoteRecord) -> Result<(), StoreError> {
+    pub fn insert_back(
+        &self,
+        tx: &Transaction<'_>,
+        local_id: LocalId,
+        record: &RemoteRecord,
+    ) -> Result<(), StoreError> {
         self.insert(tx, Some(local_id), record).map(|_| ())
     }
 
-    fn insert(&self, tx: &Transaction<'_>, local_id: Option<LocalId>, record: &RemoteRecord) -> Result<LocalId, StoreError> {
+    fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        local_id: Option<LocalId>,
+        record: &RemoteRecord,
+    ) -> Result<LocalId, StoreError> {
         let mut statement = tx.prepare_cached(&self.sql.insert)?;
         let own = [
             local_id.map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
@@ -136,7 +181,14 @@ impl MirrorTable {
             SqlValue::Text(record.updated_at.to_string()),
         ];
         let mapped = self.mapping.fields.iter().map(|field| {
-            to_sql(record.values.get(&field.property).map_or(ColumnValue::Null, |value| field.property_type.to_column(value)))
+            to_sql(
+                record
+                    .values
+                    .get(&field.property)
+                    .map_or(ColumnValue::Null, |value| {
+                        field.property_type.to_column(value)
+                    }),
+            )
         });
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
         Ok(LocalId(tx.last_insert_rowid()))
@@ -147,9 +199,15 @@ impl MirrorTable {
         let mut statement = tx.prepare_cached(&self.sql.update)?;
         let own = [
             SqlValue::Integer(row.record.local_id.0),
-            row.record.hs_id.map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
-            row.created_at.clone().map_or(SqlValue::Null, SqlValue::Text),
-            row.record.modified_at.map_or(SqlValue::Null, |at| SqlValue::Text(at.to_string())),
+            row.record
+                .hs_id
+                .map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
+            row.created_at
+                .clone()
+                .map_or(SqlValue::Null, SqlValue::Text),
+            row.record
+                .modified_at
+                .map_or(SqlValue::Null, |at| SqlValue::Text(at.to_string())),
         ];
         let mapped = row.columns.iter().cloned().map(to_sql);
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
@@ -163,15 +221,24 @@ impl MirrorTable {
     }
 
     /// Ids of records with a row, above `after` and up to `to`, at most `limit`, ascending.
-    pub fn linked_between(&self, connection: &Connection, after: i64, to: i64, limit: usize) -> Result<Vec<HubspotId>, StoreError> {
+    pub fn linked_between(
+        &self,
+        connection: &Connection,
+        after: i64,
+        to: i64,
+        limit: usize,
+    ) -> Result<Vec<HubspotId>, StoreError> {
         let mut statement = connection.prepare_cached(&self.sql.linked_between)?;
-        let ids = statement.query_map((after, to, limit as i64), |row| row.get(0).map(HubspotId))?;
+        let ids =
+            statement.query_map((after, to, limit as i64), |row| row.get(0).map(HubspotId))?;
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
     /// How many rows the table has.
     pub fn count(&self, connection: &Connection) -> Result<u64, StoreError> {
-        let count: i64 = connection.prepare_cached(&self.sql.count)?.query_row([], |row| row.get(0))?;
+        let count: i64 = connection
+            .prepare_cached(&self.sql.count)?
+            .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 
@@ -182,7 +249,9 @@ impl MirrorTable {
 
     /// How many rows have a record.
     pub fn linked(&self, connection: &Connection) -> Result<u64, StoreError> {
-        let count: i64 = connection.prepare_cached(&self.sql.linked)?.query_row([], |row| row.get(0))?;
+        let count: i64 = connection
+            .prepare_cached(&self.sql.linked)?
+            .query_row([], |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 
@@ -226,12 +295,15 @@ impl MirrorRow {
 
 /// The column's value, or its raw text where the type can't hold it: HubSpot then says what is wrong with it.
 fn readable(field: &FieldMapping, column: &ColumnValue) -> Value {
-    field.property_type.from_column(column).unwrap_or_else(|_invalid| match column {
-        ColumnValue::Null => Value::EMPTY,
-        ColumnValue::Integer(number) => Value::from_canonical(number.to_string()),
-        ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
-        ColumnValue::Text(text) => Value::from_canonical(text.clone()),
-    })
+    field
+        .property_type
+        .from_column(column)
+        .unwrap_or_else(|_invalid| match column {
+            ColumnValue::Null => Value::EMPTY,
+            ColumnValue::Integer(number) => Value::from_canonical(number.to_string()),
+            ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
+            ColumnValue::Text(text) => Value::from_canonical(text.clone()),
+        })
 }
 
 fn from_sql(value: ValueRef<'_>) -> ColumnValue {
@@ -239,7 +311,9 @@ fn from_sql(value: ValueRef<'_>) -> ColumnValue {
         ValueRef::Null => ColumnValue::Null,
         ValueRef::Integer(number) => ColumnValue::Integer(number),
         ValueRef::Real(number) => ColumnValue::Real(number),
-        ValueRef::Text(text) | ValueRef::Blob(text) => ColumnValue::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Text(text) | ValueRef::Blob(text) => {
+            ColumnValue::Text(String::from_utf8_lossy(text).into_owned())
+        }
     }
 }
 
@@ -265,8 +339,11 @@ impl Statements {
             write!(places, ", ?{place}").expect("a string takes text");
             write!(settings, ", {column} = ?{place}").expect("a string takes text");
         }
-        let select = format!("SELECT local_id, hs_id, hs_created_at, hs_modified_at{columns} FROM {table}");
-        let matching = mapping.match_field().map(|field| quoted(field.column.as_str()));
+        let select =
+            format!("SELECT local_id, hs_id, hs_created_at, hs_modified_at{columns} FROM {table}");
+        let matching = mapping
+            .match_field()
+            .map(|field| quoted(field.column.as_str()));
         Self {
             by_hs_id: format!("{select} WHERE hs_id = ?1"),
             by_local_id: format!("{select} WHERE local_id = ?1"),

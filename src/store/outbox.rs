@@ -70,7 +70,8 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
         id,
         local_id: LocalId(raw.local_id),
         hs_id: raw.hs_id.map(HubspotId),
-        operation: Operation::parse(&raw.operation).ok_or_else(|| unknown("operation", &raw.operation))?,
+        operation: Operation::parse(&raw.operation)
+            .ok_or_else(|| unknown("operation", &raw.operation))?,
         state: EntryState::parse(&raw.state).ok_or_else(|| unknown("state", &raw.state))?,
         attempts: raw.attempts,
         enqueued_at: time_of(&raw.enqueued_at)?,
@@ -81,7 +82,10 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
         fields: fields(connection, id)?,
     };
     let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
-    Ok(Queued { entry, unanswered_since })
+    Ok(Queued {
+        entry,
+        unanswered_since,
+    })
 }
 
 fn time_of(text: &str) -> Result<Timestamp, StoreError> {
@@ -103,41 +107,85 @@ pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, 
         let changed_at: String = row.get(2)?;
         let base = Value::from_stored(row.get(1)?);
         fields.push(EntryField {
-            property: PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?,
-            base: if row.get(3)? { Base::Known(base) } else { Base::Unknown },
+            property: PropertyName::parse(&property)
+                .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
+            base: if row.get(3)? {
+                Base::Known(base)
+            } else {
+                Base::Unknown
+            },
             changed_at: time_of(&changed_at)?,
-            sent: if row.get(5)? { Some(Value::from_stored(row.get(4)?)) } else { None },
+            sent: if row.get(5)? {
+                Some(Value::from_stored(row.get(4)?))
+            } else {
+                None
+            },
         });
     }
     Ok(fields)
 }
 
-fn one(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Option<Queued>, StoreError> {
-    let raw = connection.prepare_cached(sql)?.query_row(params, from_row).optional()?;
+fn one(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Option<Queued>, StoreError> {
+    let raw = connection
+        .prepare_cached(sql)?
+        .query_row(params, from_row)
+        .optional()?;
     raw.map(|raw| understand(connection, raw)).transpose()
 }
 
-fn many(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Queued>, StoreError> {
+fn many(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<Queued>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
-    let raws = statement.query_map(params, from_row)?.collect::<Result<Vec<_>, _>>()?;
-    raws.into_iter().map(|raw| understand(connection, raw)).collect()
+    let raws = statement
+        .query_map(params, from_row)?
+        .collect::<Result<Vec<_>, _>>()?;
+    raws.into_iter()
+        .map(|raw| understand(connection, raw))
+        .collect()
 }
 
 /// The entry of a row.
-pub fn of_row(connection: &Connection, object: &ObjectType, local_id: LocalId) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format("WHERE object = ?1 AND local_id = ?2 AND operation IN ('create', 'update', 'archive')");
+pub fn of_row(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<Option<Queued>, StoreError> {
+    let sql = const_format(
+        "WHERE object = ?1 AND local_id = ?2 AND operation IN ('create', 'update', 'archive')",
+    );
     one(connection, &sql, (object.as_str(), local_id.0))
 }
 
 /// The entry of a record whose row was deleted or is being pushed.
-pub fn of_record(connection: &Connection, object: &ObjectType, hs_id: HubspotId) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format("WHERE object = ?1 AND hs_id = ?2 AND operation IN ('create', 'update', 'archive') LIMIT 1");
+pub fn of_record(
+    connection: &Connection,
+    object: &ObjectType,
+    hs_id: HubspotId,
+) -> Result<Option<Queued>, StoreError> {
+    let sql = const_format(
+        "WHERE object = ?1 AND hs_id = ?2 AND operation IN ('create', 'update', 'archive') LIMIT 1",
+    );
     one(connection, &sql, (object.as_str(), hs_id.0))
 }
 
 /// The create that carries a key.
-pub fn of_key(connection: &Connection, object: &ObjectType, key: &str) -> Result<Option<Queued>, StoreError> {
-    one(connection, &const_format("WHERE key = ?2 AND object = ?1 AND operation = 'create'"), (object.as_str(), key))
+pub fn of_key(
+    connection: &Connection,
+    object: &ObjectType,
+    key: &str,
+) -> Result<Option<Queued>, StoreError> {
+    one(
+        connection,
+        &const_format("WHERE key = ?2 AND object = ?1 AND operation = 'create'"),
+        (object.as_str(), key),
+    )
 }
 
 /// An entry by its id.
@@ -150,7 +198,10 @@ fn const_format(condition: &str) -> String {
 }
 
 /// Entries that people have discarded, at most `limit`.
-pub fn discarded(connection: &Connection, limit: usize) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
+pub fn discarded(
+    connection: &Connection,
+    limit: usize,
+) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, id
          FROM sync_outbox
@@ -159,11 +210,14 @@ pub fn discarded(connection: &Connection, limit: usize) -> Result<Vec<(ObjectTyp
          LIMIT :limit",
     )?;
     let found = statement
-        .query_map(named_params! { ":limit": limit as i64 }, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+        .query_map(named_params! { ":limit": limit as i64 }, |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut entries = Vec::with_capacity(found.len());
     for (object, id) in found {
-        let object = ObjectType::parse(&object).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        let object = ObjectType::parse(&object)
+            .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
         if let Some(queued) = by_id(connection, OutboxId(id))? {
             entries.push((object, queued));
         }
@@ -172,7 +226,12 @@ pub fn discarded(connection: &Connection, limit: usize) -> Result<Vec<(ObjectTyp
 }
 
 /// What may be sent of an object, counted up to `bound`.
-pub fn backlog(connection: &Connection, object: &ObjectType, now: Timestamp, bound: usize) -> Result<Backlog, StoreError> {
+pub fn backlog(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+    bound: usize,
+) -> Result<Backlog, StoreError> {
     let now = now.to_string();
     let count = |operation: Operation| -> Result<usize, StoreError> {
         let mut statement = connection.prepare_cached(
@@ -195,12 +254,29 @@ pub fn backlog(connection: &Connection, object: &ObjectType, now: Timestamp, bou
         )?;
         Ok(usize::try_from(count).unwrap_or(0))
     };
-    let (creates, updates, archives) = (count(Operation::Create)?, count(Operation::Update)?, count(Operation::Archive)?);
-    let newest = if creates + updates > 0 { newest(connection, object, &now)? } else { None };
-    Ok(Backlog { creates, updates, archives, newest })
+    let (creates, updates, archives) = (
+        count(Operation::Create)?,
+        count(Operation::Update)?,
+        count(Operation::Archive)?,
+    );
+    let newest = if creates + updates > 0 {
+        newest(connection, object, &now)?
+    } else {
+        None
+    };
+    Ok(Backlog {
+        creates,
+        updates,
+        archives,
+        newest,
+    })
 }
 
-fn newest(connection: &Connection, object: &ObjectType, now: &str) -> Result<Option<Operation>, StoreError> {
+fn newest(
+    connection: &Connection,
+    object: &ObjectType,
+    now: &str,
+) -> Result<Option<Operation>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT next_attempt_at, id
          FROM sync_outbox
@@ -231,7 +307,13 @@ fn newest(connection: &Connection, object: &ObjectType, now: &str) -> Result<Opt
 }
 
 /// The entries of the next batch.
-pub fn due(connection: &Connection, object: &ObjectType, pick: Pick, now: Timestamp, limit: usize) -> Result<Vec<Queued>, StoreError> {
+pub fn due(
+    connection: &Connection,
+    object: &ObjectType,
+    pick: Pick,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Queued>, StoreError> {
     let order = match pick.order {
         Order::OldestFirst => "ORDER BY next_attempt_at, id LIMIT ?4",
         Order::NewestFirst => "ORDER BY next_attempt_at DESC, id DESC LIMIT ?4",
@@ -243,12 +325,20 @@ pub fn due(connection: &Connection, object: &ObjectType, pick: Pick, now: Timest
     many(
         connection,
         &const_format(&condition),
-        (object.as_str(), pick.operation.as_str(), now.to_string(), limit as i64),
+        (
+            object.as_str(),
+            pick.operation.as_str(),
+            now.to_string(),
+            limit as i64,
+        ),
     )
 }
 
 /// The moment at which the next pending entry of an object falls due, later than `now`.
-pub fn next_due(connection: &Connection, object: &ObjectType) -> Result<Option<Timestamp>, StoreError> {
+pub fn next_due(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Option<Timestamp>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT min(next_attempt_at)
          FROM sync_outbox
@@ -257,12 +347,19 @@ pub fn next_due(connection: &Connection, object: &ObjectType) -> Result<Option<T
            AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
            AND discarded_at IS NULL",
     )?;
-    let text: Option<String> = statement.query_row(named_params! { ":object": object.as_str() }, |row| row.get(0))?;
+    let text: Option<String> = statement
+        .query_row(named_params! { ":object": object.as_str() }, |row| {
+            row.get(0)
+        })?;
     text.as_deref().map(time_of).transpose()
 }
 
 /// Takes an entry for an attempt: one more, in flight, unanswered.
-pub fn mark_in_flight(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+pub fn mark_in_flight(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET state = 'in_flight',
@@ -276,13 +373,20 @@ pub fn mark_in_flight(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Res
 }
 
 /// Notes the value that an attempt carries for a field. Empty text stands for a cleared value.
-pub fn set_sent(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, sent: &Value) -> Result<(), StoreError> {
+pub fn set_sent(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    property: &PropertyName,
+    sent: &Value,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox_fields
          SET sent_value = :sent
          WHERE outbox_id = :id AND property = :property",
     )?
-    .execute(named_params! { ":id": id.0, ":property": property.as_str(), ":sent": sent.to_wire() })?;
+    .execute(
+        named_params! { ":id": id.0, ":property": property.as_str(), ":sent": sent.to_wire() },
+    )?;
     Ok(())
 }
 
@@ -294,7 +398,13 @@ pub fn clear_sent(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> 
 }
 
 /// Saves a field: made where it is missing, given this base where it is there. The write's time stays.
-pub fn put_field(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, base: &Base, changed_at: Timestamp) -> Result<(), StoreError> {
+pub fn put_field(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    property: &PropertyName,
+    base: &Base,
+    changed_at: Timestamp,
+) -> Result<(), StoreError> {
     let (value, known) = match base {
         Base::Known(value) => (value.as_deref(), true),
         Base::Unknown => (None, false),
@@ -316,27 +426,41 @@ pub fn put_field(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, ba
 }
 
 /// Drops a field's pending change.
-pub fn drop_field(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id AND property = :property")?
-        .execute(named_params! { ":id": id.0, ":property": property.as_str() })?;
+pub fn drop_field(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    property: &PropertyName,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM sync_outbox_fields WHERE outbox_id = :id AND property = :property",
+    )?
+    .execute(named_params! { ":id": id.0, ":property": property.as_str() })?;
     Ok(())
 }
 
 /// Drops all fields of an entry.
 pub fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id")?.execute(named_params! { ":id": id.0 })?;
+    tx.prepare_cached("DELETE FROM sync_outbox_fields WHERE outbox_id = :id")?
+        .execute(named_params! { ":id": id.0 })?;
     Ok(())
 }
 
 /// Ends an entry.
 pub fn end(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     drop_fields(tx, id)?;
-    tx.prepare_cached("DELETE FROM sync_outbox WHERE id = :id")?.execute(named_params! { ":id": id.0 })?;
+    tx.prepare_cached("DELETE FROM sync_outbox WHERE id = :id")?
+        .execute(named_params! { ":id": id.0 })?;
     Ok(())
 }
 
 /// The entry of a row, made as an update where there is none.
-pub fn ensure_update(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, hs_id: HubspotId, now: Timestamp) -> Result<OutboxId, StoreError> {
+pub fn ensure_update(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<OutboxId, StoreError> {
     let found: Option<i64> = tx
         .prepare_cached(
             "SELECT id
@@ -362,7 +486,13 @@ pub fn ensure_update(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalI
 }
 
 /// Queues a create for a row that lost its record.
-pub fn queue_create(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, key: &str, now: Timestamp) -> Result<OutboxId, StoreError> {
+pub fn queue_create(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    key: &str,
+    now: Timestamp,
+) -> Result<OutboxId, StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, key)
          VALUES (:object, :local_id, 'create', :now, :now, :key)",
@@ -377,16 +507,32 @@ pub fn queue_create(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId
 }
 
 /// Makes an entry an update of a record, due at once: after a create was acknowledged or its record found.
-pub fn become_update(tx: &Transaction<'_>, id: OutboxId, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+pub fn become_update(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     become_operation(tx, id, Operation::Update, hs_id, now)
 }
 
 /// Makes an entry the archive of a record, due at once: its row was deleted while an attempt was in flight.
-pub fn become_archive(tx: &Transaction<'_>, id: OutboxId, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+pub fn become_archive(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     become_operation(tx, id, Operation::Archive, hs_id, now)
 }
 
-fn become_operation(tx: &Transaction<'_>, id: OutboxId, operation: Operation, hs_id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+fn become_operation(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    operation: Operation,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET operation = :operation,
@@ -447,7 +593,12 @@ pub enum Answered {
 }
 
 /// Parks an entry for a person.
-pub fn park(tx: &Transaction<'_>, id: OutboxId, words: &str, answered: Answered) -> Result<(), StoreError> {
+pub fn park(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    words: &str,
+    answered: Answered,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET state = 'dead',
@@ -456,7 +607,9 @@ pub fn park(tx: &Transaction<'_>, id: OutboxId, words: &str, answered: Answered)
              unanswered_since = CASE WHEN :answered THEN NULL ELSE unanswered_since END
          WHERE id = :id",
     )?
-    .execute(named_params! { ":id": id.0, ":words": words, ":answered": answered == Answered::Yes })?;
+    .execute(
+        named_params! { ":id": id.0, ":words": words, ":answered": answered == Answered::Yes },
+    )?;
     Ok(())
 }
 
@@ -467,19 +620,22 @@ pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(),
          SET waits_for = NULL, next_attempt_at = enqueued_at
          WHERE object = :object AND operation = 'create' AND waits_for = 'backfill'",
     )?
-        .execute(named_params! { ":object": object.as_str() })?;
+    .execute(named_params! { ":object": object.as_str() })?;
     Ok(())
 }
 
 /// Entries that a stopped daemon left in flight: nobody knows what became of them.
 pub fn in_flight(connection: &Connection) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT object, id FROM sync_outbox WHERE state = 'in_flight' ORDER BY id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT object, id FROM sync_outbox WHERE state = 'in_flight' ORDER BY id",
+    )?;
     let found = statement
         .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut entries = Vec::with_capacity(found.len());
     for (object, id) in found {
-        let object = ObjectType::parse(&object).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        let object = ObjectType::parse(&object)
+            .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
         if let Some(queued) = by_id(connection, OutboxId(id))? {
             entries.push((object, queued));
         }
@@ -488,7 +644,11 @@ pub fn in_flight(connection: &Connection) -> Result<Vec<(ObjectType, Queued)>, S
 }
 
 /// Whether an entry waits for the answer to a create that nothing but itself could find again, begun before `created`.
-pub fn keyless_create_in_doubt(connection: &Connection, object: &ObjectType, created: Timestamp) -> Result<bool, StoreError> {
+pub fn keyless_create_in_doubt(
+    connection: &Connection,
+    object: &ObjectType,
+    created: Timestamp,
+) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
         .prepare_cached(
             "SELECT 1
@@ -499,13 +659,21 @@ pub fn keyless_create_in_doubt(connection: &Connection, object: &ObjectType, cre
                AND unanswered_since <= :created
              LIMIT 1",
         )?
-        .query_row(named_params! { ":object": object.as_str(), ":created": created.to_string() }, |row| row.get(0))
+        .query_row(
+            named_params! { ":object": object.as_str(), ":created": created.to_string() },
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(found.is_some())
 }
 
 /// Remembers what a lost update carried.
-pub fn remember_sent(tx: &Transaction<'_>, object: &ObjectType, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+pub fn remember_sent(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
          VALUES (:object, :local_id, :property, :value, :now)",
@@ -524,7 +692,12 @@ pub fn remember_sent(tx: &Transaction<'_>, object: &ObjectType, entry: &Entry, n
 }
 
 /// What lost updates of a row carried since `since`.
-pub fn sent_earlier(connection: &Connection, object: &ObjectType, local_id: LocalId, since: Timestamp) -> Result<std::collections::BTreeMap<PropertyName, Vec<Value>>, StoreError> {
+pub fn sent_earlier(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+    since: Timestamp,
+) -> Result<std::collections::BTreeMap<PropertyName, Vec<Value>>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT property, value
          FROM sync_sent
@@ -535,11 +708,15 @@ pub fn sent_earlier(connection: &Connection, object: &ObjectType, local_id: Loca
         ":local_id": local_id.0,
         ":since": since.to_string(),
     })?;
-    let mut sent: std::collections::BTreeMap<PropertyName, Vec<Value>> = std::collections::BTreeMap::new();
+    let mut sent: std::collections::BTreeMap<PropertyName, Vec<Value>> =
+        std::collections::BTreeMap::new();
     while let Some(row) = rows.next()? {
         let property: String = row.get(0)?;
-        let property = PropertyName::parse(&property).map_err(|error| StoreError::UnknownValue(error.to_string()))?;
-        sent.entry(property).or_default().push(Value::from_stored(row.get(1)?));
+        let property = PropertyName::parse(&property)
+            .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
+        sent.entry(property)
+            .or_default()
+            .push(Value::from_stored(row.get(1)?));
     }
     Ok(sent)
 }
@@ -552,7 +729,12 @@ pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreE
 }
 
 /// Gives a row's entry the id of the record that survived a merge in HubSpot.
-pub fn rename_record(tx: &Transaction<'_>, object: &ObjectType, local_id: LocalId, hs_id: HubspotId) -> Result<(), StoreError> {
+pub fn rename_record(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    hs_id: HubspotId,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET hs_id = :hs_id
@@ -571,19 +753,29 @@ pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), 
 
 /// Puts a pending entry off without counting an attempt.
 pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_outbox SET next_attempt_at = :next WHERE id = :id AND state = 'pending'")?
-        .execute(named_params! { ":id": id.0, ":next": next.to_string() })?;
+    tx.prepare_cached(
+        "UPDATE sync_outbox SET next_attempt_at = :next WHERE id = :id AND state = 'pending'",
+    )?
+    .execute(named_params! { ":id": id.0, ":next": next.to_string() })?;
     Ok(())
 }
 
 /// Whether an operator approved an entry's hold.
 pub fn is_approved(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT approved_hold IS NOT NULL FROM sync_outbox WHERE id = :id")?;
-    Ok(statement.query_row(named_params! { ":id": id.0 }, |row| row.get(0)).optional()?.unwrap_or(false))
+    let mut statement = connection
+        .prepare_cached("SELECT approved_hold IS NOT NULL FROM sync_outbox WHERE id = :id")?;
+    Ok(statement
+        .query_row(named_params! { ":id": id.0 }, |row| row.get(0))
+        .optional()?
+        .unwrap_or(false))
 }
 
 /// Archives that are not in flight, at most `limit`.
-pub fn waiting_archives(connection: &Connection, object: &ObjectType, limit: usize) -> Result<Vec<Queued>, StoreError> {
+pub fn waiting_archives(
+    connection: &Connection,
+    object: &ObjectType,
+    limit: usize,
+) -> Result<Vec<Queued>, StoreError> {
     many(
         connection,
         &const_format("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),
@@ -592,7 +784,13 @@ pub fn waiting_archives(connection: &Connection, object: &ObjectType, limit: usi
 }
 
 /// Notes when the answer to an attempt was given up: a lost request may still land for a while after that.
-pub fn lose(tx: &Transaction<'_>, id: OutboxId, words: &str, next: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+pub fn lose(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    words: &str,
+    next: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET state = 'pending',
@@ -607,13 +805,20 @@ pub fn lose(tx: &Transaction<'_>, id: OutboxId, words: &str, next: Timestamp, no
 }
 
 /// Gives a field that was written in flight the base that the answer brought.
-pub fn set_base(tx: &Transaction<'_>, id: OutboxId, property: &PropertyName, base: &Value) -> Result<(), StoreError> {
+pub fn set_base(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    property: &PropertyName,
+    base: &Value,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox_fields
          SET base_value = :base, base_known = 1, sent_value = NULL
          WHERE outbox_id = :id AND property = :property",
     )?
-    .execute(named_params! { ":id": id.0, ":property": property.as_str(), ":base": base.as_deref() })?;
+    .execute(
+        named_params! { ":id": id.0, ":property": property.as_str(), ":base": base.as_deref() },
+    )?;
     Ok(())
 }
 

@@ -43,7 +43,11 @@ impl Program {
     pub fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, StoreError> {
         let mut statement = self.connection.prepare(sql)?;
         let columns = statement.column_count();
-        let rows = statement.query_map([], |row| (0..columns).map(|index| Ok(text_of(row.get_ref(index)?))).collect())?;
+        let rows = statement.query_map([], |row| {
+            (0..columns)
+                .map(|index| Ok(text_of(row.get_ref(index)?)))
+                .collect()
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -36,22 +36,35 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
              FROM sync_quota_leases
              WHERE returned_at IS NULL OR returned_at >= :since",
         )?
-        .query_row(named_params! { ":since": (now - RECENT).to_string() }, |row| row.get(0))?;
-    let mut statement = connection.prepare_cached("SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1")?;
+        .query_row(
+            named_params! { ":since": (now - RECENT).to_string() },
+            |row| row.get(0),
+        )?;
+    let mut statement = connection.prepare_cached(
+        "SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1",
+    )?;
     Ok(statement.query_row([], |row| {
         Ok(StartState {
             recent_sends: u32::try_from(recent).unwrap_or(u32::MAX),
             day: row.get(0)?,
             day_used: row.get::<_, i64>(1)?.unsigned_abs(),
             day_limit: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
-            day_resets_at: row.get::<_, Option<String>>(3)?.as_deref().and_then(Timestamp::parse),
+            day_resets_at: row
+                .get::<_, Option<String>>(3)?
+                .as_deref()
+                .and_then(Timestamp::parse),
         })
     })?)
 }
 
 /// Hands out a block of the budget. The block before it may still have unsent requests; those before that one are used
 /// up. A block of another day begins that day's count.
-pub fn lease(tx: &Transaction<'_>, requests: u32, day: &str, now: Timestamp) -> Result<(), StoreError> {
+pub fn lease(
+    tx: &Transaction<'_>,
+    requests: u32,
+    day: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_quota_leases
          SET returned_at = :now
@@ -60,8 +73,10 @@ pub fn lease(tx: &Transaction<'_>, requests: u32, day: &str, now: Timestamp) -> 
     .execute(named_params! { ":now": now.to_string() })?;
     tx.prepare_cached("DELETE FROM sync_quota_leases WHERE returned_at < :before")?
         .execute(named_params! { ":before": (now - RECENT).to_string() })?;
-    tx.prepare_cached("INSERT INTO sync_quota_leases (granted_at, requests) VALUES (:now, :requests)")?
-        .execute(named_params! { ":now": now.to_string(), ":requests": requests })?;
+    tx.prepare_cached(
+        "INSERT INTO sync_quota_leases (granted_at, requests) VALUES (:now, :requests)",
+    )?
+    .execute(named_params! { ":now": now.to_string(), ":requests": requests })?;
     tx.prepare_cached(
         "UPDATE sync_quota
          SET day_used = CASE WHEN day IS :day THEN day_used ELSE 0 END + :requests,
@@ -121,7 +136,12 @@ pub struct Requests {
 }
 
 /// Adds to the hour's row of `sync_requests`.
-pub fn count(tx: &Transaction<'_>, class: &str, requests: Requests, now: Timestamp) -> Result<(), StoreError> {
+pub fn count(
+    tx: &Transaction<'_>,
+    class: &str,
+    requests: Requests,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let hour = now.to_chrono().format("%Y-%m-%dT%H:00:00.000Z").to_string();
     tx.prepare_cached(
         "INSERT INTO sync_requests (hour, class, requests, errors, throttled)
@@ -163,7 +183,9 @@ mod tests {
             for (second, requests) in [(0, 20), (1, 10), (2, 5)] {
                 lease(tx, requests, "2026-11-24", now().plus_millis(second * 1000))?;
             }
-            let at = |second: i64| start_state(tx, now().plus_millis(second * 1000)).map(|state| state.recent_sends);
+            let at = |second: i64| {
+                start_state(tx, now().plus_millis(second * 1000)).map(|state| state.recent_sends)
+            };
             Ok([at(3)?, at(14)?, at(15)?, at(1000)?])
         }));
         assert_eq!(states.expect("reads"), [35, 35, 15, 15]);
@@ -174,7 +196,10 @@ mod tests {
             start_state(tx, now().plus_millis(15_000))
         }));
         let state = state.expect("reads");
-        assert_eq!((state.recent_sends, state.day.as_deref(), state.day_used), (0, Some("2026-11-24"), 31));
+        assert_eq!(
+            (state.recent_sends, state.day.as_deref(), state.day_used),
+            (0, Some("2026-11-24"), 31)
+        );
     }
 
     #[test]
@@ -183,16 +208,36 @@ mod tests {
         let store = open(&folder, Mode::Inline).expect("opens");
         let used = at_once(store.write(Lane::Bulk, |tx| {
             lease(tx, 20, "2026-11-24", now())?;
-            set_day(tx, Day { used: Some(500), limit: Some(625_000), resets_at: None })?;
+            set_day(
+                tx,
+                Day {
+                    used: Some(500),
+                    limit: Some(625_000),
+                    resets_at: None,
+                },
+            )?;
             let first = start_state(tx, now())?;
-            set_day(tx, Day { used: Some(3), limit: None, resets_at: Some(now()) })?;
+            set_day(
+                tx,
+                Day {
+                    used: Some(3),
+                    limit: None,
+                    resets_at: Some(now()),
+                },
+            )?;
             let second = start_state(tx, now())?;
             lease(tx, 20, "2026-11-25", now())?;
             Ok([first, second, start_state(tx, now())?])
         }));
         let [first, second, third] = used.expect("reads");
-        assert_eq!((first.day_used, first.day_limit, first.day_resets_at), (500, Some(625_000), None));
-        assert_eq!((second.day_used, second.day_limit, second.day_resets_at), (500, Some(625_000), Some(now())));
+        assert_eq!(
+            (first.day_used, first.day_limit, first.day_resets_at),
+            (500, Some(625_000), None)
+        );
+        assert_eq!(
+            (second.day_used, second.day_limit, second.day_resets_at),
+            (500, Some(625_000), Some(now()))
+        );
         assert_eq!(third.day_used, 20);
     }
 

@@ -36,7 +36,10 @@ impl Readers {
             idle: Mutex::new(Some(Vec::new())),
             permits: Arc::new(Semaphore::new(MAX_READERS)),
         };
-        Self { shared: Arc::new(shared), mode: options.mode }
+        Self {
+            shared: Arc::new(shared),
+            mode: options.mode,
+        }
     }
 
     pub(super) async fn read<T, J>(&self, job: J) -> Result<T, StoreError>
@@ -47,7 +50,10 @@ impl Readers {
         if self.mode == Mode::Inline {
             return self.shared.run(job);
         }
-        let permit = Arc::clone(&self.shared.permits).acquire_owned().await.map_err(|_closed| StoreError::Closed)?;
+        let permit = Arc::clone(&self.shared.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || {
             let answer = shared.run(job);
@@ -64,7 +70,10 @@ impl Readers {
 }
 
 impl Shared {
-    fn run<T>(&self, job: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn run<T>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let connection = self.take()?;
         let answer = in_one_state(&connection, job);
         if connection.is_autocommit() {
@@ -74,7 +83,13 @@ impl Shared {
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.idle.lock().expect("no holder panics").as_mut().ok_or(StoreError::Closed)?.pop();
+        let idle = self
+            .idle
+            .lock()
+            .expect("no holder panics")
+            .as_mut()
+            .ok_or(StoreError::Closed)?
+            .pop();
         idle.map_or_else(|| connect(&self.path, self.busy_timeout), Ok)
     }
 
@@ -85,7 +100,10 @@ impl Shared {
     }
 }
 
-fn in_one_state<T>(connection: &Connection, job: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn in_one_state<T>(
+    connection: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     connection.execute_batch("BEGIN")?;
     let answer = job(connection);
     if !connection.is_autocommit() {

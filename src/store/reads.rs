@@ -9,7 +9,13 @@ use crate::store::StoreError;
 use crate::store::history::Origin;
 
 /// Asks for a read of a record. An earlier request for the same record stays, with the earlier time.
-pub fn ask(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, origin: Origin, due: Timestamp) -> Result<(), StoreError> {
+pub fn ask(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    origin: Origin,
+    due: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_reads (object, hs_id, origin, due_at)
          VALUES (:object, :id, :origin, :due)
@@ -26,7 +32,12 @@ pub fn ask(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, origin: Ori
 }
 
 /// Reads that are due, at most `limit`, with where they came from.
-pub fn due(connection: &Connection, object: &ObjectType, now: Timestamp, limit: usize) -> Result<Vec<(HubspotId, Origin)>, StoreError> {
+pub fn due(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(HubspotId, Origin)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, origin
          FROM sync_reads
@@ -38,14 +49,23 @@ pub fn due(connection: &Connection, object: &ObjectType, now: Timestamp, limit: 
         named_params! { ":object": object.as_str(), ":now": now.to_string(), ":limit": limit as i64 },
         |row| Ok((HubspotId(row.get(0)?), row.get::<_, String>(1)?)),
     )?;
-    rows.map(|row| row.map(|(id, origin)| (id, Origin::parse(&origin).unwrap_or(Origin::Poll))).map_err(StoreError::from)).collect()
+    rows.map(|row| {
+        row.map(|(id, origin)| (id, Origin::parse(&origin).unwrap_or(Origin::Poll)))
+            .map_err(StoreError::from)
+    })
+    .collect()
 }
 
 /// When the next read falls due.
-pub fn next_due(connection: &Connection, object: &ObjectType) -> Result<Option<Timestamp>, StoreError> {
+pub fn next_due(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
         .prepare_cached("SELECT min(due_at) FROM sync_reads WHERE object = :object")?
-        .query_row(named_params! { ":object": object.as_str() }, |row| row.get(0))?;
+        .query_row(named_params! { ":object": object.as_str() }, |row| {
+            row.get(0)
+        })?;
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
@@ -57,14 +77,26 @@ pub fn done(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<
 }
 
 /// A read is put off.
-pub fn put_off(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, due: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id")?
-        .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
+pub fn put_off(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    due: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
     Ok(())
 }
 
 /// Remembers that a record left the mirror, so that an old page or a late search hit does not bring it back.
-pub fn bury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, now: Timestamp) -> Result<(), StoreError> {
+pub fn bury(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_tombstones (object, hs_id, at)
          VALUES (:object, :id, :now)
@@ -76,10 +108,17 @@ pub fn bury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId, now: Times
 }
 
 /// When a record left the mirror, where that was lately.
-pub fn buried_at(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<Option<Timestamp>, StoreError> {
+pub fn buried_at(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
         .prepare_cached("SELECT at FROM sync_tombstones WHERE object = :object AND hs_id = :id")?
-        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
@@ -93,7 +132,10 @@ pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
 
 /// Forgets tombstones older than `before`.
 pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM sync_tombstones WHERE at < :before", named_params! { ":before": before.to_string() })?;
+    tx.execute(
+        "DELETE FROM sync_tombstones WHERE at < :before",
+        named_params! { ":before": before.to_string() },
+    )?;
     Ok(())
 }
 
@@ -109,7 +151,12 @@ pub struct Removal {
 }
 
 /// Notes that HubSpot no longer has a record: counted first, then removed or held.
-pub fn note_removal(tx: &Transaction<'_>, object: &ObjectType, removal: Removal, now: Timestamp) -> Result<(), StoreError> {
+pub fn note_removal(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    removal: Removal,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_removals (object, hs_id, archived_at, seen_at, origin)
          VALUES (:object, :id, :archived_at, :now, :origin)
@@ -127,23 +174,39 @@ pub fn note_removal(tx: &Transaction<'_>, object: &ObjectType, removal: Removal,
 }
 
 /// Forgets a removal: the record is back, or its row is gone.
-pub fn forget_removal(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+pub fn forget_removal(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
     tx.prepare_cached("DELETE FROM sync_removals WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
 }
 
 /// Whether a record is known to be gone, and its row waits for its removal.
-pub fn is_removal_noted(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<bool, StoreError> {
+pub fn is_removal_noted(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
         .prepare_cached("SELECT 1 FROM sync_removals WHERE object = :object AND hs_id = :id")?
-        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(found.is_some())
 }
 
 /// Removals that no hold has yet, or those of one hold; at most `limit`.
-pub fn removals(connection: &Connection, object: &ObjectType, hold: Option<HoldId>, limit: usize) -> Result<Vec<Removal>, StoreError> {
+pub fn removals(
+    connection: &Connection,
+    object: &ObjectType,
+    hold: Option<HoldId>,
+    limit: usize,
+) -> Result<Vec<Removal>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, archived_at, origin
          FROM sync_removals
@@ -167,25 +230,47 @@ pub fn removals(connection: &Connection, object: &ObjectType, hold: Option<HoldI
 }
 
 /// How many removals no hold has yet, or how many a hold has.
-pub fn count_removals(connection: &Connection, object: &ObjectType, hold: Option<HoldId>) -> Result<u64, StoreError> {
+pub fn count_removals(
+    connection: &Connection,
+    object: &ObjectType,
+    hold: Option<HoldId>,
+) -> Result<u64, StoreError> {
     let count: i64 = connection
-        .prepare_cached("SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS :hold")?
-        .query_row(named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0) }, |row| row.get(0))?;
+        .prepare_cached(
+            "SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS :hold",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0) },
+            |row| row.get(0),
+        )?;
     Ok(count.unsigned_abs())
 }
 
 /// Puts all uncounted removals of an object under a hold.
-pub fn hold_removals(tx: &Transaction<'_>, object: &ObjectType, hold: HoldId) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_removals SET hold_id = :hold WHERE object = :object AND hold_id IS NULL")?
-        .execute(named_params! { ":object": object.as_str(), ":hold": hold.0 })?;
+pub fn hold_removals(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    hold: HoldId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_removals SET hold_id = :hold WHERE object = :object AND hold_id IS NULL",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":hold": hold.0 })?;
     Ok(())
 }
 
 /// Whether a read of a record is asked for.
-pub fn is_asked(connection: &Connection, object: &ObjectType, id: HubspotId) -> Result<bool, StoreError> {
+pub fn is_asked(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
         .prepare_cached("SELECT 1 FROM sync_reads WHERE object = :object AND hs_id = :id")?
-        .query_row(named_params! { ":object": object.as_str(), ":id": id.0 }, |row| row.get(0))
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(found.is_some())
 }

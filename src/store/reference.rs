@@ -104,8 +104,9 @@ pub fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, St
 
 /// All owners, by id.
 pub fn owners(connection: &Connection) -> Result<Vec<Owner>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT id, email, first_name, last_name, user_id, archived FROM owners ORDER BY id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, email, first_name, last_name, user_id, archived FROM owners ORDER BY id",
+    )?;
     let owners = statement.query_map([], |row| {
         Ok(Owner {
             id: row.get(0)?,
@@ -120,18 +121,25 @@ pub fn owners(connection: &Connection) -> Result<Vec<Owner>, StoreError> {
 }
 
 /// Replaces an object's pipelines and stages. Tells whether anything changed.
-pub fn replace_pipelines(tx: &Transaction<'_>, object: &ObjectType, pipelines: &[Pipeline]) -> Result<bool, StoreError> {
+pub fn replace_pipelines(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    pipelines: &[Pipeline],
+) -> Result<bool, StoreError> {
     let mut wanted = pipelines.to_vec();
     wanted.sort_by(|left, right| left.id.cmp(&right.id));
     wanted.dedup_by(|left, right| left.id == right.id);
     for pipeline in &mut wanted {
-        pipeline.stages.sort_by(|left, right| left.id.cmp(&right.id));
+        pipeline
+            .stages
+            .sort_by(|left, right| left.id.cmp(&right.id));
         pipeline.stages.dedup_by(|left, right| left.id == right.id);
     }
     if self::pipelines(tx, object)? == wanted {
         return Ok(false);
     }
-    tx.prepare_cached("DELETE FROM pipelines WHERE object = :object")?.execute(named_params! { ":object": object.as_str() })?;
+    tx.prepare_cached("DELETE FROM pipelines WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str() })?;
     tx.prepare_cached("DELETE FROM pipeline_stages WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str() })?;
     for pipeline in &wanted {
@@ -140,7 +148,11 @@ pub fn replace_pipelines(tx: &Transaction<'_>, object: &ObjectType, pipelines: &
     Ok(true)
 }
 
-fn insert_pipeline(tx: &Transaction<'_>, object: &ObjectType, pipeline: &Pipeline) -> Result<(), StoreError> {
+fn insert_pipeline(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    pipeline: &Pipeline,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO pipelines (object, id, label, display_order, archived)
          VALUES (:object, :id, :label, :display_order, :archived)",
@@ -172,7 +184,10 @@ fn insert_pipeline(tx: &Transaction<'_>, object: &ObjectType, pipeline: &Pipelin
 }
 
 /// An object's pipelines, by id, stages by id.
-pub fn pipelines(connection: &Connection, object: &ObjectType) -> Result<Vec<Pipeline>, StoreError> {
+pub fn pipelines(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<Pipeline>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, label, display_order, archived
          FROM pipelines
@@ -195,35 +210,47 @@ pub fn pipelines(connection: &Connection, object: &ObjectType) -> Result<Vec<Pip
     Ok(pipelines)
 }
 
-fn stages(connection: &Connection, object: &ObjectType, pipeline: &str) -> Result<Vec<Stage>, StoreError> {
+fn stages(
+    connection: &Connection,
+    object: &ObjectType,
+    pipeline: &str,
+) -> Result<Vec<Stage>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, label, display_order, closed, probability, archived
          FROM pipeline_stages
          WHERE object = :object AND pipeline_id = :pipeline
          ORDER BY id",
     )?;
-    let rows = statement.query_map(named_params! { ":object": object.as_str(), ":pipeline": pipeline }, |row| {
-        Ok(Stage {
-            id: row.get(0)?,
-            label: row.get(1)?,
-            display_order: row.get(2)?,
-            closed: row.get(3)?,
-            probability: row.get(4)?,
-            archived: row.get(5)?,
-        })
-    })?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":pipeline": pipeline },
+        |row| {
+            Ok(Stage {
+                id: row.get(0)?,
+                label: row.get(1)?,
+                display_order: row.get(2)?,
+                closed: row.get(3)?,
+                probability: row.get(4)?,
+                archived: row.get(5)?,
+            })
+        },
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Replaces an object's properties. Tells whether anything changed.
-pub fn replace_properties(tx: &Transaction<'_>, object: &ObjectType, properties: &[Property]) -> Result<bool, StoreError> {
+pub fn replace_properties(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    properties: &[Property],
+) -> Result<bool, StoreError> {
     let mut wanted = properties.to_vec();
     wanted.sort_by(|left, right| left.name.cmp(&right.name));
     wanted.dedup_by(|left, right| left.name == right.name);
     if self::properties(tx, object)? == wanted {
         return Ok(false);
     }
-    tx.prepare_cached("DELETE FROM properties WHERE object = :object")?.execute(named_params! { ":object": object.as_str() })?;
+    tx.prepare_cached("DELETE FROM properties WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str() })?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO properties (object, name, label, type, field_type, group_name, read_only, unique_value, options, archived,
                                  refers_to_record)
@@ -249,7 +276,10 @@ pub fn replace_properties(tx: &Transaction<'_>, object: &ObjectType, properties:
 }
 
 /// An object's properties, by name.
-pub fn properties(connection: &Connection, object: &ObjectType) -> Result<Vec<Property>, StoreError> {
+pub fn properties(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<Property>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT name, label, coalesce(type, ''), coalesce(field_type, ''), group_name, read_only, unique_value, options, archived,
                 refers_to_record
@@ -278,13 +308,20 @@ pub fn properties(connection: &Connection, object: &ObjectType) -> Result<Vec<Pr
 
 /// What the portal last said about these objects' properties, archived ones left out. An object that was never read is
 /// missing.
-pub fn definitions(connection: &Connection, objects: &[ObjectType]) -> Result<BTreeMap<ObjectType, Definitions>, StoreError> {
+pub fn definitions(
+    connection: &Connection,
+    objects: &[ObjectType],
+) -> Result<BTreeMap<ObjectType, Definitions>, StoreError> {
     let mut portal = BTreeMap::new();
     for object in objects {
         let found = properties(connection, object)?;
         if !found.is_empty() {
             let live = found.into_iter().filter(|property| !property.archived);
-            portal.insert(object.clone(), live.map(|property| (property.name, property.definition)).collect());
+            portal.insert(
+                object.clone(),
+                live.map(|property| (property.name, property.definition))
+                    .collect(),
+            );
         }
     }
     Ok(portal)
@@ -322,7 +359,13 @@ mod tests {
             probability: Some(0.5),
             archived: false,
         };
-        Pipeline { id: id.to_owned(), label: None, display_order: None, archived: false, stages: vec![stage("won"), stage("lost")] }
+        Pipeline {
+            id: id.to_owned(),
+            label: None,
+            display_order: None,
+            archived: false,
+            stages: vec![stage("won"), stage("lost")],
+        }
     }
 
     #[test]
@@ -330,7 +373,14 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let deals = ObjectType::parse("deals").expect("a name");
-        let owner = |id, archived| Owner { id, email: None, first_name: None, last_name: None, user_id: Some(7), archived };
+        let owner = |id, archived| Owner {
+            id,
+            email: None,
+            first_name: None,
+            last_name: None,
+            user_id: Some(7),
+            archived,
+        };
         let answers = at_once(store.write(Lane::Bulk, move |tx| {
             let owners = [owner(2, true), owner(1, false)];
             let pipelines = [pipeline("b"), pipeline("a")];
@@ -346,9 +396,23 @@ mod tests {
                 replace_properties(tx, &deals, &properties)?,
             ];
             let third = replace_owners(tx, &owners[..1])?;
-            let definitions = definitions(tx, &[deals.clone(), ObjectType::parse("tickets").expect("a name")])?;
-            Ok((first, second, third, owners.len(), self::owners(tx)?.len(), definitions[&deals].len(), definitions.len()))
+            let definitions = definitions(
+                tx,
+                &[deals.clone(), ObjectType::parse("tickets").expect("a name")],
+            )?;
+            Ok((
+                first,
+                second,
+                third,
+                owners.len(),
+                self::owners(tx)?.len(),
+                definitions[&deals].len(),
+                definitions.len(),
+            ))
         }));
-        assert_eq!(answers.expect("writes"), ([true; 3], [false; 3], true, 2, 1, 1, 1));
+        assert_eq!(
+            answers.expect("writes"),
+            ([true; 3], [false; 3], true, 2, 1, 1, 1)
+        );
     }
 }

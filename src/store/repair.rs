@@ -21,9 +21,14 @@ const SEAL_END: &str = " */ ";
 /// Puts back triggers, views and columns that somebody dropped or altered, and makes the triggers fit the user's own
 /// columns and UNIQUE indexes. To be called every minute: one SELECT where the schema has not changed since. Returns the
 /// names of what was put back; each deserves a warning, and `sync_health` is `degraded` for an hour.
-pub fn repair(tx: &Transaction<'_>, mapping: &Mapping, now: Timestamp) -> Result<Vec<String>, StoreError> {
+pub fn repair(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
     // Nobody's trigger runs while this transaction does: a gate that stands open was left so.
-    tx.prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?.execute([])?;
+    tx.prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
+        .execute([])?;
     if schema_is_as_left(tx)? {
         return Ok(Vec::new());
     }
@@ -35,7 +40,11 @@ fn schema_is_as_left(connection: &Connection) -> Result<bool, StoreError> {
         "SELECT coalesce((SELECT value FROM sync_meta WHERE name = :name), '') = CAST(schema_version AS TEXT)
          FROM pragma_schema_version",
     )?;
-    Ok(statement.query_row(named_params! { ":name": meta::SCHEMA_SEEN }, |row| row.get(0))?)
+    Ok(
+        statement.query_row(named_params! { ":name": meta::SCHEMA_SEEN }, |row| {
+            row.get(0)
+        })?,
+    )
 }
 
 /// Remembers the schema, so that the next look is one SELECT.
@@ -66,7 +75,10 @@ pub(super) fn put_back(tx: &Transaction<'_>, mapping: &Mapping) -> Result<Vec<St
         tx.execute_batch(&made.sql)?;
     }
     let wanted: BTreeSet<&str> = expected.iter().map(|made| made.name.as_str()).collect();
-    for stale in found.values().filter(|found| is_sealed(&found.sql) && !wanted.contains(found.name.as_str())) {
+    for stale in found
+        .values()
+        .filter(|found| is_sealed(&found.sql) && !wanted.contains(found.name.as_str()))
+    {
         drop_one(tx, stale)?;
     }
     Ok(names)
@@ -76,7 +88,9 @@ pub(super) fn put_back(tx: &Transaction<'_>, mapping: &Mapping) -> Result<Vec<St
 pub(super) fn take_away(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
     let mut altered = Vec::new();
     for found in found(tx)?.values() {
-        let ours = ["sync_mirror_", "sync_guard_"].iter().any(|prefix| found.name.starts_with(prefix));
+        let ours = ["sync_mirror_", "sync_guard_"]
+            .iter()
+            .any(|prefix| found.name.starts_with(prefix));
         if ours || found.kind == "view" || is_sealed(&found.sql) {
             drop_one(tx, found)?;
             if !is_sealed(&found.sql) {
@@ -101,13 +115,25 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError>
             OR (type = 'view' AND name IN ('sync_status', 'sync_health'))",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(Found { kind: row.get(0)?, name: row.get(1)?, sql: row.get::<_, Option<String>>(2)?.unwrap_or_default() })
+        Ok(Found {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            sql: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
+        })
     })?;
-    rows.map(|row| row.map(|found| (found.name.clone(), found)).map_err(StoreError::from)).collect()
+    rows.map(|row| {
+        row.map(|found| (found.name.clone(), found))
+            .map_err(StoreError::from)
+    })
+    .collect()
 }
 
 fn drop_one(tx: &Transaction<'_>, found: &Found) -> Result<(), StoreError> {
-    let kind = if found.kind == "view" { "VIEW" } else { "TRIGGER" };
+    let kind = if found.kind == "view" {
+        "VIEW"
+    } else {
+        "TRIGGER"
+    };
     Ok(tx.execute_batch(&format!("DROP {kind} IF EXISTS {}", quoted(&found.name)))?)
 }
 
@@ -124,31 +150,52 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
 }
 
 /// A mirror table as it lies in the file.
-fn shape<'a>(connection: &Connection, object: &'a ObjectMapping) -> Result<MirrorShape<'a>, StoreError> {
+fn shape<'a>(
+    connection: &Connection,
+    object: &'a ObjectMapping,
+) -> Result<MirrorShape<'a>, StoreError> {
     let degraded = fields::in_state(connection, &object.object, FieldState::Degraded)?;
     let is_ours = |name: &str| {
-        let reserved = crate::model::name::RESERVED_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name));
-        reserved || object.fields.iter().any(|field| field.column.as_str().eq_ignore_ascii_case(name))
+        let reserved = crate::model::name::RESERVED_COLUMNS
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name));
+        reserved
+            || object
+                .fields
+                .iter()
+                .any(|field| field.column.as_str().eq_ignore_ascii_case(name))
     };
     let columns = bring_up::columns_of(connection, object.table.as_str())?;
     Ok(MirrorShape {
         object,
-        degraded: degraded.iter().map(|property| property.as_str().to_owned()).collect(),
+        degraded: degraded
+            .iter()
+            .map(|property| property.as_str().to_owned())
+            .collect(),
         own_columns: columns.into_iter().filter(|name| !is_ours(name)).collect(),
         unique: unique_indexes(connection, object.table.as_str())?,
     })
 }
 
 /// The user's UNIQUE indexes on plain columns; one on an expression can't be looked up by columns.
-fn unique_indexes(connection: &Connection, table: &str) -> Result<Vec<Vec<(String, String)>>, StoreError> {
+fn unique_indexes(
+    connection: &Connection,
+    table: &str,
+) -> Result<Vec<Vec<(String, String)>>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT name FROM pragma_index_list(:table) WHERE \"unique\" = 1 AND origin = 'c' ORDER BY name")?;
-    let names = statement.query_map(named_params! { ":table": table }, |row| row.get::<_, String>(0))?;
+    let names = statement.query_map(named_params! { ":table": table }, |row| {
+        row.get::<_, String>(0)
+    })?;
     let mut indexes = Vec::new();
     for name in names {
-        let mut statement = connection.prepare_cached("SELECT name, coll FROM pragma_index_xinfo(:index) WHERE key = 1 ORDER BY seqno")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT name, coll FROM pragma_index_xinfo(:index) WHERE key = 1 ORDER BY seqno",
+        )?;
         let columns = statement.query_map(named_params! { ":index": name? }, |row| {
-            Ok(row.get::<_, Option<String>>(0)?.zip(row.get::<_, Option<String>>(1)?))
+            Ok(row
+                .get::<_, Option<String>>(0)?
+                .zip(row.get::<_, Option<String>>(1)?))
         })?;
         indexes.extend(columns.collect::<Result<Option<Vec<_>>, _>>()?);
     }
@@ -158,22 +205,40 @@ fn unique_indexes(connection: &Connection, table: &str) -> Result<Vec<Vec<(Strin
 /// The text with its seal, in the first place where SQLite keeps a comment.
 fn sealed(sql: &str) -> String {
     let place = place_of_seal(sql);
-    format!("{}{SEAL}{:016x}{SEAL_END}{}", &sql[..place], checksum(sql), &sql[place..])
+    format!(
+        "{}{SEAL}{:016x}{SEAL_END}{}",
+        &sql[..place],
+        checksum(sql),
+        &sql[place..]
+    )
 }
 
 fn place_of_seal(sql: &str) -> usize {
-    let begins = [sql.find("\nBEGIN\n").map(|at| at + 7), sql.find(" AS\n").map(|at| at + 4)];
-    begins.into_iter().flatten().min().expect("a trigger begins and a view selects")
+    let begins = [
+        sql.find("\nBEGIN\n").map(|at| at + 7),
+        sql.find(" AS\n").map(|at| at + 4),
+    ];
+    begins
+        .into_iter()
+        .flatten()
+        .min()
+        .expect("a trigger begins and a view selects")
 }
 
 /// Whether a text is as it was when it was sealed.
 fn is_sealed(sql: &str) -> bool {
-    let Some((before, rest)) = sql.split_once(SEAL) else { return false };
-    let Some((seal, after)) = rest.split_once(SEAL_END) else { return false };
+    let Some((before, rest)) = sql.split_once(SEAL) else {
+        return false;
+    };
+    let Some((seal, after)) = rest.split_once(SEAL_END) else {
+        return false;
+    };
     format!("{:016x}", checksum(&format!("{before}{after}"))) == seal
 }
 
 /// FNV-1a: tells an edit, not an attack.
 fn checksum(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

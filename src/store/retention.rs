@@ -30,7 +30,9 @@ pub struct Keep {
 
 /// Forgets one batch. Tells how many rows went: 0 means that nothing is left to forget.
 pub fn forget(tx: &Transaction<'_>, keep: Keep, now: Timestamp) -> Result<usize, StoreError> {
-    let by_age = history(tx, now - keep.history)? + inbox(tx, now - keep.inbox)? + runs(tx, now - keep.runs)?;
+    let by_age = history(tx, now - keep.history)?
+        + inbox(tx, now - keep.inbox)?
+        + runs(tx, now - keep.runs)?;
     if by_age > 0 || keep.max_bytes == 0 {
         return Ok(by_age);
     }
@@ -59,7 +61,9 @@ fn inbox(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, StoreError> {
                      LIMIT :batch
                  )",
             )?
-            .execute(named_params! { ":state": state, ":before": before.to_string(), ":batch": BATCH })?;
+            .execute(
+                named_params! { ":state": state, ":before": before.to_string(), ":batch": BATCH },
+            )?;
     }
     Ok(gone)
 }
@@ -71,8 +75,9 @@ fn runs(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, StoreError> {
              WHERE id IN (SELECT id FROM sync_runs WHERE finished_at < :before ORDER BY finished_at LIMIT :batch)",
         )?
         .execute(named_params! { ":before": before.to_string(), ":batch": BATCH })?;
-    let requests =
-        tx.prepare_cached("DELETE FROM sync_requests WHERE hour < :before")?.execute(named_params! { ":before": before.to_string() })?;
+    let requests = tx
+        .prepare_cached("DELETE FROM sync_requests WHERE hour < :before")?
+        .execute(named_params! { ":before": before.to_string() })?;
     Ok(runs + requests)
 }
 
@@ -123,8 +128,10 @@ const ROW_BYTES: f64 = 150.0;
 /// About how large a table is: rows go at the old end, so that ids without a gap number them.
 fn bytes(connection: &Connection, sql: &str) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
-    let (rows, text): (i64, f64) =
-        statement.query_row(named_params! { ":sample": SAMPLE }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (rows, text): (i64, f64) = statement
+        .query_row(named_params! { ":sample": SAMPLE }, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     Ok((rows as f64 * (text + ROW_BYTES)) as u64)
 }
 
@@ -135,7 +142,12 @@ mod tests {
     use crate::store::{Lane, Mode, Store};
 
     const DAY: Duration = Duration::from_hours(24);
-    const KEEP: Keep = Keep { history: DAY, inbox: DAY, runs: DAY, max_bytes: 0 };
+    const KEEP: Keep = Keep {
+        history: DAY,
+        inbox: DAY,
+        runs: DAY,
+        max_bytes: 0,
+    };
 
     fn fill(store: &Store) {
         let filled = at_once(store.write(Lane::Bulk, |tx| {
@@ -160,16 +172,27 @@ mod tests {
     fn left(store: &Store) -> [i64; 4] {
         let read = at_once(store.read(|connection| {
             let count = |table: &str| {
-                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                    row.get::<_, i64>(0)
+                })
             };
-            Ok([count("sync_history")?, count("sync_inbox")?, count("sync_runs")?, count("sync_requests")?])
+            Ok([
+                count("sync_history")?,
+                count("sync_inbox")?,
+                count("sync_runs")?,
+                count("sync_requests")?,
+            ])
         }));
         read.expect("reads")
     }
 
     fn forget_all(store: &Store, keep: Keep) -> usize {
-        let once = || at_once(store.write(Lane::Bulk, move |tx| forget(tx, keep, now()))).expect("forgets");
-        std::iter::repeat_with(once).take_while(|gone| *gone > 0).count()
+        let once = || {
+            at_once(store.write(Lane::Bulk, move |tx| forget(tx, keep, now()))).expect("forgets")
+        };
+        std::iter::repeat_with(once)
+            .take_while(|gone| *gone > 0)
+            .count()
     }
 
     #[test]
@@ -187,7 +210,12 @@ mod tests {
         let store = open(&folder, Mode::Inline).expect("opens");
         fill(&store);
         let old = Duration::from_hours(24 * 365);
-        let keep = Keep { history: old, inbox: old, runs: old, max_bytes: 60_000 };
+        let keep = Keep {
+            history: old,
+            inbox: old,
+            runs: old,
+            max_bytes: 60_000,
+        };
         assert_eq!(forget_all(&store, keep), 2);
         assert_eq!(left(&store), [201, 4, 2, 1]);
     }

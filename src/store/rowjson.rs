@@ -37,7 +37,9 @@ pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Val
         .fields
         .iter()
         .map(|field| {
-            let canonical = field.property_type.canonical(value(field.property.as_str()).as_deref());
+            let canonical = field
+                .property_type
+                .canonical(value(field.property.as_str()).as_deref());
             (field.property.clone(), canonical.unwrap_or_default())
         })
         .collect()
@@ -45,12 +47,20 @@ pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Val
 
 /// The version of the record that the row had.
 pub fn modified_at(text: &str) -> Option<Timestamp> {
-    object(text).get("$hs_modified_at").and_then(text_of).as_deref().and_then(Timestamp::parse)
+    object(text)
+        .get("$hs_modified_at")
+        .and_then(text_of)
+        .as_deref()
+        .and_then(Timestamp::parse)
 }
 
 /// The time of the record's creation that the row had.
 pub fn created_at(text: &str) -> Option<Timestamp> {
-    object(text).get("$hs_created_at").and_then(text_of).as_deref().and_then(Timestamp::parse)
+    object(text)
+        .get("$hs_created_at")
+        .and_then(text_of)
+        .as_deref()
+        .and_then(Timestamp::parse)
 }
 
 /// A record of HubSpot's as such a JSON.
@@ -62,7 +72,12 @@ pub fn of_record(record: &RemoteRecord) -> String {
 pub fn of_values(values: &BTreeMap<PropertyName, Value>) -> String {
     let map: Map<String, Json> = values
         .iter()
-        .map(|(property, value)| (property.as_str().to_owned(), value.as_deref().map_or(Json::Null, Json::from)))
+        .map(|(property, value)| {
+            (
+                property.as_str().to_owned(),
+                value.as_deref().map_or(Json::Null, Json::from),
+            )
+        })
         .collect();
     Json::Object(map).to_string()
 }

@@ -41,7 +41,13 @@ pub struct Work {
 }
 
 /// Adds a step's work to the open run of an object, or begins one.
-pub fn extend(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work, now: Timestamp) -> Result<(), StoreError> {
+pub fn extend(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    kind: Kind,
+    work: Work,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match open(tx, object, kind, work)? {
         Some(id) => add(tx, id, work),
         None => begin(tx, object, kind, work, now),
@@ -49,7 +55,12 @@ pub fn extend(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work,
 }
 
 /// The run that takes the work: an open one, or the last one where neither found anything.
-fn open(connection: &Connection, object: &ObjectType, kind: Kind, work: Work) -> Result<Option<i64>, StoreError> {
+fn open(
+    connection: &Connection,
+    object: &ObjectType,
+    kind: Kind,
+    work: Work,
+) -> Result<Option<i64>, StoreError> {
     let last = connection
         .prepare_cached(
             "SELECT id, finished_at IS NULL, changed = 0 AND error IS NULL
@@ -58,12 +69,21 @@ fn open(connection: &Connection, object: &ObjectType, kind: Kind, work: Work) ->
              ORDER BY id DESC
              LIMIT 1",
         )?
-        .query_row(named_params! { ":object": object.as_str(), ":kind": kind.as_str() }, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))
-        })
+        .query_row(
+            named_params! { ":object": object.as_str(), ":kind": kind.as_str() },
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    row.get::<_, bool>(1)?,
+                    row.get::<_, bool>(2)?,
+                ))
+            },
+        )
         .optional()?;
     let joins = matches!(kind, Kind::Poll | Kind::Again) && work.changed == 0;
-    Ok(last.and_then(|(id, is_open, found_nothing)| (is_open || (joins && found_nothing)).then_some(id)))
+    Ok(last.and_then(|(id, is_open, found_nothing)| {
+        (is_open || (joins && found_nothing)).then_some(id)
+    }))
 }
 
 fn add(tx: &Transaction<'_>, id: i64, work: Work) -> Result<(), StoreError> {
@@ -84,7 +104,13 @@ fn add(tx: &Transaction<'_>, id: i64, work: Work) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn begin(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work, now: Timestamp) -> Result<(), StoreError> {
+fn begin(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    kind: Kind,
+    work: Work,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_runs (object, kind, started_at, requests, seen, changed)
          VALUES (:object, :kind, :now, :requests, :seen, :changed)",
@@ -101,7 +127,13 @@ fn begin(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, work: Work, now:
 }
 
 /// Ends the open run of an object; nothing happens where none is open.
-pub fn finish(tx: &Transaction<'_>, object: &ObjectType, kind: Kind, error: Option<&str>, now: Timestamp) -> Result<(), StoreError> {
+pub fn finish(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    kind: Kind,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_runs
          SET finished_at = :now, error = :error
@@ -132,9 +164,14 @@ mod tests {
     type Shown = (bool, i64, i64, Option<String>);
 
     fn shown(connection: &Connection) -> Vec<Shown> {
-        let sql = "SELECT finished_at IS NOT NULL, requests, changed, error FROM sync_runs ORDER BY id";
+        let sql =
+            "SELECT finished_at IS NOT NULL, requests, changed, error FROM sync_runs ORDER BY id";
         let mut statement = connection.prepare(sql).expect("prepares");
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).expect("runs");
+        let rows = statement
+            .query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })
+            .expect("runs");
         rows.collect::<Result<_, _>>().expect("reads")
     }
 
@@ -144,17 +181,60 @@ mod tests {
         let store = open_store(&folder, Mode::Inline).expect("opens");
         let contacts = ObjectType::parse("contacts").expect("a name");
         let rows = at_once(store.write(Lane::Bulk, move |tx| {
-            for (changed, error) in [(0, None), (0, None), (3, None), (0, None), (0, Some("refused")), (0, None)] {
-                extend(tx, &contacts, Kind::Poll, Work { requests: 1, seen: 0, changed }, now())?;
+            for (changed, error) in [
+                (0, None),
+                (0, None),
+                (3, None),
+                (0, None),
+                (0, Some("refused")),
+                (0, None),
+            ] {
+                extend(
+                    tx,
+                    &contacts,
+                    Kind::Poll,
+                    Work {
+                        requests: 1,
+                        seen: 0,
+                        changed,
+                    },
+                    now(),
+                )?;
                 finish(tx, &contacts, Kind::Poll, error, now())?;
                 finish(tx, &contacts, Kind::Poll, Some("nothing is open"), now())?;
             }
-            extend(tx, &contacts, Kind::Backfill, Work { requests: 1, seen: 100, changed: 100 }, now())?;
-            extend(tx, &contacts, Kind::Backfill, Work { requests: 1, seen: 50, changed: 50 }, now())?;
+            extend(
+                tx,
+                &contacts,
+                Kind::Backfill,
+                Work {
+                    requests: 1,
+                    seen: 100,
+                    changed: 100,
+                },
+                now(),
+            )?;
+            extend(
+                tx,
+                &contacts,
+                Kind::Backfill,
+                Work {
+                    requests: 1,
+                    seen: 50,
+                    changed: 50,
+                },
+                now(),
+            )?;
             Ok(shown(tx))
         }));
         let refused = Some("refused".to_owned());
-        let expected = [(true, 2, 0, None), (true, 1, 3, None), (true, 2, 0, refused), (true, 1, 0, None), (false, 2, 150, None)];
+        let expected = [
+            (true, 2, 0, None),
+            (true, 1, 3, None),
+            (true, 2, 0, refused),
+            (true, 1, 0, None),
+            (false, 2, 150, None),
+        ];
         assert_eq!(rows.expect("writes"), expected);
     }
 }

@@ -5,7 +5,10 @@ use rusqlite::Transaction;
 use crate::store::StoreError;
 
 /// Does some work; an error takes that work back and leaves the rest of the transaction as it is.
-pub fn within<T>(tx: &Transaction<'_>, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub fn within<T>(
+    tx: &Transaction<'_>,
+    work: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     tx.prepare_cached("SAVEPOINT part")?.execute([])?;
     let done = work();
     if done.is_err() {

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete, Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
@@ -37,7 +38,11 @@ pub(super) fn now() -> Timestamp {
 }
 
 pub(super) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
-    OpenOptions { path: folder.path().join("crm.db"), mode, busy_timeout: Duration::from_millis(50) }
+    OpenOptions {
+        path: folder.path().join("crm.db"),
+        mode,
+        busy_timeout: Duration::from_millis(50),
+    }
 }
 
 pub(super) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
@@ -50,11 +55,18 @@ pub(super) fn folder() -> TempDir {
 
 /// Runs a future that never waits, as all of an inline store are.
 pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     runtime.block_on(future)
 }
 
-pub(super) fn field(property: &str, column: &str, property_type: PropertyType, direction: Direction) -> FieldMapping {
+pub(super) fn field(
+    property: &str,
+    column: &str,
+    property_type: PropertyType,
+    direction: Direction,
+) -> FieldMapping {
     FieldMapping {
         property: PropertyName::parse(property).expect(property),
         column: ColumnName::parse(column).expect(column),

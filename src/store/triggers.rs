@@ -68,33 +68,54 @@ impl MirrorShape<'_> {
         if !self.object.direction.pushes() || !field.direction.pushes() {
             return Some(Closed::Pulled);
         }
-        self.degraded.contains(field.property.as_str()).then_some(Closed::Degraded)
+        self.degraded
+            .contains(field.property.as_str())
+            .then_some(Closed::Degraded)
     }
 
     fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.object.fields.iter().filter(|field| self.closed(field).is_none())
+        self.object
+            .fields
+            .iter()
+            .filter(|field| self.closed(field).is_none())
     }
 
     fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
         let (table, column) = (&self.object.table, &field.column);
         raise(&match closed {
-            Closed::Pulled => format!("{table}.{column} comes from HubSpot and can not be written here: leave it as it is"),
+            Closed::Pulled => format!(
+                "{table}.{column} comes from HubSpot and can not be written here: leave it as it is"
+            ),
             Closed::Degraded => {
-                format!("{table}.{column} is not synced at the moment: SELECT problem, hint FROM sync_fields says why")
+                format!(
+                    "{table}.{column} is not synced at the moment: SELECT problem, hint FROM sync_fields says why"
+                )
             }
         })
     }
 
     fn trigger(&self, kind: &str, event: &str, when: &str, steps: &[String]) -> Made {
-        made(&format!("sync_mirror_{}_{kind}", self.object.table), event, &self.table(), when, steps)
+        made(
+            &format!("sync_mirror_{}_{kind}", self.object.table),
+            event,
+            &self.table(),
+            when,
+            steps,
+        )
     }
 }
 
 /// A trigger's text, sealed so that an altered one is known.
 pub(super) fn made(name: &str, event: &str, table: &str, when: &str, steps: &[String]) -> Made {
     let steps: String = steps.iter().map(|step| format!("    {step};\n")).collect();
-    let sql = format!("CREATE TRIGGER {} {event} ON {table}\nWHEN {when}\nBEGIN\n{steps}END", quoted(name));
-    Made { name: name.to_owned(), sql }
+    let sql = format!(
+        "CREATE TRIGGER {} {event} ON {table}\nWHEN {when}\nBEGIN\n{steps}END",
+        quoted(name)
+    );
+    Made {
+        name: name.to_owned(),
+        sql,
+    }
 }
 
 pub(super) fn raise(sentence: &str) -> String {
@@ -103,13 +124,27 @@ pub(super) fn raise(sentence: &str) -> String {
 
 /// The triggers of a mirror table.
 pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
-    vec![before_insert(shape), insert(shape), before_update(shape), before_replace(shape), update(shape), delete(shape)]
+    vec![
+        before_insert(shape),
+        insert(shape),
+        before_update(shape),
+        before_replace(shape),
+        update(shape),
+        delete(shape),
+    ]
 }
 
 /// Terms joined in groups, so that no client's limit on the depth of an expression is met.
 fn any(terms: &[String]) -> String {
-    let groups: Vec<String> = terms.chunks(50).map(|group| format!("({})", group.join(" OR "))).collect();
-    if groups.is_empty() { "0".to_owned() } else { format!("({})", groups.join(" OR ")) }
+    let groups: Vec<String> = terms
+        .chunks(50)
+        .map(|group| format!("({})", group.join(" OR ")))
+        .collect();
+    if groups.is_empty() {
+        "0".to_owned()
+    } else {
+        format!("({})", groups.join(" OR "))
+    }
 }
 
 /// Canonical text of a value, as `model/value.rs` writes it: whole numbers without `.0`, other numbers with as few of 15
@@ -136,17 +171,35 @@ fn is_bool(field: &FieldMapping) -> u8 {
 /// A list of VALUES has no limit on its length, `json_object` has one on its arguments.
 fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
     let mapped = shape.object.fields.iter().map(|field| {
-        format!("({}, {}, +{from}.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+        format!(
+            "({}, {}, +{from}.{})",
+            literal(field.property.as_str()),
+            is_bool(field),
+            quoted(field.column.as_str())
+        )
     });
     let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
         .iter()
-        .map(|name| format!("({}, 0, +{from}.{})", literal(&format!("${name}")), quoted(name)));
+        .map(|name| {
+            format!(
+                "({}, 0, +{from}.{})",
+                literal(&format!("${name}")),
+                quoted(name)
+            )
+        });
     let own = shape.own_columns.iter().map(|name| {
         let (key, column) = (literal(&format!("$column:{name}")), quoted(name));
         format!("({key}, 0, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
     });
-    let values = mapped.chain(fixed).chain(own).collect::<Vec<_>>().join(", ");
-    format!("(SELECT json_group_object(column1, {}) FROM (VALUES {values}))", canonical("column3", "column2"))
+    let values = mapped
+        .chain(fixed)
+        .chain(own)
+        .collect::<Vec<_>>()
+        .join(", ");
+    format!(
+        "(SELECT json_group_object(column1, {}) FROM (VALUES {values}))",
+        canonical("column3", "column2")
+    )
 }
 
 /// The condition that finds a row's own entry, in the words of the index `sync_outbox_record`.
@@ -166,7 +219,10 @@ fn changed(field: &FieldMapping) -> String {
 fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
     let table = shape.table();
     let find = |condition: String| format!("SELECT \"local_id\" FROM {table} WHERE {condition}");
-    let ids = ["local_id", "hs_id"].iter().filter(|_| by_id).map(|name| find(format!("\"{name}\" = new.\"{name}\"")));
+    let ids = ["local_id", "hs_id"]
+        .iter()
+        .filter(|_| by_id)
+        .map(|name| find(format!("\"{name}\" = new.\"{name}\"")));
     let unique = shape.unique.iter().map(|columns| {
         let same = columns.iter().map(|(column, collation)| {
             let column = quoted(column);
@@ -182,7 +238,10 @@ fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
 }
 
 fn clear_notes(shape: &MirrorShape<'_>) -> String {
-    format!("DELETE FROM sync_replaced WHERE object = {}", shape.object())
+    format!(
+        "DELETE FROM sync_replaced WHERE object = {}",
+        shape.object()
+    )
 }
 
 /// Notes what an INSERT collides with. It may refuse nothing: an UPSERT passes here too. Notes that an UPSERT or an
@@ -190,8 +249,14 @@ fn clear_notes(shape: &MirrorShape<'_>) -> String {
 fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
     let found = collisions(shape, true);
-    let exists = found.iter().map(|query| format!("EXISTS ({query})")).collect::<Vec<_>>().join(" OR ");
-    let when = format!("{FROM_OUTSIDE} AND ({exists} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))");
+    let exists = found
+        .iter()
+        .map(|query| format!("EXISTS ({query})"))
+        .collect::<Vec<_>>()
+        .join(" OR ");
+    let when = format!(
+        "{FROM_OUTSIDE} AND ({exists} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))"
+    );
     let create = format!(
         "(SELECT json_object('$create', key) FROM sync_outbox WHERE {} AND operation = 'create')",
         entry(shape, "", "e.\"local_id\"")
@@ -203,17 +268,28 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         row_json(shape, "e"),
         found.join(" UNION "),
     );
-    let steps = [OPEN_GATE.to_owned(), clear_notes(shape), note, CLOSE_GATE.to_owned()];
+    let steps = [
+        OPEN_GATE.to_owned(),
+        clear_notes(shape),
+        note,
+        CLOSE_GATE.to_owned(),
+    ];
     shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
 }
 
 /// What the one valid note says, or NULL.
 fn noted(shape: &MirrorShape<'_>, what: &str) -> String {
-    format!("(SELECT {what} FROM sync_replaced WHERE object = {})", shape.object())
+    format!(
+        "(SELECT {what} FROM sync_replaced WHERE object = {})",
+        shape.object()
+    )
 }
 
 fn noted_json(shape: &MirrorShape<'_>, key: &str) -> String {
-    noted(shape, &format!("json_extract(row, {})", literal(&format!("$.\"{key}\""))))
+    noted(
+        shape,
+        &format!("json_extract(row, {})", literal(&format!("$.\"{key}\""))),
+    )
 }
 
 /// A new row is a create, unless it stands for a row that was there: one that a REPLACE has just overwritten (noted), or
@@ -221,8 +297,16 @@ fn noted_json(shape: &MirrorShape<'_>, key: &str) -> String {
 /// the two is an update.
 fn insert(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
-        let sentence = format!("{} comes from HubSpot: rows can not be inserted here", shape.object.table);
-        return shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &[format!("SELECT {}", raise(&sentence))]);
+        let sentence = format!(
+            "{} comes from HubSpot: rows can not be inserted here",
+            shape.object.table
+        );
+        return shape.trigger(
+            "insert",
+            "AFTER INSERT",
+            FROM_OUTSIDE,
+            &[format!("SELECT {}", raise(&sentence))],
+        );
     }
     let local_id = format!("coalesce({}, new.\"local_id\")", noted(shape, "local_id"));
     let hs_id = noted(shape, "hs_id");
@@ -245,9 +329,14 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         "DELETE FROM sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
          AND EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = sync_replaced.local_id)"
     );
-    let two = format!("{} would overwrite two rows: DELETE one of them first", shape.object.table);
-    let refuse_two =
-        format!("SELECT {} WHERE (SELECT count(*) FROM sync_replaced WHERE object = {object}) > 1", raise(&two));
+    let two = format!(
+        "{} would overwrite two rows: DELETE one of them first",
+        shape.object.table
+    );
+    let refuse_two = format!(
+        "SELECT {} WHERE (SELECT count(*) FROM sync_replaced WHERE object = {object}) > 1",
+        raise(&two)
+    );
     let from_entry = |condition: String| {
         format!(
             "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
@@ -257,7 +346,9 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         )
     };
     let by_hs_id = from_entry(format!("object = {object} AND hs_id = new.\"hs_id\""));
-    let by_local_id = from_entry(format!("object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL"));
+    let by_local_id = from_entry(format!(
+        "object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL"
+    ));
     let archiving = format!(
         "the former row of {} is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
         shape.object.table
@@ -268,7 +359,13 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         raise(&archiving),
         entry(shape, "", &noted(shape, "local_id")),
     );
-    vec![still_there, refuse_two, by_hs_id, by_local_id, refuse_archiving]
+    vec![
+        still_there,
+        refuse_two,
+        by_hs_id,
+        by_local_id,
+        refuse_archiving,
+    ]
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had.
@@ -278,16 +375,22 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
         format!(
             "WHEN {} = '1' THEN {}",
             noted_json(shape, "$hs_archived"),
-            raise(&format!("this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"))
+            raise(&format!(
+                "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
+            ))
         ),
         format!(
             "WHEN new.\"hs_id\" IS NOT NULL AND new.\"hs_id\" IS NOT {} THEN {}",
             noted(shape, "hs_id"),
-            raise(&format!("{table}.hs_id is given by HubSpot: leave hs_id out"))
+            raise(&format!(
+                "{table}.hs_id is given by HubSpot: leave hs_id out"
+            ))
         ),
         format!(
             "WHEN new.\"hs_archived\" <> 0 THEN {}",
-            raise(&format!("{table}.hs_archived is set by hubsyncd: leave hs_archived out"))
+            raise(&format!(
+                "{table}.hs_archived is set by hubsyncd: leave hs_archived out"
+            ))
         ),
     ];
     for name in ["hs_created_at", "hs_modified_at"] {
@@ -295,11 +398,15 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
             "WHEN new.{column} IS NOT NULL AND new.{column} IS NOT {noted} THEN {raise}",
             column = quoted(name),
             noted = noted_json(shape, &format!("${name}")),
-            raise = raise(&format!("{table}.{name} is given by HubSpot: leave {name} out")),
+            raise = raise(&format!(
+                "{table}.{name} is given by HubSpot: leave {name} out"
+            )),
         ));
     }
     for field in &shape.object.fields {
-        let Some(closed) = shape.closed(field) else { continue };
+        let Some(closed) = shape.closed(field) else {
+            continue;
+        };
         let value = format!("new.{}", quoted(field.column.as_str()));
         cases.push(format!(
             "WHEN {value} <> '' AND {} IS NOT {} THEN {}",
@@ -332,11 +439,27 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
     let mut settings = vec![
         format!("\"local_id\" = {}", noted(shape, "local_id")),
         format!("\"hs_id\" = {}", noted(shape, "hs_id")),
-        format!("\"hs_created_at\" = {}", noted_json(shape, "$hs_created_at")),
-        format!("\"hs_modified_at\" = {}", noted_json(shape, "$hs_modified_at")),
+        format!(
+            "\"hs_created_at\" = {}",
+            noted_json(shape, "$hs_created_at")
+        ),
+        format!(
+            "\"hs_modified_at\" = {}",
+            noted_json(shape, "$hs_modified_at")
+        ),
     ];
-    let closed = shape.object.fields.iter().filter(|field| shape.closed(field).is_some());
-    settings.extend(closed.map(|field| format!("{} = {}", quoted(field.column.as_str()), noted_column(shape, field))));
+    let closed = shape
+        .object
+        .fields
+        .iter()
+        .filter(|field| shape.closed(field).is_some());
+    settings.extend(closed.map(|field| {
+        format!(
+            "{} = {}",
+            quoted(field.column.as_str()),
+            noted_column(shape, field)
+        )
+    }));
     format!(
         "UPDATE {} SET {} WHERE \"local_id\" = new.\"local_id\" AND EXISTS (SELECT 1 FROM sync_replaced WHERE object = {})",
         shape.table(),
@@ -350,7 +473,12 @@ fn changed_since_note(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
         .pushed()
         .map(|field| {
-            format!("({}, {}, +new.{})", literal(field.property.as_str()), is_bool(field), quoted(field.column.as_str()))
+            format!(
+                "({}, {}, +new.{})",
+                literal(field.property.as_str()),
+                is_bool(field),
+                quoted(field.column.as_str())
+            )
         })
         .collect();
     if values.is_empty() {
@@ -390,12 +518,18 @@ fn waits_for_backfill(shape: &MirrorShape<'_>) -> String {
     if shape.object.direction == Direction::Push {
         return "NULL".to_owned();
     }
-    format!("(SELECT 'backfill' FROM sync_cursors WHERE object = {} AND backfill <> 'done')", shape.object())
+    format!(
+        "(SELECT 'backfill' FROM sync_cursors WHERE object = {} AND backfill <> 'done')",
+        shape.object()
+    )
 }
 
 /// What waits for the backfill has no time, so that a long queue of it costs a look at what is due nothing.
 fn due_at_once(shape: &MirrorShape<'_>) -> String {
-    format!("CASE WHEN {} IS NULL THEN {NOW} END", waits_for_backfill(shape))
+    format!(
+        "CASE WHEN {} IS NULL THEN {NOW} END",
+        waits_for_backfill(shape)
+    )
 }
 
 /// A row that was never there is a create; so is one whose create a REPLACE has just taken away.
@@ -417,7 +551,9 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
     let object = shape.object();
     let conflicts = format!("object = {object} AND local_id = {local_id} AND resolved_at IS NULL");
     let own = entry(shape, "", local_id);
-    let settled = format!("{own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL");
+    let settled = format!(
+        "{own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
+    );
     vec![
         // A field in an open conflict waits for a person: only the conflict learns of the write.
         format!(
@@ -425,7 +561,9 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
              (SELECT c.new_value FROM sync_changed AS c WHERE c.property = sync_conflicts.property) \
              WHERE {conflicts} AND property IN (SELECT property FROM sync_changed)"
         ),
-        format!("DELETE FROM sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"),
+        format!(
+            "DELETE FROM sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"
+        ),
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
              attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, \
@@ -485,7 +623,10 @@ fn before_update(shape: &MirrorShape<'_>) -> Made {
         ("hs_modified_at", "is given by HubSpot"),
         ("hs_archived", "is set by hubsyncd"),
     ] {
-        refuse(format!("new.\"{name}\" IS NOT old.\"{name}\""), raise(&format!("{table}.{name} {owner}: leave it as it is")));
+        refuse(
+            format!("new.\"{name}\" IS NOT old.\"{name}\""),
+            raise(&format!("{table}.{name} {owner}: leave it as it is")),
+        );
     }
     for field in &shape.object.fields {
         if let Some(closed) = shape.closed(field) {
@@ -493,20 +634,41 @@ fn before_update(shape: &MirrorShape<'_>) -> Made {
         }
     }
     let pushed: Vec<String> = shape.pushed().map(changed).collect();
-    let archived = format!("this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot");
-    refuse(format!("(old.\"hs_archived\" = 1 AND {})", any(&pushed)), raise(&archived));
-    let conditions: Vec<String> = cases.iter().map(|(condition, _)| condition.clone()).collect();
+    let archived = format!(
+        "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
+    );
+    refuse(
+        format!("(old.\"hs_archived\" = 1 AND {})", any(&pushed)),
+        raise(&archived),
+    );
+    let conditions: Vec<String> = cases
+        .iter()
+        .map(|(condition, _)| condition.clone())
+        .collect();
     let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
-    let arms: String = cases.iter().map(|(condition, raise)| format!(" WHEN {condition} THEN {raise}")).collect();
-    shape.trigger("before_update", "BEFORE UPDATE", &when, &[format!("SELECT CASE{arms} END")])
+    let arms: String = cases
+        .iter()
+        .map(|(condition, raise)| format!(" WHEN {condition} THEN {raise}"))
+        .collect();
+    shape.trigger(
+        "before_update",
+        "BEFORE UPDATE",
+        &when,
+        &[format!("SELECT CASE{arms} END")],
+    )
 }
 
 /// Notes the rows that an UPDATE collides with: `UPDATE OR REPLACE` would take them away without a DELETE trigger.
 fn before_replace(shape: &MirrorShape<'_>) -> Made {
     let object = shape.object();
     let found = collisions(shape, false);
-    let exists: String = found.iter().map(|query| format!(" OR EXISTS ({query})")).collect();
-    let when = format!("{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})");
+    let exists: String = found
+        .iter()
+        .map(|query| format!(" OR EXISTS ({query})"))
+        .collect();
+    let when = format!(
+        "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})"
+    );
     let mut steps = vec![OPEN_GATE.to_owned(), clear_notes(shape)];
     if !found.is_empty() {
         steps.push(format!(
@@ -522,9 +684,14 @@ fn before_replace(shape: &MirrorShape<'_>) -> Made {
 fn update(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
     let pushed: Vec<String> = shape.pushed().map(changed).collect();
-    let when =
-        format!("{FROM_OUTSIDE} AND ({} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))", any(&pushed));
-    let sentence = format!("UPDATE OR REPLACE would take another row of {} away: DELETE that row first", shape.object.table);
+    let when = format!(
+        "{FROM_OUTSIDE} AND ({} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))",
+        any(&pushed)
+    );
+    let sentence = format!(
+        "UPDATE OR REPLACE would take another row of {} away: DELETE that row first",
+        shape.object.table
+    );
     let taken = format!(
         "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_replaced AS n WHERE n.object = {object} \
          AND NOT EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = n.local_id))",
@@ -545,10 +712,17 @@ fn changed_by_update(shape: &MirrorShape<'_>) -> String {
         .pushed()
         .map(|field| {
             let column = quoted(field.column.as_str());
-            format!("({}, {}, +old.{column}, +new.{column})", literal(field.property.as_str()), is_bool(field))
+            format!(
+                "({}, {}, +old.{column}, +new.{column})",
+                literal(field.property.as_str()),
+                is_bool(field)
+            )
         })
         .collect();
-    let (was, becomes) = (canonical("column3", "column2"), canonical("column4", "column2"));
+    let (was, becomes) = (
+        canonical("column3", "column2"),
+        canonical("column4", "column2"),
+    );
     format!(
         "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
          SELECT column1, {was}, {becomes}, CASE typeof(column4) WHEN 'real' THEN column4 END \
@@ -562,8 +736,16 @@ fn changed_by_update(shape: &MirrorShape<'_>) -> String {
 /// kept: settling makes the archive.
 fn delete(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
-        let sentence = format!("{} comes from HubSpot: rows can not be deleted here", shape.object.table);
-        return shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &[format!("SELECT {}", raise(&sentence))]);
+        let sentence = format!(
+            "{} comes from HubSpot: rows can not be deleted here",
+            shape.object.table
+        );
+        return shape.trigger(
+            "delete",
+            "AFTER DELETE",
+            FROM_OUTSIDE,
+            &[format!("SELECT {}", raise(&sentence))],
+        );
     }
     let object = shape.object();
     let own = entry(shape, "", "old.\"local_id\"");
@@ -572,7 +754,9 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
     );
     let steps = [
         OPEN_GATE.to_owned(),
-        format!("DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"),
+        format!(
+            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"
+        ),
         format!("DELETE FROM sync_outbox WHERE {unseen}"),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, version) \
@@ -580,7 +764,10 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
              WHERE old.\"hs_id\" IS NOT NULL AND old.\"hs_archived\" = 0 \
              AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
         ),
-        format!("UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL WHERE {own}", row_json(shape, "old")),
+        format!(
+            "UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL WHERE {own}",
+            row_json(shape, "old")
+        ),
         format!(
             "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
              last_error = NULL, waits_for = NULL, approved_hold = NULL \

@@ -15,18 +15,43 @@ pub(super) fn of_mapping(mapping: &Mapping) -> Vec<Made> {
 
 fn status(mapping: &Mapping) -> Made {
     let rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
-    let rows = if rows.is_empty() { vec![no_status_row()] } else { rows };
-    Made { name: "sync_status".to_owned(), sql: format!("CREATE VIEW \"sync_status\" AS\n{}", rows.join("\nUNION ALL\n")) }
+    let rows = if rows.is_empty() {
+        vec![no_status_row()]
+    } else {
+        rows
+    };
+    Made {
+        name: "sync_status".to_owned(),
+        sql: format!(
+            "CREATE VIEW \"sync_status\" AS\n{}",
+            rows.join("\nUNION ALL\n")
+        ),
+    }
 }
 
 /// One object. `in_sync + waiting + failing + excluded = rows`: a row counts once, as the worst of what it is.
 fn status_row(object: &ObjectMapping) -> String {
-    let (name, table) = (literal(object.object.as_str()), quoted(object.table.as_str()));
-    let entries = |condition: &str| format!("(SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = '{condition}')");
+    let (name, table) = (
+        literal(object.object.as_str()),
+        quoted(object.table.as_str()),
+    );
+    let entries = |condition: &str| {
+        format!(
+            "(SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = '{condition}')"
+        )
+    };
     let open = format!("object = {name} AND resolved_at IS NULL");
     let entry = "operation IN ('create', 'update', 'archive')";
-    let in_conflict = |id: &str| format!("EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)");
-    let has_entry = |id: &str| format!("EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = {name} AND e.local_id = {id} AND e.{entry})");
+    let in_conflict = |id: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)"
+        )
+    };
+    let has_entry = |id: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = {name} AND e.local_id = {id} AND e.{entry})"
+        )
+    };
     let rows = format!("(SELECT count(*) FROM {table})");
     let failing = format!(
         "(SELECT count(*) FROM (SELECT local_id FROM sync_outbox WHERE object = {name} AND {entry} AND state = 'dead' \
@@ -109,5 +134,8 @@ SELECT CASE
        d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
-    Made { name: "sync_health".to_owned(), sql: sql.to_owned() }
+    Made {
+        name: "sync_health".to_owned(),
+        sql: sql.to_owned(),
+    }
 }

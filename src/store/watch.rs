@@ -28,14 +28,20 @@ impl Watch {
         })
         .map_err(|error| StoreError::Mapping(error.to_string()))?;
         let folder = path.parent().unwrap_or(path);
-        watcher.watch(folder, notify::RecursiveMode::NonRecursive).map_err(|error| StoreError::Mapping(error.to_string()))?;
+        watcher
+            .watch(folder, notify::RecursiveMode::NonRecursive)
+            .map_err(|error| StoreError::Mapping(error.to_string()))?;
         std::thread::spawn(move || look(&connection, &receiver, &ring));
         Ok(Self { _watcher: watcher })
     }
 }
 
 fn look(connection: &Connection, receiver: &mpsc::Receiver<()>, ring: &dyn Fn()) {
-    let version = || connection.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap_or(-1);
+    let version = || {
+        connection
+            .query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0))
+            .unwrap_or(-1)
+    };
     let mut seen = version();
     loop {
         match receiver.recv_timeout(Duration::from_secs(1)) {
@@ -48,7 +54,10 @@ fn look(connection: &Connection, receiver: &mpsc::Receiver<()>, ring: &dyn Fn())
                 seen = now;
                 ring();
             }
-            #[expect(clippy::disallowed_methods, reason = "a thread of its own, between two looks")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a thread of its own, between two looks"
+            )]
             std::thread::sleep(Duration::from_micros(wait));
         }
     }

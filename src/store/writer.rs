@@ -79,7 +79,10 @@ pub(super) struct Writer {
 }
 
 enum Hands {
-    Thread { shared: Arc<Shared>, thread: Mutex<Option<JoinHandle<()>>> },
+    Thread {
+        shared: Arc<Shared>,
+        thread: Mutex<Option<JoinHandle<()>>>,
+    },
     Inline(Mutex<Option<Owner>>),
 }
 
@@ -111,10 +114,21 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(mode: Mode, connection: Connection, lease: Lease, lock: Lock) -> Result<Self, StoreError> {
-        let owner = Owner { connection, lease, _lock: lock };
+    pub(super) fn start(
+        mode: Mode,
+        connection: Connection,
+        lease: Lease,
+        lock: Lock,
+    ) -> Result<Self, StoreError> {
+        let owner = Owner {
+            connection,
+            lease,
+            _lock: lock,
+        };
         if mode == Mode::Inline {
-            return Ok(Self { hands: Hands::Inline(Mutex::new(Some(owner))) });
+            return Ok(Self {
+                hands: Hands::Inline(Mutex::new(Some(owner))),
+            });
         }
         let shared = Arc::new(Shared {
             queues: Mutex::new(Queues::default()),
@@ -127,8 +141,16 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || work(&at_work, owner))
-            .map_err(|error| StoreError::Open { path, source: Arc::new(error) })?;
-        Ok(Self { hands: Hands::Thread { shared, thread: Mutex::new(Some(thread)) } })
+            .map_err(|error| StoreError::Open {
+                path,
+                source: Arc::new(error),
+            })?;
+        Ok(Self {
+            hands: Hands::Thread {
+                shared,
+                thread: Mutex::new(Some(thread)),
+            },
+        })
     }
 
     pub(super) async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
@@ -144,7 +166,10 @@ impl Writer {
             }
             Hands::Inline(owner) => {
                 let mut owner = owner.lock().expect("no holder panics");
-                owner.as_mut().ok_or(StoreError::Closed)?.carry_out(vec![work]);
+                owner
+                    .as_mut()
+                    .ok_or(StoreError::Closed)?
+                    .carry_out(vec![work]);
                 answer.try_recv().map_err(|_gone| StoreError::Closed)?
             }
         }
@@ -154,8 +179,15 @@ impl Writer {
         match &self.hands {
             Hands::Thread { shared, thread } => {
                 shared.close();
-                let joined = thread.lock().expect("no holder panics").take().map(JoinHandle::join);
-                debug_assert!(!matches!(joined, Some(Err(_))), "the writer's thread panicked");
+                let joined = thread
+                    .lock()
+                    .expect("no holder panics")
+                    .take()
+                    .map(JoinHandle::join);
+                debug_assert!(
+                    !matches!(joined, Some(Err(_))),
+                    "the writer's thread panicked"
+                );
             }
             Hands::Inline(owner) => drop(owner.lock().expect("no holder panics").take()),
         }
@@ -176,7 +208,14 @@ where
     J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
 {
     let (waiter, answer) = oneshot::channel();
-    (Box::new(Job { job: Some(job), result: None, waiter }), answer)
+    (
+        Box::new(Job {
+            job: Some(job),
+            result: None,
+            waiter,
+        }),
+        answer,
+    )
 }
 
 impl Shared {
@@ -185,12 +224,18 @@ impl Shared {
             Lane::Interactive => &self.interactive,
             Lane::Bulk => &self.bulk,
         };
-        let place = Arc::clone(places).acquire_owned().await.map_err(|_closed| StoreError::Closed)?;
+        let place = Arc::clone(places)
+            .acquire_owned()
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
         let mut queues = self.queues.lock().expect("no holder panics");
         if queues.closed {
             return Err(StoreError::Closed);
         }
-        let waiting = Waiting { work, _place: place };
+        let waiting = Waiting {
+            work,
+            _place: place,
+        };
         match lane {
             Lane::Interactive => queues.interactive.push_back(waiting),
             Lane::Bulk => queues.bulk.push_back(waiting),
@@ -209,10 +254,19 @@ impl Shared {
     /// The jobs of the next transaction; `None` once the store is closed and nothing waits.
     fn next(&self) -> Option<Vec<Box<dyn Work>>> {
         let queues = self.queues.lock().expect("no holder panics");
-        let idle = |queues: &mut Queues| !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty();
-        let mut queues = self.ring.wait_while(queues, idle).expect("no holder panics");
+        let idle = |queues: &mut Queues| {
+            !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty()
+        };
+        let mut queues = self
+            .ring
+            .wait_while(queues, idle)
+            .expect("no holder panics");
         let sharing = queues.interactive.len().min(MAX_SHARING);
-        let mut jobs: Vec<Box<dyn Work>> = queues.interactive.drain(..sharing).map(|waiting| waiting.work).collect();
+        let mut jobs: Vec<Box<dyn Work>> = queues
+            .interactive
+            .drain(..sharing)
+            .map(|waiting| waiting.work)
+            .collect();
         jobs.extend(queues.bulk.pop_front().map(|waiting| waiting.work));
         (!jobs.is_empty()).then_some(jobs)
     }

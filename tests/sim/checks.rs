@@ -19,7 +19,10 @@ pub(crate) fn kind_of(connection: &Connection, object: &str, property: &str) -> 
         [object, property],
         |row| row.get(0),
     );
-    found.ok().and_then(|name| PropertyType::parse(&name)).unwrap_or(PropertyType::String)
+    found
+        .ok()
+        .and_then(|name| PropertyType::parse(&name))
+        .unwrap_or(PropertyType::String)
 }
 
 /// A mirror row.
@@ -33,15 +36,31 @@ pub(crate) struct Row {
 
 /// The rows of an object.
 pub(crate) fn rows(connection: &Connection, object: &ObjectMapping) -> Vec<Row> {
-    let columns: Vec<String> = object.fields.iter().map(|field| field.column.as_str().to_owned()).collect();
-    let sql = format!("SELECT local_id, hs_id, hs_modified_at, {} FROM {} ORDER BY local_id", columns.join(", "), object.table);
-    let kinds: Vec<PropertyType> =
-        object.fields.iter().map(|field| kind_of(connection, object.object.as_str(), field.property.as_str())).collect();
-    let mut statement = connection.prepare_cached(&sql).expect("the mirror can be read");
+    let columns: Vec<String> = object
+        .fields
+        .iter()
+        .map(|field| field.column.as_str().to_owned())
+        .collect();
+    let sql = format!(
+        "SELECT local_id, hs_id, hs_modified_at, {} FROM {} ORDER BY local_id",
+        columns.join(", "),
+        object.table
+    );
+    let kinds: Vec<PropertyType> = object
+        .fields
+        .iter()
+        .map(|field| kind_of(connection, object.object.as_str(), field.property.as_str()))
+        .collect();
+    let mut statement = connection
+        .prepare_cached(&sql)
+        .expect("the mirror can be read");
     let rows = statement.query_map([], |row| {
         let mut values = BTreeMap::new();
         for (index, field) in object.fields.iter().enumerate() {
-            values.insert(field.property.as_str().to_owned(), value_of(kinds[index], row.get(index + 3)?));
+            values.insert(
+                field.property.as_str().to_owned(),
+                value_of(kinds[index], row.get(index + 3)?),
+            );
         }
         Ok(Row {
             local_id: row.get(0)?,
@@ -50,7 +69,9 @@ pub(crate) fn rows(connection: &Connection, object: &ObjectMapping) -> Vec<Row> 
             values,
         })
     });
-    rows.expect("rows").collect::<Result<_, _>>().expect("mirror rows")
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("mirror rows")
 }
 
 fn value_of(kind: PropertyType, value: Sql) -> Value {
@@ -90,7 +111,11 @@ fn number(connection: &Connection, sql: &str) -> i64 {
 }
 
 /// I1: every text that was committed is in HubSpot, waits, or is kept where it lost.
-pub(crate) fn no_write_is_lost(connection: &Connection, world: &World, shadow: &Shadow) -> Result<(), String> {
+pub(crate) fn no_write_is_lost(
+    connection: &Connection,
+    world: &World,
+    shadow: &Shadow,
+) -> Result<(), String> {
     let mut kept: BTreeSet<String> = BTreeSet::new();
     let sources = [
         "SELECT base_value, local_value, remote_value FROM sync_conflicts",
@@ -106,7 +131,12 @@ pub(crate) fn no_write_is_lost(connection: &Connection, world: &World, shadow: &
     {
         let state = world.state();
         for entry in state.portal.write_log() {
-            kept.extend(entry.properties.iter().filter_map(|property| property.new.clone()));
+            kept.extend(
+                entry
+                    .properties
+                    .iter()
+                    .filter_map(|property| property.new.clone()),
+            );
         }
     }
     let waiting: BTreeSet<String> = texts(
@@ -119,48 +149,74 @@ pub(crate) fn no_write_is_lost(connection: &Connection, world: &World, shadow: &
     .collect();
     for written in &shadow.written {
         if !kept.contains(&written.value) && !is_waiting(connection, &waiting, written) {
-            return Err(format!("I1: the local write {written:?} is nowhere: not sent, not waiting, not kept"));
+            return Err(format!(
+                "I1: the local write {written:?} is nowhere: not sent, not waiting, not kept"
+            ));
         }
     }
     Ok(())
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(|letter: char| !letter.is_alphanumeric() && !"@.-_:".contains(letter)).map(str::to_owned).collect()
+    text.split(|letter: char| !letter.is_alphanumeric() && !"@.-_:".contains(letter))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The mirror holds it, and an entry will send it, or a row without an entry is one whose create was discarded.
 fn is_waiting(connection: &Connection, waiting: &BTreeSet<String>, written: &Written) -> bool {
-    let sql = format!("SELECT c_{}, hs_id IS NULL FROM {} WHERE local_id = ?1", written.property, written.object);
-    let row = connection.query_row(&sql, [written.local_id], |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, bool>(1)?)));
-    let Ok((value, unlinked)) = row else { return false };
+    let sql = format!(
+        "SELECT c_{}, hs_id IS NULL FROM {} WHERE local_id = ?1",
+        written.property, written.object
+    );
+    let row = connection.query_row(&sql, [written.local_id], |row| {
+        Ok((row.get::<_, Option<String>>(0)?, row.get::<_, bool>(1)?))
+    });
+    let Ok((value, unlinked)) = row else {
+        return false;
+    };
     let key = |what: &str| format!("{}|{}|{what}|", written.object, written.local_id);
     let queued = waiting.contains(&key("create")) || waiting.contains(&key(&written.property));
     value.as_deref() == Some(written.value.as_str()) && (queued || unlinked)
 }
 
 /// I2: no key was ever created twice, and no row either.
-pub(crate) fn no_create_happens_twice(connection: &Connection, world: &World, plan: &Plan) -> Result<(), String> {
+pub(crate) fn no_create_happens_twice(
+    connection: &Connection,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), String> {
     let state = world.state();
     let mut by_key: BTreeMap<&str, u64> = BTreeMap::new();
     let mut by_tag: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for entry in state.portal.write_log().iter().filter(|entry| entry.by_api && entry.operation == Operation::Create) {
+    for entry in state
+        .portal
+        .write_log()
+        .iter()
+        .filter(|entry| entry.by_api && entry.operation == Operation::Create)
+    {
         for property in &entry.properties {
             let Some(value) = &property.new else { continue };
             if property.name == "hubsyncd_key"
                 && let Some(first) = by_key.insert(value, entry.id)
             {
-                return Err(format!("I2: the key {value} was created as {first} and {}", entry.id));
+                return Err(format!(
+                    "I2: the key {value} was created as {first} and {}",
+                    entry.id
+                ));
             }
             if property.name == tag_of(entry.object) {
                 by_tag.entry(value).or_default().push(entry.id);
             }
         }
     }
-    let again: BTreeSet<String> = texts(connection, "SELECT local_value FROM sync_conflicts WHERE property = '*' AND winner = 'local'")
-        .iter()
-        .flat_map(|text| words(text))
-        .collect();
+    let again: BTreeSet<String> = texts(
+        connection,
+        "SELECT local_value FROM sync_conflicts WHERE property = '*' AND winner = 'local'",
+    )
+    .iter()
+    .flat_map(|text| words(text))
+    .collect();
     // A restored file may have forgotten why a record was made again.
     if plan.restores > 0.0 {
         return Ok(());
@@ -175,11 +231,20 @@ pub(crate) fn no_create_happens_twice(connection: &Connection, world: &World, pl
 
 /// A person who discards a create in doubt, or REPLACEs a row away, gets another record by the next write.
 fn was_discarded(connection: &Connection, tag: &str) -> bool {
-    texts(connection, "SELECT old_value, new_value FROM sync_history WHERE origin = 'discard'").iter().any(|text| text.contains(tag))
+    texts(
+        connection,
+        "SELECT old_value, new_value FROM sync_history WHERE origin = 'discard'",
+    )
+    .iter()
+    .any(|text| text.contains(tag))
 }
 
 /// I3: field by field, both ways, but for what is listed.
-pub(crate) fn both_sides_agree(connection: &Connection, world: &World, plan: &Plan) -> Result<(), String> {
+pub(crate) fn both_sides_agree(
+    connection: &Connection,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), String> {
     for object in &plan.mapping.objects {
         let mirror = rows(connection, object);
         let listed = Listed::of(connection, object);
@@ -190,7 +255,11 @@ pub(crate) fn both_sides_agree(connection: &Connection, world: &World, plan: &Pl
         let linked: BTreeSet<u64> = mirror.iter().filter_map(|row| row.hs_id).collect();
         for record in world.state().portal.records(object.object.as_str()) {
             if !linked.contains(&record.id()) && !listed.records.contains(&record.id()) {
-                return Err(format!("I3: {} {} of HubSpot has no row here", object.object, record.id()));
+                return Err(format!(
+                    "I3: {} {} of HubSpot has no row here",
+                    object.object,
+                    record.id()
+                ));
             }
         }
     }
@@ -210,7 +279,11 @@ struct Listed {
 impl Listed {
     fn of(connection: &Connection, object: &ObjectMapping) -> Self {
         let name = object.object.as_str();
-        let mut listed = Self { rows: BTreeSet::new(), fields: BTreeSet::new(), records: BTreeSet::new() };
+        let mut listed = Self {
+            rows: BTreeSet::new(),
+            fields: BTreeSet::new(),
+            records: BTreeSet::new(),
+        };
         let mut statement = connection
             .prepare_cached(
                 "SELECT local_id, property, hs_id FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL
@@ -219,7 +292,11 @@ impl Listed {
             )
             .expect("the lists can be read");
         let found = statement.query_map([name], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, Option<i64>>(2)?,
+            ))
         });
         for entry in found.expect("lists") {
             let (local_id, property, hs_id) = entry.expect("a list's row");
@@ -234,7 +311,13 @@ impl Listed {
     }
 }
 
-fn check_rows(connection: &Connection, world: &World, object: &ObjectMapping, mirror: &[Row], listed: &Listed) -> Result<(), String> {
+fn check_rows(
+    connection: &Connection,
+    world: &World,
+    object: &ObjectMapping,
+    mirror: &[Row],
+    listed: &Listed,
+) -> Result<(), String> {
     let state = world.state();
     for row in mirror {
         if listed.rows.contains(&row.local_id) {
@@ -242,22 +325,43 @@ fn check_rows(connection: &Connection, world: &World, object: &ObjectMapping, mi
         }
         let name = &object.object;
         let Some(hs_id) = row.hs_id else {
-            let entry = texts(connection, &format!("SELECT * FROM sync_outbox WHERE object = '{name}' AND local_id = {}", row.local_id));
+            let entry = texts(
+                connection,
+                &format!(
+                    "SELECT * FROM sync_outbox WHERE object = '{name}' AND local_id = {}",
+                    row.local_id
+                ),
+            );
             // Without an entry its create was discarded: it is listed as excluded.
             if entry.is_empty() {
                 continue;
             }
-            return Err(format!("I3: {name} row {} has no record: {entry:?}", row.local_id));
+            return Err(format!(
+                "I3: {name} row {} has no record: {entry:?}",
+                row.local_id
+            ));
         };
-        let Some(record) = state.portal.record(name.as_str(), hs_id).filter(|record| !record.is_archived()) else {
-            return Err(format!("I3: {name} row {} has record {hs_id}, which HubSpot no longer has", row.local_id));
+        let Some(record) = state
+            .portal
+            .record(name.as_str(), hs_id)
+            .filter(|record| !record.is_archived())
+        else {
+            return Err(format!(
+                "I3: {name} row {} has record {hs_id}, which HubSpot no longer has",
+                row.local_id
+            ));
         };
         for field in &object.fields {
             let property = field.property.as_str();
             let kind = kind_of(connection, name.as_str(), property);
-            let remote = kind.canonical(record.value(property)).unwrap_or(Value::EMPTY);
+            let remote = kind
+                .canonical(record.value(property))
+                .unwrap_or(Value::EMPTY);
             let local = &row.values[property];
-            if !kind.same(local, &remote) && !listed.fields.contains(&(row.local_id, property.to_owned())) && may_differ(field, object) {
+            if !kind.same(local, &remote)
+                && !listed.fields.contains(&(row.local_id, property.to_owned()))
+                && may_differ(field, object)
+            {
                 return Err(format!(
                     "I3: {name} row {} record {hs_id}: {property} is {local:?} here and {remote:?} in HubSpot",
                     row.local_id
@@ -280,9 +384,20 @@ pub(crate) fn no_version_goes_back(
     known: &mut BTreeMap<(String, i64), (u64, String)>,
 ) -> Result<(), String> {
     for object in &plan.mapping.objects {
-        let sql = format!("SELECT local_id, hs_id, hs_modified_at FROM {} WHERE hs_id IS NOT NULL AND hs_modified_at IS NOT NULL", object.table);
-        let Ok(mut statement) = connection.prepare_cached(&sql) else { return Ok(()) };
-        let found = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)));
+        let sql = format!(
+            "SELECT local_id, hs_id, hs_modified_at FROM {} WHERE hs_id IS NOT NULL AND hs_modified_at IS NOT NULL",
+            object.table
+        );
+        let Ok(mut statement) = connection.prepare_cached(&sql) else {
+            return Ok(());
+        };
+        let found = statement.query_map([], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        });
         for row in found.expect("rows") {
             let (local_id, hs_id, modified_at) = row.expect("a row");
             let key = (object.object.as_str().to_owned(), local_id);
@@ -291,7 +406,10 @@ pub(crate) fn no_version_goes_back(
                 && id == hs_id.unsigned_abs()
                 && former > modified_at
             {
-                return Err(format!("I7: {} row {local_id} went back from {former} to {modified_at}", object.object));
+                return Err(format!(
+                    "I7: {} row {local_id} went back from {former} to {modified_at}",
+                    object.object
+                ));
             }
         }
     }
@@ -299,8 +417,17 @@ pub(crate) fn no_version_goes_back(
 }
 
 /// I12: without a word of an operator no more was archived or removed than the brake allows.
-pub(crate) fn the_brake_holds(connection: &Connection, world: &World, plan: &Plan) -> Result<(), String> {
-    if !plan.small_guard || number(connection, "SELECT count(*) FROM sync_holds WHERE approved_at IS NOT NULL") > 0 {
+pub(crate) fn the_brake_holds(
+    connection: &Connection,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), String> {
+    if !plan.small_guard
+        || number(
+            connection,
+            "SELECT count(*) FROM sync_holds WHERE approved_at IS NOT NULL",
+        ) > 0
+    {
         return Ok(());
     }
     let state = world.state();
@@ -309,16 +436,29 @@ pub(crate) fn the_brake_holds(connection: &Connection, world: &World, plan: &Pla
             .portal
             .write_log()
             .iter()
-            .filter(|entry| entry.by_api && entry.operation == Operation::Archive && entry.object == object.object.as_str())
+            .filter(|entry| {
+                entry.by_api
+                    && entry.operation == Operation::Archive
+                    && entry.object == object.object.as_str()
+            })
             .map(|entry| entry.at_ms)
             .collect();
         let most_rows = 60.0 + plan.records as f64 + plan.actions as f64;
-        let bound = plan.guard.max_archives.max((most_rows * plan.guard.max_share) as u64) as usize;
+        let bound = plan
+            .guard
+            .max_archives
+            .max((most_rows * plan.guard.max_share) as u64) as usize;
         let window = plan.guard.window.as_millis() as i64;
         for (index, start) in times.iter().enumerate() {
-            let within = times[index..].iter().filter(|at| **at - start < window).count();
+            let within = times[index..]
+                .iter()
+                .filter(|at| **at - start < window)
+                .count();
             if within > bound {
-                return Err(format!("I12: {within} records of {} were archived within an hour; {bound} may be", object.object));
+                return Err(format!(
+                    "I12: {within} records of {} were archived within an hour; {bound} may be",
+                    object.object
+                ));
             }
         }
     }
@@ -331,7 +471,11 @@ pub(crate) fn the_status_adds_up(connection: &Connection) -> Result<(), String> 
         connection,
         "SELECT object, in_sync, waiting, failing, excluded, rows FROM sync_status WHERE in_sync + waiting + failing + excluded <> rows",
     );
-    if wrong.is_empty() { Ok(()) } else { Err(format!("sync_status does not add up: {wrong:?}")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("sync_status does not add up: {wrong:?}"))
+    }
 }
 
 /// What still waits to be done without anybody's word.
@@ -346,17 +490,30 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND hs_id IS NULL)
             OR (state = 'pending' AND waits_for = 'backfill')",
     );
-    left.extend(texts(connection, "SELECT 'read', object, hs_id, due_at FROM sync_reads"));
-    left.extend(texts(connection, "SELECT 'removal', object, hs_id, seen_at FROM sync_removals WHERE hold_id IS NULL"));
+    left.extend(texts(
+        connection,
+        "SELECT 'read', object, hs_id, due_at FROM sync_reads",
+    ));
+    left.extend(texts(
+        connection,
+        "SELECT 'removal', object, hs_id, seen_at FROM sync_removals WHERE hold_id IS NULL",
+    ));
     left.extend(texts(connection, "SELECT 'decision', id FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NOT NULL"));
-    left.extend(texts(connection, "SELECT 'hold', id FROM sync_holds WHERE approved_at IS NOT NULL AND settled_at IS NULL"));
+    left.extend(texts(
+        connection,
+        "SELECT 'hold', id FROM sync_holds WHERE approved_at IS NOT NULL AND settled_at IS NULL",
+    ));
     left.extend(texts(connection, "SELECT 'comparison', object FROM sync_cursors WHERE reconcile_started_at IS NOT NULL OR backfill <> 'done'"));
     left
 }
 
 /// The whole mirror, without its bookkeeping.
 pub(crate) fn mirror(connection: &Connection, plan: &Plan) -> Vec<Vec<Row>> {
-    plan.mapping.objects.iter().map(|object| rows(connection, object)).collect()
+    plan.mapping
+        .objects
+        .iter()
+        .map(|object| rows(connection, object))
+        .collect()
 }
 
 /// All checks that hold at every moment.

@@ -11,7 +11,9 @@ use hubsyncd::daemon::tasks::{is_fatal, wait_after_failure};
 use hubsyncd::decide::quota::LimitSettings;
 use hubsyncd::engine::objects::ObjectSync;
 use hubsyncd::engine::{Engine, Progress, Settings, StepError};
-use hubsyncd::engine::{backfill, filling, poll, push, reads, reconcile, removal, resolve, schema, settle};
+use hubsyncd::engine::{
+    backfill, filling, poll, push, reads, reconcile, removal, resolve, schema, settle,
+};
 use hubsyncd::hubspot::Client;
 use hubsyncd::hubspot::limiter::{Limiter, StartState};
 use hubsyncd::model::name::ObjectType;
@@ -107,22 +109,49 @@ struct Hands {
 
 impl Daemon {
     /// Opens the file, recovers, and spawns the loops.
-    pub(crate) fn start(plan: &Plan, world: &Arc<World>, path: &Path, executor: &mut Executor) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        plan: &Plan,
+        world: &Arc<World>,
+        path: &Path,
+        executor: &mut Executor,
+    ) -> Result<Self, StoreError> {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(world)));
-        let options = OpenOptions { path: path.to_owned(), mode: Mode::Inline, busy_timeout: Duration::from_millis(50) };
+        let options = OpenOptions {
+            path: path.to_owned(),
+            mode: Mode::Inline,
+            busy_timeout: Duration::from_millis(50),
+        };
         let store = Store::open(&options, clock.as_ref())?;
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
         let bells = Bells::default();
-        let hands = Hands { engine: Arc::clone(&engine), world: Arc::clone(world), bells: bells.clone(), poll: plan.poll, reconcile: plan.reconcile };
+        let hands = Hands {
+            engine: Arc::clone(&engine),
+            world: Arc::clone(world),
+            bells: bells.clone(),
+            poll: plan.poll,
+            reconcile: plan.reconcile,
+        };
         executor.spawn("schema", Box::pin(hands.clone().schema()));
         executor.spawn("decisions", Box::pin(hands.clone().decisions()));
         executor.spawn("chores", Box::pin(hands.clone().chores()));
         for object in &plan.mapping.objects {
             let name = object.object.clone();
-            executor.spawn(&format!("inbound {name}"), Box::pin(hands.clone().inbound(name.clone())));
-            executor.spawn(&format!("reads {name}"), Box::pin(hands.clone().reads(name.clone())));
-            executor.spawn(&format!("push {name}"), Box::pin(hands.clone().push(name.clone())));
-            executor.spawn(&format!("comparison {name}"), Box::pin(hands.clone().comparison(name)));
+            executor.spawn(
+                &format!("inbound {name}"),
+                Box::pin(hands.clone().inbound(name.clone())),
+            );
+            executor.spawn(
+                &format!("reads {name}"),
+                Box::pin(hands.clone().reads(name.clone())),
+            );
+            executor.spawn(
+                &format!("push {name}"),
+                Box::pin(hands.clone().push(name.clone())),
+            );
+            executor.spawn(
+                &format!("comparison {name}"),
+                Box::pin(hands.clone().comparison(name)),
+            );
         }
         Ok(Self { engine, bells })
     }
@@ -133,7 +162,12 @@ impl Daemon {
     }
 }
 
-async fn join(plan: &Plan, world: &Arc<World>, store: Store, clock: Arc<dyn Clock>) -> Result<Engine, StoreError> {
+async fn join(
+    plan: &Plan,
+    world: &Arc<World>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, StoreError> {
     let now = clock.now();
     let start = store
         .write(Lane::Interactive, move |tx| {
@@ -142,19 +176,46 @@ async fn join(plan: &Plan, world: &Arc<World>, store: Store, clock: Arc<dyn Cloc
             quota::start_state(tx, now)
         })
         .await?;
-    let zone = store.read(|connection| meta::get(connection, "time_zone")).await?;
-    let start = StartState { recent_sends: start.recent_sends, day_used: start.day_used, day_resets_at: start.day_resets_at };
+    let zone = store
+        .read(|connection| meta::get(connection, "time_zone"))
+        .await?;
+    let start = StartState {
+        recent_sends: start.recent_sends,
+        day: start.day,
+        day_used: start.day_used,
+        day_limit: start.day_limit,
+        day_resets_at: start.day_resets_at,
+        time_zone: zone.clone(),
+    };
     let settings = LimitSettings::new(&Limits::default(), Tier::Professional);
-    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), start);
+    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
     if let Some(zone) = zone {
         limiter.set_time_zone(&zone);
     }
     let token = SecretString::from(DEFAULT_TOKEN);
     let seed = plan.seed ^ (world.state().incarnation << 32);
-    let client = Client::new(Arc::new(Wire(Arc::clone(world))), limiter, Arc::clone(&clock), &token, ApiVersion::default());
+    let client = Client::new(
+        Arc::new(Wire(Arc::clone(world))),
+        limiter,
+        Arc::clone(&clock),
+        &token,
+        ApiVersion::default(),
+    );
     let client = client.expect("the token fits in a header").with_seed(seed);
-    let settings = Settings { portal: None, overlap: plan.overlap, again: plan.again.clone(), guard: plan.guard };
-    Ok(Engine::new(store, client, clock, Arc::new(plan.mapping.clone()), settings, seed))
+    let settings = Settings {
+        portal: None,
+        overlap: plan.overlap,
+        again: plan.again.clone(),
+        guard: plan.guard,
+    };
+    Ok(Engine::new(
+        store,
+        client,
+        clock,
+        Arc::new(plan.mapping.clone()),
+        settings,
+        seed,
+    ))
 }
 
 impl Hands {
@@ -170,7 +231,9 @@ impl Hands {
     fn failed(&self, task: &str, error: &StepError, failures: u32) -> Duration {
         self.world.note(&format!("{task} failed: {error}"));
         if is_fatal(error) || matches!(error, StepError::Store(_)) {
-            self.world.state().breaks(format!("{task} met an error that no retry mends: {error}"));
+            self.world
+                .state()
+                .breaks(format!("{task} met an error that no retry mends: {error}"));
         }
         wait_after_failure(&self.engine, error, failures)
     }
@@ -201,11 +264,19 @@ impl Hands {
                 }
             };
             let now = self.now();
-            in_the_past = if until.is_some_and(|until| until <= now) { in_the_past + 1 } else { 0 };
+            in_the_past = if until.is_some_and(|until| until <= now) {
+                in_the_past + 1
+            } else {
+                0
+            };
             if in_the_past > MOST_IDLE_IN_THE_PAST {
-                self.world.state().breaks(format!("{task} is idle and says again and again that something is due"));
+                self.world.state().breaks(format!(
+                    "{task} is idle and says again and again that something is due"
+                ));
             }
-            let wait = until.map_or(SLOW_LOOK, |until| until.since(now).clamp(SHORTEST_WAIT, SLOW_LOOK));
+            let wait = until.map_or(SLOW_LOOK, |until| {
+                until.since(now).clamp(SHORTEST_WAIT, SLOW_LOOK)
+            });
             bell.wait(seen, Sleep::new(&self.world, wait)).await;
         }
     }
@@ -243,7 +314,9 @@ impl Hands {
                 hands.bells.reads.ring();
                 return Ok(progress);
             }
-            Ok(Progress::Idle { until: Some(hands.now() + DECISIONS) })
+            Ok(Progress::Idle {
+                until: Some(hands.now() + DECISIONS),
+            })
         })
         .await;
     }
@@ -337,26 +410,40 @@ async fn read_schema(hands: &Hands) {
 }
 
 /// As in `daemon/run.rs`: backfill until it is done; then the polls, when they are due, and the walks again.
-async fn inbound(engine: &Engine, object: &ObjectSync, due: bool, next_poll: Timestamp) -> Result<Progress, StepError> {
+async fn inbound(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: bool,
+    next_poll: Timestamp,
+) -> Result<Progress, StepError> {
     if backfill::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
     }
     if !due {
-        return Ok(Progress::Idle { until: Some(next_poll) });
+        return Ok(Progress::Idle {
+            until: Some(next_poll),
+        });
     }
     while poll::step(engine, object).await? == Progress::More {}
     for delay in engine.again() {
         while poll::step_again(engine, object, delay).await? == Progress::More {}
     }
-    Ok(Progress::Idle { until: Some(next_poll) })
+    Ok(Progress::Idle {
+        until: Some(next_poll),
+    })
 }
 
 async fn comparison(hands: &Hands, object: &ObjectSync) -> Result<Progress, StepError> {
     let engine = &hands.engine;
     let name = object.object().clone();
-    let cursor = engine.store().read(move |connection| cursors::get(connection, &name)).await?;
+    let cursor = engine
+        .store()
+        .read(move |connection| cursors::get(connection, &name))
+        .await?;
     if cursor.backfill != Backfill::Done {
-        return Ok(Progress::Idle { until: Some(hands.now() + DECISIONS) });
+        return Ok(Progress::Idle {
+            until: Some(hands.now() + DECISIONS),
+        });
     }
     if filling::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
@@ -365,12 +452,22 @@ async fn comparison(hands: &Hands, object: &ObjectSync) -> Result<Progress, Step
     let last = cursor.last_reconcile_at.or(cursor.backfill_started_at);
     let next = last.map(|last| last + hands.reconcile);
     if cursor.reconcile_started_at.is_none() {
-        let wanted = hands.bells.wanted.lock().expect("no panic").contains(object.object());
+        let wanted = hands
+            .bells
+            .wanted
+            .lock()
+            .expect("no panic")
+            .contains(object.object());
         match next {
             Some(next) if next > now && !wanted => return Ok(Progress::Idle { until: Some(next) }),
             Some(_) | None => reconcile::begin(engine, object).await?,
         }
-        hands.bells.wanted.lock().expect("no panic").remove(object.object());
+        hands
+            .bells
+            .wanted
+            .lock()
+            .expect("no panic")
+            .remove(object.object());
     }
     reconcile::step(engine, object).await
 }

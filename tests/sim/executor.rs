@@ -32,7 +32,11 @@ pub(crate) struct Executor {
 impl Executor {
     /// Adds a task, ready to be polled.
     pub(crate) fn spawn(&mut self, name: &str, future: BoxFuture<'static, ()>) {
-        self.tasks.push(Task { name: name.to_owned(), future, ready: Arc::new(Flag(AtomicBool::new(true))) });
+        self.tasks.push(Task {
+            name: name.to_owned(),
+            future,
+            ready: Arc::new(Flag(AtomicBool::new(true))),
+        });
     }
 
     /// Drops all tasks where they stand.
@@ -42,13 +46,16 @@ impl Executor {
 
     /// Whether a task can go on.
     pub(crate) fn is_ready(&self) -> bool {
-        self.tasks.iter().any(|task| task.ready.0.load(Ordering::Relaxed))
+        self.tasks
+            .iter()
+            .any(|task| task.ready.0.load(Ordering::Relaxed))
     }
 
     /// Polls one of the ready tasks; its name. `None`: none can go on.
     pub(crate) fn poll_one(&mut self, rng: &mut ChaCha8Rng) -> Option<String> {
-        let ready: Vec<usize> =
-            (0..self.tasks.len()).filter(|index| self.tasks[*index].ready.0.load(Ordering::Relaxed)).collect();
+        let ready: Vec<usize> = (0..self.tasks.len())
+            .filter(|index| self.tasks[*index].ready.0.load(Ordering::Relaxed))
+            .collect();
         if ready.is_empty() {
             return None;
         }
@@ -57,7 +64,11 @@ impl Executor {
         task.ready.0.store(false, Ordering::Relaxed);
         let name = task.name.clone();
         let waker = Waker::from(Arc::clone(&task.ready));
-        let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let done = task
+            .future
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready();
         if done {
             self.tasks.remove(index);
         }

@@ -47,7 +47,9 @@ pub(crate) struct Shadow {
 impl Shadow {
     fn write(&mut self, object: &str, local_id: i64, property: &str, value: &str) {
         self.changes += 1;
-        self.written.retain(|old| !(old.object == object && old.local_id == local_id && old.property == property));
+        self.written.retain(|old| {
+            !(old.object == object && old.local_id == local_id && old.property == property)
+        });
         if is_unique_text(property) && !value.is_empty() {
             self.written.push(Written {
                 object: object.to_owned(),
@@ -60,7 +62,8 @@ impl Shadow {
 
     fn delete(&mut self, object: &str, local_id: i64) {
         self.deletes += 1;
-        self.written.retain(|old| !(old.object == object && old.local_id == local_id));
+        self.written
+            .retain(|old| !(old.object == object && old.local_id == local_id));
     }
 }
 
@@ -77,9 +80,16 @@ impl Programs {
     /// Opens the file beside the daemon.
     pub(crate) fn open(path: &Path, world: &Arc<World>, mapping: &Mapping) -> Self {
         let connection = Connection::open(path).expect("the file opens");
-        connection.pragma_update(None, "synchronous", "OFF").expect("a pragma");
+        connection
+            .pragma_update(None, "synchronous", "OFF")
+            .expect("a pragma");
         replace_functions(&connection, world).expect("functions can be replaced");
-        Self { connection, mapping: mapping.clone(), world: Arc::clone(world), shadow: Shadow::default() }
+        Self {
+            connection,
+            mapping: mapping.clone(),
+            world: Arc::clone(world),
+            shadow: Shadow::default(),
+        }
     }
 
     /// The connection, for looking.
@@ -89,7 +99,10 @@ impl Programs {
 
     /// Whether the mirror tables are there.
     pub(crate) fn is_ready(&self) -> bool {
-        self.mapping.objects.iter().all(|object| self.rows(object).is_some())
+        self.mapping
+            .objects
+            .iter()
+            .all(|object| self.rows(object).is_some())
     }
 
     /// One write, drawn from the seed.
@@ -125,38 +138,72 @@ impl Programs {
 
     /// Rows of an object; `None` while the table is missing.
     pub(crate) fn rows(&self, object: &ObjectMapping) -> Option<Vec<i64>> {
-        let mut statement = self.connection.prepare(&format!("SELECT local_id FROM {} ORDER BY local_id", object.table)).ok()?;
-        let rows = statement.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("ids");
+        let mut statement = self
+            .connection
+            .prepare(&format!(
+                "SELECT local_id FROM {} ORDER BY local_id",
+                object.table
+            ))
+            .ok()?;
+        let rows = statement
+            .query_map([], |row| row.get(0))
+            .expect("rows")
+            .collect::<Result<_, _>>()
+            .expect("ids");
         Some(rows)
     }
 
     fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
-        let result = self.connection.execute(sql, params_from_iter(values.iter().cloned()));
+        let result = self
+            .connection
+            .execute(sql, params_from_iter(values.iter().cloned()));
         let text: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
         match result {
-            Ok(count) => self.world.note(&format!("local {what} {sql} [{}] -> {count}", text.join(", "))),
-            Err(ref error) => self.world.note(&format!("local {what} {sql} [{}] -> refused: {error}", text.join(", "))),
+            Ok(count) => self.world.note(&format!(
+                "local {what} {sql} [{}] -> {count}",
+                text.join(", ")
+            )),
+            Err(ref error) => self.world.note(&format!(
+                "local {what} {sql} [{}] -> refused: {error}",
+                text.join(", ")
+            )),
         }
         if let Err(error) = &result
             && error.sqlite_error_code() != Some(rusqlite::ErrorCode::ConstraintViolation)
         {
-            self.world.state().breaks(format!("a local write failed: {what}: {error}"));
+            self.world
+                .state()
+                .breaks(format!("a local write failed: {what}: {error}"));
         }
         matches!(result, Ok(count) if count > 0)
     }
 
     fn writable(object: &ObjectMapping) -> Vec<FieldMapping> {
-        object.fields.iter().filter(|field| field.direction.pushes()).cloned().collect()
+        object
+            .fields
+            .iter()
+            .filter(|field| field.direction.pushes())
+            .cloned()
+            .collect()
     }
 
-    fn fresh_row(&self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) -> Vec<(FieldMapping, String)> {
+    fn fresh_row(
+        &self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+    ) -> Vec<(FieldMapping, String)> {
         let tag = tag_of(object.object.as_str());
         let mut fields = Vec::new();
         for field in Self::writable(object) {
             let property = field.property.as_str().to_owned();
             if property == tag {
                 fields.push((field, values.text("tag")));
-            } else if rng.random_bool(if matches!(property.as_str(), "firstname" | "name") { 0.95 } else { 0.7 }) {
+            } else if rng.random_bool(if matches!(property.as_str(), "firstname" | "name") {
+                0.95
+            } else {
+                0.7
+            }) {
                 let value = values.for_property(rng, &property, "l");
                 fields.push((field, value));
             }
@@ -164,42 +211,76 @@ impl Programs {
         fields
     }
 
-    fn insert_row(&mut self, what: &str, object: &ObjectMapping, verb: &str, local_id: Option<i64>, fields: &[(FieldMapping, String)]) -> Option<i64> {
-        let mut columns: Vec<String> = fields.iter().map(|(field, _)| field.column.as_str().to_owned()).collect();
-        let mut bound: Vec<Sql> = fields.iter().map(|(field, value)| self.to_sql(object, field, value)).collect();
+    fn insert_row(
+        &mut self,
+        what: &str,
+        object: &ObjectMapping,
+        verb: &str,
+        local_id: Option<i64>,
+        fields: &[(FieldMapping, String)],
+    ) -> Option<i64> {
+        let mut columns: Vec<String> = fields
+            .iter()
+            .map(|(field, _)| field.column.as_str().to_owned())
+            .collect();
+        let mut bound: Vec<Sql> = fields
+            .iter()
+            .map(|(field, value)| self.to_sql(object, field, value))
+            .collect();
         if let Some(id) = local_id {
             columns.push("local_id".to_owned());
             bound.push(Sql::Integer(id));
         }
         let places = vec!["?"; columns.len()].join(", ");
-        let sql = format!("{verb} INTO {} ({}) VALUES ({places})", object.table, columns.join(", "));
+        let sql = format!(
+            "{verb} INTO {} ({}) VALUES ({places})",
+            object.table,
+            columns.join(", ")
+        );
         if !self.run(what, &sql, &bound) {
             return None;
         }
         let id = self.connection.last_insert_rowid();
         for (field, value) in fields {
-            self.shadow.write(object.object.as_str(), id, field.property.as_str(), value);
+            self.shadow
+                .write(object.object.as_str(), id, field.property.as_str(), value);
         }
         Some(id)
     }
 
     fn insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
         let fields = self.fresh_row(rng, values, object);
-        if !fields.is_empty() && self.insert_row("insert", object, "INSERT", None, &fields).is_some() {
+        if !fields.is_empty()
+            && self
+                .insert_row("insert", object, "INSERT", None, &fields)
+                .is_some()
+        {
             self.shadow.inserts += 1;
         }
     }
 
-    fn update(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+    fn update(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
         let tag = tag_of(object.object.as_str());
-        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
+        let fields: Vec<FieldMapping> = Self::writable(object)
+            .into_iter()
+            .filter(|field| field.property.as_str() != tag)
+            .collect();
         if fields.is_empty() {
             return;
         }
         let mut sets: Vec<(FieldMapping, String)> = Vec::new();
         for _ in 0..rng.random_range(1..=2) {
             let field = pick(rng, &fields).clone();
-            if sets.iter().all(|(other, _)| other.property != field.property) {
+            if sets
+                .iter()
+                .all(|(other, _)| other.property != field.property)
+            {
                 let value = values.for_property(rng, field.property.as_str(), "l");
                 sets.push((field, value));
             }
@@ -208,53 +289,122 @@ impl Programs {
     }
 
     fn set(&mut self, object: &ObjectMapping, row: i64, sets: &[(FieldMapping, String)]) {
-        let columns: Vec<String> = sets.iter().map(|(field, _)| format!("{} = ?", field.column)).collect();
-        let mut bound: Vec<Sql> = sets.iter().map(|(field, value)| self.to_sql(object, field, value)).collect();
+        let columns: Vec<String> = sets
+            .iter()
+            .map(|(field, _)| format!("{} = ?", field.column))
+            .collect();
+        let mut bound: Vec<Sql> = sets
+            .iter()
+            .map(|(field, value)| self.to_sql(object, field, value))
+            .collect();
         bound.push(Sql::Integer(row));
-        if self.run("update", &format!("UPDATE {} SET {} WHERE local_id = ?", object.table, columns.join(", ")), &bound) {
+        if self.run(
+            "update",
+            &format!(
+                "UPDATE {} SET {} WHERE local_id = ?",
+                object.table,
+                columns.join(", ")
+            ),
+            &bound,
+        ) {
             for (field, value) in sets {
-                self.shadow.write(object.object.as_str(), row, field.property.as_str(), value);
+                self.shadow
+                    .write(object.object.as_str(), row, field.property.as_str(), value);
             }
         }
     }
 
     fn update_same(&mut self, object: &ObjectMapping, row: i64) {
-        let columns: Vec<String> = Self::writable(object).iter().map(|field| format!("{0} = {0}", field.column)).collect();
+        let columns: Vec<String> = Self::writable(object)
+            .iter()
+            .map(|field| format!("{0} = {0}", field.column))
+            .collect();
         if !columns.is_empty() {
-            self.run("same", &format!("UPDATE {} SET {} WHERE local_id = ?", object.table, columns.join(", ")), &[Sql::Integer(row)]);
+            self.run(
+                "same",
+                &format!(
+                    "UPDATE {} SET {} WHERE local_id = ?",
+                    object.table,
+                    columns.join(", ")
+                ),
+                &[Sql::Integer(row)],
+            );
         }
     }
 
     /// A value is written, and written back.
-    fn there_and_back(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+    fn there_and_back(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
         let tag = tag_of(object.object.as_str());
-        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
-        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else { return };
-        let sql = format!("SELECT {} FROM {} WHERE local_id = ?", field.column, object.table);
-        let Ok(old) = self.connection.query_row(&sql, [row], |row| row.get::<_, Sql>(0)) else { return };
+        let fields: Vec<FieldMapping> = Self::writable(object)
+            .into_iter()
+            .filter(|field| field.property.as_str() != tag)
+            .collect();
+        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else {
+            return;
+        };
+        let sql = format!(
+            "SELECT {} FROM {} WHERE local_id = ?",
+            field.column, object.table
+        );
+        let Ok(old) = self
+            .connection
+            .query_row(&sql, [row], |row| row.get::<_, Sql>(0))
+        else {
+            return;
+        };
         let value = values.for_property(rng, field.property.as_str(), "l");
         self.set(object, row, &[(field.clone(), value)]);
         let text = match &old {
             Sql::Text(text) => text.clone(),
             Sql::Null | Sql::Integer(_) | Sql::Real(_) | Sql::Blob(_) => String::new(),
         };
-        let sql = format!("UPDATE {} SET {} = ? WHERE local_id = ?", object.table, field.column);
+        let sql = format!(
+            "UPDATE {} SET {} = ? WHERE local_id = ?",
+            object.table, field.column
+        );
         if self.run("back", &sql, &[old, Sql::Integer(row)]) {
-            self.shadow.write(object.object.as_str(), row, field.property.as_str(), &text);
+            self.shadow
+                .write(object.object.as_str(), row, field.property.as_str(), &text);
         }
     }
 
     fn delete(&mut self, object: &ObjectMapping, row: i64) {
-        if self.run("delete", &format!("DELETE FROM {} WHERE local_id = ?", object.table), &[Sql::Integer(row)]) {
+        if self.run(
+            "delete",
+            &format!("DELETE FROM {} WHERE local_id = ?", object.table),
+            &[Sql::Integer(row)],
+        ) {
             self.shadow.delete(object.object.as_str(), row);
         }
     }
 
     /// An ORM's "replace": the person goes and comes back with the same e-mail in one transaction.
-    fn delete_and_insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
-        let Some(matching) = object.match_field().cloned() else { return };
-        let sql = format!("SELECT {} FROM {} WHERE local_id = ?", matching.column, object.table);
-        let Ok(email) = self.connection.query_row(&sql, [row], |row| row.get::<_, Option<String>>(0)) else { return };
+    fn delete_and_insert(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
+        let Some(matching) = object.match_field().cloned() else {
+            return;
+        };
+        let sql = format!(
+            "SELECT {} FROM {} WHERE local_id = ?",
+            matching.column, object.table
+        );
+        let Ok(email) = self
+            .connection
+            .query_row(&sql, [row], |row| row.get::<_, Option<String>>(0))
+        else {
+            return;
+        };
         let mut fields = self.fresh_row(rng, values, object);
         fields.retain(|(field, _)| field.property != matching.property);
         if let Some(email) = email {
@@ -263,17 +413,28 @@ impl Programs {
         let before = self.shadow.clone();
         self.connection.execute_batch("BEGIN").expect("begins");
         self.delete(object, row);
-        if self.insert_row("reinsert", object, "INSERT", None, &fields).is_some() {
+        if self
+            .insert_row("reinsert", object, "INSERT", None, &fields)
+            .is_some()
+        {
             self.shadow.inserts += 1;
             self.connection.execute_batch("COMMIT").expect("commits");
         } else {
-            self.connection.execute_batch("ROLLBACK").expect("rolls back");
+            self.connection
+                .execute_batch("ROLLBACK")
+                .expect("rolls back");
             self.shadow = before;
             self.world.note("local rolled back");
         }
     }
 
-    fn replace(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+    fn replace(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
         let tag = tag_of(object.object.as_str());
         let mut fields = self.fresh_row(rng, values, object);
         fields.retain(|(field, _)| field.property.as_str() != tag);
@@ -283,22 +444,41 @@ impl Programs {
             |row| row.get::<_, Option<String>>(0),
         );
         let Ok(kept) = kept else { return };
-        if let (Some(kept), Some(field)) = (kept, Self::writable(object).into_iter().find(|field| field.property.as_str() == tag)) {
+        if let (Some(kept), Some(field)) = (
+            kept,
+            Self::writable(object)
+                .into_iter()
+                .find(|field| field.property.as_str() == tag),
+        ) {
             fields.push((field, kept));
         }
         // Columns that are left out are emptied by REPLACE.
         for field in Self::writable(object) {
-            if fields.iter().all(|(other, _)| other.property != field.property) {
+            if fields
+                .iter()
+                .all(|(other, _)| other.property != field.property)
+            {
                 fields.push((field, String::new()));
             }
         }
         self.insert_row("replace", object, "REPLACE", Some(row), &fields);
     }
 
-    fn upsert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+    fn upsert(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
         let tag = tag_of(object.object.as_str());
-        let fields: Vec<FieldMapping> = Self::writable(object).into_iter().filter(|field| field.property.as_str() != tag).collect();
-        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else { return };
+        let fields: Vec<FieldMapping> = Self::writable(object)
+            .into_iter()
+            .filter(|field| field.property.as_str() != tag)
+            .collect();
+        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else {
+            return;
+        };
         let value = values.for_property(rng, field.property.as_str(), "l");
         let bound = [Sql::Integer(row), self.to_sql(object, &field, &value)];
         let sql = format!(
@@ -306,16 +486,25 @@ impl Programs {
             object.table, field.column
         );
         if self.run("upsert", &sql, &bound) {
-            self.shadow.write(object.object.as_str(), row, field.property.as_str(), &value);
+            self.shadow
+                .write(object.object.as_str(), row, field.property.as_str(), &value);
         }
     }
 
-    fn rolled_back(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping, row: i64) {
+    fn rolled_back(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        row: i64,
+    ) {
         let before = self.shadow.clone();
         self.connection.execute_batch("BEGIN").expect("begins");
         self.update(rng, values, object, row);
         self.delete(object, row);
-        self.connection.execute_batch("ROLLBACK").expect("rolls back");
+        self.connection
+            .execute_batch("ROLLBACK")
+            .expect("rolls back");
         self.shadow = before;
         self.world.note("local rolled back");
     }
@@ -337,7 +526,8 @@ impl Programs {
 
     /// Decides one open conflict.
     pub(crate) fn decide(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let open = self.list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY id");
+        let open = self
+            .list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY id");
         if open.is_empty() {
             return;
         }
@@ -348,15 +538,24 @@ impl Programs {
             _ if property == "*" => "remote".to_owned(),
             _ => format!("value:{}", values.for_property(rng, &property, "d")),
         };
-        self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution), Sql::Integer(id)]);
+        self.run(
+            "decide",
+            "UPDATE sync_conflicts SET resolution = ? WHERE id = ?",
+            &[Sql::Text(resolution), Sql::Integer(id)],
+        );
     }
 
     /// Discards one pending or dead entry.
     fn discard(&mut self, rng: &mut ChaCha8Rng) {
-        let waiting = self.list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' ORDER BY id");
+        let waiting = self
+            .list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' ORDER BY id");
         if !waiting.is_empty() {
             let (id, _) = pick(rng, &waiting).clone();
-            self.run("discard", "DELETE FROM sync_outbox WHERE id = ?", &[Sql::Integer(id)]);
+            self.run(
+                "discard",
+                "DELETE FROM sync_outbox WHERE id = ?",
+                &[Sql::Integer(id)],
+            );
         }
     }
 
@@ -372,8 +571,12 @@ impl Programs {
     }
 
     fn list(&self, sql: &str) -> Vec<(i64, String)> {
-        let Ok(mut statement) = self.connection.prepare(sql) else { return Vec::new() };
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        let Ok(mut statement) = self.connection.prepare(sql) else {
+            return Vec::new();
+        };
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("rows");
         rows.collect::<Result<_, _>>().expect("ids and texts")
     }
 
@@ -382,7 +585,11 @@ impl Programs {
     }
 
     fn to_sql(&self, object: &ObjectMapping, field: &FieldMapping, text: &str) -> Sql {
-        let kind = crate::checks::kind_of(&self.connection, object.object.as_str(), field.property.as_str());
+        let kind = crate::checks::kind_of(
+            &self.connection,
+            object.object.as_str(),
+            field.property.as_str(),
+        );
         let value = kind.canonical(Some(text)).unwrap_or(Value::EMPTY);
         match kind.to_column(&value) {
             ColumnValue::Null => Sql::Null,
@@ -398,7 +605,9 @@ const RETRY: &str = "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dea
 
 /// The property that rows of an object are known by.
 pub(crate) fn tag_of(object: &str) -> &'static str {
-    TAG.iter().find(|(name, _)| *name == object).map_or("", |(_, tag)| tag)
+    TAG.iter()
+        .find(|(name, _)| *name == object)
+        .map_or("", |(_, tag)| tag)
 }
 
 fn replace_functions(connection: &Connection, world: &Arc<World>) -> rusqlite::Result<()> {

@@ -32,7 +32,9 @@ fn setting(name: &str) -> Option<u64> {
 
 fn report(seed: u64, outcome: &Outcome) -> Option<String> {
     let (what, trace) = outcome.broken.as_ref()?;
-    Some(format!("seed {seed}: {what}\nreplay: HUBSYNC_SIM_SEED={seed} cargo nextest run --test sim\n{trace}\nseed {seed}: {what}"))
+    Some(format!(
+        "seed {seed}: {what}\nreplay: HUBSYNC_SIM_SEED={seed} cargo nextest run --test sim\n{trace}\nseed {seed}: {what}"
+    ))
 }
 
 fn check(seed: u64) -> Result<(), String> {
@@ -43,20 +45,30 @@ fn check(seed: u64) -> Result<(), String> {
     if seed % TWICE == 0 {
         let second = run_seed(seed, false);
         if second.digest != first.digest {
-            return Err(format!("seed {seed}: two runs differ: {:?} and {:?}", first.digest, second.digest));
+            return Err(format!(
+                "seed {seed}: two runs differ: {:?} and {:?}",
+                first.digest, second.digest
+            ));
         }
     }
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test bounds its own real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test bounds its own real time"
+)]
 fn started() -> std::time::Instant {
     std::time::Instant::now()
 }
 
 /// Runs seeds on all cores until enough were run or the time is over; how many, and the first failures.
 fn run_many(first: u64, most: u64, time: Duration) -> (u64, Vec<String>) {
-    let (next, done, failed) = (AtomicU64::new(first), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, done, failed) = (
+        AtomicU64::new(first),
+        AtomicU64::new(0),
+        AtomicBool::new(false),
+    );
     let failures = Mutex::new(Vec::new());
     let begun = started();
     let work = || {
@@ -66,9 +78,14 @@ fn run_many(first: u64, most: u64, time: Duration) -> (u64, Vec<String>) {
                 return;
             }
             let checked = std::panic::catch_unwind(|| check(seed));
-            if let Err(report) = checked.unwrap_or_else(|_| Err(format!("seed {seed}: a panic, see above"))) {
+            if let Err(report) =
+                checked.unwrap_or_else(|_| Err(format!("seed {seed}: a panic, see above")))
+            {
                 failures.lock().expect("no panic").push(report);
-                failed.store(std::env::var_os("HUBSYNC_SIM_GO_ON").is_none(), Ordering::Relaxed);
+                failed.store(
+                    std::env::var_os("HUBSYNC_SIM_GO_ON").is_none(),
+                    Ordering::Relaxed,
+                );
             }
             done.fetch_add(1, Ordering::Relaxed);
         }
@@ -96,10 +113,19 @@ fn every_promise_holds_under_every_seed() {
     let seconds = setting("HUBSYNC_SIM_SECONDS").unwrap_or(60);
     let (done, failures) = run_many(first, most, Duration::from_secs(seconds));
     let mut out = std::io::stderr().lock();
-    writeln!(out, "{done} seeds from {first} were run, {} failed", failures.len()).expect("stderr");
+    writeln!(
+        out,
+        "{done} seeds from {first} were run, {} failed",
+        failures.len()
+    )
+    .expect("stderr");
     for failure in &failures {
         writeln!(out, "{failure}\n").expect("stderr");
     }
-    assert!(failures.is_empty(), "{}", failures[0].lines().next().unwrap_or_default());
+    assert!(
+        failures.is_empty(),
+        "{}",
+        failures[0].lines().next().unwrap_or_default()
+    );
     assert!(done >= most.min(500), "only {done} seeds in {seconds} s");
 }

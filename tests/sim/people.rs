@@ -20,7 +20,13 @@ pub(crate) struct People {
 
 impl People {
     /// The records that are there at the start.
-    pub(crate) fn fill(&mut self, plan: &Plan, world: &World, rng: &mut ChaCha8Rng, values: &mut Values) {
+    pub(crate) fn fill(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+    ) {
         for object in &plan.mapping.objects {
             for _ in 0..plan.records {
                 self.create(object, world, rng, values);
@@ -29,7 +35,13 @@ impl People {
     }
 
     /// One thing that a person does, drawn from the seed.
-    pub(crate) fn act(&mut self, plan: &Plan, world: &World, rng: &mut ChaCha8Rng, values: &mut Values) {
+    pub(crate) fn act(
+        &mut self,
+        plan: &Plan,
+        world: &World,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+    ) {
         let object = pick(rng, &plan.mapping.objects);
         let ids = live(world, object);
         let one = if ids.is_empty() { 0 } else { *pick(rng, &ids) };
@@ -43,8 +55,17 @@ impl People {
         }
     }
 
-    fn create(&mut self, object: &ObjectMapping, world: &World, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let mut properties = vec![(tag_of(object.object.as_str()).to_owned(), values.text("rtag"))];
+    fn create(
+        &mut self,
+        object: &ObjectMapping,
+        world: &World,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+    ) {
+        let mut properties = vec![(
+            tag_of(object.object.as_str()).to_owned(),
+            values.text("rtag"),
+        )];
         for field in &object.fields {
             let property = field.property.as_str();
             if property != tag_of(object.object.as_str()) && rng.random_bool(0.7) {
@@ -53,23 +74,48 @@ impl People {
         }
         properties.retain(|(_, value)| !value.is_empty());
         // HubSpot asks for one of these.
-        let needed = if object.object.as_str() == "contacts" { "firstname" } else { "name" };
+        let needed = if object.object.as_str() == "contacts" {
+            "firstname"
+        } else {
+            "name"
+        };
         if properties.iter().all(|(name, _)| name != needed) {
             properties.push((needed.to_owned(), values.text("r")));
         }
         // An e-mail may be taken: the portal would refuse the whole record.
-        let (email, properties): (Vec<_>, Vec<_>) = properties.into_iter().partition(|(name, _)| name == "email");
+        let (email, properties): (Vec<_>, Vec<_>) = properties
+            .into_iter()
+            .partition(|(name, _)| name == "email");
         let mut state = world.state();
         let now = state.true_ms();
-        let id = state.portal.create(object.object.as_str(), &borrowed(&properties), now);
-        let taken = !email.is_empty() && state.portal.edit(object.object.as_str(), id, &borrowed(&email), now);
-        state.note(&format!("person creates {} {id} {properties:?} {email:?} -> {taken}", object.object));
+        let id = state
+            .portal
+            .create(object.object.as_str(), &borrowed(&properties), now);
+        let taken = !email.is_empty()
+            && state
+                .portal
+                .edit(object.object.as_str(), id, &borrowed(&email), now);
+        state.note(&format!(
+            "person creates {} {id} {properties:?} {email:?} -> {taken}",
+            object.object
+        ));
         self.changes += 1;
     }
 
-    fn edit(&mut self, object: &ObjectMapping, world: &World, rng: &mut ChaCha8Rng, values: &mut Values, id: u64) {
+    fn edit(
+        &mut self,
+        object: &ObjectMapping,
+        world: &World,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        id: u64,
+    ) {
         let tag = tag_of(object.object.as_str());
-        let fields: Vec<_> = object.fields.iter().filter(|field| field.property.as_str() != tag).collect();
+        let fields: Vec<_> = object
+            .fields
+            .iter()
+            .filter(|field| field.property.as_str() != tag)
+            .collect();
         let mut properties: Vec<(String, String)> = Vec::new();
         for _ in 0..rng.random_range(1..=2) {
             let property = pick(rng, &fields).property.as_str();
@@ -79,8 +125,13 @@ impl People {
         }
         let mut state = world.state();
         let now = state.true_ms();
-        let done = state.portal.edit(object.object.as_str(), id, &borrowed(&properties), now);
-        state.note(&format!("person edits {} {id} {properties:?} -> {done}", object.object));
+        let done = state
+            .portal
+            .edit(object.object.as_str(), id, &borrowed(&properties), now);
+        state.note(&format!(
+            "person edits {} {id} {properties:?} -> {done}",
+            object.object
+        ));
         self.changes += u64::from(done);
     }
 
@@ -112,16 +163,30 @@ impl People {
         }
         let mut state = world.state();
         let now = state.true_ms();
-        let id = state.portal.merge(object.object.as_str(), primary, other, now);
-        state.note(&format!("person merges {} {primary} + {other} -> {id}", object.object));
+        let id = state
+            .portal
+            .merge(object.object.as_str(), primary, other, now);
+        state.note(&format!(
+            "person merges {} {primary} + {other} -> {id}",
+            object.object
+        ));
         self.changes += 1;
     }
 }
 
 fn live(world: &World, object: &ObjectMapping) -> Vec<u64> {
-    world.state().portal.records(object.object.as_str()).iter().map(|record| record.id()).collect()
+    world
+        .state()
+        .portal
+        .records(object.object.as_str())
+        .iter()
+        .map(|record| record.id())
+        .collect()
 }
 
 fn borrowed(properties: &[(String, String)]) -> Vec<(&str, &str)> {
-    properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    properties
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }

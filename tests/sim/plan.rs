@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hubsyncd::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete, Policy};
+use hubsyncd::model::mapping::{
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Policy,
+};
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
 use hubsyncd::model::value::PropertyType;
@@ -77,8 +80,18 @@ impl Plan {
         let settings = portal(rng, seed);
         let small_guard = rng.random_bool(0.12);
         let faultless = rng.random_bool(0.15);
-        let some = |rng: &mut ChaCha8Rng, chance: f64, value: f64| if !faultless && rng.random_bool(chance) { value } else { 0.0 };
-        let again = if rng.random_bool(0.5) { vec![Duration::from_mins(5)] } else { vec![Duration::from_mins(1), Duration::from_mins(6)] };
+        let some = |rng: &mut ChaCha8Rng, chance: f64, value: f64| {
+            if !faultless && rng.random_bool(chance) {
+                value
+            } else {
+                0.0
+            }
+        };
+        let again = if rng.random_bool(0.5) {
+            vec![Duration::from_mins(5)]
+        } else {
+            vec![Duration::from_mins(1), Duration::from_mins(6)]
+        };
         Self {
             seed,
             network: Network {
@@ -86,7 +99,11 @@ impl Plan {
                 most_ms: *pick(rng, &[60, 200, 700, 3_000]),
                 times_out: *pick(rng, &[0.0, 0.2, 1.0]),
             },
-            chances: if faultless { BTreeMap::new() } else { chances(rng) },
+            chances: if faultless {
+                BTreeMap::new()
+            } else {
+                chances(rng)
+            },
             late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
             slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
             mapping: mapping(rng),
@@ -116,7 +133,11 @@ pub(crate) fn pick<'a, T>(rng: &mut ChaCha8Rng, choices: &'a [T]) -> &'a T {
 }
 
 fn portal(rng: &mut ChaCha8Rng, seed: u64) -> Settings {
-    let base = if rng.random_bool(0.6) { Settings::default().with_unknowns_from(seed) } else { Settings::default() };
+    let base = if rng.random_bool(0.6) {
+        Settings::default().with_unknowns_from(seed)
+    } else {
+        Settings::default()
+    };
     let (least, most) = *pick(rng, &[(0, 0), (300, 3_000), (1_000, 20_000), (0, 200_000)]);
     Settings {
         index_delay_min_ms: least,
@@ -150,14 +171,26 @@ fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
     for _ in 0..how_many {
         let kind = *pick(rng, &ALL);
         let rare = matches!(kind, FaultKind::Migrating);
-        chances.insert(kind, if rare { 0.01 } else { *pick(rng, &[0.02, 0.08, 0.25]) });
+        chances.insert(
+            kind,
+            if rare {
+                0.01
+            } else {
+                *pick(rng, &[0.02, 0.08, 0.25])
+            },
+        );
     }
     chances
 }
 
 fn guard(small: bool) -> Guard {
     let (max_archives, max_share) = if small { (3, 0.05) } else { (10_000, 1.0) };
-    Guard { max_archives, max_share, window: Duration::from_hours(1), max_updates: 0 }
+    Guard {
+        max_archives,
+        max_share,
+        window: Duration::from_hours(1),
+        max_updates: 0,
+    }
 }
 
 fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
@@ -169,13 +202,31 @@ fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
 }
 
 /// The property and column that a row is known by on both sides; nobody changes it.
-pub(crate) const TAG: [(&str, &str); 2] = [("contacts", "internal_notes"), ("companies", "description")];
+pub(crate) const TAG: [(&str, &str); 2] =
+    [("contacts", "internal_notes"), ("companies", "description")];
 
 fn contacts(rng: &mut ChaCha8Rng) -> ObjectMapping {
     let policy = *pick(rng, &Policy::ALL);
-    let key = if rng.random_bool(0.75) { KeyChoice::Auto } else { KeyChoice::None };
-    let mut fields = vec![field(rng, "internal_notes", policy), field(rng, "email", policy)];
-    for property in ["firstname", "lastname", "city", "credit_limit", "vip", "birthday", "last_visit", "loyalty_tier", "interests"] {
+    let key = if rng.random_bool(0.75) {
+        KeyChoice::Auto
+    } else {
+        KeyChoice::None
+    };
+    let mut fields = vec![
+        field(rng, "internal_notes", policy),
+        field(rng, "email", policy),
+    ];
+    for property in [
+        "firstname",
+        "lastname",
+        "city",
+        "credit_limit",
+        "vip",
+        "birthday",
+        "last_visit",
+        "loyalty_tier",
+        "interests",
+    ] {
         if rng.random_bool(0.6) || property == "firstname" {
             fields.push(field(rng, property, policy));
         }
@@ -185,7 +236,10 @@ fn contacts(rng: &mut ChaCha8Rng) -> ObjectMapping {
 
 fn companies(rng: &mut ChaCha8Rng) -> ObjectMapping {
     let policy = *pick(rng, &Policy::ALL);
-    let mut fields = vec![field(rng, "description", policy), field(rng, "name", policy)];
+    let mut fields = vec![
+        field(rng, "description", policy),
+        field(rng, "name", policy),
+    ];
     for property in ["city", "annualrevenue", "account_tier", "key_account"] {
         fields.push(field(rng, property, policy));
     }
@@ -200,7 +254,11 @@ fn object(
     matching: Option<&str>,
     mut fields: Vec<FieldMapping>,
 ) -> ObjectMapping {
-    let direction = if rng.random_bool(0.08) { *pick(rng, &[Direction::Pull, Direction::Push]) } else { Direction::Both };
+    let direction = if rng.random_bool(0.08) {
+        *pick(rng, &[Direction::Pull, Direction::Push])
+    } else {
+        Direction::Both
+    };
     for field in &mut fields {
         field.direction = direction.narrow(field.direction).unwrap_or(direction);
     }
@@ -219,14 +277,23 @@ fn object(
 }
 
 fn field(rng: &mut ChaCha8Rng, property: &str, policy: Policy) -> FieldMapping {
-    let is_own = TAG.iter().any(|(_, tag)| *tag == property) || property == "email" || property == "name";
-    let direction = if !is_own && rng.random_bool(0.1) { *pick(rng, &[Direction::Pull, Direction::Push]) } else { Direction::Both };
+    let is_own =
+        TAG.iter().any(|(_, tag)| *tag == property) || property == "email" || property == "name";
+    let direction = if !is_own && rng.random_bool(0.1) {
+        *pick(rng, &[Direction::Pull, Direction::Push])
+    } else {
+        Direction::Both
+    };
     FieldMapping {
         property: PropertyName::parse(property).expect(property),
         column: ColumnName::parse(&format!("c_{property}")).expect(property),
         declared_type: None,
         property_type: PropertyType::String,
         direction,
-        policy: if rng.random_bool(0.25) { *pick(rng, &Policy::ALL) } else { policy },
+        policy: if rng.random_bool(0.25) {
+            *pick(rng, &Policy::ALL)
+        } else {
+            policy
+        },
     }
 }

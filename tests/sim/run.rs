@@ -60,12 +60,17 @@ pub(crate) fn run_plan(plan: Plan, whole_trace: bool) -> Outcome {
     let result = run.whole();
     let broken = run.world.state().broken.take().or(result.err());
     let state = run.world.state();
-    Outcome { digest: state.trace.digest(), broken: broken.map(|what| (what, state.trace.text())) }
+    Outcome {
+        digest: state.trace.digest(),
+        broken: broken.map(|what| (what, state.trace.text())),
+    }
 }
 
 impl Run {
     fn new(plan: Plan, whole_trace: bool) -> Self {
-        let draws = |stream: u64| ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(31).wrapping_add(stream));
+        let draws = |stream: u64| {
+            ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(31).wrapping_add(stream))
+        };
         let portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
         let mut trace = Trace::new(whole_trace);
         trace.line(0, &format!("{plan:?}"));
@@ -85,7 +90,8 @@ impl Run {
             copy: None,
             plan,
         };
-        run.people.fill(&run.plan, &run.world, &mut run.rng, &mut run.values);
+        run.people
+            .fill(&run.plan, &run.world, &mut run.rng, &mut run.values);
         run
     }
 
@@ -187,7 +193,8 @@ impl Run {
             self.programs.operate(&mut self.rng, &mut self.values);
             self.ring();
         } else {
-            self.people.act(&self.plan, &self.world, &mut self.rng, &mut self.values);
+            self.people
+                .act(&self.plan, &self.world, &mut self.rng, &mut self.values);
         }
         if self.programs.is_ready() && self.rng.random_bool(0.1) {
             checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
@@ -204,7 +211,10 @@ impl Run {
     }
 
     fn jump(&mut self) {
-        let by = *crate::plan::pick(&mut self.rng, &[-600_000, -60_000, -1_000, 1_000, 60_000, 600_000]);
+        let by = *crate::plan::pick(
+            &mut self.rng,
+            &[-600_000, -60_000, -1_000, 1_000, 60_000, 600_000],
+        );
         let mut state = self.world.state();
         state.wall_offset_ms += by;
         state.note(&format!("the wall clock jumps by {by} ms"));
@@ -227,7 +237,10 @@ impl Run {
             return Ok(());
         }
         self.kill();
-        self.programs.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("a checkpoint");
+        self.programs
+            .connection()
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .expect("a checkpoint");
         match self.copy.take() {
             None => {
                 self.world.note("a copy of the file is kept");
@@ -286,11 +299,21 @@ impl Run {
     /// A full comparison, and all that follows from it.
     fn compare(&mut self, start: u64) -> Result<(), String> {
         self.quiet(start)?;
-        let Some(daemon) = &self.daemon else { return Ok(()) };
+        let Some(daemon) = &self.daemon else {
+            return Ok(());
+        };
         let wanted = Arc::clone(&daemon.bells.wanted);
-        wanted.lock().expect("no panic").extend(self.plan.mapping.objects.iter().map(|object| object.object.clone()));
+        wanted.lock().expect("no panic").extend(
+            self.plan
+                .mapping
+                .objects
+                .iter()
+                .map(|object| object.object.clone()),
+        );
         daemon.bells.comparison.ring();
-        while !wanted.lock().expect("no panic").is_empty() && self.world.state().steady < start + LONGEST_CALM {
+        while !wanted.lock().expect("no panic").is_empty()
+            && self.world.state().steady < start + LONGEST_CALM
+        {
             let end = self.world.state().steady + SECOND;
             self.until(end, false)?;
         }
@@ -327,11 +350,17 @@ impl Run {
         }
         let state = self.world.state();
         if state.portal.write_log().len() != writes {
-            return Err(format!("I3: one more pass wrote to HubSpot: {:?}", &state.portal.write_log()[writes..]));
+            return Err(format!(
+                "I3: one more pass wrote to HubSpot: {:?}",
+                &state.portal.write_log()[writes..]
+            ));
         }
         let throttled = state.portal.violations().total();
         if throttled > 0 && self.plan.is_faultless() {
-            return Err(format!("I9: HubSpot's limits were exceeded: {:?}", state.portal.violations()));
+            return Err(format!(
+                "I9: HubSpot's limits were exceeded: {:?}",
+                state.portal.violations()
+            ));
         }
         Ok(())
     }
@@ -346,6 +375,10 @@ impl Drop for Run {
 /// A folder in memory, where there is one.
 fn folder() -> TempDir {
     let shared = std::path::Path::new("/dev/shm");
-    let made = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() };
+    let made = if shared.is_dir() {
+        TempDir::new_in(shared)
+    } else {
+        TempDir::new()
+    };
     made.expect("a folder")
 }

@@ -18,7 +18,12 @@ pub(crate) struct Trace {
 impl Trace {
     /// An empty trace. With `whole` every line is kept.
     pub(crate) fn new(whole: bool) -> Self {
-        Self { tail: VecDeque::new(), hasher: DefaultHasher::new(), lines: 0, whole: whole.then(Vec::new) }
+        Self {
+            tail: VecDeque::new(),
+            hasher: DefaultHasher::new(),
+            lines: 0,
+            whole: whole.then(Vec::new),
+        }
     }
 
     /// Adds a line at a virtual time.

@@ -19,7 +19,12 @@ impl Values {
     }
 
     /// A value for a property, as HubSpot's text; empty for none.
-    pub(crate) fn for_property(&mut self, rng: &mut ChaCha8Rng, property: &str, prefix: &str) -> String {
+    pub(crate) fn for_property(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        property: &str,
+        prefix: &str,
+    ) -> String {
         if rng.random_bool(0.06) && property != "email" && property != "name" {
             return String::new();
         }
@@ -28,10 +33,19 @@ impl Values {
             "credit_limit" | "annualrevenue" => &["1", "1.0", "2.50", "2.5", "1000000", "-3", "0"],
             "vip" | "key_account" => &["true", "false"],
             "birthday" => &["1980-02-29", "2001-01-01", "1999-12-31"],
-            "last_visit" => &["2026-11-24T03:10:00Z", "2026-11-24T03:10:00.120Z", "2020-02-02T02:02:02.002Z"],
+            "last_visit" => &[
+                "2026-11-24T03:10:00Z",
+                "2026-11-24T03:10:00.120Z",
+                "2020-02-02T02:02:02.002Z",
+            ],
             "loyalty_tier" => &["bronze", "silver", "gold", "platinum"],
             "account_tier" => &["a", "b", "c"],
-            "interests" => &["webinars", "events;webinars", "webinars;events", "newsletter;events"],
+            "interests" => &[
+                "webinars",
+                "events;webinars",
+                "webinars;events",
+                "newsletter;events",
+            ],
             _ => return self.text(prefix),
         };
         (*pick(rng, list)).to_owned()
@@ -43,11 +57,18 @@ impl Values {
             return format!("p{}@example.com", rng.random_range(0..12));
         }
         let name = self.text(prefix);
-        if rng.random_bool(0.1) { format!("{}@Example.COM", name.to_uppercase()) } else { format!("{name}@example.com") }
+        if rng.random_bool(0.1) {
+            format!("{}@Example.COM", name.to_uppercase())
+        } else {
+            format!("{name}@example.com")
+        }
     }
 }
 
 /// Whether each value of the property is written once only.
 pub(crate) fn is_unique_text(property: &str) -> bool {
-    matches!(property, "firstname" | "lastname" | "city" | "name" | "internal_notes" | "description")
+    matches!(
+        property,
+        "firstname" | "lastname" | "city" | "name" | "internal_notes" | "description"
+    )
 }

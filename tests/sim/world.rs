@@ -91,7 +91,13 @@ const MS: u64 = 1_000_000;
 
 impl World {
     /// A world at its start.
-    pub(crate) fn new(portal: Portal, trace: Trace, network: Network, rng: ChaCha8Rng, key_rng: ChaCha8Rng) -> Arc<Self> {
+    pub(crate) fn new(
+        portal: Portal,
+        trace: Trace,
+        network: Network,
+        rng: ChaCha8Rng,
+        key_rng: ChaCha8Rng,
+    ) -> Arc<Self> {
         let state = State {
             steady: 0,
             wall_offset_ms: 0,
@@ -108,7 +114,9 @@ impl World {
             broken: None,
             requests: 0,
         };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self {
+            state: Mutex::new(state),
+        })
     }
 
     /// The state, for a moment.
@@ -125,7 +133,11 @@ impl World {
     /// Lets the next event happen if it is due by `until` (nanoseconds); else time moves there. Tells whether one did.
     pub(crate) fn advance(&self, until: u64) -> bool {
         let mut state = self.state();
-        let Some(entry) = state.events.first_entry().filter(|entry| entry.key().0 <= until) else {
+        let Some(entry) = state
+            .events
+            .first_entry()
+            .filter(|entry| entry.key().0 <= until)
+        else {
             state.steady = state.steady.max(until);
             return false;
         };
@@ -138,9 +150,12 @@ impl World {
             }
             Event::Arrive(arrival) => state.arrive(*arrival),
             Event::Answer(slot, answer) => {
-                let Some(waiting) = state.slots.get_mut(&slot) else { return true };
+                let Some(waiting) = state.slots.get_mut(&slot) else {
+                    return true;
+                };
                 waiting.answer = Some(*answer);
-                let (waker, mutations) = (waiting.waker.take(), std::mem::take(&mut waiting.mutations));
+                let (waker, mutations) =
+                    (waiting.waker.take(), std::mem::take(&mut waiting.mutations));
                 for key in &mutations {
                     state.in_flight.remove(key);
                 }
@@ -159,13 +174,20 @@ impl World {
         state.incarnation += 1;
         state.slots.clear();
         state.in_flight.clear();
-        let waiting: Vec<_> = state.events.iter().filter(|(_, event)| matches!(event, Event::Arrive(_))).map(|(key, _)| *key).collect();
+        let waiting: Vec<_> = state
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Arrive(_)))
+            .map(|(key, _)| *key)
+            .collect();
         for key in waiting {
             if state.rng.random_bool(0.5) {
                 state.events.remove(&key);
             }
         }
-        state.events.retain(|_, event| matches!(event, Event::Arrive(_)));
+        state
+            .events
+            .retain(|_, event| matches!(event, Event::Arrive(_)));
     }
 }
 
@@ -200,7 +222,10 @@ impl State {
     }
 
     fn way(&mut self) -> u64 {
-        let (least, most) = (self.network.least_ms, self.network.most_ms.max(self.network.least_ms));
+        let (least, most) = (
+            self.network.least_ms,
+            self.network.most_ms.max(self.network.least_ms),
+        );
         self.rng.random_range(least..=most) * MS + 1
     }
 
@@ -210,7 +235,12 @@ impl State {
         let reply = self.portal.handle(&arrival.request, now_ms);
         self.note(&format!(
             "wire {} {} {} -> {} {:?} {}B",
-            arrival.incarnation, arrival.request.method, arrival.template, reply.status, reply.delivery, reply.body.len()
+            arrival.incarnation,
+            arrival.request.method,
+            arrival.template,
+            reply.status,
+            reply.delivery,
+            reply.body.len()
         ));
         if arrival.incarnation != self.incarnation {
             return;
@@ -219,7 +249,11 @@ impl State {
         self.put(due, Event::Answer(arrival.slot, Box::new(answer)));
     }
 
-    fn carry_back(&mut self, arrival: &Arrival, reply: Reply) -> (u64, Result<HttpResponse, TransportError>) {
+    fn carry_back(
+        &mut self,
+        arrival: &Arrival,
+        reply: Reply,
+    ) -> (u64, Result<HttpResponse, TransportError>) {
         let back = self.steady + self.way();
         let limit = arrival.sent + arrival.timeout_ns;
         let timed_out = self.rng.random_bool(self.network.times_out);
@@ -228,11 +262,19 @@ impl State {
         match reply.delivery {
             Delivery::Whole { latency_ms } => {
                 let due = back + latency_ms * MS;
-                if due > limit { (limit, lost("no answer in time")) } else { (due, Ok(response(reply))) }
+                if due > limit {
+                    (limit, lost("no answer in time"))
+                } else {
+                    (due, Ok(response(reply)))
+                }
             }
-            Delivery::Never if !timed_out => (back, Err(TransportError::NotSent("no connection".into()))),
+            Delivery::Never if !timed_out => {
+                (back, Err(TransportError::NotSent("no connection".into())))
+            }
             Delivery::Never => (lost_at, lost("the connection was cut")),
-            Delivery::AnswerLost | Delivery::Late { .. } => (lost_at, lost("the connection was cut")),
+            Delivery::AnswerLost | Delivery::Late { .. } => {
+                (lost_at, lost("the connection was cut"))
+            }
             Delivery::CutAfter(_) => (back, lost("the answer was cut")),
         }
     }
@@ -242,9 +284,16 @@ fn response(reply: Reply) -> HttpResponse {
     let mut headers = http::HeaderMap::new();
     for (name, value) in &reply.headers {
         let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
-        headers.append(name, http::HeaderValue::from_str(value).expect("a header's value"));
+        headers.append(
+            name,
+            http::HeaderValue::from_str(value).expect("a header's value"),
+        );
     }
-    HttpResponse { status: reply.status, headers, body: reply.body.into() }
+    HttpResponse {
+        status: reply.status,
+        headers,
+        body: reply.body.into(),
+    }
 }
 
 /// Time for the daemon.
@@ -274,9 +323,15 @@ pub(crate) struct Sleep {
 impl Sleep {
     /// Ends that much later.
     pub(crate) fn new(world: &Arc<World>, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4);
+        let nanos = u64::try_from(duration.as_nanos())
+            .unwrap_or(u64::MAX / 4)
+            .min(u64::MAX / 4);
         let due = world.state().steady + nanos;
-        Self { world: Arc::clone(world), due, key: None }
+        Self {
+            world: Arc::clone(world),
+            due,
+            key: None,
+        }
     }
 }
 
@@ -311,7 +366,10 @@ pub(crate) struct Wire(pub(crate) Arc<World>);
 impl Transport for Wire {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
         let slot = depart(&self.0, request);
-        Box::pin(InFlight { world: Arc::clone(&self.0), slot })
+        Box::pin(InFlight {
+            world: Arc::clone(&self.0),
+            slot,
+        })
     }
 }
 
@@ -319,9 +377,15 @@ fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
     let mut state = world.state();
     state.next_id += 1;
     let slot = state.next_id;
-    let (path, query) = request.path_and_query.split_once('?').unwrap_or((&request.path_and_query, ""));
+    let (path, query) = request
+        .path_and_query
+        .split_once('?')
+        .unwrap_or((&request.path_and_query, ""));
     let headers = request.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        (
+            name.as_str().to_owned(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
     });
     let sent = Request {
         method: request.method.as_str().to_owned(),
@@ -333,10 +397,17 @@ fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
     let mutations = mutations(&sent);
     for key in &mutations {
         if !state.in_flight.insert(key.clone()) {
-            state.breaks(format!("I7: two mutations of {} {} are in flight", key.0, key.1));
+            state.breaks(format!(
+                "I7: two mutations of {} {} are in flight",
+                key.0, key.1
+            ));
         }
     }
-    let line = format!("send {} {}", sent.method, request.path_and_query.split('?').next().unwrap_or_default());
+    let line = format!(
+        "send {} {}",
+        sent.method,
+        request.path_and_query.split('?').next().unwrap_or_default()
+    );
     state.note(&line);
     let arrival = Arrival {
         slot,
@@ -347,7 +418,13 @@ fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
         template: request.template,
     };
     let due = state.steady + state.way();
-    state.slots.insert(slot, Slot { mutations, ..Slot::default() });
+    state.slots.insert(
+        slot,
+        Slot {
+            mutations,
+            ..Slot::default()
+        },
+    );
     state.put(due, Event::Arrive(Box::new(arrival)));
     slot
 }
@@ -355,13 +432,19 @@ fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
 /// The records that a request changes: object and id or key.
 fn mutations(request: &Request) -> Vec<(String, String)> {
     let mut parts = request.path.split('/').rev();
-    let (Some(verb), Some("batch"), Some(object)) = (parts.next(), parts.next(), parts.next()) else { return Vec::new() };
+    let (Some(verb), Some("batch"), Some(object)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Vec::new();
+    };
     if verb == "read" {
         return Vec::new();
     }
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let inputs = body["inputs"].as_array().cloned().unwrap_or_default();
-    inputs.iter().filter_map(|input| Some((object.to_owned(), input["id"].as_str()?.to_owned()))).collect()
+    inputs
+        .iter()
+        .filter_map(|input| Some((object.to_owned(), input["id"].as_str()?.to_owned())))
+        .collect()
 }
 
 struct InFlight {
