@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -320,7 +320,7 @@ fn spawn_object(
     let condition = Arc::clone(&all.condition);
     let schedule = config.poll.of(name).clone();
     let ring = bells.clone();
-    let mut next_poll = Timestamp::EPOCH;
+    let round = Arc::new(Round::default());
     object_loop(
         tasks,
         all,
@@ -329,13 +329,9 @@ fn spawn_object(
         Arc::new(Notify::new()),
         move |engine, object| {
             let (condition, ring) = (Arc::clone(&condition), ring.clone());
-            let due = engine.clock().now() >= next_poll;
-            if due {
-                next_poll = schedule.next(engine.clock().now());
-            }
-            let until = next_poll;
+            let (round, next) = (Arc::clone(&round), schedule.next(engine.clock().now()));
             async move {
-                let progress = inbound(&engine, &object, due, until).await?;
+                let progress = inbound(&engine, &object, &round, next).await?;
                 condition.answered();
                 ring.reads.notify_waiters();
                 ring.push.notify_waiters();
@@ -414,30 +410,34 @@ fn object_loop<S, F>(
     F: Future<Output = Result<Progress, StepError>> + Send + 'static,
 {
     let name = name.clone();
+    // True at first: an error of the last run is over with the first step that goes well.
+    let failed = Arc::new(AtomicBool::new(true));
     let whole = move |engine: Arc<Engine>| {
         let object = engine.object(&name);
         let work = object.map(|object| step(Arc::clone(&engine), object));
-        let name = name.clone();
+        let (name, failed) = (name.clone(), Arc::clone(&failed));
         async move {
             let Some(work) = work else {
                 return Ok(Progress::RING);
             };
             let done = work.await;
-            note_error(&engine, &name, done.as_ref().err()).await;
+            if done.is_err() || failed.load(Ordering::Relaxed) {
+                failed.store(done.is_err(), Ordering::Relaxed);
+                note_error(&engine, &name, done.as_ref().err()).await;
+            }
             done
         }
     };
     tasks.spawn(all.clone().run(task, ring, Duration::MAX, whole));
 }
 
-/// Keeps the words of an object's last error where `sync_status` shows them.
+/// Keeps the words of an object's last error where `sync_status` shows them, and forgets them when it is over.
 async fn note_error(engine: &Engine, name: &ObjectType, error: Option<&StepError>) {
-    let Some(error) = error else { return };
-    let (name, words) = (name.clone(), error.to_string());
+    let (name, words) = (name.clone(), error.map(|error| with_causes(error)));
     let noted = engine
         .store()
         .write(Lane::Bulk, move |tx| {
-            cursors::set_error(tx, &name, Some(&words))
+            cursors::set_error(tx, &name, words.as_deref())
         })
         .await;
     if let Err(failed) = noted {
@@ -445,28 +445,44 @@ async fn note_error(engine: &Engine, name: &ObjectType, error: Option<&StepError
     }
 }
 
-/// Backfill until it is done; then the polls, when they are due, and the walks again.
+/// Where an object's round of walks stands: the poll, then each of the walks again.
+#[derive(Debug, Default)]
+struct Round {
+    /// When the next round is due, in milliseconds since 1970.
+    due: AtomicI64,
+    /// How many walks of this round are done.
+    walked: AtomicUsize,
+}
+
+/// Backfill until it is done; then, when they are due, the poll and the walks again, one page a step; then nothing until
+/// `next`.
 async fn inbound(
     engine: &Engine,
     object: &ObjectSync,
-    due: bool,
-    next_poll: Timestamp,
+    round: &Round,
+    next: Timestamp,
 ) -> Result<Progress, StepError> {
     if backfill::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
     }
-    if !due {
-        return Ok(Progress::Idle {
-            until: Some(next_poll),
-        });
+    let due = Timestamp::from_millis(round.due.load(Ordering::Relaxed));
+    if engine.clock().now() < due {
+        return Ok(Progress::Idle { until: Some(due) });
     }
-    while poll::step(engine, object).await? == Progress::More {}
-    for delay in engine.again() {
-        while poll::step_again(engine, object, delay).await? == Progress::More {}
+    let (walked, again) = (round.walked.load(Ordering::Relaxed), engine.again());
+    let walk = match walked.checked_sub(1).map(|index| again.get(index)) {
+        None => poll::step(engine, object).await?,
+        Some(Some(delay)) => poll::step_again(engine, object, *delay).await?,
+        Some(None) => {
+            round.due.store(next.millis(), Ordering::Relaxed);
+            round.walked.store(0, Ordering::Relaxed);
+            return Ok(Progress::Idle { until: Some(next) });
+        }
+    };
+    if walk != Progress::More {
+        round.walked.store(walked + 1, Ordering::Relaxed);
     }
-    Ok(Progress::Idle {
-        until: Some(next_poll),
-    })
+    Ok(Progress::More)
 }
 
 /// New columns first, then the full comparison when it is due.
