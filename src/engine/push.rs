@@ -14,7 +14,7 @@ use crate::decide::retry::{RetryClass, next_attempt};
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
-use crate::engine::settle::{Sent, settle_batch};
+use crate::engine::settle::{Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, create};
 use crate::hubspot::{Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, EntryState, Operation};
@@ -48,6 +48,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if !object.mapping().direction.pushes() {
         return Ok(Progress::RING);
     }
+    recover_left(engine, object).await?;
     archive::judge_due(engine, object).await?;
     let (name, now) = (object.object().clone(), engine.now());
     let (backlog, next) = engine
@@ -83,6 +84,25 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
     }
     Ok(Progress::More)
+}
+
+/// Takes up what a step before this one could not settle.
+async fn recover_left(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
+    let name = object.object().clone();
+    let left = engine
+        .store
+        .read(move |connection| outbox::in_flight(connection, &name))
+        .await?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let (name, now) = (object.object().clone(), engine.now());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            recover_object(tx, &name, now).map(drop)
+        })
+        .await
 }
 
 /// The guard's bounds.

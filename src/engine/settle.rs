@@ -19,7 +19,7 @@ use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, Writ
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -264,7 +264,15 @@ async fn read_adopted(
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    match crate::engine::push::read_records(engine, object, &ids, Priority::Webhook).await {
+    read_existing(engine, object, &ids).await
+}
+
+async fn read_existing(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+) -> Result<Vec<RemoteRecord>, StepError> {
+    match crate::engine::push::read_records(engine, object, ids, Priority::Webhook).await {
         Ok(records) => Ok(records),
         // The creates are settled all the same: they are looked for again.
         Err(StepError::Hubspot(_)) => Ok(Vec::new()),
@@ -651,7 +659,7 @@ async fn settle_failed(
         .collect();
     let adopted = match (fate, existing, operation) {
         (BatchFate::Dead, Some(id), Operation::Create) => {
-            crate::engine::push::read_records(engine, object, &[id], Priority::Webhook).await?
+            read_existing(engine, object, &[id]).await?
         }
         _ => Vec::new(),
     };
@@ -793,22 +801,36 @@ async fn archived(
     Ok(())
 }
 
-/// What a stopped daemon left in flight: its answers are lost.
+/// What a stopped daemon left in flight: its answers are lost. How many entries that were.
 pub fn recover(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    let left = outbox::in_flight(tx)?;
+    let mut count = 0;
+    for object in outbox::objects(tx)? {
+        count += recover_object(tx, &object, now)?;
+    }
+    Ok(count)
+}
+
+/// What a step that failed between claim and settling (a full disk) left in flight. Called where no step of the object
+/// runs.
+pub fn recover_object(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let left = outbox::in_flight(tx, object)?;
     let count = left.len();
-    for (object, queued) in left {
+    for queued in left {
         let entry = queued.entry;
         let words = "the daemon stopped before the answer came";
         match (entry.operation, entry.hs_id) {
             (Operation::Create, _) => outbox::lose(tx, entry.id, words, now, now)?,
             (Operation::Update, Some(hs_id)) if entry.row.is_some() => {
-                outbox::remember_sent(tx, &object, &entry, now)?;
+                outbox::remember_sent(tx, object, &entry, now)?;
                 outbox::clear_sent(tx, entry.id)?;
                 outbox::become_archive(tx, entry.id, hs_id, now)?;
             }
             _ => {
-                outbox::remember_sent(tx, &object, &entry, now)?;
+                outbox::remember_sent(tx, object, &entry, now)?;
                 outbox::clear_sent(tx, entry.id)?;
                 outbox::retry(tx, entry.id, now, Some(words), None, Answered::No)?;
             }

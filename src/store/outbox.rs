@@ -624,23 +624,34 @@ pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(),
     Ok(())
 }
 
-/// Entries that a stopped daemon left in flight: nobody knows what became of them.
-pub fn in_flight(connection: &Connection) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
+/// Entries of an object that were left in flight: nobody knows what became of them.
+pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Queued>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT object, id FROM sync_outbox WHERE state = 'in_flight' ORDER BY id",
+        "SELECT id FROM sync_outbox
+         WHERE object = :object AND operation IN ('create', 'update', 'archive') AND state = 'in_flight'
+         ORDER BY id",
     )?;
     let found = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+        .query_map(named_params! { ":object": object.as_str() }, |row| {
+            row.get(0)
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut entries = Vec::with_capacity(found.len());
-    for (object, id) in found {
-        let object = ObjectType::parse(&object)
-            .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
-        if let Some(queued) = by_id(connection, OutboxId(id))? {
-            entries.push((object, queued));
-        }
+    for id in found {
+        entries.extend(by_id(connection, OutboxId(id))?);
     }
     Ok(entries)
+}
+
+/// The objects that have entries, also those that the mapping no longer names.
+pub fn objects(connection: &Connection) -> Result<Vec<ObjectType>, StoreError> {
+    connection
+        .prepare_cached("SELECT DISTINCT object FROM sync_outbox ORDER BY object")?
+        .query_map([], |row| row.get::<_, String>(0))?
+        .map(|object| {
+            ObjectType::parse(&object?).map_err(|error| StoreError::UnknownValue(error.to_string()))
+        })
+        .collect()
 }
 
 /// Whether an entry waits for the answer to a create that nothing but itself could find again, begun before `created`.
