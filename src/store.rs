@@ -395,9 +395,9 @@ mod tests {
             remember(&store, Lane::Bulk, "b").expect("writes");
             assert_eq!(remembered(&store), 2);
             if mode == Mode::Threads {
-                store.close()
+                store.close();
             } else {
-                drop(store)
+                drop(store);
             }
             let again = open(&folder, Mode::Inline).expect("opens again");
             assert_eq!((again.epoch(), remembered(&again)), (2, 2));

@@ -301,10 +301,10 @@ impl Work<'_> {
             ));
             return self.fill(object, field);
         }
-        if known.direction != field.direction.as_str() {
-            self.save_field(object, field, known.state)
-        } else {
+        if known.direction == field.direction.as_str() {
             Ok(())
+        } else {
+            self.save_field(object, field, known.state)
         }
     }
 

@@ -18,13 +18,14 @@ pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// The SQL of each item, one after the other.
+pub(super) fn each<T>(items: &[T], sql: impl Fn(&T) -> String) -> String {
+    items.iter().map(sql).collect()
+}
+
 /// A mirror table.
 pub(super) fn create_table(object: &ObjectMapping) -> String {
-    let columns: String = object
-        .fields
-        .iter()
-        .map(|field| format!("    {},\n", column(field)))
-        .collect();
+    let columns = each(&object.fields, |field| format!("    {},\n", column(field)));
     format!(
         "CREATE TABLE {table} (
     \"local_id\" INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -3,7 +3,7 @@
 //!
 //! A guard lets through what a mirror table's trigger writes, because that opens `sync_gate`; the daemon fires no trigger.
 
-use crate::store::ddl::quoted;
+use crate::store::ddl::{each, quoted};
 use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, raise};
 use crate::store::views::NOW;
 
@@ -92,10 +92,9 @@ fn refuse(table: &str, event: &str, sentence: &str) -> Made {
 
 /// `SELECT CASE` with a refusal for each condition that holds.
 fn refuse_where(cases: &[(String, &str)]) -> String {
-    let arms: String = cases
-        .iter()
-        .map(|(condition, sentence)| format!(" WHEN {condition} THEN {}", raise(sentence)))
-        .collect();
+    let arms = each(cases, |(condition, sentence)| {
+        format!(" WHEN {condition} THEN {}", raise(sentence))
+    });
     format!("SELECT CASE{arms} END")
 }
 

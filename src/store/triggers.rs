@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
-use crate::store::ddl::{literal, quoted};
+use crate::store::ddl::{each, literal, quoted};
 use crate::store::views::NOW;
 
 /// The key of a create: 128 random bits.
@@ -107,7 +107,7 @@ impl MirrorShape<'_> {
 
 /// A trigger's text, sealed so that an altered one is known.
 pub(super) fn made(name: &str, event: &str, table: &str, when: &str, steps: &[String]) -> Made {
-    let steps: String = steps.iter().map(|step| format!("    {step};\n")).collect();
+    let steps = each(steps, |step| format!("    {step};\n"));
     let sql = format!(
         "CREATE TRIGGER {} {event} ON {table}\nWHEN {when}\nBEGIN\n{steps}END",
         quoted(name)
@@ -646,10 +646,9 @@ fn before_update(shape: &MirrorShape<'_>) -> Made {
         .map(|(condition, _)| condition.clone())
         .collect();
     let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
-    let arms: String = cases
-        .iter()
-        .map(|(condition, raise)| format!(" WHEN {condition} THEN {raise}"))
-        .collect();
+    let arms = each(&cases, |(condition, raise)| {
+        format!(" WHEN {condition} THEN {raise}")
+    });
     shape.trigger(
         "before_update",
         "BEFORE UPDATE",
@@ -662,10 +661,7 @@ fn before_update(shape: &MirrorShape<'_>) -> Made {
 fn before_replace(shape: &MirrorShape<'_>) -> Made {
     let object = shape.object();
     let found = collisions(shape, false);
-    let exists: String = found
-        .iter()
-        .map(|query| format!(" OR EXISTS ({query})"))
-        .collect();
+    let exists = each(&found, |query| format!(" OR EXISTS ({query})"));
     let when = format!(
         "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})"
     );

@@ -40,7 +40,8 @@ trait Work: Send {
 }
 
 struct Job<T, J> {
-    job: Option<J>,
+    /// Taken when it runs.
+    work: Option<J>,
     result: Option<Result<T, StoreError>>,
     waiter: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -51,7 +52,7 @@ where
     J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
 {
     fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
-        let job = self.job.take().expect("a job runs once");
+        let job = self.work.take().expect("a job runs once");
         let result = self.result.insert(job(tx));
         result.as_ref().map(|_kept| ()).map_err(Clone::clone)
     }
@@ -210,7 +211,7 @@ where
     let (waiter, answer) = oneshot::channel();
     (
         Box::new(Job {
-            job: Some(job),
+            work: Some(job),
             result: None,
             waiter,
         }),
