@@ -1,0 +1,41 @@
+# `make check` is everything that must hold before a change lands; `.ci/run` calls it and nothing weaker.
+# Needed: Rust 1.95 with clippy and rustfmt, cargo-nextest, a C compiler, sqlite3 (the command). `make fidelity` needs python3 with venv.
+
+SHELL := /bin/bash
+export RUSTDOCFLAGS := -D warnings
+
+.PHONY: check format lint test docs deny demo fidelity
+
+check: format lint test docs deny
+
+format:
+	cargo fmt --check
+
+lint:
+	cargo clippy --all-targets -- -D warnings
+
+test:
+	cargo nextest run
+	cargo test --doc
+
+docs:
+	cargo doc --no-deps
+
+# Needs the advisory database, which is not to be had everywhere.
+deny:
+	@if ! command -v cargo-deny >/dev/null; then \
+		echo "deny: skipped, cargo-deny is not installed (cargo install cargo-deny)"; \
+	elif ! cargo deny fetch db >/dev/null 2>&1; then \
+		echo "deny: the advisory database can't be fetched; checking bans, licences and sources alone"; \
+		cargo deny check bans licenses sources; \
+	else \
+		cargo deny check; \
+	fi
+
+demo:
+	cargo run --release -- demo
+
+# HubSpot's official Python client drives the simulator.
+fidelity:
+	cargo build
+	tests/fidelity/run.sh target/debug/hubsyncd
