@@ -251,10 +251,17 @@ impl PropertyType {
         }
     }
 
-    /// Whether two canonical values mean the same.
+    /// Whether two canonical values mean the same. A number's last digits may be spelled in more than one way.
     pub fn same(self, left: &Value, right: &Value) -> bool {
-        left == right || (self == Self::Set && as_set(left) == as_set(right))
+        left == right
+            || (self == Self::Set && as_set(left) == as_set(right))
+            || (self == Self::Number && is_one_number(left, right))
     }
+}
+
+fn is_one_number(left: &Value, right: &Value) -> bool {
+    let number = |value: &Value| value.as_deref()?.parse::<f64>().ok();
+    number(left).is_some_and(|left| number(right) == Some(left))
 }
 
 fn as_set(value: &Value) -> BTreeSet<&str> {
@@ -435,6 +442,10 @@ mod tests {
         assert!(!PropertyType::Set.same(&set("a;b"), &set("a")));
         assert!(!PropertyType::String.same(&set("A"), &set("a")));
         assert!(PropertyType::String.same(&set(""), &Value::EMPTY));
+        let (spelling, other) = ("1321995350454.4814", "1321995350454.4815");
+        assert!(PropertyType::Number.same(&set(spelling), &set(other)));
+        assert!(!PropertyType::Decimal.same(&set(spelling), &set(other)));
+        assert!(!PropertyType::Number.same(&set("0"), &Value::EMPTY));
     }
 
     #[test]
