@@ -274,7 +274,7 @@ mod tests {
     use crate::store::testing::{folder, open};
 
     /// Longer than any machine is busy; a test that waits for it has failed.
-    const DEADLINE: Duration = Duration::from_secs(60);
+    const DEADLINE: Duration = Duration::from_mins(1);
 
     /// A fallback that no test lives to see.
     const NEVER: Duration = Duration::from_hours(24);
