@@ -38,12 +38,13 @@ pub fn bring_up(
     now: Timestamp,
 ) -> Result<Changes, StoreError> {
     let known = Known::read(tx)?;
+    let lost = repair::lost(tx)?;
     let mut work = Work {
         tx,
         now,
         known: &known,
         lines: Vec::new(),
-        altered: None,
+        way_is_clear: false,
     };
     work.tables(mapping)?;
     for object in &mapping.objects {
@@ -54,11 +55,13 @@ pub fn bring_up(
     for object in &mapping.objects {
         work.indexes(object)?;
     }
-    let (lines, altered) = (work.lines, work.altered);
-    let missing = repair::put_back(tx, mapping)?;
+    let lines = work.lines;
+    let made = repair::put_back(tx, mapping)?;
     repair::leave_schema(tx)?;
-    let first_time = known.tables.is_empty();
-    let put_back = altered.unwrap_or(if first_time { Vec::new() } else { missing });
+    let put_back: Vec<String> = lost
+        .into_iter()
+        .filter(|name| made.contains(name))
+        .collect();
     if !put_back.is_empty() {
         meta::note_repair(tx, now)?;
     }
@@ -104,8 +107,8 @@ struct Work<'a> {
     now: Timestamp,
     known: &'a Known,
     lines: Vec<String>,
-    /// The altered triggers and views, once all were dropped for a table or column to be altered.
-    altered: Option<Vec<String>>,
+    /// Whether the triggers and views were dropped for a table or column to be altered.
+    way_is_clear: bool,
 }
 
 impl Work<'_> {
@@ -115,10 +118,11 @@ impl Work<'_> {
 
     /// Triggers and views out of the way, since SQLite reads them at every ALTER.
     fn clear_way(&mut self) -> Result<(), StoreError> {
-        if self.altered.is_none() {
-            self.altered = Some(repair::take_away(self.tx)?);
+        if self.way_is_clear {
+            return Ok(());
         }
-        Ok(())
+        self.way_is_clear = true;
+        repair::take_away(self.tx)
     }
 
     /// Renames and makes tables. Renames go through a name of their own, so that two objects can swap theirs.

@@ -58,12 +58,26 @@ pub(super) fn all() -> Vec<Made> {
             "associations can not be written: the mapping has no association",
         )
     });
-    kept.chain(reference)
+    kept.chain(gate())
+        .chain(reference)
         .chain(associations)
         .chain(conflicts())
         .chain(outbox())
         .chain(holds())
         .collect()
+}
+
+/// The gate's one row must be there, or no condition on it holds. Whether it is a trigger that opens it can't be told.
+fn gate() -> [Made; 2] {
+    ["INSERT", "DELETE"].map(|event| {
+        let sentence = kept_by_hubsyncd("sync_gate");
+        guard(
+            "sync_gate",
+            event,
+            "1",
+            &[format!("SELECT {}", raise(&sentence))],
+        )
+    })
 }
 
 fn kept_by_hubsyncd(table: &str) -> String {

@@ -1,1 +1,16 @@
-//! l.
+//! What a local program's statement means: for each kind of statement the row, the outbox and the sentence that come of it
+//! (`design.md`, section 3).
+//!
+//! Every statement runs through SQLite as it is built in and through the system's `sqlite3`, with `recursive_triggers` off
+//! and on, and where it can carry a conflict clause with each of them. All must leave the same.
+
+mod bookkeeping;
+mod delete;
+mod insert;
+mod loads;
+mod refusals;
+mod repair;
+mod replace;
+mod scene;
+mod transactions;
+mod update;

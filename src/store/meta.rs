@@ -17,6 +17,9 @@ pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 
+/// The triggers and views that hubsyncd has made, a name a line.
+pub(super) const MADE: &str = "made";
+
 /// A remembered value.
 pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     let mut statement =

@@ -56,49 +56,65 @@ pub(super) fn leave_schema(tx: &Transaction<'_>) -> Result<(), StoreError> {
     meta::set(tx, meta::SCHEMA_SEEN, &version.to_string())
 }
 
-/// Makes the file's triggers and views those of the mapping. Returns the names of those that were missing or altered.
-pub(super) fn put_back(tx: &Transaction<'_>, mapping: &Mapping) -> Result<Vec<String>, StoreError> {
+/// Triggers and views that were there when the daemon left and are missing or altered, by name.
+pub(super) fn lost(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let left = meta::get(connection, meta::MADE)?.unwrap_or_default();
+    let found = found(connection)?;
+    let is_lost = |name: &&str| !found.get(*name).is_some_and(|found| is_sealed(&found.sql));
+    Ok(left.lines().filter(is_lost).map(str::to_owned).collect())
+}
+
+/// Makes the file's triggers and views those of the mapping. Returns all their names.
+pub(super) fn put_back(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+) -> Result<BTreeSet<String>, StoreError> {
     let found = found(tx)?;
     let expected = expected(tx, mapping)?;
-    let mut names = Vec::new();
     for made in &expected {
-        let text = found.get(&made.name).map(|found| found.sql.as_str());
-        if text == Some(made.sql.as_str()) {
+        let there = found.get(&made.name);
+        if there.is_some_and(|found| found.sql == made.sql) {
             continue;
         }
-        if !text.is_some_and(is_sealed) {
-            names.push(made.name.clone());
-        }
-        if let Some(found) = found.get(&made.name) {
+        if let Some(found) = there {
             drop_one(tx, found)?;
         }
         tx.execute_batch(&made.sql)?;
     }
-    let wanted: BTreeSet<&str> = expected.iter().map(|made| made.name.as_str()).collect();
+    let names: BTreeSet<String> = expected.into_iter().map(|made| made.name).collect();
     for stale in found
         .values()
-        .filter(|found| is_sealed(&found.sql) && !wanted.contains(found.name.as_str()))
+        .filter(|found| is_sealed(&found.sql) && !names.contains(&found.name))
     {
         drop_one(tx, stale)?;
     }
+    remember(tx, &names)?;
     Ok(names)
 }
 
-/// Drops all triggers and views that are ours, so that tables and columns can be altered. Returns the altered ones.
-pub(super) fn take_away(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
-    let mut altered = Vec::new();
+fn remember(tx: &Transaction<'_>, names: &BTreeSet<String>) -> Result<(), StoreError> {
+    let text = names
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
+    if meta::get(tx, meta::MADE)?.as_deref() == Some(text.as_str()) {
+        return Ok(());
+    }
+    meta::set(tx, meta::MADE, &text)
+}
+
+/// Drops all triggers and views that are ours, so that tables and columns can be altered.
+pub(super) fn take_away(tx: &Transaction<'_>) -> Result<(), StoreError> {
     for found in found(tx)?.values() {
         let ours = ["sync_mirror_", "sync_guard_"]
             .iter()
             .any(|prefix| found.name.starts_with(prefix));
         if ours || found.kind == "view" || is_sealed(&found.sql) {
             drop_one(tx, found)?;
-            if !is_sealed(&found.sql) {
-                altered.push(found.name.clone());
-            }
         }
     }
-    Ok(altered)
+    Ok(())
 }
 
 struct Found {

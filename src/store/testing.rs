@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
@@ -116,4 +117,14 @@ pub(super) fn contacts() -> ObjectMapping {
 
 pub(super) fn mapping(objects: Vec<ObjectMapping>) -> Mapping {
     Mapping { objects }
+}
+
+/// A value as a test compares it; NULL is `-`.
+pub(super) fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "-".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => format!("{number:?}"),
+        ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into_owned(),
+    }
 }

@@ -147,34 +147,69 @@ fn any(terms: &[String]) -> String {
     }
 }
 
-/// Canonical text of a value, as `model/value.rs` writes it: whole numbers without `.0`, other numbers with as few of 15
-/// to 17 digits as read back the same, booleans by name, empty text as NULL.
-fn canonical(value: &str, boolean: &str) -> String {
-    let digits = |format: &str| format!("printf('{format}', {value})");
-    let (fifteen, sixteen, seventeen) = (digits("%.15g"), digits("%!.16g"), digits("%!.17g"));
+/// Canonical text of a value, as `model/value.rs` writes it: empty text as NULL, booleans by name, a time in UTC to the
+/// millisecond, whole numbers without `.0`, others with as few digits as read back the same and without an exponent.
+/// `kind` is `PLAIN`, `BOOL` or `TIME`.
+fn canonical(value: &str, kind: &str) -> String {
+    let fifteen = format!("printf('%.15g', {value})");
     format!(
         "CASE WHEN {value} IS NULL OR {value} = '' THEN NULL \
-         WHEN typeof({value}) = 'text' THEN {value} \
-         WHEN typeof({value}) = 'integer' THEN CASE WHEN NOT {boolean} THEN CAST({value} AS TEXT) WHEN {value} THEN 'true' ELSE 'false' END \
+         WHEN typeof({value}) = 'text' THEN CASE {kind} WHEN {TIME} \
+         THEN coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {value}), {value}) ELSE {value} END \
+         WHEN typeof({value}) = 'integer' THEN CASE WHEN {kind} <> {BOOL} THEN CAST({value} AS TEXT) WHEN {value} THEN 'true' ELSE 'false' END \
          WHEN abs({value}) < 9007199254740992.0 AND {value} = CAST({value} AS INTEGER) THEN CAST(CAST({value} AS INTEGER) AS TEXT) \
-         WHEN CAST({fifteen} AS REAL) = {value} THEN {fifteen} \
-         WHEN CAST({sixteen} AS REAL) = {value} THEN {sixteen} \
-         ELSE {seventeen} END"
+         WHEN instr({fifteen}, 'e') = 0 AND CAST({fifteen} AS REAL) = {value} THEN {fifteen} \
+         ELSE {} END",
+        plain_decimal(value)
     )
 }
 
-fn is_bool(field: &FieldMapping) -> u8 {
-    u8::from(field.property_type == PropertyType::Bool)
+/// A REAL in digits and a point: its shortest form with an exponent (15 to 17 digits), taken apart and put together anew.
+fn plain_decimal(value: &str) -> String {
+    let digits = |format: &str| format!("printf('{format}', abs({value}))");
+    let (fifteen, sixteen, seventeen) = (digits("%.14e"), digits("%!.15e"), digits("%!.16e"));
+    let zeros = |count: &str| format!("substr(hex(zeroblob(({count}) / 2 + 1)), 1, {count})");
+    format!(
+        "(SELECT CASE WHEN {value} < 0 THEN '-' ELSE '' END || CASE \
+         WHEN x < 0 THEN '0.' || {before} || d \
+         WHEN length(d) <= x + 1 THEN d || {after} \
+         ELSE substr(d, 1, x + 1) || '.' || substr(d, x + 2) END \
+         FROM (SELECT rtrim(replace(substr(s, 1, instr(s, 'e') - 1), '.', ''), '0') AS d, \
+         CAST(substr(s, instr(s, 'e') + 1) AS INTEGER) AS x \
+         FROM (SELECT CASE WHEN CAST({fifteen} AS REAL) = abs({value}) THEN {fifteen} \
+         WHEN CAST({sixteen} AS REAL) = abs({value}) THEN {sixteen} ELSE {seventeen} END AS s)))",
+        before = zeros("-x - 1"),
+        after = zeros("x + 1 - length(d)"),
+    )
 }
 
-/// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`.
-/// A list of VALUES has no limit on its length, `json_object` has one on its arguments.
-fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
+/// How a column's value is spelled: as it is, as a boolean, as a time.
+const PLAIN: u8 = 0;
+const BOOL: u8 = 1;
+const TIME: u8 = 2;
+
+fn kind(field: &FieldMapping) -> u8 {
+    match field.property_type {
+        PropertyType::Bool => BOOL,
+        PropertyType::Datetime => TIME,
+        PropertyType::String
+        | PropertyType::Number
+        | PropertyType::Decimal
+        | PropertyType::Integer
+        | PropertyType::Date
+        | PropertyType::Enumeration
+        | PropertyType::Set => PLAIN,
+    }
+}
+
+/// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`,
+/// and one value more. A list of VALUES has no limit on its length, `json_object` has one on its arguments.
+fn row_json(shape: &MirrorShape<'_>, from: &str, more: Option<(&str, &str)>) -> String {
     let mapped = shape.object.fields.iter().map(|field| {
         format!(
             "({}, {}, +{from}.{})",
             literal(field.property.as_str()),
-            is_bool(field),
+            kind(field),
             quoted(field.column.as_str())
         )
     });
@@ -182,18 +217,19 @@ fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
         .iter()
         .map(|name| {
             format!(
-                "({}, 0, +{from}.{})",
+                "({}, {PLAIN}, +{from}.{})",
                 literal(&format!("${name}")),
                 quoted(name)
             )
         });
     let own = shape.own_columns.iter().map(|name| {
         let (key, column) = (literal(&format!("$column:{name}")), quoted(name));
-        format!("({key}, 0, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
+        format!("({key}, {PLAIN}, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
     });
     let values = mapped
         .chain(fixed)
         .chain(own)
+        .chain(more.map(|(name, value)| format!("({}, {PLAIN}, {value})", literal(name))))
         .collect::<Vec<_>>()
         .join(", ");
     format!(
@@ -258,14 +294,14 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         "{FROM_OUTSIDE} AND ({exists} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))"
     );
     let create = format!(
-        "(SELECT json_object('$create', key) FROM sync_outbox WHERE {} AND operation = 'create')",
+        "(SELECT key FROM sync_outbox WHERE {} AND operation = 'create')",
         entry(shape, "", "e.\"local_id\"")
     );
     let note = format!(
         "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
-         SELECT {object}, e.\"local_id\", e.\"hs_id\", json_patch({}, coalesce({create}, '{{}}')) \
+         SELECT {object}, e.\"local_id\", e.\"hs_id\", {} \
          FROM {table} AS e WHERE e.\"local_id\" IN ({})",
-        row_json(shape, "e"),
+        row_json(shape, "e", Some(("$create", &create))),
         found.join(" UNION "),
     );
     let steps = [
@@ -410,7 +446,7 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
         let value = format!("new.{}", quoted(field.column.as_str()));
         cases.push(format!(
             "WHEN {value} <> '' AND {} IS NOT {} THEN {}",
-            canonical(&value, &is_bool(field).to_string()),
+            canonical(&value, &kind(field).to_string()),
             noted_json(shape, field.property.as_str()),
             shape.refusal(field, closed),
         ));
@@ -476,7 +512,7 @@ fn changed_since_note(shape: &MirrorShape<'_>) -> String {
             format!(
                 "({}, {}, +new.{})",
                 literal(field.property.as_str()),
-                is_bool(field),
+                kind(field),
                 quoted(field.column.as_str())
             )
         })
@@ -711,7 +747,7 @@ fn changed_by_update(shape: &MirrorShape<'_>) -> String {
             format!(
                 "({}, {}, +old.{column}, +new.{column})",
                 literal(field.property.as_str()),
-                is_bool(field)
+                kind(field)
             )
         })
         .collect();
@@ -762,7 +798,7 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
         ),
         format!(
             "UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL WHERE {own}",
-            row_json(shape, "old")
+            row_json(shape, "old", None)
         ),
         format!(
             "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
@@ -772,4 +808,66 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
         CLOSE_GATE.to_owned(),
     ];
     shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{
+        ProptestConfig, Strategy, TestCaseError, prop_assert, prop_assert_eq, prop_oneof,
+    };
+    use proptest::test_runner::TestRunner;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::model::value::ColumnValue;
+
+    fn by_sql(connection: &Connection, kind: u8, number: f64) -> Option<String> {
+        let sql = format!(
+            "SELECT {} FROM (SELECT ?1 AS number)",
+            canonical("number", &kind.to_string())
+        );
+        connection
+            .prepare_cached(&sql)
+            .expect("is SQL")
+            .query_row([number], |row| row.get(0))
+            .expect("a row")
+    }
+
+    /// The last of 16 or 17 digits may be another one: SQLite's own arithmetic is not exact there. The number is the same.
+    fn check(connection: &Connection, number: f64) -> Result<(), TestCaseError> {
+        let expected = PropertyType::Number
+            .from_column(&ColumnValue::Real(number))
+            .expect("a number");
+        let expected = expected.as_deref().expect("is not empty");
+        let found = by_sql(connection, PLAIN, number).expect("is not NULL");
+        prop_assert_eq!(found.parse(), Ok(number));
+        prop_assert!(!found.contains('e') && digits_of(&found).len() <= 17);
+        if digits_of(expected).len() <= 15 {
+            prop_assert_eq!(found.as_str(), expected);
+        }
+        Ok(())
+    }
+
+    fn digits_of(text: &str) -> String {
+        let digits = text.replace(['-', '.'], "");
+        digits.trim_matches('0').to_owned()
+    }
+
+    #[test]
+    fn sql_spells_a_number_as_the_model_does() {
+        let connection = Connection::open_in_memory().expect("opens");
+        let with_all_digits =
+            (proptest::num::f64::NORMAL, -30..=30).prop_map(|(number, exponent)| {
+                let of_one_to_two =
+                    0x3ff0_0000_0000_0000 | (number.to_bits() & 0x800f_ffff_ffff_ffff);
+                f64::from_bits(of_one_to_two) * 10_f64.powi(exponent)
+            });
+        let with_few_digits = (-99_999_999_i64..99_999_999, 0..12)
+            .prop_map(|(digits, places)| digits as f64 / 10_f64.powi(places));
+        let done = TestRunner::new(ProptestConfig::with_cases(4_000))
+            .run(&prop_oneof![with_all_digits, with_few_digits], |number| {
+                check(&connection, number)
+            });
+        done.expect("both spell it alike");
+    }
 }

@@ -1,0 +1,165 @@
+//! Values that no column takes, and objects that only one side writes.
+
+use super::scene::{everywhere, with_each_clause};
+
+#[test]
+fn a_value_of_another_type_is_refused() {
+    let cases = [
+        (
+            "revenue",
+            "'many'",
+            "cannot store TEXT value in REAL column contacts.revenue",
+        ),
+        (
+            "owner",
+            "1.5",
+            "cannot store REAL value in INTEGER column contacts.owner",
+        ),
+        (
+            "opt_out",
+            "'yes'",
+            "cannot store TEXT value in INTEGER column contacts.opt_out",
+        ),
+        (
+            "email",
+            "x'00'",
+            "cannot store BLOB value in TEXT column contacts.email",
+        ),
+    ];
+    with_each_clause(
+        &["", "OR REPLACE", "OR FAIL", "OR ABORT", "OR ROLLBACK"],
+        |scene, clause| {
+            for (column, value, sentence) in cases {
+                scene.refused(
+                    &format!("INSERT {clause} INTO contacts ({column}) VALUES ({value})"),
+                    sentence,
+                );
+                scene.refused(
+                    &format!("UPDATE {clause} contacts SET {column} = {value} WHERE local_id = 1"),
+                    sentence,
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn a_value_that_hubspot_would_refuse_is_refused_where_the_type_can_tell() {
+    let cases = [
+        ("opt_out", "2", "opt_out must be 0, 1 or NULL"),
+        (
+            "birthday",
+            "'10.12.1815'",
+            "birthday must be a date like 2026-11-24",
+        ),
+        (
+            "seen",
+            "'noon'",
+            "seen must be a time like 2026-11-24T03:10:00.000Z",
+        ),
+        (
+            "price",
+            "'12,50'",
+            "price must be a decimal number like 12.50",
+        ),
+        ("revenue", "9e999", "revenue must be a finite number"),
+    ];
+    with_each_clause(
+        &["", "OR REPLACE", "OR FAIL", "OR ABORT", "OR ROLLBACK"],
+        |scene, clause| {
+            for (column, value, sentence) in cases {
+                let sentence = format!("CHECK constraint failed: {sentence}");
+                scene.refused(
+                    &format!("INSERT {clause} INTO contacts ({column}) VALUES ({value})"),
+                    &sentence,
+                );
+                scene.refused(
+                    &format!("UPDATE {clause} contacts SET {column} = {value} WHERE local_id = 1"),
+                    &sentence,
+                );
+            }
+        },
+    );
+}
+
+/// `OR IGNORE` is the program's own word: what it skips is not written, here or anywhere.
+#[test]
+fn or_ignore_skips_what_a_column_does_not_take() {
+    everywhere(|scene| {
+        scene.does_nothing("INSERT OR IGNORE INTO contacts (opt_out) VALUES (2)");
+        scene.does_nothing("UPDATE OR IGNORE contacts SET birthday = 'soon'");
+    });
+}
+
+#[test]
+fn an_enumeration_takes_any_option_since_hubspot_may_get_another_one_any_day() {
+    everywhere(|scene| {
+        scene.do_run(
+            "UPDATE contacts SET stage = 'never seen', interests = ';a;;b' WHERE local_id = 1",
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["update contacts 1 101; interests was a;b; stage was lead"]
+        );
+    });
+}
+
+#[test]
+fn an_object_that_comes_from_hubspot_takes_no_write() {
+    everywhere(|scene| {
+        scene.refused(
+            "INSERT INTO companies (name) VALUES ('x')",
+            "companies comes from HubSpot: rows can not be inserted here",
+        );
+        let replaced = scene.run("REPLACE INTO companies (hs_id, name) VALUES (201, 'x')");
+        let sentence = replaced.expect_err("is refused");
+        assert!(
+            sentence.starts_with("companies comes from HubSpot: rows can not be "),
+            "{sentence}"
+        );
+        scene.refused(
+            "UPDATE companies SET name = 'x'",
+            "companies.name comes from HubSpot and can not be written here: leave it as it is",
+        );
+        scene.refused(
+            "INSERT INTO companies (hs_id, name) VALUES (201, 'x') ON CONFLICT (hs_id) DO UPDATE SET name = excluded.name",
+            "companies.name comes from HubSpot and can not be written here: leave it as it is",
+        );
+        scene.refused(
+            "DELETE FROM companies",
+            "companies comes from HubSpot: rows can not be deleted here",
+        );
+        scene.does_nothing("UPDATE companies SET name = name");
+    });
+}
+
+#[test]
+fn an_object_that_only_goes_to_hubspot_takes_every_write() {
+    everywhere(|scene| {
+        scene.do_run(
+            "INSERT INTO deals (amount) VALUES (1); UPDATE deals SET amount = 6 WHERE local_id = 1;
+             REPLACE INTO deals (local_id, amount) VALUES (1, 7)",
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["update deals 1 301; amount was 5", "create deals 2 -"]
+        );
+    });
+}
+
+#[test]
+fn a_degraded_field_takes_no_write_and_says_where_the_reason_stands() {
+    everywhere(|scene| {
+        scene.as_daemon(
+            "UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'stage';
+             UPDATE sync_meta SET value = '' WHERE name = 'schema_seen'",
+        );
+        assert_eq!(scene.repair(), Vec::<String>::new());
+        scene.refused(
+            "UPDATE contacts SET stage = 'x' WHERE local_id = 1",
+            "contacts.stage is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
+        );
+        scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
+        assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
+    });
+}

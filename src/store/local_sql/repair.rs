@@ -1,0 +1,117 @@
+//! Triggers and views that somebody dropped or altered.
+
+use super::scene::everywhere;
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_dropped_trigger_is_put_back_and_named() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DROP TRIGGER sync_mirror_contacts_update; DROP TRIGGER sync_guard_owners_insert",
+        );
+        scene.do_run("UPDATE contacts SET first_name = 'unseen' WHERE local_id = 2");
+        assert_eq!(scene.outbox(), NONE);
+        assert_eq!(
+            scene.repair(),
+            ["sync_guard_owners_insert", "sync_mirror_contacts_update"]
+        );
+        assert_eq!(scene.repair(), NONE);
+        scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
+        assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
+    });
+}
+
+#[test]
+fn an_altered_trigger_is_put_back_and_named() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DROP TRIGGER sync_mirror_contacts_delete;
+             CREATE TRIGGER sync_mirror_contacts_delete AFTER DELETE ON contacts BEGIN SELECT 1; END",
+        );
+        assert_eq!(scene.repair(), ["sync_mirror_contacts_delete"]);
+        scene.do_run("DELETE FROM contacts WHERE local_id = 1");
+        assert_eq!(scene.outbox(), ["archive contacts 1 101, keeps the row"]);
+    });
+}
+
+#[test]
+fn a_dropped_view_comes_back_and_health_says_so_for_an_hour() {
+    everywhere(|scene| {
+        scene.do_run("DROP VIEW sync_status");
+        assert_eq!(scene.repair(), ["sync_status"]);
+        assert_eq!(
+            scene.rows("SELECT object, \"rows\", in_sync FROM sync_status ORDER BY object"),
+            ["companies 1 1", "contacts 2 2", "deals 1 1"]
+        );
+        assert_eq!(
+            scene.rows("SELECT trigger_repaired_at FROM sync_daemon"),
+            ["2026-11-24T03:10:00.000Z"]
+        );
+        scene.as_daemon(
+            "UPDATE sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+                    trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        );
+        assert_eq!(scene.rows("SELECT state FROM sync_health"), ["degraded"]);
+        scene.as_daemon("UPDATE sync_daemon SET trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 minutes')");
+        assert_eq!(scene.rows("SELECT state FROM sync_health"), ["running"]);
+    });
+}
+
+#[test]
+fn the_users_own_triggers_columns_and_indexes_stay_and_deserve_no_warning() {
+    everywhere(|scene| {
+        scene.do_run(
+            "ALTER TABLE contacts ADD COLUMN note TEXT;
+             CREATE UNIQUE INDEX own ON contacts (email);
+             CREATE TRIGGER mine AFTER DELETE ON contacts BEGIN SELECT 1; END",
+        );
+        assert_eq!(scene.repair(), NONE);
+        assert_eq!(
+            scene
+                .rows("SELECT name FROM sqlite_schema WHERE name IN ('own', 'mine') ORDER BY name"),
+            ["mine", "own"]
+        );
+        assert_eq!(scene.rows("SELECT note FROM contacts"), ["-", "-"]);
+    });
+}
+
+#[test]
+fn a_dropped_column_comes_back_and_is_filled_again() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DROP TRIGGER sync_mirror_contacts_before_insert; DROP TRIGGER sync_mirror_contacts_insert;
+             DROP TRIGGER sync_mirror_contacts_before_update; DROP TRIGGER sync_mirror_contacts_before_replace;
+             DROP TRIGGER sync_mirror_contacts_update; DROP TRIGGER sync_mirror_contacts_delete;
+             ALTER TABLE contacts DROP COLUMN first_name",
+        );
+        assert_eq!(scene.repair().len(), 6);
+        assert_eq!(
+            scene.rows("SELECT state FROM sync_fields WHERE property = 'firstname'"),
+            ["filling"]
+        );
+        assert_eq!(
+            scene.rows("SELECT filling_after FROM sync_cursors WHERE object = 'contacts'"),
+            [""]
+        );
+    });
+}
+
+#[test]
+fn a_dropped_table_comes_back_empty_and_is_read_again() {
+    everywhere(|scene| {
+        scene
+            .do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1; DROP TABLE contacts");
+        let put_back = scene.repair();
+        assert!(
+            put_back.contains(&"sync_mirror_contacts_insert".to_owned()),
+            "{put_back:?}"
+        );
+        assert_eq!(scene.contacts(), NONE);
+        assert_eq!(scene.outbox(), NONE);
+        assert_eq!(
+            scene.rows("SELECT backfill, polled_to FROM sync_cursors WHERE object = 'contacts'"),
+            ["waiting -"]
+        );
+    });
+}
