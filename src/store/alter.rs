@@ -8,6 +8,7 @@ use crate::model::value::PropertyType;
 use crate::store::StoreError;
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::Field;
+use crate::store::triggers;
 
 pub(super) fn rename_table(from: &str, to: &str) -> String {
     format!("ALTER TABLE {} RENAME TO {}", quoted(from), quoted(to))
@@ -90,13 +91,32 @@ pub(super) fn rename_check(object: &ObjectMapping, field: &Field, to: &str) -> S
     }
 }
 
-/// Drops a column and adds it under its new type. The indexes that hold it, the user's own too, are made again.
+/// Every value of a column of this type, as rows of `sync_history`; parameters `:now`, `:object`, `:property`.
+pub(super) fn values_to_history(
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    from: PropertyType,
+) -> String {
+    let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
+    let value = triggers::canonical_column(&column, from);
+    format!(
+        "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
+         SELECT :now, :object, \"local_id\", \"hs_id\", :property, {value}, NULL, 'schema'
+         FROM {table}
+         WHERE {column} <> ''"
+    )
+}
+
+/// Drops a column of the type `from` and adds it under its new one. The indexes that hold it, the user's own too, are made
+/// again.
 pub(super) fn make_anew(
     tx: &Transaction<'_>,
     object: &ObjectMapping,
     field: &FieldMapping,
+    from: PropertyType,
 ) -> Result<(), StoreError> {
     let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
+    drop_check(tx, object, field, from)?;
     let indexes = indexes_with(tx, object.table.as_str(), field.column.as_str())?;
     for (name, _) in &indexes {
         tx.execute_batch(&format!("DROP INDEX {}", quoted(name)))?;
@@ -111,6 +131,35 @@ pub(super) fn make_anew(
         tx.execute_batch(&sql)?;
     }
     Ok(())
+}
+
+/// The check of a column that was renamed is the table's, and would keep the column from being dropped.
+fn drop_check(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+    from: PropertyType,
+) -> Result<(), StoreError> {
+    let former = FieldMapping {
+        property_type: from,
+        ..field.clone()
+    };
+    let Some((sentence, _)) = ddl::check(&former) else {
+        return Ok(());
+    };
+    let sql: String = tx.query_row(
+        "SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(:table)",
+        named_params! { ":table": object.table.as_str() },
+        |row| row.get(0),
+    )?;
+    if !sql.contains(&quoted(&sentence)) {
+        return Ok(());
+    }
+    let table = quoted(object.table.as_str());
+    Ok(tx.execute_batch(&format!(
+        "ALTER TABLE {table} DROP CONSTRAINT {}",
+        quoted(&sentence)
+    ))?)
 }
 
 /// Indexes that hold a column, or whose expression or condition may.

@@ -13,7 +13,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
-use crate::store::{StoreError, alter, meta, repair};
+use crate::store::{StoreError, alter, meta, outbox, repair};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,8 +48,8 @@ pub fn bring_up(
     };
     work.tables(mapping)?;
     for object in &mapping.objects {
-        work.columns(object)?;
         work.object(object)?;
+        work.columns(object)?;
     }
     work.forget_unmapped(mapping)?;
     for object in &mapping.objects {
@@ -135,6 +135,7 @@ impl Work<'_> {
             if table != object.table.as_str() && exists(self.tx, table)? {
                 let between = format!("sync_moving_{}", object.object);
                 self.clear_way()?;
+                self.drop_indexes(table)?;
                 self.tx
                     .execute_batch(&alter::rename_table(table, &between))?;
                 moving.push((between, object));
@@ -151,6 +152,15 @@ impl Work<'_> {
         }
         for object in &mapping.objects {
             self.make_table(object)?;
+        }
+        Ok(())
+    }
+
+    /// Our indexes are named after their table; `indexes` makes them again.
+    fn drop_indexes(&self, table: &str) -> Result<(), StoreError> {
+        for (name, _) in alter::own_indexes(self.tx, table)? {
+            self.tx
+                .execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
         }
         Ok(())
     }
@@ -296,9 +306,10 @@ impl Work<'_> {
         })?;
         let stored_alike = alter::is_plain_text(from) && alter::is_plain_text(field.property_type);
         if from != field.property_type && !stored_alike {
-            return self.retype(object, field, known);
+            return self.retype(object, field, known, from);
         }
-        if known.state == FieldState::Unmapped || from != field.property_type {
+        let pulls_at_last = known.direction == Direction::Push.as_str() && field.direction.pulls();
+        if known.state == FieldState::Unmapped || from != field.property_type || pulls_at_last {
             self.say(format!(
                 "column {}.{} is filled from {}.{}",
                 object.table, field.column, object.object, field.property
@@ -318,6 +329,7 @@ impl Work<'_> {
         object: &ObjectMapping,
         field: &FieldMapping,
         known: &Field,
+        from: PropertyType,
     ) -> Result<(), StoreError> {
         let waiting = waiting_values(self.tx, object, field)?;
         if waiting > 0 {
@@ -330,12 +342,34 @@ impl Work<'_> {
             });
         }
         self.clear_way()?;
-        alter::make_anew(self.tx, object, field)?;
+        if known.state == FieldState::Unmapped {
+            self.keep_values(object, field, from)?;
+        }
+        alter::make_anew(self.tx, object, field, from)?;
         self.say(format!(
             "column {}.{} made anew as {}",
             object.table, field.column, field.property_type
         ));
         self.fill(object, field)
+    }
+
+    /// What a column held that nobody synced is nowhere else: it goes to `sync_history`.
+    fn keep_values(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        from: PropertyType,
+    ) -> Result<(), StoreError> {
+        let sql = alter::values_to_history(object, field, from);
+        self.tx.execute(
+            &sql,
+            named_params! {
+                ":now": self.now.to_string(),
+                ":object": object.object.as_str(),
+                ":property": field.property.as_str(),
+            },
+        )?;
+        Ok(())
     }
 
     fn save_field(
@@ -370,16 +404,15 @@ impl Work<'_> {
             )?
             .execute(named_params! { ":object": object.object.as_str(), ":pushed_only": pushed_only })?;
         if pushed_only {
-            self.tx
-                .prepare_cached("UPDATE sync_outbox SET waits_for = NULL WHERE object = :object AND waits_for = 'backfill'")?
-                .execute(named_params! { ":object": object.object.as_str() })?;
+            outbox::release_backfill(self.tx, &object.object)?;
         }
         Ok(())
     }
 
     /// What the mapping no longer has: columns and tables stay, unsynced.
     fn forget_unmapped(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
-        let known = self.known;
+        // Read anew: a column that made way has another name.
+        let known = Known::read(self.tx)?;
         for field in known
             .fields
             .values()
@@ -395,7 +428,8 @@ impl Work<'_> {
                 fields::unmap(self.tx, field, self.now)?;
                 self.say(format!(
                     "column {}.{} is no longer mapped and stays as it is",
-                    field.object, field.column_name
+                    known.tables.get(&field.object).unwrap_or(&field.object),
+                    field.column_name
                 ));
             }
         }
@@ -518,3 +552,6 @@ pub(super) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<Str
     let names = statement.query_map(named_params! { ":table": table }, |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests;

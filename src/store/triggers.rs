@@ -188,8 +188,17 @@ const PLAIN: u8 = 0;
 const BOOL: u8 = 1;
 const TIME: u8 = 2;
 
+/// Canonical text of a column of a type.
+pub(super) fn canonical_column(column: &str, property_type: PropertyType) -> String {
+    canonical(column, &kind_of(property_type).to_string())
+}
+
 fn kind(field: &FieldMapping) -> u8 {
-    match field.property_type {
+    kind_of(field.property_type)
+}
+
+fn kind_of(property_type: PropertyType) -> u8 {
+    match property_type {
         PropertyType::Bool => BOOL,
         PropertyType::Datetime => TIME,
         PropertyType::String
