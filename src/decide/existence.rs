@@ -111,7 +111,7 @@ mod tests {
     fn a_dirty_row_is_a_conflict_by_the_objects_policy() {
         let written = Some(T.plus_millis(10));
         let check = |policy, archived, expected| {
-            assert_eq!(removed_in_hubspot(policy, written, archived), expected)
+            assert_eq!(removed_in_hubspot(policy, written, archived), expected);
         };
         check(
             Policy::Remote,
@@ -145,7 +145,7 @@ mod tests {
     fn a_deletion_meets_an_edit_by_the_objects_policy() {
         let edited = Some(T.plus_millis(10));
         let check = |policy, at, expected| {
-            assert_eq!(deleted_here(policy, edited, T.plus_millis(at)), expected)
+            assert_eq!(deleted_here(policy, edited, T.plus_millis(at)), expected);
         };
         assert_eq!(
             deleted_here(Policy::Remote, None, T),

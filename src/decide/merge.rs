@@ -494,13 +494,13 @@ mod tests {
         match outcome(case, PropertyType::String) {
             FieldOutcome::Nothing | FieldOutcome::Agreed => assert_eq!(case.local, case.remote),
             FieldOutcome::TakeRemote => {
-                assert!(case.base == Some(case.local) || case.local.is_empty())
+                assert!(case.base == Some(case.local) || case.local.is_empty());
             }
             FieldOutcome::PushLocal => {
-                assert!(case.base == Some(case.remote) || case.remote.is_empty())
+                assert!(case.base == Some(case.remote) || case.remote.is_empty());
             }
             FieldOutcome::Conflict { winner, .. } => {
-                assert!(named(winner) && case.local != case.remote)
+                assert!(named(winner) && case.local != case.remote);
             }
             FieldOutcome::Ask => assert_eq!(
                 (case.policy, case.direction),

@@ -157,7 +157,7 @@ fn remove(
             remove_row(tx, object, &row, queued.as_ref(), removal, moment.now)?;
         }
         RemovedOutcome::CreateAgain(_) => {
-            create_again(tx, object, row, queued.as_ref(), moment.now, key)?
+            create_again(tx, object, row, queued.as_ref(), moment.now, key)?;
         }
         RemovedOutcome::Ask => {
             if let Some(queued) = &queued {

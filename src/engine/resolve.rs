@@ -342,7 +342,7 @@ impl Decision<'_> {
         ) {
             // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
             (Some(row), queued, None) => {
-                create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?
+                create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?;
             }
             (Some(_), Some(queued), Some(_)) => {
                 outbox::retry(

@@ -65,7 +65,7 @@ pub async fn settle_batch(
         let asked_at = engine.now();
         match send(engine, object, operation, &batch, priority).await {
             Ok(answer) => {
-                settle_answer(engine, object, operation, &batch, &answer, asked_at).await?
+                settle_answer(engine, object, operation, &batch, &answer, asked_at).await?;
             }
             Err(error) => {
                 let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);

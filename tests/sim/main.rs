@@ -42,7 +42,7 @@ fn check(seed: u64) -> Result<(), String> {
     if let Some(report) = report(seed, &first) {
         return Err(report);
     }
-    if seed % TWICE == 0 {
+    if seed.is_multiple_of(TWICE) {
         let second = run_seed(seed, false);
         if second.digest != first.digest {
             return Err(format!(

@@ -180,7 +180,7 @@ fn live(world: &World, object: &ObjectMapping) -> Vec<u64> {
         .portal
         .records(object.object.as_str())
         .iter()
-        .map(|record| record.id())
+        .map(hubsyncd::simulator::record::Record::id)
         .collect()
 }
 
