@@ -465,8 +465,10 @@ async fn inbound(
     if backfill::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
     }
-    let due = Timestamp::from_millis(round.due.load(Ordering::Relaxed));
+    // Never later than a whole interval from now, also after the wall clock was set back.
+    let due = Timestamp::from_millis(round.due.load(Ordering::Relaxed)).min(next);
     if engine.clock().now() < due {
+        round.due.store(due.millis(), Ordering::Relaxed);
         return Ok(Progress::Idle { until: Some(due) });
     }
     let (walked, again) = (round.walked.load(Ordering::Relaxed), engine.again());

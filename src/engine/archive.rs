@@ -183,6 +183,9 @@ fn claim(
     let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
         return Ok(None);
     };
+    if present.discarded {
+        return Ok(None);
+    }
     let entry = present.entry;
     let (Operation::Archive, EntryState::Pending, Some(hs_id)) =
         (entry.operation, entry.state, entry.hs_id)

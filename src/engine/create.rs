@@ -205,6 +205,9 @@ fn after_look(
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
     let by = look_by(object, &queued, row.as_ref());
+    if by.key.is_none() && by.matching.is_none() && queued.discarded {
+        return outbox::end(tx, id);
+    }
     if by.key.is_none() && by.matching.is_none() {
         let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
                      has the record: look for it there, then retry the entry or delete the row";
@@ -221,8 +224,8 @@ fn after_look(
             outbox::Answered::No,
         );
     }
-    if row.is_none() {
-        // Deleted here, and never made there.
+    if row.is_none() || queued.discarded {
+        // Not wanted any more, and never made there.
         return outbox::end(tx, id);
     }
     outbox::drop_fields(tx, id)?;
@@ -264,6 +267,7 @@ fn link_reinserted(
         if let Some(archive) = same
             && create.entry.operation == Operation::Create
             && create.unanswered_since.is_none()
+            && !create.discarded
             && outbox::by_id(tx, archive.entry.id)?.is_some()
         {
             relink(tx, object, row, &create, archive, now)?;
@@ -334,6 +338,7 @@ fn claim_create(
     if entry.operation != Operation::Create
         || entry.state != EntryState::Pending
         || queued.unanswered_since.is_some()
+        || queued.discarded
     {
         return Ok(None);
     }

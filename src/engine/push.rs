@@ -225,7 +225,8 @@ fn merge_and_claim(
     match outbox::by_id(tx, queued.entry.id)? {
         Some(present)
             if present.entry.operation == Operation::Update
-                && present.entry.state == EntryState::Pending =>
+                && present.entry.state == EntryState::Pending
+                && !present.discarded =>
         {
             claim_update(tx, applying, &present, record)
         }

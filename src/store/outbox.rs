@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
 
-const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since";
+const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL";
 
 /// An entry with what only the push needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Queued {
     pub entry: Entry,
     /// Since when an attempt has had no answer.
     pub unanswered_since: Option<Timestamp>,
+    /// Whether a person has discarded it.
+    pub discarded: bool,
 }
 
 fn unknown(what: &str, text: &str) -> StoreError {
@@ -41,6 +43,7 @@ struct RawEntry {
     key: Option<String>,
     row: Option<String>,
     unanswered_since: Option<String>,
+    discarded: bool,
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
@@ -57,6 +60,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
         key: row.get(9)?,
         row: row.get(10)?,
         unanswered_since: row.get(11)?,
+        discarded: row.get(12)?,
     })
 }
 
@@ -81,10 +85,12 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
         row: raw.row,
         fields: fields(connection, id)?,
     };
+    let discarded = raw.discarded;
     let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
     Ok(Queued {
         entry,
         unanswered_since,
+        discarded,
     })
 }
 
@@ -197,7 +203,8 @@ fn const_format(condition: &str) -> String {
     format!("SELECT {COLUMNS} FROM sync_outbox {condition}")
 }
 
-/// Entries that people have discarded, at most `limit`.
+/// Entries that people have discarded, at most `limit`; not those whose attempt is under way, nor creates that may be
+/// done already: those are looked for first.
 pub fn discarded(
     connection: &Connection,
     limit: usize,
@@ -206,6 +213,8 @@ pub fn discarded(
         "SELECT object, id
          FROM sync_outbox
          WHERE discarded_at IS NOT NULL
+           AND state <> 'in_flight'
+           AND (operation <> 'create' OR unanswered_since IS NULL)
          ORDER BY id
          LIMIT :limit",
     )?;
@@ -244,7 +253,7 @@ pub fn backlog(
                    AND state = 'pending'
                    AND next_attempt_at <= :now
                    AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-                   AND discarded_at IS NULL
+                   AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))
                  LIMIT :bound
              )",
         )?;
@@ -285,7 +294,7 @@ fn newest(
            AND state = 'pending'
            AND next_attempt_at <= :now
            AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-           AND discarded_at IS NULL
+           AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))
          ORDER BY next_attempt_at DESC, id DESC
          LIMIT 1",
     )?;
@@ -320,7 +329,7 @@ pub fn due(
     };
     let condition = format!(
         "WHERE object = ?1 AND operation = ?2 AND state = 'pending' AND next_attempt_at <= ?3
-         AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) AND discarded_at IS NULL {order}"
+         AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL)) {order}"
     );
     many(
         connection,
@@ -345,7 +354,7 @@ pub fn next_due(
          WHERE object = :object
            AND state = 'pending'
            AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-           AND discarded_at IS NULL",
+           AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))",
     )?;
     let text: Option<String> = statement
         .query_row(named_params! { ":object": object.as_str() }, |row| {

@@ -26,6 +26,11 @@ impl Trace {
         }
     }
 
+    /// Whether every line is kept, for somebody to read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
     /// Adds a line at a virtual time.
     pub(crate) fn line(&mut self, at_ms: u64, text: &str) {
         let line = format!("{:>10}.{:03} {text}", at_ms / 1000, at_ms % 1000);

@@ -242,6 +242,9 @@ impl State {
             reply.delivery,
             reply.body.len()
         ));
+        if self.trace.is_whole() && arrival.request.method != "GET" {
+            self.note(&String::from_utf8_lossy(&reply.body));
+        }
         if arrival.incarnation != self.incarnation {
             return;
         }
@@ -409,6 +412,9 @@ fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
         request.path_and_query.split('?').next().unwrap_or_default()
     );
     state.note(&line);
+    if state.trace.is_whole() {
+        state.note(&String::from_utf8_lossy(&sent.body));
+    }
     let arrival = Arrival {
         slot,
         incarnation: state.incarnation,
