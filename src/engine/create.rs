@@ -11,9 +11,10 @@ use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::convert::{match_value, remote_record};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{NO_RECORD, trace_id};
+use crate::engine::reads::note_missing;
 use crate::engine::settle::{Sent, settle_batch};
 use crate::engine::{Engine, StepError, schema};
-use crate::hubspot::{Priority, ReadQuery, WriteInput};
+use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
 use crate::model::mapping::Direction;
@@ -22,6 +23,7 @@ use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
+use crate::store::reads::Removal;
 use crate::store::{Lane, StoreError, rowjson};
 
 /// How long after its loss a request may still land (`design.md`, section 4).
@@ -123,13 +125,21 @@ async fn look(
         .match_property
         .as_ref()
         .map(|property| (property.as_str(), matches));
+    let own_keys = by_key.as_ref().map(|(_, keys)| keys.clone());
     for (property, mut values) in by_key.into_iter().chain(by_match) {
         values.sort_unstable();
         values.dedup();
         if !values.is_empty() {
-            found.extend(read_by(engine, object, property, values, priority).await?);
+            found.extend(read_by(engine, object, property, values, priority, false).await?);
         }
     }
+    let mut unseen = own_keys.unwrap_or_default();
+    unseen.retain(|key| {
+        !found
+            .iter()
+            .any(|record| record.own_key.as_ref() == Some(key))
+    });
+    let archived = read_archived(engine, object, unseen, priority).await?;
     let (sync, now, offset) = (
         object.clone(),
         engine.now(),
@@ -148,8 +158,16 @@ async fn look(
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            for record in &found {
+            for record in found.iter().chain(&archived) {
                 apply_record(tx, &applying, record, None)?;
+            }
+            for record in &archived {
+                let removal = Removal {
+                    id: record.id,
+                    archived_at: record.archived_at,
+                    origin: Origin::Poll,
+                };
+                note_missing(tx, &sync, removal, now)?;
             }
             for id in looked {
                 after_look(tx, &sync, id, now)?;
@@ -160,19 +178,37 @@ async fn look(
     Ok(())
 }
 
+/// Records that the lost creates made and somebody has archived since: the rows are theirs all the same.
+async fn read_archived(
+    engine: &Engine,
+    object: &ObjectSync,
+    keys: Vec<String>,
+    priority: Priority,
+) -> Result<Vec<RemoteRecord>, StepError> {
+    let Some(property) = object.key_property.as_ref().filter(|_| !keys.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    match read_by(engine, object, property.as_str(), keys, priority, true).await {
+        // Whether archived records can be read by a unique property is unsure (`hubspot/api-facts.md#5`).
+        Err(StepError::Hubspot(HubspotError::Refused { .. })) => Ok(Vec::new()),
+        found => found,
+    }
+}
+
 async fn read_by(
     engine: &Engine,
     object: &ObjectSync,
     property: &str,
     values: Vec<String>,
     priority: Priority,
+    archived: bool,
 ) -> Result<Vec<RemoteRecord>, StepError> {
     let query = ReadQuery {
         keys: values,
         id_property: Some(property.to_owned()),
         properties: object.properties.clone(),
         with_history: Vec::new(),
-        archived: false,
+        archived,
     };
     let found = engine
         .client

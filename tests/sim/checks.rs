@@ -84,7 +84,8 @@ fn value_of(kind: PropertyType, value: Sql) -> Value {
     kind.from_column(&column).unwrap_or(Value::EMPTY)
 }
 
-fn texts(connection: &Connection, sql: &str) -> Vec<String> {
+/// Rows as text.
+pub(crate) fn texts(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare_cached(sql).expect(sql);
     let rows = statement.query_map([], |row| {
         let mut text = String::new();
@@ -268,7 +269,7 @@ pub(crate) fn both_sides_agree(
 
 /// What the status tables list as not in agreement.
 struct Listed {
-    /// Rows with a dead entry, or that wait for a person.
+    /// Rows with a dead entry, that the guard holds, or that wait for a person.
     rows: BTreeSet<i64>,
     /// Fields with an open conflict.
     fields: BTreeSet<(i64, String)>,
@@ -284,12 +285,17 @@ impl Listed {
             fields: BTreeSet::new(),
             records: BTreeSet::new(),
         };
+        let sql = format!(
+            "SELECT local_id, property, hs_id FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL
+             UNION ALL
+             SELECT local_id, '*', hs_id FROM sync_outbox WHERE object = ?1 AND (state = 'dead' OR waits_for = 'guard')
+             UNION ALL
+             SELECT m.local_id, '*', r.hs_id FROM sync_removals AS r JOIN {} AS m USING (hs_id)
+             WHERE r.object = ?1 AND r.hold_id IS NOT NULL",
+            object.table
+        );
         let mut statement = connection
-            .prepare_cached(
-                "SELECT local_id, property, hs_id FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL
-                 UNION ALL
-                 SELECT local_id, '*', hs_id FROM sync_outbox WHERE object = ?1 AND (state = 'dead' OR waits_for = 'guard')",
-            )
+            .prepare_cached(&sql)
             .expect("the lists can be read");
         let found = statement.query_map([name], |row| {
             Ok((
@@ -360,7 +366,6 @@ fn check_rows(
             let local = &row.values[property];
             if !kind.same(local, &remote)
                 && !listed.fields.contains(&(row.local_id, property.to_owned()))
-                && may_differ(field, object)
             {
                 return Err(format!(
                     "I3: {name} row {} record {hs_id}: {property} is {local:?} here and {remote:?} in HubSpot",
@@ -370,11 +375,6 @@ fn check_rows(
         }
     }
     Ok(())
-}
-
-/// Whether a difference of the field is against the promise at all.
-fn may_differ(_field: &FieldMapping, _object: &ObjectMapping) -> bool {
-    true
 }
 
 /// I7: a row's version never goes back while it stays with its record. Returns the present versions.

@@ -410,6 +410,9 @@ impl Programs {
         if let Some(email) = email {
             fields.push((matching, email));
         }
+        if fields.is_empty() {
+            return;
+        }
         let before = self.shadow.clone();
         self.connection.execute_batch("BEGIN").expect("begins");
         self.delete(object, row);

@@ -59,6 +59,9 @@ pub(crate) fn run_plan(plan: Plan, whole_trace: bool) -> Outcome {
     let mut run = Run::new(plan, whole_trace);
     let result = run.whole();
     let broken = run.world.state().broken.take().or(result.err());
+    if whole_trace && broken.is_some() {
+        run.show_tables();
+    }
     let state = run.world.state();
     Outcome {
         digest: state.trace.digest(),
@@ -93,6 +96,15 @@ impl Run {
         run.people
             .fill(&run.plan, &run.world, &mut run.rng, &mut run.values);
         run
+    }
+
+    /// The tables as the failure left them, at the end of the trace.
+    fn show_tables(&self) {
+        for table in ["sync_outbox", "sync_reads", "sync_removals", "sync_holds", "sync_conflicts", "sync_cursors"] {
+            for line in checks::texts(self.programs.connection(), &format!("SELECT * FROM {table}")) {
+                self.world.note(&format!("{table}: {line}"));
+            }
+        }
     }
 
     fn path(&self) -> PathBuf {
