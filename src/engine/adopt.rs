@@ -2,7 +2,6 @@
 //!
 //! The key of our own create comes first, then the object's match property (`design.md`, "Which row is this record?").
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
@@ -10,11 +9,10 @@ use rusqlite::Transaction;
 use crate::decide::record::CleanBase;
 use crate::engine::apply::{Applying, merge_into};
 use crate::engine::convert::match_value;
+use crate::engine::create::sent_values;
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::LocalId;
-use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::model::value::Value;
 use crate::store::outbox::{self, Queued};
 use crate::store::{StoreError, reads, rowjson};
 
@@ -58,12 +56,7 @@ fn link_by_key(
         return wait(tx, applying, record);
     }
     // What the lost create carried is what both sides agreed on.
-    let mut sent: BTreeMap<PropertyName, Value> = BTreeMap::new();
-    for field in &create.entry.fields {
-        if let Some(value) = &field.sent {
-            sent.insert(field.property.clone(), value.clone());
-        }
-    }
+    let sent = sent_values(&create.entry);
     link(
         tx,
         applying,

@@ -3,10 +3,13 @@
 //! An attempt whose answer was lost is looked for by its key, or by the match property, at once and again just before it
 //! is repeated, 60 s after the loss: a lost request may still land.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::record::CleanBase;
+use crate::engine::adopt::link;
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::convert::{match_value, remote_record};
 use crate::engine::objects::ObjectSync;
@@ -15,11 +18,13 @@ use crate::engine::reads::note_missing;
 use crate::engine::settle::{Sent, settle_batch};
 use crate::engine::{Engine, StepError, schema};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
-use crate::model::entry::{Base, EntryState, Operation, WaitsFor};
+use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
 use crate::model::mapping::Direction;
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
@@ -28,6 +33,9 @@ use crate::store::{Lane, StoreError, rowjson};
 
 /// How long after its loss a request may still land (`design.md`, section 4).
 pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+
+/// A lost create was sent at most this long before its loss: a write's timeout, and what two clocks may differ.
+const SENT_BEFORE_LOSS_MS: i64 = 110_000;
 
 /// How many pending archives are compared with fresh creates, so that `DELETE` and `INSERT` of one person stay one record.
 const ARCHIVES_COMPARED: usize = 1_000;
@@ -81,12 +89,24 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
         .as_deref()
         .map(|row| rowjson::values(object.mapping(), row));
     let values = row.map(|row| &row.record.values).or(former.as_ref());
-    let matching = values
+    // A lost create made its record with what it carried, whatever the row holds by now.
+    let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
+    let matching = sent
+        .as_ref()
+        .or(values)
         .and_then(|values| match_value(object, values))
         .filter(|_| object.match_is_unique);
     LookBy {
         key: object.key_property.as_ref().and(queued.entry.key.clone()),
         matching: matching.map(|value| value.trim().to_lowercase()),
+    }
+}
+
+impl LookBy {
+    fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
+        let by_key = self.key.is_some() && self.key == record.own_key;
+        let matching = match_value(object, &record.values).map(|value| value.trim().to_lowercase());
+        by_key || (self.matching.is_some() && self.matching == matching)
     }
 }
 
@@ -101,19 +121,22 @@ async fn look(
         return Ok(());
     }
     let (sync, queued) = (object.clone(), entries.to_vec());
-    let (keys, matches) = engine
+    let looks: Vec<(OutboxId, LookBy)> = engine
         .store
         .read(move |connection| {
-            let (mut keys, mut matches) = (Vec::new(), Vec::new());
+            let mut looks = Vec::with_capacity(queued.len());
             for queued in &queued {
                 let row = sync.table.by_local_id(connection, queued.entry.local_id)?;
-                let by = look_by(&sync, queued, row.as_ref());
-                keys.extend(by.key);
-                matches.extend(by.matching);
+                looks.push((queued.entry.id, look_by(&sync, queued, row.as_ref())));
             }
-            Ok((keys, matches))
+            Ok(looks)
         })
         .await?;
+    let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
+    let matches: Vec<String> = looks
+        .iter()
+        .filter_map(|(_, by)| by.matching.clone())
+        .collect();
     let asked_at = engine.now();
     let mut found = Vec::new();
     let by_key = object
@@ -145,7 +168,6 @@ async fn look(
         engine.now(),
         engine.client.clock_offset_ms(),
     );
-    let looked: Vec<_> = entries.iter().map(|queued| queued.entry.id).collect();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -159,7 +181,7 @@ async fn look(
                 with_history: true,
             };
             for record in found.iter().chain(&archived) {
-                apply_record(tx, &applying, record, None)?;
+                take_found(tx, &applying, &looks, record)?;
             }
             for record in &archived {
                 let removal = Removal {
@@ -169,13 +191,53 @@ async fn look(
                 };
                 note_missing(tx, &sync, removal, now)?;
             }
-            for id in looked {
-                after_look(tx, &sync, id, now)?;
+            for (id, by) in &looks {
+                after_look(tx, &sync, *id, by, now)?;
             }
             Ok(())
         })
         .await?;
     Ok(())
+}
+
+/// Gives a record that a look found to the row whose lost create made it; any other goes the usual way.
+fn take_found(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    looks: &[(OutboxId, LookBy)],
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    let meant = looks.iter().find(|(_, by)| by.finds(object, record));
+    let create = match meant {
+        Some((id, _)) if object.table.by_hs_id(tx, record.id)?.is_none() => outbox::by_id(tx, *id)?,
+        Some(_) | None => None,
+    };
+    let made_by_it = create.filter(|create| {
+        create.entry.operation == Operation::Create
+            && create.entry.state == EntryState::Pending
+            && create.unanswered_since.is_some_and(|since| {
+                let created = record
+                    .created_at
+                    .plus_millis(SENT_BEFORE_LOSS_MS - applying.clock_offset_ms);
+                since <= created
+            })
+    });
+    let Some(create) = made_by_it else {
+        return apply_record(tx, applying, record, None).map(drop);
+    };
+    let sent = sent_values(&create.entry);
+    let (local_id, base) = (create.entry.local_id, CleanBase::Given(&sent));
+    link(tx, applying, record, local_id, Some(&create), base).map(drop)
+}
+
+/// What an attempt carried.
+pub fn sent_values(entry: &Entry) -> BTreeMap<PropertyName, Value> {
+    entry
+        .fields
+        .iter()
+        .filter_map(|field| Some((field.property.clone(), field.sent.clone()?)))
+        .collect()
 }
 
 /// Records that the lost creates made and somebody has archived since: the rows are theirs all the same.
@@ -227,6 +289,7 @@ fn after_look(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
+    by: &LookBy,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(queued) = outbox::by_id(tx, id)? else {
@@ -240,14 +303,13 @@ fn after_look(
         return Ok(());
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    let by = look_by(object, &queued, row.as_ref());
     if by.key.is_none() && by.matching.is_none() && queued.discarded {
         return outbox::end(tx, id);
     }
     if by.key.is_none() && by.matching.is_none() {
         let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
                      has the record: look for it there, then retry the entry or delete the row";
-        return outbox::park(tx, id, words, outbox::Answered::Yes);
+        return outbox::park(tx, id, words, outbox::Answered::No);
     }
     let repeat_at = lost + MAY_STILL_LAND;
     if now < repeat_at {

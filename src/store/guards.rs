@@ -202,8 +202,10 @@ fn outbox() -> Vec<Made> {
         ),
         ("old.state = 'in_flight'".to_owned(), wait),
     ]);
+    // Whoever retries a dead entry has looked in HubSpot: its lost attempt is no longer in doubt.
     let retry = format!(
         "UPDATE sync_outbox SET attempts = 0, next_attempt_at = {NOW}, \
+         unanswered_since = CASE WHEN old.state <> 'dead' THEN unanswered_since END, \
          waits_for = CASE WHEN waits_for IN ('guard', 'backfill') THEN waits_for END WHERE id = new.id"
     );
     let retried = made(

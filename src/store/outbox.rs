@@ -675,7 +675,7 @@ pub fn keyless_create_in_doubt(
              FROM sync_outbox
              WHERE object = :object
                AND operation = 'create'
-               AND state = 'in_flight'
+               AND state <> 'dead'
                AND unanswered_since <= :created
              LIMIT 1",
         )?

@@ -791,7 +791,7 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
     let object = shape.object();
     let own = entry(shape, "", "old.\"local_id\"");
     let unseen = format!(
-        "{own} AND operation = 'create' AND unanswered_since IS NULL AND state <> 'in_flight' AND (attempts = 0 OR state = 'dead')"
+        "{own} AND operation = 'create' AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))"
     );
     let steps = [
         OPEN_GATE.to_owned(),

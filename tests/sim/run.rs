@@ -100,8 +100,18 @@ impl Run {
 
     /// The tables as the failure left them, at the end of the trace.
     fn show_tables(&self) {
-        for table in ["sync_outbox", "sync_reads", "sync_removals", "sync_holds", "sync_conflicts", "sync_cursors"] {
-            for line in checks::texts(self.programs.connection(), &format!("SELECT * FROM {table}")) {
+        for table in [
+            "sync_outbox",
+            "sync_reads",
+            "sync_removals",
+            "sync_holds",
+            "sync_conflicts",
+            "sync_cursors",
+        ] {
+            for line in checks::texts(
+                self.programs.connection(),
+                &format!("SELECT * FROM {table}"),
+            ) {
                 self.world.note(&format!("{table}: {line}"));
             }
         }
