@@ -11,7 +11,7 @@ use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{Priority, ReadQuery, Record};
-use crate::model::entry::Operation;
+use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
@@ -224,7 +224,13 @@ pub fn note_missing(
         return reads::note_removal(tx, object.object(), removal, now);
     }
     match outbox::of_record(tx, object.object(), removal.id)? {
-        Some(queued) if queued.entry.operation == Operation::Archive => {
+        // Deleted here too, be it while an update of it was in doubt: done on both sides.
+        Some(queued)
+            if queued.entry.operation == Operation::Archive
+                || (queued.entry.row.is_some()
+                    && queued.entry.operation == Operation::Update
+                    && queued.entry.state == EntryState::Pending) =>
+        {
             reads::bury(tx, object.object(), removal.id, now)?;
             outbox::end(tx, queued.entry.id)
         }

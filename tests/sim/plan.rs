@@ -114,7 +114,7 @@ impl Plan {
             again,
             reconcile: Duration::from_mins(*pick(rng, &[7, 20, 60])),
             records: rng.random_range(0..40),
-            actions: rng.random_range(20..160),
+            actions: rng.random_range(10..90),
             gap_ms: *pick(rng, &[300, 2_000, 6_000]),
             kills: some(rng, 0.4, 0.03),
             jumps: some(rng, 0.15, 0.03),
