@@ -171,7 +171,10 @@ mod tests {
             &[("email", "b@example.com"), ("city", "Kyiv")],
             desk.now_ms,
         );
-        let winner = desk.portal.merge("contacts", primary, other, desk.now_ms);
+        let winner = desk
+            .portal
+            .merge("contacts", primary, other, desk.now_ms)
+            .expect("two live records");
         (desk, primary, other, winner)
     }
 

@@ -214,7 +214,7 @@ pub fn discarded(
          FROM sync_outbox
          WHERE discarded_at IS NOT NULL
            AND state <> 'in_flight'
-           AND (operation <> 'create' OR unanswered_since IS NULL)
+           AND (operation <> 'create' OR state = 'dead' OR unanswered_since IS NULL)
          ORDER BY id
          LIMIT :limit",
     )?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hubsyncd::model::mapping::{FieldMapping, ObjectMapping};
+use hubsyncd::model::mapping::ObjectMapping;
 use hubsyncd::model::value::{ColumnValue, PropertyType, Value};
 use hubsyncd::simulator::portal::Operation;
 use rusqlite::Connection;

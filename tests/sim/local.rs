@@ -188,7 +188,6 @@ impl Programs {
     }
 
     fn fresh_row(
-        &self,
         rng: &mut ChaCha8Rng,
         values: &mut Values,
         object: &ObjectMapping,
@@ -249,7 +248,7 @@ impl Programs {
     }
 
     fn insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
-        let fields = self.fresh_row(rng, values, object);
+        let fields = Self::fresh_row(rng, values, object);
         if !fields.is_empty()
             && self
                 .insert_row("insert", object, "INSERT", None, &fields)
@@ -405,7 +404,7 @@ impl Programs {
         else {
             return;
         };
-        let mut fields = self.fresh_row(rng, values, object);
+        let mut fields = Self::fresh_row(rng, values, object);
         fields.retain(|(field, _)| field.property != matching.property);
         if let Some(email) = email {
             fields.push((matching, email));
@@ -439,7 +438,7 @@ impl Programs {
         row: i64,
     ) {
         let tag = tag_of(object.object.as_str());
-        let mut fields = self.fresh_row(rng, values, object);
+        let mut fields = Self::fresh_row(rng, values, object);
         fields.retain(|(field, _)| field.property.as_str() != tag);
         let kept = self.connection.query_row(
             &format!("SELECT c_{tag} FROM {} WHERE local_id = ?", object.table),

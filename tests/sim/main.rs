@@ -14,7 +14,9 @@ mod trace;
 mod values;
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use run::{Outcome, run_seed};
@@ -41,8 +43,17 @@ fn report(seed: u64, outcome: &Outcome) -> Option<String> {
     ))
 }
 
-fn check(seed: u64) -> Result<(), String> {
+type Happened = BTreeMap<&'static str, u64>;
+
+fn check(seed: u64, happened: &Mutex<Happened>) -> Result<(), String> {
     let first = run_seed(seed, false);
+    for (kind, times) in &first.happened {
+        *happened
+            .lock()
+            .expect("no panic while counting")
+            .entry(kind)
+            .or_default() += times;
+    }
     if let Some(report) = report(seed, &first) {
         return Err(report);
     }
@@ -66,8 +77,9 @@ fn started() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Runs every `PARTS`th seed until enough were run or the time is over; how many, and the failures.
-fn run_many(part: u64, first: u64, most: u64, time: Duration) -> (u64, Vec<String>) {
+/// Runs every `PARTS`th seed until enough were run or the time is over; how many, what happened, and the failures.
+fn run_many(part: u64, first: u64, most: u64, time: Duration) -> (u64, Happened, Vec<String>) {
+    let happened = Mutex::new(Happened::new());
     let begun = started();
     let go_on = std::env::var_os("HUBSYNC_SIM_GO_ON").is_some();
     let (mut done, mut failures) = (0, Vec::new());
@@ -75,7 +87,7 @@ fn run_many(part: u64, first: u64, most: u64, time: Duration) -> (u64, Vec<Strin
         if begun.elapsed() >= time || (!failures.is_empty() && !go_on) {
             break;
         }
-        let checked = std::panic::catch_unwind(|| check(seed));
+        let checked = std::panic::catch_unwind(|| check(seed, &happened));
         if let Err(report) =
             checked.unwrap_or_else(|_| Err(format!("seed {seed}: a panic, see above")))
         {
@@ -83,7 +95,11 @@ fn run_many(part: u64, first: u64, most: u64, time: Duration) -> (u64, Vec<Strin
         }
         done += 1;
     }
-    (done, failures)
+    (
+        done,
+        happened.into_inner().expect("no panic while counting"),
+        failures,
+    )
 }
 
 fn run_part(part: u64) {
@@ -98,7 +114,7 @@ fn run_part(part: u64) {
     let first = setting("HUBSYNC_SIM_FIRST").unwrap_or(FIRST);
     let most = setting("HUBSYNC_SIM_SEEDS").unwrap_or(u64::MAX);
     let seconds = setting("HUBSYNC_SIM_SECONDS").unwrap_or(SECONDS);
-    let (done, failures) = run_many(part, first, most, Duration::from_secs(seconds));
+    let (done, happened, failures) = run_many(part, first, most, Duration::from_secs(seconds));
     let mut out = std::io::stderr().lock();
     writeln!(
         out,
@@ -106,6 +122,9 @@ fn run_part(part: u64) {
         failures.len()
     )
     .expect("stderr");
+    for (kind, times) in &happened {
+        writeln!(out, "{times:>8} {kind}").expect("stderr");
+    }
     for failure in &failures {
         writeln!(out, "{failure}\n").expect("stderr");
     }
@@ -117,6 +136,11 @@ fn run_part(part: u64) {
     assert!(
         done >= LEAST.min(most / PARTS),
         "only {done} seeds in {seconds} s"
+    );
+    let never: Vec<_> = happened.iter().filter(|(_, times)| **times == 0).collect();
+    assert!(
+        never.is_empty() || done < LEAST,
+        "the seeds no longer test this: {never:?}"
     );
 }
 

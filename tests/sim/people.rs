@@ -167,10 +167,10 @@ impl People {
             .portal
             .merge(object.object.as_str(), primary, other, now);
         state.note(&format!(
-            "person merges {} {primary} + {other} -> {id}",
+            "person merges {} {primary} + {other} -> {id:?}",
             object.object
         ));
-        self.changes += 1;
+        self.changes += u64::from(id.is_some());
     }
 }
 

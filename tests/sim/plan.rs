@@ -19,6 +19,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::world::Network;
 
 /// A seed's decisions.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one kind of thing happens"
+)]
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// The seed.

@@ -30,6 +30,8 @@ const LONGEST_CALM: u64 = 3 * 3_600 * SECOND;
 pub(crate) struct Outcome {
     /// The trace's digest: equal for equal runs.
     pub(crate) digest: (u64, u64),
+    /// How often each kind of thing happened.
+    pub(crate) happened: BTreeMap<&'static str, u64>,
     /// What was broken, and the end of the trace.
     pub(crate) broken: Option<(String, String)>,
 }
@@ -62,9 +64,11 @@ pub(crate) fn run_plan(plan: Plan, whole_trace: bool) -> Outcome {
     if whole_trace && broken.is_some() {
         run.show_tables();
     }
+    run.count_tables();
     let state = run.world.state();
     Outcome {
         digest: state.trace.digest(),
+        happened: state.trace.happened().clone(),
         broken: broken.map(|what| (what, state.trace.text())),
     }
 }
@@ -96,6 +100,31 @@ impl Run {
         run.people
             .fill(&run.plan, &run.world, &mut run.rng, &mut run.values);
         run
+    }
+
+    /// What the tables tell of a run.
+    fn count_tables(&self) {
+        const TABLES: [(&str, &str); 4] = [
+            ("conflicts", "SELECT count(*) FROM sync_conflicts"),
+            ("holds", "SELECT count(*) FROM sync_holds"),
+            (
+                "losers kept",
+                "SELECT count(*) FROM sync_history WHERE origin = 'conflict'",
+            ),
+            (
+                "records absorbed",
+                "SELECT count(*) FROM sync_history WHERE origin = 'absorb'",
+            ),
+        ];
+        for (kind, sql) in TABLES {
+            let count = self
+                .programs
+                .connection()
+                .query_row(sql, [], |row| row.get::<_, i64>(0));
+            // A run that broke before its first start has no tables.
+            let count = count.unwrap_or(0).unsigned_abs();
+            self.world.state().trace.count(kind, count);
+        }
     }
 
     /// The tables as the failure left them, at the end of the trace.

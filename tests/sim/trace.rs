@@ -1,10 +1,36 @@
 //! What happened, as lines of text: hashed whole, the last of them kept for a failure's report.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How many of the last lines a failure shows.
 const TAIL: usize = 400;
+
+/// What a line tells of: all of it must happen in an ordinary run, or the seeds test less than they say.
+const KINDS: [(&str, &str); 22] = [
+    ("kills of the daemon", "the daemon is killed"),
+    ("older copies put back", "an older copy"),
+    ("jumps of the clock", "the wall clock jumps"),
+    ("lost answers", "AnswerLost"),
+    ("late landings", "Late {"),
+    ("cut answers", "CutAfter"),
+    ("throttled requests", "-> 429"),
+    ("server errors", "-> 50"),
+    ("locked records", "-> 423"),
+    ("records made by people", "person creates"),
+    ("edits by people", "person edits"),
+    ("archives by people", "person archives"),
+    ("restores by people", "person restores"),
+    ("merges by people", "person merges"),
+    ("rows deleted", "local delete"),
+    ("rows replaced", "local replace"),
+    ("rows deleted and inserted again", "local reinsert"),
+    ("upserts", "local upsert"),
+    ("transactions rolled back", "local rolled back"),
+    ("entries discarded", "local discard"),
+    ("conflicts decided", "local decide"),
+    ("holds approved", "local approve"),
+];
 
 /// A run's lines.
 #[derive(Debug)]
@@ -13,6 +39,7 @@ pub(crate) struct Trace {
     hasher: DefaultHasher,
     lines: u64,
     whole: Option<Vec<String>>,
+    happened: BTreeMap<&'static str, u64>,
 }
 
 impl Trace {
@@ -23,7 +50,18 @@ impl Trace {
             hasher: DefaultHasher::new(),
             lines: 0,
             whole: whole.then(Vec::new),
+            happened: KINDS.iter().map(|(kind, _)| (*kind, 0)).collect(),
         }
+    }
+
+    /// How often each kind of thing happened.
+    pub(crate) fn happened(&self) -> &BTreeMap<&'static str, u64> {
+        &self.happened
+    }
+
+    /// Counts something that no line tells of.
+    pub(crate) fn count(&mut self, kind: &'static str, times: u64) {
+        *self.happened.entry(kind).or_default() += times;
     }
 
     /// Whether every line is kept, for somebody to read.
@@ -36,6 +74,9 @@ impl Trace {
         let line = format!("{:>10}.{:03} {text}", at_ms / 1000, at_ms % 1000);
         line.hash(&mut self.hasher);
         self.lines += 1;
+        if let Some((kind, _)) = KINDS.iter().find(|(_, words)| text.contains(words)) {
+            self.count(kind, 1);
+        }
         if let Some(whole) = &mut self.whole {
             whole.push(line.clone());
         }

@@ -148,7 +148,7 @@ impl World {
                 drop(state);
                 waker.wake();
             }
-            Event::Arrive(arrival) => state.arrive(*arrival),
+            Event::Arrive(arrival) => state.arrive(&arrival),
             Event::Answer(slot, answer) => {
                 let Some(waiting) = state.slots.get_mut(&slot) else {
                     return true;
@@ -229,7 +229,7 @@ impl State {
         self.rng.random_range(least..=most) * MS + 1
     }
 
-    fn arrive(&mut self, arrival: Arrival) {
+    fn arrive(&mut self, arrival: &Arrival) {
         let now_ms = self.true_ms();
         self.requests += 1;
         let reply = self.portal.handle(&arrival.request, now_ms);
@@ -248,7 +248,7 @@ impl State {
         if arrival.incarnation != self.incarnation {
             return;
         }
-        let (due, answer) = self.carry_back(&arrival, reply);
+        let (due, answer) = self.carry_back(arrival, reply);
         self.put(due, Event::Answer(arrival.slot, Box::new(answer)));
     }
 
@@ -368,7 +368,7 @@ pub(crate) struct Wire(pub(crate) Arc<World>);
 
 impl Transport for Wire {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        let slot = depart(&self.0, request);
+        let slot = depart(&self.0, &request);
         Box::pin(InFlight {
             world: Arc::clone(&self.0),
             slot,
@@ -376,7 +376,7 @@ impl Transport for Wire {
     }
 }
 
-fn depart(world: &Arc<World>, request: HttpRequest) -> u64 {
+fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
     let mut state = world.state();
     state.next_id += 1;
     let slot = state.next_id;
