@@ -550,7 +550,7 @@ impl Programs {
     /// Discards one pending or dead entry.
     fn discard(&mut self, rng: &mut ChaCha8Rng) {
         let waiting = self
-            .list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' ORDER BY id");
+            .list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' AND NOT (state = 'dead' AND unanswered_since IS NOT NULL) ORDER BY id");
         if !waiting.is_empty() {
             let (id, _) = pick(rng, &waiting).clone();
             self.run(
