@@ -456,7 +456,9 @@ impl Work<'_> {
         let there = alter::own_indexes(self.tx, object.table.as_str())?;
         for (name, sql) in wanted {
             if !there.iter().any(|(found, _)| *found == name) {
-                self.tx.execute_batch(&sql)?;
+                // A table that somebody renamed has taken its index along.
+                self.tx
+                    .execute_batch(&format!("DROP INDEX IF EXISTS {}; {sql}", quoted(&name)))?;
             }
         }
         Ok(())

@@ -12,5 +12,6 @@ mod refusals;
 mod repair;
 mod replace;
 mod scene;
+mod shapes;
 mod transactions;
 mod update;

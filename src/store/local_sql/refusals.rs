@@ -53,6 +53,16 @@ fn a_value_that_hubspot_would_refuse_is_refused_where_the_type_can_tell() {
             "birthday must be a date like 2026-11-24",
         ),
         (
+            "birthday",
+            "'now'",
+            "birthday must be a date like 2026-11-24",
+        ),
+        (
+            "seen",
+            "'now'",
+            "seen must be a time like 2026-11-24T03:10:00.000Z",
+        ),
+        (
             "seen",
             "'noon'",
             "seen must be a time like 2026-11-24T03:10:00.000Z",

@@ -71,8 +71,13 @@ pub(super) fn objects() -> Mapping {
 
 /// Acts in a fresh scene of each client.
 pub(super) fn everywhere(act: impl Fn(&Scene)) {
+    with_mapping(objects(), RECORDS, act);
+}
+
+/// Acts in a fresh scene of each client, under another mapping and with other records.
+pub(super) fn with_mapping(mapping: Mapping, records: &str, act: impl Fn(&Scene)) {
     let made = folder();
-    let path = make(&made);
+    let path = make(&made, mapping, records.to_owned());
     for client in [Client::Own, Client::System] {
         for recursive_triggers in [false, true] {
             let scene = Scene::copy_of(&path, client, recursive_triggers);
@@ -89,12 +94,12 @@ pub(super) fn with_each_clause(clauses: &[&str], act: impl Fn(&Scene, &str)) {
     }
 }
 
-fn make(folder: &TempDir) -> PathBuf {
+fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
     let store = open(folder, Mode::Inline).expect("opens");
-    let fill = |tx: &rusqlite::Transaction<'_>| {
-        let changes = ddl::bring_up(tx, &objects(), now())?;
+    let fill = move |tx: &rusqlite::Transaction<'_>| {
+        let changes = ddl::bring_up(tx, &mapping, now())?;
         assert_eq!(changes.put_back, Vec::<String>::new());
-        Ok(tx.execute_batch(RECORDS)?)
+        Ok(tx.execute_batch(&records)?)
     };
     at_once(store.write(Lane::Bulk, fill)).expect("fills");
     store.close();
@@ -215,29 +220,31 @@ impl Scene {
         )
     }
 
-    /// Everything that a program's statement may change.
+    /// What the program itself reads.
+    pub(super) fn reads(&self, sql: &str) -> Vec<String> {
+        match self.client {
+            Client::Own => self.rows(sql),
+            Client::System => {
+                let output = Command::new("sqlite3")
+                    .args(["-batch", "-separator", " ", "-nullvalue", "-"])
+                    .arg(&self.path)
+                    .arg(sql)
+                    .output()
+                    .expect("install the package `sqlite3`: the suite runs it as a client");
+                assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{sql}");
+                let text = String::from_utf8(output.stdout).expect("is text");
+                text.lines().map(str::to_owned).collect()
+            }
+        }
+    }
+
+    /// Everything but the notes of a REPLACE, which may stay behind.
     fn all(&self) -> Vec<String> {
-        [
-            "contacts",
-            "companies",
-            "deals",
-            "associations",
-            "owners",
-            "pipelines",
-            "pipeline_stages",
-            "properties",
-            "sync_outbox",
-            "sync_outbox_fields",
-            "sync_conflicts",
-            "sync_holds",
-            "sync_history",
-            "sync_fields",
-            "sync_meta",
-            "sync_sent",
-        ]
-        .iter()
-        .flat_map(|table| self.rows(&format!("SELECT '{table}', * FROM {table}")))
-        .collect()
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'sync_replaced'";
+        self.rows(tables)
+            .iter()
+            .flat_map(|table| self.rows(&format!("SELECT '{table}', * FROM \"{table}\"")))
+            .collect()
     }
 
     /// What holds after any statement.
