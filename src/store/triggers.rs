@@ -5,12 +5,15 @@
 //! `sync_gate` first and closing it last. The daemon's own connection fires none of them. `local_sql.rs` tests each
 //! statement that a program may write.
 //!
+//! An UPDATE is refused after it, not before: with any BEFORE UPDATE trigger SQLite 3.37 takes no whole number for a REAL
+//! column of a STRICT table.
+//!
 //! | trigger | does |
 //! |---|---|
 //! | `…_before_insert` | notes the rows that the insert collides with: the only place where a REPLACE can be seen |
 //! | `…_insert` | a create; or the update that a REPLACE, or a DELETE and INSERT, was meant as |
-//! | `…_before_update` | refuses what can't be pushed |
-//! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE` |
+//! | `…_refuse` | refuses an UPDATE of what can't be pushed |
+//! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE`, where the user has UNIQUE indexes |
 //! | `…_update` | an update, field by field |
 //! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
 
@@ -124,14 +127,15 @@ pub(super) fn raise(sentence: &str) -> String {
 
 /// The triggers of a mirror table.
 pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
-    vec![
+    let mut all = vec![
         before_insert(shape),
         insert(shape),
-        before_update(shape),
-        before_replace(shape),
+        refuse_update(shape),
         update(shape),
         delete(shape),
-    ]
+    ];
+    all.extend(before_replace(shape));
+    all
 }
 
 /// Terms joined in groups, so that no client's limit on the depth of an expression is met.
@@ -657,7 +661,7 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
 }
 
 /// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free.
-fn before_update(shape: &MirrorShape<'_>) -> Made {
+fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     let table = &shape.object.table;
     let mut cases = Vec::new();
     let mut refuse = |condition: String, raise: String| cases.push((condition, raise));
@@ -695,56 +699,72 @@ fn before_update(shape: &MirrorShape<'_>) -> Made {
         format!(" WHEN {condition} THEN {raise}")
     });
     shape.trigger(
-        "before_update",
-        "BEFORE UPDATE",
+        "refuse",
+        "AFTER UPDATE",
         &when,
         &[format!("SELECT CASE{arms} END")],
     )
 }
 
-/// Notes the rows that an UPDATE collides with: `UPDATE OR REPLACE` would take them away without a DELETE trigger.
-fn before_replace(shape: &MirrorShape<'_>) -> Made {
+/// Notes the rows that an UPDATE collides with: `UPDATE OR REPLACE` would take them away without a DELETE trigger. By its
+/// ids a row collides with none, since they can't change.
+fn before_replace(shape: &MirrorShape<'_>) -> Option<Made> {
     let object = shape.object();
     let found = collisions(shape, false);
+    if found.is_empty() {
+        return None;
+    }
     let exists = each(&found, |query| format!(" OR EXISTS ({query})"));
     let when = format!(
         "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})"
     );
-    let mut steps = vec![OPEN_GATE.to_owned(), clear_notes(shape)];
-    if !found.is_empty() {
-        steps.push(format!(
-            "INSERT INTO sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
-            found.join(" UNION ")
-        ));
-    }
-    steps.push(CLOSE_GATE.to_owned());
-    shape.trigger("before_replace", "BEFORE UPDATE", &when, &steps)
+    let note = format!(
+        "INSERT INTO sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
+        found.join(" UNION ")
+    );
+    let steps = [
+        OPEN_GATE.to_owned(),
+        clear_notes(shape),
+        note,
+        CLOSE_GATE.to_owned(),
+    ];
+    Some(shape.trigger("before_replace", "BEFORE UPDATE", &when, &steps))
 }
 
 /// An update, field by field.
 fn update(shape: &MirrorShape<'_>) -> Made {
-    let (table, object) = (shape.table(), shape.object());
     let pushed: Vec<String> = shape.pushed().map(changed).collect();
-    let when = format!(
-        "{FROM_OUTSIDE} AND ({} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))",
-        any(&pushed)
-    );
-    let sentence = format!(
-        "UPDATE OR REPLACE would take another row of {} away: DELETE that row first",
-        shape.object.table
-    );
-    let taken = format!(
-        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_replaced AS n WHERE n.object = {object} \
-         AND NOT EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = n.local_id))",
-        raise(&sentence)
-    );
-    let mut steps = vec![OPEN_GATE.to_owned(), taken, clear_notes(shape)];
+    let mut conditions = vec![any(&pushed)];
+    let mut steps = vec![OPEN_GATE.to_owned()];
+    if !shape.unique.is_empty() {
+        let object = shape.object();
+        conditions.push(format!(
+            "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
+        ));
+        steps.extend([refuse_replaced(shape), clear_notes(shape)]);
+    }
     if !pushed.is_empty() {
         steps.push(changed_by_update(shape));
         steps.extend(queue_changes(shape, "new.\"local_id\"", "new.\"hs_id\""));
     }
     steps.push(CLOSE_GATE.to_owned());
+    let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
     shape.trigger("update", "AFTER UPDATE", &when, &steps)
+}
+
+/// Refuses where a row that was noted before is gone.
+fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
+    let sentence = format!(
+        "UPDATE OR REPLACE would take another row of {} away: DELETE that row first",
+        shape.object.table
+    );
+    format!(
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_replaced AS n WHERE n.object = {} \
+         AND NOT EXISTS (SELECT 1 FROM {} AS e WHERE e.\"local_id\" = n.local_id))",
+        raise(&sentence),
+        shape.object(),
+        shape.table(),
+    )
 }
 
 /// Into `sync_changed`: the fields that an UPDATE has changed.
