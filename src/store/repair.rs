@@ -26,8 +26,10 @@ pub fn repair(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
-    // Nobody's trigger runs while this transaction does: a gate that stands open was left so.
+    // Nobody's trigger runs while this transaction does: a gate that stands open was left so, and a note serves nobody.
     tx.prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
+        .execute([])?;
+    tx.prepare_cached("DELETE FROM sync_replaced")?
         .execute([])?;
     if schema_is_as_left(tx)? {
         return Ok(Vec::new());

@@ -10,8 +10,9 @@
 //!
 //! | trigger | does |
 //! |---|---|
-//! | `…_before_insert` | notes the rows that the insert collides with: the only place where a REPLACE can be seen |
-//! | `…_insert` | a create; or the update that a REPLACE, or a DELETE and INSERT, was meant as |
+//! | `…_before_insert` | notes the rows that the insert stands for: the only place where a REPLACE can be seen |
+//! | `…_insert` | a create |
+//! | `…_insert_again` | where a row was noted: the update that a REPLACE, or a DELETE and INSERT, was meant as |
 //! | `…_refuse` | refuses an UPDATE of what can't be pushed |
 //! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE`, where the user has UNIQUE indexes |
 //! | `…_update` | an update, field by field |
@@ -134,6 +135,7 @@ pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
         update(shape),
         delete(shape),
     ];
+    all.extend(insert_again(shape));
     all.extend(before_replace(shape));
     all
 }
@@ -293,19 +295,26 @@ fn clear_notes(shape: &MirrorShape<'_>) -> String {
     )
 }
 
-/// Notes what an INSERT collides with. It may refuse nothing: an UPSERT passes here too. Notes that an UPSERT or an
-/// `OR IGNORE` left behind are cleared by the next INSERT.
+/// Notes the rows that an INSERT may stand for: those that it collides with, and one that was deleted and whose entry is
+/// still here. It may refuse nothing: an UPSERT passes here too. Notes stay until the next INSERT or the daemon's next
+/// look, so that of the two triggers that follow only one finds what it is for.
 fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
     let found = collisions(shape, true);
-    let exists = found
+    let former = former_entries(shape);
+    let mut any_of: Vec<String> = found
         .iter()
         .map(|query| format!("EXISTS ({query})"))
-        .collect::<Vec<_>>()
-        .join(" OR ");
-    let when = format!(
-        "{FROM_OUTSIDE} AND ({exists} OR EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))"
+        .collect();
+    any_of.extend(
+        former
+            .iter()
+            .map(|condition| format!("EXISTS (SELECT 1 FROM sync_outbox WHERE {condition})")),
     );
+    any_of.push(format!(
+        "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
+    ));
+    let when = format!("{FROM_OUTSIDE} AND {}", any(&any_of));
     let create = format!(
         "(SELECT key FROM sync_outbox WHERE {} AND operation = 'create')",
         entry(shape, "", "e.\"local_id\"")
@@ -317,13 +326,27 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         row_json(shape, "e", Some(("$create", &create))),
         found.join(" UNION "),
     );
-    let steps = [
-        OPEN_GATE.to_owned(),
-        clear_notes(shape),
-        note,
-        CLOSE_GATE.to_owned(),
-    ];
+    let mut steps = vec![OPEN_GATE.to_owned(), clear_notes(shape), note];
+    steps.extend(former.iter().map(|condition| {
+        format!(
+            "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
+             SELECT object, local_id, hs_id, row FROM sync_outbox WHERE {condition} ON CONFLICT DO NOTHING"
+        )
+    }));
+    steps.push(CLOSE_GATE.to_owned());
     shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
+}
+
+/// Conditions that find the entry of a deleted row that an INSERT brings back, by its record or by its own id.
+fn former_entries(shape: &MirrorShape<'_>) -> [String; 2] {
+    let object = shape.object();
+    let kept = "row IS NOT NULL AND operation IN ('create', 'update', 'archive')";
+    [
+        format!("object = {object} AND hs_id = new.\"hs_id\" AND {kept}"),
+        format!(
+            "object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL AND {kept}"
+        ),
+    ]
 }
 
 /// What the one valid note says, or NULL.
@@ -341,9 +364,7 @@ fn noted_json(shape: &MirrorShape<'_>, key: &str) -> String {
     )
 }
 
-/// A new row is a create, unless it stands for a row that was there: one that a REPLACE has just overwritten (noted), or
-/// one that was deleted and whose archive is still pending. Then it takes that row's identity, and the difference between
-/// the two is an update.
+/// A new row is a create, unless it stands for a row that was there.
 fn insert(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
         let sentence = format!(
@@ -357,6 +378,37 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
             &[format!("SELECT {}", raise(&sentence))],
         );
     }
+    let when = format!("{FROM_OUTSIDE} AND NOT {}", is_noted(shape));
+    // A list of VALUES and no SELECT, which SQLite would copy into a table of its own for each row.
+    let create = format!(
+        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
+         VALUES ({}, new.\"local_id\", 'create', {NOW}, {}, {}, {KEY}) ON CONFLICT DO NOTHING",
+        shape.object(),
+        due_at_once(shape),
+        waits_for_backfill(shape),
+    );
+    let steps = [
+        OPEN_GATE.to_owned(),
+        refuse_insert(shape),
+        create,
+        CLOSE_GATE.to_owned(),
+    ];
+    shape.trigger("insert", "AFTER INSERT", &when, &steps)
+}
+
+fn is_noted(shape: &MirrorShape<'_>) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {})",
+        shape.object()
+    )
+}
+
+/// A row that a REPLACE has just overwritten, or one that was deleted and whose archive is still pending: the new row takes
+/// its identity, and the difference between the two is an update.
+fn insert_again(shape: &MirrorShape<'_>) -> Option<Made> {
+    if !shape.object.direction.pushes() {
+        return None;
+    }
     let local_id = format!("coalesce({}, new.\"local_id\")", noted(shape, "local_id"));
     let hs_id = noted(shape, "hs_id");
     let mut steps = vec![OPEN_GATE.to_owned()];
@@ -367,12 +419,13 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
     steps.push(revive_entry(shape));
     steps.push(queue_create(shape, &local_id));
     steps.extend(queue_changes(shape, &local_id, &hs_id));
-    steps.extend([clear_notes(shape), CLOSE_GATE.to_owned()]);
-    shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
+    steps.push(CLOSE_GATE.to_owned());
+    let when = format!("{FROM_OUTSIDE} AND {}", is_noted(shape));
+    Some(shape.trigger("insert_again", "AFTER INSERT", &when, &steps))
 }
 
 /// Leaves at most one note: the row that the new one stands for.
-fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
+fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
     let (table, object) = (shape.table(), shape.object());
     let still_there = format!(
         "DELETE FROM sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
@@ -386,18 +439,6 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         "SELECT {} WHERE (SELECT count(*) FROM sync_replaced WHERE object = {object}) > 1",
         raise(&two)
     );
-    let from_entry = |condition: String| {
-        format!(
-            "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
-             SELECT object, local_id, hs_id, row FROM sync_outbox \
-             WHERE {condition} AND row IS NOT NULL AND operation IN ('create', 'update', 'archive') \
-             AND NOT EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}) LIMIT 1"
-        )
-    };
-    let by_hs_id = from_entry(format!("object = {object} AND hs_id = new.\"hs_id\""));
-    let by_local_id = from_entry(format!(
-        "object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL"
-    ));
     let archiving = format!(
         "the former row of {} is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
         shape.object.table
@@ -408,13 +449,7 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         raise(&archiving),
         entry(shape, "", &noted(shape, "local_id")),
     );
-    vec![
-        still_there,
-        refuse_two,
-        by_hs_id,
-        by_local_id,
-        refuse_archiving,
-    ]
+    [still_there, refuse_two, refuse_archiving]
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had.
@@ -517,7 +552,8 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
     )
 }
 
-/// Into `sync_changed`: the fields in which the new row differs from the noted one.
+/// Into `sync_changed`: the fields in which the new row differs from the noted one. The list comes first: as the inner
+/// loop SQLite would make a table of it for each row, and an insert take ten times as long.
 fn changed_since_note(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
         .pushed()
@@ -538,7 +574,7 @@ fn changed_since_note(shape: &MirrorShape<'_>) -> String {
     format!(
         "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
          SELECT v.column1, {was}, {becomes}, CASE typeof(v.column3) WHEN 'real' THEN v.column3 END \
-         FROM sync_replaced AS n CROSS JOIN (VALUES {}) AS v \
+         FROM (VALUES {}) AS v CROSS JOIN sync_replaced AS n \
          WHERE n.object = {} AND {was} IS NOT {becomes}",
         values.join(", "),
         shape.object(),
