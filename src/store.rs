@@ -46,6 +46,7 @@ pub mod savepoint;
 #[cfg(test)]
 mod testing;
 mod triggers;
+mod unique;
 mod views;
 pub mod watch;
 mod writer;

@@ -13,7 +13,7 @@ use crate::store::bring_up::{self, bring_up};
 use crate::store::ddl::quoted;
 use crate::store::fields::{self, FieldState};
 use crate::store::triggers::{self, Made, MirrorShape};
-use crate::store::{StoreError, guards, meta, views};
+use crate::store::{StoreError, guards, meta, unique, views};
 
 const SEAL: &str = "/* hubsyncd ";
 const SEAL_END: &str = " */ ";
@@ -191,33 +191,8 @@ fn shape<'a>(
             .map(|property| property.as_str().to_owned())
             .collect(),
         own_columns: columns.into_iter().filter(|name| !is_ours(name)).collect(),
-        unique: unique_indexes(connection, object.table.as_str())?,
+        unique: unique::conditions(connection, object.table.as_str())?,
     })
-}
-
-/// The user's UNIQUE indexes on plain columns; one on an expression can't be looked up by columns.
-fn unique_indexes(
-    connection: &Connection,
-    table: &str,
-) -> Result<Vec<Vec<(String, String)>>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT name FROM pragma_index_list(:table) WHERE \"unique\" = 1 AND origin = 'c' ORDER BY name")?;
-    let names = statement.query_map(named_params! { ":table": table }, |row| {
-        row.get::<_, String>(0)
-    })?;
-    let mut indexes = Vec::new();
-    for name in names {
-        let mut statement = connection.prepare_cached(
-            "SELECT name, coll FROM pragma_index_xinfo(:index) WHERE key = 1 ORDER BY seqno",
-        )?;
-        let columns = statement.query_map(named_params! { ":index": name? }, |row| {
-            Ok(row
-                .get::<_, Option<String>>(0)?
-                .zip(row.get::<_, Option<String>>(1)?))
-        })?;
-        indexes.extend(columns.collect::<Result<Option<Vec<_>>, _>>()?);
-    }
-    Ok(indexes)
 }
 
 /// The text with its seal, in the first place where SQLite keeps a comment.

@@ -48,8 +48,8 @@ pub(super) struct MirrorShape<'a> {
     pub(super) degraded: BTreeSet<String>,
     /// Columns that the mapping does not know: the user's own, and those that were mapped once.
     pub(super) own_columns: Vec<String>,
-    /// The user's UNIQUE indexes on plain columns: each a list of columns and collations.
-    pub(super) unique: Vec<Vec<(String, String)>>,
+    /// The user's UNIQUE indexes: for each the conditions that hold for a row of the same key as `new`.
+    pub(super) unique: Vec<Vec<String>>,
 }
 
 /// Why a field can't be written.
@@ -274,12 +274,8 @@ fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
         .iter()
         .filter(|_| by_id)
         .map(|name| find(format!("\"{name}\" = new.\"{name}\"")));
-    let unique = shape.unique.iter().map(|columns| {
-        let same = columns.iter().map(|(column, collation)| {
-            let column = quoted(column);
-            format!("{column} = new.{column} COLLATE {}", quoted(collation))
-        });
-        let mut conditions: Vec<String> = same.collect();
+    let unique = shape.unique.iter().map(|same| {
+        let mut conditions = same.clone();
         if !by_id {
             conditions.push("\"local_id\" <> old.\"local_id\"".to_owned());
         }

@@ -79,6 +79,54 @@ fn a_replace_by_a_unique_index_of_the_users_is_an_update() {
 }
 
 #[test]
+fn a_replace_by_a_unique_index_on_an_expression_is_an_update() {
+    with_each_verb(|scene, verb| {
+        scene.do_run(
+            "ALTER TABLE contacts ADD COLUMN tenant TEXT GENERATED ALWAYS AS (coalesce(stage, 'none')) VIRTUAL;
+             CREATE UNIQUE INDEX own ON contacts (lower(trim(email)), tenant DESC)",
+        );
+        assert_eq!(scene.repair(), Vec::<String>::new());
+        scene.do_run(&format!(
+            "{verb} INTO contacts (email, first_name) VALUES (' BOB@example.com', 'Robert');
+             {verb} INTO contacts (email, stage) VALUES ('bob@example.com', 'other')"
+        ));
+        assert_eq!(
+            scene.contacts()[1..],
+            ["2 102  BOB@example.com Robert", "4 - bob@example.com -"]
+        );
+        assert_eq!(
+            scene.outbox(),
+            [
+                "update contacts 2 102; email was bob@example.com; firstname was Bob",
+                "create contacts 4 -"
+            ]
+        );
+        scene.refused(
+            "UPDATE OR REPLACE contacts SET stage = NULL WHERE local_id = 4",
+            "UPDATE OR REPLACE would take another row of contacts away: DELETE that row first",
+        );
+    });
+}
+
+#[test]
+fn a_row_outside_a_partial_unique_index_is_met_by_nobody() {
+    with_each_verb(|scene, verb| {
+        scene.do_run("CREATE UNIQUE INDEX own ON contacts (email) WHERE stage = 'lead'");
+        assert_eq!(scene.repair(), Vec::<String>::new());
+        scene.do_run(&format!(
+            "{verb} INTO contacts (email, first_name) VALUES ('ada@example.com', 'Another')"
+        ));
+        assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+        scene.do_run("UPDATE OR REPLACE contacts SET email = 'ada@example.com' WHERE local_id = 2");
+        assert_eq!(scene.contacts().len(), 3);
+        scene.do_run(&format!(
+            "{verb} INTO contacts (email, first_name, stage) VALUES ('ada@example.com', 'Augusta', 'lead')"
+        ));
+        assert_eq!(scene.contacts()[0], "1 101 ada@example.com Augusta");
+    });
+}
+
+#[test]
 fn a_replace_that_meets_nobody_is_a_create() {
     with_each_verb(|scene, verb| {
         scene.do_run(&format!(
