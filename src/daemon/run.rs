@@ -146,7 +146,12 @@ fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
 async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> {
     let mut failures = 0;
     loop {
-        match schema::refresh(&all.engine).await {
+        let refreshed = tokio::select! {
+            refreshed = schema::refresh(&all.engine) => refreshed,
+            // A read that is dropped half-way has changed nothing.
+            () = stop.cancelled() => return Ok(false),
+        };
+        match refreshed {
             Ok(()) => {
                 for object in all.engine.objects().iter() {
                     reconcile::begin_if_behind(&all.engine, object).await?;

@@ -1,0 +1,349 @@
+//! Promises 3, 4, 9 and 13: both sides come to agree, own writes do not come back, nobody waits, and losers are kept.
+
+use std::time::Duration;
+
+use hubsyncd::simulator::faults::FaultKind;
+use rusqlite::Connection;
+
+use crate::daemon::{Site, eventually, wait};
+use crate::portal::Portal;
+
+#[test]
+fn edits_on_both_sides_meet() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 250);
+    portal.fill("companies", 40);
+    portal.fill("deals", 30);
+    portal.fill("tickets", 20);
+    let mut site = Site::with(
+        &portal,
+        "",
+        "[objects.contacts]\n[objects.companies]\n[objects.deals]\n[objects.tickets]\n",
+    );
+    site.start_and_load();
+    for (object, count) in [
+        ("contacts", 250),
+        ("companies", 40),
+        ("deals", 30),
+        ("tickets", 20),
+    ] {
+        let rows = site.number(&format!(
+            "SELECT rows FROM sync_status WHERE object = '{object}'"
+        ));
+        assert_eq!(rows, count, "{object}");
+    }
+    let id = portal.contact("new@example.com");
+    site.until_sql("SELECT count(*) FROM contacts WHERE email = 'new@example.com'");
+    portal.edit(id, &[("city", "Oslo")]);
+    site.until_sql(
+        "SELECT count(*) FROM contacts WHERE email = 'new@example.com' AND city = 'Oslo'",
+    );
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE email = 'new@example.com'");
+    eventually("Lima in HubSpot", || {
+        portal.value(id, "city").as_deref() == Some("Lima")
+    });
+    site.until_sql("SELECT in_sync = rows FROM sync_status WHERE object = 'contacts'");
+    site.execute("DELETE FROM contacts WHERE email = 'new@example.com'");
+    eventually("archived", || portal.value(id, "email").is_none());
+    site.until_pushed();
+    assert_eq!(site.stop(), 0);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn own_writes_do_not_come_back() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 120);
+    let schedule = "[schedule]\npoll = \"1s\"\nagain = [\"1s\"]\n";
+    let mut site = Site::with(&portal, schedule, crate::daemon::CONTACTS);
+    site.start_and_load();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_pushed();
+    let (writes, history) = (
+        portal.stand().write_log().len(),
+        site.number("SELECT count(*) FROM sync_history"),
+    );
+    let polls = portal.requests("/search");
+    // Many polls, and walks again, see the daemon's own changes.
+    eventually("four polls", || portal.requests("/search") >= polls + 4);
+    assert_eq!(portal.stand().write_log().len(), writes);
+    assert_eq!(site.number("SELECT count(*) FROM sync_history"), history);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+#[test]
+fn two_writes_with_a_push_between_never_bring_the_older_value_back() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    for round in 0..10 {
+        let (first, second) = (format!("first {round}"), format!("second {round}"));
+        site.execute(&format!("UPDATE contacts SET city = '{first}'"));
+        wait(Duration::from_millis(200));
+        site.execute(&format!("UPDATE contacts SET city = '{second}'"));
+        let seen = |site: &Site| site.text("SELECT city FROM contacts");
+        // The mirror shows the second value from now on, whatever is pushed and polled.
+        eventually("the second value in HubSpot", || {
+            assert_eq!(seen(&site).as_deref(), Some(second.as_str()));
+            portal.value(id, "city").as_deref() == Some(second.as_str())
+        });
+        site.until_pushed();
+        let polls = portal.requests("/search");
+        eventually("two polls", || {
+            assert_eq!(seen(&site).as_deref(), Some(second.as_str()));
+            portal.requests("/search") >= polls + 2
+        });
+    }
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+}
+
+#[test]
+fn a_row_deleted_while_its_record_is_edited_does_not_come_back_unasked() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let other = portal.contact("bob@example.com");
+    let mut site = Site::with(
+        &portal,
+        "[conflicts]\npolicy = \"local\"\n",
+        crate::daemon::CONTACTS,
+    );
+    site.start_and_load();
+    portal.stand().faults_mut().slow_ms = 1_500;
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    site.execute("DELETE FROM contacts WHERE email = 'ann@example.com'");
+    portal.edit(id, &[("city", "Oslo")]);
+    eventually("archived", || portal.value(id, "email").is_none());
+    site.until_pushed();
+    let polls = portal.requests("/search");
+    eventually("two polls", || portal.requests("/search") >= polls + 2);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+    assert!(portal.value(other, "email").is_some());
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM sync_conflicts WHERE property = '*' AND winner = 'local'"
+        ),
+        1,
+        "the edit that was archived over is kept"
+    );
+}
+
+#[test]
+fn a_conflict_is_decided_by_policy_and_both_values_are_kept() {
+    for (policy, winner) in [("local", "local"), ("remote", "remote")] {
+        let portal = Portal::quick();
+        let id = portal.contact("ann@example.com");
+        let settings = format!("[conflicts]\npolicy = \"{policy}\"\n");
+        let site = Site::with(&portal, &settings, crate::daemon::CONTACTS);
+        site.once();
+        site.execute("UPDATE contacts SET city = 'Lima'");
+        portal.edit(id, &[("city", "Oslo")]);
+        site.once();
+        let kept = site.text(
+            "SELECT property || ' ' || local_value || ' ' || remote_value || ' ' || winner FROM sync_conflicts",
+        );
+        assert_eq!(kept, Some(format!("city Lima Oslo {winner}")));
+        let value = if winner == "local" { "Lima" } else { "Oslo" };
+        assert_eq!(
+            site.text("SELECT city FROM contacts").as_deref(),
+            Some(value)
+        );
+        assert_eq!(portal.value(id, "city").as_deref(), Some(value));
+    }
+}
+
+#[test]
+fn the_newer_change_wins_by_the_property_s_own_history() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let site = Site::new(&portal);
+    site.once();
+    portal.edit(id, &[("city", "Oslo")]);
+    wait(Duration::from_millis(50));
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    wait(Duration::from_millis(50));
+    // The record is newer than the local write; the property is not.
+    portal.edit(id, &[("lastname", "Newer")]);
+    site.once();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(
+        site.text("SELECT last_name FROM contacts").as_deref(),
+        Some("Newer")
+    );
+    site.execute("UPDATE contacts SET city = 'Quito'");
+    wait(Duration::from_millis(50));
+    portal.edit(id, &[("city", "Bergen")]);
+    site.once();
+    assert_eq!(
+        site.text("SELECT city FROM contacts").as_deref(),
+        Some("Bergen")
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE policy = 'newest'"),
+        2
+    );
+}
+
+#[test]
+fn a_manual_conflict_waits_and_is_decided_by_sql_and_by_command() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    let mut site = Site::with(
+        &portal,
+        "[conflicts]\npolicy = \"manual\"\n",
+        crate::daemon::CONTACTS,
+    );
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    for id in [ann, bob] {
+        portal.edit(id, &[("city", "Oslo")]);
+    }
+    site.start();
+    site.until_sql("SELECT count(*) = 2 FROM sync_conflicts WHERE resolved_at IS NULL");
+    assert_eq!(
+        portal.value(ann, "city").as_deref(),
+        Some("Oslo"),
+        "nothing is pushed unasked"
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),
+        2
+    );
+    site.execute(&format!(
+        "UPDATE sync_conflicts SET resolution = 'local' WHERE hs_id = {ann}"
+    ));
+    eventually("the local value in HubSpot", || {
+        portal.value(ann, "city").as_deref() == Some("Lima")
+    });
+    let conflict = site.number(&format!(
+        "SELECT id FROM sync_conflicts WHERE hs_id = {bob}"
+    ));
+    let resolved = site.run(&[
+        "conflicts",
+        "resolve",
+        &conflict.to_string(),
+        "--take",
+        "Turku",
+    ]);
+    assert!(
+        resolved.status.success(),
+        "{}",
+        String::from_utf8_lossy(&resolved.stderr)
+    );
+    eventually("the third value in HubSpot", || {
+        portal.value(bob, "city").as_deref() == Some("Turku")
+    });
+    site.until_sql("SELECT count(*) = 0 FROM sync_conflicts WHERE resolved_at IS NULL");
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Turku'"),
+        1
+    );
+}
+
+#[test]
+fn one_bad_record_does_not_stop_ninety_nine_others() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 100);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let program = site.program();
+    program
+        .execute_batch(
+            "BEGIN;
+             UPDATE contacts SET city = 'Lima';
+             UPDATE contacts SET email = 'no address at all' WHERE local_id = 7;
+             COMMIT;",
+        )
+        .expect("local writes");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", "Lima"), 99);
+    let words = site.text("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+    assert!(
+        words.is_some_and(|words| words.contains("email")),
+        "HubSpot's own words"
+    );
+    site.execute("UPDATE contacts SET email = 'seven@example.com' WHERE local_id = 7");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    assert_eq!(portal.count_with("city", "Lima"), 100);
+    assert_eq!(portal.count_with("email", "seven@example.com"), 1);
+}
+
+#[test]
+fn what_hubspot_normalises_is_adopted_and_not_pushed_back() {
+    let portal = Portal::quick();
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    site.execute("INSERT INTO contacts (email) VALUES ('ADA@Example.COM')");
+    site.until_sql(
+        "SELECT count(*) FROM contacts WHERE email = 'ada@example.com' AND hs_id IS NOT NULL",
+    );
+    site.until_pushed();
+    let writes = portal.stand().write_log().len();
+    let polls = portal.requests("/search");
+    eventually("two polls", || portal.requests("/search") >= polls + 2);
+    assert_eq!(portal.stand().write_log().len(), writes);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+}
+
+#[test]
+fn local_readers_and_writers_do_not_wait_for_the_daemon() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 5_000);
+    let mut site = Site::new(&portal);
+    site.start();
+    site.until_sql("SELECT count(*) > 0 FROM contacts");
+    // A client that waits at most 250 ms for a lock, while the backfill writes as fast as it can.
+    let impatient = Connection::open(site.path("crm.db")).expect("opens");
+    impatient
+        .busy_timeout(Duration::from_millis(250))
+        .expect("a timeout");
+    let mut writes = 0;
+    while site.number("SELECT min(backfill = 'done') FROM sync_status") == 0 {
+        impatient
+            .query_row("SELECT count(*) FROM contacts", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .expect("a reader is never blocked");
+        impatient
+            .execute(
+                "UPDATE contacts SET city = ?1 WHERE local_id = 1",
+                [writes.to_string()],
+            )
+            .expect("a writer waits for one small transaction at most");
+        writes += 1;
+    }
+    assert!(writes > 5, "{writes} writes");
+    site.until_pushed();
+    assert_eq!(portal.count_with("city", &(writes - 1).to_string()), 1);
+}
+
+#[test]
+fn a_merge_in_hubspot_leaves_one_row() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE email = 'bob@example.com'");
+    site.until_pushed();
+    let now = portal.now_ms();
+    let survivor = portal
+        .stand()
+        .merge("contacts", ann, bob, now)
+        .expect("both are there");
+    site.until_sql(&format!(
+        "SELECT count(*) FROM contacts WHERE hs_id = {survivor}"
+    ));
+    site.until_sql("SELECT count(*) = 1 FROM contacts");
+    site.until_sql("SELECT count(*) FROM sync_history WHERE origin = 'absorb' AND property = '*'");
+    assert!(
+        portal.value(survivor, "email").is_some(),
+        "nothing was archived"
+    );
+}

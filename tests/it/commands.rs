@@ -1,0 +1,272 @@
+//! What people and service managers meet: exit statuses, clear errors, health, the stop, and no secret anywhere.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use rustix::process::Signal;
+
+use crate::daemon::{CONTACTS, Site, eventually};
+use crate::portal::Portal;
+
+fn get(port: u16, path: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .expect("sent");
+        stream.read_to_string(&mut answer).expect("an answer");
+    }
+    answer
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+#[test]
+fn the_daemon_tells_the_service_manager_and_the_health_listener() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let port = free_port();
+    let http = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    let mut site = Site::with(&portal, &http, CONTACTS);
+    let socket = UnixDatagram::bind(site.path("notify")).expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let mut child = site
+        .command(&["run"])
+        .env("NOTIFY_SOCKET", site.path("notify"))
+        .spawn()
+        .expect("it starts");
+    let mut told = String::new();
+    let mut hear = |word: &str| {
+        let mut buffer = [0; 1_024];
+        while !told.contains(word) {
+            let length = socket.recv(&mut buffer).expect(word);
+            told.push_str(&String::from_utf8_lossy(&buffer[..length]));
+            told.push('\n');
+        }
+    };
+    hear("READY=1");
+    assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));
+    eventually("ready", || get(port, "/readyz").starts_with("HTTP/1.1 200"));
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, Signal::TERM).expect("a signal");
+    hear("STOPPING=1");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    site.start_and_load();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_stop_comes_to_an_end_whatever_is_going_on() {
+    let portal = Portal::with(Settings {
+        latency_min_ms: 100,
+        latency_max_ms: 100,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 4_000);
+    let mut site = Site::new(&portal);
+    // While it starts.
+    site.start();
+    eventually("its first request", || {
+        !portal.stand().request_log().is_empty()
+    });
+    assert_eq!(site.stop(), 0);
+    // In the middle of the backfill, by Ctrl-C.
+    site.start();
+    site.until_sql("SELECT count(*) > 300 FROM contacts");
+    site.signal(Signal::INT);
+    assert_eq!(site.ended(), 0);
+    // While HubSpot does not answer.
+    portal.stand().faults_mut().slow_ms = 30_000;
+    portal.script(FaultKind::Slow, 50, "/contacts");
+    site.start();
+    let before = portal.stand().request_log().len();
+    eventually("a request", || portal.stand().request_log().len() > before);
+    assert_eq!(site.stop(), 0);
+    assert_eq!(
+        site.text("SELECT state FROM sync_health").as_deref(),
+        Some("stopped")
+    );
+    portal.stand().faults_mut().calm();
+    site.start_and_load();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 4_000);
+}
+
+#[test]
+fn a_refused_token_keeps_the_daemon_alive_and_ends_once_with_1() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let port = free_port();
+    let http = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    let mut site = Site::with(&portal, &http, CONTACTS);
+    site.once();
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let output = site.run(&["once"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("token"));
+    site.start();
+    site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
+    assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get(port, "/readyz").starts_with("HTTP/1.1 503"));
+    // Local writes are taken all the same.
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox WHERE state = 'pending'"),
+        1
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn broken_answers_are_waited_out_and_nothing_is_lost() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 300);
+    for fault in [
+        FaultKind::BadGateway,
+        FaultKind::HtmlAnswer,
+        FaultKind::TruncatedJson,
+        FaultKind::CutBody,
+        FaultKind::InternalError,
+        FaultKind::Locked,
+    ] {
+        portal.script(fault, 1, "/contacts");
+    }
+    let site = Site::new(&portal);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 300);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    for fault in [
+        FaultKind::BadGateway,
+        FaultKind::HtmlAnswer,
+        FaultKind::TruncatedJson,
+        FaultKind::CutBody,
+    ] {
+        portal.script(fault, 1, "/batch/update");
+    }
+    site.once();
+    assert_eq!(portal.count_with("city", "Lima"), 300);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
+#[test]
+fn mistakes_of_the_mapping_file_end_with_78_and_touch_nothing() {
+    let portal = Portal::quick();
+    let site = Site::with(&portal, "", "[objects.contacts]\ntabel = \"people\"\n");
+    for arguments in [&["run"][..], &["once"], &["check"]] {
+        let output = site.run(arguments);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout);
+        assert!(
+            words.contains("tabel") && words.contains("table"),
+            "{words}"
+        );
+    }
+    assert!(!site.path("crm.db").exists());
+    assert!(portal.stand().request_log().is_empty());
+}
+
+#[test]
+fn a_mapping_that_changes_between_runs_moves_the_columns() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    portal.edit(id, &[("city", "Oslo"), ("lastname", "Able")]);
+    let site = Site::new(&portal);
+    site.once();
+    site.program()
+        .execute_batch("CREATE INDEX mine ON contacts (city)")
+        .expect("the user's own index");
+    site.configure(
+        &portal,
+        "",
+        "[objects.contacts]\ntable = \"people\"\n[objects.contacts.properties]\nemail = \"email\"\n\
+         firstname = \"first_name\"\nlastname = \"last_name\"\ncity = \"town\"\nphone = \"phone\"\n",
+    );
+    portal.edit(id, &[("phone", "+47 1")]);
+    site.once();
+    let row =
+        site.text("SELECT email || ' ' || last_name || ' ' || town || ' ' || phone FROM people");
+    assert_eq!(row.as_deref(), Some("ann@example.com Able Oslo +47 1"));
+    assert_eq!(
+        site.number("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = 'mine' AND tbl_name = 'people'"),
+        1
+    );
+    site.execute("UPDATE people SET town = 'Lima'");
+    site.once();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+}
+
+#[test]
+fn no_secret_is_ever_written_down() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 50);
+    let mut site = Site::new(&portal);
+    portal.script(FaultKind::InternalError, 2, "/contacts");
+    site.start_and_load();
+    site.execute("INSERT INTO contacts (email) VALUES ('ada@example.com'), ('no address')");
+    site.until_pushed();
+    let mut said = Vec::new();
+    for arguments in [
+        &["status", "--json"][..],
+        &["outbox", "list", "--json"],
+        &["conflicts", "list", "--json"],
+        &["check", "--show"],
+        &["check", "--json"],
+    ] {
+        let output = site.run(arguments);
+        said.extend(output.stdout);
+        said.extend(output.stderr);
+    }
+    assert_eq!(site.stop(), 0);
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let refused = site.run(&["once"]);
+    said.extend(refused.stdout);
+    said.extend(refused.stderr);
+    assert!(
+        site.log().contains("HubSpot answered"),
+        "calls are logged at debug"
+    );
+    for name in ["log", "crm.db", "crm.db-wal", "crm.db.lock", "config.toml"] {
+        if site.path(name).exists() {
+            said.extend(std::fs::read(site.path(name)).expect("read"));
+        }
+    }
+    let secret = &DEFAULT_TOKEN.as_bytes()[8..];
+    let found = said.windows(secret.len()).any(|part| part == secret);
+    assert!(!found, "the token was written somewhere");
+}
+
+#[test]
+fn once_says_in_json_what_it_did() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 30);
+    let site = Site::new(&portal);
+    let output = site.run(&["once", "--json"]);
+    assert!(output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    assert_eq!(report["objects"][0]["object"], "contacts");
+    assert_eq!(report["objects"][0]["pulled"], 30);
+    for key in ["pushed", "pending", "dead", "conflicts", "held"] {
+        assert_eq!(report["objects"][0][key], 0, "{key}");
+    }
+    assert!(
+        report["requests"]
+            .as_u64()
+            .is_some_and(|requests| requests > 0)
+    );
+}

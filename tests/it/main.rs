@@ -1,0 +1,12 @@
+//! The real binary against HubSpot's stand-in over HTTP, with real SQLite files: the promises of the manual, and what
+//! other connectors got wrong.
+
+mod alone;
+mod both_ways;
+mod commands;
+mod crashes;
+mod daemon;
+mod guard;
+mod portal;
+mod quotas;
+mod regressions;

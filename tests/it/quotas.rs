@@ -1,0 +1,81 @@
+//! Promise 7: the portal's limits are kept, across restarts too.
+
+use hubsyncd::simulator::settings::Settings;
+
+use crate::daemon::{Site, eventually};
+use crate::portal::Portal;
+
+#[test]
+fn no_window_is_ever_overrun_also_across_restarts() {
+    let portal = Portal::with(Settings {
+        burst_limit: 40,
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 9_000);
+    let mut site = Site::with(
+        &portal,
+        "[limits]\nburst_per_10_seconds = 40\n",
+        crate::daemon::CONTACTS,
+    );
+    site.start();
+    // A restart must not forget what was sent in the last ten seconds, a kill even less.
+    for restart in 0..4 {
+        let sent = portal.stand().request_log().len();
+        eventually("some more requests", || {
+            portal.stand().request_log().len() >= sent + 12
+        });
+        if restart % 2 == 0 {
+            site.kill();
+        } else {
+            assert_eq!(site.stop(), 0);
+        }
+        site.start();
+    }
+    site.wait_loaded();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 9_000);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn a_spent_day_stops_requests_and_not_local_writes() {
+    let portal = Portal::with(Settings {
+        daily_limit: 60,
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 100);
+    let mut site = Site::with(
+        &portal,
+        "[limits]\nper_day = 60\nreserve_for_push = 0.2\n",
+        crate::daemon::CONTACTS,
+    );
+    site.start_and_load();
+    let spent = 60 - 14 - portal.stand().request_log().len() as u64;
+    let now = portal.now_ms();
+    // Another app of the account uses up all but the reserve.
+    portal.stand().use_today(spent, now);
+    site.until_sql("SELECT state = 'out_of_quota' FROM sync_health");
+    // Polling may not eat the reserve: a local write still goes out.
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    eventually("the reserve is for pushes", || {
+        portal.count_with("city", "Lima") == 1
+    });
+    assert!(portal.stand().request_log().len() <= 60);
+    portal.assert_limits_were_kept();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn throttling_by_somebody_else_is_waited_out() {
+    use hubsyncd::simulator::faults::FaultKind;
+    let portal = Portal::quick();
+    portal.fill("contacts", 300);
+    portal.script(FaultKind::RateLimited, 2, "/contacts");
+    let site = Site::new(&portal);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 300);
+    assert!(site.number("SELECT sum(throttled) FROM sync_requests") >= 1);
+}
