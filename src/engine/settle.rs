@@ -3,6 +3,8 @@
 //! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
 //! for a refusal.
 
+use std::time::Duration;
+
 use rusqlite::Transaction;
 
 use crate::decide::retry::{RetryClass, next_attempt};
@@ -32,6 +34,9 @@ use crate::store::{Lane, StoreError, reads, savepoint};
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 const LOOKS_FOR_MATCH: u32 = 3;
+
+/// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
+const AFTER_REWRITE: Duration = Duration::from_millis(500);
 
 /// An input that was claimed for an attempt.
 #[derive(Debug, Clone)]
@@ -426,7 +431,8 @@ fn acknowledge(
     if outbox::fields(tx, entry.id)?.is_empty() {
         outbox::end(tx, entry.id)
     } else {
-        outbox::become_update(tx, entry.id, record.id, applying.now)
+        // Whoever rewrites a row all the time does not get a push for each write.
+        outbox::become_update(tx, entry.id, record.id, applying.now + AFTER_REWRITE)
     }
 }
 

@@ -388,6 +388,7 @@ impl Place<'_> {
         if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
             return Look::Wait(Some(wait));
         }
+        state.queues[lane].let_go(self.ticket);
         Look::Ready(Ok(Turn::Go(state.quota.grant(self.class, now))))
     }
 }
