@@ -118,7 +118,8 @@ fn a_refused_token_keeps_the_daemon_alive_and_ends_once_with_1() {
     portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
     let output = site.run(&["once"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("token"));
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("does not accept the token"), "{words}");
     site.start();
     site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
     assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));

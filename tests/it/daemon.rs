@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use crate::portal::Portal;
 
-/// Longer than anything here takes, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than anything here takes, also on a busy machine: a create that may have been lost waits for a minute.
+const PATIENCE: Duration = Duration::from_secs(100);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
