@@ -271,3 +271,37 @@ fn once_says_in_json_what_it_did() {
             .is_some_and(|requests| requests > 0)
     );
 }
+
+/// SQL lines of a page of the manual.
+fn statements(page: &str) -> Vec<String> {
+    page.split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .flat_map(|block| block.split_inclusive(';'))
+        .map(|statement| statement.trim().to_owned())
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_sql_line_of_the_manual_runs() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 5);
+    let site = Site::new(&portal);
+    site.once();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+    let all = statements(&std::fs::read_to_string(page).expect("the manual"));
+    assert!(all.len() > 10, "{}", all.len());
+    let program = site.program();
+    assert!(program.prepare("SELECT nothing FROM sync_status").is_err());
+    for statement in &all {
+        let statement = statement.replace(
+            "'backup.db'",
+            &format!("'{}'", site.path("backup.db").display()),
+        );
+        if let Err(error) = program.execute_batch(&statement) {
+            panic!("{statement}\n{error}");
+        }
+    }
+    assert!(site.path("backup.db").exists());
+}

@@ -1,3 +1,5 @@
+//! What the commands read and decide through a person's connection, against fixed content.
+
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -1,0 +1,327 @@
+//! Keeps the layers apart and the tree clean: what `docs/ARCHITECTURE.md` says about who may know whom is tested here.
+//! Each rule is a function from a file's text to what it finds, and is shown a bad sample first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Which top-level modules each may name. `store` and `hubspot` don't know each other; the simulator knows nothing of the
+/// client it tests.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("model", &["model"]),
+    ("decide", &["decide", "model"]),
+    ("clock", &["clock", "model"]),
+    ("config", &["config", "model"]),
+    ("hubspot", &["hubspot", "clock", "decide", "model"]),
+    ("store", &["store", "clock", "decide", "model"]),
+    (
+        "engine",
+        &["engine", "clock", "decide", "hubspot", "model", "store"],
+    ),
+    ("http", &["http"]),
+    (
+        "daemon",
+        &[
+            "daemon", "clock", "config", "decide", "engine", "hubspot", "http", "model", "store",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "cli",
+            "clock",
+            "config",
+            "daemon",
+            "engine",
+            "model",
+            "simulator",
+            "store",
+            "telemetry",
+        ],
+    ),
+    ("simulator", &["simulator", "clock"]),
+    ("telemetry", &["telemetry", "config"]),
+];
+
+/// Libraries that only these files or folders may name.
+const DOORS: [(&str, &[&str]); 9] = [
+    ("backoff::", &["src/decide/retry.rs"]),
+    ("reqwest", &["src/hubspot/transport.rs"]),
+    ("Instant::now", &["src/clock.rs"]),
+    ("SystemTime::now", &["src/clock.rs"]),
+    ("Utc::now", &["src/clock.rs"]),
+    // Waits in code that runs in a task go through the clock; these two serve sockets, in real time by their nature.
+    (
+        "tokio::time::sleep",
+        &[
+            "src/clock.rs",
+            "src/http/listener.rs",
+            "src/simulator/server.rs",
+        ],
+    ),
+    ("Connection::open", &["src/store", "tests/"]),
+    ("governor::", &["src/hubspot/limiter"]),
+    ("notify::", &["src/store/watch.rs", "src/daemon/systemd.rs"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<(String, String)> {
+    fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        for entry in entries {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, extension, found);
+            } else if path.extension().is_some_and(|own| own == extension) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), extension, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(root())
+                .expect("inside the tree")
+                .to_string_lossy()
+                .into_owned();
+            (name, fs::read_to_string(path).expect("text"))
+        })
+        .collect()
+}
+
+/// The code of a file: its tests may know more.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+fn layer_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("src/")?;
+    Some(rest.split(['/', '.']).next().unwrap_or(rest))
+}
+
+fn wrong_imports(name: &str, text: &str) -> Vec<String> {
+    let Some((layer, allowed)) =
+        layer_of(name).and_then(|own| LAYERS.iter().find(|(layer, _)| *layer == own))
+    else {
+        return Vec::new();
+    };
+    code(text)
+        .match_indices("crate::")
+        // A name that ends in `crate::`, such as `$crate::`, is not one of ours.
+        .filter_map(|(at, word)| {
+            let rest = &text[at + word.len()..];
+            let named: String = rest
+                .chars()
+                .take_while(|letter| letter.is_ascii_lowercase() || *letter == '_')
+                .collect();
+            LAYERS
+                .iter()
+                .any(|(other, _)| *other == named)
+                .then_some(named)
+        })
+        .filter(|named| !allowed.contains(&named.as_str()))
+        .map(|named| format!("{name}: `{layer}` names `{named}`"))
+        .collect()
+}
+
+fn wrong_doors(name: &str, text: &str) -> Vec<String> {
+    DOORS
+        .iter()
+        .filter(|(word, places)| {
+            code(text)
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| names(line, word))
+                && !places.iter().any(|place| name.starts_with(place))
+        })
+        .map(|(word, _)| format!("{name} names `{word}`"))
+        .collect()
+}
+
+/// Whether a line names a library or call, and not another one that ends alike.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        !line[..at].ends_with(|before: char| before.is_ascii_alphanumeric() || before == '_')
+    })
+}
+
+fn unfinished(name: &str, text: &str) -> Vec<String> {
+    // Written in parts, so that this file is not one of its own finds.
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("#[ig", "nore"),
+        concat!("#[al", "low("),
+        concat!("#![al", "low("),
+    ];
+    text.lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)))
+        .map(|line| format!("{name}: {}", line.trim()))
+        .collect()
+}
+
+fn places_of_a_machine(name: &str, text: &str) -> Vec<String> {
+    let words = [
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("/ho", "me/"),
+    ];
+    text.lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)))
+        .map(|line| format!("{name}: {}", line.trim()))
+        .collect()
+}
+
+fn without_a_head(name: &str, text: &str) -> Vec<String> {
+    if text.starts_with("//!") {
+        return Vec::new();
+    }
+    vec![format!(
+        "{name} does not say in its first lines what it is for"
+    )]
+}
+
+fn all_clean(folders: &[&str], rule: fn(&str, &str) -> Vec<String>) {
+    let found: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .flat_map(|(name, text)| rule(&name, &text))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn layers_know_only_what_lies_below_them() {
+    let bad = "use crate::hubspot::Client;\n";
+    assert_eq!(wrong_imports("src/store/outbox.rs", bad).len(), 1);
+    assert_eq!(
+        wrong_imports("src/simulator/list.rs", "use crate::model::id;").len(),
+        1
+    );
+    assert!(wrong_imports("src/engine/push.rs", bad).is_empty());
+    all_clean(&["src"], wrong_imports);
+}
+
+#[test]
+fn each_library_has_one_door() {
+    assert_eq!(
+        wrong_doors("src/engine/push.rs", "use backoff::ExponentialBackoff;").len(),
+        1
+    );
+    assert_eq!(
+        wrong_doors("src/cli/once.rs", "let now = Instant::now();").len(),
+        1
+    );
+    assert!(wrong_doors("src/decide/retry.rs", "use backoff::x;").is_empty());
+    all_clean(&["src"], wrong_doors);
+}
+
+#[test]
+fn nothing_is_unfinished_ignored_or_silenced() {
+    assert_eq!(unfinished("x", concat!("// TO", "DO: later")).len(), 1);
+    assert_eq!(unfinished("x", concat!("#[al", "low(dead_code)]")).len(), 1);
+    all_clean(&["src", "tests", "benches"], unfinished);
+}
+
+#[test]
+fn no_path_of_a_machine_is_written_down() {
+    assert_eq!(
+        places_of_a_machine("x", concat!("let x = \"/ro", "ot/y\";")).len(),
+        1
+    );
+    all_clean(&["src", "tests", "benches"], places_of_a_machine);
+    for folder in ["docs", ".ci", "systemd", "migrations"] {
+        for extension in ["md", "sql", "service"] {
+            for (name, text) in files(folder, extension) {
+                assert!(places_of_a_machine(&name, &text).is_empty(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_file_says_what_it_is_for() {
+    assert_eq!(without_a_head("x", "use std::fs;").len(), 1);
+    all_clean(&["src", "tests", "benches"], without_a_head);
+}
+
+/// TOML blocks of a page that are whole mapping files.
+fn mapping_files(page: &str) -> Vec<String> {
+    page.split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .filter(|block| block.contains("[objects."))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn check(text: &str) -> (Option<i32>, String) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("config.toml");
+    fs::write(&path, text).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_hubsyncd"))
+        .args(["check", "--config"])
+        .arg(&path)
+        .output()
+        .expect("it runs");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn the_example_and_the_readme_s_mapping_pass_the_check() {
+    assert_eq!(check("[objects.contacts]\ntabel = \"x\"\n").0, Some(78));
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    let mut all = mapping_files(&readme);
+    assert_eq!(all.len(), 1, "the README's minimal mapping file");
+    assert_eq!(all[0].trim().lines().count(), 4, "four lines");
+    all.push(fs::read_to_string(root().join("config.example.toml")).expect("the example"));
+    for text in all {
+        let (status, words) = check(&text);
+        assert_eq!(status, Some(0), "{words}\n{text}");
+    }
+}
+
+fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
+    unit.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("{key} is set"))
+}
+
+#[test]
+fn the_unit_agrees_with_the_code() {
+    let unit = fs::read_to_string(root().join("systemd/hubsyncd.service")).expect("the unit");
+    assert_eq!(setting(&unit, "Type"), "notify");
+    let kept_down = setting(&unit, "RestartPreventExitStatus");
+    for status in [
+        hubsyncd::cli::ExitStatus::Usage,
+        hubsyncd::cli::ExitStatus::Config,
+    ] {
+        let number = (status as i32).to_string();
+        assert!(
+            kept_down.split(' ').any(|other| other == number),
+            "{number}"
+        );
+    }
+    let stop: u64 = setting(&unit, "TimeoutStopSec")
+        .trim_end_matches('s')
+        .parse()
+        .expect("seconds");
+    assert!(stop > 2 * hubsyncd::daemon::run::DRAIN.as_secs());
+    assert!(
+        setting(&unit, "ExecStart").ends_with("hubsyncd run --config /etc/hubsyncd/config.toml")
+    );
+}
