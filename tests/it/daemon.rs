@@ -142,6 +142,17 @@ impl Site {
         Pid::from_raw(child.id().cast_signed()).expect("a process")
     }
 
+    /// The most memory that the daemon ever held.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let id = self.daemon.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("Linux");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse().ok())
+            .expect("VmHWM")
+    }
+
     /// Sends a signal to the daemon.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("a signal");

@@ -1,0 +1,126 @@
+//! Requests against the floor, and the memory of a long first read: counts, so that they hold on any machine.
+
+use hubsyncd::simulator::settings::Settings;
+
+use crate::daemon::{CONTACTS, Site};
+use crate::portal::Portal;
+
+/// Contacts of the first read that is measured.
+const RECORDS: usize = 50_000;
+/// The bound that the daemon is held to, whatever the number of records.
+const MOST_KIB: u64 = 64 * 1024;
+
+/// What is measured is the daemon, not its patience.
+const WIDE_OPEN: &str = "[limits]\nburst_per_10_seconds = 10000\nper_second = 1000.0\nsearch_per_second = 100.0\nper_day = 1000000000\n";
+
+/// Twenty properties, as the figure is defined.
+const TWENTY: &str = r#"
+[objects.contacts.properties]
+email = "email"
+firstname = "firstname"
+lastname = "lastname"
+phone = "phone"
+mobilephone = "mobilephone"
+company = "company"
+jobtitle = "jobtitle"
+website = "website"
+address = "address"
+city = "city"
+state = "state"
+zip = "zip"
+country = "country"
+lifecyclestage = "lifecyclestage"
+hs_lead_status = "hs_lead_status"
+hubspot_owner_id = "hubspot_owner_id"
+createdate = { column = "created", direction = "pull" }
+birthday = "birthday"
+vip = "vip"
+credit_limit = "credit_limit"
+"#;
+
+fn without_limits() -> Portal {
+    Portal::with(Settings {
+        limits_enabled: false,
+        // What the headers say, and the daemon believes.
+        burst_limit: 1_000_000,
+        daily_limit: 1_000_000_000,
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        ..Settings::default()
+    })
+}
+
+/// The floor and at most 2 % more.
+fn assert_near(floor: usize, used: usize) {
+    assert!(
+        used >= floor,
+        "{used} requests can't carry it: {floor} are the floor"
+    );
+    assert!(
+        used <= floor + floor.div_ceil(50),
+        "{used} requests, where {floor} are the floor"
+    );
+}
+
+fn pages_of_the_list(portal: &Portal) -> usize {
+    portal
+        .stand()
+        .request_log()
+        .iter()
+        .filter(|request| {
+            request.method == "GET" && request.path_template.ends_with("objects/2026-03/contacts")
+        })
+        .count()
+}
+
+#[test]
+fn a_first_read_needs_few_requests_and_little_memory() {
+    let portal = without_limits();
+    portal.fill("contacts", RECORDS);
+    let mut site = Site::with(&portal, WIDE_OPEN, TWENTY);
+    site.start_and_load();
+    assert_eq!(
+        site.number("SELECT rows FROM sync_status WHERE object = 'contacts'"),
+        RECORDS as i64
+    );
+    let high = site.peak_memory_kib();
+    assert!(high < MOST_KIB, "{high} KiB at the most");
+    assert_near(RECORDS / 100, pages_of_the_list(&portal));
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn creates_and_updates_go_out_in_full_batches() {
+    let portal = without_limits();
+    let site = Site::with(&portal, WIDE_OPEN, CONTACTS);
+    site.once();
+    site.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO contacts (email, first_name) SELECT 'local' || i || '@example.com', 'Ann' FROM n",
+    );
+    site.once();
+    assert_eq!(portal.contacts(), 5_000);
+    assert_near(50, portal.requests("/batch/upsert"));
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.once();
+    assert_eq!(portal.count_with("city", "Lima"), 5_000);
+    assert_near(50, portal.requests("/batch/update"));
+    // Each batch of updates is read again just before; nothing else is read in batches.
+    assert!(portal.requests("/batch/read") <= 52);
+}
+
+#[test]
+fn a_poll_that_finds_nothing_is_one_request_an_object() {
+    let portal = without_limits();
+    portal.fill("contacts", 300);
+    let site = Site::with(&portal, WIDE_OPEN, CONTACTS);
+    site.once();
+    site.once();
+    let before = portal.requests("/search");
+    site.once();
+    let used = portal.requests("/search") - before;
+    assert!(
+        (1..=3).contains(&used),
+        "{used} searches: the poll and its walks again"
+    );
+}
