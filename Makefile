@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test docs deny demo fidelity
+.PHONY: check format lint test docs deny demo fidelity bench long planted
 
 check: format lint test docs deny
 
@@ -39,3 +39,16 @@ demo:
 fidelity:
 	cargo build
 	tests/fidelity/run.sh target/debug/hubsyncd
+
+# Ratios in one run; the last of them reads a million records for the first time. HUBSYNC_BENCH_RECORDS takes fewer.
+bench:
+	cargo bench
+
+# The long forms of what `check` runs shortly: 20 minutes of seeds, and more power cuts.
+long:
+	HUBSYNC_SIM_SECONDS=1200 cargo nextest run --test sim
+	HUBSYNC_POWER_SEEDS=20 HUBSYNC_POWER_CUTS=64 cargo nextest run --test power
+
+# Known bugs, put into a copy of the tree one by one: the tests must find each.
+planted:
+	tests/planted/run.sh
