@@ -113,7 +113,8 @@ fn run_part(part: u64) {
     }
     let first = setting("HUBSYNC_SIM_FIRST").unwrap_or(FIRST);
     let most = setting("HUBSYNC_SIM_SEEDS").unwrap_or(u64::MAX);
-    let seconds = setting("HUBSYNC_SIM_SECONDS").unwrap_or(SECONDS);
+    let asked = setting("HUBSYNC_SIM_SECONDS");
+    let seconds = asked.unwrap_or(SECONDS);
     let (done, happened, failures) = run_many(part, first, most, Duration::from_secs(seconds));
     let mut out = std::io::stderr().lock();
     writeln!(
@@ -133,8 +134,9 @@ fn run_part(part: u64) {
         "{}",
         failures[0].lines().next().unwrap_or_default()
     );
+    // Whoever asks for less time gets fewer seeds; an ordinary run must be worth its name.
     assert!(
-        done >= LEAST.min(most / PARTS),
+        asked.is_some() || done >= LEAST.min(most / PARTS),
         "only {done} seeds in {seconds} s"
     );
     let never: Vec<_> = happened.iter().filter(|(_, times)| **times == 0).collect();
