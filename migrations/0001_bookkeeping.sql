@@ -68,8 +68,6 @@ CREATE TABLE sync_outbox (
     discarded_at TEXT,
     -- The hold whose approval lets this entry pass the guard.
     approved_hold INTEGER,
-    -- How often a field of this record was pushed again after HubSpot had changed it back.
-    rounds INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT sync_outbox_archive_has_id CHECK (operation <> 'archive' OR hs_id IS NOT NULL),
     CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL)
 ) STRICT;

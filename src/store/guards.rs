@@ -192,7 +192,6 @@ fn outbox() -> Vec<Made> {
         "unanswered_since",
         "discarded_at",
         "approved_hold",
-        "rounds",
     ]);
     let wait = "this entry is in flight: wait until its attempt is answered";
     let update = refuse_where(&[
