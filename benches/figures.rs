@@ -1,6 +1,6 @@
 //! What the daemon costs, as ratios taken in one run: against plain `rusqlite`, and against the floor of requests.
 //!
-//! `make bench` runs it; `HUBSYNC_BENCH_RECORDS` sets the records of the long first read (1,000,000). Nothing here is a
+//! `make bench` runs it, `cargo bench -- ingest` one part of it; `HUBSYNC_BENCH_RECORDS` sets the records of the long first read (1,000,000). Nothing here is a
 //! pass or a failure: `docs/figures.md` says what was seen, and `tests/it/floors.rs` holds what can be counted.
 
 use std::collections::{BTreeMap, HashMap};
@@ -68,18 +68,31 @@ const PROPERTIES: [&str; 20] = [
 
 fn main() {
     say("figures of one run on this machine; smaller is better where nothing is said");
-    ingest();
-    merge();
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|other| other == name);
+    if wanted("ingest") {
+        ingest();
+    }
+    if wanted("merge") {
+        merge();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    latency(&runtime);
-    let records = std::env::var("HUBSYNC_BENCH_RECORDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1_000_000);
-    first_read(&runtime, records);
+    if wanted("latency") {
+        latency(&runtime);
+    }
+    if wanted("first_read") {
+        let records = std::env::var("HUBSYNC_BENCH_RECORDS")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1_000_000);
+        first_read(&runtime, records);
+    }
 }
 
 fn say(line: &str) {
