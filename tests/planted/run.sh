@@ -23,16 +23,17 @@ for patch in "$here"/*.patch; do
     fi
     why=$(head -n 1 "$patch")
     filter=$(sed -n 's/^expect: //p' "$patch")
+    read -ra targets < <(sed -n 's/^in: //p' "$patch")
     if ! git apply "$patch"; then
         echo "BAD      $name: the patch no longer applies"
         failed=1
         continue
     fi
-    if ! cargo nextest run --no-run -E "$filter" >"$copy.log" 2>&1; then
+    if ! cargo nextest run --no-run "${targets[@]}" -E "$filter" >"$copy.log" 2>&1; then
         echo "BAD      $name: does not compile"
         tail -n 20 "$copy.log"
         failed=1
-    elif cargo nextest run --no-tests fail -E "$filter" >"$copy.log" 2>&1; then
+    elif cargo nextest run --no-tests fail "${targets[@]}" -E "$filter" >"$copy.log" 2>&1; then
         echo "UNSEEN   $name: $why"
         failed=1
     elif grep -q 'no tests to run' "$copy.log"; then
