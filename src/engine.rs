@@ -22,6 +22,7 @@ pub mod resolve;
 pub mod schema;
 pub mod settle;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -141,6 +142,8 @@ pub struct Engine {
     resolved: RwLock<Option<Arc<Mapping>>>,
     random: Mutex<ChaCha8Rng>,
     turns: AtomicU64,
+    /// Pages of first reads that were asked for ahead.
+    ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
     started_at: Timestamp,
 }
 
@@ -166,6 +169,7 @@ impl Engine {
             resolved: RwLock::new(None),
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             turns: AtomicU64::new(0),
+            ahead: Mutex::default(),
         }
     }
 
@@ -200,6 +204,20 @@ impl Engine {
     /// Whether an entry of that age may be done already, because the database is a backup that was put back.
     pub(crate) fn may_be_done(&self, enqueued_at: Timestamp) -> bool {
         self.store.was_restored() && enqueued_at <= self.started_at
+    }
+
+    pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
+        self.ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(object.clone(), ahead);
+    }
+
+    pub(crate) fn take_ahead(&self, object: &ObjectType) -> Option<backfill::Ahead> {
+        self.ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(object)
     }
 
     /// Counts the batches that were sent.

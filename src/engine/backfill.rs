@@ -1,10 +1,15 @@
 //! The first full read of an object: one page of the list a step, resumable at the page where it stopped.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::engine::apply::{Applying, Evidence, apply_page};
-use crate::engine::convert::remote_record;
+use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Priority, SearchQuery};
+use crate::model::mapping::ObjectMapping;
+use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
@@ -18,7 +23,29 @@ pub const PAGE: u32 = 100;
 /// within the two percent that a backfill may cost above its pages.
 const PAGES_BEFORE_TOTAL: u64 = 60;
 
-/// Reads and applies the next page.
+/// A page that was asked for while the one before it was being written. It is not in the database, and a crash costs its
+/// request.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// The `after` that it was asked with.
+    asked_with: Option<String>,
+    /// The mapping that its values were read by.
+    mapping: Arc<ObjectMapping>,
+    page: ReadPage,
+}
+
+#[derive(Debug)]
+struct ReadPage {
+    /// This machine's time before the request was sent.
+    asked_at: Timestamp,
+    records: Vec<RemoteRecord>,
+    after: Option<String>,
+}
+
+/// A page that was read longer ago is read again: what it says may have been overtaken many times.
+const AHEAD_AT_MOST: Duration = Duration::from_secs(30);
+
+/// Applies the next page, and asks for the one after it meanwhile.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let cursor = engine
@@ -29,67 +56,103 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     }
     let started = begin(engine, object, &cursor).await?;
-    let asked_at = engine.now();
-    let page = engine
-        .client
-        .list(
-            object.object(),
-            &ListQuery {
-                after: cursor.backfill_after.clone(),
-                limit: PAGE,
-                properties: object.properties.clone(),
-                archived: false,
-            },
-            Priority::Bulk,
-        )
-        .await?;
-    let records: Vec<_> = page
-        .records
-        .iter()
-        .map(|record| remote_record(object, record))
-        .collect();
-    let (now, offset) = (engine.now(), engine.client.clock_offset_ms());
-    let (sync, after, rows) = (object.clone(), page.after.clone(), records.len());
-    engine
-        .store
-        .write(Lane::Bulk, move |tx| {
-            let applying = Applying {
-                object: &sync,
-                origin: Origin::Poll,
-                evidence: Evidence::Store,
-                asked_at,
-                now,
-                clock_offset_ms: offset,
-                with_history: false,
-            };
-            let changed = apply_page(tx, &applying, &records)?;
-            runs::extend(
-                tx,
-                sync.object(),
-                Kind::Backfill,
-                runs::Work {
-                    requests: 1,
-                    seen: rows,
-                    changed,
-                },
-                now,
-            )?;
-            match &after {
-                Some(after) => cursors::move_backfill(tx, sync.object(), after, rows),
-                None => {
-                    cursors::end_backfill(tx, sync.object(), rows, started)?;
-                    outbox::release_backfill(tx, sync.object())?;
-                    runs::finish(tx, sync.object(), Kind::Backfill, None, now)
-                }
-            }
-        })
-        .await?;
-    if page.after.is_none() {
-        tracing::info!(object = %object.object(), rows = cursor.backfill_rows + rows as u64, "the first full read is done");
+    let page = match taken_ahead(engine, object, &cursor) {
+        Some(page) => page,
+        None => read_page(engine, object, cursor.backfill_after.clone()).await?,
+    };
+    let Some(after) = page.after.clone() else {
+        let rows = cursor.backfill_rows + page.records.len() as u64;
+        apply(engine, object, page, started).await?;
+        tracing::info!(object = %object.object(), rows, "the first full read is done");
         return Ok(Progress::RING);
-    }
+    };
+    let (applied, next) = tokio::join!(
+        apply(engine, object, page, started),
+        read_page(engine, object, Some(after.clone()))
+    );
+    applied?;
+    let ahead = Ahead {
+        asked_with: Some(after),
+        mapping: Arc::clone(object.table.mapping()),
+        page: next?,
+    };
+    engine.keep_ahead(object.object(), ahead);
     ask_total(engine, object, &cursor).await?;
     Ok(Progress::More)
+}
+
+/// The page that was asked for ahead, where it is the one that is due and still means what it meant.
+fn taken_ahead(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Option<ReadPage> {
+    let ahead = engine.take_ahead(object.object())?;
+    let asked_at = ahead.page.asked_at;
+    let is_due = ahead.asked_with == cursor.backfill_after
+        && Arc::ptr_eq(&ahead.mapping, object.table.mapping())
+        && (asked_at..=asked_at + AHEAD_AT_MOST).contains(&engine.now());
+    is_due.then_some(ahead.page)
+}
+
+async fn read_page(
+    engine: &Engine,
+    object: &ObjectSync,
+    after: Option<String>,
+) -> Result<ReadPage, StepError> {
+    let asked_at = engine.now();
+    let query = ListQuery {
+        after,
+        limit: PAGE,
+        properties: object.properties.clone(),
+        archived: false,
+    };
+    let page = engine
+        .client
+        .list(object.object(), &query, Priority::Bulk)
+        .await?;
+    Ok(ReadPage {
+        asked_at,
+        records: remote_records(object, page.records),
+        after: page.after,
+    })
+}
+
+/// Writes a page and the cursor behind it in one transaction.
+async fn apply(
+    engine: &Engine,
+    object: &ObjectSync,
+    page: ReadPage,
+    started: Timestamp,
+) -> Result<(), StepError> {
+    let (now, offset) = (engine.now(), engine.client.clock_offset_ms());
+    let sync = object.clone();
+    let written = engine.store.write(Lane::Bulk, move |tx| {
+        let applying = Applying {
+            object: &sync,
+            origin: Origin::Poll,
+            evidence: Evidence::Store,
+            asked_at: page.asked_at,
+            now,
+            clock_offset_ms: offset,
+            with_history: false,
+        };
+        let rows = page.records.len();
+        let work = runs::Work {
+            requests: 1,
+            seen: rows,
+            changed: apply_page(tx, &applying, &page.records)?,
+        };
+        runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
+        match &page.after {
+            Some(after) => cursors::move_backfill(tx, sync.object(), after, rows)?,
+            None => {
+                cursors::end_backfill(tx, sync.object(), rows, started)?;
+                outbox::release_backfill(tx, sync.object())?;
+                runs::finish(tx, sync.object(), Kind::Backfill, None, now)?;
+            }
+        }
+        // The page goes back to the thread that made it: freeing another thread's memory makes both wait.
+        Ok(page)
+    });
+    drop(written.await?);
+    Ok(())
 }
 
 async fn begin(

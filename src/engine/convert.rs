@@ -11,14 +11,15 @@ use crate::model::record::RemoteRecord;
 use crate::model::value::Value;
 
 /// A record with its mapped properties in canonical form.
-pub fn remote_record(object: &ObjectSync, record: &Record) -> RemoteRecord {
+pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
+    let (merged_ids, own_key) = (merged_ids(&record), own_key(object, &record));
     let mut values = BTreeMap::new();
     let mut invalid = Vec::new();
     for field in &object.mapping().fields {
-        let Some(text) = record.properties.get(field.property.as_str()) else {
+        let Some(text) = record.properties.remove(field.property.as_str()) else {
             continue;
         };
-        match field.property_type.canonical(text.as_deref()) {
+        match field.property_type.canonical_of(text) {
             Ok(value) => {
                 values.insert(field.property.clone(), value);
             }
@@ -33,12 +34,21 @@ pub fn remote_record(object: &ObjectSync, record: &Record) -> RemoteRecord {
         updated_at: record.updated_at,
         archived: record.archived,
         archived_at: record.archived_at,
-        merged_ids: merged_ids(record),
-        own_key: own_key(object, record),
+        merged_ids,
+        own_key,
     }
 }
 
-fn merged_ids(record: &Record) -> Vec<HubspotId> {
+/// Many records, each with its mapped properties in canonical form.
+pub fn remote_records(object: &ObjectSync, records: Vec<Record>) -> Vec<RemoteRecord> {
+    records
+        .into_iter()
+        .map(|record| remote_record(object, record))
+        .collect()
+}
+
+/// The ids that were merged into a record (`hubspot/api-facts.md#13`).
+pub fn merged_ids(record: &Record) -> Vec<HubspotId> {
     let text = record
         .properties
         .get("hs_merged_object_ids")
@@ -92,4 +102,9 @@ pub fn match_value<'a>(
         .get(&field.property)?
         .as_deref()
         .filter(|text| !text.trim().is_empty())
+}
+
+/// The match value as two of them are held against each other: trimmed, in lower case.
+pub fn match_key(object: &ObjectSync, values: &BTreeMap<PropertyName, Value>) -> Option<String> {
+    match_value(object, values).map(|value| value.trim().to_lowercase())
 }

@@ -11,9 +11,9 @@ use rusqlite::Transaction;
 use crate::decide::record::CleanBase;
 use crate::engine::adopt::link;
 use crate::engine::apply::{Applying, Evidence, apply_record};
-use crate::engine::convert::{match_value, remote_record};
+use crate::engine::convert::{match_key, match_value};
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{NO_RECORD, trace_id};
+use crate::engine::push::{self, NO_RECORD, trace_id};
 use crate::engine::reads::note_missing;
 use crate::engine::settle::{Sent, settle_batch};
 use crate::engine::{Engine, StepError, schema};
@@ -94,18 +94,18 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     let matching = sent
         .as_ref()
         .or(values)
-        .and_then(|values| match_value(object, values))
-        .filter(|_| object.match_is_unique);
+        .filter(|_| object.match_is_unique)
+        .and_then(|values| match_key(object, values));
     LookBy {
         key: object.key_property.as_ref().and(queued.entry.key.clone()),
-        matching: matching.map(|value| value.trim().to_lowercase()),
+        matching,
     }
 }
 
 impl LookBy {
     fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
         let by_key = self.key.is_some() && self.key == record.own_key;
-        let matching = match_value(object, &record.values).map(|value| value.trim().to_lowercase());
+        let matching = match_key(object, &record.values);
         by_key || (self.matching.is_some() && self.matching == matching)
     }
 }
@@ -272,15 +272,7 @@ async fn read_by(
         with_history: Vec::new(),
         archived,
     };
-    let found = engine
-        .client
-        .batch_read(object.object(), &query, priority)
-        .await?;
-    Ok(found
-        .records
-        .iter()
-        .map(|record| remote_record(object, record))
-        .collect())
+    push::read(engine, object, &query, priority).await
 }
 
 /// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
@@ -348,9 +340,7 @@ fn link_reinserted(
         let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else {
             continue;
         };
-        let Some(value) =
-            match_value(object, &row.record.values).map(|value| value.trim().to_lowercase())
-        else {
+        let Some(value) = match_key(object, &row.record.values) else {
             continue;
         };
         let same = archives.iter().find(|archive| {
@@ -360,7 +350,7 @@ fn link_reinserted(
                 .as_deref()
                 .map(|text| rowjson::values(object.mapping(), text))
                 .unwrap_or_default();
-            match_value(object, &former).is_some_and(|other| other.trim().to_lowercase() == value)
+            match_key(object, &former).as_deref() == Some(value.as_str())
         });
         if let Some(archive) = same
             && create.entry.operation == Operation::Create

@@ -59,7 +59,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .store
         .write(Lane::Bulk, move |tx| {
             let mut changed = 0;
-            for record in &page.records {
+            let seen = page.records.len();
+            for record in page.records {
                 changed += usize::from(fill(
                     tx,
                     &sync,
@@ -70,7 +71,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             }
             let work = runs::Work {
                 requests: 1,
-                seen: page.records.len(),
+                seen,
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::decide::cursor::{Window, next_again, next_window, page_end};
 use crate::engine::apply::{Applying, Evidence, apply_page};
-use crate::engine::convert::remote_record;
+use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::search::search_body_fits;
@@ -56,11 +56,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     let page = search(engine, object, &window, properties).await?;
     let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
+    let done = page.len() < PAGE as usize;
     let (records, evidence, requests) = match whole {
-        true => (convert(object, &page), Evidence::Search, 1),
+        true => (remote_records(object, page), Evidence::Search, 1),
         false => read_whole(engine, object, &page).await?,
     };
-    let done = page.len() < PAGE as usize;
     let window = Window {
         last_id: end,
         ..window
@@ -147,13 +147,6 @@ async fn search(
         .records)
 }
 
-fn convert(object: &ObjectSync, records: &[Record]) -> Vec<RemoteRecord> {
-    records
-        .iter()
-        .map(|record| remote_record(object, record))
-        .collect()
-}
-
 /// Reads the values of a page whose property list would burst a search request.
 async fn read_whole(
     engine: &Engine,
@@ -174,7 +167,7 @@ async fn read_whole(
             .client
             .batch_read(object.object(), &query, Priority::Poll)
             .await?;
-        records.extend(convert(object, &found.records));
+        records.extend(remote_records(object, found.records));
         requests += 1;
     }
     Ok((records, Evidence::Store, requests))

@@ -12,7 +12,7 @@ use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, next_attempt};
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
-use crate::engine::convert::remote_record;
+use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::settle::{Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, create};
@@ -166,15 +166,21 @@ pub async fn read_records(
         with_history: Vec::new(),
         archived: false,
     };
+    read(engine, object, &query, priority).await
+}
+
+/// Reads records by a batch read.
+pub async fn read(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    priority: Priority,
+) -> Result<Vec<RemoteRecord>, StepError> {
     let found = engine
         .client
-        .batch_read(object.object(), &query, priority)
+        .batch_read(object.object(), query, priority)
         .await?;
-    Ok(found
-        .records
-        .iter()
-        .map(|record| remote_record(object, record))
-        .collect())
+    Ok(remote_records(object, found.records))
 }
 
 /// Merges what the read showed, and takes what is still to be sent.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
-use crate::engine::convert::{histories, remote_record};
+use crate::engine::convert::{histories, merged_ids, remote_record};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{Priority, ReadQuery, Record};
@@ -45,7 +45,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let asked_at = engine.now();
     let keys: Vec<String> = wanted.ids.iter().map(|(id, _)| id.to_string()).collect();
     let found = read(engine, object, keys, &wanted.with_history, false).await?;
-    let missing = missing(object, &wanted.ids, &found);
+    let missing = missing(&wanted.ids, &found);
     let archived = match missing.is_empty() {
         true => Vec::new(),
         false => {
@@ -72,7 +72,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             for (id, _) in &ids {
                 reads::done(tx, sync.object(), *id)?;
             }
-            for record in &found {
+            for record in found {
+                let histories = histories(&record, &wanted.with_history);
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
                 let applying = Applying {
@@ -84,7 +85,6 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     clock_offset_ms: offset,
                     with_history: true,
                 };
-                let histories = histories(record, &wanted.with_history);
                 match savepoint::within(tx, || {
                     apply_record(tx, &applying, &remote, Some(&histories))
                 }) {
@@ -187,16 +187,12 @@ fn contested(
         .collect())
 }
 
-fn missing(
-    object: &ObjectSync,
-    asked: &[(HubspotId, Origin)],
-    found: &[Record],
-) -> Vec<(HubspotId, Origin)> {
+fn missing(asked: &[(HubspotId, Origin)], found: &[Record]) -> Vec<(HubspotId, Origin)> {
     let mut seen = BTreeSet::new();
     for record in found {
         seen.insert(record.id);
         // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
-        seen.extend(remote_record(object, record).merged_ids);
+        seen.extend(merged_ids(record));
     }
     asked
         .iter()

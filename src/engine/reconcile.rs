@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::backfill::PAGE;
-use crate::engine::convert::remote_record;
+use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Page, Priority};
 use crate::model::id::HubspotId;
+use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
@@ -95,14 +96,13 @@ async fn compare_page(
         engine.now(),
         engine.client.clock_offset_ms(),
     );
+    let page = Page {
+        records: remote_records(object, page.records),
+        after: page.after,
+    };
     let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let records: Vec<_> = page
-                .records
-                .iter()
-                .map(|record| remote_record(&sync, record))
-                .collect();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Reconcile,
@@ -112,10 +112,10 @@ async fn compare_page(
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            let changed = apply_page(tx, &applying, &records)?;
+            let changed = apply_page(tx, &applying, &page.records)?;
             let work = runs::Work {
                 requests: 1,
-                seen: records.len(),
+                seen: page.records.len(),
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
@@ -136,7 +136,7 @@ fn advance(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
     cursor: &Cursor,
-    page: &Page,
+    page: &Page<RemoteRecord>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     match &page.after {
@@ -148,7 +148,7 @@ fn advance(
     }
 }
 
-fn page_last(cursor: &Cursor, page: &Page) -> Option<HubspotId> {
+fn page_last(cursor: &Cursor, page: &Page<RemoteRecord>) -> Option<HubspotId> {
     page.records
         .iter()
         .map(|record| record.id)
@@ -162,7 +162,7 @@ fn ask_for_absent(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
     cursor: &Cursor,
-    page: &Page,
+    page: &Page<RemoteRecord>,
     now: Timestamp,
 ) -> Result<Option<HubspotId>, StoreError> {
     let after = cursor.reconcile_last_id.map_or(0, |id| id.0);

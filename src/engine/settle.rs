@@ -70,7 +70,7 @@ pub async fn settle_batch(
         let asked_at = engine.now();
         match send(engine, object, operation, &batch, priority).await {
             Ok(answer) => {
-                settle_answer(engine, object, operation, &batch, &answer, asked_at).await?;
+                settle_answer(engine, object, operation, &batch, answer, asked_at).await?;
             }
             Err(error) => {
                 let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
@@ -125,7 +125,7 @@ async fn settle_answer(
     object: &ObjectSync,
     operation: Operation,
     batch: &[Sent],
-    answer: &BatchWrite,
+    answer: BatchWrite,
     asked_at: Timestamp,
 ) -> Result<(), StepError> {
     let settled = decide(object, operation, batch, answer);
@@ -181,12 +181,11 @@ fn decide(
     object: &ObjectSync,
     operation: Operation,
     batch: &[Sent],
-    answer: &BatchWrite,
+    answer: BatchWrite,
 ) -> Vec<(Sent, Settlement)> {
-    let results: Vec<(Option<String>, RemoteRecord)> = answer
-        .results
-        .iter()
-        .map(|record| (record.trace_id.clone(), remote_record(object, record)))
+    let results = answer.results.into_iter();
+    let results: Vec<(Option<String>, RemoteRecord)> = results
+        .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
         .collect();
     batch
         .iter()

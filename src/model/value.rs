@@ -174,6 +174,48 @@ pub enum ColumnValue {
     Text(String),
 }
 
+/// What a column holds, its text borrowed.
+#[derive(Clone, Copy, PartialEq)]
+pub enum ColumnRef<'a> {
+    /// NULL.
+    Null,
+    /// INTEGER.
+    Integer(i64),
+    /// REAL.
+    Real(f64),
+    /// TEXT.
+    Text(&'a str),
+}
+
+impl ColumnValue {
+    /// The same, its text borrowed.
+    pub fn borrowed(&self) -> ColumnRef<'_> {
+        match self {
+            Self::Null => ColumnRef::Null,
+            Self::Integer(number) => ColumnRef::Integer(*number),
+            Self::Real(number) => ColumnRef::Real(*number),
+            Self::Text(text) => ColumnRef::Text(text),
+        }
+    }
+}
+
+impl From<ColumnRef<'_>> for ColumnValue {
+    fn from(column: ColumnRef<'_>) -> Self {
+        match column {
+            ColumnRef::Null => Self::Null,
+            ColumnRef::Integer(number) => Self::Integer(number),
+            ColumnRef::Real(number) => Self::Real(number),
+            ColumnRef::Text(text) => Self::Text(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for ColumnRef<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ColumnValue::from(*self).fmt(formatter)
+    }
+}
+
 impl fmt::Debug for ColumnValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -216,6 +258,17 @@ impl PropertyType {
         canonical.map(Value::from_canonical).ok_or(invalid)
     }
 
+    /// As [`canonical`](Self::canonical), for text that is the caller's to give away.
+    ///
+    /// # Errors
+    /// The text can't be of this type.
+    pub fn canonical_of(self, text: Option<String>) -> Result<Value, InvalidValue> {
+        if matches!(self, Self::String | Self::Enumeration) {
+            return Ok(Value::from_stored(text));
+        }
+        self.canonical(text.as_deref())
+    }
+
     /// Canonical value of what a column holds.
     ///
     /// # Errors
@@ -234,20 +287,20 @@ impl PropertyType {
 
     /// What the column stores for a canonical value. Text that can't be of this type is stored as NULL in columns that
     /// can't hold text.
-    pub fn to_column(self, value: &Value) -> ColumnValue {
+    pub fn to_column(self, value: &Value) -> ColumnRef<'_> {
         let Some(text) = value.as_deref() else {
-            return ColumnValue::Null;
+            return ColumnRef::Null;
         };
         match self {
-            Self::Number => text.parse().map_or(ColumnValue::Null, ColumnValue::Real),
-            Self::Integer => text.parse().map_or(ColumnValue::Null, ColumnValue::Integer),
-            Self::Bool => ColumnValue::Integer(i64::from(text == "true")),
+            Self::Number => text.parse().map_or(ColumnRef::Null, ColumnRef::Real),
+            Self::Integer => text.parse().map_or(ColumnRef::Null, ColumnRef::Integer),
+            Self::Bool => ColumnRef::Integer(i64::from(text == "true")),
             Self::String
             | Self::Decimal
             | Self::Date
             | Self::Datetime
             | Self::Enumeration
-            | Self::Set => ColumnValue::Text(text.to_owned()),
+            | Self::Set => ColumnRef::Text(text),
         }
     }
 
@@ -316,11 +369,28 @@ fn from_millis(text: &str) -> Option<Timestamp> {
 
 fn canonical_date(text: &str) -> Option<String> {
     let text = text.trim();
+    if is_canonical_day(text) {
+        return Some(text.to_owned());
+    }
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         return Some(date.format("%Y-%m-%d").to_string());
     }
     let moment = from_millis(text).or_else(|| Timestamp::parse(text))?;
     Some(moment.to_chrono().format("%Y-%m-%d").to_string())
+}
+
+/// Whether a text is `YYYY-MM-DD` and such a day exists.
+fn is_canonical_day(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let mut number = |digits: usize| {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        let plain = part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<u32>().ok()).flatten()
+    };
+    let (Some(year), Some(month), Some(day)) = (number(4), number(2), number(2)) else {
+        return false;
+    };
+    NaiveDate::from_ymd_opt(year as i32, month, day).is_some()
 }
 
 fn canonical_datetime(text: &str) -> Option<String> {
@@ -415,6 +485,10 @@ mod tests {
         check(PropertyType::Bool, "TRUE", Some("true"));
         check(PropertyType::Bool, "yes", None);
         check(PropertyType::Date, "1764028800000", Some("2025-11-25"));
+        check(PropertyType::Date, "2026-11-24", Some("2026-11-24"));
+        check(PropertyType::Date, "2024-02-29", Some("2024-02-29"));
+        check(PropertyType::Date, "2026-02-29", None);
+        check(PropertyType::Date, "2026-1-2", Some("2026-01-02"));
         check(
             PropertyType::Date,
             "2026-11-24T00:00:00Z",
@@ -461,7 +535,8 @@ mod tests {
         ] {
             let value = kind.canonical(Some(text)).expect(text);
             assert_eq!(
-                kind.from_column(&kind.to_column(&value)).expect(text),
+                kind.from_column(&kind.to_column(&value).into())
+                    .expect(text),
                 value
             );
         }

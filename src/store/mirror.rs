@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use rusqlite::types::{Value as SqlValue, ValueRef};
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use crate::model::id::{HubspotId, LocalId};
@@ -14,7 +14,7 @@ use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
-use crate::model::value::{ColumnValue, Value};
+use crate::model::value::{ColumnRef, ColumnValue, Value};
 use crate::store::StoreError;
 use crate::store::ddl::quoted;
 
@@ -61,7 +61,7 @@ impl MirrorRow {
             .iter()
             .position(|field| &field.property == property);
         if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
-            self.columns[index] = field.property_type.to_column(value);
+            self.columns[index] = field.property_type.to_column(value).into();
             self.record.values.insert(property.clone(), value.clone());
         }
     }
@@ -174,21 +174,18 @@ impl MirrorTable {
         record: &RemoteRecord,
     ) -> Result<LocalId, StoreError> {
         let mut statement = tx.prepare_cached(&self.sql.insert)?;
+        let (created, updated) = (record.created_at.to_string(), record.updated_at.to_string());
         let own = [
-            local_id.map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
-            SqlValue::Integer(record.id.0),
-            SqlValue::Text(record.created_at.to_string()),
-            SqlValue::Text(record.updated_at.to_string()),
+            to_sql(local_id.map_or(ColumnRef::Null, |id| ColumnRef::Integer(id.0))),
+            to_sql(ColumnRef::Integer(record.id.0)),
+            to_sql(ColumnRef::Text(&created)),
+            to_sql(ColumnRef::Text(&updated)),
         ];
         let mapped = self.mapping.fields.iter().map(|field| {
-            to_sql(
-                record
-                    .values
-                    .get(&field.property)
-                    .map_or(ColumnValue::Null, |value| {
-                        field.property_type.to_column(value)
-                    }),
-            )
+            let value = record.values.get(&field.property);
+            to_sql(value.map_or(ColumnRef::Null, |value| {
+                field.property_type.to_column(value)
+            }))
         });
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
         Ok(LocalId(tx.last_insert_rowid()))
@@ -197,19 +194,18 @@ impl MirrorTable {
     /// Writes a row back, with the record's id and times.
     pub fn update(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
         let mut statement = tx.prepare_cached(&self.sql.update)?;
+        let modified = row.record.modified_at.map(|at| at.to_string());
         let own = [
-            SqlValue::Integer(row.record.local_id.0),
-            row.record
-                .hs_id
-                .map_or(SqlValue::Null, |id| SqlValue::Integer(id.0)),
-            row.created_at
-                .clone()
-                .map_or(SqlValue::Null, SqlValue::Text),
-            row.record
-                .modified_at
-                .map_or(SqlValue::Null, |at| SqlValue::Text(at.to_string())),
+            to_sql(ColumnRef::Integer(row.record.local_id.0)),
+            to_sql(
+                row.record
+                    .hs_id
+                    .map_or(ColumnRef::Null, |id| ColumnRef::Integer(id.0)),
+            ),
+            to_sql(text_or_null(row.created_at.as_deref())),
+            to_sql(text_or_null(modified.as_deref())),
         ];
-        let mapped = row.columns.iter().cloned().map(to_sql);
+        let mapped = row.columns.iter().map(|column| to_sql(column.borrowed()));
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
         Ok(())
     }
@@ -317,13 +313,17 @@ fn from_sql(value: ValueRef<'_>) -> ColumnValue {
     }
 }
 
-fn to_sql(value: ColumnValue) -> SqlValue {
-    match value {
-        ColumnValue::Null => SqlValue::Null,
-        ColumnValue::Integer(number) => SqlValue::Integer(number),
-        ColumnValue::Real(number) => SqlValue::Real(number),
-        ColumnValue::Text(text) => SqlValue::Text(text),
-    }
+fn text_or_null(text: Option<&str>) -> ColumnRef<'_> {
+    text.map_or(ColumnRef::Null, ColumnRef::Text)
+}
+
+fn to_sql(value: ColumnRef<'_>) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(match value {
+        ColumnRef::Null => ValueRef::Null,
+        ColumnRef::Integer(number) => ValueRef::Integer(number),
+        ColumnRef::Real(number) => ValueRef::Real(number),
+        ColumnRef::Text(text) => ValueRef::Text(text.as_bytes()),
+    })
 }
 
 impl Statements {

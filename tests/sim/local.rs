@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hubsyncd::model::mapping::{FieldMapping, Mapping, ObjectMapping};
-use hubsyncd::model::value::{ColumnValue, Value};
+use hubsyncd::model::value::{ColumnRef, Value};
 use rand::{Rng as _, RngExt as _};
 use rand_chacha::ChaCha8Rng;
 use rusqlite::functions::FunctionFlags;
@@ -594,10 +594,10 @@ impl Programs {
         );
         let value = kind.canonical(Some(text)).unwrap_or(Value::EMPTY);
         match kind.to_column(&value) {
-            ColumnValue::Null => Sql::Null,
-            ColumnValue::Integer(number) => Sql::Integer(number),
-            ColumnValue::Real(number) => Sql::Real(number),
-            ColumnValue::Text(text) => Sql::Text(text),
+            ColumnRef::Null => Sql::Null,
+            ColumnRef::Integer(number) => Sql::Integer(number),
+            ColumnRef::Real(number) => Sql::Real(number),
+            ColumnRef::Text(text) => Sql::Text(text.to_owned()),
         }
     }
 }
