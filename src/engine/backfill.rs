@@ -12,6 +12,7 @@ use crate::model::mapping::ObjectMapping;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
+use crate::store::ddl::make_match_index;
 use crate::store::history::Origin;
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, outbox};
@@ -62,6 +63,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     let Some(after) = page.after.clone() else {
         let rows = cursor.backfill_rows + page.records.len() as u64;
+        let sync = object.clone();
+        engine
+            .store
+            .write(Lane::Bulk, move |tx| make_match_index(tx, sync.mapping()))
+            .await?;
         apply(engine, object, page, started).await?;
         tracing::info!(object = %object.object(), rows, "the first full read is done");
         return Ok(Progress::RING);

@@ -193,7 +193,9 @@ pub(super) fn own_indexes(
          FROM sqlite_schema
          WHERE type = 'index'
            AND lower(tbl_name) = lower(:table)
-           AND (name LIKE 'sync\\_archived\\_%' ESCAPE '\\' OR name LIKE 'sync\\_match\\_%' ESCAPE '\\')
+           AND (name LIKE 'sync\\_archived\\_%' ESCAPE '\\'
+                OR name LIKE 'sync\\_adopt\\_%' ESCAPE '\\'
+                OR name LIKE 'sync\\_match\\_%' ESCAPE '\\')
          ORDER BY name",
     )?;
     let rows = statement.query_map(named_params! { ":table": table }, |row| {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
+use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
 use crate::store::{StoreError, alter, meta, outbox, repair};
@@ -446,8 +447,11 @@ impl Work<'_> {
     }
 
     fn indexes(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
-        let wanted = ddl::indexes(object);
-        for (name, sql) in alter::own_indexes(self.tx, object.table.as_str())? {
+        let mut wanted = ddl::indexes(object);
+        let there = alter::own_indexes(self.tx, object.table.as_str())?;
+        let was_read = cursors::get(self.tx, &object.object)?.backfill == Backfill::Done;
+        wanted.extend(ddl::match_index(object).filter(|index| was_read || there.contains(index)));
+        for (name, sql) in there {
             if !wanted.contains(&(name.clone(), sql)) {
                 self.tx
                     .execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
@@ -463,6 +467,23 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes the index of rows by their match value, at the end of an object's first read. It may be run at any time, and
+/// changes nothing where the index is there.
+///
+/// A million rows take about a second, for which local writers wait this once.
+pub fn make_match_index(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let Some(index) = ddl::match_index(object) else {
+        return Ok(());
+    };
+    if alter::own_indexes(tx, object.table.as_str())?.contains(&index) {
+        return Ok(());
+    }
+    let (name, sql) = index;
+    // The schema is not noted as seen: somebody may have altered it since the last look.
+    tx.execute_batch(&format!("DROP INDEX IF EXISTS {}; {sql}", quoted(&name)))?;
+    Ok(())
 }
 
 fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@
 
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
-pub use crate::store::bring_up::{Changes, bring_up};
+pub use crate::store::bring_up::{Changes, bring_up, make_match_index};
 pub use crate::store::repair::repair;
 
 /// A name as SQL, safe whatever it holds.
@@ -109,30 +109,41 @@ fn datetime_check(column: &str) -> String {
     )
 }
 
-/// Indexes on a mirror table that are ours: rows by their match value, and the few marked ones.
+/// Indexes on a mirror table that are ours, by name: the few rows that are marked, and the few without a record by their
+/// match value.
 pub(super) fn indexes(object: &ObjectMapping) -> Vec<(String, String)> {
+    let archived = index(object, "archived", "\"hs_archived\"", "\"hs_archived\" = 1");
+    let unlinked = object
+        .match_field()
+        .map(|field| index(object, "adopt", &match_term(field), "\"hs_id\" IS NULL"));
+    [archived].into_iter().chain(unlinked).collect()
+}
+
+/// The index of the rows with a record by their match value. Its entries come in no order, so that each row of a first
+/// read would write a page of its own: it is made when that read ends.
+pub(super) fn match_index(object: &ObjectMapping) -> Option<(String, String)> {
+    let field = object.match_field()?;
+    Some(index(
+        object,
+        "match",
+        &match_term(field),
+        "\"hs_id\" IS NOT NULL",
+    ))
+}
+
+fn match_term(field: &FieldMapping) -> String {
+    format!("lower(trim({}))", quoted(field.column.as_str()))
+}
+
+fn index(object: &ObjectMapping, kind: &str, term: &str, rows: &str) -> (String, String) {
     let table = object.table.as_str();
-    let on = quoted(table);
-    let archived = format!("sync_archived_{table}");
-    let mut indexes = vec![(
-        archived.clone(),
-        format!(
-            "CREATE INDEX {} ON {on} (\"hs_archived\") WHERE \"hs_archived\" = 1",
-            quoted(&archived)
-        ),
-    )];
-    if let Some(field) = object.match_field() {
-        let name = format!("sync_match_{table}");
-        let column = quoted(field.column.as_str());
-        indexes.push((
-            name.clone(),
-            format!(
-                "CREATE INDEX {} ON {on} (lower(trim({column})))",
-                quoted(&name)
-            ),
-        ));
-    }
-    indexes
+    let name = format!("sync_{kind}_{table}");
+    let sql = format!(
+        "CREATE INDEX {} ON {} ({term}) WHERE {rows}",
+        quoted(&name),
+        quoted(table)
+    );
+    (name, sql)
 }
 
 #[cfg(test)]
