@@ -11,6 +11,7 @@ pub mod record;
 pub mod request;
 pub mod server;
 pub mod settings;
+pub mod webhooks;
 
 mod account;
 mod answer;
@@ -38,6 +39,7 @@ mod routes;
 mod schema;
 mod search;
 mod search_query;
+mod sender;
 mod single;
 mod table;
 #[cfg(test)]

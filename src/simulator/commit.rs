@@ -157,6 +157,29 @@ impl Portal {
         true
     }
 
+    /// Deletes a live record for good, and blocks its e-mail.
+    pub(super) fn commit_privacy_delete(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let table = self.table(object);
+        let email = table
+            .email()
+            .and_then(|email| table.live.get(&id)?.document.values.get(email));
+        let email = email.map(str::to_owned);
+        let was_there = self.commit_archive(object, id, author, now_ms);
+        let table = self.table_mut(object);
+        table.archived.remove(&id);
+        table.blocked_emails.extend(email);
+        if was_there {
+            self.announce_privacy_deletion(object, id, now_ms);
+        }
+        was_there
+    }
+
     /// Takes a live record away by `how`; search goes on showing it for the index delay.
     pub(super) fn vanish(
         &mut self,
@@ -239,6 +262,7 @@ impl Portal {
             by_api: author.by_api,
             trace_id: author.trace_id,
         };
+        self.announce(object, &entry);
         self.push_write(entry);
     }
 }

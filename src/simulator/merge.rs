@@ -7,6 +7,7 @@ use super::portal::{Operation, Portal};
 use super::record::{Document, HistoryEntry, Source, Stored};
 use super::schema::Schema;
 use super::table::Change;
+use super::webhooks::Merged;
 
 impl Portal {
     /// Merges; the id of the result, `None` if the two aren't two live records.
@@ -77,6 +78,15 @@ impl Portal {
             .filter(|target| gone.contains(target))
             .for_each(|target| *target = winner);
         redirects.extend(gone.iter().map(|id| (*id, winner)));
+        self.announce_merge(
+            object,
+            &Merged {
+                primary,
+                other,
+                winner,
+            },
+            now_ms,
+        );
         Some(winner)
     }
 

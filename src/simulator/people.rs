@@ -73,6 +73,13 @@ impl Portal {
         self.commit_archive(index_of(object), id, Author::person(USER_ID), now_ms)
     }
 
+    /// A person deletes a record for good, as a privacy law demands. False if there is no such live record.
+    pub fn delete_for_good(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
+        self.tick(now_ms);
+        let now_ms = self.hubspot_ms(now_ms);
+        self.commit_privacy_delete(index_of(object), id, Author::person(USER_ID), now_ms)
+    }
+
     /// A person restores an archived record (`api-facts.md#13`: in HubSpot's pages only). False if it isn't archived or
     /// a key of it has been taken since.
     pub fn restore(&mut self, object: &str, id: u64, now_ms: i64) -> bool {

@@ -24,6 +24,7 @@ use super::search::SearchCache;
 use super::settings::Settings;
 use super::table::Table;
 use super::time;
+use super::webhooks::Outgoing;
 
 /// What a handler gives.
 pub(super) type Handled = Result<Answer, Problem>;
@@ -56,6 +57,7 @@ pub struct Portal {
     page_fault: Option<PageFault>,
     search_cache: Option<SearchCache>,
     purged_ms: i64,
+    outgoing: Outgoing,
 }
 
 impl Portal {
@@ -74,6 +76,7 @@ impl Portal {
             page_fault: None,
             search_cache: None,
             purged_ms: now_ms,
+            outgoing: Outgoing::default(),
         }
     }
 
@@ -314,6 +317,14 @@ impl Portal {
 
     pub(super) fn logs_mut(&mut self) -> &mut Logs {
         &mut self.logs
+    }
+
+    pub(super) fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
+    }
+
+    pub(super) fn outgoing_mut(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     pub(super) fn limits(&self) -> &Limits {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::portal::Portal;
 use super::request::{Delivery, Reply, Request};
+use super::sender;
 use crate::clock::{Clock as _, SystemClock};
 
 /// The largest body that is read: HubSpot documents none, and a batch stays far below.
@@ -45,12 +46,18 @@ pub async fn serve(
         clock: SystemClock::new(),
     };
     let ticking = tokio::spawn(tick(shared.clone(), stop.clone()));
+    let sending = tokio::spawn(sender::run(
+        Arc::clone(&shared.portal),
+        Arc::clone(&shared.clock),
+        stop.clone(),
+    ));
     let app = Router::new().fallback(answer).with_state(shared);
     let service = app.into_make_service_with_connect_info::<Cutter>();
     let served = axum::serve(CuttableListener(listener), service)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
     ticking.abort();
+    sending.abort();
     served
 }
 

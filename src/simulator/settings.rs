@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::webhooks::Webhooks;
+
 /// The token that a new portal accepts.
 pub const DEFAULT_TOKEN: &str = "pat-na1-51111111-2222-4333-8444-555555555555";
 
@@ -93,6 +95,8 @@ pub struct Settings {
     pub empty_batch_is_400: bool,
     /// Properties that the portal's create form asks for, by plural object name: enforced in 2026-09 alone.
     pub required_in_2026_09: BTreeMap<String, Vec<String>>,
+    /// An app's webhooks; none: nothing is sent.
+    pub webhooks: Option<Webhooks>,
     /// Entries that the write log and the request log keep; older ones are dropped.
     pub log_limit: usize,
 }
@@ -153,6 +157,7 @@ impl Default for Settings {
             batch_update_by_email: false,
             empty_batch_is_400: true,
             required_in_2026_09: BTreeMap::new(),
+            webhooks: None,
             log_limit: 200_000,
         }
     }

@@ -173,15 +173,7 @@ impl Portal {
         let text = text.ok_or_else(|| Problem::validation("objectId is required"))?;
         let id_property = body.get("idProperty").and_then(Value::as_str);
         if let Some(id) = self.look_up(route.object, &text, id_property)? {
-            let table = self.table(route.object);
-            let email = table
-                .email()
-                .and_then(|email| table.live.get(&id)?.document.values.get(email));
-            let email = email.map(str::to_owned);
-            self.commit_archive(route.object, id, Author::api(None), now_ms);
-            let table = self.table_mut(route.object);
-            table.archived.remove(&id);
-            table.blocked_emails.extend(email);
+            self.commit_privacy_delete(route.object, id, Author::api(None), now_ms);
         }
         Ok(Answer::empty())
     }
