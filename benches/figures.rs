@@ -257,6 +257,7 @@ async fn backfill_once(recorded: &Arc<Recorded>) -> Duration {
         overlap: config.poll.overlap,
         again: config.poll.again.clone(),
         guard: config.guard,
+        relaxed_poll: None,
     };
     let mapping = Arc::new(config.mapping.clone());
     let engine = Engine::new(store, client, Arc::clone(&clock), mapping, settings, 1);

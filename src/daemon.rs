@@ -7,3 +7,4 @@ pub mod once;
 pub mod run;
 pub mod systemd;
 pub mod tasks;
+mod webhooks;

@@ -11,11 +11,14 @@ pub mod archive;
 pub mod backfill;
 pub mod convert;
 pub mod create;
+pub mod deliveries;
 pub mod filling;
+pub mod ingest;
 pub mod objects;
 pub mod poll;
 pub mod push;
 pub mod reads;
+pub mod receive;
 pub mod reconcile;
 pub mod removal;
 pub mod resolve;
@@ -128,6 +131,8 @@ pub struct Settings {
     pub again: Vec<Duration>,
     /// The brake on mass removal.
     pub guard: Guard,
+    /// The interval of polls while webhooks are healthy; `None` without webhooks.
+    pub relaxed_poll: Option<Duration>,
 }
 
 /// Joins one database and one portal.
@@ -144,6 +149,10 @@ pub struct Engine {
     turns: AtomicU64,
     /// Pages of first reads that were asked for ahead.
     ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
+    /// Whether webhooks arrive.
+    pub(crate) deliveries: deliveries::Deliveries,
+    /// When events came.
+    pub(crate) arrivals: receive::Arrivals,
     started_at: Timestamp,
 }
 
@@ -170,6 +179,8 @@ impl Engine {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
+            deliveries: deliveries::Deliveries::default(),
+            arrivals: receive::Arrivals::default(),
         }
     }
 
@@ -206,6 +217,16 @@ impl Engine {
         self.store.was_restored() && enqueued_at <= self.started_at
     }
 
+    /// Whether webhooks arrive.
+    pub fn deliveries(&self) -> &deliveries::Deliveries {
+        &self.deliveries
+    }
+
+    /// What of the mapping file the steps were handed.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
         self.ahead
             .lock()
@@ -233,6 +254,10 @@ impl Engine {
     /// The mapping as the file gives it.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    pub(crate) fn mapping_arc(&self) -> Arc<Mapping> {
+        Arc::clone(&self.mapping)
     }
 
     /// The mapping with the portal's types; `None` until the schema was read.

@@ -1,5 +1,7 @@
-//! What listens: health and readiness on `[http].listen`. Nothing here touches the database or asks HubSpot; the answers
+//! What listens: health and readiness on `[http].listen`, HubSpot's deliveries on `[webhooks].listen`. Nothing here touches the database or asks HubSpot; the answers
 //! come from a `watch` channel that the daemon feeds.
 
 pub mod health;
 pub mod listener;
+pub mod tls;
+pub mod webhooks;

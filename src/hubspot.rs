@@ -22,6 +22,7 @@ pub mod search;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod webhook;
 mod wire;
 pub mod write;
 

@@ -4,6 +4,7 @@
 
 pub mod conflict;
 pub mod entry;
+pub mod event;
 pub mod id;
 pub mod mapping;
 pub mod name;

@@ -21,10 +21,12 @@ pub mod conflicts;
 pub mod counts;
 pub mod cursors;
 pub mod ddl;
+pub mod erase;
 pub mod fields;
 mod guards;
 pub mod history;
 pub mod holds;
+pub mod inbox;
 pub mod lease;
 #[cfg(test)]
 mod local_sql;
@@ -160,6 +162,16 @@ impl Store {
     /// [`StoreError::FileReplaced`], and then every later write fails too.
     pub fn check_file(&self) -> Result<(), StoreError> {
         self.inner.lease.check_file()
+    }
+
+    /// Writes the log back into the file and cuts it to nothing, so that what was erased is nowhere. `false`: a reader
+    /// holds it; to be tried again.
+    ///
+    /// # Errors
+    /// The file can't be opened or written.
+    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+        self.check_file()?;
+        self.inner.readers.empty_log().await
     }
 
     /// Whether the file is older than what its last daemon left (a backup was put back) or came without its lock file:

@@ -23,6 +23,7 @@ mod objects;
 mod rhythm;
 mod syntax;
 mod values;
+mod webhooks;
 
 /// What `check` found out about a file.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let database = connection::database(reader, &root);
     let limits = daemon::limits(reader, &root, portal.tier);
     let mut poll = rhythm::schedule(reader, &root);
-    later::webhooks(reader, &root);
+    let webhooks = webhooks::webhooks(reader, &root);
     let http = daemon::http(reader, &root);
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
@@ -100,6 +101,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
         database,
         limits,
         poll,
+        webhooks,
         http,
         log,
         guard,

@@ -39,6 +39,15 @@ impl SecretSource {
         self.resolve_with(&|name| env::var_os(name))
     }
 
+    /// The place as the mapping file writes it; never the secret.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Self::Env(name) => format!("{{ env = {name:?} }}"),
+            Self::File(file) => format!("{{ file = {:?} }}", file.to_string_lossy()),
+            Self::Credential(name) => format!("{{ credential = {name:?} }}"),
+        }
+    }
+
     fn resolve_with(
         &self,
         variable: &dyn Fn(&str) -> Option<OsString>,

@@ -12,7 +12,7 @@ use crate::config::schedule::Schedule;
 use crate::config::secret::{PortalIdSource, SecretSource};
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
-use crate::model::settings::{ApiVersion, Guard, Limits, Tier};
+use crate::model::settings::{ApiVersion, Guard, Limits, SignatureVersion, Tier};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[schedule]`, and each object's own `poll`.
     pub poll: PollSettings,
+    /// `[webhooks]`; without it polling alone finds changes.
+    pub webhooks: Option<Webhooks>,
     /// `[http] listen`; without `[http]` nothing listens.
     pub http: Option<SocketAddr>,
     /// `[log]`.
@@ -83,6 +85,40 @@ impl PollSettings {
         let own = self.objects.iter().find(|(name, _)| name == object);
         own.map_or(&self.poll, |(_, schedule)| schedule)
     }
+}
+
+/// Where HubSpot's deliveries arrive, and how they are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhooks {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// The path that takes deliveries.
+    pub path: String,
+    /// The whole URL that HubSpot calls.
+    pub public_url: String,
+    /// The app's secret; two while it is being changed.
+    pub client_secrets: Vec<SecretSource>,
+    /// How deliveries are signed.
+    pub signature: SignatureVersion,
+    /// The app whose subscriptions `webhooks apply` makes by API.
+    pub app_id: Option<u64>,
+    /// The developer account's key for that.
+    pub developer_key: Option<SecretSource>,
+    /// The largest body, in bytes.
+    pub max_body: usize,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Certificate and key; without them a proxy in front ends TLS.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate's files; they are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the own certificate first, as PEM.
+    pub cert: PathBuf,
+    /// The private key as PEM.
+    pub key: PathBuf,
 }
 
 /// What is logged, and how.

@@ -129,6 +129,10 @@ async fn join(
         overlap: config.poll.overlap,
         again: config.poll.again.clone(),
         guard: config.guard,
+        relaxed_poll: config
+            .webhooks
+            .is_some()
+            .then_some(config.poll.poll_with_webhooks),
     };
     Ok(Engine::new(
         store,

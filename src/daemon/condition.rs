@@ -75,6 +75,7 @@ impl Condition {
             last_error: state.last_error,
             requests_last_minute,
             throttled_last_minute,
+            webhooks: None,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::engine::{Engine, StepError, resolve};
 use crate::hubspot::RequestCount;
 use crate::store::meta::{self, Phase};
 use crate::store::retention::{self, Keep};
-use crate::store::{Lane, ddl, quota};
+use crate::store::{Lane, ddl, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub const BEAT: Duration = Duration::from_secs(5);
@@ -21,9 +21,16 @@ pub const FORGET: Duration = Duration::from_mins(5);
 /// Says that the daemon lives, and what it counted.
 pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
     let usage = engine.client().limiter().snapshot();
-    let daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
+    let mut daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
     let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
+    if let Some(relaxed) = engine.settings().relaxed_poll {
+        let standing = engine.deliveries().standing(now, relaxed);
+        daemon.webhooks = Some(standing.as_str());
+        if let Some(problem) = engine.deliveries().problem() {
+            daemon.last_error = Some(problem);
+        }
+    }
     let day = quota::Day {
         used: Some(usage.daily_used),
         limit: usage.daily_limit,
@@ -92,6 +99,18 @@ pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
         .await?
         > 0
     {}
+    Ok(())
+}
+
+/// Empties the log of the database once something was erased, so that no copy stays in it. A reader that holds the log
+/// puts it off.
+pub async fn empty_log(engine: &Engine) -> Result<(), StepError> {
+    let store = engine.store();
+    if !store.read(erase::log_is_to_be_emptied).await? || !store.empty_log().await? {
+        return Ok(());
+    }
+    store.write(Lane::Bulk, erase::log_was_emptied).await?;
+    tracing::info!("the log was emptied after an erasure");
     Ok(())
 }
 

@@ -15,12 +15,15 @@ use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
+use crate::daemon::webhooks::{self, Listening};
+use crate::engine::deliveries::{self, Standing};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
-    Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
-    schema,
+    Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
+    resolve, schema,
 };
 use crate::http::health::Health;
+use crate::http::tls::TlsError;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
@@ -44,14 +47,19 @@ pub enum RunError {
     /// A step met what no retry mends.
     #[error("{0}")]
     Step(#[from] StepError),
-    /// The health listener.
+    /// A listener.
     #[error("can't listen on {address}: {source}")]
     Listen {
+        /// The section of the mapping file.
+        section: &'static str,
         /// The address.
         address: std::net::SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },
+    /// The certificate of `[webhooks].tls`.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The folder of the database can't be watched.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -67,6 +75,7 @@ impl RunError {
             Self::Start(error) => error.is_configuration(),
             Self::Step(error) => error.is_configuration(),
             Self::Store(error) => error.is_configuration(),
+            Self::Tls(_) => true,
             Self::Listen { .. } | Self::Task => false,
         }
     }
@@ -77,9 +86,10 @@ impl RunError {
             Self::Start(error) => error.hint(),
             Self::Step(error) => error.hint().map(str::to_owned),
             Self::Store(error) => error.hint().map(str::to_owned),
-            Self::Listen { .. } => Some(
-                "give `[http].listen` an address of this machine whose port is free".to_owned(),
-            ),
+            Self::Listen { section, .. } => Some(format!(
+                "give `[{section}].listen` an address of this machine whose port is free"
+            )),
+            Self::Tls(_) => Some("check `tls` of `[webhooks]`".to_owned()),
             Self::Task => None,
         }
     }
@@ -91,6 +101,8 @@ struct Bells {
     push: Arc<Notify>,
     reads: Arc<Notify>,
     decisions: Arc<Notify>,
+    inbox: Arc<Notify>,
+    inbound: Arc<Notify>,
 }
 
 /// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
@@ -105,6 +117,18 @@ pub async fn run_engine(
     let (health, seen) = watch::channel(Health::starting());
     let listener = listen(config, seen, tasks_stop.clone()).await?;
     let bells = Bells::default();
+    let deliveries = match &config.webhooks {
+        Some(webhooks) => {
+            deliveries::remember(&engine).await?;
+            let ring = Arc::clone(&bells.inbox);
+            Some(webhooks::listen(webhooks, &engine, ring, tasks_stop.clone()).await?)
+        }
+        None => None,
+    };
+    let listeners = Listeners {
+        health: listener,
+        deliveries,
+    };
     let all = Loop {
         engine: Arc::clone(&engine),
         condition: Arc::clone(&condition),
@@ -112,6 +136,13 @@ pub async fn run_engine(
     };
     let systemd = Arc::new(Systemd::from_env());
     spawn_chores(&mut tasks, config, &all, &systemd, health);
+    spawn_webhooks(
+        &mut tasks,
+        config,
+        &all,
+        &bells,
+        listeners.deliveries.as_ref(),
+    );
     let started = start(&all, &stop).await;
     if let Ok(true) = started {
         spawn_objects(&mut tasks, config, &all, &bells);
@@ -121,13 +152,13 @@ pub async fn run_engine(
         tracing::info!(portal_objects = engine.objects().iter().count(), "running");
         let ended = wait_for_end(&mut tasks, &stop).await;
         drop(watch);
-        return finish(&all, tasks, tasks_stop, listener, &systemd, ended).await;
+        return finish(&all, tasks, tasks_stop, listeners, &systemd, ended).await;
     }
     finish(
         &all,
         tasks,
         tasks_stop,
-        listener,
+        listeners,
         &systemd,
         started.map(|_| ()).map_err(RunError::from),
     )
@@ -185,7 +216,11 @@ async fn listen(
     };
     let listener = tokio::net::TcpListener::bind(address)
         .await
-        .map_err(|source| RunError::Listen { address, source })?;
+        .map_err(|source| RunError::Listen {
+            section: "http",
+            address,
+            source,
+        })?;
     tracing::info!(address = %address, "health is served");
     Ok(Some(tokio::spawn(crate::http::listener::serve(
         listener, health, stop,
@@ -268,6 +303,82 @@ fn every<S, F>(
     );
 }
 
+/// What listens.
+struct Listeners {
+    health: Option<tokio::task::JoinHandle<()>>,
+    deliveries: Option<Listening>,
+}
+
+/// Time between two looks at the certificate's files.
+const CERTIFICATE: Duration = Duration::from_secs(10);
+
+/// Time between two looks for changes that no webhook announced, and for a log to empty.
+const MISSED: Duration = Duration::from_secs(1);
+
+/// The loop that takes stored events in, and the chores around it. Events that a former run stored are taken in without
+/// `[webhooks]` too.
+fn spawn_webhooks(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    config: &Config,
+    all: &Loop,
+    bells: &Bells,
+    listening: Option<&Listening>,
+) {
+    let reads = Arc::clone(&bells.reads);
+    let step = move |engine: Arc<Engine>| {
+        let reads = Arc::clone(&reads);
+        async move {
+            if engine.objects().is_empty() {
+                return Ok(Progress::Idle {
+                    until: Some(engine.clock().now() + DECISIONS),
+                });
+            }
+            let progress = ingest::step(&engine).await?;
+            reads.notify_waiters();
+            Ok(progress)
+        }
+    };
+    let inbox = Arc::clone(&bells.inbox);
+    tasks.spawn(all.clone().run("inbox", inbox, Duration::MAX, step));
+    every(tasks, all, "erase", MISSED, |engine| async move {
+        heartbeat::empty_log(&engine).await
+    });
+    if config.webhooks.is_none() {
+        return;
+    }
+    let inbound = Arc::clone(&bells.inbound);
+    every(tasks, all, "deliveries", MISSED, move |engine| {
+        let inbound = Arc::clone(&inbound);
+        async move {
+            if deliveries::look_for_missed(&engine).await? {
+                inbound.notify_waiters();
+            }
+            Ok(())
+        }
+    });
+    if let Some(tls) = listening.and_then(|listening| listening.tls.clone()) {
+        every(tasks, all, "certificate", CERTIFICATE, move |_engine| {
+            let tls = Arc::clone(&tls);
+            async move {
+                webhooks::reload(&tls);
+                Ok(())
+            }
+        });
+    }
+}
+
+/// When an object is polled next: at its own interval, or at the relaxed one while webhooks are healthy.
+fn next_poll(engine: &Engine, schedule: &Schedule) -> Timestamp {
+    let now = engine.clock().now();
+    let next = schedule.next(now);
+    match engine.settings().relaxed_poll {
+        Some(relaxed) if engine.deliveries().standing(now, relaxed) == Standing::Healthy => {
+            next.max(now + relaxed)
+        }
+        Some(_) | None => next,
+    }
+}
+
 fn spawn_objects(
     tasks: &mut JoinSet<Result<(), StepError>>,
     config: &Config,
@@ -331,10 +442,10 @@ fn spawn_object(
         all,
         "inbound",
         name,
-        Arc::new(Notify::new()),
+        Arc::clone(&bells.inbound),
         move |engine, object| {
             let (condition, ring) = (Arc::clone(&condition), ring.clone());
-            let (round, next) = (Arc::clone(&round), schedule.next(engine.clock().now()));
+            let (round, next) = (Arc::clone(&round), next_poll(&engine, &schedule));
             async move {
                 let progress = inbound(&engine, &object, &round, next).await?;
                 condition.answered();
@@ -541,7 +652,7 @@ async fn finish(
     all: &Loop,
     mut tasks: JoinSet<Result<(), StepError>>,
     tasks_stop: CancellationToken,
-    listener: Option<tokio::task::JoinHandle<()>>,
+    listeners: Listeners,
     systemd: &Systemd,
     ended: Result<(), RunError>,
 ) -> Result<(), RunError> {
@@ -555,8 +666,11 @@ async fn finish(
     let drained = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} })
         .await
         .is_ok();
-    if let Some(listener) = listener {
-        listener.abort();
+    if let Some(health) = listeners.health {
+        health.abort();
+    }
+    if let Some(deliveries) = listeners.deliveries {
+        deliveries.ended().await;
     }
     if !drained {
         tracing::warn!(

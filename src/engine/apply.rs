@@ -13,6 +13,7 @@ use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{absorb, adopt};
 use crate::model::entry::{EntryState, Operation};
+use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
@@ -61,6 +62,15 @@ pub fn apply_page(
     applying: &Applying<'_>,
     records: &[RemoteRecord],
 ) -> Result<usize, StoreError> {
+    Ok(apply_page_naming(tx, applying, records)?.len())
+}
+
+/// Applies a page. Names the records that changed something here, with HubSpot's time.
+pub fn apply_page_naming(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    records: &[RemoteRecord],
+) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let around = around::look(tx, applying.object.object(), &applying.object.table)?;
     let mut seen = BTreeSet::new();
     // A record that stands twice in a page was applied the first time.
@@ -72,7 +82,7 @@ pub fn apply_page(
         Err(error) if error.is_constraint() => apply_each(tx, applying, &records, around)?,
         applied => applied?,
     };
-    if changed > 0 && applying.with_history {
+    if !changed.is_empty() && applying.with_history {
         crate::store::cursors::set_last_change(tx, applying.object.object(), applying.now)?;
     }
     Ok(changed)
@@ -83,10 +93,12 @@ fn apply_all(
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
     around: Around,
-) -> Result<usize, StoreError> {
-    let mut changed = 0;
+) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
+    let mut changed = Vec::new();
     for record in records {
-        changed += usize::from(apply_within(tx, applying, record, None, around)?);
+        if apply_within(tx, applying, record, None, around)? {
+            changed.push((record.id, record.updated_at));
+        }
     }
     Ok(changed)
 }
@@ -101,12 +113,13 @@ fn apply_each(
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
     around: Around,
-) -> Result<usize, StoreError> {
+) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let object = applying.object.object();
-    let mut changed = 0;
+    let mut changed = Vec::new();
     for record in records {
         match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
-            Ok(applied) => changed += usize::from(applied),
+            Ok(true) => changed.push((record.id, record.updated_at)),
+            Ok(false) => {}
             Err(error) if error.is_constraint() => {
                 let words = format!(
                     "HubSpot record {} does not fit into {}: {error}",

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use crate::decide::cursor::{Window, next_again, next_window, page_end};
-use crate::engine::apply::{Applying, Evidence, apply_page};
+use crate::engine::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, deliveries};
 use crate::hubspot::search::search_body_fits;
 use crate::hubspot::{Priority, ReadQuery, Record, SearchQuery};
 use crate::model::id::HubspotId;
@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Again, Backfill};
 use crate::store::history::Origin;
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, reads};
+use crate::store::{Lane, StoreError, reads};
 
 /// The most records of a search page (`hubspot/api-facts.md#6`).
 pub const PAGE: u32 = 200;
@@ -96,7 +96,7 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
         engine.now(),
         engine.client.clock_offset_ms(),
     );
-    engine
+    let changed = engine
         .store
         .write(Lane::Bulk, move |tx| {
             let applying = Applying {
@@ -108,21 +108,23 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            let changed = apply_page(tx, &applying, &page.records)?;
+            let changed = apply_page_naming(tx, &applying, &page.records)?;
             let work = runs::Work {
                 requests: page.requests,
                 seen: page.records.len(),
-                changed,
+                changed: changed.len(),
             };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
             if page.done {
                 cursors::end_window(tx, sync.object(), page.window.to, now)?;
-                runs::finish(tx, sync.object(), Kind::Poll, None, now)
+                runs::finish(tx, sync.object(), Kind::Poll, None, now)?;
             } else {
-                cursors::save_window(tx, sync.object(), &page.window)
+                cursors::save_window(tx, sync.object(), &page.window)?;
             }
+            Ok::<_, StoreError>(changed)
         })
         .await?;
+    deliveries::found_by_polling(engine, object.object(), changed);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! and with the archive where they are missing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -13,21 +14,21 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
-use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, outbox, reads, savepoint};
+use crate::store::reads::{Due, Removal};
+use crate::store::{Lane, StoreError, erase, inbox, outbox, reads, savepoint};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
-const BATCH: usize = 100;
+pub(crate) const BATCH: usize = 100;
 
 /// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
 const BATCH_WITH_HISTORY: usize = 50;
 
 struct Wanted {
-    ids: Vec<(HubspotId, Origin)>,
+    ids: Vec<Due>,
     with_history: Vec<PropertyName>,
     next: Option<Timestamp>,
 }
@@ -43,7 +44,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::Idle { until: wanted.next });
     }
     let asked_at = engine.now();
-    let keys: Vec<String> = wanted.ids.iter().map(|(id, _)| id.to_string()).collect();
+    let keys: Vec<String> = wanted.ids.iter().map(|due| due.id.to_string()).collect();
     let found = read(engine, object, keys, &wanted.with_history, false).await?;
     let missing = missing(&wanted.ids, &found);
     let archived = match missing.is_empty() {
@@ -52,7 +53,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             read(
                 engine,
                 object,
-                missing.iter().map(|(id, _)| id.to_string()).collect(),
+                missing.iter().map(|due| due.id.to_string()).collect(),
                 &[],
                 true,
             )
@@ -69,8 +70,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .store
         .write(Lane::Interactive, move |tx| {
             // A read is done before it is applied: applying may ask for another one.
-            for (id, _) in &ids {
-                reads::done(tx, sync.object(), *id)?;
+            for due in &ids {
+                reads::done(tx, sync.object(), *due)?;
+                inbox::read_was_applied(tx, sync.object(), due.id, due.number)?;
             }
             for record in found {
                 let histories = histories(&record, &wanted.with_history);
@@ -96,8 +98,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     }
                 }
                 reads::forget_removal(tx, sync.object(), remote.id)?;
+                look_again_before_erasing(tx, sync.object(), remote.id, now)?;
             }
-            for (id, origin) in missing {
+            for Due { id, origin, .. } in missing {
                 let archived_at = archived
                     .iter()
                     .find(|record| record.id == id)
@@ -146,8 +149,8 @@ fn wanted(
 ) -> Result<Wanted, StoreError> {
     let mut ids = reads::due(connection, object.object(), now, BATCH)?;
     let mut with_history = BTreeSet::new();
-    for (position, (id, _)) in ids.iter().enumerate() {
-        let properties = contested(connection, object, *id, now)?;
+    for (position, due) in ids.iter().enumerate() {
+        let properties = contested(connection, object, due.id, now)?;
         if !properties.is_empty() && position >= BATCH_WITH_HISTORY {
             break;
         }
@@ -187,7 +190,7 @@ fn contested(
         .collect())
 }
 
-fn missing(asked: &[(HubspotId, Origin)], found: &[Record]) -> Vec<(HubspotId, Origin)> {
+fn missing(asked: &[Due], found: &[Record]) -> Vec<Due> {
     let mut seen = BTreeSet::new();
     for record in found {
         seen.insert(record.id);
@@ -196,17 +199,40 @@ fn missing(asked: &[(HubspotId, Origin)], found: &[Record]) -> Vec<(HubspotId, O
     }
     asked
         .iter()
-        .filter(|(id, _)| !seen.contains(id))
+        .filter(|due| !seen.contains(&due.id))
         .copied()
         .collect()
 }
 
-fn origin_of(asked: &[(HubspotId, Origin)], record: &RemoteRecord) -> Origin {
-    let by_id = asked.iter().find(|(id, _)| *id == record.id);
-    let by_merge = || asked.iter().find(|(id, _)| record.merged_ids.contains(id));
+fn origin_of(asked: &[Due], record: &RemoteRecord) -> Origin {
+    let by_id = asked.iter().find(|due| due.id == record.id);
+    let by_merge = || asked.iter().find(|due| record.merged_ids.contains(&due.id));
     by_id
         .or_else(by_merge)
-        .map_or(Origin::Poll, |(_, origin)| *origin)
+        .map_or(Origin::Poll, |due| due.origin)
+}
+
+/// How long after a privacy deletion's event HubSpot may still show the record.
+const LATEST_ERASURE: Duration = Duration::from_hours(24);
+
+/// Time between two looks at a record whose privacy deletion was announced and that HubSpot still shows.
+const BETWEEN_LOOKS: Duration = Duration::from_mins(5);
+
+/// A record that is to be erased and that HubSpot still shows: a deletion is believed only after a read.
+fn look_again_before_erasing(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
+        return Ok(());
+    };
+    if now.since(asked_at) < LATEST_ERASURE {
+        return reads::ask(tx, object, id, Origin::Webhook, now + BETWEEN_LOOKS).map(|_| ());
+    }
+    tracing::error!(object = %object, hs_id = %id, "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
+    reads::forget_erasure(tx, object, id)
 }
 
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
@@ -216,7 +242,11 @@ pub fn note_missing(
     removal: Removal,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if object.table.by_hs_id(tx, removal.id)?.is_some() {
+    let has_row = object.table.by_hs_id(tx, removal.id)?.is_some();
+    if !has_row && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
+        return erase::erase(tx, &object.table, removal.id, now);
+    }
+    if has_row {
         return reads::note_removal(tx, object.object(), removal, now);
     }
     match outbox::of_record(tx, object.object(), removal.id)? {

@@ -17,7 +17,7 @@ use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, cursors, outbox, reads, rowjson};
+use crate::store::{Lane, StoreError, cursors, erase, outbox, reads, rowjson};
 
 /// How many rows are removed in one transaction.
 const BATCH: usize = 200;
@@ -144,6 +144,11 @@ fn remove(
         .is_some_and(|queued| queued.entry.state == EntryState::InFlight)
     {
         return Ok(false);
+    }
+    if reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
+        // Whatever waits here too: the person's data must go.
+        erase::erase(tx, &object.table, removal.id, moment.now)?;
+        return Ok(true);
     }
     let last_write = queued
         .as_ref()

@@ -1,19 +1,27 @@
 //! Serves a router over HTTP/1.1 with everything bounded: connections, the time to send a request, its size, the time to
 //! stop. It knows no path.
+//!
+//! Where all places are taken, the oldest connection whose request is not being worked on makes room: idle or half-open
+//! senders can't keep others out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::health::{self, Health};
+use crate::http::tls::Tls;
 
 /// A request's head; probes send a few hundred bytes. hyper's least.
 const MOST_HEAD_BYTES: usize = 8 * 1024;
@@ -45,36 +53,97 @@ pub async fn serve(
     health: watch::Receiver<Health>,
     stop: CancellationToken,
 ) {
-    serve_router(listener, health::router(health), FOR_HEALTH, stop).await;
+    serve_router(listener, health::router(health), FOR_HEALTH, None, stop).await;
 }
 
-/// Serves a router until the stop; then lets answers that are being written end.
+/// A connection whose request is being worked on; handlers find it among a request's extensions.
+#[derive(Debug, Clone, Default)]
+pub struct Occupied(Arc<AtomicUsize>);
+
+impl Occupied {
+    /// Keeps the connection from being cut to make room for another, until the result is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Held {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Held(Arc::clone(&self.0))
+    }
+
+    fn is_held(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// See [`Occupied::hold`].
+#[derive(Debug)]
+pub struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// An open connection, as the listener sees it.
+struct Open {
+    occupied: Occupied,
+    cut: CancellationToken,
+    /// Gone once the connection is.
+    alive: std::sync::Weak<()>,
+}
+
+/// Cuts the oldest connection that nothing is being done for.
+fn make_room(open: &mut VecDeque<Open>) {
+    open.retain(|connection| connection.alive.strong_count() > 0);
+    let idle =
+        |connection: &&Open| !connection.occupied.is_held() && !connection.cut.is_cancelled();
+    if let Some(oldest) = open.iter().find(idle) {
+        oldest.cut.cancel();
+    }
+}
+
+/// Serves a router until the stop, over TLS where that is given; then lets answers that are being written end.
 pub async fn serve_router(
     listener: TcpListener,
     router: Router,
     bounds: Bounds,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 ) {
     let free = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
+    let mut open: VecDeque<Open> = VecDeque::new();
     loop {
-        let next = async {
-            let permit = Arc::clone(&free).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         let Ok((stream, _peer)) = accepted else {
             tokio::time::sleep(AFTER_FAILURE).await;
             continue;
         };
-        let work = serve_connection(stream, router.clone(), bounds.head, stop.clone());
+        if free.available_permits() == 0 {
+            make_room(&mut open);
+        }
+        let permit = tokio::select! {
+            () = stop.cancelled() => break,
+            permit = Arc::clone(&free).acquire_owned() => permit,
+        };
+        let (occupied, cut, alive) = (Occupied::default(), CancellationToken::new(), Arc::new(()));
+        open.retain(|connection| connection.alive.strong_count() > 0);
+        open.push_back(Open {
+            occupied: occupied.clone(),
+            cut: cut.clone(),
+            alive: Arc::downgrade(&alive),
+        });
+        let router = router.clone().layer(axum::Extension(occupied));
+        let (tls, stop) = (tls.clone(), stop.clone());
         connections.spawn(async move {
-            let _permit = permit;
-            work.await;
+            let _taken = (permit, alive);
+            tokio::select! {
+                () = serve_stream(stream, router, bounds.head, tls, stop) => {}
+                () = cut.cancelled() => tracing::debug!("an idle connection made room for another"),
+            }
         });
     }
     drop(listener);
@@ -84,12 +153,32 @@ pub async fn serve_router(
     }
 }
 
-async fn serve_connection(
+async fn serve_stream(
     stream: TcpStream,
     router: Router,
     head: Duration,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 ) {
+    // Answers are one small packet each.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(error = %error, "TCP_NODELAY was refused");
+    }
+    let Some(tls) = tls else {
+        return serve_connection(stream, router, head, stop).await;
+    };
+    let acceptor = TlsAcceptor::from(tls.config());
+    match tokio::time::timeout(head, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => serve_connection(stream, router, head, stop).await,
+        Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve_connection<S>(stream: S, router: Router, head: Duration, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -222,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_connections_than_allowed_wait_and_are_served_when_one_goes() {
+    async fn an_idle_connection_makes_room_for_one_more_than_allowed() {
         let served = served().await;
         let mut idle = Vec::new();
         for _ in 0..FOR_HEALTH.connections {
@@ -235,16 +324,21 @@ mod tests {
             stream.read_exact(&mut first).await.expect("an answer");
             idle.push(stream);
         }
-        let address = served.address;
-        let mut waiting = tokio::spawn(async move { get(address, "/healthz").await });
-        let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
-        assert!(early.is_err(), "served although all places are taken");
-        idle.clear();
-        let served_at_last = tokio::time::timeout(SOON, waiting)
+        let served_at_once = tokio::time::timeout(SOON, get(served.address, "/healthz"))
             .await
-            .expect("soon")
-            .expect("no panic");
-        assert_eq!(served_at_last.0, "200");
+            .expect("soon");
+        assert_eq!(served_at_once.0, "200");
+        let mut oldest = idle.swap_remove(0);
+        let mut rest = Vec::new();
+        let read = tokio::time::timeout(SOON, oldest.read_to_end(&mut rest)).await;
+        drop(read.expect("the oldest is cut"));
+        let youngest = idle.last_mut().expect("others");
+        youngest
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .expect("still open");
+        let mut first = [0_u8; 12];
+        youngest.read_exact(&mut first).await.expect("an answer");
     }
 
     #[tokio::test]
@@ -262,6 +356,7 @@ mod tests {
             listener,
             health::router(seen),
             bounds,
+            None,
             CancellationToken::new(),
         );
         let served = tokio::spawn(served);

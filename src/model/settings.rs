@@ -96,6 +96,32 @@ impl Tier {
     }
 }
 
+/// How a webhook is signed (`hubspot/api-facts.md#11`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SignatureVersion {
+    /// HMAC over method, URL, body and time; sent with every webhook.
+    #[default]
+    V3,
+    /// A hash over method, URL and body, without a time.
+    V2,
+    /// A hash over the body, without a time.
+    V1,
+}
+
+impl SignatureVersion {
+    /// All versions, the strongest first.
+    pub const ALL: [Self; 3] = [Self::V3, Self::V2, Self::V1];
+
+    /// The name in the mapping file and in HubSpot's header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V3 => "v3",
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+        }
+    }
+}
+
 /// Searches of the whole account in a second, whatever its tier (`hubspot/api-facts.md#3`).
 pub const SEARCH_PER_SECOND: f64 = 5.0;
 

@@ -58,6 +58,8 @@ pub struct Daemon {
     pub requests_last_minute: u64,
     /// Those of them that HubSpot answered with 429.
     pub throttled_last_minute: u64,
+    /// How webhooks are doing; `None` without them.
+    pub webhooks: Option<&'static str>,
 }
 
 states! {
@@ -116,7 +118,8 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
              config_error = :config_error,
              last_error = :last_error,
              requests_last_minute = :requests,
-             throttled_last_minute = :throttled
+             throttled_last_minute = :throttled,
+             webhooks = :webhooks
          WHERE id = 1",
     )?
     .execute(named_params! {
@@ -128,8 +131,17 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
         ":last_error": daemon.last_error,
         ":requests": daemon.requests_last_minute as i64,
         ":throttled": daemon.throttled_last_minute as i64,
+        ":webhooks": daemon.webhooks,
     })?;
     Ok(())
+}
+
+/// How webhooks were doing when that was last written.
+pub fn webhooks(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let word = connection
+        .prepare_cached("SELECT webhooks FROM sync_daemon WHERE id = 1")?
+        .query_row([], |row| row.get(0))?;
+    Ok(word)
 }
 
 /// Notes that a trigger or view had to be put back: `sync_health` is `degraded` for an hour.

@@ -7,7 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// The migrations, the first of them number 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_bookkeeping.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_bookkeeping.sql"),
+    include_str!("../../migrations/0002_webhooks.sql"),
+];
 
 /// The newest schema version that this program knows.
 pub const NEWEST: i64 = MIGRATIONS.len() as i64;

@@ -687,6 +687,21 @@ pub fn keyless_create_in_doubt(
     Ok(found.is_some())
 }
 
+/// Whether a create is being sent, or its answer is missing.
+pub fn is_creating(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_outbox
+             WHERE object = :object
+               AND operation = 'create'
+               AND state <> 'dead'
+               AND (state = 'in_flight' OR unanswered_since IS NOT NULL)
+             LIMIT 1",
+        )?
+        .exists(named_params! { ":object": object.as_str() })?)
+}
+
 /// Remembers what a lost update carried.
 pub fn remember_sent(
     tx: &Transaction<'_>,

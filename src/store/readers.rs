@@ -63,10 +63,32 @@ impl Readers {
         done.await.map_err(|_stopped| StoreError::Closed)?
     }
 
+    /// See [`Store::empty_log`](super::Store::empty_log). On a connection of its own, so that no commit waits for a reader.
+    pub(super) async fn empty_log(&self) -> Result<bool, StoreError> {
+        let path = self.shared.path.clone();
+        if self.mode == Mode::Inline {
+            return empty_log(&path);
+        }
+        let done = tokio::task::spawn_blocking(move || empty_log(&path));
+        done.await.map_err(|_stopped| StoreError::Closed)?
+    }
+
     pub(super) fn close(&self) {
         self.shared.permits.close();
         *self.shared.idle.lock().expect("no holder panics") = None;
     }
+}
+
+/// How long the log waits for a reader in one try.
+const LOG_WAIT: Duration = Duration::from_millis(100);
+
+fn empty_log(path: &Path) -> Result<bool, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    writer::harden(&connection, LOG_WAIT)?;
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
 }
 
 impl Shared {

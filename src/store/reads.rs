@@ -8,27 +8,43 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::history::Origin;
 
-/// Asks for a read of a record. An earlier request for the same record stays, with the earlier time.
+/// A read that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// The record.
+    pub id: HubspotId,
+    /// Who asked first.
+    pub origin: Origin,
+    /// How often it was asked for.
+    pub number: i64,
+}
+
+/// Asks for a read of a record. An earlier request for the same record stays, with the earlier time. Returns how often
+/// it was asked for: the number of the read that answers this request.
 pub fn ask(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
     origin: Origin,
     due: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
+) -> Result<i64, StoreError> {
+    let mut statement = tx.prepare_cached(
         "INSERT INTO sync_reads (object, hs_id, origin, due_at)
          VALUES (:object, :id, :origin, :due)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET due_at = min(due_at, excluded.due_at)",
-    )?
-    .execute(named_params! {
-        ":object": object.as_str(),
-        ":id": id.0,
-        ":origin": origin.as_str(),
-        ":due": due.to_string(),
-    })?;
-    Ok(())
+         SET due_at = min(due_at, excluded.due_at), asked = asked + 1
+         RETURNING asked",
+    )?;
+    let number = statement.query_row(
+        named_params! {
+            ":object": object.as_str(),
+            ":id": id.0,
+            ":origin": origin.as_str(),
+            ":due": due.to_string(),
+        },
+        |row| row.get(0),
+    )?;
+    Ok(number)
 }
 
 /// Reads that are due, at most `limit`, with where they came from.
@@ -37,9 +53,9 @@ pub fn due(
     object: &ObjectType,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<(HubspotId, Origin)>, StoreError> {
+) -> Result<Vec<Due>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT hs_id, origin
+        "SELECT hs_id, origin, asked
          FROM sync_reads
          WHERE object = :object AND due_at <= :now
          ORDER BY due_at, hs_id
@@ -47,13 +63,16 @@ pub fn due(
     )?;
     let rows = statement.query_map(
         named_params! { ":object": object.as_str(), ":now": now.to_string(), ":limit": limit as i64 },
-        |row| Ok((HubspotId(row.get(0)?), row.get::<_, String>(1)?)),
+        |row| {
+            let origin: String = row.get(1)?;
+            Ok(Due {
+                id: HubspotId(row.get(0)?),
+                origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
+                number: row.get(2)?,
+            })
+        },
     )?;
-    rows.map(|row| {
-        row.map(|(id, origin)| (id, Origin::parse(&origin).unwrap_or(Origin::Poll)))
-            .map_err(StoreError::from)
-    })
-    .collect()
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// When the next read falls due.
@@ -69,10 +88,14 @@ pub fn next_due(
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
-/// A read is done.
-pub fn done(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_reads WHERE object = :object AND hs_id = :id")?
-        .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+/// A read is done; one that was asked for again while it ran is due once more.
+pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM sync_reads WHERE object = :object AND hs_id = :id AND asked <= :number",
+    )?
+    .execute(
+        named_params! { ":object": object.as_str(), ":id": due.id.0, ":number": due.number },
+    )?;
     Ok(())
 }
 
@@ -273,4 +296,49 @@ pub fn is_asked(
         )
         .optional()?;
     Ok(found.is_some())
+}
+
+/// Notes that a record's data must be erased once HubSpot no longer has it.
+pub fn note_erasure(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_erasures (object, hs_id, asked_at)
+         VALUES (:object, :id, :now)
+         ON CONFLICT (object, hs_id) DO NOTHING",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// When the erasure of a record was asked for.
+pub fn erasure_asked_at(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached(
+            "SELECT asked_at FROM sync_erasures WHERE object = :object AND hs_id = :id",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+/// Forgets an erasure: it is done, or HubSpot still has the record.
+pub fn forget_erasure(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_erasures WHERE object = :object AND hs_id = :id")?
+        .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    Ok(())
 }

@@ -120,6 +120,7 @@ SELECT CASE
            WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL) THEN 'held'
            WHEN d.config_error IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
+               OR d.webhooks = 'missed'
                OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
            WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
                         WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
@@ -131,7 +132,7 @@ SELECT CASE
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
-       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error, d.webhooks
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
     Made {

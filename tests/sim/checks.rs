@@ -508,6 +508,10 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
         connection,
         "SELECT 'removal', object, hs_id, seen_at FROM sync_removals WHERE hold_id IS NULL",
     ));
+    left.extend(texts(
+        connection,
+        "SELECT 'event', id, event_type, object, hs_id, read_number FROM sync_inbox WHERE state = 'pending'",
+    ));
     left.extend(texts(connection, "SELECT 'decision', id FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NOT NULL"));
     left.extend(texts(
         connection,

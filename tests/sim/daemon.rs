@@ -12,10 +12,12 @@ use hubsyncd::decide::quota::LimitSettings;
 use hubsyncd::engine::objects::ObjectSync;
 use hubsyncd::engine::{Engine, Progress, Settings, StepError};
 use hubsyncd::engine::{
-    backfill, filling, poll, push, reads, reconcile, removal, resolve, schema, settle,
+    backfill, deliveries, filling, ingest, poll, push, reads, receive, reconcile, removal, resolve,
+    schema, settle,
 };
 use hubsyncd::hubspot::Client;
 use hubsyncd::hubspot::limiter::{Limiter, StartState};
+use hubsyncd::hubspot::webhook;
 use hubsyncd::model::name::ObjectType;
 use hubsyncd::model::settings::{ApiVersion, Limits, Tier};
 use hubsyncd::model::time::Timestamp;
@@ -34,6 +36,8 @@ const SLOW_LOOK: Duration = Duration::from_secs(30);
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// How often a step may say in a row that something was due in the past.
 const MOST_IDLE_IN_THE_PAST: u32 = 400;
+/// Between two looks for deliveries.
+const DELIVERIES: Duration = Duration::from_millis(250);
 /// How often people's decisions are looked for.
 const DECISIONS: Duration = Duration::from_secs(2);
 
@@ -82,6 +86,8 @@ pub(crate) struct Bells {
     pub(crate) push: Bell,
     /// Asked reads ring it.
     pub(crate) reads: Bell,
+    /// Stored events ring it.
+    pub(crate) inbox: Bell,
     /// Decisions ring it.
     pub(crate) decisions: Bell,
     /// The test asks for a full comparison.
@@ -134,6 +140,10 @@ impl Daemon {
         executor.spawn("schema", Box::pin(hands.clone().schema()));
         executor.spawn("decisions", Box::pin(hands.clone().decisions()));
         executor.spawn("chores", Box::pin(hands.clone().chores()));
+        if plan.settings.webhooks.is_some() {
+            executor.spawn("webhooks", Box::pin(hands.clone().webhooks()));
+            executor.spawn("inbox", Box::pin(hands.clone().inbox()));
+        }
         for object in &plan.mapping.objects {
             let name = object.object.clone();
             executor.spawn(
@@ -207,6 +217,7 @@ async fn join(
         overlap: plan.overlap,
         again: plan.again.clone(),
         guard: plan.guard,
+        relaxed_poll: plan.settings.webhooks.is_some().then_some(plan.poll * 3),
     };
     Ok(Engine::new(
         store,
@@ -326,6 +337,47 @@ impl Hands {
             hands.engine.store().check_file()?;
             resolve::forget(&hands.engine).await?;
             Ok(Progress::Idle { until: None })
+        })
+        .await;
+    }
+
+    /// Takes deliveries as they come; what is not stored is sent again.
+    async fn webhooks(self) {
+        self.run("webhooks".to_owned(), Bell::default(), |hands| async move {
+            let next = Progress::Idle {
+                until: Some(hands.now() + DELIVERIES),
+            };
+            let body = {
+                let mut state = hands.world.state();
+                let now = state.true_ms();
+                state.portal.take_events(now)
+            };
+            let Some(body) = body else {
+                deliveries::look_for_missed(&hands.engine).await?;
+                return Ok(next);
+            };
+            let text = serde_json::Value::from(body).to_string();
+            hands.world.note(&format!("HubSpot announces {text}"));
+            let events = webhook::parse(text.as_bytes()).expect("events");
+            // Before the portal is known HubSpot would send them again; here polling finds what they said.
+            receive::receive(&hands.engine, events).await?;
+            hands.bells.inbox.ring();
+            Ok(Progress::More)
+        })
+        .await;
+    }
+
+    async fn inbox(self) {
+        let bell = self.bells.inbox.clone();
+        self.run("inbox".to_owned(), bell, |hands| async move {
+            if hands.engine.objects().is_empty() {
+                return Ok(Progress::Idle {
+                    until: Some(hands.now() + DECISIONS),
+                });
+            }
+            let progress = ingest::step(&hands.engine).await?;
+            hands.bells.reads.ring();
+            Ok(progress)
         })
         .await;
     }

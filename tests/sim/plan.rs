@@ -13,6 +13,7 @@ use hubsyncd::model::settings::Guard;
 use hubsyncd::model::value::PropertyType;
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
+use hubsyncd::simulator::webhooks::Webhooks;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -126,7 +127,10 @@ impl Plan {
             removals: rng.random_bool(0.6),
             merges: rng.random_bool(0.35),
             operators: rng.random_bool(0.5),
-            settings,
+            settings: Settings {
+                webhooks: webhooks(seed),
+                ..settings
+            },
         }
     }
 }
@@ -149,6 +153,22 @@ fn portal(rng: &mut ChaCha8Rng, seed: u64) -> Settings {
         clock_offset_ms: *pick(rng, &[0, 0, 0, 1_500, -1_500, 30_000, -30_000, 400_000]),
         ..base
     }
+}
+
+/// Deliveries in any order, some twice, some late by minutes, some never.
+fn webhooks(seed: u64) -> Option<Webhooks> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0EB0_0C5A);
+    let rng = &mut rng;
+    rng.random_bool(0.5).then(|| Webhooks {
+        url: "http://127.0.0.1:1".to_owned(),
+        generic: rng.random_bool(0.3),
+        duplicates: *pick(rng, &[0.0, 0.2, 0.6]),
+        losses: *pick(rng, &[0.0, 0.0, 0.1, 0.5]),
+        delay_min_ms: *pick(rng, &[0, 20, 1_000]),
+        delay_max_ms: *pick(rng, &[30, 2_000, 300_000]),
+        most_in_a_request: *pick(rng, &[1, 7, 100]),
+        ..Webhooks::default()
+    })
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {

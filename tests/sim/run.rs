@@ -104,7 +104,12 @@ impl Run {
 
     /// What the tables tell of a run.
     fn count_tables(&self) {
-        const TABLES: [(&str, &str); 4] = [
+        const TABLES: [(&str, &str); 6] = [
+            ("events taken in", "SELECT count(*) FROM sync_inbox"),
+            (
+                "changes by webhook",
+                "SELECT count(*) FROM sync_history WHERE origin = 'webhook'",
+            ),
             ("conflicts", "SELECT count(*) FROM sync_conflicts"),
             ("holds", "SELECT count(*) FROM sync_holds"),
             (
@@ -136,6 +141,7 @@ impl Run {
             "sync_holds",
             "sync_conflicts",
             "sync_cursors",
+            "sync_inbox",
         ] {
             for line in checks::texts(
                 self.programs.connection(),
@@ -376,8 +382,11 @@ impl Run {
             let end = self.world.state().steady + 2 * SECOND;
             self.until(end, false)?;
             let left = checks::unfinished(self.programs.connection());
-            let late = self.world.state().portal.late_requests();
-            if left.is_empty() && late == 0 {
+            let (late, untold) = {
+                let state = self.world.state();
+                (state.portal.late_requests(), state.portal.waiting_events())
+            };
+            if left.is_empty() && late == 0 && untold == 0 {
                 return Ok(());
             }
             if self.world.state().steady > start + LONGEST_CALM {

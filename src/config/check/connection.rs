@@ -181,7 +181,8 @@ fn base_url(reader: &mut Reader<'_>, entry: &Entry<'_>, other_host: bool) -> Opt
     Some(format!("{scheme}://{}", uri.authority()?))
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
     let v6 = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -218,11 +219,7 @@ pub(super) fn token(reader: &mut Reader<'_>, root: &Table<'_>) -> SecretSource {
     let source = reader
         .secret(&entry)
         .unwrap_or_else(|| SecretSource::Env(TOKEN_VARIABLE.to_owned()));
-    let shown = match &source {
-        SecretSource::Env(name) => format!("{{ env = {name:?} }}"),
-        SecretSource::File(file) => format!("{{ file = {:?} }}", file.to_string_lossy()),
-        SecretSource::Credential(name) => format!("{{ credential = {name:?} }}"),
-    };
+    let shown = source.to_toml();
     let (line, _) = reader.source.position(entry.key_span.start);
     reader.show(&path, &shown, Origin::File { line });
     source

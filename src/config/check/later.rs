@@ -6,47 +6,6 @@ use crate::config::file::{Entry, Table};
 use crate::config::keys;
 use crate::config::reader::Reader;
 
-/// `[webhooks]`.
-pub(super) fn webhooks(reader: &mut Reader<'_>, root: &Table<'_>) {
-    let Some(entry) = root.get("webhooks").cloned() else {
-        return;
-    };
-    refuse(
-        reader,
-        &entry,
-        "webhooks",
-        "take `[webhooks]` out: polling finds the same changes a few seconds later",
-    );
-    let Some(table) = reader.table(&entry, keys::WEBHOOKS) else {
-        return;
-    };
-    for name in ["path", "public_url"] {
-        reader.optional(&table, name, Reader::text);
-    }
-    reader.optional(&table, "listen", Reader::address);
-    secrets(reader, &table, "client_secret");
-    secrets(reader, &table, "developer_key");
-    reader.optional(&table, "signature", |reader, entry| {
-        reader.choice(entry, "signature", &[("v3", ()), ("v2", ()), ("v1", ())])
-    });
-    reader.optional(&table, "app_id", |reader, entry| {
-        reader.integer(entry, 1..=i64::MAX as u64)
-    });
-    reader.optional(&table, "max_body", |reader, entry| {
-        reader.size(entry, 1024..=1 << 30)
-    });
-    reader.optional(&table, "max_connections", |reader, entry| {
-        reader.integer(entry, 1..=65_536)
-    });
-    if let Some(tls) = table
-        .get("tls")
-        .and_then(|entry| reader.table(entry, keys::TLS))
-    {
-        reader.optional(&tls, "cert", Reader::text);
-        reader.optional(&tls, "key", Reader::text);
-    }
-}
-
 /// `[auth.oauth]`.
 pub(super) fn oauth(reader: &mut Reader<'_>, auth: &Table<'_>) {
     let Some(entry) = auth.get("oauth").cloned() else {

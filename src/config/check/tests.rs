@@ -376,7 +376,6 @@ fn directions_policies_and_matches_fit_together() {
 
 #[test]
 fn what_is_to_come_is_refused_and_its_defaults_are_not() {
-    check("[webhooks]", "not_yet 1:2");
     check("[auth.oauth]", "not_yet 1:7");
     check("[associations]", "not_yet 1:2");
     check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
@@ -412,14 +411,6 @@ fn what_is_to_come_is_refused_and_its_defaults_are_not() {
 #[test]
 fn mistakes_in_what_is_to_come_are_found_too() {
     check(
-        "[webhooks]\nlisten = \"x\"\nclient_secret = \"hush\"",
-        "not_yet 1:2, bad_address 2:10, secret_in_clear 3:17",
-    );
-    check(
-        "[webhooks]\nclient_secret = [{ env = \"A\" }, \"hush\"]",
-        "not_yet 1:2, secret_in_clear 2:33",
-    );
-    check(
         "[auth.oauth]\nclient_id = \"x\"\ntoken_kye = 1",
         "not_yet 1:7, unknown_key 3:1",
     );
@@ -427,6 +418,51 @@ fn mistakes_in_what_is_to_come_are_found_too() {
         "[associations]\na = { form = \"contacts\" }",
         "not_yet 1:2, unknown_key 2:7",
     );
+}
+
+#[test]
+fn webhooks_say_under_which_url_they_are_signed() {
+    check("[webhooks]", "missing_key 1:2");
+    let line = |key: &str, expected: &str| {
+        check(
+            &format!("[webhooks]\npublic_url = \"https://a.example/hook?x=1\"\n{key}"),
+            expected,
+        );
+    };
+    line("", "");
+    line("listen = \"x\"", "bad_address 3:10");
+    line("client_secret = \"hush\"", "secret_in_clear 3:17");
+    line(
+        "client_secret = [{ env = \"A\" }, \"hush\"]",
+        "secret_in_clear 3:33",
+    );
+    line("client_secret = [{ env = \"A\" }, { file = \"b\" }]", "");
+    line("client_secret = []", "bad_value 3:17");
+    line(
+        "client_secret = [{ env = \"A\" }, { env = \"B\" }, { env = \"C\" }]",
+        "bad_value 3:17",
+    );
+    line("path = \"hook\"", "bad_path 3:8");
+    line("path = \"/hook/{id}\"", "bad_path 3:8");
+    line("signature = \"v4\"", "unknown_value 3:13");
+    line("max_body = \"1KB\"", "out_of_range 3:12");
+    line("max_connections = 0", "out_of_range 3:19");
+    line("tls = { cert = \"a\" }", "missing_key 3:1");
+    line("tls = { cert = \"a\", key = \"b\" }", "");
+    line(
+        "developer_key = { env = \"A\" }\napp_id = 0",
+        "out_of_range 4:10",
+    );
+    for (url, expected) in [
+        ("http://a.example/hook", "insecure_url 2:14"),
+        ("http://127.0.0.1:8787/hook", ""),
+        ("/hook", "bad_url 2:14"),
+        ("https://a.example/hook#x", "bad_url 2:14"),
+        ("https://me:hush@a.example/hook", "bad_url 2:14"),
+        ("ftp://a.example/", "insecure_url 2:14"),
+    ] {
+        check(&format!("[webhooks]\npublic_url = \"{url}\""), expected);
+    }
 }
 
 #[test]

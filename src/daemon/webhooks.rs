@@ -1,0 +1,250 @@
+//! `[webhooks]`: binds the listener, checks each delivery's signature, stores it, answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use secrecy::SecretString;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
+use crate::daemon::run::RunError;
+use crate::daemon::tasks::{is_fatal, with_causes};
+use crate::engine::Engine;
+use crate::engine::receive::{Receipt, receive};
+use crate::http::listener::{Bounds, serve_router};
+use crate::http::tls::Tls;
+use crate::http::webhooks::{Answer, Delivery, Receive, router};
+use crate::hubspot::webhook;
+use crate::model::settings::SignatureVersion;
+
+/// How long a head or a handshake may take, and how long an idle connection is kept.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// How long deliveries that are being stored may take after the stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// How long storing may take. HubSpot gives up after 5 seconds (`hubspot/api-facts.md#10`); what is stored later all the
+/// same is known when it comes again.
+const STORE: Duration = Duration::from_secs(4);
+
+/// Time between two lines of the log on deliveries that were refused: whoever sends them must not fill the disk.
+const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
+
+/// The listener at work.
+#[derive(Debug)]
+pub(super) struct Listening {
+    task: JoinHandle<()>,
+    /// To be read again when its files change.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+impl Listening {
+    /// Waits until the deliveries under way are answered; the stop was asked for.
+    pub(super) async fn ended(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(error = %error, "the webhook listener failed");
+        }
+    }
+}
+
+/// Listens on `[webhooks].listen`; `ring` is rung for each delivery that was stored.
+pub(super) async fn listen(
+    webhooks: &Webhooks,
+    engine: &Arc<Engine>,
+    ring: Arc<Notify>,
+    stop: CancellationToken,
+) -> Result<Listening, RunError> {
+    let secrets = webhooks
+        .client_secrets
+        .iter()
+        .map(SecretSource::resolve)
+        .collect::<Result<Vec<_>, ConfigError>>()
+        .map_err(|error| RunError::Start(error.into()))?;
+    let tls = webhooks
+        .tls
+        .as_ref()
+        .map(|TlsFiles { cert, key }| Tls::load(cert, key).map(Arc::new))
+        .transpose()?;
+    let address = webhooks.listen;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen {
+            section: "webhooks",
+            address,
+            source,
+        })?;
+    if webhooks.signature != SignatureVersion::V3 {
+        tracing::warn!(
+            signature = webhooks.signature.as_str(),
+            "old signatures carry no time: whoever has seen a delivery can send it again; v3 comes with every delivery"
+        );
+    }
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(address = %address, path = webhooks.path, tls = tls.is_some(), "webhooks are taken");
+    let desk = Arc::new(Desk {
+        engine: Arc::clone(engine),
+        secrets,
+        signature: webhooks.signature,
+        url: Url::new(&webhooks.public_url),
+        ring,
+        refused: AtomicU64::new(0),
+        warned_ms: AtomicI64::new(0),
+    });
+    let receive: Receive = Arc::new(move |delivery| {
+        let desk = Arc::clone(&desk);
+        async move { desk.take(delivery).await }.boxed()
+    });
+    let bounds = Bounds {
+        connections: webhooks.max_connections,
+        head: HEAD,
+        drain: DRAIN,
+    };
+    let router = router(&webhooks.path, webhooks.max_body, receive);
+    Ok(Listening {
+        task: tokio::spawn(serve_router(listener, router, bounds, tls.clone(), stop)),
+        tls,
+    })
+}
+
+/// Reads the certificate again if its files changed; a broken one is said once a look and the old one serves on.
+pub(super) fn reload(tls: &Tls) {
+    match tls.reload() {
+        Ok(true) => tracing::info!("the certificate's files changed; new connections use them"),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(error = %error, "the certificate's files changed and can't be used; the old certificate serves on");
+        }
+    }
+}
+
+/// The URL that HubSpot calls, without and with its query.
+struct Url {
+    base: String,
+    query: Option<String>,
+}
+
+impl Url {
+    fn new(public_url: &str) -> Self {
+        match public_url.split_once('?') {
+            Some((base, query)) => Self {
+                base: base.to_owned(),
+                query: Some(query.to_owned()),
+            },
+            None => Self {
+                base: public_url.to_owned(),
+                query: None,
+            },
+        }
+    }
+
+    /// The URL of a request: the public one with the query that came, since a proxy changes the rest.
+    fn of(&self, query: Option<&str>) -> String {
+        match query.or(self.query.as_deref()) {
+            Some(query) => format!("{}?{query}", self.base),
+            None => self.base.clone(),
+        }
+    }
+}
+
+/// Where deliveries are looked at.
+struct Desk {
+    engine: Arc<Engine>,
+    secrets: Vec<SecretString>,
+    signature: SignatureVersion,
+    url: Url,
+    ring: Arc<Notify>,
+    refused: AtomicU64,
+    warned_ms: AtomicI64,
+}
+
+impl Desk {
+    async fn take(&self, delivery: Delivery) -> Answer {
+        let uri = self.url.of(delivery.query.as_deref());
+        let signed = webhook::Delivery {
+            method: "POST",
+            uri: &uri,
+            headers: &delivery.headers,
+            body: &delivery.body,
+        };
+        let now = self.engine.clock().now();
+        if let Err(refusal) = webhook::verify(&self.secrets, self.signature, &signed, now) {
+            self.warn(&refusal.to_string());
+            return Answer::Unverified;
+        }
+        let events = match webhook::parse(&delivery.body) {
+            Ok(events) => events,
+            Err(error) => {
+                self.warn(&error.to_string());
+                return Answer::NotEvents;
+            }
+        };
+        let stored = tokio::time::timeout(STORE, receive(&self.engine, events)).await;
+        match stored {
+            Ok(Ok(Receipt::Stored { new, foreign })) => {
+                if new > 0 {
+                    self.ring.notify_one();
+                }
+                if foreign > 0 {
+                    tracing::debug!(events = foreign, "events of another portal were dropped");
+                }
+                Answer::Stored
+            }
+            Ok(Ok(Receipt::NoPortal)) => {
+                tracing::info!(
+                    "a delivery came before the portal was known; HubSpot sends it again"
+                );
+                Answer::Unavailable
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), "a delivery could not be stored; HubSpot sends it again");
+                Answer::Unavailable
+            }
+            Err(_) => {
+                tracing::error!("storing a delivery took too long; HubSpot sends it again");
+                Answer::Unavailable
+            }
+        }
+    }
+
+    /// Says why a delivery was refused, at most once a minute.
+    fn warn(&self, reason: &str) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.engine.clock().monotonic().as_millis() as i64 + 1;
+        let last = self.warned_ms.load(Ordering::Relaxed);
+        if last != 0 && now - last < BETWEEN_WARNINGS.as_millis() as i64 {
+            return;
+        }
+        let swapped =
+            self.warned_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
+        if swapped.is_ok() {
+            tracing::warn!(
+                reason,
+                refused,
+                "a webhook delivery was refused; if it is HubSpot's, check `client_secret` and `public_url` of `[webhooks]`"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signed_url_is_the_public_one_with_the_query_that_came() {
+        let plain = Url::new("https://sync.example.com/hook");
+        assert_eq!(plain.of(None), "https://sync.example.com/hook");
+        assert_eq!(plain.of(Some("a=b")), "https://sync.example.com/hook?a=b");
+        let own = Url::new("https://sync.example.com/hook?token=%2F");
+        assert_eq!(own.of(None), "https://sync.example.com/hook?token=%2F");
+        assert_eq!(
+            own.of(Some("token=%2F")),
+            "https://sync.example.com/hook?token=%2F"
+        );
+    }
+}

@@ -1,0 +1,355 @@
+//! Events that wait in `sync_inbox` → reads of their records, coalesced and full; those that tell nothing new end here.
+//!
+//! An event says that something changed, not what is true now: order and single delivery are not guaranteed
+//! (`hubspot/api-facts.md#10`). So it is never applied; it costs a read, or nothing where the mirror shows what it says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::engine::objects::ObjectSync;
+use crate::engine::reads::BATCH;
+use crate::engine::{Engine, Progress, StepError};
+use crate::model::entry::{Base, EntryField, EntryState};
+use crate::model::event::{Event, EventKind};
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::history::Origin;
+use crate::store::inbox::{self, State, Waiting};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::Queued;
+use crate::store::{Lane, StoreError, conflicts, outbox, reads};
+
+/// The most events that are looked at in one step.
+const MOST: usize = 5_000;
+
+/// The longest that an event waits for others to fill its read.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// How long an unknown record may be one of the creates that are being sent.
+const LONGEST_DOUBT: Duration = Duration::from_secs(10);
+
+/// Time between two looks at records in doubt.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Ends the events that need no read and asks for the reads of the others. Rings nobody.
+pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
+    let waiting = engine
+        .store
+        .read(|connection| inbox::waiting(connection, MOST))
+        .await?;
+    let Some(oldest) = waiting.first() else {
+        return Ok(Progress::RING);
+    };
+    let now = engine.now();
+    let waited = now.since(oldest.received_at);
+    let quiet_at = engine.arrivals.quiet_at(now);
+    let flush = now >= quiet_at || waited >= LONGEST_WAIT || oldest.received_at > now;
+    if !flush && waiting.len() < BATCH {
+        return Ok(Progress::Idle {
+            until: Some(quiet_at.min(oldest.received_at + LONGEST_WAIT)),
+        });
+    }
+    let is_all = waiting.len() < MOST;
+    let (objects, hubspot_ahead) = (engine.objects(), engine.client.clock_offset_ms());
+    let left = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut left = Left::default();
+            for (name, waiting) in by_object(waiting) {
+                match name.as_ref().and_then(|name| objects.get(name)) {
+                    Some(object) => {
+                        let moment = Moment {
+                            now,
+                            hubspot_ahead,
+                            flush,
+                        };
+                        take_in(tx, &object, waiting, moment, &mut left)?;
+                    }
+                    None => {
+                        for event in waiting {
+                            inbox::end(
+                                tx,
+                                event.id,
+                                State::Ignored,
+                                Some("the object is not mapped"),
+                            )?;
+                        }
+                    }
+                }
+            }
+            Ok(left)
+        })
+        .await?;
+    Ok(if !is_all && left.did_something {
+        Progress::More
+    } else if left.unfilled {
+        Progress::Idle {
+            until: Some(quiet_at.min(now + LONGEST_WAIT)),
+        }
+    } else if left.doubtful {
+        Progress::Idle {
+            until: Some(now + BETWEEN_LOOKS),
+        }
+    } else {
+        Progress::RING
+    })
+}
+
+/// What a step left behind.
+#[derive(Debug, Default)]
+struct Left {
+    /// Records that wait for others to fill their read.
+    unfilled: bool,
+    /// Records that may be creates of our own.
+    doubtful: bool,
+    did_something: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    hubspot_ahead: i64,
+    /// Whether reads may go that are not full.
+    flush: bool,
+}
+
+fn by_object(waiting: Vec<Waiting>) -> BTreeMap<Option<ObjectType>, Vec<Waiting>> {
+    let mut objects: BTreeMap<_, Vec<Waiting>> = BTreeMap::new();
+    for event in waiting {
+        objects
+            .entry(event.event.object.clone())
+            .or_default()
+            .push(event);
+    }
+    objects
+}
+
+/// The events of one record, the oldest first.
+struct Group {
+    id: HubspotId,
+    events: Vec<Waiting>,
+}
+
+/// By record, in the order of each one's oldest event.
+fn by_record(waiting: Vec<Waiting>) -> Vec<Group> {
+    let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for event in waiting {
+        let id = event.event.hs_id.unwrap_or(HubspotId(0));
+        let place = *places.entry(id).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group {
+                id,
+                events: Vec::new(),
+            });
+        }
+        groups[place].events.push(event);
+    }
+    groups
+}
+
+fn take_in(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    waiting: Vec<Waiting>,
+    moment: Moment,
+    left: &mut Left,
+) -> Result<(), StoreError> {
+    let creating = outbox::is_creating(tx, object.object())?;
+    let mut wanted = Vec::new();
+    for group in by_record(waiting) {
+        let known = Known::look(tx, object, group.id)?;
+        let mut needs = Vec::new();
+        for event in group.events {
+            match known.need(object, &event, creating, moment) {
+                Need::Nothing => {
+                    inbox::end(tx, event.id, State::Done, None)?;
+                    left.did_something = true;
+                }
+                Need::Patience => left.doubtful = true,
+                Need::Read => needs.push(event),
+            }
+        }
+        if !needs.is_empty() {
+            wanted.push(Group {
+                id: group.id,
+                events: needs,
+            });
+        }
+    }
+    if !moment.flush {
+        let full = wanted.len() - wanted.len() % BATCH;
+        left.unfilled |= full < wanted.len();
+        wanted.truncate(full);
+    }
+    left.did_something |= !wanted.is_empty();
+    for group in wanted {
+        ask(tx, object, &group, moment.now)?;
+    }
+    Ok(())
+}
+
+fn ask(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    group: &Group,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let name = object.object();
+    let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
+    for Waiting { id, event, .. } in &group.events {
+        match event.kind() {
+            Some(EventKind::PrivacyDeletion) => reads::note_erasure(tx, name, group.id, now)?,
+            Some(EventKind::Merge) => {
+                for other in &event.others {
+                    if *other != group.id && object.table.by_hs_id(tx, *other)?.is_some() {
+                        reads::ask(tx, name, *other, Origin::Webhook, now)?;
+                    }
+                }
+            }
+            Some(
+                EventKind::Creation
+                | EventKind::PropertyChange
+                | EventKind::Deletion
+                | EventKind::Restore
+                | EventKind::AssociationChange,
+            )
+            | None => {}
+        }
+        inbox::answered_by(tx, *id, number)?;
+    }
+    Ok(())
+}
+
+/// What an event costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing: the mirror is there already.
+    Nothing,
+    /// A look a moment later.
+    Patience,
+    /// A read of its record.
+    Read,
+}
+
+/// What the mirror knows of a record.
+struct Known {
+    row: Option<MirrorRow>,
+    queued: Option<Queued>,
+    contested: Vec<PropertyName>,
+    buried_at: Option<Timestamp>,
+}
+
+impl Known {
+    fn look(tx: &Transaction<'_>, object: &ObjectSync, id: HubspotId) -> Result<Self, StoreError> {
+        let name = object.object();
+        let row = object.table.by_hs_id(tx, id)?;
+        let (queued, contested, buried_at) = match &row {
+            Some(row) => {
+                let local_id = row.record.local_id;
+                let open = conflicts::open_of(tx, name, local_id)?;
+                (
+                    outbox::of_row(tx, name, local_id)?,
+                    open.into_keys().collect(),
+                    None,
+                )
+            }
+            None => (
+                outbox::of_record(tx, name, id)?,
+                Vec::new(),
+                reads::buried_at(tx, name, id)?,
+            ),
+        };
+        Ok(Self {
+            row,
+            queued,
+            contested,
+            buried_at,
+        })
+    }
+
+    fn need(&self, object: &ObjectSync, waiting: &Waiting, creating: bool, moment: Moment) -> Need {
+        let event = &waiting.event;
+        let Some(kind) = event.kind() else {
+            return Need::Nothing;
+        };
+        if let Some(row) = &self.row {
+            return match kind {
+                EventKind::Creation | EventKind::AssociationChange => Need::Nothing,
+                EventKind::PropertyChange => self.need_of_change(object, row, event),
+                EventKind::Deletion
+                | EventKind::PrivacyDeletion
+                | EventKind::Merge
+                | EventKind::Restore => Need::Read,
+            };
+        }
+        // It left the mirror after that: our own archive, or one that was seen already.
+        let left_later = self.buried_at.is_some_and(|buried| {
+            let occurred = event
+                .occurred_at
+                .map(|at| at.plus_millis(-moment.hubspot_ahead));
+            occurred.is_some_and(|at| at <= buried)
+        });
+        let in_doubt = creating
+            && self.queued.is_none()
+            && moment.now.since(waiting.received_at) < LONGEST_DOUBT
+            && waiting.received_at <= moment.now;
+        match kind {
+            EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
+            EventKind::AssociationChange => Need::Nothing,
+            EventKind::Deletion => match &self.queued {
+                Some(queued) if queued.entry.state != EntryState::InFlight => Need::Read,
+                Some(_) => Need::Nothing,
+                None if in_doubt => Need::Patience,
+                None => Need::Nothing,
+            },
+            EventKind::Creation | EventKind::PropertyChange if left_later => Need::Nothing,
+            EventKind::Creation | EventKind::PropertyChange if in_doubt => Need::Patience,
+            EventKind::Creation | EventKind::PropertyChange => Need::Read,
+        }
+    }
+
+    fn need_of_change(&self, object: &ObjectSync, row: &MirrorRow, event: &Event) -> Need {
+        let field = event
+            .property
+            .as_ref()
+            .and_then(|property| object.mapping().field(property));
+        let Some(field) = field.filter(|field| field.direction.pulls()) else {
+            return Need::Nothing;
+        };
+        // A value that HubSpot hides says nothing.
+        let said = event
+            .value
+            .as_deref()
+            .and_then(|text| field.property_type.canonical(Some(text)).ok());
+        let Some(said) = said.filter(|_| !self.contested.contains(&field.property)) else {
+            return Need::Read;
+        };
+        let entry = self.queued.as_ref().map(|queued| &queued.entry);
+        let dirty = entry.and_then(|entry| {
+            entry
+                .fields
+                .iter()
+                .find(|dirty| dirty.property == field.property)
+        });
+        let same = |value: &Value| field.property_type.same(value, &said);
+        let is_known = match dirty {
+            None => same(row.value(&field.property)),
+            Some(dirty) => is_ours(dirty, &same),
+        };
+        if is_known { Need::Nothing } else { Need::Read }
+    }
+}
+
+/// Whether a value is what HubSpot had before a local change, or what is being sent.
+fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {
+    let is_base = match &dirty.base {
+        Base::Known(base) => same(base),
+        Base::Unknown => false,
+    };
+    is_base || dirty.sent.as_ref().is_some_and(same)
+}

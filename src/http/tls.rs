@@ -1,0 +1,211 @@
+//! TLS of a listener: the certificate's files, read again when they change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+
+/// Why a certificate can't be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file can't be read.
+    #[error("can't read `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("`{}` holds no {what} as PEM: {source}", path.display())]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        what: &'static str,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The certificate file is empty of certificates.
+    #[error("`{}` holds no certificate", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Certificate and key don't belong together, or are of a kind that TLS doesn't take.
+    #[error("the certificate can't be used: {0}")]
+    Refused(#[from] rustls::Error),
+}
+
+/// What the files held when they were last read well.
+struct Loaded {
+    files: (Vec<u8>, Vec<u8>),
+    config: Arc<ServerConfig>,
+}
+
+/// A certificate and its key.
+pub struct Tls {
+    cert: PathBuf,
+    key: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Tls")
+            .field("cert", &self.cert)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// A file can't be read or used.
+    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let files = read(cert, key)?;
+        let config = Arc::new(understand(cert, key, &files)?);
+        Ok(Self {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            loaded: Mutex::new(Loaded { files, config }),
+        })
+    }
+
+    /// Reads the files again. Tells whether they had changed. Connections that are open keep their certificate.
+    ///
+    /// # Errors
+    /// The new files can't be used; the old certificate stays in use.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let files = read(&self.cert, &self.key)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.files == files {
+            return Ok(false);
+        }
+        loaded.config = Arc::new(understand(&self.cert, &self.key, &files)?);
+        loaded.files = files;
+        Ok(true)
+    }
+
+    /// What new connections use.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&loaded.config)
+    }
+}
+
+fn read(cert: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| TlsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    Ok((read(cert)?, read(key)?))
+}
+
+fn understand(
+    cert: &Path,
+    key: &Path,
+    files: &(Vec<u8>, Vec<u8>),
+) -> Result<ServerConfig, TlsError> {
+    let not_pem = |path: &Path, what, source| TlsError::NotPem {
+        path: path.to_owned(),
+        what,
+        source,
+    };
+    let chain = CertificateDer::pem_slice_iter(&files.0)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| not_pem(cert, "certificate", source))?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty {
+            path: cert.to_owned(),
+        });
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&files.1)
+        .map_err(|source| not_pem(key, "private key", source))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a folder"))
+        }
+
+        fn paths(&self) -> (PathBuf, PathBuf) {
+            (
+                self.0.path().join("cert.pem"),
+                self.0.path().join("key.pem"),
+            )
+        }
+
+        fn put(&self, cert: &str, key: &str) {
+            let (cert_path, key_path) = self.paths();
+            std::fs::write(cert_path, cert).expect("written");
+            std::fs::write(key_path, key).expect("written");
+        }
+    }
+
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn changed_files_are_taken_and_broken_ones_are_not() {
+        let folder = Folder::new();
+        let (cert, key) = folder.paths();
+        let (first, second) = (pair(), pair());
+        folder.put(&first.0, &first.1);
+        let tls = Tls::load(&cert, &key).expect("usable");
+        let used = tls.config();
+        assert!(!tls.reload().expect("the same"));
+        folder.put(&second.0, &first.1);
+        let mixed = tls.reload().expect_err("keys differ");
+        assert!(mixed.to_string().contains("can't be used"), "{mixed}");
+        assert!(Arc::ptr_eq(&used, &tls.config()));
+        folder.put(&second.0, &second.1);
+        assert!(tls.reload().expect("usable"));
+        assert!(!Arc::ptr_eq(&used, &tls.config()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_key() {
+        let folder = Folder::new();
+        let (cert, key) = folder.paths();
+        let missing = Tls::load(&cert, &key).expect_err("no file");
+        assert!(missing.to_string().starts_with("can't read `"), "{missing}");
+        let (good, secret) = pair();
+        folder.put("", &secret);
+        let empty = Tls::load(&cert, &key).expect_err("empty");
+        assert!(
+            empty.to_string().ends_with("holds no certificate"),
+            "{empty}"
+        );
+        folder.put(&good, "hush");
+        let no_key = Tls::load(&cert, &key).expect_err("no key");
+        let words = format!("{no_key} {no_key:?}");
+        assert!(
+            words.contains("private key") && !words.contains("hush"),
+            "{words}"
+        );
+    }
+}

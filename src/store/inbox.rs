@@ -1,0 +1,226 @@
+//! `sync_inbox`: events of webhooks, from the moment they are on disk to the read that answers them.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::entry::states;
+use crate::model::event::Event;
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+states! {
+    /// Where an event is.
+    State {
+        /// It waits for its read.
+        Pending = "pending",
+        /// A read as new as the event was applied, or none was needed.
+        Done = "done",
+        /// It is understood and not wanted.
+        Ignored = "ignored",
+        /// It makes no sense; `last_error` says why.
+        Dead = "dead",
+    }
+}
+
+/// An event with what is to become of it.
+#[derive(Debug)]
+pub struct NewEvent {
+    /// What HubSpot sent.
+    pub event: Event,
+    /// `Pending`, `Ignored` or `Dead`.
+    pub state: State,
+    /// Why it is ignored or dead.
+    pub words: Option<&'static str>,
+}
+
+/// Stores events. Those that were stored before are left out, also days later, as long as `[retention].inbox` keeps
+/// them. Tells how many were new.
+///
+/// HubSpot's `eventId` alone is not unique (`hubspot/api-facts.md#10`): an event is known by record, time, type,
+/// property, id and the other records.
+pub fn receive(
+    tx: &Transaction<'_>,
+    events: &[NewEvent],
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let now = now.to_string();
+    let mut known = tx.prepare_cached(
+        "SELECT 1
+         FROM sync_inbox
+         WHERE hs_id IS :hs_id AND occurred_at IS :occurred_at AND event_type = :event_type AND object IS :object
+           AND property IS :property AND event_id IS :event_id AND others IS :others",
+    )?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO sync_inbox (event_id, event_type, object, hs_id, occurred_at, received_at, state, last_error,
+                                 property, value, others)
+         VALUES (:event_id, :event_type, :object, :hs_id, :occurred_at, :now, :state, :words, :property, :value, :others)",
+    )?;
+    let mut new = 0;
+    for NewEvent {
+        event,
+        state,
+        words,
+    } in events
+    {
+        let occurred_at = event.occurred_at.map(|at| at.to_string());
+        let others = names(&event.others);
+        let object = event.object.as_ref().map(ObjectType::as_str);
+        let property = event.property.as_ref().map(PropertyName::as_str);
+        let hs_id = event.hs_id.map(|id| id.0);
+        if known.exists(named_params! {
+            ":hs_id": hs_id,
+            ":occurred_at": occurred_at,
+            ":event_type": event.event_type,
+            ":object": object,
+            ":property": property,
+            ":event_id": event.event_id,
+            ":others": others,
+        })? {
+            continue;
+        }
+        let value = event.value.as_deref().filter(|_| *state == State::Pending);
+        insert.execute(named_params! {
+            ":event_id": event.event_id,
+            ":event_type": event.event_type,
+            ":object": object,
+            ":hs_id": hs_id,
+            ":occurred_at": occurred_at,
+            ":now": now,
+            ":state": state.as_str(),
+            ":words": words,
+            ":property": property,
+            ":value": value,
+            ":others": others,
+        })?;
+        new += 1;
+    }
+    Ok(new)
+}
+
+/// Ids as one text; none as NULL.
+fn names(ids: &[HubspotId]) -> Option<String> {
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+/// A stored event that waits.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The row.
+    pub id: i64,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What HubSpot sent, without its portal.
+    pub event: Event,
+}
+
+/// Events for which no read was asked yet, the oldest first, at most `limit`.
+pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others
+         FROM sync_inbox
+         WHERE state = 'pending' AND read_number IS NULL
+         ORDER BY id
+         LIMIT :limit",
+    )?;
+    let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
+    let rows = statement.query_map(named_params! { ":limit": limit as i64 }, |row| {
+        let object: Option<String> = row.get(4)?;
+        let property: Option<String> = row.get(7)?;
+        let others: Option<String> = row.get(9)?;
+        Ok(Waiting {
+            id: row.get(0)?,
+            received_at: time(row.get(1)?).unwrap_or_default(),
+            event: Event {
+                event_id: row.get(2)?,
+                event_type: row.get(3)?,
+                portal_id: None,
+                object: object.and_then(|name| ObjectType::parse(&name).ok()),
+                hs_id: row.get::<_, Option<i64>>(5)?.map(HubspotId),
+                others: others
+                    .unwrap_or_default()
+                    .split(' ')
+                    .filter_map(|text| text.parse().ok())
+                    .collect(),
+                property: property.and_then(|name| PropertyName::parse(&name).ok()),
+                value: row.get(8)?,
+                occurred_at: time(row.get(6)?),
+            },
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether an event waits that no read was asked for.
+pub fn is_waiting(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM sync_inbox WHERE state = 'pending' AND read_number IS NULL")?
+        .exists([])?)
+}
+
+/// Notes which read answers an event.
+pub fn answered_by(tx: &Transaction<'_>, id: i64, read_number: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_inbox SET read_number = :number WHERE id = :id")?
+        .execute(named_params! { ":id": id, ":number": read_number })?;
+    Ok(())
+}
+
+/// Ends an event that needs no read.
+pub fn end(
+    tx: &Transaction<'_>,
+    id: i64,
+    state: State,
+    words: Option<&str>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_inbox SET state = :state, last_error = :words, value = NULL WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id, ":state": state.as_str(), ":words": words })?;
+    Ok(())
+}
+
+/// Ends the events of a record that a read up to this number answers.
+pub fn read_was_applied(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    read_number: i64,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_inbox
+         SET state = 'done', value = NULL
+         WHERE hs_id = :id AND object = :object AND state = 'pending' AND read_number <= :number",
+    )?
+    .execute(named_params! { ":id": id.0, ":object": object.as_str(), ":number": read_number })?;
+    Ok(())
+}
+
+/// Whether an event of a record came since a time.
+pub fn came_since(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_inbox
+             WHERE hs_id = :id AND object = :object AND received_at >= :since",
+        )?
+        .exists(named_params! {
+            ":id": id.0,
+            ":object": object.as_str(),
+            ":since": since.to_string(),
+        })?)
+}
+
+/// When the last event came.
+pub fn last_received_at(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT received_at FROM sync_inbox ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
