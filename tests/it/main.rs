@@ -11,3 +11,4 @@ mod guard;
 mod portal;
 mod quotas;
 mod regressions;
+mod webhooks;

@@ -1,0 +1,802 @@
+//! Promises 5 and 10, and what webhooks are for: changes in HubSpot are in the table within a second or two.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use hubsyncd::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
+use ring::hmac;
+use serde_json::{Value, json};
+
+use crate::daemon::{CONTACTS, Site, eventually, wait};
+use crate::portal::Portal;
+
+/// Polling alone would find nothing within a test.
+const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
+
+/// Where the daemon of a site listens.
+struct Door {
+    address: SocketAddr,
+}
+
+impl Door {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self {
+            address: listener.local_addr().expect("an address"),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/webhooks/hubspot", self.address)
+    }
+
+    fn settings(&self, more: &str) -> String {
+        format!(
+            "[webhooks]\nlisten = \"{}\"\npublic_url = \"{}\"\nclient_secret = {{ file = \"secret\" }}\n{more}\n",
+            self.address,
+            self.url()
+        )
+    }
+
+    /// A site that takes webhooks here.
+    fn site(&self, portal: &Portal, schedule: &str) -> Site {
+        Door::site_with(
+            portal,
+            &format!("{schedule}{}", self.settings("")),
+            CONTACTS,
+        )
+    }
+
+    fn site_with(portal: &Portal, settings: &str, objects: &str) -> Site {
+        let site = Site::with(portal, settings, objects);
+        let secret = site.path("secret");
+        std::fs::write(&secret, DEFAULT_SECRET).expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(secret, mode).expect("nobody else reads it");
+        site
+    }
+
+    /// The portal tells this door of all changes from now on.
+    fn subscribe(&self, portal: &Portal, webhooks: Webhooks) {
+        portal.stand().settings_mut().webhooks = Some(Webhooks {
+            url: self.url(),
+            ..webhooks
+        });
+    }
+
+    /// Sends a body with headers; the status, 0 where the connection ended without one.
+    fn post(&self, headers: &[(&str, String)], body: &[u8]) -> u16 {
+        self.post_to("/webhooks/hubspot", headers, body)
+    }
+
+    fn post_to(&self, path: &str, headers: &[(&str, String)], body: &[u8]) -> u16 {
+        let mut stream = self.connect();
+        let head = head(path, headers, body.len());
+        // A refusal may come before all of the body is sent.
+        let sent = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body));
+        drop(sent);
+        status(&mut stream)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .expect("a timeout");
+        stream
+    }
+
+    /// Sends events as HubSpot does.
+    fn deliver(&self, portal: &Portal, events: &Value) -> u16 {
+        let body = events.to_string();
+        self.post(
+            &signed(portal.now_ms(), &self.url(), body.as_bytes()),
+            body.as_bytes(),
+        )
+    }
+
+    /// Waits until the daemon takes connections.
+    fn until_open(&self) {
+        eventually("it listens", || TcpStream::connect(self.address).is_ok());
+    }
+}
+
+/// The head of a delivery, as a proxy hands it on.
+fn head(path: &str, headers: &[(&str, String)], length: usize) -> String {
+    let mut lines = vec![
+        format!("POST {path} HTTP/1.1"),
+        "Host: proxy.internal".to_owned(),
+        "Connection: close".to_owned(),
+        "Content-Type: application/json".to_owned(),
+        format!("Content-Length: {length}"),
+    ];
+    lines.extend(
+        headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}")),
+    );
+    lines.join("\r\n") + "\r\n\r\n"
+}
+
+fn status(stream: &mut impl std::io::Read) -> u16 {
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let text = String::from_utf8_lossy(&answer);
+    text.split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0)
+}
+
+fn signature(secret: &str, message: &[&[u8]]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    STANDARD.encode(hmac::sign(&key, &message.concat()))
+}
+
+fn signed(now_ms: i64, url: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+    signed_with(DEFAULT_SECRET, now_ms, url, body)
+}
+
+fn signed_with(secret: &str, now_ms: i64, url: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+    let timestamp = now_ms.to_string();
+    let message: [&[u8]; 4] = [b"POST", url.as_bytes(), body, timestamp.as_bytes()];
+    vec![
+        ("X-HubSpot-Signature-v3", signature(secret, &message)),
+        ("X-HubSpot-Request-Timestamp", timestamp),
+    ]
+}
+
+/// A change of a contact's city, as HubSpot tells it.
+fn change(portal: &Portal, id: u64, city: &str) -> Value {
+    json!({
+        "eventId": 1, "subscriptionId": 7, "portalId": portal.stand().settings().portal_id, "appId": 1_160_452,
+        "occurredAt": portal.now_ms(), "subscriptionType": "contact.propertyChange", "attemptNumber": 0,
+        "objectId": id, "propertyName": "city", "propertyValue": city, "changeSource": "CRM_UI", "sourceId": "userId:1",
+    })
+}
+
+/// Waits until every event that was stored is done.
+fn until_taken_in(site: &Site) {
+    site.until_sql("SELECT count(*) = 0 FROM sync_inbox WHERE state = 'pending'");
+}
+
+#[test]
+fn what_people_do_in_hubspot_is_here_without_a_poll() {
+    for generic in [false, true] {
+        let portal = Portal::quick();
+        let (door, first) = (Door::new(), portal.contact("first@example.com"));
+        let gone = portal.contact("gone@example.com");
+        let loser = portal.contact("loser@example.com");
+        let mut site = door.site(&portal, RARELY);
+        site.start_and_load();
+        eventually("the first poll", || portal.requests("/search") > 0);
+        let searches = portal.requests("/search");
+        door.subscribe(
+            &portal,
+            Webhooks {
+                generic,
+                ..Webhooks::default()
+            },
+        );
+        portal.edit(first, &[("city", "Oslo")]);
+        site.until_sql(
+            "SELECT count(*) FROM contacts WHERE email = 'first@example.com' AND city = 'Oslo'",
+        );
+        portal.edit(first, &[("city", "")]);
+        site.until_sql(
+            "SELECT count(*) FROM contacts WHERE email = 'first@example.com' AND city IS NULL",
+        );
+        portal.contact("new@example.com");
+        site.until_sql("SELECT count(*) FROM contacts WHERE email = 'new@example.com'");
+        let now = portal.now_ms();
+        assert!(portal.stand().archive("contacts", gone, now));
+        site.until_sql("SELECT count(*) = 0 FROM contacts WHERE email = 'gone@example.com'");
+        assert!(portal.stand().restore("contacts", gone, now));
+        site.until_sql("SELECT count(*) FROM contacts WHERE email = 'gone@example.com'");
+        let survivor = portal
+            .stand()
+            .merge("contacts", first, loser, now)
+            .expect("two records");
+        site.until_sql(&format!(
+            "SELECT count(*) = 3 AND sum(hs_id = {survivor}) = 1 FROM contacts"
+        ));
+        until_taken_in(&site);
+        assert_eq!(portal.requests("/search"), searches, "a poll helped");
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_inbox WHERE state NOT IN ('done', 'ignored')"),
+            0
+        );
+        assert!(site.number("SELECT count(*) FROM sync_history WHERE origin = 'webhook'") > 3);
+        site.until_sql("SELECT webhooks = 'healthy' FROM sync_health");
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn own_pushes_come_back_as_events_and_cost_no_request() {
+    let portal = Portal::quick();
+    let (door, objects) = (Door::new(), CONTACTS);
+    portal.fill("contacts", 50);
+    let mut site = Door::site_with(&portal, &format!("{RARELY}{}", door.settings("")), objects);
+    site.start_and_load();
+    door.subscribe(
+        &portal,
+        Webhooks {
+            delay_max_ms: 300,
+            ..Webhooks::default()
+        },
+    );
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.execute("INSERT INTO contacts (email, first_name) VALUES ('Ada@Example.com', 'Ada')");
+    site.until_pushed();
+    site.execute("DELETE FROM contacts WHERE local_id = 3");
+    site.until_pushed();
+    let told = || site.number("SELECT count(*) FROM sync_inbox");
+    eventually("all events came", || {
+        told() >= 53 && portal.stand().waiting_events() == 0
+    });
+    until_taken_in(&site);
+    let by_webhook = "SELECT count(*) FROM sync_history WHERE origin = 'webhook'";
+    // Updates are read just before they are sent, and the create's key property is made: no other read took place.
+    let reads = portal.requests("/contacts/batch/read");
+    wait(Duration::from_secs(1));
+    assert!(reads <= 2, "{reads} reads");
+    assert_eq!(site.number(by_webhook), 0);
+    assert_eq!(portal.requests("/contacts/batch/read"), reads);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_burst_is_read_in_full_batches() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    portal.fill("contacts", 10_000);
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.subscribe(&portal, Webhooks::default());
+    let before = portal.requests("/batch/read");
+    let ids: Vec<u64> = portal
+        .stand()
+        .records("contacts")
+        .iter()
+        .map(hubsyncd::simulator::record::Record::id)
+        .collect();
+    let now = portal.now_ms();
+    {
+        let mut stand = portal.stand();
+        for id in &ids {
+            assert!(stand.edit("contacts", *id, &[("city", "Quito")], now));
+        }
+    }
+    site.until_sql("SELECT count(*) = 10000 FROM contacts WHERE city = 'Quito'");
+    let reads = portal.requests("/batch/read") - before;
+    assert!(reads <= 101, "{reads} reads");
+    portal.assert_limits_were_kept();
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn fifty_thousand_deliveries_out_of_order_and_with_doubles_end_in_an_equal_mirror() {
+    let portal = Portal::with(Settings {
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        limits_enabled: false,
+        ..Settings::default()
+    });
+    let door = Door::new();
+    portal.fill("contacts", 500);
+    let limits = "[limits]\nburst_per_10_seconds = 5000\n";
+    let mut site = Door::site_with(
+        &portal,
+        &format!("{RARELY}{limits}{}", door.settings("")),
+        CONTACTS,
+    );
+    site.start_and_load();
+    door.subscribe(
+        &portal,
+        Webhooks {
+            duplicates: 0.2,
+            delay_max_ms: 3_000,
+            most_in_a_request: 10,
+            properties: vec!["city".to_owned(), "firstname".to_owned()],
+            ..Webhooks::default()
+        },
+    );
+    let ids: Vec<u64> = portal
+        .stand()
+        .records("contacts")
+        .iter()
+        .map(hubsyncd::simulator::record::Record::id)
+        .collect();
+    let (mut round, mut events) = (0, 0);
+    while events < 41_700 {
+        round += 1;
+        let now = portal.now_ms();
+        let mut stand = portal.stand();
+        for id in &ids {
+            let city = format!("city {}", (round * 7 + id) % 97);
+            let values = [
+                ("city", city.as_str()),
+                ("firstname", if round % 2 == 0 { "Ann" } else { "Bea" }),
+            ];
+            assert!(stand.edit("contacts", *id, &values, now));
+            events += 2;
+        }
+        drop(stand);
+        wait(Duration::from_millis(20));
+    }
+    eventually("all were sent", || portal.stand().waiting_events() == 0);
+    eventually("all were taken", || {
+        let log = portal.stand().delivery_log();
+        let taken: usize = log
+            .iter()
+            .filter(|sent| sent.status == 204)
+            .map(|sent| sent.events)
+            .sum();
+        taken >= 49_000
+    });
+    until_taken_in(&site);
+    let expected: BTreeMap<u64, (Option<String>, Option<String>)> = portal
+        .stand()
+        .records("contacts")
+        .iter()
+        .map(|record| {
+            let value = |name: &str| record.value(name).map(str::to_owned);
+            (record.id(), (value("city"), value("firstname")))
+        })
+        .collect();
+    let program = site.program();
+    let mut statement = program
+        .prepare("SELECT hs_id, city, first_name FROM contacts")
+        .expect("a table");
+    let mirror: BTreeMap<u64, (Option<String>, Option<String>)> = statement
+        .query_map([], |row| {
+            let id: i64 = row.get(0)?;
+            Ok((id.unsigned_abs(), (row.get(1)?, row.get(2)?)))
+        })
+        .expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("rows");
+    assert_eq!(mirror, expected);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE state NOT IN ('done', 'ignored')"),
+        0
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn what_was_answered_is_not_lost_by_a_kill() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    // HubSpot refuses every read, so that the event waits on disk.
+    portal.script(FaultKind::Unavailable, 1_000_000, "/batch/read");
+    portal.edit(id, &[("city", "Oslo")]);
+    assert_eq!(
+        door.deliver(&portal, &json!([change(&portal, id, "Oslo")])),
+        204
+    );
+    site.kill();
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE state = 'pending'"),
+        1
+    );
+    portal.stand().faults_mut().calm();
+    portal.stand().clear_request_log();
+    site.start();
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    until_taken_in(&site);
+    // Again, days later or at once: known, and read no more.
+    door.until_open();
+    let before = site.number("SELECT count(*) FROM sync_inbox");
+    portal.edit(id, &[("city", "Rome")]);
+    let event = change(&portal, id, "Rome");
+    assert_eq!(door.deliver(&portal, &json!([event, event])), 204);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
+    assert_eq!(door.deliver(&portal, &json!([event])), 204);
+    assert_eq!(site.number("SELECT count(*) FROM sync_inbox"), before + 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn nothing_forged_or_broken_gets_in() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let settings = format!("{RARELY}{}", door.settings("max_body = \"64KiB\""));
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    site.start_and_load();
+    portal.edit(id, &[("city", "Oslo")]);
+    let (now, url) = (portal.now_ms(), door.url());
+    let body = json!([change(&portal, id, "Oslo")]).to_string();
+    let body = body.as_bytes();
+    let right = || signed(now, &url, body);
+    let with = |name: &str, value: &str| {
+        let mut headers = right();
+        for header in &mut headers {
+            if header.0 == name {
+                value.clone_into(&mut header.1);
+            }
+        }
+        headers
+    };
+    let (signature, timestamp) = ("X-HubSpot-Signature-v3", "X-HubSpot-Request-Timestamp");
+    let forged = [
+        ("no signature", vec![]),
+        ("another secret", signed_with("another", now, &url, body)),
+        ("another body", signed(now, &url, b"[]")),
+        (
+            "another URL",
+            signed(now, "https://proxy.internal/webhooks/hubspot", body),
+        ),
+        ("too old", signed(now - 301_000, &url, body)),
+        ("from the future", signed(now + 310_000, &url, body)),
+        (
+            "another time than the signed one",
+            with(timestamp, &(now - 1).to_string()),
+        ),
+        ("a time in words", with(timestamp, "yesterday")),
+        ("no base64", with(signature, "%%%")),
+        ("an empty signature", with(signature, "")),
+        ("two signatures", [right(), right()].concat()),
+        (
+            "the old version alone",
+            vec![
+                ("X-HubSpot-Signature", "00".repeat(32)),
+                ("X-HubSpot-Signature-Version", "v1".to_owned()),
+            ],
+        ),
+    ];
+    for (what, headers) in forged {
+        assert_eq!(door.post(&headers, body), 401, "{what}");
+    }
+    let not_events: [&[u8]; 7] = [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[{]",
+        b"\xff\xfe[\0{\0",
+        b"null",
+        b"[{\"eventId\":1}",
+    ];
+    for body in not_events {
+        assert_eq!(door.post(&signed(now, &url, body), body), 400, "{body:?}");
+    }
+    let large = vec![b' '; 65 * 1024];
+    assert_eq!(door.post(&signed(now, &url, &large), &large), 413);
+    assert_eq!(door.post_to("/", &right(), body), 404);
+    // Truncated: less than was announced, then the end.
+    let mut stream = door.connect();
+    let head = format!(
+        "POST /webhooks/hubspot HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n[",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    stream.shutdown(std::net::Shutdown::Write).expect("ended");
+    assert_ne!(status(&mut stream), 204);
+    assert_eq!(site.number("SELECT count(*) FROM sync_inbox"), 0);
+    wait(Duration::from_millis(300));
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Oslo'"),
+        0
+    );
+    let log = site.log();
+    assert!(
+        !log.contains(DEFAULT_SECRET) && !log.contains(DEFAULT_TOKEN),
+        "a secret in the log"
+    );
+    // The right one still gets in, under a query too.
+    let query = "src=hs%3Aapp&x=%28a%29";
+    let signed_url = format!("{url}?src=hs:app&x=(a)");
+    assert_eq!(
+        door.post_to(
+            &format!("/webhooks/hubspot?{query}"),
+            &signed(now, &signed_url, body),
+            body
+        ),
+        204
+    );
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    let requests = portal.requests("");
+    let event = |kind: &str, more: &Value| {
+        let mut event = change(&portal, id, "Oslo");
+        event["subscriptionType"] = json!(kind);
+        for (name, value) in more.as_object().expect("an object") {
+            event[name] = value.clone();
+        }
+        event
+    };
+    let events = json!([
+        event("contact.propertyChange", &json!({"portalId": 1})),
+        event(
+            "contact.propertyChange",
+            &json!({"propertyName": "jobtitle"})
+        ),
+        event("company.creation", &json!({})),
+        event("object.creation", &json!({"objectTypeId": "2-123456"})),
+        event(
+            "contact.associationChange",
+            &json!({"fromObjectId": id, "toObjectId": 987})
+        ),
+        event("conversation.newMessage", &json!({})),
+        event("contact.deletion", &json!({"objectId": 999_999})),
+        event("", &json!({})),
+        event("contact.creation", &json!({"objectId": null})),
+        event("contact.creation", &json!({})),
+    ]);
+    assert_eq!(door.deliver(&portal, &events), 204);
+    until_taken_in(&site);
+    let states = |state: &str| {
+        site.number(&format!(
+            "SELECT count(*) FROM sync_inbox WHERE state = '{state}'"
+        ))
+    };
+    assert_eq!(
+        (states("ignored"), states("done"), states("dead")),
+        (5, 2, 2)
+    );
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM sync_inbox WHERE state = 'dead' AND last_error IS NOT NULL"
+        ),
+        2
+    );
+    assert_eq!(portal.requests(""), requests, "they cost a request");
+    // An unknown id is read like any other; HubSpot doesn't have it: done.
+    assert_eq!(
+        door.deliver(
+            &portal,
+            &json!([event("contact.creation", &json!({"objectId": 424_242}))])
+        ),
+        204
+    );
+    until_taken_in(&site);
+    assert_eq!(states("done"), 3);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_privacy_deletion_leaves_no_byte_behind() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("zebulon@example.com");
+    let other = portal.contact("other@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.subscribe(&portal, Webhooks::default());
+    portal.edit(id, &[("city", "Zanzibar-City")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
+    portal.edit(id, &[("city", "Zwolle-City")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zwolle-City'");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_history WHERE new_value = 'Zanzibar-City'"),
+        1
+    );
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_for_good("contacts", id, now));
+    site.until_sql("SELECT count(*) = 1 FROM contacts");
+    site.until_sql(&format!(
+        "SELECT count(*) = 0 FROM sync_history WHERE hs_id = {id}"
+    ));
+    let holds = |needle: &str| {
+        ["crm.db", "crm.db-wal"].iter().any(|name| {
+            let bytes = std::fs::read(site.path(name)).unwrap_or_default();
+            bytes
+                .windows(needle.len())
+                .any(|window| window == needle.as_bytes())
+        })
+    };
+    eventually("the log is emptied", || {
+        !["zebulon@", "Zanzibar-City", "Zwolle-City"]
+            .iter()
+            .any(|needle| holds(needle))
+    });
+    assert!(holds("other@example.com"));
+    portal.edit(other, &[("city", "Oslo")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let schedule = "[schedule]\npoll = \"1s\"\npoll_with_webhooks = \"6s\"\nagain = [\"1h\"]\n";
+    let mut site = door.site(&portal, schedule);
+    site.start_and_load();
+    assert_eq!(
+        site.text("SELECT coalesce(webhooks, 'waiting') FROM sync_health")
+            .as_deref(),
+        Some("waiting")
+    );
+    door.subscribe(&portal, Webhooks::default());
+    portal.edit(id, &[("city", "Oslo")]);
+    site.until_sql("SELECT webhooks = 'healthy' FROM sync_health");
+    let polls_in = |time: u64| {
+        let before = portal.requests("/search");
+        wait(Duration::from_secs(time));
+        portal.requests("/search") - before
+    };
+    assert!(polls_in(7) <= 3, "it does not relax");
+    portal.stand().settings_mut().webhooks = None;
+    portal.edit(id, &[("city", "Rome")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
+    site.until_sql("SELECT webhooks = 'missed' AND state = 'degraded' FROM sync_health");
+    let words = site
+        .text("SELECT last_error FROM sync_health")
+        .expect("words");
+    assert!(
+        words.contains("no webhook for a change of contacts"),
+        "{words}"
+    );
+    assert!(polls_in(5) >= 4, "it does not tighten");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn half_open_and_slow_senders_keep_nobody_out() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let settings = format!("{RARELY}{}", door.settings("max_connections = 8"));
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    site.start_and_load();
+    let mut idle: Vec<TcpStream> = (0..200).map(|_| door.connect()).collect();
+    let mut slow = door.connect();
+    slow.write_all(b"POST /webhooks/hubspot HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n[")
+        .expect("sent");
+    portal.edit(id, &[("city", "Oslo")]);
+    assert_eq!(
+        door.deliver(&portal, &json!([change(&portal, id, "Oslo")])),
+        204
+    );
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    // A head that never ends is cut off after 5 seconds, a body after 10.
+    idle.truncate(1);
+    let mut rest = Vec::new();
+    drop(idle[0].read_to_end(&mut rest));
+    let answer = status(&mut slow);
+    assert!(answer == 408 || answer == 0, "{answer}");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_locked_database_is_503_and_the_delivery_comes_again() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    portal.edit(id, &[("city", "Oslo")]);
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    assert_eq!(
+        door.deliver(&portal, &json!([change(&portal, id, "Oslo")])),
+        503
+    );
+    program.execute_batch("COMMIT").expect("released");
+    assert_eq!(
+        door.deliver(&portal, &json!([change(&portal, id, "Oslo")])),
+        204
+    );
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn either_secret_is_valid_while_it_is_being_changed() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let settings = format!(
+        "{RARELY}{}",
+        door.settings("").replace(
+            "{ file = \"secret\" }",
+            "[{ file = \"new\" }, { file = \"secret\" }]"
+        )
+    );
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    std::fs::write(site.path("new"), "the-new-secret").expect("written");
+    site.start_and_load();
+    for (secret, city, expected) in [
+        (DEFAULT_SECRET, "Oslo", 204),
+        ("the-new-secret", "Rome", 204),
+        ("a-third", "Bonn", 401),
+    ] {
+        let body = json!([change(&portal, id, city)]).to_string();
+        let headers = signed_with(secret, portal.now_ms(), &door.url(), body.as_bytes());
+        assert_eq!(door.post(&headers, body.as_bytes()), expected, "{city}");
+    }
+    assert_eq!(site.stop(), 0);
+}
+
+/// One certificate and its key, as PEM.
+fn certificate() -> (rustls::pki_types::CertificateDer<'static>, String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    (
+        made.cert.der().clone(),
+        made.cert.pem(),
+        made.signing_key.serialize_pem(),
+    )
+}
+
+/// Sends a delivery over TLS, trusting one certificate; `None` where the handshake fails.
+fn deliver_over_tls(
+    door: &Door,
+    trusted: &rustls::pki_types::CertificateDer<'static>,
+    headers: &[(&str, String)],
+    body: &str,
+) -> Option<u16> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().expect("a name");
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut stream = rustls::StreamOwned::new(connection, door.connect());
+    let mut request = head("/webhooks/hubspot", headers, body.len());
+    request.push_str(body);
+    stream.write_all(request.as_bytes()).ok()?;
+    Some(status(&mut stream))
+}
+
+#[test]
+fn tls_is_ended_here_and_a_renewed_certificate_is_taken() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let settings = format!(
+        "{RARELY}{}",
+        door.settings("tls = { cert = \"cert.pem\", key = \"key.pem\" }")
+    );
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    let put = |pair: &(_, String, String)| {
+        std::fs::write(site.path("key.pem"), &pair.2).expect("written");
+        std::fs::write(site.path("cert.pem"), &pair.1).expect("written");
+    };
+    let (first, second) = (certificate(), certificate());
+    put(&first);
+    site.start_and_load();
+    let deliver = |trusted| {
+        let body = json!([change(&portal, id, "Oslo")]).to_string();
+        let headers = signed(portal.now_ms(), &door.url(), body.as_bytes());
+        deliver_over_tls(&door, trusted, &headers, &body)
+    };
+    assert_eq!(deliver(&first.0), Some(204));
+    assert_eq!(deliver(&second.0), None);
+    std::fs::write(site.path("key.pem"), &second.2).expect("written");
+    std::fs::write(site.path("cert.pem"), &second.1).expect("written");
+    eventually("the renewed certificate", || {
+        deliver(&second.0) == Some(204)
+    });
+    assert_eq!(site.stop(), 0);
+}
