@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test docs deny demo fidelity bench long planted
+.PHONY: check format lint test docs deny demo fidelity proxies bench long planted
 
 check: format lint test docs deny
 
@@ -39,6 +39,11 @@ demo:
 fidelity:
 	cargo build
 	tests/fidelity/run.sh target/debug/hubsyncd
+
+# The manual's recipes for Caddy and nginx in front of the webhook listener. Needs caddy, nginx, openssl, curl and python3.
+proxies:
+	cargo build
+	tests/proxies/run.py target/debug/hubsyncd
 
 # Ratios in one run; the last of them reads a million records for the first time. HUBSYNC_BENCH_RECORDS takes fewer.
 bench:
