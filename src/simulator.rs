@@ -6,6 +6,7 @@
 //! where it says "unsure", [`settings::Settings`] has a switch for both.
 
 pub mod faults;
+pub mod oauth;
 pub mod portal;
 pub mod record;
 pub mod request;

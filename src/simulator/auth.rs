@@ -1,12 +1,18 @@
 //! Bearer tokens and scopes (`api-facts.md#2`).
 
+use super::oauth::{Grants, Standing};
 use super::problem::{Detail, Problem};
 use super::request::Request;
 use super::routes::Route;
 use super::settings::Settings;
 
 /// 401 unless the request carries a token that the portal knows.
-pub(super) fn authenticate(request: &Request, settings: &Settings) -> Result<(), Problem> {
+pub(super) fn authenticate(
+    request: &Request,
+    settings: &Settings,
+    grants: &Grants,
+    at_ms: i64,
+) -> Result<(), Problem> {
     let header = request.header("authorization").unwrap_or_default();
     let token = header
         .split_once(' ')
@@ -14,6 +20,15 @@ pub(super) fn authenticate(request: &Request, settings: &Settings) -> Result<(),
         .map(|(_, token)| token);
     if token.is_some_and(|token| settings.tokens.0.iter().any(|known| known == token.trim())) {
         return Ok(());
+    }
+    match grants.standing(token.unwrap_or_default().trim(), at_ms) {
+        Standing::Good => return Ok(()),
+        Standing::Dead(seconds) => {
+            let words =
+                format!("The OAuth token used to make this call expired {seconds} second(s) ago.");
+            return Err(Problem::new(401, "EXPIRED_AUTHENTICATION", words));
+        }
+        Standing::Unknown => {}
     }
     Err(Problem::new(
         401,
@@ -54,18 +69,22 @@ mod tests {
         }
     }
 
+    fn checked(token: &str, settings: &Settings) -> Result<(), Problem> {
+        authenticate(&with_token(token), settings, &Grants::default(), 0)
+    }
+
     #[test]
     fn only_a_known_bearer_token_passes() {
         let mut settings = Settings::default();
-        assert!(authenticate(&with_token(&format!("Bearer {DEFAULT_TOKEN}")), &settings).is_ok());
+        assert!(checked(&format!("Bearer {DEFAULT_TOKEN}"), &settings).is_ok());
         for token in ["Bearer pat-na1-other", DEFAULT_TOKEN, ""] {
-            let problem = authenticate(&with_token(token), &settings).expect_err("refused");
+            let problem = checked(token, &settings).expect_err("refused");
             assert_eq!(
                 (problem.status, problem.category),
                 (401, "INVALID_AUTHENTICATION")
             );
         }
         settings.revoke(DEFAULT_TOKEN);
-        assert!(authenticate(&with_token(&format!("Bearer {DEFAULT_TOKEN}")), &settings).is_err());
+        assert!(checked(&format!("Bearer {DEFAULT_TOKEN}"), &settings).is_err());
     }
 }

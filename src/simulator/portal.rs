@@ -17,6 +17,7 @@ pub use super::limits::Violations;
 use super::limits::{Limits, Policy, refusal};
 use super::logs::Logs;
 pub use super::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
+use super::oauth::Grants;
 use super::problem::Problem;
 use super::request::{Delivery, Reply, Request};
 use super::routes::{Call, Route, route};
@@ -58,6 +59,7 @@ pub struct Portal {
     search_cache: Option<SearchCache>,
     purged_ms: i64,
     outgoing: Outgoing,
+    grants: Grants,
 }
 
 impl Portal {
@@ -77,6 +79,7 @@ impl Portal {
             search_cache: None,
             purged_ms: now_ms,
             outgoing: Outgoing::default(),
+            grants: Grants::default(),
         }
     }
 
@@ -145,6 +148,9 @@ impl Portal {
         now_ms: i64,
     ) -> Reply {
         let at_ms = self.hubspot_ms(now_ms);
+        if let Some(reply) = self.oauth_reply(request, fault, at_ms) {
+            return reply;
+        }
         let route = if is_too_long(request) {
             Err(Problem::new(414, "URI_TOO_LONG", "HTTP 414 URI Too Long"))
         } else {
@@ -183,6 +189,28 @@ impl Portal {
         reply
     }
 
+    /// What belongs to OAuth is outside of limits and scopes; faults hit it like everything else.
+    fn oauth_reply(
+        &mut self,
+        request: &Request,
+        fault: Option<FaultKind>,
+        at_ms: i64,
+    ) -> Option<Reply> {
+        let fails = matches!(
+            fault,
+            Some(FaultKind::InternalError | FaultKind::Unavailable)
+        );
+        if fails && self.settings.oauth.is_some() && request.path.starts_with("/oauth/") {
+            let problem = Problem::new(503, "UNAVAILABLE", "HTTP 503 Service Unavailable");
+            return Some(problem_reply(&problem, "0"));
+        }
+        let mut reply = self.oauth(request, at_ms)?;
+        reply
+            .headers
+            .push(("Date".to_owned(), time::http_date(at_ms)));
+        Some(reply)
+    }
+
     fn gate(
         &mut self,
         request: &Request,
@@ -191,7 +219,8 @@ impl Portal {
         at_ms: i64,
     ) -> Result<(), Gate> {
         if route.is_none_or(|route| route.call != Call::TokenInfo) {
-            auth::authenticate(request, &self.settings).map_err(Gate::Problem)?;
+            auth::authenticate(request, &self.settings, &self.grants, at_ms)
+                .map_err(Gate::Problem)?;
         }
         self.limits
             .admit(&self.settings, is_search, at_ms)
@@ -317,6 +346,14 @@ impl Portal {
 
     pub(super) fn logs_mut(&mut self) -> &mut Logs {
         &mut self.logs
+    }
+
+    pub(super) fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    pub(super) fn grants_mut(&mut self) -> &mut Grants {
+        &mut self.grants
     }
 
     pub(super) fn outgoing(&self) -> &Outgoing {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::oauth::OAuthApp;
 use super::webhooks::Webhooks;
 
 /// The token that a new portal accepts.
@@ -95,6 +96,8 @@ pub struct Settings {
     pub empty_batch_is_400: bool,
     /// Properties that the portal's create form asks for, by plural object name: enforced in 2026-09 alone.
     pub required_in_2026_09: BTreeMap<String, Vec<String>>,
+    /// An OAuth app; none: static tokens alone.
+    pub oauth: Option<OAuthApp>,
     /// An app's webhooks; none: nothing is sent.
     pub webhooks: Option<Webhooks>,
     /// Entries that the write log and the request log keep; older ones are dropped.
@@ -157,6 +160,7 @@ impl Default for Settings {
             batch_update_by_email: false,
             empty_batch_is_400: true,
             required_in_2026_09: BTreeMap::new(),
+            oauth: None,
             webhooks: None,
             log_limit: 200_000,
         }
@@ -240,7 +244,10 @@ mod tests {
             settings.len() > 30 && faults.len() == 16,
             "{settings:?} {faults:?}"
         );
-        for name in settings.iter().chain(&faults).chain(&others) {
+        let webhooks = names(r#"{"settings": {"webhooks": {"wrong": 1}}}"#);
+        let oauth = names(r#"{"settings": {"oauth": {"wrong": 1}}}"#);
+        let parts = webhooks.iter().chain(&oauth);
+        for name in settings.iter().chain(&faults).chain(&others).chain(parts) {
             let quoted = [format!("`{name}`"), format!("\"{name}\"")];
             assert!(
                 quoted.iter().any(|name| MANUAL.contains(name)),

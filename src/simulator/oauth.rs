@@ -1,0 +1,356 @@
+//! The OAuth side of the portal (`api-facts.md#2`): a consent that says yes at once, and tokens that are issued, expire, are
+//! renewed, introspected and revoked.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+use rand::RngExt as _;
+use ring::digest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::portal::Portal;
+use super::request::{Delivery, Reply, Request};
+use super::webhooks::ClientSecret;
+
+/// An OAuth app that the portal knows. Every field has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OAuthApp {
+    /// Its id.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: ClientSecret,
+    /// Where the browser may come back to.
+    pub redirect_uri: String,
+    /// Life of an access token, seconds (`api-facts.md#2`: 1800 today).
+    pub life_s: u64,
+    /// Whether each renewal gives another refresh token and kills the former one.
+    pub rotates: bool,
+    /// Scopes that the person declines.
+    pub declined: Vec<String>,
+    /// Whether the person says no.
+    pub denies: bool,
+}
+
+impl Default for OAuthApp {
+    fn default() -> Self {
+        Self {
+            client_id: "7d2f1c00-aaaa-4bbb-8ccc-dddddddddddd".to_owned(),
+            client_secret: ClientSecret("0a0a0a0a-1111-4222-8333-bbbbbbbbbbbb".to_owned()),
+            redirect_uri: "http://localhost:8976/callback".to_owned(),
+            life_s: 1_800,
+            rotates: false,
+            declined: Vec::new(),
+            denies: false,
+        }
+    }
+}
+
+/// What was consented to.
+#[derive(Clone, Debug)]
+struct Consent {
+    scopes: Vec<String>,
+    challenge: Option<String>,
+}
+
+/// Codes and tokens that live. Never printed.
+#[derive(Default)]
+pub(super) struct Grants {
+    codes: BTreeMap<String, Consent>,
+    refresh: BTreeMap<String, Vec<String>>,
+    /// With the time at which each dies, epoch milliseconds.
+    access: BTreeMap<String, (i64, Vec<String>)>,
+    /// How many times a token was renewed.
+    renewals: u64,
+}
+
+impl std::fmt::Debug for Grants {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Grants({})", self.refresh.len())
+    }
+}
+
+/// Whether an access token is good.
+pub(super) enum Standing {
+    Unknown,
+    Good,
+    /// Since so many seconds.
+    Dead(i64),
+}
+
+impl Grants {
+    pub(super) fn standing(&self, token: &str, at_ms: i64) -> Standing {
+        match self.access.get(token) {
+            None => Standing::Unknown,
+            Some((dies_ms, _)) if *dies_ms <= at_ms => Standing::Dead((at_ms - dies_ms) / 1000),
+            Some(_) => Standing::Good,
+        }
+    }
+}
+
+type Fields = BTreeMap<String, String>;
+
+fn fields_of(text: &str) -> Fields {
+    let unescape = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (unescape(name), unescape(value)))
+        .collect()
+}
+
+/// A refusal in both vocabularies.
+fn refused(code: &str, old: &str, words: &str) -> (u16, Value) {
+    let body = json!({"error": code, "error_description": words, "status": old, "message": words});
+    (400, body)
+}
+
+fn answer((status, body): (u16, Value)) -> Reply {
+    Reply {
+        status,
+        headers: vec![(
+            "Content-Type".to_owned(),
+            "application/json;charset=utf-8".to_owned(),
+        )],
+        body: body.to_string().into_bytes(),
+        delivery: Delivery::Whole { latency_ms: 0 },
+    }
+}
+
+impl Portal {
+    /// Answers what belongs to OAuth; `None` for everything else.
+    pub(super) fn oauth(&mut self, request: &Request, at_ms: i64) -> Option<Reply> {
+        let app = self.settings().oauth.clone()?;
+        let path = request.path.trim_end_matches('/');
+        if request.method == "GET" && path == "/oauth/authorize" {
+            return Some(self.consent(&app, &fields_of(&request.query)));
+        }
+        let rest = path.strip_prefix("/oauth/")?;
+        let (version, rest) = rest.split_once('/')?;
+        if !["v1", "v3", "2026-03", "2026-09"].contains(&version) {
+            return None;
+        }
+        let is_oldest = version == "v1";
+        let done = match (request.method.as_str(), rest) {
+            ("POST", "token") => self.token(&app, request, is_oldest, at_ms),
+            ("POST", "token/introspect") if !is_oldest => self.introspect(&app, request, at_ms),
+            ("POST", "token/revoke") if !is_oldest => self.revoke(&app, request),
+            _ => return None,
+        };
+        Some(answer(done))
+    }
+
+    /// The person's answer, at once.
+    fn consent(&mut self, app: &OAuthApp, fields: &Fields) -> Reply {
+        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+        if field("client_id") != app.client_id || field("redirect_uri") != app.redirect_uri {
+            return answer(refused(
+                "invalid_request",
+                "BAD_CLIENT_ID",
+                "unknown app or redirect",
+            ));
+        }
+        let state = field("state");
+        let query = if app.denies {
+            format!("error=access_denied&error_description=The%20user%20said%20no&state={state}")
+        } else {
+            let wanted = field("scope")
+                .split(' ')
+                .chain(field("optional_scope").split(' '));
+            let scopes = wanted
+                .filter(|scope| !scope.is_empty() && !app.declined.iter().any(|no| no == scope))
+                .map(str::to_owned)
+                .collect();
+            let challenge = fields.get("code_challenge").cloned();
+            let code = self.draw_token("code");
+            self.grants_mut()
+                .codes
+                .insert(code.clone(), Consent { scopes, challenge });
+            format!("code={code}&state={state}")
+        };
+        let mut reply = answer((302, Value::Null));
+        let location = format!("{}?{query}", app.redirect_uri);
+        reply.headers.push(("Location".to_owned(), location));
+        reply
+    }
+
+    fn token(
+        &mut self,
+        app: &OAuthApp,
+        request: &Request,
+        is_oldest: bool,
+        at_ms: i64,
+    ) -> (u16, Value) {
+        let fields = match form_of(app, request) {
+            Ok(fields) => fields,
+            Err(refusal) => return refusal,
+        };
+        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+        let scopes = match field("grant_type") {
+            "authorization_code" => {
+                let Some(consent) = self.grants_mut().codes.remove(field("code")) else {
+                    return refused(
+                        "invalid_grant",
+                        "BAD_AUTH_CODE",
+                        "missing or unknown auth code",
+                    );
+                };
+                if field("redirect_uri") != app.redirect_uri
+                    || !is_proven(&consent, field("code_verifier"))
+                {
+                    return refused(
+                        "invalid_grant",
+                        "MISMATCH_REDIRECT_URI_AUTH_CODE",
+                        "the code is not for this request",
+                    );
+                }
+                consent.scopes
+            }
+            "refresh_token" => {
+                let Some(scopes) = self
+                    .grants_mut()
+                    .refresh
+                    .get(field("refresh_token"))
+                    .cloned()
+                else {
+                    return refused(
+                        "invalid_grant",
+                        "BAD_REFRESH_TOKEN",
+                        "refresh token is invalid, expired or revoked",
+                    );
+                };
+                self.grants_mut().renewals += 1;
+                scopes
+            }
+            _ => {
+                return refused(
+                    "unsupported_grant_type",
+                    "BAD_GRANT_TYPE",
+                    "unknown grant_type",
+                );
+            }
+        };
+        let former = fields.get("refresh_token").cloned();
+        let refresh = match former {
+            Some(former) if !app.rotates => former,
+            Some(former) => {
+                self.grants_mut().refresh.remove(&former);
+                self.draw_token("refresh")
+            }
+            None => self.draw_token("refresh"),
+        };
+        let access = self.draw_token("access");
+        let dies_ms = at_ms + app.life_s as i64 * 1000;
+        let grants = self.grants_mut();
+        grants.refresh.insert(refresh.clone(), scopes.clone());
+        grants
+            .access
+            .insert(access.clone(), (dies_ms, scopes.clone()));
+        let mut body = json!({"access_token": access, "refresh_token": refresh, "expires_in": app.life_s, "token_type": "bearer"});
+        if !is_oldest {
+            body["hub_id"] = json!(self.settings().portal_id);
+            body["user_id"] = json!(11);
+            body["scopes"] = json!(scopes);
+            body["token_use"] = json!("access_token");
+        }
+        (200, body)
+    }
+
+    fn introspect(&mut self, app: &OAuthApp, request: &Request, at_ms: i64) -> (u16, Value) {
+        let fields = match form_of(app, request) {
+            Ok(fields) => fields,
+            Err(refusal) => return refusal,
+        };
+        let token = fields.get("token").map(String::as_str).unwrap_or_default();
+        let portal = self.settings().portal_id;
+        match self.grants_mut().access.get(token) {
+            Some((dies_ms, scopes)) if *dies_ms > at_ms => (
+                200,
+                json!({"active": true, "hub_id": portal, "scopes": scopes, "expires_in": (dies_ms - at_ms) / 1000}),
+            ),
+            _ => (200, json!({"active": false})),
+        }
+    }
+
+    fn revoke(&mut self, app: &OAuthApp, request: &Request) -> (u16, Value) {
+        match form_of(app, request) {
+            Ok(fields) => {
+                let token = fields.get("token").map(String::as_str).unwrap_or_default();
+                self.grants_mut().refresh.remove(token);
+                (200, json!({}))
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn draw_token(&mut self, what: &str) -> String {
+        let bits: u128 = self.rng_mut().random();
+        format!("na1-{what}-{bits:032x}")
+    }
+
+    /// The app is uninstalled: all of its tokens die, access tokens included.
+    pub fn uninstall(&mut self) {
+        *self.grants_mut() = Grants::default();
+    }
+
+    /// How many times tokens were renewed.
+    pub fn renewals(&self) -> u64 {
+        self.grants().renewals
+    }
+
+    /// Every refresh and access token that was given and is not dead, for tests that look where they are not.
+    pub fn live_tokens(&self) -> Vec<String> {
+        let grants = self.grants();
+        grants
+            .refresh
+            .keys()
+            .chain(grants.access.keys())
+            .cloned()
+            .collect()
+    }
+}
+
+/// The fields of a token request by an app that proved itself.
+fn form_of(app: &OAuthApp, request: &Request) -> Result<Fields, (u16, Value)> {
+    // The newer endpoints refuse parameters in the query string.
+    let is_form = request
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if !is_form || !request.query.is_empty() {
+        return Err(refused(
+            "invalid_request",
+            "BAD_REQUEST",
+            "send a form in the body",
+        ));
+    }
+    let fields = fields_of(&String::from_utf8_lossy(&request.body));
+    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+    if field("client_id") != app.client_id {
+        return Err(refused(
+            "invalid_client",
+            "BAD_CLIENT_ID",
+            "missing or unknown client id",
+        ));
+    }
+    if field("client_secret") != app.client_secret.0 {
+        return Err(refused(
+            "invalid_client",
+            "BAD_CLIENT_SECRET",
+            "missing or invalid client secret",
+        ));
+    }
+    Ok(fields)
+}
+
+/// Whether the verifier is the one whose hash was sent with the consent (PKCE, S256).
+fn is_proven(consent: &Consent, verifier: &str) -> bool {
+    use base64::Engine as _;
+    let Some(challenge) = &consent.challenge else {
+        return true;
+    };
+    let hash = digest::digest(&digest::SHA256, verifier.as_bytes());
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash) == *challenge
+}
