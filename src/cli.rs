@@ -7,11 +7,13 @@ use std::process::{ExitCode, Termination};
 
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
+use crate::daemon::login::LoginError;
 use crate::daemon::run::RunError;
 use crate::store::StoreError;
 use crate::store::people::{PeopleDb, PeopleError};
 
 pub mod args;
+pub mod auth;
 pub mod backfills;
 pub mod check;
 pub mod conflicts;
@@ -25,6 +27,18 @@ pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
 pub mod status;
+
+/// A crash must not write the tokens in memory to a disk (promise 10); a debugger of the same user is kept out too.
+pub fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Where the system refuses one, the other holds; there is nobody to tell yet.
+    setrlimit(Resource::Core, none).ok();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+}
 
 /// How a command ends (`design.md` 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +66,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_configuration)
+            || cause
+                .downcast_ref::<LoginError>()
+                .is_some_and(LoginError::is_configuration)
             || cause
                 .downcast_ref::<PeopleError>()
                 .is_some_and(PeopleError::is_configuration)
@@ -108,6 +125,9 @@ pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Re
 /// What somebody can do about an error.
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<LoginError>() {
         return error.hint();
     }
     let store = error

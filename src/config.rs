@@ -27,7 +27,8 @@ pub use crate::config::problem::{Drawing, Problem, Report, Severity};
 pub use crate::config::schedule::Schedule;
 pub use crate::config::secret::{PortalIdSource, SecretSource};
 pub use crate::config::settings::{
-    Config, LogFormat, LogSettings, PollSettings, PortalSettings, Retention, TlsFiles, Webhooks,
+    Auth, ClientId, Config, LogFormat, LogSettings, OAuth, PollSettings, PortalSettings, Retention,
+    TlsFiles, Webhooks,
 };
 pub(crate) use crate::config::units::parse_duration;
 

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod condition;
 pub mod heartbeat;
+pub mod login;
 pub mod once;
 pub mod run;
 pub mod systemd;

@@ -11,4 +11,5 @@ pub mod quota;
 pub mod record;
 pub mod retry;
 pub mod schema;
+pub mod scopes;
 pub mod settle;

@@ -24,6 +24,7 @@ pub mod removal;
 pub mod resolve;
 pub mod schema;
 pub mod settle;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +54,12 @@ pub enum StepError {
     /// The database refused.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The token endpoint refused or could not be reached.
+    #[error("{0}")]
+    OAuth(#[from] crate::hubspot::oauth::OAuthError),
+    /// A token could not be sealed.
+    #[error("{0}")]
+    Seal(crate::store::seal::SealError),
     /// A walk through search results would not end.
     #[error("{0}; the walk goes on through the full comparison")]
     NoProgress(#[from] crate::decide::cursor::NoProgress),
@@ -72,7 +79,7 @@ impl StepError {
         match self {
             Self::OtherPortal { .. } => true,
             Self::Store(error) => error.is_configuration(),
-            Self::Hubspot(_) | Self::NoProgress(_) => false,
+            Self::Hubspot(_) | Self::OAuth(_) | Self::Seal(_) | Self::NoProgress(_) => false,
         }
     }
 
@@ -83,10 +90,13 @@ impl StepError {
                 Some("use the token of the portal that the mapping file names")
             }
             Self::Store(error) => error.hint(),
+            Self::OAuth(crate::hubspot::oauth::OAuthError::Refused { .. }) => {
+                Some("check `client_id` and `client_secret` of `[auth.oauth]`")
+            }
             Self::Hubspot(error) if error.is_unauthorized() => {
                 Some("check the token that `[auth]` names: HubSpot refuses it")
             }
-            Self::Hubspot(_) | Self::NoProgress(_) => None,
+            Self::Hubspot(_) | Self::OAuth(_) | Self::Seal(_) | Self::NoProgress(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What listens: health and readiness on `[http].listen`, HubSpot's deliveries on `[webhooks].listen`. Nothing here touches the database or asks HubSpot; the answers
 //! come from a `watch` channel that the daemon feeds.
 
+pub mod callback;
 pub mod health;
 pub mod listener;
 pub mod tls;

@@ -12,6 +12,7 @@ pub mod error;
 mod headers;
 pub mod limiter;
 pub mod list;
+pub mod oauth;
 pub mod observe;
 pub mod owners;
 pub mod paths;
@@ -27,8 +28,8 @@ mod wire;
 pub mod write;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
@@ -50,6 +51,9 @@ use crate::hubspot::observe::Observations;
 use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;
 
+/// Why nothing is sent before an OAuth app's token was looked for.
+pub const NO_TOKEN_YET: &str = "no token yet";
+
 /// A client of one portal; clones share everything.
 #[derive(Clone)]
 pub struct Client {
@@ -60,7 +64,11 @@ struct Inner {
     transport: Arc<dyn Transport>,
     limiter: Arc<Limiter>,
     clock: Arc<dyn Clock>,
-    authorization: HeaderValue,
+    authorization: RwLock<Result<HeaderValue, Arc<str>>>,
+    /// Whether HubSpot refused the present token since it was set.
+    rejected: AtomicBool,
+    /// Whether the token is an OAuth app's.
+    is_oauth: bool,
     version: ApiVersion,
     /// HubSpot's clock minus ours, in milliseconds.
     clock_offset_ms: AtomicI64,
@@ -89,18 +97,90 @@ impl Client {
         token: &SecretString,
         version: ApiVersion,
     ) -> Result<Self, BadToken> {
-        Ok(Self {
+        let authorization = Ok(bearer(token)?);
+        Ok(Self::with_authorization(
+            transport,
+            limiter,
+            clock,
+            authorization,
+            version,
+        ))
+    }
+
+    /// A client of an OAuth app, without a token yet: [`authorize`](Self::authorize) brings it.
+    pub fn logged_out(
+        transport: Arc<dyn Transport>,
+        limiter: Arc<Limiter>,
+        clock: Arc<dyn Clock>,
+        version: ApiVersion,
+    ) -> Self {
+        let authorization = Err(Arc::from(NO_TOKEN_YET));
+        Self::with_authorization(transport, limiter, clock, authorization, version)
+    }
+
+    fn with_authorization(
+        transport: Arc<dyn Transport>,
+        limiter: Arc<Limiter>,
+        clock: Arc<dyn Clock>,
+        authorization: Result<HeaderValue, Arc<str>>,
+        version: ApiVersion,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 transport,
                 limiter,
                 clock,
-                authorization: bearer(token)?,
+                is_oauth: authorization.is_err(),
+                authorization: RwLock::new(authorization),
+                rejected: AtomicBool::new(false),
                 version,
                 clock_offset_ms: AtomicI64::new(0),
                 jitter: AtomicU64::new(0),
                 observations: Mutex::default(),
             }),
-        })
+        }
+    }
+
+    /// Sends with another token from now on.
+    ///
+    /// # Errors
+    /// The token can't be sent in a header; the former one stays.
+    pub fn authorize(&self, token: &SecretString) -> Result<(), BadToken> {
+        let authorization = bearer(token)?;
+        self.set_authorization(Ok(authorization));
+        Ok(())
+    }
+
+    /// Sends nothing from now on, and says why.
+    pub fn withdraw(&self, why: &str) {
+        self.set_authorization(Err(Arc::from(why)));
+    }
+
+    fn set_authorization(&self, authorization: Result<HeaderValue, Arc<str>>) {
+        self.inner.rejected.store(false, Ordering::Relaxed);
+        *self
+            .inner
+            .authorization
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = authorization;
+    }
+
+    fn authorization(&self) -> Result<HeaderValue, Arc<str>> {
+        self.inner
+            .authorization
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Why nothing is sent, where there is no token.
+    pub fn logged_out_because(&self) -> Option<String> {
+        self.authorization().err().map(|why| why.to_string())
+    }
+
+    /// Whether HubSpot refused the present token.
+    pub fn was_rejected(&self) -> bool {
+        self.inner.rejected.load(Ordering::Relaxed)
     }
 
     /// Seeds the jitter of repeated reads. Daemons of many portals give each its own seed; a simulated run gives the

@@ -12,6 +12,7 @@ use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::model::time::Timestamp;
 
 fn main() -> ExitCode {
+    cli::forbid_core_dumps();
     let arguments = Cli::parse();
     match run(arguments) {
         Ok(status) => status.into(),
@@ -32,6 +33,7 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
             cli::conflicts::conflicts(&database(&path)?, &args.command, now(), out)
         }
         Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
+        Command::Auth(args) => runtime()?.block_on(cli::auth::auth(&path, args.command, out)),
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]

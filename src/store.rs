@@ -45,8 +45,10 @@ pub mod retention;
 pub mod rowjson;
 pub mod runs;
 pub mod savepoint;
+pub mod seal;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 mod triggers;
 mod unique;
 mod views;

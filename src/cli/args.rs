@@ -51,6 +51,8 @@ pub enum Command {
     Conflicts(ConflictsArgs),
     /// List what waits to be pushed; retry, discard or approve it
     Outbox(OutboxArgs),
+    /// Log in to HubSpot with an OAuth app; see or end the login
+    Auth(AuthArgs),
     /// See it all on this machine, without an account
     #[cfg(feature = "simulator")]
     #[command(
@@ -174,6 +176,38 @@ pub enum OutboxCommand {
         /// The hold's `id`; without one, everything that is held
         id: Option<i64>,
     },
+}
+
+/// `auth`.
+#[derive(Debug, Args)]
+pub struct AuthArgs {
+    /// What about it.
+    #[command(subcommand)]
+    pub command: AuthCommand,
+}
+
+/// What can be done about the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum AuthCommand {
+    /// Ask for HubSpot's consent in the browser, and keep what comes of it
+    #[command(
+        long_about = "Ask for HubSpot's consent in the browser, and keep what comes of it: opens or prints the URL of the \
+                      consent page, waits on `redirect_uri` for the browser to come back, and stores the tokens sealed \
+                      in the database. A running daemon takes them up by itself. A static token needs no login."
+    )]
+    Login {
+        /// Print the URL and open nothing
+        #[arg(long)]
+        no_browser: bool,
+    },
+    /// Show whose login is kept and until when its token lives; 1 where nobody is logged in
+    Status {
+        /// Print one JSON value
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke the refresh token and forget the login; the daemon sends nothing more
+    Logout,
 }
 
 /// What `demo` may be asked for.
@@ -320,7 +354,6 @@ mod tests {
         for line in [
             "init",
             "plan",
-            "auth login",
             "webhooks list",
             "backup x",
             "undo",

@@ -11,7 +11,7 @@ use crate::cli::progress::Screen;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::daemon::build::build;
-use crate::daemon::once::{OnceOptions, OnceReport, once as agree};
+use crate::daemon::once::{Keeping, OnceOptions, OnceReport, once as agree};
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
 use crate::{config, telemetry};
@@ -24,11 +24,14 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     let engine = match build(&config, SystemClock::new()).await {
         Ok(engine) => engine,
         Err(error) => {
-            let status = if error.is_configuration() {
-                ExitStatus::Config
-            } else {
-                ExitStatus::Failed
-            };
+            let status = status_of(error.is_configuration());
+            return Ok(failed(&error, error.hint().as_deref(), status));
+        }
+    };
+    let keeping = match Keeping::begin(&config, &engine).await {
+        Ok(keeping) => keeping,
+        Err(error) => {
+            let status = status_of(error.is_configuration());
             return Ok(failed(&error, error.hint().as_deref(), status));
         }
     };
@@ -39,6 +42,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     ));
     let done = run_once(&config, &engine, args).await;
     shown.abort();
+    keeping.end().await;
     match done {
         Ok(report) => {
             print(&report, args.json, out)?;
@@ -49,13 +53,17 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
             })
         }
         Err(error) => {
-            let status = if error.is_configuration() {
-                ExitStatus::Config
-            } else {
-                ExitStatus::Failed
-            };
+            let status = status_of(error.is_configuration());
             Ok(failed(&error, error.hint(), status))
         }
+    }
+}
+
+fn status_of(is_configuration: bool) -> ExitStatus {
+    if is_configuration {
+        ExitStatus::Config
+    } else {
+        ExitStatus::Failed
     }
 }
 

@@ -15,6 +15,7 @@ use crate::config::render::Setting;
 use crate::config::settings::Config;
 use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source};
 
+mod auth;
 mod connection;
 mod daemon;
 mod fields;
@@ -82,7 +83,7 @@ fn check_source(source: &Source) -> Checked {
 fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let root = reader.root(document, keys::ROOT);
     let portal = connection::portal(reader, &root);
-    let token = connection::token(reader, &root);
+    let auth = auth::auth(reader, &root);
     let database = connection::database(reader, &root);
     let limits = daemon::limits(reader, &root, portal.tier);
     let mut poll = rhythm::schedule(reader, &root);
@@ -97,7 +98,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let warnings = Vec::new();
     Config {
         portal,
-        token,
+        auth,
         database,
         limits,
         poll,

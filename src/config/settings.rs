@@ -19,8 +19,8 @@ use crate::model::settings::{ApiVersion, Guard, Limits, SignatureVersion, Tier};
 pub struct Config {
     /// `[portal]`.
     pub portal: PortalSettings,
-    /// `[auth] access_token`.
-    pub token: SecretSource,
+    /// `[auth]`.
+    pub auth: Auth,
     /// `[database] path`; a relative one is taken from the file's folder.
     pub database: PathBuf,
     /// `[limits]`.
@@ -41,6 +41,45 @@ pub struct Config {
     pub mapping: Mapping,
     /// What is odd and doesn't stop anything; to be logged at the start.
     pub warnings: Vec<Problem>,
+}
+
+/// How the daemon is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// A static bearer token.
+    Token(SecretSource),
+    /// An OAuth app, after `auth login`.
+    OAuth(OAuth),
+}
+
+/// An OAuth app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// The app's id.
+    pub client_id: ClientId,
+    /// Its secret.
+    pub client_secret: SecretSource,
+    /// 32 random bytes that seal the stored tokens.
+    pub token_key: SecretSource,
+    /// Where the browser comes back to, on this machine.
+    pub redirect_uri: String,
+    /// What is asked for; empty: what the mapping needs.
+    pub scopes: Vec<String>,
+    /// What may be declined.
+    pub optional_scopes: Vec<String>,
+    /// HubSpot's consent page.
+    pub authorize_url: String,
+    /// The token endpoint, below `base_url`.
+    pub token_path: String,
+}
+
+/// An app's id, which is no secret and may be kept like one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientId {
+    /// In the file.
+    Written(String),
+    /// Elsewhere.
+    Kept(SecretSource),
 }
 
 /// Where HubSpot is and what kind of account this is.

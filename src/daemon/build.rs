@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Auth, Config, ConfigError};
 use crate::decide::quota::LimitSettings;
 use crate::engine::{Engine, Settings, settle};
 use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
@@ -58,7 +58,10 @@ impl StartError {
 
 /// Opens the database and joins it with the portal that the file names.
 pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>, StartError> {
-    let token = config.token.resolve()?;
+    let token = match &config.auth {
+        Auth::Token(source) => Some(source.resolve()?),
+        Auth::OAuth(_) => None,
+    };
     let portal = config
         .portal
         .id
@@ -67,7 +70,7 @@ pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>
         .transpose()?;
     let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
     let store = open(config, &clock)?;
-    let engine = join(config, store, transport, clock, &token, portal).await?;
+    let engine = join(config, store, transport, clock, token.as_ref(), portal).await?;
     Ok(Arc::new(engine))
 }
 
@@ -85,7 +88,7 @@ async fn join(
     store: Store,
     transport: Arc<ReqwestTransport>,
     clock: Arc<dyn Clock>,
-    token: &SecretString,
+    token: Option<&SecretString>,
     portal: Option<crate::model::id::PortalId>,
 ) -> Result<Engine, StartError> {
     let now = clock.now();
@@ -105,7 +108,10 @@ async fn join(
     let zone = store
         .read(|connection| meta::get(connection, "time_zone"))
         .await?;
-    let settings = LimitSettings::new(&config.limits, config.portal.tier);
+    let settings = match token {
+        Some(_) => LimitSettings::new(&config.limits, config.portal.tier),
+        None => LimitSettings::oauth(&config.limits),
+    };
     let start = StartState {
         recent_sends: start.recent_sends,
         day: start.day,
@@ -116,14 +122,13 @@ async fn join(
     };
     let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
     let seed: u64 = rand::random();
-    let client = Client::new(
-        transport,
-        limiter,
-        Arc::clone(&clock),
-        token,
-        config.portal.api_version,
-    )?
-    .with_seed(seed);
+    let version = config.portal.api_version;
+    let own_clock = Arc::clone(&clock);
+    let client = match token {
+        Some(token) => Client::new(transport, limiter, own_clock, token, version)?,
+        None => Client::logged_out(transport, limiter, own_clock, version),
+    };
+    let client = client.with_seed(seed);
     let settings = Settings {
         portal,
         overlap: config.poll.overlap,

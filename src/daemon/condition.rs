@@ -15,6 +15,7 @@ pub struct Condition {
 #[derive(Debug, Default, Clone)]
 struct State {
     unauthorized: Option<String>,
+    logged_out: Option<String>,
     unreachable: Option<String>,
     out_of_quota_until: Option<Timestamp>,
     last_error: Option<String>,
@@ -39,6 +40,16 @@ impl Condition {
             state.unauthorized = None;
             state.unreachable = None;
             state.out_of_quota_until = None;
+        });
+    }
+
+    /// There is no token, and why; or there is one.
+    pub fn set_logged_out(&self, why: Option<String>) {
+        self.change(|state| {
+            if state.logged_out != why {
+                state.unauthorized = None;
+                state.logged_out = why;
+            }
         });
     }
 
@@ -68,7 +79,7 @@ impl Condition {
     pub fn daemon(&self, requests_last_minute: u64, throttled_last_minute: u64) -> Daemon {
         let state = self.look();
         Daemon {
-            unauthorized: state.unauthorized,
+            unauthorized: state.logged_out.or(state.unauthorized),
             unreachable: state.unreachable,
             out_of_quota_until: state.out_of_quota_until,
             config_error: None,
@@ -82,7 +93,7 @@ impl Condition {
     /// Whether the daemon is ready, and why not: migrated, token accepted, schema read.
     pub fn readiness(&self) -> Result<(), (&'static str, String)> {
         let state = self.look();
-        if let Some(words) = state.unauthorized {
+        if let Some(words) = state.logged_out.or(state.unauthorized) {
             return Err(("unauthorized", words));
         }
         if !state.schema_read {

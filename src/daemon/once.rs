@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::daemon::heartbeat;
-use crate::daemon::tasks::{is_fatal, wait_after_failure, with_causes};
+use crate::daemon::login::LoginError;
+use crate::daemon::run::spawn_tokens;
+use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
     Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
@@ -81,6 +86,36 @@ pub async fn once(
         Err(error) => Some(with_causes(&error)),
     };
     report(engine, started, failure).await
+}
+
+/// Keeps an OAuth app's token fresh while `once` works.
+pub struct Keeping {
+    tasks: JoinSet<Result<(), StepError>>,
+    stop: CancellationToken,
+}
+
+impl Keeping {
+    /// Begins; a static token needs nothing.
+    ///
+    /// # Errors
+    /// The app's secrets are missing, or the key is another one than at the last login.
+    pub async fn begin(config: &Config, engine: &Arc<Engine>) -> Result<Self, LoginError> {
+        let stop = CancellationToken::new();
+        let all = Loop {
+            engine: Arc::clone(engine),
+            condition: Arc::default(),
+            stop: stop.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await?;
+        Ok(Self { tasks, stop })
+    }
+
+    /// Ends; a renewal under way is finished, since its refresh token may be a new one.
+    pub async fn end(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 async fn agree(
@@ -218,7 +253,7 @@ where
 fn passes(error: &StepError) -> bool {
     match error {
         StepError::Hubspot(error) => !error.is_unauthorized() && !error.is_forbidden(),
-        StepError::Store(_) => true,
+        StepError::OAuth(_) | StepError::Seal(_) | StepError::Store(_) => true,
         StepError::NoProgress(_) | StepError::OtherPortal { .. } => false,
     }
 }

@@ -9,21 +9,24 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Schedule};
+use crate::config::{Auth, Config, Schedule};
 use crate::daemon::build::StartError;
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
+use crate::daemon::login::{LoginError, keeper_of};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
 use crate::engine::deliveries::{self, Standing};
 use crate::engine::objects::ObjectSync;
+use crate::engine::tokens;
 use crate::engine::{
     Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
     resolve, schema,
 };
 use crate::http::health::Health;
 use crate::http::tls::TlsError;
+use crate::hubspot::NO_TOKEN_YET;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
@@ -57,6 +60,9 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The app or its key.
+    #[error("{0}")]
+    Login(#[from] LoginError),
     /// The certificate of `[webhooks].tls`.
     #[error("{0}")]
     Tls(#[from] TlsError),
@@ -75,6 +81,7 @@ impl RunError {
             Self::Start(error) => error.is_configuration(),
             Self::Step(error) => error.is_configuration(),
             Self::Store(error) => error.is_configuration(),
+            Self::Login(error) => error.is_configuration(),
             Self::Tls(_) => true,
             Self::Listen { .. } | Self::Task => false,
         }
@@ -89,6 +96,7 @@ impl RunError {
             Self::Listen { section, .. } => Some(format!(
                 "give `[{section}].listen` an address of this machine whose port is free"
             )),
+            Self::Login(error) => error.hint(),
             Self::Tls(_) => Some("check `tls` of `[webhooks]`".to_owned()),
             Self::Task => None,
         }
@@ -103,6 +111,7 @@ struct Bells {
     decisions: Arc<Notify>,
     inbox: Arc<Notify>,
     inbound: Arc<Notify>,
+    logins: Arc<Notify>,
 }
 
 /// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
@@ -143,6 +152,7 @@ pub async fn run_engine(
         &bells,
         listeners.deliveries.as_ref(),
     );
+    spawn_tokens(&mut tasks, config, &all, Arc::clone(&bells.logins)).await?;
     let started = start(&all, &stop).await;
     if let Ok(true) = started {
         spawn_objects(&mut tasks, config, &all, &bells);
@@ -170,6 +180,7 @@ fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
     move || {
         bells.push.notify_waiters();
         bells.decisions.notify_waiters();
+        bells.logins.notify_waiters();
     }
 }
 
@@ -301,6 +312,46 @@ fn every<S, F>(
         all.clone()
             .run(name, Arc::new(Notify::new()), interval, step),
     );
+}
+
+/// How long the start waits for the token's first look.
+const FIRST_LOOKS: u32 = 100;
+
+const BETWEEN_FIRST_LOOKS: Duration = Duration::from_millis(20);
+
+/// Between two looks at the stored tokens: a login is taken up within this.
+const LOGINS: Duration = Duration::from_secs(1);
+
+/// The one loop that renews an OAuth app's token, begun before anything is asked of HubSpot.
+pub(super) async fn spawn_tokens(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    config: &Config,
+    all: &Loop,
+    ring: Arc<Notify>,
+) -> Result<(), LoginError> {
+    let Auth::OAuth(oauth) = &config.auth else {
+        return Ok(());
+    };
+    let keeper = Arc::new(keeper_of(oauth)?);
+    tokens::check_key(&all.engine, &keeper).await??;
+    let condition = Arc::clone(&all.condition);
+    let step = move |engine: Arc<Engine>| {
+        let (keeper, condition) = (Arc::clone(&keeper), Arc::clone(&condition));
+        async move {
+            let progress = tokens::step(&engine, &keeper).await?;
+            condition.set_logged_out(engine.client().logged_out_because());
+            Ok(progress)
+        }
+    };
+    tasks.spawn(all.clone().run("tokens", ring, LOGINS, step));
+    // Its first look decides whether anything can be asked at all.
+    for _ in 0..FIRST_LOOKS {
+        if all.engine.client().logged_out_because().as_deref() != Some(NO_TOKEN_YET) {
+            break;
+        }
+        all.engine.clock().sleep(BETWEEN_FIRST_LOOKS).await;
+    }
+    Ok(())
 }
 
 /// What listens.

@@ -23,6 +23,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// a request, and what it knows may have changed.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// Between two looks for a token while nobody is logged in.
+const LOGGED_OUT: Duration = Duration::from_secs(2);
+
 /// What every loop is handed.
 #[derive(Clone)]
 pub struct Loop {
@@ -115,9 +118,15 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
             Retry::At(until) => until
                 .since(engine.clock().now())
                 .clamp(SHORTEST_WAIT, LONGEST_PAUSE),
+            // Nothing was sent: the token may come at any moment.
+            Retry::Reauthorize if error.status().is_none() => by_curve.min(LOGGED_OUT),
             Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => by_curve,
         },
-        StepError::Store(_) | StepError::NoProgress(_) | StepError::OtherPortal { .. } => by_curve,
+        StepError::Store(_)
+        | StepError::OAuth(_)
+        | StepError::Seal(_)
+        | StepError::NoProgress(_)
+        | StepError::OtherPortal { .. } => by_curve,
     }
 }
 
@@ -141,6 +150,9 @@ pub fn is_fatal(error: &StepError) -> bool {
     match error {
         StepError::Store(error) => error.is_fatal(),
         StepError::OtherPortal { .. } => true,
-        StepError::Hubspot(_) | StepError::NoProgress(_) => false,
+        StepError::Hubspot(_)
+        | StepError::OAuth(_)
+        | StepError::Seal(_)
+        | StepError::NoProgress(_) => false,
     }
 }

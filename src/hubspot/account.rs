@@ -56,6 +56,10 @@ impl Client {
     /// What HubSpot counts of the day; `None` where the token may not ask or HubSpot has no such counter. The limiter
     /// learns it.
     pub async fn daily_usage(&self) -> Result<Option<DailyUsage>, HubspotError> {
+        // An OAuth app has no day of its own, and this counter is not its (`hubspot/api-facts.md#3`).
+        if self.inner.is_oauth {
+            return Ok(None);
+        }
         let response = match self.send(&request(Endpoint::DailyUsage)).await {
             Ok(response) => response,
             // Whether every kind of token may ask is unsure (`hubspot/api-facts.md#15`, 25).

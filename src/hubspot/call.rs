@@ -78,6 +78,12 @@ impl Client {
     ) -> Result<HttpResponse, HubspotError> {
         let endpoint = request.endpoint;
         let call = self.name(endpoint);
+        let authorization = self
+            .authorization()
+            .map_err(|why| HubspotError::LoggedOut {
+                call: call.clone(),
+                why,
+            })?;
         let permit = self
             .inner
             .limiter
@@ -87,7 +93,7 @@ impl Client {
             call: call.clone(),
             source,
         })?;
-        let http = self.http_request(request);
+        let http = self.http_request(request, authorization);
         let sent_at = (self.inner.clock.monotonic(), self.inner.clock.now());
         let result = self.inner.transport.send(http).await;
         let took = self.inner.clock.monotonic().saturating_sub(sent_at.0);
@@ -134,6 +140,11 @@ impl Client {
             let known = headers::read_correlation_id(&response.headers).unwrap_or_default();
             known.clone_into(&mut answer.correlation_id);
         }
+        if answer.status == 401 {
+            self.inner
+                .rejected
+                .store(true, std::sync::atomic::Ordering::Relaxed);
+        }
         if answer.status == 429 {
             tracing::warn!(path = call.template, policy = answer.policy, %until, "HubSpot says that a limit is exceeded");
         }
@@ -159,15 +170,13 @@ impl Client {
         );
     }
 
-    fn http_request(&self, request: &Request<'_>) -> HttpRequest {
+    fn http_request(&self, request: &Request<'_>, authorization: HeaderValue) -> HttpRequest {
         let endpoint = request.endpoint;
         let mut path_and_query = endpoint.path(self.inner.version, request.object);
         path_and_query.push_str(&request.query);
         let json = HeaderValue::from_static("application/json");
-        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
-            (AUTHORIZATION, self.inner.authorization.clone()),
-            (ACCEPT, json.clone()),
-        ];
+        let mut headers: Vec<(HeaderName, HeaderValue)> =
+            vec![(AUTHORIZATION, authorization), (ACCEPT, json.clone())];
         if request.body.is_some() {
             headers.push((CONTENT_TYPE, json));
         }
@@ -271,6 +280,7 @@ fn is_repeated(endpoint: Endpoint, error: &HubspotError, attempt: u32) -> bool {
         | HubspotError::Lost { .. } => endpoint.is_read() && attempt < READ_ATTEMPTS,
         HubspotError::Refused { .. }
         | HubspotError::Unauthorized { .. }
+        | HubspotError::LoggedOut { .. }
         | HubspotError::Forbidden { .. }
         | HubspotError::Locked { .. }
         | HubspotError::Moving { .. }

@@ -47,6 +47,14 @@ pub enum HubspotError {
         /// What HubSpot says.
         answer: Box<Answer>,
     },
+    /// There is no token: nobody logged in, or the grant was revoked. Nothing was sent.
+    #[error("{call} was not sent: {why}")]
+    LoggedOut {
+        /// The call.
+        call: Call,
+        /// What to do.
+        why: std::sync::Arc<str>,
+    },
     /// 403 by HubSpot itself: a scope is missing, or the account may not.
     #[error("{call}: HubSpot forbids this to the token: {}", said(answer))]
     Forbidden {
@@ -187,7 +195,7 @@ impl HubspotError {
         match self {
             Self::Refused { answer, .. } if splits(answer.status) => Retry::Split,
             Self::Refused { .. } | Self::Forbidden { .. } | Self::Invalid { .. } => Retry::Never,
-            Self::Unauthorized { .. } => Retry::Reauthorize,
+            Self::Unauthorized { .. } | Self::LoggedOut { .. } => Retry::Reauthorize,
             Self::Throttled { until, .. } | Self::Moving { until, .. } => Retry::At(*until),
             Self::HeldBack { source, .. } => source
                 .until()
@@ -223,6 +231,7 @@ impl HubspotError {
             Self::HeldBack { source, .. } => matches!(source, LimiterError::Unreachable { .. }),
             Self::Refused { .. }
             | Self::Unauthorized { .. }
+            | Self::LoggedOut { .. }
             | Self::Forbidden { .. }
             | Self::Throttled { .. }
             | Self::Locked { .. }
@@ -234,7 +243,7 @@ impl HubspotError {
 
     /// Whether the token was not accepted.
     pub fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Unauthorized { .. })
+        matches!(self, Self::Unauthorized { .. } | Self::LoggedOut { .. })
     }
 
     /// Whether the token may not do this: a scope is missing.
@@ -252,6 +261,7 @@ impl HubspotError {
             Self::HeldBack { .. }
             | Self::Refused { .. }
             | Self::Unauthorized { .. }
+            | Self::LoggedOut { .. }
             | Self::Forbidden { .. }
             | Self::Throttled { .. }
             | Self::Locked { .. }
@@ -280,6 +290,7 @@ impl HubspotError {
             | Self::NotSent { .. }
             | Self::Lost { .. }
             | Self::HeldBack { .. }
+            | Self::LoggedOut { .. }
             | Self::Invalid { .. } => None,
         }
     }
@@ -309,6 +320,7 @@ impl HubspotError {
             // A wrong path, a missing scope or a spent quota says nothing about the records.
             Self::Refused { .. }
             | Self::Unauthorized { .. }
+            | Self::LoggedOut { .. }
             | Self::Forbidden { .. }
             | Self::Throttled { .. }
             | Self::Locked { .. }

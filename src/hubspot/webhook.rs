@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::hubspot::wire::{Moment, Scalar};
 use crate::model::event::{Event, EventKind};
+use crate::model::hex;
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::settings::SignatureVersion;
@@ -163,7 +164,7 @@ fn verify_hash(
         return Err(Refusal::Missing);
     }
     let signature = single(delivery.headers, "x-hubspot-signature").ok_or(Refusal::Missing)?;
-    let signature = decode_hex(signature).ok_or(Refusal::Wrong)?;
+    let signature = hex::decode(signature).ok_or(Refusal::Wrong)?;
     // Both sides go through an HMAC under one key: what is compared in constant time is no longer the hash itself.
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"compare");
     let given = hmac::sign(&key, &signature);
@@ -176,17 +177,6 @@ fn verify_hash(
     } else {
         Err(Refusal::Wrong)
     }
-}
-
-fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pairs = text.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs
-        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
-        .collect()
 }
 
 fn decode_uri(uri: &str) -> Cow<'_, str> {

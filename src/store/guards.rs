@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, ra
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 22] = [
+const KEPT: [&str; 23] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
@@ -31,6 +31,7 @@ const KEPT: [&str; 22] = [
     "sync_quota",
     "sync_quota_leases",
     "sync_daemon",
+    "sync_tokens",
 ];
 
 /// Tables that are copies of HubSpot's settings.

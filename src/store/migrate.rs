@@ -7,9 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// The migrations, the first of them number 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_bookkeeping.sql"),
     include_str!("../../migrations/0002_webhooks.sql"),
+    include_str!("../../migrations/0003_tokens.sql"),
 ];
 
 /// The newest schema version that this program knows.

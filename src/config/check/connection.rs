@@ -1,17 +1,15 @@
-//! `[portal]`, `[auth]` and `[database]`: which account, with what token, into which file.
+//! `[portal]` and `[database]`: which account, into which file.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use http::Uri;
 
-use crate::config::check::later;
 use crate::config::check::values::is_variable_name;
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{Entry, Table};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
-use crate::config::secret::{PortalIdSource, SecretSource};
+use crate::config::secret::PortalIdSource;
 use crate::config::settings::PortalSettings;
 use crate::model::id::PortalId;
 use crate::model::settings::{ApiVersion, Tier};
@@ -20,9 +18,6 @@ use crate::model::settings::{ApiVersion, Tier};
 const BASE_URL: &str = "https://api.hubapi.com";
 
 const BASE_URL_HINT: &str = "write `https://api.hubapi.com`, or leave it out";
-
-/// The variable that holds the token where the file says nothing.
-const TOKEN_VARIABLE: &str = "HUBSPOT_ACCESS_TOKEN";
 
 /// The database where the file says nothing.
 const DATABASE_PATH: &str = "/var/lib/hubsyncd/crm.db";
@@ -201,28 +196,6 @@ fn is_hubspot(host: &str) -> bool {
         let before = host.strip_suffix(domain);
         before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
     })
-}
-
-/// `[auth]`.
-pub(super) fn token(reader: &mut Reader<'_>, root: &Table<'_>) -> SecretSource {
-    let table = reader.section(root, "auth", keys::AUTH);
-    later::oauth(reader, &table);
-    let path = join(&table.path, "access_token");
-    let Some(entry) = table.get("access_token").cloned() else {
-        reader.show(
-            &path,
-            &format!("{{ env = \"{TOKEN_VARIABLE}\" }}"),
-            Origin::Default,
-        );
-        return SecretSource::Env(TOKEN_VARIABLE.to_owned());
-    };
-    let source = reader
-        .secret(&entry)
-        .unwrap_or_else(|| SecretSource::Env(TOKEN_VARIABLE.to_owned()));
-    let shown = source.to_toml();
-    let (line, _) = reader.source.position(entry.key_span.start);
-    reader.show(&path, &shown, Origin::File { line });
-    source
 }
 
 /// `[database]`.

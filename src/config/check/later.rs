@@ -6,39 +6,6 @@ use crate::config::file::{Entry, Table};
 use crate::config::keys;
 use crate::config::reader::Reader;
 
-/// `[auth.oauth]`.
-pub(super) fn oauth(reader: &mut Reader<'_>, auth: &Table<'_>) {
-    let Some(entry) = auth.get("oauth").cloned() else {
-        return;
-    };
-    refuse(
-        reader,
-        &entry,
-        "OAuth",
-        "take `[auth.oauth]` out and write `access_token = { env = \"HUBSPOT_ACCESS_TOKEN\" }`",
-    );
-    let Some(table) = reader.table(&entry, keys::OAUTH) else {
-        return;
-    };
-    for name in ["client_secret", "token_key"] {
-        secrets(reader, &table, name);
-    }
-    // An app's id is printed in every consent URL.
-    reader.optional(&table, "client_id", |reader, entry| {
-        if Reader::is_table(entry) {
-            reader.secret(entry).map(|_| ())
-        } else {
-            reader.text(entry).map(|_| ())
-        }
-    });
-    for name in ["redirect_uri", "authorize_url", "token_path"] {
-        reader.optional(&table, name, Reader::text);
-    }
-    for name in ["scopes", "optional_scopes"] {
-        reader.optional(&table, name, texts);
-    }
-}
-
 /// `[associations]`.
 pub(super) fn associations(reader: &mut Reader<'_>, root: &Table<'_>) {
     let Some(entry) = root.get("associations").cloned() else {
@@ -77,22 +44,6 @@ pub(super) fn create(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<()> {
 
 fn refuse(reader: &mut Reader<'_>, entry: &Entry<'_>, what: &str, hint: &str) {
     reader.not_yet(&entry.key_span, &entry.path, what, hint);
-}
-
-/// One secret, or several in a list.
-fn secrets(reader: &mut Reader<'_>, table: &Table<'_>, name: &str) {
-    let Some(entry) = table.get(name).cloned() else {
-        return;
-    };
-    let places = if Reader::is_list(&entry) {
-        reader.list(&entry).unwrap_or_default()
-    } else {
-        vec![entry]
-    };
-    for place in places {
-        // What it names is not kept: the section is refused.
-        drop(reader.secret(&place));
-    }
 }
 
 fn texts(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<()> {

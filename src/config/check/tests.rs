@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::Drawing;
 use crate::config::render::render_settings;
+use crate::config::{Auth, Drawing};
 use crate::model::mapping::{Direction, KeyChoice, Policy};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -53,7 +53,7 @@ fn one_line_is_a_whole_file() {
     let config = config("[objects.contacts]");
     assert_eq!(config.database, Path::new("/var/lib/hubsyncd/crm.db"));
     assert_eq!(
-        config.token.to_string(),
+        token_of(&config),
         "the environment variable `HUBSPOT_ACCESS_TOKEN`"
     );
     assert_eq!(config.http, None);
@@ -186,7 +186,7 @@ fn relative_paths_begin_at_the_files_folder() {
     );
     let config = checked.config.expect("right");
     assert_eq!(config.database, Path::new("/etc/hubsyncd/data/crm.db"));
-    assert_eq!(config.token.to_string(), "the file `/etc/hubsyncd/token`");
+    assert_eq!(token_of(&config), "the file `/etc/hubsyncd/token`");
 }
 
 #[test]
@@ -376,7 +376,6 @@ fn directions_policies_and_matches_fit_together() {
 
 #[test]
 fn what_is_to_come_is_refused_and_its_defaults_are_not() {
-    check("[auth.oauth]", "not_yet 1:7");
     check("[associations]", "not_yet 1:2");
     check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
     check_property("a = { history = false }", "not_yet 2:17");
@@ -411,12 +410,58 @@ fn what_is_to_come_is_refused_and_its_defaults_are_not() {
 #[test]
 fn mistakes_in_what_is_to_come_are_found_too() {
     check(
-        "[auth.oauth]\nclient_id = \"x\"\ntoken_kye = 1",
-        "not_yet 1:7, unknown_key 3:1",
-    );
-    check(
         "[associations]\na = { form = \"contacts\" }",
         "not_yet 1:2, unknown_key 2:7",
+    );
+}
+
+/// Where the static token lies.
+fn token_of(config: &Config) -> String {
+    match &config.auth {
+        Auth::Token(source) => source.to_string(),
+        Auth::OAuth(_) => "an OAuth app".to_owned(),
+    }
+}
+
+#[test]
+fn an_oauth_app_needs_an_id_a_secret_and_a_key_for_its_tokens() {
+    check(
+        "[auth.oauth]",
+        "missing_key 1:7, missing_key 1:7, missing_key 1:7",
+    );
+    let app = "[auth.oauth]\nclient_id = \"x\"\nclient_secret = { env = \"A\" }\ntoken_key = { env = \"B\" }\n";
+    let line = |key: &str, expected: &str| check(&format!("{app}{key}"), expected);
+    line("", "");
+    line("token_kye = 1", "unknown_key 5:1");
+    line(
+        "redirect_uri = \"https://example.com/callback\"",
+        "bad_url 5:16",
+    );
+    line(
+        "redirect_uri = \"http://localhost/callback\"",
+        "bad_url 5:16",
+    );
+    line("redirect_uri = \"http://127.0.0.1:9/back\"", "");
+    line("authorize_url = \"http://example.com\"", "bad_url 5:17");
+    line(
+        "authorize_url = \"https://app-eu1.hubspot.com/oauth/authorize\"",
+        "",
+    );
+    line("token_path = \"/oauth/v1/token\"", "");
+    line("token_path = \"/oauth/v2/token\"", "unknown_value 5:14");
+    line("scopes = [\"crm.objects.contacts.read\"]", "");
+    line("scopes = [\"two words\"]", "bad_value 5:11");
+    line("scopes = \"oauth\"", "wrong_type 5:10");
+    check(
+        "[auth.oauth]\nclient_id = \"x\"\nclient_secret = \"hush\"\ntoken_key = \"hush\"",
+        "secret_in_clear 3:17, secret_in_clear 4:13",
+    );
+    check(
+        &app.replace(
+            "[auth.oauth]",
+            "[auth]\naccess_token = { env = \"A\" }\n[auth.oauth]",
+        ),
+        "two_tokens 2:1",
     );
 }
 
@@ -653,7 +698,7 @@ fn what_the_example_calls_a_default_is_one() {
     assert_eq!(example.retention, minimal.retention);
     assert_eq!(example.portal, minimal.portal);
     assert_eq!(example.log, minimal.log);
-    assert_eq!(example.token, minimal.token);
+    assert_eq!(example.auth, minimal.auth);
     assert_eq!(example.database, minimal.database);
     assert_eq!(
         (example.poll.poll, example.poll.reconcile),
