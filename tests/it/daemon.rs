@@ -142,6 +142,19 @@ impl Site {
         Pid::from_raw(child.id().cast_signed()).expect("a process")
     }
 
+    /// The limits that the daemon runs under.
+    pub(crate) fn limits(&self) -> String {
+        let id = self.daemon.as_ref().expect("it runs").id();
+        fs::read_to_string(format!("/proc/{id}/limits")).expect("Linux")
+    }
+
+    /// Waits for a daemon that a signal ended.
+    pub(crate) fn crashed(&mut self) {
+        let mut child = self.daemon.take().expect("it runs");
+        let status = child.wait().expect("a child");
+        assert!(status.code().is_none(), "{status}");
+    }
+
     /// The most memory that the daemon ever held.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         let id = self.daemon.as_ref().expect("it runs").id();

@@ -8,6 +8,7 @@ mod crashes;
 mod daemon;
 mod floors;
 mod guard;
+mod oauth;
 mod portal;
 mod quotas;
 mod regressions;
