@@ -42,6 +42,7 @@ mod search;
 mod search_query;
 mod sender;
 mod single;
+mod subscriptions;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -23,6 +23,7 @@ use super::request::{Delivery, Reply, Request};
 use super::routes::{Call, Route, route};
 use super::search::SearchCache;
 use super::settings::Settings;
+use super::subscriptions::AppWebhooks;
 use super::table::Table;
 use super::time;
 use super::webhooks::Outgoing;
@@ -60,6 +61,7 @@ pub struct Portal {
     purged_ms: i64,
     outgoing: Outgoing,
     grants: Grants,
+    app: AppWebhooks,
 }
 
 impl Portal {
@@ -80,6 +82,7 @@ impl Portal {
             purged_ms: now_ms,
             outgoing: Outgoing::default(),
             grants: Grants::default(),
+            app: AppWebhooks::default(),
         }
     }
 
@@ -149,6 +152,9 @@ impl Portal {
     ) -> Reply {
         let at_ms = self.hubspot_ms(now_ms);
         if let Some(reply) = self.oauth_reply(request, fault, at_ms) {
+            return reply;
+        }
+        if let Some(reply) = self.app_webhooks(request, at_ms) {
             return reply;
         }
         let route = if is_too_long(request) {
@@ -346,6 +352,14 @@ impl Portal {
 
     pub(super) fn logs_mut(&mut self) -> &mut Logs {
         &mut self.logs
+    }
+
+    pub(super) fn app(&self) -> &AppWebhooks {
+        &self.app
+    }
+
+    pub(super) fn app_mut(&mut self) -> &mut AppWebhooks {
+        &mut self.app
     }
 
     pub(super) fn grants(&self) -> &Grants {

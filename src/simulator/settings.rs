@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::oauth::OAuthApp;
-use super::webhooks::Webhooks;
+use super::webhooks::{ClientSecret, Webhooks};
 
 /// The token that a new portal accepts.
 pub const DEFAULT_TOKEN: &str = "pat-na1-51111111-2222-4333-8444-555555555555";
@@ -96,6 +96,8 @@ pub struct Settings {
     pub empty_batch_is_400: bool,
     /// Properties that the portal's create form asks for, by plural object name: enforced in 2026-09 alone.
     pub required_in_2026_09: BTreeMap<String, Vec<String>>,
+    /// The key of the developer account that owns the app; none: its webhooks can't be set by API.
+    pub developer_key: Option<ClientSecret>,
     /// An OAuth app; none: static tokens alone.
     pub oauth: Option<OAuthApp>,
     /// An app's webhooks; none: nothing is sent.
@@ -160,6 +162,7 @@ impl Default for Settings {
             batch_update_by_email: false,
             empty_batch_is_400: true,
             required_in_2026_09: BTreeMap::new(),
+            developer_key: None,
             oauth: None,
             webhooks: None,
             log_limit: 200_000,

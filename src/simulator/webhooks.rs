@@ -26,6 +26,8 @@ pub struct Webhooks {
     pub secret: ClientSecret,
     /// Properties whose changes are subscribed; empty: all that are written.
     pub properties: Vec<String>,
+    /// Whether only what the app has subscribed by API is sent.
+    pub by_subscription: bool,
     /// Whether events have the generic form `object.…` with `objectTypeId`.
     pub generic: bool,
     /// Chance that an event is sent a second time, 0 to 1.
@@ -53,6 +55,7 @@ impl Default for Webhooks {
             signed_url: String::new(),
             secret: ClientSecret(DEFAULT_SECRET.to_owned()),
             properties: Vec::new(),
+            by_subscription: false,
             generic: false,
             duplicates: 0.0,
             losses: 0.0,
@@ -135,6 +138,9 @@ impl Portal {
     }
 
     fn send_event(&mut self, webhooks: &Webhooks, event: &Value, at_ms: i64) {
+        if webhooks.by_subscription && !self.app().wants(event) {
+            return;
+        }
         let copies = if self.rng_mut().random_bool(webhooks.losses.clamp(0.0, 1.0)) {
             0
         } else {
