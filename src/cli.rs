@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::daemon::build::StartError;
 use crate::daemon::login::LoginError;
 use crate::daemon::run::RunError;
+use crate::daemon::subscriptions::WebhooksError;
 use crate::store::StoreError;
 use crate::store::people::{PeopleDb, PeopleError};
 
@@ -27,6 +28,7 @@ pub mod run;
 #[cfg(feature = "simulator")]
 pub mod simulate;
 pub mod status;
+pub mod webhooks;
 
 /// A crash must not write the tokens in memory to a disk (promise 10); a debugger of the same user is kept out too.
 pub fn forbid_core_dumps() {
@@ -66,6 +68,9 @@ pub fn status_of(error: &anyhow::Error) -> ExitStatus {
             || cause
                 .downcast_ref::<RunError>()
                 .is_some_and(RunError::is_configuration)
+            || cause
+                .downcast_ref::<WebhooksError>()
+                .is_some_and(WebhooksError::is_configuration)
             || cause
                 .downcast_ref::<LoginError>()
                 .is_some_and(LoginError::is_configuration)
@@ -125,6 +130,9 @@ pub fn report_failure(error: &anyhow::Error, err: &mut dyn Write) -> std::io::Re
 /// What somebody can do about an error.
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<WebhooksError>() {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<LoginError>() {

@@ -13,3 +13,4 @@ pub mod retry;
 pub mod schema;
 pub mod scopes;
 pub mod settle;
+pub mod subscriptions;

@@ -20,6 +20,7 @@ pub mod pipelines;
 pub mod properties;
 pub mod record;
 pub mod search;
+pub mod subscriptions;
 #[cfg(test)]
 mod testing;
 pub mod transport;

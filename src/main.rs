@@ -34,6 +34,9 @@ fn run(arguments: Cli) -> anyhow::Result<ExitStatus> {
         }
         Command::Outbox(args) => cli::outbox::outbox(&database(&path)?, &args.command, now(), out),
         Command::Auth(args) => runtime()?.block_on(cli::auth::auth(&path, args.command, out)),
+        Command::Webhooks(args) => {
+            runtime()?.block_on(cli::webhooks::webhooks(&path, args.command, out))
+        }
         Command::Run => runtime()?.block_on(cli::run::run(&path)),
         Command::Once(args) => runtime()?.block_on(cli::once::once(&path, args, out)),
         #[cfg(feature = "simulator")]

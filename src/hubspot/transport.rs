@@ -27,8 +27,8 @@ const POOL_MAX_IDLE: usize = 32;
 /// Keep-alive of TCP and HTTP/2, so that a dead path is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// A request, complete but for the host.
-#[derive(Debug, Clone)]
+/// A request, complete but for the host. Its `Debug` form shows neither query nor body, which may hold a secret.
+#[derive(Clone)]
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
@@ -42,6 +42,17 @@ pub struct HttpRequest {
     pub timeout: Duration,
     /// The path with names in place of ids, for logs.
     pub template: &'static str,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("template", &self.template)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer of any status, unpacked.

@@ -12,4 +12,5 @@ mod oauth;
 mod portal;
 mod quotas;
 mod regressions;
+mod subscriptions;
 mod webhooks;

@@ -1,0 +1,220 @@
+//! `webhooks list` and `webhooks apply`: the app's subscriptions beside what the mapping wants.
+
+use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::ensure;
+use serde_json::json;
+
+use crate::cli::ExitStatus;
+use crate::cli::args::WebhooksCommand;
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::daemon::subscriptions::{Look, Way, look, project_file};
+
+/// Carries the command out.
+///
+/// # Errors
+/// HubSpot refuses or can't be reached, a file can't be written, or `out` is closed.
+pub async fn webhooks(
+    path: &Path,
+    command: WebhooksCommand,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let config = config::load(path)?;
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    match command {
+        WebhooksCommand::List { json } => list(&look(&config, &clock).await?, json, out),
+        WebhooksCommand::Apply {
+            project: Some(folder),
+            yes,
+        } => apply_project(&config, &folder, yes, out),
+        WebhooksCommand::Apply { project: None, yes } => {
+            apply(&look(&config, &clock).await?, yes, out).await
+        }
+    }
+}
+
+fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    if as_json {
+        writeln!(out, "{}", to_json(look))?;
+        return Ok(ExitStatus::Done);
+    }
+    match &look.way {
+        Way::Api {
+            app_id,
+            target,
+            found,
+            plan,
+        } => {
+            let paused = found.iter().filter(|found| !found.active).count();
+            writeln!(
+                out,
+                "app {app_id} calls {}",
+                target.as_deref().unwrap_or("nothing yet")
+            )?;
+            writeln!(
+                out,
+                "{} subscriptions, {paused} of them paused; the mapping wants {}",
+                found.len(),
+                look.wanted.len()
+            )?;
+            for subscription in &look.wanted {
+                let state = if plan.create.contains(subscription) {
+                    "missing"
+                } else if plan.activate.iter().any(|(_, own)| own == subscription) {
+                    "paused"
+                } else {
+                    "ok"
+                };
+                writeln!(out, "  {state:<8} {subscription}")?;
+            }
+            for (_, subscription) in &plan.pause {
+                writeln!(out, "  {:<8} {subscription}", "unwanted")?;
+            }
+            if !plan.is_empty() {
+                writeln!(out, "`hubsyncd webhooks apply` makes them match")?;
+            }
+        }
+        Way::ByHand { .. } | Way::ServiceKey => {
+            writeln!(out, "the mapping wants, for {}:", look.public_url)?;
+            for subscription in &look.wanted {
+                writeln!(out, "  {subscription}")?;
+            }
+            writeln!(
+                out,
+                "what the app has can't be asked: `hubsyncd webhooks apply` says how to set it"
+            )?;
+        }
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn to_json(look: &Look) -> serde_json::Value {
+    let wanted: Vec<_> = look
+        .wanted
+        .iter()
+        .map(|one| json!({ "event_type": one.event_type(), "property": one.property }))
+        .collect();
+    let (way, app_id, target, plan) = match &look.way {
+        Way::Api {
+            app_id,
+            target,
+            plan,
+            ..
+        } => ("api", Some(*app_id), target.clone(), Some(plan.lines())),
+        Way::ByHand { app_id } => ("by_hand", *app_id, None, None),
+        Way::ServiceKey => ("service_key", None, None, None),
+    };
+    json!({ "way": way, "app_id": app_id, "public_url": look.public_url, "target_url": target,
+            "wanted": wanted, "plan": plan })
+}
+
+async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let (app_id, plan) = match &look.way {
+        Way::Api { app_id, plan, .. } => (app_id, plan),
+        Way::ByHand { app_id } => return by_hand(look, *app_id, out),
+        Way::ServiceKey => {
+            writeln!(
+                out,
+                "This token is a service key: it is for REST calls alone, and HubSpot gives it no webhooks.\n\
+                 Polling finds the same changes; `schedule.poll` says how often. For webhooks make a project app\n\
+                 (`hs project create`) with static or OAuth authentication in the same account, put its client secret\n\
+                 into `client_secret`, and run `hubsyncd webhooks apply --project FOLDER`. The service key may stay the\n\
+                 daemon's token."
+            )?;
+            return Ok(ExitStatus::Failed);
+        }
+    };
+    if plan.is_empty() {
+        writeln!(
+            out,
+            "app {app_id} has what the mapping wants; nothing to do"
+        )?;
+        return Ok(ExitStatus::Done);
+    }
+    writeln!(out, "app {app_id}:")?;
+    for line in plan.lines() {
+        writeln!(out, "  {line}")?;
+    }
+    if !agreed(yes, out)? {
+        writeln!(out, "nothing was changed")?;
+        return Ok(ExitStatus::Failed);
+    }
+    let mut written = Ok(());
+    let applied = look
+        .apply(&mut |line| {
+            if written.is_ok() {
+                written = writeln!(out, "{line}");
+            }
+        })
+        .await;
+    applied?;
+    written?;
+    writeln!(
+        out,
+        "done; HubSpot takes up to five minutes to use changed settings"
+    )?;
+    Ok(ExitStatus::Done)
+}
+
+fn by_hand(look: &Look, app_id: Option<u64>, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let whose = app_id.map_or_else(|| "the app".to_owned(), |id| format!("app {id}"));
+    writeln!(
+        out,
+        "HubSpot lets nobody change {whose}'s subscriptions by API with what the mapping file has. By kind of app:\n\n\
+         Project app: `hubsyncd webhooks apply --project FOLDER` writes its webhooks-hsmeta.json; then `hs project upload`.\n\
+         Legacy public app: write `app_id` and `developer_key` into `[webhooks]`, and run this again.\n\
+         Legacy private app: in HubSpot, Settings > Integrations > Private Apps > the app > Edit > Webhooks, set\n\n  \
+         Target URL  {}\n\n\
+         and subscribe:\n",
+        look.public_url
+    )?;
+    for subscription in &look.wanted {
+        writeln!(out, "  {subscription}")?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+fn apply_project(
+    config: &config::Config,
+    folder: &Path,
+    yes: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
+    let file = project_file(config, folder)?;
+    if file.is_same {
+        writeln!(
+            out,
+            "`{}` has what the mapping wants; nothing to do",
+            file.path.display()
+        )?;
+        return Ok(ExitStatus::Done);
+    }
+    writeln!(out, "`{}` becomes:\n\n{}", file.path.display(), file.text)?;
+    if !agreed(yes, out)? {
+        writeln!(out, "nothing was changed")?;
+        return Ok(ExitStatus::Failed);
+    }
+    file.write()?;
+    writeln!(out, "written; `hs project upload` brings it to HubSpot")?;
+    Ok(ExitStatus::Done)
+}
+
+/// Asks, where somebody is there to answer; without a terminal `--yes` is needed.
+fn agreed(yes: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    if yes {
+        return Ok(true);
+    }
+    let input = std::io::stdin();
+    ensure!(
+        input.is_terminal(),
+        "nobody is there to ask: give `--yes` to carry the plan out"
+    );
+    write!(out, "Carry this out? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

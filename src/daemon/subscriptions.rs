@@ -1,0 +1,290 @@
+//! `webhooks list` and `webhooks apply`: what the mapping wants of the app, what the app has, and how it can be changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::config::{Auth, Config, ConfigError, Webhooks};
+use crate::decide::quota::LimitSettings;
+use crate::decide::subscriptions::{self, Found, MOST, Plan, Subscription};
+use crate::hubspot::Client;
+use crate::hubspot::limiter::{LeaseFn, Limiter, StartState};
+use crate::hubspot::subscriptions::{Developer, SubscriptionError, TokenKind};
+use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
+
+/// Where a project keeps its webhooks.
+const PROJECT_FILE: &str = "src/app/webhooks/webhooks-hsmeta.json";
+
+/// What makes a folder a project.
+const PROJECT_MARK: &str = "hsproject.json";
+
+/// Why nothing could be shown or changed.
+#[derive(Debug, Error)]
+pub enum WebhooksError {
+    /// There is no URL to subscribe for.
+    #[error("the mapping file has no `[webhooks]`")]
+    NoSection,
+    /// A secret is missing.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The HTTP client.
+    #[error("{0}")]
+    Transport(#[from] TransportSetupError),
+    /// HubSpot.
+    #[error("{0}")]
+    Hubspot(#[from] SubscriptionError),
+    /// More than an app may have.
+    #[error("the mapping wants {0} subscriptions, and an app may have {MOST}")]
+    TooMany(usize),
+    /// The folder is no project.
+    #[error("`{}` is no HubSpot project: it has no {PROJECT_MARK}", .0.display())]
+    NoProject(PathBuf),
+    /// The project's file can't be read or written.
+    #[error("can't use `{}`: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The project's file holds something else.
+    #[error("`{}` is no JSON object of type `webhooks`", .0.display())]
+    NotAProjectFile(PathBuf),
+}
+
+impl WebhooksError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoSection => {
+                "write `[webhooks]` with the URL that HubSpot is to call; see docs/webhooks.md"
+            }
+            Self::Config(error) => return error.hint(),
+            Self::Transport(_) => "check `[portal].base_url`",
+            Self::Hubspot(SubscriptionError::Unauthorized { .. }) => {
+                "`developer_key` is the key of the developer account that owns `app_id`, not the portal's token"
+            }
+            Self::TooMany(_) => "map fewer properties, or leave the rest to polling",
+            Self::NoProject(_) => "give the folder that `hs project create` made",
+            Self::NotAProjectFile(_) => "move it away; it is written anew",
+            Self::Hubspot(_) | Self::File { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether the file or a secret must be changed first (status 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::NoSection | Self::Config(_) | Self::Transport(_))
+    }
+}
+
+/// How the app's subscriptions are managed.
+#[derive(Debug)]
+pub enum Way {
+    /// By API.
+    Api {
+        /// The app's number.
+        app_id: u64,
+        /// The URL that it calls now.
+        target: Option<String>,
+        /// What it has.
+        found: Vec<Found>,
+        /// What makes it match.
+        plan: Plan,
+    },
+    /// In HubSpot's pages, or as a project.
+    ByHand {
+        /// The app, where HubSpot said it.
+        app_id: Option<u64>,
+    },
+    /// Not at all.
+    ServiceKey,
+}
+
+/// The mapping's wishes and the way to them.
+pub struct Look {
+    /// The URL that HubSpot is to call.
+    pub public_url: String,
+    /// What is wanted.
+    pub wanted: BTreeSet<Subscription>,
+    /// How it is managed.
+    pub way: Way,
+    client: Client,
+    developer: Option<Developer>,
+}
+
+/// Looks at mapping and app.
+///
+/// # Errors
+/// There is no `[webhooks]`, or HubSpot can't be asked.
+pub async fn look(config: &Config, clock: &Arc<dyn Clock>) -> Result<Look, WebhooksError> {
+    let webhooks = section(config)?;
+    let wanted = subscriptions::wanted(&config.mapping);
+    if wanted.len() > MOST {
+        return Err(WebhooksError::TooMany(wanted.len()));
+    }
+    let client = client(config, clock)?;
+    let developer = developer(webhooks)?;
+    let way = match &developer {
+        Some(developer) => {
+            let target = client.webhook_target(developer).await?;
+            let found = client.subscriptions(developer).await?;
+            let plan =
+                subscriptions::plan(&wanted, &found, target.as_deref(), &webhooks.public_url);
+            Way::Api {
+                app_id: developer.app_id,
+                target,
+                found,
+                plan,
+            }
+        }
+        None => by_hand(config, &client).await?,
+    };
+    Ok(Look {
+        public_url: webhooks.public_url.clone(),
+        wanted,
+        way,
+        client,
+        developer,
+    })
+}
+
+fn section(config: &Config) -> Result<&Webhooks, WebhooksError> {
+    config.webhooks.as_ref().ok_or(WebhooksError::NoSection)
+}
+
+fn developer(webhooks: &Webhooks) -> Result<Option<Developer>, WebhooksError> {
+    let (Some(app_id), Some(source)) = (webhooks.app_id, &webhooks.developer_key) else {
+        return Ok(None);
+    };
+    Ok(Some(Developer {
+        app_id,
+        key: source.resolve()?,
+    }))
+}
+
+async fn by_hand(config: &Config, client: &Client) -> Result<Way, WebhooksError> {
+    let Auth::Token(source) = &config.auth else {
+        return Ok(Way::ByHand { app_id: None });
+    };
+    let token: SecretString = source.resolve()?;
+    Ok(match client.token_kind(&token).await? {
+        TokenKind::App(app_id) => Way::ByHand {
+            app_id: Some(app_id),
+        },
+        TokenKind::ServiceKey => Way::ServiceKey,
+    })
+}
+
+/// A client that sends no token of the portal: the developer API takes none.
+fn client(config: &Config, clock: &Arc<dyn Clock>) -> Result<Client, WebhooksError> {
+    let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
+    let settings = LimitSettings::new(&config.limits, config.portal.tier);
+    let lease: LeaseFn = Arc::new(|_request| Box::pin(async { Ok(()) }));
+    let limiter = Limiter::new(settings, Arc::clone(clock), lease, &StartState::default());
+    let version = config.portal.api_version;
+    Ok(Client::logged_out(
+        transport,
+        limiter,
+        Arc::clone(clock),
+        version,
+    ))
+}
+
+impl Look {
+    /// Carries the plan out, a step at a time; `done` is told each line. What was done stays done where one fails.
+    ///
+    /// # Errors
+    /// HubSpot refuses a step or can't be reached. Applying again goes on.
+    pub async fn apply(&self, done: &mut dyn FnMut(&str)) -> Result<(), WebhooksError> {
+        let (Way::Api { plan, .. }, Some(developer)) = (&self.way, &self.developer) else {
+            return Ok(());
+        };
+        if let Some(url) = &plan.target {
+            self.client.set_webhook_target(developer, url).await?;
+            done(&format!("set the target URL to {url}"));
+        }
+        for subscription in &plan.create {
+            self.client.subscribe(developer, subscription).await?;
+            done(&format!("subscribed {subscription}"));
+        }
+        for (id, subscription) in &plan.activate {
+            self.client.set_active(developer, id, true).await?;
+            done(&format!("switched on {subscription}"));
+        }
+        for (id, subscription) in &plan.pause {
+            self.client.set_active(developer, id, false).await?;
+            done(&format!("paused {subscription}"));
+        }
+        Ok(())
+    }
+}
+
+/// A project's file as it would be.
+#[derive(Debug)]
+pub struct ProjectFile {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// Whether it is so already.
+    pub is_same: bool,
+}
+
+/// What the mapping wants, as a project's `webhooks-hsmeta.json`. The file's own `uid` is kept.
+///
+/// # Errors
+/// The folder is no project, or its file is something else.
+pub fn project_file(config: &Config, folder: &Path) -> Result<ProjectFile, WebhooksError> {
+    let webhooks = section(config)?;
+    let wanted = subscriptions::wanted(&config.mapping);
+    if wanted.len() > MOST {
+        return Err(WebhooksError::TooMany(wanted.len()));
+    }
+    if !folder.join(PROJECT_MARK).is_file() {
+        return Err(WebhooksError::NoProject(folder.to_owned()));
+    }
+    let path = folder.join(PROJECT_FILE);
+    let former = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(WebhooksError::File { path, source }),
+    };
+    let mut whole = match &former {
+        None => json!({ "uid": "webhooks", "type": "webhooks" }),
+        Some(text) => serde_json::from_str::<Value>(text)
+            .ok()
+            .filter(|value| value["type"] == "webhooks")
+            .ok_or_else(|| WebhooksError::NotAProjectFile(path.clone()))?,
+    };
+    whole["config"] = subscriptions::project_config(&wanted, &webhooks.public_url);
+    let text = serde_json::to_string_pretty(&whole).unwrap_or_default() + "\n";
+    Ok(ProjectFile {
+        is_same: former.as_deref() == Some(text.as_str()),
+        path,
+        text,
+    })
+}
+
+impl ProjectFile {
+    /// Writes it, its folder too.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn write(&self) -> Result<(), WebhooksError> {
+        let written = self
+            .path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&self.path, &self.text));
+        written.map_err(|source| WebhooksError::File {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! Which webhook subscriptions a mapping wants, and what makes an app's match them (`hubspot/api-facts.md#10`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::mapping::{Mapping, ObjectMapping};
+
+/// Properties that can't be subscribed (`hubspot/api-facts.md#10`).
+const NOT_SUBSCRIBABLE: [&str; 3] = [
+    "hs_lastmodifieddate",
+    "lastmodifieddate",
+    "num_unique_conversion_events",
+];
+
+/// Objects with event types of their own: the mapping's name, the event's word, the type id.
+const OBJECTS: [(&str, &str, &str); 4] = [
+    ("contacts", "contact", "0-1"),
+    ("companies", "company", "0-2"),
+    ("deals", "deal", "0-3"),
+    ("tickets", "ticket", "0-5"),
+];
+
+/// Events of a record as a whole that every mapped object wants.
+const WHOLE: [&str; 5] = [
+    "creation",
+    "deletion",
+    "merge",
+    "restore",
+    "associationChange",
+];
+
+/// Subscriptions of an app at most (`hubspot/api-facts.md#10`).
+pub const MOST: usize = 1_000;
+
+/// One subscription, whatever its form.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscription {
+    /// `contact`, `company`, `deal` or `ticket`.
+    pub word: &'static str,
+    /// `creation`, `propertyChange` …
+    pub event: &'static str,
+    /// For `propertyChange`.
+    pub property: Option<String>,
+}
+
+impl Subscription {
+    /// HubSpot's event type.
+    pub fn event_type(&self) -> String {
+        format!("{}.{}", self.word, self.event)
+    }
+}
+
+impl fmt::Display for Subscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.word, self.event)?;
+        match &self.property {
+            Some(property) => write!(formatter, " {property}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a mapping wants: the objects that are pulled, and of them the properties that are.
+pub fn wanted(mapping: &Mapping) -> BTreeSet<Subscription> {
+    let pulled = mapping
+        .objects
+        .iter()
+        .filter(|object| object.direction.pulls());
+    pulled.flat_map(of_object).collect()
+}
+
+fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
+    let known = OBJECTS
+        .iter()
+        .find(|(name, _, _)| *name == object.object.as_str());
+    let Some((_, word, _)) = known else {
+        return Vec::new();
+    };
+    let whole = |event| Subscription {
+        word,
+        event,
+        property: None,
+    };
+    let mut all: Vec<Subscription> = WHOLE.into_iter().map(whole).collect();
+    if *word == "contact" {
+        all.push(whole("privacyDeletion"));
+    }
+    let pulled = object.fields.iter().filter(|field| {
+        field.direction.pulls() && !NOT_SUBSCRIBABLE.contains(&field.property.as_str())
+    });
+    all.extend(pulled.map(|field| Subscription {
+        word,
+        event: "propertyChange",
+        property: Some(field.property.as_str().to_owned()),
+    }));
+    all
+}
+
+/// A subscription that the app has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// HubSpot's id of it.
+    pub id: String,
+    /// `contact.creation`, `object.creation` …
+    pub event_type: String,
+    /// For the generic form.
+    pub object_type_id: Option<String>,
+    /// For `propertyChange`.
+    pub property: Option<String>,
+    /// Whether it is sent.
+    pub active: bool,
+}
+
+impl Found {
+    /// What it is a subscription to; `None` for what no mapping could want.
+    fn meaning(&self) -> Option<Subscription> {
+        let (word, event) = self.event_type.split_once('.')?;
+        let (_, word, _) = OBJECTS.iter().find(|(_, own, type_id)| {
+            *own == word || (word == "object" && self.object_type_id.as_deref() == Some(*type_id))
+        })?;
+        let events = WHOLE.iter().chain(&["privacyDeletion", "propertyChange"]);
+        let event = events.copied().find(|known| *known == event)?;
+        Some(Subscription {
+            word,
+            event,
+            property: self.property.clone().filter(|name| !name.is_empty()),
+        })
+    }
+}
+
+/// What makes an app's subscriptions match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The URL to set, where it is another one.
+    pub target: Option<String>,
+    /// To be made.
+    pub create: Vec<Subscription>,
+    /// There and paused: to be switched on.
+    pub activate: Vec<(String, Subscription)>,
+    /// There, sent, and about records that the mapping doesn't want: to be paused. Nothing is deleted.
+    pub pause: Vec<(String, Subscription)>,
+}
+
+impl Plan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// One line a step.
+    pub fn lines(&self) -> Vec<String> {
+        let target = self
+            .target
+            .iter()
+            .map(|url| format!("set the target URL to {url}"));
+        let create = self
+            .create
+            .iter()
+            .map(|wanted| format!("subscribe {wanted}"));
+        let activate = self
+            .activate
+            .iter()
+            .map(|(_, wanted)| format!("switch on {wanted}"));
+        let pause = self
+            .pause
+            .iter()
+            .map(|(_, found)| format!("pause     {found}"));
+        target.chain(create).chain(activate).chain(pause).collect()
+    }
+}
+
+/// Compares. Where a change is subscribed in both forms, one that is active is enough.
+pub fn plan(
+    wanted: &BTreeSet<Subscription>,
+    found: &[Found],
+    target: Option<&str>,
+    public_url: &str,
+) -> Plan {
+    let mut there: BTreeMap<Subscription, Vec<&Found>> = BTreeMap::new();
+    for subscription in found {
+        if let Some(meaning) = subscription.meaning() {
+            there.entry(meaning).or_default().push(subscription);
+        }
+    }
+    let mut plan = Plan {
+        target: (target != Some(public_url)).then(|| public_url.to_owned()),
+        ..Plan::default()
+    };
+    for subscription in wanted {
+        match there.get(subscription) {
+            None => plan.create.push(subscription.clone()),
+            Some(own) if own.iter().any(|found| found.active) => {}
+            Some(own) => plan.activate.extend(
+                own.first()
+                    .map(|found| (found.id.clone(), subscription.clone())),
+            ),
+        }
+    }
+    for (subscription, own) in there {
+        if !wanted.contains(&subscription) {
+            let active = own.into_iter().filter(|found| found.active);
+            plan.pause
+                .extend(active.map(|found| (found.id.clone(), subscription.clone())));
+        }
+    }
+    plan
+}
+
+/// The `config` of a project app's `webhooks-hsmeta.json`.
+pub fn project_config(wanted: &BTreeSet<Subscription>, public_url: &str) -> serde_json::Value {
+    let mut objects = Vec::new();
+    let mut events = Vec::new();
+    for subscription in wanted {
+        if subscription.event == "privacyDeletion" {
+            // The generic form doesn't know it (`hubspot/api-facts.md#10`).
+            events.push(serde_json::json!({
+                "subscriptionType": subscription.event_type(),
+                "active": true,
+            }));
+            continue;
+        }
+        let mut entry = serde_json::json!({
+            "subscriptionType": format!("object.{}", subscription.event),
+            "objectType": subscription.word,
+            "active": true,
+        });
+        if let Some(property) = &subscription.property {
+            entry["propertyName"] = property.as_str().into();
+        }
+        objects.push(entry);
+    }
+    serde_json::json!({
+        "settings": { "targetUrl": public_url, "maxConcurrentRequests": 10 },
+        "subscriptions": { "crmObjects": objects, "legacyCrmObjects": [], "hubEvents": events },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription(
+        word: &'static str,
+        event: &'static str,
+        property: Option<&str>,
+    ) -> Subscription {
+        Subscription {
+            word,
+            event,
+            property: property.map(str::to_owned),
+        }
+    }
+
+    fn found(id: &str, event_type: &str, property: Option<&str>, active: bool) -> Found {
+        Found {
+            id: id.to_owned(),
+            event_type: event_type.to_owned(),
+            object_type_id: event_type.starts_with("object.").then(|| "0-1".to_owned()),
+            property: property.map(str::to_owned),
+            active,
+        }
+    }
+
+    const URL: &str = "https://sync.example.com/webhooks/hubspot";
+
+    #[test]
+    fn what_is_missing_is_made_and_what_is_too_much_is_paused() {
+        let wanted = BTreeSet::from([
+            subscription("contact", "creation", None),
+            subscription("contact", "propertyChange", Some("email")),
+            subscription("contact", "propertyChange", Some("city")),
+            subscription("contact", "deletion", None),
+        ]);
+        let there = [
+            found("1", "contact.creation", None, false),
+            found("2", "object.propertyChange", Some("email"), true),
+            found("3", "contact.propertyChange", Some("phone"), true),
+            found("4", "contact.propertyChange", Some("fax"), false),
+            found("5", "conversation.newMessage", None, true),
+            found("6", "contact.deletion", None, true),
+            found("7", "object.deletion", None, false),
+        ];
+        let plan = plan(&wanted, &there, Some("https://old.example.com"), URL);
+        assert_eq!(
+            plan.lines(),
+            [
+                "set the target URL to https://sync.example.com/webhooks/hubspot",
+                "subscribe contact.propertyChange city",
+                "switch on contact.creation",
+                "pause     contact.propertyChange phone",
+            ]
+        );
+        let after = [
+            found("1", "contact.creation", None, true),
+            found("2", "object.propertyChange", Some("email"), true),
+            found("6", "contact.deletion", None, true),
+            found("8", "contact.propertyChange", Some("city"), true),
+        ];
+        assert!(super::plan(&wanted, &after, Some(URL), URL).is_empty());
+    }
+
+    #[test]
+    fn a_project_app_gets_the_generic_form_and_privacy_deletions_apart() {
+        let wanted = BTreeSet::from([
+            subscription("contact", "privacyDeletion", None),
+            subscription("deal", "propertyChange", Some("dealstage")),
+        ]);
+        let config = project_config(&wanted, URL);
+        assert_eq!(config["settings"]["targetUrl"], URL);
+        assert_eq!(
+            config["subscriptions"]["crmObjects"],
+            serde_json::json!([{ "subscriptionType": "object.propertyChange", "objectType": "deal",
+                                 "propertyName": "dealstage", "active": true }])
+        );
+        assert_eq!(
+            config["subscriptions"]["hubEvents"],
+            serde_json::json!([{ "subscriptionType": "contact.privacyDeletion", "active": true }])
+        );
+    }
+}
