@@ -17,6 +17,7 @@ use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::around::{self, Around};
 use crate::store::history::Origin;
 use crate::store::inbox::{self, State, Waiting};
 use crate::store::mirror::MirrorRow;
@@ -24,7 +25,10 @@ use crate::store::outbox::Queued;
 use crate::store::{Lane, StoreError, conflicts, outbox, reads};
 
 /// The most events that are looked at in one step.
-const MOST: usize = 5_000;
+const MOST: usize = 2_000;
+
+/// The events of one transaction.
+const PART: usize = 100;
 
 /// The longest that an event waits for others to fill its read.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -54,36 +58,17 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
         });
     }
     let is_all = waiting.len() < MOST;
-    let (objects, hubspot_ahead) = (engine.objects(), engine.client.clock_offset_ms());
-    let left = engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let mut left = Left::default();
-            for (name, waiting) in by_object(waiting) {
-                match name.as_ref().and_then(|name| objects.get(name)) {
-                    Some(object) => {
-                        let moment = Moment {
-                            now,
-                            hubspot_ahead,
-                            flush,
-                        };
-                        take_in(tx, &object, waiting, moment, &mut left)?;
-                    }
-                    None => {
-                        for event in waiting {
-                            inbox::end(
-                                tx,
-                                event.id,
-                                State::Ignored,
-                                Some("the object is not mapped"),
-                            )?;
-                        }
-                    }
-                }
-            }
-            Ok(left)
-        })
-        .await?;
+    let mut left = Left::default();
+    for (name, waiting) in by_object(waiting) {
+        let object = name.as_ref().and_then(|name| engine.object(name));
+        let Some(object) = object else {
+            ignore(engine, waiting).await?;
+            left.did_something = true;
+            continue;
+        };
+        let groups = sort_out(engine, &object, waiting, &mut left).await?;
+        ask_for(engine, &object, groups, flush && is_all, &mut left).await?;
+    }
     Ok(if !is_all && left.did_something {
         Progress::More
     } else if left.unfilled {
@@ -107,14 +92,6 @@ struct Left {
     /// Records that may be creates of our own.
     doubtful: bool,
     did_something: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    now: Timestamp,
-    hubspot_ahead: i64,
-    /// Whether reads may go that are not full.
-    flush: bool,
 }
 
 fn by_object(waiting: Vec<Waiting>) -> BTreeMap<Option<ObjectType>, Vec<Waiting>> {
@@ -152,43 +129,150 @@ fn by_record(waiting: Vec<Waiting>) -> Vec<Group> {
     groups
 }
 
-fn take_in(
-    tx: &Transaction<'_>,
+/// Parts of about so many events: a delivery that waits for the writer must not wait for all of them.
+fn parts(groups: Vec<Group>) -> Vec<Vec<Group>> {
+    let mut parts: Vec<Vec<Group>> = Vec::new();
+    let mut events = usize::MAX;
+    for group in groups {
+        if events >= PART {
+            parts.push(Vec::new());
+            events = 0;
+        }
+        events += group.events.len();
+        if let Some(part) = parts.last_mut() {
+            part.push(group);
+        }
+    }
+    parts
+}
+
+/// Ends events of an object that is not mapped any more.
+async fn ignore(engine: &Engine, waiting: Vec<Waiting>) -> Result<(), StepError> {
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            for event in waiting {
+                inbox::end(
+                    tx,
+                    event.id,
+                    State::Ignored,
+                    Some("the object is not mapped"),
+                )?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Ends the events that tell nothing new; the others, by record.
+async fn sort_out(
+    engine: &Engine,
     object: &ObjectSync,
     waiting: Vec<Waiting>,
-    moment: Moment,
     left: &mut Left,
-) -> Result<(), StoreError> {
-    let creating = outbox::is_creating(tx, object.object())?;
+) -> Result<Vec<Group>, StepError> {
+    let (now, hubspot_ahead) = (engine.now(), engine.client.clock_offset_ms());
     let mut wanted = Vec::new();
-    for group in by_record(waiting) {
-        let known = Known::look(tx, object, group.id)?;
+    for part in parts(by_record(waiting)) {
+        let sync = object.clone();
+        let sorted = engine
+            .store
+            .write(Lane::Bulk, move |tx| {
+                let moment = Moment {
+                    now,
+                    hubspot_ahead,
+                    creating: outbox::is_creating(tx, sync.object())?,
+                    around: around::look(tx, sync.object(), &sync.table)?,
+                };
+                sort_part(tx, &sync, part, moment)
+            })
+            .await?;
+        left.did_something |= sorted.ended;
+        left.doubtful |= sorted.doubtful;
+        wanted.extend(sorted.wanted);
+    }
+    Ok(wanted)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    hubspot_ahead: i64,
+    /// Whether creates of the object are being sent.
+    creating: bool,
+    around: Around,
+}
+
+struct Sorted {
+    wanted: Vec<Group>,
+    ended: bool,
+    doubtful: bool,
+}
+
+fn sort_part(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    groups: Vec<Group>,
+    moment: Moment,
+) -> Result<Sorted, StoreError> {
+    let mut sorted = Sorted {
+        wanted: Vec::new(),
+        ended: false,
+        doubtful: false,
+    };
+    for group in groups {
+        let known = Known::look(tx, object, group.id, moment.around)?;
         let mut needs = Vec::new();
         for event in group.events {
-            match known.need(object, &event, creating, moment) {
+            match known.need(object, &event, moment) {
                 Need::Nothing => {
                     inbox::end(tx, event.id, State::Done, None)?;
-                    left.did_something = true;
+                    sorted.ended = true;
                 }
-                Need::Patience => left.doubtful = true,
+                Need::Patience => sorted.doubtful = true,
                 Need::Read => needs.push(event),
             }
         }
         if !needs.is_empty() {
-            wanted.push(Group {
+            sorted.wanted.push(Group {
                 id: group.id,
                 events: needs,
             });
         }
     }
-    if !moment.flush {
+    Ok(sorted)
+}
+
+/// Asks for reads: of all, or of as many as fill whole batches.
+async fn ask_for(
+    engine: &Engine,
+    object: &ObjectSync,
+    mut wanted: Vec<Group>,
+    all: bool,
+    left: &mut Left,
+) -> Result<(), StepError> {
+    if !all {
         let full = wanted.len() - wanted.len() % BATCH;
         left.unfilled |= full < wanted.len();
         wanted.truncate(full);
     }
     left.did_something |= !wanted.is_empty();
-    for group in wanted {
-        ask(tx, object, &group, moment.now)?;
+    let now = engine.now();
+    // A batch a transaction: reads that go on meanwhile stay full.
+    let mut wanted = wanted.into_iter().peekable();
+    while wanted.peek().is_some() {
+        let batch: Vec<Group> = wanted.by_ref().take(BATCH).collect();
+        let sync = object.clone();
+        engine
+            .store
+            .write(Lane::Bulk, move |tx| {
+                for group in &batch {
+                    ask(tx, &sync, group, now)?;
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
     }
     Ok(())
 }
@@ -245,24 +329,29 @@ struct Known {
 }
 
 impl Known {
-    fn look(tx: &Transaction<'_>, object: &ObjectSync, id: HubspotId) -> Result<Self, StoreError> {
+    fn look(
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        id: HubspotId,
+        around: Around,
+    ) -> Result<Self, StoreError> {
         let name = object.object();
         let row = object.table.by_hs_id(tx, id)?;
-        let (queued, contested, buried_at) = match &row {
-            Some(row) => {
-                let local_id = row.record.local_id;
-                let open = conflicts::open_of(tx, name, local_id)?;
-                (
-                    outbox::of_row(tx, name, local_id)?,
-                    open.into_keys().collect(),
-                    None,
-                )
-            }
-            None => (
-                outbox::of_record(tx, name, id)?,
-                Vec::new(),
-                reads::buried_at(tx, name, id)?,
-            ),
+        let local_id = row.as_ref().map(|row| row.record.local_id);
+        let queued = match local_id.filter(|_| around.entries) {
+            Some(local_id) => outbox::of_row(tx, name, local_id)?,
+            None if around.entries => outbox::of_record(tx, name, id)?,
+            None => None,
+        };
+        let contested = match local_id.filter(|_| around.conflicts) {
+            Some(local_id) => conflicts::open_of(tx, name, local_id)?
+                .into_keys()
+                .collect(),
+            None => Vec::new(),
+        };
+        let buried_at = match local_id {
+            None if around.tombstones => reads::buried_at(tx, name, id)?,
+            None | Some(_) => None,
         };
         Ok(Self {
             row,
@@ -272,7 +361,7 @@ impl Known {
         })
     }
 
-    fn need(&self, object: &ObjectSync, waiting: &Waiting, creating: bool, moment: Moment) -> Need {
+    fn need(&self, object: &ObjectSync, waiting: &Waiting, moment: Moment) -> Need {
         let event = &waiting.event;
         let Some(kind) = event.kind() else {
             return Need::Nothing;
@@ -294,7 +383,7 @@ impl Known {
                 .map(|at| at.plus_millis(-moment.hubspot_ahead));
             occurred.is_some_and(|at| at <= buried)
         });
-        let in_doubt = creating
+        let in_doubt = moment.creating
             && self.queued.is_none()
             && moment.now.since(waiting.received_at) < LONGEST_DOUBT
             && waiting.received_at <= moment.now;
