@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +26,16 @@ use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::Value;
 use hubsyncd::simulator::portal::Portal;
 use hubsyncd::simulator::request::{Reply, Request};
-use hubsyncd::simulator::server::serve;
-use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
+use hubsyncd::simulator::settings::DEFAULT_TOKEN;
 use hubsyncd::store::{Lane, Mode, OpenOptions, Store, meta};
 use rusqlite::Connection;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
+
+mod stage;
+
+use stage::{median, number, rest, say, serve_portal, start, wait_loaded, wide_open};
 
 /// Records of the ingest that is compared with plain SQL.
 const INGEST: usize = 50_000;
@@ -92,26 +92,6 @@ fn main() {
             .and_then(|text| text.parse().ok())
             .unwrap_or(1_000_000);
         first_read(&runtime, records);
-    }
-}
-
-fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("stdout");
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn wide_open() -> Settings {
-    Settings {
-        limits_enabled: false,
-        burst_limit: 1_000_000,
-        daily_limit: 1_000_000_000,
-        index_delay_min_ms: 0,
-        index_delay_max_ms: 0,
-        ..Settings::default()
     }
 }
 
@@ -409,54 +389,6 @@ fn merge() {
 }
 
 // ---- the whole daemon as a process of its own ----
-
-struct Served {
-    portal: Arc<Mutex<Portal>>,
-    url: String,
-    stop: CancellationToken,
-}
-
-fn serve_portal(runtime: &tokio::runtime::Runtime, portal: Portal) -> Served {
-    let portal = Arc::new(Mutex::new(portal));
-    let stop = CancellationToken::new();
-    let listener = runtime
-        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let (shared, ended) = (Arc::clone(&portal), stop.clone());
-    runtime.spawn(async move { serve(shared, listener, ended).await });
-    Served { portal, url, stop }
-}
-
-fn start(folder: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_hubsyncd"))
-        .args(["run", "--config"])
-        .arg(folder.join("config.toml"))
-        .env("HUBSYNC_BENCH_TOKEN", DEFAULT_TOKEN)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts")
-}
-
-fn number(folder: &Path, sql: &str) -> i64 {
-    Connection::open(folder.join("crm.db"))
-        .and_then(|connection| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)))
-        .ok()
-        .flatten()
-        .unwrap_or(0)
-}
-
-fn wait_loaded(folder: &Path) {
-    while number(folder, "SELECT min(backfill = 'done') FROM sync_status") == 0 {
-        rest(Duration::from_millis(20));
-    }
-}
-
-fn rest(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "waits for another process")]
-    std::thread::sleep(time);
-}
 
 fn latency(runtime: &tokio::runtime::Runtime) {
     const WRITES: usize = 60;
