@@ -20,6 +20,7 @@ use crate::daemon;
 use crate::simulator::portal::Portal;
 use crate::simulator::server;
 use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
+use crate::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use crate::store::program::Program;
 
 /// How long a part of the tour may take before the demo gives up.
@@ -52,8 +53,9 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
         listener,
         portal_stop.clone(),
     ));
-    let health = free_port()?;
-    let config = write_config(&folder, &format!("http://{address}"), health)?;
+    let (health, door) = (free_port()?, free_port()?);
+    let config = write_config(&folder, &format!("http://{address}"), health, door)?;
+    tell_of_changes(&portal, door);
     say(
         out,
         args.json,
@@ -143,15 +145,31 @@ fn filled_portal(args: &DemoArgs, clock: &dyn Clock) -> Portal {
     portal
 }
 
-fn write_config(folder: &Path, base_url: &str, health: u16) -> anyhow::Result<Config> {
-    let token = folder.join("token");
-    let mut file = fs::OpenOptions::new()
+/// The portal sends webhooks, as late as HubSpot's soonest.
+fn tell_of_changes(portal: &Arc<Mutex<Portal>>, door: u16) {
+    let mut portal = portal.lock().unwrap_or_else(PoisonError::into_inner);
+    portal.settings_mut().webhooks = Some(Webhooks {
+        url: format!("http://127.0.0.1:{door}/webhooks/hubspot"),
+        delay_min_ms: 200,
+        delay_max_ms: 800,
+        ..Webhooks::default()
+    });
+}
+
+/// A file that nobody else reads.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&token)?;
-    file.write_all(DEFAULT_TOKEN.as_bytes())?;
+        .open(path)?
+        .write_all(secret.as_bytes())
+}
+
+fn write_config(folder: &Path, base_url: &str, health: u16, door: u16) -> anyhow::Result<Config> {
+    write_secret(&folder.join("token"), DEFAULT_TOKEN)?;
+    write_secret(&folder.join("secret"), DEFAULT_SECRET)?;
     let path = folder.join("config.toml");
     fs::write(
         &path,
@@ -168,6 +186,11 @@ path = "crm.db"
 
 [schedule]
 poll = "2s"
+
+[webhooks]
+listen = "127.0.0.1:{door}"
+public_url = "http://127.0.0.1:{door}/webhooks/hubspot"
+client_secret = {{ file = "secret" }}
 
 [http]
 listen = "127.0.0.1:{health}"
@@ -278,7 +301,7 @@ impl Tour {
         let sql = format!("SELECT city = 'Reykjavik' FROM contacts WHERE hs_id = {id}");
         let took = self.wait(stop, "an edit in HubSpot", &sql).await?;
         self.told.push(format!(
-            "HubSpot -> SQLite   somebody set record {id}'s city to Reykjavik; in the table after {:.1} s (poll every 2 s)",
+            "HubSpot -> SQLite   somebody set record {id}'s city to Reykjavik; in the table after {:.1} s, by webhook",
             took.as_secs_f64()
         ));
         Ok(())
