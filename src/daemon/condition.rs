@@ -87,6 +87,7 @@ impl Condition {
             requests_last_minute,
             throttled_last_minute,
             webhooks: None,
+            webhooks_dropped: 0,
         }
     }
 

@@ -27,6 +27,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     if let Some(relaxed) = engine.settings().relaxed_poll {
         let standing = engine.deliveries().standing(now, relaxed);
         daemon.webhooks = Some(standing.as_str());
+        daemon.webhooks_dropped = engine.deliveries().dropped();
         if let Some(problem) = engine.deliveries().problem() {
             daemon.last_error = Some(problem);
         }

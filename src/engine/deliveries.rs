@@ -2,6 +2,7 @@
 //! tightens it again.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ const CLOCKS: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Deliveries {
     inner: Mutex<State>,
+    dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +84,16 @@ impl Standing {
 impl Deliveries {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts events of other portals.
+    pub(super) fn drop_foreign(&self, events: usize) {
+        self.dropped.fetch_add(events as u64, Ordering::Relaxed);
+    }
+
+    /// Events of other portals since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// A verified delivery came.

@@ -56,6 +56,7 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
         })
         .await?;
     if let Receipt::Stored { new, foreign } = receipt {
+        engine.deliveries.drop_foreign(foreign);
         if foreign < all {
             engine.deliveries.came(engine.now());
         }

@@ -29,6 +29,7 @@ pub fn erase(
              WHERE outbox_id IN (SELECT id FROM sync_outbox WHERE object = :object AND local_id = :row)",
             "DELETE FROM sync_outbox WHERE object = :object AND local_id = :row",
             "DELETE FROM sync_sent WHERE object = :object AND local_id = :row",
+            "DELETE FROM sync_replaced WHERE object = :object AND local_id = :row",
             "DELETE FROM sync_history WHERE object = :object AND local_id = :row",
             "DELETE FROM sync_conflicts WHERE object = :object AND local_id = :row",
         ] {

@@ -60,6 +60,8 @@ pub struct Daemon {
     pub throttled_last_minute: u64,
     /// How webhooks are doing; `None` without them.
     pub webhooks: Option<&'static str>,
+    /// Events of other portals that were dropped since the start.
+    pub webhooks_dropped: u64,
 }
 
 states! {
@@ -119,7 +121,8 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
              last_error = :last_error,
              requests_last_minute = :requests,
              throttled_last_minute = :throttled,
-             webhooks = :webhooks
+             webhooks = :webhooks,
+             webhooks_dropped = :dropped
          WHERE id = 1",
     )?
     .execute(named_params! {
@@ -132,6 +135,7 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
         ":requests": daemon.requests_last_minute as i64,
         ":throttled": daemon.throttled_last_minute as i64,
         ":webhooks": daemon.webhooks,
+        ":dropped": daemon.webhooks_dropped as i64,
     })?;
     Ok(())
 }

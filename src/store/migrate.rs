@@ -7,10 +7,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// The migrations, the first of them number 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_bookkeeping.sql"),
     include_str!("../../migrations/0002_webhooks.sql"),
     include_str!("../../migrations/0003_tokens.sql"),
+    include_str!("../../migrations/0004_dropped.sql"),
 ];
 
 /// The newest schema version that this program knows.

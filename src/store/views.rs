@@ -132,7 +132,7 @@ SELECT CASE
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
-       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error, d.webhooks
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
     Made {
