@@ -29,7 +29,7 @@ const FIRST: u64 = 1;
 const PARTS: u64 = 2;
 /// How long a part goes on drawing seeds where nothing else is said.
 const SECONDS: u64 = 100;
-/// Fewer seeds than this in a part's time test too little.
+/// Fewer seeds than this test too little: a part on a slow machine goes on beyond its time until it has them.
 const LEAST: u64 = 300;
 
 fn setting(name: &str) -> Option<u64> {
@@ -77,14 +77,22 @@ fn started() -> std::time::Instant {
     std::time::Instant::now()
 }
 
-/// Runs every `PARTS`th seed until enough were run or the time is over; how many, what happened, and the failures.
-fn run_many(part: u64, first: u64, most: u64, time: Duration) -> (u64, Happened, Vec<String>) {
+/// Runs every `PARTS`th seed until all were run, or the time is over and at least `least` were; how many, what happened,
+/// and the failures.
+fn run_many(
+    part: u64,
+    first: u64,
+    most: u64,
+    least: u64,
+    time: Duration,
+) -> (u64, Happened, Vec<String>) {
     let happened = Mutex::new(Happened::new());
     let begun = started();
     let go_on = std::env::var_os("HUBSYNC_SIM_GO_ON").is_some();
     let (mut done, mut failures) = (0, Vec::new());
     for seed in (first..first.saturating_add(most)).filter(|seed| seed % PARTS == part) {
-        if begun.elapsed() >= time || (!failures.is_empty() && !go_on) {
+        let enough = done >= least && begun.elapsed() >= time;
+        if enough || (!failures.is_empty() && !go_on) {
             break;
         }
         let checked = std::panic::catch_unwind(|| check(seed, &happened));
@@ -114,8 +122,10 @@ fn run_part(part: u64) {
     let first = setting("HUBSYNC_SIM_FIRST").unwrap_or(FIRST);
     let most = setting("HUBSYNC_SIM_SEEDS").unwrap_or(u64::MAX);
     let asked = setting("HUBSYNC_SIM_SECONDS");
-    let seconds = asked.unwrap_or(SECONDS);
-    let (done, happened, failures) = run_many(part, first, most, Duration::from_secs(seconds));
+    // Whoever asks for less time gets fewer seeds; an ordinary run must be worth its name.
+    let least = if asked.is_some() { 0 } else { LEAST };
+    let time = Duration::from_secs(asked.unwrap_or(SECONDS));
+    let (done, happened, failures) = run_many(part, first, most, least, time);
     let mut out = std::io::stderr().lock();
     writeln!(
         out,
@@ -133,11 +143,6 @@ fn run_part(part: u64) {
         failures.is_empty(),
         "{}",
         failures[0].lines().next().unwrap_or_default()
-    );
-    // Whoever asks for less time gets fewer seeds; an ordinary run must be worth its name.
-    assert!(
-        asked.is_some() || done >= LEAST.min(most / PARTS),
-        "only {done} seeds in {seconds} s"
     );
     let never: Vec<_> = happened.iter().filter(|(_, times)| **times == 0).collect();
     assert!(
