@@ -168,7 +168,8 @@ fn one_login_lasts_through_renewals_kills_and_rotated_refresh_tokens() {
         assert!(out.contains("logged in to portal 48151623"), "{out}");
         let mut secrets = portal.stand().live_tokens();
         site.start_and_load();
-        eventually("two renewals", || portal.stand().renewals() >= 2);
+        // Kept, not only answered: whoever is killed between HubSpot's answer and the disk has lost a rotated token.
+        site.until_sql("SELECT generation >= 3 FROM sync_tokens");
         secrets.extend(portal.stand().live_tokens());
         site.kill();
         site.start();
