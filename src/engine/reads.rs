@@ -215,7 +215,14 @@ fn origin_of(asked: &[Due], record: &RemoteRecord) -> Origin {
 /// How long after a privacy deletion's event HubSpot may still show the record.
 const LATEST_ERASURE: Duration = Duration::from_hours(24);
 
-/// Time between two looks at a record whose privacy deletion was announced and that HubSpot still shows.
+/// Time between two looks at a record whose privacy deletion was announced and that HubSpot still shows: at first the
+/// event may only have been faster than the deletion.
+const BETWEEN_FIRST_LOOKS: Duration = Duration::from_secs(10);
+
+/// How long those go on.
+const FIRST_LOOKS: Duration = Duration::from_mins(2);
+
+/// Time between two later looks.
 const BETWEEN_LOOKS: Duration = Duration::from_mins(5);
 
 /// A record that is to be erased and that HubSpot still shows: a deletion is believed only after a read.
@@ -228,8 +235,13 @@ fn look_again_before_erasing(
     let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
         return Ok(());
     };
-    if now.since(asked_at) < LATEST_ERASURE {
-        return reads::ask(tx, object, id, Origin::Webhook, now + BETWEEN_LOOKS).map(|_| ());
+    let age = now.since(asked_at);
+    if age < LATEST_ERASURE {
+        let wait = match age < FIRST_LOOKS {
+            true => BETWEEN_FIRST_LOOKS,
+            false => BETWEEN_LOOKS,
+        };
+        return reads::ask(tx, object, id, Origin::Webhook, now + wait).map(|_| ());
     }
     tracing::error!(object = %object, hs_id = %id, "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
     reads::forget_erasure(tx, object, id)
