@@ -251,10 +251,16 @@ impl<'c> Entry<'c> {
         client.authorize(&grant.access_token)?;
         let said = match (grant.portal_id, &grant.scopes) {
             (Some(portal), Some(scopes)) => (Some(portal), Some(scopes.clone())),
-            (portal, scopes) => match client.introspect(&self.app, &grant.access_token).await? {
-                Some(said) => (said.portal_id.or(portal), said.scopes.or(scopes.clone())),
-                None => (portal, scopes.clone()),
-            },
+            (portal, scopes) => {
+                match client.introspect(&self.app, &grant.access_token).await {
+                    Ok(Some(said)) => (said.portal_id.or(portal), said.scopes.or(scopes.clone())),
+                    // Only a convenience: the account tells the portal, and a missing scope shows at the first request.
+                    Ok(None) | Err(OAuthError::Refused { .. } | OAuthError::Unreadable) => {
+                        (portal, scopes.clone())
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
         };
         let portal = match said.0 {
             Some(portal) => portal,

@@ -37,11 +37,11 @@ fn of_object(object: &ObjectMapping) -> Vec<String> {
     scopes
 }
 
-/// What was asked for and not granted.
+/// What was asked for and not granted. Every OAuth app has `oauth`, whether or not HubSpot names it.
 pub fn missing(asked: &BTreeSet<String>, granted: &[String]) -> Vec<String> {
     asked
         .iter()
-        .filter(|scope| !granted.contains(scope))
+        .filter(|scope| !granted.contains(scope) && scope.as_str() != "oauth")
         .cloned()
         .collect()
 }
@@ -96,5 +96,10 @@ mod tests {
         );
         let granted = vec!["oauth".to_owned(), "tickets".to_owned()];
         assert_eq!(missing(&needed(&mapping), &granted).len(), 8);
+        assert_eq!(
+            missing(&needed(&mapping), &[]).len(),
+            9,
+            "`oauth` is never missed"
+        );
     }
 }
