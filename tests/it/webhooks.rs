@@ -521,6 +521,10 @@ fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
     site.start_and_load();
+    // The first poll is nobody's cost.
+    site.until_sql(
+        "SELECT count(*) FROM sync_runs WHERE kind = 'poll' AND finished_at IS NOT NULL",
+    );
     let requests = portal.requests("");
     let event = |kind: &str, more: &Value| {
         let mut event = change(&portal, id, "Oslo");
