@@ -6,7 +6,8 @@ use crate::decide::existence::{DeletedOutcome, deleted_here};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::engine::convert::match_value;
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{bounds, read_records};
+use crate::engine::push::{Present, bounds, read_records};
+use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::settle_archives;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
@@ -135,7 +136,7 @@ pub async fn send(
     priority: Priority,
 ) -> Result<(), StepError> {
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
-    let records = read_records(engine, object, &ids, priority).await?;
+    let present = read_records(engine, object, &ids, priority).await?;
     let (sync, now, offset) = (
         object.clone(),
         engine.now(),
@@ -146,7 +147,7 @@ pub async fn send(
         .write(Lane::Interactive, move |tx| {
             let mut claimed = Vec::new();
             for queued in &due {
-                claimed.extend(claim(tx, &sync, queued, &records, now, offset)?);
+                claimed.extend(claim(tx, &sync, queued, &present, now, offset)?);
             }
             let fresh = claimed
                 .iter()
@@ -176,7 +177,7 @@ fn claim(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     queued: &Queued,
-    records: &[RemoteRecord],
+    read: &Present,
     now: Timestamp,
     offset_ms: i64,
 ) -> Result<Option<Claimed>, StoreError> {
@@ -210,8 +211,12 @@ fn claim(
         outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
         return Ok(None);
     }
-    let Some(record) = records.iter().find(|record| record.id == hs_id) else {
-        return without_record(tx, object, &entry, hs_id, records, now);
+    let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
+        if read.is_unread(hs_id) {
+            outbox::put_off(tx, entry.id, now + AFTER_UNREAD)?;
+            return Ok(None);
+        }
+        return without_record(tx, object, &entry, hs_id, read, now);
     };
     let edited_at = edited_since(object, &entry, record).then_some(record.updated_at);
     let outcome = deleted_here(
@@ -228,13 +233,10 @@ fn without_record(
     object: &ObjectSync,
     entry: &Entry,
     hs_id: HubspotId,
-    records: &[RemoteRecord],
+    read: &Present,
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
-    let survivor = records
-        .iter()
-        .find(|record| record.merged_ids.contains(&hs_id));
-    if let Some(survivor) = survivor {
+    if let Some(survivor) = read.of(hs_id) {
         let reason =
             "the record was merged into another one in HubSpot before its archive was sent";
         conflict(

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Priority, SearchQuery};
+use crate::model::id::HubspotId;
 use crate::model::mapping::ObjectMapping;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -40,6 +42,8 @@ struct ReadPage {
     /// This machine's time before the request was sent.
     asked_at: Timestamp,
     records: Vec<RemoteRecord>,
+    /// Records of the page that HubSpot could not read this time.
+    unread: Vec<HubspotId>,
     after: Option<String>,
 }
 
@@ -116,6 +120,7 @@ async fn read_page(
     Ok(ReadPage {
         asked_at,
         records: remote_records(object, page.records),
+        unread: page.unread,
         after: page.after,
     })
 }
@@ -146,6 +151,7 @@ async fn apply(
             changed: apply_page(tx, &applying, &page.records)?,
         };
         runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
+        ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
         match &page.after {
             Some(after) => cursors::move_backfill(tx, sync.object(), after, rows)?,
             None => {

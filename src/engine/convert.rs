@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use crate::decide::record::{Histories, HistoryTop};
 use crate::engine::objects::ObjectSync;
 use crate::hubspot::Record;
-use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::value::Value;
 
 /// A record with its mapped properties in canonical form.
 pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
-    let (merged_ids, own_key) = (merged_ids(&record), own_key(object, &record));
+    let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
     let mut values = BTreeMap::new();
     let mut invalid = Vec::new();
     for field in &object.mapping().fields {
@@ -44,19 +43,6 @@ pub fn remote_records(object: &ObjectSync, records: Vec<Record>) -> Vec<RemoteRe
     records
         .into_iter()
         .map(|record| remote_record(object, record))
-        .collect()
-}
-
-/// The ids that were merged into a record (`hubspot/api-facts.md#13`).
-pub fn merged_ids(record: &Record) -> Vec<HubspotId> {
-    let text = record
-        .properties
-        .get("hs_merged_object_ids")
-        .and_then(Option::as_deref)
-        .unwrap_or("");
-    text.split(';')
-        .filter_map(|part| part.parse().ok())
-        .filter(|id| *id != record.id)
         .collect()
 }
 

@@ -13,8 +13,8 @@ use crate::engine::adopt::link;
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::convert::{match_key, match_value};
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{self, NO_RECORD, trace_id};
-use crate::engine::reads::note_missing;
+use crate::engine::push::{self, NO_RECORD, Present, trace_id};
+use crate::engine::reads::{AFTER_UNREAD, note_missing};
 use crate::engine::settle::{Sent, settle_batch};
 use crate::engine::{Engine, StepError, schema};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
@@ -54,12 +54,13 @@ pub async fn send(
             || without_backfill
             || engine.may_be_done(queued.entry.enqueued_at)
     });
-    look(engine, object, &doubtful, priority).await?;
+    let unread = look(engine, object, &doubtful, priority).await?;
     let (sync, now) = (object.clone(), engine.now());
     let entries = doubtful
         .into_iter()
         .chain(fresh)
         .map(|queued| queued.entry.id)
+        .filter(|id| !unread.contains(id))
         .collect::<Vec<_>>();
     let claimed = engine
         .store
@@ -103,6 +104,12 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
 }
 
 impl LookBy {
+    fn asks_for(&self, key: &str) -> bool {
+        [&self.key, &self.matching]
+            .into_iter()
+            .any(|own| own.as_deref() == Some(key))
+    }
+
     fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
         let by_key = self.key.is_some() && self.key == record.own_key;
         let matching = match_key(object, &record.values);
@@ -110,15 +117,16 @@ impl LookBy {
     }
 }
 
-/// Reads the records that creates in doubt would have made, and links those that are there.
+/// Reads the records that creates in doubt would have made, and links those that are there. Answers with the entries of
+/// which HubSpot did not say whether their record is there: they wait.
 async fn look(
     engine: &Engine,
     object: &ObjectSync,
     entries: &[Queued],
     priority: Priority,
-) -> Result<(), StepError> {
+) -> Result<Vec<OutboxId>, StepError> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let (sync, queued) = (object.clone(), entries.to_vec());
     let looks: Vec<(OutboxId, LookBy)> = engine
@@ -138,7 +146,7 @@ async fn look(
         .filter_map(|(_, by)| by.matching.clone())
         .collect();
     let asked_at = engine.now();
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     let by_key = object
         .key_property
         .as_ref()
@@ -153,7 +161,10 @@ async fn look(
         values.sort_unstable();
         values.dedup();
         if !values.is_empty() {
-            found.extend(read_by(engine, object, property, values, priority, false).await?);
+            let asked = values.clone();
+            let present = read_by(engine, object, property, values, priority, false).await?;
+            unread.extend(asked.into_iter().filter(|key| present.is_unread_key(key)));
+            found.extend(present.records);
         }
     }
     let mut unseen = own_keys.unwrap_or_default();
@@ -163,6 +174,13 @@ async fn look(
             .any(|record| record.own_key.as_ref() == Some(key))
     });
     let archived = read_archived(engine, object, unseen, priority).await?;
+    let doubtful: Vec<OutboxId> = looks
+        .iter()
+        .filter(|(_, by)| unread.iter().any(|key| by.asks_for(key)))
+        .filter(|(_, by)| !found.iter().any(|record| by.finds(object, record)))
+        .map(|(id, _)| *id)
+        .collect();
+    let put_off = doubtful.clone();
     let (sync, now, offset) = (
         object.clone(),
         engine.now(),
@@ -192,12 +210,16 @@ async fn look(
                 note_missing(tx, &sync, removal, now)?;
             }
             for (id, by) in &looks {
-                after_look(tx, &sync, *id, by, now)?;
+                if put_off.contains(id) {
+                    outbox::put_off(tx, *id, now + AFTER_UNREAD)?;
+                } else {
+                    after_look(tx, &sync, *id, by, now)?;
+                }
             }
             Ok(())
         })
         .await?;
-    Ok(())
+    Ok(doubtful)
 }
 
 /// Gives a record that a look found to the row whose lost create made it; any other goes the usual way.
@@ -253,7 +275,7 @@ async fn read_archived(
     match read_by(engine, object, property.as_str(), keys, priority, true).await {
         // Whether archived records can be read by a unique property is unsure (`hubspot/api-facts.md#5`).
         Err(StepError::Hubspot(HubspotError::Refused { .. })) => Ok(Vec::new()),
-        found => found,
+        found => Ok(found?.records),
     }
 }
 
@@ -264,7 +286,7 @@ async fn read_by(
     values: Vec<String>,
     priority: Priority,
     archived: bool,
-) -> Result<Vec<RemoteRecord>, StepError> {
+) -> Result<Present, StepError> {
     let query = ReadQuery {
         keys: values,
         id_property: Some(property.to_owned()),

@@ -9,6 +9,7 @@ use rusqlite::Transaction;
 use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Priority};
 use crate::model::entry::Base;
@@ -75,6 +76,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
+            ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
             cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
             if page.after.is_none() {
                 fields::end_filling(tx, sync.object(), now)?;

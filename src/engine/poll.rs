@@ -8,9 +8,10 @@ use crate::decide::cursor::{Window, next_again, next_window, page_end};
 use crate::engine::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError, deliveries};
 use crate::hubspot::search::search_body_fits;
-use crate::hubspot::{Priority, ReadQuery, Record, SearchQuery};
+use crate::hubspot::{Priority, ReadQuery, Record, SearchPage, SearchQuery};
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -54,12 +55,17 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     } else {
         Vec::new()
     };
-    let page = search(engine, object, &window, properties).await?;
-    let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
-    let done = page.len() < PAGE as usize;
-    let (records, evidence, requests) = match whole {
-        true => (remote_records(object, page), Evidence::Search, 1),
-        false => read_whole(engine, object, &page).await?,
+    let found = search(engine, object, &window, properties).await?;
+    let end = page_end(window.last_id, found.records.iter().map(|record| record.id))?;
+    let done = found.is_last;
+    let read = match whole {
+        true => Read {
+            records: remote_records(object, found.records),
+            evidence: Evidence::Search,
+            requests: 1,
+            unread: Vec::new(),
+        },
+        false => read_whole(engine, object, &found.records).await?,
     };
     let window = Window {
         last_id: end,
@@ -69,9 +75,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         engine,
         object,
         Page {
-            records,
-            evidence,
-            requests,
+            read,
             window,
             done,
             asked_at,
@@ -81,10 +85,17 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     Ok(if done { Progress::RING } else { Progress::More })
 }
 
-struct Page {
+/// What a page's records are, and how that was learnt.
+struct Read {
     records: Vec<RemoteRecord>,
     evidence: Evidence,
     requests: usize,
+    /// Records that the search shows and the store could not read this time.
+    unread: Vec<HubspotId>,
+}
+
+struct Page {
+    read: Read,
     window: Window,
     done: bool,
     asked_at: Timestamp,
@@ -102,16 +113,17 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Poll,
-                evidence: page.evidence,
+                evidence: page.read.evidence,
                 asked_at: page.asked_at,
                 now,
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            let changed = apply_page_naming(tx, &applying, &page.records)?;
+            let changed = apply_page_naming(tx, &applying, &page.read.records)?;
+            ask_unread(tx, &sync, &page.read.unread, Origin::Poll, now)?;
             let work = runs::Work {
-                requests: page.requests,
-                seen: page.records.len(),
+                requests: page.read.requests,
+                seen: page.read.records.len(),
                 changed: changed.len(),
             };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
@@ -133,7 +145,7 @@ async fn search(
     object: &ObjectSync,
     window: &Window,
     properties: Vec<String>,
-) -> Result<Vec<Record>, StepError> {
+) -> Result<SearchPage, StepError> {
     let query = SearchQuery {
         modified_property: object.mapping().modified_property().to_owned(),
         from: window.from,
@@ -145,8 +157,7 @@ async fn search(
     Ok(engine
         .client
         .search(object.object(), &query, Priority::Poll)
-        .await?
-        .records)
+        .await?)
 }
 
 /// Reads the values of a page whose property list would burst a search request.
@@ -154,9 +165,13 @@ async fn read_whole(
     engine: &Engine,
     object: &ObjectSync,
     page: &[Record],
-) -> Result<(Vec<RemoteRecord>, Evidence, usize), StepError> {
-    let mut records = Vec::with_capacity(page.len());
-    let mut requests = 1;
+) -> Result<Read, StepError> {
+    let mut read = Read {
+        records: Vec::with_capacity(page.len()),
+        evidence: Evidence::Store,
+        requests: 1,
+        unread: Vec::new(),
+    };
     for batch in page.chunks(READ_BATCH) {
         let query = ReadQuery {
             keys: batch.iter().map(|record| record.id.to_string()).collect(),
@@ -169,10 +184,13 @@ async fn read_whole(
             .client
             .batch_read(object.object(), &query, Priority::Poll)
             .await?;
-        records.extend(remote_records(object, found.records));
-        requests += 1;
+        read.records.extend(remote_records(object, found.records));
+        let unread = found.unread.iter();
+        read.unread
+            .extend(unread.filter_map(|id| id.parse::<HubspotId>().ok()));
+        read.requests += 1;
     }
-    Ok((records, Evidence::Store, requests))
+    Ok(read)
 }
 
 /// Walks one page of a window again, for one of the configured delays.
@@ -216,8 +234,8 @@ pub async fn step_again(
         return Ok(Progress::RING);
     };
     let page = search(engine, object, &window, Vec::new()).await?;
-    let end = page_end(window.last_id, page.iter().map(|record| record.id))?;
-    let done = page.len() < PAGE as usize;
+    let end = page_end(window.last_id, page.records.iter().map(|record| record.id))?;
+    let done = page.is_last;
     let next = if done {
         Again {
             walked_to: window.to,
@@ -233,6 +251,7 @@ pub async fn step_again(
         }
     };
     let seen = page
+        .records
         .iter()
         .map(|record| (record.id, record.updated_at))
         .collect();

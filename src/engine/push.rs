@@ -14,6 +14,7 @@ use crate::decide::retry::{RetryClass, next_attempt};
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, create};
 use crate::hubspot::{Priority, ReadQuery, WriteInput};
@@ -121,7 +122,7 @@ async fn send_updates(
 ) -> Result<(), StepError> {
     let asked_at = engine.now();
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
-    let records = read_records(engine, object, &ids, priority).await?;
+    let present = read_records(engine, object, &ids, priority).await?;
     let (sync, now, offset) = (
         object.clone(),
         engine.now(),
@@ -141,12 +142,39 @@ async fn send_updates(
             };
             let mut claimed = Vec::with_capacity(due.len());
             for queued in &due {
-                claimed.extend(merge_and_claim(tx, &applying, queued, &records)?);
+                claimed.extend(merge_and_claim(tx, &applying, queued, &present)?);
             }
             Ok(claimed)
         })
         .await?;
     settle_batch(engine, object, Operation::Update, claimed, priority).await
+}
+
+/// What a batch read showed.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// The records that are there.
+    pub records: Vec<RemoteRecord>,
+    unread: Vec<String>,
+}
+
+impl Present {
+    /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
+    pub fn is_unread(&self, id: HubspotId) -> bool {
+        self.is_unread_key(&id.to_string())
+    }
+
+    /// The same by the key that was asked for.
+    pub fn is_unread_key(&self, key: &str) -> bool {
+        self.unread.iter().any(|unread| unread == key)
+    }
+
+    /// The record that an id means now, itself or merged into another one.
+    pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
+        self.records
+            .iter()
+            .find(|record| record.id == id || record.merged_ids.contains(&id))
+    }
 }
 
 /// Reads the present state of records, by id; those that are gone are left out.
@@ -155,9 +183,9 @@ pub async fn read_records(
     object: &ObjectSync,
     ids: &[HubspotId],
     priority: Priority,
-) -> Result<Vec<RemoteRecord>, StepError> {
+) -> Result<Present, StepError> {
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Present::default());
     }
     let query = ReadQuery {
         keys: ids.iter().map(ToString::to_string).collect(),
@@ -175,12 +203,15 @@ pub async fn read(
     object: &ObjectSync,
     query: &ReadQuery,
     priority: Priority,
-) -> Result<Vec<RemoteRecord>, StepError> {
+) -> Result<Present, StepError> {
     let found = engine
         .client
         .batch_read(object.object(), query, priority)
         .await?;
-    Ok(remote_records(object, found.records))
+    Ok(Present {
+        records: remote_records(object, found.records),
+        unread: found.unread,
+    })
 }
 
 /// Merges what the read showed, and takes what is still to be sent.
@@ -188,16 +219,17 @@ fn merge_and_claim(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     queued: &Queued,
-    records: &[RemoteRecord],
+    present: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let object = applying.object.object();
     let Some(hs_id) = queued.entry.hs_id else {
         return Ok(None);
     };
-    let found = records
-        .iter()
-        .find(|record| record.id == hs_id || record.merged_ids.contains(&hs_id));
-    let Some(record) = found else {
+    let Some(record) = present.of(hs_id) else {
+        if present.is_unread(hs_id) {
+            outbox::put_off(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
+            return Ok(None);
+        }
         // Archived or gone: a read with the archive says which, and the guard has its word.
         if reads::is_removal_noted(tx, object, hs_id)? {
             outbox::put_off(tx, queued.entry.id, applying.now + AFTER_REMOVAL)?;

@@ -8,10 +8,10 @@ use rusqlite::Connection;
 
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
-use crate::engine::convert::{histories, merged_ids, remote_record};
+use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{Priority, ReadQuery, Record};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
@@ -23,6 +23,9 @@ use crate::store::{Lane, StoreError, erase, inbox, outbox, reads, savepoint};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
 pub(crate) const BATCH: usize = 100;
+
+/// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
+pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
 
 /// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
 const BATCH_WITH_HISTORY: usize = 50;
@@ -45,21 +48,23 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     }
     let asked_at = engine.now();
     let keys: Vec<String> = wanted.ids.iter().map(|due| due.id.to_string()).collect();
-    let found = read(engine, object, keys, &wanted.with_history, false).await?;
-    let missing = missing(&wanted.ids, &found);
-    let archived = match missing.is_empty() {
+    let BatchRead {
+        records: found,
+        unread,
+        ..
+    } = read(engine, object, keys, &wanted.with_history, false).await?;
+    let absent = absent(&wanted.ids, &found);
+    let archived = match absent.is_empty() {
         true => Vec::new(),
         false => {
-            read(
-                engine,
-                object,
-                missing.iter().map(|due| due.id.to_string()).collect(),
-                &[],
-                true,
-            )
-            .await?
+            let keys = absent.iter().map(|due| due.id.to_string()).collect();
+            read(engine, object, keys, &[], true).await?.records
         }
     };
+    // Gone is what HubSpot says to be missing, or shows in its archive. Of anything else nothing is known yet.
+    let (unread, missing): (Vec<Due>, Vec<Due>) = absent.into_iter().partition(|due| {
+        unread.contains(&due.id.to_string()) && !archived.iter().any(|record| record.id == due.id)
+    });
     let (sync, now, offset) = (
         object.clone(),
         engine.now(),
@@ -70,7 +75,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .store
         .write(Lane::Interactive, move |tx| {
             // A read is done before it is applied: applying may ask for another one.
-            for due in &ids {
+            put_off_unread(tx, &sync, &unread, now)?;
+            for due in ids.iter().filter(|due| !unread.contains(due)) {
                 reads::done(tx, sync.object(), *due)?;
                 inbox::read_was_applied(tx, sync.object(), due.id, due.number)?;
             }
@@ -124,7 +130,7 @@ async fn read(
     keys: Vec<String>,
     with_history: &[PropertyName],
     archived: bool,
-) -> Result<Vec<Record>, StepError> {
+) -> Result<BatchRead, StepError> {
     let query = ReadQuery {
         keys,
         id_property: None,
@@ -138,8 +144,37 @@ async fn read(
     Ok(engine
         .client
         .batch_read(object.object(), &query, Priority::Webhook)
-        .await?
-        .records)
+        .await?)
+}
+
+/// Records that HubSpot could not read this time are asked for again.
+fn put_off_unread(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    unread: &[Due],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if !unread.is_empty() {
+        tracing::warn!(object = %object.object(), records = unread.len(), "HubSpot neither showed records nor said that they are gone; they are asked for again");
+    }
+    for due in unread {
+        reads::put_off(tx, object.object(), due.id, now + AFTER_UNREAD)?;
+    }
+    Ok(())
+}
+
+/// Asks for reads of records that a page should have shown and HubSpot could not read.
+pub fn ask_unread(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    unread: &[HubspotId],
+    origin: Origin,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in unread {
+        reads::ask(tx, object.object(), *id, origin, now + AFTER_UNREAD)?;
+    }
+    Ok(())
 }
 
 fn wanted(
@@ -190,12 +225,13 @@ fn contested(
         .collect())
 }
 
-fn missing(asked: &[Due], found: &[Record]) -> Vec<Due> {
+/// What was asked for and is not shown.
+fn absent(asked: &[Due], found: &[Record]) -> Vec<Due> {
     let mut seen = BTreeSet::new();
     for record in found {
         seen.insert(record.id);
         // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
-        seen.extend(merged_ids(record));
+        seen.extend(record.merged_ids());
     }
     asked
         .iter()

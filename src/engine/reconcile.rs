@@ -9,6 +9,7 @@ use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Page, Priority};
 use crate::model::id::HubspotId;
@@ -99,6 +100,7 @@ async fn compare_page(
     let page = Page {
         records: remote_records(object, page.records),
         after: page.after,
+        unread: page.unread,
     };
     let done = engine
         .store
@@ -119,6 +121,7 @@ async fn compare_page(
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
+            ask_unread(tx, &sync, &page.unread, Origin::Reconcile, now)?;
             if let Some(last) = ask_for_absent(tx, &sync, &cursor, &page, now)? {
                 // More rows than one small transaction takes: the page is read once more from here.
                 let after = cursor.reconcile_after.as_deref().unwrap_or("");
@@ -149,11 +152,13 @@ fn advance(
 }
 
 fn page_last(cursor: &Cursor, page: &Page<RemoteRecord>) -> Option<HubspotId> {
-    page.records
-        .iter()
-        .map(|record| record.id)
-        .max()
-        .max(cursor.reconcile_last_id)
+    shown(page).max().max(cursor.reconcile_last_id)
+}
+
+/// The records of a page, those included that HubSpot could not read this time: they are there.
+fn shown(page: &Page<RemoteRecord>) -> impl Iterator<Item = HubspotId> {
+    let read = page.records.iter().map(|record| record.id);
+    read.chain(page.unread.iter().copied())
 }
 
 /// Asks for the rows between the last page and this one whose record the page does not show. Answers with the row at
@@ -171,8 +176,7 @@ fn ask_for_absent(
     } else {
         page_last(cursor, page).map_or(after, |id| id.0)
     };
-    let shown: std::collections::BTreeSet<HubspotId> =
-        page.records.iter().map(|record| record.id).collect();
+    let shown: std::collections::BTreeSet<HubspotId> = shown(page).collect();
     let rows = object.table.linked_between(tx, after, to, ROWS)?;
     for id in rows.iter().filter(|id| !shown.contains(id)) {
         reads::ask(tx, object.object(), *id, Origin::Reconcile, now)?;

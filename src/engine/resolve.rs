@@ -6,7 +6,7 @@ use crate::decide::record::judge_open;
 use crate::engine::actions::late_since;
 use crate::engine::archive::bring_back;
 use crate::engine::objects::{ObjectSync, Objects};
-use crate::engine::push::read_records;
+use crate::engine::push::{Present, read_records};
 use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -158,15 +158,18 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                 let Some(object) = object_of(&objects, conflict) else {
                     continue;
                 };
-                let record = records.iter().find(|(name, record)| {
-                    name == object.object()
-                        && conflict
-                            .hs_id
-                            .is_some_and(|id| id == record.id || record.merged_ids.contains(&id))
-                });
+                let present = records
+                    .iter()
+                    .find(|(name, _)| name == object.object())
+                    .map(|(_, present)| present)
+                    .zip(conflict.hs_id);
+                if present.is_some_and(|(present, id)| present.is_unread(id)) {
+                    // Whether the record is there is not known: the decision waits for a read that tells.
+                    continue;
+                }
                 let decision = Decision {
                     conflict,
-                    record: record.map(|(_, record)| record),
+                    record: present.and_then(|(present, id)| present.of(id)),
                     moment,
                     key,
                 };
@@ -193,7 +196,7 @@ async fn read_present(
     engine: &Engine,
     objects: &Objects,
     waiting: &[Waiting],
-) -> Result<Vec<(ObjectType, RemoteRecord)>, StepError> {
+) -> Result<Vec<(ObjectType, Present)>, StepError> {
     let mut records = Vec::new();
     for object in objects.iter() {
         let ids: Vec<HubspotId> = waiting
@@ -204,11 +207,7 @@ async fn read_present(
             .filter_map(|conflict| conflict.hs_id)
             .collect();
         let found = read_records(engine, object, &ids, Priority::Interactive).await?;
-        records.extend(
-            found
-                .into_iter()
-                .map(|record| (object.object().clone(), record)),
-        );
+        records.push((object.object().clone(), found));
     }
     Ok(records)
 }
@@ -472,26 +471,29 @@ async fn approve_removals(
         offset_ms: engine.client.clock_offset_ms(),
     };
     let (sync, done) = (object.clone(), removals.len() < BATCH);
-    engine
+    let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            for record in &present {
+            for record in &present.records {
                 reads::forget_removal(tx, sync.object(), record.id)?;
                 reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
             }
             let gone: Vec<Removal> = removals
                 .iter()
-                .filter(|removal| !present.iter().any(|record| record.id == removal.id))
+                .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
+                .filter(|removal| !present.is_unread(removal.id))
                 .copied()
                 .collect();
             let settled = remove_all(tx, &sync, &gone, &moment, keys)?;
-            if done && settled == gone.len() {
+            let unread = removals.iter().any(|removal| present.is_unread(removal.id));
+            if done && settled == gone.len() && !unread {
                 holds::settle(tx, id, moment.now)?;
             }
-            Ok(())
+            // With nothing but records that HubSpot could not read, the next look is a second away.
+            Ok(!unread || !gone.is_empty() || !present.records.is_empty())
         })
         .await?;
-    Ok(true)
+    Ok(carried_out)
 }
 
 /// Forgets what only matters for minutes: values of lost requests, counts of the guard, tombstones.

@@ -277,7 +277,7 @@ async fn read_existing(
     ids: &[HubspotId],
 ) -> Result<Vec<RemoteRecord>, StepError> {
     match crate::engine::push::read_records(engine, object, ids, Priority::Webhook).await {
-        Ok(records) => Ok(records),
+        Ok(present) => Ok(present.records),
         // The creates are settled all the same: they are looked for again.
         Err(StepError::Hubspot(_)) => Ok(Vec::new()),
         Err(error) => Err(error),

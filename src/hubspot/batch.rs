@@ -1,5 +1,7 @@
 //! Batch read: up to 100 records by id or by a unique property, from the store and not from the search's index.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -43,6 +45,9 @@ pub struct BatchRead {
     /// Keys that HubSpot says are not there, as it spells them: archived, deleted, never there, or invisible to the
     /// token.
     pub missing: Vec<String>,
+    /// Keys that were asked for and that the answer neither shows nor says to be missing: HubSpot could not read them
+    /// this time, and nothing is known of them. A refusal of single keys is one of [`errors`](Self::errors).
+    pub unread: Vec<String>,
     /// Anything else that HubSpot says about single keys.
     pub errors: Vec<InputError>,
 }
@@ -85,7 +90,7 @@ impl Client {
             return Err(self.invalid(Endpoint::BatchRead, "too many keys for one batch"));
         }
         let body = Body {
-            inputs: keys.into_iter().map(|id| Key { id }).collect(),
+            inputs: keys.iter().map(|id| Key { id }).collect(),
             properties: &query.properties,
             properties_with_history: &query.with_history,
             id_property: query.id_property.as_deref(),
@@ -99,24 +104,65 @@ impl Client {
         };
         let response = self.send(&request).await?;
         let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
-        Ok(sort_answer(batch))
+        Ok(sort_answer(batch, &keys, query.id_property.as_deref()))
     }
 }
 
-fn sort_answer(batch: wire::Batch) -> BatchRead {
+/// The category of keys that are not there.
+const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
+
+fn sort_answer(batch: wire::Batch, asked: &[&str], id_property: Option<&str>) -> BatchRead {
     let mut read = BatchRead {
         records: batch.results.into_iter().map(from_wire).collect(),
         ..BatchRead::default()
     };
     for entry in batch.errors.unwrap_or_default() {
         let answer = read_entry(&entry);
-        if answer.category == "OBJECT_NOT_FOUND" && !answer.ids.is_empty() {
+        if answer.category == NOT_FOUND && !answer.ids.is_empty() {
             read.missing.extend(answer.ids);
         } else {
             read.errors.push(InputError::from_answer(answer));
         }
     }
+    let mut unread = unshown(asked, &read, id_property);
+    let others_are_missing =
+        !read.errors.is_empty() && read.errors.iter().all(|error| error.category == NOT_FOUND);
+    if others_are_missing {
+        // Said without naming them: then it is all those that are not shown.
+        read.missing.append(&mut unread);
+        read.errors.clear();
+    }
+    read.unread = unread;
     read
+}
+
+/// The keys that an answer neither shows nor says to be missing.
+fn unshown(asked: &[&str], read: &BatchRead, id_property: Option<&str>) -> Vec<String> {
+    if read.records.len() + read.missing.len() >= asked.len() && id_property.is_some() {
+        // A contact is found by its second e-mail address too, and shows its first.
+        return Vec::new();
+    }
+    let mut seen: BTreeSet<String> = read.missing.iter().map(|key| comparable(key)).collect();
+    for record in &read.records {
+        match id_property {
+            Some(property) => seen.extend(record.text(property).map(comparable)),
+            None => {
+                seen.insert(record.id.to_string());
+                // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
+                seen.extend(record.merged_ids().iter().map(ToString::to_string));
+            }
+        }
+    }
+    asked
+        .iter()
+        .filter(|key| !seen.contains(&comparable(key)))
+        .map(|key| (*key).to_owned())
+        .collect()
+}
+
+/// HubSpot compares keys without regard to case and to space around them.
+fn comparable(key: &str) -> String {
+    key.trim().to_lowercase()
 }
 
 /// JSON of a request's body.

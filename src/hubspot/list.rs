@@ -5,12 +5,13 @@
 //! is read by batch: neither shows in the result but by its length.
 
 use crate::decide::quota::Priority;
-use crate::hubspot::batch::ReadQuery;
+use crate::hubspot::batch::{BatchRead, ReadQuery};
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::{Client, wire};
+use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -46,6 +47,8 @@ pub struct Page<T = Record> {
     pub records: Vec<T>,
     /// Where the next page begins; `None` on the last.
     pub after: Option<String>,
+    /// Records of the page that HubSpot could not read this time: to be asked for again.
+    pub unread: Vec<HubspotId>,
 }
 
 /// Whether a list can ask for these properties in one request. If not it takes two: ids, then a batch read.
@@ -116,11 +119,16 @@ impl Client {
             archived: query.archived,
             ..ReadQuery::default()
         };
-        let mut records = self.batch_read(object, &read, priority).await?.records;
+        let BatchRead {
+            mut records,
+            unread,
+            ..
+        } = self.batch_read(object, &read, priority).await?;
         records.sort_by_key(|record| record.id);
         Ok(Page {
             records,
             after: page.after,
+            unread: unread.iter().filter_map(|id| id.parse().ok()).collect(),
         })
     }
 }
@@ -135,6 +143,7 @@ fn from_page(page: wire::Page<wire::Record>) -> Page {
     Page {
         after: page.after(),
         records: page.results.into_iter().map(from_wire).collect(),
+        unread: Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ impl Client {
         Ok(Page {
             after: page.after(),
             records: page.results.into_iter().map(from_wire).collect(),
+            unread: Vec::new(),
         })
     }
 }

@@ -77,6 +77,16 @@ impl Record {
             .as_deref()
             .filter(|text| !text.is_empty())
     }
+
+    /// The ids that were merged into the record (`hubspot/api-facts.md#13`).
+    pub fn merged_ids(&self) -> Vec<HubspotId> {
+        self.text("hs_merged_object_ids")
+            .unwrap_or_default()
+            .split(';')
+            .filter_map(|part| part.trim().parse().ok())
+            .filter(|id| *id != self.id)
+            .collect()
+    }
 }
 
 /// The last-modified and created properties, for answers that leave the times out.

@@ -351,6 +351,53 @@ fn a_batch_read_says_what_is_missing_and_what_was_before() {
 }
 
 #[test]
+fn what_a_batch_read_neither_shows_nor_calls_missing_is_unread() {
+    let failed = r#"{"status":"COMPLETE","numErrors":1,
+        "results":[{"id":"7","properties":{"hs_merged_object_ids":"3; 4"}}],
+        "errors":[{"category":"INTERNAL_ERROR","message":"try again","context":{"ids":["5"]}}]}"#;
+    let left_out = r#"{"status":"COMPLETE","results":[{"id":"7","properties":{}}]}"#;
+    let unnamed = r#"{"status":"COMPLETE","results":[{"id":"7","properties":{}}],
+        "errors":[{"category":"OBJECT_NOT_FOUND","message":"Could not get some objects"}]}"#;
+    let query = ReadQuery {
+        keys: texts(&["3", "5", "7"]),
+        ..ReadQuery::default()
+    };
+    for (body, missing, unread) in [
+        (failed, &[][..], &["5"][..]),
+        (left_out, &[], &["3", "5"]),
+        (unnamed, &["3", "5"], &[]),
+    ] {
+        let bench = bench([answer(207, body)]);
+        let read = bench.read(&query).expect("an answer");
+        assert_eq!(
+            (&*read.missing, &*read.unread),
+            (&*texts(missing), &*texts(unread)),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn a_record_found_by_its_second_address_is_not_unread() {
+    let shown = r#"{"results":[{"id":"7","properties":{"email":"First@b.c"}}]}"#;
+    let query = |keys: &[&str]| ReadQuery {
+        keys: texts(keys),
+        id_property: Some("email".to_owned()),
+        ..ReadQuery::default()
+    };
+    for (keys, unread) in [
+        (&["second@b.c"][..], &[][..]),
+        (&["first@B.c ", "other@b.c"], &["other@b.c"]),
+    ] {
+        let bench = bench([answer(200, shown)]);
+        assert_eq!(
+            bench.read(&query(keys)).expect("an answer").unread,
+            texts(unread)
+        );
+    }
+}
+
+#[test]
 fn a_batch_read_by_a_unique_property_names_it() {
     let bench = bench([answer(
         207,
