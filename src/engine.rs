@@ -9,6 +9,7 @@ pub mod adopt;
 pub mod apply;
 pub mod archive;
 pub mod backfill;
+pub mod blanks;
 pub mod convert;
 pub mod create;
 pub mod deliveries;
@@ -159,6 +160,8 @@ pub struct Engine {
     turns: AtomicU64,
     /// Pages of first reads that were asked for ahead.
     ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
+    /// Which properties HubSpot has, where an answer made somebody ask.
+    known_properties: Mutex<BTreeMap<ObjectType, blanks::Known>>,
     /// Whether webhooks arrive.
     pub(crate) deliveries: deliveries::Deliveries,
     /// When events came.
@@ -189,6 +192,7 @@ impl Engine {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
+            known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),
         }
@@ -249,6 +253,21 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(object)
+    }
+
+    pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::Known> {
+        self.known_properties
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(object)
+            .cloned()
+    }
+
+    pub(crate) fn set_known_properties(&self, object: &ObjectType, known: blanks::Known) {
+        self.known_properties
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(object.clone(), known);
     }
 
     /// Counts the batches that were sent.

@@ -15,6 +15,7 @@ pub mod list;
 pub mod oauth;
 pub mod observe;
 pub mod owners;
+mod pages;
 pub mod paths;
 pub mod pipelines;
 pub mod properties;
@@ -49,6 +50,8 @@ pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};
 
 use crate::clock::Clock;
 use crate::hubspot::observe::Observations;
+use crate::hubspot::pages::PageSize;
+use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;
 
@@ -76,6 +79,8 @@ struct Inner {
     /// The state of the jitter's generator.
     jitter: AtomicU64,
     observations: Mutex<Observations>,
+    /// How long pages are, by endpoint and object.
+    page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
 }
 
 /// A token that no header can carry: control characters or none at all.
@@ -138,6 +143,7 @@ impl Client {
                 clock_offset_ms: AtomicI64::new(0),
                 jitter: AtomicU64::new(0),
                 observations: Mutex::default(),
+                page_sizes: Mutex::default(),
             }),
         }
     }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::condition::Condition;
+use crate::decide::retry::{LOCK_LASTS, RetryClass};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Retry;
 use crate::model::time::Timestamp;
@@ -120,7 +121,10 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
                 .clamp(SHORTEST_WAIT, LONGEST_PAUSE),
             // Nothing was sent: the token may come at any moment.
             Retry::Reauthorize if error.status().is_none() => by_curve.min(LOGGED_OUT),
-            Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => by_curve,
+            Retry::Backoff(RetryClass::Locked) => by_curve.max(LOCK_LASTS),
+            Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => {
+                by_curve.max(error.retry_after().unwrap_or_default())
+            }
         },
         StepError::Store(_)
         | StepError::OAuth(_)

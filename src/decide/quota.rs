@@ -402,8 +402,15 @@ impl Quota {
         }
     }
 
-    /// Stops sending for a while after a 429 or 477; gives the moment, by HubSpot's clock, when it goes on.
-    pub fn pause(&mut self, pause: Pause, retry_after: Option<Duration>, now: Now) -> Timestamp {
+    /// Stops sending for a while after a 429 or 477; gives the moment, by HubSpot's clock, when it goes on. The class that
+    /// met the limit waits too, whichever limit the answer names.
+    pub fn pause(
+        &mut self,
+        pause: Pause,
+        met_by: &Grant,
+        retry_after: Option<Duration>,
+        now: Now,
+    ) -> Timestamp {
         if pause != Pause::Everything {
             self.minute.count_throttled(now.steady);
         }
@@ -417,8 +424,10 @@ impl Quota {
             Pause::Class(class) => {
                 let wait = retry_after.unwrap_or_else(|| self.own_pause(class));
                 self.throttled_in_a_row[index(class)] += 1;
-                let paused = &mut self.paused[index(class)];
-                *paused = (*paused).max(now.steady + wait);
+                for class in [class, met_by.class] {
+                    let paused = &mut self.paused[index(class)];
+                    *paused = (*paused).max(now.steady + wait);
+                }
                 now.hubspot + wait
             }
         }

@@ -7,7 +7,7 @@ use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, blanks};
 use crate::hubspot::{ListQuery, Priority, SearchQuery};
 use crate::model::id::HubspotId;
 use crate::model::mapping::ObjectMapping;
@@ -113,10 +113,11 @@ async fn read_page(
         properties: object.properties.clone(),
         archived: false,
     };
-    let page = engine
+    let mut page = engine
         .client
         .list(object.object(), &query, Priority::Bulk)
         .await?;
+    blanks::fill(engine, object, &object.properties, &mut page.records).await?;
     Ok(ReadPage {
         asked_at,
         records: remote_records(object, page.records),

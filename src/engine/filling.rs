@@ -10,7 +10,7 @@ use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, blanks};
 use crate::hubspot::{ListQuery, Priority};
 use crate::model::entry::Base;
 use crate::model::name::PropertyName;
@@ -50,10 +50,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             .collect(),
         archived: false,
     };
-    let page = engine
+    let mut page = engine
         .client
         .list(object.object(), &query, Priority::Bulk)
         .await?;
+    blanks::fill(engine, object, &query.properties, &mut page.records).await?;
     let done = page.after.is_none();
     let (sync, now) = (object.clone(), engine.now());
     engine

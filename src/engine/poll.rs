@@ -2,6 +2,7 @@
 //!
 //! A page and its cursor are one transaction. Walks again look at ids and times only and ask for reads where they differ.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::cursor::{Window, next_again, next_window, page_end};
@@ -9,7 +10,7 @@ use crate::engine::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError, deliveries};
+use crate::engine::{Engine, Progress, StepError, blanks, deliveries, reconcile};
 use crate::hubspot::search::search_body_fits;
 use crate::hubspot::{Priority, ReadQuery, Record, SearchPage, SearchQuery};
 use crate::model::id::HubspotId;
@@ -55,16 +56,19 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     } else {
         Vec::new()
     };
-    let found = search(engine, object, &window, properties).await?;
-    let end = page_end(window.last_id, found.records.iter().map(|record| record.id))?;
+    let mut found = search(engine, object, &window, properties).await?;
+    let end = walk_on(engine, object, &window, &found).await?;
     let done = found.is_last;
     let read = match whole {
-        true => Read {
-            records: remote_records(object, found.records),
-            evidence: Evidence::Search,
-            requests: 1,
-            unread: Vec::new(),
-        },
+        true => {
+            blanks::fill(engine, object, &object.properties, &mut found.records).await?;
+            Read {
+                records: remote_records(object, found.records),
+                evidence: Evidence::Search,
+                requests: 1,
+                unread: Vec::new(),
+            }
+        }
         false => read_whole(engine, object, &found.records).await?,
     };
     let window = Window {
@@ -119,11 +123,21 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            let changed = apply_page_naming(tx, &applying, &page.read.records)?;
+            let doubtful = match page.read.evidence {
+                Evidence::Search => doubtful(tx, &sync, &page.read.records, page.window.from)?,
+                Evidence::Store => BTreeSet::new(),
+            };
+            for id in &doubtful {
+                reads::ask(tx, sync.object(), *id, Origin::Poll, now)?;
+            }
+            let mut records = page.read.records;
+            let seen = records.len();
+            records.retain(|record| !doubtful.contains(&record.id));
+            let changed = apply_page_naming(tx, &applying, &records)?;
             ask_unread(tx, &sync, &page.read.unread, Origin::Poll, now)?;
             let work = runs::Work {
                 requests: page.read.requests,
-                seen: page.read.records.len(),
+                seen,
                 changed: changed.len(),
             };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
@@ -138,6 +152,40 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
         .await?;
     deliveries::found_by_polling(engine, object.object(), changed);
     Ok(())
+}
+
+/// Records that have no row though they were made before the window: the mirror would know them. The index may show what
+/// was archived long ago (`hubspot/api-facts.md#6`), so that the store has the word.
+fn doubtful(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    records: &[RemoteRecord],
+    from: Timestamp,
+) -> Result<BTreeSet<HubspotId>, StoreError> {
+    let mut doubtful = BTreeSet::new();
+    for record in records.iter().filter(|record| record.created_at < from) {
+        if object.table.by_hs_id(tx, record.id)?.is_none() {
+            doubtful.insert(record.id);
+        }
+    }
+    Ok(doubtful)
+}
+
+/// Where the walk goes on behind a page. A search that shows the same ids again can't be walked: then the full comparison
+/// finds what it hides.
+async fn walk_on(
+    engine: &Engine,
+    object: &ObjectSync,
+    window: &Window,
+    page: &SearchPage,
+) -> Result<Option<HubspotId>, StepError> {
+    match page_end(window.last_id, page.records.iter().map(|record| record.id)) {
+        Ok(end) => Ok(end),
+        Err(stuck) => {
+            reconcile::begin(engine, object).await?;
+            Err(stuck.into())
+        }
+    }
 }
 
 async fn search(
@@ -180,10 +228,11 @@ async fn read_whole(
             with_history: Vec::new(),
             archived: false,
         };
-        let found = engine
+        let mut found = engine
             .client
             .batch_read(object.object(), &query, Priority::Poll)
             .await?;
+        blanks::fill(engine, object, &object.properties, &mut found.records).await?;
         read.records.extend(remote_records(object, found.records));
         let unread = found.unread.iter();
         read.unread
@@ -234,7 +283,7 @@ pub async fn step_again(
         return Ok(Progress::RING);
     };
     let page = search(engine, object, &window, Vec::new()).await?;
-    let end = page_end(window.last_id, page.records.iter().map(|record| record.id))?;
+    let end = walk_on(engine, object, &window, &page).await?;
     let done = page.is_last;
     let next = if done {
         Again {

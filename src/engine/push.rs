@@ -16,7 +16,7 @@ use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Sent, recover_object, settle_batch};
-use crate::engine::{Engine, Progress, StepError, archive, create};
+use crate::engine::{Engine, Progress, StepError, archive, blanks, create};
 use crate::hubspot::{Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
@@ -204,10 +204,11 @@ pub async fn read(
     query: &ReadQuery,
     priority: Priority,
 ) -> Result<Present, StepError> {
-    let found = engine
+    let mut found = engine
         .client
         .batch_read(object.object(), query, priority)
         .await?;
+    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
     Ok(Present {
         records: remote_records(object, found.records),
         unread: found.unread,

@@ -10,7 +10,7 @@ use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, blanks};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
@@ -141,10 +141,12 @@ async fn read(
             .collect(),
         archived,
     };
-    Ok(engine
+    let mut found = engine
         .client
         .batch_read(object.object(), &query, Priority::Webhook)
-        .await?)
+        .await?;
+    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    Ok(found)
 }
 
 /// Records that HubSpot could not read this time are asked for again.

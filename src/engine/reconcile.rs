@@ -10,7 +10,7 @@ use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::ask_unread;
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, blanks};
 use crate::hubspot::{ListQuery, Page, Priority};
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
@@ -87,10 +87,11 @@ async fn compare_page(
         properties: object.properties.clone(),
         archived: false,
     };
-    let page = engine
+    let mut page = engine
         .client
         .list(object.object(), &query, Priority::Bulk)
         .await?;
+    blanks::fill(engine, object, &object.properties, &mut page.records).await?;
     let (sync, cursor, now, offset) = (
         object.clone(),
         cursor.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::retry::{RetryClass, next_attempt};
+use crate::decide::retry::{LOCK_LASTS, RetryClass, next_attempt};
 use crate::decide::settle::{
     ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
 };
@@ -318,6 +318,8 @@ fn settle_one(
         }
         Settlement::Retry(words) => {
             give_back(tx, &entry)?;
+            // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
+            let next = next.max(applying.now + LOCK_LASTS);
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
         Settlement::Lost(words) => lose(tx, applying, &entry, &words, next),
@@ -653,12 +655,13 @@ async fn settle_failed(
         Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
     };
     let locked = matches!(error.retry(), Retry::Backoff(RetryClass::Locked));
+    let rest = now + error.retry_after().unwrap_or_default();
     let entries: Vec<(OutboxId, Timestamp)> = batch
         .iter()
         .map(|sent| {
             (
                 sent.entry,
-                at.unwrap_or_else(|| next_try(engine, sent.attempts, now)),
+                at.unwrap_or_else(|| next_try(engine, sent.attempts, now).max(rest)),
             )
         })
         .collect();

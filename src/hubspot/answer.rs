@@ -6,6 +6,7 @@
 //! `Display` of the errors don't show them; they go to the database, never to the log.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -76,6 +77,8 @@ pub struct Answer {
     pub scopes: Vec<String>,
     /// Whether the body was JSON of HubSpot's own; a gateway in front of it answers in HTML or not at all.
     pub by_hubspot: bool,
+    /// When HubSpot wants to be asked again, by `Retry-After`.
+    pub retry_after: Option<Duration>,
 }
 
 /// Reads the body of a refusal.

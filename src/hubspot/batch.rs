@@ -10,6 +10,7 @@ use crate::hubspot::Client;
 use crate::hubspot::answer::read_entry;
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
+use crate::hubspot::pages::{LEAST_PAGE, is_too_much};
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::wire;
@@ -52,6 +53,15 @@ pub struct BatchRead {
     pub errors: Vec<InputError>,
 }
 
+impl BatchRead {
+    fn append(&mut self, other: Self) {
+        self.records.extend(other.records);
+        self.missing.extend(other.missing);
+        self.unread.extend(other.unread);
+        self.errors.extend(other.errors);
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -68,7 +78,7 @@ pub(super) struct Key<'a> {
 }
 
 impl Client {
-    /// Reads up to 100 records. Nothing asked is nothing sent.
+    /// Reads up to 100 records; in halves where HubSpot's gateway gives up on them. Nothing asked is nothing sent.
     pub async fn batch_read(
         &self,
         object: &ObjectType,
@@ -89,6 +99,28 @@ impl Client {
         if keys.len() > most {
             return Err(self.invalid(Endpoint::BatchRead, "too many keys for one batch"));
         }
+        let mut read = BatchRead::default();
+        let mut batches = vec![keys];
+        while let Some(mut batch) = batches.pop() {
+            match self.read_keys(object, query, &batch, priority).await {
+                Ok(part) => read.append(part),
+                Err(error) if is_too_much(&error) && batch.len() > LEAST_PAGE as usize => {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([rest, batch]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    async fn read_keys(
+        &self,
+        object: &ObjectType,
+        query: &ReadQuery,
+        keys: &[&str],
+        priority: Priority,
+    ) -> Result<BatchRead, HubspotError> {
         let body = Body {
             inputs: keys.iter().map(|id| Key { id }).collect(),
             properties: &query.properties,
@@ -104,7 +136,7 @@ impl Client {
         };
         let response = self.send(&request).await?;
         let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
-        Ok(sort_answer(batch, &keys, query.id_property.as_deref()))
+        Ok(sort_answer(batch, keys, query.id_property.as_deref()))
     }
 }
 

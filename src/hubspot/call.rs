@@ -16,6 +16,7 @@ use crate::hubspot::answer::{Answer, read_answer};
 use crate::hubspot::error::{Call, HubspotError, from_answer};
 use crate::hubspot::headers;
 use crate::hubspot::limiter::{Answered, Permit};
+use crate::hubspot::pages::is_too_much;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, wire};
@@ -27,6 +28,9 @@ const READ_ATTEMPTS: u32 = 3;
 
 /// A request that meets 429 is sent so often: alone on the portal it never does.
 const THROTTLED_ATTEMPTS: u32 = 4;
+
+/// A longer `Retry-After` is not waited for inside a call.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// Ordinary reads take 0.1 to 3 s (`hubspot/api-facts.md#6`).
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,13 +66,20 @@ impl Client {
             if !is_repeated(request.endpoint, &error, attempt) {
                 return Err(error);
             }
-            // The limiter knows how long a 429 lasts; everything else waits by the curve.
-            if !matches!(error, HubspotError::Throttled { .. }) {
-                let wait = retry::next_attempt(RetryClass::Transient, attempt, self.jitter());
-                self.inner.clock.sleep(wait).await;
-            }
+            self.rest(&error, attempt).await;
             attempt += 1;
         }
+    }
+
+    /// Waits before a call is repeated. The limiter knows how long a 429 lasts; everything else waits by the curve, and
+    /// for as long as HubSpot says.
+    pub(super) async fn rest(&self, error: &HubspotError, attempt: u32) {
+        if matches!(error, HubspotError::Throttled { .. }) {
+            return;
+        }
+        let by_curve = retry::next_attempt(RetryClass::Transient, attempt, self.jitter());
+        let wait = by_curve.max(error.retry_after().unwrap_or_default());
+        self.inner.clock.sleep(wait).await;
     }
 
     async fn send_once(
@@ -126,16 +137,18 @@ impl Client {
         let is_success = (200..300).contains(&response.status);
         let answer = (!is_success).then(|| read_answer(response.status, &response.body));
         let class = class_of(call.template);
+        let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&Answered {
             observed: headers::read_quota(&response.headers),
             by_hubspot: answer.as_ref().is_none_or(reached_hubspot),
             pause: answer.as_ref().and_then(|answer| pause_for(answer, class)),
-            retry_after: headers::read_retry_after(&response.headers, self.hubspot_now()),
+            retry_after,
         });
         self.log(&call, &response, took, attempt);
         let Some(mut answer) = answer else {
             return Ok(response);
         };
+        answer.retry_after = retry_after;
         if answer.correlation_id.is_empty() {
             let known = headers::read_correlation_id(&response.headers).unwrap_or_default();
             known.clone_into(&mut answer.correlation_id);
@@ -274,6 +287,10 @@ impl Client {
 fn is_repeated(endpoint: Endpoint, error: &HubspotError, attempt: u32) -> bool {
     match error {
         HubspotError::Throttled { .. } => attempt < THROTTLED_ATTEMPTS,
+        // Whoever walks the pages asks for a shorter one.
+        HubspotError::Gateway { .. } if endpoint.is_paged() && is_too_much(error) => false,
+        // So long a wait is no business of one call.
+        error if error.retry_after().is_some_and(|wait| wait > LONGEST_REST) => false,
         HubspotError::Server { .. }
         | HubspotError::Gateway { .. }
         | HubspotError::NotSent { .. }
@@ -321,7 +338,8 @@ fn reached_hubspot(answer: &Answer) -> bool {
     }
 }
 
-/// Which quota a refusal names: by policy first, then by words, else that of the class (`hubspot/api-facts.md#3`).
+/// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
+/// out like the burst's (`hubspot/api-facts.md#3`).
 fn pause_for(answer: &Answer, class: EndpointClass) -> Option<Pause> {
     match answer.status {
         477 => return Some(Pause::Everything),
@@ -333,8 +351,10 @@ fn pause_for(answer: &Answer, class: EndpointClass) -> Option<Pause> {
         Some(Pause::Class(EndpointClass::Crm))
     } else if named.contains("daily") {
         Some(Pause::Day)
-    } else {
+    } else if answer.policy.is_empty() || named.contains("secondly") {
         Some(Pause::Class(class))
+    } else {
+        Some(Pause::Class(EndpointClass::Crm))
     }
 }
 

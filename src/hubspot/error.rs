@@ -3,6 +3,8 @@
 //! It answers its caller's questions: when may this be tried again, and may it have happened all the same? HubSpot's
 //! own words are apart, in [`HubspotError::words`], because they may quote a property's value.
 
+use std::time::Duration;
+
 use http::Method;
 use thiserror::Error;
 
@@ -27,6 +29,9 @@ impl std::fmt::Display for Call {
         write!(formatter, "`{} {}`", self.method, self.template)
     }
 }
+
+/// A `Retry-After` of a server in trouble is believed up to this.
+const LONGEST_REST: Duration = Duration::from_hours(1);
 
 /// Why a call has no result.
 #[derive(Debug, Error)]
@@ -293,6 +298,13 @@ impl HubspotError {
             | Self::LoggedOut { .. }
             | Self::Invalid { .. } => None,
         }
+    }
+
+    /// For how long HubSpot asked not to be asked, at most an hour: longer ones are those of 429 and 477, which
+    /// [`retry`](Self::retry) names.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let asked = self.answer()?.retry_after?;
+        Some(asked.min(LONGEST_REST))
     }
 
     /// The HTTP status, where an answer came.

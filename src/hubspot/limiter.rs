@@ -453,7 +453,7 @@ impl Permit {
         state.quota.end(&grant, ending, now);
         state.quota.observe(&grant, &answered.observed, now);
         let until = if let Some(pause) = answered.pause {
-            state.quota.pause(pause, answered.retry_after, now)
+            state.quota.pause(pause, &grant, answered.retry_after, now)
         } else {
             state.quota.not_throttled(&grant);
             now.hubspot

@@ -24,9 +24,6 @@ const MAX_URL_CHARS: usize = 7000;
 /// What a URL has beside the property list: path, limit, `archived`, `after`.
 const URL_OVERHEAD_CHARS: usize = 300;
 
-/// A page is not halved below this.
-const LEAST_PAGE: u32 = 10;
-
 /// Which page of which records.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
@@ -82,23 +79,27 @@ impl Client {
         properties: &[String],
         priority: Priority,
     ) -> Result<Page, HubspotError> {
-        let mut limit = query.limit.clamp(1, MAX_PAGE);
-        loop {
-            let request = Request {
-                endpoint: Endpoint::List,
-                object: Some(object),
-                query: list_query(query, properties, limit),
-                body: None,
-                priority,
-            };
-            match self.page::<wire::Record>(&request).await {
-                Ok(page) => return Ok(from_page(page)),
-                Err(error) if is_too_much(&error) && limit > LEAST_PAGE => {
-                    limit = (limit / 2).max(LEAST_PAGE);
-                }
-                Err(error) => return Err(error),
-            }
+        let request = |limit| Request {
+            endpoint: Endpoint::List,
+            object: Some(object),
+            query: list_query(query, properties, limit),
+            body: None,
+            priority,
+        };
+        let most = query.limit.clamp(1, MAX_PAGE);
+        let page = self
+            .paged::<wire::Record>(Endpoint::List, object, most, request)
+            .await?;
+        let page = from_page(page);
+        if page.after.is_some() && page.after == query.after {
+            // Followed, it would be the same page for ever.
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::List),
+                status: 200,
+                source: "the next page is said to begin where this one began".into(),
+            });
         }
+        Ok(page)
     }
 
     /// Puts the properties to a page of ids. A record that went between the two requests is left out.
@@ -131,12 +132,6 @@ impl Client {
             unread: unread.iter().filter_map(|id| id.parse().ok()).collect(),
         })
     }
-}
-
-/// Whether HubSpot's gateway gave up on a page, as it does with many records of many properties
-/// (`hubspot/api-facts.md#14`).
-pub(super) fn is_too_much(error: &HubspotError) -> bool {
-    matches!(error, HubspotError::Gateway { answer, .. } if matches!(answer.status, 502 | 504 | 524))
 }
 
 fn from_page(page: wire::Page<wire::Record>) -> Page {

@@ -99,6 +99,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether its answer is a page whose length can be chosen.
+    pub fn is_paged(self) -> bool {
+        matches!(self, Self::List | Self::Search)
+    }
+
     /// Whether it changes nothing, so that it may be repeated after a lost answer.
     pub fn is_read(self) -> bool {
         !matches!(

@@ -11,7 +11,6 @@ use crate::hubspot::Client;
 use crate::hubspot::batch::to_body;
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
-use crate::hubspot::list::is_too_much;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::wire;
@@ -24,9 +23,6 @@ pub const MAX_SEARCH_PAGE: u32 = 200;
 
 /// A longer body is refused (`hubspot/api-facts.md#6`); whether values alone count is unsure, so that all do.
 const MAX_BODY_CHARS: usize = 3000;
-
-/// A page is not halved below this.
-const LEAST_PAGE: u32 = 10;
 
 /// Which records of a window.
 #[derive(Debug, Clone)]
@@ -138,23 +134,18 @@ impl Client {
         query: &SearchQuery,
         priority: Priority,
     ) -> Result<SearchPage, HubspotError> {
-        let mut limit = query.limit.clamp(1, MAX_SEARCH_PAGE);
-        loop {
-            let request = Request {
-                endpoint: Endpoint::Search,
-                object: Some(object),
-                query: String::new(),
-                body: Some(to_body(&body_of(query, limit))),
-                priority,
-            };
-            match self.page::<wire::Record>(&request).await {
-                Ok(page) => return self.search_page(page),
-                Err(error) if is_too_much(&error) && limit > LEAST_PAGE => {
-                    limit = (limit / 2).max(LEAST_PAGE);
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let request = |limit| Request {
+            endpoint: Endpoint::Search,
+            object: Some(object),
+            query: String::new(),
+            body: Some(to_body(&body_of(query, limit))),
+            priority,
+        };
+        let most = query.limit.clamp(1, MAX_SEARCH_PAGE);
+        let page = self
+            .paged::<wire::Record>(Endpoint::Search, object, most, request)
+            .await?;
+        self.search_page(page)
     }
 
     fn search_page(&self, page: wire::Page<wire::Record>) -> Result<SearchPage, HubspotError> {

@@ -16,7 +16,7 @@ use crate::hubspot::list::fits_in_url;
 use crate::hubspot::properties::NewProperty;
 use crate::hubspot::search::search_body_fits;
 use crate::hubspot::testing::{ManualClock, Script, answer, answer_with, lost, not_sent, run};
-use crate::hubspot::transport::{HttpResponse, TransportError};
+use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::ObjectType;
 use crate::model::settings::{Limits, Tier};
@@ -220,18 +220,100 @@ fn a_page_that_the_gateway_gives_up_on_is_halved() {
         answer(200, fixture!("list_page.json")),
     ]);
     assert_eq!(bench.list(&page_query()).expect("a page").records.len(), 2);
-    let asked = bench.script.asked();
-    let limits: Vec<&str> = asked
-        .iter()
-        .map(|request| {
-            request
-                .path_and_query
-                .split(['=', '&'])
-                .nth(1)
-                .expect("limit")
-        })
-        .collect();
-    assert_eq!(limits, ["100", "100", "100", "50"]);
+    assert_eq!(limits(&bench), ["100", "50", "25", "12"]);
+}
+
+/// The `limit` of every list request.
+fn limits(bench: &Bench) -> Vec<String> {
+    let limit = |request: &HttpRequest| {
+        let text = request.path_and_query.split(['=', '&']).nth(1);
+        text.expect("limit").to_owned()
+    };
+    bench.script.asked().iter().map(limit).collect()
+}
+
+#[test]
+fn the_pages_after_a_halved_one_stay_short_for_a_while() {
+    let page = || answer(200, fixture!("list_page.json"));
+    let gone = answer(504, "<html>Gateway Timeout</html>");
+    let bench = bench([gone].into_iter().chain((0..22).map(|_| page())));
+    for _ in 0..22 {
+        bench.list(&page_query()).expect("a page");
+    }
+    let mut expected = vec!["100"];
+    expected.extend(["50"; 20]);
+    expected.extend(["100"; 2]);
+    assert_eq!(limits(&bench), expected);
+}
+
+#[test]
+fn a_gateway_that_never_answers_ends_a_page() {
+    let bench = bench((0..9).map(|_| answer(502, "")));
+    let error = bench.list(&page_query()).expect_err("no page");
+    assert!(
+        matches!(
+            error,
+            HubspotError::HeldBack { .. } | HubspotError::Gateway { .. }
+        ),
+        "{error}"
+    );
+    assert!(bench.sent() <= 7);
+}
+
+#[test]
+fn a_page_that_leads_to_itself_is_not_followed() {
+    let itself = r#"{"results":[{"id":"2","properties":{}}],"paging":{"next":{"after":"2"}}}"#;
+    let bench = bench([answer(200, itself)]);
+    let error = bench.list(&page_query()).expect_err("a circle");
+    assert!(matches!(error, HubspotError::Unreadable { .. }), "{error}");
+}
+
+#[test]
+fn a_batch_that_the_gateway_gives_up_on_is_read_in_halves() {
+    let gone = || answer(504, "");
+    let part = |id: &str| {
+        answer(
+            200,
+            &format!(r#"{{"results":[{{"id":"{id}","properties":{{}}}}]}}"#),
+        )
+    };
+    let bench = bench([gone(), gone(), gone(), part("100"), part("111")]);
+    let query = ReadQuery {
+        keys: (100..112).map(|id| id.to_string()).collect(),
+        ..ReadQuery::default()
+    };
+    let read = bench.read(&query).expect("an answer");
+    assert_eq!((read.records.len(), read.unread.len()), (2, 10));
+    let inputs = |number: usize| bench.script.body(number)["inputs"].as_array().map(Vec::len);
+    assert_eq!(
+        [inputs(0), inputs(3), inputs(4)],
+        [Some(12), Some(6), Some(6)]
+    );
+}
+
+#[test]
+fn a_server_in_trouble_is_left_alone_for_as_long_as_it_says() {
+    let short = bench([
+        answer_with(503, &[("retry-after", "7")], ""),
+        answer(200, r#"{"results":[]}"#),
+    ]);
+    assert!(short.list(&page_query()).is_ok());
+    assert!(short.clock.monotonic() >= Duration::from_secs(7));
+    let long = bench([answer_with(503, &[("retry-after", "600")], "")]);
+    let error = long.list(&page_query()).expect_err("later");
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(10)));
+    assert_eq!((long.sent(), long.clock.monotonic()), (1, Duration::ZERO));
+}
+
+#[test]
+fn a_limit_that_nobody_knows_is_waited_out_like_the_bursts() {
+    let unknown = r#"{"status":"error","message":"Slow down","policyName":"CONCURRENT_REQUESTS"}"#;
+    let bench = bench([
+        answer(429, unknown),
+        answer(200, r#"{"total":0,"results":[]}"#),
+    ]);
+    assert!(bench.search(&window()).is_ok());
+    assert_eq!(bench.clock.monotonic().as_secs(), 10);
 }
 
 #[test]
