@@ -160,6 +160,8 @@ pub struct Engine {
     turns: AtomicU64,
     /// Pages of first reads that were asked for ahead.
     ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
+    /// What the token may not read; empty where it may read all that is mapped.
+    forbidden: Mutex<String>,
     /// Which properties HubSpot has, where an answer made somebody ask.
     known_properties: Mutex<BTreeMap<ObjectType, blanks::Known>>,
     /// Whether webhooks arrive.
@@ -192,6 +194,7 @@ impl Engine {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
+            forbidden: Mutex::default(),
             known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),
@@ -253,6 +256,26 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(object)
+    }
+
+    /// What the token may not read of the mapped objects; `None` where it may read all.
+    pub fn forbidden(&self) -> Option<String> {
+        let words = self
+            .forbidden
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (!words.is_empty()).then(|| words.clone())
+    }
+
+    /// Tells whether that is news.
+    pub(crate) fn set_forbidden(&self, words: &str) -> bool {
+        let mut known = self
+            .forbidden
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != words;
+        words.clone_into(&mut known);
+        is_news
     }
 
     pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::Known> {

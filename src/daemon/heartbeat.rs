@@ -18,6 +18,21 @@ pub const TRIGGERS: Duration = Duration::from_secs(20);
 /// Time between two rounds of forgetting.
 pub const FORGET: Duration = Duration::from_mins(5);
 
+/// A clock that is off by more makes times in the mirror's bookkeeping hard to read, and signatures of webhooks invalid
+/// soon (`hubspot/api-facts.md#10`).
+const CLOCK_TOLERANCE_MS: i64 = 60_000;
+
+/// What to say of a clock that differs from HubSpot's.
+fn clock_problem(offset_ms: i64) -> Option<String> {
+    let side = if offset_ms > 0 { "behind" } else { "ahead of" };
+    let seconds = offset_ms.abs() / 1000;
+    (offset_ms.abs() > CLOCK_TOLERANCE_MS).then(|| {
+        format!(
+            "this machine's clock is {seconds} s {side} HubSpot's: set it, and keep it right (NTP)"
+        )
+    })
+}
+
 /// Says that the daemon lives, and what it counted.
 pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
     let usage = engine.client().limiter().snapshot();
@@ -31,6 +46,10 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
         if let Some(problem) = engine.deliveries().problem() {
             daemon.last_error = Some(problem);
         }
+    }
+    daemon.config_error = daemon.config_error.or_else(|| engine.forbidden());
+    if let Some(problem) = clock_problem(engine.client().clock_offset_ms()) {
+        daemon.last_error = Some(problem);
     }
     let day = quota::Day {
         used: Some(usage.daily_used),
@@ -123,4 +142,18 @@ pub async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
         .write(Lane::Interactive, move |tx| meta::set_phase(tx, phase, now))
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_named_with_its_side() {
+        assert_eq!(clock_problem(60_000), None);
+        let behind = clock_problem(90_000).expect("a problem");
+        assert!(behind.contains("90 s behind HubSpot's"), "{behind}");
+        let ahead = clock_problem(-3_600_000).expect("a problem");
+        assert!(ahead.contains("3600 s ahead of HubSpot's"), "{ahead}");
+    }
 }

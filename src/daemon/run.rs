@@ -466,14 +466,9 @@ fn spawn_objects(
                 }
             }),
     );
-    let names: Vec<ObjectType> = all
-        .engine
-        .objects()
-        .iter()
-        .map(|object| object.object().clone())
-        .collect();
-    for name in names {
-        spawn_object(tasks, config, all, bells, &name);
+    // Also those that the token may not read yet: they begin when it may.
+    for object in &all.engine.mapping().objects {
+        spawn_object(tasks, config, all, bells, &object.object);
     }
 }
 

@@ -201,6 +201,9 @@ pub struct Quota {
     /// Requests of others under the same token, by HubSpot's count of the window, and until when.
     foreign: (u32, Duration),
     newest_burst_report: u64,
+    /// Whether a search met the burst's limit: then HubSpot counts searches there too, which is unsure
+    /// (`hubspot/api-facts.md#3`), and their share is kept free.
+    searches_in_burst: bool,
     day: Day,
     breaker: Breaker,
     paused: [Duration; 2],
@@ -228,6 +231,7 @@ impl Quota {
             search_limit,
             foreign: (0, Duration::ZERO),
             newest_burst_report: 0,
+            searches_in_burst: false,
             day,
             breaker: Breaker::default(),
             paused: [Duration::ZERO; 2],
@@ -311,7 +315,17 @@ impl Quota {
         } else {
             0
         };
-        limit.saturating_sub(reserve + foreign)
+        // Searches that HubSpot counts in the burst are among the others in its report.
+        limit.saturating_sub(reserve + foreign.max(self.kept_for_searches()))
+    }
+
+    /// Places of the burst window that searches take.
+    fn kept_for_searches(&self) -> u32 {
+        let most = self.settings.search_per_second * BURST_WINDOW.as_secs_f64();
+        match self.searches_in_burst {
+            true => (most.ceil() as u32).min(self.burst_limit() / 2),
+            false => 0,
+        }
     }
 
     /// The share of the day that a priority leaves alone. Backfill leaves some more, so that polling goes on.
@@ -422,6 +436,8 @@ impl Quota {
                 now.hubspot + wait
             }
             Pause::Class(class) => {
+                self.searches_in_burst |=
+                    class == EndpointClass::Crm && met_by.class == EndpointClass::Search;
                 let wait = retry_after.unwrap_or_else(|| self.own_pause(class));
                 self.throttled_in_a_row[index(class)] += 1;
                 for class in [class, met_by.class] {
@@ -458,7 +474,7 @@ impl Quota {
         match class {
             EndpointClass::Search => (self.settings.search_per_second.clamp(0.001, 1000.0), 1),
             EndpointClass::Crm => {
-                let limit = self.burst_limit();
+                let limit = self.burst_limit() - self.kept_for_searches();
                 let at_once = (limit / 50).max(1);
                 let rate = f64::from(limit - at_once.min(limit - 1)) / BURST_WINDOW.as_secs_f64();
                 match self.settings.per_second {

@@ -2,8 +2,8 @@
 //!
 //! HubSpot shows a property without a value as `null`; one that is left out has none either, unless HubSpot has no such
 //! property any more: then it is left out of every answer at once (`hubspot/api-facts.md#5`), and taken for empty it
-//! would clear the column. So HubSpot is asked, at most once a minute for an object, and never while answers show what
-//! was asked for.
+//! would clear the column. A property that another record of the answer shows is there; for the others HubSpot is asked,
+//! at most every ten seconds for an object, and never while answers show what was asked for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::hubspot::Record;
 use crate::model::time::Timestamp;
 
 /// How long HubSpot's word on an object's properties holds.
-const HOLDS: Duration = Duration::from_mins(1);
+const HOLDS: Duration = Duration::from_secs(10);
 
 /// What HubSpot said of an object's properties.
 #[derive(Debug, Clone)]
@@ -40,18 +40,29 @@ pub async fn fill(
         .map(|field| field.property.as_str())
         .filter(mapped)
         .collect();
-    if absent(&asked, records).next().is_none() {
+    let absent: BTreeSet<&str> = absent(&asked, records).collect();
+    if absent.is_empty() {
         return Ok(());
     }
-    let known = known(engine, object).await?;
-    let gone = absent(&asked, records).any(|name| !known.names.contains(name));
+    let unseen = absent.iter().any(|name| !is_shown(name, records));
+    let known = match unseen {
+        true => Some(known(engine, object).await?),
+        false => None,
+    };
+    let is_there = |name: &str, records: &[Record]| {
+        is_shown(name, records)
+            || known
+                .as_ref()
+                .is_none_or(|known| known.names.contains(name))
+    };
+    let (empty, gone): (Vec<&str>, Vec<&str>) =
+        absent.into_iter().partition(|name| is_there(name, records));
     for record in records.iter_mut() {
-        for name in &asked {
-            if !record.properties.contains_key(*name) && known.names.contains(*name) {
-                record.properties.insert((*name).to_owned(), None);
-            }
+        for name in &empty {
+            record.properties.entry((*name).to_owned()).or_insert(None);
         }
     }
+    let gone = !gone.is_empty();
     // Once: with the new schema the property is not asked for any more.
     if gone
         && engine
@@ -68,6 +79,12 @@ fn absent<'a>(asked: &'a [&'a str], records: &'a [Record]) -> impl Iterator<Item
         let asked = asked.iter().copied();
         asked.filter(|name| !record.properties.contains_key(*name))
     })
+}
+
+fn is_shown(name: &str, records: &[Record]) -> bool {
+    records
+        .iter()
+        .any(|record| record.properties.contains_key(name))
 }
 
 async fn known(engine: &Engine, object: &ObjectSync) -> Result<Known, StepError> {

@@ -14,24 +14,66 @@ use crate::store::mirror::MirrorTable;
 use crate::store::{Lane, StoreError, ddl, fields, lease, meta, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
-/// is read.
+/// is read. An object whose properties the token may not read goes on as it was last known, or waits where it was never
+/// read; the others don't wait for it.
 pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
     check_portal(engine).await?;
     let mut portal = BTreeMap::new();
     let mut definitions = BTreeMap::new();
+    let mut forbidden = Vec::new();
     for object in &engine.mapping.objects {
-        let found = engine.client.properties(&object.object).await?;
+        let found = match engine.client.properties(&object.object).await {
+            Ok(found) => found,
+            Err(error) if error.is_forbidden() => {
+                forbidden.push((object.object.clone(), error));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         portal.insert(
             object.object.clone(),
             found.iter().map(named_definition).collect::<Definitions>(),
         );
         definitions.insert(object.object.clone(), found);
     }
-    let (mapping, problems) = resolve(&engine.mapping, &portal);
+    if definitions.is_empty()
+        && let Some((_, error)) = forbidden.pop()
+    {
+        return Err(error.into());
+    }
+    let names: Vec<ObjectType> = forbidden.iter().map(|(name, _)| name.clone()).collect();
+    if !names.is_empty() {
+        let former = engine
+            .store
+            .read(move |connection| reference::definitions(connection, &names))
+            .await?;
+        portal.extend(former);
+    }
+    note_forbidden(engine, &forbidden);
+    let known = engine.mapping.objects.iter();
+    let known = Mapping {
+        objects: known
+            .filter(|object| portal.contains_key(&object.object))
+            .cloned()
+            .collect(),
+    };
+    let (mapping, problems) = resolve(&known, &portal);
     bring_up(engine, &mapping, &problems, definitions).await?;
     engine.set_objects(objects_of(&mapping, &problems, &portal));
     engine.set_resolved(mapping);
     Ok(())
+}
+
+/// Says what the token may not read, where `sync_health` and the log show it.
+fn note_forbidden(engine: &Engine, forbidden: &[(ObjectType, HubspotError)]) {
+    let words: Vec<String> = forbidden
+        .iter()
+        .map(|(object, error)| format!("{object}: {error}"))
+        .collect();
+    let words = words.join("; ");
+    if engine.set_forbidden(&words) && !words.is_empty() {
+        tracing::error!(error = %words, "the token may not read some of the mapped objects; they wait, the others go on");
+    }
 }
 
 async fn check_portal(engine: &Engine) -> Result<(), StepError> {

@@ -163,8 +163,12 @@ impl RecordWriter<'_> {
                 texts[slot - 1] = Some(text);
             }
         }
-        for (position, (column, text)) in self.selection.columns.iter().zip(texts).enumerate() {
-            if position > 0 {
+        let mut is_first = true;
+        for (column, text) in self.selection.columns.iter().zip(texts) {
+            if self.settings.leave_out_empty && text.is_none() && column.system.is_none() {
+                continue;
+            }
+            if !std::mem::take(&mut is_first) {
                 out.push(b',');
             }
             out.extend_from_slice(&column.key);

@@ -88,6 +88,8 @@ pub struct Settings {
     pub null_clears: bool,
     /// Whether numbers are spelled anew, `42.50` as `42.5` (unknown 18).
     pub respell_numbers: bool,
+    /// Whether properties without a value are left out of records; else they are `null`, as seen.
+    pub leave_out_empty: bool,
     /// Whether trailing zero milliseconds are left out of times.
     pub shorten_milliseconds: bool,
     /// Whether a batch update takes `idProperty: email`; refused as non-unique in 2024.
@@ -158,6 +160,7 @@ impl Default for Settings {
             equal_write_moves_modified: false,
             null_clears: false,
             respell_numbers: true,
+            leave_out_empty: false,
             shorten_milliseconds: true,
             batch_update_by_email: false,
             empty_batch_is_400: true,
@@ -184,7 +187,7 @@ impl Settings {
     /// Every open question decided by the seed, so that many seeds test both answers.
     #[must_use]
     pub fn with_unknowns_from(mut self, seed: u64) -> Self {
-        let switches: [&mut bool; 18] = [
+        let switches: [&mut bool; 19] = [
             &mut self.searches_count_in_burst,
             &mut self.searches_count_in_day,
             &mut self.retry_after_on_429,
@@ -203,6 +206,7 @@ impl Settings {
             &mut self.shorten_milliseconds,
             &mut self.batch_update_by_email,
             &mut self.ties_change_between_pages,
+            &mut self.leave_out_empty,
         ];
         let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         for (position, switch) in switches.into_iter().enumerate() {

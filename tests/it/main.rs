@@ -11,6 +11,7 @@ mod guard;
 mod oauth;
 mod portal;
 mod quotas;
+mod reads;
 mod regressions;
 mod subscriptions;
 mod webhooks;

@@ -463,6 +463,34 @@ fn a_429_pauses_the_window_that_it_names() {
 }
 
 #[test]
+fn searches_that_met_the_bursts_limit_have_their_places_kept_there() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(190), &world);
+    assert_eq!(limiter.snapshot().burst_left, 190);
+    let permit = run(
+        &clock,
+        limiter.acquire(EndpointClass::Search, Priority::Poll),
+    )
+    .expect("budget");
+    permit.answered(&Answered {
+        pause: Some(Pause::Class(EndpointClass::Crm)),
+        ..answered()
+    });
+    assert_eq!(limiter.snapshot().burst_left, 140);
+    // Whoever met a limit waits too, whichever it was.
+    let before = clock.monotonic();
+    run(
+        &clock,
+        limiter.acquire(EndpointClass::Search, Priority::Poll),
+    )
+    .expect("budget")
+    .answered(&answered());
+    let waited = clock.monotonic().saturating_sub(before);
+    assert!(waited >= Duration::from_secs(9), "{waited:?}");
+}
+
+#[test]
 fn a_spent_day_and_a_move_end_the_step_with_the_time_to_come_back() {
     let clock = ManualClock::at(NOON);
     let world = World::default();
