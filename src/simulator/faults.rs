@@ -47,6 +47,11 @@ pub enum FaultKind {
     DuplicateRecord,
     /// One record is missing from a list or search page.
     MissingRecord,
+    /// A batch read answers 207: one record is not among the results, and its entry in `errors` says another thing than
+    /// `OBJECT_NOT_FOUND`, with or without its id, by chance.
+    UnreadableRecord,
+    /// A batch read leaves one record out without a word.
+    OmittedRecord,
 }
 
 /// The next requests that match get a fault.
@@ -110,6 +115,8 @@ pub struct Faults {
     pub late_max_ms: u64,
     /// `Retry-After` of 477, seconds.
     pub migration_s: u64,
+    /// List, search and batch read answer 504 with HTML, as a gateway does, if there are more records to tell than this.
+    pub pages_time_out_above: Option<usize>,
 }
 
 impl Default for Faults {
@@ -121,6 +128,7 @@ impl Default for Faults {
             late_min_ms: 1_000,
             late_max_ms: 90_000,
             migration_s: 60,
+            pages_time_out_above: None,
         }
     }
 }
@@ -130,6 +138,7 @@ impl Faults {
     pub fn calm(&mut self) {
         self.chances.clear();
         self.scripts.clear();
+        self.pages_time_out_above = None;
     }
 
     /// Adds a script.

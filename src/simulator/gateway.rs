@@ -9,7 +9,19 @@ use super::problem::Problem;
 use super::request::{Delivery, Reply, Request};
 use super::routes::Route;
 
+/// The status of a gateway that has waited long enough; always with HTML.
+pub(super) const GATEWAY_TIMEOUT: u16 = 504;
+
 impl Portal {
+    /// The gateway's 504 in place of a page of too many records.
+    pub(super) fn check_page(&self, records: usize) -> Result<(), Problem> {
+        let most = self.faults().pages_time_out_above.unwrap_or(usize::MAX);
+        if records <= most {
+            return Ok(());
+        }
+        Err(Problem::new(GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT", ""))
+    }
+
     /// The answers that come from a gateway or a refusal; some of them after the request was applied.
     pub(super) fn refuse_by_fault(
         &mut self,
@@ -58,7 +70,7 @@ impl Portal {
                 html_reply(if fault == FaultKind::BadGateway {
                     502
                 } else {
-                    504
+                    GATEWAY_TIMEOUT
                 })
             }
             FaultKind::NeverArrived
@@ -68,7 +80,9 @@ impl Portal {
             | FaultKind::TruncatedJson
             | FaultKind::Slow
             | FaultKind::DuplicateRecord
-            | FaultKind::MissingRecord => return None,
+            | FaultKind::MissingRecord
+            | FaultKind::UnreadableRecord
+            | FaultKind::OmittedRecord => return None,
         })
     }
 
@@ -121,7 +135,7 @@ pub(super) fn json_reply(status: u16, body: Vec<u8>) -> Reply {
     plain_reply(status, "application/json;charset=utf-8", body)
 }
 
-fn html_reply(status: u16) -> Reply {
+pub(super) fn html_reply(status: u16) -> Reply {
     plain_reply(status, "text/html; charset=UTF-8", html(status))
 }
 

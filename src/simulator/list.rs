@@ -31,6 +31,7 @@ impl Portal {
             &table.live
         };
         let (page, next) = page_of(records, start, limit);
+        self.check_page(page.len())?;
         let selection = Selection::new(table, &query.list("properties"), &history);
         let writer = RecordWriter {
             table,
@@ -131,6 +132,7 @@ impl PageFault {
         match self {
             Self::Duplicate => page.insert(middle, page[middle]),
             Self::Missing => drop(page.remove(middle)),
+            Self::Unreadable | Self::Omitted => {}
         }
         page
     }

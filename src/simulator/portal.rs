@@ -12,7 +12,7 @@ use super::auth;
 use super::batch::Action;
 use super::catalogue::{OBJECTS, ObjectIndex};
 use super::faults::{FaultKind, Faults};
-use super::gateway::{json_reply, problem_reply};
+use super::gateway::{GATEWAY_TIMEOUT, html_reply, json_reply, problem_reply};
 pub use super::limits::Violations;
 use super::limits::{Limits, Policy, refusal};
 use super::logs::Logs;
@@ -42,6 +42,8 @@ const MOST_URL_BYTES: usize = 12_000;
 pub(super) enum PageFault {
     Duplicate,
     Missing,
+    Unreadable,
+    Omitted,
 }
 
 /// A HubSpot account in memory.
@@ -263,6 +265,8 @@ impl Portal {
         self.page_fault = match fault {
             Some(FaultKind::DuplicateRecord) => Some(PageFault::Duplicate),
             Some(FaultKind::MissingRecord) => Some(PageFault::Missing),
+            Some(FaultKind::UnreadableRecord) => Some(PageFault::Unreadable),
+            Some(FaultKind::OmittedRecord) => Some(PageFault::Omitted),
             _ => None,
         };
         let handled = match route {
@@ -272,6 +276,7 @@ impl Portal {
         self.page_fault = None;
         match handled {
             Ok(answer) => json_reply(answer.status, answer.body),
+            Err(problem) if problem.status == GATEWAY_TIMEOUT => html_reply(GATEWAY_TIMEOUT),
             Err(problem) => problem_reply(&problem, correlation_id),
         }
     }

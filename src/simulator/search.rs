@@ -46,6 +46,7 @@ impl Portal {
             .take(query.limit as usize)
             .copied()
             .collect();
+        self.check_page(page.len())?;
         let end = query.after + page.len() as u64;
         let page = fault.map_or(page.clone(), |fault| fault.spoil(page));
         let total = hits.len() as u64;

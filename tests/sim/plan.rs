@@ -172,7 +172,7 @@ fn webhooks(seed: u64) -> Option<Webhooks> {
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
-    const ALL: [FaultKind; 16] = [
+    const ALL: [FaultKind; 18] = [
         FaultKind::RateLimited,
         FaultKind::InternalError,
         FaultKind::BadGateway,
@@ -189,6 +189,8 @@ fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
         FaultKind::Slow,
         FaultKind::DuplicateRecord,
         FaultKind::MissingRecord,
+        FaultKind::UnreadableRecord,
+        FaultKind::OmittedRecord,
     ];
     let how_many = rng.random_range(0..5);
     let mut chances = BTreeMap::new();
