@@ -559,6 +559,35 @@ fn has(columns: &[String], name: &str) -> bool {
     columns.iter().any(|column| same_name(column, name))
 }
 
+/// Mirror tables that are still there and whose object the mapping no longer has: object and table.
+pub(super) fn unmapped_tables(
+    connection: &Connection,
+    mapping: &Mapping,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.object, s.name
+         FROM sync_objects AS o
+         JOIN sqlite_schema AS s ON s.type = 'table' AND lower(s.name) = lower(o.table_name)
+         WHERE o.direction = :unmapped
+         ORDER BY o.object",
+    )?;
+    let tables = statement
+        .query_map(named_params! { ":unmapped": UNMAPPED }, |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let taken = |table: &str| {
+        mapping
+            .objects
+            .iter()
+            .any(|object| same_name(object.table.as_str(), table))
+    };
+    Ok(tables
+        .into_iter()
+        .filter(|(_, table)| !taken(table))
+        .collect())
+}
+
 fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(:name)")?;

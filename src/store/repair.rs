@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 use crate::store::bring_up::{self, bring_up};
 use crate::store::ddl::quoted;
 use crate::store::fields::{self, FieldState};
-use crate::store::triggers::{self, Made, MirrorShape};
+use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::{StoreError, guards, meta, unique, views};
 
 const SEAL: &str = "/* hubsyncd ";
@@ -86,7 +86,9 @@ pub(super) fn put_back(
     let names: BTreeSet<String> = expected.into_iter().map(|made| made.name).collect();
     for stale in found
         .values()
-        .filter(|found| is_sealed(&found.sql) && !names.contains(&found.name))
+        .filter(|found| !names.contains(&found.name))
+        // SQLite rewrites a trigger whose table is renamed: the seal of a refusal is broken, and it must go all the same.
+        .filter(|found| is_sealed(&found.sql) || found.name.starts_with(UNMAPPED_PREFIX))
     {
         drop_one(tx, stale)?;
     }
@@ -109,7 +111,7 @@ fn remember(tx: &Transaction<'_>, names: &BTreeSet<String>) -> Result<(), StoreE
 /// Drops all triggers and views that are ours, so that tables and columns can be altered.
 pub(super) fn take_away(tx: &Transaction<'_>) -> Result<(), StoreError> {
     for found in found(tx)?.values() {
-        let ours = ["sync_mirror_", "sync_guard_"]
+        let ours = ["sync_mirror_", "sync_guard_", UNMAPPED_PREFIX]
             .iter()
             .any(|prefix| found.name.starts_with(prefix));
         if ours || found.kind == "view" || is_sealed(&found.sql) {
@@ -161,10 +163,35 @@ fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, Sto
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));
     }
+    for (object, table) in bring_up::unmapped_tables(connection, mapping)? {
+        let columns = unmapped_columns(connection, &object, &table)?;
+        all.extend(triggers::of_unmapped(&object, &table, &columns));
+    }
     for made in &mut all {
         made.sql = sealed(&made.sql);
     }
     Ok(all)
+}
+
+/// The columns of an unmapped table that are hubsyncd's.
+fn unmapped_columns(
+    connection: &Connection,
+    object: &str,
+    table: &str,
+) -> Result<Vec<String>, StoreError> {
+    let mapped: Vec<String> = fields::all(connection)?
+        .into_iter()
+        .filter(|field| field.object == object)
+        .map(|field| field.column_name)
+        .collect();
+    let is_ours = |name: &String| {
+        let reserved = crate::model::name::RESERVED_COLUMNS.iter().copied();
+        reserved
+            .chain(mapped.iter().map(String::as_str))
+            .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    let columns = bring_up::columns_of(connection, table)?;
+    Ok(columns.into_iter().filter(is_ours).collect())
 }
 
 /// A mirror table as it lies in the file.

@@ -17,6 +17,8 @@
 //! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE`, where the user has UNIQUE indexes |
 //! | `…_update` | an update, field by field |
 //! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
+//!
+//! A table whose object left the mapping has none of these, and `sync_unmapped_…` instead, which refuse every write.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +34,9 @@ const KEY: &str = "lower(hex(randomblob(16)))";
 pub(super) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";
 pub(super) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 1";
 pub(super) const CLOSE_GATE: &str = "UPDATE sync_gate SET open = 0";
+
+/// How the triggers of a table begin whose object is not mapped.
+pub(super) const UNMAPPED_PREFIX: &str = "sync_unmapped_";
 
 /// A trigger or view by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +143,36 @@ pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
     all.extend(insert_again(shape));
     all.extend(before_replace(shape));
     all
+}
+
+/// The triggers of a table whose object the mapping no longer has: they refuse what nobody would push. `columns` are those
+/// that are hubsyncd's; the user's own stay free.
+pub(super) fn of_unmapped(object: &str, table: &str, columns: &[String]) -> Vec<Made> {
+    let sentence = format!(
+        "{object} is not in the mapping file, so that nothing written to {table} would reach HubSpot: map {object} again, \
+         or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM {table})"
+    );
+    let refuse = [format!("SELECT {}", raise(&sentence))];
+    let changes: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let column = quoted(column);
+            format!("new.{column} IS NOT old.{column}")
+        })
+        .collect();
+    let made = |kind: &str, event: &str, when: &str| {
+        let name = format!("{UNMAPPED_PREFIX}{table}_{kind}");
+        made(&name, event, &quoted(table), when, &refuse)
+    };
+    vec![
+        made("insert", "AFTER INSERT", FROM_OUTSIDE),
+        made(
+            "update",
+            "AFTER UPDATE",
+            &format!("{FROM_OUTSIDE} AND {}", any(&changes)),
+        ),
+        made("delete", "AFTER DELETE", FROM_OUTSIDE),
+    ]
 }
 
 /// Terms joined in groups, so that no client's limit on the depth of an expression is met.

@@ -504,7 +504,6 @@ fn an_object_that_is_no_longer_mapped_stays_unsynced_and_comes_back() {
         ["unmapped"]
     );
     assert_eq!(file.rows("SELECT * FROM sync_status"), NONE);
-    file.run("UPDATE contacts SET hs_id = 999, email = 'mine'; UPDATE contacts SET hs_id = 101");
     assert_eq!(file.pending(), ["update firstname Ada"]);
     file.lines(vec![contacts()]);
     assert_eq!(
@@ -519,6 +518,50 @@ fn an_object_that_is_no_longer_mapped_stays_unsynced_and_comes_back() {
     assert_eq!(
         file.pending(),
         ["update firstname Ada", "update stage lead"]
+    );
+}
+
+#[test]
+fn a_table_whose_object_is_not_mapped_refuses_what_would_reach_nobody() {
+    let file = File::new();
+    file.run("ALTER TABLE contacts ADD COLUMN note TEXT");
+    file.lines(vec![]);
+    let sentence = "contacts is not in the mapping file, so that nothing written to contacts would reach HubSpot: \
+                    map contacts again, or go on in a table of your own (CREATE TABLE ... AS SELECT * FROM contacts)";
+    for write in [
+        "INSERT INTO contacts (email) VALUES ('new@example.com')",
+        "INSERT OR REPLACE INTO contacts (local_id, hs_id, email) VALUES (1, 101, 'new@example.com')",
+        "UPDATE contacts SET email = 'mine'",
+        "UPDATE contacts SET hs_id = 999",
+        "DELETE FROM contacts",
+    ] {
+        assert!(file.refused(write).starts_with(sentence), "{write}");
+    }
+    file.run("UPDATE contacts SET note = 'mine', email = email");
+    assert_eq!(
+        file.rows("SELECT local_id, hs_id, email, note FROM contacts"),
+        ["1 101 ada@example.com mine"]
+    );
+    assert_eq!(file.lines(vec![]), NONE);
+    file.run("DROP TRIGGER sync_unmapped_contacts_delete");
+    let changes = file.bring_up(&mapping(vec![])).expect("brings up");
+    assert_eq!(changes.put_back, ["sync_unmapped_contacts_delete"]);
+
+    file.lines(vec![contacts()]);
+    file.run("UPDATE contacts SET email = 'mine'");
+    assert_eq!(file.pending(), ["update email ada@example.com"]);
+}
+
+#[test]
+fn a_table_of_an_unmapped_object_that_is_renamed_is_the_users_own() {
+    let file = File::new();
+    file.lines(vec![]);
+    file.run("ALTER TABLE contacts RENAME TO people");
+    file.lines(vec![]);
+    file.run("DELETE FROM people");
+    assert_eq!(
+        file.rows("SELECT name FROM sqlite_schema WHERE name LIKE 'sync_unmapped%'"),
+        NONE
     );
 }
 
