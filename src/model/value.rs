@@ -373,7 +373,8 @@ fn canonical_date(text: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(date.format("%Y-%m-%d").to_string());
+        let day = date.format("%Y-%m-%d").to_string();
+        return is_canonical_day(&day).then_some(day);
     }
     let moment = from_millis(text).or_else(|| Timestamp::parse(text))?;
     Some(moment.to_chrono().format("%Y-%m-%d").to_string())
@@ -488,6 +489,8 @@ mod tests {
         check(PropertyType::Date, "2026-11-24", Some("2026-11-24"));
         check(PropertyType::Date, "2024-02-29", Some("2024-02-29"));
         check(PropertyType::Date, "2026-02-29", None);
+        check(PropertyType::Date, "+12026-11-24", None);
+        check(PropertyType::Date, "-0001-01-01", None);
         check(PropertyType::Date, "2026-1-2", Some("2026-01-02"));
         check(
             PropertyType::Date,

@@ -90,9 +90,15 @@ fn decimal_check(column: &str) -> String {
 
 const DAY: &str = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]";
 
-/// SQLite's `date` carries 30 February over into March: what comes out must be what went in.
+/// SQLite carries 30 February over into March: what comes out must be what went in. Older versions hand a day out as it
+/// came in, unless they have to reckon with it.
+fn exists(day: &str) -> String {
+    format!("date({day}, '+0 days') IS {day}")
+}
+
 fn date_check(column: &str) -> String {
-    format!("{column} = '' OR ({column} GLOB '{DAY}' AND date({column}) IS {column})")
+    let exists = exists(column);
+    format!("{column} = '' OR ({column} GLOB '{DAY}' AND {exists})")
 }
 
 /// `T` or a space, seconds and fraction or none, `Z`, an offset with or without its colon, or nothing; a day alone is its
@@ -104,8 +110,9 @@ fn datetime_check(column: &str) -> String {
     );
     format!(
         "{column} = '' OR (({column} GLOB '{DAY}' OR {column} GLOB '{DAY}[T ][0-2][0-9]:[0-9][0-9]*') \
-         AND substr({column}, 12, 2) <> '24' AND date(substr({column}, 1, 10)) IS substr({column}, 1, 10) \
-         AND julianday({with_colon}) IS NOT NULL)"
+         AND substr({column}, 12, 2) <> '24' AND {} \
+         AND julianday({with_colon}) IS NOT NULL)",
+        exists(&format!("substr({column}, 1, 10)"))
     )
 }
 
@@ -152,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::model::mapping::Direction;
+    use crate::model::value::ColumnValue;
     use crate::store::testing::{contacts, field};
 
     #[test]
@@ -188,6 +196,57 @@ mod tests {
         for text in bad {
             let error = taken(kind, Value::Text((*text).to_owned())).expect_err(text);
             assert!(error.contains("x must be a"), "{kind} {text}: {error}");
+        }
+    }
+
+    /// What HubSpot gives must never be refused here: its record would be kept out.
+    #[test]
+    fn checks_take_whatever_is_canonical() {
+        let texts = [
+            "0000-01-01",
+            "0001-01-01",
+            "9999-12-31",
+            "+12026-11-24",
+            "-0001-01-01",
+            "2024-2-29",
+            "-99999999999999999",
+            "99999999999999999",
+            "2016-12-31T23:59:60Z",
+            "2026-11-24T03:10:00.9999Z",
+            "1.7976931348623157e308",
+            "-1.7976931348623157e308",
+            "5e-324",
+            "1e399",
+            "-1e-399",
+            "-0.0",
+            "1",
+            "true",
+        ];
+        for kind in PropertyType::ALL {
+            let values = texts
+                .iter()
+                .filter_map(|text| Some((text, kind.canonical(Some(text)).ok()?)));
+            for (text, value) in values {
+                let stored = match ColumnValue::from(kind.to_column(&value)) {
+                    ColumnValue::Null => Value::Null,
+                    ColumnValue::Integer(number) => Value::Integer(number),
+                    ColumnValue::Real(number) => Value::Real(number),
+                    ColumnValue::Text(text) => Value::Text(text),
+                };
+                assert_eq!(taken(kind, stored), Ok(()), "{kind} {text}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn checks_take_every_day_and_moment(millis in -62_135_596_800_000_i64..253_402_300_800_000) {
+            for kind in [PropertyType::Date, PropertyType::Datetime] {
+                let text = crate::model::time::Timestamp::from_millis(millis).to_string();
+                let value = kind.canonical(Some(&text)).expect("a moment");
+                let text = value.as_deref().expect("is not empty").to_owned();
+                proptest::prop_assert_eq!(taken(kind, Value::Text(text)), Ok(()));
+            }
         }
     }
 

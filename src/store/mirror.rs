@@ -2,7 +2,7 @@
 //!
 //! Statement texts are made from the mapping once (`MirrorTable::new`) and cached by SQLite's own statement cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct MirrorRow {
     pub record: LocalRecord,
     /// Its mapped columns, also those whose text is of no use to their type: they are written back as they are.
     columns: Vec<ColumnValue>,
+    /// Positions of the columns that were set since the row was read.
+    changed: BTreeSet<usize>,
     created_at: Option<String>,
 }
 
@@ -62,6 +64,7 @@ impl MirrorRow {
             .position(|field| &field.property == property);
         if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
             self.columns[index] = field.property_type.to_column(value).into();
+            self.changed.insert(index);
             self.record.values.insert(property.clone(), value.clone());
         }
     }
@@ -192,8 +195,29 @@ impl MirrorTable {
     }
 
     /// Writes a row back, with the record's id and times.
+    ///
+    /// A value that is in the row past its column's CHECK (a client may ignore checks) must not keep HubSpot's out of the
+    /// other columns: then only those are written that were set.
     pub fn update(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
-        let mut statement = tx.prepare_cached(&self.sql.update)?;
+        match self.write(tx, row, &self.sql.update, |_| true) {
+            Err(error) if is_check(&error) && row.changed.len() < row.columns.len() => {
+                let fields = self.mapping.fields.iter().enumerate();
+                let changed = fields.filter(|(index, _)| row.changed.contains(index));
+                let sql = update_of(&self.mapping, changed.map(|(_, field)| field));
+                Ok(self.write(tx, row, &sql, |index| row.changed.contains(&index))?)
+            }
+            written => Ok(written?),
+        }
+    }
+
+    fn write(
+        &self,
+        tx: &Transaction<'_>,
+        row: &MirrorRow,
+        sql: &str,
+        is_written: impl Fn(usize) -> bool,
+    ) -> rusqlite::Result<()> {
+        let mut statement = tx.prepare_cached(sql)?;
         let modified = row.record.modified_at.map(|at| at.to_string());
         let own = [
             to_sql(ColumnRef::Integer(row.record.local_id.0)),
@@ -205,7 +229,9 @@ impl MirrorTable {
             to_sql(text_or_null(row.created_at.as_deref())),
             to_sql(text_or_null(modified.as_deref())),
         ];
-        let mapped = row.columns.iter().map(|column| to_sql(column.borrowed()));
+        let columns = row.columns.iter().enumerate();
+        let written = columns.filter(|(index, _)| is_written(*index));
+        let mapped = written.map(|(_, column)| to_sql(column.borrowed()));
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
         Ok(())
     }
@@ -268,6 +294,7 @@ impl MirrorTable {
                 modified_at: modified.as_deref().and_then(Timestamp::parse),
             },
             columns,
+            changed: BTreeSet::new(),
             created_at: row.get(2)?,
         })
     }
@@ -326,18 +353,38 @@ fn to_sql(value: ColumnRef<'_>) -> ToSqlOutput<'_> {
     })
 }
 
+/// Whether a column's CHECK refused.
+fn is_check(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_CHECK)
+}
+
+/// An UPDATE of a row's own columns and of these mapped ones.
+fn update_of<'a>(
+    mapping: &ObjectMapping,
+    fields: impl Iterator<Item = &'a FieldMapping>,
+) -> String {
+    let mut settings = String::new();
+    for (index, field) in fields.enumerate() {
+        let (column, place) = (quoted(field.column.as_str()), index + 5);
+        write!(settings, ", {column} = ?{place}").expect("a string takes text");
+    }
+    format!(
+        "UPDATE {} SET hs_id = ?2, hs_created_at = ?3, hs_modified_at = ?4{settings} WHERE local_id = ?1",
+        quoted(mapping.table.as_str())
+    )
+}
+
 impl Statements {
     fn of(mapping: &ObjectMapping) -> Self {
         let table = quoted(mapping.table.as_str());
         let mut columns = String::new();
         let mut places = String::new();
-        let mut settings = String::new();
         for (index, field) in mapping.fields.iter().enumerate() {
             let column = quoted(field.column.as_str());
             let place = index + 5;
             write!(columns, ", {column}").expect("a string takes text");
             write!(places, ", ?{place}").expect("a string takes text");
-            write!(settings, ", {column} = ?{place}").expect("a string takes text");
         }
         let select =
             format!("SELECT local_id, hs_id, hs_created_at, hs_modified_at{columns} FROM {table}");
@@ -362,14 +409,61 @@ impl Statements {
             insert: format!(
                 "INSERT INTO {table} (local_id, hs_id, hs_created_at, hs_modified_at{columns}) VALUES (?1, ?2, ?3, ?4{places})"
             ),
-            update: format!(
-                "UPDATE {table} SET hs_id = ?2, hs_created_at = ?3, hs_modified_at = ?4{settings} WHERE local_id = ?1"
-            ),
+            update: update_of(mapping, mapping.fields.iter()),
             delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
             linked_between: format!("SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"),
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::config::DbConfig;
+
+    use super::*;
+    use crate::store::testing::{at_once, contacts, folder, mapping, now, open};
+    use crate::store::{Lane, Mode, ddl};
+
+    #[test]
+    fn a_value_past_its_check_keeps_nothing_else_out() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let made = store.write(Lane::Bulk, |tx| {
+            ddl::bring_up(tx, &mapping(vec![contacts()]), now())
+        });
+        at_once(made).expect("makes");
+        let program = Connection::open(folder.path().join("crm.db")).expect("opens");
+        program
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+            .expect("turns triggers off");
+        program
+            .execute_batch(
+                "PRAGMA ignore_check_constraints = ON;
+                 INSERT INTO contacts (hs_id, birthday, first_name) VALUES (101, '2026-02-30', 'Ada')",
+            )
+            .expect("ignores the check");
+        let written = store.write(Lane::Bulk, |tx| {
+            let mapping = contacts();
+            let (first_name, birthday) = (&mapping.fields[1].property, &mapping.fields[6].property);
+            let table = MirrorTable::new(Arc::new(contacts()));
+            let mut row = table.by_hs_id(tx, HubspotId(101))?.expect("is there");
+            row.set(&mapping, first_name, &Value::from_canonical("Augusta"));
+            table.update(tx, &row)?;
+            let kept = table.by_hs_id(tx, HubspotId(101))?.expect("is there");
+            row.set(&mapping, birthday, &Value::from_canonical("2026-02-28"));
+            table.update(tx, &row)?;
+            let taken = table.by_hs_id(tx, HubspotId(101))?.expect("is there");
+            let values = |row: &MirrorRow| {
+                [first_name, birthday].map(|property| row.value(property).to_wire().to_owned())
+            };
+            Ok([values(&kept), values(&taken)])
+        });
+        assert_eq!(
+            at_once(written).expect("writes"),
+            [["Augusta", "2026-02-30"], ["Augusta", "2026-02-28"]]
+        );
     }
 }

@@ -57,6 +57,17 @@ fn a_value_that_hubspot_would_refuse_is_refused_where_the_type_can_tell() {
             "'now'",
             "birthday must be a date like 2026-11-24",
         ),
+        // A day that older versions of SQLite hand out as it came in.
+        (
+            "birthday",
+            "'2026-02-30'",
+            "birthday must be a date like 2026-11-24",
+        ),
+        (
+            "seen",
+            "'2026-02-30 03:10'",
+            "seen must be a time like 2026-11-24T03:10:00.000Z",
+        ),
         (
             "seen",
             "'now'",
