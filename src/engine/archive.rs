@@ -1,9 +1,12 @@
 //! Archives: the guard's word first, then a read of the records, then what nobody has edited meanwhile is sent.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Transaction;
 
 use crate::decide::existence::{DeletedOutcome, deleted_here};
 use crate::decide::guard::{Count, Verdict, judge};
+use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::convert::match_value;
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{Present, bounds, read_records};
@@ -14,9 +17,10 @@ use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::HubspotId;
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
@@ -218,7 +222,10 @@ fn claim(
         }
         return without_record(tx, object, &entry, hs_id, read, now);
     };
-    let edited_at = edited_since(object, &entry, record).then_some(record.updated_at);
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    let edited =
+        edited_since(object, &entry, record) || is_undecided(object, &open, &former, record);
+    let edited_at = edited.then_some(record.updated_at);
     let outcome = deleted_here(
         object.mapping().policy,
         edited_at,
@@ -254,6 +261,28 @@ fn without_record(
     Ok(None)
 }
 
+/// Whether one of the row's open conflicts is still one: an edit in HubSpot that nobody has decided about.
+fn is_undecided(
+    object: &ObjectSync,
+    open: &BTreeMap<PropertyName, OpenConflict>,
+    former: &BTreeMap<PropertyName, Value>,
+    record: &RemoteRecord,
+) -> bool {
+    open.iter().any(|(property, conflict)| {
+        let (Some(field), Some(remote)) = (
+            object.mapping().field(property),
+            record.values.get(property),
+        ) else {
+            return false;
+        };
+        let local = former.get(property).unwrap_or(&Value::EMPTY);
+        match judge_open(field.property_type, &conflict.base, local, remote) {
+            None | Some(Winner::Remote) => true,
+            Some(Winner::Local | Winner::Value | Winner::Agreed) => false,
+        }
+    })
+}
+
 /// Whether somebody changed a mapped field in HubSpot since both sides agreed on it.
 fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bool {
     let Some(text) = entry.row.as_deref() else {
@@ -277,9 +306,7 @@ fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bo
             let base = match pending {
                 Some(Base::Known(base)) => base,
                 Some(Base::Unknown) => return false,
-                None => former
-                    .get(&field.property)
-                    .unwrap_or(&crate::model::value::Value::EMPTY),
+                None => former.get(&field.property).unwrap_or(&Value::EMPTY),
             };
             record
                 .values
@@ -296,6 +323,21 @@ fn carry_out(
     outcome: DeletedOutcome,
     now: Timestamp,
 ) -> Result<Option<Claimed>, StoreError> {
+    let (winner, ended) = match outcome {
+        DeletedOutcome::Archive | DeletedOutcome::ArchiveInConflict(_) => (
+            Some(Winner::Local),
+            "the row was deleted here, and its record is archived in HubSpot",
+        ),
+        DeletedOutcome::BringBack(_) => (
+            Some(Winner::Remote),
+            "the row was deleted here, and has come back with HubSpot's values",
+        ),
+        DeletedOutcome::Ask => (
+            None,
+            "the row was deleted here: the conflict of the whole record (`*`) decides",
+        ),
+    };
+    conflicts::close_fields_of(tx, object.object(), entry.local_id, winner, ended, now)?;
     match outcome {
         DeletedOutcome::Archive => {}
         DeletedOutcome::ArchiveInConflict(reason) => {

@@ -31,7 +31,8 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     let discarded = discard(engine).await?;
     let decided = decide_conflicts(engine).await?;
     let approved = approve(engine).await?;
-    Ok(if discarded || decided || approved {
+    let closed = close_gone(engine).await?;
+    Ok(if discarded || decided || approved || closed {
         Progress::More
     } else {
         Progress::RING
@@ -78,6 +79,9 @@ fn discard_one(
         (Operation::Archive, Some(hs_id)) => {
             let text = entry.row.clone().unwrap_or_default();
             bring_back(tx, object, entry, &former_record(object, hs_id, &text, now))?;
+            if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
+                conflicts::close(tx, whole, Winner::Remote, "discarded", now)?;
+            }
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
         _ => {}
@@ -129,6 +133,41 @@ fn take_back(
         row.set(object.mapping(), &field.property, &base);
     }
     object.table.update(tx, &row)
+}
+
+/// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
+async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
+    let mut closed = false;
+    for object in engine.objects().iter() {
+        let table = object.table.clone();
+        let gone = engine
+            .store
+            .read(move |connection| table.gone_in_conflict(connection, BATCH))
+            .await?;
+        if gone.is_empty() {
+            continue;
+        }
+        let (sync, now) = (object.clone(), engine.now());
+        closed |= engine
+            .store
+            .write(Lane::Interactive, move |tx| {
+                let gone = sync.table.gone_in_conflict(tx, BATCH)?;
+                for row in &gone {
+                    let reason = "neither side has the row any more";
+                    conflicts::close_fields_of(
+                        tx,
+                        sync.object(),
+                        *row,
+                        Some(Winner::Agreed),
+                        reason,
+                        now,
+                    )?;
+                }
+                Ok(!gone.is_empty())
+            })
+            .await?;
+    }
+    Ok(closed)
 }
 
 async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
@@ -230,8 +269,11 @@ impl Decision<'_> {
             return self.refuse(tx, "the property is not mapped any more");
         };
         let Some(row) = object.table.by_local_id(tx, conflict.local_id)? else {
-            conflicts::close(tx, conflict.id, Winner::Remote, "gone", self.moment.now)?;
-            return Ok(true);
+            // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
+            return match conflict.resolution {
+                Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
+                None => Ok(false),
+            };
         };
         let local = row.value(property).clone();
         let remote = self

@@ -247,6 +247,31 @@ pub fn close_all_of(
     Ok(())
 }
 
+/// Closes the open conflicts of a row's fields, because the row was deleted here. Without a winner the conflict of the
+/// whole record decides.
+pub fn close_fields_of(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    winner: Option<Winner>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET winner = :winner, resolution = coalesce(resolution, 'gone'), reason = :reason, resolved_at = :now
+         WHERE object = :object AND local_id = :local_id AND property <> '*' AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":winner": winner.map(Winner::as_str),
+        ":reason": reason,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
 /// Gives a decision that can't be carried out back to the person, with the reason.
 pub fn refuse_resolution(
     tx: &Transaction<'_>,

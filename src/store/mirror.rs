@@ -41,6 +41,7 @@ struct Statements {
     count: String,
     linked: String,
     unlinked: String,
+    gone_in_conflict: String,
 }
 
 /// A mirror row as it lies in the table, ready to be changed and written back.
@@ -269,6 +270,19 @@ impl MirrorTable {
         Ok(connection.prepare_cached(&self.sql.unlinked)?.exists([])?)
     }
 
+    /// Rows with open conflicts of fields that are gone, and of which nothing waits to be sent; at most `limit`.
+    pub fn gone_in_conflict(
+        &self,
+        connection: &Connection,
+        limit: usize,
+    ) -> Result<Vec<LocalId>, StoreError> {
+        let mut statement = connection.prepare_cached(&self.sql.gone_in_conflict)?;
+        let rows = statement.query_map((self.mapping.object.as_str(), limit as i64), |row| {
+            row.get(0).map(LocalId)
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// How many rows have a record.
     pub fn linked(&self, connection: &Connection) -> Result<u64, StoreError> {
         let count: i64 = connection
@@ -415,6 +429,13 @@ impl Statements {
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
+            gone_in_conflict: format!(
+                "SELECT DISTINCT c.local_id FROM sync_conflicts AS c \
+                 WHERE c.object = ?1 AND c.resolved_at IS NULL AND c.property <> '*' \
+                 AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.local_id = c.local_id) \
+                 AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = c.object AND e.local_id = c.local_id \
+                 AND e.operation IN ('create', 'update', 'archive')) LIMIT ?2"
+            ),
         }
     }
 }

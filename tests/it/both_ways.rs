@@ -244,6 +244,66 @@ fn a_manual_conflict_waits_and_is_decided_by_sql_and_by_command() {
     );
 }
 
+/// A contact whose city is Lima here and Oslo in HubSpot, in an open conflict; then its row is deleted.
+fn deleted_in_conflict(portal: &Portal, objects: &str) -> (Site, u64) {
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::with(portal, "", objects);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    portal.edit(id, &[("city", "Oslo")]);
+    site.start();
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE property = 'city' AND resolved_at IS NULL",
+    );
+    site.execute("DELETE FROM contacts");
+    (site, id)
+}
+
+#[test]
+fn a_row_deleted_in_conflict_is_a_conflict_of_the_whole_record() {
+    let portal = Portal::quick();
+    let objects = "[objects.contacts]\nconflict = \"manual\"\n\
+                   [objects.contacts.properties]\nemail = \"email\"\ncity = \"city\"\n";
+    let (site, id) = deleted_in_conflict(&portal, objects);
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE property = '*' AND resolved_at IS NULL",
+    );
+    assert_eq!(
+        site.text("SELECT reason FROM sync_conflicts WHERE property = 'city' AND resolved_at IS NOT NULL AND winner IS NULL"),
+        Some(
+            "the row was deleted here: the conflict of the whole record (`*`) decides".to_owned()
+        )
+    );
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Oslo"));
+    site.execute("UPDATE sync_conflicts SET resolution = 'remote' WHERE property = '*'");
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo' AND local_id = 1");
+    site.until_sql("SELECT count(*) = 0 FROM sync_conflicts WHERE resolved_at IS NULL");
+    site.until_pushed();
+}
+
+#[test]
+fn a_deletion_that_wins_over_a_field_in_conflict_keeps_hubspots_value() {
+    let portal = Portal::quick();
+    let objects = "[objects.contacts]\nconflict = \"local\"\n\
+                   [objects.contacts.properties]\nemail = \"email\"\n\
+                   city = { column = \"city\", conflict = \"manual\" }\n";
+    let (site, id) = deleted_in_conflict(&portal, objects);
+    eventually("archived", || portal.value(id, "email").is_none());
+    site.until_pushed();
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM sync_conflicts WHERE winner = 'local' AND resolved_at IS NOT NULL"
+        ),
+        2
+    );
+    assert_eq!(
+        site.text(
+            "SELECT json_extract(remote_value, '$.city') FROM sync_conflicts WHERE property = '*'"
+        ),
+        Some("Oslo".to_owned())
+    );
+}
+
 #[test]
 fn one_bad_record_does_not_stop_ninety_nine_others() {
     let portal = Portal::quick();
