@@ -418,3 +418,12 @@ pub fn judge_open(
         Base::Known(_) | Base::Unknown => None,
     }
 }
+
+/// Why an open conflict ended by itself.
+pub fn reason_of_end(winner: Winner) -> &'static str {
+    match winner {
+        Winner::Local => "HubSpot's value went back to what both sides had agreed on",
+        Winner::Remote => "the value here went back to what both sides had agreed on",
+        Winner::Agreed | Winner::Value => "both sides came to hold the same value",
+    }
+}

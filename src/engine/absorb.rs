@@ -94,6 +94,7 @@ fn lose_row(
         object,
         loser.record.local_id,
         Winner::Remote,
+        "the record was merged into another one in HubSpot, and the row went with it",
         applying.now,
     )?;
     if let Some(id) = loser.record.hs_id {

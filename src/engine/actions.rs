@@ -2,7 +2,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan};
+use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, reason_of_end};
 use crate::engine::apply::Applying;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
@@ -10,7 +10,7 @@ use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{self, About};
+use crate::store::conflicts::{self, About, End};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, outbox};
@@ -92,12 +92,8 @@ impl Hands<'_, '_> {
                     self.history(property, former, remote, Origin::Conflict)?;
                 }
                 FieldAction::Close { id, winner } => {
-                    let how = if *winner == Winner::Agreed {
-                        "agreed"
-                    } else {
-                        "returned to base"
-                    };
-                    conflicts::close(self.tx, *id, *winner, how, self.applying.now)?;
+                    let end = ended_by_itself(*winner);
+                    conflicts::close(self.tx, *id, end, self.applying.now)?;
                 }
             }
         }
@@ -192,6 +188,18 @@ impl Hands<'_, '_> {
             origin,
         };
         history::record(self.tx, change, self.applying.now)
+    }
+}
+
+/// How an open conflict ends that nobody decided.
+pub fn ended_by_itself(winner: Winner) -> End<'static> {
+    End {
+        winner,
+        resolution: match winner {
+            Winner::Agreed | Winner::Value => "agreed",
+            Winner::Local | Winner::Remote => "returned to base",
+        },
+        reason: reason_of_end(winner),
     }
 }
 

@@ -247,6 +247,7 @@ pub fn remove_row(
         object.object(),
         row.record.local_id,
         Winner::Remote,
+        "the record was removed in HubSpot, and the row with it",
         now,
     )?;
     reads::bury(tx, object.object(), removal.id, now)?;

@@ -3,7 +3,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::record::judge_open;
-use crate::engine::actions::late_since;
+use crate::engine::actions::{ended_by_itself, late_since};
 use crate::engine::archive::bring_back;
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::push::{Present, read_records};
@@ -17,7 +17,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::Waiting;
+use crate::store::conflicts::{End, Waiting};
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
@@ -80,7 +80,12 @@ fn discard_one(
             let text = entry.row.clone().unwrap_or_default();
             bring_back(tx, object, entry, &former_record(object, hs_id, &text, now))?;
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
-                conflicts::close(tx, whole, Winner::Remote, "discarded", now)?;
+                let end = End {
+                    winner: Winner::Remote,
+                    resolution: "discarded",
+                    reason: "the deletion was discarded, and the row is back",
+                };
+                conflicts::close(tx, whole, end, now)?;
             }
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
@@ -281,25 +286,38 @@ impl Decision<'_> {
             .and_then(|record| record.values.get(property))
             .unwrap_or(&conflict.remote)
             .clone();
-        let (winner, value, how) = match conflict.resolution.as_deref() {
+        let decided = |winner, reason| End {
+            winner,
+            resolution: "decided",
+            reason,
+        };
+        let (end, value) = match conflict.resolution.as_deref() {
             None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
-                Some(Winner::Local) => (Winner::Local, local, "returned to base"),
-                Some(Winner::Remote) => (Winner::Remote, remote.clone(), "returned to base"),
-                Some(Winner::Agreed | Winner::Value) => (Winner::Agreed, local, "agreed"),
+                Some(Winner::Remote) => (ended_by_itself(Winner::Remote), remote.clone()),
+                Some(winner) => (ended_by_itself(winner), local),
                 None => return Ok(false),
             },
-            Some("local") => (Winner::Local, local, "local"),
-            Some("remote") => (Winner::Remote, remote.clone(), "remote"),
+            Some("local") => (
+                decided(Winner::Local, "decided: the value here stays"),
+                local,
+            ),
+            Some("remote") => (
+                decided(Winner::Remote, "decided: HubSpot's value is taken"),
+                remote.clone(),
+            ),
             Some(text) => match text
                 .strip_prefix("value:")
                 .map(|text| field.property_type.canonical(Some(text)))
             {
-                Some(Ok(value)) => (Winner::Value, value, "value"),
+                Some(Ok(value)) => (
+                    decided(Winner::Value, "decided: a third value goes to both sides"),
+                    value,
+                ),
                 Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
                 None => return self.refuse(tx, "write `local`, `remote` or `value:…`"),
             },
         };
-        conflicts::close(tx, conflict.id, winner, how, self.moment.now)?;
+        conflicts::close(tx, conflict.id, end, self.moment.now)?;
         self.settle_field(tx, object, property, &value, &remote)?;
         Ok(true)
     }
@@ -375,8 +393,7 @@ impl Decision<'_> {
     fn whole_local(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        conflicts::close(tx, conflict.id, Winner::Local, "local", self.moment.now)?;
-        match (
+        let reason = match (
             object.table.by_local_id(tx, conflict.local_id)?,
             queued,
             self.record,
@@ -384,6 +401,7 @@ impl Decision<'_> {
             // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
             (Some(row), queued, None) => {
                 create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?;
+                "decided: the record is created again in HubSpot"
             }
             (Some(_), Some(queued), Some(_)) => {
                 outbox::retry(
@@ -394,6 +412,7 @@ impl Decision<'_> {
                     None,
                     outbox::Answered::Yes,
                 )?;
+                "decided: what changed here goes to HubSpot"
             }
             // Deleted here: the record as it is now counts as seen, and goes.
             (None, Some(queued), Some(record)) => {
@@ -407,18 +426,23 @@ impl Decision<'_> {
                     None,
                     outbox::Answered::Yes,
                 )?;
+                "decided: the record is archived in HubSpot"
             }
-            (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
-            (_, None, _) => {}
-        }
+            (None, Some(queued), None) => {
+                outbox::end(tx, queued.entry.id)?;
+                "decided; neither side has the record any more"
+            }
+            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
+            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
+        };
+        self.close(tx, Winner::Local, reason)?;
         Ok(true)
     }
 
     fn whole_remote(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        conflicts::close(tx, conflict.id, Winner::Remote, "remote", self.moment.now)?;
-        match (
+        let reason = match (
             object.table.by_local_id(tx, conflict.local_id)?,
             queued,
             self.record,
@@ -430,10 +454,19 @@ impl Decision<'_> {
                     archived_at: None,
                     origin: Origin::Conflict,
                 };
+                // First: the row's conflicts are closed with it.
+                self.close(tx, Winner::Remote, "decided: the row is removed here")?;
                 remove_row(tx, object, &row, queued.as_ref(), &removal, self.moment.now)?;
+                return Ok(true);
             }
-            (None, Some(queued), Some(record)) => bring_back(tx, object, &queued.entry, record)?,
-            (None, Some(queued), None) => outbox::end(tx, queued.entry.id)?,
+            (None, Some(queued), Some(record)) => {
+                bring_back(tx, object, &queued.entry, record)?;
+                "decided: the row is back with HubSpot's values"
+            }
+            (None, Some(queued), None) => {
+                outbox::end(tx, queued.entry.id)?;
+                "decided; neither side has the record any more"
+            }
             (Some(_), Some(queued), Some(record)) => {
                 outbox::retry(
                     tx,
@@ -450,10 +483,22 @@ impl Decision<'_> {
                     Origin::Poll,
                     self.moment.now,
                 )?;
+                "decided; the record is in HubSpot again, and what changed here goes there"
             }
-            (_, None, _) => {}
-        }
+            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
+            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
+        };
+        self.close(tx, Winner::Remote, reason)?;
         Ok(true)
+    }
+
+    fn close(&self, tx: &Transaction<'_>, winner: Winner, reason: &str) -> Result<(), StoreError> {
+        let end = End {
+            winner,
+            resolution: winner.as_str(),
+            reason,
+        };
+        conflicts::close(tx, self.conflict.id, end, self.moment.now)
     }
 
     fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<bool, StoreError> {

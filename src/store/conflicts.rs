@@ -203,23 +203,34 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Closes an open conflict. `resolution` stays as the person wrote it, or says how it ended by itself.
+/// How a conflict ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Whose value stands.
+    pub winner: Winner,
+    /// How it ended by itself, in a word; what a person wrote stays.
+    pub resolution: &'a str,
+    /// What happened, in a sentence.
+    pub reason: &'a str,
+}
+
+/// Closes an open conflict.
 pub fn close(
     tx: &Transaction<'_>,
     id: ConflictId,
-    winner: Winner,
-    resolution: &str,
+    end: End<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts
-         SET winner = :winner, resolution = coalesce(resolution, :resolution), resolved_at = :now
+         SET winner = :winner, resolution = coalesce(resolution, :resolution), reason = :reason, resolved_at = :now
          WHERE id = :id AND resolved_at IS NULL",
     )?
     .execute(named_params! {
         ":id": id.0,
-        ":winner": winner.as_str(),
-        ":resolution": resolution,
+        ":winner": end.winner.as_str(),
+        ":resolution": end.resolution,
+        ":reason": end.reason,
         ":now": now.to_string(),
     })?;
     Ok(())
@@ -231,17 +242,19 @@ pub fn close_all_of(
     object: &ObjectType,
     local_id: LocalId,
     winner: Winner,
+    reason: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts
-         SET winner = :winner, resolution = coalesce(resolution, 'gone'), resolved_at = :now
+         SET winner = :winner, resolution = coalesce(resolution, 'gone'), reason = :reason, resolved_at = :now
          WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
         ":local_id": local_id.0,
         ":winner": winner.as_str(),
+        ":reason": reason,
         ":now": now.to_string(),
     })?;
     Ok(())

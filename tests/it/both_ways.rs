@@ -242,6 +242,10 @@ fn a_manual_conflict_waits_and_is_decided_by_sql_and_by_command() {
         site.number("SELECT count(*) FROM contacts WHERE city = 'Turku'"),
         1
     );
+    assert_eq!(
+        site.text("SELECT group_concat(reason, '; ') FROM (SELECT reason FROM sync_conflicts ORDER BY hs_id)"),
+        Some("decided: the value here stays; decided: a third value goes to both sides".to_owned())
+    );
 }
 
 /// A contact whose city is Lima here and Oslo in HubSpot, in an open conflict; then its row is deleted.
@@ -278,6 +282,10 @@ fn a_row_deleted_in_conflict_is_a_conflict_of_the_whole_record() {
     site.execute("UPDATE sync_conflicts SET resolution = 'remote' WHERE property = '*'");
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo' AND local_id = 1");
     site.until_sql("SELECT count(*) = 0 FROM sync_conflicts WHERE resolved_at IS NULL");
+    assert_eq!(
+        site.text("SELECT reason FROM sync_conflicts WHERE property = '*'"),
+        Some("decided: the row is back with HubSpot's values".to_owned())
+    );
     site.until_pushed();
 }
 
