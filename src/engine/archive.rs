@@ -61,7 +61,11 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
                 0 => (0, 0),
                 _ => holds::due_and_held(connection, update_key(read_sync.object()), due)?,
             };
-            Ok(archives > 0 || held > 0 || updates.0 > 0)
+            // A hold whose records have all gone another way is settled there too.
+            let is_open = holds::open(connection, archive_key(read_sync.object()))?.is_some()
+                || max_updates > 0
+                    && holds::open(connection, update_key(read_sync.object()))?.is_some();
+            Ok(archives > 0 || held > 0 || updates.0 > 0 || is_open)
         })
         .await?;
     if !crossing {
@@ -124,12 +128,7 @@ fn judge_one(
             "local deletions wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
         );
     }
-    if held + due == 0
-        && let Some(open) = holds::open(tx, key)?
-    {
-        holds::settle(tx, open, now)?;
-    }
-    Ok(())
+    holds::recount_entries(tx, key, now)
 }
 
 /// Reads the records once more and archives those that are as the deleted rows were.

@@ -4,7 +4,7 @@ use rusqlite::Transaction;
 
 use crate::decide::record::judge_open;
 use crate::engine::actions::{ended_by_itself, late_since};
-use crate::engine::archive::bring_back;
+use crate::engine::archive::{archive_key, bring_back, update_key};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::push::{Present, read_records};
 use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
@@ -91,7 +91,11 @@ fn discard_one(
         }
         _ => {}
     }
-    outbox::end(tx, entry.id)
+    outbox::end(tx, entry.id)?;
+    for key in [archive_key, update_key].map(|key| key(object.object())) {
+        holds::recount_entries(tx, key, now)?;
+    }
+    Ok(())
 }
 
 /// The row as it was when it was deleted.

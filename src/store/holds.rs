@@ -229,6 +229,27 @@ pub fn due_and_held(
     Ok((due.unsigned_abs(), held.unsigned_abs()))
 }
 
+/// Counts anew what the open hold on entries holds: some were discarded, or their rows are back. One that holds nothing
+/// any more is settled.
+pub fn recount_entries(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(open) = open(tx, key)? else {
+        return Ok(());
+    };
+    let (_, held) = due_and_held(tx, key, now)?;
+    if held == 0 {
+        return settle(tx, open, now);
+    }
+    tx.prepare_cached(
+        "UPDATE sync_holds SET records = :records WHERE id = :id AND records <> :records",
+    )?
+    .execute(named_params! { ":id": open.0, ":records": held as i64 })?;
+    Ok(())
+}
+
 /// Makes all due entries of an operation wait for an operator's word.
 pub fn hold_entries(
     tx: &Transaction<'_>,

@@ -35,6 +35,25 @@ fn emptying_the_table_waits_for_an_operator() {
 }
 
 #[test]
+fn a_hold_counts_what_it_still_holds() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 200);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    site.execute("DELETE FROM contacts");
+    site.until_sql("SELECT records = 200 FROM sync_holds");
+    site.execute("DELETE FROM sync_outbox WHERE local_id <= 20");
+    site.until_sql("SELECT records = 180 FROM sync_holds WHERE settled_at IS NULL");
+    // Rows that are inserted again are held no more either.
+    site.execute("INSERT INTO contacts (local_id, email) VALUES (21, 'again@example.com')");
+    site.until_sql("SELECT records = 179 FROM sync_holds WHERE settled_at IS NULL");
+    site.execute("DELETE FROM sync_outbox");
+    site.until_sql("SELECT settled_at IS NOT NULL FROM sync_holds");
+    site.until_pushed();
+    assert_eq!(portal.contacts(), 200, "nothing was archived");
+}
+
+#[test]
 fn a_few_deletes_need_nobody() {
     let portal = Portal::quick();
     portal.fill("contacts", 400);
