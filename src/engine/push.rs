@@ -307,10 +307,14 @@ fn claim_update(
             outbox::end(tx, entry.id)?;
         } else {
             let words = "none of the changed properties can be written in HubSpot: see sync_fields";
+            let rest = match outbox::is_writable(tx, applying.object.object(), entry.id)? {
+                true => AFTER_READ,
+                false => AFTER_DRIFT,
+            };
             outbox::retry(
                 tx,
                 entry.id,
-                applying.now + AFTER_DRIFT,
+                applying.now + rest,
                 Some(words),
                 None,
                 outbox::Answered::Yes,

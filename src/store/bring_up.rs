@@ -258,7 +258,15 @@ impl Work<'_> {
         );
         let made_with_table = known.is_none() && there && self.made_now(object);
         match known {
-            Some(known) if there => self.known_column(object, field, known),
+            Some(known) if there => {
+                let kept_back = known.state == FieldState::Unmapped
+                    || known.direction == Direction::Pull.as_str();
+                if kept_back && field.direction.pushes() {
+                    let (object, property) = (object.object.as_str(), field.property.as_str());
+                    outbox::release_property(self.tx, object, property, self.now)?;
+                }
+                self.known_column(object, field, known)
+            }
             None if made_with_table => self.save_field(object, field, FieldState::Active),
             Some(_) | None => self.add_column(object, field),
         }

@@ -7,7 +7,7 @@ use crate::model::entry::states;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, meta};
+use crate::store::{StoreError, meta, outbox};
 
 states! {
     /// How far a field is in agreement.
@@ -173,6 +173,7 @@ fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<bool, 
     } else {
         FieldState::Active
     };
+    outbox::release_property(tx, &field.object, &field.property, now)?;
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = :state, since = :now, problem = NULL, hint = NULL

@@ -633,6 +633,43 @@ pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(),
     Ok(())
 }
 
+/// Makes updates due that carry a property which can be written again: while it could not, they were put off.
+pub fn release_property(
+    tx: &Transaction<'_>,
+    object: &str,
+    property: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET next_attempt_at = :now
+         WHERE object = :object
+           AND operation = 'update'
+           AND state = 'pending'
+           AND waits_for IS NULL
+           AND next_attempt_at > :now
+           AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id AND f.property = :property)",
+    )?
+    .execute(named_params! { ":object": object, ":property": property, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know.
+pub fn is_writable(
+    connection: &Connection,
+    object: &ObjectType,
+    id: OutboxId,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_outbox_fields AS f
+             JOIN sync_fields AS s ON s.object = :object AND s.property = f.property
+             WHERE f.outbox_id = :id AND s.state IN ('active', 'filling') AND s.direction <> 'pull'",
+        )?
+        .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
+}
+
 /// Entries of an object that were left in flight: nobody knows what became of them.
 pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Queued>, StoreError> {
     let mut statement = connection.prepare_cached(

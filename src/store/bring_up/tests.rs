@@ -4,6 +4,7 @@ use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
+use crate::decide::schema::FieldProblem;
 use crate::model::name::{ColumnName, TableName};
 use crate::store::testing::{at_once, contacts, field, folder, mapping, now, object, open, shown};
 use crate::store::{Lane, Mode, Store, repair::repair};
@@ -402,6 +403,43 @@ fn another_type_is_refused_while_values_wait() {
         file.check_settled();
         assert_eq!(file.lines(vec![contacts()]), NONE);
     }
+}
+
+#[test]
+fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
+    let file = File::new();
+    file.run("UPDATE contacts SET stage = 'customer' WHERE local_id = 1");
+    let put_off = || {
+        file.as_daemon("UPDATE sync_outbox SET next_attempt_at = '2026-11-24T04:10:00.000Z'");
+    };
+    let due = || file.rows("SELECT next_attempt_at FROM sync_outbox");
+    let problems = |problems: Vec<FieldProblem>| {
+        let job = move |tx: &Transaction<'_>| fields::set_problems(tx, &problems, now());
+        assert_eq!(at_once(file.store.write(Lane::Bulk, job)).ok(), Some(true));
+    };
+
+    file.lines(without("stage"));
+    put_off();
+    file.lines(without("firstname"));
+    assert_eq!(due(), ["2026-11-24T03:10:00.000Z"]);
+
+    problems(vec![FieldProblem {
+        object: contacts().object,
+        property: contacts().fields[8].property.clone(),
+        problem: "HubSpot has no property `stage` on contacts".to_owned(),
+        hint: "make it".to_owned(),
+    }]);
+    put_off();
+    assert_eq!(due(), ["2026-11-24T04:10:00.000Z"]);
+    problems(vec![]);
+    assert_eq!(due(), ["2026-11-24T03:10:00.000Z"]);
+
+    file.lines(changed(|fields| {
+        of(fields, "stage").direction = Direction::Pull
+    }));
+    put_off();
+    file.lines(vec![contacts()]);
+    assert_eq!(due(), ["2026-11-24T03:10:00.000Z"]);
 }
 
 #[test]
