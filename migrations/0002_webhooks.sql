@@ -14,6 +14,15 @@ CREATE INDEX sync_inbox_new ON sync_inbox (id) WHERE state = 'pending' AND read_
 -- How often a read was asked for: one that was asked for again while it ran is not done with its answer.
 ALTER TABLE sync_reads ADD COLUMN asked INTEGER NOT NULL DEFAULT 1;
 
+-- Which record each merged one went into: what the file holds under the old ids belongs to the survivor's person.
+CREATE TABLE sync_merges (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    into_id INTEGER NOT NULL,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sync_merges_into ON sync_merges (object, into_id);
+
 CREATE TABLE sync_erasures (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,

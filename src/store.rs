@@ -30,6 +30,7 @@ pub mod inbox;
 pub mod lease;
 #[cfg(test)]
 mod local_sql;
+pub mod merges;
 pub mod meta;
 pub mod migrate;
 pub mod mirror;

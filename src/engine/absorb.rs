@@ -13,7 +13,7 @@ use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
-use crate::store::{StoreError, outbox, reads, rowjson};
+use crate::store::{StoreError, merges, outbox, reads, rowjson};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
 pub fn absorb_merged(
@@ -23,6 +23,7 @@ pub fn absorb_merged(
 ) -> Result<bool, StoreError> {
     let mut changed = false;
     let mut losers = Vec::new();
+    merges::note(tx, applying.object.object(), record.id, &record.merged_ids)?;
     for id in &record.merged_ids {
         changed |= archive_becomes_conflict(tx, applying, *id)?;
         if let Some(row) = applying.object.table.by_hs_id(tx, *id)? {

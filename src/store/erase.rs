@@ -6,15 +6,16 @@
 use rusqlite::{Transaction, named_params};
 
 use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, meta, reads};
+use crate::store::{StoreError, merges, meta, reads};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
 
-/// Erases a record from mirror, history, conflicts, inbox and outbox. Its id stays in `sync_tombstones`, so that a late
-/// page does not bring it back.
+/// Erases a record from mirror, history, conflicts, inbox and outbox, with all that was merged into it, under whatever
+/// rows that lived. The ids stay in `sync_tombstones`, so that a late page does not bring it back.
 pub fn erase(
     tx: &Transaction<'_>,
     table: &MirrorTable,
@@ -22,25 +23,61 @@ pub fn erase(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let object = &table.mapping().object;
-    for row in rows_of(tx, table, id)? {
-        let own = named_params! { ":object": object.as_str(), ":row": row.0 };
-        for sql in [
-            "DELETE FROM sync_outbox_fields
-             WHERE outbox_id IN (SELECT id FROM sync_outbox WHERE object = :object AND local_id = :row)",
-            "DELETE FROM sync_outbox WHERE object = :object AND local_id = :row",
-            "DELETE FROM sync_sent WHERE object = :object AND local_id = :row",
-            "DELETE FROM sync_replaced WHERE object = :object AND local_id = :row",
-            "DELETE FROM sync_history WHERE object = :object AND local_id = :row",
-            "DELETE FROM sync_conflicts WHERE object = :object AND local_id = :row",
-        ] {
-            tx.prepare_cached(sql)?.execute(own)?;
-        }
+    let ids = merges::ids_of(tx, object, id)?;
+    let rows = rows_of(tx, table, &ids)?;
+    let (of_ids, of_rows) = (
+        listed(ids.iter().map(|id| id.0)),
+        listed(rows.iter().map(|row| row.0)),
+    );
+    // One walk over each table, however many records became this one.
+    for sql in [
+        "DELETE FROM sync_outbox_fields
+         WHERE outbox_id IN (
+             SELECT id
+             FROM sync_outbox
+             WHERE object = :object
+               AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))
+         )",
+        "DELETE FROM sync_outbox
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM sync_replaced
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM sync_history
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM sync_conflicts
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+    ] {
+        tx.prepare_cached(sql)?.execute(
+            named_params! { ":object": object.as_str(), ":ids": of_ids, ":rows": of_rows },
+        )?;
+    }
+    tx.prepare_cached(
+        "DELETE FROM sync_sent
+         WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
+    for row in rows {
         table.delete(tx, row)?;
     }
+    for id in ids {
+        erase_id(tx, object, id, now)?;
+    }
+    meta::set(tx, LOG_TO_EMPTY, "1")
+}
+
+/// What the bookkeeping knows of one id.
+fn erase_id(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let own = named_params! { ":object": object.as_str(), ":id": id.0 };
     for sql in [
-        "DELETE FROM sync_history WHERE object = :object AND hs_id = :id",
-        "DELETE FROM sync_conflicts WHERE object = :object AND hs_id = :id",
         "DELETE FROM sync_inbox WHERE object = :object AND hs_id = :id",
         "DELETE FROM sync_reads WHERE object = :object AND hs_id = :id",
     ] {
@@ -48,43 +85,53 @@ pub fn erase(
     }
     reads::forget_removal(tx, object, id)?;
     reads::forget_erasure(tx, object, id)?;
-    reads::bury(tx, object, id, now)?;
-    meta::set(tx, LOG_TO_EMPTY, "1")
+    merges::forget(tx, object, id)?;
+    reads::bury(tx, object, id, now)
 }
 
-/// The rows that are or were the record: its row, and those that entries, history and conflicts know under its id. A
-/// row that is another record's by now is not among them.
+/// The rows that are or were one of the records: their rows, and those that entries, history and conflicts know under
+/// their ids. A row that is another record's by now is not among them.
 fn rows_of(
     tx: &Transaction<'_>,
     table: &MirrorTable,
-    id: HubspotId,
+    ids: &[HubspotId],
 ) -> Result<Vec<LocalId>, StoreError> {
     let object = &table.mapping().object;
     let mut statement = tx.prepare_cached(
-        "SELECT local_id FROM sync_outbox WHERE object = :object AND hs_id = :id
-         UNION SELECT local_id FROM sync_history WHERE object = :object AND hs_id = :id
-         UNION SELECT local_id FROM sync_conflicts WHERE object = :object AND hs_id = :id",
+        "SELECT local_id FROM sync_outbox WHERE object = :object AND hs_id IN (SELECT value FROM json_each(:ids))
+         UNION
+         SELECT local_id
+         FROM sync_history
+         WHERE object = :object AND hs_id IN (SELECT value FROM json_each(:ids)) AND local_id IS NOT NULL
+         UNION
+         SELECT local_id FROM sync_conflicts WHERE object = :object AND hs_id IN (SELECT value FROM json_each(:ids))",
     )?;
+    let of_ids = listed(ids.iter().map(|id| id.0));
     let known = statement
         .query_map(
-            named_params! { ":object": object.as_str(), ":id": id.0 },
+            named_params! { ":object": object.as_str(), ":ids": of_ids },
             |row| row.get(0).map(LocalId),
         )?
         .collect::<Result<Vec<_>, _>>()?;
-    let mut rows: Vec<LocalId> = table
-        .by_hs_id(tx, id)?
-        .map(|row| row.record.local_id)
-        .into_iter()
-        .collect();
+    let mut rows = Vec::new();
+    for id in ids {
+        rows.extend(table.by_hs_id(tx, *id)?.map(|row| row.record.local_id));
+    }
     for row in known {
         let is_others = table
             .by_local_id(tx, row)?
-            .is_some_and(|row| row.record.hs_id != Some(id));
+            .is_some_and(|row| row.record.hs_id.is_none_or(|id| !ids.contains(&id)));
         if !is_others && !rows.contains(&row) {
             rows.push(row);
         }
     }
     Ok(rows)
+}
+
+/// Numbers as the JSON array that `json_each` takes apart.
+fn listed(numbers: impl Iterator<Item = i64>) -> String {
+    let texts: Vec<String> = numbers.map(|number| number.to_string()).collect();
+    format!("[{}]", texts.join(","))
 }
 
 /// Whether the log still holds what was erased.
@@ -95,4 +142,91 @@ pub fn log_is_to_be_emptied(connection: &rusqlite::Connection) -> Result<bool, S
 /// The log was emptied.
 pub fn log_was_emptied(tx: &Transaction<'_>) -> Result<(), StoreError> {
     meta::set(tx, LOG_TO_EMPTY, "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rusqlite::Connection;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
+    use crate::store::{Lane, Mode, Store, ddl};
+
+    /// A file with contacts, and what `sql` puts into it.
+    fn filled(sql: &'static str) -> (TempDir, Store) {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let fill = move |tx: &Transaction<'_>| {
+            ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+            Ok::<_, StoreError>(tx.execute_batch(sql)?)
+        };
+        at_once(store.write(Lane::Bulk, fill)).expect("fills");
+        (folder, store)
+    }
+
+    fn erase_contact(store: &Store, id: i64) {
+        let job = move |tx: &Transaction<'_>| {
+            let table = MirrorTable::new(Arc::new(contacts()));
+            erase(tx, &table, HubspotId(id), now())
+        };
+        at_once(store.write(Lane::Bulk, job)).expect("erases");
+    }
+
+    fn rows(folder: &TempDir, sql: &str) -> Vec<String> {
+        let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
+        let mut statement = connection.prepare(sql).expect(sql);
+        let texts = statement.query_map([], |row| row.get_ref(0).map(shown));
+        texts
+            .expect(sql)
+            .collect::<Result<_, _>>()
+            .expect("reads texts")
+    }
+
+    /// Contact 1 is record 300, into which 200 went and into that 100. Their rows 2 and 3 are gone; contact 4 had record
+    /// 100 long ago and is record 400 by now.
+    const MERGED: &str = "
+        INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 300, 'x'), (4, 400, 'kept'), (5, 500, 'kept');
+        INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 200, 300), ('contacts', 100, 200), ('contacts', 501, 500);
+        INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, origin) VALUES
+            ('x', 'contacts', 1, 300, 'email', 'gone', 'poll'), ('x', 'contacts', 2, 200, '*', 'gone', 'absorb'),
+            ('x', 'contacts', 2, NULL, 'email', 'gone', 'push'), ('x', 'contacts', 3, 100, 'email', 'gone', 'poll'),
+            ('x', 'contacts', 4, 100, 'email', 'gone', 'poll'), ('x', 'contacts', 4, 400, 'email', 'kept', 'poll'),
+            ('x', 'contacts', 6, 501, 'email', 'kept', 'poll'), ('x', 'companies', 7, 100, 'email', 'kept', 'poll');
+        INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, detected_at) VALUES
+            ('contacts', 2, 200, 'email', 'gone', 'remote', 'x'), ('contacts', 3, NULL, 'email', 'gone', 'remote', 'x'),
+            ('contacts', 4, 400, 'email', 'kept', 'remote', 'x');
+        INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
+            (1, 'contacts', 3, 100, 'archive', 'dead', 'x', 'gone'), (2, 'contacts', 4, 400, 'update', 'dead', 'x', 'kept');
+        INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at) VALUES (1, 'email', 'gone', 'x'), (2, 'email', 'kept', 'x');
+        INSERT INTO sync_sent (object, local_id, property, value, sent_at) VALUES ('contacts', 2, 'email', 'gone', 'x'), ('contacts', 4, 'email', 'kept', 'x');
+        INSERT INTO sync_inbox (event_type, object, hs_id, received_at, state, value) VALUES
+            ('x', 'contacts', 100, 'x', 'pending', 'gone'), ('x', 'contacts', 400, 'x', 'pending', 'kept');";
+
+    #[test]
+    fn what_was_merged_into_a_record_goes_with_it() {
+        let (folder, store) = filled(MERGED);
+        erase_contact(&store, 300);
+        for sql in [
+            "SELECT email FROM contacts",
+            "SELECT old_value FROM sync_history",
+            "SELECT local_value FROM sync_conflicts",
+            "SELECT row FROM sync_outbox",
+            "SELECT base_value FROM sync_outbox_fields",
+            "SELECT value FROM sync_sent",
+            "SELECT value FROM sync_inbox",
+        ] {
+            let left = rows(&folder, sql);
+            assert!(!left.is_empty(), "{sql} took too much");
+            assert!(left.iter().all(|text| text == "kept"), "{sql}: {left:?}");
+        }
+        assert_eq!(rows(&folder, "SELECT old_value FROM sync_history").len(), 3);
+        assert_eq!(
+            rows(&folder, "SELECT hs_id FROM sync_tombstones ORDER BY hs_id"),
+            ["100", "200", "300"]
+        );
+        assert_eq!(rows(&folder, "SELECT hs_id FROM sync_merges"), ["501"]);
+    }
 }

@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, ra
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 23] = [
+const KEPT: [&str; 24] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
@@ -16,6 +16,7 @@ const KEPT: [&str; 23] = [
     "sync_outbox_fields",
     "sync_sent",
     "sync_inbox",
+    "sync_merges",
     "sync_erasures",
     "sync_removals",
     "sync_guard_log",

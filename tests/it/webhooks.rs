@@ -584,6 +584,16 @@ fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
     assert_eq!(site.stop(), 0);
 }
 
+/// Whether the database or its log has these bytes.
+fn holds(site: &Site, needle: &str) -> bool {
+    ["crm.db", "crm.db-wal"].iter().any(|name| {
+        let bytes = std::fs::read(site.path(name)).unwrap_or_default();
+        bytes
+            .windows(needle.len())
+            .any(|window| window == needle.as_bytes())
+    })
+}
+
 #[test]
 fn a_privacy_deletion_leaves_no_byte_behind() {
     let portal = Portal::quick();
@@ -607,22 +617,51 @@ fn a_privacy_deletion_leaves_no_byte_behind() {
     site.until_sql(&format!(
         "SELECT count(*) = 0 FROM sync_history WHERE hs_id = {id}"
     ));
-    let holds = |needle: &str| {
-        ["crm.db", "crm.db-wal"].iter().any(|name| {
-            let bytes = std::fs::read(site.path(name)).unwrap_or_default();
-            bytes
-                .windows(needle.len())
-                .any(|window| window == needle.as_bytes())
-        })
-    };
     eventually("the log is emptied", || {
         !["zebulon@", "Zanzibar-City", "Zwolle-City"]
             .iter()
-            .any(|needle| holds(needle))
+            .any(|needle| holds(&site, needle))
     });
-    assert!(holds("other@example.com"));
+    assert!(holds(&site, "other@example.com"));
     portal.edit(other, &[("city", "Oslo")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_privacy_deletion_takes_what_was_merged_into_the_record() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let (kept, lost) = (
+        portal.contact("kept@example.com"),
+        portal.contact("lost@example.com"),
+    );
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.subscribe(&portal, Webhooks::default());
+    portal.edit(lost, &[("city", "Zanzibar-City")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
+    let now = portal.now_ms();
+    let survivor = portal
+        .stand()
+        .merge("contacts", kept, lost, now)
+        .expect("two records");
+    site.until_sql(&format!(
+        "SELECT count(*) = 1 AND sum(hs_id = {survivor}) = 1 FROM contacts"
+    ));
+    until_taken_in(&site);
+    assert!(
+        site.number(&format!(
+            "SELECT count(*) FROM sync_history WHERE hs_id = {lost}"
+        )) > 0
+    );
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_for_good("contacts", survivor, now));
+    site.until_sql("SELECT count(*) = 0 FROM contacts");
+    assert_eq!(site.number("SELECT count(*) FROM sync_history"), 0);
+    eventually("the log is emptied", || {
+        !holds(&site, "lost@") && !holds(&site, "Zanzibar-City")
+    });
     assert_eq!(site.stop(), 0);
 }
 

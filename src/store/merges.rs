@@ -1,0 +1,65 @@
+//! `sync_merges`: which record each merged one went into, for as long as the survivor may have to be erased.
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::store::StoreError;
+
+/// Notes that records were merged into another one. Repeating it writes nothing.
+pub fn note(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    survivor: HubspotId,
+    merged: &[HubspotId],
+) -> Result<(), StoreError> {
+    if merged.is_empty() {
+        return Ok(());
+    }
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO sync_merges (object, hs_id, into_id)
+         VALUES (:object, :id, :survivor)
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET into_id = excluded.into_id
+         WHERE into_id <> excluded.into_id",
+    )?;
+    for id in merged {
+        statement.execute(
+            named_params! { ":object": object.as_str(), ":id": id.0, ":survivor": survivor.0 },
+        )?;
+    }
+    Ok(())
+}
+
+/// A record's id and all those that went into it, also by way of others.
+pub fn ids_of(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE known (id) AS (
+             SELECT :id
+             UNION
+             SELECT merged.hs_id
+             FROM sync_merges AS merged
+             JOIN known ON merged.into_id = known.id
+             WHERE merged.object = :object
+         )
+         SELECT id FROM known",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":id": id.0 },
+        |row| row.get(0).map(HubspotId),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Forgets what went into a record that was erased.
+pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM sync_merges WHERE object = :object AND (hs_id = :id OR into_id = :id)",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
+    Ok(())
+}
