@@ -27,6 +27,8 @@ CREATE TABLE sync_erasures (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     asked_at TEXT NOT NULL,
+    -- When it was done: for a while after that, late events of the record are kept without their values.
+    erased_at TEXT,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 

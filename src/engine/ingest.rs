@@ -287,7 +287,10 @@ fn ask(
     let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
     for Waiting { id, event, .. } in &group.events {
         match event.kind() {
-            Some(EventKind::PrivacyDeletion) => reads::note_erasure(tx, name, group.id, now)?,
+            Some(EventKind::PrivacyDeletion) => {
+                reads::note_erasure(tx, name, group.id, now)?;
+                inbox::forget_values(tx, name, group.id)?;
+            }
             Some(EventKind::Merge) => {
                 for other in &event.others {
                     if *other != group.id && object.table.by_hs_id(tx, *other)?.is_some() {

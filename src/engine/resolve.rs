@@ -587,7 +587,11 @@ async fn approve_removals(
     Ok(carried_out)
 }
 
-/// Forgets what only matters for minutes: values of lost requests, counts of the guard, tombstones.
+/// How long after a record's erasure an event of it may still come: HubSpot repeats one for a day
+/// (`hubspot/api-facts.md#10`), and what stands between may hold it back longer.
+const LATE_EVENTS: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+
+/// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures.
 pub async fn forget(engine: &Engine) -> Result<(), StepError> {
     let (now, window) = (engine.now(), engine.settings.guard.window);
     engine
@@ -595,7 +599,8 @@ pub async fn forget(engine: &Engine) -> Result<(), StepError> {
         .write(Lane::Bulk, move |tx| {
             outbox::forget_sent(tx, late_since(now))?;
             holds::forget_counts(tx, now - window)?;
-            reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))
+            reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))?;
+            reads::forget_erased(tx, now - LATE_EVENTS)
         })
         .await?;
     Ok(())

@@ -15,7 +15,8 @@ use crate::store::{StoreError, merges, meta, reads};
 const LOG_TO_EMPTY: &str = "log_to_empty";
 
 /// Erases a record from mirror, history, conflicts, inbox and outbox, with all that was merged into it, under whatever
-/// rows that lived. The ids stay in `sync_tombstones`, so that a late page does not bring it back.
+/// rows that lived. The ids stay in `sync_tombstones`, so that a late page does not bring it back, and
+/// in `sync_erasures`, so that a late event does not bring its value.
 pub fn erase(
     tx: &Transaction<'_>,
     table: &MirrorTable,
@@ -84,7 +85,7 @@ fn erase_id(
         tx.prepare_cached(sql)?.execute(own)?;
     }
     reads::forget_removal(tx, object, id)?;
-    reads::forget_erasure(tx, object, id)?;
+    reads::note_erased(tx, object, id, now)?;
     merges::forget(tx, object, id)?;
     reads::bury(tx, object, id, now)
 }
@@ -152,6 +153,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::model::event::Event;
+    use crate::model::name::PropertyName;
+    use crate::store::inbox::{self, NewEvent, State};
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
     use crate::store::{Lane, Mode, Store, ddl};
 
@@ -228,5 +232,61 @@ mod tests {
             ["100", "200", "300"]
         );
         assert_eq!(rows(&folder, "SELECT hs_id FROM sync_merges"), ["501"]);
+    }
+
+    fn receive_change(store: &Store, id: i64, event_id: i64) {
+        let event = NewEvent {
+            event: Event {
+                event_id: Some(event_id),
+                event_type: "contact.propertyChange".to_owned(),
+                portal_id: None,
+                object: Some(contacts().object),
+                hs_id: Some(HubspotId(id)),
+                others: Vec::new(),
+                property: PropertyName::parse("email").ok(),
+                value: Some("gone".to_owned()),
+                occurred_at: Some(now()),
+            },
+            state: State::Pending,
+            words: None,
+        };
+        let job = move |tx: &Transaction<'_>| inbox::receive(tx, &[event], now());
+        assert_eq!(at_once(store.write(Lane::Bulk, job)).expect("stores"), 1);
+    }
+
+    #[test]
+    fn a_late_event_of_an_erased_record_is_kept_without_its_value() {
+        let (folder, store) = filled(MERGED);
+        let values = "SELECT hs_id || ' ' || coalesce(value, '-') FROM sync_inbox WHERE event_id > 0 ORDER BY event_id";
+        let contacts = contacts().object;
+        receive_change(&store, 300, 1);
+        assert_eq!(rows(&folder, values), ["300 gone"]);
+        let name = contacts.clone();
+        let ask = move |tx: &Transaction<'_>| {
+            reads::note_erasure(tx, &name, HubspotId(300), now())?;
+            inbox::forget_values(tx, &name, HubspotId(300))
+        };
+        at_once(store.write(Lane::Bulk, ask)).expect("notes");
+        receive_change(&store, 300, 2);
+        assert_eq!(rows(&folder, values), ["300 -", "300 -"]);
+        erase_contact(&store, 300);
+        assert_eq!(rows(&folder, values), [""; 0]);
+        for (id, event) in [(300, 3), (100, 4), (400, 5)] {
+            receive_change(&store, id, event);
+        }
+        assert_eq!(rows(&folder, values), ["300 -", "100 -", "400 gone"]);
+        // Asked for again: it is to be looked at again.
+        let asked = move |tx: &Transaction<'_>| {
+            let before = reads::erasure_asked_at(tx, &contacts, HubspotId(300))?;
+            reads::note_erasure(tx, &contacts, HubspotId(300), now())?;
+            let after = reads::erasure_asked_at(tx, &contacts, HubspotId(300))?;
+            reads::forget_erased(tx, now() + std::time::Duration::from_secs(1))?;
+            Ok::<_, StoreError>((before, after))
+        };
+        assert_eq!(
+            at_once(store.write(Lane::Bulk, asked)).expect("notes"),
+            (None, Some(now()))
+        );
+        assert_eq!(rows(&folder, "SELECT hs_id FROM sync_erasures"), ["300"]);
     }
 }

@@ -37,6 +37,8 @@ pub struct NewEvent {
 /// Stores events. Those that were stored before are left out, also days later, as long as `[retention].inbox` keeps
 /// them. Tells how many were new.
 ///
+/// A value is kept only while a read may need it, and never one of a record that is erased or about to be.
+///
 /// HubSpot's `eventId` alone is not unique (`hubspot/api-facts.md#10`): an event is known by record, time, type,
 /// property, id and the other records.
 pub fn receive(
@@ -51,6 +53,8 @@ pub fn receive(
          WHERE hs_id IS :hs_id AND occurred_at IS :occurred_at AND event_type = :event_type AND object IS :object
            AND property IS :property AND event_id IS :event_id AND others IS :others",
     )?;
+    let mut erasing =
+        tx.prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO sync_inbox (event_id, event_type, object, hs_id, occurred_at, received_at, state, last_error,
                                  property, value, others)
@@ -79,7 +83,12 @@ pub fn receive(
         })? {
             continue;
         }
-        let value = event.value.as_deref().filter(|_| *state == State::Pending);
+        let mut value = event.value.as_deref().filter(|_| *state == State::Pending);
+        if value.is_some()
+            && erasing.exists(named_params! { ":object": object, ":hs_id": hs_id })?
+        {
+            value = None;
+        }
         insert.execute(named_params! {
             ":event_id": event.event_id,
             ":event_type": event.event_type,
@@ -163,6 +172,21 @@ pub fn is_waiting(connection: &Connection) -> Result<bool, StoreError> {
 pub fn answered_by(tx: &Transaction<'_>, id: i64, read_number: i64) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_inbox SET read_number = :number WHERE id = :id")?
         .execute(named_params! { ":id": id, ":number": read_number })?;
+    Ok(())
+}
+
+/// Forgets what the events of a record say: it is to be erased. They stay known, and need a read.
+pub fn forget_values(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_inbox
+         SET value = NULL
+         WHERE hs_id = :id AND object = :object AND value IS NOT NULL",
+    )?
+    .execute(named_params! { ":id": id.0, ":object": object.as_str() })?;
     Ok(())
 }
 

@@ -298,7 +298,7 @@ pub fn is_asked(
     Ok(found.is_some())
 }
 
-/// Notes that a record's data must be erased once HubSpot no longer has it.
+/// Notes that a record's data must be erased once HubSpot no longer has it; also one that was erased before.
 pub fn note_erasure(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -308,13 +308,15 @@ pub fn note_erasure(
     tx.prepare_cached(
         "INSERT INTO sync_erasures (object, hs_id, asked_at)
          VALUES (:object, :id, :now)
-         ON CONFLICT (object, hs_id) DO NOTHING",
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET asked_at = excluded.asked_at, erased_at = NULL
+         WHERE erased_at IS NOT NULL",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
     Ok(())
 }
 
-/// When the erasure of a record was asked for.
+/// When the erasure of a record was asked for that is not done.
 pub fn erasure_asked_at(
     connection: &Connection,
     object: &ObjectType,
@@ -322,7 +324,9 @@ pub fn erasure_asked_at(
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
         .prepare_cached(
-            "SELECT asked_at FROM sync_erasures WHERE object = :object AND hs_id = :id",
+            "SELECT asked_at
+             FROM sync_erasures
+             WHERE object = :object AND hs_id = :id AND erased_at IS NULL",
         )?
         .query_row(
             named_params! { ":object": object.as_str(), ":id": id.0 },
@@ -332,7 +336,33 @@ pub fn erasure_asked_at(
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
-/// Forgets an erasure: it is done, or HubSpot still has the record.
+/// Notes that a record was erased: values that late events carry are not kept.
+pub fn note_erased(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_erasures (object, hs_id, asked_at, erased_at)
+         VALUES (:object, :id, :now, :now)
+         ON CONFLICT (object, hs_id) DO UPDATE
+         SET erased_at = excluded.erased_at",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Forgets erasures that were done before `before`.
+pub fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "DELETE FROM sync_erasures WHERE erased_at < :before",
+        named_params! { ":before": before.to_string() },
+    )?;
+    Ok(())
+}
+
+/// Forgets an erasure: HubSpot still has the record.
 pub fn forget_erasure(
     tx: &Transaction<'_>,
     object: &ObjectType,
