@@ -60,13 +60,10 @@ impl fmt::Display for Subscription {
     }
 }
 
-/// What a mapping wants: the objects that are pulled, and of them the properties that are.
+/// What a mapping wants: the objects that are pulled, and of them the properties that are; and privacy deletions of
+/// contacts, also where they are only pushed.
 pub fn wanted(mapping: &Mapping) -> BTreeSet<Subscription> {
-    let pulled = mapping
-        .objects
-        .iter()
-        .filter(|object| object.direction.pulls());
-    pulled.flat_map(of_object).collect()
+    mapping.objects.iter().flat_map(of_object).collect()
 }
 
 fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
@@ -81,10 +78,14 @@ fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
         event,
         property: None,
     };
-    let mut all: Vec<Subscription> = WHOLE.into_iter().map(whole).collect();
+    let mut all = Vec::new();
     if *word == "contact" {
         all.push(whole("privacyDeletion"));
     }
+    if !object.direction.pulls() {
+        return all;
+    }
+    all.extend(WHOLE.into_iter().map(whole));
     let pulled = object.fields.iter().filter(|field| {
         field.direction.pulls() && !NOT_SUBSCRIBABLE.contains(&field.property.as_str())
     });
@@ -238,6 +239,8 @@ pub fn project_config(wanted: &BTreeSet<Subscription>, public_url: &str) -> serd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::name::{ObjectType, TableName};
 
     fn subscription(
         word: &'static str,
@@ -297,6 +300,32 @@ mod tests {
             found("8", "contact.propertyChange", Some("city"), true),
         ];
         assert!(super::plan(&wanted, &after, Some(URL), URL).is_empty());
+    }
+
+    fn pushed(name: &str) -> ObjectMapping {
+        ObjectMapping {
+            object: ObjectType::parse(name).expect(name),
+            table: TableName::parse(name).expect(name),
+            direction: Direction::Push,
+            key: KeyChoice::Auto,
+            match_property: None,
+            on_remote_delete: OnRemoteDelete::Delete,
+            on_local_delete: OnLocalDelete::Archive,
+            policy: Policy::Newest,
+            poll: std::time::Duration::from_secs(5),
+            fields: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn of_what_is_only_pushed_privacy_deletions_alone_are_wanted() {
+        let mapping = Mapping {
+            objects: vec![pushed("contacts"), pushed("deals")],
+        };
+        assert_eq!(
+            wanted(&mapping),
+            BTreeSet::from([subscription("contact", "privacyDeletion", None)])
+        );
     }
 
     #[test]

@@ -98,7 +98,8 @@ fn verdict(mapping: &Mapping, event: &Event) -> Result<(), (State, &'static str)
     let Some(object) = object else {
         return Err((State::Ignored, "the object is not mapped"));
     };
-    if !object.direction.pulls() {
+    // A person's data must go, whoever wrote it.
+    if !object.direction.pulls() && kind != EventKind::PrivacyDeletion {
         return Err((State::Ignored, "the object is only pushed"));
     }
     if event.hs_id.is_none() {

@@ -666,6 +666,31 @@ fn a_privacy_deletion_takes_what_was_merged_into_the_record() {
 }
 
 #[test]
+fn a_privacy_deletion_of_a_contact_that_is_only_pushed_erases_too() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let settings = format!("{RARELY}{}", door.settings(""));
+    let objects = format!("[objects.contacts]\ndirection = \"push\"\n{CONTACTS}");
+    let mut site = Door::site_with(&portal, &settings, &objects);
+    site.start();
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    door.subscribe(&portal, Webhooks::default());
+    site.execute("INSERT INTO contacts (email, city) VALUES ('zebulon@example.com', 'Lima')");
+    site.until_pushed();
+    site.execute("UPDATE contacts SET city = 'Zanzibar-City'");
+    site.until_pushed();
+    let id = site.number("SELECT hs_id FROM contacts").unsigned_abs();
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_for_good("contacts", id, now));
+    site.until_sql("SELECT count(*) = 0 FROM contacts");
+    assert_eq!(site.number("SELECT count(*) FROM sync_history"), 0);
+    eventually("the log is emptied", || {
+        !holds(&site, "zebulon@") && !holds(&site, "Zanzibar-City")
+    });
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
     let portal = Portal::quick();
     let door = Door::new();
