@@ -82,6 +82,9 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
 }
 
 fn verdict(mapping: &Mapping, event: &Event) -> Result<(), (State, &'static str)> {
+    if let Some(problem) = event.problem {
+        return Err((State::Dead, problem));
+    }
     if event.event_type.is_empty() {
         return Err((State::Dead, "the event has no type"));
     }

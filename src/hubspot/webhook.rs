@@ -4,12 +4,15 @@
 //! waits, logs or stores.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use ring::{digest, hmac};
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -211,135 +214,237 @@ fn decode_uri(uri: &str) -> Cow<'_, str> {
 #[error("the body is not a JSON array of events")]
 pub struct NotEvents;
 
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireEvent {
-    #[serde(default)]
-    event_id: Scalar,
-    #[serde(default)]
-    subscription_type: Scalar,
-    /// Where old samples have the type.
-    #[serde(default)]
-    event_type: Scalar,
-    #[serde(default)]
-    portal_id: Scalar,
-    #[serde(default)]
-    object_id: Scalar,
-    #[serde(default)]
-    object_type_id: Scalar,
-    #[serde(default)]
-    from_object_type_id: Scalar,
-    #[serde(default)]
-    from_object_id: Scalar,
-    #[serde(default)]
-    to_object_id: Scalar,
-    #[serde(default)]
-    primary_object_id: Scalar,
-    #[serde(default)]
-    new_object_id: Scalar,
-    #[serde(default)]
-    merged_object_ids: Ids,
-    #[serde(default)]
-    property_name: Scalar,
-    #[serde(default)]
-    property_value: Scalar,
-    #[serde(default)]
-    occurred_at: Occurred,
-}
-
-/// A time; one in no known form is none, since it decides nothing.
-#[derive(Default)]
-struct Occurred(Option<Timestamp>);
-
-impl<'de> serde::Deserialize<'de> for Occurred {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Scalar::deserialize(deserializer)?.0;
-        let moment = text.and_then(|text| {
-            serde_json::from_value::<Moment>(serde_json::Value::String(text)).ok()
-        });
-        Ok(Self(moment.map(|moment| moment.0)))
-    }
-}
-
-/// A list of ids, or nothing.
-#[derive(Default)]
-struct Ids(Vec<HubspotId>);
-
-impl<'de> serde::Deserialize<'de> for Ids {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let list = Option::<Vec<Scalar>>::deserialize(deserializer)?.unwrap_or_default();
-        Ok(Self(list.iter().filter_map(id).collect()))
-    }
-}
-
-fn id(text: &Scalar) -> Option<HubspotId> {
-    text.0
-        .as_deref()?
-        .parse()
-        .ok()
-        .filter(|id: &HubspotId| id.0 > 0)
-}
-
-/// Reads the events of a verified body. An event that makes no sense comes out without record or type: it is kept and
-/// looked at by a person, since HubSpot would only send it again.
+/// Reads the events of a verified body; one that comes alone, without its array, is taken too. Each is read for itself:
+/// an odd one must not keep the others out, since HubSpot would only send all of them again. It comes out without a record
+/// or a type, or with its problem: it is kept and looked at by a person.
 ///
 /// # Errors
-/// [`NotEvents`] where the body is not a JSON array of objects.
+/// [`NotEvents`] where the body is neither a JSON array nor an event.
 pub fn parse(body: &[u8]) -> Result<Vec<Event>, NotEvents> {
-    let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_not_json| NotEvents)?;
-    if events.len() > MAX_EVENTS {
+    if let Ok(events) = serde_json::from_slice::<Vec<&RawValue>>(body) {
+        if events.len() > MAX_EVENTS {
+            return Err(NotEvents);
+        }
+        return Ok(events.into_iter().map(read_event).collect());
+    }
+    let alone: &RawValue = serde_json::from_slice(body).map_err(|_not_json| NotEvents)?;
+    let event = read_event(alone);
+    if event.event_type.is_empty() || event.hs_id.is_none() {
         return Err(NotEvents);
     }
-    events.into_iter().map(read_event).collect()
+    Ok(vec![event])
 }
 
-/// serde would take an array for a struct.
-fn read_event(event: &RawValue) -> Result<Event, NotEvents> {
+/// The fields of an event, each as it stands there.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor<'a>(PhantomData<&'a RawValue>);
+        impl<'de: 'a, 'a> Visitor<'de> for FieldsVisitor<'a> {
+            type Value = Fields<'a>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'a>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor(PhantomData))
+    }
+}
+
+/// What a field says.
+enum Said {
+    /// It is not there, or null.
+    Nothing,
+    /// A text, number or boolean.
+    Text(String),
+    /// Something else: a list, half a letter, a number that is none.
+    Unreadable,
+}
+
+impl Said {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Nothing | Self::Unreadable => None,
+        }
+    }
+}
+
+impl Fields<'_> {
+    fn raw(&self, name: &str) -> Option<&str> {
+        let field = self.0.iter().find(|(own, _)| own == name);
+        field
+            .map(|(_, value)| value.get())
+            .filter(|text| *text != "null")
+    }
+
+    fn said(&self, name: &str) -> Said {
+        match self.raw(name) {
+            None => Said::Nothing,
+            Some(text) if text.starts_with(['{', '[']) => Said::Unreadable,
+            Some(text) => serde_json::from_str::<Scalar>(text)
+                .ok()
+                .and_then(|scalar| scalar.0)
+                .map_or(Said::Unreadable, Said::Text),
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.said(name).text()
+    }
+
+    fn id(&self, name: &str) -> Option<HubspotId> {
+        id(&self.text(name)?)
+    }
+
+    /// Ids in a list, or one alone.
+    fn ids(&self, name: &str) -> Vec<HubspotId> {
+        let Some(text) = self.raw(name).filter(|text| text.starts_with('[')) else {
+            return self.id(name).into_iter().collect();
+        };
+        let list: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+        let texts = list
+            .into_iter()
+            .filter_map(|value| serde_json::from_str::<Scalar>(value.get()).ok()?.0);
+        texts.filter_map(|text| id(&text)).collect()
+    }
+
+    /// A time; one in no known form is none, since it decides nothing.
+    fn time(&self, name: &str) -> Option<Timestamp> {
+        let text = serde_json::Value::String(self.text(name)?);
+        serde_json::from_value::<Moment>(text)
+            .ok()
+            .map(|moment| moment.0)
+    }
+
+    /// Whether a field that means something stands there twice, and not the same.
+    fn contradicts_itself(&self) -> bool {
+        self.0.iter().enumerate().any(|(place, (name, value))| {
+            MEANINGFUL.contains(&name.as_str())
+                && self.0[..place]
+                    .iter()
+                    .any(|(former, said)| former == name && said.get() != value.get())
+        })
+    }
+}
+
+fn id(text: &str) -> Option<HubspotId> {
+    text.parse().ok().filter(|id: &HubspotId| id.0 > 0)
+}
+
+/// The fields that are looked at.
+const MEANINGFUL: [&str; 15] = [
+    "eventId",
+    "subscriptionType",
+    "eventType",
+    "portalId",
+    "objectId",
+    "objectTypeId",
+    "fromObjectTypeId",
+    "fromObjectId",
+    "toObjectId",
+    "primaryObjectId",
+    "newObjectId",
+    "mergedObjectIds",
+    "propertyName",
+    "propertyValue",
+    "occurredAt",
+];
+
+fn read_event(event: &RawValue) -> Event {
     let text = event.get();
-    let event = serde_json::from_str(text)
-        .ok()
-        .filter(|_| text.starts_with('{'));
-    event.map(from_wire).ok_or(NotEvents)
+    if !text.starts_with('{') {
+        return odd("the event is not a JSON object");
+    }
+    let Ok(fields) = serde_json::from_str::<Fields<'_>>(text) else {
+        return odd("the event has a field whose name can't be read");
+    };
+    if fields.contradicts_itself() {
+        return odd("the event says one of its fields twice, and not the same");
+    }
+    from_fields(&fields)
+}
+
+/// An event of which nothing is believed.
+fn odd(problem: &'static str) -> Event {
+    Event {
+        event_id: None,
+        event_type: String::new(),
+        portal_id: None,
+        object: None,
+        hs_id: None,
+        others: Vec::new(),
+        property: None,
+        value: None,
+        occurred_at: None,
+        problem: Some(problem),
+    }
 }
 
 /// What HubSpot writes in place of a sensitive property's value (`hubspot/api-facts.md#10`).
 const REDACTED: &str = "REDACTED";
 
-fn from_wire(event: WireEvent) -> Event {
-    let event_type = event
-        .subscription_type
-        .0
-        .or(event.event_type.0)
+fn from_fields(fields: &Fields<'_>) -> Event {
+    let event_type = fields
+        .text("subscriptionType")
+        .or_else(|| fields.text("eventType"))
         .unwrap_or_default();
     let is_association = EventKind::of(&event_type) == Some(EventKind::AssociationChange);
-    let type_id = event.object_type_id.0.or(event.from_object_type_id.0);
-    let mut others = event.merged_object_ids.0;
-    others.extend(id(&event.primary_object_id));
-    others.extend(id(&event.new_object_id));
-    let own = id(&event.object_id).or_else(|| id(&event.primary_object_id));
+    let type_id = fields
+        .text("objectTypeId")
+        .or_else(|| fields.text("fromObjectTypeId"));
+    let primary = fields.id("primaryObjectId");
+    let mut others = fields.ids("mergedObjectIds");
+    others.extend(primary);
+    others.extend(fields.id("newObjectId"));
+    let own = fields.id("objectId").or(primary);
     let hs_id = if is_association {
-        others.extend(id(&event.to_object_id));
-        id(&event.from_object_id).or(own)
+        others.extend(fields.id("toObjectId"));
+        fields.id("fromObjectId").or(own)
     } else {
         own
     };
+    let (portal_id, problem) = portal_of(fields);
     Event {
-        event_id: event.event_id.0.and_then(|text| text.parse().ok()),
-        portal_id: event
-            .portal_id
-            .0
-            .and_then(|text| text.parse().ok().map(PortalId)),
+        event_id: fields.text("eventId").and_then(|text| text.parse().ok()),
+        portal_id,
         object: object_of(&event_type, type_id.as_deref()),
         hs_id,
         others,
-        property: event
-            .property_name
-            .0
+        property: fields
+            .text("propertyName")
             .and_then(|name| PropertyName::parse(&name).ok()),
-        value: event.property_value.0.filter(|value| value != REDACTED),
-        occurred_at: event.occurred_at.0,
+        // One that can't be read says nothing, as one that is hidden: the record is read.
+        value: fields
+            .text("propertyValue")
+            .filter(|value| value != REDACTED),
+        occurred_at: fields.time("occurredAt"),
         event_type,
+        problem,
     }
+}
+
+/// The portal, or what is wrong with it. An event that names none is the own portal's: whatever it says is believed only
+/// after a read there. One that names a portal in no known form may be anybody's.
+fn portal_of(fields: &Fields<'_>) -> (Option<PortalId>, Option<&'static str>) {
+    let portal = match fields.said("portalId") {
+        Said::Nothing => return (None, None),
+        Said::Text(text) => text.parse().ok().map(PortalId),
+        Said::Unreadable => None,
+    };
+    let problem = portal
+        .is_none()
+        .then_some("the event's portalId is not a number");
+    (portal, problem)
 }
 
 /// Object names of the mapping by the word in front of the dot and by HubSpot's type id (`hubspot/api-facts.md#5`).

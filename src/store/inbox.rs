@@ -155,6 +155,7 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
                 property: property.and_then(|name| PropertyName::parse(&name).ok()),
                 value: row.get(8)?,
                 occurred_at: time(row.get(6)?),
+                problem: None,
             },
         })
     })?;

@@ -467,7 +467,7 @@ fn nothing_forged_or_broken_gets_in() {
     let not_events: [&[u8]; 7] = [
         b"",
         b"{}",
-        b"[1]",
+        b"1",
         b"[{]",
         b"\xff\xfe[\0{\0",
         b"null",
@@ -581,6 +581,43 @@ fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
     );
     until_taken_in(&site);
     assert_eq!(states("done"), 3);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn an_odd_event_keeps_no_other_of_its_delivery_out() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.until_open();
+    portal.edit(id, &[("city", "Oslo")]);
+    let good = change(&portal, id, "Oslo");
+    let twice = good.to_string().replacen('{', "{\"objectId\":1,", 1);
+    let nowhere = good.to_string().replacen('{', "{\"portalId\":[],", 1);
+    let nowhere = nowhere.replacen(&format!("\"portalId\":{}", good["portalId"]), "\"x\":1", 1);
+    let unnamed = good
+        .to_string()
+        .replacen(&format!("\"objectId\":{id}"), "\"objectId\":1e400", 1);
+    let body = format!("[1,{twice},{nowhere},{unnamed},{good}]");
+    let headers = signed(portal.now_ms(), &door.url(), body.as_bytes());
+    assert_eq!(door.post(&headers, body.as_bytes()), 204);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    until_taken_in(&site);
+    let words = site.text(
+        "SELECT group_concat(last_error, '; ') FROM (SELECT last_error FROM sync_inbox WHERE state = 'dead' ORDER BY id)",
+    );
+    assert_eq!(
+        words.as_deref(),
+        Some(
+            "the event is not a JSON object; the event says one of its fields twice, and not the same; the event's portalId is not a number; the event names no record"
+        )
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE value IS NOT NULL"),
+        0
+    );
     assert_eq!(site.stop(), 0);
 }
 

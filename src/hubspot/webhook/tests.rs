@@ -318,10 +318,11 @@ fn merges_name_all_their_records_and_associations_where_they_start() {
 
 #[test]
 fn what_makes_no_sense_is_kept_without_a_record_or_type() {
-    let event = one(r#"{"objectId":"x","occurredAt":"soon","portalId":{},"mergedObjectIds":null}"#);
+    let event =
+        one(r#"{"objectId":"x","occurredAt":"soon","portalId":null,"mergedObjectIds":null}"#);
     assert_eq!(
-        (event.hs_id, event.kind(), event.occurred_at),
-        (None, None, None)
+        (event.hs_id, event.kind(), event.occurred_at, event.problem),
+        (None, None, None, None)
     );
     assert_eq!(
         one(r#"{"subscriptionType":"contact.creation","objectId":-1}"#).hs_id,
@@ -334,13 +335,110 @@ fn what_makes_no_sense_is_kept_without_a_record_or_type() {
 }
 
 #[test]
+fn an_odd_event_keeps_no_other_out() {
+    const GOOD: &str = r#"{"subscriptionType":"contact.creation","objectId":7,"portalId":33}"#;
+    for (odd, problem) in [
+        ("1", Some("the event is not a JSON object")),
+        ("[]", Some("the event is not a JSON object")),
+        ("null", Some("the event is not a JSON object")),
+        (
+            r#"{"\ud800":1}"#,
+            Some("the event has a field whose name can't be read"),
+        ),
+        (
+            r#"{"objectId":1,"objectId":2}"#,
+            Some("the event says one of its fields twice, and not the same"),
+        ),
+        (
+            r#"{"portalId":{}}"#,
+            Some("the event's portalId is not a number"),
+        ),
+        (
+            r#"{"portalId":"mine"}"#,
+            Some("the event's portalId is not a number"),
+        ),
+        (
+            r#"{"portalId":1e400}"#,
+            Some("the event's portalId is not a number"),
+        ),
+        (r#"{"objectId":1e400}"#, None),
+        (r#"{"objectId":[1]}"#, None),
+        (r#"{"subscriptionType":"\udfff"}"#, None),
+        ("{}", None),
+    ] {
+        let body = format!("[{GOOD},{odd},{GOOD}]");
+        let events = parse(body.as_bytes()).expect(odd);
+        assert_eq!(events.len(), 3, "{odd}");
+        assert_eq!(
+            (events[1].hs_id, events[1].problem),
+            (None, problem),
+            "{odd}"
+        );
+        assert_eq!(events[1].portal_id, None, "{odd}");
+        for good in [&events[0], &events[2]] {
+            assert_eq!(
+                (good.hs_id, good.problem),
+                (Some(HubspotId(7)), None),
+                "{odd}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_decides_nothing_may_be_odd() {
+    let change =
+        r#""subscriptionType":"contact.propertyChange","objectId":7,"propertyName":"city""#;
+    for odd in [
+        r#""propertyValue":"half \ud83d""#,
+        r#""propertyValue":1e400"#,
+        r#""propertyValue":{"a":1}"#,
+        r#""occurredAt":1e400"#,
+        r#""x":1,"x":2"#,
+        r#""objectId":7"#,
+    ] {
+        let event = one(&format!("{{{change},{odd}}}"));
+        assert_eq!(
+            (event.hs_id, event.problem),
+            (Some(HubspotId(7)), None),
+            "{odd}"
+        );
+        assert_eq!((event.value, event.occurred_at), (None, None), "{odd}");
+    }
+    let merge = r#""subscriptionType":"contact.merge","primaryObjectId":7"#;
+    for (list, others) in [
+        ("[8,\"9\",{},1e400,\"\\ud800\"]", vec![8, 9, 7]),
+        ("8", vec![8, 7]),
+        ("\"8\"", vec![8, 7]),
+        ("{\"a\":8}", vec![7]),
+        ("true", vec![7]),
+    ] {
+        let event = one(&format!("{{{merge},\"mergedObjectIds\":{list}}}"));
+        let others: Vec<_> = others.into_iter().map(HubspotId).collect();
+        assert_eq!(
+            (event.hs_id, event.others),
+            (Some(HubspotId(7)), others),
+            "{list}"
+        );
+        assert_eq!(event.problem, None);
+    }
+}
+
+#[test]
+fn an_event_without_its_array_is_taken() {
+    let event = parse(br#" {"subscriptionType":"contact.creation","objectId":7} "#);
+    assert_eq!(event.expect("an event")[0].hs_id, Some(HubspotId(7)));
+}
+
+#[test]
 fn bodies_that_are_no_events_are_refused() {
     for body in [
         "",
         "{}",
+        r#"{"objectId":7}"#,
+        r#"{"subscriptionType":"contact.creation"}"#,
         "null",
-        "[1]",
-        "[[]]",
+        "1",
         "[{]",
         "[{}",
         "\"x\"",
