@@ -6,6 +6,7 @@
 pub mod absorb;
 pub mod actions;
 pub mod adopt;
+pub mod answers;
 pub mod apply;
 pub mod archive;
 pub mod backfill;

@@ -10,7 +10,7 @@ use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Progress, StepError, blanks};
+use crate::engine::{Engine, Progress, StepError, answers, blanks};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
@@ -19,7 +19,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
 use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, erase, inbox, outbox, reads, savepoint};
+use crate::store::{Lane, StoreError, erase, outbox, reads, savepoint};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
 pub(crate) const BATCH: usize = 100;
@@ -78,7 +78,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             put_off_unread(tx, &sync, &unread, now)?;
             for due in ids.iter().filter(|due| !unread.contains(due)) {
                 reads::done(tx, sync.object(), *due)?;
-                inbox::read_was_applied(tx, sync.object(), due.id, due.number)?;
+                answers::end_events(tx, &sync, *due, &found, now)?;
             }
             for record in found {
                 let histories = histories(&record, &wanted.with_history);

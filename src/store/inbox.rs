@@ -1,6 +1,6 @@
 //! `sync_inbox`: events of webhooks, from the moment they are on disk to the read that answers them.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::model::entry::states;
 use crate::model::event::Event;
@@ -133,33 +133,35 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
          ORDER BY id
          LIMIT :limit",
     )?;
-    let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
-    let rows = statement.query_map(named_params! { ":limit": limit as i64 }, |row| {
-        let object: Option<String> = row.get(4)?;
-        let property: Option<String> = row.get(7)?;
-        let others: Option<String> = row.get(9)?;
-        Ok(Waiting {
-            id: row.get(0)?,
-            received_at: time(row.get(1)?).unwrap_or_default(),
-            event: Event {
-                event_id: row.get(2)?,
-                event_type: row.get(3)?,
-                portal_id: None,
-                object: object.and_then(|name| ObjectType::parse(&name).ok()),
-                hs_id: row.get::<_, Option<i64>>(5)?.map(HubspotId),
-                others: others
-                    .unwrap_or_default()
-                    .split(' ')
-                    .filter_map(|text| text.parse().ok())
-                    .collect(),
-                property: property.and_then(|name| PropertyName::parse(&name).ok()),
-                value: row.get(8)?,
-                occurred_at: time(row.get(6)?),
-                problem: None,
-            },
-        })
-    })?;
+    let rows = statement.query_map(named_params! { ":limit": limit as i64 }, waiting_from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn waiting_from_row(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
+    let object: Option<String> = row.get(4)?;
+    let property: Option<String> = row.get(7)?;
+    let others: Option<String> = row.get(9)?;
+    Ok(Waiting {
+        id: row.get(0)?,
+        received_at: time(row.get(1)?).unwrap_or_default(),
+        event: Event {
+            event_id: row.get(2)?,
+            event_type: row.get(3)?,
+            portal_id: None,
+            object: object.and_then(|name| ObjectType::parse(&name).ok()),
+            hs_id: row.get::<_, Option<i64>>(5)?.map(HubspotId),
+            others: others
+                .unwrap_or_default()
+                .split(' ')
+                .filter_map(|text| text.parse().ok())
+                .collect(),
+            property: property.and_then(|name| PropertyName::parse(&name).ok()),
+            value: row.get(8)?,
+            occurred_at: time(row.get(6)?),
+            problem: None,
+        },
+    })
 }
 
 /// Whether an event waits that no read was asked for.
@@ -205,20 +207,51 @@ pub fn end(
     Ok(())
 }
 
-/// Ends the events of a record that a read up to this number answers.
+/// Ends the events of a record that a read up to this number answers; with `up_to` only those that happened by then, by
+/// HubSpot's clock. Those without a time end always.
 pub fn read_was_applied(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
     read_number: i64,
+    up_to: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_inbox
          SET state = 'done', value = NULL
-         WHERE hs_id = :id AND object = :object AND state = 'pending' AND read_number <= :number",
+         WHERE hs_id = :id
+           AND object = :object
+           AND state = 'pending'
+           AND read_number <= :number
+           AND (:up_to IS NULL OR occurred_at IS NULL OR occurred_at <= :up_to)",
     )?
-    .execute(named_params! { ":id": id.0, ":object": object.as_str(), ":number": read_number })?;
+    .execute(named_params! {
+        ":id": id.0,
+        ":object": object.as_str(),
+        ":number": read_number,
+        ":up_to": up_to.map(|at| at.to_string()),
+    })?;
     Ok(())
+}
+
+/// The events of a record that a read up to this number was to answer and that have not ended.
+pub fn unanswered(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+    read_number: i64,
+) -> Result<Vec<Waiting>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others
+         FROM sync_inbox
+         WHERE hs_id = :id AND object = :object AND state = 'pending' AND read_number <= :number
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":id": id.0, ":object": object.as_str(), ":number": read_number },
+        waiting_from_row,
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Whether an event of a record came since a time.

@@ -621,6 +621,39 @@ fn an_odd_event_keeps_no_other_of_its_delivery_out() {
     assert_eq!(site.stop(), 0);
 }
 
+#[test]
+fn an_answer_that_is_older_than_the_event_is_asked_for_again() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let (id, gone) = (
+        portal.contact("ann@example.com"),
+        portal.contact("gone@example.com"),
+    );
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.until_open();
+    // HubSpot's store lags: it tells of what it does not show yet.
+    let mut deletion = change(&portal, gone, "");
+    deletion["subscriptionType"] = json!("contact.deletion");
+    let events = json!([change(&portal, id, "Oslo"), deletion]);
+    let before = portal.requests("/contacts/batch/read");
+    assert_eq!(door.deliver(&portal, &events), 204);
+    eventually("the first read", || {
+        portal.requests("/contacts/batch/read") > before
+    });
+    wait(Duration::from_millis(200));
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE state = 'pending'"),
+        2
+    );
+    portal.edit(id, &[("city", "Oslo")]);
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", gone, now));
+    site.until_sql("SELECT count(*) = 1 AND max(city) = 'Oslo' FROM contacts");
+    until_taken_in(&site);
+    assert_eq!(site.stop(), 0);
+}
+
 /// Whether the database or its log has these bytes.
 fn holds(site: &Site, needle: &str) -> bool {
     ["crm.db", "crm.db-wal"].iter().any(|name| {
