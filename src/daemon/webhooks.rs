@@ -8,13 +8,14 @@ use futures_util::FutureExt;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
 use crate::daemon::run::RunError;
 use crate::daemon::tasks::{is_fatal, with_causes};
-use crate::engine::Engine;
 use crate::engine::receive::{Receipt, receive};
+use crate::engine::{Engine, StepError};
 use crate::http::listener::{Bounds, serve_router};
 use crate::http::tls::Tls;
 use crate::http::webhooks::{Answer, Delivery, Receive, router};
@@ -84,6 +85,7 @@ pub(super) async fn listen(
         );
     }
     let address = listener.local_addr().unwrap_or(address);
+    engine.deliveries().open(engine.clock().now());
     tracing::info!(address = %address, path = webhooks.path, tls = tls.is_some(), "webhooks are taken");
     let desk = Arc::new(Desk {
         engine: Arc::clone(engine),
@@ -183,6 +185,15 @@ impl Desk {
             }
         };
         let stored = tokio::time::timeout(STORE, receive(&self.engine, events)).await;
+        let answer = self.answer(stored);
+        if answer == Answer::Unavailable {
+            // What was turned away is not missed: it comes again.
+            self.engine.deliveries().open(self.engine.clock().now());
+        }
+        answer
+    }
+
+    fn answer(&self, stored: Result<Result<Receipt, StepError>, Elapsed>) -> Answer {
         match stored {
             Ok(Ok(Receipt::Stored { new, foreign })) => {
                 if new > 0 {

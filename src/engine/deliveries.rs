@@ -43,6 +43,8 @@ struct State {
     last_at: Option<Timestamp>,
     missed: Option<Missed>,
     suspects: VecDeque<Suspect>,
+    /// Up to then deliveries may have been turned away; HubSpot sends them again at any time of the next day.
+    open_since: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +103,11 @@ impl Deliveries {
         self.change(|state| state.last_at = Some(now));
     }
 
+    /// Deliveries are taken from now on; before, they were not, or not all.
+    pub fn open(&self, now: Timestamp) {
+        self.change(|state| state.open_since = Some(now));
+    }
+
     /// How webhooks are doing, where `relaxed` is the relaxed interval.
     pub fn standing(&self, now: Timestamp, relaxed: Duration) -> Standing {
         self.change(|state| {
@@ -138,14 +145,21 @@ impl Deliveries {
         });
     }
 
+    /// Takes the changes whose delivery is late. One that was made before deliveries were taken is none: HubSpot was
+    /// turned away, and its next attempt may come at any time of a day.
     fn take_late(&self, now: Timestamp, latest: Duration) -> Vec<Suspect> {
         self.change(|state| {
+            // A clock that was set back must not excuse everything.
+            let open_since = state.open_since.filter(|open| *open <= now);
+            let could_come = |suspect: &Suspect| {
+                open_since.is_none_or(|open| suspect.changed_at > open + CLOCKS)
+            };
             let (late, waiting): (VecDeque<_>, VecDeque<_>) = state
                 .suspects
                 .drain(..)
                 .partition(|suspect| now.since(suspect.changed_at) >= latest);
             state.suspects = waiting;
-            late.into()
+            late.into_iter().filter(could_come).collect()
         })
     }
 }
@@ -293,5 +307,27 @@ mod tests {
         assert_eq!(deliveries.take_late(at(29), LATEST), []);
         assert_eq!(deliveries.take_late(at(30), LATEST), [suspect]);
         assert_eq!(deliveries.take_late(at(31), LATEST), []);
+    }
+
+    #[test]
+    fn a_change_from_before_deliveries_were_taken_is_not_missed() {
+        let deliveries = Deliveries::default();
+        let suspect = |seconds| Suspect {
+            object: ObjectType::parse("contacts").expect("a name"),
+            id: HubspotId(101),
+            changed_at: at(seconds),
+        };
+        let late = |now| {
+            deliveries.suspect([suspect(0), suspect(100), suspect(106)].into_iter());
+            deliveries.take_late(now, LATEST)
+        };
+        assert_eq!(late(at(200)), [suspect(0), suspect(100), suspect(106)]);
+        deliveries.open(at(101));
+        assert_eq!(late(at(200)), []);
+        deliveries.open(at(100));
+        assert_eq!(late(at(200)), [suspect(106)]);
+        // The clock was set back.
+        deliveries.open(at(900));
+        assert_eq!(late(at(200)).len(), 3);
     }
 }

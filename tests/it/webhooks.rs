@@ -798,6 +798,32 @@ fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
 }
 
 #[test]
+fn a_restart_does_not_make_webhooks_missed() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let schedule = "[schedule]\npoll = \"1s\"\npoll_with_webhooks = \"4s\"\nagain = [\"1h\"]\n";
+    let mut site = door.site(&portal, schedule);
+    site.start_and_load();
+    door.subscribe(&portal, Webhooks::default());
+    portal.edit(id, &[("city", "Oslo")]);
+    site.until_sql("SELECT webhooks = 'healthy' FROM sync_health");
+    assert_eq!(site.stop(), 0);
+    // HubSpot comes again much later.
+    portal.stand().settings_mut().webhooks = None;
+    portal.edit(id, &[("city", "Rome")]);
+    site.start();
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
+    wait(Duration::from_secs(5));
+    assert_eq!(
+        site.text("SELECT webhooks || ' ' || state FROM sync_health")
+            .as_deref(),
+        Some("healthy running")
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn half_open_and_slow_senders_keep_nobody_out() {
     let portal = Portal::quick();
     let door = Door::new();
