@@ -7,6 +7,8 @@ ALTER TABLE sync_inbox ADD COLUMN value TEXT;
 ALTER TABLE sync_inbox ADD COLUMN others TEXT;
 -- The number of the read that answers the event; NULL until it is asked for.
 ALTER TABLE sync_inbox ADD COLUMN read_number INTEGER;
+-- Whether the event says that its own app made the change.
+ALTER TABLE sync_inbox ADD COLUMN own INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX sync_inbox_event ON sync_inbox (hs_id, occurred_at);
 CREATE INDEX sync_inbox_new ON sync_inbox (id) WHERE state = 'pending' AND read_number IS NULL;

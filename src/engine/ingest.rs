@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::engine::actions::late_since;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::BATCH;
 use crate::engine::{Engine, Progress, StepError};
@@ -18,7 +19,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::around::{self, Around};
-use crate::store::history::Origin;
+use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, Waiting};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
@@ -231,6 +232,10 @@ fn sort_part(
                     sorted.ended = true;
                 }
                 Need::Patience => sorted.doubtful = true,
+                Need::Read if known.is_late_echo(tx, object, &event.event, moment.now)? => {
+                    inbox::end(tx, event.id, State::Done, None)?;
+                    sorted.ended = true;
+                }
                 Need::Read => needs.push(event),
             }
         }
@@ -435,7 +440,53 @@ impl Known {
         };
         if is_known { Need::Nothing } else { Need::Read }
     }
+
+    /// Whether a change is an earlier push of ours that comes back after a later one: it says that our own app made it,
+    /// and HubSpot acknowledged that value. Not where a request with it was lost: that one may have landed only now, over
+    /// the later one.
+    fn is_late_echo(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let is_change = event.own && event.kind() == Some(EventKind::PropertyChange);
+        let (Some(row), Some(property)) =
+            (&self.row, event.property.as_ref().filter(|_| is_change))
+        else {
+            return Ok(false);
+        };
+        let is_doubtful = self
+            .queued
+            .as_ref()
+            .is_some_and(|queued| queued.unanswered_since.is_some());
+        let Some(field) = object.mapping().field(property) else {
+            return Ok(false);
+        };
+        let said = event
+            .value
+            .as_deref()
+            .and_then(|text| field.property_type.canonical(Some(text)).ok());
+        let Some(said) = said.filter(|_| !is_doubtful && !self.contested.contains(property)) else {
+            return Ok(false);
+        };
+        let (name, local_id) = (object.object(), row.record.local_id);
+        let same = |value: &Value| field.property_type.same(value, &said);
+        let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
+        if lost
+            .get(property)
+            .is_some_and(|values| values.iter().any(same))
+        {
+            return Ok(false);
+        }
+        let pushed = history::pushed(tx, name, local_id, property, PUSHES)?;
+        Ok(pushed.iter().any(same))
+    }
 }
+
+/// Pushes of a field that are remembered to tell a late event of one: events are seconds late, seldom minutes.
+const PUSHES: usize = 20;
 
 /// Whether a value is what HubSpot had before a local change, or what is being sent.
 fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {

@@ -342,7 +342,7 @@ fn id(text: &str) -> Option<HubspotId> {
 }
 
 /// The fields that are looked at.
-const MEANINGFUL: [&str; 15] = [
+const MEANINGFUL: [&str; 18] = [
     "eventId",
     "subscriptionType",
     "eventType",
@@ -358,6 +358,9 @@ const MEANINGFUL: [&str; 15] = [
     "propertyName",
     "propertyValue",
     "occurredAt",
+    "changeSource",
+    "sourceId",
+    "appId",
 ];
 
 fn read_event(event: &RawValue) -> Event {
@@ -386,6 +389,7 @@ fn odd(problem: &'static str) -> Event {
         property: None,
         value: None,
         occurred_at: None,
+        own: false,
         problem: Some(problem),
     }
 }
@@ -429,8 +433,18 @@ fn from_fields(fields: &Fields<'_>) -> Event {
             .filter(|value| value != REDACTED),
         occurred_at: fields.time("occurredAt"),
         event_type,
+        own: is_own(fields),
         problem,
     }
+}
+
+/// Whether the app whose webhooks these are made the change (`hubspot/api-facts.md#10`).
+fn is_own(fields: &Fields<'_>) -> bool {
+    let by_app = fields.text("changeSource").as_deref() == Some("INTEGRATION");
+    by_app
+        && fields
+            .text("sourceId")
+            .is_some_and(|source| fields.text("appId") == Some(source))
 }
 
 /// The portal, or what is wrong with it. An event that names none is the own portal's: whatever it says is believed only

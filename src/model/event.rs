@@ -76,6 +76,8 @@ pub struct Event {
     pub value: Option<String>,
     /// When it happened.
     pub occurred_at: Option<Timestamp>,
+    /// Whether it says that its own app made the change.
+    pub own: bool,
     /// Why nothing can be made of it, whatever else it says.
     pub problem: Option<&'static str>,
 }

@@ -246,6 +246,7 @@ mod tests {
                 property: PropertyName::parse("email").ok(),
                 value: Some("gone".to_owned()),
                 occurred_at: Some(now()),
+                own: false,
                 problem: None,
             },
             state: State::Pending,

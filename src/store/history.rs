@@ -5,6 +5,7 @@ use rusqlite::{Connection, Transaction, named_params};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use crate::store::StoreError;
 
 /// Where a change came from.
@@ -96,6 +97,33 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
         ":origin": change.origin.as_str(),
     })?;
     Ok(())
+}
+
+/// The values of a field that HubSpot acknowledged, the latest first, at most `limit`.
+pub fn pushed(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+    property: &PropertyName,
+    limit: usize,
+) -> Result<Vec<Value>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT new_value
+         FROM sync_history
+         WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push'
+         ORDER BY id DESC
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":object": object.as_str(),
+            ":local_id": local_id.0,
+            ":property": property.as_str(),
+            ":limit": limit as i64,
+        },
+        |row| row.get(0).map(Value::from_stored),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// How often the same value of a field was pushed since `since`.

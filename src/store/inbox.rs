@@ -57,8 +57,9 @@ pub fn receive(
         tx.prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO sync_inbox (event_id, event_type, object, hs_id, occurred_at, received_at, state, last_error,
-                                 property, value, others)
-         VALUES (:event_id, :event_type, :object, :hs_id, :occurred_at, :now, :state, :words, :property, :value, :others)",
+                                 property, value, others, own)
+         VALUES (:event_id, :event_type, :object, :hs_id, :occurred_at, :now, :state, :words, :property, :value, :others,
+                 :own)",
     )?;
     let mut new = 0;
     for NewEvent {
@@ -101,6 +102,7 @@ pub fn receive(
             ":property": property,
             ":value": value,
             ":others": others,
+            ":own": event.own,
         })?;
         new += 1;
     }
@@ -127,7 +129,7 @@ pub struct Waiting {
 /// Events for which no read was asked yet, the oldest first, at most `limit`.
 pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others
+        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others, own
          FROM sync_inbox
          WHERE state = 'pending' AND read_number IS NULL
          ORDER BY id
@@ -159,6 +161,7 @@ fn waiting_from_row(row: &Row<'_>) -> rusqlite::Result<Waiting> {
             property: property.and_then(|name| PropertyName::parse(&name).ok()),
             value: row.get(8)?,
             occurred_at: time(row.get(6)?),
+            own: row.get(10)?,
             problem: None,
         },
     })
@@ -242,7 +245,7 @@ pub fn unanswered(
     read_number: i64,
 ) -> Result<Vec<Waiting>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others
+        "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others, own
          FROM sync_inbox
          WHERE hs_id = :id AND object = :object AND state = 'pending' AND read_number <= :number
          ORDER BY id",

@@ -257,6 +257,43 @@ fn own_pushes_come_back_as_events_and_cost_no_request() {
 }
 
 #[test]
+fn an_earlier_push_that_comes_back_late_costs_no_request() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    for city in ["Lima", "Oslo", "Rome"] {
+        site.execute(&format!("UPDATE contacts SET city = '{city}'"));
+        site.until_pushed();
+    }
+    let reads = portal.requests("/contacts/batch/read");
+    let told = |city: &str, source: &str, more: &str| {
+        let mut event = change(&portal, id, city);
+        event["changeSource"] = json!(source);
+        event["sourceId"] = json!(format!("1160452{more}"));
+        door.deliver(&portal, &json!([event]))
+    };
+    assert_eq!(told("Oslo", "INTEGRATION", ""), 204);
+    wait(Duration::from_millis(5));
+    assert_eq!(told("Lima", "INTEGRATION", ""), 204);
+    until_taken_in(&site);
+    wait(Duration::from_secs(1));
+    assert_eq!(portal.requests("/contacts/batch/read"), reads);
+    // Somebody else may have set it back.
+    for (source, more) in [("INTEGRATION", "3"), ("CRM_UI", "")] {
+        let before = portal.requests("/contacts/batch/read");
+        portal.edit(id, &[("city", "Oslo")]);
+        assert_eq!(told("Oslo", source, more), 204);
+        site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+        assert!(portal.requests("/contacts/batch/read") > before);
+        site.execute("UPDATE contacts SET city = 'Rome'");
+        site.until_pushed();
+    }
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_burst_is_read_in_full_batches() {
     let portal = Portal::quick();
     let door = Door::new();

@@ -301,6 +301,21 @@ fn the_old_and_the_generic_form_mean_the_same() {
 }
 
 #[test]
+fn a_change_is_the_app_s_own_by_its_source() {
+    let own = |more: &str| {
+        let event = one(&format!(
+            r#"{{"subscriptionType":"contact.propertyChange","objectId":7,"appId":1160452,{more}}}"#
+        ));
+        event.own
+    };
+    assert!(own(r#""changeSource":"INTEGRATION","sourceId":"1160452""#));
+    assert!(!own(r#""changeSource":"INTEGRATION","sourceId":"1160453""#));
+    assert!(!own(r#""changeSource":"CRM_UI","sourceId":"1160452""#));
+    assert!(!own(r#""changeSource":"INTEGRATION""#));
+    assert!(!one(r#"{"changeSource":"INTEGRATION"}"#).own);
+}
+
+#[test]
 fn merges_name_all_their_records_and_associations_where_they_start() {
     let merge = one(
         r#"{"eventId":4,"portalId":33,"subscriptionType":"contact.merge","objectId":100,"primaryObjectId":100,
