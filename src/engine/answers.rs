@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::engine::convert::merged_ids;
 use crate::engine::objects::ObjectSync;
 use crate::hubspot::Record;
 use crate::model::event::EventKind;
@@ -38,7 +37,7 @@ pub fn end_events(
     let name = object.object();
     let record = found
         .iter()
-        .find(|record| record.id == due.id || merged_ids(record).contains(&due.id));
+        .find(|record| record.id == due.id || record.merged_ids().contains(&due.id));
     let up_to = record.map(|record| record.updated_at);
     inbox::read_was_applied(tx, name, due.id, due.number, up_to)?;
     let Some(record) = record else {
@@ -101,7 +100,7 @@ fn shows(object: &ObjectSync, record: &Record, waiting: &Waiting) -> bool {
             }
         }
         Some(EventKind::Merge) => {
-            let merged: Vec<HubspotId> = merged_ids(record);
+            let merged: Vec<HubspotId> = record.merged_ids();
             event
                 .others
                 .iter()
