@@ -184,7 +184,7 @@ fn apply_project(
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
     let file = project_file(config, folder)?;
-    if file.is_same {
+    if file.changes.is_empty() {
         writeln!(
             out,
             "`{}` has what the mapping wants; nothing to do",
@@ -192,7 +192,10 @@ fn apply_project(
         )?;
         return Ok(ExitStatus::Done);
     }
-    writeln!(out, "`{}` becomes:\n\n{}", file.path.display(), file.text)?;
+    writeln!(out, "`{}`:", file.path.display())?;
+    for line in &file.changes {
+        writeln!(out, "  {line}")?;
+    }
     if !agreed(yes, out)? {
         writeln!(out, "nothing was changed")?;
         return Ok(ExitStatus::Failed);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
 use crate::decide::quota::LimitSettings;
-use crate::decide::subscriptions::{self, Found, MOST, Plan, Subscription};
+use crate::decide::subscriptions::{self, Found, MOST, Plan, Subscription, project};
 use crate::hubspot::Client;
 use crate::hubspot::limiter::{LeaseFn, Limiter, StartState};
 use crate::hubspot::subscriptions::{Developer, SubscriptionError, TokenKind};
@@ -55,6 +55,14 @@ pub enum WebhooksError {
     /// The project's file holds something else.
     #[error("`{}` is no JSON object of type `webhooks`", .0.display())]
     NotAProjectFile(PathBuf),
+    /// A part of the project's file is not what HubSpot describes.
+    #[error("`{place}` in `{}` is not as HubSpot describes it", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The part.
+        place: &'static str,
+    },
 }
 
 impl WebhooksError {
@@ -72,6 +80,7 @@ impl WebhooksError {
             Self::TooMany(_) => "map fewer properties, or leave the rest to polling",
             Self::NoProject(_) => "give the folder that `hs project create` made",
             Self::NotAProjectFile(_) => "move it away; it is written anew",
+            Self::Shape { .. } => "correct it, or move the file away; it is written anew",
             Self::Hubspot(_) | Self::File { .. } => return None,
         };
         Some(hint.to_owned())
@@ -232,11 +241,11 @@ pub struct ProjectFile {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
-    /// Whether it is so already.
-    pub is_same: bool,
+    /// What changes in it, a line each; none where it is so already.
+    pub changes: Vec<String>,
 }
 
-/// What the mapping wants, as a project's `webhooks-hsmeta.json`. The file's own `uid` is kept.
+/// What the mapping wants, as a project's `webhooks-hsmeta.json`. What else the file holds is kept.
 ///
 /// # Errors
 /// The folder is no project, or its file is something else.
@@ -255,19 +264,23 @@ pub fn project_file(config: &Config, folder: &Path) -> Result<ProjectFile, Webho
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(WebhooksError::File { path, source }),
     };
-    let mut whole = match &former {
-        None => json!({ "uid": "webhooks", "type": "webhooks" }),
-        Some(text) => serde_json::from_str::<Value>(text)
-            .ok()
-            .filter(|value| value["type"] == "webhooks")
-            .ok_or_else(|| WebhooksError::NotAProjectFile(path.clone()))?,
+    let former = match former {
+        None => None,
+        Some(text) => Some(
+            serde_json::from_str::<Value>(&text)
+                .ok()
+                .filter(|value| value["type"] == "webhooks")
+                .ok_or_else(|| WebhooksError::NotAProjectFile(path.clone()))?,
+        ),
     };
-    whole["config"] = subscriptions::project_config(&wanted, &webhooks.public_url);
-    let text = serde_json::to_string_pretty(&whole).unwrap_or_default() + "\n";
+    let merged = match project::merge(former, &wanted, &webhooks.public_url) {
+        Ok(merged) => merged,
+        Err(place) => return Err(WebhooksError::Shape { path, place }),
+    };
     Ok(ProjectFile {
-        is_same: former.as_deref() == Some(text.as_str()),
+        text: serde_json::to_string_pretty(&merged.file).unwrap_or_default() + "\n",
+        changes: merged.changes,
         path,
-        text,
     })
 }
 

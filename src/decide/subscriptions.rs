@@ -1,5 +1,7 @@
 //! Which webhook subscriptions a mapping wants, and what makes an app's match them (`hubspot/api-facts.md#10`).
 
+pub mod project;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -207,35 +209,6 @@ pub fn plan(
     plan
 }
 
-/// The `config` of a project app's `webhooks-hsmeta.json`.
-pub fn project_config(wanted: &BTreeSet<Subscription>, public_url: &str) -> serde_json::Value {
-    let mut objects = Vec::new();
-    let mut events = Vec::new();
-    for subscription in wanted {
-        if subscription.event == "privacyDeletion" {
-            // The generic form doesn't know it (`hubspot/api-facts.md#10`).
-            events.push(serde_json::json!({
-                "subscriptionType": subscription.event_type(),
-                "active": true,
-            }));
-            continue;
-        }
-        let mut entry = serde_json::json!({
-            "subscriptionType": format!("object.{}", subscription.event),
-            "objectType": subscription.word,
-            "active": true,
-        });
-        if let Some(property) = &subscription.property {
-            entry["propertyName"] = property.as_str().into();
-        }
-        objects.push(entry);
-    }
-    serde_json::json!({
-        "settings": { "targetUrl": public_url, "maxConcurrentRequests": 10 },
-        "subscriptions": { "crmObjects": objects, "legacyCrmObjects": [], "hubEvents": events },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,25 +298,6 @@ mod tests {
         assert_eq!(
             wanted(&mapping),
             BTreeSet::from([subscription("contact", "privacyDeletion", None)])
-        );
-    }
-
-    #[test]
-    fn a_project_app_gets_the_generic_form_and_privacy_deletions_apart() {
-        let wanted = BTreeSet::from([
-            subscription("contact", "privacyDeletion", None),
-            subscription("deal", "propertyChange", Some("dealstage")),
-        ]);
-        let config = project_config(&wanted, URL);
-        assert_eq!(config["settings"]["targetUrl"], URL);
-        assert_eq!(
-            config["subscriptions"]["crmObjects"],
-            serde_json::json!([{ "subscriptionType": "object.propertyChange", "objectType": "deal",
-                                 "propertyName": "dealstage", "active": true }])
-        );
-        assert_eq!(
-            config["subscriptions"]["hubEvents"],
-            serde_json::json!([{ "subscriptionType": "contact.privacyDeletion", "active": true }])
         );
     }
 }

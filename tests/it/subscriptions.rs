@@ -171,15 +171,29 @@ fn a_project_app_gets_its_file_and_keeps_its_uid() {
         .as_array()
         .expect("a list");
     assert_eq!(objects.len(), 9);
+    // What somebody else wrote into it stays.
     let mut own = config;
     own["uid"] = "mine".into();
+    own["config"]["settings"]["maxConcurrentRequests"] = 7.into();
+    own["config"]["settings"]["targetUrl"] = "https://old.example.com".into();
+    own["config"]["subscriptions"]["hubEvents"] =
+        serde_json::json!([{ "subscriptionType": "conversation.newMessage", "active": true }]);
     std::fs::write(&path, own.to_string()).expect("written");
+    let merged = site.run(&["webhooks", "apply", "--yes", "--project", name]);
+    let said = words(&merged);
     assert!(
-        site.run(&["webhooks", "apply", "--yes", "--project", name])
-            .status
-            .success()
+        merged.status.success()
+            && said.contains("in place of https://old.example.com")
+            && said.contains("subscribe contact.privacyDeletion"),
+        "{said}"
     );
-    assert_eq!(read()["uid"], "mine");
+    let file = read();
+    assert_eq!(file["uid"], "mine");
+    assert_eq!(file["config"]["settings"]["maxConcurrentRequests"], 7);
+    assert_eq!(
+        file["config"]["subscriptions"]["hubEvents"][0]["subscriptionType"],
+        "conversation.newMessage"
+    );
     let again = words(&site.run(&["webhooks", "apply", "--project", name]));
     assert!(again.contains("nothing to do"), "{again}");
     std::fs::write(&path, "[]").expect("written");
