@@ -11,8 +11,9 @@ use crate::cli::ExitStatus;
 use crate::cli::args::AuthCommand;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, Config};
-use crate::daemon::login::{Entry, LoginError, Logout};
+use crate::daemon::login::{Ended, Entry, LoginError};
 use crate::model::time::Timestamp;
+use crate::store::tokens::Own;
 
 /// Carries the command out.
 ///
@@ -56,6 +57,9 @@ async fn login(
         "logged in to portal {}; the first access token lives until {}, and the daemon renews it",
         login.portal, login.expires_at
     )?;
+    for ended in &login.replaced {
+        say_ended(ended, out)?;
+    }
     if login.scopes.is_none() {
         writeln!(
             out,
@@ -99,13 +103,21 @@ fn status(
         return Ok(ExitStatus::Done);
     }
     let entry = Entry::new(config)?;
-    let Some(found) = entry.installation(clock.as_ref())? else {
-        if as_json {
-            writeln!(out, "{}", json!({ "kind": "oauth", "state": "logged_out" }))?;
-        } else {
-            writeln!(out, "nobody has logged in: run `hubsyncd auth login`")?;
+    let found = match entry.installation(clock.as_ref())? {
+        Own::Found(found) => found,
+        Own::Nobody(nobody) => {
+            let words = nobody.to_string();
+            if as_json {
+                writeln!(
+                    out,
+                    "{}",
+                    json!({ "kind": "oauth", "state": "logged_out", "problem": words })
+                )?;
+            } else {
+                writeln!(out, "{words}")?;
+            }
+            return Ok(ExitStatus::Failed);
         }
-        return Ok(ExitStatus::Failed);
     };
     let readable = entry.open(&found).is_ok();
     let state = state_of(
@@ -169,19 +181,31 @@ async fn logout(
     clock: &Arc<dyn Clock>,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    match Entry::new(config)?.logout(clock).await? {
-        Logout::Nobody => writeln!(out, "nobody was logged in")?,
-        Logout::Revoked(portal) => writeln!(
+    let ended = Entry::new(config)?.logout(clock).await?;
+    if ended.is_empty() {
+        writeln!(out, "nobody was logged in")?;
+    }
+    for one in &ended {
+        say_ended(one, out)?;
+    }
+    let is_good = ended.iter().all(|one| one.problem.is_none());
+    Ok(if is_good {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Failed
+    })
+}
+
+fn say_ended(ended: &Ended, out: &mut dyn Write) -> std::io::Result<()> {
+    let portal = ended.portal;
+    match &ended.problem {
+        None => writeln!(
             out,
             "logged out of portal {portal}: the refresh token is revoked and forgotten; an access token that was given lives until its end"
-        )?,
-        Logout::Forgotten(portal, why) => {
-            writeln!(
-                out,
-                "logged out of portal {portal} here alone: {why}. Uninstall the app in HubSpot to end its access"
-            )?;
-            return Ok(ExitStatus::Failed);
-        }
+        ),
+        Some(why) => writeln!(
+            out,
+            "logged out of portal {portal} here alone: {why}. Uninstall the app in HubSpot to end its access"
+        ),
     }
-    Ok(ExitStatus::Done)
 }

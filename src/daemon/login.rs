@@ -25,9 +25,9 @@ use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client, HubspotError};
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
+use crate::store::StoreError;
 use crate::store::seal::{SealError, Sealer};
-use crate::store::tokens::{self, Installation, Tokens};
-use crate::store::{StoreError, meta};
+use crate::store::tokens::{self, Installation, Nobody, Own, Tokens};
 
 /// How long somebody may take over the consent.
 const CONSENT: Duration = Duration::from_mins(10);
@@ -281,13 +281,14 @@ impl<'c> Entry<'c> {
         let tokens = tokens_of(grant, asked_at, None).ok_or(LoginError::NoRefreshToken)?;
         let sealed = tokens::seal(&self.sealer, portal, &tokens)?;
         let (now, scopes) = (clock.now(), said.1);
-        tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
+        let replaced = tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
             tokens::log_in(tx, portal, &sealed, scopes.as_deref(), now)
         })?;
         Ok(Login {
             portal,
             expires_at: tokens.expires_at,
             scopes,
+            replaced: self.revoke(client, &replaced).await,
         })
     }
 
@@ -315,19 +316,17 @@ impl<'c> Entry<'c> {
         with_query(&self.oauth.authorize_url, &fields)
     }
 
-    /// The installation that is kept.
+    /// The installation that this database uses, or why there is none.
     ///
     /// # Errors
     /// The database can't be read.
-    pub fn installation(&self, clock: &dyn Clock) -> Result<Option<Installation>, LoginError> {
+    pub fn installation(&self, clock: &dyn Clock) -> Result<Own, LoginError> {
         if !self.config.database.exists() {
-            return Ok(None);
+            return Ok(Own::Nobody(Nobody::default()));
         }
         let configured = self.portal;
         let found = tokens::beside_the_daemon(&self.config.database, clock, |tx| {
-            let remembered = meta::get(tx, meta::PORTAL_ID)?;
-            let remembered = remembered.and_then(|text| text.parse().ok().map(PortalId));
-            tokens::installation(tx, configured.or(remembered))
+            tokens::own(tx, configured)
         })?;
         Ok(found)
     }
@@ -340,35 +339,52 @@ impl<'c> Entry<'c> {
         Ok(installation.open(&self.sealer)?)
     }
 
-    /// Revokes the refresh token and forgets the installation. What could not be revoked is forgotten all the same, and
-    /// said.
+    /// Revokes the refresh tokens and forgets every installation, those to other portals too. What could not be revoked is
+    /// forgotten all the same, and said.
     ///
     /// # Errors
     /// The database can't be written.
-    pub async fn logout(&self, clock: &Arc<dyn Clock>) -> Result<Logout, LoginError> {
-        let Some(installation) = self.installation(clock.as_ref())? else {
-            return Ok(Logout::Nobody);
-        };
-        let portal = installation.portal_id;
-        let revoked = match self.open(&installation) {
-            Ok(tokens) => self
-                .client(clock)?
-                .revoke(&self.app, &tokens.refresh)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
-            tokens::log_out(tx, portal)
+    pub async fn logout(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Ended>, LoginError> {
+        if !self.config.database.exists() {
+            return Ok(Vec::new());
+        }
+        let database = &self.config.database;
+        let all = tokens::beside_the_daemon(database, clock.as_ref(), |tx| tokens::all(tx))?;
+        let ended = self.revoke(&self.client(clock)?, &all).await;
+        tokens::beside_the_daemon(database, clock.as_ref(), |tx| {
+            for one in &all {
+                tokens::log_out(tx, one.portal_id)?;
+            }
+            Ok(())
         })?;
-        Ok(match revoked {
-            Ok(true) => Logout::Revoked(portal),
-            Ok(false) => Logout::Forgotten(
-                portal,
-                "the old token endpoint can't revoke without the token in a URL".to_owned(),
-            ),
-            Err(words) => Logout::Forgotten(portal, words),
-        })
+        Ok(ended)
+    }
+
+    /// Revokes as far as it goes.
+    async fn revoke(&self, client: &Client, all: &[Installation]) -> Vec<Ended> {
+        let mut ended = Vec::with_capacity(all.len());
+        for one in all {
+            let problem = match self.open(one) {
+                Ok(tokens) => self.revoke_token(client, &tokens.refresh).await,
+                Err(error) => Some(error.to_string()),
+            };
+            ended.push(Ended {
+                portal: one.portal_id,
+                problem,
+            });
+        }
+        ended
+    }
+
+    /// Why a refresh token could not be revoked.
+    async fn revoke_token(&self, client: &Client, refresh: &SecretString) -> Option<String> {
+        match client.revoke(&self.app, refresh).await {
+            Ok(true) => None,
+            Ok(false) => {
+                Some("the old token endpoint can't revoke without the token in a URL".to_owned())
+            }
+            Err(error) => Some(error.to_string()),
+        }
     }
 }
 
@@ -381,17 +397,17 @@ pub struct Login {
     pub expires_at: Timestamp,
     /// What was granted, where HubSpot said it.
     pub scopes: Option<Vec<String>>,
+    /// Logins to other portals, which a database can't have beside it.
+    pub replaced: Vec<Ended>,
 }
 
-/// What a logout did.
+/// An installation that was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Logout {
-    /// Nobody was logged in.
-    Nobody,
-    /// Revoked and forgotten.
-    Revoked(PortalId),
-    /// Forgotten here, not revoked there, and why.
-    Forgotten(PortalId, String),
+pub struct Ended {
+    /// The portal.
+    pub portal: PortalId,
+    /// Why its refresh token was not revoked, where it was not.
+    pub problem: Option<String>,
 }
 
 /// The app and the key of its tokens.

@@ -9,11 +9,10 @@ use secrecy::SecretString;
 
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::oauth::{App, Grant, OAuthError};
-use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 use crate::store::seal::{SealError, Sealer};
-use crate::store::tokens::{self, Installation, Tokens};
-use crate::store::{Lane, StoreError, meta};
+use crate::store::tokens::{self, Installation, Own, Tokens};
+use crate::store::{Lane, StoreError};
 
 /// Tokens are renewed this long before they die …
 const BEFORE_EXPIRY: Duration = Duration::from_mins(30);
@@ -24,8 +23,6 @@ const SHARE_OF_LIFE: i64 = 80;
 
 /// A token that HubSpot refuses before its time is renewed at once, and not again within this.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(15);
-
-const NOBODY: &str = "nobody has logged in: run `hubsyncd auth login`";
 
 /// The app and the key of its tokens, and what was loaded.
 #[derive(Debug)]
@@ -77,14 +74,11 @@ pub async fn step(engine: &Engine, keeper: &Keeper) -> Result<Progress, StepErro
     let configured = engine.settings.portal;
     let found = engine
         .store
-        .read(move |connection| {
-            let remembered = meta::get(connection, meta::PORTAL_ID)?;
-            let remembered = remembered.and_then(|text| text.parse().ok().map(PortalId));
-            tokens::installation(connection, configured.or(remembered))
-        })
+        .read(move |connection| tokens::own(connection, configured))
         .await?;
-    let Some(installation) = found else {
-        return Ok(withdraw(engine, keeper, NOBODY));
+    let installation = match found {
+        Own::Found(installation) => *installation,
+        Own::Nobody(nobody) => return Ok(withdraw(engine, keeper, &nobody.to_string())),
     };
     if let Some(problem) = &installation.problem {
         let words = format!("HubSpot revoked the grant ({problem}): run `hubsyncd auth login`");
@@ -118,13 +112,14 @@ pub async fn check_key(
     engine: &Engine,
     keeper: &Keeper,
 ) -> Result<Result<(), SealError>, StoreError> {
+    let configured = engine.settings.portal;
     let found = engine
         .store
-        .read(|connection| tokens::installation(connection, None))
+        .read(move |connection| tokens::own(connection, configured))
         .await?;
     Ok(match found {
-        Some(installation) => installation.open(&keeper.sealer).map(|_| ()),
-        None => Ok(()),
+        Own::Found(installation) => installation.open(&keeper.sealer).map(|_| ()),
+        Own::Nobody(_) => Ok(()),
     })
 }
 

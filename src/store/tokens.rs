@@ -93,40 +93,98 @@ pub fn seal(sealer: &Sealer, portal: PortalId, tokens: &Tokens) -> Result<Sealed
     })
 }
 
-/// The installation of a portal; without one, the last login's.
-pub fn installation(
-    connection: &Connection,
-    portal: Option<PortalId>,
-) -> Result<Option<Installation>, StoreError> {
+/// Whose installation a database may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// The one of its portal.
+    Found(Box<Installation>),
+    /// None.
+    Nobody(Nobody),
+}
+
+/// Why there is no installation to be used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nobody {
+    /// The portal of the database, or else of the mapping file.
+    pub portal: Option<PortalId>,
+    /// Portals with logins that are not this database's.
+    pub others: Vec<PortalId>,
+}
+
+impl std::fmt::Display for Nobody {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let others: Vec<String> = self.others.iter().map(ToString::to_string).collect();
+        let others = others.join(" and ");
+        match (self.portal, others.is_empty()) {
+            (_, true) => formatter.write_str("nobody has logged in: run `hubsyncd auth login`"),
+            (Some(portal), false) => write!(
+                formatter,
+                "nobody has logged in to portal {portal}, to which this database belongs, and a login to portal {others} \
+                 is not used for it: run `hubsyncd auth login`"
+            ),
+            (None, false) => write!(
+                formatter,
+                "there are logins to portals {others}, and this database belongs to none yet: run `hubsyncd auth login` \
+                 for the one that is meant"
+            ),
+        }
+    }
+}
+
+/// The installation of the portal that the database was filled from; before that, of the one that the mapping file names;
+/// before that, the only one.
+///
+/// # Errors
+/// The database can't be read.
+pub fn own(connection: &Connection, configured: Option<PortalId>) -> Result<Own, StoreError> {
+    let mut all = all(connection)?;
+    let portal = portal(connection)?.or(configured);
+    let place = match portal {
+        Some(portal) => all.iter().position(|one| one.portal_id == portal),
+        None => (all.len() == 1).then_some(0),
+    };
+    Ok(match place {
+        Some(place) => Own::Found(Box::new(all.swap_remove(place))),
+        None => Own::Nobody(Nobody {
+            portal,
+            others: all.into_iter().map(|one| one.portal_id).collect(),
+        }),
+    })
+}
+
+/// The portal that the database was filled from.
+fn portal(connection: &Connection) -> Result<Option<PortalId>, StoreError> {
+    let remembered = meta::get(connection, meta::PORTAL_ID)?;
+    Ok(remembered.and_then(|text| text.parse().ok().map(PortalId)))
+}
+
+/// Every installation, by portal.
+///
+/// # Errors
+/// The database can't be read.
+pub fn all(connection: &Connection) -> Result<Vec<Installation>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT portal_id, generation, refresh_token, access_token, issued_at, expires_at, scopes, logged_in_at, problem
          FROM sync_tokens
-         WHERE :portal IS NULL OR portal_id = :portal
-         ORDER BY logged_in_at DESC
-         LIMIT 1",
+         ORDER BY portal_id",
     )?;
     let time = |text: String| Timestamp::parse(&text).unwrap_or_default();
-    let found = statement
-        .query_row(
-            named_params! { ":portal": portal.map(|portal| portal.0) },
-            |row| {
-                Ok(Installation {
-                    portal_id: PortalId(row.get(0)?),
-                    generation: row.get(1)?,
-                    refresh: row.get(2)?,
-                    access: row.get(3)?,
-                    issued_at: time(row.get(4)?),
-                    expires_at: time(row.get(5)?),
-                    scopes: row
-                        .get::<_, Option<String>>(6)?
-                        .map(|text| text.split(' ').map(str::to_owned).collect()),
-                    logged_in_at: time(row.get(7)?),
-                    problem: row.get(8)?,
-                })
-            },
-        )
-        .optional()?;
-    Ok(found)
+    let found = statement.query_map([], |row| {
+        Ok(Installation {
+            portal_id: PortalId(row.get(0)?),
+            generation: row.get(1)?,
+            refresh: row.get(2)?,
+            access: row.get(3)?,
+            issued_at: time(row.get(4)?),
+            expires_at: time(row.get(5)?),
+            scopes: row
+                .get::<_, Option<String>>(6)?
+                .map(|text| text.split(' ').map(str::to_owned).collect()),
+            logged_in_at: time(row.get(7)?),
+            problem: row.get(8)?,
+        })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Keeps renewed tokens, unless somebody logged in or out meanwhile. Tells the new generation.
@@ -235,7 +293,7 @@ fn version(path: &Path) -> Result<i64, StoreError> {
     Ok(open(path)?.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Keeps a login.
+/// Keeps a login, and forgets those to other portals, which it tells.
 ///
 /// # Errors
 /// [`StoreError::OtherPortal`] where the file was filled from another portal.
@@ -245,7 +303,7 @@ pub fn log_in(
     sealed: &Sealed,
     scopes: Option<&[String]>,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Installation>, StoreError> {
     if meta::get(tx, meta::PORTAL_ID)?.is_some() {
         lease::check_portal(tx, portal)?;
     }
@@ -273,7 +331,12 @@ pub fn log_in(
             ":now": now.to_string(),
         },
     )?;
-    Ok(())
+    let mut replaced = all(tx)?;
+    replaced.retain(|one| one.portal_id != portal);
+    for one in &replaced {
+        log_out(tx, one.portal_id)?;
+    }
+    Ok(replaced)
 }
 
 /// Forgets an installation. Tells whether there was one.
@@ -283,4 +346,69 @@ pub fn log_out(tx: &rusqlite::Transaction<'_>, portal: PortalId) -> Result<bool,
         named_params! { ":portal": portal.0 },
     )?;
     Ok(gone > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{Standing, folder, now, open as open_store};
+
+    fn used(connection: &Connection, configured: Option<i64>) -> Result<i64, String> {
+        match own(connection, configured.map(PortalId)).expect("read") {
+            Own::Found(found) => Ok(found.portal_id.0),
+            Own::Nobody(nobody) => Err(nobody.to_string()),
+        }
+    }
+
+    fn sealed() -> Sealed {
+        Sealed {
+            refresh: "r".to_owned(),
+            access: "a".to_owned(),
+            issued_at: now(),
+            expires_at: now(),
+        }
+    }
+
+    #[test]
+    fn only_the_login_of_the_database_s_portal_is_used() {
+        let folder = folder();
+        let path = folder.path().join("crm.db");
+        open_store(&folder, Mode::Inline).expect("opens").close();
+        beside_the_daemon(&path, &Standing, |tx| {
+            let login = |portal| log_in(tx, PortalId(portal), &sealed(), None, now());
+            let nobody = used(tx, None).expect_err("nobody");
+            assert_eq!(nobody, "nobody has logged in: run `hubsyncd auth login`");
+            // Before the file belongs to a portal, the newest login replaces what lies there.
+            assert!(login(7)?.is_empty());
+            assert_eq!(used(tx, None), Ok(7));
+            let replaced = login(8)?;
+            assert_eq!((replaced.len(), replaced[0].portal_id), (1, PortalId(7)));
+            assert_eq!(used(tx, None), Ok(8));
+            let other = used(tx, Some(7)).expect_err("the file names another");
+            assert!(
+                other.contains("a login to portal 8 is not used"),
+                "{other}"
+            );
+            // A file from an older time may hold several.
+            tx.execute(
+                "INSERT INTO sync_tokens
+                     (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
+                 SELECT 9, 1, 'r', 'a', issued_at, expires_at, logged_in_at FROM sync_tokens",
+                [],
+            )?;
+            let several = used(tx, None).expect_err("several");
+            assert!(several.contains("portals 8 and 9"), "{several}");
+            meta::set(tx, meta::PORTAL_ID, "8")?;
+            assert_eq!(used(tx, None), Ok(8));
+            assert_eq!(used(tx, Some(9)), Ok(8), "the file's own portal goes first");
+            log_out(tx, PortalId(8))?;
+            let gone = used(tx, None).expect_err("logged out");
+            assert!(
+                gone.contains("to portal 8") && gone.contains("a login to portal 9 is not used"),
+                "{gone}"
+            );
+            Ok(())
+        })
+        .expect("done");
+    }
 }
