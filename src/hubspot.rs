@@ -71,6 +71,8 @@ struct Inner {
     authorization: RwLock<Result<HeaderValue, Arc<str>>>,
     /// Whether HubSpot refused the present token since it was set.
     rejected: AtomicBool,
+    /// Whether HubSpot accepted the present token since it was set.
+    works: AtomicBool,
     /// Whether the token is an OAuth app's.
     is_oauth: bool,
     version: ApiVersion,
@@ -139,6 +141,7 @@ impl Client {
                 is_oauth: authorization.is_err(),
                 authorization: RwLock::new(authorization),
                 rejected: AtomicBool::new(false),
+                works: AtomicBool::new(false),
                 version,
                 clock_offset_ms: AtomicI64::new(0),
                 jitter: AtomicU64::new(0),
@@ -165,6 +168,7 @@ impl Client {
 
     fn set_authorization(&self, authorization: Result<HeaderValue, Arc<str>>) {
         self.inner.rejected.store(false, Ordering::Relaxed);
+        self.inner.works.store(false, Ordering::Relaxed);
         *self
             .inner
             .authorization
@@ -188,6 +192,21 @@ impl Client {
     /// Whether HubSpot refused the present token.
     pub fn was_rejected(&self) -> bool {
         self.inner.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Whether HubSpot accepted the present token.
+    pub fn token_works(&self) -> bool {
+        self.inner.works.load(Ordering::Relaxed)
+    }
+
+    /// Learns from an answer whether the token is good; one to a former token says nothing about the present one.
+    fn observe_token(&self, sent: &HeaderValue, status: u16) {
+        let works = (200..300).contains(&status);
+        let is_present = || self.authorization().is_ok_and(|present| present == *sent);
+        if (works || status == 401) && is_present() {
+            self.inner.works.store(works, Ordering::Relaxed);
+            self.inner.rejected.store(!works, Ordering::Relaxed);
+        }
     }
 
     /// Seeds the jitter of repeated reads. Daemons of many portals give each its own seed; a simulated run gives the

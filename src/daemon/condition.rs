@@ -3,6 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::engine::StepError;
+use crate::engine::tokens::RENEWING;
+use crate::hubspot::HubspotError;
+use crate::hubspot::oauth::OAuthError;
 use crate::model::time::Timestamp;
 use crate::store::meta::Daemon;
 
@@ -16,10 +19,33 @@ pub struct Condition {
 struct State {
     unauthorized: Option<String>,
     logged_out: Option<String>,
+    renewal: Option<Renewal>,
     unreachable: Option<String>,
     out_of_quota_until: Option<Timestamp>,
     last_error: Option<String>,
     schema_read: bool,
+}
+
+/// Why the token could not be renewed.
+#[derive(Debug, Clone)]
+struct Renewal {
+    words: String,
+    /// Whether HubSpot said so; else it passes.
+    refused: bool,
+}
+
+impl State {
+    /// Why HubSpot takes nothing: there is no token, or a refused one that could not be renewed.
+    fn unauthorized(&self) -> Option<String> {
+        let refused = || {
+            let words = self.unauthorized.as_ref()?;
+            Some(match &self.renewal {
+                Some(renewal) => format!("{words}; the token was not renewed: {}", renewal.words),
+                None => words.clone(),
+            })
+        };
+        self.logged_out.clone().or_else(refused)
+    }
 }
 
 impl Condition {
@@ -34,23 +60,33 @@ impl Condition {
             .clone()
     }
 
-    /// A step reached HubSpot and was answered.
-    pub fn answered(&self) {
+    /// A step went well. Many need no request: only `token_works` says that the token is accepted.
+    pub fn answered(&self, token_works: bool) {
         self.change(|state| {
-            state.unauthorized = None;
+            if token_works {
+                state.unauthorized = None;
+            }
             state.unreachable = None;
             state.out_of_quota_until = None;
         });
     }
 
-    /// There is no token, and why; or there is one.
+    /// There is no token, and why; or there is one. A refusal of the former one holds until a token works.
     pub fn set_logged_out(&self, why: Option<String>) {
         self.change(|state| {
-            if state.logged_out != why {
-                state.unauthorized = None;
-                state.logged_out = why;
-            }
+            state.logged_out = match why {
+                Some(why) if why == RENEWING => {
+                    state.unauthorized.get_or_insert(why);
+                    None
+                }
+                why => why,
+            };
         });
+    }
+
+    /// The token needs no renewal, or was renewed.
+    pub fn renewed(&self) {
+        self.change(|state| state.renewal = None);
     }
 
     /// The portal's schema is known.
@@ -62,8 +98,19 @@ impl Condition {
     pub fn failed(&self, error: &StepError) {
         let words = error.to_string();
         self.change(|state| {
+            if let StepError::OAuth(error) = error {
+                let refused = matches!(error, OAuthError::Refused { .. });
+                let known = state.renewal.as_ref().is_some_and(|known| known.refused);
+                if refused || !known {
+                    let words = words.clone();
+                    state.renewal = Some(Renewal { words, refused });
+                }
+            }
             if let StepError::Hubspot(error) = error {
-                if error.is_unauthorized() {
+                if let HubspotError::LoggedOut { .. } = error {
+                    // What HubSpot said before tells more.
+                    state.unauthorized.get_or_insert_with(|| words.clone());
+                } else if error.is_unauthorized() {
                     state.unauthorized = Some(words.clone());
                 } else if let Some(until) = error.out_of_quota_until() {
                     state.out_of_quota_until = Some(until);
@@ -79,7 +126,7 @@ impl Condition {
     pub fn daemon(&self, requests_last_minute: u64, throttled_last_minute: u64) -> Daemon {
         let state = self.look();
         Daemon {
-            unauthorized: state.logged_out.or(state.unauthorized),
+            unauthorized: state.unauthorized(),
             unreachable: state.unreachable,
             out_of_quota_until: state.out_of_quota_until,
             config_error: None,
@@ -94,7 +141,7 @@ impl Condition {
     /// Whether the daemon is ready, and why not: migrated, token accepted, schema read.
     pub fn readiness(&self) -> Result<(), (&'static str, String)> {
         let state = self.look();
-        if let Some(words) = state.logged_out.or(state.unauthorized) {
+        if let Some(words) = state.unauthorized() {
             return Err(("unauthorized", words));
         }
         if !state.schema_read {
@@ -107,5 +154,55 @@ impl Condition {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::StepError;
+    use crate::hubspot::answer::Answer;
+    use crate::hubspot::error::Call;
+
+    fn refused_token() -> StepError {
+        let call = Call {
+            method: http::Method::GET,
+            template: "/x",
+        };
+        let answer = Box::new(Answer {
+            status: 401,
+            category: "EXPIRED_AUTHENTICATION".to_owned(),
+            ..Answer::default()
+        });
+        HubspotError::Unauthorized { call, answer }.into()
+    }
+
+    #[test]
+    fn a_refused_token_is_told_until_one_works_whatever_a_renewal_meets() {
+        let condition = Condition::default();
+        let said = || condition.daemon(0, 0).unauthorized.unwrap_or_default();
+        condition.failed(&refused_token());
+        condition.failed(&OAuthError::Failed { status: 503 }.into());
+        // A step that had nothing to ask.
+        condition.answered(false);
+        condition.set_logged_out(Some(RENEWING.to_owned()));
+        let words = said();
+        assert!(
+            words.contains("EXPIRED_AUTHENTICATION") && words.contains("failed with 503"),
+            "{words}"
+        );
+        let refusal = OAuthError::Refused {
+            status: 400,
+            words: "wrong secret".to_owned(),
+        };
+        condition.failed(&refusal.into());
+        condition.failed(&OAuthError::Failed { status: 502 }.into());
+        assert!(said().contains("wrong secret"), "{}", said());
+        condition.set_logged_out(None);
+        condition.renewed();
+        condition.answered(false);
+        assert!(said().contains("EXPIRED"), "the new token was not tried");
+        condition.answered(true);
+        assert_eq!(said(), "");
     }
 }

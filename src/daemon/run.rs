@@ -198,7 +198,7 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
                 for object in all.engine.objects().iter() {
                     reconcile::begin_if_behind(&all.engine, object).await?;
                 }
-                all.condition.answered();
+                all.condition.answered(all.engine.client().token_works());
                 all.condition.schema_read();
                 return Ok(true);
             }
@@ -338,9 +338,12 @@ pub(super) async fn spawn_tokens(
     let step = move |engine: Arc<Engine>| {
         let (keeper, condition) = (Arc::clone(&keeper), Arc::clone(&condition));
         async move {
-            let progress = tokens::step(&engine, &keeper).await?;
+            let done = tokens::step(&engine, &keeper).await;
             condition.set_logged_out(engine.client().logged_out_because());
-            Ok(progress)
+            if done.is_ok() {
+                condition.renewed();
+            }
+            done
         }
     };
     tasks.spawn(all.clone().run("tokens", ring, LOGINS, step));
@@ -446,7 +449,7 @@ fn spawn_objects(
                 schema::refresh(&engine).await?;
             }
             schema::refresh_reference(&engine).await?;
-            condition.answered();
+            condition.answered(engine.client().token_works());
             Ok(())
         }
     });
@@ -494,7 +497,7 @@ fn spawn_object(
             let (round, next) = (Arc::clone(&round), next_poll(&engine, &schedule));
             async move {
                 let progress = inbound(&engine, &object, &round, next).await?;
-                condition.answered();
+                condition.answered(engine.client().token_works());
                 ring.reads.notify_waiters();
                 ring.push.notify_waiters();
                 Ok(progress)
@@ -513,7 +516,7 @@ fn spawn_object(
             async move {
                 let read = reads::step(&engine, &object).await?;
                 if read == Progress::More {
-                    condition.answered();
+                    condition.answered(engine.client().token_works());
                     return Ok(read);
                 }
                 Ok(read.or(removal::step(&engine, &object).await?))
@@ -533,7 +536,7 @@ fn spawn_object(
             async move {
                 let progress = push::step(&engine, &object).await?;
                 if progress == Progress::More {
-                    condition.answered();
+                    condition.answered(engine.client().token_works());
                     // A push that met a conflict or a missing record waits for the read that it asked for.
                     ring.reads.notify_waiters();
                 }

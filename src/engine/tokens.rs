@@ -24,6 +24,9 @@ const SHARE_OF_LIFE: i64 = 80;
 /// A token that HubSpot refuses before its time is renewed at once, and not again within this.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(15);
 
+/// Why nothing is sent between the end of a token and its renewal.
+pub const RENEWING: &str = "the access token has died and is being renewed";
+
 /// The app and the key of its tokens, and what was loaded.
 #[derive(Debug)]
 pub struct Keeper {
@@ -132,9 +135,7 @@ fn withdraw(engine: &Engine, keeper: &Keeper, why: &str) -> Progress {
 fn load(engine: &Engine, keeper: &Keeper, generation: i64, tokens: &Tokens) {
     let now = engine.now();
     if now >= tokens.expires_at {
-        engine
-            .client
-            .withdraw("the access token has died and is being renewed");
+        engine.client.withdraw(RENEWING);
         keeper.held(|held| held.generation = None);
         return;
     }

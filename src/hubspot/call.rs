@@ -104,7 +104,7 @@ impl Client {
             call: call.clone(),
             source,
         })?;
-        let http = self.http_request(request, authorization);
+        let http = self.http_request(request, authorization.clone());
         let sent_at = (self.inner.clock.monotonic(), self.inner.clock.now());
         let result = self.inner.transport.send(http).await;
         let took = self.inner.clock.monotonic().saturating_sub(sent_at.0);
@@ -115,6 +115,7 @@ impl Client {
         match result {
             Ok(response) => {
                 self.observe_clock(&response.headers, sent_at.1, took);
+                self.observe_token(&authorization, response.status);
                 self.judge(call, response, permit, took, attempt)
             }
             Err(error) => {
@@ -152,11 +153,6 @@ impl Client {
         if answer.correlation_id.is_empty() {
             let known = headers::read_correlation_id(&response.headers).unwrap_or_default();
             known.clone_into(&mut answer.correlation_id);
-        }
-        if answer.status == 401 {
-            self.inner
-                .rejected
-                .store(true, std::sync::atomic::Ordering::Relaxed);
         }
         if answer.status == 429 {
             tracing::warn!(path = call.template, policy = answer.policy, %until, "HubSpot says that a limit is exceeded");
