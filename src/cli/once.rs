@@ -91,6 +91,9 @@ fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus)
 /// Prints a report: one JSON value, or a line an object and one for all.
 pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
+        if let Some(words) = &report.failure {
+            tracing::error!("ended early: {words}");
+        }
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
     }

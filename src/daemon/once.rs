@@ -1,7 +1,8 @@
 //! `hubsyncd once`: the daemon's steps, called until nothing is due, and an end.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -78,10 +79,14 @@ pub async fn once(
     options: OnceOptions,
 ) -> Result<OnceReport, StepError> {
     let started = engine.clock().now();
-    let deadline = started + options.timeout;
+    let work = Work {
+        engine: Arc::clone(engine),
+        deadline: started + options.timeout,
+        left: Mutex::default(),
+    };
     heartbeat::set_phase(engine, Phase::Running).await?;
-    let failure = match agree(config, engine, options, deadline).await {
-        Ok(()) => None,
+    let failure = match agree(config, &work, options).await {
+        Ok(()) => work.unfinished(),
         Err(error) if is_fatal(&error) => return Err(error),
         Err(error) => Some(with_causes(&error)),
     };
@@ -118,34 +123,98 @@ impl Keeping {
     }
 }
 
-async fn agree(
-    config: &Config,
-    engine: &Arc<Engine>,
-    options: OnceOptions,
+/// What every part of one run is handed.
+struct Work {
+    engine: Arc<Engine>,
     deadline: Timestamp,
-) -> Result<(), StepError> {
-    patiently(engine, deadline, || schema::refresh(engine)).await?;
+    /// What was begun and had more to do when the time was up.
+    left: Mutex<BTreeSet<String>>,
+}
+
+impl Work {
+    fn is_over(&self) -> bool {
+        self.engine.clock().now() >= self.deadline
+    }
+
+    fn leave(&self, what: &str) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.insert(what.to_owned());
+    }
+
+    /// What the time was too short for, in a sentence.
+    fn unfinished(&self) -> Option<String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts: Vec<&str> = left.iter().map(String::as_str).collect();
+        (!parts.is_empty())
+            .then(|| format!("the time was up before this was done: {}", parts.join(", ")))
+    }
+
+    /// Calls a step until it is idle or the time is up; what is left then is noted.
+    async fn drain<S, F>(&self, what: &str, mut step: S) -> Result<Progress, StepError>
+    where
+        S: FnMut() -> F,
+        F: Future<Output = Result<Progress, StepError>>,
+    {
+        while !self.is_over() {
+            let progress = self.patiently(&mut step).await?;
+            if progress != Progress::More {
+                return Ok(progress);
+            }
+        }
+        self.leave(what);
+        Ok(Progress::More)
+    }
+
+    /// Calls a step again after failures that pass, until the time is up.
+    async fn patiently<T, S, F>(&self, mut step: S) -> Result<T, StepError>
+    where
+        S: FnMut() -> F,
+        F: Future<Output = Result<T, StepError>>,
+    {
+        let engine = &self.engine;
+        let mut failures = 0;
+        loop {
+            let error = match step().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            failures += 1;
+            let wait = wait_after_failure(engine, &error, failures);
+            if is_fatal(&error) || !passes(&error) || engine.clock().now() + wait >= self.deadline {
+                return Err(error);
+            }
+            tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+            engine.clock().sleep(wait).await;
+        }
+    }
+}
+
+async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(), StepError> {
+    let engine = &work.engine;
+    work.patiently(|| schema::refresh(engine)).await?;
     if options.reconcile || reference_is_old(config, engine).await? {
-        patiently(engine, deadline, || schema::refresh_reference(engine)).await?;
+        work.patiently(|| schema::refresh_reference(engine)).await?;
     }
     let objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
-    try_join_all(
-        objects
-            .iter()
-            .map(|object| pull(engine, object, options.reconcile, deadline)),
-    )
-    .await?;
+    let pulls = objects
+        .iter()
+        .map(|object| pull(work, object, options.reconcile));
+    let pulled = try_join_all(pulls).await?;
+    if pulled.contains(&Pulled::InPart) {
+        return Ok(());
+    }
     loop {
-        drain(engine, deadline, || resolve::step(engine)).await?;
-        let waits = try_join_all(
-            objects
-                .iter()
-                .map(|object| settle(engine, object, deadline)),
-        )
+        work.drain("decisions on conflicts and dead entries", || {
+            resolve::step(engine)
+        })
         .await?;
+        let waits = try_join_all(objects.iter().map(|object| settle(work, object))).await?;
+        if work.is_over() {
+            return Ok(());
+        }
         let next = waits.into_iter().flatten().min();
         match next {
-            Some(next) if next < deadline => {
+            Some(next) if next < work.deadline => {
                 let wait = next
                     .since(engine.clock().now())
                     .max(Duration::from_millis(5));
@@ -166,86 +235,77 @@ async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, Step
     Ok(read.is_none_or(|read| now.since(read) >= interval))
 }
 
-async fn pull(
-    engine: &Arc<Engine>,
-    object: &ObjectSync,
-    compare: bool,
-    deadline: Timestamp,
-) -> Result<(), StepError> {
-    drain(engine, deadline, || backfill::step(engine, object)).await?;
-    drain(engine, deadline, || filling::step(engine, object)).await?;
+/// How far the reading of an object came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pulled {
+    /// To this moment.
+    Whole,
+    /// The time was up before; what comes next would build on it.
+    InPart,
+}
+
+async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled, StepError> {
+    let (engine, name) = (&work.engine, object.object());
+    let first = format!("the first full read of {name}");
+    if work
+        .drain(&first, || backfill::step(engine, object))
+        .await?
+        == Progress::More
+    {
+        return Ok(Pulled::InPart);
+    }
+    let filled = format!("the filling of new columns of {name}");
+    if work
+        .drain(&filled, || filling::step(engine, object))
+        .await?
+        == Progress::More
+    {
+        return Ok(Pulled::InPart);
+    }
     if compare {
         reconcile::begin(engine, object).await?;
     }
-    if reconcile::begin_if_behind(engine, object).await? || compare {
-        drain(engine, deadline, || reconcile::step(engine, object)).await?;
+    let compared = format!("the full comparison of {name}");
+    if (reconcile::begin_if_behind(engine, object).await? || compare)
+        && work
+            .drain(&compared, || reconcile::step(engine, object))
+            .await?
+            == Progress::More
+    {
+        return Ok(Pulled::InPart);
     }
-    drain(engine, deadline, || poll::step(engine, object)).await?;
+    let polled = format!("the poll of {name}");
+    if work.drain(&polled, || poll::step(engine, object)).await? == Progress::More {
+        return Ok(Pulled::InPart);
+    }
     for delay in engine.again() {
-        drain(engine, deadline, || poll::step_again(engine, object, delay)).await?;
+        let walked = || poll::step_again(engine, object, delay);
+        if work.drain(&polled, walked).await? == Progress::More {
+            return Ok(Pulled::InPart);
+        }
     }
-    Ok(())
+    Ok(Pulled::Whole)
 }
 
 /// Reads, removals and pushes until nothing is due; tells when the next of them is.
-async fn settle(
-    engine: &Arc<Engine>,
-    object: &ObjectSync,
-    deadline: Timestamp,
-) -> Result<Option<Timestamp>, StepError> {
+async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, StepError> {
+    let (engine, name) = (&work.engine, object.object());
+    let (reads, removals, pushes) = (
+        format!("the reads of changed {name}"),
+        format!("the removal of {name}"),
+        format!("the push of {name}"),
+    );
     loop {
-        let read = drain(engine, deadline, || reads::step(engine, object)).await?;
-        let removed = drain(engine, deadline, || removal::step(engine, object)).await?;
-        let pushed = drain(engine, deadline, || push::step(engine, object)).await?;
+        let read = work.drain(&reads, || reads::step(engine, object)).await?;
+        let removed = work
+            .drain(&removals, || removal::step(engine, object))
+            .await?;
+        let pushed = work.drain(&pushes, || push::step(engine, object)).await?;
         match read.or(removed).or(pushed) {
             Progress::More => return Ok(None),
             Progress::Idle { until: Some(until) } if until <= engine.clock().now() => {}
             Progress::Idle { until } => return Ok(until),
         }
-    }
-}
-
-/// Calls a step until it is idle or the time is up.
-async fn drain<S, F>(
-    engine: &Arc<Engine>,
-    deadline: Timestamp,
-    mut step: S,
-) -> Result<Progress, StepError>
-where
-    S: FnMut() -> F,
-    F: Future<Output = Result<Progress, StepError>>,
-{
-    loop {
-        let progress = patiently(engine, deadline, &mut step).await?;
-        if progress != Progress::More || engine.clock().now() >= deadline {
-            return Ok(progress);
-        }
-    }
-}
-
-/// Calls a step again after failures that pass, until the time is up.
-async fn patiently<T, S, F>(
-    engine: &Arc<Engine>,
-    deadline: Timestamp,
-    mut step: S,
-) -> Result<T, StepError>
-where
-    S: FnMut() -> F,
-    F: Future<Output = Result<T, StepError>>,
-{
-    let mut failures = 0;
-    loop {
-        let error = match step().await {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        failures += 1;
-        let wait = wait_after_failure(engine, &error, failures);
-        if is_fatal(&error) || !passes(&error) || engine.clock().now() + wait >= deadline {
-            return Err(error);
-        }
-        tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
-        engine.clock().sleep(wait).await;
     }
 }
 
@@ -275,10 +335,13 @@ async fn report(
             meta::set_phase(tx, Phase::Stopped, now)
         })
         .await?;
+    let objects = objects_since(engine, started).await?;
+    let pending: u64 = objects.iter().map(|object| object.pending).sum();
+    let waiting = || (pending > 0).then(|| format!("{pending} changes still wait to be pushed"));
     Ok(OnceReport {
-        objects: objects_since(engine, started).await?,
+        failure: failure.or_else(waiting),
+        objects,
         requests,
-        failure,
     })
 }
 

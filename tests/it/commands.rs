@@ -272,6 +272,32 @@ fn once_says_in_json_what_it_did() {
     );
 }
 
+#[test]
+fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
+    let portal = Portal::with(Settings {
+        latency_min_ms: 200,
+        latency_max_ms: 200,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 6_000);
+    let site = Site::new(&portal);
+    let output = site.run(&["once", "--timeout", "3s"]);
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains(
+            "ended early: the time was up before this was done: the first full read of contacts"
+        ),
+        "{words}"
+    );
+    assert!(!words.contains("\ndone"), "{words}");
+    let output = site.run(&["once", "--json", "--timeout", "1s"]);
+    assert_eq!(output.status.code(), Some(1));
+    serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one JSON value");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("ended early: the time was up before"), "{log}");
+}
+
 /// SQL lines of a page of the manual.
 fn statements(page: &str) -> Vec<String> {
     page.split("```sql\n")
