@@ -40,7 +40,8 @@ pub enum Command {
                       poll up to this moment, push what waits; wait for retries that fall due.\n\n\
                       Ends with 0 when nothing is pending or in flight (what is dead, in conflict or held is counted in \
                       the last line and is no failure), with 1 when work was left at the timeout or HubSpot refused or \
-                      could not be reached."
+                      could not be reached; the last line says what is unfinished. A step that runs at the timeout \
+                      gets 5 seconds to end."
     )]
     Once(OnceArgs),
     /// Check the mapping file without touching anything

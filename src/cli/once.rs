@@ -8,20 +8,31 @@ use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
 use crate::cli::backfills;
 use crate::cli::progress::Screen;
-use crate::clock::SystemClock;
-use crate::config::Config;
-use crate::daemon::build::build;
+use crate::clock::{Clock, SystemClock};
+use crate::daemon::build::{BUSY_TIMEOUT, build_within};
 use crate::daemon::once::{Keeping, OnceOptions, OnceReport, once as agree};
+use crate::daemon::run::DRAIN;
 use crate::daemon::tasks::with_causes;
-use crate::engine::StepError;
 use crate::{config, telemetry};
 
-/// Runs once.
+/// Runs once. The time is counted from here, so that opening the database and waiting for a login are within it.
 pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+    let clock: Arc<dyn Clock> = SystemClock::new();
+    let options = OnceOptions {
+        reconcile: args.reconcile,
+        deadline: clock.now() + args.timeout,
+    };
     let config = config::load(path)?;
     let screen = Screen::stderr();
     telemetry::init(&config.log, screen.clone())?;
-    let engine = match build(&config, SystemClock::new()).await {
+    let patience = args.timeout.min(BUSY_TIMEOUT);
+    let built = tokio::select! {
+        biased;
+        built = build_within(&config, Arc::clone(&clock), patience) => built,
+        // A busy database is waited for as long as `patience` in each of a few steps.
+        () = clock.sleep(args.timeout + patience) => return Ok(late("the database was kept busy until the time was up")),
+    };
+    let engine = match built {
         Ok(engine) => engine,
         Err(error) => {
             let status = status_of(error.is_configuration());
@@ -40,11 +51,17 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         Arc::clone(engine.clock()),
         screen,
     ));
-    let done = run_once(&config, &engine, args).await;
+    let left = options.deadline.since(clock.now());
+    let done = tokio::select! {
+        biased;
+        done = agree(&config, &engine, options) => Some(done),
+        // Steps had theirs and are cut off by then: only a database that another program keeps busy is left.
+        () = clock.sleep(left + 2 * DRAIN) => None,
+    };
     shown.abort();
     keeping.end().await;
     match done {
-        Ok(report) => {
+        Some(Ok(report)) => {
             print(&report, args.json, out)?;
             Ok(if report.is_done() {
                 ExitStatus::Done
@@ -52,11 +69,20 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
                 ExitStatus::Failed
             })
         }
-        Err(error) => {
+        Some(Err(error)) => {
             let status = status_of(error.is_configuration());
             Ok(failed(&error, error.hint(), status))
         }
+        None => Ok(late("the database was kept busy until the time was up")),
     }
+}
+
+fn late(words: &str) -> ExitStatus {
+    tracing::error!(
+        hint = "look for a program that keeps a transaction open",
+        "{words}"
+    );
+    ExitStatus::Failed
 }
 
 fn status_of(is_configuration: bool) -> ExitStatus {
@@ -65,22 +91,6 @@ fn status_of(is_configuration: bool) -> ExitStatus {
     } else {
         ExitStatus::Failed
     }
-}
-
-async fn run_once(
-    config: &Config,
-    engine: &Arc<crate::engine::Engine>,
-    args: OnceArgs,
-) -> Result<OnceReport, StepError> {
-    agree(
-        config,
-        engine,
-        OnceOptions {
-            reconcile: args.reconcile,
-            timeout: args.timeout,
-        },
-    )
-    .await
 }
 
 fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus) -> ExitStatus {

@@ -17,7 +17,7 @@ use crate::hubspot::{BadToken, Client};
 use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
 /// How long the daemon waits for another program's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the daemon can't start.
 #[derive(Debug, Error)]
@@ -58,6 +58,15 @@ impl StartError {
 
 /// Opens the database and joins it with the portal that the file names.
 pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>, StartError> {
+    build_within(config, clock, BUSY_TIMEOUT).await
+}
+
+/// The same, with a time of its own to wait for another program's transaction.
+pub async fn build_within(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    busy_timeout: Duration,
+) -> Result<Arc<Engine>, StartError> {
     let token = match &config.auth {
         Auth::Token(source) => Some(source.resolve()?),
         Auth::OAuth(_) => None,
@@ -69,16 +78,20 @@ pub async fn build(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<Engine>
         .map(crate::config::PortalIdSource::resolve)
         .transpose()?;
     let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
-    let store = open(config, &clock)?;
+    let store = open(config, &clock, busy_timeout)?;
     let engine = join(config, store, transport, clock, token.as_ref(), portal).await?;
     Ok(Arc::new(engine))
 }
 
-fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Store, StoreError> {
+fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    busy_timeout: Duration,
+) -> Result<Store, StoreError> {
     let options = OpenOptions {
         path: config.database.clone(),
         mode: Mode::Threads,
-        busy_timeout: BUSY_TIMEOUT,
+        busy_timeout,
     };
     Store::open(&options, clock.as_ref())
 }

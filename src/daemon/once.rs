@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::daemon::heartbeat;
 use crate::daemon::login::LoginError;
-use crate::daemon::run::spawn_tokens;
+use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
@@ -30,8 +30,8 @@ use crate::store::{Lane, counts, meta, quota};
 pub struct OnceOptions {
     /// A full comparison as well.
     pub reconcile: bool,
-    /// How long it may take.
-    pub timeout: Duration,
+    /// When the time is up: no step begins after it, and one that runs may take [`DRAIN`] longer to end.
+    pub deadline: Timestamp,
 }
 
 /// What `once` did to one object.
@@ -81,7 +81,7 @@ pub async fn once(
     let started = engine.clock().now();
     let work = Work {
         engine: Arc::clone(engine),
-        deadline: started + options.timeout,
+        deadline: options.deadline,
         left: Mutex::default(),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
@@ -116,10 +116,11 @@ impl Keeping {
         Ok(Self { tasks, stop })
     }
 
-    /// Ends; a renewal under way is finished, since its refresh token may be a new one.
+    /// Ends; a renewal under way is finished, since its refresh token may be a new one, unless HubSpot keeps silent.
     pub async fn end(mut self) {
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(DRAIN, ended).await);
     }
 }
 
@@ -156,17 +157,23 @@ impl Work {
         F: Future<Output = Result<Progress, StepError>>,
     {
         while !self.is_over() {
-            let progress = self.patiently(&mut step).await?;
-            if progress != Progress::More {
-                return Ok(progress);
+            match self.patiently(self.deadline + DRAIN, &mut step).await? {
+                Some(Progress::More) => {}
+                Some(idle @ Progress::Idle { .. }) => return Ok(idle),
+                None => break,
             }
         }
         self.leave(what);
         Ok(Progress::More)
     }
 
-    /// Calls a step again after failures that pass, until the time is up.
-    async fn patiently<T, S, F>(&self, mut step: S) -> Result<T, StepError>
+    /// Calls a step again after failures that pass, until the time is up. `None`: it was up in the middle of the step,
+    /// which is cut off as by a kill.
+    async fn patiently<T, S, F>(
+        &self,
+        limit: Timestamp,
+        mut step: S,
+    ) -> Result<Option<T>, StepError>
     where
         S: FnMut() -> F,
         F: Future<Output = Result<T, StepError>>,
@@ -174,9 +181,14 @@ impl Work {
         let engine = &self.engine;
         let mut failures = 0;
         loop {
-            let error = match step().await {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
+            let now = engine.clock().now();
+            let error = tokio::select! {
+                biased;
+                done = step() => match done {
+                    Ok(done) => return Ok(Some(done)),
+                    Err(error) => error,
+                },
+                () = engine.clock().sleep(limit.since(now)) => return Ok(None),
             };
             failures += 1;
             let wait = wait_after_failure(engine, &error, failures);
@@ -187,13 +199,39 @@ impl Work {
             engine.clock().sleep(wait).await;
         }
     }
+
+    /// A read that changes nothing half-way: it is cut off at the deadline. `false`: it was.
+    async fn look<S, F>(&self, what: &str, step: S) -> Result<bool, StepError>
+    where
+        S: FnMut() -> F,
+        F: Future<Output = Result<(), StepError>>,
+    {
+        let done = self.patiently(self.deadline, step).await?.is_some();
+        if !done {
+            self.leave(what);
+        }
+        Ok(done)
+    }
 }
 
 async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(), StepError> {
     let engine = &work.engine;
-    work.patiently(|| schema::refresh(engine)).await?;
-    if options.reconcile || reference_is_old(config, engine).await? {
-        work.patiently(|| schema::refresh_reference(engine)).await?;
+    if !work
+        .look("the read of the portal's schema", || {
+            schema::refresh(engine)
+        })
+        .await?
+    {
+        return Ok(());
+    }
+    if (options.reconcile || reference_is_old(config, engine).await?)
+        && !work
+            .look("the read of owners and pipelines", || {
+                schema::refresh_reference(engine)
+            })
+            .await?
+    {
+        return Ok(());
     }
     let objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
     let pulls = objects

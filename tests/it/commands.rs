@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use rustix::process::Signal;
@@ -296,6 +297,38 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
     serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one JSON value");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(log.contains("ended early: the time was up before"), "{log}");
+}
+
+/// `once` with a timeout of two seconds: its status, its words, and how long it took.
+fn hurried(site: &Site) -> (Option<i32>, String, Duration) {
+    let clock = SystemClock::new();
+    let output = site.run(&["once", "--timeout", "2s"]);
+    let words = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), words, clock.monotonic())
+}
+
+#[test]
+fn the_timeout_of_once_bounds_the_schema_read_and_the_wait_for_the_database() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let site = Site::new(&portal);
+    site.once();
+    portal.stand().faults_mut().slow_ms = 60_000;
+    portal.script(FaultKind::Slow, 50, "/account-info");
+    let (status, words, took) = hurried(&site);
+    assert_eq!(status, Some(1), "{words}");
+    assert!(words.contains("the read of the portal's schema"), "{words}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    portal.stand().faults_mut().calm();
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("begins");
+    let (status, words, took) = hurried(&site);
+    assert_eq!(status, Some(1), "{words}");
+    assert!(words.contains("kept the database busy"), "{words}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    program.execute_batch("COMMIT").expect("ends");
+    site.once();
 }
 
 /// SQL lines of a page of the manual.
