@@ -14,7 +14,7 @@ use crate::engine::{Engine, Settings, settle};
 use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
-use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
+use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota, repair};
 
 /// How long the daemon waits for another program's transaction.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,9 +105,13 @@ async fn join(
     portal: Option<crate::model::id::PortalId>,
 ) -> Result<Engine, StartError> {
     let now = clock.now();
+    let mapping = config.mapping.clone();
     let start = store
         .write(Lane::Interactive, move |tx| {
             meta::begin_daemon(tx, env!("CARGO_PKG_VERSION"), now)?;
+            for name in repair::views_first(tx, &mapping, now)? {
+                tracing::warn!(name, "somebody dropped this; it was put back");
+            }
             let left = settle::recover(tx, now)?;
             if left > 0 {
                 tracing::info!(

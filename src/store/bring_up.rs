@@ -605,6 +605,19 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
         .is_some())
 }
 
+/// The tables of the objects that were brought up, where they are still there.
+pub(super) fn tables_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut tables = Known::read(connection)?.tables;
+    let mut gone = Vec::new();
+    for (object, table) in &tables {
+        if !exists(connection, table)? {
+            gone.push(object.clone());
+        }
+    }
+    tables.retain(|object, _| !gone.contains(object));
+    Ok(tables)
+}
+
 /// A table's columns, in order; none where there is no such table.
 pub(super) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
     let mut statement =

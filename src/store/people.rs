@@ -94,9 +94,9 @@ impl PeopleError {
                 "start `hubsyncd run` or `hubsyncd once` to make it, or name another mapping file with `--config`",
             ),
             Self::Foreign { .. } => Some("look at `[database] path` in the mapping file"),
-            Self::Unfinished { .. } => Some(
-                "wait until the daemon has read the portal's schema; its log says what it waits for",
-            ),
+            Self::Unfinished { .. } => {
+                Some("start `hubsyncd run`: it makes them before it asks HubSpot for anything")
+            }
             Self::Newer { .. } => Some("use the hubsyncd that the daemon runs"),
             Self::Closed { .. } | Self::ReadOnly => {
                 Some("run this as the daemon's user or as a member of its group")

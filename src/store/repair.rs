@@ -96,6 +96,39 @@ pub(super) fn put_back(
     Ok(names)
 }
 
+/// Makes the views where they are missing, before the portal's schema is known: what keeps it from being read must be
+/// seen. Returns the names of those that somebody dropped. The tables and everything else come with the schema.
+///
+/// # Errors
+/// SQLite's own.
+pub fn views_first(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    let there = found(tx)?;
+    let known = bring_up::tables_of(tx)?;
+    let has_table = |object: &ObjectMapping| {
+        let table = known.get(object.object.as_str());
+        table.is_some_and(|table| table == object.table.as_str())
+    };
+    let left = meta::get(tx, meta::MADE)?.unwrap_or_default();
+    let mut put_back = Vec::new();
+    for made in views::before_tables(mapping, has_table) {
+        if there.contains_key(&made.name) {
+            continue;
+        }
+        tx.execute_batch(&sealed(&made.sql))?;
+        if left.lines().any(|name| name == made.name) {
+            put_back.push(made.name);
+        }
+    }
+    if !put_back.is_empty() {
+        meta::note_repair(tx, now)?;
+    }
+    Ok(put_back)
+}
+
 fn remember(tx: &Transaction<'_>, names: &BTreeSet<String>) -> Result<(), StoreError> {
     let text = names
         .iter()

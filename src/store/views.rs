@@ -10,11 +10,28 @@ pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
 /// Both views for a mapping.
 pub(super) fn of_mapping(mapping: &Mapping) -> Vec<Made> {
-    vec![status(mapping), health()]
+    vec![
+        status(mapping.objects.iter().map(status_row).collect()),
+        health(),
+    ]
 }
 
-fn status(mapping: &Mapping) -> Made {
-    let rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
+/// Both views for a mapping of which only some objects have their tables yet: the others wait for their first read.
+pub(super) fn before_tables(
+    mapping: &Mapping,
+    has_table: impl Fn(&ObjectMapping) -> bool,
+) -> Vec<Made> {
+    let row = |object: &ObjectMapping| {
+        if has_table(object) {
+            status_row(object)
+        } else {
+            waiting_row(object)
+        }
+    };
+    vec![status(mapping.objects.iter().map(row).collect()), health()]
+}
+
+fn status(rows: Vec<String>) -> Made {
     let rows = if rows.is_empty() {
         vec![no_status_row()]
     } else {
@@ -97,6 +114,19 @@ FROM (
     )
 }
 
+/// An object without a table.
+fn waiting_row(object: &ObjectMapping) -> String {
+    format!(
+        "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
+       NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
+       0 AS in_flight, 0 AS dead, 0 AS conflicts, NULL AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at",
+        name = literal(object.object.as_str()),
+        table = literal(object.table.as_str()),
+        direction = literal(object.direction.as_str()),
+    )
+}
+
 fn no_status_row() -> String {
     "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
        NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
@@ -106,13 +136,15 @@ WHERE 0"
         .to_owned()
 }
 
-/// One row; `state` is the first that holds. A start that a refused token or a dead line holds up says that, not `starting`.
+/// One row; `state` is the first that holds. A start that a refused token, a dead line or a spent day holds up
+/// says that, not `starting`.
 fn health() -> Made {
     let sql = "CREATE VIEW \"sync_health\" AS
 SELECT CASE
            WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL
                OR (julianday('now') - julianday(d.heartbeat_at)) * 86400.0 > 30.0 THEN 'stopped'
-           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL THEN 'starting'
+           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL
+               AND coalesce(d.out_of_quota_until, '') <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'starting'
            WHEN d.phase = 'stopping' THEN 'stopping'
            WHEN d.unauthorized IS NOT NULL THEN 'unauthorized'
            WHEN d.unreachable IS NOT NULL THEN 'unreachable'

@@ -135,6 +135,42 @@ fn a_refused_token_keeps_the_daemon_alive_and_ends_once_with_1() {
 }
 
 #[test]
+fn a_fresh_database_says_what_keeps_the_schema_from_being_read() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let mut site = Site::new(&portal);
+    site.start();
+    site.until_sql("SELECT state = 'unauthorized' AND last_error LIKE '%does not accept the token%' FROM sync_health");
+    let status = site.run(&["status"]);
+    let words = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.status.success() && words.contains("unauthorized"),
+        "{words}"
+    );
+    assert!(
+        words.contains("contacts") && words.contains("waiting"),
+        "{words}"
+    );
+    assert_eq!(site.stop(), 0);
+    // Nobody listens there.
+    let mut site = Site::new(&portal);
+    let config = std::fs::read_to_string(site.path("config.toml")).expect("the mapping file");
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    std::fs::write(
+        site.path("config.toml"),
+        config.replace(&portal.url(), &nowhere),
+    )
+    .expect("written");
+    site.start();
+    site.until_sql("SELECT state = 'unreachable' AND last_error IS NOT NULL FROM sync_health");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_status WHERE backfill = 'waiting'"),
+        1
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn broken_answers_are_waited_out_and_nothing_is_lost() {
     let portal = Portal::quick();
     portal.fill("contacts", 300);

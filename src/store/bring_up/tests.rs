@@ -677,3 +677,40 @@ fn a_degraded_field_stays_degraded_whatever_else_changes() {
         ["life_stage degraded gone make it"]
     );
 }
+
+#[test]
+fn the_views_are_there_before_the_first_schema_and_make_way_for_the_real_ones() {
+    let folder = folder();
+    let store = open(&folder, Mode::Inline).expect("opens");
+    let program = Connection::open(folder.path().join("crm.db")).expect("opens");
+    let file = File {
+        _folder: folder,
+        store,
+        program,
+    };
+    let first = || {
+        let job = |tx: &Transaction<'_>| {
+            crate::store::repair::views_first(tx, &mapping(vec![contacts()]), now())
+        };
+        at_once(file.store.write(Lane::Bulk, job)).expect("makes")
+    };
+    assert_eq!(first(), NONE);
+    assert_eq!(file.rows("SELECT state FROM sync_health"), ["stopped"]);
+    let names = |view: &str| file.rows(&format!("SELECT name FROM pragma_table_info('{view}')"));
+    let before = [names("sync_status"), names("sync_health")];
+    assert_eq!(
+        file.rows("SELECT object, table_name, rows, backfill, pending FROM sync_status"),
+        ["contacts contacts 0 waiting 0"]
+    );
+    let changes = file.bring_up(&mapping(vec![contacts()])).expect("makes");
+    assert_eq!(changes.put_back, NONE);
+    assert_eq!([names("sync_status"), names("sync_health")], before);
+    file.as_daemon("INSERT INTO contacts (local_id, hs_id) VALUES (1, 101)");
+    assert_eq!(file.rows("SELECT rows FROM sync_status"), ["1"]);
+    file.run("DROP VIEW sync_status");
+    assert_eq!(first(), ["sync_status"]);
+    assert_eq!(file.rows("SELECT rows FROM sync_status"), ["1"]);
+    file.run("DROP TABLE contacts; DROP VIEW sync_status");
+    assert_eq!(first(), ["sync_status"]);
+    assert_eq!(file.rows("SELECT rows FROM sync_status"), ["0"]);
+}
