@@ -1,6 +1,8 @@
 //! How the daemon is doing: what the tasks learnt from their last steps, for `sync_health`, readiness and the log.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::engine::StepError;
 use crate::engine::tokens::RENEWING;
@@ -13,6 +15,7 @@ use crate::store::meta::Daemon;
 #[derive(Debug, Default)]
 pub struct Condition {
     inner: Mutex<State>,
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -46,11 +49,34 @@ impl State {
         };
         self.logged_out.clone().or_else(refused)
     }
+
+    /// What is told at once when it changes; words alone can wait for the next heartbeat.
+    fn kind(&self) -> [bool; 5] {
+        [
+            self.unauthorized.is_some(),
+            self.logged_out.is_some(),
+            self.unreachable.is_some(),
+            self.out_of_quota_until.is_some(),
+            self.schema_read,
+        ]
+    }
 }
 
 impl Condition {
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.kind();
+        change(&mut state);
+        let after = state.kind();
+        drop(state);
+        if before != after {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Rings when the state becomes another one.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
     }
 
     fn look(&self) -> State {
@@ -144,16 +170,20 @@ impl Condition {
         if let Some(words) = state.unauthorized() {
             return Err(("unauthorized", words));
         }
-        if !state.schema_read {
-            let (name, words) = state
-                .unreachable
-                .map_or(("starting", None), |words| ("unreachable", Some(words)));
-            return Err((
-                name,
-                words.unwrap_or_else(|| "the portal's schema has not been read yet".to_owned()),
-            ));
+        if state.schema_read {
+            return Ok(());
         }
-        Ok(())
+        if let Some(words) = state.unreachable {
+            return Err(("unreachable", words));
+        }
+        if let Some(until) = state.out_of_quota_until {
+            let words = format!("the day's requests are spent until {until}");
+            return Err(("out_of_quota", words));
+        }
+        let words = state
+            .last_error
+            .unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
+        Err(("starting", words))
     }
 }
 

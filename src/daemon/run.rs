@@ -120,59 +120,53 @@ pub async fn run_engine(
     engine: Arc<Engine>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let condition = Arc::new(Condition::default());
-    let tasks_stop = CancellationToken::new();
-    let mut tasks: JoinSet<Result<(), StepError>> = JoinSet::new();
-    let (health, seen) = watch::channel(Health::starting());
-    let listener = listen(config, seen, tasks_stop.clone()).await?;
-    let bells = Bells::default();
-    let deliveries = match &config.webhooks {
-        Some(webhooks) => {
-            deliveries::remember(&engine).await?;
-            let ring = Arc::clone(&bells.inbox);
-            Some(webhooks::listen(webhooks, &engine, ring, tasks_stop.clone()).await?)
-        }
-        None => None,
-    };
-    let listeners = Listeners {
-        health: listener,
-        deliveries,
-    };
     let all = Loop {
-        engine: Arc::clone(&engine),
-        condition: Arc::clone(&condition),
-        stop: tasks_stop.clone(),
+        engine,
+        condition: Arc::new(Condition::default()),
+        stop: CancellationToken::new(),
     };
+    let mut tasks: JoinSet<Result<(), StepError>> = JoinSet::new();
+    let mut listeners = Listeners::default();
     let systemd = Arc::new(Systemd::from_env());
-    spawn_chores(&mut tasks, config, &all, &systemd, health);
-    spawn_webhooks(
-        &mut tasks,
-        config,
-        &all,
-        &bells,
-        listeners.deliveries.as_ref(),
-    );
-    spawn_tokens(&mut tasks, config, &all, Arc::clone(&bells.logins)).await?;
-    let started = start(&all, &stop).await;
-    if let Ok(true) = started {
-        spawn_objects(&mut tasks, config, &all, &bells);
-        let watch = Watch::new(engine.store().path(), ring_all(&bells))?;
-        heartbeat::set_phase(&engine, Phase::Running).await?;
-        systemd.ready();
-        tracing::info!(portal_objects = engine.objects().iter().count(), "running");
-        let ended = wait_for_end(&mut tasks, &stop).await;
-        drop(watch);
-        return finish(&all, tasks, tasks_stop, listeners, &systemd, ended).await;
+    let ended = work(config, &all, &mut tasks, &mut listeners, &systemd, &stop).await;
+    finish(&all, tasks, listeners, &systemd, ended).await
+}
+
+/// Starts everything, and waits for the end.
+async fn work(
+    config: &Config,
+    all: &Loop,
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    listeners: &mut Listeners,
+    systemd: &Arc<Systemd>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let engine = &all.engine;
+    let (health, seen) = watch::channel(Health::starting());
+    listeners.health = listen(config, seen, all.stop.clone()).await?;
+    let bells = Bells::default();
+    if let Some(webhooks) = &config.webhooks {
+        deliveries::remember(engine).await?;
+        let ring = Arc::clone(&bells.inbox);
+        let listening = webhooks::listen(webhooks, engine, ring, all.stop.clone()).await?;
+        listeners.deliveries = Some(listening);
     }
-    finish(
-        &all,
-        tasks,
-        tasks_stop,
-        listeners,
-        &systemd,
-        started.map(|_| ()).map_err(RunError::from),
-    )
-    .await
+    spawn_chores(tasks, config, all, systemd, health);
+    spawn_webhooks(tasks, config, all, &bells, listeners.deliveries.as_ref());
+    spawn_tokens(tasks, config, all, Arc::clone(&bells.logins)).await?;
+    // To wait for HubSpot is a state and no failed start: local writes and webhooks are taken from here on.
+    systemd.ready();
+    if !start(all, stop).await? {
+        return Ok(());
+    }
+    let watch = Watch::new(engine.store().path(), ring_all(&bells))?;
+    heartbeat::set_phase(engine, Phase::Running).await?;
+    spawn_objects(tasks, config, all, &bells);
+    all.condition.schema_read();
+    tracing::info!(portal_objects = engine.objects().iter().count(), "running");
+    let ended = wait_for_end(tasks, stop).await;
+    drop(watch);
+    ended
 }
 
 fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
@@ -185,22 +179,27 @@ fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
 }
 
 /// Reads the schema, as often as it takes. `false`: stopped before that.
-async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> {
+async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, RunError> {
+    tokio::select! {
+        read = read_schema(all) => {
+            read?;
+            Ok(true)
+        }
+        // A read that is dropped half-way has changed nothing.
+        () = stop.cancelled() => Ok(false),
+    }
+}
+
+async fn read_schema(all: &Loop) -> Result<(), StepError> {
     let mut failures = 0;
     loop {
-        let refreshed = tokio::select! {
-            refreshed = schema::refresh(&all.engine) => refreshed,
-            // A read that is dropped half-way has changed nothing.
-            () = stop.cancelled() => return Ok(false),
-        };
-        match refreshed {
+        match schema::refresh(&all.engine).await {
             Ok(()) => {
                 for object in all.engine.objects().iter() {
                     reconcile::begin_if_behind(&all.engine, object).await?;
                 }
                 all.condition.answered(all.engine.client().token_works());
-                all.condition.schema_read();
-                return Ok(true);
+                return Ok(());
             }
             Err(error) if is_fatal(&error) || error.is_configuration() => return Err(error),
             Err(error) => {
@@ -208,10 +207,7 @@ async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, StepError> 
                 all.condition.failed(&error);
                 let wait = wait_after_failure(&all.engine, &error, failures);
                 tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
-                tokio::select! {
-                    () = all.engine.clock().sleep(wait) => {}
-                    () = stop.cancelled() => return Ok(false),
-                }
+                all.engine.clock().sleep(wait).await;
             }
         }
     }
@@ -251,23 +247,7 @@ fn spawn_chores(
         runs: config.retention.runs,
         max_bytes: config.retention.max_size,
     };
-    let condition = Arc::clone(&all.condition);
-    let notifier = Arc::clone(systemd);
-    every(
-        tasks,
-        all,
-        "heartbeat",
-        systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT),
-        move |engine| {
-            let (condition, notifier) = (Arc::clone(&condition), Arc::clone(&notifier));
-            health.send_replace(Health::of(condition.readiness()));
-            async move {
-                heartbeat::beat(&engine, &condition).await?;
-                notifier.alive();
-                Ok(())
-            }
-        },
-    );
+    spawn_heartbeat(tasks, all, systemd, health);
     every(tasks, all, "file", DECISIONS, |engine| async move {
         Ok(engine.store().check_file()?)
     });
@@ -277,6 +257,58 @@ fn spawn_chores(
     every(tasks, all, "forget", FORGET, move |engine| async move {
         heartbeat::forget(&engine, keep).await
     });
+}
+
+/// Says how the daemon is doing, at an interval and whenever that becomes something else: in `sync_health`, to the health
+/// listener and to systemd. A database that can't be written for a while is told by the last two only.
+fn spawn_heartbeat(
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    all: &Loop,
+    systemd: &Arc<Systemd>,
+    health: watch::Sender<Health>,
+) {
+    let interval = systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
+    let (condition, systemd) = (Arc::clone(&all.condition), Arc::clone(systemd));
+    let health = Arc::new(health);
+    let step = move |engine: Arc<Engine>| {
+        let (condition, systemd) = (Arc::clone(&condition), Arc::clone(&systemd));
+        let health = Arc::clone(&health);
+        async move {
+            if condition.readiness().is_err() {
+                tell(&health, &systemd, Health::of(condition.readiness()));
+            }
+            let beaten = heartbeat::beat(&engine, &condition).await;
+            if let Err(error) = beaten {
+                if is_fatal(&error) {
+                    return Err(error);
+                }
+                condition.failed(&error);
+                tracing::warn!(error = %with_causes(&error), "the heartbeat could not be written");
+            }
+            tell(&health, &systemd, Health::of(condition.readiness()));
+            systemd.alive();
+            Ok(Progress::Idle {
+                until: Some(engine.clock().now() + interval),
+            })
+        }
+    };
+    let ring = all.condition.changed();
+    tasks.spawn(all.clone().run("heartbeat", ring, interval, step));
+}
+
+fn tell(health: &watch::Sender<Health>, systemd: &Systemd, now: Health) {
+    let line = match &now.reason {
+        Some(reason) => format!("{}: {reason}", now.state),
+        None => now.state.clone(),
+    };
+    let changed = health.send_if_modified(|last| {
+        let changed = *last != now;
+        *last = now;
+        changed
+    });
+    if changed {
+        systemd.status(&line);
+    }
 }
 
 /// Calls something at an interval.
@@ -358,6 +390,7 @@ pub(super) async fn spawn_tokens(
 }
 
 /// What listens.
+#[derive(Default)]
 struct Listeners {
     health: Option<tokio::task::JoinHandle<()>>,
     deliveries: Option<Listening>,
@@ -700,13 +733,12 @@ async fn wait_for_end(
 async fn finish(
     all: &Loop,
     mut tasks: JoinSet<Result<(), StepError>>,
-    tasks_stop: CancellationToken,
     listeners: Listeners,
     systemd: &Systemd,
     ended: Result<(), RunError>,
 ) -> Result<(), RunError> {
     systemd.stopping();
-    tasks_stop.cancel();
+    all.stop.cancel();
     let engine = &all.engine;
     if ended.is_ok() {
         tracing::info!("stopping");

@@ -73,6 +73,50 @@ fn the_daemon_tells_the_service_manager_and_the_health_listener() {
 }
 
 #[test]
+fn the_service_manager_is_told_that_it_is_up_while_hubspot_is_waited_for() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let site = Site::new(&portal);
+    let socket = UnixDatagram::bind(site.path("notify")).expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let mut child = site
+        .command(&["run"])
+        .env("NOTIFY_SOCKET", site.path("notify"))
+        .env("WATCHDOG_USEC", "1000000")
+        .spawn()
+        .expect("it starts");
+    let mut told: Vec<String> = Vec::new();
+    let wanted = ["READY=1", "STATUS=unauthorized: ", "WATCHDOG=1"];
+    while !wanted
+        .iter()
+        .all(|word| told.iter().any(|line| line.starts_with(word)))
+    {
+        let mut buffer = [0; 1_024];
+        let length = socket.recv(&mut buffer).expect("a message");
+        let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        told.extend(message.lines().map(str::to_owned));
+    }
+    let beats = |told: &[String]| told.iter().filter(|line| *line == "WATCHDOG=1").count();
+    // It goes on while nothing can be read.
+    let before = beats(&told);
+    while beats(&told) < before + 3 {
+        let mut buffer = [0; 1_024];
+        let length = socket.recv(&mut buffer).expect("a ping");
+        told.push(
+            String::from_utf8_lossy(&buffer[..length])
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    assert_eq!(told.iter().filter(|line| *line == "READY=1").count(), 1);
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, Signal::TERM).expect("a signal");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn a_stop_comes_to_an_end_whatever_is_going_on() {
     let portal = Portal::with(Settings {
         latency_min_ms: 100,
