@@ -156,7 +156,7 @@ async fn work(
     spawn_tokens(tasks, config, all, Arc::clone(&bells.logins)).await?;
     // To wait for HubSpot is a state and no failed start: local writes and webhooks are taken from here on.
     systemd.ready();
-    if !start(all, stop).await? {
+    if !start(all, tasks, stop).await? {
         return Ok(());
     }
     let watch = Watch::new(engine.store().path(), ring_all(&bells))?;
@@ -178,15 +178,20 @@ fn ring_all(bells: &Bells) -> impl Fn() + Send + 'static {
     }
 }
 
-/// Reads the schema, as often as it takes. `false`: stopped before that.
-async fn start(all: &Loop, stop: &CancellationToken) -> Result<bool, RunError> {
+/// Reads the schema, as often as it takes. `false`: stopped before that. The chores run meanwhile, and one that ends
+/// (the file was removed or replaced) ends the start.
+async fn start(
+    all: &Loop,
+    tasks: &mut JoinSet<Result<(), StepError>>,
+    stop: &CancellationToken,
+) -> Result<bool, RunError> {
     tokio::select! {
         read = read_schema(all) => {
             read?;
             Ok(true)
         }
         // A read that is dropped half-way has changed nothing.
-        () = stop.cancelled() => Ok(false),
+        ended = wait_for_end(tasks, stop) => ended.map(|()| false),
     }
 }
 

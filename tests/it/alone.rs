@@ -1,5 +1,7 @@
 //! Promise 12: one daemon a database, one portal a database, and a file that is replaced under the daemon.
 
+use hubsyncd::simulator::settings::DEFAULT_TOKEN;
+
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
@@ -47,6 +49,20 @@ fn a_file_that_is_removed_ends_the_daemon() {
         std::fs::remove_file(site.path(name)).expect("removed");
     }
     assert_eq!(site.ended(), 1);
+}
+
+#[test]
+fn a_file_that_is_removed_while_hubspot_is_waited_for_ends_the_daemon() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let mut site = Site::new(&portal);
+    site.start();
+    site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
+    for name in ["crm.db", "crm.db-wal", "crm.db-shm"] {
+        std::fs::remove_file(site.path(name)).expect("removed");
+    }
+    assert_eq!(site.ended(), 1);
+    assert!(site.log().contains("removed or replaced"), "{}", site.log());
 }
 
 #[test]
