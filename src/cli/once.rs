@@ -50,6 +50,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         engine.store().clone(),
         Arc::clone(engine.clock()),
         screen,
+        config.log.format.into(),
     ));
     let left = options.deadline.since(clock.now());
     let done = tokio::select! {

@@ -1,6 +1,6 @@
 //! Progress of long work for people: `contacts  120,300 of ~1,000,000 rows  12 %  1,890/s  8 min left`. On a terminal a
-//! bar for each object, otherwise a plain line for each every few seconds; always on standard error, beside the log. It
-//! measures nothing itself: whoever runs the work hands it a count now and then.
+//! bar for each object; otherwise every few seconds for each a plain line beside a log in text, or a line of the log where
+//! that is read by a program. It measures nothing itself: whoever runs the work hands it a count now and then.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::format::{duration, printable, thousands};
 use crate::clock::Clock;
+use crate::config::LogFormat;
 
 /// Time between two plain lines of one object.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
@@ -90,10 +91,29 @@ impl Write for ScreenWriter {
     }
 }
 
+/// How progress is written where no terminal shows bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// For people, as they are.
+    Plain,
+    /// As lines of the log, in the log's form.
+    Logged,
+}
+
+impl From<LogFormat> for Lines {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Plain,
+            LogFormat::Journal | LogFormat::Json => Self::Logged,
+        }
+    }
+}
+
 /// The progress of all work that runs. Counts come in through [`Progress::update`], as often as the caller likes.
 pub struct Progress {
     clock: Arc<dyn Clock>,
     screen: Screen,
+    lines: Lines,
     works: Vec<Work>,
 }
 
@@ -107,22 +127,23 @@ struct Work {
 
 impl Progress {
     /// Nothing runs yet.
-    pub fn new(screen: Screen, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(screen: Screen, lines: Lines, clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             screen,
+            lines,
             works: Vec::new(),
         }
     }
 
-    /// Shows how far each piece of work is: bars at once, plain lines on `err` when they are due.
+    /// Shows how far each piece of work is: bars at once, lines on `err` or in the log when they are due.
     ///
     /// # Errors
     /// `err` can't be written to.
     pub fn update(&mut self, snapshots: &[Snapshot], err: &mut dyn Write) -> io::Result<()> {
         let now = self.clock.monotonic();
         for snapshot in snapshots {
-            let is_terminal = self.screen.is_terminal;
+            let (is_terminal, lines) = (self.screen.is_terminal, self.lines);
             let Some(work) = self.work(snapshot, now) else {
                 continue;
             };
@@ -132,7 +153,15 @@ impl Progress {
                 work.show(snapshot, &text);
             } else if snapshot.finished || now >= work.next_line {
                 work.next_line = now + BETWEEN_LINES;
-                writeln!(err, "{text}")?;
+                match lines {
+                    Lines::Plain => writeln!(err, "{text}")?,
+                    Lines::Logged => tracing::info!(
+                        object = snapshot.object,
+                        rows = snapshot.done,
+                        total = snapshot.total,
+                        "the first full read: {text}"
+                    ),
+                }
             }
             if snapshot.finished {
                 work.over = true;
@@ -372,7 +401,8 @@ mod tests {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             is_terminal: false,
         };
-        let mut progress = Progress::new(screen, Arc::clone(&clock) as Arc<dyn Clock>);
+        let clock_of_it = Arc::clone(&clock) as Arc<dyn Clock>;
+        let mut progress = Progress::new(screen, Lines::Plain, clock_of_it);
         let mut err = Vec::new();
         for second in 0..12_u64 {
             progress
@@ -398,7 +428,7 @@ mod tests {
     #[test]
     fn what_was_done_before_is_not_mentioned() {
         let clock = Arc::new(Hand::default());
-        let mut progress = Progress::new(Screen::stderr(), clock);
+        let mut progress = Progress::new(Screen::stderr(), Lines::Plain, clock);
         let mut err = Vec::new();
         progress
             .update(&[at(5, Some(5), true)], &mut err)

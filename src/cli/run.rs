@@ -31,6 +31,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitStatus> {
         engine.store().clone(),
         Arc::clone(engine.clock()),
         screen,
+        config.log.format.into(),
     ));
     let ended = daemon::run::run_engine(&config, engine, stop).await;
     shown.abort();

@@ -411,6 +411,32 @@ fn the_timeout_of_once_bounds_the_schema_read_and_the_wait_for_the_database() {
     site.once();
 }
 
+#[test]
+fn a_log_for_programs_has_the_progress_as_lines_of_its_own_form() {
+    let portal = Portal::with(Settings {
+        latency_min_ms: 100,
+        latency_max_ms: 100,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 1_500);
+    for (format, is_one) in [
+        ("json", |line: &str| line.starts_with('{')),
+        ("journal", |line: &str| line.starts_with('<')),
+    ] as [(&str, fn(&str) -> bool); 2]
+    {
+        let site = Site::new(&portal);
+        let config = std::fs::read_to_string(site.path("config.toml")).expect("the mapping file");
+        let config = config.replace("format = \"text\"", &format!("format = \"{format}\""));
+        std::fs::write(site.path("config.toml"), config).expect("written");
+        let output = site.run(&["once"]);
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{log}");
+        assert!(log.contains("the first full read: contacts"), "{log}");
+        let other: Vec<&str> = log.lines().filter(|line| !is_one(line)).collect();
+        assert!(other.is_empty(), "{other:?}");
+    }
+}
+
 /// SQL lines of a page of the manual.
 fn statements(page: &str) -> Vec<String> {
     page.split("```sql\n")
