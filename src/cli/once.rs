@@ -55,7 +55,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     let left = options.deadline.since(clock.now());
     let done = tokio::select! {
         biased;
-        done = agree(&config, &engine, options) => Some(done),
+        done = agree(&config, &engine, &keeping, options) => Some(done),
         // Steps had theirs and are cut off by then: only a database that another program keeps busy is left.
         () = clock.sleep(left + 2 * DRAIN) => None,
     };

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::daemon::heartbeat;
+use crate::daemon::condition::Condition;
+use crate::daemon::heartbeat::{self, BEAT};
 use crate::daemon::login::LoginError;
 use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
@@ -76,11 +77,16 @@ impl OnceReport {
 pub async fn once(
     config: &Config,
     engine: &Arc<Engine>,
+    keeping: &Keeping,
     options: OnceOptions,
 ) -> Result<OnceReport, StepError> {
-    let started = engine.clock().now();
+    let before = Before {
+        started: engine.clock().now(),
+        requests: engine.store().read(quota::requests_in_all).await?,
+    };
     let work = Work {
         engine: Arc::clone(engine),
+        condition: Arc::clone(&keeping.condition),
         deadline: options.deadline,
         left: Mutex::default(),
     };
@@ -90,30 +96,53 @@ pub async fn once(
         Err(error) if is_fatal(&error) => return Err(error),
         Err(error) => Some(with_causes(&error)),
     };
-    report(engine, started, failure).await
+    report(&work, before, failure).await
 }
 
-/// Keeps an OAuth app's token fresh while `once` works.
+/// What stood in the database before.
+struct Before {
+    started: Timestamp,
+    requests: u64,
+}
+
+/// Keeps an OAuth app's token fresh, and says how it goes, while `once` works.
 pub struct Keeping {
     tasks: JoinSet<Result<(), StepError>>,
+    condition: Arc<Condition>,
     stop: CancellationToken,
 }
 
 impl Keeping {
-    /// Begins; a static token needs nothing.
+    /// Begins; a static token needs no loop of its own.
     ///
     /// # Errors
     /// The app's secrets are missing, or the key is another one than at the last login.
     pub async fn begin(config: &Config, engine: &Arc<Engine>) -> Result<Self, LoginError> {
-        let stop = CancellationToken::new();
+        let (stop, condition) = (CancellationToken::new(), Arc::new(Condition::default()));
         let all = Loop {
             engine: Arc::clone(engine),
-            condition: Arc::default(),
+            condition: Arc::clone(&condition),
             stop: stop.clone(),
         };
         let mut tasks = JoinSet::new();
+        let told = Arc::clone(&condition);
+        let beat = move |engine: Arc<Engine>| {
+            let condition = Arc::clone(&told);
+            async move {
+                heartbeat::beat(&engine, &condition).await?;
+                Ok(Progress::Idle {
+                    until: Some(engine.clock().now() + BEAT),
+                })
+            }
+        };
+        let ring = condition.changed();
+        tasks.spawn(all.clone().run("heartbeat", ring, BEAT, beat));
         spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await?;
-        Ok(Self { tasks, stop })
+        Ok(Self {
+            tasks,
+            condition,
+            stop,
+        })
     }
 
     /// Ends; a renewal under way is finished, since its refresh token may be a new one, unless HubSpot keeps silent.
@@ -127,6 +156,7 @@ impl Keeping {
 /// What every part of one run is handed.
 struct Work {
     engine: Arc<Engine>,
+    condition: Arc<Condition>,
     deadline: Timestamp,
     /// What was begun and had more to do when the time was up.
     left: Mutex<BTreeSet<String>>,
@@ -158,7 +188,7 @@ impl Work {
     {
         while !self.is_over() {
             match self.patiently(self.deadline + DRAIN, &mut step).await? {
-                Some(Progress::More) => {}
+                Some(Progress::More) => self.condition.answered(),
                 Some(idle @ Progress::Idle { .. }) => return Ok(idle),
                 None => break,
             }
@@ -191,6 +221,7 @@ impl Work {
                 () = engine.clock().sleep(limit.since(now)) => return Ok(None),
             };
             failures += 1;
+            self.condition.failed(&error);
             let wait = wait_after_failure(engine, &error, failures);
             if is_fatal(&error) || !passes(&error) || engine.clock().now() + wait >= self.deadline {
                 return Err(error);
@@ -207,7 +238,9 @@ impl Work {
         F: Future<Output = Result<(), StepError>>,
     {
         let done = self.patiently(self.deadline, step).await?.is_some();
-        if !done {
+        if done {
+            self.condition.answered();
+        } else {
             self.leave(what);
         }
         Ok(done)
@@ -357,11 +390,12 @@ fn passes(error: &StepError) -> bool {
 }
 
 async fn report(
-    engine: &Arc<Engine>,
-    started: Timestamp,
+    work: &Work,
+    before: Before,
     failure: Option<String>,
 ) -> Result<OnceReport, StepError> {
-    let requests = count_requests(engine).await?;
+    let engine = &work.engine;
+    heartbeat::beat(engine, &work.condition).await?;
     let (unsent, now) = (
         engine.client().limiter().unused_lease(),
         engine.clock().now(),
@@ -373,13 +407,14 @@ async fn report(
             meta::set_phase(tx, Phase::Stopped, now)
         })
         .await?;
-    let objects = objects_since(engine, started).await?;
+    let requests = engine.store().read(quota::requests_in_all).await?;
+    let objects = objects_since(engine, before.started).await?;
     let pending: u64 = objects.iter().map(|object| object.pending).sum();
     let waiting = || (pending > 0).then(|| format!("{pending} changes still wait to be pushed"));
     Ok(OnceReport {
         failure: failure.or_else(waiting),
         objects,
-        requests,
+        requests: requests.saturating_sub(before.requests),
     })
 }
 
@@ -394,10 +429,9 @@ pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<Once
     })
 }
 
-/// Writes the counts of requests down; tells how many there were since the last time.
-async fn count_requests(engine: &Arc<Engine>) -> Result<u64, StepError> {
+/// Writes the counts of requests down.
+async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
     let counts = engine.client().take_request_counts();
-    let total = counts.values().map(|count| count.requests).sum();
     let now = engine.clock().now();
     engine
         .store()
@@ -413,7 +447,7 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<u64, StepError> {
             Ok(())
         })
         .await?;
-    Ok(total)
+    Ok(())
 }
 
 async fn objects_since(

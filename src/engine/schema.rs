@@ -11,7 +11,7 @@ use crate::hubspot::properties::{NewProperty, PropertyDefinition};
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::store::mirror::MirrorTable;
-use crate::store::{Lane, StoreError, ddl, fields, lease, meta, reference};
+use crate::store::{Lane, StoreError, ddl, fields, lease, meta, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read. An object whose properties the token may not read goes on as it was last known, or waits where it was never
@@ -86,12 +86,16 @@ async fn check_portal(engine: &Engine) -> Result<(), StepError> {
         engine.client.limiter().set_time_zone(zone);
     }
     let (zone, now) = (account.time_zone.clone(), engine.now());
+    let day = engine.client.limiter().snapshot().day;
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             lease::check_portal(tx, found)?;
             if let Some(zone) = zone {
-                meta::set(tx, "time_zone", &zone)?;
+                if meta::get(tx, meta::TIME_ZONE)?.as_ref() != Some(&zone) {
+                    quota::name_day(tx, &day)?;
+                }
+                meta::set(tx, meta::TIME_ZONE, &zone)?;
             }
             meta::set(tx, "schema_read_at", &now.to_string())
         })

@@ -87,6 +87,13 @@ pub fn lease(
     Ok(())
 }
 
+/// Gives the day that is counted its name in the account's zone, once that is known: what was sent before belongs to it.
+pub fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_quota SET day = :day WHERE id = 1 AND day IS NOT NULL")?
+        .execute(named_params! { ":day": day })?;
+    Ok(())
+}
+
 /// Ends all blocks at a clean stop: `unsent` requests of them were not sent, the others count as sent at `now`.
 pub fn end_leases(tx: &Transaction<'_>, unsent: u32, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_quota_leases SET returned_at = :now WHERE returned_at IS NULL")?
@@ -239,6 +246,21 @@ mod tests {
             (500, Some(625_000), Some(now()))
         );
         assert_eq!(third.day_used, 20);
+    }
+
+    #[test]
+    fn what_was_leased_before_the_zone_was_known_belongs_to_the_day() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let state = at_once(store.write(Lane::Bulk, |tx| {
+            name_day(tx, "2026-11-23")?;
+            assert_eq!(start_state(tx, now())?.day, None);
+            lease(tx, 20, "2026-11-24", now())?;
+            name_day(tx, "2026-11-23")?;
+            lease(tx, 20, "2026-11-23", now())?;
+            start_state(tx, now())
+        }));
+        assert_eq!(state.expect("reads").day_used, 40);
     }
 
     #[test]

@@ -346,10 +346,17 @@ fn once_says_in_json_what_it_did() {
     for key in ["pushed", "pending", "dead", "conflicts", "held"] {
         assert_eq!(report["objects"][0][key], 0, "{key}");
     }
-    assert!(
-        report["requests"]
-            .as_u64()
-            .is_some_and(|requests| requests > 0)
+    assert_eq!(
+        report["requests"].as_u64(),
+        Some(portal.stand().request_log().len() as u64)
+    );
+    // What HubSpot said of the day is kept, and what was sent before its time zone was known counts.
+    assert_eq!(
+        site.number(&format!(
+            "SELECT daily_limit > 0 AND daily_resets_at IS NOT NULL AND daily_used = {} FROM sync_health",
+            report["requests"]
+        )),
+        1
     );
 }
 
