@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use crate::engine::StepError;
 use crate::engine::tokens::RENEWING;
+use crate::http::health::Health;
 use crate::hubspot::HubspotError;
 use crate::hubspot::oauth::OAuthError;
 use crate::model::time::Timestamp;
@@ -164,26 +165,33 @@ impl Condition {
         }
     }
 
-    /// Whether the daemon is ready, and why not: migrated, token accepted, schema read.
-    pub fn readiness(&self) -> Result<(), (&'static str, String)> {
-        let state = self.look();
-        if let Some(words) = state.unauthorized() {
-            return Err(("unauthorized", words));
+    /// How the daemon is doing, for probes: ready when migrated, token accepted and schema read. `state` is what
+    /// `sync_health` calls it.
+    pub fn health(&self, state: Option<&str>) -> Health {
+        let now = self.look();
+        if let Some(words) = now.unauthorized() {
+            return Health::not_ready("unauthorized", words);
         }
-        if state.schema_read {
-            return Ok(());
+        if now.schema_read {
+            // The view is as old as the last heartbeat.
+            let state = match state {
+                _ if now.unreachable.is_some() => "unreachable",
+                Some(state @ ("out_of_quota" | "held" | "degraded" | "backfilling")) => state,
+                Some(_) | None => "running",
+            };
+            return Health::ready(state.to_owned(), now.unreachable);
         }
-        if let Some(words) = state.unreachable {
-            return Err(("unreachable", words));
+        if let Some(words) = now.unreachable {
+            return Health::not_ready("unreachable", words);
         }
-        if let Some(until) = state.out_of_quota_until {
+        if let Some(until) = now.out_of_quota_until {
             let words = format!("the day's requests are spent until {until}");
-            return Err(("out_of_quota", words));
+            return Health::not_ready("out_of_quota", words);
         }
-        let words = state
+        let words = now
             .last_error
             .unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
-        Err(("starting", words))
+        Health::not_ready("starting", words)
     }
 }
 
@@ -193,6 +201,44 @@ mod tests {
     use crate::engine::StepError;
     use crate::hubspot::answer::Answer;
     use crate::hubspot::error::Call;
+
+    fn rings(condition: &Condition, change: impl FnOnce(&Condition)) -> bool {
+        use futures_util::FutureExt as _;
+        let ring = condition.changed();
+        let mut call = Box::pin(ring.notified());
+        call.as_mut().enable();
+        change(condition);
+        call.now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_change_of_the_state_rings_and_is_seen_at_once() {
+        let condition = Condition::default();
+        let state = |seen: Option<&str>| condition.health(seen).state;
+        assert_eq!(state(None), "starting");
+        let refused = || Some("the login was revoked".to_owned());
+        assert!(rings(&condition, |now| now.set_logged_out(refused())));
+        assert!(!rings(&condition, |now| now.set_logged_out(refused())));
+        let health = condition.health(Some("running"));
+        assert_eq!(
+            (health.ready, health.state.as_str(), health.reason),
+            (false, "unauthorized", refused())
+        );
+        assert!(rings(&condition, |now| now.set_logged_out(None)));
+        assert!(rings(&condition, Condition::schema_read));
+        assert!(!rings(&condition, |now| now.answered(true)));
+        // The view may still say what was true before.
+        for (seen, shown) in [
+            (Some("starting"), "running"),
+            (Some("backfilling"), "backfilling"),
+            (Some("held"), "held"),
+            (Some("unreachable"), "running"),
+            (None, "running"),
+        ] {
+            assert_eq!(state(seen), shown);
+            assert!(condition.health(seen).ready);
+        }
+    }
 
     fn refused_token() -> StepError {
         let call = Call {

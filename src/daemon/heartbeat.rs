@@ -87,6 +87,11 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     Ok(())
 }
 
+/// What `sync_health` calls the daemon's state; `None` where it can't be read.
+pub async fn state(engine: &Engine) -> Option<String> {
+    engine.store().read(meta::state).await.ok()
+}
+
 /// Puts dropped or altered triggers and views back.
 pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
     let Some(mapping) = engine.resolved_mapping() else {

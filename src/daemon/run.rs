@@ -279,18 +279,18 @@ fn spawn_heartbeat(
         let (condition, systemd) = (Arc::clone(&condition), Arc::clone(&systemd));
         let health = Arc::clone(&health);
         async move {
-            if condition.readiness().is_err() {
-                tell(&health, &systemd, Health::of(condition.readiness()));
-            }
-            let beaten = heartbeat::beat(&engine, &condition).await;
-            if let Err(error) = beaten {
+            // What the tasks know is told before the database is asked.
+            let last = health.borrow().state.clone();
+            tell(&health, &systemd, condition.health(Some(&last)));
+            if let Err(error) = heartbeat::beat(&engine, &condition).await {
                 if is_fatal(&error) {
                     return Err(error);
                 }
                 condition.failed(&error);
                 tracing::warn!(error = %with_causes(&error), "the heartbeat could not be written");
             }
-            tell(&health, &systemd, Health::of(condition.readiness()));
+            let state = heartbeat::state(&engine).await;
+            tell(&health, &systemd, condition.health(state.as_deref()));
             systemd.alive();
             Ok(Progress::Idle {
                 until: Some(engine.clock().now() + interval),

@@ -13,32 +13,34 @@ pub struct Health {
     pub ready: bool,
     /// A word of `sync_health.state`.
     pub state: String,
-    /// Why it is not ready.
+    /// Why it is not ready, or what is wrong although it is.
     pub reason: Option<String>,
 }
 
 impl Health {
     /// Before the portal's schema was read.
     pub fn starting() -> Self {
-        Self::of(Err((
+        Self::not_ready(
             "starting",
             "the portal's schema has not been read yet".to_owned(),
-        )))
+        )
     }
 
-    /// Ready, or the state and the reason why not.
-    pub fn of(readiness: Result<(), (&str, String)>) -> Self {
-        match readiness {
-            Ok(()) => Self {
-                ready: true,
-                state: "running".to_owned(),
-                reason: None,
-            },
-            Err((state, reason)) => Self {
-                ready: false,
-                state: state.to_owned(),
-                reason: Some(reason),
-            },
+    /// Ready, in a state of `sync_health`.
+    pub fn ready(state: String, reason: Option<String>) -> Self {
+        Self {
+            ready: true,
+            state,
+            reason,
+        }
+    }
+
+    /// Not ready, and why.
+    pub fn not_ready(state: &str, reason: String) -> Self {
+        Self {
+            ready: false,
+            state: state.to_owned(),
+            reason: Some(reason),
         }
     }
 
@@ -69,7 +71,7 @@ async fn alive() -> Answer {
 async fn ready(State(health): State<watch::Receiver<Health>>) -> Answer {
     let gone = health.has_changed().is_err();
     let seen = if gone {
-        Health::of(Err(("stopping", "the daemon is stopping".to_owned())))
+        Health::not_ready("stopping", "the daemon is stopping".to_owned())
     } else {
         health.borrow().clone()
     };

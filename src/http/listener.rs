@@ -266,15 +266,17 @@ mod tests {
         let starting =
             r#"{"reason":"the portal's schema has not been read yet","state":"starting"}"#;
         assert_eq!(get(served.address, "/readyz").await, pair("503", starting));
-        served.health.send_replace(Health::of(Ok(())));
+        served
+            .health
+            .send_replace(Health::ready("running".to_owned(), None));
         assert_eq!(
             get(served.address, "/readyz").await,
             pair("200", r#"{"reason":null,"state":"running"}"#)
         );
-        served.health.send_replace(Health::of(Err((
+        served.health.send_replace(Health::not_ready(
             "unauthorized",
             "HubSpot refuses the token".to_owned(),
-        ))));
+        ));
         let refused = r#"{"reason":"HubSpot refuses the token","state":"unauthorized"}"#;
         assert_eq!(get(served.address, "/readyz").await, pair("503", refused));
         drop(served.health);

@@ -140,6 +140,14 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// The state in `sync_health`.
+pub fn state(connection: &Connection) -> Result<String, StoreError> {
+    let word = connection
+        .prepare_cached("SELECT state FROM sync_health")?
+        .query_row([], |row| row.get(0))?;
+    Ok(word)
+}
+
 /// How webhooks were doing when that was last written.
 pub fn webhooks(connection: &Connection) -> Result<Option<String>, StoreError> {
     let word = connection

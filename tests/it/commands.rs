@@ -64,6 +64,9 @@ fn the_daemon_tells_the_service_manager_and_the_health_listener() {
     hear("READY=1");
     assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));
     eventually("ready", || get(port, "/readyz").starts_with("HTTP/1.1 200"));
+    eventually("running", || {
+        get(port, "/readyz").contains(r#""state":"running""#)
+    });
     let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
     rustix::process::kill_process(pid, Signal::TERM).expect("a signal");
     hear("STOPPING=1");
@@ -160,7 +163,15 @@ fn a_refused_token_keeps_the_daemon_alive_and_ends_once_with_1() {
     let http = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
     let mut site = Site::with(&portal, &http, CONTACTS);
     site.once();
+    site.start();
+    eventually("ready", || get(port, "/readyz").starts_with("HTTP/1.1 200"));
     portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    site.until_sql("SELECT state = 'unauthorized' FROM sync_health");
+    // It is told before it is written.
+    let answer = get(port, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains(r#""state":"unauthorized""#), "{answer}");
+    assert_eq!(site.stop(), 0);
     let output = site.run(&["once"]);
     assert_eq!(output.status.code(), Some(1));
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
