@@ -9,6 +9,8 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError};
+use crate::daemon::heartbeat;
+use crate::daemon::tasks::with_causes;
 use crate::decide::quota::LimitSettings;
 use crate::engine::{Engine, Settings, settle};
 use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
@@ -79,8 +81,21 @@ pub async fn build_within(
         .transpose()?;
     let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
     let store = open(config, &clock, busy_timeout)?;
-    let engine = join(config, store, transport, clock, token.as_ref(), portal).await?;
-    Ok(Arc::new(engine))
+    let joined = join(
+        config,
+        store.clone(),
+        transport,
+        Arc::clone(&clock),
+        token.as_ref(),
+        portal,
+    );
+    match joined.await {
+        Ok(engine) => Ok(Arc::new(engine)),
+        Err(error) => {
+            heartbeat::end_failed(&store, with_causes(&error), clock.now()).await;
+            Err(error)
+        }
+    }
 }
 
 fn open(

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::daemon::condition::Condition;
 use crate::engine::{Engine, StepError, resolve};
 use crate::hubspot::RequestCount;
+use crate::model::time::Timestamp;
 use crate::store::meta::{self, Phase};
 use crate::store::retention::{self, Keep};
-use crate::store::{Lane, ddl, erase, quota};
+use crate::store::{Lane, Store, ddl, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub const BEAT: Duration = Duration::from_secs(5);
@@ -137,6 +138,18 @@ pub async fn empty_log(engine: &Engine) -> Result<(), StepError> {
     store.write(Lane::Bulk, erase::log_was_emptied).await?;
     tracing::info!("the log was emptied after an erasure");
     Ok(())
+}
+
+/// Says that the run ended with an error, where the database can still be written: what failed may be the database.
+pub async fn end_failed(store: &Store, words: String, now: Timestamp) {
+    let said = store
+        .write(Lane::Interactive, move |tx| {
+            meta::end_failed(tx, &words, now)
+        })
+        .await;
+    if let Err(failed) = said {
+        tracing::debug!(error = %failed, "the end could not be written down");
+    }
 }
 
 /// Moves the daemon to a phase of its life.

@@ -93,7 +93,10 @@ pub async fn once(
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match agree(config, &work, options).await {
         Ok(()) => work.unfinished(),
-        Err(error) if is_fatal(&error) => return Err(error),
+        Err(error) if is_fatal(&error) => {
+            heartbeat::end_failed(engine.store(), with_causes(&error), engine.clock().now()).await;
+            return Err(error);
+        }
         Err(error) => Some(with_causes(&error)),
     };
     report(&work, before, failure).await
@@ -137,7 +140,11 @@ impl Keeping {
         };
         let ring = condition.changed();
         tasks.spawn(all.clone().run("heartbeat", ring, BEAT, beat));
-        spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await?;
+        let spawned = spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await;
+        if let Err(error) = spawned {
+            heartbeat::end_failed(engine.store(), with_causes(&error), engine.clock().now()).await;
+            return Err(error);
+        }
         Ok(Self {
             tasks,
             condition,

@@ -763,11 +763,12 @@ async fn finish(
             "some steps did not end in time; what they had in flight is looked at again at the next start"
         );
     }
-    ended?;
-    let (unsent, now) = (
-        engine.client().limiter().unused_lease(),
-        engine.clock().now(),
-    );
+    let now = engine.clock().now();
+    if let Err(error) = ended {
+        heartbeat::end_failed(engine.store(), with_causes(&error), now).await;
+        return Err(error);
+    }
+    let unsent = engine.client().limiter().unused_lease();
     heartbeat::beat(engine, &all.condition).await?;
     engine
         .store()

@@ -109,6 +109,15 @@ pub fn set_phase(tx: &Transaction<'_>, phase: Phase, now: Timestamp) -> Result<(
     Ok(())
 }
 
+/// Ends a run that failed: nothing may look like a daemon at work, and why it ended is the last error.
+pub fn end_failed(tx: &Transaction<'_>, words: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
+    )?
+    .execute(named_params! { ":now": now.to_string(), ":words": words })?;
+    Ok(())
+}
+
 /// The heartbeat, at least every 10 seconds, with what the daemon says about itself.
 pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(

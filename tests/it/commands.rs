@@ -120,6 +120,38 @@ fn the_service_manager_is_told_that_it_is_up_while_hubspot_is_waited_for() {
 }
 
 #[test]
+fn a_start_that_failed_looks_stopped_and_says_why() {
+    let portal = Portal::quick();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let mut site = Site::with(
+        &portal,
+        &format!("[http]\nlisten = \"{address}\"\n"),
+        CONTACTS,
+    );
+    site.start();
+    assert_eq!(site.ended(), 1);
+    assert_eq!(
+        site.text("SELECT phase FROM sync_daemon").as_deref(),
+        Some("stopped")
+    );
+    let words = site.text("SELECT last_error FROM sync_health");
+    assert!(
+        words
+            .as_deref()
+            .is_some_and(|words| words.contains("can't listen on")),
+        "{words:?}"
+    );
+    // A token that no header can hold is seen when the database is open already.
+    let site = Site::new(&portal);
+    std::fs::write(site.path("token"), "no\u{1}token").expect("written");
+    assert_eq!(site.run(&["run"]).status.code(), Some(78));
+    let began = site.number("SELECT count(*) FROM sync_daemon WHERE pid IS NOT NULL");
+    let stopped = site.number("SELECT phase = 'stopped' FROM sync_daemon");
+    assert!(began == 0 || stopped == 1, "{began} {stopped}");
+}
+
+#[test]
 fn a_stop_comes_to_an_end_whatever_is_going_on() {
     let portal = Portal::with(Settings {
         latency_min_ms: 100,
