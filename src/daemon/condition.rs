@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
 use crate::engine::tokens::RENEWING;
 use crate::http::health::Health;
@@ -123,7 +124,7 @@ impl Condition {
 
     /// A step failed.
     pub fn failed(&self, error: &StepError) {
-        let words = error.to_string();
+        let words = with_causes(error);
         self.change(|state| {
             if let StepError::OAuth(error) = error {
                 let refused = matches!(error, OAuthError::Refused { .. });
@@ -201,6 +202,7 @@ mod tests {
     use crate::engine::StepError;
     use crate::hubspot::answer::Answer;
     use crate::hubspot::error::Call;
+    use crate::hubspot::limiter::LimiterError;
 
     fn rings(condition: &Condition, change: impl FnOnce(&Condition)) -> bool {
         use futures_util::FutureExt as _;
@@ -209,6 +211,26 @@ mod tests {
         call.as_mut().enable();
         change(condition);
         call.now_or_never().is_some()
+    }
+
+    #[test]
+    fn the_last_error_says_what_caused_it() {
+        let condition = Condition::default();
+        let held = HubspotError::HeldBack {
+            call: Call {
+                method: http::Method::GET,
+                template: "/account-info",
+            },
+            source: LimiterError::Lease("the disk is full".into()),
+        };
+        condition.failed(&held.into());
+        let words = condition.daemon(0, 0).last_error;
+        assert!(
+            words
+                .as_deref()
+                .is_some_and(|words| words.ends_with(": the disk is full")),
+            "{words:?}"
+        );
     }
 
     #[test]
