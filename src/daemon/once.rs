@@ -195,7 +195,7 @@ impl Work {
     {
         while !self.is_over() {
             match self.patiently(self.deadline + DRAIN, &mut step).await? {
-                Some(Progress::More) => self.condition.answered(),
+                Some(Progress::More) => self.condition.answered(self.engine.client().token_works()),
                 Some(idle @ Progress::Idle { .. }) => return Ok(idle),
                 None => break,
             }
@@ -246,7 +246,7 @@ impl Work {
     {
         let done = self.patiently(self.deadline, step).await?.is_some();
         if done {
-            self.condition.answered();
+            self.condition.answered(self.engine.client().token_works());
         } else {
             self.leave(what);
         }

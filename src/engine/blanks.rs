@@ -2,8 +2,8 @@
 //!
 //! HubSpot shows a property without a value as `null`; one that is left out has none either, unless HubSpot has no such
 //! property any more: then it is left out of every answer at once (`hubspot/api-facts.md#5`), and taken for empty it
-//! would clear the column. A property that another record of the answer shows is there; for the others HubSpot is asked,
-//! at most every ten seconds for an object, and never while answers show what was asked for.
+//! would clear the column. A property that another record of the answer shows is there. For the others HubSpot is asked
+//! before a column is cleared; never while answers show what was asked for, and never for columns that are empty already.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +11,13 @@ use std::time::Duration;
 use crate::engine::objects::ObjectSync;
 use crate::engine::{Engine, StepError, schema};
 use crate::hubspot::Record;
+use crate::model::id::HubspotId;
+use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
+use crate::store::StoreError;
 
 /// How long HubSpot's word on an object's properties holds.
-const HOLDS: Duration = Duration::from_secs(10);
+const HOLDS: Duration = Duration::from_secs(1);
 
 /// What HubSpot said of an object's properties.
 #[derive(Debug, Clone)]
@@ -34,18 +37,21 @@ pub async fn fill(
     asked: &[String],
     records: &mut [Record],
 ) -> Result<(), StepError> {
-    let mapped = |name: &&str| asked.iter().any(|asked| asked == name);
+    let asked: BTreeSet<&str> = asked.iter().map(String::as_str).collect();
     let fields = object.mapping().fields.iter();
-    let asked: Vec<&str> = fields
+    let absent: BTreeSet<&str> = fields
         .map(|field| field.property.as_str())
-        .filter(mapped)
+        .filter(|name| asked.contains(name) && is_absent(name, records))
         .collect();
-    let absent: BTreeSet<&str> = absent(&asked, records).collect();
     if absent.is_empty() {
         return Ok(());
     }
-    let unseen = absent.iter().any(|name| !is_shown(name, records));
-    let known = match unseen {
+    let unseen: Vec<&str> = absent
+        .iter()
+        .copied()
+        .filter(|name| !is_shown(name, records))
+        .collect();
+    let known = match would_clear(engine, object, &unseen, records).await? {
         true => Some(known(engine, object).await?),
         false => None,
     };
@@ -74,11 +80,43 @@ pub async fn fill(
     Ok(())
 }
 
-fn absent<'a>(asked: &'a [&'a str], records: &'a [Record]) -> impl Iterator<Item = &'a str> {
-    records.iter().flat_map(move |record| {
-        let asked = asked.iter().copied();
-        asked.filter(|name| !record.properties.contains_key(*name))
-    })
+/// Whether a row has a value in one of these columns.
+async fn would_clear(
+    engine: &Engine,
+    object: &ObjectSync,
+    unseen: &[&str],
+    records: &[Record],
+) -> Result<bool, StoreError> {
+    let properties: Vec<PropertyName> = unseen
+        .iter()
+        .filter_map(|name| PropertyName::parse(name).ok())
+        .collect();
+    if properties.is_empty() {
+        return Ok(false);
+    }
+    let ids: Vec<HubspotId> = records.iter().map(|record| record.id).collect();
+    let table = object.table.clone();
+    engine
+        .store
+        .read(move |connection| {
+            for id in ids {
+                if let Some(row) = table.by_hs_id(connection, id)?
+                    && properties
+                        .iter()
+                        .any(|property| !row.value(property).is_empty())
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+}
+
+fn is_absent(name: &str, records: &[Record]) -> bool {
+    records
+        .iter()
+        .any(|record| !record.properties.contains_key(name))
 }
 
 fn is_shown(name: &str, records: &[Record]) -> bool {

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hubsyncd::simulator::faults::{FaultKind, Script};
 use hubsyncd::simulator::request::Request;
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use serde_json::{Value, json};
 
-use crate::daemon::{CONTACTS, Site, wait};
+use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
 
 /// What somebody else's program does by the API.
@@ -48,8 +49,8 @@ fn a_property_that_is_left_out_is_empty_and_one_that_is_gone_keeps_its_column() 
     site.until_sql("SELECT count(*) FROM contacts WHERE nickname = 'Annie' AND city = 'Oslo'");
     portal.edit(id, &[("city", "")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE nickname = 'Annie' AND city IS NULL");
-    // What HubSpot said of its properties a moment ago is believed for ten seconds.
-    wait(Duration::from_secs(11));
+    // What HubSpot said of its properties is believed for a second.
+    wait(Duration::from_secs(2));
     call(
         &portal,
         "DELETE",
@@ -94,4 +95,57 @@ fn an_object_that_the_token_may_not_read_does_not_stop_the_others() {
     site.until_sql("SELECT count(*) = 5 FROM companies");
     site.until_sql("SELECT config_error IS NULL FROM sync_health");
     assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_record_that_hubspot_could_not_read_waits_and_the_others_are_pushed() {
+    for fault in [FaultKind::UnreadableRecord, FaultKind::OmittedRecord] {
+        let portal = Portal::quick();
+        let ids: Vec<u64> = (0..3)
+            .map(|number| portal.contact(&format!("p{number}@example.com")))
+            .collect();
+        let mut site = Site::with(&portal, SOON, CONTACTS);
+        site.start_and_load();
+        let unread = Script::new(fault, 1, "/batch/read");
+        portal.stand().faults_mut().script(unread);
+        site.execute("UPDATE contacts SET city = 'Oslo'");
+        eventually("two were pushed", || portal.count_with("city", "Oslo") == 2);
+        site.until_sql("SELECT count(*) = 1 FROM sync_outbox");
+        site.until_pushed();
+        for id in ids {
+            assert_eq!(portal.value(id, "city").as_deref(), Some("Oslo"));
+        }
+        assert_eq!(site.number("SELECT count(*) FROM contacts"), 3);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn pages_that_the_gateway_gives_up_on_are_read_in_shorter_ones() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 600);
+    portal.stand().faults_mut().pages_time_out_above = Some(30);
+    let site = Site::new(&portal);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 600);
+    // 25 a page once two pages failed, and 50 now and then.
+    let lists = portal.requests("/contacts");
+    assert!(lists <= 40, "{lists} requests");
+    let now = portal.now_ms();
+    {
+        let mut stand = portal.stand();
+        let ids: Vec<u64> = stand
+            .records("contacts")
+            .iter()
+            .map(hubsyncd::simulator::record::Record::id)
+            .collect();
+        for id in ids {
+            stand.edit("contacts", id, &[("city", "Lima")], now);
+        }
+    }
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),
+        600
+    );
 }

@@ -552,6 +552,28 @@ fn nothing_forged_or_broken_gets_in() {
 }
 
 #[test]
+fn a_deletion_is_believed_only_where_hubspot_says_that_the_record_is_missing() {
+    for fault in [FaultKind::UnreadableRecord, FaultKind::OmittedRecord] {
+        let portal = Portal::quick();
+        let door = Door::new();
+        let id = portal.contact("ann@example.com");
+        let mut site = door.site(&portal, RARELY);
+        site.start_and_load();
+        let unread = Script::new(fault, 1, "/batch/read");
+        portal.stand().faults_mut().script(unread);
+        let mut event = change(&portal, id, "Oslo");
+        event["subscriptionType"] = json!("contact.deletion");
+        assert_eq!(door.deliver(&portal, &json!([event])), 204);
+        eventually("a read", || portal.requests("/batch/read") > 0);
+        // The archive was looked at too; neither shows the record, and neither calls it missing.
+        wait(Duration::from_secs(2));
+        assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+        assert_eq!(site.number("SELECT count(*) FROM sync_reads"), 1);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
 fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
     let portal = Portal::quick();
     let door = Door::new();
