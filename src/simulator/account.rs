@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, spelled};
+use super::auth::static_scopes;
 use super::catalogue::{OWNERS, Owner, Pipeline, pipelines_of};
 use super::portal::{Handled, Portal};
 use super::problem::Problem;
@@ -142,28 +143,12 @@ impl Portal {
         if !settings.tokens.0.iter().any(|known| known == key) {
             return Err(Problem::not_found("The token is not known"));
         }
-        let scopes: Vec<String> = ["contacts", "companies", "deals"]
-            .iter()
-            .flat_map(|name| scopes_of(name))
-            .chain(["tickets".to_owned()])
-            .collect();
-        let scopes: Vec<String> = scopes
-            .into_iter()
+        let scopes: Vec<String> = static_scopes()
             .filter(|scope| !settings.denied_scopes.contains(scope))
             .collect();
         let body = json!({"userId": OWNERS[0].user_id, "hubId": settings.portal_id, "appId": settings.app_id, "scopes": scopes});
         Ok(Answer::json(200, &body))
     }
-}
-
-fn scopes_of(plural: &str) -> [String; 4] {
-    let scope = |area: &str, right: &str| format!("crm.{area}.{plural}.{right}");
-    [
-        scope("objects", "read"),
-        scope("objects", "write"),
-        scope("schemas", "read"),
-        scope("schemas", "write"),
-    ]
 }
 
 #[cfg(test)]

@@ -1,28 +1,70 @@
 //! Bearer tokens and scopes (`api-facts.md#2`).
 
 use super::oauth::{Grants, Standing};
-use super::problem::{Detail, Problem};
+use super::problem::Problem;
 use super::request::Request;
-use super::routes::Route;
+use super::routes::{APP_SCOPE, Route};
 use super::settings::Settings;
 
-/// 401 unless the request carries a token that the portal knows.
+/// Who makes a request.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// A private app's token or a service key: every scope of [`static_scopes`].
+    Static,
+    /// An OAuth app, with the scopes that a person has granted.
+    OAuth(Vec<String>),
+}
+
+impl Caller {
+    fn has(&self, scope: &str, settings: &Settings) -> bool {
+        let granted = match self {
+            Self::Static => static_scopes().any(|known| known == scope),
+            Self::OAuth(scopes) => scopes.iter().any(|known| known == scope),
+        };
+        (granted || scope == APP_SCOPE) && !settings.denied_scopes.contains(scope)
+    }
+}
+
+/// The scopes of static tokens.
+pub(super) fn static_scopes() -> impl Iterator<Item = String> {
+    let of_an_object = |plural: &str| {
+        let scope = |area: &str, right: &str| format!("crm.{area}.{plural}.{right}");
+        [
+            scope("objects", "read"),
+            scope("objects", "write"),
+            scope("schemas", "read"),
+            scope("schemas", "write"),
+        ]
+    };
+    let others = [
+        "tickets",
+        "crm.schemas.tickets.read",
+        "crm.schemas.tickets.write",
+        "crm.objects.owners.read",
+    ];
+    ["contacts", "companies", "deals"]
+        .into_iter()
+        .flat_map(of_an_object)
+        .chain(others.map(str::to_owned))
+}
+
+/// Who it is; 401 unless the request carries a token that the portal knows.
 pub(super) fn authenticate(
     request: &Request,
     settings: &Settings,
     grants: &Grants,
     at_ms: i64,
-) -> Result<(), Problem> {
+) -> Result<Caller, Problem> {
     let header = request.header("authorization").unwrap_or_default();
     let token = header
         .split_once(' ')
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token);
     if token.is_some_and(|token| settings.tokens.0.iter().any(|known| known == token.trim())) {
-        return Ok(());
+        return Ok(Caller::Static);
     }
     match grants.standing(token.unwrap_or_default().trim(), at_ms) {
-        Standing::Good => return Ok(()),
+        Standing::Good(scopes) => return Ok(Caller::OAuth(scopes.to_vec())),
         Standing::Dead(seconds) => {
             let words =
                 format!("The OAuth token used to make this call expired {seconds} second(s) ago.");
@@ -38,23 +80,26 @@ pub(super) fn authenticate(
     ))
 }
 
-/// 403 if the portal says that the app lacks the scope of this call.
-pub(super) fn authorize(route: &Route, settings: &Settings) -> Result<(), Problem> {
-    let Some(scope) = route
-        .scope()
-        .filter(|scope| settings.denied_scopes.contains(scope))
-    else {
+/// 403 if the caller has none of the scopes of which this call needs one.
+pub(super) fn authorize(
+    route: &Route,
+    caller: &Caller,
+    settings: &Settings,
+) -> Result<(), Problem> {
+    let scopes = route.scopes();
+    if scopes.is_empty() || scopes.iter().any(|scope| caller.has(scope, settings)) {
         return Ok(());
-    };
-    let mut problem = Problem::new(
+    }
+    let problem = Problem::new(
         403,
         "MISSING_SCOPES",
         "This app hasn't been granted all required scopes to make this call. Read more about required scopes here: \
          https://developers.hubspot.com/scopes.",
     );
-    let message = "One or more of the following scopes are required.".to_owned();
-    problem.details.push(Detail::scopes(message, scope));
-    Err(problem)
+    Err(Problem {
+        missing_scopes: scopes,
+        ..problem
+    })
 }
 
 #[cfg(test)]
@@ -69,7 +114,7 @@ mod tests {
         }
     }
 
-    fn checked(token: &str, settings: &Settings) -> Result<(), Problem> {
+    fn checked(token: &str, settings: &Settings) -> Result<Caller, Problem> {
         authenticate(&with_token(token), settings, &Grants::default(), 0)
     }
 

@@ -72,19 +72,20 @@ impl std::fmt::Debug for Grants {
 }
 
 /// Whether an access token is good.
-pub(super) enum Standing {
+pub(super) enum Standing<'a> {
     Unknown,
-    Good,
+    /// With the scopes that were granted.
+    Good(&'a [String]),
     /// Since so many seconds.
     Dead(i64),
 }
 
 impl Grants {
-    pub(super) fn standing(&self, token: &str, at_ms: i64) -> Standing {
+    pub(super) fn standing(&self, token: &str, at_ms: i64) -> Standing<'_> {
         match self.access.get(token) {
             None => Standing::Unknown,
             Some((dies_ms, _)) if *dies_ms <= at_ms => Standing::Dead((at_ms - dies_ms) / 1000),
-            Some(_) => Standing::Good,
+            Some((_, scopes)) => Standing::Good(scopes),
         }
     }
 }
@@ -353,4 +354,158 @@ fn is_proven(consent: &Consent, verifier: &str) -> bool {
     };
     let hash = digest::digest(&digest::SHA256, verifier.as_bytes());
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash) == *challenge
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::settings::Settings;
+    use super::super::testing::Desk;
+    use super::*;
+
+    fn desk() -> Desk {
+        Desk::new(Settings {
+            oauth: Some(OAuthApp::default()),
+            ..Settings::default()
+        })
+    }
+
+    fn encoded(text: &str) -> String {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    }
+
+    /// Where the browser is sent after the consent.
+    fn sent_back(desk: &mut Desk, scope: &str, state: &str) -> String {
+        let app = OAuthApp::default();
+        let request = Request {
+            method: "GET".to_owned(),
+            path: "/oauth/authorize".to_owned(),
+            query: format!(
+                "client_id={}&redirect_uri={}&scope={}&state={}",
+                app.client_id,
+                encoded(&app.redirect_uri),
+                encoded(scope),
+                encoded(state)
+            ),
+            ..Request::default()
+        };
+        let reply = desk.portal.handle(&request, desk.now_ms);
+        reply.header("location").expect("a redirect").to_owned()
+    }
+
+    /// A call of the app's own, by a form.
+    fn form(desk: &mut Desk, path: &str, fields: &str) -> (u16, Value) {
+        let app = OAuthApp::default();
+        let secret = &app.client_secret.0;
+        let form = format!(
+            "client_id={}&client_secret={secret}&{fields}",
+            app.client_id
+        );
+        let request = Request {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            headers: vec![(
+                "Content-Type".to_owned(),
+                "application/x-www-form-urlencoded".to_owned(),
+            )],
+            body: form.into_bytes(),
+            ..Request::default()
+        };
+        let reply = desk.portal.handle(&request, desk.now_ms);
+        let body = serde_json::from_slice(&reply.body).expect("JSON");
+        (reply.status, body)
+    }
+
+    /// The answer of the token endpoint to a person's consent.
+    fn tokens(desk: &mut Desk, scope: &str) -> Value {
+        let back = sent_back(desk, scope, "s");
+        let (_, code) = back.split_once("code=").expect("a code");
+        let code = code.split('&').next().expect("a code");
+        let redirect = encoded(&OAuthApp::default().redirect_uri);
+        let fields = format!("grant_type=authorization_code&redirect_uri={redirect}&code={code}");
+        let (status, body) = form(desk, "/oauth/2026-03/token", &fields);
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    fn call(desk: &mut Desk, tokens: &Value, method: &str, path: &str, body: &Value) -> Reply {
+        let token = tokens["access_token"].as_str().expect("a token");
+        let request = Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: vec![
+                ("Authorization".to_owned(), format!("Bearer {token}")),
+                ("Content-Type".to_owned(), "application/json".to_owned()),
+            ],
+            body: body.to_string().into_bytes(),
+            ..Request::default()
+        };
+        desk.portal.handle(&request, desk.now_ms)
+    }
+
+    #[test]
+    fn a_token_does_what_its_scopes_allow_and_no_more() {
+        let mut desk = desk();
+        let tokens = tokens(
+            &mut desk,
+            "oauth crm.objects.contacts.read crm.schemas.contacts.read tickets",
+        );
+        let contact = json!({"properties": {"email": "ada@example.com"}});
+        let ticket = json!({"properties": {"subject": "Help", "hs_pipeline_stage": "1"}});
+        let cases = [
+            ("GET", "/crm/v3/objects/contacts", None),
+            ("POST", "/crm/v3/objects/contacts/search", None),
+            ("GET", "/crm/properties/2026-03/contacts", None),
+            ("GET", "/account-info/2026-03/details", None),
+            ("POST", "/crm/v3/objects/tickets", None),
+            ("GET", "/crm/properties/2026-03/tickets", None),
+            (
+                "POST",
+                "/crm/v3/objects/contacts",
+                Some(json!(["crm.objects.contacts.write"])),
+            ),
+            (
+                "POST",
+                "/crm/properties/2026-03/contacts",
+                Some(json!(["crm.schemas.contacts.write"])),
+            ),
+            (
+                "GET",
+                "/crm/v3/objects/deals",
+                Some(json!(["crm.objects.deals.read"])),
+            ),
+            (
+                "GET",
+                "/crm/properties/v3/companies",
+                Some(json!(["crm.schemas.companies.read"])),
+            ),
+            (
+                "GET",
+                "/crm/owners/2026-03",
+                Some(json!(["crm.objects.owners.read", "automation"])),
+            ),
+        ];
+        for (method, path, missing) in cases {
+            let sent = if path.ends_with("tickets") {
+                &ticket
+            } else {
+                &contact
+            };
+            let reply = call(&mut desk, &tokens, method, path, sent);
+            let body: Value = serde_json::from_slice(&reply.body).expect("JSON");
+            let Some(missing) = missing else {
+                assert!(reply.status < 300, "{method} {path}: {body}");
+                continue;
+            };
+            assert_eq!(
+                (reply.status, &body["category"]),
+                (403, &json!("MISSING_SCOPES")),
+                "{method} {path}"
+            );
+            let named = &body["errors"][0]["context"]["requiredGranularScopes"];
+            assert_eq!(named, &missing, "{method} {path}");
+        }
+        assert_eq!(desk.portal.count("contacts"), 0);
+    }
 }

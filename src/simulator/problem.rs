@@ -12,6 +12,8 @@ pub(super) struct Problem {
     pub message: String,
     pub context: Vec<(&'static str, Vec<String>)>,
     pub details: Vec<Detail>,
+    /// Of a 403: the scopes of which one is needed.
+    pub missing_scopes: Vec<String>,
 }
 
 /// One entry of `errors[]` and of the array inside `message`.
@@ -21,27 +23,6 @@ pub(super) struct Detail {
     pub code: &'static str,
     pub property: String,
 }
-
-impl Detail {
-    /// The entry of a 403: which scopes are missing.
-    pub(super) fn scopes(message: String, scope: String) -> Self {
-        Self {
-            message,
-            code: MISSING_SCOPES,
-            property: scope,
-        }
-    }
-
-    fn context_key(&self) -> &'static str {
-        if self.code == MISSING_SCOPES {
-            "requiredGranularScopes"
-        } else {
-            "propertyName"
-        }
-    }
-}
-
-const MISSING_SCOPES: &str = "MISSING_SCOPES";
 
 impl Problem {
     pub(super) fn new(status: u16, category: &'static str, message: impl Into<String>) -> Self {
@@ -128,10 +109,22 @@ impl Problem {
                 .iter()
                 .map(|detail| {
                     json!({"message": detail.message, "code": detail.code,
-                           "context": {(detail.context_key()): [detail.property]}})
+                           "context": {"propertyName": [detail.property]}})
                 })
                 .collect();
             body.insert("errors".to_owned(), Value::Array(details));
+        }
+        if !self.missing_scopes.is_empty() {
+            let context = json!({"requiredGranularScopes": self.missing_scopes});
+            let message = "One or more of the following scopes are required.";
+            body.insert(
+                "errors".to_owned(),
+                json!([{"message": message, "context": context}]),
+            );
+            body.insert(
+                "links".to_owned(),
+                json!({"scopes": "https://developers.hubspot.com/scopes"}),
+            );
         }
         Value::Object(body)
     }

@@ -50,16 +50,20 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// The scope that the call needs (`api-facts.md#2`).
-    pub(super) fn scope(&self) -> Option<String> {
+    /// The scopes of which the call needs one; none: it needs no scope (`api-facts.md#2`).
+    pub(super) fn scopes(&self) -> Vec<String> {
         let plural = OBJECTS[self.object].plural;
-        let objects = |right: &str| {
-            let scope = if plural == "tickets" {
-                "tickets".to_owned()
-            } else {
-                format!("crm.objects.{plural}.{right}")
-            };
-            Some(scope)
+        let is_ticket = plural == "tickets";
+        let objects = |right: &str| match is_ticket {
+            true => vec!["tickets".to_owned()],
+            false => vec![format!("crm.objects.{plural}.{right}")],
+        };
+        let schemas = |right: &str| {
+            let mut scopes = vec![format!("crm.schemas.{plural}.{right}")];
+            if is_ticket {
+                scopes.push("tickets".to_owned());
+            }
+            scopes
         };
         match self.call {
             Call::List
@@ -77,18 +81,22 @@ impl Route {
             | Call::BatchArchive
             | Call::Merge
             | Call::PrivacyDelete => objects("write"),
-            Call::Properties | Call::Property | Call::Groups => {
-                Some(format!("crm.schemas.{plural}.read"))
+            Call::Properties | Call::Property | Call::Groups => schemas("read"),
+            Call::PropertyCreate | Call::PropertyPatch | Call::PropertyDelete => schemas("write"),
+            Call::Owners | Call::Owner => {
+                vec![
+                    "crm.objects.owners.read".to_owned(),
+                    "automation".to_owned(),
+                ]
             }
-            Call::PropertyCreate | Call::PropertyPatch | Call::PropertyDelete => {
-                Some(format!("crm.schemas.{plural}.write"))
-            }
-            Call::Owners | Call::Owner => Some("crm.objects.owners.read".to_owned()),
-            Call::AccountDetails | Call::AccountUsage => Some("oauth".to_owned()),
-            Call::TokenInfo => None,
+            Call::AccountDetails | Call::AccountUsage => vec![APP_SCOPE.to_owned()],
+            Call::TokenInfo => Vec::new(),
         }
     }
 }
+
+/// The scope that every app has, named or not.
+pub(super) const APP_SCOPE: &str = "oauth";
 
 const DATE_VERSIONS: [&str; 2] = ["2026-03", "2026-09"];
 
