@@ -1,5 +1,6 @@
 //! Bearer tokens and scopes (`api-facts.md#2`).
 
+use super::limits::Daily;
 use super::oauth::{Grants, Standing};
 use super::problem::Problem;
 use super::request::Request;
@@ -16,6 +17,14 @@ pub(super) enum Caller {
 }
 
 impl Caller {
+    /// Whether the account's day applies (`api-facts.md#3`).
+    pub(super) fn daily(&self) -> Daily {
+        match self {
+            Self::Static => Daily::Counts,
+            Self::OAuth(_) => Daily::Absent,
+        }
+    }
+
     fn has(&self, scope: &str, settings: &Settings) -> bool {
         let granted = match self {
             Self::Static => static_scopes().any(|known| known == scope),

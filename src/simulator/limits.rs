@@ -66,6 +66,32 @@ impl Window {
     }
 }
 
+/// Whether the day's limit applies to who asks (`api-facts.md#3`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Daily {
+    /// Static tokens share the account's day.
+    Counts,
+    /// An OAuth app has no limit a day, and no headers about one.
+    Absent,
+}
+
+/// What asks to pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub is_search: bool,
+    pub daily: Daily,
+}
+
+impl Asked {
+    fn counts_in_burst(self, settings: &Settings) -> bool {
+        !self.is_search || settings.searches_count_in_burst
+    }
+
+    fn counts_in_day(self, settings: &Settings) -> bool {
+        self.daily == Daily::Counts && (!self.is_search || settings.searches_count_in_day)
+    }
+}
+
 /// The state of all limits.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
@@ -83,40 +109,41 @@ impl Limits {
     pub(super) fn admit(
         &mut self,
         settings: &Settings,
-        is_search: bool,
+        asked: Asked,
         now_ms: i64,
     ) -> Result<(), Policy> {
-        self.note_arrival(settings, is_search, now_ms);
-        let verdict = self.verdict(settings, is_search, now_ms);
+        self.note_arrival(settings, asked, now_ms);
+        let verdict = self.verdict(settings, asked, now_ms);
         if settings.limits_enabled
             && let Err(policy) = verdict
         {
             self.note_violation(policy);
-            if settings.refused_count_in_day && policy != Policy::Daily {
+            let is_counted = asked.daily == Daily::Counts && policy != Policy::Daily;
+            if settings.refused_count_in_day && is_counted {
                 self.used_today += 1;
             }
             return Err(policy);
         }
-        if is_search {
+        if asked.is_search {
             self.search.0.push_back(now_ms);
         }
-        if !is_search || settings.searches_count_in_burst {
+        if asked.counts_in_burst(settings) {
             self.burst.0.push_back(now_ms);
         }
-        if !is_search || settings.searches_count_in_day {
+        if asked.counts_in_day(settings) {
             self.used_today += 1;
         }
         Ok(())
     }
 
-    fn note_arrival(&mut self, settings: &Settings, is_search: bool, now_ms: i64) {
-        if is_search {
+    fn note_arrival(&mut self, settings: &Settings, asked: Asked, now_ms: i64) {
+        if asked.is_search {
             self.searches_arrived.0.push_back(now_ms);
             let count = self.searches_arrived.count(now_ms, SEARCH_WINDOW_MS);
             let most = &mut self.violations.most_searches_in_a_second;
             *most = count.max(*most);
         }
-        if !is_search || settings.searches_count_in_burst {
+        if asked.counts_in_burst(settings) {
             self.arrived.0.push_back(now_ms);
             let count = self.arrived.count(now_ms, BURST_WINDOW_MS);
             let most = &mut self.violations.most_in_ten_seconds;
@@ -124,19 +151,17 @@ impl Limits {
         }
     }
 
-    fn verdict(&mut self, settings: &Settings, is_search: bool, now_ms: i64) -> Result<(), Policy> {
+    fn verdict(&mut self, settings: &Settings, asked: Asked, now_ms: i64) -> Result<(), Policy> {
         self.turn_day(settings, now_ms);
-        let counts_in_day = !is_search || settings.searches_count_in_day;
-        if counts_in_day && self.used_today >= u64::from(settings.daily_limit) {
+        if asked.counts_in_day(settings) && self.used_today >= u64::from(settings.daily_limit) {
             return Err(Policy::Daily);
         }
         let searches = self.search.count(now_ms, SEARCH_WINDOW_MS);
-        if is_search && searches >= u64::from(settings.search_limit) {
+        if asked.is_search && searches >= u64::from(settings.search_limit) {
             return Err(Policy::Search);
         }
         let requests = self.burst.count(now_ms, BURST_WINDOW_MS);
-        let counts_in_burst = !is_search || settings.searches_count_in_burst;
-        if counts_in_burst && requests >= u64::from(settings.burst_limit) {
+        if asked.counts_in_burst(settings) && requests >= u64::from(settings.burst_limit) {
             Err(Policy::Burst)
         } else {
             Ok(())
@@ -172,8 +197,13 @@ impl Limits {
         self.used_today += requests;
     }
 
-    /// The seven headers; search answers carry none of them.
-    pub(super) fn headers(&mut self, settings: &Settings, now_ms: i64) -> Vec<(String, String)> {
+    /// The seven headers; search answers carry none of them, an OAuth app's not the two of the day.
+    pub(super) fn headers(
+        &mut self,
+        settings: &Settings,
+        daily: Daily,
+        now_ms: i64,
+    ) -> Vec<(String, String)> {
         let used = self.burst.count(now_ms, BURST_WINDOW_MS);
         let left = u64::from(settings.burst_limit).saturating_sub(used);
         let left_today =
@@ -185,7 +215,7 @@ impl Limits {
             ("Secondly", "19".to_owned()),
             ("Secondly-Remaining", "18".to_owned()),
         ];
-        if settings.daily_headers {
+        if settings.daily_headers && daily == Daily::Counts {
             headers.push(("Daily", settings.daily_limit.to_string()));
             headers.push(("Daily-Remaining", left_today.to_string()));
         }
@@ -234,6 +264,15 @@ pub(super) fn refusal(settings: &Settings, policy: Policy, correlation_id: &str)
 mod tests {
     use super::*;
 
+    const PLAIN: Asked = Asked {
+        is_search: false,
+        daily: Daily::Counts,
+    };
+    const SEARCH: Asked = Asked {
+        is_search: true,
+        daily: Daily::Counts,
+    };
+
     fn portal() -> Settings {
         Settings {
             burst_limit: 3,
@@ -247,11 +286,11 @@ mod tests {
     fn the_burst_is_any_ten_seconds_and_names_its_policy() {
         let (mut limits, settings) = (Limits::default(), portal());
         for at_ms in [0, 4_000, 8_000] {
-            assert_eq!(limits.admit(&settings, false, at_ms), Ok(()));
+            assert_eq!(limits.admit(&settings, PLAIN, at_ms), Ok(()));
         }
-        assert_eq!(limits.admit(&settings, false, 9_999), Err(Policy::Burst));
+        assert_eq!(limits.admit(&settings, PLAIN, 9_999), Err(Policy::Burst));
         assert_eq!(limits.retry_after_s(&settings, Policy::Burst, 9_999), 1);
-        assert_eq!(limits.admit(&settings, false, 10_000), Ok(()));
+        assert_eq!(limits.admit(&settings, PLAIN, 10_000), Ok(()));
         assert_eq!(
             (
                 limits.violations.burst,
@@ -268,11 +307,11 @@ mod tests {
     #[test]
     fn searches_have_their_own_second_and_need_not_count_in_the_burst() {
         let (mut limits, settings) = (Limits::default(), portal());
-        assert_eq!(limits.admit(&settings, true, 0), Ok(()));
-        assert_eq!(limits.admit(&settings, true, 1), Ok(()));
-        assert_eq!(limits.admit(&settings, true, 999), Err(Policy::Search));
-        assert_eq!(limits.admit(&settings, true, 1000), Ok(()));
-        let remaining = &limits.headers(&settings, 1000)[1];
+        assert_eq!(limits.admit(&settings, SEARCH, 0), Ok(()));
+        assert_eq!(limits.admit(&settings, SEARCH, 1), Ok(()));
+        assert_eq!(limits.admit(&settings, SEARCH, 999), Err(Policy::Search));
+        assert_eq!(limits.admit(&settings, SEARCH, 1000), Ok(()));
+        let remaining = &limits.headers(&settings, Daily::Counts, 1000)[1];
         assert_eq!(
             remaining,
             &("X-HubSpot-RateLimit-Remaining".to_owned(), "3".to_owned())
@@ -299,11 +338,11 @@ mod tests {
         );
         let evening = time::datetime_ms("2026-11-24T23:59:00-05:00").expect("a time");
         for _ in 0..10 {
-            assert_eq!(limits.admit(&settings, false, evening), Ok(()));
+            assert_eq!(limits.admit(&settings, PLAIN, evening), Ok(()));
         }
-        assert_eq!(limits.admit(&settings, false, evening), Err(Policy::Daily));
+        assert_eq!(limits.admit(&settings, PLAIN, evening), Err(Policy::Daily));
         assert_eq!(limits.retry_after_s(&settings, Policy::Daily, evening), 60);
-        assert_eq!(limits.admit(&settings, false, evening + 60_000), Ok(()));
+        assert_eq!(limits.admit(&settings, PLAIN, evening + 60_000), Ok(()));
     }
 
     #[test]
@@ -314,7 +353,7 @@ mod tests {
             ..portal()
         };
         for _ in 0..9 {
-            assert_eq!(limits.admit(&settings, false, 5), Ok(()));
+            assert_eq!(limits.admit(&settings, PLAIN, 5), Ok(()));
         }
         assert_eq!(
             (

@@ -508,4 +508,30 @@ mod tests {
         }
         assert_eq!(desk.portal.count("contacts"), 0);
     }
+
+    /// api-facts.md#3: the day is the account's and its static tokens'.
+    #[test]
+    fn an_app_has_no_day_and_no_headers_about_one() {
+        let mut desk = desk();
+        desk.portal.settings_mut().daily_limit = 1;
+        let tokens = tokens(&mut desk, "crm.objects.contacts.read");
+        for _ in 0..3 {
+            let path = "/crm/v3/objects/contacts";
+            let reply = call(&mut desk, &tokens, "GET", path, &Value::Null);
+            assert_eq!(reply.status, 200);
+            assert!(reply.header("X-HubSpot-RateLimit-Remaining").is_some());
+            for name in ["Daily", "Daily-Remaining"] {
+                assert_eq!(reply.header(&format!("X-HubSpot-RateLimit-{name}")), None);
+            }
+        }
+        let reply = desk.reply("GET", "/crm/v3/objects/contacts", &Value::Null);
+        assert_eq!(
+            (
+                reply.status,
+                reply.header("X-HubSpot-RateLimit-Daily-Remaining")
+            ),
+            (200, Some("0"))
+        );
+        assert_eq!(desk.get("/crm/v3/objects/contacts").0, 429);
+    }
 }

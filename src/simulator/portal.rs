@@ -14,7 +14,7 @@ use super::catalogue::{OBJECTS, ObjectIndex};
 use super::faults::{FaultKind, Faults};
 use super::gateway::{GATEWAY_TIMEOUT, html_reply, json_reply, problem_reply};
 pub use super::limits::Violations;
-use super::limits::{Limits, Policy, refusal};
+use super::limits::{Asked, Limits, Policy, refusal};
 use super::logs::Logs;
 pub use super::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
 use super::oauth::Grants;
@@ -173,8 +173,11 @@ impl Portal {
         };
         let throttled = matches!(gate, Err(Gate::Limit(_)));
         let mut rate_headers = Vec::new();
-        if !is_search && !matches!(gate, Err(Gate::Problem(_))) {
-            rate_headers = self.limits.headers(&self.settings, at_ms);
+        if let Ok(caller) = &caller
+            && !is_search
+            && !matches!(gate, Err(Gate::Problem(_)))
+        {
+            rate_headers = self.limits.headers(&self.settings, caller.daily(), at_ms);
         }
         let mut reply = match gate {
             Err(Gate::Limit(policy)) => self.throttle(policy, correlation_id, at_ms),
@@ -243,8 +246,12 @@ impl Portal {
         is_search: bool,
         at_ms: i64,
     ) -> Result<(), Gate> {
+        let asked = Asked {
+            is_search,
+            daily: caller.daily(),
+        };
         self.limits
-            .admit(&self.settings, is_search, at_ms)
+            .admit(&self.settings, asked, at_ms)
             .map_err(Gate::Limit)?;
         route
             .map_or(Ok(()), |route| {

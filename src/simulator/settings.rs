@@ -44,7 +44,7 @@ pub struct Settings {
     pub search_limit: u32,
     /// Requests from midnight to midnight.
     pub daily_limit: u32,
-    /// Whether answers carry the two `Daily` headers; an OAuth app's don't.
+    /// Whether answers to static tokens carry the two `Daily` headers; an OAuth app's never do.
     pub daily_headers: bool,
     /// Whether a search counts in the ten-second window (unknown 1).
     pub searches_count_in_burst: bool,

@@ -22,7 +22,6 @@ fn portal_with(app: OAuthApp) -> Portal {
         index_delay_min_ms: 0,
         index_delay_max_ms: 0,
         burst_limit: 110,
-        daily_headers: false,
         oauth: Some(app),
         ..Settings::default()
     })
