@@ -9,6 +9,7 @@ use ring::digest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::catalogue::{OWNERS, Owner};
 use super::portal::Portal;
 use super::request::{Delivery, Reply, Request};
 use super::webhooks::ClientSecret;
@@ -88,6 +89,22 @@ impl Grants {
             Some((_, scopes)) => Standing::Good(scopes),
         }
     }
+}
+
+/// Who consents.
+const USER: &Owner = &OWNERS[0];
+
+/// The portal's domain, as introspection says it.
+const HUB_DOMAIN: &str = "simulated.example.com";
+
+/// The signed form of an access token: its shape is HubSpot's, its signatures are empty.
+fn signed(portal: u64, app_id: u64, dies_ms: i64) -> Value {
+    json!({
+        "appId": app_id, "appInstallId": "1", "audience": "hubapi", "expiresAt": dies_ms, "hubId": portal, "hublet": "na1",
+        "installingUserId": USER.user_id, "isPrivateDistribution": false, "isServiceAccount": false, "isUserLevel": false,
+        "newSignature": "", "scopeToScopeGroupPks": "", "scopes": "", "signature": "", "trialScopeToScopeGroupPks": "",
+        "trialScopes": "", "userId": USER.user_id,
+    })
 }
 
 type Fields = BTreeMap<String, String>;
@@ -253,7 +270,7 @@ impl Portal {
         let mut body = json!({"access_token": access, "refresh_token": refresh, "expires_in": app.life_s, "token_type": "bearer"});
         if !is_oldest {
             body["hub_id"] = json!(self.settings().portal_id);
-            body["user_id"] = json!(11);
+            body["user_id"] = json!(USER.user_id);
             body["scopes"] = json!(scopes);
             body["token_use"] = json!("access_token");
         }
@@ -266,14 +283,28 @@ impl Portal {
             Err(refusal) => return refusal,
         };
         let token = fields.get("token").map(String::as_str).unwrap_or_default();
-        let portal = self.settings().portal_id;
-        match self.grants_mut().access.get(token) {
-            Some((dies_ms, scopes)) if *dies_ms > at_ms => (
-                200,
-                json!({"active": true, "hub_id": portal, "scopes": scopes, "expires_in": (dies_ms - at_ms) / 1000}),
-            ),
-            _ => (200, json!({"active": false})),
+        let grants = self.grants();
+        let access = grants
+            .access
+            .get(token)
+            .filter(|(dies_ms, _)| *dies_ms > at_ms);
+        let (token_use, scopes) = match (access, grants.refresh.get(token)) {
+            (Some((_, scopes)), _) => ("access_token", scopes),
+            (None, Some(scopes)) => ("refresh_token", scopes),
+            (None, None) => return (200, json!({"active": false})),
+        };
+        let (portal, app_id) = (self.settings().portal_id, self.settings().app_id);
+        let mut body = json!({
+            "active": true, "token": token, "token_type": "bearer", "token_use": token_use, "client_id": app.client_id,
+            "app_id": app_id, "hub_id": portal, "hub_domain": HUB_DOMAIN, "user": USER.email, "user_id": USER.user_id,
+            "scopes": scopes,
+        });
+        if let Some((dies_ms, _)) = access {
+            body["expires_in"] = json!((dies_ms - at_ms) / 1000);
+            body["is_private_distribution"] = json!(false);
+            body["signed_access_token"] = signed(portal, app_id, *dies_ms);
         }
+        (200, body)
     }
 
     fn revoke(&mut self, app: &OAuthApp, request: &Request) -> (u16, Value) {
@@ -533,5 +564,63 @@ mod tests {
             (200, Some("0"))
         );
         assert_eq!(desk.get("/crm/v3/objects/contacts").0, 429);
+    }
+
+    /// The fields that openapi/oauth.2026-03.json requires of an introspection.
+    #[test]
+    fn introspection_says_everything_of_a_live_token_and_nothing_of_a_dead_one() {
+        let mut desk = desk();
+        let tokens = tokens(&mut desk, "oauth tickets");
+        let introspect = |desk: &mut Desk, name: &str| {
+            let token = tokens[name].as_str().expect("a token");
+            let fields = format!("token={token}&token_type_hint={name}");
+            let (status, body) = form(desk, "/oauth/2026-03/token/introspect", &fields);
+            assert_eq!(status, 200);
+            body
+        };
+        let both = [
+            "active",
+            "app_id",
+            "client_id",
+            "hub_id",
+            "scopes",
+            "token",
+            "token_type",
+            "token_use",
+            "user_id",
+        ];
+        let of_access = [
+            "expires_in",
+            "is_private_distribution",
+            "signed_access_token",
+        ];
+        let access = introspect(&mut desk, "access_token");
+        let refresh = introspect(&mut desk, "refresh_token");
+        for name in both {
+            assert!(
+                !access[name].is_null() && !refresh[name].is_null(),
+                "{name}"
+            );
+        }
+        for name in of_access {
+            assert!(!access[name].is_null(), "{name}");
+        }
+        assert_eq!(
+            (
+                &access["token_use"],
+                &refresh["token_use"],
+                &access["scopes"]
+            ),
+            (
+                &json!("access_token"),
+                &json!("refresh_token"),
+                &json!(["oauth", "tickets"])
+            )
+        );
+        assert_eq!(access["user_id"], tokens["user_id"]);
+        desk.now_ms += 1_800_000;
+        let dead = introspect(&mut desk, "access_token");
+        assert_eq!(dead, json!({"active": false}));
+        assert_eq!(introspect(&mut desk, "refresh_token")["active"], true);
     }
 }
