@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rand::RngExt as _;
 use ring::digest;
 use serde::Deserialize;
@@ -91,6 +91,13 @@ impl Grants {
     }
 }
 
+/// What is escaped in a query: all but the unreserved characters.
+const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// Who consents.
 const USER: &Owner = &OWNERS[0];
 
@@ -171,7 +178,7 @@ impl Portal {
                 "unknown app or redirect",
             ));
         }
-        let state = field("state");
+        let state = utf8_percent_encode(field("state"), UNSAFE);
         let query = if app.denies {
             format!("error=access_denied&error_description=The%20user%20said%20no&state={state}")
         } else {
@@ -190,7 +197,12 @@ impl Portal {
             format!("code={code}&state={state}")
         };
         let mut reply = answer((302, Value::Null));
-        let location = format!("{}?{query}", app.redirect_uri);
+        let joint = if app.redirect_uri.contains('?') {
+            '&'
+        } else {
+            '?'
+        };
+        let location = format!("{}{joint}{query}", app.redirect_uri);
         reply.headers.push(("Location".to_owned(), location));
         reply
     }
@@ -403,7 +415,7 @@ mod tests {
     }
 
     fn encoded(text: &str) -> String {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+        utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
     }
 
     /// Where the browser is sent after the consent.
@@ -622,5 +634,25 @@ mod tests {
         let dead = introspect(&mut desk, "access_token");
         assert_eq!(dead, json!({"active": false}));
         assert_eq!(introspect(&mut desk, "refresh_token")["active"], true);
+    }
+
+    #[test]
+    fn the_state_comes_back_as_it_was_sent() {
+        let mut desk = desk();
+        let state = "a b&code=x#+%/~ü";
+        for denies in [false, true] {
+            let app = OAuthApp {
+                denies,
+                ..OAuthApp::default()
+            };
+            desk.portal.settings_mut().oauth = Some(app);
+            let back = sent_back(&mut desk, "oauth", state);
+            assert!(back.is_ascii() && !back.contains([' ', '#']), "{back}");
+            let (_, query) = back.split_once('?').expect("a query");
+            assert_eq!(
+                fields_of(query).get("state").map(String::as_str),
+                Some(state)
+            );
+        }
     }
 }
