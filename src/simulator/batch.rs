@@ -132,6 +132,11 @@ impl Portal {
                 .iter()
                 .flat_map(|input| input.wanted.iter().map(|(name, _)| name.clone())),
         );
+        if action == Action::Upsert {
+            // The answer shows the key too, whether or not it was among the properties.
+            let keys = inputs.iter().filter_map(|input| input.id_property.clone());
+            outcome.names.extend(keys);
+        }
         match action {
             Action::Create => self.batch_create(route, &inputs, now_ms, &mut outcome)?,
             Action::Update => self.batch_update(route, &inputs, now_ms, &mut outcome)?,
@@ -579,6 +584,12 @@ mod tests {
             &upsert("K-1", "customer_number"),
         );
         assert_eq!((status, &body["results"][0]["new"]), (200, &json!(true)));
+        let shown = &body["results"][0]["properties"];
+        assert_eq!(
+            (&shown["customer_number"], &shown["firstname"]),
+            (&json!("K-1"), &json!("A")),
+            "the key is shown unasked"
+        );
         let id = ids(&body)[0];
         assert_eq!(
             desk.portal
