@@ -1,10 +1,12 @@
 //! HubSpot's merge of two records (`api-facts.md#13`).
 
+use std::collections::BTreeSet;
+
 use super::catalogue::{CONTACT, ObjectIndex};
 use super::catalogue_contacts::LIFECYCLE_STAGES;
 use super::commit::Author;
 use super::portal::{Operation, Portal};
-use super::record::{Document, HistoryEntry, Source, Stored};
+use super::record::{Document, HistoryEntry, PropertyId, Source, Stored};
 use super::schema::Schema;
 use super::table::Change;
 use super::webhooks::Merged;
@@ -55,23 +57,17 @@ impl Portal {
         }
         let values = kept.document.values.with(&changes);
         let created_ms = kept.document.created_ms.min(lost.document.created_ms);
-        let mut kept = kept;
         let cap = self.table(object).spec.history_cap;
-        for (property, value) in &changes {
-            let value = value.as_deref().unwrap_or_default().into();
-            let entry = HistoryEntry {
-                value,
-                at_ms: now_ms,
-                source: Source::Merge,
-            };
-            kept.remember(*property, entry, cap);
-        }
-        let document = Document {
-            created_ms,
-            modified_ms: now_ms,
-            values,
+        let mut result = Stored {
+            document: Document {
+                created_ms,
+                modified_ms: now_ms,
+                values,
+            },
+            ..kept.clone()
         };
-        self.place(object, winner, Stored { document, ..kept }, now_ms);
+        result.extra_mut().history = mixed_histories(&kept, &lost, &result, cap, now_ms);
+        self.place(object, winner, result, now_ms);
         let redirects = &mut self.table_mut(object).redirects;
         redirects
             .values_mut()
@@ -139,6 +135,40 @@ impl Portal {
     }
 }
 
+/// What both records remember, in the order of its time, and what the merge made of it: a property's newest entry is its
+/// value.
+fn mixed_histories(
+    kept: &Stored,
+    lost: &Stored,
+    result: &Stored,
+    cap: usize,
+    now_ms: i64,
+) -> Vec<(PropertyId, Vec<HistoryEntry>)> {
+    let all: BTreeSet<PropertyId> = [kept, lost, result]
+        .into_iter()
+        .flat_map(Stored::remembered)
+        .collect();
+    let mixed = all.into_iter().map(|property| {
+        let mut entries = kept.history(property);
+        entries.extend(lost.history(property));
+        entries.sort_by_key(|entry| entry.at_ms);
+        let value = result.document.values.get(property);
+        let moved = value != kept.document.values.get(property);
+        let value = value.unwrap_or_default();
+        if moved || entries.last().is_none_or(|last| *last.value != *value) {
+            entries.push(HistoryEntry {
+                value: value.into(),
+                at_ms: now_ms,
+                source: Source::Merge,
+            });
+        }
+        let surplus = entries.len().saturating_sub(cap);
+        entries.drain(..surplus);
+        (property, entries)
+    });
+    mixed.collect()
+}
+
 fn further_stage(schema: &Schema, kept: &Stored, lost: &Stored) -> Option<Change> {
     let id = schema.id("lifecyclestage")?;
     let rank = |stage: &str| LIFECYCLE_STAGES.iter().position(|known| *known == stage);
@@ -164,7 +194,7 @@ fn joined(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::settings::Settings;
     use super::super::testing::{Desk, ids};
@@ -228,6 +258,57 @@ mod tests {
             desk.get(&format!("{CONTACTS}/{other}")).1["id"],
             primary.to_string()
         );
+    }
+
+    /// api-facts.md#7, #13: entries of both, mixed; the newest is the value.
+    #[test]
+    fn the_result_remembers_what_both_records_were() {
+        let mut desk = Desk::quick();
+        let primary = desk.portal.create(
+            "contacts",
+            &[("email", "a@example.com"), ("city", "Lima")],
+            desk.now_ms,
+        );
+        desk.now_ms += 1_000;
+        let other = desk.portal.create(
+            "contacts",
+            &[
+                ("email", "b@example.com"),
+                ("city", "Kyiv"),
+                ("firstname", "Ada"),
+            ],
+            desk.now_ms,
+        );
+        for (id, city) in [(primary, "Quito"), (other, "Oslo")] {
+            desk.now_ms += 1_000;
+            assert!(
+                desk.portal
+                    .edit("contacts", id, &[("city", city)], desk.now_ms)
+            );
+        }
+        desk.now_ms += 1_000;
+        let winner = desk
+            .portal
+            .merge("contacts", primary, other, desk.now_ms)
+            .expect("two live records");
+        let query = "propertiesWithHistory=city,firstname,email";
+        let (_, body) = desk.get(&format!("{CONTACTS}/{winner}?{query}"));
+        let told = |name: &str| {
+            let entries = body["propertiesWithHistory"][name].as_array();
+            let value = |entry: &Value| entry["value"].as_str().map(str::to_owned);
+            entries
+                .expect("a history")
+                .iter()
+                .filter_map(value)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(body["properties"]["city"], "Quito");
+        assert_eq!(told("city"), ["Quito", "Oslo", "Quito", "Kyiv", "Lima"]);
+        assert_eq!(told("firstname"), ["Ada", "Ada"], "moved by the merge");
+        let emails = ["a@example.com", "b@example.com", "a@example.com"];
+        assert_eq!(told("email"), emails);
+        let newest = &body["propertiesWithHistory"]["city"][0];
+        assert_eq!(newest["sourceType"], "MERGE_OBJECTS");
     }
 
     /// api-facts.md#13, unknowns 6 and 7.

@@ -154,6 +154,13 @@ impl Stored {
         entries.drain(..surplus);
     }
 
+    /// The properties that have a value or had one.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = PropertyId> {
+        let now = self.document.values.iter().map(|(property, _)| property);
+        let once = self.extra.iter().flat_map(|extra| &extra.history);
+        now.chain(once.map(|(property, _)| *property))
+    }
+
     /// Newest first (`api-facts.md#7`).
     pub(super) fn history(&self, property: PropertyId) -> Vec<HistoryEntry> {
         let kept = self
