@@ -198,6 +198,7 @@ mod tests {
 
     use super::super::settings::Settings;
     use super::super::testing::{Desk, ids};
+    use super::super::webhooks::Webhooks;
 
     const CONTACTS: &str = "/crm/objects/2026-03/contacts";
 
@@ -309,6 +310,29 @@ mod tests {
         assert_eq!(told("email"), emails);
         let newest = &body["propertiesWithHistory"]["city"][0];
         assert_eq!(newest["sourceType"], "MERGE_OBJECTS");
+    }
+
+    /// api-facts.md#13 has seen no `propertyChange`, api-facts.md#10 expects it for moved values.
+    #[test]
+    fn moved_values_are_told_by_the_switch_alone() {
+        for merge_tells_property_changes in [false, true] {
+            let (mut desk, _, _, winner) = merged(Settings {
+                merge_tells_property_changes,
+                webhooks: Some(Webhooks::default()),
+                ..Settings::quick()
+            });
+            let events = desk.portal.take_events(desk.now_ms).expect("events");
+            let merge = events
+                .iter()
+                .filter(|event| event["subscriptionType"] == "contact.merge");
+            assert_eq!(merge.count(), 1);
+            let moved = events.iter().any(|event| {
+                event["subscriptionType"] == "contact.propertyChange"
+                    && event["objectId"] == winner
+                    && event["propertyName"] == "city"
+            });
+            assert_eq!(moved, merge_tells_property_changes);
+        }
     }
 
     /// api-facts.md#13, unknowns 6 and 7.

@@ -80,6 +80,8 @@ pub struct Settings {
     pub merged_ids_read_twice: bool,
     /// Whether a merge keeps the primary's id, as before 2025; else the result has a new one.
     pub merge_keeps_primary_id: bool,
+    /// Whether the values that a merge moved are told as `propertyChange` beside `merge`; seen without, documented with.
+    pub merge_tells_property_changes: bool,
     /// Whether an archived record still holds its unique values (unknown 9).
     pub archived_holds_unique: bool,
     /// Whether a write of an equal value moves the last-modified time (unknown 11).
@@ -156,6 +158,7 @@ impl Default for Settings {
             merged_id_update_lands: false,
             merged_ids_read_twice: false,
             merge_keeps_primary_id: false,
+            merge_tells_property_changes: false,
             archived_holds_unique: false,
             equal_write_moves_modified: false,
             null_clears: false,
@@ -187,7 +190,7 @@ impl Settings {
     /// Every open question decided by the seed, so that many seeds test both answers.
     #[must_use]
     pub fn with_unknowns_from(mut self, seed: u64) -> Self {
-        let switches: [&mut bool; 19] = [
+        let switches: [&mut bool; 20] = [
             &mut self.searches_count_in_burst,
             &mut self.searches_count_in_day,
             &mut self.retry_after_on_429,
@@ -207,6 +210,7 @@ impl Settings {
             &mut self.batch_update_by_email,
             &mut self.ties_change_between_pages,
             &mut self.leave_out_empty,
+            &mut self.merge_tells_property_changes,
         ];
         let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         for (position, switch) in switches.into_iter().enumerate() {

@@ -198,6 +198,9 @@ impl Portal {
             Operation::Merge | Operation::Update => None,
         };
         let mut events = Vec::new();
+        if entry.operation == Operation::Merge && !self.settings().merge_tells_property_changes {
+            return events;
+        }
         if let Some((what, flag)) = whole {
             let mut event = self.event(webhooks, object, what, entry.at_ms);
             event["objectId"] = json!(entry.id);

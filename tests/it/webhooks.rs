@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::faults::{FaultKind, Script};
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
 use hubsyncd::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use ring::hmac;
