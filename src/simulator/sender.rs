@@ -126,6 +126,10 @@ async fn send(webhooks: &Webhooks, events: &[Value], now_ms: i64) -> io::Result<
         "" => webhooks.url.as_str(),
         other => other,
     };
+    let signed = match webhooks.signs_decoded_url {
+        true => decoded(signed),
+        false => signed.to_owned(),
+    };
     let path = uri
         .path_and_query()
         .map_or("/", axum::http::uri::PathAndQuery::as_str);
@@ -137,7 +141,7 @@ async fn send(webhooks: &Webhooks, events: &[Value], now_ms: i64) -> io::Result<
         .header("X-HubSpot-Request-Timestamp", &timestamp)
         .header(
             "X-HubSpot-Signature-v3",
-            signature_v3(&webhooks.secret.0, signed, &body, &timestamp),
+            signature_v3(&webhooks.secret.0, &signed, &body, &timestamp),
         )
         .header("X-HubSpot-Signature-Version", "v1")
         .header(
@@ -157,6 +161,34 @@ async fn send(webhooks: &Webhooks, events: &[Value], now_ms: i64) -> io::Result<
     let status = answer.map_err(io::Error::other)?.status().as_u16();
     driving.abort();
     Ok(status)
+}
+
+/// The URL with those escapes decoded that HubSpot decodes before it signs, and no others (`api-facts.md#11`).
+fn decoded(url: &str) -> String {
+    const DECODED: &str = ":/?@!$'()*,;";
+    let (head, escapes) = match url.split_once('%') {
+        Some((head, rest)) => (head, rest.split('%')),
+        None => return url.to_owned(),
+    };
+    let mut text = head.to_owned();
+    for escape in escapes {
+        let letter = escape
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .map(char::from)
+            .filter(|letter| DECODED.contains(*letter));
+        match letter {
+            Some(letter) => {
+                text.push(letter);
+                text.push_str(&escape[2..]);
+            }
+            None => {
+                text.push('%');
+                text.push_str(escape);
+            }
+        }
+    }
+    text
 }
 
 /// Base64 of the HMAC over method, URL, body and time.
@@ -179,6 +211,21 @@ mod tests {
 
     const BODY: &str = r#"[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]"#;
     const SECRET: &str = "yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy";
+
+    /// api-facts.md#11, vectors 7 and 8.
+    #[test]
+    fn a_url_is_signed_decoded_or_as_it_is() {
+        let url = "https://sync.example.com/webhooks/hubspot?src=hs%3Aapp%2Fv3&x=%28a%29&y=a%20b";
+        assert_eq!(
+            decoded(url),
+            "https://sync.example.com/webhooks/hubspot?src=hs:app/v3&x=(a)&y=a%20b"
+        );
+        assert_eq!(decoded("/a%2fb%26%3D%25%2"), "/a/b%26%3D%25%2");
+        let signed = |url: &str| signature_v3(SECRET, url, b"[]", "1790000001000");
+        let expected = "AglZL1f13BNTXSFpztiDFMX9f8MrdBMu2vG3fmOwhn8=";
+        assert_eq!(signed(&decoded(url)), expected);
+        assert_eq!(signed(url), "LHonO8eKIGjxsw65+poKO7/cTyXGohEINpZZUIsWLQQ=");
+    }
 
     /// api-facts.md#11, vectors 1 and 6.
     #[test]

@@ -22,6 +22,9 @@ pub struct Webhooks {
     pub url: String,
     /// The URL that is signed, where a proxy in front of the target has another; empty: the target.
     pub signed_url: String,
+    /// Whether the v3 signature is over the URL with some escapes decoded, as documented; else over the URL as it is, as
+    /// HubSpot's own clients check it (`api-facts.md#11`).
+    pub signs_decoded_url: bool,
     /// The app's client secret.
     pub secret: ClientSecret,
     /// Properties whose changes are subscribed; empty: all that are written.
@@ -53,6 +56,7 @@ impl Default for Webhooks {
         Self {
             url: String::new(),
             signed_url: String::new(),
+            signs_decoded_url: true,
             secret: ClientSecret(DEFAULT_SECRET.to_owned()),
             properties: Vec::new(),
             by_subscription: false,
