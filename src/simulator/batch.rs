@@ -75,7 +75,22 @@ pub(super) fn inputs_of(
             trace_id: text(input, "objectWriteTraceId"),
         })
     };
+    if !inputs.iter().all(Value::is_object) {
+        return Err(Problem::validation(
+            "Invalid input JSON: each of inputs must be an object",
+        ));
+    }
     inputs.iter().map(parse).collect()
+}
+
+/// A batch that names records names one in each input.
+pub(super) fn check_ids(inputs: &[Input]) -> Result<(), Problem> {
+    if inputs.iter().all(|input| !input.id.is_empty()) {
+        return Ok(());
+    }
+    Err(Problem::validation(
+        "Invalid input JSON: id is required in each of inputs",
+    ))
 }
 
 /// Whether each input has a trace id of its own.
@@ -132,6 +147,9 @@ impl Portal {
                 .iter()
                 .flat_map(|input| input.wanted.iter().map(|(name, _)| name.clone())),
         );
+        if action != Action::Create {
+            check_ids(&inputs)?;
+        }
         if action == Action::Upsert {
             // The answer shows the key too, whether or not it was among the properties.
             let keys = inputs.iter().filter_map(|input| input.id_property.clone());
@@ -548,6 +566,29 @@ mod tests {
         let by_email =
             json!({"inputs": [{"id": "ada@example.com", "idProperty": "email", "properties": {}}]});
         assert_eq!(desk.post(&format!("{CONTACTS}/update"), &by_email).0, 400);
+    }
+
+    #[test]
+    fn an_input_without_an_id_is_400_for_all() {
+        let mut desk = Desk::quick();
+        let id = desk.contact("ada@example.com");
+        let named = json!({"id": id.to_string(), "properties": {"firstname": "A"}});
+        let wrong = [
+            json!({"properties": {"firstname": "A"}}),
+            json!({"id": ""}),
+            json!({"id": null}),
+            json!({"id": {}}),
+            json!(id),
+        ];
+        for input in wrong {
+            let body = json!({"inputs": [named, input]});
+            for name in ["read", "update", "archive"] {
+                let (status, _) = desk.post(&format!("{CONTACTS}/{name}"), &body);
+                assert_eq!(status, 400, "{name} {input}");
+            }
+        }
+        let record = desk.portal.record("contacts", id).expect("not archived");
+        assert_eq!(record.value("firstname"), None);
     }
 
     /// Unknown 5.

@@ -7,7 +7,7 @@ use rand::seq::SliceRandom as _;
 use serde_json::Value;
 
 use super::answer::{Addition, Selection};
-use super::batch::{Action, Input, MOST, inputs_of, missing};
+use super::batch::{Action, Input, MOST, check_ids, inputs_of, missing};
 use super::catalogue::ObjectIndex;
 use super::portal::{Handled, PageFault, Portal};
 use super::problem::Problem;
@@ -49,6 +49,7 @@ impl Portal {
         if inputs.is_empty() {
             return self.empty_batch(Action::Update);
         }
+        check_ids(&inputs)?;
         let archived = Query::parse(&request.query).flag("archived");
         let id_property = body.get("idProperty").and_then(Value::as_str);
         let (mut found, absent) = self.find_all(route.object, &inputs, id_property, archived)?;

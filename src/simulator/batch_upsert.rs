@@ -65,9 +65,6 @@ impl Portal {
             .schema
             .live(name)
             .filter(|property| table.is_key(*property));
-        if input.id.is_empty() {
-            return Err(Problem::validation("id is required for batch upsert"));
-        }
         key.ok_or_else(|| self.non_unique(object, name))
     }
 

@@ -245,7 +245,10 @@ fn operands_of(json: &Value, operator: Operator, name: &str) -> Result<Vec<Strin
                 .get("values")
                 .and_then(Value::as_array)
                 .ok_or_else(|| missing("values"))?;
-            Ok(values.iter().filter_map(text_of).collect())
+            let texts: Option<Vec<String>> = values.iter().map(text_of).collect();
+            texts
+                .filter(|texts| !texts.is_empty())
+                .ok_or_else(|| missing("a list of texts as values"))
         }
         Operator::Eq
         | Operator::Neq

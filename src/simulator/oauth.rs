@@ -495,6 +495,7 @@ mod tests {
             "oauth crm.objects.contacts.read crm.schemas.contacts.read tickets",
         );
         let contact = json!({"properties": {"email": "ada@example.com"}});
+        let nothing = json!({});
         let ticket = json!({"properties": {"subject": "Help", "hs_pipeline_stage": "1"}});
         let cases = [
             ("GET", "/crm/v3/objects/contacts", None),
@@ -530,10 +531,10 @@ mod tests {
             ),
         ];
         for (method, path, missing) in cases {
-            let sent = if path.ends_with("tickets") {
-                &ticket
-            } else {
-                &contact
+            let sent = match path.rsplit('/').next() {
+                Some("tickets") => &ticket,
+                Some("search") => &nothing,
+                _ => &contact,
             };
             let reply = call(&mut desk, &tokens, method, path, sent);
             let body: Value = serde_json::from_slice(&reply.body).expect("JSON");

@@ -127,6 +127,12 @@ impl Portal {
         let body = body_of(request)?;
         let choices = choices_of(&body)?;
         let property = self.live_property(route.object, &route.name)?;
+        if property.hubspot_defined {
+            return Err(Problem::validation(format!(
+                "{} has a read-only definition and cannot be changed",
+                route.name
+            )));
+        }
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         if let Some(choices) = choices {
             property.choices = choices;
@@ -370,6 +376,21 @@ mod tests {
                 .portal
                 .edit("contacts", id, &[("loyalty_tier", "gold")], desk.now_ms)
         );
+    }
+
+    #[test]
+    fn a_read_only_definition_stays_as_it_is() {
+        let mut desk = Desk::quick();
+        let path = format!("{CONTACTS}/lifecyclestage");
+        let (_, before) = desk.get(&path);
+        assert_eq!(before["modificationMetadata"]["readOnlyDefinition"], true);
+        let patch = json!({"label": "Stage", "options": []});
+        let (status, body) = desk.call("PATCH", &path, &patch);
+        assert_eq!(
+            (status, &body["category"]),
+            (400, &json!("VALIDATION_ERROR"))
+        );
+        assert_eq!(desk.get(&path).1, before);
     }
 
     #[test]

@@ -343,6 +343,59 @@ mod tests {
         );
     }
 
+    /// api-facts.md#4: wrong JSON is a 400.
+    #[test]
+    fn searches_that_say_nothing_or_nonsense_are_400() {
+        let mut desk = Desk::quick();
+        let id = desk.contact("ada@example.com");
+        let filter = |filter: Value| json!({"filterGroups": [{"filters": [filter]}]});
+        let wrong = [
+            filter(json!({"propertyName": "email", "operator": "ALMOST", "value": "x"})),
+            filter(json!({"propertyName": "email", "value": "x"})),
+            filter(json!({"operator": "EQ", "value": "x"})),
+            filter(json!({"propertyName": "email", "operator": "EQ"})),
+            filter(json!({"propertyName": "email", "operator": "IN", "value": "x"})),
+            filter(json!({"propertyName": "email", "operator": "IN", "values": []})),
+            filter(json!({"propertyName": "email", "operator": "IN", "values": ["x", null]})),
+            filter(json!({"propertyName": "createdate", "operator": "BETWEEN", "value": "1"})),
+            filter(json!({"propertyName": "createdate", "operator": "GTE", "value": "soon"})),
+            filter(json!("email")),
+            json!({"filterGroups": {"filters": []}}),
+            json!({"filterGroups": ["email"]}),
+            json!({"filterGroups": [{"filters": {}}]}),
+            json!({"sorts": "email"}),
+            json!({"sorts": [{"direction": "ASCENDING"}]}),
+            json!({"sorts": [{"propertyName": "email", "direction": "UP"}]}),
+            json!({"sorts": [7]}),
+            json!({"limit": 0}),
+            json!({"limit": true}),
+            json!({"limit": 1.5}),
+            json!({"after": -1}),
+            json!({"query": 7}),
+            json!({"properties": "email"}),
+            json!({"properties": [7]}),
+        ];
+        for body in wrong {
+            let (status, answer) = desk.post(SEARCH, &body);
+            assert_eq!(
+                (status, &answer["category"]),
+                (400, &json!("VALIDATION_ERROR")),
+                "{body}"
+            );
+        }
+        let right = [
+            json!({}),
+            json!({"filterGroups": [], "sorts": [], "properties": [], "after": "", "query": ""}),
+            json!({"filterGroups": [{"filters": []}], "sorts": null, "query": null}),
+            json!({"sorts": ["-createdate"], "limit": "5", "after": 0}),
+            json!({"sorts": [{"propertyName": "email"}]}),
+        ];
+        for body in right {
+            let (status, answer) = desk.post(SEARCH, &body);
+            assert_eq!((status, ids(&answer)), (200, vec![id]), "{body}");
+        }
+    }
+
     #[test]
     fn a_walk_by_id_within_a_window_of_time_meets_each_record_once() {
         let mut desk = Desk::quick();

@@ -40,28 +40,19 @@ impl Query {
                 "The request is not valid: paging beyond 10000 results is not supported",
             ));
         }
-        let properties = body
-            .get("properties")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let text = body
-            .get("query")
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-            .map(str::to_lowercase);
+        let text = match present(body, "query") {
+            None => None,
+            Some(Value::String(text)) => Some(text.to_lowercase()).filter(|text| !text.is_empty()),
+            Some(_) => return Err(wrong("query must be text")),
+        };
         let mut query = Self {
             groups: groups_of(table, body)?,
-            sort: sort_of(table, body),
+            sort: sort_of(table, body)?,
             text,
             floor: None,
             limit,
             after,
-            properties: properties
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            properties: properties_of(body)?,
         };
         query.take_floor();
         Ok(query)
@@ -177,37 +168,57 @@ fn has_text(table: &Table, document: &Document, text: &str) -> bool {
         .any(|value| value.to_lowercase().contains(text))
 }
 
+fn wrong(what: &str) -> Problem {
+    Problem::validation(format!("Invalid input JSON: {what}"))
+}
+
+/// What a key holds, unless it is absent or `null`.
+fn present<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
+    json.get(name).filter(|value| !value.is_null())
+}
+
+/// The items of a list; of an absent one, none.
+fn list<'a>(json: &'a Value, name: &str) -> Result<&'a [Value], Problem> {
+    match present(json, name) {
+        None => Ok(&[]),
+        Some(Value::Array(items)) => Ok(items),
+        Some(_) => Err(wrong(&format!("{name} must be a list"))),
+    }
+}
+
 fn whole(body: &Value, name: &str, default: u64) -> Result<u64, Problem> {
-    let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
+    let Some(value) = present(body, name) else {
         return Ok(default);
     };
-    let text = id_text(value).unwrap_or_default();
-    if text.is_empty() {
-        return Ok(default);
+    match id_text(value) {
+        Some(text) if text.is_empty() => Ok(default),
+        text => text
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| wrong(&format!("{name} must be an integer"))),
     }
-    text.parse().map_err(|error| {
-        Problem::validation(format!(
-            "Invalid input JSON: {name} must be an integer: {error}"
-        ))
-    })
+}
+
+fn properties_of(body: &Value) -> Result<Vec<String>, Problem> {
+    let name = |item: &Value| item.as_str().map(str::to_owned);
+    let names: Option<Vec<String>> = list(body, "properties")?.iter().map(name).collect();
+    names.ok_or_else(|| wrong("properties must be names"))
 }
 
 fn groups_of(table: &Table, body: &Value) -> Result<Vec<Vec<Filter>>, Problem> {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut groups: Vec<Vec<Value>> = list(body.get("filterGroups"))
-        .iter()
-        .map(|group| list(group.get("filters")))
-        .collect();
-    let top = list(body.get("filters"));
-    if !top.is_empty() {
-        groups.push(top);
+    let mut groups = Vec::new();
+    for group in list(body, "filterGroups")? {
+        if !group.is_object() {
+            return Err(wrong("each of filterGroups must be an object"));
+        }
+        groups.push(list(group, "filters")?);
     }
+    groups.push(list(body, "filters")?);
     groups.retain(|group| !group.is_empty());
     let too_many = groups.len() > MOST_GROUPS
         || groups
             .iter()
             .any(|group| group.len() > MOST_FILTERS_IN_A_GROUP)
-        || groups.iter().map(Vec::len).sum::<usize>() > MOST_FILTERS;
+        || groups.iter().copied().map(<[Value]>::len).sum::<usize>() > MOST_FILTERS;
     if too_many {
         let message = format!(
             "Too many filters: at most {MOST_GROUPS} groups, {MOST_FILTERS_IN_A_GROUP} a group, {MOST_FILTERS} in all"
@@ -226,15 +237,28 @@ fn groups_of(table: &Table, body: &Value) -> Result<Vec<Vec<Filter>>, Problem> {
 }
 
 /// The first sort counts; `"-createdate"` works too, and an unknown property sorts nothing.
-fn sort_of(table: &Table, body: &Value) -> Option<(Field, bool)> {
-    let sort = body.get("sorts").and_then(Value::as_array)?.first()?;
+fn sort_of(table: &Table, body: &Value) -> Result<Option<(Field, bool)>, Problem> {
+    let mut sorts = Vec::new();
+    for sort in list(body, "sorts")? {
+        sorts.push(one_sort(sort)?);
+    }
+    let first = sorts.first();
+    Ok(first.and_then(|(name, descending)| Some((Field::named(table, name)?, *descending))))
+}
+
+fn one_sort(sort: &Value) -> Result<(&str, bool), Problem> {
     if let Some(text) = sort.as_str() {
         let (name, descending) = text
             .strip_prefix('-')
             .map_or((text, false), |name| (name, true));
-        return Some((Field::named(table, name)?, descending));
+        return Ok((name, descending));
     }
-    let name = sort.get("propertyName").and_then(Value::as_str)?;
-    let descending = sort.get("direction").and_then(Value::as_str) == Some("DESCENDING");
-    Some((Field::named(table, name)?, descending))
+    let name = sort.get("propertyName").and_then(Value::as_str);
+    let name = name.ok_or_else(|| wrong("propertyName is missing in sorts"))?;
+    let descending = match present(sort, "direction").map(Value::as_str) {
+        None | Some(Some("ASCENDING")) => false,
+        Some(Some("DESCENDING")) => true,
+        Some(_) => return Err(wrong("direction must be ASCENDING or DESCENDING")),
+    };
+    Ok((name, descending))
 }
