@@ -21,7 +21,7 @@ use crate::store::{StoreError, alter, meta, outbox, repair};
 pub struct Changes {
     /// Tables and columns.
     pub lines: Vec<String>,
-    /// Triggers and views that were missing or altered, by name; none at the first time.
+    /// Indexes, triggers and views that were missing or altered, by name; none at the first time.
     pub put_back: Vec<String>,
 }
 
@@ -38,6 +38,8 @@ pub fn bring_up(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<Changes, StoreError> {
+    // First: what follows looks entries and conflicts up by them.
+    let indexes = repair::put_back_indexes(tx)?;
     let known = Known::read(tx)?;
     let lost = repair::lost(tx)?;
     let mut work = Work {
@@ -59,10 +61,8 @@ pub fn bring_up(
     let lines = work.lines;
     let made = repair::put_back(tx, mapping)?;
     repair::leave_schema(tx)?;
-    let put_back: Vec<String> = lost
-        .into_iter()
-        .filter(|name| made.contains(name))
-        .collect();
+    let lost = lost.into_iter().filter(|name| made.contains(name));
+    let put_back: Vec<String> = indexes.into_iter().chain(lost).collect();
     if !put_back.is_empty() {
         meta::note_repair(tx, now)?;
     }

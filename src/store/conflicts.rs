@@ -285,6 +285,23 @@ pub fn close_fields_of(
     Ok(())
 }
 
+/// Closes open conflicts of a field that has an older open one: they were written while the index was missing that allows
+/// one.
+pub(super) fn close_doubles(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE sync_conflicts
+         SET resolution = coalesce(resolution, 'gone'),
+             reason = 'an older conflict of the field is open: it decides',
+             resolved_at = detected_at
+         WHERE resolved_at IS NULL
+           AND EXISTS (SELECT 1 FROM sync_conflicts AS o
+                       WHERE o.object = sync_conflicts.object AND o.local_id = sync_conflicts.local_id
+                         AND o.property = sync_conflicts.property AND o.resolved_at IS NULL AND o.id < sync_conflicts.id)",
+        [],
+    )?;
+    Ok(())
+}
+
 /// Gives a decision that can't be carried out back to the person, with the reason.
 pub fn refuse_resolution(
     tx: &Transaction<'_>,

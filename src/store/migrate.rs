@@ -2,6 +2,8 @@
 //!
 //! The number of the last one applied stands in `user_version`. A migration that was released is never edited.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::store::StoreError;
@@ -41,6 +43,27 @@ pub fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The indexes of the bookkeeping tables, by name, as the migrations leave them.
+pub(super) fn indexes() -> BTreeMap<&'static str, &'static str> {
+    let mut indexes = BTreeMap::new();
+    let statements = MIGRATIONS
+        .iter()
+        .flat_map(|migration| migration.split(";\n"));
+    for statement in statements {
+        let begin = statement.find("CREATE INDEX ");
+        let unique = statement.find("CREATE UNIQUE INDEX ");
+        if let Some(at) = begin.or(unique) {
+            let sql = &statement[at..];
+            let named = sql.split(" INDEX ").nth(1);
+            let name = named.and_then(|rest| rest.split_whitespace().next());
+            indexes.insert(name.expect("an index has a name"), sql);
+        } else if let Some((_, rest)) = statement.split_once("DROP INDEX ") {
+            indexes.remove(rest.trim());
+        }
+    }
+    indexes
+}
+
 fn version(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
@@ -69,6 +92,24 @@ mod tests {
         );
         assert!(error.is_configuration());
         assert_eq!(version(&connection).expect("reads"), NEWEST + 1);
+    }
+
+    #[test]
+    fn the_indexes_are_those_of_the_file() {
+        let folder = folder();
+        drop(open(&folder, Mode::Inline).expect("opens"));
+        let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
+        let mut statement = connection
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name")
+            .expect("prepares");
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("runs");
+        let found: Vec<(String, String)> = rows.collect::<Result<_, _>>().expect("reads");
+        let known = indexes()
+            .into_iter()
+            .map(|(name, sql)| (name.to_owned(), sql.to_owned()));
+        assert_eq!(found, known.collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Triggers and views as they should be against those in the file: puts back what was dropped or altered.
+//! Triggers, views and indexes as they should be against those in the file: puts back what was dropped or altered.
 //!
 //! Each text carries a seal, a checksum of itself: one that is ours but older than the mapping, or than the user's own
 //! columns and indexes, is told apart from one that somebody altered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::time::Timestamp;
@@ -13,12 +13,12 @@ use crate::store::bring_up::{self, bring_up};
 use crate::store::ddl::quoted;
 use crate::store::fields::{self, FieldState};
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
-use crate::store::{StoreError, guards, meta, unique, views};
+use crate::store::{StoreError, conflicts, guards, meta, migrate, savepoint, unique, views};
 
 const SEAL: &str = "/* hubsyncd ";
 const SEAL_END: &str = " */ ";
 
-/// Puts back triggers, views and columns that somebody dropped or altered, and makes the triggers fit the user's own
+/// Puts back triggers, views, indexes and columns that somebody dropped or altered, and makes the triggers fit the user's own
 /// columns and UNIQUE indexes. To be called every minute: one SELECT where the schema has not changed since. Returns the
 /// names of what was put back; each deserves a warning, and `sync_health` is `degraded` for an hour.
 pub fn repair(
@@ -125,6 +125,36 @@ pub fn views_first(
     }
     if !put_back.is_empty() {
         meta::note_repair(tx, now)?;
+    }
+    Ok(put_back)
+}
+
+/// Puts back indexes of the bookkeeping tables that somebody dropped or replaced, and names them.
+pub(super) fn put_back_indexes(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    let mut put_back = Vec::new();
+    for (name, sql) in migrate::indexes() {
+        let there: Option<Option<String>> = tx
+            .prepare_cached("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = :name")?
+            .query_row(named_params! { ":name": name }, |row| row.get(0))
+            .optional()?;
+        if there.flatten().as_deref() == Some(sql) {
+            continue;
+        }
+        if name == "sync_conflicts_open" {
+            conflicts::close_doubles(tx)?;
+        }
+        let make = || {
+            let drop = format!("DROP INDEX IF EXISTS {}", quoted(name));
+            Ok(tx.execute_batch(&format!("{drop}; {sql}"))?)
+        };
+        match savepoint::within(tx, make) {
+            Ok(()) => put_back.push(name.to_owned()),
+            // Only a program that got past the guards can have made rows that a unique index refuses.
+            Err(error) if error.is_constraint() => {
+                tracing::error!(name, error = %error, "an index can't be put back: its table holds rows of one key");
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(put_back)
 }

@@ -36,6 +36,50 @@ fn an_altered_trigger_is_put_back_and_named() {
 }
 
 #[test]
+fn dropped_and_replaced_indexes_of_the_bookkeeping_are_put_back_and_named() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DROP INDEX sync_outbox_record; DROP INDEX sync_conflicts_open; DROP INDEX sync_outbox_due;
+             CREATE INDEX sync_outbox_due ON sync_outbox (id)",
+        );
+        let conflict =
+            "INSERT INTO sync_conflicts (object, local_id, property, policy, detected_at)
+                        VALUES ('contacts', 1, 'email', 'manual', '2026-11-24T03:10:00.000Z')";
+        scene.as_daemon(&format!("{conflict}; {conflict}"));
+        assert_eq!(
+            scene.repair(),
+            [
+                "sync_conflicts_open",
+                "sync_outbox_due",
+                "sync_outbox_record"
+            ]
+        );
+        assert_eq!(scene.repair(), NONE);
+        assert_eq!(
+            scene.rows("SELECT id, reason FROM sync_conflicts WHERE resolved_at IS NOT NULL"),
+            ["2 an older conflict of the field is open: it decides"]
+        );
+        assert_eq!(
+            scene.rows("SELECT group_concat(name, ' ') FROM pragma_index_info('sync_outbox_due')"),
+            ["object operation state next_attempt_at"]
+        );
+    });
+}
+
+#[test]
+fn an_index_that_rows_of_one_key_refuse_keeps_nothing_else_from_its_place() {
+    everywhere(|scene| {
+        scene.do_run("DROP INDEX sync_outbox_record; DROP TRIGGER sync_mirror_contacts_update");
+        let entry = "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+                     VALUES ('contacts', 1, 101, 'update', '2026-11-24T03:10:00.000Z', '2026-11-24T03:10:00.000Z')";
+        scene.as_daemon(&format!("{entry}; {entry}"));
+        assert_eq!(scene.repair(), ["sync_mirror_contacts_update"]);
+        scene.as_daemon("DELETE FROM sync_outbox WHERE id = 2; CREATE TABLE own (id)");
+        assert_eq!(scene.repair(), ["sync_outbox_record"]);
+    });
+}
+
+#[test]
 fn a_dropped_view_comes_back_and_health_says_so_for_an_hour() {
     everywhere(|scene| {
         scene.do_run("DROP VIEW sync_status");
