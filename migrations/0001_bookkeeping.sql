@@ -220,6 +220,17 @@ CREATE TABLE sync_fields (
     PRIMARY KEY (object, property)
 ) STRICT, WITHOUT ROWID;
 
+-- Values of HubSpot's that their column's type can't hold, as HubSpot spells them; the column keeps what it had.
+CREATE TABLE sync_unreadable (
+    object TEXT NOT NULL,
+    property TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    value TEXT,
+    seen_at TEXT NOT NULL,
+    PRIMARY KEY (object, property, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sync_unreadable_record ON sync_unreadable (object, hs_id);
+
 -- Which objects have a mirror table, and under which name it was made.
 CREATE TABLE sync_objects (
     object TEXT NOT NULL PRIMARY KEY,

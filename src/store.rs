@@ -52,6 +52,7 @@ mod testing;
 pub mod tokens;
 mod triggers;
 mod unique;
+pub mod unreadable;
 mod views;
 pub mod watch;
 mod writer;

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::merge::{FieldInput, FieldOutcome, RemoteTime, merge_field};
+use crate::decide::merge::{FieldInput, FieldOutcome, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
 use crate::model::id::ConflictId;
-use crate::model::mapping::{FieldMapping, ObjectMapping, Policy};
+use crate::model::mapping::{Direction, FieldMapping, ObjectMapping, Policy};
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
@@ -159,14 +159,17 @@ pub struct RecordPlan {
 pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
     let mut plan = RecordPlan::default();
     for field in &input.mapping.fields {
-        let Some(remote) = input.remote.values.get(&field.property) else {
-            continue;
-        };
         let local = input
             .local
             .values
             .get(&field.property)
             .unwrap_or(&Value::EMPTY);
+        if let Some(text) = input.remote.invalid.get(&field.property) {
+            merge_unreadable(&mut plan, input, field, local, text);
+        }
+        let Some(remote) = input.remote.values.get(&field.property) else {
+            continue;
+        };
         match input.open.get(&field.property) {
             Some(open) => merge_open(&mut plan, field, open, local, remote),
             None => merge_plain(&mut plan, input, field, local, remote),
@@ -228,6 +231,102 @@ fn merge_plain(
         remote,
         pending.is_some(),
     );
+}
+
+/// Why a person decides about a value that can't be read.
+pub const UNREADABLE: &str =
+    "HubSpot's value is not of the column's type, and would be lost under the value here";
+
+/// HubSpot's value is text that the column can't hold: it is never taken, and nothing goes over it unless somebody who has
+/// seen it says so.
+fn merge_unreadable(
+    plan: &mut RecordPlan,
+    input: &RecordInput<'_>,
+    field: &FieldMapping,
+    local: &Value,
+    text: &Value,
+) {
+    if let Some(open) = input.open.get(&field.property) {
+        return merge_open_unreadable(plan, field, open, text);
+    }
+    let pending = input
+        .entry
+        .and_then(|entry| pending_field(entry, &field.property));
+    let base = match (pending, input.clean_base) {
+        (Some(pending), _) => &pending.base,
+        // Nobody has written here: the row keeps what it has.
+        (None, CleanBase::Mirror) if field.direction.pulls() => return,
+        (None, CleanBase::Mirror | CleanBase::Unknown | CleanBase::Given(_))
+            if local.is_empty() =>
+        {
+            return;
+        }
+        (None, CleanBase::Mirror | CleanBase::Unknown) => &Base::Unknown,
+        (None, CleanBase::Given(values)) if values.get(&field.property) == Some(local) => return,
+        (None, CleanBase::Given(_)) => &Base::Unknown,
+    };
+    let in_flight = input
+        .entry
+        .is_some_and(|entry| entry.state == EntryState::InFlight);
+    if in_flight && pending.is_some() {
+        plan.deferred = true;
+        return;
+    }
+    if matches!(base, Base::Known(base) if base == text) {
+        return;
+    }
+    let note = |reason| ConflictNote {
+        property: field.property.clone(),
+        base: base.clone(),
+        local: local.clone(),
+        remote: text.clone(),
+        policy: field.policy,
+        reason,
+    };
+    match field.direction {
+        Direction::Pull => {}
+        Direction::Push => plan.actions.extend([
+            FieldAction::Conflict {
+                note: note(PUSH_ONLY),
+                winner: Winner::Local,
+            },
+            FieldAction::PushOver {
+                property: field.property.clone(),
+                base: text.clone(),
+            },
+        ]),
+        Direction::Both => plan.actions.push(FieldAction::Ask {
+            note: note(UNREADABLE),
+        }),
+    }
+}
+
+fn merge_open_unreadable(
+    plan: &mut RecordPlan,
+    field: &FieldMapping,
+    open: &OpenConflict,
+    text: &Value,
+) {
+    let property = || field.property.clone();
+    if matches!(&open.base, Base::Known(base) if base == text) {
+        plan.actions.extend([
+            FieldAction::Close {
+                id: open.id,
+                winner: Winner::Local,
+            },
+            FieldAction::PushOver {
+                property: property(),
+                base: text.clone(),
+            },
+        ]);
+    } else if open.remote != *text {
+        plan.actions.push(FieldAction::RemoteMoved {
+            id: open.id,
+            property: property(),
+            remote: text.clone(),
+            former: open.remote.clone(),
+        });
+    }
 }
 
 fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a EntryField> {

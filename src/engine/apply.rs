@@ -20,7 +20,7 @@ use crate::store::around::{self, Around};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
-use crate::store::{StoreError, conflicts, outbox, reads, savepoint};
+use crate::store::{StoreError, conflicts, outbox, reads, savepoint, unreadable};
 
 /// How sure an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +181,21 @@ fn apply_within(
         return Ok(absorbed);
     }
     insert(tx, applying, record)?;
+    note_unreadable(tx, applying, record, around)?;
     Ok(true)
+}
+
+/// Notes values that no column can hold, and that former ones can be read again.
+fn note_unreadable(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    around: Around,
+) -> Result<(), StoreError> {
+    if record.invalid.is_empty() && !around.unreadable {
+        return Ok(());
+    }
+    unreadable::note(tx, applying.object.object(), record, applying.now)
 }
 
 /// Whether a record that no row matches may become a new row.
@@ -304,6 +318,7 @@ fn merge_within(
         }
         return Ok(false);
     }
+    note_unreadable(tx, applying, record, around)?;
     let settled = ask_for_more(tx, applying, &plan, record)?;
     let entry = queued.as_ref().map(|queued| queued.entry.id);
     let mut hands = Hands {

@@ -24,7 +24,7 @@ use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, reads, rowjson};
+use crate::store::{Lane, StoreError, reads, rowjson, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -268,10 +268,9 @@ fn is_undecided(
     record: &RemoteRecord,
 ) -> bool {
     open.iter().any(|(property, conflict)| {
-        let (Some(field), Some(remote)) = (
-            object.mapping().field(property),
-            record.values.get(property),
-        ) else {
+        let (Some(field), Some(remote)) =
+            (object.mapping().field(property), record.shown(property))
+        else {
             return false;
         };
         let local = former.get(property).unwrap_or(&Value::EMPTY);
@@ -308,8 +307,7 @@ fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bo
                 None => former.get(&field.property).unwrap_or(&Value::EMPTY),
             };
             record
-                .values
-                .get(&field.property)
+                .shown(&field.property)
                 .is_some_and(|remote| !field.property_type.same(base, remote))
         })
 }
@@ -360,7 +358,7 @@ fn carry_out(
                 Some(Winner::Remote),
                 now,
             )?;
-            bring_back(tx, object, entry, record)?;
+            bring_back(tx, object, entry, record, now)?;
             return Ok(None);
         }
         DeletedOutcome::Ask => {
@@ -389,6 +387,7 @@ pub fn bring_back(
     object: &ObjectSync,
     entry: &Entry,
     record: &RemoteRecord,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     outbox::end(tx, entry.id)?;
     reads::unbury(tx, object.object(), record.id)?;
@@ -397,7 +396,8 @@ pub fn bring_back(
     {
         return Ok(());
     }
-    object.table.insert_back(tx, entry.local_id, record)
+    object.table.insert_back(tx, entry.local_id, record)?;
+    unreadable::note(tx, object.object(), record, now)
 }
 
 fn conflict(

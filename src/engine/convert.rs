@@ -13,17 +13,15 @@ use crate::model::value::Value;
 pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
     let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
     let mut values = BTreeMap::new();
-    let mut invalid = Vec::new();
+    let mut invalid = BTreeMap::new();
     for field in &object.mapping().fields {
         let Some(text) = record.properties.remove(field.property.as_str()) else {
             continue;
         };
         match field.property_type.canonical_of(text) {
-            Ok(value) => {
-                values.insert(field.property.clone(), value);
-            }
-            Err(_) => invalid.push(field.property.clone()),
-        }
+            Ok(value) => values.insert(field.property.clone(), value),
+            Err(text) => invalid.insert(field.property.clone(), Value::from_canonical(text)),
+        };
     }
     RemoteRecord {
         id: record.id,

@@ -20,7 +20,7 @@ use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::{self, Queued};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, cursors, fields};
+use crate::store::{Lane, StoreError, cursors, fields, unreadable};
 
 /// Fills one page, while columns are to be filled.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -107,13 +107,13 @@ fn fill(
     {
         return Ok(false);
     }
+    unreadable::note(tx, object.object(), record, now)?;
     let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
     let mut changed = false;
     for property in filling {
-        let (Some(field), Some(remote)) = (
-            object.mapping().field(property),
-            record.values.get(property),
-        ) else {
+        let (Some(field), Some(remote)) =
+            (object.mapping().field(property), record.shown(property))
+        else {
             continue;
         };
         let local = row.value(property).clone();
@@ -135,6 +135,10 @@ fn fill(
                 &Base::Unknown,
                 written.unwrap_or(now),
             )?;
+            continue;
+        }
+        // What can't be read is noted, and the column keeps what it has.
+        if record.invalid.contains_key(property) {
             continue;
         }
         if !local.is_empty() {

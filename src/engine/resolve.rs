@@ -21,7 +21,7 @@ use crate::store::conflicts::{End, Waiting};
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, conflicts, holds, outbox, reads, rowjson};
+use crate::store::{Lane, StoreError, conflicts, holds, outbox, reads, rowjson, unreadable};
 
 /// How many decisions one step takes.
 const BATCH: usize = 100;
@@ -78,7 +78,13 @@ fn discard_one(
         }
         (Operation::Archive, Some(hs_id)) => {
             let text = entry.row.clone().unwrap_or_default();
-            bring_back(tx, object, entry, &former_record(object, hs_id, &text, now))?;
+            bring_back(
+                tx,
+                object,
+                entry,
+                &former_record(object, hs_id, &text, now),
+                now,
+            )?;
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
                 let end = End {
                     winner: Winner::Remote,
@@ -103,7 +109,7 @@ fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp)
     RemoteRecord {
         id,
         values: rowjson::values(object.mapping(), text),
-        invalid: Vec::new(),
+        invalid: std::collections::BTreeMap::new(),
         created_at: rowjson::created_at(text).unwrap_or(now),
         updated_at: rowjson::modified_at(text).unwrap_or(Timestamp::EPOCH),
         archived: false,
@@ -287,9 +293,10 @@ impl Decision<'_> {
         let local = row.value(property).clone();
         let remote = self
             .record
-            .and_then(|record| record.values.get(property))
+            .and_then(|record| record.shown(property))
             .unwrap_or(&conflict.remote)
             .clone();
+        let unreadable = field.property_type.canonical(remote.as_deref()).is_err();
         let decided = |winner, reason| End {
             winner,
             resolution: "decided",
@@ -297,6 +304,12 @@ impl Decision<'_> {
         };
         let (end, value) = match conflict.resolution.as_deref() {
             None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
+                // Nothing here is to be sent any more; what can't be read is not taken either.
+                Some(Winner::Remote) if unreadable => {
+                    let end = ended_by_itself(Winner::Remote);
+                    conflicts::close(tx, conflict.id, end, self.moment.now)?;
+                    return Ok(true);
+                }
                 Some(Winner::Remote) => (ended_by_itself(Winner::Remote), remote.clone()),
                 Some(winner) => (ended_by_itself(winner), local),
                 None => return Ok(false),
@@ -305,6 +318,10 @@ impl Decision<'_> {
                 decided(Winner::Local, "decided: the value here stays"),
                 local,
             ),
+            Some("remote") if unreadable => {
+                let reason = "HubSpot's value is not of the column's type, so that it can't be taken: write `local` or `value:…`, or correct it in HubSpot";
+                return self.refuse(tx, reason);
+            }
             Some("remote") => (
                 decided(Winner::Remote, "decided: HubSpot's value is taken"),
                 remote.clone(),
@@ -464,7 +481,7 @@ impl Decision<'_> {
                 return Ok(true);
             }
             (None, Some(queued), Some(record)) => {
-                bring_back(tx, object, &queued.entry, record)?;
+                bring_back(tx, object, &queued.entry, record, self.moment.now)?;
                 "decided: the row is back with HubSpot's values"
             }
             (None, Some(queued), None) => {
@@ -591,13 +608,20 @@ async fn approve_removals(
 /// (`hubspot/api-facts.md#10`), and what stands between may hold it back longer.
 const LATE_EVENTS: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
-/// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures.
+/// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures; and what
+/// could not be read of records that are here no more.
 pub async fn forget(engine: &Engine) -> Result<(), StepError> {
     let (now, window) = (engine.now(), engine.settings.guard.window);
+    let objects = engine.objects();
     engine
         .store
         .write(Lane::Bulk, move |tx| {
             outbox::forget_sent(tx, late_since(now))?;
+            for object in objects.iter() {
+                for id in object.table.gone_unreadable(tx, BATCH)? {
+                    unreadable::forget_record(tx, object.object(), id, now)?;
+                }
+            }
             holds::forget_counts(tx, now - window)?;
             reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))?;
             reads::forget_erased(tx, now - LATE_EVENTS)

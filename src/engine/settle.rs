@@ -30,7 +30,7 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, reads, savepoint};
+use crate::store::{Lane, StoreError, reads, savepoint, unreadable};
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 const LOOKS_FOR_MATCH: u32 = 3;
@@ -421,6 +421,7 @@ fn acknowledge(
         )?;
     }
     take_defaults(applying, entry, &mut row, record);
+    unreadable::note(tx, object.object(), record, applying.now)?;
     if row
         .record
         .modified_at

@@ -14,8 +14,8 @@ pub struct RemoteRecord {
     pub id: HubspotId,
     /// The mapped properties that the answer carried.
     pub values: BTreeMap<PropertyName, Value>,
-    /// Properties whose text could not be of the mapping's type.
-    pub invalid: Vec<PropertyName>,
+    /// Properties whose text can't be of the mapping's type, with that text.
+    pub invalid: BTreeMap<PropertyName, Value>,
     /// `createdAt`.
     pub created_at: Timestamp,
     /// `updatedAt`, equal to the last-modified property.
@@ -28,6 +28,15 @@ pub struct RemoteRecord {
     pub merged_ids: Vec<HubspotId>,
     /// The key of our own create, where the portal has such a property.
     pub own_key: Option<String>,
+}
+
+impl RemoteRecord {
+    /// What the answer showed of a property, also where its type can't hold it.
+    pub fn shown(&self, property: &PropertyName) -> Option<&Value> {
+        self.values
+            .get(property)
+            .or_else(|| self.invalid.get(property))
+    }
 }
 
 /// A mirror row.

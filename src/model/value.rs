@@ -261,12 +261,13 @@ impl PropertyType {
     /// As [`canonical`](Self::canonical), for text that is the caller's to give away.
     ///
     /// # Errors
-    /// The text can't be of this type.
-    pub fn canonical_of(self, text: Option<String>) -> Result<Value, InvalidValue> {
+    /// The text, which can't be of this type.
+    pub fn canonical_of(self, text: Option<String>) -> Result<Value, String> {
         if matches!(self, Self::String | Self::Enumeration) {
             return Ok(Value::from_stored(text));
         }
         self.canonical(text.as_deref())
+            .map_err(|_| text.unwrap_or_default())
     }
 
     /// Canonical value of what a column holds.

@@ -10,7 +10,7 @@ use crate::store::mirror::MirrorTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "five independent questions, asked together"
+    reason = "six independent questions, asked together"
 )]
 pub struct Around {
     /// Outbox entries of the object.
@@ -23,6 +23,8 @@ pub struct Around {
     pub tombstones: bool,
     /// Rows without a record.
     pub unlinked: bool,
+    /// Values of HubSpot's that can't be read.
+    pub unreadable: bool,
 }
 
 impl Around {
@@ -33,6 +35,7 @@ impl Around {
         sent: true,
         tombstones: true,
         unlinked: true,
+        unreadable: true,
     };
 
     /// Whether a record may belong to a row that does not have its id.
@@ -62,5 +65,6 @@ pub fn look(
         sent: any("SELECT 1 FROM sync_sent WHERE object = ?1 LIMIT 1")?,
         tombstones: any("SELECT 1 FROM sync_tombstones WHERE object = ?1 LIMIT 1")?,
         unlinked: table.has_unlinked(connection)?,
+        unreadable: any("SELECT 1 FROM sync_unreadable WHERE object = ?1 LIMIT 1")?,
     })
 }

@@ -14,7 +14,7 @@ use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
-use crate::store::{StoreError, alter, meta, outbox, repair};
+use crate::store::{StoreError, alter, meta, outbox, repair, unreadable};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -293,15 +293,26 @@ impl Work<'_> {
     fn fill(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
         let filling =
             field.direction.pulls() && fields::begin_filling(self.tx, object.object.as_str())?;
-        self.save_field(
-            object,
-            field,
-            if filling {
-                FieldState::Filling
-            } else {
-                FieldState::Active
-            },
-        )
+        let degraded = self.is_closed(object, field)?;
+        unreadable::forget_property(self.tx, object.object.as_str(), field.property.as_str())?;
+        let state = if degraded {
+            FieldState::Degraded
+        } else if filling {
+            FieldState::Filling
+        } else {
+            FieldState::Active
+        };
+        self.save_field(object, field, state)
+    }
+
+    /// Whether a field is left out of requests because of what the portal says of its property.
+    fn is_closed(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<bool, StoreError> {
+        let degraded = self
+            .known
+            .field(object, field)
+            .is_some_and(|known| known.state == FieldState::Degraded);
+        Ok(degraded
+            && !unreadable::has_any(self.tx, object.object.as_str(), field.property.as_str())?)
     }
 
     fn known_column(
@@ -387,15 +398,6 @@ impl Work<'_> {
         field: &FieldMapping,
         state: FieldState,
     ) -> Result<(), StoreError> {
-        let degraded = self
-            .known
-            .field(object, field)
-            .is_some_and(|known| known.state == FieldState::Degraded);
-        let state = if degraded {
-            FieldState::Degraded
-        } else {
-            state
-        };
         fields::save(self.tx, object.object.as_str(), field, state, self.now)
     }
 

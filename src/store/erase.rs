@@ -9,7 +9,7 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, merges, meta, reads};
+use crate::store::{StoreError, merges, meta, reads, unreadable};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
@@ -84,6 +84,7 @@ fn erase_id(
     ] {
         tx.prepare_cached(sql)?.execute(own)?;
     }
+    unreadable::forget_record(tx, object, id, now)?;
     reads::forget_removal(tx, object, id)?;
     reads::note_erased(tx, object, id, now)?;
     merges::forget(tx, object, id)?;

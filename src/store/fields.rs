@@ -7,7 +7,7 @@ use crate::model::entry::states;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, meta, outbox};
+use crate::store::{StoreError, meta, outbox, unreadable};
 
 states! {
     /// How far a field is in agreement.
@@ -16,7 +16,8 @@ states! {
         Active = "active",
         /// Mapped lately: its values are still being read from HubSpot.
         Filling = "filling",
-        /// Something is wrong with it in the portal; left out of requests.
+        /// Something is wrong with it in the portal: left out of requests. Or HubSpot holds values that its column can't
+        /// (`sync_unreadable`): synced on.
         Degraded = "degraded",
         /// No longer in the mapping; the column stays.
         Unmapped = "unmapped",
@@ -97,6 +98,20 @@ pub fn in_state(
     Ok(properties)
 }
 
+/// The properties of an object that are left out of requests and take no write.
+pub(super) fn closed(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<PropertyName>, StoreError> {
+    let mut closed = Vec::new();
+    for property in in_state(connection, object, FieldState::Degraded)? {
+        if !unreadable::has_any(connection, object.as_str(), property.as_str())? {
+            closed.push(property);
+        }
+    }
+    Ok(closed)
+}
+
 /// The values of an object's new columns have all been read.
 pub fn end_filling(
     tx: &Transaction<'_>,
@@ -105,7 +120,10 @@ pub fn end_filling(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_fields
-         SET state = 'active', since = :now
+         SET state = CASE WHEN EXISTS (SELECT 1 FROM sync_unreadable AS u
+                                       WHERE u.object = sync_fields.object AND u.property = sync_fields.property)
+                     THEN 'degraded' ELSE 'active' END,
+             since = :now
          WHERE object = :object AND state = 'filling'",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
@@ -129,6 +147,12 @@ pub fn set_problems(
             (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
                 degrade(tx, problem, now)?
             }
+            // Only values are wrong: they tell when they are not any more.
+            (None, FieldState::Degraded)
+                if unreadable::has_any(tx, &field.object, &field.property)? =>
+            {
+                false
+            }
             (None, FieldState::Degraded) => recover(tx, &field, now)?,
             (Some(_), FieldState::Unmapped)
             | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
@@ -145,6 +169,7 @@ fn degrade(
     problem: &FieldProblem,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    unreadable::forget_property(tx, problem.object.as_str(), problem.property.as_str())?;
     let changed = tx
         .prepare_cached(
             "UPDATE sync_fields
@@ -241,6 +266,7 @@ pub(super) fn set_column(
 
 /// The mapping no longer has the field.
 pub(super) fn unmap(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<(), StoreError> {
+    unreadable::forget_property(tx, &field.object, &field.property)?;
     tx.prepare_cached(
         "UPDATE sync_fields
          SET state = 'unmapped', since = :now, problem = NULL, hint = NULL

@@ -24,6 +24,7 @@ const KEPT: [&str; 24] = [
     "sync_runs",
     "sync_requests",
     "sync_fields",
+    "sync_unreadable",
     "sync_objects",
     "sync_cursors",
     "sync_again",

@@ -42,6 +42,7 @@ struct Statements {
     linked: String,
     unlinked: String,
     gone_in_conflict: String,
+    gone_unreadable: String,
 }
 
 /// A mirror row as it lies in the table, ready to be changed and written back.
@@ -283,6 +284,19 @@ impl MirrorTable {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Records of which unreadable values are noted and that have no row any more; at most `limit`.
+    pub fn gone_unreadable(
+        &self,
+        connection: &Connection,
+        limit: usize,
+    ) -> Result<Vec<HubspotId>, StoreError> {
+        let mut statement = connection.prepare_cached(&self.sql.gone_unreadable)?;
+        let ids = statement.query_map((self.mapping.object.as_str(), limit as i64), |row| {
+            row.get(0).map(HubspotId)
+        })?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
     /// How many rows have a record.
     pub fn linked(&self, connection: &Connection) -> Result<u64, StoreError> {
         let count: i64 = connection
@@ -429,6 +443,10 @@ impl Statements {
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
+            gone_unreadable: format!(
+                "SELECT DISTINCT u.hs_id FROM sync_unreadable AS u WHERE u.object = ?1 \
+                 AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.hs_id = u.hs_id) LIMIT ?2"
+            ),
             gone_in_conflict: format!(
                 "SELECT DISTINCT c.local_id FROM sync_conflicts AS c \
                  WHERE c.object = ?1 AND c.resolved_at IS NULL AND c.property <> '*' \

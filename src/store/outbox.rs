@@ -665,7 +665,11 @@ pub fn is_writable(
             "SELECT 1
              FROM sync_outbox_fields AS f
              JOIN sync_fields AS s ON s.object = :object AND s.property = f.property
-             WHERE f.outbox_id = :id AND s.state IN ('active', 'filling') AND s.direction <> 'pull'",
+             WHERE f.outbox_id = :id
+               AND s.direction <> 'pull'
+               AND (s.state IN ('active', 'filling')
+                    OR (s.state = 'degraded' AND EXISTS (SELECT 1 FROM sync_unreadable AS u
+                                                         WHERE u.object = s.object AND u.property = s.property)))",
         )?
         .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
 }

@@ -11,7 +11,7 @@ use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::store::bring_up::{self, bring_up};
 use crate::store::ddl::quoted;
-use crate::store::fields::{self, FieldState};
+use crate::store::fields;
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::{StoreError, conflicts, guards, meta, migrate, savepoint, unique, views};
 
@@ -262,7 +262,7 @@ fn shape<'a>(
     connection: &Connection,
     object: &'a ObjectMapping,
 ) -> Result<MirrorShape<'a>, StoreError> {
-    let degraded = fields::in_state(connection, &object.object, FieldState::Degraded)?;
+    let degraded = fields::closed(connection, &object.object)?;
     let is_ours = |name: &str| {
         let reserved = crate::model::name::RESERVED_COLUMNS
             .iter()

@@ -63,15 +63,18 @@ pub fn created_at(text: &str) -> Option<Timestamp> {
         .and_then(Timestamp::parse)
 }
 
-/// A record of HubSpot's as such a JSON.
+/// A record of HubSpot's as such a JSON, with the values that their columns can't hold.
 pub fn of_record(record: &RemoteRecord) -> String {
-    of_values(&record.values)
+    of_all(record.values.iter().chain(&record.invalid))
 }
 
 /// Values as such a JSON.
 pub fn of_values(values: &BTreeMap<PropertyName, Value>) -> String {
+    of_all(values.iter())
+}
+
+fn of_all<'a>(values: impl Iterator<Item = (&'a PropertyName, &'a Value)>) -> String {
     let map: Map<String, Json> = values
-        .iter()
         .map(|(property, value)| {
             (
                 property.as_str().to_owned(),

@@ -313,6 +313,68 @@ fn a_deletion_that_wins_over_a_field_in_conflict_keeps_hubspots_value() {
 }
 
 #[test]
+fn a_value_that_its_column_can_not_hold_is_shown_and_never_lost() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    portal.edit(ann, &[("city", "Oslo")]);
+    portal.edit(bob, &[("city", "7")]);
+    let objects = "[objects.contacts.properties]\nemail = \"email\"\n\
+                   city = { column = \"city\", type = \"number\" }\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    let field =
+        "SELECT state || ': ' || coalesce(problem, '') FROM sync_fields WHERE property = 'city'";
+    let problem = format!(
+        "degraded: HubSpot record {ann} holds a value that is not of the column's type: its row keeps what it had"
+    );
+    assert_eq!(site.text(field), Some(problem.clone()));
+    assert_eq!(site.number("SELECT problems FROM sync_status"), 1);
+    let noted = "SELECT group_concat(hs_id || ' ' || value) FROM sync_unreadable";
+    assert_eq!(site.text(noted), Some(format!("{ann} Oslo")));
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city IS NULL"),
+        1
+    );
+
+    // The others are synced on.
+    site.execute("UPDATE contacts SET city = 8 WHERE email = 'bob@example.com'");
+    site.once();
+    assert_eq!(portal.value(bob, "city").as_deref(), Some("8"));
+
+    // Neither a value nor a clear goes over what nobody here could see.
+    portal.edit(bob, &[("city", "Lima")]);
+    site.execute("UPDATE contacts SET city = iif(email = 'ann@example.com', 5, NULL)");
+    site.once();
+    for (id, city) in [(ann, "Oslo"), (bob, "Lima")] {
+        assert_eq!(portal.value(id, "city").as_deref(), Some(city));
+        let open = format!(
+            "SELECT remote_value FROM sync_conflicts WHERE hs_id = {id} AND resolved_at IS NULL"
+        );
+        assert_eq!(site.text(&open).as_deref(), Some(city));
+    }
+    assert!(
+        site.text(field)
+            .is_some_and(|problem| problem.contains("and others hold values"))
+    );
+
+    site.execute("UPDATE sync_conflicts SET resolution = 'remote'");
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE resolution IS NULL AND reason LIKE '%can''t be taken%'"),
+        2
+    );
+    site.execute("UPDATE sync_conflicts SET resolution = 'local'");
+    site.once();
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("5"));
+    assert_eq!(portal.value(bob, "city"), None);
+    assert_eq!(site.text(field).as_deref(), Some("active: "));
+    assert_eq!(site.number("SELECT count(*) FROM sync_unreadable"), 0);
+}
+
+#[test]
 fn one_bad_record_does_not_stop_ninety_nine_others() {
     let portal = Portal::quick();
     portal.fill("contacts", 100);

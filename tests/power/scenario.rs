@@ -437,7 +437,7 @@ fn record(number: i64, version: i64) -> RemoteRecord {
     RemoteRecord {
         id: HubspotId(1000 + number),
         values,
-        invalid: Vec::new(),
+        invalid: BTreeMap::new(),
         created_at: now(),
         updated_at: at(version),
         archived: false,

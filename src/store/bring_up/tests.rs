@@ -666,6 +666,30 @@ fn a_mapping_that_changes_does_not_hide_a_dropped_trigger() {
 }
 
 #[test]
+fn a_field_with_values_that_can_not_be_read_is_synced_on_until_its_type_fits() {
+    let file = File::new();
+    file.as_daemon(
+        "INSERT INTO sync_unreadable (object, property, hs_id, value, seen_at)
+         VALUES ('contacts', 'annualrevenue', 101, 'many', '2026-11-24T03:10:00.000Z');
+         UPDATE sync_fields SET state = 'degraded', problem = 'many' WHERE property = 'annualrevenue'",
+    );
+    assert_eq!(file.lines(vec![contacts()]), NONE);
+    let no_problems = |tx: &Transaction<'_>| fields::set_problems(tx, &[], now());
+    assert_eq!(
+        at_once(file.store.write(Lane::Bulk, no_problems)).ok(),
+        Some(false)
+    );
+    file.run("UPDATE contacts SET revenue = 2 WHERE local_id = 1");
+    assert_eq!(file.pending(), ["update annualrevenue 1.5"]);
+    assert_eq!(file.state("annualrevenue"), "revenue number degraded");
+    file.run("UPDATE contacts SET revenue = 1.5 WHERE local_id = 1");
+
+    file.lines(typed("annualrevenue", PropertyType::String));
+    assert_eq!(file.state("annualrevenue"), "revenue string filling");
+    assert_eq!(file.rows("SELECT * FROM sync_unreadable"), NONE);
+}
+
+#[test]
 fn a_degraded_field_stays_degraded_whatever_else_changes() {
     let file = File::new();
     file.as_daemon("UPDATE sync_fields SET state = 'degraded', problem = 'gone', hint = 'make it' WHERE property = 'stage'");
