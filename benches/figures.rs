@@ -354,7 +354,7 @@ fn merge() {
     let remote = RemoteRecord {
         id: HubspotId(1),
         values: changed,
-        invalid: Vec::new(),
+        invalid: BTreeMap::new(),
         created_at: now,
         updated_at: now,
         archived: false,

@@ -267,7 +267,7 @@ impl PropertyType {
             return Ok(Value::from_stored(text));
         }
         self.canonical(text.as_deref())
-            .map_err(|_| text.unwrap_or_default())
+            .map_err(|_invalid| text.unwrap_or_default())
     }
 
     /// Canonical value of what a column holds.

@@ -201,41 +201,15 @@ impl MirrorTable {
     /// A value that is in the row past its column's CHECK (a client may ignore checks) must not keep HubSpot's out of the
     /// other columns: then only those are written that were set.
     pub fn update(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
-        match self.write(tx, row, &self.sql.update, |_| true) {
+        match write(tx, row, &self.sql.update, |_| true) {
             Err(error) if is_check(&error) && row.changed.len() < row.columns.len() => {
                 let fields = self.mapping.fields.iter().enumerate();
                 let changed = fields.filter(|(index, _)| row.changed.contains(index));
                 let sql = update_of(&self.mapping, changed.map(|(_, field)| field));
-                Ok(self.write(tx, row, &sql, |index| row.changed.contains(&index))?)
+                Ok(write(tx, row, &sql, |index| row.changed.contains(&index))?)
             }
             written => Ok(written?),
         }
-    }
-
-    fn write(
-        &self,
-        tx: &Transaction<'_>,
-        row: &MirrorRow,
-        sql: &str,
-        is_written: impl Fn(usize) -> bool,
-    ) -> rusqlite::Result<()> {
-        let mut statement = tx.prepare_cached(sql)?;
-        let modified = row.record.modified_at.map(|at| at.to_string());
-        let own = [
-            to_sql(ColumnRef::Integer(row.record.local_id.0)),
-            to_sql(
-                row.record
-                    .hs_id
-                    .map_or(ColumnRef::Null, |id| ColumnRef::Integer(id.0)),
-            ),
-            to_sql(text_or_null(row.created_at.as_deref())),
-            to_sql(text_or_null(modified.as_deref())),
-        ];
-        let columns = row.columns.iter().enumerate();
-        let written = columns.filter(|(index, _)| is_written(*index));
-        let mapped = written.map(|(_, column)| to_sql(column.borrowed()));
-        statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
-        Ok(())
     }
 
     /// Removes a row.
@@ -379,6 +353,32 @@ fn to_sql(value: ColumnRef<'_>) -> ToSqlOutput<'_> {
         ColumnRef::Real(number) => ValueRef::Real(number),
         ColumnRef::Text(text) => ValueRef::Text(text.as_bytes()),
     })
+}
+
+/// Writes a row by an UPDATE of its own columns and of those mapped ones that `is_written` picks.
+fn write(
+    tx: &Transaction<'_>,
+    row: &MirrorRow,
+    sql: &str,
+    is_written: impl Fn(usize) -> bool,
+) -> rusqlite::Result<()> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let modified = row.record.modified_at.map(|at| at.to_string());
+    let own = [
+        to_sql(ColumnRef::Integer(row.record.local_id.0)),
+        to_sql(
+            row.record
+                .hs_id
+                .map_or(ColumnRef::Null, |id| ColumnRef::Integer(id.0)),
+        ),
+        to_sql(text_or_null(row.created_at.as_deref())),
+        to_sql(text_or_null(modified.as_deref())),
+    ];
+    let columns = row.columns.iter().enumerate();
+    let written = columns.filter(|(index, _)| is_written(*index));
+    let mapped = written.map(|(_, column)| to_sql(column.borrowed()));
+    statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
+    Ok(())
 }
 
 /// Whether a column's CHECK refused.

@@ -435,7 +435,7 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     assert_eq!(due(), ["2026-11-24T03:10:00.000Z"]);
 
     file.lines(changed(|fields| {
-        of(fields, "stage").direction = Direction::Pull
+        of(fields, "stage").direction = Direction::Pull;
     }));
     put_off();
     file.lines(vec![contacts()]);
