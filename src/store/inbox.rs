@@ -40,7 +40,8 @@ pub struct NewEvent {
 /// A value is kept only while a read may need it, and never one of a record that is erased or about to be.
 ///
 /// HubSpot's `eventId` alone is not unique (`hubspot/api-facts.md#10`): an event is known by record, time, type,
-/// property, id and the other records.
+/// property, id and the other records. One that makes no sense makes only those known that make none for the same
+/// reason.
 pub fn receive(
     tx: &Transaction<'_>,
     events: &[NewEvent],
@@ -51,7 +52,8 @@ pub fn receive(
         "SELECT 1
          FROM sync_inbox
          WHERE hs_id IS :hs_id AND occurred_at IS :occurred_at AND event_type = :event_type AND object IS :object
-           AND property IS :property AND event_id IS :event_id AND others IS :others",
+           AND property IS :property AND event_id IS :event_id AND others IS :others
+           AND (state <> 'dead' OR last_error IS :words)",
     )?;
     let mut erasing =
         tx.prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
@@ -81,6 +83,7 @@ pub fn receive(
             ":property": property,
             ":event_id": event.event_id,
             ":others": others,
+            ":words": words,
         })? {
             continue;
         }
