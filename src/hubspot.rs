@@ -12,6 +12,7 @@ pub mod error;
 mod headers;
 pub mod limiter;
 pub mod list;
+mod mask;
 pub mod oauth;
 pub mod observe;
 pub mod owners;

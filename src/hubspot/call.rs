@@ -17,6 +17,7 @@ use crate::hubspot::error::{Call, HubspotError, from_answer};
 use crate::hubspot::headers;
 use crate::hubspot::limiter::{Answered, Permit};
 use crate::hubspot::pages::is_too_much;
+use crate::hubspot::mask::mask;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, wire};
@@ -113,7 +114,9 @@ impl Client {
             result.as_ref().ok().map(|response| response.status),
         );
         match result {
-            Ok(response) => {
+            Ok(mut response) => {
+                let token = authorization.to_str().unwrap_or_default();
+                mask(&mut response, &[token.trim_start_matches("Bearer ")]);
                 self.observe_clock(&response.headers, sent_at.1, took);
                 self.observe_token(&authorization, response.status);
                 self.judge(call, response, permit, took, attempt)

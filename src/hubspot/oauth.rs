@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::limiter::{Answered, LimiterError};
+use crate::hubspot::mask::mask;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::wire::Scalar;
 use crate::hubspot::{Client, headers};
@@ -24,6 +25,15 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest error description that is kept.
 const LONGEST_WORDS: usize = 300;
+
+/// Fields whose values nobody may read, should an answer repeat them.
+const SECRET_FIELDS: [&str; 5] = [
+    "client_secret",
+    "refresh_token",
+    "code",
+    "code_verifier",
+    "token",
+];
 
 /// What stands unescaped in a form.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
@@ -279,7 +289,7 @@ impl Client {
             template: "/oauth/token",
         };
         let begun = self.inner.clock.monotonic();
-        let response = match self.inner.transport.send(request).await {
+        let mut response = match self.inner.transport.send(request).await {
             Ok(response) => response,
             Err(error) => {
                 match error {
@@ -289,6 +299,12 @@ impl Client {
                 return Err(error.into());
             }
         };
+        let secrets: Vec<&str> = fields
+            .iter()
+            .filter(|(name, _)| SECRET_FIELDS.contains(name))
+            .map(|(_, value)| *value)
+            .collect();
+        mask(&mut response, &secrets);
         let ms = self
             .inner
             .clock

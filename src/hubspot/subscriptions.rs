@@ -16,6 +16,7 @@ use crate::decide::subscriptions::{Found, Subscription};
 use crate::hubspot::Client;
 use crate::hubspot::answer::read_answer;
 use crate::hubspot::headers;
+use crate::hubspot::mask::mask;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::wire::Scalar;
 use crate::model::settings::ApiVersion;
@@ -252,9 +253,10 @@ impl Client {
     pub async fn token_kind(&self, token: &SecretString) -> Result<TokenKind, SubscriptionError> {
         let body = json!({ "tokenKey": token.expose_secret() });
         let path = "/oauth/v2/private-apps/get/access-token-info";
-        let response = self
+        let mut response = self
             .post_once(Method::POST, path.to_owned(), Some(&body))
             .await?;
+        mask(&mut response, &[token.expose_secret()]);
         match response.status {
             200 => {
                 let info = parse::<WireTokenInfo>(&response)?;
@@ -287,7 +289,8 @@ impl Client {
         let mut attempt = 1;
         loop {
             let path = format!("{path}?hapikey={key}");
-            let response = self.post_once(method.clone(), path, body).await?;
+            let mut response = self.post_once(method.clone(), path, body).await?;
+            mask(&mut response, &[developer.key.expose_secret()]);
             match response.status {
                 200..300 => return Ok(response),
                 429 if attempt < ATTEMPTS => {

@@ -1023,3 +1023,48 @@ fn every_call_is_logged_with_what_is_left_and_without_any_value() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+#[test]
+fn own_secrets_in_an_answer_are_masked() {
+    use crate::decide::subscriptions::Subscription;
+    use crate::hubspot::oauth::App;
+    use crate::hubspot::subscriptions::Developer;
+
+    const SECRETS: [&str; 4] = [
+        "pat-na1-secret",
+        "client-secret-1",
+        "refresh/token-1",
+        "dev/key-0001",
+    ];
+    let words = SECRETS.join(" ");
+    let echo = format!(r#"{{"message":"you sent {words}","correlationId":"{words}"}}"#);
+    let bench = bench([answer(400, &echo), answer(400, &echo), answer(400, &echo)]);
+    let refused = bench.create(&one_create()).expect_err("refused");
+    let app = App {
+        client_id: "id".to_owned(),
+        client_secret: SecretString::from(SECRETS[1]),
+        token_path: "/oauth/2026-03/token".to_owned(),
+    };
+    let refresh = SecretString::from(SECRETS[2]);
+    let renewal = run(&bench.clock, bench.client.refresh(&app, &refresh)).expect_err("refused");
+    let developer = Developer {
+        app_id: 7,
+        key: SecretString::from(SECRETS[3]),
+    };
+    let wanted = Subscription {
+        word: "contact",
+        event: "creation",
+        property: None,
+    };
+    let made = run(&bench.clock, bench.client.subscribe(&developer, &wanted)).expect_err("refused");
+    for (shown, secrets) in [
+        (format!("{refused} {}", refused.words()), &SECRETS[..1]),
+        (renewal.to_string(), &SECRETS[1..3]),
+        (made.to_string(), &SECRETS[3..]),
+    ] {
+        assert!(shown.contains("you sent"), "{shown}");
+        for secret in secrets {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
