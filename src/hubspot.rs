@@ -33,9 +33,11 @@ pub mod write;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 
 pub use crate::decide::quota::{EndpointClass, Priority};
 pub use crate::hubspot::account::{Account, DailyUsage};
@@ -59,6 +61,12 @@ use crate::model::time::Timestamp;
 /// Why nothing is sent before an OAuth app's token was looked for.
 pub const NO_TOKEN_YET: &str = "no token yet";
 
+/// Why nothing is sent between the end of a token and its renewal.
+pub const RENEWING: &str = "the access token has died and is being renewed";
+
+/// How long a request waits for a token to be renewed, like [`limiter::LONGEST_PAUSE`]; then it is not sent.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(15);
+
 /// A client of one portal; clones share everything.
 #[derive(Clone)]
 pub struct Client {
@@ -74,6 +82,10 @@ struct Inner {
     rejected: AtomicBool,
     /// Whether HubSpot accepted the present token since it was set.
     works: AtomicBool,
+    /// When the present token dies, in milliseconds; the greatest number where nobody said.
+    dies_at: AtomicI64,
+    /// Rings when there is another token, or another reason for none.
+    changed: Notify,
     /// Whether the token is an OAuth app's.
     is_oauth: bool,
     version: ApiVersion,
@@ -143,6 +155,8 @@ impl Client {
                 authorization: RwLock::new(authorization),
                 rejected: AtomicBool::new(false),
                 works: AtomicBool::new(false),
+                dies_at: AtomicI64::new(i64::MAX),
+                changed: Notify::new(),
                 version,
                 clock_offset_ms: AtomicI64::new(0),
                 jitter: AtomicU64::new(0),
@@ -152,22 +166,23 @@ impl Client {
         }
     }
 
-    /// Sends with another token from now on.
+    /// Sends with another token from now on, until it dies.
     ///
     /// # Errors
     /// The token can't be sent in a header; the former one stays.
-    pub fn authorize(&self, token: &SecretString) -> Result<(), BadToken> {
+    pub fn authorize(&self, token: &SecretString, dies_at: Timestamp) -> Result<(), BadToken> {
         let authorization = bearer(token)?;
-        self.set_authorization(Ok(authorization));
+        self.set_authorization(Ok(authorization), dies_at.millis());
         Ok(())
     }
 
     /// Sends nothing from now on, and says why.
     pub fn withdraw(&self, why: &str) {
-        self.set_authorization(Err(Arc::from(why)));
+        self.set_authorization(Err(Arc::from(why)), i64::MAX);
     }
 
-    fn set_authorization(&self, authorization: Result<HeaderValue, Arc<str>>) {
+    fn set_authorization(&self, authorization: Result<HeaderValue, Arc<str>>, dies_at: i64) {
+        self.inner.dies_at.store(dies_at, Ordering::Relaxed);
         self.inner.rejected.store(false, Ordering::Relaxed);
         self.inner.works.store(false, Ordering::Relaxed);
         *self
@@ -175,6 +190,45 @@ impl Client {
             .authorization
             .write()
             .unwrap_or_else(PoisonError::into_inner) = authorization;
+        self.inner.changed.notify_waiters();
+    }
+
+    /// The token to send with; one that is known to be dead is waited on to be renewed, for a while.
+    async fn token(&self) -> Result<HeaderValue, Arc<str>> {
+        let began = self.inner.clock.monotonic();
+        loop {
+            // Registered before the look, so that no ring in between is lost.
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.present_token() {
+                Err(why) if &*why == RENEWING => {
+                    let waited = self.inner.clock.monotonic().saturating_sub(began);
+                    if waited >= LONGEST_RENEWAL {
+                        return Err(why);
+                    }
+                    tokio::select! {
+                        // In order, so that a run can be replayed.
+                        biased;
+                        () = &mut changed => {}
+                        () = self.inner.clock.sleep(LONGEST_RENEWAL - waited) => {}
+                    }
+                }
+                known => return known,
+            }
+        }
+    }
+
+    /// The token, unless it is known to be dead.
+    fn present_token(&self) -> Result<HeaderValue, Arc<str>> {
+        let token = self.authorization()?;
+        let has_died =
+            self.inner.clock.now().millis() >= self.inner.dies_at.load(Ordering::Relaxed);
+        // Nobody renews a static token: to send it again is the only way to learn that it is good again.
+        if self.inner.is_oauth && (has_died || self.was_rejected()) {
+            return Err(Arc::from(RENEWING));
+        }
+        Ok(token)
     }
 
     fn authorization(&self) -> Result<HeaderValue, Arc<str>> {
@@ -193,6 +247,11 @@ impl Client {
     /// Whether HubSpot refused the present token.
     pub fn was_rejected(&self) -> bool {
         self.inner.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Whether the token is an OAuth app's, which is renewed.
+    pub fn is_oauth(&self) -> bool {
+        self.inner.is_oauth
     }
 
     /// Whether HubSpot accepted the present token.

@@ -6,10 +6,9 @@ use tokio::sync::Notify;
 
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
-use crate::engine::tokens::RENEWING;
 use crate::http::health::Health;
-use crate::hubspot::HubspotError;
 use crate::hubspot::oauth::OAuthError;
+use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
 use crate::store::meta::Daemon;
 

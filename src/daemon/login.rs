@@ -248,7 +248,7 @@ impl<'c> Entry<'c> {
         asked_at: Timestamp,
         asked: &BTreeSet<String>,
     ) -> Result<Login, LoginError> {
-        client.authorize(&grant.access_token)?;
+        client.authorize(&grant.access_token, asked_at + grant.expires_in)?;
         let said = match (grant.portal_id, &grant.scopes) {
             (Some(portal), Some(scopes)) => (Some(portal), Some(scopes.clone())),
             (portal, scopes) => {

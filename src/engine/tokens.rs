@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::RENEWING;
 use crate::hubspot::oauth::{App, Grant, OAuthError};
 use crate::model::time::Timestamp;
 use crate::store::seal::{SealError, Sealer};
@@ -23,9 +24,6 @@ const SHARE_OF_LIFE: i64 = 80;
 
 /// A token that HubSpot refuses before its time is renewed at once, and not again within this.
 const BETWEEN_RENEWALS: Duration = Duration::from_secs(15);
-
-/// Why nothing is sent between the end of a token and its renewal.
-pub const RENEWING: &str = "the access token has died and is being renewed";
 
 /// The app and the key of its tokens, and what was loaded.
 #[derive(Debug)]
@@ -142,7 +140,7 @@ fn load(engine: &Engine, keeper: &Keeper, generation: i64, tokens: &Tokens) {
     if keeper.held(|held| held.generation) == Some(generation) {
         return;
     }
-    if let Err(error) = engine.client.authorize(&tokens.access) {
+    if let Err(error) = engine.client.authorize(&tokens.access, tokens.expires_at) {
         engine.client.withdraw(&error.to_string());
         return;
     }

@@ -90,21 +90,7 @@ impl Client {
     ) -> Result<HttpResponse, HubspotError> {
         let endpoint = request.endpoint;
         let call = self.name(endpoint);
-        let authorization = self
-            .authorization()
-            .map_err(|why| HubspotError::LoggedOut {
-                call: call.clone(),
-                why,
-            })?;
-        let permit = self
-            .inner
-            .limiter
-            .acquire(endpoint.class(), request.priority)
-            .await;
-        let permit = permit.map_err(|source| HubspotError::HeldBack {
-            call: call.clone(),
-            source,
-        })?;
+        let (authorization, permit) = self.admit(request, &call).await?;
         let http = self.http_request(request, authorization.clone());
         let sent_at = (self.inner.clock.monotonic(), self.inner.clock.now());
         let result = self.inner.transport.send(http).await;
@@ -125,6 +111,30 @@ impl Client {
                 tracing::debug!(method = %call.method, path = call.template, ms = took.as_millis() as u64, attempt,
                     error = error_chain(&error), "no answer from HubSpot");
                 Err(lost(call, error, permit))
+            }
+        }
+    }
+
+    /// A token and a permit; a token that died on the way to the permit is waited on anew.
+    async fn admit(
+        &self,
+        request: &Request<'_>,
+        call: &Call,
+    ) -> Result<(HeaderValue, Permit), HubspotError> {
+        let class = request.endpoint.class();
+        loop {
+            if let Err(why) = self.token().await {
+                let call = call.clone();
+                return Err(HubspotError::LoggedOut { call, why });
+            }
+            let permit = self.inner.limiter.acquire(class, request.priority).await;
+            let permit = permit.map_err(|source| HubspotError::HeldBack {
+                call: call.clone(),
+                source,
+            })?;
+            match self.present_token() {
+                Ok(token) => return Ok((token, permit)),
+                Err(_) => permit.not_sent(),
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Method;
 use secrecy::SecretString;
 
@@ -15,7 +16,9 @@ use crate::hubspot::limiter::{LeaseFn, LimitSettings, StartState};
 use crate::hubspot::list::fits_in_url;
 use crate::hubspot::properties::NewProperty;
 use crate::hubspot::search::search_body_fits;
-use crate::hubspot::testing::{ManualClock, Script, answer, answer_with, lost, not_sent, run};
+use crate::hubspot::testing::{
+    ManualClock, Script, answer, answer_with, lost, not_sent, run, run_all,
+};
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::ObjectType;
@@ -1067,4 +1070,55 @@ fn own_secrets_in_an_answer_are_masked() {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
+}
+
+#[test]
+fn a_token_known_to_be_dead_is_waited_on_and_not_sent() {
+    const REFUSED: &str = r#"{"category":"EXPIRED_AUTHENTICATION"}"#;
+    let clock = ManualClock::at("2026-11-24T03:10:00Z");
+    let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let lease: LeaseFn = Arc::new(|_| Box::pin(async { Ok(()) }));
+    let settings = LimitSettings::new(&Limits::default(), Tier::Professional);
+    let limiter = Limiter::new(settings, Arc::clone(&steady), lease, &StartState::default());
+    let account = fixture!("account.json");
+    let script = Script::new([answer(401, REFUSED), answer(200, account)]);
+    let transport: Arc<dyn Transport> = Arc::<Script>::clone(&script);
+    let client = Client::logged_out(
+        transport,
+        limiter,
+        Arc::clone(&steady),
+        ApiVersion::V2026_03,
+    );
+    let bring = |token: &'static str| {
+        let dies_at = steady.now() + Duration::from_mins(30);
+        client
+            .authorize(&SecretString::from(token), dies_at)
+            .expect("a token");
+    };
+    let ask = || run(&clock, client.account());
+    bring("first");
+    assert!(ask().expect_err("refused").is_unauthorized());
+    // Nobody renews it: not sent, and given up after a while.
+    let began = steady.monotonic();
+    assert!(matches!(ask(), Err(HubspotError::LoggedOut { why, .. }) if &*why == RENEWING));
+    assert_eq!(steady.monotonic() - began, LONGEST_RENEWAL);
+    assert_eq!(script.asked().len(), 1);
+    // Renewed while it waits.
+    let asking = async { drop(client.account().await.expect("answered")) };
+    let renewing = async {
+        steady.sleep(Duration::from_secs(5)).await;
+        bring("second");
+    };
+    let both: [BoxFuture<'_, ()>; 2] = [Box::pin(asking), Box::pin(renewing)];
+    run_all(&clock, both);
+    assert_eq!(script.asked()[1].headers[0].1, "Bearer second");
+    assert!(client.token_works());
+    // One that has outlived its time is dead without anybody's word.
+    clock.advance(Duration::from_mins(31));
+    assert!(matches!(ask(), Err(HubspotError::LoggedOut { .. })));
+    client.withdraw("nobody has logged in");
+    let began = steady.monotonic();
+    assert!(matches!(ask(), Err(HubspotError::LoggedOut { .. })));
+    assert_eq!(steady.monotonic(), began, "nothing to wait for");
+    assert_eq!(script.asked().len(), 2);
 }
