@@ -22,9 +22,14 @@ use crate::engine::{
     Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
     schema,
 };
+use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
 use crate::store::meta::Phase;
 use crate::store::{Lane, counts, meta, quota};
+
+/// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
+/// the same change of HubSpot's, a third says that renewing doesn't help.
+const RENEWALS: u32 = 2;
 
 /// What `once` is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -216,7 +221,7 @@ impl Work {
         F: Future<Output = Result<T, StepError>>,
     {
         let engine = &self.engine;
-        let mut failures = 0;
+        let (mut failures, mut refusals) = (0, 0);
         loop {
             let now = engine.clock().now();
             let error = tokio::select! {
@@ -229,8 +234,15 @@ impl Work {
             };
             failures += 1;
             self.condition.failed(&error);
+            refusals += u32::from(is_refused(&error));
             let wait = wait_after_failure(engine, &error, failures);
-            if is_fatal(&error) || !passes(&error) || engine.clock().now() + wait >= self.deadline {
+            // The next request waits for the renewal that a refused OAuth token sets off.
+            let is_renewed =
+                is_refused(&error) && engine.client().is_oauth() && refusals <= RENEWALS;
+            if is_fatal(&error)
+                || !(is_renewed || passes(&error))
+                || engine.clock().now() + wait >= self.deadline
+            {
                 return Err(error);
             }
             tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
@@ -387,9 +399,15 @@ async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, S
     }
 }
 
+/// Whether HubSpot refused the token.
+fn is_refused(error: &StepError) -> bool {
+    matches!(error, StepError::Hubspot(HubspotError::Unauthorized { .. }))
+}
+
 /// Whether waiting may help.
 fn passes(error: &StepError) -> bool {
     match error {
+        StepError::Hubspot(HubspotError::LoggedOut { why, .. }) => &**why == RENEWING,
         StepError::Hubspot(error) => !error.is_unauthorized() && !error.is_forbidden(),
         StepError::OAuth(_) | StepError::Seal(_) | StepError::Store(_) => true,
         StepError::NoProgress(_) | StepError::OtherPortal { .. } => false,

@@ -340,6 +340,13 @@ impl Portal {
         *self.grants_mut() = Grants::default();
     }
 
+    /// Access tokens die before their time; refresh tokens live.
+    pub fn kill_access_tokens(&mut self) {
+        for (dies_ms, _) in self.grants_mut().access.values_mut() {
+            *dies_ms = 0;
+        }
+    }
+
     /// How many times tokens were renewed.
     pub fn renewals(&self) -> u64 {
         self.grants().renewals

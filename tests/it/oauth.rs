@@ -237,6 +237,26 @@ fn a_revoked_grant_stops_everything_and_a_new_login_goes_on_by_itself() {
 }
 
 #[test]
+fn once_renews_a_token_that_is_refused_before_its_time_and_goes_on() {
+    let app = app(1_800);
+    let portal = portal_with(app.clone());
+    portal.fill("contacts", 20);
+    let site = site_of(&portal, &app, "");
+    assert_eq!(login(&site).0, 0);
+    portal.stand().kill_access_tokens();
+    let output = site.run(&["once"]);
+    let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{words}");
+    assert_eq!(portal.stand().renewals(), 1);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 20);
+    // A grant that is gone is no reason to go on.
+    portal.stand().uninstall();
+    let output = site.run(&["once"]);
+    let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+}
+
+#[test]
 fn a_daemon_waits_for_the_first_login_and_stops_at_the_logout() {
     let app = app(1_800);
     let portal = portal_with(app.clone());
