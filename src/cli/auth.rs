@@ -103,7 +103,7 @@ fn status(
         return Ok(ExitStatus::Done);
     }
     let entry = Entry::new(config)?;
-    let found = match entry.installation(clock.as_ref())? {
+    let found = match entry.installation()? {
         Own::Found(found) => found,
         Own::Nobody(nobody) => {
             let words = nobody.to_string();

@@ -320,15 +320,11 @@ impl<'c> Entry<'c> {
     ///
     /// # Errors
     /// The database can't be read.
-    pub fn installation(&self, clock: &dyn Clock) -> Result<Own, LoginError> {
-        if !self.config.database.exists() {
-            return Ok(Own::Nobody(Nobody::default()));
-        }
-        let configured = self.portal;
-        let found = tokens::beside_the_daemon(&self.config.database, clock, |tx| {
-            tokens::own(tx, configured)
+    pub fn installation(&self) -> Result<Own, LoginError> {
+        let found = tokens::look(&self.config.database, |connection| {
+            tokens::own(connection, self.portal)
         })?;
-        Ok(found)
+        Ok(found.unwrap_or_else(|| Own::Nobody(Nobody::default())))
     }
 
     /// Opens an installation's tokens.

@@ -12,7 +12,7 @@ use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 use crate::store::migrate::NEWEST;
 use crate::store::seal::{SealError, Sealer};
-use crate::store::{Mode, OpenOptions, Store, StoreError, lease, meta, writer};
+use crate::store::{Mode, OpenOptions, Store, StoreError, lease, meta, readers, writer};
 
 /// How long login waits for another program's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -283,6 +283,34 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     writer::harden(&connection, BUSY_TIMEOUT)?;
     Ok(connection)
+}
+
+/// Reads a database that a daemon may be writing to, without a lock that it would wait for. `None` where there is no file,
+/// or one that is older than logins.
+///
+/// # Errors
+/// The file can't be read, or is newer.
+pub fn look<T>(
+    path: &Path,
+    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = readers::connect(path, BUSY_TIMEOUT)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > NEWEST {
+        return Err(StoreError::NewerDatabase {
+            found,
+            known: NEWEST,
+        });
+    }
+    let is_there: bool = connection.query_row(
+        "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'sync_tokens'",
+        [],
+        |row| row.get(0),
+    )?;
+    is_there.then(|| job(&connection)).transpose()
 }
 
 /// The version of the file's bookkeeping; -1 where there is no file.
