@@ -32,6 +32,12 @@ use crate::store::tokens::{self, Installation, Nobody, Own, Tokens};
 /// How long somebody may take over the consent.
 const CONSENT: Duration = Duration::from_mins(10);
 
+/// How long a login tries to keep what HubSpot gave in a locked database. The consent can't be repeated by itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two tries.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
 /// Why a login, a logout or a look at them failed.
 #[derive(Debug, Error)]
 pub enum LoginError {
@@ -90,6 +96,14 @@ pub enum LoginError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     NoRandom,
+    /// HubSpot gave a grant that could not be kept.
+    #[error("{source}; {outcome}")]
+    NotKept {
+        /// Why.
+        source: Box<LoginError>,
+        /// What became of the grant.
+        outcome: String,
+    },
 }
 
 impl LoginError {
@@ -113,6 +127,7 @@ impl LoginError {
                 "add them to the app's scopes in HubSpot, and log in again; a scope that was added takes effect with a new consent"
             }
             Self::Transport(_) => "check `[portal].base_url`",
+            Self::NotKept { source, .. } => return source.hint(),
             Self::Seal(SealError::NoRandom)
             | Self::OAuth(_)
             | Self::Token(_)
@@ -129,6 +144,7 @@ impl LoginError {
             Self::Static | Self::Config(_) | Self::Transport(_) => true,
             Self::Seal(error) => *error != SealError::NoRandom,
             Self::Store(error) => error.is_configuration(),
+            Self::NotKept { source, .. } => source.is_configuration(),
             Self::OAuth(_)
             | Self::Token(_)
             | Self::Hubspot(_)
@@ -237,7 +253,43 @@ impl<'c> Entry<'c> {
         let grant = client
             .exchange_code(&self.app, &code, &self.oauth.redirect_uri, &verifier)
             .await?;
-        self.keep(&client, clock, &grant, asked_at, &asked).await
+        match self.keep(&client, clock, &grant, asked_at, &asked).await {
+            Ok(login) => Ok(login),
+            Err(error) => Err(self.give_back(&client, &grant, error).await),
+        }
+    }
+
+    /// A grant that is not kept would live on in HubSpot: it is revoked as far as it goes, and the error says it.
+    async fn give_back(&self, client: &Client, grant: &Grant, error: LoginError) -> LoginError {
+        let Some(refresh) = &grant.refresh_token else {
+            return error;
+        };
+        let outcome = match self.is_in_use(refresh) {
+            Ok(false) => match self.revoke_token(client, refresh).await {
+                None => "the grant that HubSpot gave was revoked".to_owned(),
+                Some(why) => format!(
+                    "the grant that HubSpot gave could not be revoked ({why}): uninstall the app there to end its access"
+                ),
+            },
+            Ok(true) => "the earlier login goes on".to_owned(),
+            Err(why) => format!(
+                "the grant that HubSpot gave was not revoked, since an earlier login may live by it ({why})"
+            ),
+        };
+        LoginError::NotKept {
+            source: Box::new(error),
+            outcome,
+        }
+    }
+
+    /// Whether an earlier login has the same refresh token: HubSpot may give it again.
+    fn is_in_use(&self, refresh: &SecretString) -> Result<bool, StoreError> {
+        let all = tokens::look(&self.config.database, tokens::all)?.unwrap_or_default();
+        let same = |one: &Installation| {
+            one.open(&self.sealer)
+                .is_ok_and(|tokens| tokens.refresh.expose_secret() == refresh.expose_secret())
+        };
+        Ok(all.iter().any(same))
     }
 
     async fn keep(
@@ -255,10 +307,11 @@ impl<'c> Entry<'c> {
                 match client.introspect(&self.app, &grant.access_token).await {
                     Ok(Some(said)) => (said.portal_id.or(portal), said.scopes.or(scopes.clone())),
                     // Only a convenience: the account tells the portal, and a missing scope shows at the first request.
-                    Ok(None) | Err(OAuthError::Refused { .. } | OAuthError::Unreadable) => {
+                    Ok(None) => (portal, scopes.clone()),
+                    Err(error) => {
+                        tracing::debug!(%error, "the new token could not be introspected");
                         (portal, scopes.clone())
                     }
-                    Err(error) => return Err(error.into()),
                 }
             }
         };
@@ -281,9 +334,20 @@ impl<'c> Entry<'c> {
         let tokens = tokens_of(grant, asked_at, None).ok_or(LoginError::NoRefreshToken)?;
         let sealed = tokens::seal(&self.sealer, portal, &tokens)?;
         let (now, scopes) = (clock.now(), said.1);
-        let replaced = tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
-            tokens::log_in(tx, portal, &sealed, scopes.as_deref(), now)
-        })?;
+        let give_up = clock.monotonic() + PATIENCE;
+        let replaced = loop {
+            let kept = tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
+                tokens::log_in(tx, portal, &sealed, scopes.as_deref(), now)
+            });
+            match kept {
+                Err(StoreError::Busy(_) | StoreError::Locked { .. })
+                    if clock.monotonic() < give_up =>
+                {
+                    clock.sleep(BETWEEN_TRIES).await;
+                }
+                kept => break kept?,
+            }
+        };
         Ok(Login {
             portal,
             expires_at: tokens.expires_at,

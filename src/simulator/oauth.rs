@@ -32,6 +32,8 @@ pub struct OAuthApp {
     pub declined: Vec<String>,
     /// Whether the person says no.
     pub denies: bool,
+    /// Whether a grant names neither portal nor scopes, as the oldest endpoint's.
+    pub is_terse: bool,
 }
 
 impl Default for OAuthApp {
@@ -44,6 +46,7 @@ impl Default for OAuthApp {
             rotates: false,
             declined: Vec::new(),
             denies: false,
+            is_terse: false,
         }
     }
 }
@@ -280,7 +283,7 @@ impl Portal {
             .access
             .insert(access.clone(), (dies_ms, scopes.clone()));
         let mut body = json!({"access_token": access, "refresh_token": refresh, "expires_in": app.life_s, "token_type": "bearer"});
-        if !is_oldest {
+        if !is_oldest && !app.is_terse {
             body["hub_id"] = json!(self.settings().portal_id);
             body["user_id"] = json!(USER.user_id);
             body["scopes"] = json!(scopes);

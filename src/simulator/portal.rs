@@ -215,7 +215,12 @@ impl Portal {
             fault,
             Some(FaultKind::InternalError | FaultKind::Unavailable)
         );
-        if fails && self.settings.oauth.is_some() && request.path.starts_with("/oauth/") {
+        let is_oauth = self.settings.oauth.is_some() && request.path.starts_with("/oauth/");
+        if is_oauth && fault == Some(FaultKind::RateLimited) {
+            let problem = Problem::new(429, "RATE_LIMITS", "HTTP 429 Too Many Requests");
+            return Some(problem_reply(&problem, "0"));
+        }
+        if fails && is_oauth {
             let problem = Problem::new(503, "UNAVAILABLE", "HTTP 503 Service Unavailable");
             return Some(problem_reply(&problem, "0"));
         }

@@ -323,9 +323,11 @@ fn what_was_not_granted_or_not_meant_is_not_kept() {
     let (status, words) = login(&site);
     assert_eq!(status, 1);
     assert!(
-        words.contains("not granted: crm.objects.contacts.write"),
+        words.contains("not granted: crm.objects.contacts.write")
+            && words.contains("the grant that HubSpot gave was revoked"),
         "{words}"
     );
+    assert_eq!(refresh_tokens(&portal), 0, "a grant lives on");
     // A forged return is refused and the right one still awaited.
     portal.stand().settings_mut().oauth = Some(OAuthApp {
         declined: vec![],
@@ -363,6 +365,51 @@ fn what_was_not_granted_or_not_meant_is_not_kept() {
         status == 1 && words.contains("portal 48151623") && words.contains("portal 7"),
         "{words}"
     );
+    // That of the login between them.
+    assert_eq!(refresh_tokens(&portal), 1);
+}
+
+fn refresh_tokens(portal: &Portal) -> usize {
+    let tokens = portal.stand().live_tokens();
+    tokens
+        .iter()
+        .filter(|token| token.contains("-refresh-"))
+        .count()
+}
+
+#[test]
+fn a_login_outlasts_a_locked_database_and_an_introspection_that_fails() {
+    let app = app(1_800);
+    let portal = portal_with(app.clone());
+    let site = site_of(&portal, &app, "");
+    assert_eq!(login(&site).0, 0);
+    let (mut child, mut out, url) = begin_login(&site);
+    let held = rusqlite::Connection::open(site.path("crm.db")).expect("opens");
+    held.execute_batch("BEGIN IMMEDIATE").expect("held");
+    // To read is no write: nobody waits for a lock.
+    let status = site.run(&["auth", "status"]);
+    assert!(status.status.success(), "{status:?}");
+    let (_, back) = get(&url);
+    assert_eq!(get(&back).0, 200);
+    // Longer than SQLite itself waits.
+    wait(Duration::from_secs(6));
+    held.execute_batch("COMMIT").expect("let go");
+    let mut text = String::new();
+    out.read_to_string(&mut text).expect("text");
+    assert!(child.wait().expect("it ends").success(), "{text}");
+    // What the grant doesn't say, introspection would; the account tells the portal all the same.
+    portal.stand().settings_mut().oauth = Some(OAuthApp {
+        is_terse: true,
+        ..app.clone()
+    });
+    for fault in [FaultKind::InternalError, FaultKind::RateLimited] {
+        portal.script(fault, 1, "/oauth/2026-03/token/introspect");
+        let (status, words) = login(&site);
+        assert!(
+            status == 0 && words.contains("did not say which scopes"),
+            "{words}"
+        );
+    }
 }
 
 #[test]
