@@ -11,7 +11,8 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("model", &["model"]),
     ("decide", &["decide", "model"]),
     ("clock", &["clock", "model"]),
-    ("config", &["config", "model"]),
+    // The centre's word on what a mapping needs; see `config/check/auth`.
+    ("config", &["config", "decide", "model"]),
     ("hubspot", &["hubspot", "clock", "decide", "model"]),
     ("store", &["store", "clock", "decide", "model"]),
     (

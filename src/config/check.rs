@@ -92,6 +92,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
     let mapping = objects::mapping(reader, &root, policy, &mut poll);
+    auth::scopes(reader, &root, &auth, &mapping);
     later::associations(reader, &root);
     let guard = daemon::guard(reader, &root);
     let retention = daemon::retention(reader, &root);

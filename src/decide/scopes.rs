@@ -37,6 +37,12 @@ fn of_object(object: &ObjectMapping) -> Vec<String> {
     scopes
 }
 
+/// Whether nothing of an object goes without the scope: its records are read or written by it. What schemas and owners
+/// need, other scopes may give as well.
+pub fn is_of_records(scope: &str) -> bool {
+    scope == "tickets" || (scope.starts_with("crm.objects.") && !scope.contains(".owners."))
+}
+
 /// What was asked for and not granted. Every OAuth app has `oauth`, whether or not HubSpot names it.
 pub fn missing(asked: &BTreeSet<String>, granted: &[String]) -> Vec<String> {
     asked

@@ -9,6 +9,8 @@ use crate::config::reader::Reader;
 use crate::config::render::Origin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, ClientId, OAuth};
+use crate::decide::scopes;
+use crate::model::mapping::Mapping;
 
 /// The variable that holds the token where the file says nothing.
 const TOKEN_VARIABLE: &str = "HUBSPOT_ACCESS_TOKEN";
@@ -41,6 +43,50 @@ pub(super) fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> Auth {
     match oauth(reader, &entry) {
         Some(oauth) => Auth::OAuth(oauth),
         None => Auth::Token(SecretSource::Env(TOKEN_VARIABLE.to_owned())),
+    }
+}
+
+/// Whether the scopes that the file asks for are all that its mapping needs.
+pub(super) fn scopes(reader: &mut Reader<'_>, root: &Table<'_>, auth: &Auth, mapping: &Mapping) {
+    let Auth::OAuth(oauth) = auth else {
+        return;
+    };
+    if oauth.scopes.is_empty() {
+        return;
+    }
+    let place = root
+        .get("auth")
+        .and_then(|entry| reader.free_table(entry))
+        .and_then(|table| table.get("oauth").cloned())
+        .and_then(|entry| reader.free_table(&entry))
+        .and_then(|table| table.get("scopes").cloned());
+    let Some(entry) = place else {
+        return;
+    };
+    let asked = [oauth.scopes.as_slice(), &oauth.optional_scopes].concat();
+    let missing = scopes::missing(&scopes::needed(mapping), &asked);
+    let (records, others): (Vec<String>, Vec<String>) = missing
+        .into_iter()
+        .partition(|scope| scopes::is_of_records(scope));
+    let (hint, path, span) = (
+        "add them, or leave `scopes` out: the default is what the mapping needs",
+        &entry.path,
+        &entry.span,
+    );
+    let list = |missing: &[String]| missing.join("`, `");
+    if !records.is_empty() {
+        let message = format!(
+            "the mapping needs scopes that are not here: `{}`",
+            list(&records)
+        );
+        reader.error("missing_scope", span, path, &message, hint);
+    }
+    if !others.is_empty() {
+        let message = format!(
+            "schemas and owners are read and made by scopes that are not here: `{}`",
+            list(&others)
+        );
+        reader.warning("missing_scope", span, path, &message, hint);
     }
 }
 

@@ -449,7 +449,28 @@ fn an_oauth_app_needs_an_id_a_secret_and_a_key_for_its_tokens() {
     );
     line("token_path = \"/oauth/v1/token\"", "");
     line("token_path = \"/oauth/v2/token\"", "unknown_value 5:14");
-    line("scopes = [\"crm.objects.contacts.read\"]", "");
+    line(
+        "scopes = [\"crm.objects.contacts.read\"]",
+        "missing_scope 5:10, missing_scope 5:10",
+    );
+    let schemas = "\"crm.schemas.contacts.read\", \"crm.schemas.contacts.write\", \"crm.objects.owners.read\"";
+    let records = "\"crm.objects.contacts.read\", \"crm.objects.contacts.write\"";
+    line(&format!("scopes = [{schemas}, {records}]"), "");
+    line(
+        &format!("scopes = [{schemas}]\noptional_scopes = [{records}]"),
+        "",
+    );
+    let report = |mapping: &str| {
+        let text = format!("{app}scopes = [{schemas}, \"crm.objects.contacts.read\"]\n{mapping}");
+        checked(&text).report.to_string()
+    };
+    let both = report("[objects.contacts]");
+    assert!(
+        both.contains("not here: `crm.objects.contacts.write`"),
+        "{both}"
+    );
+    let pulled = report("[objects.contacts]\ndirection = \"pull\"");
+    assert!(pulled.contains("no mistakes"), "{pulled}");
     line("scopes = [\"two words\"]", "bad_value 5:11");
     line("scopes = \"oauth\"", "wrong_type 5:10");
     check(
