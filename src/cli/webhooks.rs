@@ -77,7 +77,7 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
                 writeln!(out, "`hubsyncd webhooks apply` makes them match")?;
             }
         }
-        Way::ByHand { .. } | Way::ServiceKey => {
+        Way::ByHand { .. } | Way::ServiceKey | Way::RefusedToken => {
             writeln!(out, "the mapping wants, for {}:", look.public_url)?;
             for subscription in &look.wanted {
                 writeln!(out, "  {subscription}")?;
@@ -106,6 +106,7 @@ fn to_json(look: &Look) -> serde_json::Value {
         } => ("api", Some(*app_id), target.clone(), Some(plan.lines())),
         Way::ByHand { app_id } => ("by_hand", *app_id, None, None),
         Way::ServiceKey => ("service_key", None, None, None),
+        Way::RefusedToken => ("refused_token", None, None, None),
     };
     json!({ "way": way, "app_id": app_id, "public_url": look.public_url, "target_url": target,
             "wanted": wanted, "plan": plan })
@@ -118,11 +119,20 @@ async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<Ex
         Way::ServiceKey => {
             writeln!(
                 out,
-                "This token is a service key: it is for REST calls alone, and HubSpot gives it no webhooks.\n\
+                "This token is no app's, so a service key: it is for REST calls alone, and HubSpot gives it no webhooks.\n\
                  Polling finds the same changes; `schedule.poll` says how often. For webhooks make a project app\n\
                  (`hs project create`) with static or OAuth authentication in the same account, put its client secret\n\
                  into `client_secret`, and run `hubsyncd webhooks apply --project FOLDER`. The service key may stay the\n\
                  daemon's token."
+            )?;
+            return Ok(ExitStatus::Failed);
+        }
+        Way::RefusedToken => {
+            writeln!(
+                out,
+                "HubSpot refuses the portal's token (401): it is mistyped, rotated or deleted, and so does not tell what kind\n\
+                 of app it is from. Put the present token where `[auth]` looks for it and run this again; for a project app\n\
+                 `hubsyncd webhooks apply --project FOLDER` needs no token."
             )?;
             return Ok(ExitStatus::Failed);
         }

@@ -113,6 +113,8 @@ pub enum Way {
     },
     /// Not at all.
     ServiceKey,
+    /// HubSpot refuses the portal's token, which would tell the kind of app.
+    RefusedToken,
 }
 
 /// The mapping's wishes and the way to them.
@@ -187,6 +189,7 @@ async fn by_hand(config: &Config, client: &Client) -> Result<Way, WebhooksError>
             app_id: Some(app_id),
         },
         TokenKind::ServiceKey => Way::ServiceKey,
+        TokenKind::Refused => Way::RefusedToken,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::decide::subscriptions::{Found, Subscription};
-use crate::hubspot::Client;
 use crate::hubspot::answer::read_answer;
 use crate::hubspot::headers;
 use crate::hubspot::mask::mask;
+use crate::hubspot::paths::Endpoint;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::wire::Scalar;
+use crate::hubspot::{Client, bearer};
 use crate::model::settings::ApiVersion;
 
 /// How long an answer may take.
@@ -81,6 +82,8 @@ pub enum TokenKind {
     App(u64),
     /// No app's: a service key.
     ServiceKey,
+    /// HubSpot refuses it, whatever it was.
+    Refused,
 }
 
 #[derive(serde::Deserialize)]
@@ -263,8 +266,37 @@ impl Client {
                 let id = info.app_id.0.and_then(|text| text.parse().ok());
                 Ok(id.map_or(TokenKind::ServiceKey, TokenKind::App))
             }
-            400..=499 if response.status != 429 => Ok(TokenKind::ServiceKey),
+            // It names no app. Whether it is a token at all, only its use tells.
+            400..=499 if response.status != 429 => Ok(match self.is_refused(token).await? {
+                true => TokenKind::Refused,
+                false => TokenKind::ServiceKey,
+            }),
             status => Err(refused("say whose the token is", status, &response)),
+        }
+    }
+
+    /// Whether HubSpot refuses a token: asked with a request that every token may send.
+    async fn is_refused(&self, token: &SecretString) -> Result<bool, SubscriptionError> {
+        let Ok(bearer) = bearer(token) else {
+            return Ok(true);
+        };
+        let request = HttpRequest {
+            method: Method::GET,
+            path_and_query: Endpoint::Account.path(self.inner.version, None),
+            headers: vec![
+                (AUTHORIZATION, bearer),
+                (ACCEPT, HeaderValue::from_static("application/json")),
+            ],
+            body: None,
+            timeout: TIMEOUT,
+            template: Endpoint::Account.template(self.inner.version),
+        };
+        let mut response = self.inner.transport.send(request).await?;
+        mask(&mut response, &[token.expose_secret()]);
+        match response.status {
+            401 => Ok(true),
+            429 | 500.. => Err(refused("take the token", response.status, &response)),
+            _ => Ok(false),
         }
     }
 

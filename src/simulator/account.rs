@@ -146,7 +146,9 @@ impl Portal {
         let scopes: Vec<String> = static_scopes()
             .filter(|scope| !settings.denied_scopes.contains(scope))
             .collect();
-        let body = json!({"userId": OWNERS[0].user_id, "hubId": settings.portal_id, "appId": settings.app_id, "scopes": scopes});
+        // A service key is no app's.
+        let app = (settings.app_id > 0).then_some(settings.app_id);
+        let body = json!({"userId": OWNERS[0].user_id, "hubId": settings.portal_id, "appId": app, "scopes": scopes});
         Ok(Answer::json(200, &body))
     }
 }

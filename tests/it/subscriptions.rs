@@ -221,16 +221,21 @@ fn without_an_api_it_says_what_to_set_where() {
     );
     assert!(!said.contains(DEFAULT_TOKEN), "a secret is shown");
     // A token that is no app's.
-    std::fs::write(
-        site.path("token"),
-        "pat-na1-99999999-0000-4000-8000-000000000000",
-    )
-    .expect("written");
+    portal.stand().settings_mut().app_id = 0;
     let service_key = site.run(&["webhooks", "apply"]);
     let said = words(&service_key);
     assert_eq!(service_key.status.code(), Some(1), "{said}");
     assert!(
         said.contains("HubSpot gives it no webhooks") && said.contains("schedule.poll"),
+        "{said}"
+    );
+    // One that is dead tells nothing of its kind.
+    portal.stand().settings_mut().revoke(DEFAULT_TOKEN);
+    let dead = site.run(&["webhooks", "apply"]);
+    let said = words(&dead);
+    assert_eq!(dead.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("HubSpot refuses the portal's token") && !said.contains("service key"),
         "{said}"
     );
     // Without the section there is nothing to subscribe for.
