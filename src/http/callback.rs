@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use http::StatusCode;
+use http::{Method, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,8 @@ pub type IsAwaited = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 struct Door {
+    /// Unescaped. Compared, not routed: it may have letters that mean something in a route.
+    path: Arc<str>,
     is_awaited: IsAwaited,
     came: mpsc::Sender<Returned>,
 }
@@ -68,9 +70,11 @@ pub async fn wait(
     is_awaited: IsAwaited,
 ) -> Option<Returned> {
     let (came, mut awaited) = mpsc::channel(1);
-    let router = Router::new()
-        .route(path, get(take))
-        .with_state(Door { is_awaited, came });
+    let router = Router::new().fallback(take).with_state(Door {
+        path: Arc::from(unescaped(path)),
+        is_awaited,
+        came,
+    });
     let stop = CancellationToken::new();
     let served: Vec<_> = listeners
         .into_iter()
@@ -90,7 +94,22 @@ pub async fn wait(
     returned
 }
 
-async fn take(State(door): State<Door>, RawQuery(query): RawQuery) -> Response {
+fn unescaped(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
+}
+
+async fn take(
+    State(door): State<Door>,
+    method: Method,
+    uri: Uri,
+    RawQuery(query): RawQuery,
+) -> Response {
+    if unescaped(uri.path()) != *door.path {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    if method != Method::GET {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
     let query = query.unwrap_or_default();
     if !(door.is_awaited)(&query) {
         return page(
