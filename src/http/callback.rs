@@ -40,7 +40,11 @@ struct Door {
     came: mpsc::Sender<Returned>,
 }
 
-/// The addresses of a host on this machine: a browser may take `localhost` for either family.
+/// The addresses of a host on this machine: a browser may take `localhost` for either family, so both are listened on. One
+/// that somebody else listens on would get the code in our place.
+///
+/// # Errors
+/// A port is taken, or no address is to be had.
 pub async fn bind(host: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
     let host = host.trim_matches(['[', ']']);
     let addresses: Vec<IpAddr> = match host.parse::<IpAddr>() {
@@ -53,7 +57,11 @@ pub async fn bind(host: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
         match TcpListener::bind(SocketAddr::new(address, port)).await {
             Ok(listener) => listeners.push(listener),
             // A machine without IPv6 has one of them.
-            Err(error) => failure = Some(error),
+            Err(error) if is_without_family(&error) => failure = Some(error),
+            Err(error) => {
+                let words = format!("{}: {error}", SocketAddr::new(address, port));
+                return Err(std::io::Error::new(error.kind(), words));
+            }
         }
     }
     match (listeners.is_empty(), failure) {
@@ -61,6 +69,11 @@ pub async fn bind(host: &str, port: u16) -> std::io::Result<Vec<TcpListener>> {
         (true, None) => Err(std::io::ErrorKind::AddrNotAvailable.into()),
         (false, _) => Ok(listeners),
     }
+}
+
+fn is_without_family(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Serves the path until the awaited query comes. `None`: the listeners failed.
@@ -145,6 +158,31 @@ mod tests {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("an answer");
         text.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_port_that_one_family_has_lost_is_told() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        let error = bind("localhost", port).await.expect_err("taken");
+        assert!(
+            error.to_string().contains(&format!("127.0.0.1:{port}: ")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_path_is_no_route() {
+        for path in ["/:x", "/*x", "/{x}", "/a/{*x}", "/call%20back"] {
+            let listeners = bind("127.0.0.1", 0).await.expect("a free port");
+            let address = listeners[0].local_addr().expect("bound");
+            let waiting = tokio::spawn(wait(listeners, path, Arc::new(|_query| true)));
+            assert_eq!(get(address, "/other?code=1").await, "404", "{path}");
+            let target = format!("{path}?code=2");
+            assert_eq!(get(address, &target).await, "200", "{path}");
+            let returned = waiting.await.expect("no panic").expect("an answer");
+            assert_eq!(returned.query, "code=2");
+        }
     }
 
     #[tokio::test]
