@@ -44,7 +44,7 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
     match &look.way {
         Way::Api {
             app_id,
-            target,
+            settings,
             found,
             plan,
         } => {
@@ -52,7 +52,7 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
             writeln!(
                 out,
                 "app {app_id} calls {}",
-                target.as_deref().unwrap_or("nothing yet")
+                settings.target.as_deref().unwrap_or("nothing yet")
             )?;
             writeln!(
                 out,
@@ -100,10 +100,15 @@ fn to_json(look: &Look) -> serde_json::Value {
     let (way, app_id, target, plan) = match &look.way {
         Way::Api {
             app_id,
-            target,
+            settings,
             plan,
             ..
-        } => ("api", Some(*app_id), target.clone(), Some(plan.lines())),
+        } => (
+            "api",
+            Some(*app_id),
+            settings.target.clone(),
+            Some(plan.lines()),
+        ),
         Way::ByHand { app_id } => ("by_hand", *app_id, None, None),
         Way::ServiceKey => ("service_key", None, None, None),
         Way::RefusedToken => ("refused_token", None, None, None),

@@ -11,10 +11,10 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
 use crate::decide::quota::LimitSettings;
-use crate::decide::subscriptions::{self, Found, MOST, Plan, Subscription, project};
+use crate::decide::subscriptions::{self, CONCURRENT, Found, MOST, Plan, Subscription, project};
 use crate::hubspot::Client;
 use crate::hubspot::limiter::{LeaseFn, Limiter, StartState};
-use crate::hubspot::subscriptions::{Developer, SubscriptionError, TokenKind};
+use crate::hubspot::subscriptions::{AppSettings, Developer, SubscriptionError, TokenKind};
 use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
 
 /// Where a project keeps its webhooks.
@@ -99,8 +99,8 @@ pub enum Way {
     Api {
         /// The app's number.
         app_id: u64,
-        /// The URL that it calls now.
-        target: Option<String>,
+        /// What it has set: the URL that it calls.
+        settings: AppSettings,
         /// What it has.
         found: Vec<Found>,
         /// What makes it match.
@@ -143,13 +143,13 @@ pub async fn look(config: &Config, clock: &Arc<dyn Clock>) -> Result<Look, Webho
     let developer = developer(webhooks)?;
     let way = match &developer {
         Some(developer) => {
-            let target = client.webhook_target(developer).await?;
+            let settings = client.webhook_settings(developer).await?;
             let found = client.subscriptions(developer).await?;
-            let plan =
-                subscriptions::plan(&wanted, &found, target.as_deref(), &webhooks.public_url);
+            let set = (settings.target.as_deref(), settings.concurrent);
+            let plan = subscriptions::plan(&wanted, &found, set, &webhooks.public_url);
             Way::Api {
                 app_id: developer.app_id,
-                target,
+                settings,
                 found,
                 plan,
             }
@@ -212,13 +212,20 @@ impl Look {
     /// Carries the plan out, a step at a time; `done` is told each line. What was done stays done where one fails.
     ///
     /// # Errors
-    /// HubSpot refuses a step or can't be reached. Applying again goes on.
+    /// HubSpot refuses the key or the target URL, or can't be reached; what was done stays done. Applying again goes on.
     pub async fn apply(&self, done: &mut dyn FnMut(&str)) -> Result<(), WebhooksError> {
-        let (Way::Api { plan, .. }, Some(developer)) = (&self.way, &self.developer) else {
+        let (Way::Api { plan, settings, .. }, Some(developer)) = (&self.way, &self.developer)
+        else {
             return Ok(());
         };
         if let Some(url) = &plan.target {
-            self.client.set_webhook_target(developer, url).await?;
+            let many = settings
+                .concurrent
+                .or(plan.concurrent)
+                .unwrap_or(CONCURRENT);
+            self.client
+                .set_webhook_target(developer, url, many, settings)
+                .await?;
             done(&format!("set the target URL to {url}"));
         }
         for subscription in &plan.create {

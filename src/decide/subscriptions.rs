@@ -34,6 +34,10 @@ const WHOLE: [&str; 5] = [
 /// Subscriptions of an app at most (`hubspot/api-facts.md#10`).
 pub const MOST: usize = 1_000;
 
+/// Requests at once that HubSpot sends, where nobody said another number (`hubspot/api-facts.md#10`: more than 5 is asked
+/// for).
+pub const CONCURRENT: u32 = 10;
+
 /// One subscription, whatever its form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subscription {
@@ -136,6 +140,8 @@ impl Found {
 pub struct Plan {
     /// The URL to set, where it is another one.
     pub target: Option<String>,
+    /// Requests at once that HubSpot may send, to be set with the URL, where the app says nothing.
+    pub concurrent: Option<u32>,
     /// To be made.
     pub create: Vec<Subscription>,
     /// There and paused: to be switched on.
@@ -156,6 +162,9 @@ impl Plan {
             .target
             .iter()
             .map(|url| format!("set the target URL to {url}"));
+        let concurrent = self
+            .concurrent
+            .map(|many| format!("set maxConcurrentRequests to {many}"));
         let create = self
             .create
             .iter()
@@ -168,7 +177,12 @@ impl Plan {
             .pause
             .iter()
             .map(|(_, found)| format!("pause     {found}"));
-        target.chain(create).chain(activate).chain(pause).collect()
+        target
+            .chain(concurrent)
+            .chain(create)
+            .chain(activate)
+            .chain(pause)
+            .collect()
     }
 }
 
@@ -176,7 +190,7 @@ impl Plan {
 pub fn plan(
     wanted: &BTreeSet<Subscription>,
     found: &[Found],
-    target: Option<&str>,
+    (target, concurrent): (Option<&str>, Option<u32>),
     public_url: &str,
 ) -> Plan {
     let mut there: BTreeMap<Subscription, Vec<&Found>> = BTreeMap::new();
@@ -185,8 +199,10 @@ pub fn plan(
             there.entry(meaning).or_default().push(subscription);
         }
     }
+    let is_called = target == Some(public_url);
     let mut plan = Plan {
-        target: (target != Some(public_url)).then(|| public_url.to_owned()),
+        target: (!is_called).then(|| public_url.to_owned()),
+        concurrent: (!is_called && concurrent.is_none()).then_some(CONCURRENT),
         ..Plan::default()
     };
     for subscription in wanted {
@@ -256,7 +272,16 @@ mod tests {
             found("6", "contact.deletion", None, true),
             found("7", "object.deletion", None, false),
         ];
-        let plan = plan(&wanted, &there, Some("https://old.example.com"), URL);
+        let plan = |concurrent| {
+            let set = (Some("https://old.example.com"), concurrent);
+            super::plan(&wanted, &there, set, URL)
+        };
+        assert!(
+            plan(None)
+                .lines()
+                .contains(&"set maxConcurrentRequests to 10".to_owned())
+        );
+        let plan = plan(Some(7));
         assert_eq!(
             plan.lines(),
             [
@@ -272,7 +297,7 @@ mod tests {
             found("6", "contact.deletion", None, true),
             found("8", "contact.propertyChange", Some("city"), true),
         ];
-        assert!(super::plan(&wanted, &after, Some(URL), URL).is_empty());
+        assert!(super::plan(&wanted, &after, (Some(URL), None), URL).is_empty());
     }
 
     fn pushed(name: &str) -> ObjectMapping {

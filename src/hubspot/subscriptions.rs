@@ -34,9 +34,6 @@ const THROTTLED: Duration = Duration::from_secs(10);
 /// The longest wait that is taken from `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// Requests of the app at once that HubSpot sends (`hubspot/api-facts.md#10`: more than 5 is asked for).
-const CONCURRENT: u32 = 10;
-
 /// An app and who may change it.
 #[derive(Debug, Clone)]
 pub struct Developer {
@@ -91,6 +88,28 @@ pub enum TokenKind {
 struct WireSettings {
     #[serde(default)]
     target_url: Scalar,
+    #[serde(default)]
+    throttling: Option<WireThrottling>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireThrottling {
+    #[serde(default)]
+    max_concurrent_requests: Scalar,
+    #[serde(default)]
+    period: Scalar,
+}
+
+/// What an app has set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppSettings {
+    /// The URL that it calls.
+    pub target: Option<String>,
+    /// Requests at once that HubSpot sends.
+    pub concurrent: Option<u32>,
+    /// What the oldest version counts them by.
+    period: Option<String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -122,14 +141,14 @@ struct WireTokenInfo {
 }
 
 impl Client {
-    /// The app's target URL; `None` where none is set.
+    /// The app's settings; nothing in them where none are set.
     ///
     /// # Errors
     /// The key is refused, or HubSpot can't be reached.
-    pub async fn webhook_target(
+    pub async fn webhook_settings(
         &self,
         developer: &Developer,
-    ) -> Result<Option<String>, SubscriptionError> {
+    ) -> Result<AppSettings, SubscriptionError> {
         let path = self.app_path(developer, "/settings");
         match self
             .ask(
@@ -141,8 +160,18 @@ impl Client {
             )
             .await
         {
-            Ok(response) => Ok(parse::<WireSettings>(&response)?.target_url.0),
-            Err(SubscriptionError::Refused { status: 404, .. }) => Ok(None),
+            Ok(response) => {
+                let read = parse::<WireSettings>(&response)?;
+                let (many, period) = read.throttling.map_or((None, None), |throttling| {
+                    (throttling.max_concurrent_requests.0, throttling.period.0)
+                });
+                Ok(AppSettings {
+                    target: read.target_url.0,
+                    concurrent: many.and_then(|text| text.parse().ok()),
+                    period,
+                })
+            }
+            Err(SubscriptionError::Refused { status: 404, .. }) => Ok(AppSettings::default()),
             Err(error) => Err(error),
         }
     }
@@ -150,7 +179,7 @@ impl Client {
     /// All subscriptions of the app; the list has no pages.
     ///
     /// # Errors
-    /// As [`webhook_target`](Self::webhook_target).
+    /// As [`webhook_settings`](Self::webhook_settings).
     pub async fn subscriptions(
         &self,
         developer: &Developer,
@@ -178,20 +207,22 @@ impl Client {
         Ok(found.collect())
     }
 
-    /// Sets the target URL.
+    /// Sets the target URL; what else is set stays, and HubSpot wants it repeated.
     ///
     /// # Errors
-    /// As [`webhook_target`](Self::webhook_target). Repeating it is harmless.
+    /// As [`webhook_settings`](Self::webhook_settings). Repeating it is harmless.
     pub async fn set_webhook_target(
         &self,
         developer: &Developer,
         url: &str,
+        concurrent: u32,
+        former: &AppSettings,
     ) -> Result<(), SubscriptionError> {
         let path = self.app_path(developer, "/settings");
         // `period` was taken out of the newer descriptions.
-        let mut throttling = json!({ "maxConcurrentRequests": CONCURRENT });
+        let mut throttling = json!({ "maxConcurrentRequests": concurrent });
         if self.inner.version == ApiVersion::V3 {
-            throttling["period"] = "SECONDLY".into();
+            throttling["period"] = former.period.as_deref().unwrap_or("SECONDLY").into();
         }
         let body = json!({ "targetUrl": url, "throttling": throttling });
         self.ask(
@@ -208,7 +239,7 @@ impl Client {
     /// Makes a subscription that is active.
     ///
     /// # Errors
-    /// As [`webhook_target`](Self::webhook_target).
+    /// As [`webhook_settings`](Self::webhook_settings).
     pub async fn subscribe(
         &self,
         developer: &Developer,
@@ -228,7 +259,7 @@ impl Client {
     /// Switches a subscription on or off.
     ///
     /// # Errors
-    /// As [`webhook_target`](Self::webhook_target). Repeating it is harmless.
+    /// As [`webhook_settings`](Self::webhook_settings). Repeating it is harmless.
     pub async fn set_active(
         &self,
         developer: &Developer,

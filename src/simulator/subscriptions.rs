@@ -23,6 +23,9 @@ struct Subscription {
 #[derive(Debug, Default)]
 pub(super) struct AppWebhooks {
     target: Option<String>,
+    concurrent: u64,
+    /// Properties that can't be subscribed.
+    refused: Vec<String>,
     subscriptions: Vec<Subscription>,
     count: u64,
 }
@@ -108,7 +111,7 @@ impl Portal {
                 let target = app.target.as_ref().ok_or((404, "OBJECT_NOT_FOUND"))?;
                 Ok((
                     200,
-                    json!({"targetUrl": target, "throttling": {"maxConcurrentRequests": 10}}),
+                    json!({"targetUrl": target, "throttling": {"maxConcurrentRequests": app.concurrent}}),
                 ))
             }
             ("PUT", ["settings"]) => {
@@ -116,9 +119,10 @@ impl Portal {
                     .as_str()
                     .filter(|url| url.starts_with("http"));
                 let many = body["throttling"]["maxConcurrentRequests"].as_u64();
-                let (Some(target), Some(6..)) = (target, many) else {
+                let (Some(target), Some(many @ 6..)) = (target, many) else {
                     return Err((400, "VALIDATION_ERROR"));
                 };
+                app.concurrent = many;
                 app.target = Some(target.to_owned());
                 Ok((200, body))
             }
@@ -149,6 +153,23 @@ impl Portal {
         }
     }
 
+    /// Sets the app's webhooks by hand: the URL that it calls, and how many requests at once.
+    pub fn set_app_target(&mut self, url: &str, concurrent: u64) {
+        let app = self.app_mut();
+        app.target = Some(url.to_owned());
+        app.concurrent = concurrent;
+    }
+
+    /// A property that can't be subscribed, as some calculated ones.
+    pub fn refuse_subscription(&mut self, property: &str) {
+        self.app_mut().refused.push(property.to_owned());
+    }
+
+    /// How many requests at once the app takes.
+    pub fn app_concurrent(&self) -> u64 {
+        self.app().concurrent
+    }
+
     /// Event types and properties of the active subscriptions.
     pub fn active_subscriptions(&self) -> Vec<(String, Option<String>)> {
         let active = self.app().subscriptions.iter().filter(|own| own.active);
@@ -172,6 +193,12 @@ impl AppWebhooks {
             .map(|(_, event)| event)
             .unwrap_or_default();
         let property = text("propertyName");
+        if property
+            .as_ref()
+            .is_some_and(|own| self.refused.contains(own))
+        {
+            return Err((400, "VALIDATION_ERROR"));
+        }
         if !EVENTS.contains(&event) || (event == "propertyChange") != property.is_some() {
             return Err((400, "VALIDATION_ERROR"));
         }

@@ -52,6 +52,11 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
         });
         let site = site(&portal, version, by_api());
         let listed = words(&site.run(&["webhooks", "list"]));
+        let plan = words(&site.run(&["webhooks", "list", "--json"]));
+        assert!(
+            plan.contains("set maxConcurrentRequests to 10"),
+            "what an app without settings gets is shown: {plan}"
+        );
         assert!(listed.contains("app 1160452 calls nothing yet"), "{listed}");
         assert!(
             listed.contains("missing  contact.propertyChange email"),

@@ -7,11 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::decide::subscriptions::{Found, OBJECTS, Subscription};
-
-/// Requests of the app at once that HubSpot sends (`hubspot/api-facts.md#10`: more than 5 is asked for), where the file
-/// says nothing.
-const CONCURRENT: u32 = 10;
+use crate::decide::subscriptions::{CONCURRENT, Found, OBJECTS, Subscription};
 
 /// The lists of subscriptions; the generic form first, in which new ones are written.
 const LISTS: [(&str, &str); 3] = [
