@@ -11,7 +11,7 @@ use crate::cli::ExitStatus;
 use crate::cli::args::AuthCommand;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, Config};
-use crate::daemon::login::{Ended, Entry, LoginError};
+use crate::daemon::login::{self, Ended, Entry};
 use crate::model::time::Timestamp;
 use crate::store::tokens::Own;
 
@@ -119,7 +119,8 @@ fn status(
             return Ok(ExitStatus::Failed);
         }
     };
-    let readable = entry.open(&found).is_ok();
+    let unreadable = entry.open(&found).err().map(|error| error.to_string());
+    let readable = unreadable.is_none();
     let state = state_of(
         found.problem.is_some(),
         readable,
@@ -135,7 +136,7 @@ fn status(
             "renewed_at": found.issued_at.to_string(),
             "expires_at": found.expires_at.to_string(),
             "scopes": found.scopes,
-            "problem": found.problem,
+            "problem": found.problem.as_ref().or(unreadable.as_ref()),
         });
         writeln!(out, "{value}")?;
     } else {
@@ -150,12 +151,8 @@ fn status(
         if let Some(problem) = &found.problem {
             writeln!(out, "problem     {problem}: run `hubsyncd auth login`")?;
         }
-        if !readable {
-            writeln!(
-                out,
-                "problem     {}",
-                LoginError::from(crate::store::seal::SealError::OtherKey)
-            )?;
+        if let Some(problem) = &unreadable {
+            writeln!(out, "problem     {problem}")?;
         }
     }
     let is_good = state == "logged_in" || state == "expired";
@@ -181,7 +178,7 @@ async fn logout(
     clock: &Arc<dyn Clock>,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let ended = Entry::new(config)?.logout(clock).await?;
+    let ended = login::logout(config, clock).await?;
     if ended.is_empty() {
         writeln!(out, "nobody was logged in")?;
     }

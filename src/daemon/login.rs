@@ -399,27 +399,6 @@ impl<'c> Entry<'c> {
         Ok(installation.open(&self.sealer)?)
     }
 
-    /// Revokes the refresh tokens and forgets every installation, those to other portals too. What could not be revoked is
-    /// forgotten all the same, and said.
-    ///
-    /// # Errors
-    /// The database can't be written.
-    pub async fn logout(&self, clock: &Arc<dyn Clock>) -> Result<Vec<Ended>, LoginError> {
-        if !self.config.database.exists() {
-            return Ok(Vec::new());
-        }
-        let database = &self.config.database;
-        let all = tokens::beside_the_daemon(database, clock.as_ref(), |tx| tokens::all(tx))?;
-        let ended = self.revoke(&self.client(clock)?, &all).await;
-        tokens::beside_the_daemon(database, clock.as_ref(), |tx| {
-            for one in &all {
-                tokens::log_out(tx, one.portal_id)?;
-            }
-            Ok(())
-        })?;
-        Ok(ended)
-    }
-
     /// Revokes as far as it goes.
     async fn revoke(&self, client: &Client, all: &[Installation]) -> Vec<Ended> {
         let mut ended = Vec::with_capacity(all.len());
@@ -446,6 +425,42 @@ impl<'c> Entry<'c> {
             Err(error) => Some(error.to_string()),
         }
     }
+}
+
+/// Revokes the refresh tokens and forgets every installation, those to other portals too. What could not be revoked is
+/// forgotten all the same, and said: a lost key or secret keeps nobody logged in.
+///
+/// # Errors
+/// The file has a static token, or the database can't be written.
+pub async fn logout(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Ended>, LoginError> {
+    if !matches!(config.auth, Auth::OAuth(_)) {
+        return Err(LoginError::Static);
+    }
+    let all = tokens::look(&config.database, tokens::all)?.unwrap_or_default();
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entry = Entry::new(config).and_then(|entry| {
+        let client = entry.client(clock)?;
+        Ok((entry, client))
+    });
+    let ended = match entry {
+        Ok((entry, client)) => entry.revoke(&client, &all).await,
+        Err(error) => all
+            .iter()
+            .map(|one| Ended {
+                portal: one.portal_id,
+                problem: Some(error.to_string()),
+            })
+            .collect(),
+    };
+    tokens::beside_the_daemon(&config.database, clock.as_ref(), |tx| {
+        for one in &all {
+            tokens::log_out(tx, one.portal_id)?;
+        }
+        Ok(())
+    })?;
+    Ok(ended)
 }
 
 /// What a login left.

@@ -445,8 +445,21 @@ fn the_key_must_be_there_and_the_same() {
         );
         assert!(!words.contains(OTHER_KEY), "a secret in an error");
     }
+    let (_, words) = said(&site, &["auth", "status", "--json"]);
+    assert!(
+        words.contains("\"problem\":\"the token key does not open"),
+        "{words}"
+    );
     put_secret(&site, "key", KEY);
     assert!(site.run(&["once"]).status.success());
+    // Whoever lost the key can still log out; only the revocation needs it.
+    std::fs::remove_file(site.path("key")).expect("removed");
+    let (status, words) = said(&site, &["auth", "logout"]);
+    assert!(
+        status == Some(1) && words.contains("here alone: can't read the file"),
+        "{words}"
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_tokens"), 0);
 }
 
 #[test]
