@@ -130,12 +130,18 @@ async fn take(
             "This is not the answer to the login that was begun here. Begin it again from the terminal.",
         );
     }
+    let has_code = query.split('&').any(|pair| {
+        pair.strip_prefix("code=")
+            .is_some_and(|code| !code.is_empty())
+    });
     // A second one finds the channel full: the first holds.
     drop(door.came.try_send(Returned { query }));
-    page(
-        StatusCode::OK,
-        "hubsyncd has what it needs; the terminal says how it went. You may close this window.",
-    )
+    let words = if has_code {
+        "hubsyncd has what it needs; the terminal says how it went. You may close this window."
+    } else {
+        "HubSpot gave hubsyncd no access; the terminal says why. You may close this window."
+    };
+    page(StatusCode::OK, words)
 }
 
 fn page(status: StatusCode, words: &str) -> Response {
