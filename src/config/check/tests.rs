@@ -519,6 +519,9 @@ fn webhooks_say_under_which_url_they_are_signed() {
         "developer_key = { env = \"A\" }\napp_id = 0",
         "out_of_range 4:10",
     );
+    line("app_id = 7", "missing_key 3:1");
+    line("developer_key = { env = \"A\" }", "missing_key 3:1");
+    line("app_id = 7\ndeveloper_key = { env = \"A\" }", "");
     for (url, expected) in [
         ("http://a.example/hook", "insecure_url 2:14"),
         ("http://127.0.0.1:8787/hook", ""),

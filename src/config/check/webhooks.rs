@@ -72,6 +72,13 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<Webh
     let developer_key = reader.optional(&table, "developer_key", |reader, entry| {
         reader.secret(entry)
     });
+    for (own, other) in [("app_id", "developer_key"), ("developer_key", "app_id")] {
+        if let (Some(entry), None) = (table.get(own), table.get(other)) {
+            let message = format!("`{own}` is of no use without `{other}`");
+            let hint = "write both for `webhooks apply` by API, or neither";
+            reader.warning("missing_key", &entry.key_span, &entry.path, &message, hint);
+        }
+    }
     let max_body = reader.or_default(
         &table,
         "max_body",
