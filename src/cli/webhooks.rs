@@ -153,6 +153,7 @@ async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<Ex
     for line in plan.lines() {
         writeln!(out, "  {line}")?;
     }
+    look.check_bound()?;
     if !agreed(yes, out)? {
         writeln!(out, "nothing was changed")?;
         return Ok(ExitStatus::Failed);
@@ -165,8 +166,15 @@ async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<Ex
             }
         })
         .await;
-    applied?;
+    let refused = applied?;
     written?;
+    if refused > 0 {
+        writeln!(
+            out,
+            "HubSpot refused {refused} of the steps; the others are done. Polling finds what is not subscribed"
+        )?;
+        return Ok(ExitStatus::Failed);
+    }
     writeln!(
         out,
         "done; HubSpot takes up to five minutes to use changed settings"

@@ -41,6 +41,16 @@ pub enum WebhooksError {
     /// More than an app may have.
     #[error("the mapping wants {0} subscriptions, and an app may have {MOST}")]
     TooMany(usize),
+    /// Together with what the app has.
+    #[error(
+        "with {there} subscriptions that are there and {new} new ones it would be more than the {MOST} of an app"
+    )]
+    TooManyTogether {
+        /// Those of the app, paused ones too.
+        there: usize,
+        /// Those that the plan makes.
+        new: usize,
+    },
     /// The folder is no project.
     #[error("`{}` is no HubSpot project: it has no {PROJECT_MARK}", .0.display())]
     NoProject(PathBuf),
@@ -76,6 +86,9 @@ impl WebhooksError {
             Self::Transport(_) => "check `[portal].base_url`",
             Self::Hubspot(SubscriptionError::Unauthorized { .. }) => {
                 "`developer_key` is the key of the developer account that owns `app_id`, not the portal's token"
+            }
+            Self::TooManyTogether { .. } => {
+                "delete those of the app that nobody needs, paused ones count too; or map fewer properties"
             }
             Self::TooMany(_) => "map fewer properties, or leave the rest to polling",
             Self::NoProject(_) => "give the folder that `hs project create` made",
@@ -209,14 +222,26 @@ fn client(config: &Config, clock: &Arc<dyn Clock>) -> Result<Client, WebhooksErr
 }
 
 impl Look {
-    /// Carries the plan out, a step at a time; `done` is told each line. What was done stays done where one fails.
+    /// Whether the app can have what the plan makes beside what it has.
+    ///
+    /// # Errors
+    /// [`WebhooksError::TooManyTogether`].
+    pub fn check_bound(&self) -> Result<(), WebhooksError> {
+        match &self.way {
+            Way::Api { plan, found, .. } => check_bound(found.len(), plan.create.len()),
+            Way::ByHand { .. } | Way::ServiceKey | Way::RefusedToken => Ok(()),
+        }
+    }
+
+    /// Carries the plan out, a step at a time; `done` is told each line. A step that HubSpot refuses is told and the next
+    /// one taken; tells how many were refused.
     ///
     /// # Errors
     /// HubSpot refuses the key or the target URL, or can't be reached; what was done stays done. Applying again goes on.
-    pub async fn apply(&self, done: &mut dyn FnMut(&str)) -> Result<(), WebhooksError> {
+    pub async fn apply(&self, done: &mut dyn FnMut(&str)) -> Result<usize, WebhooksError> {
         let (Way::Api { plan, settings, .. }, Some(developer)) = (&self.way, &self.developer)
         else {
-            return Ok(());
+            return Ok(0);
         };
         if let Some(url) = &plan.target {
             let many = settings
@@ -228,20 +253,50 @@ impl Look {
                 .await?;
             done(&format!("set the target URL to {url}"));
         }
+        let mut refused = 0;
+        let mut tell = |step: Result<(), SubscriptionError>, line: String| match step {
+            Ok(()) => {
+                done(&line);
+                Ok(())
+            }
+            Err(error) if is_of_one(&error) => {
+                refused += 1;
+                done(&format!("not {line}: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
         for subscription in &plan.create {
-            self.client.subscribe(developer, subscription).await?;
-            done(&format!("subscribed {subscription}"));
+            let step = self.client.subscribe(developer, subscription).await;
+            tell(step, format!("subscribed {subscription}"))?;
         }
         for (id, subscription) in &plan.activate {
-            self.client.set_active(developer, id, true).await?;
-            done(&format!("switched on {subscription}"));
+            let step = self.client.set_active(developer, id, true).await;
+            tell(step, format!("switched on {subscription}"))?;
         }
         for (id, subscription) in &plan.pause {
-            self.client.set_active(developer, id, false).await?;
-            done(&format!("paused {subscription}"));
+            let step = self.client.set_active(developer, id, false).await;
+            tell(step, format!("paused {subscription}"))?;
         }
-        Ok(())
+        Ok(refused)
     }
+}
+
+/// Whether HubSpot refused one subscription, which says nothing about the others.
+fn is_of_one(error: &SubscriptionError) -> bool {
+    match error {
+        SubscriptionError::Refused { status, .. } => (400..500).contains(status) && *status != 429,
+        SubscriptionError::Unauthorized { .. }
+        | SubscriptionError::Unreadable
+        | SubscriptionError::Transport(_) => false,
+    }
+}
+
+fn check_bound(there: usize, new: usize) -> Result<(), WebhooksError> {
+    if new > 0 && there + new > MOST {
+        return Err(WebhooksError::TooManyTogether { there, new });
+    }
+    Ok(())
 }
 
 /// A project's file as it would be.
@@ -287,6 +342,7 @@ pub fn project_file(config: &Config, folder: &Path) -> Result<ProjectFile, Webho
         Ok(merged) => merged,
         Err(place) => return Err(WebhooksError::Shape { path, place }),
     };
+    check_bound(merged.there, merged.new)?;
     Ok(ProjectFile {
         text: serde_json::to_string_pretty(&merged.file).unwrap_or_default() + "\n",
         changes: merged.changes,
@@ -309,5 +365,22 @@ impl ProjectFile {
             path: self.path.clone(),
             source,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_app_has_counts_towards_the_bound() {
+        assert!(check_bound(990, 10).is_ok());
+        assert!(check_bound(1_200, 0).is_ok(), "nothing is made");
+        let error = check_bound(991, 10).expect_err("one too many");
+        assert!(
+            error
+                .to_string()
+                .contains("991 subscriptions that are there and 10 new")
+        );
     }
 }

@@ -131,6 +131,45 @@ fn by_api_the_plan_is_shown_and_carried_out_in_every_version() {
 }
 
 #[test]
+fn another_url_leaves_the_app_s_throttling_as_it_is() {
+    let portal = Portal::with(Settings {
+        developer_key: Some(ClientSecret(KEY.to_owned())),
+        ..Settings::default()
+    });
+    portal
+        .stand()
+        .set_app_target("https://old.example.com/hook", 20);
+    let site = site(&portal, "2026-03", by_api());
+    let applied = site.run(&["webhooks", "apply", "--yes"]);
+    let said = words(&applied);
+    assert!(applied.status.success(), "{said}");
+    assert!(
+        said.contains("set the target URL") && !said.contains("maxConcurrentRequests"),
+        "{said}"
+    );
+    assert_eq!(portal.stand().app_concurrent(), 20);
+}
+
+#[test]
+fn a_property_that_can_t_be_subscribed_stops_no_other() {
+    let portal = Portal::with(Settings {
+        developer_key: Some(ClientSecret(KEY.to_owned())),
+        ..Settings::default()
+    });
+    portal.stand().refuse_subscription("city");
+    let site = site(&portal, "2026-03", by_api());
+    let applied = site.run(&["webhooks", "apply", "--yes"]);
+    let said = words(&applied);
+    assert_eq!(applied.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not subscribed contact.propertyChange city: ")
+            && said.contains("subscribed contact.propertyChange lastname"),
+        "{said}"
+    );
+    assert_eq!(portal.stand().active_subscriptions().len(), 9);
+}
+
+#[test]
 fn a_wrong_developer_key_is_told_without_showing_it() {
     let portal = Portal::with(Settings {
         developer_key: Some(ClientSecret("another".to_owned())),

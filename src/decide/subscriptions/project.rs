@@ -23,6 +23,10 @@ pub struct Merged {
     pub file: Value,
     /// A line for each change; none where nothing changes.
     pub changes: Vec<String>,
+    /// Subscriptions that were there, paused ones and other programs' too.
+    pub there: usize,
+    /// Those that are new.
+    pub new: usize,
 }
 
 /// Merges. Keys that are not of this mapping are kept, and so is `maxConcurrentRequests`.
@@ -41,8 +45,13 @@ pub fn merge(
     let settings = part(config, "settings").ok_or("config.settings")?;
     merge_settings(settings, public_url, &mut changes);
     let lists = part(config, "subscriptions").ok_or("config.subscriptions")?;
-    merge_lists(lists, wanted, &mut changes)?;
-    Ok(Merged { file, changes })
+    let (there, new) = merge_lists(lists, wanted, &mut changes)?;
+    Ok(Merged {
+        file,
+        changes,
+        there,
+        new,
+    })
 }
 
 /// A table within another; it is made where there is none.
@@ -71,7 +80,7 @@ fn merge_lists(
     lists: &mut Map<String, Value>,
     wanted: &BTreeSet<Subscription>,
     changes: &mut Vec<String>,
-) -> Result<(), &'static str> {
+) -> Result<(usize, usize), &'static str> {
     for (name, place) in LISTS {
         let list = lists.entry(name).or_insert_with(|| json!([]));
         if !list
@@ -81,6 +90,7 @@ fn merge_lists(
             return Err(place);
         }
     }
+    let before = entries(lists).count();
     let (mut sent, mut there) = (BTreeSet::new(), BTreeSet::new());
     for entry in entries(lists) {
         if let Some(meaning) = meaning(entry) {
@@ -115,7 +125,7 @@ fn merge_lists(
         }
     }
     changes.append(&mut paused);
-    Ok(())
+    Ok((before, wanted.difference(&there).count()))
 }
 
 fn entries(lists: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
@@ -255,6 +265,7 @@ mod tests {
             .expect("a list")
             .push(privacy);
         assert_eq!(merged.file, expected);
+        assert_eq!((merged.there, merged.new), (6, 1));
     }
 
     #[test]
