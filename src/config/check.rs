@@ -89,6 +89,8 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let mut poll = rhythm::schedule(reader, &root);
     let webhooks = webhooks::webhooks(reader, &root);
     let http = daemon::http(reader, &root);
+    let door = webhooks.as_ref().map(|webhooks| webhooks.listen);
+    daemon::one_port_each(reader, &root, http, door);
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
     let mapping = objects::mapping(reader, &root, policy, &mut poll);

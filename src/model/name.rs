@@ -47,7 +47,36 @@ pub const RESERVED_TABLES: [&str; 5] = [
     "properties",
 ];
 
-/// Columns that every mirror table has of its own (`rowid` and its aliases would hide SQLite's).
+/// SQLite's own tables that nobody has to make, beside those that begin with `pragma_` or `sqlite_`: a table of such a name
+/// would stand in front of one that triggers and clients use.
+const SQLITES_TABLES: [&str; 12] = [
+    "bytecode",
+    "carray",
+    "completion",
+    "dbstat",
+    "fsdir",
+    "fts3tokenize",
+    "generate_series",
+    "json_each",
+    "json_tree",
+    "jsonb_each",
+    "jsonb_tree",
+    "tables_used",
+];
+
+/// The most columns of a table, SQLite's own limit.
+pub const MAX_COLUMNS: usize = 2000;
+
+/// Columns that every mirror table has of its own.
+pub const OWN_COLUMNS: [&str; 5] = [
+    "local_id",
+    "hs_id",
+    "hs_created_at",
+    "hs_modified_at",
+    "hs_archived",
+];
+
+/// [`OWN_COLUMNS`], and `rowid` and its aliases, which would hide SQLite's.
 pub const RESERVED_COLUMNS: [&str; 8] = [
     "local_id",
     "hs_id",
@@ -115,11 +144,12 @@ name! {
     PropertyName, |name| check_identifier(name, MAX_PROPERTY_BYTES)
 }
 name! {
-    /// A mirror table's name: not `sqlite_…`, not `sync_…`, not a reference table's.
+    /// A mirror table's name: none of SQLite's own, not `sync_…`, not a reference table's.
     TableName, |name| {
         check_identifier(name, MAX_IDENTIFIER_BYTES)?;
         let lower = name.to_ascii_lowercase();
-        if lower.starts_with("sqlite_") || lower.starts_with("sync_") || RESERVED_TABLES.contains(&lower.as_str()) {
+        let is_kept = ["sqlite_", "pragma_", "sync_"].iter().any(|prefix| lower.starts_with(prefix));
+        if is_kept || RESERVED_TABLES.contains(&lower.as_str()) || SQLITES_TABLES.contains(&lower.as_str()) {
             return Err(NameError::Reserved { name: name.to_owned() });
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! `[portal]` and `[database]`: which account, into which file.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::Uri;
 
@@ -211,6 +211,25 @@ pub(super) fn database(reader: &mut Reader<'_>, root: &Table<'_>) -> PathBuf {
             reader.error("bad_path", &entry.span, &entry.path, &message, hint);
             return None;
         }
-        Some(reader.source.resolve(text))
+        let path = reader.source.resolve(text);
+        if let Some((what, hint)) = is_something_else(&path, &reader.source.path) {
+            let message = format!("`{text}` is {what}");
+            reader.error("bad_path", &entry.span, &entry.path, &message, hint);
+            return None;
+        }
+        Some(path)
     })
+}
+
+/// What stands at the database's path and can't be one, and what to write.
+fn is_something_else(path: &Path, mapping: &Path) -> Option<(&'static str, &'static str)> {
+    if path.is_dir() {
+        let hint = "write the path of a file in that folder, such as `crm.db` behind it";
+        return Some(("a folder", hint));
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    (real(path) == real(mapping)).then_some((
+        "this mapping file",
+        "write another path; the database is made where it is missing",
+    ))
 }

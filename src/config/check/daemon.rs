@@ -77,6 +77,39 @@ pub(super) fn http(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<SocketAd
     ))
 }
 
+/// Two can't listen on one port of an address.
+pub(super) fn one_port_each(
+    reader: &mut Reader<'_>,
+    root: &Table<'_>,
+    http: Option<SocketAddr>,
+    webhooks: Option<SocketAddr>,
+) {
+    let (Some(http), Some(webhooks)) = (http, webhooks) else {
+        return;
+    };
+    let one_ip =
+        http.ip() == webhooks.ip() || http.ip().is_unspecified() || webhooks.ip().is_unspecified();
+    // The system gives each a port of its own for 0.
+    if !one_ip || http.port() != webhooks.port() || http.port() == 0 {
+        return;
+    }
+    let Some(section) = root.get("http").cloned() else {
+        return;
+    };
+    let table = reader.free_table(&section);
+    let written = table.as_ref().and_then(|table| table.get("listen"));
+    let (span, path) = written.map_or_else(
+        || (section.key_span.clone(), section.path.clone()),
+        |entry| (entry.span.clone(), entry.path.clone()),
+    );
+    let message = format!(
+        "`[http]` and `[webhooks]` would both listen on port {}",
+        http.port()
+    );
+    let hint = "give each a port of its own; without `listen` they are 9187 and 8787";
+    reader.error("duplicate_address", &span, &path, &message, hint);
+}
+
 /// `[log]`.
 pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
     let table = reader.section(root, "log", keys::LOG);

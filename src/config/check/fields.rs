@@ -11,7 +11,7 @@ use crate::config::render::Origin;
 use crate::config::standard::standard_properties;
 use crate::config::suggest::which;
 use crate::model::mapping::{Direction, FieldMapping, OWN_KEY, Policy};
-use crate::model::name::{ColumnName, PropertyName};
+use crate::model::name::{ColumnName, MAX_COLUMNS, OWN_COLUMNS, PropertyName};
 use crate::model::value::PropertyType;
 
 /// What people write for a type, and its name here.
@@ -44,6 +44,22 @@ pub(super) fn fields(
         let hint =
             "add one, as in `email = \"email\"`; without the table the standard ones are mapped";
         reader.error("empty", &entry.key_span, &entry.path, &message, hint);
+    }
+    let most = MAX_COLUMNS - OWN_COLUMNS.len();
+    if let Some(entries) = entries.as_ref().filter(|entries| entries.len() > most) {
+        let message = format!(
+            "`{}` has {} properties, and a table in SQLite at most {most} beside its own columns",
+            object.name,
+            entries.len()
+        );
+        let hint = "map fewer properties";
+        reader.error(
+            "too_many_columns",
+            &entry.key_span,
+            &entry.path,
+            &message,
+            hint,
+        );
     }
     let mut columns = BTreeMap::new();
     let mut fields = Vec::new();

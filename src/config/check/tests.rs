@@ -329,10 +329,70 @@ fn two_never_share_a_place_and_what_is_reserved_stays_free() {
     check("[objects.contacts]\ntable = \"sync_x\"", "reserved 2:9");
     check("[objects.contacts]\ntable = \"owners\"", "reserved 2:9");
     check("[objects.contacts]\ntable = \"order\"", "");
+    for table in ["pragma_table_info", "JSON_each", "dbstat", "sqlite_x"] {
+        check(
+            &format!("[objects.contacts]\ntable = \"{table}\""),
+            "reserved 2:9",
+        );
+    }
     check(
         "[objects.contacts]\n[objects.deals]\ntable = \"Contacts\"",
         "duplicate_table 2:10",
     );
+}
+
+#[test]
+fn a_table_has_no_more_columns_than_sqlite_takes() {
+    let mapped = |count: usize| {
+        let lines: Vec<String> = (0..count)
+            .map(|number| format!("p{number} = \"c{number}\""))
+            .collect();
+        format!("[objects.contacts.properties]\n{}", lines.join("\n"))
+    };
+    check(&mapped(1_995), "");
+    check(&mapped(1_996), "too_many_columns 1:19");
+}
+
+#[test]
+fn two_do_not_listen_on_one_port() {
+    let both = |http: &str, webhooks: &str| {
+        format!(
+            "[http]\nlisten = \"{http}\"\n[webhooks]\nlisten = \"{webhooks}\"\npublic_url = \"https://a.example/x\""
+        )
+    };
+    check(
+        &both("127.0.0.1:80", "127.0.0.1:80"),
+        "duplicate_address 2:10",
+    );
+    check(
+        &both("127.0.0.1:80", "0.0.0.0:80"),
+        "duplicate_address 2:10, open_address 4:10",
+    );
+    check(&both("127.0.0.1:80", "127.0.0.2:80"), "");
+    check(&both("127.0.0.1:80", "127.0.0.1:81"), "");
+    check(&both("127.0.0.1:0", "127.0.0.1:0"), "");
+    check(
+        "[http]\n[webhooks]\nlisten = \"127.0.0.1:9187\"\npublic_url = \"https://a.example/x\"",
+        "duplicate_address 1:2",
+    );
+}
+
+#[test]
+fn the_database_is_no_folder_and_not_the_mapping_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.toml");
+    for (database, expected) in [("config.toml", 1), (".", 1), ("../", 1), ("crm.db", 0)] {
+        let text = format!("[database]\npath = \"{database}\"\n[objects.contacts]");
+        std::fs::write(&path, &text).expect("written");
+        let report = check_file(&path).report;
+        assert_eq!(report.problems.len(), expected, "{report}");
+        assert!(
+            report
+                .problems
+                .iter()
+                .all(|problem| problem.code == "bad_path")
+        );
+    }
 }
 
 #[test]
