@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use crate::config::keys;
-use crate::config::problem::{Problem, Report, Severity};
+use crate::config::problem::{Problem, Report, Severity, UNREADABLE};
 use crate::config::reader::Reader;
 use crate::config::render::Setting;
 use crate::config::settings::Config;
@@ -122,7 +122,7 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
             let hint = io_hint(&error);
             let kind = error.kind();
             (
-                "unreadable",
+                UNREADABLE,
                 format!("can't read `{}`: {kind}", path.display()),
                 hint.to_owned(),
                 1,

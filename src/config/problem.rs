@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::config::source::Source;
@@ -85,6 +85,9 @@ pub struct Report {
     /// The file's text, secrets replaced by stars.
     masked: String,
 }
+
+/// The code of a file that could not be opened: no place in it is meant.
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// Problems that are drawn: more than anybody reads at once.
 const MOST_DRAWN: usize = 100;
@@ -187,14 +190,20 @@ impl Report {
             Severity::Warning => Level::WARNING,
         };
         let mut group = Group::with_title(level.primary_title(&problem.message).id(problem.code));
+        let path = problem.file.display().to_string();
         if let Some((excerpt, span)) = self.excerpt(problem) {
-            let path = problem.file.display().to_string();
             group = group.element(
                 Snippet::source(excerpt)
                     .path(path)
                     .line_start(problem.line)
                     .annotation(AnnotationKind::Primary.span(span)),
             );
+        } else if problem.code != UNREADABLE {
+            // An empty line, or a text that can't be shown, has a place all the same.
+            let place = Origin::path(path)
+                .line(problem.line)
+                .char_column(problem.column);
+            group = group.element(place);
         }
         group.element(Level::HELP.message(&problem.hint))
     }

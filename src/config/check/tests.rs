@@ -623,6 +623,22 @@ fn toml_that_is_none_has_a_place_too() {
 }
 
 #[test]
+fn a_mistake_at_the_end_of_the_file_has_a_place() {
+    for text in [
+        "[objects.contacts]\nx = [\n",
+        "[objects.contacts]\nx = \"\"\"\n",
+    ] {
+        let report = checked(text).report;
+        let drawn = report.to_string();
+        for problem in &report.problems {
+            let place = format!("config.toml:{}:{}", problem.line, problem.column);
+            assert!(drawn.contains(&place), "{drawn}");
+        }
+        assert!(!report.is_ok());
+    }
+}
+
+#[test]
 fn what_is_no_toml_says_what_to_write() {
     let text = "[portal]\ntier = free\nid = \"1\n\n[objects.contacts\n[objects.deals]\npoll \"5s\"\nfilter = 1\n[http]\nlisten = \"0.0.0.0:9187\"\n";
     insta::assert_snapshot!("no_toml", checked(text).report.render(Drawing::Plain));
@@ -636,6 +652,8 @@ fn a_file_that_is_no_text_or_too_large_is_refused() {
         (problem.code, problem.line, problem.column),
         ("not_text", 2, 5)
     );
+    let drawn = bytes.report.to_string();
+    assert!(drawn.contains("c.toml:2:5"), "{drawn}");
     let large = check_bytes(Path::new("c.toml"), vec![b'\n'; MAX_FILE_BYTES + 1]);
     assert_eq!(large.report.problems[0].code, "too_large");
     let none = check_file(Path::new("no/such/file.toml"));
