@@ -193,6 +193,59 @@ fn without_a_head(name: &str, text: &str) -> Vec<String> {
     )]
 }
 
+/// The parts between the top commas of what begins behind a `(`, to its `)`.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut parts, mut part) = (Vec::new(), String::new());
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    for letter in text.chars() {
+        if quoted {
+            quoted = escaped || letter != '"';
+            escaped = letter == '\\' && !escaped;
+        } else {
+            match letter {
+                '"' => quoted = true,
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' if depth == 0 => break,
+                ')' | ']' | '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    parts.push(std::mem::take(&mut part));
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        part.push(letter);
+    }
+    parts.push(part);
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// The fields of every log line of a file: what stands before the message.
+fn log_fields(text: &str) -> Vec<String> {
+    let text = code(text);
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    levels
+        .iter()
+        .flat_map(|level| text.split(&format!("tracing::{level}!(")).skip(1))
+        .flat_map(|rest| {
+            let fields = arguments(rest).into_iter();
+            fields.take_while(|argument| !argument.starts_with('"') && !argument.is_empty())
+        })
+        .map(|field| {
+            let name = field.split('=').next().unwrap_or(&field);
+            name.trim().trim_start_matches(['%', '?']).to_owned()
+        })
+        .collect()
+}
+
+fn unknown_log_fields(name: &str, text: &str) -> Vec<String> {
+    log_fields(text)
+        .into_iter()
+        .filter(|field| !hubsyncd::telemetry::FIELDS.contains(&field.as_str()))
+        .map(|field| format!("{name} logs `{field}`, which `telemetry::FIELDS` has not"))
+        .collect()
+}
+
 fn all_clean(folders: &[&str], rule: fn(&str, &str) -> Vec<String>) {
     let found: Vec<String> = folders
         .iter()
@@ -233,6 +286,23 @@ fn nothing_is_unfinished_ignored_or_silenced() {
     assert_eq!(unfinished("x", concat!("// TO", "DO: later")).len(), 1);
     assert_eq!(unfinished("x", concat!("#[al", "low(dead_code)]")).len(), 1);
     all_clean(&["src", "tests", "benches"], unfinished);
+}
+
+#[test]
+fn log_lines_have_the_field_names_of_the_list_and_the_list_no_others() {
+    let line = r#"tracing::warn!(object = f("a, (b"), %zone, naem = 1, "message {}", other = x);"#;
+    assert_eq!(log_fields(line), ["object", "zone", "naem"]);
+    assert_eq!(unknown_log_fields("x", line).len(), 1);
+    all_clean(&["src"], unknown_log_fields);
+    let used: Vec<String> = files("src", "rs")
+        .iter()
+        .flat_map(|(_, text)| log_fields(text))
+        .collect();
+    let unused: Vec<&&str> = hubsyncd::telemetry::FIELDS
+        .iter()
+        .filter(|field| !used.iter().any(|name| name == *field))
+        .collect();
+    assert!(unused.is_empty(), "{unused:?}");
 }
 
 #[test]

@@ -165,7 +165,7 @@ async fn renew(
             }
         }
         Err(OAuthError::Revoked { words }) => {
-            tracing::error!(portal = %installation.portal_id, words, "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
+            tracing::error!(portal_id = %installation.portal_id, words, "HubSpot revoked the grant; nothing is sent until somebody logs in with `hubsyncd auth login`");
             let (portal, generation) = (installation.portal_id, installation.generation);
             engine
                 .store
