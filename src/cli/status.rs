@@ -80,7 +80,8 @@ fn print_health(health: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Re
         }
         (_, _, _) => {}
     }
-    writeln!(out, "{:<10}{}", state, about.join(", "))?;
+    let line = format!("{state:<8}  {}", about.join(", "));
+    writeln!(out, "{}", line.trim_end())?;
     writeln!(out, "requests  {}", requests(health, now))?;
     writeln!(
         out,
@@ -309,6 +310,30 @@ mod tests {
             r#"{"object":"companies","table_name":"companies","direction":"pull","rows":50,"#,
         );
         assert!(value.is_some(), "{text}");
+    }
+
+    #[test]
+    fn a_long_state_stands_apart_from_what_follows() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for state in ["out_of_quota", "unauthorized", "backfilling", "held"] {
+            execute(
+                &path,
+                &format!(
+                    "DROP VIEW sync_health;
+                     CREATE VIEW sync_health AS SELECT '{state}' AS state, 7 AS pid, '0.1.0' AS version,
+                        '2026-11-24T02:10:00.000Z' AS started_at, NULL AS heartbeat_at, NULL AS portal_id,
+                        NULL AS daily_limit, NULL AS daily_used, NULL AS daily_resets_at, 0 AS requests_last_minute,
+                        0 AS throttled_last_minute, 0 AS inbox_depth, 0 AS outbox_depth, NULL AS config_error,
+                        NULL AS last_error, NULL AS webhooks, 0 AS webhooks_dropped"
+                ),
+            );
+            let text = printed(&path, false);
+            assert!(
+                text.starts_with(&format!("{state:<8}  hubsyncd 0.1.0")),
+                "{text}"
+            );
+        }
     }
 
     #[test]
