@@ -226,10 +226,14 @@ fn log_fields(text: &str) -> Vec<String> {
     let levels = ["error", "warn", "info", "debug", "trace"];
     levels
         .iter()
-        .flat_map(|level| text.split(&format!("tracing::{level}!(")).skip(1))
-        .flat_map(|rest| {
-            let fields = arguments(rest).into_iter();
-            fields.take_while(|argument| !argument.starts_with('"') && !argument.is_empty())
+        .flat_map(|level| {
+            let begin = format!("tracing::{level}!(");
+            let lines: Vec<_> = text.split(begin.as_str()).skip(1).map(arguments).collect();
+            lines
+        })
+        .flat_map(|line| {
+            line.into_iter()
+                .take_while(|argument| !argument.starts_with('"') && !argument.is_empty())
         })
         .map(|field| {
             let name = field.split('=').next().unwrap_or(&field);
