@@ -304,6 +304,8 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).expect("json");
         assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
         assert_eq!(value["health"]["portal_id"], 12_345_678);
+        assert_eq!(value["health"]["webhooks"], "healthy");
+        assert_eq!(value["health"]["webhooks_dropped"], 2);
         assert_eq!(value["objects"][1]["object"], "contacts");
         assert_eq!(value["holds"][0]["records"], 240);
         let value = text.find(
@@ -346,7 +348,8 @@ mod tests {
              CREATE VIEW sync_health AS SELECT 'stopped' AS state, NULL AS pid, '0.1.0' AS version, NULL AS started_at,
                 '2026-11-24T02:10:00.000Z' AS heartbeat_at, NULL AS portal_id, NULL AS daily_limit, NULL AS daily_used,
                 NULL AS daily_resets_at, 0 AS requests_last_minute, 4 AS throttled_last_minute, 0 AS inbox_depth,
-                0 AS outbox_depth, 'line 3: `tabel`' AS config_error, 'HubSpot could not be reached' AS last_error",
+                0 AS outbox_depth, 'line 3: `tabel`' AS config_error, 'HubSpot could not be reached' AS last_error,
+                NULL AS webhooks, 0 AS webhooks_dropped",
         );
         let text = printed(&path, false);
         assert!(

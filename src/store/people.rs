@@ -514,7 +514,8 @@ fn each_row<E: From<PeopleError>>(
 /// The documented columns (`design.md` 6.3).
 const HEALTH: &str = "
     SELECT state, pid, version, started_at, heartbeat_at, portal_id, daily_limit, daily_used, daily_resets_at,
-        requests_last_minute, throttled_last_minute, inbox_depth, outbox_depth, config_error, last_error
+        requests_last_minute, throttled_last_minute, inbox_depth, outbox_depth, config_error, last_error,
+        webhooks, webhooks_dropped
     FROM sync_health";
 
 const OBJECTS: &str = "
