@@ -12,7 +12,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::config::source::Source;
+use crate::config::source::{Source, without_mark};
 
 /// How much a problem weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -215,6 +215,9 @@ impl Report {
         let end = self.masked.floor_char_boundary(problem.span.end.max(start));
         let rest = &self.masked[end..];
         let lines = &self.masked[line_start..end + rest.find('\n').unwrap_or(rest.len())];
+        let mark = lines.len() - without_mark(lines).len();
+        let (lines, line_start) = (&lines[mark..], line_start + mark);
+        let (start, end) = (start.max(line_start), end.max(line_start));
         let length = lines
             .match_indices('\n')
             .nth(MOST_EXCERPT_LINES - 1)

@@ -77,7 +77,8 @@ impl Source {
         let offset = self.floor(offset);
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = self.line_starts[line - 1];
-        (line, self.text[start..offset].chars().count() + 1)
+        let before = &self.text[start..offset];
+        (line, without_mark(before).chars().count() + 1)
     }
 
     /// The byte range of the lines that a span touches, without the last line's end.
@@ -119,6 +120,11 @@ impl Source {
     fn floor(&self, offset: usize) -> usize {
         self.text.floor_char_boundary(offset)
     }
+}
+
+/// Text without the byte order mark that some editors put in front of a file: nobody sees it, so that it is no column.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Whether a key's name says that its value is a secret.

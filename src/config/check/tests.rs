@@ -623,6 +623,21 @@ fn toml_that_is_none_has_a_place_too() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_column() {
+    let text = "\u{feff}[objects.contacts]\nx = 1\n";
+    check(text, "unknown_key 2:1");
+    for text in [
+        "\u{feff}x = 1\n[objects.contacts]",
+        "\u{feff}x = \n[objects.contacts]",
+    ] {
+        let report = checked(text).report;
+        let plain = checked(&text.replace('\u{feff}', "")).report;
+        assert_eq!(report.to_string(), plain.to_string());
+        assert_eq!(report.problems[0].column, plain.problems[0].column);
+    }
+}
+
+#[test]
 fn a_mistake_at_the_end_of_the_file_has_a_place() {
     for text in [
         "[objects.contacts]\nx = [\n",
