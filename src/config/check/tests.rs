@@ -293,6 +293,11 @@ fn addresses_are_numbers_with_a_port() {
     check("[http]\nlisten = \"localhost:80\"", "bad_address 2:10");
     check("[http]\nlisten = \"127.0.0.1\"", "bad_address 2:10");
     check("[http]\nlisten = \"0.0.0.0:80\"", "open_address 2:10");
+    for (section, port) in [("http", "9187"), ("webhooks", "8787")] {
+        let report = checked(&format!("[{section}]\nlisten = \"here\"")).report;
+        let mut hints = report.problems.iter().map(|problem| &problem.hint);
+        assert!(hints.any(|hint| hint.contains(port)), "{report}");
+    }
     assert_eq!(
         config("http = {}\n[objects.contacts]").http,
         Some(([127, 0, 0, 1], 9187).into())

@@ -139,7 +139,11 @@ impl<'t> Reader<'_> {
             let port = text
                 .rsplit_once(':')
                 .and_then(|(_, port)| port.parse::<u16>().ok())
-                .unwrap_or(9187);
+                .unwrap_or(if entry.path.starts_with("webhooks") {
+                    8787
+                } else {
+                    9187
+                });
             let hint =
                 format!("write an IP address and a port: `127.0.0.1:{port}` or `[::1]:{port}`");
             self.error("bad_address", &entry.span, &entry.path, &message, &hint);
