@@ -711,6 +711,11 @@ fn a_secret_written_in_clear_is_never_repeated() {
         "access_token = \"5ecretValue",
         "access_token = { env = \"5ecretValue-with-dashes\" }",
         "access_token = { value = \"5ecretValue\" }",
+        "access_token = { env = \"pat-na1-5ecretValue\" }",
+        "access_token = { env = \"pat_na1_5ecretValue\" }",
+        "access_token = { env = \"CJSP5qf1KhICAQEYs4MOIJSP5ecretValue\" }",
+        "access_token = { credential = \"a5ecretValue0123456789abcdef\" }",
+        "oauth = { client_secret = { env = \"a5ecretValue0123456789abcdef\" } }",
         "access_token = { env = \"A\", evn = \"5ecretValue\" }",
         "access_token = { credential = \"a/5ecretValue\" }",
         "access_token = { file = \"pat-na1-5ecretValue\" }",
@@ -751,6 +756,20 @@ fn a_secret_in_clear_says_what_to_do() {
         "[auth]\naccess_token = { credential = \"../x\" }",
         "bad_secret 2:31",
     );
+    check(
+        "[auth]\naccess_token = { env = \"aa11bb22cc33dd44ee55ff66\" }",
+        "secret_in_clear 2:24",
+    );
+    for name in [
+        "HUBSPOT_ACCESS_TOKEN_2026_PRODUCTION_EU1",
+        "hubspot_token_1",
+        "MyHubSpotAccessTokenEurope2",
+    ] {
+        check(
+            &format!("[auth]\naccess_token = {{ env = \"{name}\" }}"),
+            "",
+        );
+    }
     let report = checked("[auth]\naccess_token = \"hush\"\n[objects.contacts]").report;
     insta::assert_snapshot!(report.problems[0].hint, @r#"put it in the environment and write `access_token = { env = "HUBSPOT_ACCESS_TOKEN" }`; then have HubSpot make a new one"#);
 }

@@ -239,9 +239,7 @@ impl<'t> Reader<'_> {
         let is_variable = is_variable_name(text);
         let is_credential =
             !text.is_empty() && !text.contains(['/', '\0']) && text != "." && text != "..";
-        if text.to_ascii_lowercase().starts_with("pat-")
-            || (place.name == "env" && !is_variable && text.len() > 20)
-        {
+        if looks_like_a_secret(text) || (place.name == "env" && !is_variable && text.len() > 20) {
             self.secret_in_clear(
                 place,
                 place.path.trim_end_matches(&format!(".{}", place.name)),
@@ -320,6 +318,23 @@ fn clipped(error: &NameError) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
+}
+
+/// The shortest run of letters and digits that is taken for a secret.
+const LEAST_SECRET: usize = 20;
+
+/// Whether what should be a name is rather the secret itself: a token, or a long run of letters and digits such as HubSpot
+/// makes for client secrets and OAuth tokens. People write names in capitals, or in words.
+pub(super) fn looks_like_a_secret(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let has_small_letters = text.bytes().any(|byte| byte.is_ascii_lowercase());
+    let has_capitals = text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let longest_word = text.split(['_', '-', '.']).map(str::len).max().unwrap_or(0);
+    text.to_ascii_lowercase()
+        .replace('_', "-")
+        .starts_with("pat-")
+        || (longest_word >= LEAST_SECRET && digits >= 3 && has_small_letters)
+        || (text.len() >= 2 * LEAST_SECRET && digits >= 5 && has_small_letters && has_capitals)
 }
 
 /// Whether text can name an environment variable.
