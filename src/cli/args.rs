@@ -258,7 +258,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Contacts to begin with; half as many companies, a third deals, a quarter tickets
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = records)]
     pub records: usize,
     /// Seed of the sample data
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -272,6 +272,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "write a whole number and a unit: `30s`, `10m` or `1h`".to_owned())
+}
+
+/// The demo's records: its tour edits one.
+#[cfg(feature = "simulator")]
+fn records(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|records| *records > 0)
+        .ok_or_else(|| "write a number from 1: the tour edits a contact".to_owned())
 }
 
 #[cfg(test)]
@@ -383,6 +392,21 @@ mod tests {
         assert_eq!(
             parse("outbox discard").expect_err("no entry").exit_code(),
             2
+        );
+    }
+
+    #[cfg(feature = "simulator")]
+    #[test]
+    fn the_demo_needs_a_contact_to_show() {
+        let Command::Demo(args) = command("demo --records 1") else {
+            panic!("another command")
+        };
+        assert_eq!(args.records, 1);
+        let error = parse("demo --records 0").expect_err("nothing to edit");
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(
+            error.to_string().contains("the tour edits a contact"),
+            "{error}"
         );
     }
 

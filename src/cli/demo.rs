@@ -326,14 +326,14 @@ impl Tour {
             "SQLite -> HubSpot   INSERT INTO contacts … became record {id} after {} ms",
             took.as_millis()
         ));
-        self.program.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id IN (SELECT local_id FROM contacts ORDER BY local_id LIMIT 100)", &[])?;
+        let updated = self.program.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id IN (SELECT local_id FROM contacts ORDER BY local_id LIMIT 100)", &[])?;
         let before = self.portal().request_log().len();
         let took = self
             .wait(stop, "updates", "SELECT count(*) = 0 FROM sync_outbox")
             .await?;
         let requests = self.portal().request_log().len() - before;
         self.told.push(format!(
-            "SQLite -> HubSpot   UPDATE of 100 rows was acknowledged after {} ms, in at most {requests} requests",
+            "SQLite -> HubSpot   UPDATE of {updated} rows was acknowledged after {} ms, in at most {requests} requests",
             took.as_millis()
         ));
         self.program.execute(
@@ -355,7 +355,7 @@ impl Tour {
     async fn conflict(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let id = self
             .program
-            .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET 200")?;
+            .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET (SELECT count(*) / 2 FROM contacts)")?;
         let now = self.now_ms();
         self.portal().edit(
             "contacts",

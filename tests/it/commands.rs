@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hubsyncd::clock::{Clock as _, SystemClock};
@@ -484,6 +485,37 @@ fn a_log_for_programs_has_the_progress_as_lines_of_its_own_form() {
         assert!(log.contains("the first full read: contacts"), "{log}");
         let other: Vec<&str> = log.lines().filter(|line| !is_one(line)).collect();
         assert!(other.is_empty(), "{other:?}");
+    }
+}
+
+/// The demo in a folder of its own.
+fn demo(folder: &std::path::Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubsyncd"));
+    command
+        .args(["demo", "--dir"])
+        .arg(folder)
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_demo_runs_with_a_few_records_too() {
+    for records in ["1", "7"] {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let output = demo(folder.path(), &["--once", "--records", records])
+            .output()
+            .expect("it runs");
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{words}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            words.contains("both values wait in sync_conflicts"),
+            "{words}"
+        );
     }
 }
 
