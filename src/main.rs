@@ -4,8 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use hubsyncd::cli::args::{Cli, Command};
 use hubsyncd::cli::{self, ExitStatus};
 use hubsyncd::clock::{Clock as _, SystemClock};
@@ -13,7 +11,7 @@ use hubsyncd::model::time::Timestamp;
 
 fn main() -> ExitCode {
     cli::forbid_core_dumps();
-    let arguments = Cli::parse();
+    let arguments = Cli::read();
     match run(arguments) {
         Ok(status) => status.into(),
         // Nothing can be done about a closed stderr.

@@ -1,9 +1,12 @@
 //! The command line: which commands there are and what each may be asked for. It reads arguments and does nothing.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cli::ConfigPath;
 use crate::cli::check::CheckArgs;
@@ -27,6 +30,52 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Commands that bring a mapping file of their own, or need none.
+const WITHOUT_CONFIG: [&str; 2] = ["demo", "simulate"];
+
+impl Cli {
+    /// The program's arguments; wrong usage ends it.
+    pub fn read() -> Self {
+        Self::try_read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads arguments.
+    ///
+    /// # Errors
+    /// They are wrong, or ask for help.
+    pub fn try_read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut program = Self::program();
+        let matches = program.try_get_matches_from_mut(arguments)?;
+        if let Some((name, inner)) = matches.subcommand()
+            && WITHOUT_CONFIG.contains(&name)
+            && inner.value_source("config") == Some(ValueSource::CommandLine)
+        {
+            let words = format!("`{name}` takes no `--config`: it needs no mapping file of yours");
+            return Err(program.error(ErrorKind::UnknownArgument, words));
+        }
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
+    }
+
+    /// The definition of the command line: `--config` is shown where it means something.
+    fn program() -> clap::Command {
+        let mut program = Self::command();
+        // From here on the commands have the global arguments.
+        program.build();
+        for name in WITHOUT_CONFIG {
+            if program.find_subcommand(name).is_some() {
+                program = program.mut_subcommand(name, |command| {
+                    command.mut_arg("config", |argument| argument.hide(true))
+                });
+            }
+        }
+        program
+    }
 }
 
 /// The commands.
@@ -285,13 +334,10 @@ fn records(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once("hubsyncd").chain(line.split_whitespace()))
+        Cli::try_read(std::iter::once("hubsyncd").chain(line.split_whitespace()))
     }
 
     fn command(line: &str) -> Command {
@@ -300,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        Cli::program().debug_assert();
     }
 
     #[test]
@@ -397,6 +443,24 @@ mod tests {
 
     #[cfg(feature = "simulator")]
     #[test]
+    fn the_demo_and_the_simulator_neither_show_nor_take_a_mapping_file() {
+        for line in ["demo --config a.toml", "--config a.toml simulate"] {
+            let error = parse(line).expect_err("no use for it");
+            assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
+        }
+        for (line, shown) in [
+            ("demo --help", false),
+            ("simulate -h", false),
+            ("run -h", true),
+        ] {
+            let help = parse(line).expect_err("help").to_string();
+            assert_eq!(help.contains("--config"), shown, "{help}");
+        }
+        parse("demo --once").expect("without it");
+    }
+
+    #[cfg(feature = "simulator")]
+    #[test]
     fn the_demo_needs_a_contact_to_show() {
         let Command::Demo(args) = command("demo --records 1") else {
             panic!("another command")
@@ -421,8 +485,7 @@ mod tests {
     #[test]
     fn the_help_of_every_command_reads_as_it_should() {
         let mut whole = String::new();
-        let mut program = Cli::command().term_width(80);
-        program.build();
+        let mut program = Cli::program().term_width(80);
         append_help(&mut program, &mut whole);
         insta::assert_snapshot!(whole.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     }
