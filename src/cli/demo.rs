@@ -70,13 +70,25 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
         let (config, engine, stop) = (config.clone(), Arc::clone(&engine), stop.clone());
         async move { daemon::run::run_engine(&config, engine, stop).await }
     });
-    let toured = tour(&config, &portal, &clock, &stop, out, args.json).await;
-    if toured.is_ok() && args.json {
+    let toured = tokio::select! {
+        toured = tour(&config, &portal, &clock, out, args.json) => Some(toured),
+        () = stop.cancelled() => None,
+    };
+    let (interrupted, toured) = (toured.is_none(), toured.unwrap_or(Ok(())));
+    if interrupted {
+        let line = format!(
+            "\nended in the middle of the tour; {} is kept",
+            folder.display()
+        );
+        say(out, args.json, &line)?;
+    }
+    let told = toured.is_ok() && !interrupted;
+    if told && args.json {
         let report =
             daemon::once::report_since(&engine, crate::model::time::Timestamp::EPOCH).await?;
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     }
-    if toured.is_ok() && !args.once {
+    if told && !args.once {
         say(
             out,
             args.json,
@@ -93,7 +105,12 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
         .context("the simulator")?;
     toured?;
     ended?;
-    Ok(ExitStatus::Done)
+    // Ctrl-C is how the demo ends, but not how `--once` shows that all went well.
+    Ok(if interrupted && args.once {
+        ExitStatus::Failed
+    } else {
+        ExitStatus::Done
+    })
 }
 
 fn say(out: &mut dyn Write, json: bool, line: &str) -> io::Result<()> {
@@ -226,7 +243,6 @@ async fn tour(
     config: &Config,
     portal: &Arc<Mutex<Portal>>,
     clock: &Arc<dyn Clock>,
-    stop: &CancellationToken,
     out: &mut dyn Write,
     json: bool,
 ) -> anyhow::Result<()> {
@@ -238,15 +254,14 @@ async fn tour(
         told: Vec::new(),
     };
     tour.wait(
-        stop,
         "the first full read",
         "SELECT coalesce(min(backfill = 'done'), 0) FROM sync_cursors",
     )
     .await?;
     tour.tell_rows()?;
-    tour.remote_edit(stop).await?;
-    tour.local_edits(stop).await?;
-    tour.conflict(stop).await?;
+    tour.remote_edit().await?;
+    tour.local_edits().await?;
+    tour.conflict().await?;
     tour.show(path, config, out, json)
 }
 
@@ -260,12 +275,7 @@ impl Tour {
     }
 
     /// Waits until a query answers with a number that is not 0; tells how long it took.
-    async fn wait(
-        &self,
-        stop: &CancellationToken,
-        what: &str,
-        sql: &str,
-    ) -> anyhow::Result<Duration> {
+    async fn wait(&self, what: &str, sql: &str) -> anyhow::Result<Duration> {
         let started = self.clock.monotonic();
         loop {
             // The mirror tables come with the portal's schema: until then the query may fail.
@@ -273,7 +283,7 @@ impl Tour {
                 return Ok(self.clock.monotonic().saturating_sub(started));
             }
             let waited = self.clock.monotonic().saturating_sub(started);
-            if stop.is_cancelled() || waited > PATIENCE {
+            if waited > PATIENCE {
                 bail!("{what} did not come to an end in {} s", waited.as_secs());
             }
             self.clock.sleep(LOOK).await;
@@ -291,7 +301,7 @@ impl Tour {
         Ok(())
     }
 
-    async fn remote_edit(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+    async fn remote_edit(&mut self) -> anyhow::Result<()> {
         let id = self
             .program
             .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1")?;
@@ -299,7 +309,7 @@ impl Tour {
         self.portal()
             .edit("contacts", id.unsigned_abs(), &[("city", "Reykjavik")], now);
         let sql = format!("SELECT city = 'Reykjavik' FROM contacts WHERE hs_id = {id}");
-        let took = self.wait(stop, "an edit in HubSpot", &sql).await?;
+        let took = self.wait("an edit in HubSpot", &sql).await?;
         self.told.push(format!(
             "HubSpot -> SQLite   somebody set record {id}'s city to Reykjavik; in the table after {:.1} s, by webhook",
             took.as_secs_f64()
@@ -307,14 +317,13 @@ impl Tour {
         Ok(())
     }
 
-    async fn local_edits(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+    async fn local_edits(&mut self) -> anyhow::Result<()> {
         self.program.execute(
             "INSERT INTO contacts (email, first_name, last_name, city) VALUES (?1, ?2, ?3, ?4)",
             &["grace.hopper@example.com", "Grace", "Hopper", "Arlington"],
         )?;
         let took = self
             .wait(
-                stop,
                 "a create",
                 "SELECT count(hs_id) FROM contacts WHERE email = 'grace.hopper@example.com'",
             )
@@ -329,7 +338,7 @@ impl Tour {
         let updated = self.program.execute("UPDATE contacts SET city = 'Oslo' WHERE local_id IN (SELECT local_id FROM contacts ORDER BY local_id LIMIT 100)", &[])?;
         let before = self.portal().request_log().len();
         let took = self
-            .wait(stop, "updates", "SELECT count(*) = 0 FROM sync_outbox")
+            .wait("updates", "SELECT count(*) = 0 FROM sync_outbox")
             .await?;
         let requests = self.portal().request_log().len() - before;
         self.told.push(format!(
@@ -340,7 +349,7 @@ impl Tour {
             "DELETE FROM contacts WHERE email = 'grace.hopper@example.com'",
             &[],
         )?;
-        self.wait(stop, "an archive", "SELECT count(*) = 0 FROM sync_outbox")
+        self.wait("an archive", "SELECT count(*) = 0 FROM sync_outbox")
             .await?;
         let gone = self
             .portal()
@@ -352,7 +361,7 @@ impl Tour {
         Ok(())
     }
 
-    async fn conflict(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+    async fn conflict(&mut self) -> anyhow::Result<()> {
         let id = self
             .program
             .number("SELECT hs_id FROM contacts ORDER BY local_id LIMIT 1 OFFSET (SELECT count(*) / 2 FROM contacts)")?;
@@ -368,7 +377,6 @@ impl Tour {
             &[],
         )?;
         self.wait(
-            stop,
             "a conflict",
             "SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL",
         )

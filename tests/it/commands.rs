@@ -519,6 +519,26 @@ fn the_demo_runs_with_a_few_records_too() {
     }
 }
 
+#[test]
+fn an_interrupted_tour_ends_without_an_error() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    // Enough that the first read lasts.
+    let child = demo(folder.path(), &["--records", "20000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    eventually("the database", || folder.path().join("crm.db").exists());
+    let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).expect("a process");
+    rustix::process::kill_process(pid, Signal::INT).expect("a signal");
+    let output = child.wait_with_output().expect("it ends");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{words}\n{errors}");
+    assert!(words.contains("ended in the middle of the tour"), "{words}");
+    assert!(!errors.contains("hubsyncd:"), "{errors}");
+}
+
 /// SQL lines of a page of the manual.
 fn statements(page: &str) -> Vec<String> {
     page.split("```sql\n")
