@@ -397,8 +397,9 @@ impl Tour {
         let health = config.http.map_or_else(String::new, |address| {
             format!("\n  curl http://{address}/readyz")
         });
-        let file = path.display();
-        let configured = path.with_file_name("config.toml");
+        let file = for_shell(path);
+        let configured = for_shell(&path.with_file_name("config.toml"));
+        let program = own_name();
         let lines = format!(
             "\n{}\n\nTry (in another terminal):\n  \
              sqlite3 -box {file} 'SELECT object, rows, in_sync, waiting, failing, lag_seconds FROM sync_status'\n  \
@@ -407,11 +408,78 @@ impl Tour {
              sqlite3 {file} \"UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL\"\n  \
              sqlite3 {file} \"UPDATE contacts SET city = 'Lima' WHERE local_id = 1\"\n  \
              sqlite3 -box {file} 'SELECT at, property, old_value, new_value, origin FROM sync_history ORDER BY id DESC LIMIT 5'\n  \
-             hubsyncd status --config {}{health}",
+             {program} status --config {configured}{health}",
             self.told.join("\n"),
-            configured.display()
         );
         say(out, json, &lines)?;
         Ok(())
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+,@%:=".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// How a shell starts this program: by its name where the `PATH` leads to it, else by its path.
+fn own_name() -> String {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::current_exe() {
+        Ok(own) => name_of(&own, std::env::split_paths(&folders)),
+        Err(_) => "hubsyncd".to_owned(),
+    }
+}
+
+fn name_of(own: &Path, folders: impl Iterator<Item = PathBuf>) -> String {
+    let real = |path: &Path| path.canonicalize().ok();
+    // The first of that name is the one that a shell starts.
+    let mut found = folders
+        .map(|folder| folder.join("hubsyncd"))
+        .filter(|path| path.is_file());
+    let is_found = found
+        .next()
+        .is_some_and(|path| real(&path).is_some() && real(&path) == real(own));
+    if is_found {
+        "hubsyncd".to_owned()
+    } else {
+        for_shell(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell() {
+        for (path, word) in [
+            ("/tmp/demo-1/crm.db", "/tmp/demo-1/crm.db"),
+            ("/tmp/my demo/crm.db", "'/tmp/my demo/crm.db'"),
+            ("/tmp/it's/crm.db", "'/tmp/it'\\''s/crm.db'"),
+            ("/tmp/$HOME", "'/tmp/$HOME'"),
+        ] {
+            assert_eq!(for_shell(Path::new(path)), word);
+        }
+    }
+
+    #[test]
+    fn the_program_is_called_by_its_path_where_no_shell_finds_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        for folder in [&own, &other] {
+            fs::create_dir(folder).expect("made");
+            fs::write(folder.join("hubsyncd"), "").expect("written");
+        }
+        let program = own.join("hubsyncd");
+        let name = |folders: &[&PathBuf]| name_of(&program, folders.iter().copied().cloned());
+        assert_eq!(name(&[&own, &other]), "hubsyncd");
+        for folders in [&[][..], &[&other, &own]] {
+            assert_eq!(name(folders), for_shell(&program));
+        }
     }
 }

@@ -539,6 +539,31 @@ fn an_interrupted_tour_ends_without_an_error() {
     assert!(!errors.contains("hubsyncd:"), "{errors}");
 }
 
+#[test]
+fn what_the_demo_prints_can_be_pasted_into_a_shell() {
+    let parent = tempfile::TempDir::new().expect("a folder");
+    let folder = parent.path().join("it's a demo");
+    let output = demo(&folder, &["--once", "--records", "5"])
+        .output()
+        .expect("it runs");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{words}");
+    let lines: Vec<&str> = words
+        .lines()
+        .filter(|line| line.contains("sqlite3") || line.contains(" status "))
+        .filter(|line| line.starts_with("  "))
+        .collect();
+    assert_eq!(lines.len(), 7, "{words}");
+    for line in lines {
+        let ran = Command::new("sh")
+            .args(["-c", line])
+            .output()
+            .expect("a shell");
+        let error = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success(), "{line}\n{error}");
+    }
+}
+
 /// SQL lines of a page of the manual.
 fn statements(page: &str) -> Vec<String> {
     page.split("```sql\n")
