@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, ra
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 24] = [
+const KEPT: [&str; 25] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
