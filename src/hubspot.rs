@@ -211,7 +211,7 @@ impl Client {
                         // In order, so that a run can be replayed.
                         biased;
                         () = &mut changed => {}
-                        () = self.inner.clock.sleep(LONGEST_RENEWAL - waited) => {}
+                        () = self.inner.clock.sleep(LONGEST_RENEWAL.saturating_sub(waited)) => {}
                     }
                 }
                 known => return known,

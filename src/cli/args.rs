@@ -65,17 +65,22 @@ impl Cli {
     /// The definition of the command line: `--config` is shown where it means something.
     fn program() -> clap::Command {
         let mut program = Self::command();
-        // From here on the commands have the global arguments.
-        program.build();
         for name in WITHOUT_CONFIG {
             if program.find_subcommand(name).is_some() {
-                program = program.mut_subcommand(name, |command| {
-                    command.mut_arg("config", |argument| argument.hide(true))
-                });
+                program = program.mut_subcommand(name, |command| command.arg(hidden_config()));
             }
         }
         program
     }
+}
+
+/// Stands in the place of the global argument.
+fn hidden_config() -> clap::Arg {
+    clap::Arg::new("config")
+        .long("config")
+        .value_name("PATH")
+        .value_parser(clap::value_parser!(PathBuf))
+        .hide(true)
 }
 
 /// The commands.
@@ -486,6 +491,7 @@ mod tests {
     fn the_help_of_every_command_reads_as_it_should() {
         let mut whole = String::new();
         let mut program = Cli::program().term_width(80);
+        program.build();
         append_help(&mut program, &mut whole);
         insta::assert_snapshot!(whole.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     }

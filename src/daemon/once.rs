@@ -380,17 +380,21 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
 /// Reads, removals and pushes until nothing is due; tells when the next of them is.
 async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, StepError> {
     let (engine, name) = (&work.engine, object.object());
-    let (reads, removals, pushes) = (
+    let (of_reads, of_removals, of_the_push) = (
         format!("the reads of changed {name}"),
         format!("the removal of {name}"),
         format!("the push of {name}"),
     );
     loop {
-        let read = work.drain(&reads, || reads::step(engine, object)).await?;
-        let removed = work
-            .drain(&removals, || removal::step(engine, object))
+        let read = work
+            .drain(&of_reads, || reads::step(engine, object))
             .await?;
-        let pushed = work.drain(&pushes, || push::step(engine, object)).await?;
+        let removed = work
+            .drain(&of_removals, || removal::step(engine, object))
+            .await?;
+        let pushed = work
+            .drain(&of_the_push, || push::step(engine, object))
+            .await?;
         match read.or(removed).or(pushed) {
             Progress::More => return Ok(None),
             Progress::Idle { until: Some(until) } if until <= engine.clock().now() => {}

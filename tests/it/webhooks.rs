@@ -860,7 +860,10 @@ fn polling_relaxes_while_webhooks_come_and_tightens_when_one_is_missed() {
 fn a_restart_does_not_make_webhooks_missed() {
     let portal = Portal::quick();
     let door = Door::new();
-    let id = portal.contact("ann@example.com");
+    let (id, other) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bea@example.com"),
+    );
     let schedule = "[schedule]\npoll = \"1s\"\npoll_with_webhooks = \"4s\"\nagain = [\"1h\"]\n";
     let mut site = door.site(&portal, schedule);
     site.start_and_load();
@@ -870,7 +873,7 @@ fn a_restart_does_not_make_webhooks_missed() {
     assert_eq!(site.stop(), 0);
     // HubSpot comes again much later.
     portal.stand().settings_mut().webhooks = None;
-    portal.edit(id, &[("city", "Rome")]);
+    portal.edit(other, &[("city", "Rome")]);
     site.start();
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Rome'");
     wait(Duration::from_secs(5));

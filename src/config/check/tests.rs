@@ -715,7 +715,6 @@ fn a_secret_written_in_clear_is_never_repeated() {
         "access_token = { env = \"pat_na1_5ecretValue\" }",
         "access_token = { env = \"CJSP5qf1KhICAQEYs4MOIJSP5ecretValue\" }",
         "access_token = { credential = \"a5ecretValue0123456789abcdef\" }",
-        "oauth = { client_secret = { env = \"a5ecretValue0123456789abcdef\" } }",
         "access_token = { env = \"A\", evn = \"5ecretValue\" }",
         "access_token = { credential = \"a/5ecretValue\" }",
         "access_token = { file = \"pat-na1-5ecretValue\" }",

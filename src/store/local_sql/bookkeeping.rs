@@ -66,7 +66,8 @@ fn fill_every_table(scene: &Scene) {
     scene.as_daemon(CONFLICTS);
     scene.as_daemon(HOLDS);
     scene.as_daemon(
-        "INSERT INTO sync_replaced (object, local_id, row) VALUES ('x', 1, '{}');
+        "INSERT INTO sync_unreadable (object, property, hs_id, value, seen_at) VALUES ('contacts', 'revenue', 101, 'many', 'x');
+         INSERT INTO sync_replaced (object, local_id, row) VALUES ('x', 1, '{}');
          INSERT INTO sync_sent (object, local_id, property, sent_at) VALUES ('contacts', 1, 'x', 'x');
          INSERT INTO sync_inbox (event_type, received_at, state) VALUES ('x', 'x', 'done');
          INSERT INTO sync_removals (object, hs_id, seen_at, origin) VALUES ('contacts', 1, 'x', 'poll');
