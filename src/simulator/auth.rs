@@ -99,16 +99,7 @@ pub(super) fn authorize(
     if scopes.is_empty() || scopes.iter().any(|scope| caller.has(scope, settings)) {
         return Ok(());
     }
-    let problem = Problem::new(
-        403,
-        "MISSING_SCOPES",
-        "This app hasn't been granted all required scopes to make this call. Read more about required scopes here: \
-         https://developers.hubspot.com/scopes.",
-    );
-    Err(Problem {
-        missing_scopes: scopes,
-        ..problem
-    })
+    Err(Problem::missing_scopes(scopes))
 }
 
 #[cfg(test)]

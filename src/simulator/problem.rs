@@ -12,8 +12,6 @@ pub(super) struct Problem {
     pub message: String,
     pub context: Vec<(&'static str, Vec<String>)>,
     pub details: Vec<Detail>,
-    /// Of a 403: the scopes of which one is needed.
-    pub missing_scopes: Vec<String>,
 }
 
 /// One entry of `errors[]` and of the array inside `message`.
@@ -24,7 +22,21 @@ pub(super) struct Detail {
     pub property: String,
 }
 
+/// The category of a 403; its context stands in `errors[]`.
+const MISSING_SCOPES: &str = "MISSING_SCOPES";
+
 impl Problem {
+    /// 403: one of these scopes is needed, and the caller has none of them.
+    pub(super) fn missing_scopes(scopes: Vec<String>) -> Self {
+        let problem = Self::new(
+            403,
+            MISSING_SCOPES,
+            "This app hasn't been granted all required scopes to make this call. Read more about required scopes here: \
+             https://developers.hubspot.com/scopes.",
+        );
+        problem.with("requiredGranularScopes", scopes)
+    }
+
     pub(super) fn new(status: u16, category: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -114,8 +126,8 @@ impl Problem {
                 .collect();
             body.insert("errors".to_owned(), Value::Array(details));
         }
-        if !self.missing_scopes.is_empty() {
-            let context = json!({"requiredGranularScopes": self.missing_scopes});
+        if self.category == MISSING_SCOPES {
+            let context = body.remove("context");
             let message = "One or more of the following scopes are required.";
             body.insert(
                 "errors".to_owned(),
