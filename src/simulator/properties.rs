@@ -384,8 +384,8 @@ mod tests {
         let path = format!("{CONTACTS}/lifecyclestage");
         let (_, before) = desk.get(&path);
         assert_eq!(before["modificationMetadata"]["readOnlyDefinition"], true);
-        let patch = json!({"label": "Stage", "options": []});
-        let (status, body) = desk.call("PATCH", &path, &patch);
+        let change = json!({"label": "Stage", "options": []});
+        let (status, body) = desk.call("PATCH", &path, &change);
         assert_eq!(
             (status, &body["category"]),
             (400, &json!("VALIDATION_ERROR"))
