@@ -9,6 +9,7 @@ use rand::{Rng, RngExt as _};
 use serde::Deserialize;
 
 use super::request::Request;
+use super::scenario::{ScenarioError, mistakes};
 use super::settings::Settings;
 
 /// One thing that can go wrong (`api-facts.md#4`).
@@ -191,9 +192,15 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// With line and column, for what is no JSON or has an unknown key.
-    pub fn from_json(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text)
+    /// With line and column, for what is no JSON or has an unknown key; with the key, for a value that means nothing.
+    pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_json::from_str(text)?;
+        let found = mistakes(&scenario, &serde_json::from_str(text)?);
+        if found.is_empty() {
+            Ok(scenario)
+        } else {
+            Err(ScenarioError::Values(found))
+        }
     }
 }
 

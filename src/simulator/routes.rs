@@ -86,7 +86,7 @@ impl Route {
             Call::Owners | Call::Owner => {
                 vec![
                     "crm.objects.owners.read".to_owned(),
-                    "automation".to_owned(),
+                    AUTOMATION_SCOPE.to_owned(),
                 ]
             }
             Call::AccountDetails | Call::AccountUsage => vec![APP_SCOPE.to_owned()],
@@ -94,6 +94,9 @@ impl Route {
         }
     }
 }
+
+/// The scope that lets owners be read, too.
+pub(super) const AUTOMATION_SCOPE: &str = "automation";
 
 /// The scope that every app has, named or not.
 pub(super) const APP_SCOPE: &str = "oauth";

@@ -75,6 +75,11 @@ pub(super) fn zone(name: &str) -> Tz {
     name.parse().unwrap_or(Tz::UTC)
 }
 
+/// Whether there is a zone of that name.
+pub(super) fn is_zone(name: &str) -> bool {
+    name.parse::<Tz>().is_ok()
+}
+
 /// Days since year 1 in the zone: changes at the portal's midnight (`api-facts.md#3`).
 pub(super) fn day_number(ms: i64, zone: Tz) -> i32 {
     use chrono::Datelike as _;
