@@ -139,7 +139,8 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
             folder.display()
         );
     }
-    Ok(fs::canonicalize(folder)?)
+    fs::canonicalize(&folder)
+        .with_context(|| format!("can't open the folder `{}`", folder.display()))
 }
 
 fn free_port() -> anyhow::Result<u16> {
@@ -174,23 +175,24 @@ fn tell_of_changes(portal: &Arc<Mutex<Portal>>, door: u16) {
 }
 
 /// A file that nobody else reads.
-fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    fs::OpenOptions::new()
+fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let open = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)?
-        .write_all(secret.as_bytes())
+        .open(path);
+    open.and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("can't write `{}`", path.display()))
 }
 
 fn write_config(folder: &Path, base_url: &str, health: u16, door: u16) -> anyhow::Result<Config> {
-    write_secret(&folder.join("token"), DEFAULT_TOKEN)?;
-    write_secret(&folder.join("secret"), DEFAULT_SECRET)?;
+    write_file(&folder.join("token"), DEFAULT_TOKEN)?;
+    write_file(&folder.join("secret"), DEFAULT_SECRET)?;
     let path = folder.join("config.toml");
-    fs::write(
+    write_file(
         &path,
-        format!(
+        &format!(
             r#"[portal]
 base_url = "{base_url}"
 tier = "professional"
@@ -481,5 +483,19 @@ mod tests {
         for folders in [&[][..], &[&other, &own]] {
             assert_eq!(name(folders), for_shell(&program));
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A folder of that name stands in the way, whoever runs this.
+        let path = folder.path().join("token");
+        fs::create_dir(&path).expect("made");
+        let error = write_file(&path, "x").expect_err("no file");
+        let words = format!("{error:#}");
+        assert!(
+            words.starts_with(&format!("can't write `{}`: ", path.display())),
+            "{words}"
+        );
     }
 }
