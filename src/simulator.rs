@@ -10,6 +10,7 @@ pub mod oauth;
 pub mod portal;
 pub mod record;
 pub mod request;
+pub mod scenario;
 pub mod server;
 pub mod settings;
 pub mod webhooks;
