@@ -53,6 +53,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
         daemon.last_error = Some(problem);
     }
     let day = quota::Day {
+        date: Some(usage.day),
         used: Some(usage.daily_used),
         limit: usage.daily_limit,
         resets_at: Some(usage.daily_resets_at),
@@ -61,7 +62,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
         .store()
         .write(Lane::Interactive, move |tx| {
             meta::beat(tx, &daemon, now)?;
-            quota::set_day(tx, day)?;
+            quota::set_day(tx, &day)?;
             for (
                 class,
                 RequestCount {

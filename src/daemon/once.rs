@@ -19,8 +19,8 @@ use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
-    Engine, Progress, StepError, backfill, filling, poll, push, reads, reconcile, removal, resolve,
-    schema,
+    Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
+    resolve, schema,
 };
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
@@ -298,6 +298,9 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
             resolve::step(engine)
         })
         .await?;
+        // What a daemon's receiver stored before it ended.
+        work.drain("the events of webhooks", || ingest::step(engine))
+            .await?;
         let waits = try_join_all(objects.iter().map(|object| settle(work, object))).await?;
         if work.is_over() {
             return Ok(());

@@ -27,6 +27,9 @@ pub(crate) const BATCH: usize = 100;
 /// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
 pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
 
+/// A record that is to be erased waits so long for the answer of an attempt that is under way.
+const AFTER_FLIGHT: Duration = Duration::from_secs(5);
+
 /// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
 const BATCH_WITH_HISTORY: usize = 50;
 
@@ -294,6 +297,12 @@ pub fn note_missing(
 ) -> Result<(), StoreError> {
     let has_row = object.table.by_hs_id(tx, removal.id)?.is_some();
     if !has_row && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
+        let queued = outbox::of_record(tx, object.object(), removal.id)?;
+        if queued.is_some_and(|queued| queued.entry.state == EntryState::InFlight) {
+            // Its answer would be written down after the erasure.
+            let again = now + AFTER_FLIGHT;
+            return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
+        }
         return erase::erase(tx, &object.table, removal.id, now);
     }
     if has_row {

@@ -104,8 +104,10 @@ pub fn end_leases(tx: &Transaction<'_>, unsent: u32, now: Timestamp) -> Result<(
 }
 
 /// What HubSpot says of the day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
+    /// Its date in the account's zone; `None` where that is not known.
+    pub date: Option<String>,
     /// Requests used by all of the account's apps; `None` where HubSpot does not say.
     pub used: Option<u64>,
     /// The day's limit.
@@ -114,16 +116,18 @@ pub struct Day {
     pub resets_at: Option<Timestamp>,
 }
 
-/// Keeps HubSpot's word on the day: its count only raises ours.
-pub fn set_day(tx: &Transaction<'_>, day: Day) -> Result<(), StoreError> {
+/// Keeps HubSpot's word on the day: its count only raises ours. Another day's date begins that day's count.
+pub fn set_day(tx: &Transaction<'_>, day: &Day) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_quota
-         SET day_used = max(day_used, coalesce(:used, 0)),
+         SET day_used = CASE WHEN :date IS NULL OR day IS NULL OR day = :date THEN max(day_used, coalesce(:used, 0)) ELSE coalesce(:used, 0) END,
+             day = CASE WHEN day IS NULL THEN NULL ELSE coalesce(:date, day) END,
              day_limit = coalesce(:limit, day_limit),
              day_resets_at = coalesce(:resets_at, day_resets_at)
          WHERE id = 1",
     )?
     .execute(named_params! {
+        ":date": day.date,
         ":used": day.used.map(|used| used as i64),
         ":limit": day.limit.map(|limit| limit as i64),
         ":resets_at": day.resets_at.map(|at| at.to_string()),
@@ -217,7 +221,8 @@ mod tests {
             lease(tx, 20, "2026-11-24", now())?;
             set_day(
                 tx,
-                Day {
+                &Day {
+                    date: Some("2026-11-24".to_owned()),
                     used: Some(500),
                     limit: Some(625_000),
                     resets_at: None,
@@ -226,7 +231,8 @@ mod tests {
             let first = start_state(tx, now())?;
             set_day(
                 tx,
-                Day {
+                &Day {
+                    date: None,
                     used: Some(3),
                     limit: None,
                     resets_at: Some(now()),
@@ -234,9 +240,24 @@ mod tests {
             )?;
             let second = start_state(tx, now())?;
             lease(tx, 20, "2026-11-25", now())?;
-            Ok([first, second, start_state(tx, now())?])
+            let third = start_state(tx, now())?;
+            // Midnight, before anything is sent.
+            set_day(
+                tx,
+                &Day {
+                    date: Some("2026-11-26".to_owned()),
+                    used: Some(0),
+                    limit: None,
+                    resets_at: None,
+                },
+            )?;
+            Ok([first, second, third, start_state(tx, now())?])
         }));
-        let [first, second, third] = used.expect("reads");
+        let [first, second, third, fourth] = used.expect("reads");
+        assert_eq!(
+            (fourth.day.as_deref(), fourth.day_used),
+            (Some("2026-11-26"), 0)
+        );
         assert_eq!(
             (first.day_used, first.day_limit, first.day_resets_at),
             (500, Some(625_000), None)

@@ -897,7 +897,7 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
             row_json(shape, "old", None)
         ),
         format!(
-            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
+            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, enqueued_at = {NOW}, next_attempt_at = {NOW}, \
              last_error = NULL, waits_for = NULL, approved_hold = NULL \
              WHERE {own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
         ),

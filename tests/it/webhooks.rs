@@ -450,6 +450,29 @@ fn what_was_answered_is_not_lost_by_a_kill() {
 }
 
 #[test]
+fn once_takes_in_what_a_daemon_left() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    portal.script(FaultKind::Unavailable, 1_000_000, "/batch/read");
+    portal.edit(id, &[("city", "Oslo")]);
+    let event = change(&portal, id, "Oslo");
+    assert_eq!(door.deliver(&portal, &json!([event])), 204);
+    site.kill();
+    portal.stand().faults_mut().calm();
+    let pending = "SELECT count(*) FROM sync_inbox WHERE state = 'pending'";
+    assert_eq!(site.number(pending), 1);
+    site.once();
+    assert_eq!(site.number(pending), 0);
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Oslo'"),
+        1
+    );
+}
+
+#[test]
 fn nothing_forged_or_broken_gets_in() {
     let portal = Portal::quick();
     let door = Door::new();
