@@ -397,6 +397,10 @@ fn relink(
     let (Some(hs_id), Some(former)) = (archive.entry.hs_id, archive.entry.row.as_deref()) else {
         return Ok(());
     };
+    if object.table.by_hs_id(tx, hs_id)?.is_some() {
+        // A record that was merged into it has given its row to it meanwhile: that row is the record now.
+        return outbox::end(tx, archive.entry.id);
+    }
     row.record.hs_id = Some(hs_id);
     row.record.modified_at = rowjson::modified_at(former);
     object.table.update(tx, &row)?;
