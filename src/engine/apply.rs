@@ -56,6 +56,9 @@ const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 /// How long an unknown record waits while a create that may be its own is in doubt (`design.md`, section 4).
 const AFTER_DOUBT: Duration = Duration::from_secs(70);
 
+/// How far this machine's clock may have been set back while a create was under way.
+const CLOCK_MOVED: Duration = Duration::from_mins(2);
+
 /// Applies a page. Tells how many records changed something here.
 pub fn apply_page(
     tx: &Transaction<'_>,
@@ -223,9 +226,7 @@ fn may_appear(
         && outbox::keyless_create_in_doubt(
             tx,
             object,
-            record
-                .created_at
-                .plus_millis(-applying.clock_offset_ms + 2_000),
+            record.created_at.plus_millis(-applying.clock_offset_ms) + CLOCK_MOVED,
         )?;
     if unsure {
         reads::ask(

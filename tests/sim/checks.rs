@@ -182,7 +182,8 @@ fn is_waiting(connection: &Connection, waiting: &BTreeSet<String>, written: &Wri
 }
 
 /// I2: no key was ever created twice, and no row either; but where a person hid the record while its create was in
-/// doubt (archived it, gave it another e-mail), so that nothing could find it by its key or its match value.
+/// doubt (archived it, gave it another e-mail, merged it into one with another key), so that nothing could find it by its
+/// key or its match value.
 pub(crate) fn no_create_happens_twice(
     connection: &Connection,
     world: &World,
@@ -199,6 +200,13 @@ pub(crate) fn no_create_happens_twice(
             .any(|property| property.name == "email");
         if !entry.by_api && (renamed || entry.operation == Operation::Archive) {
             hidden.insert(entry.id);
+        }
+        if entry.operation == Operation::Merge {
+            let merged = entry.properties.iter();
+            let merged = merged.filter(|property| property.name == "hs_merged_object_ids");
+            let ids = merged.filter_map(|property| property.new.as_deref());
+            hidden
+                .extend(ids.flat_map(|ids| ids.split(';').filter_map(|id| id.parse::<u64>().ok())));
         }
         if !entry.by_api || entry.operation != Operation::Create {
             continue;
