@@ -206,14 +206,40 @@ fn assignments(text: &str) -> Vec<Range<usize>> {
         let key = key
             .rsplit(|character: char| " \t{,.".contains(character))
             .next()?;
+        let value =
+            at + 1 + (text[at + 1..].len() - text[at + 1..].trim_start_matches([' ', '\t']).len());
+        if names_a_place(key) {
+            let length = quoted_suspect(&text[value..])?;
+            return Some(value..value + length);
+        }
         if !names_a_secret(key) {
             return None;
         }
-        let value =
-            at + 1 + (text[at + 1..].len() - text[at + 1..].trim_start_matches([' ', '\t']).len());
         written_secret(&text[value..]).map(|length| value..value + length)
     });
     found.collect()
+}
+
+/// Whether a key's value names where a secret lies: the secret itself is written there by mistake.
+fn names_a_place(key: &str) -> bool {
+    matches!(key, "env" | "credential" | "file")
+}
+
+/// The length of a quoted text, where it looks like a secret and not like the name of a place.
+fn quoted_suspect(value: &str) -> Option<usize> {
+    let quote = value
+        .chars()
+        .next()
+        .filter(|first| "\"'".contains(*first))?;
+    let inner = &value[1..];
+    let end = inner.find([quote, '\n'])?;
+    let text = &inner[..end];
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let is_suspect = text.len() >= LEAST_SUSPECT
+        && digits >= 3
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
+        && !text.contains('/');
+    is_suspect.then_some(end + 2)
 }
 
 /// A run of letters and digits of this length is taken for a secret where the text is no TOML.
@@ -299,6 +325,14 @@ mod tests {
         assert_eq!(
             masked("access_token = { env = \"NAME\" }"),
             "access_token = { env = \"NAME\" }"
+        );
+        assert_eq!(
+            masked("[oauth]\nx = { env = \"9f86d081884c7d65\" }"),
+            "[oauth]\nx = { env = ****************** }"
+        );
+        assert_eq!(
+            masked("x = { file = \"/run/secrets/hubspot2026key1\" }"),
+            "x = { file = \"/run/secrets/hubspot2026key1\" }"
         );
         assert_eq!(
             masked("token_path = \"/oauth/v1/token\""),

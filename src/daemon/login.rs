@@ -97,10 +97,10 @@ pub enum LoginError {
     #[error("the system gives no random bytes")]
     NoRandom,
     /// HubSpot gave a grant that could not be kept.
-    #[error("{source}; {outcome}")]
+    #[error("{reason}; {outcome}")]
     NotKept {
         /// Why.
-        source: Box<LoginError>,
+        reason: Box<LoginError>,
         /// What became of the grant.
         outcome: String,
     },
@@ -127,7 +127,7 @@ impl LoginError {
                 "add them to the app's scopes in HubSpot, and log in again; a scope that was added takes effect with a new consent"
             }
             Self::Transport(_) => "check `[portal].base_url`",
-            Self::NotKept { source, .. } => return source.hint(),
+            Self::NotKept { reason, .. } => return reason.hint(),
             Self::Seal(SealError::NoRandom)
             | Self::OAuth(_)
             | Self::Token(_)
@@ -144,7 +144,7 @@ impl LoginError {
             Self::Static | Self::Config(_) | Self::Transport(_) => true,
             Self::Seal(error) => *error != SealError::NoRandom,
             Self::Store(error) => error.is_configuration(),
-            Self::NotKept { source, .. } => source.is_configuration(),
+            Self::NotKept { reason, .. } => reason.is_configuration(),
             Self::OAuth(_)
             | Self::Token(_)
             | Self::Hubspot(_)
@@ -264,6 +264,13 @@ impl<'c> Entry<'c> {
         let Some(refresh) = &grant.refresh_token else {
             return error;
         };
+        if let LoginError::OtherPortal { .. } = error {
+            // HubSpot may give one token twice, and that portal's own database may live by it.
+            return LoginError::NotKept {
+                reason: Box::new(error),
+                outcome: "the grant that HubSpot gave for it was left as it is: uninstall the app there if nothing else uses it".to_owned(),
+            };
+        }
         let outcome = match self.is_in_use(refresh) {
             Ok(false) => match self.revoke_token(client, refresh).await {
                 None => "the grant that HubSpot gave was revoked".to_owned(),
@@ -277,7 +284,7 @@ impl<'c> Entry<'c> {
             ),
         };
         LoginError::NotKept {
-            source: Box::new(error),
+            reason: Box::new(error),
             outcome,
         }
     }

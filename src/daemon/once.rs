@@ -240,6 +240,7 @@ impl Work {
             let is_renewed =
                 is_refused(&error) && engine.client().is_oauth() && refusals <= RENEWALS;
             if is_fatal(&error)
+                || error.is_configuration()
                 || !(is_renewed || passes(&error))
                 || engine.clock().now() + wait >= self.deadline
             {

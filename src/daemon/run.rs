@@ -15,7 +15,7 @@ use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::login::{LoginError, keeper_of};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
+use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
 use crate::engine::deliveries::{self, Standing};
 use crate::engine::objects::ObjectSync;
@@ -624,6 +624,9 @@ fn object_loop<S, F>(
                 return Ok(Progress::RING);
             };
             let done = work.await;
+            if done.as_ref().is_err_and(is_stopping) {
+                return done;
+            }
             if done.is_err() || failed.load(Ordering::Relaxed) {
                 failed.store(done.is_err(), Ordering::Relaxed);
                 note_error(&engine, &name, done.as_ref().err()).await;
@@ -745,6 +748,8 @@ async fn finish(
     systemd.stopping();
     all.stop.cancel();
     let engine = &all.engine;
+    // What was sent is waited for; nothing new is.
+    engine.client().limiter().close();
     if ended.is_ok() {
         tracing::info!("stopping");
         heartbeat::set_phase(engine, Phase::Stopping).await?;

@@ -360,7 +360,12 @@ impl ProjectFile {
             .path
             .parent()
             .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&self.path, &self.text));
+            .and_then(|()| {
+                // Never half a file: others' settings are in it too.
+                let whole = self.path.with_extension("json.new");
+                std::fs::write(&whole, &self.text)?;
+                std::fs::rename(&whole, &self.path)
+            });
         written.map_err(|source| WebhooksError::File {
             path: self.path.clone(),
             source,

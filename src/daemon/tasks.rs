@@ -65,6 +65,7 @@ impl Loop {
                     failures = 0;
                     self.wait_after(progress, longest)
                 }
+                Err(error) if is_stopping(&error) => return Ok(()),
                 Err(error) => {
                     failures += 1;
                     self.condition.failed(&error);
@@ -147,6 +148,11 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     words
+}
+
+/// Whether a step ended because the process is stopping.
+pub fn is_stopping(error: &StepError) -> bool {
+    matches!(error, StepError::Hubspot(error) if error.is_stopping())
 }
 
 /// Whether the process must end: the file is gone, taken over or damaged, or the token is another portal's.

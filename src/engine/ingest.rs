@@ -23,7 +23,7 @@ use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, Waiting};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
-use crate::store::{Lane, StoreError, conflicts, outbox, reads};
+use crate::store::{Lane, StoreError, conflicts, merges, outbox, reads};
 
 /// The most events that are looked at in one step.
 const MOST: usize = 2_000;
@@ -297,8 +297,10 @@ fn ask(
                 inbox::forget_values(tx, name, group.id)?;
             }
             Some(EventKind::Merge) => {
+                let gone = note_merge(tx, name, event, group.id, now)?;
                 for other in &event.others {
-                    if *other != group.id && object.table.by_hs_id(tx, *other)?.is_some() {
+                    let is_here = object.table.by_hs_id(tx, *other)?.is_some();
+                    if *other != group.id && (is_here || gone.contains(other)) {
                         reads::ask(tx, name, *other, Origin::Webhook, now)?;
                     }
                 }
@@ -315,6 +317,32 @@ fn ask(
         inbox::answered_by(tx, *id, number)?;
     }
     Ok(())
+}
+
+/// Notes what went into a merge's survivor, so that an erasure of that reaches it. Where the survivor was erased already,
+/// or is to be, so is what went into it: that is answered with.
+fn note_merge(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    event: &Event,
+    own: HubspotId,
+    now: Timestamp,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let Some(survivor) = event.others.last().copied() else {
+        return Ok(Vec::new());
+    };
+    let mut merged: Vec<HubspotId> = event.others.clone();
+    merged.push(own);
+    merged.retain(|id| *id != survivor);
+    merges::note(tx, object, survivor, &merged)?;
+    if !reads::is_to_be_erased(tx, object, survivor)? {
+        return Ok(Vec::new());
+    }
+    for id in &merged {
+        reads::note_erasure(tx, object, *id, now)?;
+        inbox::forget_values(tx, object, *id)?;
+    }
+    Ok(merged)
 }
 
 /// What an event costs.

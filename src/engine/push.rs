@@ -306,7 +306,6 @@ fn claim_update(
         if outbox::fields(tx, entry.id)?.is_empty() {
             outbox::end(tx, entry.id)?;
         } else {
-            let words = "none of the changed properties can be written in HubSpot: see sync_fields";
             let rest = match outbox::is_writable(tx, applying.object.object(), entry.id)? {
                 true => AFTER_READ,
                 false => AFTER_DRIFT,
@@ -315,7 +314,7 @@ fn claim_update(
                 tx,
                 entry.id,
                 applying.now + rest,
-                Some(words),
+                Some(outbox::UNWRITABLE),
                 None,
                 outbox::Answered::Yes,
             )?;

@@ -107,7 +107,13 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     }
                 }
                 reads::forget_removal(tx, sync.object(), remote.id)?;
-                look_again_before_erasing(tx, sync.object(), remote.id, now)?;
+                // Also an id that was merged away and that the survivor answers.
+                for due in ids
+                    .iter()
+                    .filter(|due| due.id == remote.id || remote.merged_ids.contains(&due.id))
+                {
+                    look_again_before_erasing(tx, sync.object(), due.id, now)?;
+                }
             }
             for Due { id, origin, .. } in missing {
                 let archived_at = archived

@@ -4,9 +4,11 @@
 //! outcome is unknown is never repeated here (design, section 4). Logged is what an operator may see: method, path
 //! template, status, time, attempt and what is left of each quota; never a body, a value or the token.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::select;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -80,7 +82,8 @@ impl Client {
         }
         let by_curve = retry::next_attempt(RetryClass::Transient, attempt, self.jitter());
         let wait = by_curve.max(error.retry_after().unwrap_or_default());
-        self.inner.clock.sleep(wait).await;
+        let closed = pin!(self.inner.limiter.closed());
+        select(self.inner.clock.sleep(wait), closed).await;
     }
 
     async fn send_once(

@@ -300,6 +300,17 @@ impl HubspotError {
         }
     }
 
+    /// Whether nothing was sent because the process is stopping.
+    pub fn is_stopping(&self) -> bool {
+        matches!(
+            self,
+            Self::HeldBack {
+                source: LimiterError::Closed,
+                ..
+            }
+        )
+    }
+
     /// For how long HubSpot asked not to be asked, at most an hour: longer ones are those of 429 and 477, which
     /// [`retry`](Self::retry) names.
     pub fn retry_after(&self) -> Option<Duration> {

@@ -12,7 +12,7 @@ mod queue;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -95,6 +95,9 @@ pub enum LimiterError {
     /// The lease could not be written.
     #[error("the day's budget could not be leased")]
     Lease(#[source] LeaseError),
+    /// The process is stopping: nothing new is sent.
+    #[error("the process is stopping")]
+    Closed,
 }
 
 impl LimiterError {
@@ -104,7 +107,7 @@ impl LimiterError {
             Self::OutOfQuota { until } | Self::Paused { until } | Self::Unreachable { until } => {
                 Some(*until)
             }
-            Self::Lease(_) => None,
+            Self::Lease(_) | Self::Closed => None,
         }
     }
 }
@@ -144,6 +147,9 @@ struct State {
     pace: [Pace; 2],
     queues: [Queue; 2],
     leasing: bool,
+    /// Whether nothing new is let go, and who waits to hear of that.
+    closed: bool,
+    closing: Vec<Waker>,
     /// HubSpot's clock minus ours, in milliseconds.
     clock_offset_ms: i64,
 }
@@ -198,6 +204,8 @@ impl Limiter {
                 pace,
                 queues: [Queue::default(), Queue::default()],
                 leasing: false,
+                closed: false,
+                closing: Vec::new(),
                 clock_offset_ms: 0,
             }),
         })
@@ -267,6 +275,34 @@ impl Limiter {
     /// Tells how far HubSpot's clock is ahead of ours.
     pub fn set_clock_offset_ms(&self, offset: i64) {
         self.state().clock_offset_ms = offset;
+    }
+
+    /// Lets nothing new go, for ever: whoever waits is told so at once. Requests that were let go are not touched.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for queue in &state.queues {
+            queue.wake();
+        }
+        for waker in state.closing.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Ends when the limiter is closed.
+    pub async fn closed(&self) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if state.closed {
+                return Poll::Ready(());
+            }
+            state
+                .closing
+                .retain(|waker| !waker.will_wake(context.waker()));
+            state.closing.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Requests that were leased and not sent; at a clean stop the daemon gives them back to the day.
@@ -346,6 +382,9 @@ impl Place<'_> {
 
     fn look(&self, context: &Context<'_>) -> Look {
         let mut state = self.limiter.state();
+        if state.closed {
+            return Look::Ready(Err(LimiterError::Closed));
+        }
         let now = self.limiter.now(&state);
         let lane = index(self.class);
         state.queues[lane].register(self.ticket, context.waker());

@@ -19,6 +19,9 @@ pub(super) fn mask(response: &mut HttpResponse, secrets: &[&str]) {
     if (200..300).contains(&response.status) && response.status != 207 {
         return;
     }
+    if let Some(plain) = without_escapes(&response.body, secrets) {
+        response.body = plain;
+    }
     for form in secrets.iter().flat_map(|secret| forms(secret)) {
         if let Some(masked) = without(&response.body, form.as_bytes()) {
             response.body = Bytes::from(masked);
@@ -29,6 +32,19 @@ pub(super) fn mask(response: &mut HttpResponse, secrets: &[&str]) {
             }
         }
     }
+}
+
+/// JSON may write any letter as `\\uXXXX`: a body that holds a secret so is written anew.
+fn without_escapes(body: &[u8], secrets: &[&str]) -> Option<Bytes> {
+    if !body.windows(2).any(|pair| pair == b"\\u") {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let plain = value.to_string();
+    let mut forms = secrets.iter().flat_map(|secret| forms(secret));
+    forms
+        .any(|form| plain.contains(&form))
+        .then(|| Bytes::from(plain))
 }
 
 /// How a secret may be written.
@@ -123,6 +139,13 @@ mod tests {
                 assert_eq!(response.headers["x-trace"], "***", "{form}");
             }
         }
+        let mut escaped = HttpResponse {
+            status: 400,
+            headers: http::HeaderMap::new(),
+            body: Bytes::from(r#"{"message":"na1-a_b\u002fc\u0022d\u002be is dead"}"#),
+        };
+        mask(&mut escaped, &[SECRET]);
+        assert_eq!(escaped.body, r#"{"message":"*** is dead"}"#);
         let mut success = HttpResponse {
             status: 200,
             headers: http::HeaderMap::new(),

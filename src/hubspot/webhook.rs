@@ -411,6 +411,10 @@ fn from_fields(fields: &Fields<'_>) -> Event {
     others.extend(primary);
     others.extend(fields.id("newObjectId"));
     let own = fields.id("objectId").or(primary);
+    if primary.is_none() && fields.id("newObjectId").is_none() && !others.is_empty() {
+        // The survivor stands last.
+        others.extend(own);
+    }
     let hs_id = if is_association {
         others.extend(fields.id("toObjectId"));
         fields.id("fromObjectId").or(own)

@@ -68,7 +68,7 @@ pub struct Event {
     pub object: Option<ObjectType>,
     /// The record; for associations the one that they start from.
     pub hs_id: Option<HubspotId>,
-    /// Merges: the survivor and those that went into it. Associations: the other record.
+    /// Merges: those that went in, then the survivor. Associations: the other record.
     pub others: Vec<HubspotId>,
     /// The property that changed.
     pub property: Option<PropertyName>,

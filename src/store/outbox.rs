@@ -12,6 +12,10 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
 
+/// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
+pub const UNWRITABLE: &str =
+    "none of the changed properties can be written in HubSpot: see sync_fields";
+
 const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL";
 
 /// An entry with what only the push needs to know.

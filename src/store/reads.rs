@@ -316,6 +316,17 @@ pub fn note_erasure(
     Ok(())
 }
 
+/// Whether a record was erased, or is to be.
+pub fn is_to_be_erased(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :id")?
+        .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
+}
+
 /// When the erasure of a record was asked for that is not done.
 pub fn erasure_asked_at(
     connection: &Connection,

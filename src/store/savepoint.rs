@@ -11,6 +11,10 @@ pub fn within<T>(
 ) -> Result<T, StoreError> {
     tx.prepare_cached("SAVEPOINT part")?.execute([])?;
     let done = work();
+    if done.is_err() && tx.is_autocommit() {
+        // A full disk, a full table or no memory: SQLite has taken the whole transaction back, and the error says why.
+        return done;
+    }
     if done.is_err() {
         tx.prepare_cached("ROLLBACK TO part")?.execute([])?;
     }

@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
 use crate::store::ddl::{each, literal, quoted};
+use crate::store::outbox::UNWRITABLE;
 use crate::store::views::NOW;
 
 /// The key of a create: 128 random bits.
@@ -484,6 +485,10 @@ fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had.
+/// SQLite gives no number after the largest one that a row ever had: a row of 2⁶³ − 1 would end all inserts, the daemon's
+/// too. What JSON and every language can count to is enough.
+const LARGEST_LOCAL_ID: i64 = 9_007_199_254_740_991;
+
 fn refuse_insert(shape: &MirrorShape<'_>) -> String {
     let table = &shape.object.table;
     let mut cases = vec![
@@ -505,6 +510,12 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
             "WHEN new.\"hs_archived\" <> 0 THEN {}",
             raise(&format!(
                 "{table}.hs_archived is set by hubsyncd: leave hs_archived out"
+            ))
+        ),
+        format!(
+            "WHEN new.\"local_id\" > {LARGEST_LOCAL_ID} THEN {}",
+            raise(&format!(
+                "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_LOCAL_ID}"
             ))
         ),
     ];
@@ -683,9 +694,12 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
              attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, \
-             next_attempt_at = CASE state WHEN 'dead' THEN {NOW} ELSE next_attempt_at END, \
+             next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN {NOW} ELSE next_attempt_at END, \
+             last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END, \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END \
-             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM sync_changed)"
+             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM sync_changed)",
+            // What can't be written rests for an hour; what is written now must not wait for it.
+            unwritable = literal(UNWRITABLE),
         ),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
+use crate::regressions::touch_all;
 
 /// What somebody else's program does by the API.
 fn call(portal: &Portal, method: &str, path: &str, body: &Value) {
@@ -138,18 +139,7 @@ fn pages_that_the_gateway_gives_up_on_are_read_in_shorter_ones() {
     // 25 a page once two pages failed, and 50 now and then.
     let lists = portal.requests("/contacts");
     assert!(lists <= 40, "{lists} requests");
-    let now = portal.now_ms();
-    {
-        let mut stand = portal.stand();
-        let ids: Vec<u64> = stand
-            .records("contacts")
-            .iter()
-            .map(hubsyncd::simulator::record::Record::id)
-            .collect();
-        for id in ids {
-            stand.edit("contacts", id, &[("city", "Lima")], now);
-        }
-    }
+    touch_all(&portal, 600, "Lima");
     site.once();
     assert_eq!(
         site.number("SELECT count(*) FROM contacts WHERE city = 'Lima'"),

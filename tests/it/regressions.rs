@@ -7,7 +7,7 @@ use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
 
 /// A bulk import: many records get one and the same last-modified time.
-fn touch_all(portal: &Portal, count: usize, city: &str) {
+pub(crate) fn touch_all(portal: &Portal, count: usize, city: &str) {
     let now = portal.now_ms();
     let mut stand = portal.stand();
     let ids: Vec<u64> = stand

@@ -818,6 +818,41 @@ fn a_privacy_deletion_takes_what_was_merged_into_the_record() {
 }
 
 #[test]
+fn a_privacy_deletion_reaches_what_was_merged_though_the_survivor_was_never_read() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let (kept, lost) = (
+        portal.contact("kept@example.com"),
+        portal.contact("lost@example.com"),
+    );
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_load();
+    door.subscribe(&portal, Webhooks::default());
+    portal.edit(lost, &[("city", "Zanzibar-City")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
+    until_taken_in(&site);
+    portal.script(FaultKind::Unavailable, 1_000_000, "/batch/read");
+    let now = portal.now_ms();
+    let survivor = portal
+        .stand()
+        .merge("contacts", kept, lost, now)
+        .expect("two records");
+    assert!(portal.stand().delete_for_good("contacts", survivor, now));
+    site.until_sql(&format!(
+        "SELECT count(*) FROM sync_erasures WHERE hs_id = {survivor}"
+    ));
+    site.until_sql("SELECT count(*) = 2 FROM sync_merges");
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+    portal.stand().faults_mut().calm();
+    site.until_sql("SELECT count(*) = 0 FROM contacts");
+    site.until_sql("SELECT count(*) = 0 FROM sync_history");
+    eventually("the log is emptied", || {
+        !holds(&site, "lost@") && !holds(&site, "Zanzibar-City")
+    });
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_privacy_deletion_of_a_contact_that_is_only_pushed_erases_too() {
     let portal = Portal::quick();
     let door = Door::new();

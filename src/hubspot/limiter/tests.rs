@@ -463,6 +463,27 @@ fn a_429_pauses_the_window_that_it_names() {
 }
 
 #[test]
+fn a_closed_limiter_ends_whoever_waits() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(190), &world);
+    let permits: Vec<Permit> = (0..2)
+        .map(|_| run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll)).expect("budget"))
+        .collect();
+    limiter.close();
+    let before = clock.monotonic();
+    for class in [EndpointClass::Search, EndpointClass::Crm] {
+        let refused = run(&clock, limiter.acquire(class, Priority::Interactive));
+        assert!(matches!(refused, Err(LimiterError::Closed)));
+    }
+    run(&clock, limiter.closed());
+    assert_eq!(clock.monotonic(), before);
+    for permit in permits {
+        permit.answered(&answered());
+    }
+}
+
+#[test]
 fn searches_that_met_the_bursts_limit_have_their_places_kept_there() {
     let clock = ManualClock::at(NOON);
     let world = World::default();

@@ -3,6 +3,21 @@
 use super::scene::{everywhere, with_each_clause};
 
 #[test]
+fn a_local_id_that_leaves_no_room_is_refused() {
+    with_each_clause(&["", "OR REPLACE", "OR ABORT"], |scene, clause| {
+        for id in ["9223372036854775807", "9007199254740992"] {
+            scene.refused(
+                &format!("INSERT {clause} INTO contacts (local_id, email) VALUES ({id}, 'z@z.example')"),
+                "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
+            );
+        }
+        scene.do_run(&format!(
+            "INSERT {clause} INTO contacts (email) VALUES ('next@z.example')"
+        ));
+    });
+}
+
+#[test]
 fn a_value_of_another_type_is_refused() {
     let cases = [
         (
