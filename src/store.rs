@@ -257,9 +257,12 @@ pub enum StoreError {
     /// The file or its file system can't be written.
     #[error("the database can't be written: {0}")]
     ReadOnly(#[source] Arc<rusqlite::Error>),
-    /// The file is damaged, or no database.
+    /// The file is damaged.
     #[error("the database is damaged: {0}")]
     Corrupt(#[source] Arc<rusqlite::Error>),
+    /// The file is something else.
+    #[error("the file is no SQLite database: {0}")]
+    NoDatabase(#[source] Arc<rusqlite::Error>),
     /// Another program's transaction lasted longer than the busy timeout.
     #[error("another program kept the database busy: {0}")]
     Busy(#[source] Arc<rusqlite::Error>),
@@ -306,6 +309,7 @@ impl StoreError {
             | Self::LeaseLost { .. }
             | Self::ReadOnly(_)
             | Self::Corrupt(_)
+            | Self::NoDatabase(_)
             | Self::Closed => true,
             Self::Full(_)
             | Self::Busy(_)
@@ -331,6 +335,7 @@ impl StoreError {
         matches!(
             self,
             Self::NewerDatabase { .. }
+                | Self::NoDatabase(_)
                 | Self::OtherPortal { .. }
                 | Self::TypeChange { .. }
                 | Self::Mapping(_)
@@ -357,6 +362,9 @@ impl StoreError {
             Self::Full(_) => Some("make room on the database's disk"),
             Self::ReadOnly(_) => Some("let the daemon's user write to the database and its folder"),
             Self::Corrupt(_) => Some("restore a backup: the gap is polled again"),
+            Self::NoDatabase(_) => {
+                Some("look at `[database].path`; what stands there was left as it is")
+            }
             Self::TypeChange { .. } => {
                 Some("wait until they are pushed, or discard them, and start again")
             }
@@ -373,7 +381,8 @@ impl From<rusqlite::Error> for StoreError {
         match code {
             Some(ErrorCode::DiskFull) => Self::Full(source),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(source),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(source),
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(source),
+            Some(ErrorCode::NotADatabase) => Self::NoDatabase(source),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(source),
             Some(_) | None => Self::Sqlite(source),
         }
@@ -636,7 +645,7 @@ mod tests {
         std::fs::write(folder.path().join("crm.db"), "certainly no database").expect("writes");
         assert!(matches!(
             open(&folder, Mode::Inline),
-            Err(StoreError::Corrupt(_))
+            Err(StoreError::NoDatabase(_))
         ));
         let mut elsewhere = options(&folder, Mode::Inline);
         elsewhere.path = folder.path().join("missing/crm.db");
