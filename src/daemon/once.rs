@@ -97,7 +97,7 @@ pub async fn once(
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match agree(config, &work, options).await {
-        Ok(()) => work.unfinished(),
+        Ok(()) => work.unfinished().or_else(|| work.engine.forbidden()),
         Err(error) if is_fatal(&error) => {
             heartbeat::end_failed(engine.store(), with_causes(&error), engine.clock().now()).await;
             return Err(error);

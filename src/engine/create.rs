@@ -25,6 +25,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::conflicts::{self, About};
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
@@ -406,11 +407,22 @@ fn relink(
     object.table.update(tx, &row)?;
     let values = rowjson::values(object.mapping(), former);
     outbox::become_update(tx, create.entry.id, hs_id, now)?;
+    // What waits for a person's word goes on waiting, with the row.
+    let open = conflicts::open_of(tx, object.object(), archive.entry.local_id)?;
+    for property in open.keys() {
+        let about = About {
+            object: object.object(),
+            local_id: archive.entry.local_id,
+            hs_id: Some(hs_id),
+        };
+        let to = row.record.local_id;
+        conflicts::move_open(tx, about, property, to, row.value(property))?;
+    }
     for field in object
         .mapping()
         .fields
         .iter()
-        .filter(|field| field.direction.pushes())
+        .filter(|field| field.direction.pushes() && !open.contains_key(&field.property))
     {
         let older = archive
             .entry

@@ -114,9 +114,24 @@ async fn bring_up(
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
 ) -> Result<(), StepError> {
     let (mapping, problems, now) = (mapping.clone(), problems.to_vec(), engine.now());
+    let unread: Vec<String> = engine
+        .mapping
+        .objects
+        .iter()
+        .filter(|object| mapping.object(object.object.as_str()).is_none())
+        .map(|object| {
+            format!(
+                "{}\t{}\t{}",
+                object.object,
+                object.table,
+                object.direction.as_str()
+            )
+        })
+        .collect();
     let degraded = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let changes = ddl::bring_up(tx, &mapping, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");

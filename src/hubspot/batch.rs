@@ -10,7 +10,7 @@ use crate::hubspot::Client;
 use crate::hubspot::answer::read_entry;
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
-use crate::hubspot::pages::{LEAST_PAGE, is_too_much};
+use crate::hubspot::pages::{PAGE_ATTEMPTS, PageSize, is_too_much};
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::wire;
@@ -78,7 +78,7 @@ pub(super) struct Key<'a> {
 }
 
 impl Client {
-    /// Reads up to 100 records; in halves where HubSpot's gateway gives up on them. Nothing asked is nothing sent.
+    /// Reads up to 100 records; in smaller batches where HubSpot's gateway gives up on them. Nothing asked is nothing sent.
     pub async fn batch_read(
         &self,
         object: &ObjectType,
@@ -100,13 +100,21 @@ impl Client {
             return Err(self.invalid(Endpoint::BatchRead, "too many keys for one batch"));
         }
         let mut read = BatchRead::default();
-        let mut batches = vec![keys];
-        while let Some(mut batch) = batches.pop() {
-            match self.read_keys(object, query, &batch, priority).await {
-                Ok(part) => read.append(part),
-                Err(error) if is_too_much(&error) && batch.len() > LEAST_PAGE as usize => {
-                    let rest = batch.split_off(batch.len() / 2);
-                    batches.extend([rest, batch]);
+        let (mut left, mut attempt) = (&keys[..], 1);
+        while !left.is_empty() {
+            let size = self.page_size(Endpoint::BatchRead, object, |size| size.most);
+            let (batch, rest) = left.split_at(left.len().min(size as usize));
+            match self.read_keys(object, query, batch, priority).await {
+                Ok(part) => {
+                    self.page_size(Endpoint::BatchRead, object, PageSize::was_good);
+                    read.append(part);
+                    (left, attempt) = (rest, 1);
+                }
+                Err(error) if is_too_much(&error) && attempt < PAGE_ATTEMPTS => {
+                    let asked = batch.len() as u32;
+                    self.page_size(Endpoint::BatchRead, object, |size| size.was_too_much(asked));
+                    self.rest(&error, attempt).await;
+                    attempt += 1;
                 }
                 Err(error) => return Err(error),
             }

@@ -12,10 +12,10 @@ use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
 
 /// A page is not halved below this.
-pub(super) const LEAST_PAGE: u32 = 10;
+const LEAST_PAGE: u32 = 10;
 
 /// From 200 records down to the least, and twice more.
-const PAGE_ATTEMPTS: u32 = 7;
+pub(super) const PAGE_ATTEMPTS: u32 = 7;
 
 /// After so many pages in a row that HubSpot answered, more are asked for again.
 const GOOD_PAGES: u32 = 20;
@@ -23,7 +23,7 @@ const GOOD_PAGES: u32 = 20;
 /// The length of an object's pages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageSize {
-    most: u32,
+    pub(super) most: u32,
     good: u32,
 }
 
@@ -33,12 +33,12 @@ impl PageSize {
         good: 0,
     };
 
-    fn was_too_much(&mut self, asked: u32) {
+    pub(super) fn was_too_much(&mut self, asked: u32) {
         self.most = self.most.min((asked / 2).max(LEAST_PAGE));
         self.good = 0;
     }
 
-    fn was_good(&mut self) {
+    pub(super) fn was_good(&mut self) {
         if self.most == u32::MAX {
             return;
         }
@@ -78,7 +78,7 @@ impl Client {
         }
     }
 
-    fn page_size<R>(
+    pub(super) fn page_size<R>(
         &self,
         endpoint: Endpoint,
         object: &ObjectType,

@@ -99,9 +99,9 @@ impl Endpoint {
         }
     }
 
-    /// Whether its answer is a page whose length can be chosen.
+    /// Whether it can be asked for fewer records at once.
     pub fn is_paged(self) -> bool {
-        matches!(self, Self::List | Self::Search)
+        matches!(self, Self::List | Self::Search | Self::BatchRead)
     }
 
     /// Whether it changes nothing, so that it may be repeated after a lost answer.

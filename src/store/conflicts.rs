@@ -115,6 +115,29 @@ fn insert(
     Ok(())
 }
 
+/// Gives an open conflict to another row, which is the record now.
+pub fn move_open(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    property: &PropertyName,
+    to: LocalId,
+    local: &Value,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET local_id = :to, local_value = :local
+         WHERE object = :object AND local_id = :from AND property = :property AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": about.object.as_str(),
+        ":from": about.local_id.0,
+        ":to": to.0,
+        ":property": property.as_str(),
+        ":local": local.as_deref(),
+    })?;
+    Ok(())
+}
+
 /// The open conflicts of a row's fields, with the local value as the triggers keep it.
 pub fn open_of(
     connection: &Connection,

@@ -14,6 +14,9 @@ pub const PORTAL_ID: &str = "portal_id";
 pub const TIME_ZONE: &str = "time_zone";
 /// HubSpot's clock less ours, in milliseconds.
 pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
+/// Mapped objects that have no table yet, because the token may not read their schema: lines of object, table and
+/// direction, with tabs between.
+pub const UNREAD: &str = "unread_objects";
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 

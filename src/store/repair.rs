@@ -221,7 +221,8 @@ fn drop_one(tx: &Transaction<'_>, found: &Found) -> Result<(), StoreError> {
 }
 
 fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, StoreError> {
-    let mut all = views::of_mapping(mapping);
+    let unread = meta::get(connection, meta::UNREAD)?.unwrap_or_default();
+    let mut all = views::of_mapping(mapping, &unread);
     all.extend(guards::all());
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));

@@ -9,11 +9,16 @@ use crate::store::triggers::Made;
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
 /// Both views for a mapping.
-pub(super) fn of_mapping(mapping: &Mapping) -> Vec<Made> {
-    vec![
-        status(mapping.objects.iter().map(status_row).collect()),
-        health(),
-    ]
+/// `unread` are lines of object, table and direction: mapped objects that have no table yet, because their schema could
+/// not be read.
+pub(super) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
+    let mut rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
+    for line in unread.lines() {
+        if let [object, table, direction] = line.split('\t').collect::<Vec<_>>()[..] {
+            rows.push(waiting_row(object, table, direction));
+        }
+    }
+    vec![status(rows), health()]
 }
 
 /// Both views for a mapping of which only some objects have their tables yet: the others wait for their first read.
@@ -25,7 +30,8 @@ pub(super) fn before_tables(
         if has_table(object) {
             status_row(object)
         } else {
-            waiting_row(object)
+            let (name, table) = (object.object.as_str(), object.table.as_str());
+            waiting_row(name, table, object.direction.as_str())
         }
     };
     vec![status(mapping.objects.iter().map(row).collect()), health()]
@@ -115,15 +121,15 @@ FROM (
 }
 
 /// An object without a table.
-fn waiting_row(object: &ObjectMapping) -> String {
+fn waiting_row(object: &str, table: &str, direction: &str) -> String {
     format!(
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
        0 AS in_flight, 0 AS dead, 0 AS conflicts, NULL AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
        0 AS excluded, 0 AS problems, NULL AS last_association_pass_at",
-        name = literal(object.object.as_str()),
-        table = literal(object.table.as_str()),
-        direction = literal(object.direction.as_str()),
+        name = literal(object),
+        table = literal(table),
+        direction = literal(direction),
     )
 }
 

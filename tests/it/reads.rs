@@ -90,7 +90,13 @@ fn an_object_that_the_token_may_not_read_does_not_stop_the_others() {
     site.until_sql(
         "SELECT state = 'degraded' AND instr(config_error, 'companies') FROM sync_health",
     );
+    // Nobody may take the first load for done.
+    assert_eq!(
+        site.number("SELECT min(backfill = 'done') = 0 AND count(*) = 2 FROM sync_status"),
+        1
+    );
     assert_eq!(site.stop(), 0);
+    assert_eq!(site.run(&["once"]).status.code(), Some(1));
     portal.stand().settings_mut().denied_scopes.clear();
     site.start();
     site.until_sql("SELECT count(*) = 5 FROM companies");
