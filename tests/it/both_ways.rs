@@ -5,7 +5,7 @@ use std::time::Duration;
 use hubsyncd::simulator::faults::FaultKind;
 use rusqlite::Connection;
 
-use crate::daemon::{Site, eventually, wait};
+use crate::daemon::{CONTACTS, Site, eventually, wait};
 use crate::portal::Portal;
 
 #[test]
@@ -476,4 +476,45 @@ fn a_merge_in_hubspot_leaves_one_row() {
         portal.value(survivor, "email").is_some(),
         "nothing was archived"
     );
+}
+
+#[test]
+fn an_open_conflict_goes_with_the_row_that_is_deleted_and_inserted_again() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    portal.edit(id, &[("city", "Base")]);
+    let settings = "[conflicts]\npolicy = \"manual\"\n[schedule]\npoll = \"1s\"\n";
+    let mut site = Site::with(&portal, settings, CONTACTS);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Here'");
+    portal.edit(id, &[("city", "There")]);
+    site.start();
+    site.until_sql(
+        "SELECT count(*) = 1 FROM sync_conflicts WHERE resolved_at IS NULL AND property = 'city'",
+    );
+    site.program()
+        .execute_batch(
+            "BEGIN;
+             CREATE TEMP TABLE kept AS SELECT email, first_name, last_name, city FROM contacts;
+             DELETE FROM contacts;
+             INSERT INTO contacts (email, first_name, last_name, city) SELECT * FROM kept;
+             COMMIT;",
+        )
+        .expect("a program's own way to rewrite a row");
+    let kept = format!(
+        "SELECT count(*) = 1
+         FROM sync_conflicts AS c
+         JOIN contacts AS m ON m.local_id = c.local_id
+         WHERE c.resolved_at IS NULL AND c.property = 'city' AND m.city = 'Here' AND m.hs_id = {id}"
+    );
+    site.until_sql(&kept);
+    wait(Duration::from_secs(3));
+    assert_eq!(site.number(&kept), 1);
+    assert_eq!(portal.value(id, "city").as_deref(), Some("There"));
+    site.execute("UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL");
+    eventually("the decision is carried out", || {
+        portal.value(id, "city").as_deref() == Some("Here")
+    });
+    assert_eq!(portal.stand().records("contacts").len(), 1);
+    assert_eq!(site.stop(), 0);
 }

@@ -227,6 +227,33 @@ fn a_write_to_a_dead_entry_makes_it_due_again() {
 }
 
 #[test]
+fn a_write_does_not_wait_for_a_value_that_no_property_takes() {
+    everywhere(|scene| {
+        scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
+        scene.as_daemon(&format!(
+            "UPDATE sync_outbox SET next_attempt_at = '2999-01-01T00:00:00.000Z', last_error = '{}'",
+            crate::store::outbox::UNWRITABLE
+        ));
+        scene.do_run("UPDATE contacts SET stage = 'x' WHERE local_id = 1");
+        assert_eq!(
+            scene.rows("SELECT next_attempt_at < '2900' FROM sync_outbox WHERE last_error IS NULL"),
+            ["1"]
+        );
+        // Any other rest goes on.
+        scene.as_daemon(
+            "UPDATE sync_outbox SET next_attempt_at = '2999-01-01T00:00:00.000Z', last_error = 'later'",
+        );
+        scene.do_run("UPDATE contacts SET stage = 'y' WHERE local_id = 1");
+        assert_eq!(
+            scene.rows(
+                "SELECT next_attempt_at > '2900' FROM sync_outbox WHERE last_error = 'later'"
+            ),
+            ["1"]
+        );
+    });
+}
+
+#[test]
 fn a_row_whose_create_was_discarded_is_created_at_the_next_write() {
     everywhere(|scene| {
         scene.as_daemon("INSERT INTO contacts (local_id, email) VALUES (3, 'cy@example.com')");
