@@ -34,7 +34,7 @@ pub(super) fn mask(response: &mut HttpResponse, secrets: &[&str]) {
     }
 }
 
-/// JSON may write any letter as `\\uXXXX`: a body that holds a secret so is written anew.
+/// JSON may write any letter as `\uXXXX`: a body that holds a secret so is written anew.
 fn without_escapes(body: &[u8], secrets: &[&str]) -> Option<Bytes> {
     if !body.windows(2).any(|pair| pair == b"\\u") {
         return None;
