@@ -171,9 +171,7 @@ impl Present {
 
     /// The record that an id means now, itself or merged into another one.
     pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
-        self.records
-            .iter()
-            .find(|record| record.id == id || record.merged_ids.contains(&id))
+        self.records.iter().find(|record| record.answers_to(id))
     }
 }
 

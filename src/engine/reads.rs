@@ -108,10 +108,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 }
                 reads::forget_removal(tx, sync.object(), remote.id)?;
                 // Also an id that was merged away and that the survivor answers.
-                for due in ids
-                    .iter()
-                    .filter(|due| due.id == remote.id || remote.merged_ids.contains(&due.id))
-                {
+                for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
                     look_again_before_erasing(tx, sync.object(), due.id, now)?;
                 }
             }

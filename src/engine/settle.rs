@@ -571,9 +571,7 @@ fn adopt_existing(
     next: Timestamp,
 ) -> Result<(), StoreError> {
     let object = applying.object;
-    let found = adopted
-        .iter()
-        .find(|record| record.id == id || record.merged_ids.contains(&id));
+    let found = adopted.iter().find(|record| record.answers_to(id));
     let holder = match found {
         Some(record) => object.table.by_hs_id(tx, record.id)?,
         None => object.table.by_hs_id(tx, id)?,

@@ -37,6 +37,11 @@ impl RemoteRecord {
             .get(property)
             .or_else(|| self.invalid.get(property))
     }
+
+    /// Whether an id means this record: its own, or one that was merged into it.
+    pub fn answers_to(&self, id: HubspotId) -> bool {
+        self.id == id || self.merged_ids.contains(&id)
+    }
 }
 
 /// A mirror row.
