@@ -204,7 +204,7 @@ async fn backfill_once(recorded: &Arc<Recorded>) -> Duration {
         mode: Mode::Threads,
         busy_timeout: Duration::from_secs(5),
     };
-    let store = Store::open(&options, clock.as_ref()).expect("a database");
+    let store = Store::open(&options, clock.clone()).expect("a database");
     let now = clock.now();
     store
         .write(Lane::Interactive, move |tx| {

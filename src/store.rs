@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Transaction};
+use rusqlite::{Connection, ErrorCode};
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -61,6 +61,8 @@ use lease::Lease;
 use readers::Readers;
 use writer::Writer;
 
+pub use writer::WriteTx;
+
 /// Who runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -110,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] while another daemon holds it, [`StoreError::NewerDatabase`] where a newer program made it,
     /// and whatever opening a file can meet.
-    pub fn open(options: &OpenOptions, clock: &dyn Clock) -> Result<Self, StoreError> {
+    pub fn open(options: &OpenOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let mut lock = lease::lock(&options.path)?;
         lease::make_file(&options.path)?;
         let mut connection = writer::connect(options)?;
@@ -124,7 +126,7 @@ impl Store {
         })?;
         let lease = Lease::new(options.path.clone(), found, epoch);
         let readers = Readers::new(options);
-        let writer = Writer::start(options.mode, connection, lease.clone(), lock)?;
+        let writer = Writer::start(options.mode, connection, clock, lease.clone(), lock)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 writer,
@@ -136,14 +138,15 @@ impl Store {
     }
 
     /// Runs a job in a transaction of the writing connection and answers after the commit. A job that fails leaves
-    /// nothing behind. A job handed over is carried out even if the caller stops waiting.
+    /// nothing behind. A job handed over is carried out even if the caller stops waiting. What it decides by time, it
+    /// decides by [`WriteTx::now`].
     ///
     /// # Errors
     /// The job's own, and whatever keeps the commit from being made or trusted.
     pub async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         self.inner.writer.write(lane, job).await
     }
@@ -506,7 +509,7 @@ mod tests {
         job: J,
     ) -> tokio::task::JoinHandle<Result<(), StoreError>>
     where
-        J: FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+        J: FnOnce(&WriteTx<'_>) -> Result<(), StoreError> + Send + 'static,
     {
         let store = store.clone();
         runtime.spawn(async move { store.write(lane, job).await })
@@ -525,7 +528,7 @@ mod tests {
         let handle = store.clone();
         runtime.block_on(async move {
             let task = tokio::spawn(async move {
-                let job = move |tx: &Transaction<'_>| {
+                let job = move |tx: &WriteTx<'_>| {
                     started.send(()).expect("listened to");
                     gate.recv().expect("released");
                     meta::set(tx, "a", "x")
@@ -650,7 +653,7 @@ mod tests {
         let mut elsewhere = options(&folder, Mode::Inline);
         elsewhere.path = folder.path().join("missing/crm.db");
         assert!(matches!(
-            Store::open(&elsewhere, &Standing),
+            Store::open(&elsewhere, Arc::new(Standing)),
             Err(StoreError::Open { .. })
         ));
     }

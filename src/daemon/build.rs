@@ -92,7 +92,7 @@ pub async fn build_within(
     match joined.await {
         Ok(engine) => Ok(Arc::new(engine)),
         Err(error) => {
-            heartbeat::end_failed(&store, with_causes(&error), clock.now()).await;
+            heartbeat::end_failed(&store, with_causes(&error)).await;
             Err(error)
         }
     }
@@ -108,7 +108,7 @@ fn open(
         mode: Mode::Threads,
         busy_timeout,
     };
-    Store::open(&options, clock.as_ref())
+    Store::open(&options, Arc::clone(clock))
 }
 
 async fn join(
@@ -119,10 +119,10 @@ async fn join(
     token: Option<&SecretString>,
     portal: Option<crate::model::id::PortalId>,
 ) -> Result<Engine, StartError> {
-    let now = clock.now();
     let mapping = config.mapping.clone();
     let start = store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             meta::begin_daemon(tx, env!("CARGO_PKG_VERSION"), now)?;
             for name in repair::views_first(tx, &mapping, now)? {
                 tracing::warn!(name, "somebody dropped this; it was put back");

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::daemon::condition::Condition;
 use crate::engine::{Engine, StepError, resolve};
 use crate::hubspot::RequestCount;
-use crate::model::time::Timestamp;
 use crate::store::meta::{self, Phase};
 use crate::store::retention::{self, Keep};
 use crate::store::{Lane, Store, ddl, erase, quota};
@@ -61,6 +60,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             meta::beat(tx, &daemon, now)?;
             quota::set_day(tx, &day)?;
             for (
@@ -99,10 +99,10 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
     let Some(mapping) = engine.resolved_mapping() else {
         return Ok(());
     };
-    let now = engine.clock().now();
     let repaired = engine
         .store()
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let repaired = ddl::repair(tx, &mapping, now)?;
             if !repaired.is_empty() {
                 meta::note_repair(tx, now)?;
@@ -119,10 +119,9 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
 /// Forgets what is older than the mapping file keeps, a batch at a time.
 pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
     resolve::forget(engine).await?;
-    let now = engine.clock().now();
     while engine
         .store()
-        .write(Lane::Bulk, move |tx| retention::forget(tx, keep, now))
+        .write(Lane::Bulk, move |tx| retention::forget(tx, keep, tx.now()))
         .await?
         > 0
     {}
@@ -136,16 +135,18 @@ pub async fn empty_log(engine: &Engine) -> Result<(), StepError> {
     if !store.read(erase::log_is_to_be_emptied).await? || !store.empty_log().await? {
         return Ok(());
     }
-    store.write(Lane::Bulk, erase::log_was_emptied).await?;
+    store
+        .write(Lane::Bulk, |tx| erase::log_was_emptied(tx))
+        .await?;
     tracing::info!("the log was emptied after an erasure");
     Ok(())
 }
 
 /// Says that the run ended with an error, where the database can still be written: what failed may be the database.
-pub async fn end_failed(store: &Store, words: String, now: Timestamp) {
+pub async fn end_failed(store: &Store, words: String) {
     let said = store
         .write(Lane::Interactive, move |tx| {
-            meta::end_failed(tx, &words, now)
+            meta::end_failed(tx, &words, tx.now())
         })
         .await;
     if let Err(failed) = said {
@@ -155,10 +156,11 @@ pub async fn end_failed(store: &Store, words: String, now: Timestamp) {
 
 /// Moves the daemon to a phase of its life.
 pub async fn set_phase(engine: &Engine, phase: Phase) -> Result<(), StepError> {
-    let now = engine.clock().now();
     engine
         .store()
-        .write(Lane::Interactive, move |tx| meta::set_phase(tx, phase, now))
+        .write(Lane::Interactive, move |tx| {
+            meta::set_phase(tx, phase, tx.now())
+        })
         .await?;
     Ok(())
 }

@@ -343,7 +343,7 @@ impl<'c> Entry<'c> {
         let (now, scopes) = (clock.now(), said.1);
         let give_up = clock.monotonic() + PATIENCE;
         let replaced = loop {
-            let kept = tokens::beside_the_daemon(&self.config.database, clock.as_ref(), |tx| {
+            let kept = tokens::beside_the_daemon(&self.config.database, clock, |tx| {
                 tokens::log_in(tx, portal, &sealed, scopes.as_deref(), now)
             });
             match kept {
@@ -461,7 +461,7 @@ pub async fn logout(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Ended
             })
             .collect(),
     };
-    tokens::beside_the_daemon(&config.database, clock.as_ref(), |tx| {
+    tokens::beside_the_daemon(&config.database, clock, |tx| {
         for one in &all {
             tokens::log_out(tx, one.portal_id)?;
         }

@@ -99,7 +99,7 @@ pub async fn once(
     let failure = match agree(config, &work, options).await {
         Ok(()) => work.unfinished().or_else(|| work.engine.forbidden()),
         Err(error) if is_fatal(&error) => {
-            heartbeat::end_failed(engine.store(), with_causes(&error), engine.clock().now()).await;
+            heartbeat::end_failed(engine.store(), with_causes(&error)).await;
             return Err(error);
         }
         Err(error) => Some(with_causes(&error)),
@@ -147,7 +147,7 @@ impl Keeping {
         tasks.spawn(all.clone().run("heartbeat", ring, BEAT, beat));
         let spawned = spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await;
         if let Err(error) = spawned {
-            heartbeat::end_failed(engine.store(), with_causes(&error), engine.clock().now()).await;
+            heartbeat::end_failed(engine.store(), with_causes(&error)).await;
             return Err(error);
         }
         Ok(Self {
@@ -429,15 +429,12 @@ async fn report(
 ) -> Result<OnceReport, StepError> {
     let engine = &work.engine;
     heartbeat::beat(engine, &work.condition).await?;
-    let (unsent, now) = (
-        engine.client().limiter().unused_lease(),
-        engine.clock().now(),
-    );
+    let unsent = engine.client().limiter().unused_lease();
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, now)?;
-            meta::set_phase(tx, Phase::Stopped, now)
+            quota::end_leases(tx, unsent, tx.now())?;
+            meta::set_phase(tx, Phase::Stopped, tx.now())
         })
         .await?;
     let requests = engine.store().read(quota::requests_in_all).await?;

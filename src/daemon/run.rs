@@ -768,9 +768,8 @@ async fn finish(
             "some steps did not end in time; what they had in flight is looked at again at the next start"
         );
     }
-    let now = engine.clock().now();
     if let Err(error) = ended {
-        heartbeat::end_failed(engine.store(), with_causes(&error), now).await;
+        heartbeat::end_failed(engine.store(), with_causes(&error)).await;
         return Err(error);
     }
     let unsent = engine.client().limiter().unused_lease();
@@ -778,8 +777,8 @@ async fn finish(
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, now)?;
-            crate::store::meta::set_phase(tx, Phase::Stopped, now)
+            quota::end_leases(tx, unsent, tx.now())?;
+            crate::store::meta::set_phase(tx, Phase::Stopped, tx.now())
         })
         .await?;
     tracing::info!(drained, "stopped");

@@ -49,9 +49,9 @@ pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
-    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard);
+    let (sync, guard) = (object.clone(), engine.settings.guard);
     let max_updates = guard.max_updates;
-    let (read_sync, due) = (object.clone(), now);
+    let (read_sync, due) = (object.clone(), engine.now());
     let crossing = engine
         .store
         .read(move |connection| {
@@ -74,6 +74,7 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let left = sync.table.linked(tx)?;
             judge_one(
                 tx,
@@ -140,14 +141,11 @@ pub async fn send(
 ) -> Result<(), StepError> {
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
     let present = read_records(engine, object, &ids, priority).await?;
-    let (sync, now, offset) = (
-        object.clone(),
-        engine.now(),
-        engine.client.clock_offset_ms(),
-    );
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let mut claimed = Vec::new();
             for queued in &due {
                 claimed.extend(claim(tx, &sync, queued, &present, now, offset)?);

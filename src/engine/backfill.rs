@@ -133,9 +133,10 @@ async fn apply(
     page: ReadPage,
     started: Timestamp,
 ) -> Result<(), StepError> {
-    let (now, offset) = (engine.now(), engine.client.clock_offset_ms());
+    let offset = engine.client.clock_offset_ms();
     let sync = object.clone();
     let written = engine.store.write(Lane::Bulk, move |tx| {
+        let now = tx.now();
         let applying = Applying {
             object: &sync,
             origin: Origin::Poll,

@@ -56,7 +56,7 @@ pub async fn send(
             || engine.may_be_done(queued.entry.enqueued_at)
     });
     let unread = look(engine, object, &doubtful, priority).await?;
-    let (sync, now) = (object.clone(), engine.now());
+    let sync = object.clone();
     let entries = doubtful
         .into_iter()
         .chain(fresh)
@@ -66,6 +66,7 @@ pub async fn send(
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             link_reinserted(tx, &sync, &entries, now)?;
             let mut claimed = Vec::with_capacity(entries.len());
             for id in &entries {
@@ -182,14 +183,11 @@ async fn look(
         .map(|(id, _)| *id)
         .collect();
     let put_off = doubtful.clone();
-    let (sync, now, offset) = (
-        object.clone(),
-        engine.now(),
-        engine.client.clock_offset_ms(),
-    );
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Poll,

@@ -56,10 +56,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .await?;
     blanks::fill(engine, object, &query.properties, &mut page.records).await?;
     let done = page.after.is_none();
-    let (sync, now) = (object.clone(), engine.now());
+    let sync = object.clone();
     engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let mut changed = 0;
             let seen = page.records.len();
             for record in page.records {

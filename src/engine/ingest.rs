@@ -173,13 +173,14 @@ async fn sort_out(
     waiting: Vec<Waiting>,
     left: &mut Left,
 ) -> Result<Vec<Group>, StepError> {
-    let (now, hubspot_ahead) = (engine.now(), engine.client.clock_offset_ms());
+    let hubspot_ahead = engine.client.clock_offset_ms();
     let mut wanted = Vec::new();
     for part in parts(by_record(waiting)) {
         let sync = object.clone();
         let sorted = engine
             .store
             .write(Lane::Bulk, move |tx| {
+                let now = tx.now();
                 let moment = Moment {
                     now,
                     hubspot_ahead,
@@ -263,7 +264,6 @@ async fn ask_for(
         wanted.truncate(full);
     }
     left.did_something |= !wanted.is_empty();
-    let now = engine.now();
     // A batch a transaction: reads that go on meanwhile stay full.
     let mut wanted = wanted.into_iter().peekable();
     while wanted.peek().is_some() {
@@ -273,7 +273,7 @@ async fn ask_for(
             .store
             .write(Lane::Bulk, move |tx| {
                 for group in &batch {
-                    ask(tx, &sync, group, now)?;
+                    ask(tx, &sync, group, tx.now())?;
                 }
                 Ok::<_, StoreError>(())
             })

@@ -106,14 +106,11 @@ struct Page {
 }
 
 async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(), StepError> {
-    let (sync, now, offset) = (
-        object.clone(),
-        engine.now(),
-        engine.client.clock_offset_ms(),
-    );
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let changed = engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Poll,
@@ -316,10 +313,11 @@ async fn save_again(
     seen: Vec<(HubspotId, Timestamp)>,
     requests: usize,
 ) -> Result<(), StepError> {
-    let (sync, now) = (object.clone(), engine.now());
+    let sync = object.clone();
     engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let mut asked = 0;
             for (id, updated_at) in &seen {
                 let row = sync.table.by_hs_id(tx, *id)?;

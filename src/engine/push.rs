@@ -24,7 +24,6 @@ use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
-use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::Origin;
@@ -97,10 +96,11 @@ async fn recover_left(engine: &Engine, object: &ObjectSync) -> Result<(), StoreE
     if left.is_empty() {
         return Ok(());
     }
-    let (name, now) = (object.object().clone(), engine.now());
+    let name = object.object().clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             recover_object(tx, &name, now).map(drop)
         })
         .await
@@ -123,14 +123,11 @@ async fn send_updates(
     let asked_at = engine.now();
     let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
     let present = read_records(engine, object, &ids, priority).await?;
-    let (sync, now, offset) = (
-        object.clone(),
-        engine.now(),
-        engine.client.clock_offset_ms(),
-    );
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Poll,
@@ -384,7 +381,7 @@ fn park_fight(
 /// The base that a field of a fresh create has: the record is not there yet.
 pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
 
-/// When an entry that could not be sent is tried again.
-pub fn next_try(engine: &Engine, attempts: u32, now: Timestamp) -> Timestamp {
-    now + next_attempt(RetryClass::Transient, attempts, engine.jitter())
+/// How long an entry rests that could not be sent.
+pub fn next_wait(engine: &Engine, attempts: u32) -> Duration {
+    next_attempt(RetryClass::Transient, attempts, engine.jitter())
 }

@@ -68,15 +68,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let (unread, missing): (Vec<Due>, Vec<Due>) = absent.into_iter().partition(|due| {
         unread.contains(&due.id.to_string()) && !archived.iter().any(|record| record.id == due.id)
     });
-    let (sync, now, offset) = (
-        object.clone(),
-        engine.now(),
-        engine.client.clock_offset_ms(),
-    );
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let ids = wanted.ids.clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             // A read is done before it is applied: applying may ask for another one.
             put_off_unread(tx, &sync, &unread, now)?;
             for due in ids.iter().filter(|due| !unread.contains(due)) {

@@ -34,12 +34,13 @@ pub enum Receipt {
 /// # Errors
 /// The database refused: nothing of the delivery is promised, and HubSpot must send it again.
 pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, StepError> {
-    let (mapping, now) = (engine.mapping_arc(), engine.now());
+    let mapping = engine.mapping_arc();
     let configured = engine.settings.portal;
     let all = events.len();
     let receipt = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let remembered = meta::get(tx, meta::PORTAL_ID)?;
             let remembered = remembered.and_then(|text| text.parse().ok().map(PortalId));
             let Some(portal) = remembered.or(configured) else {

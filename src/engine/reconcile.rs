@@ -25,10 +25,11 @@ const ROWS: usize = 1_000;
 
 /// Begins a comparison; one that runs already goes on.
 pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
-    let (name, now) = (object.object().clone(), engine.now());
+    let name = object.object().clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             cursors::begin_reconcile(tx, &name, now)
         })
         .await?;
@@ -92,10 +93,9 @@ async fn compare_page(
         .list(object.object(), &query, Priority::Bulk)
         .await?;
     blanks::fill(engine, object, &object.properties, &mut page.records).await?;
-    let (sync, cursor, now, offset) = (
+    let (sync, cursor, offset) = (
         object.clone(),
         cursor.clone(),
-        engine.now(),
         engine.client.clock_offset_ms(),
     );
     let page = Page {
@@ -106,6 +106,7 @@ async fn compare_page(
     let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Reconcile,
@@ -191,14 +192,14 @@ async fn ask_rows(
     object: &ObjectSync,
     cursor: &Cursor,
 ) -> Result<Progress, StepError> {
-    let (sync, after, now) = (
+    let (sync, after) = (
         object.clone(),
         cursor.reconcile_last_id.map_or(0, |id| id.0),
-        engine.now(),
     );
     let more = engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let rows = sync.table.linked_between(tx, after, i64::MAX, ROWS)?;
             for id in &rows {
                 reads::ask(tx, sync.object(), *id, Origin::Reconcile, now)?;

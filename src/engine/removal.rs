@@ -24,12 +24,13 @@ const BATCH: usize = 200;
 
 /// Judges and carries out what was found missing, once nothing more is being looked for.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
-    let (sync, now, guard) = (object.clone(), engine.now(), engine.settings.guard);
+    let (sync, guard) = (object.clone(), engine.settings.guard);
     let offset = engine.client.clock_offset_ms();
     let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
     let more = engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             let name = sync.object();
             let due = reads::count_removals(tx, name, None)?;
             if due == 0 || still_looking(tx, name, now)? {

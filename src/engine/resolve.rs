@@ -40,7 +40,7 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
 }
 
 async fn discard(engine: &Engine) -> Result<bool, StepError> {
-    let (objects, now) = (engine.objects(), engine.now());
+    let objects = engine.objects();
     let waiting = engine
         .store
         .read(|connection| outbox::discarded(connection, BATCH))
@@ -51,6 +51,7 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let mut carried_out = false;
             for (object, queued) in outbox::discarded(tx, BATCH)? {
                 if let Some(sync) = objects.get(&object) {
@@ -162,10 +163,11 @@ async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
         if gone.is_empty() {
             continue;
         }
-        let (sync, now) = (object.clone(), engine.now());
+        let sync = object.clone();
         closed |= engine
             .store
             .write(Lane::Interactive, move |tx| {
+                let now = tx.now();
                 let gone = sync.table.gone_in_conflict(tx, BATCH)?;
                 for row in &gone {
                     let reason = "neither side has the row any more";
@@ -199,14 +201,15 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
         return Ok(false);
     }
     let records = read_present(engine, &objects, &waiting).await?;
-    let moment = Moment {
-        now: engine.now(),
-        offset_ms: engine.client.clock_offset_ms(),
-    };
+    let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
             let mut carried_out = false;
             for (conflict, key) in waiting.iter().zip(&keys) {
                 let Some(object) = object_of(&objects, conflict) else {
@@ -549,10 +552,11 @@ async fn approve(engine: &Engine) -> Result<bool, StepError> {
 }
 
 async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
-    let (hold, now) = (hold.clone(), engine.now());
+    let hold = hold.clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             holds::release_entries(tx, &hold.object, &hold.operation, hold.id, now)?;
             holds::settle(tx, hold.id, now)
         })
@@ -574,14 +578,15 @@ async fn approve_removals(
     let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
     let present = read_records(engine, object, &ids, Priority::Webhook).await?;
     let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
-    let moment = Moment {
-        now: engine.now(),
-        offset_ms: engine.client.clock_offset_ms(),
-    };
+    let offset_ms = engine.client.clock_offset_ms();
     let (sync, done) = (object.clone(), removals.len() < BATCH);
     let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
             for record in &present.records {
                 reads::forget_removal(tx, sync.object(), record.id)?;
                 reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
@@ -611,11 +616,12 @@ const LATE_EVENTS: std::time::Duration = std::time::Duration::from_hours(30 * 24
 /// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures; and what
 /// could not be read of records that are here no more.
 pub async fn forget(engine: &Engine) -> Result<(), StepError> {
-    let (now, window) = (engine.now(), engine.settings.guard.window);
+    let window = engine.settings.guard.window;
     let objects = engine.objects();
     engine
         .store
         .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
             outbox::forget_sent(tx, late_since(now))?;
             for object in objects.iter() {
                 for id in object.table.gone_unreadable(tx, BATCH)? {

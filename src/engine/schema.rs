@@ -85,11 +85,12 @@ async fn check_portal(engine: &Engine) -> Result<(), StepError> {
     if let Some(zone) = &account.time_zone {
         engine.client.limiter().set_time_zone(zone);
     }
-    let (zone, now) = (account.time_zone.clone(), engine.now());
+    let zone = account.time_zone.clone();
     let day = engine.client.limiter().snapshot().day;
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             lease::check_portal(tx, found)?;
             if let Some(zone) = zone {
                 if meta::get(tx, meta::TIME_ZONE)?.as_ref() != Some(&zone) {
@@ -113,7 +114,7 @@ async fn bring_up(
     problems: &[FieldProblem],
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
 ) -> Result<(), StepError> {
-    let (mapping, problems, now) = (mapping.clone(), problems.to_vec(), engine.now());
+    let (mapping, problems) = (mapping.clone(), problems.to_vec());
     let unread: Vec<String> = engine
         .mapping
         .objects
@@ -131,6 +132,7 @@ async fn bring_up(
     let degraded = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let changes = ddl::bring_up(tx, &mapping, now)?;
             for line in &changes.lines {
@@ -316,11 +318,10 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
             ));
         }
     }
-    let now = engine.now();
     engine
         .store
         .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
-            meta::set(tx, "reference_read_at", &now.to_string())?;
+            meta::set(tx, "reference_read_at", &tx.now().to_string())?;
             reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
             for (object, found) in &pipelines {
                 reference::replace_pipelines(

@@ -15,7 +15,7 @@ use crate::engine::apply::{Applying, Evidence};
 use crate::engine::archive::Claimed;
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::next_try;
+use crate::engine::push::next_wait;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -130,15 +130,15 @@ async fn settle_answer(
 ) -> Result<(), StepError> {
     let settled = decide(object, operation, batch, answer);
     let adopted = read_adopted(engine, object, &settled).await?;
-    let now = engine.now();
-    let retries: Vec<Timestamp> = settled
+    let waits: Vec<Duration> = settled
         .iter()
-        .map(|(sent, _)| next_try(engine, sent.attempts, now))
+        .map(|(sent, _)| next_wait(engine, sent.attempts))
         .collect();
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Push,
@@ -150,10 +150,10 @@ async fn settle_answer(
             };
             let seen = settled.len();
             let mut acknowledged = 0;
-            for ((sent, settlement), next) in settled.into_iter().zip(retries) {
+            for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
                 acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
                 let settled = savepoint::within(tx, || {
-                    settle_one(tx, &applying, &sent, settlement, &adopted, next)
+                    settle_one(tx, &applying, &sent, settlement, &adopted, now + wait)
                 });
                 match settled {
                     Err(error) if error.is_constraint() => {
@@ -643,25 +643,24 @@ async fn settle_failed(
     fate: BatchFate,
     error: &HubspotError,
 ) -> Result<(), StepError> {
-    let now = engine.now();
+    let asked_at = engine.now();
     let words = error.words();
     let existing = error.answer().and_then(|answer| answer.existing_id);
-    let at = match error.retry() {
-        Retry::At(until) => Some(until),
+    let (until, lock_lasts) = match error.retry() {
+        Retry::At(until) => (Some(until), None),
         Retry::Backoff(RetryClass::Locked) => {
-            Some(now + next_attempt(RetryClass::Locked, 1, engine.jitter()))
+            let wait = next_attempt(RetryClass::Locked, 1, engine.jitter());
+            (None, Some(wait))
         }
-        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
+        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => (None, None),
     };
-    let locked = matches!(error.retry(), Retry::Backoff(RetryClass::Locked));
-    let rest = now + error.retry_after().unwrap_or_default();
-    let entries: Vec<(OutboxId, Timestamp)> = batch
+    let locked = lock_lasts.is_some();
+    let rest = error.retry_after().unwrap_or_default();
+    let entries: Vec<(OutboxId, Duration)> = batch
         .iter()
         .map(|sent| {
-            (
-                sent.entry,
-                at.unwrap_or_else(|| next_try(engine, sent.attempts, now).max(rest)),
-            )
+            let wait = lock_lasts.unwrap_or_else(|| next_wait(engine, sent.attempts).max(rest));
+            (sent.entry, wait)
         })
         .collect();
     let adopted = match (fate, existing, operation) {
@@ -674,16 +673,18 @@ async fn settle_failed(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let applying = Applying {
                 object: &sync,
                 origin: Origin::Push,
                 evidence: Evidence::Store,
-                asked_at: now,
+                asked_at,
                 now,
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            for (id, next) in entries {
+            for (id, wait) in entries {
+                let next = until.unwrap_or(now + wait);
                 let Some(queued) = outbox::by_id(tx, id)? else {
                     continue;
                 };
@@ -772,10 +773,11 @@ async fn archived(
     object: &ObjectSync,
     batch: Vec<Claimed>,
 ) -> Result<(), StepError> {
-    let (sync, now) = (object.clone(), engine.now());
+    let sync = object.clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
             let changed = batch.len();
             for archive in batch {
                 let change = Change {

@@ -170,7 +170,7 @@ async fn renew(
             engine
                 .store
                 .write(Lane::Interactive, move |tx| {
-                    tokens::revoked(tx, portal, generation, &words, asked_at)
+                    tokens::revoked(tx, portal, generation, &words, tx.now())
                 })
                 .await?;
             Ok(())

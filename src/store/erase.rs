@@ -158,13 +158,13 @@ mod tests {
     use crate::model::name::PropertyName;
     use crate::store::inbox::{self, NewEvent, State};
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
-    use crate::store::{Lane, Mode, Store, ddl};
+    use crate::store::{Lane, Mode, Store, WriteTx, ddl};
 
     /// A file with contacts, and what `sql` puts into it.
     fn filled(sql: &'static str) -> (TempDir, Store) {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
-        let fill = move |tx: &Transaction<'_>| {
+        let fill = move |tx: &WriteTx<'_>| {
             ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
             Ok::<_, StoreError>(tx.execute_batch(sql)?)
         };
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn erase_contact(store: &Store, id: i64) {
-        let job = move |tx: &Transaction<'_>| {
+        let job = move |tx: &WriteTx<'_>| {
             let table = MirrorTable::new(Arc::new(contacts()));
             erase(tx, &table, HubspotId(id), now())
         };
@@ -253,7 +253,7 @@ mod tests {
             state: State::Pending,
             words: None,
         };
-        let job = move |tx: &Transaction<'_>| inbox::receive(tx, &[event], now());
+        let job = move |tx: &WriteTx<'_>| inbox::receive(tx, &[event], now());
         assert_eq!(at_once(store.write(Lane::Bulk, job)).expect("stores"), 1);
     }
 
@@ -265,7 +265,7 @@ mod tests {
         receive_change(&store, 300, 1);
         assert_eq!(rows(&folder, values), ["300 gone"]);
         let name = contacts.clone();
-        let ask = move |tx: &Transaction<'_>| {
+        let ask = move |tx: &WriteTx<'_>| {
             reads::note_erasure(tx, &name, HubspotId(300), now())?;
             inbox::forget_values(tx, &name, HubspotId(300))
         };
@@ -279,7 +279,7 @@ mod tests {
         }
         assert_eq!(rows(&folder, values), ["300 -", "100 -", "400 gone"]);
         // Asked for again: it is to be looked at again.
-        let asked = move |tx: &Transaction<'_>| {
+        let asked = move |tx: &WriteTx<'_>| {
             let before = reads::erasure_asked_at(tx, &contacts, HubspotId(300))?;
             reads::note_erasure(tx, &contacts, HubspotId(300), now())?;
             let after = reads::erasure_asked_at(tx, &contacts, HubspotId(300))?;

@@ -1,5 +1,6 @@
 //! What the store's tests share: a clock that stands, a file in a folder of its own, a small mapping.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -47,7 +48,7 @@ pub(super) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
 }
 
 pub(super) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
-    Store::open(&options(folder, mode), &Standing)
+    Store::open(&options(folder, mode), Arc::new(Standing))
 }
 
 pub(super) fn folder() -> TempDir {

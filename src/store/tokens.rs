@@ -1,6 +1,7 @@
 //! `sync_tokens`: the OAuth installation, its tokens sealed. Login and logout write it beside a running daemon.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -250,7 +251,7 @@ pub fn revoked(
 /// The file can't be opened or made, is newer, or is older and in use.
 pub fn beside_the_daemon<T>(
     path: &Path,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
     job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     if version(path)? < NEWEST {
@@ -259,7 +260,7 @@ pub fn beside_the_daemon<T>(
             mode: Mode::Inline,
             busy_timeout: BUSY_TIMEOUT,
         };
-        Store::open(&options, clock)?.close();
+        Store::open(&options, Arc::clone(clock))?.close();
     }
     let mut connection = open(path)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -402,7 +403,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("crm.db");
         open_store(&folder, Mode::Inline).expect("opens").close();
-        beside_the_daemon(&path, &Standing, |tx| {
+        let clock: Arc<dyn Clock> = Arc::new(Standing);
+        beside_the_daemon(&path, &clock, |tx| {
             let login = |portal| log_in(tx, PortalId(portal), &sealed(), None, now());
             let nobody = used(tx, None).expect_err("nobody");
             assert_eq!(nobody, "nobody has logged in: run `hubsyncd auth login`");

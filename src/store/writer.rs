@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::clock::Clock;
+use crate::model::time::Timestamp;
 use crate::store::lease::{Lease, Lock};
 use crate::store::{Lane, Mode, OpenOptions, StoreError};
 
@@ -31,10 +34,33 @@ const CACHED_STATEMENTS: usize = 256;
 /// no record is that large.
 const MAX_VALUE_BYTES: i32 = 64 * 1024 * 1024;
 
+/// A transaction of the writing connection, with its time. All that a job decides by time, it decides by this one: what
+/// was taken before the transaction had its turn may be older than what another transaction has written since.
+#[derive(Debug)]
+pub struct WriteTx<'conn> {
+    tx: Transaction<'conn>,
+    now: Timestamp,
+}
+
+impl WriteTx<'_> {
+    /// This machine's time when the transaction got the write lock. Jobs that share a transaction share it.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl<'conn> Deref for WriteTx<'conn> {
+    type Target = Transaction<'conn>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tx
+    }
+}
+
 /// A job with its waiter, whatever its result's type.
 trait Work: Send {
     /// Runs the job; what it returns is kept until it may be told.
-    fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError>;
+    fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError>;
     /// Tells the waiter the job's result, or what kept the commit from being made.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -49,9 +75,9 @@ struct Job<T, J> {
 impl<T, J> Work for Job<T, J>
 where
     T: Send,
-    J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
+    J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send,
 {
-    fn run(&mut self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+    fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError> {
         let job = self.work.take().expect("a job runs once");
         let result = self.result.insert(job(tx));
         result.as_ref().map(|_kept| ()).map_err(Clone::clone)
@@ -90,6 +116,7 @@ enum Hands {
 /// The writing connection and what must hold for it to be used. The lock goes last.
 struct Owner {
     connection: Connection,
+    clock: Arc<dyn Clock>,
     lease: Lease,
     _lock: Lock,
 }
@@ -118,11 +145,13 @@ impl Writer {
     pub(super) fn start(
         mode: Mode,
         connection: Connection,
+        clock: Arc<dyn Clock>,
         lease: Lease,
         lock: Lock,
     ) -> Result<Self, StoreError> {
         let owner = Owner {
             connection,
+            clock,
             lease,
             _lock: lock,
         };
@@ -157,7 +186,7 @@ impl Writer {
     pub(super) async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (work, mut answer) = prepare(job);
         match &self.hands {
@@ -206,7 +235,7 @@ impl Drop for Writer {
 fn prepare<T, J>(job: J) -> (Box<dyn Work>, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
-    J: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
 {
     let (waiter, answer) = oneshot::channel();
     (
@@ -291,18 +320,23 @@ impl Owner {
     fn commit(&mut self, jobs: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
         self.lease.check_file()?;
         let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        // Only now is the lock ours: another program may have held it for as long as the busy timeout.
+        let tx = WriteTx {
+            tx,
+            now: self.clock.now(),
+        };
         self.lease.check_epoch(&tx)?;
         for job in jobs {
             run_alone(&tx, job.as_mut())?;
         }
-        tx.commit()?;
+        tx.tx.commit()?;
         self.lease.check_file()
     }
 }
 
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
 /// SQLite itself gave up the transaction (a full disk).
-fn run_alone(tx: &Transaction<'_>, job: &mut dyn Work) -> Result<(), StoreError> {
+fn run_alone(tx: &WriteTx<'_>, job: &mut dyn Work) -> Result<(), StoreError> {
     tx.execute_batch("SAVEPOINT job")?;
     match job.run(tx) {
         Ok(()) => tx.execute_batch("RELEASE job")?,

@@ -99,7 +99,9 @@ enum Daemon {
 impl Daemon {
     fn write(&mut self, job: Job) {
         match self {
-            Self::Store(store) => at_once(store.write(Lane::Interactive, job)).expect("commits"),
+            Self::Store(store) => {
+                at_once(store.write(Lane::Interactive, move |tx| job(tx))).expect("commits")
+            }
             Self::Connection(connection) => {
                 let tx = connection
                     .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -123,7 +125,7 @@ pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
         mode: Mode::Inline,
         busy_timeout: Duration::from_secs(5),
     };
-    Store::open(&options, &Standing)
+    Store::open(&options, Arc::new(Standing))
 }
 
 /// Opens the store and makes the file fit the mapping, as a start does.

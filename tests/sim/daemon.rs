@@ -127,7 +127,7 @@ impl Daemon {
             mode: Mode::Inline,
             busy_timeout: Duration::from_millis(50),
         };
-        let store = Store::open(&options, clock.as_ref())?;
+        let store = Store::open(&options, clock.clone())?;
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
         let bells = Bells::default();
         let hands = Hands {

@@ -7,7 +7,7 @@ use super::*;
 use crate::decide::schema::FieldProblem;
 use crate::model::name::{ColumnName, TableName};
 use crate::store::testing::{at_once, contacts, field, folder, mapping, now, object, open, shown};
-use crate::store::{Lane, Mode, Store, repair::repair};
+use crate::store::{Lane, Mode, Store, WriteTx, repair::repair};
 
 const NONE: [&str; 0] = [];
 
@@ -41,7 +41,7 @@ impl File {
 
     fn bring_up(&self, mapping: &Mapping) -> Result<Changes, StoreError> {
         let mapping = mapping.clone();
-        let job = move |tx: &Transaction<'_>| bring_up(tx, &mapping, now());
+        let job = move |tx: &WriteTx<'_>| bring_up(tx, &mapping, now());
         at_once(self.store.write(Lane::Bulk, job))
     }
 
@@ -414,7 +414,7 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     };
     let due = || file.rows("SELECT next_attempt_at FROM sync_outbox");
     let problems = |problems: Vec<FieldProblem>| {
-        let job = move |tx: &Transaction<'_>| fields::set_problems(tx, &problems, now());
+        let job = move |tx: &WriteTx<'_>| fields::set_problems(tx, &problems, now());
         assert_eq!(at_once(file.store.write(Lane::Bulk, job)).ok(), Some(true));
     };
 
@@ -674,7 +674,7 @@ fn a_field_with_values_that_can_not_be_read_is_synced_on_until_its_type_fits() {
          UPDATE sync_fields SET state = 'degraded', problem = 'many' WHERE property = 'annualrevenue'",
     );
     assert_eq!(file.lines(vec![contacts()]), NONE);
-    let no_problems = |tx: &Transaction<'_>| fields::set_problems(tx, &[], now());
+    let no_problems = |tx: &WriteTx<'_>| fields::set_problems(tx, &[], now());
     assert_eq!(
         at_once(file.store.write(Lane::Bulk, no_problems)).ok(),
         Some(false)
@@ -713,7 +713,7 @@ fn the_views_are_there_before_the_first_schema_and_make_way_for_the_real_ones() 
         program,
     };
     let first = || {
-        let job = |tx: &Transaction<'_>| {
+        let job = |tx: &WriteTx<'_>| {
             crate::store::repair::views_first(tx, &mapping(vec![contacts()]), now())
         };
         at_once(file.store.write(Lane::Bulk, job)).expect("makes")

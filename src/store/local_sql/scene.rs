@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -96,7 +97,7 @@ pub(super) fn with_each_clause(clauses: &[&str], act: impl Fn(&Scene, &str)) {
 
 fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
     let store = open(folder, Mode::Inline).expect("opens");
-    let fill = move |tx: &rusqlite::Transaction<'_>| {
+    let fill = move |tx: &crate::store::WriteTx<'_>| {
         let changes = ddl::bring_up(tx, &mapping, now())?;
         assert_eq!(changes.put_back, Vec::<String>::new());
         Ok(tx.execute_batch(&records)?)
@@ -179,7 +180,7 @@ impl Scene {
     /// What the daemon does every minute: the names of what it put back.
     pub(super) fn repair(&self) -> Vec<String> {
         let options = options(&self.folder, Mode::Inline);
-        let store = Store::open(&options, &Standing).expect("opens");
+        let store = Store::open(&options, Arc::new(Standing)).expect("opens");
         let repaired = at_once(store.write(Lane::Bulk, |tx| ddl::repair(tx, &objects(), now())));
         store.close();
         repaired.expect("repairs")
