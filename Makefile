@@ -4,9 +4,18 @@
 SHELL := /bin/bash
 export RUSTDOCFLAGS := -D warnings
 
-.PHONY: check format lint test docs deny demo fidelity proxies bench long planted
+.PHONY: check format lint test doctest docs deny demo fidelity proxies bench long planted
 
-check: format lint test docs deny
+# Every step runs, also after one that failed; the last line names all that did. Each says what CPU time it took.
+STEPS := format lint test doctest docs deny
+check:
+	@failed=(); TIMEFORMAT='%R s, %U s of CPU'; \
+	for step in $(STEPS); do \
+		echo "check: $$step"; \
+		time $(MAKE) --no-print-directory $$step || failed+=("$$step"); \
+	done; \
+	if (($${#failed[@]})); then echo "check: failed: $${failed[*]}"; exit 1; fi; \
+	echo "check: all of $(STEPS) hold"
 
 format:
 	cargo fmt --check
@@ -14,8 +23,11 @@ format:
 lint:
 	cargo clippy --all-targets -- -D warnings
 
+# A test that fails stops no other one; the summary names all that failed.
 test:
-	cargo nextest run
+	cargo nextest run --no-fail-fast
+
+doctest:
 	cargo test --doc
 
 docs:

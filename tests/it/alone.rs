@@ -10,7 +10,7 @@ fn a_second_daemon_ends_before_its_first_request_and_names_the_first() {
     let portal = Portal::quick();
     portal.fill("contacts", 20);
     let mut site = Site::with(&portal, "[schedule]\npoll = \"1h\"\n", CONTACTS);
-    site.start_and_load();
+    site.start_and_settle();
     let pid = site.number("SELECT pid FROM sync_health");
     let before = portal.stand().request_log().len();
     let second = site.run(&["once"]);

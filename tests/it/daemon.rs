@@ -128,6 +128,15 @@ impl Site {
         self.wait_loaded();
     }
 
+    /// Starts `run` and waits until the first load and the first poll are done: nothing that a test does from here on is
+    /// met by a poll before its interval is over.
+    pub(crate) fn start_and_settle(&mut self) {
+        self.start_and_load();
+        self.until_sql(
+            "SELECT min(direction = 'push' OR last_poll_at >= (SELECT started_at FROM sync_health)) FROM sync_status",
+        );
+    }
+
     /// Waits until the first load is done.
     pub(crate) fn wait_loaded(&self) {
         let pid = self.daemon.as_ref().expect("it runs").id();

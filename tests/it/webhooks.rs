@@ -177,7 +177,7 @@ fn what_people_do_in_hubspot_is_here_without_a_poll() {
         let gone = portal.contact("gone@example.com");
         let loser = portal.contact("loser@example.com");
         let mut site = door.site(&portal, RARELY);
-        site.start_and_load();
+        site.start_and_settle();
         eventually("the first poll", || portal.requests("/search") > 0);
         let searches = portal.requests("/search");
         door.subscribe(
@@ -227,7 +227,7 @@ fn own_pushes_come_back_as_events_and_cost_no_request() {
     let (door, objects) = (Door::new(), CONTACTS);
     portal.fill("contacts", 50);
     let mut site = Door::site_with(&portal, &format!("{RARELY}{}", door.settings("")), objects);
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(
         &portal,
         Webhooks {
@@ -262,7 +262,7 @@ fn an_earlier_push_that_comes_back_late_costs_no_request() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     for city in ["Lima", "Oslo", "Rome"] {
         site.execute(&format!("UPDATE contacts SET city = '{city}'"));
         site.until_pushed();
@@ -299,7 +299,7 @@ fn a_burst_is_read_in_full_batches() {
     let door = Door::new();
     portal.fill("contacts", 10_000);
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(&portal, Webhooks::default());
     let before = portal.requests("/batch/read");
     let ids: Vec<u64> = portal
@@ -338,7 +338,7 @@ fn fifty_thousand_deliveries_out_of_order_and_with_doubles_end_in_an_equal_mirro
         &format!("{RARELY}{limits}{}", door.settings("")),
         CONTACTS,
     );
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(
         &portal,
         Webhooks {
@@ -419,7 +419,7 @@ fn what_was_answered_is_not_lost_by_a_kill() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     // HubSpot refuses every read, so that the event waits on disk.
     portal.script(FaultKind::Unavailable, 1_000_000, "/batch/read");
     portal.edit(id, &[("city", "Oslo")]);
@@ -455,7 +455,7 @@ fn once_takes_in_what_a_daemon_left() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     portal.script(FaultKind::Unavailable, 1_000_000, "/batch/read");
     portal.edit(id, &[("city", "Oslo")]);
     let event = change(&portal, id, "Oslo");
@@ -479,7 +479,7 @@ fn nothing_forged_or_broken_gets_in() {
     let id = portal.contact("ann@example.com");
     let settings = format!("{RARELY}{}", door.settings("max_body = \"64KiB\""));
     let mut site = Door::site_with(&portal, &settings, CONTACTS);
-    site.start_and_load();
+    site.start_and_settle();
     portal.edit(id, &[("city", "Oslo")]);
     let (now, url) = (portal.now_ms(), door.url());
     let body = json!([change(&portal, id, "Oslo")]).to_string();
@@ -581,7 +581,7 @@ fn a_deletion_is_believed_only_where_hubspot_says_that_the_record_is_missing() {
         let door = Door::new();
         let id = portal.contact("ann@example.com");
         let mut site = door.site(&portal, RARELY);
-        site.start_and_load();
+        site.start_and_settle();
         let unread = Script::new(fault, 1, "/batch/read");
         portal.stand().faults_mut().script(unread);
         let mut event = change(&portal, id, "Oslo");
@@ -602,7 +602,7 @@ fn events_that_are_not_wanted_are_answered_and_cost_nothing() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     // The first poll is nobody's cost.
     site.until_sql(
         "SELECT count(*) FROM sync_runs WHERE kind = 'poll' AND finished_at IS NOT NULL",
@@ -672,7 +672,7 @@ fn an_odd_event_keeps_no_other_of_its_delivery_out() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.until_open();
     portal.edit(id, &[("city", "Oslo")]);
     let good = change(&portal, id, "Oslo");
@@ -712,7 +712,7 @@ fn an_answer_that_is_older_than_the_event_is_asked_for_again() {
         portal.contact("gone@example.com"),
     );
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.until_open();
     // HubSpot's store lags: it tells of what it does not show yet.
     let mut deletion = change(&portal, gone, "");
@@ -753,7 +753,7 @@ fn a_privacy_deletion_leaves_no_byte_behind() {
     let id = portal.contact("zebulon@example.com");
     let other = portal.contact("other@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(&portal, Webhooks::default());
     portal.edit(id, &[("city", "Zanzibar-City")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
@@ -789,7 +789,7 @@ fn a_privacy_deletion_takes_what_was_merged_into_the_record() {
         portal.contact("lost@example.com"),
     );
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(&portal, Webhooks::default());
     portal.edit(lost, &[("city", "Zanzibar-City")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
@@ -826,7 +826,7 @@ fn a_privacy_deletion_reaches_what_was_merged_though_the_survivor_was_never_read
         portal.contact("lost@example.com"),
     );
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     door.subscribe(&portal, Webhooks::default());
     portal.edit(lost, &[("city", "Zanzibar-City")]);
     site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Zanzibar-City'");
@@ -950,7 +950,7 @@ fn half_open_and_slow_senders_keep_nobody_out() {
     let id = portal.contact("ann@example.com");
     let settings = format!("{RARELY}{}", door.settings("max_connections = 8"));
     let mut site = Door::site_with(&portal, &settings, CONTACTS);
-    site.start_and_load();
+    site.start_and_settle();
     let mut idle: Vec<TcpStream> = (0..200).map(|_| door.connect()).collect();
     let mut slow = door.connect();
     slow.write_all(b"POST /webhooks/hubspot HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n[")
@@ -976,7 +976,7 @@ fn a_locked_database_is_503_and_the_delivery_comes_again() {
     let door = Door::new();
     let id = portal.contact("ann@example.com");
     let mut site = door.site(&portal, RARELY);
-    site.start_and_load();
+    site.start_and_settle();
     portal.edit(id, &[("city", "Oslo")]);
     let program = site.program();
     program.execute_batch("BEGIN IMMEDIATE").expect("a lock");
@@ -1007,7 +1007,7 @@ fn either_secret_is_valid_while_it_is_being_changed() {
     );
     let mut site = Door::site_with(&portal, &settings, CONTACTS);
     std::fs::write(site.path("new"), "the-new-secret").expect("written");
-    site.start_and_load();
+    site.start_and_settle();
     for (secret, city, expected) in [
         (DEFAULT_SECRET, "Oslo", 204),
         ("the-new-secret", "Rome", 204),
@@ -1070,7 +1070,7 @@ fn tls_is_ended_here_and_a_renewed_certificate_is_taken() {
     };
     let (first, second) = (certificate(), certificate());
     put(&first);
-    site.start_and_load();
+    site.start_and_settle();
     let deliver = |trusted| {
         let body = json!([change(&portal, id, "Oslo")]).to_string();
         let headers = signed(portal.now_ms(), &door.url(), body.as_bytes());
