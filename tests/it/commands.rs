@@ -581,9 +581,12 @@ fn every_sql_line_of_the_manual_runs() {
     portal.fill("contacts", 5);
     let site = Site::new(&portal);
     site.once();
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
-    let all = statements(&std::fs::read_to_string(page).expect("the manual"));
-    assert!(all.len() > 10, "{}", all.len());
+    let pages = ["operating.md", "clients.md"].map(|page| {
+        let path = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
+        statements(&std::fs::read_to_string(path).expect("the manual"))
+    });
+    assert!(pages[0].len() > 10 && pages[1].len() > 4, "{pages:?}");
+    let all = pages.concat();
     let program = site.program();
     assert!(program.prepare("SELECT nothing FROM sync_status").is_err());
     for statement in &all {
