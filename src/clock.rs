@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::time::Timestamp;
+use crate::model::time::{Moment, Timestamp};
 
 /// Tells the time and waits.
 pub trait Clock: Send + Sync {
@@ -14,6 +14,14 @@ pub trait Clock: Send + Sync {
 
     /// Time since the clock was made; it never goes back.
     fn monotonic(&self) -> Duration;
+
+    /// Both at once.
+    fn moment(&self) -> Moment {
+        Moment {
+            steady: self.monotonic(),
+            wall: self.now(),
+        }
+    }
 
     /// Waits that long by the monotonic time.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;

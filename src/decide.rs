@@ -4,6 +4,7 @@
 
 pub mod cursor;
 pub mod existence;
+pub mod gap;
 pub mod guard;
 pub mod merge;
 pub mod plan;

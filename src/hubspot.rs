@@ -21,6 +21,7 @@ pub mod paths;
 pub mod pipelines;
 pub mod properties;
 pub mod record;
+pub mod reread;
 pub mod search;
 pub mod subscriptions;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use crate::hubspot::limiter::Limiter;
 pub use crate::hubspot::list::{ListQuery, Page};
 pub use crate::hubspot::observe::RequestCount;
 pub use crate::hubspot::record::{HistoryEntry, Record};
+pub use crate::hubspot::reread::Reread;
 pub use crate::hubspot::search::{SearchPage, SearchQuery};
 pub use crate::hubspot::transport::Transport;
 pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};

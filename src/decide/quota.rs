@@ -175,6 +175,8 @@ pub enum Ending {
     Failed,
     /// It surely never arrived, and takes no place.
     NotSent,
+    /// Nobody sent it: it takes no place, and says nothing about HubSpot.
+    Unused,
     /// Nobody knows whether and when it arrived.
     Lost,
 }
@@ -246,6 +248,28 @@ impl Quota {
 
     /// Whether a request may go. Nothing changes but what time alone changes.
     pub fn may_go(&mut self, class: EndpointClass, priority: Priority, now: Now) -> Verdict {
+        self.may_go_together(class, priority, 1, now)
+    }
+
+    /// How many of `wanted` requests the limits ever let go at once; at least one.
+    pub fn at_once(&self, class: EndpointClass, priority: Priority, wanted: u32) -> u32 {
+        let window = match class {
+            EndpointClass::Search => self.search_limit,
+            EndpointClass::Crm => self.own_share(priority),
+        };
+        let left = self.day.left(self.share_kept(priority));
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        wanted.min(window).min(left).max(1)
+    }
+
+    /// Whether so many requests may go at once; not more than [`Self::at_once`] says.
+    pub fn may_go_together(
+        &mut self,
+        class: EndpointClass,
+        priority: Priority,
+        requests: u32,
+        now: Now,
+    ) -> Verdict {
         self.roll(now);
         if let Some(until) = self
             .day
@@ -265,12 +289,14 @@ impl Quota {
             EndpointClass::Search => self.search_limit,
             EndpointClass::Crm => self.burst_allowed(priority, now.steady),
         };
+        // One place is left for each of the others.
+        let allowed = allowed.saturating_sub(requests.saturating_sub(1));
         if self.window(class).used(now.steady) >= allowed {
             return Verdict::Wait(self.window_free_at(class, allowed, now.steady));
         }
         // Without a day of its own (OAuth) the lease still says what may have been sent before a kill.
-        if self.leased == 0 {
-            return Verdict::Lease(self.day.lease_size());
+        if self.leased < requests.max(1) {
+            return Verdict::Lease(self.day.lease_size().saturating_sub(self.leased).max(1));
         }
         Verdict::Go
     }
@@ -304,19 +330,26 @@ impl Quota {
 
     /// Places of the burst window for a priority: lower ones leave some, so that a push never waits for a slot.
     fn burst_allowed(&self, priority: Priority, now: Duration) -> u32 {
-        let limit = self.burst_limit();
-        let reserve = if priority == Priority::Interactive {
-            0
-        } else {
-            limit / 64
-        };
         let foreign = if self.foreign.1 > now {
             self.foreign.0
         } else {
             0
         };
         // Searches that HubSpot counts in the burst are among the others in its report.
-        limit.saturating_sub(reserve + foreign.max(self.kept_for_searches()))
+        let kept = self.kept_for_searches();
+        self.own_share(priority)
+            .saturating_sub(foreign.saturating_sub(kept))
+    }
+
+    /// Places of the burst window that a priority has where nobody else sends.
+    fn own_share(&self, priority: Priority) -> u32 {
+        let limit = self.burst_limit();
+        let reserve = if priority == Priority::Interactive {
+            0
+        } else {
+            limit / 64
+        };
+        limit.saturating_sub(reserve + self.kept_for_searches())
     }
 
     /// Places of the burst window that searches take.
@@ -350,6 +383,21 @@ impl Quota {
                 self.burst.start();
             }
         }
+        self.stamp(class, now)
+    }
+
+    /// Whether a request that was let go a while ago may still go: HubSpot has asked for no pause since. It counts as
+    /// newly let go, so that its answer is held against what was sent before it.
+    pub fn may_still_go(&mut self, grant: &mut Grant, now: Now) -> bool {
+        if self.paused[index(grant.class)] > now.steady {
+            return false;
+        }
+        self.granted += 1;
+        *grant = self.stamp(grant.class, now);
+        true
+    }
+
+    fn stamp(&mut self, class: EndpointClass, now: Now) -> Grant {
         Grant {
             class,
             number: self.granted,
@@ -375,14 +423,15 @@ impl Quota {
         match ending {
             Ending::Answered | Ending::Failed => window.end(now.steady),
             Ending::Lost => window.end(now.steady + LATE_LANDING),
-            Ending::NotSent => window.withdraw(),
+            Ending::NotSent | Ending::Unused => window.withdraw(),
         }
-        if ending == Ending::NotSent {
+        if matches!(ending, Ending::NotSent | Ending::Unused) {
             self.day.uncount();
             self.leased += 1;
         }
         match ending {
             Ending::Answered => self.breaker.succeeded(),
+            Ending::Unused => {}
             Ending::Failed | Ending::NotSent | Ending::Lost => self.breaker.failed(now.steady),
         }
     }

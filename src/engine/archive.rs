@@ -9,9 +9,9 @@ use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::convert::match_value;
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{Present, bounds, read_records};
+use crate::engine::push::{Present, Together, bounds, reread_records};
 use crate::engine::reads::AFTER_UNREAD;
-use crate::engine::settle::settle_archives;
+use crate::engine::settle::{Ground, settle_archives};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -139,10 +139,27 @@ pub async fn send(
     due: Vec<Queued>,
     priority: Priority,
 ) -> Result<(), StepError> {
-    let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
-    let present = read_records(engine, object, &ids, priority).await?;
+    let mut batches = vec![Together::of(due)];
+    while let Some(batch) = batches.pop() {
+        let reread = engine.client.begin_reread(priority).await?;
+        let present = reread_records(engine, object, &batch.ids(), priority, &reread).await?;
+        let (claimed, claimed_at) =
+            claim_all(engine, object, batch.entries.clone(), present).await?;
+        let ground = Ground { reread, claimed_at };
+        let late = settle_archives(engine, object, claimed, priority, &ground).await?;
+        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
+    }
+    Ok(())
+}
+
+async fn claim_all(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    present: Present,
+) -> Result<(Vec<Claimed>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
-    let claimed = engine
+    engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
@@ -157,10 +174,9 @@ pub async fn send(
             if fresh > 0 {
                 holds::count(tx, archive_key(sync.object()), fresh as u64, now)?;
             }
-            Ok(claimed)
+            Ok((claimed, now))
         })
-        .await?;
-    settle_archives(engine, object, claimed, priority).await
+        .await
 }
 
 /// An archive that is on its way.
@@ -423,6 +439,8 @@ fn conflict(
         hs_id: entry.hs_id,
     };
     match winner {
+        // The archive that it was written for was not sent, and is decided again.
+        Some(winner) if conflicts::is_recorded(tx, about, conflict, winner)? => Ok(()),
         Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
         None => conflicts::record_open(tx, about, conflict, now),
     }

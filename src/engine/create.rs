@@ -75,7 +75,10 @@ pub async fn send(
             Ok(claimed)
         })
         .await?;
-    settle_batch(engine, object, Operation::Create, claimed, priority).await
+    // A create overwrites nobody's values: nothing was read for it.
+    settle_batch(engine, object, Operation::Create, claimed, priority, None)
+        .await
+        .map(drop)
 }
 
 /// How a create can be found again.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, next_attempt};
@@ -15,15 +16,16 @@ use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::AFTER_UNREAD;
-use crate::engine::settle::{Sent, recover_object, settle_batch};
+use crate::engine::settle::{Ground, Late, Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, blanks, create};
-use crate::hubspot::{Priority, ReadQuery, WriteInput};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Reread, WriteInput};
 use crate::model::entry::{Base, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::Origin;
@@ -120,11 +122,69 @@ async fn send_updates(
     due: Vec<Queued>,
     priority: Priority,
 ) -> Result<(), StepError> {
-    let asked_at = engine.now();
-    let ids: Vec<HubspotId> = due.iter().filter_map(|queued| queued.entry.hs_id).collect();
-    let present = read_records(engine, object, &ids, priority).await?;
+    let mut batches = vec![Together::of(due)];
+    while let Some(batch) = batches.pop() {
+        let asked_at = engine.now();
+        let reread = engine.client.begin_reread(priority).await?;
+        let present = reread_records(engine, object, &batch.ids(), priority, &reread).await?;
+        let (claimed, claimed_at) =
+            claim_updates(engine, object, batch.entries.clone(), present, asked_at).await?;
+        let ground = Ground { reread, claimed_at };
+        let late = settle_batch(
+            engine,
+            object,
+            Operation::Update,
+            claimed,
+            priority,
+            Some(&ground),
+        )
+        .await?;
+        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
+    }
+    Ok(())
+}
+
+/// Entries that are read, claimed and sent together.
+pub struct Together {
+    /// The entries, as they were when the step began.
+    pub entries: Vec<Queued>,
+    late: u32,
+}
+
+impl Together {
+    /// A batch that has not been tried.
+    pub fn of(entries: Vec<Queued>) -> Self {
+        Self { entries, late: 0 }
+    }
+
+    /// The records to be read.
+    pub fn ids(&self) -> Vec<HubspotId> {
+        let ids = self.entries.iter().filter_map(|queued| queued.entry.hs_id);
+        ids.collect()
+    }
+
+    /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
+    /// sent stays a part, so that halving comes to an end.
+    pub fn again(&self, late: &Late) -> Option<Self> {
+        let entries = self.entries.iter();
+        let entries = entries.filter(|queued| late.entries.contains(&queued.entry.id));
+        let again = Self {
+            entries: entries.cloned().collect(),
+            late: if late.is_part { 0 } else { self.late + 1 },
+        };
+        (again.late <= MOST_LATE).then_some(again)
+    }
+}
+
+async fn claim_updates(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    present: Present,
+    asked_at: Timestamp,
+) -> Result<(Vec<Sent>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
-    let claimed = engine
+    engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
@@ -141,10 +201,9 @@ async fn send_updates(
             for queued in &due {
                 claimed.extend(merge_and_claim(tx, &applying, queued, &present)?);
             }
-            Ok(claimed)
+            Ok((claimed, now))
         })
-        .await?;
-    settle_batch(engine, object, Operation::Update, claimed, priority).await
+        .await
 }
 
 /// What a batch read showed.
@@ -192,6 +251,28 @@ pub async fn read_records(
     read(engine, object, &query, priority).await
 }
 
+/// Reads the present state of records that are to be written right afterwards.
+pub async fn reread_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+    reread: &Reread,
+) -> Result<Present, StepError> {
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: false,
+    };
+    let found = engine
+        .client
+        .reread(object.object(), &query, priority, reread)
+        .await?;
+    present(engine, object, &query, found).await
+}
+
 /// Reads records by a batch read.
 pub async fn read(
     engine: &Engine,
@@ -199,10 +280,19 @@ pub async fn read(
     query: &ReadQuery,
     priority: Priority,
 ) -> Result<Present, StepError> {
-    let mut found = engine
+    let found = engine
         .client
         .batch_read(object.object(), query, priority)
         .await?;
+    present(engine, object, query, found).await
+}
+
+async fn present(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    mut found: BatchRead,
+) -> Result<Present, StepError> {
     blanks::fill(engine, object, &query.properties, &mut found.records).await?;
     Ok(Present {
         records: remote_records(object, found.records),

@@ -12,12 +12,12 @@ use crate::decide::settle::{
     ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
 };
 use crate::engine::apply::{Applying, Evidence};
-use crate::engine::archive::Claimed;
+use crate::engine::archive::{Claimed, archive_key};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::next_wait;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
+use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
@@ -27,6 +27,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
+use crate::store::holds;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
@@ -49,14 +50,36 @@ pub struct Sent {
     pub input: WriteInput,
 }
 
-/// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole.
+/// What a claim rests on.
+pub struct Ground {
+    /// The read before it.
+    pub reread: Reread,
+    /// The claim's time.
+    pub claimed_at: Timestamp,
+}
+
+/// Entries that were claimed and not sent, because what their claim rests on had grown too old: they are pending again,
+/// as if they had not been claimed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The entries.
+    pub entries: Vec<OutboxId>,
+    /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
+    pub is_part: bool,
+}
+
+/// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole. What rests on a read that
+/// is too old by then is answered with.
 pub async fn settle_batch(
     engine: &Engine,
     object: &ObjectSync,
     operation: Operation,
     claimed: Vec<Sent>,
     priority: Priority,
-) -> Result<(), StepError> {
+    ground: Option<&Ground>,
+) -> Result<Vec<Late>, StepError> {
+    let in_all = claimed.len();
+    let mut late = Vec::new();
     let (alone, together): (Vec<_>, Vec<_>) = claimed
         .into_iter()
         .partition(|sent| sent.attempts > ALONE_AFTER);
@@ -68,9 +91,16 @@ pub async fn settle_batch(
             continue;
         }
         let asked_at = engine.now();
-        match send(engine, object, operation, &batch, priority).await {
+        let reread = ground.map(|ground| &ground.reread);
+        match send(engine, object, operation, &batch, priority, reread).await {
             Ok(answer) => {
                 settle_answer(engine, object, operation, &batch, answer, asked_at).await?;
+            }
+            Err(HubspotError::Stale { .. }) => {
+                let entries: Vec<OutboxId> = batch.iter().map(|sent| sent.entry).collect();
+                let is_part = entries.len() < in_all;
+                unclaim(engine, ground, entries.clone()).await?;
+                late.push(Late { entries, is_part });
             }
             Err(error) => {
                 let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
@@ -87,7 +117,27 @@ pub async fn settle_batch(
             }
         }
     }
-    first_error.map_or(Ok(()), |error| Err(error.into()))
+    first_error.map_or(Ok(late), |error| Err(error.into()))
+}
+
+/// Takes the claims of entries back.
+async fn unclaim(
+    engine: &Engine,
+    ground: Option<&Ground>,
+    entries: Vec<OutboxId>,
+) -> Result<(), StoreError> {
+    let Some(claimed_at) = ground.map(|ground| ground.claimed_at) else {
+        return Ok(());
+    };
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for id in entries {
+                outbox::unclaim(tx, id, claimed_at)?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 async fn send(
@@ -96,6 +146,7 @@ async fn send(
     operation: Operation,
     batch: &[Sent],
     priority: Priority,
+    reread: Option<&Reread>,
 ) -> Result<BatchWrite, HubspotError> {
     let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
     match (operation, &object.key_property) {
@@ -114,7 +165,7 @@ async fn send(
         _ => {
             engine
                 .client
-                .batch_update(object.object(), &inputs, None, priority)
+                .batch_update(object.object(), &inputs, priority, reread)
                 .await
         }
     }
@@ -718,7 +769,9 @@ pub async fn settle_archives(
     object: &ObjectSync,
     claimed: Vec<Claimed>,
     priority: Priority,
-) -> Result<(), StepError> {
+    ground: &Ground,
+) -> Result<Vec<Late>, StepError> {
+    let (in_all, mut late) = (claimed.len(), Vec::new());
     let mut batches = vec![claimed];
     let mut first_error = None;
     while let Some(mut batch) = batches.pop() {
@@ -728,10 +781,16 @@ pub async fn settle_archives(
         let ids: Vec<HubspotId> = batch.iter().map(|archive| archive.hs_id).collect();
         match engine
             .client
-            .batch_archive(object.object(), &ids, priority)
+            .batch_archive(object.object(), &ids, priority, Some(&ground.reread))
             .await
         {
             Ok(()) => archived(engine, object, batch).await?,
+            Err(HubspotError::Stale { .. }) => {
+                let entries = batch.iter().map(|archive| archive.entry.id).collect();
+                let is_part = batch.len() < in_all;
+                unclaim_archives(engine, object, ground, batch).await?;
+                late.push(Late { entries, is_part });
+            }
             Err(error) => {
                 let attempts = batch
                     .iter()
@@ -752,7 +811,30 @@ pub async fn settle_archives(
             }
         }
     }
-    first_error.map_or(Ok(()), |error| Err(error.into()))
+    first_error.map_or(Ok(late), |error| Err(error.into()))
+}
+
+/// Takes the claims of archives back, also from what the guard has counted.
+async fn unclaim_archives(
+    engine: &Engine,
+    object: &ObjectSync,
+    ground: &Ground,
+    batch: Vec<Claimed>,
+) -> Result<(), StoreError> {
+    let (sync, claimed_at) = (object.clone(), ground.claimed_at);
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let counted = batch.iter().filter(|archive| !archive.approved).count();
+            for archive in &batch {
+                outbox::unclaim(tx, archive.entry.id, claimed_at)?;
+            }
+            match counted {
+                0 => Ok(()),
+                _ => holds::uncount(tx, archive_key(sync.object()), counted as u64, tx.now()),
+            }
+        })
+        .await
 }
 
 fn sent_of(archive: &Claimed) -> Sent {

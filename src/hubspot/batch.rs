@@ -13,6 +13,7 @@ use crate::hubspot::error::HubspotError;
 use crate::hubspot::pages::{PAGE_ATTEMPTS, PageSize, is_too_much};
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::reread::Reread;
 use crate::hubspot::wire;
 use crate::hubspot::write::InputError;
 use crate::model::name::ObjectType;
@@ -85,6 +86,17 @@ impl Client {
         query: &ReadQuery,
         priority: Priority,
     ) -> Result<BatchRead, HubspotError> {
+        self.batch_read_within(object, query, priority, None).await
+    }
+
+    /// The same, before a write that rests on it.
+    pub(super) async fn batch_read_within(
+        &self,
+        object: &ObjectType,
+        query: &ReadQuery,
+        priority: Priority,
+        reread: Option<&Reread>,
+    ) -> Result<BatchRead, HubspotError> {
         let mut keys: Vec<&str> = query.keys.iter().map(String::as_str).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -104,7 +116,7 @@ impl Client {
         while !left.is_empty() {
             let size = self.page_size(Endpoint::BatchRead, object, |size| size.most);
             let (batch, rest) = left.split_at(left.len().min(size as usize));
-            match self.read_keys(object, query, batch, priority).await {
+            match self.read_keys(object, query, batch, priority, reread).await {
                 Ok(part) => {
                     self.page_size(Endpoint::BatchRead, object, PageSize::was_good);
                     read.append(part);
@@ -128,6 +140,7 @@ impl Client {
         query: &ReadQuery,
         keys: &[&str],
         priority: Priority,
+        reread: Option<&Reread>,
     ) -> Result<BatchRead, HubspotError> {
         let body = Body {
             inputs: keys.iter().map(|id| Key { id }).collect(),
@@ -142,7 +155,7 @@ impl Client {
             body: Some(to_body(&body)),
             priority,
         };
-        let response = self.send(&request).await?;
+        let response = self.send_within(&request, reread).await?;
         let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
         Ok(sort_answer(batch, keys, query.id_property.as_deref()))
     }

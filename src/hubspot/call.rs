@@ -21,6 +21,7 @@ use crate::hubspot::limiter::{Answered, Permit};
 use crate::hubspot::mask::mask;
 use crate::hubspot::pages::is_too_much;
 use crate::hubspot::paths::Endpoint;
+use crate::hubspot::reread::Reread;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
@@ -60,9 +61,18 @@ pub(super) struct Request<'a> {
 impl Client {
     /// The body of a success.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<HttpResponse, HubspotError> {
+        self.send_within(request, None).await
+    }
+
+    /// The same for a read that a write rests on, or for that write.
+    pub(super) async fn send_within(
+        &self,
+        request: &Request<'_>,
+        reread: Option<&Reread>,
+    ) -> Result<HttpResponse, HubspotError> {
         let mut attempt = 1;
         loop {
-            let error = match self.send_once(request, attempt).await {
+            let error = match self.send_once(request, attempt, reread).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -90,13 +100,29 @@ impl Client {
         &self,
         request: &Request<'_>,
         attempt: u32,
+        reread: Option<&Reread>,
     ) -> Result<HttpResponse, HubspotError> {
         let endpoint = request.endpoint;
         let call = self.name(endpoint);
-        let (authorization, permit) = self.admit(request, &call).await?;
+        let reserved = reread.and_then(|reread| reread.take(attempt));
+        let (authorization, permit) = self.admit(request, &call, reserved).await?;
         let http = self.http_request(request, authorization.clone());
         let sent_at = (self.inner.clock.monotonic(), self.inner.clock.now());
-        let result = self.inner.transport.send(http).await;
+        let result = match reread {
+            Some(reread) if endpoint.is_read() => {
+                let (result, at) = reread.attend(self.inner.transport.send(http)).await;
+                if result.as_ref().is_ok_and(is_success) {
+                    reread.was_answered(at);
+                }
+                result
+            }
+            // Nothing comes between this look and the sending.
+            Some(reread) if reread.is_stale() => {
+                permit.unused();
+                return Err(HubspotError::Stale { call });
+            }
+            Some(_) | None => self.inner.transport.send(http).await,
+        };
         let took = self.inner.clock.monotonic().saturating_sub(sent_at.0);
         self.observations().count(
             endpoint.label(),
@@ -123,21 +149,32 @@ impl Client {
         &self,
         request: &Request<'_>,
         call: &Call,
+        mut reserved: Option<Permit>,
     ) -> Result<(HeaderValue, Permit), HubspotError> {
         let class = request.endpoint.class();
         loop {
             if let Err(why) = self.token().await {
+                if let Some(permit) = reserved {
+                    permit.unused();
+                }
                 let call = call.clone();
                 return Err(HubspotError::LoggedOut { call, why });
             }
-            let permit = self.inner.limiter.acquire(class, request.priority).await;
-            let permit = permit.map_err(|source| HubspotError::HeldBack {
-                call: call.clone(),
-                source,
-            })?;
+            let permit = match reserved.take() {
+                Some(permit) => permit,
+                None => self
+                    .inner
+                    .limiter
+                    .acquire(class, request.priority)
+                    .await
+                    .map_err(|source| HubspotError::HeldBack {
+                        call: call.clone(),
+                        source,
+                    })?,
+            };
             match self.present_token() {
                 Ok(token) => return Ok((token, permit)),
-                Err(_) => permit.not_sent(),
+                Err(_) => permit.unused(),
             }
         }
     }
@@ -151,8 +188,7 @@ impl Client {
         took: Duration,
         attempt: u32,
     ) -> Result<HttpResponse, HubspotError> {
-        let is_success = (200..300).contains(&response.status);
-        let answer = (!is_success).then(|| read_answer(response.status, &response.body));
+        let answer = (!is_success(&response)).then(|| read_answer(response.status, &response.body));
         let class = class_of(call.template);
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&Answered {
@@ -315,8 +351,13 @@ fn is_repeated(endpoint: Endpoint, error: &HubspotError, attempt: u32) -> bool {
         | HubspotError::Moving { .. }
         | HubspotError::Unreadable { .. }
         | HubspotError::HeldBack { .. }
+        | HubspotError::Stale { .. }
         | HubspotError::Invalid { .. } => false,
     }
+}
+
+fn is_success(response: &HttpResponse) -> bool {
+    (200..300).contains(&response.status)
 }
 
 fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {

@@ -150,6 +150,12 @@ pub enum HubspotError {
         #[source]
         source: LimiterError,
     },
+    /// What a write rests on was read too long ago by the time that it could go: it was not sent, and is read again.
+    #[error("{call} was not sent: what it rests on was read too long ago")]
+    Stale {
+        /// The call.
+        call: Call,
+    },
     /// A request that HubSpot is known to refuse, so that it was not sent.
     #[error("{call} was not sent: {why}")]
     Invalid {
@@ -210,6 +216,7 @@ impl HubspotError {
             | Self::Gateway { .. }
             | Self::Unreadable { .. }
             | Self::NotSent { .. }
+            | Self::Stale { .. }
             | Self::Lost { .. } => Retry::Backoff(RetryClass::Transient),
         }
     }
@@ -242,6 +249,7 @@ impl HubspotError {
             | Self::Locked { .. }
             | Self::Server { .. }
             | Self::Unreadable { .. }
+            | Self::Stale { .. }
             | Self::Invalid { .. } => false,
         }
     }
@@ -276,6 +284,7 @@ impl HubspotError {
             | Self::Unreadable { .. }
             | Self::NotSent { .. }
             | Self::Lost { .. }
+            | Self::Stale { .. }
             | Self::Invalid { .. } => None,
         }
     }
@@ -296,6 +305,7 @@ impl HubspotError {
             | Self::Lost { .. }
             | Self::HeldBack { .. }
             | Self::LoggedOut { .. }
+            | Self::Stale { .. }
             | Self::Invalid { .. } => None,
         }
     }
@@ -350,6 +360,7 @@ impl HubspotError {
             | Self::Moving { .. }
             | Self::NotSent { .. }
             | Self::HeldBack { .. }
+            | Self::Stale { .. }
             | Self::Invalid { .. } => Failure::NotDone,
         }
     }

@@ -221,19 +221,37 @@ impl Limiter {
         class: EndpointClass,
         priority: Priority,
     ) -> Result<Permit, LimiterError> {
-        let place = Place {
+        let mut permits = self.acquire_together(class, priority, 1).await?;
+        Ok(permits.pop().expect("one request was let go"))
+    }
+
+    /// Waits until so many requests may go one right after the other. Fewer are let go, but at least one, where the
+    /// limits never have room for all of them.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub async fn acquire_together(
+        self: &Arc<Self>,
+        class: EndpointClass,
+        priority: Priority,
+        requests: u32,
+    ) -> Result<Vec<Permit>, LimiterError> {
+        let mut place = Place {
             limiter: self,
             class,
             ticket: self.state().queues[index(class)].enter(priority),
+            requests,
+            paced: 0,
         };
         loop {
             let mut sleep = None;
             match poll_fn(|context| place.poll(&mut sleep, context)).await? {
-                Turn::Go(grant) => {
-                    return Ok(Permit {
+                Turn::Go(grants) => {
+                    let permit = |grant| Permit {
                         limiter: Arc::clone(self),
                         grant: Some(grant),
-                    });
+                    };
+                    return Ok(grants.into_iter().map(permit).collect());
                 }
                 Turn::Lease(request) => self.take_lease(request).await?,
             }
@@ -346,7 +364,7 @@ impl Limiter {
 
 /// What a waiting request does next.
 enum Turn {
-    Go(Grant),
+    Go(Vec<Grant>),
     Lease(LeaseRequest),
 }
 
@@ -355,12 +373,16 @@ struct Place<'a> {
     limiter: &'a Arc<Limiter>,
     class: EndpointClass,
     ticket: Ticket,
+    /// How many requests are to go at once.
+    requests: u32,
+    /// How many of them the pace has let through so far.
+    paced: u32,
 }
 
 impl Place<'_> {
     /// Looks whether it is our turn; otherwise sees to it that we are woken when it may be.
     fn poll(
-        &self,
+        &mut self,
         sleep: &mut Option<BoxFuture<'static, ()>>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Turn, LimiterError>> {
@@ -380,7 +402,7 @@ impl Place<'_> {
         }
     }
 
-    fn look(&self, context: &Context<'_>) -> Look {
+    fn look(&mut self, context: &Context<'_>) -> Look {
         let mut state = self.limiter.state();
         if state.closed {
             return Look::Ready(Err(LimiterError::Closed));
@@ -388,7 +410,9 @@ impl Place<'_> {
         let now = self.limiter.now(&state);
         let lane = index(self.class);
         state.queues[lane].register(self.ticket, context.waker());
-        let verdict = state.quota.may_go(self.class, self.ticket.priority, now);
+        let (class, priority) = (self.class, self.ticket.priority);
+        let requests = state.quota.at_once(class, priority, self.requests);
+        let verdict = state.quota.may_go_together(class, priority, requests, now);
         let by_our_clock = |at: Duration| self.limiter.clock.now() + at.saturating_sub(now.steady);
         let refusal = match verdict {
             Verdict::OutOfQuota(until) => Some(LimiterError::OutOfQuota {
@@ -416,19 +440,23 @@ impl Place<'_> {
                 let request = state.begin_lease(count, self.limiter.clock.now());
                 Look::Ready(Ok(Turn::Lease(request)))
             }
-            Verdict::Go => self.go(&mut state, now),
+            Verdict::Go => self.go(&mut state, requests, now),
             Verdict::OutOfQuota(_) | Verdict::Unreachable(_) => unreachable!("refused above"),
         }
     }
 
-    fn go(&self, state: &mut State, now: Now) -> Look {
+    fn go(&mut self, state: &mut State, requests: u32, now: Now) -> Look {
         let lane = index(self.class);
         let pace = state.quota.pace(self.class);
-        if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
-            return Look::Wait(Some(wait));
+        while self.paced < requests {
+            if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
+                return Look::Wait(Some(wait));
+            }
+            self.paced += 1;
         }
         state.queues[lane].let_go(self.ticket);
-        Look::Ready(Ok(Turn::Go(state.quota.grant(self.class, now))))
+        let grants = (0..requests).map(|_| state.quota.grant(self.class, now));
+        Look::Ready(Ok(Turn::Go(grants.collect())))
     }
 }
 
@@ -504,6 +532,22 @@ impl Permit {
     /// The request surely never reached HubSpot.
     pub fn not_sent(mut self) {
         self.finish(Ending::NotSent);
+    }
+
+    /// Nobody sent it: that says nothing about HubSpot.
+    pub fn unused(mut self) {
+        self.finish(Ending::Unused);
+    }
+
+    /// Whether a request that was let go a while ago may still go: HubSpot has asked for no pause since, and the process
+    /// is not stopping.
+    pub fn may_still_go(&mut self) -> bool {
+        let Some(grant) = self.grant.as_mut() else {
+            return false;
+        };
+        let mut state = self.limiter.state();
+        let now = self.limiter.now(&state);
+        !state.closed && state.quota.may_still_go(grant, now)
     }
 
     /// Nobody knows what became of it.

@@ -104,7 +104,7 @@ impl Bench {
         run(
             &self.clock,
             self.client
-                .batch_update(&object("contacts"), inputs, None, Priority::Interactive),
+                .batch_update(&object("contacts"), inputs, Priority::Interactive, None),
         )
     }
 
@@ -589,7 +589,7 @@ fn an_archive_is_answered_by_nothing() {
         &bench.clock,
         bench
             .client
-            .batch_archive(&object("deals"), &ids, Priority::Interactive),
+            .batch_archive(&object("deals"), &ids, Priority::Interactive, None),
     )
     .expect("archived");
     assert_eq!(
@@ -1120,4 +1120,102 @@ fn a_token_known_to_be_dead_is_waited_on_and_not_sent() {
     assert!(matches!(ask(), Err(HubspotError::LoggedOut { .. })));
     assert_eq!(steady.monotonic(), began, "nothing to wait for");
     assert_eq!(script.asked().len(), 2);
+}
+
+/// A read before a write, and when it was answered.
+fn begin_and_read(bench: &Bench) -> Reread {
+    let query = ReadQuery {
+        keys: texts(&["101"]),
+        ..ReadQuery::default()
+    };
+    run(&bench.clock, async {
+        let reread = bench.client.begin_reread(Priority::Interactive).await;
+        let reread = reread.expect("two places");
+        let contacts = object("contacts");
+        let read = bench
+            .client
+            .reread(&contacts, &query, Priority::Interactive, &reread);
+        read.await.expect("a read");
+        reread
+    })
+}
+
+fn update_after(bench: &Bench, reread: &Reread) -> Result<BatchWrite, HubspotError> {
+    let inputs = [write("a:1", Some("101"), &[("city", "Lima")])];
+    let contacts = object("contacts");
+    let update = bench
+        .client
+        .batch_update(&contacts, &inputs, Priority::Interactive, Some(reread));
+    run(&bench.clock, update)
+}
+
+const EMPTY: &str = r#"{"status":"COMPLETE","results":[]}"#;
+
+#[test]
+fn a_write_goes_a_second_after_its_read_and_no_later() {
+    for (milliseconds, goes) in [(1000, true), (1001, false)] {
+        let bench = bench([answer(200, EMPTY), answer(200, EMPTY)]);
+        let reread = begin_and_read(&bench);
+        bench.clock.advance(Duration::from_millis(milliseconds));
+        let written = update_after(&bench, &reread);
+        assert_eq!(written.is_ok(), goes, "{written:?}");
+        assert_eq!(bench.sent(), 1 + usize::from(goes));
+        if let Err(error) = written {
+            assert!(matches!(error, HubspotError::Stale { .. }));
+            assert_eq!(error.batch_failure(), Failure::NotDone);
+        }
+        if !goes {
+            let (deals, ids) = (object("deals"), [HubspotId(101)]);
+            let (client, priority) = (&bench.client, Priority::Interactive);
+            let archive = client.batch_archive(&deals, &ids, priority, Some(&reread));
+            let archived = run(&bench.clock, archive);
+            assert!(matches!(archived, Err(HubspotError::Stale { .. })));
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_is_met_between_a_read_and_its_write_makes_the_read_too_old() {
+    // The write meets it itself.
+    let first = bench([answer(200, EMPTY), answer(429, fixture!("429_burst.json"))]);
+    let reread = begin_and_read(&first);
+    let late = update_after(&first, &reread);
+    assert!(matches!(late, Err(HubspotError::Stale { .. })), "{late:?}");
+    assert_eq!(first.sent(), 2);
+    // Somebody else's request meets it: the place that was reserved is given up.
+    let second = bench([
+        answer(200, EMPTY),
+        answer(429, fixture!("429_burst.json")),
+        answer(200, EMPTY),
+    ]);
+    let reread = begin_and_read(&second);
+    let other = second.read(&ReadQuery {
+        keys: texts(&["102"]),
+        ..ReadQuery::default()
+    });
+    assert!(other.is_ok());
+    let late = update_after(&second, &reread);
+    assert!(matches!(late, Err(HubspotError::Stale { .. })), "{late:?}");
+    assert_eq!(second.sent(), 3);
+}
+
+#[test]
+fn an_answer_that_waited_in_a_process_that_stood_still_is_as_old_as_the_last_look() {
+    let bench = bench([]);
+    let reread = run(
+        &bench.clock,
+        bench.client.begin_reread(Priority::Interactive),
+    )
+    .expect("two places");
+    let began = bench.clock.moment();
+    let stood_still = async {
+        bench.clock.sleep(Duration::from_millis(600)).await;
+        bench.clock.advance(Duration::from_secs(5));
+    };
+    let ((), at) = run(&bench.clock, reread.attend(stood_still));
+    let age = at.since(began);
+    assert!(age <= Duration::from_millis(600), "{age:?}");
+    let long = bench.clock.sleep(Duration::from_secs(20));
+    let ((), at) = run(&bench.clock, reread.attend(long));
+    assert_eq!(at, bench.clock.moment());
 }

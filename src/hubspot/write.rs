@@ -18,6 +18,7 @@ use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::reread::Reread;
 use crate::hubspot::wire;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
@@ -129,20 +130,27 @@ impl Client {
         inputs: &[WriteInput],
         priority: Priority,
     ) -> Result<BatchWrite, HubspotError> {
-        self.write(Endpoint::BatchCreate, object, inputs, None, priority)
+        self.write(Endpoint::BatchCreate, object, inputs, None, priority, None)
             .await
     }
 
-    /// Changes records by id, or by a unique property.
+    /// Changes records by id. With `reread` nothing is sent once what it read is too old: [`HubspotError::Stale`].
     pub async fn batch_update(
         &self,
         object: &ObjectType,
         inputs: &[WriteInput],
-        id_property: Option<&str>,
         priority: Priority,
+        reread: Option<&Reread>,
     ) -> Result<BatchWrite, HubspotError> {
-        self.write(Endpoint::BatchUpdate, object, inputs, id_property, priority)
-            .await
+        self.write(
+            Endpoint::BatchUpdate,
+            object,
+            inputs,
+            None,
+            priority,
+            reread,
+        )
+        .await
     }
 
     /// Makes or changes records by a unique property; each result's `new` says which. Never two at once for one key
@@ -160,16 +168,19 @@ impl Client {
             inputs,
             Some(id_property),
             priority,
+            None,
         )
         .await
     }
 
-    /// Archives records; those that are gone already are no error (`hubspot/api-facts.md#4`).
+    /// Archives records; those that are gone already are no error (`hubspot/api-facts.md#4`). With `reread` as
+    /// [`Self::batch_update`].
     pub async fn batch_archive(
         &self,
         object: &ObjectType,
         ids: &[HubspotId],
         priority: Priority,
+        reread: Option<&Reread>,
     ) -> Result<(), HubspotError> {
         let ids: BTreeSet<HubspotId> = ids.iter().copied().collect();
         if ids.is_empty() {
@@ -187,7 +198,7 @@ impl Client {
             body: Some(to_body(&Inputs { inputs })),
             priority,
         };
-        self.send(&request).await.map(drop)
+        self.send_within(&request, reread).await.map(drop)
     }
 
     async fn write(
@@ -197,6 +208,7 @@ impl Client {
         inputs: &[WriteInput],
         id_property: Option<&str>,
         priority: Priority,
+        reread: Option<&Reread>,
     ) -> Result<BatchWrite, HubspotError> {
         if inputs.is_empty() {
             return Ok(BatchWrite::default());
@@ -221,7 +233,7 @@ impl Client {
             body: Some(to_body(&Inputs { inputs })),
             priority,
         };
-        let response = self.send(&request).await?;
+        let response = self.send_within(&request, reread).await?;
         let batch = self.parse::<wire::Batch>(endpoint, &response)?;
         Ok(from_batch(batch))
     }

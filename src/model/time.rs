@@ -83,6 +83,29 @@ impl Timestamp {
     }
 }
 
+/// A moment by both clocks of a machine: the one that never goes back, which stands still while the machine sleeps, and
+/// the time of day, which may jump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// By the clock that never goes back.
+    pub steady: Duration,
+    /// By the time of day.
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    /// How long ago `earlier` may have been: what the clock says that tells more. A time of day that was set back counts
+    /// like one that went on.
+    pub fn since(self, earlier: Self) -> Duration {
+        let by_wall = self.wall.since(earlier.wall);
+        let set_back = earlier.wall.since(self.wall);
+        self.steady
+            .saturating_sub(earlier.steady)
+            .max(by_wall)
+            .max(set_back)
+    }
+}
+
 fn in_range(milliseconds: i64) -> Option<Timestamp> {
     (FIRST_MS..=LAST_MS)
         .contains(&milliseconds)
@@ -131,6 +154,26 @@ impl serde::Serialize for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clock_that_tells_more_says_how_long_ago_a_moment_was() {
+        let at = |steady, wall: i64| Moment {
+            steady: Duration::from_millis(steady),
+            wall: Timestamp::from_millis(1_790_000_000_000 + wall),
+        };
+        let read = at(5_000, 0);
+        for (now, milliseconds) in [
+            (at(5_000, 0), 0),
+            (at(5_700, 700), 700),
+            // The machine slept: the steady clock stood still.
+            (at(5_010, 60_000), 60_000),
+            // The time of day was set back.
+            (at(5_010, -60_000), 60_000),
+            (at(9_000, 10), 4_000),
+        ] {
+            assert_eq!(now.since(read), Duration::from_millis(milliseconds));
+        }
+    }
 
     #[test]
     fn every_iso_form_that_programs_write_is_one_moment() {

@@ -72,6 +72,39 @@ pub fn record_closed(
     insert(tx, about, conflict, Some(winner), now)
 }
 
+/// Whether the very same conflict of a row was written closed before.
+pub fn is_recorded(
+    connection: &Connection,
+    about: About<'_>,
+    conflict: NewConflict<'_>,
+    winner: Winner,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_conflicts
+             WHERE object = :object
+               AND local_id = :local_id
+               AND property = :property
+               AND hs_id IS :hs_id
+               AND base_value IS :base
+               AND local_value IS :local
+               AND remote_value IS :remote
+               AND winner = :winner
+               AND resolved_at IS NOT NULL",
+        )?
+        .exists(named_params! {
+            ":object": about.object.as_str(),
+            ":local_id": about.local_id.0,
+            ":property": conflict.property,
+            ":hs_id": about.hs_id.map(|id| id.0),
+            ":base": conflict.base,
+            ":local": conflict.local,
+            ":remote": conflict.remote,
+            ":winner": winner.as_str(),
+        })?)
+}
+
 /// Writes a conflict that waits for a person. One that is open for the field already stays.
 pub fn record_open(
     tx: &Transaction<'_>,

@@ -80,7 +80,8 @@ pub fn counted(
             },
             |row| row.get(0),
         )?;
-    Ok(count.unsigned_abs())
+    // What was taken back may have been noted before the window began.
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Notes that records go.
@@ -93,6 +94,27 @@ pub fn count(
     tx.prepare_cached(
         "INSERT INTO sync_guard_log (object, side, operation, at, records)
          VALUES (:object, :side, :operation, :now, :records)",
+    )?
+    .execute(named_params! {
+        ":object": key.object.as_str(),
+        ":side": key.side.as_str(),
+        ":operation": key.operation.as_str(),
+        ":now": now.to_string(),
+        ":records": records as i64,
+    })?;
+    Ok(())
+}
+
+/// Takes back what [`count`] noted of records that did not go after all.
+pub fn uncount(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    records: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_guard_log (object, side, operation, at, records)
+         VALUES (:object, :side, :operation, :now, -:records)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),

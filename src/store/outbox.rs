@@ -385,6 +385,28 @@ pub fn mark_in_flight(
     Ok(())
 }
 
+/// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by
+/// which an older attempt in doubt is known.
+pub fn unclaim(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    claimed_at: Timestamp,
+) -> Result<(), StoreError> {
+    let taken_back = tx
+        .prepare_cached(
+            "UPDATE sync_outbox
+             SET state = 'pending',
+                 attempts = max(attempts - 1, 0),
+                 unanswered_since = nullif(unanswered_since, :claimed_at)
+             WHERE id = :id AND state = 'in_flight'",
+        )?
+        .execute(named_params! { ":id": id.0, ":claimed_at": claimed_at.to_string() })?;
+    match taken_back {
+        0 => Ok(()),
+        _ => clear_sent(tx, id),
+    }
+}
+
 /// Notes the value that an attempt carries for a field. Empty text stands for a cleared value.
 pub fn set_sent(
     tx: &Transaction<'_>,

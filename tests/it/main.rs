@@ -7,6 +7,7 @@ mod commands;
 mod crashes;
 mod daemon;
 mod floors;
+mod gap;
 mod guard;
 mod oauth;
 mod portal;

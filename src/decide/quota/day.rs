@@ -187,6 +187,14 @@ impl Day {
         (self.used() >= allowed).then_some(self.resets_at + AFTER_MIDNIGHT)
     }
 
+    /// What is left of it beyond the share that is kept.
+    pub fn left(&self, kept: f64) -> u64 {
+        self.limit().map_or(u64::MAX, |limit| {
+            let allowed = limit - (limit as f64 * kept) as u64;
+            allowed.saturating_sub(self.used())
+        })
+    }
+
     /// How many requests to lease: never more than the day has.
     pub fn lease_size(&self) -> u32 {
         let left = self

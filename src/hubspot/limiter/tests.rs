@@ -727,3 +727,182 @@ fn a_slow_portals_own_pace_holds() {
     assert!(world.worst(EndpointClass::Crm, SECOND) <= 4);
     assert_eq!(world.worst(EndpointClass::Search, SECOND), 1);
 }
+
+/// How long the next request waits after one that ended so.
+fn wait_after(end: impl FnOnce(Permit)) -> Duration {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(1), &world);
+    let permit = run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll)).expect("budget");
+    end(permit);
+    let before = clock.monotonic();
+    run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll))
+        .expect("budget")
+        .answered(&answered());
+    clock.monotonic().saturating_sub(before)
+}
+
+#[test]
+fn a_request_whose_answer_was_lost_holds_its_place_for_a_minute_more() {
+    let answered = wait_after(|permit| {
+        permit.answered(&answered());
+    });
+    assert!(
+        answered >= BURST && answered < BURST + SECOND,
+        "{answered:?}"
+    );
+    let lost = wait_after(Permit::lost);
+    assert!(lost >= BURST + Duration::from_mins(1), "{lost:?}");
+    assert!(lost < BURST + Duration::from_secs(61), "{lost:?}");
+}
+
+#[test]
+fn a_request_that_was_dropped_half_way_holds_its_place_as_a_lost_one_does() {
+    let dropped = wait_after(drop);
+    assert!(dropped >= BURST + Duration::from_mins(1), "{dropped:?}");
+    // Half-way is also inside the future that sends it.
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(1), &world);
+    let way = (Duration::from_secs(9), Duration::from_secs(9));
+    let (class, priority) = (EndpointClass::Crm, Priority::Poll);
+    let sending: BoxFuture<'_, ()> = Box::pin(request(
+        &clock,
+        &limiter,
+        &world,
+        class,
+        priority,
+        way,
+        Fate::Answered,
+    ));
+    run_until(&clock, Duration::from_secs(5), [sending]);
+    let before = clock.monotonic();
+    let next = run(&clock, limiter.acquire(class, priority)).expect("budget");
+    let waited = clock.monotonic().saturating_sub(before);
+    assert!(waited >= Duration::from_secs(69), "{waited:?}");
+    next.unused();
+}
+
+#[test]
+fn an_older_usage_report_does_not_lower_the_days_count() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(190), &world);
+    let observed = Observed {
+        day_limit: Some(625_000),
+        day_left: Some(624_000),
+        ..Observed::default()
+    };
+    run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll))
+        .expect("budget")
+        .answered(&Answered {
+            observed,
+            ..answered()
+        });
+    assert_eq!(limiter.snapshot().daily_used, 1000);
+    for (said, used) in [
+        (Some(300), 1000),
+        (None, 1000),
+        (Some(2500), 2500),
+        (Some(0), 2500),
+    ] {
+        limiter.set_daily_usage(Some(625_000), said, None);
+        assert_eq!(limiter.snapshot().daily_used, used, "{said:?}");
+    }
+}
+
+#[test]
+fn a_read_and_its_write_go_at_once_however_narrow_the_limits_are() {
+    for (burst, per_second, together) in [
+        (190, None, 2),
+        (2, None, 2),
+        (100, Some(0.2), 2),
+        (1, None, 1),
+    ] {
+        let clock = ManualClock::at(NOON);
+        let world = World::default();
+        let limits = Limits {
+            burst_per_10_seconds: Some(burst),
+            per_second,
+            ..Limits::default()
+        };
+        let limiter = limiter(
+            &clock,
+            LimitSettings::new(&limits, Tier::Professional),
+            &world,
+        );
+        // Whatever has filled the window before.
+        for _ in 0..burst.min(3) {
+            let (class, priority) = (EndpointClass::Crm, Priority::Bulk);
+            let permit = run(&clock, limiter.acquire(class, priority)).expect("budget");
+            permit.answered(&answered());
+        }
+        let pair = limiter.acquire_together(EndpointClass::Crm, Priority::Interactive, 2);
+        let pair = run(&clock, pair).expect("budget");
+        assert_eq!(pair.len(), together, "{burst} {per_second:?}");
+        assert!(limiter.snapshot().burst_left <= burst - together as u32);
+        for permit in pair {
+            permit.unused();
+        }
+        assert_eq!(limiter.unused_lease() % 20, (20 - burst.min(3)) % 20);
+    }
+}
+
+#[test]
+fn pairs_never_overrun_a_window_and_never_wait_for_each_other() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(3), &world);
+    let chains = (0..5).map(|_| {
+        let (clock, limiter, world) = (&clock, &limiter, &world);
+        let future: BoxFuture<'_, ()> = Box::pin(async move {
+            for _ in 0..4 {
+                let pair = limiter.acquire_together(EndpointClass::Crm, Priority::Interactive, 2);
+                for mut permit in pair.await.expect("budget") {
+                    assert!(permit.may_still_go());
+                    clock.sleep(ms(100)).await;
+                    world.arrived(EndpointClass::Crm, clock.monotonic());
+                    permit.answered(&answered());
+                }
+            }
+        });
+        future
+    });
+    run_all(&clock, chains);
+    assert_eq!(world.arrivals.lock().expect("arrivals").len(), 40);
+    assert!(world.worst(EndpointClass::Crm, BURST) <= 3);
+}
+
+#[test]
+fn a_place_that_nobody_used_says_nothing_about_hubspot() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(190), &world);
+    for _ in 0..9 {
+        run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll))
+            .expect("HubSpot is not held for unreachable")
+            .unused();
+    }
+    assert_eq!(limiter.snapshot().burst_left, 190);
+    assert_eq!(limiter.snapshot().daily_used, 0);
+}
+
+#[test]
+fn a_place_that_was_reserved_is_given_up_in_a_pause_and_at_the_end() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let limiter = limiter(&clock, settings(190), &world);
+    let acquire = || run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll));
+    let (mut reserved, other) = (acquire().expect("budget"), acquire().expect("budget"));
+    assert!(reserved.may_still_go());
+    other.answered(&Answered {
+        pause: Some(Pause::Class(EndpointClass::Crm)),
+        ..answered()
+    });
+    assert!(!reserved.may_still_go());
+    clock.advance(BURST + SECOND);
+    assert!(reserved.may_still_go());
+    limiter.close();
+    assert!(!reserved.may_still_go());
+    reserved.unused();
+}

@@ -1,0 +1,111 @@
+//! Somebody's edit between the read before a write and the write (promise 13): what comes in between makes the read too
+//! old, and what fell into the last moments is found afterwards.
+
+use std::time::Duration;
+
+use hubsyncd::simulator::faults::FaultKind;
+use rustix::process::Signal;
+
+use crate::daemon::{CONTACTS, Site, eventually, wait};
+use crate::portal::Portal;
+
+const LOCAL: &str = "[conflicts]\npolicy = \"local\"\n";
+
+/// A contact in a loaded site whose next batch read is answered late.
+fn loaded() -> (Portal, u64, Site) {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::with(&portal, LOCAL, CONTACTS);
+    site.start_and_load();
+    portal.stand().faults_mut().slow_ms = 700;
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    (portal, id, site)
+}
+
+fn until_it_is_read(portal: &Portal) {
+    eventually("the read before the write", || {
+        portal.requests("/batch/read") > 0
+    });
+}
+
+/// The city's conflict that the read before the write found.
+fn found_by_the_read(site: &Site) -> Option<String> {
+    site.text(
+        "SELECT group_concat(property || ' ' || local_value || ' ' || remote_value || ' ' || winner || ', ' || reason)
+         FROM sync_conflicts",
+    )
+}
+
+const BY_POLICY: &str = "city Lima Oslo local, the policy says so";
+
+#[test]
+fn an_edit_behind_a_programs_lock_on_the_database_is_seen_before_the_write() {
+    let (portal, id, site) = loaded();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    until_it_is_read(&portal);
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    wait(Duration::from_millis(1_500));
+    portal.edit(id, &[("city", "Oslo")]);
+    wait(Duration::from_millis(1_500));
+    program
+        .execute_batch("COMMIT")
+        .expect("the lock is given up");
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(found_by_the_read(&site).as_deref(), Some(BY_POLICY));
+    assert_eq!(portal.requests("/batch/update"), 1);
+}
+
+#[test]
+fn an_edit_while_the_process_stood_still_is_seen_before_the_write() {
+    let (portal, id, site) = loaded();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    until_it_is_read(&portal);
+    site.signal(Signal::STOP);
+    wait(Duration::from_millis(1_500));
+    portal.edit(id, &[("city", "Oslo")]);
+    wait(Duration::from_millis(1_500));
+    site.signal(Signal::CONT);
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(found_by_the_read(&site).as_deref(), Some(BY_POLICY));
+    assert_eq!(portal.requests("/batch/update"), 1);
+}
+
+#[test]
+fn an_edit_while_a_limit_holds_the_write_up_is_seen_before_it() {
+    let (portal, id, site) = loaded();
+    portal.script(FaultKind::RateLimited, 1, "/batch/update");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    eventually("the refused write", || portal.requests("/batch/update") > 0);
+    portal.edit(id, &[("city", "Oslo")]);
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(found_by_the_read(&site).as_deref(), Some(BY_POLICY));
+    assert_eq!(portal.requests("/batch/update"), 2);
+}
+
+#[test]
+fn an_edit_behind_a_lock_is_seen_before_its_record_is_archived() {
+    let (portal, id, site) = loaded();
+    site.execute("DELETE FROM contacts");
+    until_it_is_read(&portal);
+    let program = site.program();
+    program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    wait(Duration::from_millis(1_500));
+    portal.edit(id, &[("city", "Oslo")]);
+    wait(Duration::from_millis(1_500));
+    program
+        .execute_batch("COMMIT")
+        .expect("the lock is given up");
+    site.until_pushed();
+    assert_eq!(portal.value(id, "email"), None);
+    let kept = site.number(
+        "SELECT count(*) FROM sync_conflicts
+         WHERE property = '*' AND winner = 'local' AND remote_value LIKE '%Oslo%'",
+    );
+    assert_eq!(kept, 1, "the edit that was archived over is kept, once");
+    let counted = site.number("SELECT sum(records) FROM sync_guard_log");
+    assert_eq!(counted, 1, "an archive that was not sent is not counted");
+}
