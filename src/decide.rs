@@ -5,6 +5,7 @@
 pub mod cursor;
 pub mod existence;
 pub mod gap;
+pub mod freshness;
 pub mod guard;
 pub mod merge;
 pub mod plan;

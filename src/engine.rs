@@ -26,6 +26,8 @@ pub mod removal;
 pub mod resolve;
 pub mod schema;
 pub mod settle;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tokens;
 
 use std::collections::BTreeMap;

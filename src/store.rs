@@ -48,7 +48,7 @@ pub mod runs;
 pub mod savepoint;
 pub mod seal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tokens;
 mod triggers;
 mod unique;

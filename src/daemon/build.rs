@@ -189,7 +189,7 @@ pub fn lease_from(store: &Store) -> LeaseFn {
         async move {
             store
                 .write(Lane::Interactive, move |tx| {
-                    quota::lease(tx, request.count, &request.day, request.at)
+                    quota::lease(tx, request.count, &request.day, tx.now())
                 })
                 .await
                 .map_err(LeaseError::from)

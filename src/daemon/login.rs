@@ -340,11 +340,11 @@ impl<'c> Entry<'c> {
         }
         let tokens = tokens_of(grant, asked_at, None).ok_or(LoginError::NoRefreshToken)?;
         let sealed = tokens::seal(&self.sealer, portal, &tokens)?;
-        let (now, scopes) = (clock.now(), said.1);
+        let scopes = said.1;
         let give_up = clock.monotonic() + PATIENCE;
         let replaced = loop {
             let kept = tokens::beside_the_daemon(&self.config.database, clock, |tx| {
-                tokens::log_in(tx, portal, &sealed, scopes.as_deref(), now)
+                tokens::log_in(tx, portal, &sealed, scopes.as_deref(), clock.now())
             });
             match kept {
                 Err(StoreError::Busy(_) | StoreError::Locked { .. })

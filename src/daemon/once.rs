@@ -462,7 +462,6 @@ pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<Once
 /// Writes the counts of requests down.
 async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
     let counts = engine.client().take_request_counts();
-    let now = engine.clock().now();
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
@@ -472,7 +471,7 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
                     errors: count.errors,
                     throttled: count.throttled,
                 };
-                quota::count(tx, class, count, now)?;
+                quota::count(tx, class, count, tx.now())?;
             }
             Ok(())
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
 use crate::decide::record::{CleanBase, Histories, RecordInput, RecordPlan, merge_record};
 use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
@@ -22,14 +23,7 @@ use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::{StoreError, conflicts, outbox, reads, savepoint, unreadable};
 
-/// How sure an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// List and batch read show the store.
-    Store,
-    /// Search shows its index, which may be late (`hubspot/api-facts.md#6`).
-    Search,
-}
+pub use crate::decide::freshness::Evidence;
 
 /// What is being applied, and how.
 #[derive(Debug)]
@@ -49,6 +43,19 @@ pub struct Applying<'a> {
     /// Whether changes are written to `sync_history`: not during the first backfill.
     pub with_history: bool,
 }
+
+impl Applying<'_> {
+    fn question(&self) -> Question {
+        Question {
+            evidence: self.evidence,
+            asked_at: self.asked_at,
+            now: self.now,
+        }
+    }
+}
+
+/// How long a read waits that is to tell whether a record is back: it must be asked after all that is known of it.
+const AFTER_UNSURE: Duration = Duration::from_secs(1);
 
 /// How long a record whose entry is in flight waits for its next read.
 const AFTER_FLIGHT: Duration = Duration::from_secs(5);
@@ -162,8 +169,14 @@ fn apply_within(
     histories: Option<&Histories>,
     around: Around,
 ) -> Result<bool, StoreError> {
+    if around.tombstones && !may_come_back(tx, applying, record)? {
+        return Ok(false);
+    }
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = applying.object.table.by_hs_id(tx, record.id)? {
+        if around.removals {
+            doubt_removal(tx, applying, record)?;
+        }
         let changed = merge_within(
             tx,
             applying,
@@ -201,6 +214,53 @@ fn note_unreadable(
     unreadable::note(tx, applying.object.object(), record, applying.now)
 }
 
+/// Whether a record that left the mirror may be applied again: as a new row, or as the row that means it by now.
+pub fn may_come_back(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    let Some(left_at) = reads::buried_at(tx, object, record.id)? else {
+        return Ok(true);
+    };
+    if applying.object.table.by_hs_id(tx, record.id)?.is_some() {
+        return Ok(true);
+    }
+    let freshness = of_departed(applying.question(), left_at);
+    if freshness == Freshness::Unsure {
+        let wait = match applying.evidence {
+            Evidence::Search => Duration::ZERO,
+            Evidence::Store => AFTER_UNSURE,
+        };
+        reads::ask(tx, object, record.id, applying.origin, applying.now + wait)?;
+        if left_at > applying.now {
+            // Of before the clock was put back: from here on it is compared with what is asked later.
+            reads::bury(tx, object, record.id, applying.now)?;
+        }
+    }
+    Ok(freshness == Freshness::Fresh)
+}
+
+/// A record that is shown while its row waits to be removed: it was not gone, or it is back.
+fn doubt_removal(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let Some(seen_at) = reads::removal_noted_at(tx, object, record.id)? else {
+        return Ok(());
+    };
+    match of_departed(applying.question(), seen_at) {
+        Freshness::Fresh => reads::forget_removal(tx, object, record.id),
+        Freshness::Unsure => {
+            reads::ask(tx, object, record.id, applying.origin, applying.now).map(drop)
+        }
+        Freshness::Stale => Ok(()),
+    }
+}
+
 /// Whether a record that no row matches may become a new row.
 fn may_appear(
     tx: &Transaction<'_>,
@@ -209,18 +269,6 @@ fn may_appear(
     around: Around,
 ) -> Result<bool, StoreError> {
     let object = applying.object.object();
-    if around.tombstones
-        && let Some(buried) = reads::buried_at(tx, object, record.id)?
-    {
-        if applying.evidence == Evidence::Search {
-            reads::ask(tx, object, record.id, applying.origin, applying.now)?;
-            return Ok(false);
-        }
-        // A tombstone of the future was set before the clock was put back: it says nothing.
-        if buried >= applying.asked_at && buried <= applying.now {
-            return Ok(false);
-        }
-    }
     let unsure = around.entries
         && applying.object.key_property.is_none()
         && outbox::keyless_create_in_doubt(
@@ -296,7 +344,8 @@ fn merge_within(
     around: Around,
 ) -> Result<bool, StoreError> {
     let known = row.record.modified_at;
-    if known.is_some_and(|known| record.updated_at < known) {
+    let freshness = of_version(applying.evidence, record.updated_at, known);
+    if freshness == Freshness::Stale {
         return Ok(false);
     }
     let object = applying.object.object();
@@ -313,7 +362,7 @@ fn merge_within(
         around,
     };
     let plan = plan_for(tx, applying, &input)?;
-    if applying.evidence == Evidence::Search && known == Some(record.updated_at) {
+    if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
             reads::ask(tx, object, record.id, applying.origin, applying.now)?;
         }
@@ -421,4 +470,130 @@ pub fn end_if_done(
         outbox::become_update(tx, entry.id, record.id, entry.enqueued_at)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::HubspotId;
+    use crate::model::mapping::Policy;
+
+    const NOBODY: [&str; 0] = [];
+
+    fn bury(scene: &Scene, second: i64) {
+        scene.write(|tx| reads::bury(tx, scene.object.object(), HubspotId(101), at(second)));
+    }
+
+    #[test]
+    fn a_page_asked_for_before_an_archive_and_applied_after_it_does_not_bring_the_row_back() {
+        let scene = Scene::of(Policy::Newest);
+        let ann = record(101, 0, &[("email", "ann@example.com")]);
+        bury(&scene, 20);
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert!(!scene.apply(stale, &ann));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), NOBODY);
+        // Both within a millisecond, and a clock that was put back after the archive: a read tells.
+        for (asked_at, now) in [(20, 30), (10, 15), (25, 22)] {
+            bury(&scene, 20);
+            scene.daemon("DELETE FROM sync_reads");
+            let unsure = How {
+                asked_at: at(asked_at),
+                ..How::at(now)
+            };
+            assert!(!scene.apply(unsure, &ann));
+            assert_eq!(scene.rows("SELECT hs_id FROM contacts"), NOBODY);
+            assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        }
+        // Restored: what was asked later brings it.
+        assert!(scene.apply(How::at(40), &ann));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+    }
+
+    #[test]
+    fn a_stale_page_gives_a_row_that_was_inserted_again_no_archived_record() {
+        let scene = Scene::of(Policy::Newest);
+        bury(&scene, 20);
+        scene.program("INSERT INTO contacts (email) VALUES ('ann@example.com')");
+        let ann = record(101, 0, &[("email", "ann@example.com")]);
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert!(!scene.apply(stale, &ann));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["-"]);
+        assert_eq!(scene.outbox(), ["create 1 -"]);
+    }
+
+    #[test]
+    fn a_stale_page_does_not_give_the_row_of_a_merged_record_to_a_survivor_that_is_archived() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(102, 0, &[("email", "bob@example.com")]));
+        bury(&scene, 20);
+        let mut survivor = record(101, 5, &[("email", "ann@example.com")]);
+        survivor.merged_ids = vec![HubspotId(102)];
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert!(!scene.apply(stale, &survivor));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["102"]);
+    }
+
+    #[test]
+    fn a_search_hit_of_the_same_time_is_read_and_not_applied() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 5, &[("firstname", "Ann")]));
+        let search = How {
+            evidence: Evidence::Search,
+            ..How::at(10)
+        };
+        assert!(!scene.apply(search, &record(101, 5, &[("firstname", "Anne")])));
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        // Nothing to read where the hit shows what is here, and an older one shows nothing.
+        scene.daemon("DELETE FROM sync_reads");
+        assert!(!scene.apply(search, &record(101, 5, &[("firstname", "Ann")])));
+        assert!(!scene.apply(search, &record(101, 4, &[("firstname", "Anne")])));
+        assert!(!scene.apply(How::at(10), &record(101, 4, &[("firstname", "Anne")])));
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), NOBODY);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
+        // The store may correct what is here.
+        assert!(scene.apply(How::at(10), &record(101, 5, &[("firstname", "Anne")])));
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Anne"]);
+    }
+
+    #[test]
+    fn a_record_that_is_shown_again_is_not_removed_for_an_older_absence() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
+        let note = || {
+            let removal = reads::Removal {
+                id: HubspotId(101),
+                archived_at: None,
+                origin: crate::store::history::Origin::Poll,
+            };
+            scene.write(|tx| reads::note_removal(tx, scene.object.object(), removal, at(20)));
+        };
+        let removals = || scene.rows("SELECT hs_id FROM sync_removals");
+        note();
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        scene.apply(stale, &record(101, 0, &[("firstname", "Ann")]));
+        assert_eq!(removals(), ["101"]);
+        let search = How {
+            evidence: Evidence::Search,
+            ..How::at(30)
+        };
+        scene.apply(search, &record(101, 25, &[("firstname", "Ann")]));
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(removals(), ["101"]);
+        scene.apply(How::at(31), &record(101, 25, &[("firstname", "Ann")]));
+        assert_eq!(removals(), NOBODY);
+    }
 }

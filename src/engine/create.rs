@@ -10,7 +10,7 @@ use rusqlite::Transaction;
 
 use crate::decide::record::CleanBase;
 use crate::engine::adopt::link;
-use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::convert::{match_key, match_value};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{self, NO_RECORD, Present, trace_id};
@@ -250,6 +250,9 @@ fn take_found(
     let Some(create) = made_by_it else {
         return apply_record(tx, applying, record, None).map(drop);
     };
+    if !may_come_back(tx, applying, record)? {
+        return Ok(());
+    }
     let sent = sent_values(&create.entry);
     let (local_id, base) = (create.entry.local_id, CleanBase::Given(&sent));
     link(tx, applying, record, local_id, Some(&create), base).map(drop)

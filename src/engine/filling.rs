@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 
+use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
@@ -20,7 +21,7 @@ use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::{self, Queued};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, cursors, fields, unreadable};
+use crate::store::{Lane, StoreError, cursors, fields, reads, unreadable};
 
 /// Fills one page, while columns are to be filled.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -100,12 +101,10 @@ fn fill(
     let Some(mut row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(false);
     };
-    // A row that is fresher than the page was written with all its columns.
-    if row
-        .record
-        .modified_at
-        .is_some_and(|known| record.updated_at < known)
-    {
+    let known = row.record.modified_at;
+    if of_version(Evidence::Store, record.updated_at, known) == Freshness::Stale {
+        // An answer to a push knows nothing of the columns that it did not carry: a read fills them.
+        reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
         return Ok(false);
     }
     unreadable::note(tx, object.object(), record, now)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::decide::freshness::{Freshness, of_absence};
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::{histories, remote_record};
@@ -110,6 +111,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 }
             }
             for Due { id, origin, .. } in missing {
+                let row = sync.table.by_hs_id(tx, id)?;
+                let known = row.and_then(|row| row.record.modified_at);
+                if of_absence(asked_at, known, offset) == Freshness::Stale {
+                    reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
+                    continue;
+                }
                 let archived_at = archived
                     .iter()
                     .find(|record| record.id == id)

@@ -10,7 +10,7 @@ use crate::store::mirror::MirrorTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "six independent questions, asked together"
+    reason = "seven independent questions, asked together"
 )]
 pub struct Around {
     /// Outbox entries of the object.
@@ -21,6 +21,8 @@ pub struct Around {
     pub sent: bool,
     /// Records that left the mirror lately.
     pub tombstones: bool,
+    /// Rows that wait to be removed.
+    pub removals: bool,
     /// Rows without a record.
     pub unlinked: bool,
     /// Values of HubSpot's that can't be read.
@@ -34,6 +36,7 @@ impl Around {
         conflicts: true,
         sent: true,
         tombstones: true,
+        removals: true,
         unlinked: true,
         unreadable: true,
     };
@@ -64,6 +67,7 @@ pub fn look(
         )?,
         sent: any("SELECT 1 FROM sync_sent WHERE object = ?1 LIMIT 1")?,
         tombstones: any("SELECT 1 FROM sync_tombstones WHERE object = ?1 LIMIT 1")?,
+        removals: any("SELECT 1 FROM sync_removals WHERE object = ?1 LIMIT 1")?,
         unlinked: table.has_unlinked(connection)?,
         unreadable: any("SELECT 1 FROM sync_unreadable WHERE object = ?1 LIMIT 1")?,
     })

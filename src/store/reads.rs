@@ -207,20 +207,29 @@ pub fn forget_removal(
     Ok(())
 }
 
+/// When a record was found to be gone whose row waits for its removal.
+pub fn removal_noted_at(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT seen_at FROM sync_removals WHERE object = :object AND hs_id = :id")?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
 /// Whether a record is known to be gone, and its row waits for its removal.
 pub fn is_removal_noted(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<bool, StoreError> {
-    let found: Option<i64> = connection
-        .prepare_cached("SELECT 1 FROM sync_removals WHERE object = :object AND hs_id = :id")?
-        .query_row(
-            named_params! { ":object": object.as_str(), ":id": id.0 },
-            |row| row.get(0),
-        )
-        .optional()?;
-    Ok(found.is_some())
+    Ok(removal_noted_at(connection, object, id)?.is_some())
 }
 
 /// Removals that no hold has yet, or those of one hold; at most `limit`.

@@ -19,7 +19,7 @@ use crate::store::{Mode, OpenOptions, Store, StoreError};
 
 /// 2026-11-24T03:10:00Z, always.
 #[derive(Debug)]
-pub(super) struct Standing;
+pub(crate) struct Standing;
 
 impl Clock for Standing {
     fn now(&self) -> Timestamp {
@@ -35,11 +35,11 @@ impl Clock for Standing {
     }
 }
 
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::parse("2026-11-24T03:10:00Z").expect("a moment")
 }
 
-pub(super) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
+pub(crate) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
     OpenOptions {
         path: folder.path().join("crm.db"),
         mode,
@@ -47,23 +47,23 @@ pub(super) fn options(folder: &TempDir, mode: Mode) -> OpenOptions {
     }
 }
 
-pub(super) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
+pub(crate) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
     Store::open(&options(folder, mode), Arc::new(Standing))
 }
 
-pub(super) fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     TempDir::new().expect("a folder")
 }
 
 /// Runs a future that never waits, as all of an inline store are.
-pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
     runtime.block_on(future)
 }
 
-pub(super) fn field(
+pub(crate) fn field(
     property: &str,
     column: &str,
     property_type: PropertyType,
@@ -79,7 +79,7 @@ pub(super) fn field(
     }
 }
 
-pub(super) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>) -> ObjectMapping {
+pub(crate) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>) -> ObjectMapping {
     ObjectMapping {
         object: ObjectType::parse(name).expect(name),
         table: TableName::parse(name).expect(name),
@@ -95,7 +95,7 @@ pub(super) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>
 }
 
 /// Contacts with a field of each type, one of them calculated by HubSpot.
-pub(super) fn contacts() -> ObjectMapping {
+pub(crate) fn contacts() -> ObjectMapping {
     let both = |property: &str, column: &str, kind| field(property, column, kind, Direction::Both);
     object(
         "contacts",
@@ -116,12 +116,12 @@ pub(super) fn contacts() -> ObjectMapping {
     )
 }
 
-pub(super) fn mapping(objects: Vec<ObjectMapping>) -> Mapping {
+pub(crate) fn mapping(objects: Vec<ObjectMapping>) -> Mapping {
     Mapping { objects }
 }
 
 /// A value as a test compares it; NULL is `-`.
-pub(super) fn shown(value: ValueRef<'_>) -> String {
+pub(crate) fn shown(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => "-".to_owned(),
         ValueRef::Integer(number) => number.to_string(),
