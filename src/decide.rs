@@ -4,8 +4,9 @@
 
 pub mod cursor;
 pub mod existence;
-pub mod gap;
+pub mod fight;
 pub mod freshness;
+pub mod gap;
 pub mod guard;
 pub mod merge;
 pub mod plan;

@@ -48,6 +48,20 @@ pub enum CleanBase<'a> {
     Given(&'a BTreeMap<PropertyName, Value>),
 }
 
+impl CleanBase<'_> {
+    /// The base of a field whose mirror value is `local`.
+    pub fn of(self, property: &PropertyName, local: &Value) -> Base {
+        match self {
+            Self::Mirror => Base::Known(local.clone()),
+            Self::Unknown => Base::Unknown,
+            Self::Given(values) => values
+                .get(property)
+                .cloned()
+                .map_or(Base::Unknown, Base::Known),
+        }
+    }
+}
+
 /// A record as both sides have it.
 #[derive(Debug)]
 pub struct RecordInput<'a> {
@@ -196,18 +210,13 @@ fn merge_plain(
         plan.deferred = true;
         return;
     }
-    let base = match (pending, input.clean_base) {
-        (Some(pending), _) => pending.base.clone(),
-        (None, CleanBase::Mirror) => Base::Known(local.clone()),
-        (None, CleanBase::Unknown) => Base::Unknown,
-        (None, CleanBase::Given(values)) => values
-            .get(&field.property)
-            .cloned()
-            .map_or(Base::Unknown, Base::Known),
+    let base = match pending {
+        Some(pending) => pending.base.clone(),
+        None => input.clean_base.of(&field.property, local),
     };
     let written_at = pending
         .map(|pending| pending.changed_at)
-        .or_else(|| create_time(input));
+        .or_else(|| create_time(input.entry, input.clean_base));
     let outcome = merge_field(&FieldInput {
         kind: field.property_type,
         direction: field.direction,
@@ -337,11 +346,23 @@ fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a En
 }
 
 /// A row that waits for its create was written when it was queued.
-fn create_time(input: &RecordInput<'_>) -> Option<Timestamp> {
-    input
-        .entry
-        .filter(|_| input.clean_base != CleanBase::Mirror)
+fn create_time(entry: Option<&Entry>, clean_base: CleanBase<'_>) -> Option<Timestamp> {
+    entry
+        .filter(|_| clean_base != CleanBase::Mirror)
         .map(|entry| entry.enqueued_at)
+}
+
+/// When the mirror's values were written that have no change of their own on disk, by this machine's clock: what is queued
+/// for them must not be younger than they are. With the row's create; otherwise no later than the record's version, over
+/// which a value goes that nobody has written since.
+pub fn written_at(
+    entry: Option<&Entry>,
+    clean_base: CleanBase<'_>,
+    record_updated_at: Timestamp,
+    clock_offset_ms: i64,
+) -> Timestamp {
+    create_time(entry, clean_base)
+        .unwrap_or_else(|| record_updated_at.plus_millis(-clock_offset_ms))
 }
 
 fn remote_time(input: &RecordInput<'_>, property: &PropertyName) -> RemoteTime {

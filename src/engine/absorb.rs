@@ -8,7 +8,8 @@ use rusqlite::Transaction;
 use crate::engine::apply::Applying;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
-use crate::model::id::HubspotId;
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
@@ -35,7 +36,7 @@ pub fn absorb_merged(
     }
     losers.sort_by_key(|row| row.record.local_id);
     let mut losers = losers.into_iter();
-    let survivor = match applying.object.table.by_hs_id(tx, record.id)? {
+    let mut survivor = match applying.object.table.by_hs_id(tx, record.id)? {
         Some(row) => row,
         None => match losers.next() {
             Some(row) => take_over(tx, applying, row, record)?,
@@ -43,7 +44,7 @@ pub fn absorb_merged(
         },
     };
     for loser in losers {
-        lose_row(tx, applying, &survivor, &loser)?;
+        lose_row(tx, applying, &mut survivor, &loser)?;
     }
     Ok(true)
 }
@@ -64,13 +65,14 @@ fn take_over(
     row.record.modified_at = None;
     applying.object.table.update(tx, &row)?;
     outbox::rename_record(tx, object, row.record.local_id, record.id)?;
+    conflicts::follow(tx, object, row.record.local_id, Some(record.id))?;
     Ok(row)
 }
 
 fn lose_row(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    survivor: &MirrorRow,
+    survivor: &mut MirrorRow,
     loser: &MirrorRow,
 ) -> Result<(), StoreError> {
     let object = applying.object.object();
@@ -90,6 +92,7 @@ fn lose_row(
         move_pending(tx, applying, survivor, loser, &queued.entry)?;
         outbox::end(tx, queued.entry.id)?;
     }
+    move_open(tx, applying, survivor, loser)?;
     conflicts::close_all_of(
         tx,
         object,
@@ -105,11 +108,12 @@ fn lose_row(
     applying.object.table.delete(tx, loser.record.local_id)
 }
 
-/// The lost row's pending changes go to the survivor; where that has its own, the other is a closed conflict.
+/// The lost row's pending changes go to the survivor; where that has its own, or waits for a person's word, the other is a
+/// closed conflict.
 fn move_pending(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    survivor: &MirrorRow,
+    survivor: &mut MirrorRow,
     loser: &MirrorRow,
     entry: &Entry,
 ) -> Result<(), StoreError> {
@@ -117,15 +121,9 @@ fn move_pending(
     let Some(hs_id) = survivor.record.hs_id else {
         return Ok(());
     };
-    let mut row = survivor.clone();
     for field in &entry.fields {
         let value = loser.value(&field.property);
-        let target =
-            outbox::ensure_update(tx, object, survivor.record.local_id, hs_id, applying.now)?;
-        let taken = outbox::fields(tx, target)?
-            .iter()
-            .any(|other| other.property == field.property);
-        if taken {
+        if let Some(reason) = taken(tx, object, survivor.record.local_id, &field.property)? {
             let base = match &field.base {
                 Base::Known(base) => base.as_deref(),
                 Base::Unknown => None,
@@ -137,7 +135,7 @@ fn move_pending(
                 local: value.as_deref(),
                 remote: survivor.value(&field.property).as_deref(),
                 policy: applying.object.mapping().policy.as_str(),
-                reason: "the record was merged in HubSpot, and the surviving row had a change of its own",
+                reason,
             };
             let about = About {
                 object,
@@ -146,11 +144,63 @@ fn move_pending(
             };
             conflicts::record_closed(tx, about, lost, Winner::Remote, applying.now)?;
         } else {
+            let local_id = survivor.record.local_id;
+            let target = outbox::ensure_update(tx, object, local_id, hs_id, applying.now)?;
             outbox::put_field(tx, target, &field.property, &field.base, field.changed_at)?;
-            row.set(applying.object.mapping(), &field.property, value);
+            survivor.set(applying.object.mapping(), &field.property, value);
         }
     }
-    applying.object.table.update(tx, &row)
+    applying.object.table.update(tx, survivor)
+}
+
+/// Why the survivor's value of a field stays.
+fn taken(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    survivor: LocalId,
+    property: &PropertyName,
+) -> Result<Option<&'static str>, StoreError> {
+    if conflicts::open_of(tx, object, survivor)?.contains_key(property) {
+        return Ok(Some(
+            "the record was merged in HubSpot, and the surviving row's value waits for a decision",
+        ));
+    }
+    let queued = outbox::of_row(tx, object, survivor)?;
+    let is_dirty = queued.is_some_and(|queued| {
+        let mut fields = queued.entry.fields.iter();
+        fields.any(|field| &field.property == property)
+    });
+    Ok(is_dirty.then_some(
+        "the record was merged in HubSpot, and the surviving row had a change of its own",
+    ))
+}
+
+/// A field of the lost row that waits for a person's word goes on waiting on the survivor, with the value here, unless the
+/// survivor has a change or a conflict of its own: then the lost row's is closed with the row.
+fn move_open(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: &mut MirrorRow,
+    loser: &MirrorRow,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let about = |row: &MirrorRow| About {
+        object,
+        local_id: row.record.local_id,
+        hs_id: row.record.hs_id,
+    };
+    let open = conflicts::open_of(tx, object, loser.record.local_id)?;
+    for property in open.keys() {
+        if taken(tx, object, survivor.record.local_id, property)?.is_none() {
+            let value = loser.value(property);
+            conflicts::move_open(tx, about(loser), property, about(survivor), value)?;
+            survivor.set(applying.object.mapping(), property, value);
+        }
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    applying.object.table.update(tx, survivor)
 }
 
 /// A pending archive of a merged record is never sent: it would take the survivor with it.
@@ -185,4 +235,148 @@ fn archive_becomes_conflict(
     outbox::end(tx, entry.id)?;
     tracing::warn!(object = %object, hs_id = %id, "an archive was dropped: its record was merged in HubSpot");
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, record};
+    use crate::model::mapping::Policy;
+
+    const NOBODY: [&str; 0] = [];
+    const FIRST_NAMES: &str = "SELECT local_id, hs_id, first_name FROM contacts ORDER BY local_id";
+
+    /// Rows 1 to 3 are records 101 to 103, all of the same first name.
+    fn three(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        for id in 101..=103 {
+            scene.apply(
+                How::at(0),
+                &record(id, 0, &[("firstname", "Base"), ("price", "1")]),
+            );
+        }
+        scene
+    }
+
+    fn open_conflict(scene: &Scene, id: i64, ours: &str, theirs: &str) {
+        scene.program(&format!(
+            "UPDATE contacts SET first_name = '{ours}' WHERE hs_id = {id}"
+        ));
+        scene.apply(
+            How::at(5),
+            &record(id, 5, &[("firstname", theirs), ("price", "1")]),
+        );
+    }
+
+    fn merged(id: i64, from: &[i64], values: &[(&str, &str)]) -> RemoteRecord {
+        let mut record = record(id, 10, values);
+        record.merged_ids = from.iter().map(|id| HubspotId(*id)).collect();
+        record
+    }
+
+    #[test]
+    fn a_merge_in_hubspot_does_not_override_an_open_conflict() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 101, "ours of A", "theirs of A");
+        scene.program("UPDATE contacts SET first_name = 'ours of B' WHERE hs_id = 102");
+        let survivor = merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]);
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of A", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            [
+                "1 firstname ours of A theirs of A -",
+                "1 firstname ours of B ours of A remote"
+            ]
+        );
+        assert_eq!(
+            scene.outbox(),
+            NOBODY,
+            "nothing is pushed until a person decides"
+        );
+        // And after a local write in between, and another look at the record.
+        scene.program("UPDATE contacts SET first_name = 'ours again' WHERE hs_id = 101");
+        scene.apply(How::at(20), &survivor);
+        assert_eq!(scene.outbox(), NOBODY);
+        assert_eq!(scene.conflicts()[0], "1 firstname ours again theirs of A -");
+        let lost = "SELECT count(*) FROM sync_history WHERE property = '*' AND old_value LIKE '%ours of B%'";
+        assert_eq!(scene.rows(lost), ["1"]);
+    }
+
+    #[test]
+    fn an_open_conflict_of_the_row_that_is_lost_waits_on_the_survivor() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]),
+        );
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of B", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            ["1 firstname ours of B theirs of A -"],
+            "HubSpot's former value is in the history"
+        );
+        let former = "SELECT old_value FROM sync_history WHERE property = 'firstname' AND origin = 'conflict'";
+        assert_eq!(scene.rows(former), ["theirs of B"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_conflicts"), ["101"]);
+        assert_eq!(scene.outbox(), NOBODY);
+    }
+
+    #[test]
+    fn where_both_rows_wait_for_a_decision_the_survivors_conflict_stays_open() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 101, "ours of A", "theirs of A");
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]),
+        );
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of A", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            [
+                "1 firstname ours of A theirs of A -",
+                "2 firstname ours of B theirs of B remote"
+            ]
+        );
+        assert_eq!(scene.outbox(), NOBODY);
+    }
+
+    #[test]
+    fn a_survivor_under_a_new_id_takes_its_conflict_along() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(900, &[102], &[("firstname", "theirs of B"), ("price", "1")]),
+        );
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id, local_value FROM sync_conflicts"),
+            ["2 900 ours of B"]
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id FROM contacts WHERE local_id = 2"),
+            ["900"]
+        );
+    }
+
+    #[test]
+    fn the_changes_of_several_lost_rows_all_go_to_the_survivor() {
+        let scene = three(Policy::Local);
+        scene.program("UPDATE contacts SET first_name = 'of B' WHERE hs_id = 102");
+        scene.program("UPDATE contacts SET price = '2' WHERE hs_id = 103");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102, 103], &[("firstname", "Base"), ("price", "1")]),
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id, first_name, price FROM contacts"),
+            ["101 of B 2"]
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["update 1 101; firstname was Base; price was 1"]
+        );
+    }
 }

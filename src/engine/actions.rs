@@ -15,12 +15,6 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, outbox};
 
-/// A conflict that the mirror's side won this often within an hour is a fight of two systems: it is parked for a person.
-const ROUNDS_OF_A_FIGHT: u64 = 5;
-
-/// The span in which rounds of a fight are counted.
-const FIGHT_SPAN: std::time::Duration = std::time::Duration::from_hours(1);
-
 /// The row under hands and its entry.
 pub struct Hands<'a, 'tx> {
     /// The transaction.
@@ -31,6 +25,8 @@ pub struct Hands<'a, 'tx> {
     pub row: &'a mut MirrorRow,
     /// Its entry, made when a field is to be pushed over.
     pub entry: Option<OutboxId>,
+    /// When the values were written here that have no change of their own on disk.
+    pub written_at: Timestamp,
 }
 
 impl Hands<'_, '_> {
@@ -38,7 +34,6 @@ impl Hands<'_, '_> {
     pub fn carry_out(&mut self, plan: &RecordPlan) -> Result<bool, StoreError> {
         let mut changed = false;
         let mut lost_in_conflict: Option<&PropertyName> = None;
-        let mut parked: Option<&PropertyName> = None;
         for action in &plan.actions {
             match action {
                 FieldAction::Take {
@@ -55,20 +50,7 @@ impl Hands<'_, '_> {
                     changed = true;
                 }
                 FieldAction::Agree { property } => self.drop_field(property)?,
-                FieldAction::PushOver { property, .. } if parked == Some(property) => {}
                 FieldAction::PushOver { property, base } => self.push_over(property, base)?,
-                FieldAction::Conflict {
-                    note,
-                    winner: Winner::Local,
-                } if self.is_a_fight(note)? => {
-                    let reason = "HubSpot and this database keep changing the field back and forth";
-                    self.ask(&ConflictNote {
-                        base: Base::Known(note.remote.clone()),
-                        reason,
-                        ..note.clone()
-                    })?;
-                    parked = Some(&note.property);
-                }
                 FieldAction::Conflict { note, winner } => {
                     conflicts::record_closed(
                         self.tx,
@@ -105,14 +87,6 @@ impl Hands<'_, '_> {
         self.drop_field(&note.property)
     }
 
-    fn is_a_fight(&self, note: &ConflictNote) -> Result<bool, StoreError> {
-        let since = self.applying.now - FIGHT_SPAN;
-        Ok(
-            conflicts::local_wins_since(self.tx, self.about(), &note.property, since)?
-                >= ROUNDS_OF_A_FIGHT,
-        )
-    }
-
     fn about(&self) -> About<'_> {
         About {
             object: self.applying.object.object(),
@@ -143,7 +117,7 @@ impl Hands<'_, '_> {
             None => outbox::ensure_update(self.tx, object, self.row.record.local_id, hs_id, now)?,
         };
         self.entry = Some(entry);
-        outbox::put_field(self.tx, entry, property, base, now)
+        outbox::put_field(self.tx, entry, property, base, self.written_at.min(now))
     }
 
     /// Keeps the base of fields that wait for their history where it is not the mirror's value: the next merge could
@@ -153,16 +127,11 @@ impl Hands<'_, '_> {
         waiting: &[PropertyName],
         clean_base: CleanBase<'_>,
     ) -> Result<(), StoreError> {
-        let bases = match clean_base {
-            CleanBase::Mirror => return Ok(()),
-            CleanBase::Unknown => None,
-            CleanBase::Given(bases) => Some(bases),
-        };
+        if clean_base == CleanBase::Mirror {
+            return Ok(());
+        }
         for property in waiting {
-            let base = bases
-                .and_then(|bases| bases.get(property))
-                .cloned()
-                .map_or(Base::Unknown, Base::Known);
+            let base = clean_base.of(property, self.row.value(property));
             self.put_base(property, &base)?;
         }
         Ok(())

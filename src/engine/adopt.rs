@@ -2,17 +2,21 @@
 //!
 //! The key of our own create comes first, then the object's match property (`design.md`, "Which row is this record?").
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::record::CleanBase;
+use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::apply::{Applying, merge_into};
 use crate::engine::convert::match_value;
 use crate::engine::create::sent_values;
-use crate::model::entry::{EntryState, Operation};
-use crate::model::id::LocalId;
+use crate::model::entry::{Entry, EntryField, EntryState, Operation};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::store::conflicts::{self, About};
+use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::{StoreError, reads, rowjson};
 
@@ -100,6 +104,10 @@ fn link_by_match(
         .map(|row| rowjson::values(applying.object.mapping(), row))
         .unwrap_or_default();
     outbox::end(tx, archive.entry.id)?;
+    if let Some(row) = applying.object.table.by_local_id(tx, local_id)? {
+        let object = applying.object.object();
+        take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
+    }
     link(
         tx,
         applying,
@@ -141,15 +149,61 @@ pub fn link(
     row.link(record);
     applying.object.table.update(tx, &row)?;
     reads::unbury(tx, object, record.id)?;
+    conflicts::follow(tx, object, local_id, Some(record.id))?;
     if let Some(create) = create {
-        // The fields' bases are decided afresh; what the create carried is in `clean_base`.
-        outbox::drop_fields(tx, create.entry.id)?;
+        rebase(tx, applying, &create.entry, &row, clean_base)?;
         outbox::become_update(tx, create.entry.id, record.id, applying.now)?;
     }
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
     row.record.modified_at = None;
     merge_into(tx, applying, row, record, None, clean_base)?;
     Ok(true)
+}
+
+/// The fields that a create knows get their bases afresh, and keep the time at which they were written: what it carried is
+/// in `clean_base`.
+fn rebase(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    create: &Entry,
+    row: &MirrorRow,
+    clean_base: CleanBase<'_>,
+) -> Result<(), StoreError> {
+    for EntryField {
+        property,
+        changed_at,
+        ..
+    } in &create.fields
+    {
+        if applying.object.mapping().field(property).is_some() {
+            let base = clean_base.of(property, row.value(property));
+            outbox::put_field(tx, create.id, property, &base, *changed_at)?;
+        } else {
+            outbox::drop_field(tx, create.id, property)?;
+        }
+    }
+    Ok(())
+}
+
+/// What waits for a person's word goes on waiting with the row that is the record by now.
+pub fn take_conflicts(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    from: LocalId,
+    row: &MirrorRow,
+    record: HubspotId,
+) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
+    let open = conflicts::open_of(tx, object, from)?;
+    for property in open.keys() {
+        let about = |local_id| About {
+            object,
+            local_id,
+            hs_id: Some(record),
+        };
+        let to = about(row.record.local_id);
+        conflicts::move_open(tx, about(from), property, to, row.value(property))?;
+    }
+    Ok(open)
 }
 
 /// The row was deleted while its create was in doubt, and the record is there: it is archived, past the guard.
@@ -166,5 +220,197 @@ fn deleted_meanwhile(
             Ok(false)
         }
         None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::record::{Histories, HistoryTop};
+    use crate::engine::apply::apply_record;
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+
+    const ANN: &str = "ann@example.com";
+
+    /// What a read with histories does.
+    fn read(scene: &Scene, second: i64, record: &RemoteRecord, changed_at: i64) {
+        let top = HistoryTop {
+            at: at(changed_at),
+            by_app: false,
+        };
+        let histories: Histories = [(property("firstname"), Some(top))].into();
+        scene.write(|tx| {
+            apply_record(
+                tx,
+                &scene.applying(How::at(second)),
+                record,
+                Some(&histories),
+            )
+        });
+    }
+
+    fn times(scene: &Scene) -> Vec<String> {
+        scene.rows("SELECT property, changed_at FROM sync_outbox_fields ORDER BY property")
+    }
+
+    fn insert_at(scene: &Scene, second: i64) {
+        scene.program(&format!(
+            "INSERT INTO contacts (email, first_name) VALUES ('{ANN}', 'Ours')"
+        ));
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET enqueued_at = '{}'",
+            at(second)
+        ));
+    }
+
+    #[test]
+    fn newest_compares_an_adopted_rows_values_with_the_time_of_its_create() {
+        for (changed_at, expected) in [(50, "Theirs"), (-50, "Ours")] {
+            let scene = Scene::of(Policy::Newest);
+            insert_at(&scene, 0);
+            let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+            // They meet long after both wrote; the property's history is to be read first.
+            scene.apply(How::at(100), &theirs);
+            assert_eq!(times(&scene), [format!("firstname {}", at(0))]);
+            assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+            read(&scene, 110, &theirs, changed_at);
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
+            assert_eq!(scene.conflicts().len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_clock_offset_is_applied_in_the_right_direction() {
+        // Written at 10 by this clock, and at 20 by HubSpot's: 15 s ahead of this one it was at 25 there.
+        for (clock_offset_ms, expected) in [(0, "Theirs"), (15_000, "Ours"), (-15_000, "Theirs")] {
+            let scene = Scene::of(Policy::Newest);
+            scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+            scene.program("UPDATE contacts SET first_name = 'Ours'");
+            scene.daemon(&format!(
+                "UPDATE sync_outbox_fields SET changed_at = '{}'",
+                at(10)
+            ));
+            let top = HistoryTop {
+                at: at(20),
+                by_app: false,
+            };
+            let histories: Histories = [(property("firstname"), Some(top))].into();
+            let how = How {
+                clock_offset_ms,
+                ..How::at(40)
+            };
+            let theirs = record(101, 30, &[("firstname", "Theirs")]);
+            scene.write(|tx| apply_record(tx, &scene.applying(how), &theirs, Some(&histories)));
+            assert_eq!(
+                scene.rows("SELECT first_name FROM contacts"),
+                [expected],
+                "{clock_offset_ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_column_that_was_written_after_the_insert_counts_with_its_own_time() {
+        let scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        scene.program("UPDATE contacts SET first_name = 'Ours again'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(70)
+        ));
+        let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(100), &theirs);
+        read(&scene, 110, &theirs, 50);
+        assert_eq!(
+            scene.rows("SELECT first_name FROM contacts"),
+            ["Ours again"]
+        );
+        assert_eq!(
+            times(&scene),
+            [format!("firstname {}", at(70))],
+            "a new base does not make it younger"
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_inserted_again_counts_with_the_time_of_its_insert() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("email", ANN), ("firstname", "Base")]),
+        );
+        scene.program("DELETE FROM contacts");
+        insert_at(&scene, 10);
+        let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(100), &theirs);
+        assert_eq!(scene.outbox(), ["update 2 101; firstname was Base"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
+        read(&scene, 110, &theirs, 50);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+    }
+
+    #[test]
+    fn what_an_adopted_row_has_to_push_is_as_old_as_its_create() {
+        let scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        scene.apply(
+            How::at(100),
+            &record(101, -50, &[("email", ANN), ("firstname", "")]),
+        );
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was -"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(0))]);
+    }
+
+    #[test]
+    fn a_value_that_goes_over_hubspots_again_is_no_younger_than_the_record_that_showed_it() {
+        let scene = Scene::with(|mapping| {
+            for field in &mut mapping.fields {
+                field.direction = crate::model::mapping::Direction::Push;
+            }
+        });
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        let how = How {
+            clock_offset_ms: 5_000,
+            ..How::at(100)
+        };
+        scene.apply(how, &record(101, 60, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Theirs"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(55))]);
+    }
+
+    #[test]
+    fn a_new_base_does_not_make_a_local_write_younger() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(10)
+        ));
+        scene.apply(How::at(100), &record(101, 60, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Theirs"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
+    }
+
+    #[test]
+    fn an_open_conflict_goes_with_the_row_that_takes_the_record_over() {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("email", ANN), ("firstname", "Base")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let theirs = record(101, 5, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(5), &theirs);
+        scene.program("DELETE FROM contacts");
+        insert_at(&scene, 10);
+        scene.apply(How::at(20), &theirs);
+        assert_eq!(scene.conflicts(), ["2 firstname Ours Theirs -"]);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["2 101"]
+        );
     }
 }

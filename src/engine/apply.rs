@@ -9,7 +9,9 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
-use crate::decide::record::{CleanBase, Histories, RecordInput, RecordPlan, merge_record};
+use crate::decide::record::{
+    CleanBase, Histories, RecordInput, RecordPlan, merge_record, written_at,
+};
 use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{absorb, adopt};
@@ -371,11 +373,18 @@ fn merge_within(
     note_unreadable(tx, applying, record, around)?;
     let settled = ask_for_more(tx, applying, &plan, record)?;
     let entry = queued.as_ref().map(|queued| queued.entry.id);
+    let written_at = written_at(
+        queued.as_ref().map(|queued| &queued.entry),
+        clean_base,
+        record.updated_at,
+        applying.clock_offset_ms,
+    );
     let mut hands = Hands {
         tx,
         applying,
         row: &mut row,
         entry,
+        written_at,
     };
     let changed = hands.carry_out(&plan)?;
     hands.keep_bases(&plan.need_history, clean_base)?;

@@ -22,6 +22,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::history::Origin;
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
 use crate::store::{Lane, StoreError, reads, rowjson, unreadable};
@@ -339,16 +340,14 @@ fn carry_out(
             Some(Winner::Local),
             "the row was deleted here, and its record is archived in HubSpot",
         ),
-        DeletedOutcome::BringBack(_) => (
-            Some(Winner::Remote),
-            "the row was deleted here, and has come back with HubSpot's values",
-        ),
-        DeletedOutcome::Ask => (
+        DeletedOutcome::BringBack(_) | DeletedOutcome::Ask => (
             None,
             "the row was deleted here: the conflict of the whole record (`*`) decides",
         ),
     };
-    conflicts::close_fields_of(tx, object.object(), entry.local_id, winner, ended, now)?;
+    if !matches!(outcome, DeletedOutcome::BringBack(_)) {
+        conflicts::close_fields_of(tx, object.object(), entry.local_id, winner, ended, now)?;
+    }
     match outcome {
         DeletedOutcome::Archive => {}
         DeletedOutcome::ArchiveInConflict(reason) => {
@@ -395,7 +394,8 @@ fn carry_out(
     }))
 }
 
-/// The row comes back with HubSpot's values and its own `local_id`.
+/// The row comes back with HubSpot's values and its own `local_id`. A field that waits for a person's word keeps what the
+/// row held.
 pub fn bring_back(
     tx: &Transaction<'_>,
     object: &ObjectSync,
@@ -411,6 +411,17 @@ pub fn bring_back(
         return Ok(());
     }
     object.table.insert_back(tx, entry.local_id, record)?;
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
+        && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
+    {
+        let former = rowjson::values(object.mapping(), text);
+        for (property, value) in former.iter().filter(|(name, _)| open.contains_key(*name)) {
+            row.set(object.mapping(), property, value);
+        }
+        object.table.update(tx, &row)?;
+        reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
+    }
     unreadable::note(tx, object.object(), record, now)
 }
 
@@ -443,5 +454,107 @@ fn conflict(
         Some(winner) if conflicts::is_recorded(tx, about, conflict, winner)? => Ok(()),
         Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
         None => conflicts::record_open(tx, about, conflict, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    fn claimed(scene: &Scene, shown: RemoteRecord, now: i64, offset_ms: i64) -> usize {
+        let mut present = Present::default();
+        present.records.push(shown);
+        scene.write(|tx| {
+            let mut claimed = 0;
+            for queued in outbox::waiting_archives(tx, scene.object.object(), 10)? {
+                let one = claim(tx, &scene.object, &queued, &present, at(now), offset_ms)?;
+                claimed += usize::from(one.is_some());
+            }
+            Ok(claimed)
+        })
+    }
+
+    fn base() -> RemoteRecord {
+        record(101, 0, &[("firstname", "Base")])
+    }
+
+    #[test]
+    fn an_archive_is_not_sent_where_another_row_is_that_record_by_now() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.daemon("INSERT INTO contacts (local_id, hs_id) VALUES (2, 101)");
+        assert_eq!(claimed(&scene, base(), 10, 0), 0);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        // Nobody has it: it is sent.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        assert_eq!(claimed(&scene, base(), 10, 0), 1);
+    }
+
+    #[test]
+    fn a_deletion_is_compared_with_an_edit_in_hubspots_time() {
+        // Deleted at 20 by this clock, edited at 30 by HubSpot's.
+        for (offset_ms, sent) in [(0, 0), (15_000, 1), (-15_000, 0)] {
+            let scene = Scene::of(Policy::Newest);
+            scene.apply(How::at(0), &base());
+            scene.program("DELETE FROM contacts");
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET enqueued_at = '{}'",
+                at(20)
+            ));
+            let edited = record(101, 30, &[("firstname", "Theirs")]);
+            assert_eq!(claimed(&scene, edited, 40, offset_ms), sent, "{offset_ms}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_deleted_while_its_update_is_in_flight_was_deleted_then() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &base());
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', enqueued_at = '{}'",
+            at(5)
+        ));
+        scene.program("DELETE FROM contacts");
+        assert_eq!(
+            scene.rows(&format!(
+                "SELECT operation, enqueued_at > '{}' FROM sync_outbox",
+                at(5)
+            )),
+            ["update 1"]
+        );
+    }
+
+    #[test]
+    fn a_row_that_comes_back_keeps_what_waits_for_a_decision() {
+        let scene = Scene::with(|mapping| {
+            mapping.policy = Policy::Remote;
+            for field in &mut mapping.fields {
+                field.policy = Policy::Manual;
+            }
+        });
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(
+            How::at(5),
+            &record(101, 5, &[("firstname", "Theirs"), ("price", "1")]),
+        );
+        scene.program("DELETE FROM contacts");
+        let shown = record(101, 9, &[("firstname", "Theirs"), ("price", "2")]);
+        assert_eq!(claimed(&scene, shown, 10, 0), 0);
+        assert_eq!(
+            scene.rows("SELECT local_id, first_name, price FROM contacts"),
+            ["1 Ours 2"]
+        );
+        assert_eq!(scene.conflicts()[0], "1 firstname Ours Theirs -");
+        assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 }

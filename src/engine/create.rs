@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::record::CleanBase;
-use crate::engine::adopt::link;
+use crate::engine::adopt::{link, take_conflicts};
 use crate::engine::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::convert::{match_key, match_value};
 use crate::engine::objects::ObjectSync;
@@ -18,14 +18,14 @@ use crate::engine::reads::{AFTER_UNREAD, note_missing};
 use crate::engine::settle::{Sent, settle_batch};
 use crate::engine::{Engine, StepError, schema};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
-use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
 use crate::model::mapping::Direction;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{self, About};
+use crate::store::conflicts;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
@@ -345,7 +345,7 @@ fn after_look(
         // Not wanted any more, and never made there.
         return outbox::end(tx, id);
     }
-    outbox::drop_fields(tx, id)?;
+    outbox::clear_sent(tx, id)?;
     outbox::retry(tx, id, now, None, None, outbox::Answered::Yes)
 }
 
@@ -411,22 +411,12 @@ fn relink(
     object.table.update(tx, &row)?;
     let values = rowjson::values(object.mapping(), former);
     outbox::become_update(tx, create.entry.id, hs_id, now)?;
-    // What waits for a person's word goes on waiting, with the row.
-    let open = conflicts::open_of(tx, object.object(), archive.entry.local_id)?;
-    for property in open.keys() {
-        let about = About {
-            object: object.object(),
-            local_id: archive.entry.local_id,
-            hs_id: Some(hs_id),
-        };
-        let to = row.record.local_id;
-        conflicts::move_open(tx, about, property, to, row.value(property))?;
-    }
+    let open = take_conflicts(tx, object.object(), archive.entry.local_id, &row, hs_id)?;
     for field in object
         .mapping()
         .fields
         .iter()
-        .filter(|field| field.direction.pushes() && !open.contains_key(&field.property))
+        .filter(|field| field.direction.pushes())
     {
         let older = archive
             .entry
@@ -437,15 +427,17 @@ fn relink(
         let base = older.or_else(|| values.get(&field.property).cloned().map(Base::Known));
         let base = base.unwrap_or(NO_RECORD);
         let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
-        if !same {
-            outbox::put_field(
-                tx,
-                create.entry.id,
-                &field.property,
-                &base,
-                create.entry.enqueued_at,
-            )?;
+        if same || open.contains_key(&field.property) {
+            outbox::drop_field(tx, create.entry.id, &field.property)?;
+            continue;
         }
+        outbox::put_field(
+            tx,
+            create.entry.id,
+            &field.property,
+            &base,
+            create.entry.enqueued_at,
+        )?;
     }
     outbox::end(tx, archive.entry.id)?;
     if outbox::fields(tx, create.entry.id)?.is_empty() {
@@ -480,6 +472,7 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
+    let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let mut properties = Vec::new();
     for field in object
         .mapping()
@@ -488,7 +481,7 @@ fn claim_create(
         .filter(|field| field.direction.pushes())
     {
         let value = row.value(&field.property);
-        if value.is_empty() {
+        if value.is_empty() || held.contains_key(&field.property) {
             continue;
         }
         outbox::put_field(tx, id, &field.property, &NO_RECORD, entry.enqueued_at)?;
@@ -497,6 +490,12 @@ fn claim_create(
             field.property.as_str().to_owned(),
             value.to_wire().to_owned(),
         ));
+    }
+    for EntryField { property, .. } in &entry.fields {
+        // Written since the INSERT, and nothing of it is sent.
+        if !properties.iter().any(|(name, _)| name == property.as_str()) {
+            outbox::drop_field(tx, id, property)?;
+        }
     }
     outbox::mark_in_flight(tx, id, now)?;
     let key = object.key_property.as_ref().zip(entry.key.as_ref());
@@ -538,4 +537,40 @@ fn taken(
             field.property
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{Scene, at};
+    use crate::model::id::LocalId;
+    use crate::model::mapping::Policy;
+
+    #[test]
+    fn a_create_leaves_out_what_waits_for_a_decision_and_what_was_emptied() {
+        let scene = Scene::of(Policy::Manual);
+        scene.program(
+            "INSERT INTO contacts (email, first_name, price) VALUES ('ann@example.com', 'Ours', '1');
+             UPDATE contacts SET price = NULL, interests = 'a'",
+        );
+        assert_eq!(scene.outbox(), ["create 1 -; interests was ?; price was ?"]);
+        scene.daemon(
+            "INSERT INTO sync_conflicts (object, local_id, property, base_value, local_value, remote_value, policy, detected_at)
+             VALUES ('contacts', 1, 'firstname', 'Base', 'Ours', 'Theirs', 'manual', '2026-11-24T03:10:00.000Z')",
+        );
+        let sent = scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+        });
+        let properties = sent.expect("is sent").input.properties;
+        assert_eq!(
+            properties,
+            [("email", "ann@example.com"), ("interests", "a")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(
+            scene.rows("SELECT property FROM sync_outbox_fields ORDER BY property"),
+            ["email", "interests"]
+        );
+    }
 }

@@ -21,7 +21,7 @@ use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::{self, Queued};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, cursors, fields, reads, unreadable};
+use crate::store::{Lane, StoreError, conflicts, cursors, fields, reads, unreadable};
 
 /// Fills one page, while columns are to be filled.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -109,6 +109,7 @@ fn fill(
     }
     unreadable::note(tx, object.object(), record, now)?;
     let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
+    let open = conflicts::open_of(tx, object.object(), row.record.local_id)?;
     let mut changed = false;
     for property in filling {
         let (Some(field), Some(remote)) =
@@ -118,6 +119,13 @@ fn fill(
         };
         let local = row.value(property).clone();
         if field.property_type.same(&local, remote) {
+            continue;
+        }
+        if let Some(open) = open.get(property) {
+            // A person decides about it; only the merge of a read tells the conflict what HubSpot holds.
+            if !field.property_type.same(&open.remote, remote) {
+                reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
+            }
             continue;
         }
         if let Some(queued) = pending(queued.as_ref(), property) {
@@ -170,4 +178,59 @@ fn pending<'a>(queued: Option<&'a Queued>, property: &PropertyName) -> Option<&'
             .iter()
             .any(|field| &field.property == property)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+
+    fn fill_first_name(scene: &Scene, record: &RemoteRecord) -> bool {
+        let filling = [property("firstname")].into();
+        scene.write(|tx| fill(tx, &scene.object, record, &filling, at(100)))
+    }
+
+    #[test]
+    fn a_filled_column_leaves_a_field_that_waits_for_a_decision() {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(How::at(5), &record(101, 5, &[("firstname", "Theirs")]));
+        assert!(!fill_first_name(
+            &scene,
+            &record(101, 9, &[("firstname", "Others")])
+        ));
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
+    #[test]
+    fn a_filled_column_does_not_make_a_waiting_write_younger() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(1)
+        ));
+        fill_first_name(&scene, &record(101, 9, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was ?"]);
+        assert_eq!(
+            scene.rows("SELECT changed_at FROM sync_outbox_fields"),
+            [at(1).to_string()]
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_fresher_than_the_page_is_read() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 10, &[("price", "1")]));
+        assert!(!fill_first_name(
+            &scene,
+            &record(101, 9, &[("firstname", "Ann")])
+        ));
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
 }

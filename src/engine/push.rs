@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::fight;
 use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
@@ -19,10 +20,9 @@ use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Ground, Late, Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, blanks, create};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Reread, WriteInput};
-use crate::model::entry::{Base, EntryState, Operation};
+use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::Policy;
-use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -41,9 +41,6 @@ const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 
 /// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
 const AFTER_DRIFT: Duration = Duration::from_hours(1);
-
-/// The same value of a field pushed this often within ten minutes: two systems keep overwriting each other.
-const ROUNDS_OF_A_FIGHT: u64 = 5;
 
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -370,14 +367,20 @@ fn claim_update(
         outbox::become_archive(tx, entry.id, record.id, applying.now)?;
         return Ok(None);
     };
+    let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;
     let mut properties = Vec::new();
     for field in &entry.fields {
+        if held.contains_key(&field.property) {
+            // A person decides about it, however it came to wait here too.
+            outbox::drop_field(tx, entry.id, &field.property)?;
+            continue;
+        }
         let active = applying
             .object
             .mapping()
             .field(&field.property)
             .is_some_and(|mapping| mapping.direction.pushes());
-        if !active || park_fight(tx, applying, &row, record, &field.property)? {
+        if !active || park_fight(tx, applying, &row, record, field)? {
             continue;
         }
         let value = row.value(&field.property);
@@ -425,44 +428,48 @@ pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
     format!("{entry}-{attempt}")
 }
 
-/// Parks a field that is pushed over and over: HubSpot's side keeps setting it back.
+/// Parks a field over which two systems fight.
 fn park_fight(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     row: &MirrorRow,
     record: &RemoteRecord,
-    property: &PropertyName,
+    field: &EntryField,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
-    let local_id = row.record.local_id;
-    let value = row.value(property);
-    let since = crate::engine::actions::late_since(applying.now);
-    if history::pushes_of(tx, object, local_id, property, value.as_deref(), since)?
-        < ROUNDS_OF_A_FIGHT
-    {
+    let (object, property) = (applying.object.object(), &field.property);
+    let (Some(mapping), Base::Known(held)) =
+        (applying.object.mapping().field(property), &field.base)
+    else {
+        return Ok(false);
+    };
+    let about = About {
+        object,
+        local_id: row.record.local_id,
+        hs_id: Some(record.id),
+    };
+    let span = applying.now - fight::SPAN;
+    // A person's word begins a new count.
+    let since = conflicts::last_decided_at(tx, about, property)?.map_or(span, |at| at.max(span));
+    let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
+    if pushes.len() < fight::ROUNDS {
         return Ok(false);
     }
-    let remote = record.values.get(property).unwrap_or(&Value::EMPTY);
+    let late = outbox::sent_earlier(tx, object, about.local_id, span)?;
+    let own = late.get(property).map_or(&[][..], Vec::as_slice);
+    if !fight::is_fight(mapping.property_type, &pushes, held, own) {
+        return Ok(false);
+    }
     let conflict = NewConflict {
         property: property.as_str(),
-        base: remote.as_deref(),
+        base: held.as_deref(),
         base_known: false,
-        local: value.as_deref(),
-        remote: remote.as_deref(),
+        local: row.value(property).as_deref(),
+        remote: held.as_deref(),
         policy: Policy::Manual.as_str(),
-        reason: "the same value was pushed again and again: something keeps setting the field back",
+        reason: fight::REASON,
     };
-    conflicts::record_open(
-        tx,
-        About {
-            object,
-            local_id,
-            hs_id: Some(record.id),
-        },
-        conflict,
-        applying.now,
-    )?;
-    if let Some(queued) = outbox::of_row(tx, object, local_id)? {
+    conflicts::record_open(tx, about, conflict, applying.now)?;
+    if let Some(queued) = outbox::of_row(tx, object, about.local_id)? {
         outbox::drop_field(tx, queued.entry.id, property)?;
     }
     Ok(true)
@@ -474,4 +481,116 @@ pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
 /// How long an entry rests that could not be sent.
 pub fn next_wait(engine: &Engine, attempts: u32) -> Duration {
     next_attempt(RetryClass::Transient, attempts, engine.jitter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::record::{Histories, HistoryTop};
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::id::LocalId;
+
+    /// Row 1 is record 101, and its first name was written here at 10.
+    fn written(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(10)
+        ));
+        scene
+    }
+
+    /// What a push of this moment would send of row 1.
+    fn claimed(scene: &Scene, second: i64, shown: &RemoteRecord) -> Vec<String> {
+        let present = Present {
+            records: vec![shown.clone()],
+            ..Present::default()
+        };
+        let sent = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            merge_and_claim(tx, &scene.applying(How::at(second)), &queued, &present)
+        });
+        let properties = sent.into_iter().flat_map(|sent| sent.input.properties);
+        properties
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect()
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn an_update_waits_while_the_history_that_newest_needs_is_still_to_be_read() {
+        let scene = written(Policy::Newest);
+        let theirs = record(101, 20, &[("firstname", "Theirs")]);
+        assert_eq!(claimed(&scene, 30, &theirs), NOTHING);
+        assert_eq!(
+            scene.rows("SELECT state, next_attempt_at FROM sync_outbox"),
+            [format!("pending {}", at(31))]
+        );
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(claimed(&scene, 31, &theirs), NOTHING);
+        // Somebody set it before this write, and something else of the record later.
+        let top = HistoryTop {
+            at: at(5),
+            by_app: false,
+        };
+        let histories: Histories = [(property("firstname"), Some(top))].into();
+        scene.daemon("DELETE FROM sync_reads");
+        scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &theirs, Some(&histories)));
+        assert_eq!(claimed(&scene, 33, &theirs), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_decision_is_not_pushed_however_it_came_to_the_outbox() {
+        let scene = written(Policy::Local);
+        scene.daemon(
+            "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, local_value, remote_value, policy, detected_at)
+             VALUES ('contacts', 1, 101, 'firstname', 'Old', 'Ours', 'Base', 'manual', '2026-11-24T03:10:00.000Z')",
+        );
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        assert_eq!(scene.outbox(), NOTHING.map(str::to_owned));
+    }
+
+    fn pushed(scene: &Scene, pushes: &[(&str, &str)]) {
+        for (second, (before, after)) in (100..).step_by(10).zip(pushes) {
+            scene.daemon(&format!(
+                "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
+                 VALUES ('{}', 'contacts', 1, 101, 'firstname', '{before}', '{after}', 'push')",
+                at(second)
+            ));
+        }
+    }
+
+    #[test]
+    fn a_program_that_toggles_a_field_is_pushed_for_ever() {
+        let scene = written(Policy::Local);
+        let toggles: Vec<(&str, &str)> = [("Base", "Ours"), ("Ours", "Base")].repeat(20);
+        pushed(&scene, &toggles);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn a_fight_is_parked_stays_parked_and_ends_with_a_persons_word() {
+        let scene = written(Policy::Local);
+        pushed(&scene, &[("Base", "Ours"); 5]);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), NOTHING);
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Base -"]);
+        assert_eq!(scene.outbox(), NOTHING.map(str::to_owned));
+        scene.apply(How::at(510), &record(101, 505, &[("firstname", "Base")]));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Base -"]);
+        // Decided: `local`, and it goes out.
+        scene.daemon(&format!(
+            "UPDATE sync_conflicts SET resolved_at = '{}', winner = 'local', resolution = 'local'",
+            at(520)
+        ));
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        let shown = record(101, 505, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 530, &shown), ["firstname = Ours at last"]);
+    }
 }

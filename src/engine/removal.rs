@@ -8,7 +8,7 @@ use crate::engine::objects::ObjectSync;
 use crate::engine::push::bounds;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::EntryState;
+use crate::model::entry::{Base, EntryState};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, About, NewConflict};
@@ -151,9 +151,11 @@ fn remove(
         erase::erase(tx, &object.table, removal.id, moment.now)?;
         return Ok(true);
     }
+    let opened_at = conflicts::last_opened_at(tx, object.object(), row.record.local_id)?;
     let last_write = queued
         .as_ref()
         .and_then(last_write)
+        .max(opened_at)
         .map(|at| at.plus_millis(moment.offset_ms));
     let outcome = removed_in_hubspot(object.mapping().policy, last_write, removal.archived_at);
     note_conflict(tx, object, &row, outcome, moment.now)?;
@@ -273,6 +275,128 @@ pub fn create_again(
     }
     row.unlink();
     object.table.update(tx, &row)?;
-    outbox::queue_create(tx, object.object(), row.record.local_id, key, now)?;
+    let local_id = row.record.local_id;
+    conflicts::follow(tx, object.object(), local_id, None)?;
+    // Created again, but not written again: what meets the create is compared with the times of the writes.
+    let entry = queued.map(|queued| &queued.entry);
+    let written_at = entry.map_or(now, |entry| entry.enqueued_at);
+    let create = outbox::queue_create(tx, object.object(), local_id, key, written_at, now)?;
+    for field in entry.into_iter().flat_map(|entry| &entry.fields) {
+        outbox::put_field(
+            tx,
+            create,
+            &field.property,
+            &Base::Unknown,
+            field.changed_at,
+        )?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::HubspotId;
+    use crate::model::mapping::Policy;
+    use crate::store::history::Origin;
+
+    fn remove_101(scene: &Scene, archived_at: i64, offset_ms: i64) {
+        let removal = Removal {
+            id: HubspotId(101),
+            archived_at: Some(at(archived_at)),
+            origin: Origin::Poll,
+        };
+        let moment = Moment {
+            now: at(1_000),
+            offset_ms,
+        };
+        let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
+        scene.write(|tx| remove_all(tx, &scene.object, &[removal], &moment, keys));
+    }
+
+    /// Written twice: the first name at 5, the price at 20.
+    fn written(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours', price = '2'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET enqueued_at = '{}';
+             UPDATE sync_outbox_fields SET changed_at = CASE property WHEN 'price' THEN '{}' ELSE '{}' END",
+            at(5),
+            at(20),
+            at(5)
+        ));
+        scene
+    }
+
+    #[test]
+    fn a_rows_latest_pending_write_is_compared_with_an_archiving() {
+        let scene = written(Policy::Newest);
+        remove_101(&scene, 10, 0);
+        assert_eq!(scene.rows("SELECT local_id, hs_id FROM contacts"), ["1 -"]);
+        let scene = written(Policy::Newest);
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(scene.conflicts().len(), 1);
+    }
+
+    #[test]
+    fn a_write_is_compared_with_an_archiving_in_hubspots_time() {
+        // HubSpot's clock is 15 s behind: the write was at 5 there, and at 35 if it is 15 s ahead.
+        for (archived_at, offset_ms, left) in [(10, -15_000, "0"), (30, 15_000, "1")] {
+            let scene = written(Policy::Newest);
+            remove_101(&scene, archived_at, offset_ms);
+            assert_eq!(scene.rows("SELECT count(*) FROM contacts"), [left]);
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_created_again_was_not_written_again() {
+        let scene = written(Policy::Local);
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.outbox(), ["create 1 -; firstname was ?; price was ?"]);
+        assert_eq!(
+            scene.rows("SELECT enqueued_at FROM sync_outbox UNION ALL SELECT changed_at FROM sync_outbox_fields"),
+            [at(5), at(5), at(20)].map(|at| at.to_string())
+        );
+    }
+
+    #[test]
+    fn a_row_that_waits_for_a_decision_is_not_removed_as_a_clean_one() {
+        let in_conflict = |policy| {
+            let scene = Scene::with(|mapping| {
+                mapping.policy = policy;
+                for field in &mut mapping.fields {
+                    field.policy = Policy::Manual;
+                }
+            });
+            scene.apply(
+                How::at(0),
+                &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+            );
+            scene.program("UPDATE contacts SET first_name = 'Ours'");
+            scene.apply(
+                How::at(5),
+                &record(101, 5, &[("firstname", "Theirs"), ("price", "1")]),
+            );
+            remove_101(&scene, 10, 0);
+            scene
+        };
+        let asked = in_conflict(Policy::Manual);
+        assert_eq!(asked.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        let kept = in_conflict(Policy::Remote);
+        assert_eq!(kept.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(kept.conflicts()[0], "1 firstname Ours Theirs remote");
+        // Created again: the field goes on waiting, for the record that will be.
+        let again = in_conflict(Policy::Local);
+        assert_eq!(again.conflicts()[0], "1 firstname Ours Theirs -");
+        assert_eq!(
+            again.rows("SELECT hs_id FROM sync_conflicts WHERE resolved_at IS NULL"),
+            ["-"]
+        );
+    }
 }

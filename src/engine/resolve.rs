@@ -2,6 +2,7 @@
 
 use rusqlite::Transaction;
 
+use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::actions::{ended_by_itself, late_since};
 use crate::engine::archive::{archive_key, bring_back, update_key};
@@ -19,6 +20,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{End, Waiting};
 use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
 use crate::store::{Lane, StoreError, conflicts, holds, outbox, reads, rowjson, unreadable};
@@ -211,7 +213,18 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                 offset_ms,
             };
             let mut carried_out = false;
+            // Both sides may have moved, and the person may have thought better of it, while the records were read.
+            let still = conflicts::waiting(tx, BATCH)?;
             for (conflict, key) in waiting.iter().zip(&keys) {
+                let found = still.iter().find(|present| {
+                    present.id == conflict.id
+                        && present.hs_id == conflict.hs_id
+                        && present.resolution == conflict.resolution
+                });
+                let Some(conflict) = found else {
+                    carried_out = true;
+                    continue;
+                };
                 let Some(object) = object_of(&objects, conflict) else {
                     continue;
                 };
@@ -293,6 +306,9 @@ impl Decision<'_> {
                 None => Ok(false),
             };
         };
+        if self.is_read_before(&row) {
+            return Ok(false);
+        }
         let local = row.value(property).clone();
         let remote = self
             .record
@@ -346,6 +362,14 @@ impl Decision<'_> {
         Ok(true)
     }
 
+    /// Whether the row was written from a later version of the record: the decision waits for the next read.
+    fn is_read_before(&self, row: &MirrorRow) -> bool {
+        self.record.is_some_and(|record| {
+            of_version(Evidence::Store, record.updated_at, row.record.modified_at)
+                == Freshness::Stale
+        })
+    }
+
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
     fn settle_field(
         &self,
@@ -377,15 +401,19 @@ impl Decision<'_> {
             object.table.update(tx, &row)?;
         }
         let queued = outbox::of_row(tx, object.object(), self.conflict.local_id)?;
+        let Some(hs_id) = row.record.hs_id else {
+            // The create takes the value along; where that is under way without it, an update follows.
+            return queued.map_or(Ok(()), |queued| {
+                let now = self.moment.now;
+                outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, now)
+            });
+        };
         if field.property_type.same(value, remote) {
             return match queued {
                 Some(queued) => outbox::drop_field(tx, queued.entry.id, property),
                 None => Ok(()),
             };
         }
-        let Some(hs_id) = row.record.hs_id else {
-            return Ok(());
-        };
         let entry = outbox::ensure_update(
             tx,
             object.object(),
@@ -591,8 +619,11 @@ async fn approve_removals(
                 reads::forget_removal(tx, sync.object(), record.id)?;
                 reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
             }
+            // One that is shown again meanwhile is none any more.
+            let noted = reads::removals(tx, sync.object(), Some(id), BATCH)?;
             let gone: Vec<Removal> = removals
                 .iter()
+                .filter(|removal| noted.contains(removal))
                 .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
                 .filter(|removal| !present.is_unread(removal.id))
                 .copied()

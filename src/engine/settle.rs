@@ -3,10 +3,12 @@
 //! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
 //! for a refusal.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::record::OpenConflict;
 use crate::decide::retry::{LOCK_LASTS, RetryClass, next_attempt};
 use crate::decide::settle::{
     ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
@@ -390,11 +392,7 @@ fn refuse(tx: &Transaction<'_>, entry: &Entry, words: &str) -> Result<(), StoreE
 
 /// Forgets what an attempt carried that surely did not happen.
 fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
-    if entry.operation == Operation::Create {
-        outbox::drop_fields(tx, entry.id)
-    } else {
-        outbox::clear_sent(tx, entry.id)
-    }
+    outbox::clear_sent(tx, entry.id)
 }
 
 fn lose(
@@ -454,6 +452,7 @@ fn acknowledge(
     if entry.operation == Operation::Create {
         row.link(record);
         reads::unbury(tx, object.object(), record.id)?;
+        conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
     }
     for field in &entry.fields {
         let Some(sent) = &field.sent else { continue };
@@ -471,7 +470,8 @@ fn acknowledge(
             },
         )?;
     }
-    take_defaults(applying, entry, &mut row, record);
+    let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    take_defaults(applying, entry, &held, &mut row, record);
     unreadable::note(tx, object.object(), record, applying.now)?;
     if row
         .record
@@ -564,6 +564,7 @@ fn settle_field(
 fn take_defaults(
     applying: &Applying<'_>,
     entry: &Entry,
+    held: &BTreeMap<PropertyName, OpenConflict>,
     row: &mut MirrorRow,
     record: &RemoteRecord,
 ) {
@@ -582,6 +583,7 @@ fn take_defaults(
             .any(|other| other.property == field.property);
         if let Some(value) = record.values.get(&field.property)
             && !pending
+            && !held.contains_key(&field.property)
             && row.value(&field.property).is_empty()
         {
             row.set(mapping, &field.property, value);
@@ -641,7 +643,7 @@ fn adopt_existing(
         outbox::drop_fields(tx, entry.id)?;
         return outbox::park(tx, entry.id, &words, Answered::Yes);
     }
-    outbox::drop_fields(tx, entry.id)?;
+    outbox::clear_sent(tx, entry.id)?;
     if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
         let words = format!(
             "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
@@ -668,6 +670,10 @@ fn adopt_existing(
             .map(|row| crate::store::rowjson::values(object.mapping(), row))
             .unwrap_or_default();
         outbox::end(tx, pending.entry.id)?;
+        if let Some(row) = object.table.by_local_id(tx, entry.local_id)? {
+            let from = pending.entry.local_id;
+            crate::engine::adopt::take_conflicts(tx, object.object(), from, &row, record.id)?;
+        }
         let create = outbox::by_id(tx, entry.id)?;
         let given = crate::decide::record::CleanBase::Given(&former);
         crate::engine::adopt::link(tx, applying, record, entry.local_id, create.as_ref(), given)?;

@@ -18,7 +18,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorTable;
-use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
+use crate::store::testing::{at_once, connection, contacts, folder, mapping, now, open, shown};
 use crate::store::{Lane, Mode, StoreError, ddl};
 
 /// A moment of the scene: seconds after ten past three in the morning.
@@ -79,7 +79,7 @@ impl Scene {
         };
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
         store.close();
-        let daemon = Connection::open(folder.path().join("crm.db")).expect("opens");
+        let daemon = connection(&folder);
         daemon
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
             .expect("turns triggers off");
@@ -99,8 +99,7 @@ impl Scene {
 
     /// Statements of a program: triggers fire.
     pub(crate) fn program(&self, sql: &str) {
-        let program = Connection::open(self.folder.path().join("crm.db")).expect("opens");
-        program.execute_batch(sql).expect(sql);
+        connection(&self.folder).execute_batch(sql).expect(sql);
     }
 
     /// Statements of the daemon: no trigger fires.

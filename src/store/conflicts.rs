@@ -153,22 +153,63 @@ pub fn move_open(
     tx: &Transaction<'_>,
     about: About<'_>,
     property: &PropertyName,
-    to: LocalId,
+    to: About<'_>,
     local: &Value,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_conflicts
-         SET local_id = :to, local_value = :local
+         SET local_id = :to, hs_id = :hs_id, local_value = :local
          WHERE object = :object AND local_id = :from AND property = :property AND resolved_at IS NULL",
     )?
     .execute(named_params! {
         ":object": about.object.as_str(),
         ":from": about.local_id.0,
-        ":to": to.0,
+        ":to": to.local_id.0,
+        ":hs_id": to.hs_id.map(|id| id.0),
         ":property": property.as_str(),
         ":local": local.as_deref(),
     })?;
     Ok(())
+}
+
+/// Tells a row's open conflicts which record it is by now: a decision reads that one, and another's erasure spares them.
+pub fn follow(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    hs_id: Option<HubspotId>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET hs_id = :hs_id
+         WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":hs_id": hs_id.map(|id| id.0),
+    })?;
+    Ok(())
+}
+
+/// When the latest open conflict of a row's fields was found: the local value that it holds is no younger than that, as far
+/// as anybody knows.
+pub fn last_opened_at(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached(
+            "SELECT max(detected_at)
+             FROM sync_conflicts
+             WHERE object = :object AND local_id = :local_id AND resolved_at IS NULL AND property <> '*'",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":local_id": local_id.0 },
+            |row| row.get(0),
+        )?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
 /// The open conflicts of a row's fields, with the local value as the triggers keep it.
@@ -395,28 +436,25 @@ pub fn open_whole(
     Ok(id.map(ConflictId))
 }
 
-/// How often a field's conflict went to the mirror's side since `since`.
-pub fn local_wins_since(
+/// When a person decided a field's conflict last.
+pub fn last_decided_at(
     connection: &Connection,
     about: About<'_>,
     property: &PropertyName,
-    since: Timestamp,
-) -> Result<u64, StoreError> {
-    let count: i64 = connection
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
         .prepare_cached(
-            "SELECT count(*)
+            "SELECT max(resolved_at)
              FROM sync_conflicts
-             WHERE object = :object AND local_id = :local_id AND property = :property
-               AND winner = 'local' AND resolution = 'policy' AND detected_at >= :since",
+             WHERE object = :object AND local_id = :local_id AND property = :property AND resolution <> 'policy'",
         )?
         .query_row(
             named_params! {
                 ":object": about.object.as_str(),
                 ":local_id": about.local_id.0,
                 ":property": property.as_str(),
-                ":since": since.to_string(),
             },
             |row| row.get(0),
         )?;
-    Ok(count.unsigned_abs())
+    Ok(text.as_deref().and_then(Timestamp::parse))
 }

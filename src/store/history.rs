@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Transaction, named_params};
 
+use crate::decide::fight::Push;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
@@ -126,31 +127,33 @@ pub fn pushed(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How often the same value of a field was pushed since `since`.
-pub fn pushes_of(
+/// The pushes of a field since `since`, the oldest first.
+pub fn pushes_since(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
     property: &PropertyName,
-    value: Option<&str>,
     since: Timestamp,
-) -> Result<u64, StoreError> {
-    let count: i64 = connection
-        .prepare_cached(
-            "SELECT count(*)
-             FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND property = :property
-               AND origin = 'push' AND new_value IS :value AND at >= :since",
-        )?
-        .query_row(
-            named_params! {
-                ":object": object.as_str(),
-                ":local_id": local_id.0,
-                ":property": property.as_str(),
-                ":value": value,
-                ":since": since.to_string(),
-            },
-            |row| row.get(0),
-        )?;
-    Ok(count.unsigned_abs())
+) -> Result<Vec<Push>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT old_value, new_value
+         FROM sync_history
+         WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push' AND at >= :since
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":object": object.as_str(),
+            ":local_id": local_id.0,
+            ":property": property.as_str(),
+            ":since": since.to_string(),
+        },
+        |row| {
+            Ok(Push {
+                before: row.get(0).map(Value::from_stored)?,
+                after: row.get(1).map(Value::from_stored)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -520,21 +520,23 @@ pub fn ensure_update(
     Ok(OutboxId(tx.last_insert_rowid()))
 }
 
-/// Queues a create for a row that lost its record.
+/// Queues a create for a row that lost its record and was written at `written_at`.
 pub fn queue_create(
     tx: &Transaction<'_>,
     object: &ObjectType,
     local_id: LocalId,
     key: &str,
+    written_at: Timestamp,
     now: Timestamp,
 ) -> Result<OutboxId, StoreError> {
     tx.prepare_cached(
         "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, key)
-         VALUES (:object, :local_id, 'create', :now, :now, :key)",
+         VALUES (:object, :local_id, 'create', :written_at, :now, :key)",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
         ":local_id": local_id.0,
+        ":written_at": written_at.to_string(),
         ":now": now.to_string(),
         ":key": key,
     })?;

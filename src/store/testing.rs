@@ -51,6 +51,11 @@ pub(crate) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
     Store::open(&options(folder, mode), Arc::new(Standing))
 }
 
+/// A connection of a program's own to the file in a folder.
+pub(crate) fn connection(folder: &TempDir) -> rusqlite::Connection {
+    rusqlite::Connection::open(folder.path().join("crm.db")).expect("opens")
+}
+
 pub(crate) fn folder() -> TempDir {
     TempDir::new().expect("a folder")
 }

@@ -716,13 +716,13 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
             due = due_at_once(shape),
             waits_for = waits_for_backfill(shape),
         ),
-        // The first write saves the base. A create sends whole rows; its fields matter only while an attempt is open.
+        // The first write saves the base. A create sends whole rows: its fields say when a column was written after the INSERT,
+        // and while an attempt is open, that it was written since.
         format!(
             "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known) \
              SELECT e.id, c.property, CASE e.operation WHEN 'update' THEN c.base_value END, {NOW}, e.operation = 'update' \
              FROM sync_outbox AS e CROSS JOIN sync_changed AS c \
-             WHERE {} AND (e.operation = 'update' OR (e.operation = 'create' AND (e.state = 'in_flight' \
-             OR e.unanswered_since IS NOT NULL OR EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = e.id)))) \
+             WHERE {} AND e.operation <> 'archive' \
              ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at",
             entry(shape, "e.", local_id),
         ),
@@ -907,11 +907,12 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
              AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
         ),
         format!(
-            "UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL WHERE {own}",
+            // The DELETE's own time, also where an attempt is open: an edit in HubSpot is compared with it.
+            "UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL, enqueued_at = {NOW} WHERE {own}",
             row_json(shape, "old", None)
         ),
         format!(
-            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, enqueued_at = {NOW}, next_attempt_at = {NOW}, \
+            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
              last_error = NULL, waits_for = NULL, approved_hold = NULL \
              WHERE {own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
         ),

@@ -6,6 +6,7 @@ mod both_ways;
 mod commands;
 mod crashes;
 mod daemon;
+mod decisions;
 mod floors;
 mod gap;
 mod guard;

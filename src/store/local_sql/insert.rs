@@ -202,7 +202,7 @@ fn the_users_own_columns_and_triggers_go_on_working() {
              INSERT INTO contacts (email) VALUES ('cy@example.com')",
         );
         assert_eq!(scene.contacts()[2], "3 - cy@example.com from my trigger");
-        assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+        assert_eq!(scene.outbox(), ["create contacts 3 -; firstname was -?"]);
         assert_eq!(
             scene.rows("SELECT note FROM contacts WHERE local_id = 3"),
             ["seen"]

@@ -149,7 +149,7 @@ fn a_replace_of_a_row_whose_create_waits_keeps_the_create_and_its_key() {
             "{verb} INTO contacts (local_id, email, first_name) VALUES (3, 'cy@example.com', 'Cy')"
         ));
         assert_eq!(scene.contacts()[2], "3 - cy@example.com Cy");
-        assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+        assert_eq!(scene.outbox(), ["create contacts 3 -; firstname was -?"]);
         assert_eq!(scene.rows("SELECT key FROM sync_outbox"), key);
     });
 }

@@ -194,7 +194,7 @@ fn while_an_attempt_is_open_nothing_is_cut_short_and_the_state_stays() {
 fn a_write_to_a_row_whose_create_waits_is_part_of_the_create() {
     everywhere(|scene| {
         scene.do_run("INSERT INTO contacts (email) VALUES ('cy@example.com'); UPDATE contacts SET first_name = 'Cy' WHERE local_id = 3");
-        assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+        assert_eq!(scene.outbox(), ["create contacts 3 -; firstname was -?"]);
         assert_eq!(scene.rows("SELECT version FROM sync_outbox"), ["2"]);
     });
 }
@@ -259,7 +259,7 @@ fn a_row_whose_create_was_discarded_is_created_at_the_next_write() {
         scene.as_daemon("INSERT INTO contacts (local_id, email) VALUES (3, 'cy@example.com')");
         scene.does_nothing("UPDATE contacts SET email = 'cy@example.com' WHERE local_id = 3");
         scene.do_run("UPDATE contacts SET first_name = 'Cy' WHERE local_id = 3");
-        assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+        assert_eq!(scene.outbox(), ["create contacts 3 -; firstname was -?"]);
     });
 }
 

@@ -1,0 +1,131 @@
+//! Who wins where both sides wrote: what the times of the writes are, what waits for a person, and what is no fight.
+
+use hubsyncd::clock::{Clock as _, SystemClock};
+
+use crate::daemon::{CONTACTS, Site, eventually};
+use crate::portal::Portal;
+
+const SOON: &str = "[schedule]\npoll = \"1s\"\n";
+
+fn of_policy(portal: &Portal, policy: &str) -> Site {
+    let settings = format!("[conflicts]\npolicy = \"{policy}\"\n{SOON}");
+    Site::with(portal, &settings, CONTACTS)
+}
+
+/// The next write is of a later millisecond.
+fn a_moment_later() {
+    let clock = SystemClock::new();
+    let before = clock.now();
+    eventually("a later moment", || clock.now() > before.plus_millis(2));
+}
+
+#[test]
+fn newest_compares_rows_of_a_first_start_with_the_time_of_their_insert() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 1);
+    let mut site = of_policy(&portal, "newest");
+    site.once();
+    for name in ["ann", "bob"] {
+        site.execute(&format!(
+            "INSERT INTO contacts (email, city) VALUES ('{name}@example.com', 'ours')"
+        ));
+    }
+    a_moment_later();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    for id in [ann, bob] {
+        portal.edit(id, &[("city", "theirs")]);
+    }
+    a_moment_later();
+    site.execute("UPDATE contacts SET city = 'ours again' WHERE email = 'bob@example.com'");
+    a_moment_later();
+    site.start();
+    site.until_sql("SELECT count(*) = 2 FROM sync_conflicts WHERE property = 'city'");
+    site.until_pushed();
+    assert_eq!(
+        site.text("SELECT city FROM contacts WHERE email = 'ann@example.com'")
+            .as_deref(),
+        Some("theirs")
+    );
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("theirs"));
+    assert_eq!(portal.value(bob, "city").as_deref(), Some("ours again"));
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_merge_in_hubspot_leaves_an_open_conflict_to_the_person() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    for id in [ann, bob] {
+        portal.edit(id, &[("city", "base")]);
+    }
+    let mut site = of_policy(&portal, "manual");
+    site.once();
+    site.execute("UPDATE contacts SET city = 'ours of A' WHERE email = 'ann@example.com'");
+    portal.edit(ann, &[("city", "theirs of A")]);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'ours of B' WHERE email = 'bob@example.com'");
+    let now = portal.now_ms();
+    let survivor = portal
+        .stand()
+        .merge("contacts", ann, bob, now)
+        .expect("both are there");
+    site.start();
+    site.until_sql("SELECT count(*) = 1 FROM contacts");
+    site.until_pushed();
+    let open =
+        "SELECT local_value || ' / ' || remote_value FROM sync_conflicts WHERE resolved_at IS NULL";
+    assert_eq!(site.text(open).as_deref(), Some("ours of A / theirs of A"));
+    assert_eq!(
+        site.text("SELECT city FROM contacts").as_deref(),
+        Some("ours of A")
+    );
+    site.until_sql(
+        "SELECT count(*) FROM sync_conflicts WHERE local_value = 'ours of B' AND resolved_at IS NOT NULL",
+    );
+    assert_eq!(
+        portal.value(survivor, "city").as_deref(),
+        Some("theirs of A")
+    );
+    site.execute("UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL");
+    eventually("the decision is carried out", || {
+        portal.value(survivor, "city").as_deref() == Some("ours of A")
+    });
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_program_that_toggles_a_field_is_no_fight_and_somebody_who_answers_each_push_is() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    portal.edit(ann, &[("city", "off")]);
+    let mut site = of_policy(&portal, "local");
+    site.start_and_load();
+    let write = |site: &Site, city: &str| {
+        site.execute(&format!("UPDATE contacts SET city = '{city}'"));
+        eventually("the write in HubSpot", || {
+            portal.value(ann, "city").as_deref() == Some(city)
+        });
+        site.until_pushed();
+    };
+    for _ in 0..7 {
+        write(&site, "on");
+        write(&site, "off");
+    }
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    for _ in 0..5 {
+        write(&site, "ours");
+        portal.edit(ann, &[("city", "theirs")]);
+        site.until_sql("SELECT count(*) FROM contacts WHERE city = 'theirs'");
+    }
+    site.execute("UPDATE contacts SET city = 'ours'");
+    site.until_sql("SELECT count(*) FROM sync_conflicts WHERE resolved_at IS NULL");
+    site.until_pushed();
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("theirs"));
+    assert_eq!(site.stop(), 0);
+}
