@@ -104,15 +104,25 @@ fn apply_all(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
-    around: Around,
+    mut around: Around,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let mut changed = Vec::new();
     for record in records {
+        around = after_merges(around, record);
         if apply_within(tx, applying, record, None, around)? {
             changed.push((record.id, record.updated_at));
         }
     }
     Ok(changed)
+}
+
+/// What a record takes over in a page (conflicts, entries, tombstones of the merged ids) was not there when the page was
+/// looked at: from here on everything is looked up.
+fn after_merges(around: Around, record: &RemoteRecord) -> Around {
+    match record.merged_ids.is_empty() {
+        true => around,
+        false => Around::ANYTHING,
+    }
 }
 
 /// How long a record waits that one of the user's own constraints refused.
@@ -124,11 +134,12 @@ fn apply_each(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
-    around: Around,
+    mut around: Around,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let object = applying.object.object();
     let mut changed = Vec::new();
     for record in records {
+        around = after_merges(around, record);
         match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
             Ok(true) => changed.push((record.id, record.updated_at)),
             Ok(false) => {}
@@ -550,6 +561,24 @@ mod tests {
         };
         assert!(!scene.apply(stale, &survivor));
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["102"]);
+    }
+
+    #[test]
+    fn a_page_that_shows_both_records_of_a_merge_leaves_one_row() {
+        let scene = Scene::of(Policy::Newest);
+        for id in [101, 102] {
+            scene.apply(How::at(0), &record(id, 0, &[("firstname", "Ann")]));
+        }
+        let mut survivor = record(101, 5, &[("firstname", "Ann")]);
+        survivor.merged_ids = vec![HubspotId(102)];
+        let late = record(102, 0, &[("firstname", "Ann")]);
+        let search = How {
+            evidence: Evidence::Search,
+            ..How::at(10)
+        };
+        scene.write(|tx| apply_page(tx, &scene.applying(search), &[survivor, late]));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["102"]);
     }
 
     #[test]

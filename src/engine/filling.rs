@@ -104,7 +104,12 @@ fn fill(
     let known = row.record.modified_at;
     if of_version(Evidence::Store, record.updated_at, known) == Freshness::Stale {
         // An answer to a push knows nothing of the columns that it did not carry: a read fills them.
-        reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
+        if filling
+            .iter()
+            .any(|property| row.value(property).is_empty())
+        {
+            reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
+        }
         return Ok(false);
     }
     unreadable::note(tx, object.object(), record, now)?;
