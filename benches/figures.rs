@@ -375,6 +375,7 @@ fn merge() {
             remote: &remote,
             histories: None,
             sent_earlier: &sent,
+            now: Timestamp::EPOCH,
             clock_offset_ms: 0,
             clean_base: CleanBase::Mirror,
         });

@@ -79,6 +79,8 @@ pub struct RecordInput<'a> {
     pub histories: Option<&'a Histories>,
     /// Values that lost requests of ours carried in the last ten minutes.
     pub sent_earlier: &'a BTreeMap<PropertyName, Vec<Value>>,
+    /// The transaction's time: what claims to be written later, by a program whose clock is ahead, was written by then.
+    pub now: Timestamp,
     /// HubSpot's clock minus this machine's.
     pub clock_offset_ms: i64,
     /// What a clean field's base is.
@@ -224,7 +226,7 @@ fn merge_plain(
         base: &base,
         local,
         remote,
-        local_changed_at: written_at.map(|at| at.plus_millis(input.clock_offset_ms)),
+        local_changed_at: written_at.map(|at| at.min(input.now).plus_millis(input.clock_offset_ms)),
         remote_changed_at: remote_time(input, &field.property),
         record_updated_at: input.remote.updated_at,
     });

@@ -311,6 +311,20 @@ mod tests {
     }
 
     #[test]
+    fn a_write_of_a_clock_that_is_ahead_was_written_now_at_the_latest() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(900)
+        ));
+        let theirs = record(101, 60, &[("firstname", "Theirs")]);
+        read(&scene, 50, &theirs, 60);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+    }
+
+    #[test]
     fn a_column_that_was_written_after_the_insert_counts_with_its_own_time() {
         let scene = Scene::of(Policy::Newest);
         insert_at(&scene, 0);

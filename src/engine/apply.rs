@@ -442,6 +442,7 @@ fn plan_for(
         remote: input.record,
         histories: input.histories,
         sent_earlier: &sent_earlier,
+        now: applying.now,
         clock_offset_ms: applying.clock_offset_ms,
         clean_base: input.clean_base,
     }))

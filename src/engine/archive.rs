@@ -243,7 +243,7 @@ fn claim(
     let outcome = deleted_here(
         object.mapping().policy,
         edited_at,
-        entry.enqueued_at.plus_millis(offset_ms),
+        entry.enqueued_at.min(now).plus_millis(offset_ms),
     );
     carry_out(tx, object, &entry, record, outcome, now)
 }

@@ -326,6 +326,33 @@ pub fn note_missing(
             reads::bury(tx, object.object(), removal.id, now)?;
             outbox::end(tx, queued.entry.id)
         }
-        Some(_) | None => Ok(()),
+        Some(_) => Ok(()),
+        // Never here, and gone: a page that was asked for before must not make a row of it.
+        None => reads::bury(tx, object.object(), removal.id, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    #[test]
+    fn an_older_page_makes_no_row_of_a_record_that_was_never_here_and_is_gone() {
+        let scene = Scene::of(Policy::Newest);
+        let removal = Removal {
+            id: HubspotId(101),
+            archived_at: None,
+            origin: Origin::Webhook,
+        };
+        scene.write(|tx| note_missing(tx, &scene.object, removal, at(20)));
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert!(!scene.apply(stale, &record(101, 0, &[("firstname", "Ann")])));
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert!(scene.apply(How::at(40), &record(101, 0, &[("firstname", "Ann")])));
     }
 }

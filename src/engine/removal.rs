@@ -156,6 +156,7 @@ fn remove(
         .as_ref()
         .and_then(last_write)
         .max(opened_at)
+        .map(|at| at.min(moment.now))
         .map(|at| at.plus_millis(moment.offset_ms));
     let outcome = removed_in_hubspot(object.mapping().policy, last_write, removal.archived_at);
     note_conflict(tx, object, &row, outcome, moment.now)?;

@@ -100,7 +100,7 @@ impl Daemon {
     fn write(&mut self, job: Job) {
         match self {
             Self::Store(store) => {
-                at_once(store.write(Lane::Interactive, move |tx| job(tx))).expect("commits")
+                at_once(store.write(Lane::Interactive, move |tx| job(tx))).expect("commits");
             }
             Self::Connection(connection) => {
                 let tx = connection
