@@ -86,7 +86,7 @@ where
         .ok()
         .filter(|text| !text.trim().is_empty());
     let filter = filter(wanted.as_deref(), &settings.level)?;
-    let subscriber = subscriber(filter, settings.format, writer);
+    let subscriber = subscriber(filter, in_force(settings.format), writer);
     subscriber.try_init().map_err(|_set| TelemetryError::Twice)
 }
 
@@ -105,6 +105,29 @@ fn filter(wanted: Option<&str>, level: &str) -> Result<EnvFilter, TelemetryError
         place,
         why: error.to_string(),
     })
+}
+
+/// The form in force: `auto` is the journal's where standard error is the journal's, as systemd says in `JOURNAL_STREAM`,
+/// and else for people: a terminal, a file, a container's log.
+pub fn in_force(format: LogFormat) -> LogFormat {
+    use std::os::unix::fs::MetadataExt as _;
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    // The file behind the descriptor, wherever it leads to.
+    let stderr = std::fs::metadata("/proc/self/fd/2").ok();
+    let stderr = stderr.map(|file| (file.dev(), file.ino()));
+    form_of(format, stream.as_deref(), stderr)
+}
+
+fn form_of(format: LogFormat, journal: Option<&str>, stderr: Option<(u64, u64)>) -> LogFormat {
+    if format != LogFormat::Auto {
+        return format;
+    }
+    let named = journal.and_then(|text| text.split_once(':'));
+    let named = named.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    match named {
+        Some(named) if Some(named) == stderr => LogFormat::Journal,
+        Some(_) | None => LogFormat::Text,
+    }
 }
 
 fn subscriber<W>(
@@ -131,7 +154,7 @@ where
                 .with_span_list(false)
                 .finish(),
         ),
-        LogFormat::Text => Box::new(builder.with_target(false).finish()),
+        LogFormat::Text | LogFormat::Auto => Box::new(builder.with_target(false).finish()),
     }
 }
 
@@ -225,6 +248,18 @@ mod tests {
             text,
             "<3>the token was refused object=\"contacts\"\n<4>a step failed error=\"two\\nlines\"\n<6>running portal_id=7\n<7>asked status=200\n"
         );
+    }
+
+    #[test]
+    fn a_log_that_is_not_the_journals_is_for_people() {
+        let auto = |journal, stderr| form_of(LogFormat::Auto, journal, stderr);
+        assert_eq!(auto(None, Some((8, 42))), LogFormat::Text);
+        assert_eq!(auto(Some("8:42"), Some((8, 42))), LogFormat::Journal);
+        // A shell below the unit that sends it elsewhere.
+        assert_eq!(auto(Some("8:42"), Some((8, 43))), LogFormat::Text);
+        assert_eq!(auto(Some("nonsense"), None), LogFormat::Text);
+        let written = form_of(LogFormat::Json, Some("8:42"), Some((8, 42)));
+        assert_eq!(written, LogFormat::Json);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use crate::cli::ExitStatus;
+use crate::cli::format::counted;
 use crate::config::render::render_settings;
 use crate::config::{Checked, Config, Drawing, Severity, check_file};
 
@@ -91,7 +92,8 @@ fn print(
 /// What the file maps, in a line.
 fn described(config: &Config) -> String {
     let object = |object: &crate::model::mapping::ObjectMapping| {
-        format!("{} ({} properties)", object.object, object.fields.len())
+        let properties = counted(object.fields.len() as i64, "property", "properties");
+        format!("{} ({properties})", object.object)
     };
     let objects: Vec<_> = config.mapping.objects.iter().map(object).collect();
     format!("{} to `{}`", objects.join(", "), config.database.display())
@@ -121,6 +123,53 @@ mod tests {
             ),
             "{out}"
         );
+    }
+
+    #[test]
+    fn one_property_is_one() {
+        let text = "[objects.contacts.properties]\nemail = \"email\"\n";
+        let (_, out, _) = run(text, CheckArgs::default());
+        assert!(out.contains("contacts (1 property) to"), "{out}");
+    }
+
+    #[test]
+    fn a_missing_file_is_said_to_be_missing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("none.toml");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = check(&path, CheckArgs::default(), &mut out, &mut err).expect("written");
+        let out = String::from_utf8(out).expect("text");
+        assert_eq!(status, ExitStatus::Config);
+        assert!(out.contains("there is no such file"), "{out}");
+        let folder_itself = check(
+            folder.path(),
+            CheckArgs::default(),
+            &mut err,
+            &mut Vec::new(),
+        );
+        assert_eq!(folder_itself.expect("written"), ExitStatus::Config);
+        let err = String::from_utf8(err).expect("text");
+        assert!(err.contains("it is a folder"), "{err}");
+    }
+
+    #[test]
+    fn an_oauth_apps_limits_are_shown_as_they_are_in_force() {
+        let text = "[portal]\ntier = \"professional\"\n[auth.oauth]\nclient_id = \"a\"\n\
+            client_secret = { env = \"S\" }\ntoken_key = { env = \"K\" }\n[objects.contacts]\n";
+        let show = CheckArgs {
+            show: true,
+            ..CheckArgs::default()
+        };
+        let (status, out, _) = run(text, show);
+        assert_eq!(status, ExitStatus::Done, "{out}");
+        for line in [
+            "limits.burst_per_10_seconds = 110 ",
+            "limits.per_second = 11.0 ",
+            "# limits.per_day: none ",
+        ] {
+            assert!(out.contains(line), "{out}");
+        }
+        assert!(!out.contains("625000") && !out.contains("= 190"), "{out}");
     }
 
     #[test]

@@ -11,9 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ExitStatus;
 use crate::cli::args::DemoArgs;
+use crate::cli::format::counted;
+use crate::cli::progress::{Lines, Screen};
 use crate::cli::run::watch_signals;
+use crate::cli::{ExitStatus, backfills};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::daemon;
@@ -25,6 +27,9 @@ use crate::store::program::Program;
 
 /// How long a part of the tour may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How many rows the first reads have brought.
+const ROWS_READ: &str = "SELECT coalesce(sum(backfill_rows), 0) FROM sync_cursors";
 
 /// How often the tour looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(20);
@@ -42,20 +47,12 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     let folder = folder(&args, clock.as_ref())?;
     let stop = CancellationToken::new();
     watch_signals(stop.clone()).context("signals can't be watched")?;
-    let portal = Arc::new(Mutex::new(filled_portal(&args, clock.as_ref())));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .context("no port on 127.0.0.1 is free")?;
     let address = listener.local_addr()?;
-    let portal_stop = CancellationToken::new();
-    let served = tokio::spawn(server::serve(
-        Arc::clone(&portal),
-        listener,
-        portal_stop.clone(),
-    ));
     let (health, door) = (free_port()?, free_port()?);
     let config = write_config(&folder, &format!("http://{address}"), health, door)?;
-    tell_of_changes(&portal, door);
     say(
         out,
         args.json,
@@ -64,16 +61,32 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
             folder.display()
         ),
     )?;
-    crate::telemetry::init(&config.log, std::io::stderr)?;
+    let screen = Screen::stderr();
+    crate::telemetry::init(&config.log, screen.clone())?;
+    let portal = Arc::new(Mutex::new(filled_portal(&args, clock.as_ref())));
+    tell_of_changes(&portal, door);
+    let portal_stop = CancellationToken::new();
+    let served = tokio::spawn(server::serve(
+        Arc::clone(&portal),
+        listener,
+        portal_stop.clone(),
+    ));
     let engine = daemon::build::build(&config, Arc::clone(&clock)).await?;
     let daemon = tokio::spawn({
         let (config, engine, stop) = (config.clone(), Arc::clone(&engine), stop.clone());
         async move { daemon::run::run_engine(&config, engine, stop).await }
     });
+    let shown = tokio::spawn(backfills::show(
+        engine.store().clone(),
+        Arc::clone(&clock),
+        screen,
+        Lines::Plain,
+    ));
     let toured = tokio::select! {
-        toured = tour(&config, &portal, &clock, out, args.json) => Some(toured),
+        toured = tour(&config, &portal, &clock, &args, out) => Some(toured),
         () = stop.cancelled() => None,
     };
+    shown.abort();
     let (interrupted, toured) = (toured.is_none(), toured.unwrap_or(Ok(())));
     if interrupted {
         let line = format!(
@@ -245,8 +258,8 @@ async fn tour(
     config: &Config,
     portal: &Arc<Mutex<Portal>>,
     clock: &Arc<dyn Clock>,
+    args: &DemoArgs,
     out: &mut dyn Write,
-    json: bool,
 ) -> anyhow::Result<()> {
     let path = &config.database;
     let mut tour = Tour {
@@ -264,7 +277,7 @@ async fn tour(
     tour.remote_edit().await?;
     tour.local_edits().await?;
     tour.conflict().await?;
-    tour.show(path, config, out, json)
+    tour.show(path, config, args, out)
 }
 
 impl Tour {
@@ -279,12 +292,19 @@ impl Tour {
     /// Waits until a query answers with a number that is not 0; tells how long it took.
     async fn wait(&self, what: &str, sql: &str) -> anyhow::Result<Duration> {
         let started = self.clock.monotonic();
+        let (mut read, mut moved) = (0, started);
         loop {
             // The mirror tables come with the portal's schema: until then the query may fail.
             if self.program.number(sql).unwrap_or(0) != 0 {
                 return Ok(self.clock.monotonic().saturating_sub(started));
             }
-            let waited = self.clock.monotonic().saturating_sub(started);
+            let now = self.clock.monotonic();
+            // Many records take as long as they take, while more of them come.
+            let rows = self.program.number(ROWS_READ).unwrap_or(0);
+            if rows != read {
+                (read, moved) = (rows, now);
+            }
+            let waited = now.saturating_sub(moved);
             if waited > PATIENCE {
                 bail!("{what} did not come to an end in {} s", waited.as_secs());
             }
@@ -297,8 +317,9 @@ impl Tour {
         let counts: Vec<String> = rows.iter().map(|row| row.join(" ")).collect();
         let requests = self.portal().request_log().len();
         self.told.push(format!(
-            "HubSpot -> SQLite   first full read: {} in {requests} requests",
-            counts.join(", ")
+            "HubSpot -> SQLite   first full read: {} in {}",
+            counts.join(", "),
+            counted(requests as i64, "request", "requests")
         ));
         Ok(())
     }
@@ -344,8 +365,10 @@ impl Tour {
             .await?;
         let requests = self.portal().request_log().len() - before;
         self.told.push(format!(
-            "SQLite -> HubSpot   UPDATE of {updated} rows was acknowledged after {} ms, in at most {requests} requests",
-            took.as_millis()
+            "SQLite -> HubSpot   UPDATE of {} was acknowledged after {} ms, in at most {}",
+            counted(updated as i64, "row", "rows"),
+            took.as_millis(),
+            counted(requests as i64, "request", "requests")
         ));
         self.program.execute(
             "DELETE FROM contacts WHERE email = 'grace.hopper@example.com'",
@@ -393,29 +416,63 @@ impl Tour {
         &self,
         path: &Path,
         config: &Config,
+        args: &DemoArgs,
         out: &mut dyn Write,
-        json: bool,
     ) -> anyhow::Result<()> {
-        let health = config.http.map_or_else(String::new, |address| {
-            format!("\n  curl http://{address}/readyz")
-        });
-        let file = for_shell(path);
-        let configured = for_shell(&path.with_file_name("config.toml"));
-        let program = own_name();
+        let files = Files {
+            database: for_shell(path),
+            config: for_shell(&path.with_file_name("config.toml")),
+            health: config.http.map(|address| address.to_string()),
+        };
         let lines = format!(
-            "\n{}\n\nTry (in another terminal):\n  \
-             sqlite3 -box {file} 'SELECT object, rows, in_sync, waiting, failing, lag_seconds FROM sync_status'\n  \
-             sqlite3 -box {file} 'SELECT state, portal_id, daily_used, outbox_depth FROM sync_health'\n  \
-             sqlite3 -box {file} 'SELECT id, property, base_value, local_value, remote_value FROM sync_conflicts WHERE resolved_at IS NULL'\n  \
-             sqlite3 {file} \"UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL\"\n  \
-             sqlite3 {file} \"UPDATE contacts SET city = 'Lima' WHERE local_id = 1\"\n  \
-             sqlite3 -box {file} 'SELECT at, property, old_value, new_value, origin FROM sync_history ORDER BY id DESC LIMIT 5'\n  \
-             {program} status --config {configured}{health}",
+            "\n{}\n\n{}",
             self.told.join("\n"),
+            to_try(&files, args.once)
         );
-        say(out, json, &lines)?;
+        say(out, args.json, &lines)?;
         Ok(())
     }
+}
+
+/// What the commands to try are about, each a word for a shell.
+struct Files {
+    database: String,
+    config: String,
+    health: Option<String>,
+}
+
+/// What to look at; after the end of the demo only what the database alone answers.
+fn to_try(files: &Files, has_ended: bool) -> String {
+    let file = &files.database;
+    let select = |sql: &str| format!("sqlite3 -box {file} '{sql}'");
+    let mut lines = vec![
+        select("SELECT object, rows, in_sync, waiting, failing, lag_seconds FROM sync_status"),
+        select("SELECT state, portal_id, daily_used, outbox_depth FROM sync_health"),
+        select(
+            "SELECT id, property, base_value, local_value, remote_value FROM sync_conflicts WHERE resolved_at IS NULL",
+        ),
+    ];
+    if !has_ended {
+        lines.push(format!("sqlite3 {file} \"UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL\""));
+        lines.push(format!(
+            "sqlite3 {file} \"UPDATE contacts SET city = 'Lima' WHERE local_id = 1\""
+        ));
+    }
+    lines.push(select("SELECT at, property, old_value, new_value, origin FROM sync_history ORDER BY id DESC LIMIT 5"));
+    lines.push(format!("{} status --config {}", own_name(), files.config));
+    if !has_ended {
+        lines.extend(
+            files
+                .health
+                .as_ref()
+                .map(|address| format!("curl http://{address}/readyz")),
+        );
+    }
+    let head = match has_ended {
+        true => "The database stays; look at it:",
+        false => "Try (in another terminal):",
+    };
+    format!("{head}\n  {}", lines.join("\n  "))
 }
 
 /// A path as a shell takes it for one word.
@@ -456,6 +513,23 @@ fn name_of(own: &Path, folders: impl Iterator<Item = PathBuf>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_the_end_nothing_is_shown_that_no_longer_works() {
+        let files = Files {
+            database: "/tmp/crm.db".to_owned(),
+            config: "/tmp/config.toml".to_owned(),
+            health: Some("127.0.0.1:9187".to_owned()),
+        };
+        let (during, after) = (to_try(&files, false), to_try(&files, true));
+        for word in ["UPDATE ", "curl ", "another terminal"] {
+            assert!(during.contains(word) && !after.contains(word), "{after}");
+        }
+        assert!(
+            after.contains("sync_conflicts") && after.contains(" status --config "),
+            "{after}"
+        );
+    }
 
     #[test]
     fn a_path_is_one_word_for_a_shell() {

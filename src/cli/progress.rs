@@ -10,9 +10,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::format::{duration, printable, thousands};
+use crate::cli::format::{counted, duration, printable, thousands};
 use crate::clock::Clock;
 use crate::config::LogFormat;
+use crate::telemetry::in_force;
 
 /// Time between two plain lines of one object.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
@@ -105,6 +106,7 @@ impl From<LogFormat> for Lines {
         match format {
             LogFormat::Text => Self::Plain,
             LogFormat::Journal | LogFormat::Json => Self::Logged,
+            LogFormat::Auto => Self::from(in_force(format)),
         }
     }
 }
@@ -273,13 +275,13 @@ pub fn line(snapshot: &Snapshot, per_second: Option<f64>) -> String {
     match total.filter(|total| total >= done && !finished) {
         Some(total) => {
             parts.push(format!(
-                "{} of ~{} rows",
+                "{} of ~{}",
                 thousands(*done as i64),
-                thousands(total as i64)
+                counted(total as i64, "row", "rows")
             ));
             parts.push(format!("{} %", done.saturating_mul(100) / total.max(1)));
         }
-        None => parts.push(format!("{} rows", thousands(*done as i64))),
+        None => parts.push(counted(*done as i64, "row", "rows")),
     }
     if *finished {
         parts.push("done".to_owned());

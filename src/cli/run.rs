@@ -50,11 +50,20 @@ fn report(error: &RunError) -> ExitStatus {
     }
 }
 
-/// The first SIGTERM or SIGINT stops in order, the second at once.
+/// The first SIGTERM or SIGINT stops in order, the second at once. SIGHUP stops in order too: the terminal is gone. Where
+/// somebody had it ignored (`nohup`) it stays so.
 pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    if !is_hangup_ignored() {
+        let (mut hangup, stop) = (signal(SignalKind::hangup())?, stop.clone());
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                stop.cancel();
+            }
+        });
+    }
     tokio::spawn(async move {
         let mut asked = false;
         loop {
@@ -71,4 +80,32 @@ pub fn watch_signals(stop: CancellationToken) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Whether whoever started the process had SIGHUP ignored.
+fn is_hangup_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+/// `SigIgn` is a mask in hexadecimal; its lowest bit is signal 1, SIGHUP.
+fn ignores_hangup(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nohups_wish_is_read_from_the_mask_of_ignored_signals() {
+        assert!(ignores_hangup(
+            "Name:\thubsyncd\nSigIgn:\t0000000000001001\n"
+        ));
+        assert!(!ignores_hangup("SigIgn:\t0000000000001000\n"));
+        assert!(!ignores_hangup("Name:\thubsyncd\n"));
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::ExitStatus;
 use crate::cli::args::WebhooksCommand;
+use crate::cli::format::counted;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::daemon::subscriptions::{Look, Way, look, project_file};
@@ -56,8 +57,8 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
             )?;
             writeln!(
                 out,
-                "{} subscriptions, {paused} of them paused; the mapping wants {}",
-                found.len(),
+                "{}, {paused} of them paused; the mapping wants {}",
+                counted(found.len() as i64, "subscription", "subscriptions"),
                 look.wanted.len()
             )?;
             for subscription in &look.wanted {

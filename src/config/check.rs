@@ -12,7 +12,7 @@ use crate::config::keys;
 use crate::config::problem::{Problem, Report, Severity, UNREADABLE};
 use crate::config::reader::Reader;
 use crate::config::render::Setting;
-use crate::config::settings::Config;
+use crate::config::settings::{Auth, Config};
 use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source};
 
 mod auth;
@@ -85,7 +85,8 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let portal = connection::portal(reader, &root);
     let auth = auth::auth(reader, &root);
     let database = connection::database(reader, &root);
-    let limits = daemon::limits(reader, &root, portal.tier);
+    let is_oauth = matches!(auth, Auth::OAuth(_));
+    let limits = daemon::limits(reader, &root, portal.tier, is_oauth);
     let mut poll = rhythm::schedule(reader, &root);
     let webhooks = webhooks::webhooks(reader, &root);
     let http = daemon::http(reader, &root);
@@ -120,10 +121,9 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
     let (code, message, hint, line, column) = match failure {
         ReadFailure::Io(error) => {
             let hint = io_hint(&error);
-            let kind = error.kind();
             (
                 UNREADABLE,
-                format!("can't read `{}`: {kind}", path.display()),
+                format!("can't read `{}`: {}", path.display(), io_words(&error)),
                 hint.to_owned(),
                 1,
                 1,
@@ -167,6 +167,21 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
         hint,
         span: 0..0,
     }
+}
+
+/// Why a file can't be read, as people say it.
+fn io_words(error: &io::Error) -> String {
+    let words = [
+        (io::ErrorKind::NotFound, "there is no such file"),
+        (io::ErrorKind::PermissionDenied, "this user may not read it"),
+        (io::ErrorKind::IsADirectory, "it is a folder"),
+        (
+            io::ErrorKind::NotADirectory,
+            "what stands before the last `/` is no folder",
+        ),
+    ];
+    let known = words.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
 }
 
 fn io_hint(error: &io::Error) -> &'static str {

@@ -15,6 +15,8 @@ pub enum Origin {
     Default,
     /// Nothing was written, and the account's tier decides.
     Tier,
+    /// Nothing was written, and HubSpot's limits of an OAuth app decide.
+    App,
     /// Nothing was written, and the setting of the same meaning one level up decides.
     Above,
 }
@@ -24,7 +26,7 @@ pub enum Origin {
 pub struct Setting {
     /// The key's dotted path.
     pub path: String,
-    /// The value as TOML. A secret's is the place where it lies, never the secret.
+    /// The value as TOML; empty where there is none in force. A secret's is the place where it lies, never the secret.
     pub value: String,
     /// Where it comes from.
     pub origin: Origin,
@@ -35,7 +37,10 @@ const WIDEST: usize = 60;
 
 /// One line a setting: TOML, and its origin as a comment.
 pub fn render_settings(path: &Path, settings: &[Setting]) -> String {
-    let line = |setting: &Setting| format!("{} = {}", setting.path, setting.value);
+    let line = |setting: &Setting| match setting.value.as_str() {
+        "" => format!("# {}: none", setting.path),
+        value => format!("{} = {value}", setting.path),
+    };
     let widths = settings.iter().map(|setting| line(setting).chars().count());
     let width = widths.filter(|width| *width <= WIDEST).max().unwrap_or(0);
     let mut text = String::new();
@@ -44,6 +49,7 @@ pub fn render_settings(path: &Path, settings: &[Setting]) -> String {
             Origin::File { line } => format!("{}:{line}", path.display()),
             Origin::Default => "default".to_owned(),
             Origin::Tier => "the tier's".to_owned(),
+            Origin::App => "an OAuth app's".to_owned(),
             Origin::Above => "from above".to_owned(),
         };
         // Writing to a `String` can't fail.
@@ -67,12 +73,14 @@ mod tests {
             setting("portal.tier", "\"free\"", Origin::Default),
             setting("schedule.poll", "\"5s\"", Origin::File { line: 3 }),
             setting("limits.per_day", "250000", Origin::Tier),
+            setting("limits.per_day", "", Origin::App),
         ];
         let text = render_settings(Path::new("c.toml"), &settings);
         insta::assert_snapshot!(text, @r#"
         portal.tier = "free"     # default
         schedule.poll = "5s"     # c.toml:3
         limits.per_day = 250000  # the tier's
+        # limits.per_day: none   # an OAuth app's
         "#);
     }
 }

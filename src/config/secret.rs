@@ -48,6 +48,14 @@ impl SecretSource {
         }
     }
 
+    /// The place in as few words as a sentence needs.
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::Env(name) => format!("`{name}`"),
+            Self::File(_) | Self::Credential(_) => self.to_string(),
+        }
+    }
+
     fn resolve_with(
         &self,
         variable: &dyn Fn(&str) -> Option<OsString>,

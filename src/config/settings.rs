@@ -172,6 +172,8 @@ pub struct LogSettings {
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
+    /// By what standard error is: for the journal where it is the journal's, else for people.
+    Auto,
     /// For systemd's journal: no time and no colour, which the journal has itself.
     Journal,
     /// One JSON object a line.

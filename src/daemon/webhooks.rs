@@ -93,8 +93,8 @@ pub(super) async fn listen(
         signature: webhooks.signature,
         url: Url::new(&webhooks.public_url),
         ring,
-        refused: AtomicU64::new(0),
-        warned_ms: AtomicI64::new(0),
+        refused: Seldom::default(),
+        turned_away: Seldom::default(),
     });
     let receive: Receive = Arc::new(move |delivery| {
         let desk = Arc::clone(&desk);
@@ -159,8 +159,31 @@ struct Desk {
     signature: SignatureVersion,
     url: Url,
     ring: Arc<Notify>,
-    refused: AtomicU64,
-    warned_ms: AtomicI64,
+    refused: Seldom,
+    turned_away: Seldom,
+}
+
+/// Says something that comes again and again at once and then at most once a minute, with how often it came.
+#[derive(Debug, Default)]
+struct Seldom {
+    came: AtomicU64,
+    said_ms: AtomicI64,
+}
+
+impl Seldom {
+    /// How often it came in all, where it is to be said; `now` is the steady clock's time.
+    fn turn(&self, now: Duration) -> Option<u64> {
+        let came = self.came.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = now.as_millis() as i64 + 1;
+        let last = self.said_ms.load(Ordering::Relaxed);
+        if last != 0 && now - last < BETWEEN_WARNINGS.as_millis() as i64 {
+            return None;
+        }
+        self.said_ms
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+            .then_some(came)
+    }
 }
 
 impl Desk {
@@ -205,34 +228,40 @@ impl Desk {
                 Answer::Stored
             }
             Ok(Ok(Receipt::NoPortal)) => {
-                tracing::info!(
-                    "a delivery came before the portal was known; HubSpot sends it again"
-                );
+                if let Some(refused) = self.turned_away.turn(self.now()) {
+                    tracing::info!(
+                        refused,
+                        "a delivery came before the portal was known; HubSpot sends it again"
+                    );
+                }
                 Answer::Unavailable
             }
             Ok(Err(error)) => {
-                tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), "a delivery could not be stored; HubSpot sends it again");
+                if let Some(refused) = self.turned_away.turn(self.now()) {
+                    tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint(), refused, "a delivery could not be stored; HubSpot sends it again");
+                }
                 Answer::Unavailable
             }
             Err(_) => {
-                tracing::error!("storing a delivery took too long; HubSpot sends it again");
+                if let Some(refused) = self.turned_away.turn(self.now()) {
+                    tracing::error!(
+                        refused,
+                        hint = "look for a program that keeps the database busy, and at the disk",
+                        "storing a delivery took too long; HubSpot sends it again"
+                    );
+                }
                 Answer::Unavailable
             }
         }
     }
 
+    fn now(&self) -> Duration {
+        self.engine.clock().monotonic()
+    }
+
     /// Says why a delivery was refused, at most once a minute.
     fn warn(&self, reason: &str) {
-        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = self.engine.clock().monotonic().as_millis() as i64 + 1;
-        let last = self.warned_ms.load(Ordering::Relaxed);
-        if last != 0 && now - last < BETWEEN_WARNINGS.as_millis() as i64 {
-            return;
-        }
-        let swapped =
-            self.warned_ms
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
-        if swapped.is_ok() {
+        if let Some(refused) = self.refused.turn(self.now()) {
             tracing::warn!(
                 reason,
                 refused,
@@ -245,6 +274,18 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_with_every_delivery_is_said_once_a_minute() {
+        let seldom = Seldom::default();
+        let turn = |seconds| seldom.turn(Duration::from_secs(seconds));
+        assert_eq!(turn(0), Some(1));
+        for second in 1..60 {
+            assert_eq!(turn(second), None);
+        }
+        assert_eq!(turn(60), Some(61));
+        assert_eq!(turn(61), None);
+    }
 
     #[test]
     fn the_signed_url_is_the_public_one_with_the_query_that_came() {

@@ -10,6 +10,7 @@ use crate::config::reader::Reader;
 use crate::config::render::Origin;
 use crate::config::settings::{LogFormat, LogSettings, Retention};
 use crate::config::suggest::which;
+use crate::decide::quota::OAUTH_BURST;
 use crate::model::settings::{Guard, Limits, SEARCH_PER_SECOND, Tier};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -22,8 +23,13 @@ const HTTP_PORT: u16 = 9187;
 /// Levels of the log, the least first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// `[limits]`; the tier decides what is left out.
-pub(super) fn limits(reader: &mut Reader<'_>, root: &Table<'_>, tier: Tier) -> Limits {
+/// `[limits]`; what is left out is decided by the tier, or by HubSpot's limits of an OAuth app.
+pub(super) fn limits(
+    reader: &mut Reader<'_>,
+    root: &Table<'_>,
+    tier: Tier,
+    is_oauth: bool,
+) -> Limits {
     let table = reader.section(root, "limits", keys::LIMITS);
     let burst = reader.optional(&table, "burst_per_10_seconds", |reader, entry| {
         reader.integer(entry, 1..=10_000)
@@ -44,15 +50,24 @@ pub(super) fn limits(reader: &mut Reader<'_>, root: &Table<'_>, tier: Tier) -> L
         (defaults.reserve_for_push, "0.1"),
         |reader, entry| reader.number(entry, 0.0..=0.9),
     );
-    let window = burst.map_or(tier.burst_per_10_seconds(), |burst| burst as u32);
+    // As `LimitSettings` has them in force.
+    let (own, per_day_of_all, origin) = match is_oauth {
+        true => (OAUTH_BURST, String::new(), Origin::App),
+        false => (
+            tier.burst_per_10_seconds(),
+            tier.per_day().to_string(),
+            Origin::Tier,
+        ),
+    };
+    let window = burst.map_or(own, |burst| burst as u32);
     for (name, value) in [
         ("burst_per_10_seconds", window.to_string()),
         ("per_second", format!("{:?}", f64::from(window) / 10.0)),
         ("search_per_second", format!("{SEARCH_PER_SECOND:?}")),
-        ("per_day", tier.per_day().to_string()),
+        ("per_day", per_day_of_all),
     ] {
         if table.get(name).is_none() {
-            reader.show(&join(&table.path, name), &value, Origin::Tier);
+            reader.show(&join(&table.path, name), &value, origin);
         }
     }
     Limits {
@@ -115,6 +130,7 @@ pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
     let table = reader.section(root, "log", keys::LOG);
     let level = reader.or_default(&table, "level", ("info".to_owned(), "\"info\""), log_level);
     let formats = [
+        ("auto", LogFormat::Auto),
         ("journal", LogFormat::Journal),
         ("json", LogFormat::Json),
         ("text", LogFormat::Text),
@@ -122,7 +138,7 @@ pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
     let format = reader.or_default(
         &table,
         "format",
-        (LogFormat::Journal, "\"journal\""),
+        (LogFormat::Auto, "\"auto\""),
         |reader, entry| reader.choice(entry, "format", &formats),
     );
     LogSettings { level, format }

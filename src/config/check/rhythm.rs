@@ -36,8 +36,8 @@ pub(super) fn schedule(reader: &mut Reader<'_>, root: &Table<'_>) -> PollSetting
         };
     let overlap = duration("overlap", 15 * SECOND, "\"15s\"", Duration::ZERO..=HOUR);
     let poll_with_webhooks = duration("poll_with_webhooks", MINUTE, "\"60s\"", POLL_BOUNDS);
-    let reference = duration("reference", HOUR, "\"1h\"", MINUTE..=30 * DAY);
-    let associations = duration("associations", DAY, "\"24h\"", HOUR..=365 * DAY);
+    let reference = duration("reference", HOUR, "\"1h\"", SECOND..=30 * DAY);
+    let associations = duration("associations", DAY, "\"24h\"", SECOND..=365 * DAY);
     let poll = reader.or_default(
         &table,
         "poll",
@@ -49,7 +49,7 @@ pub(super) fn schedule(reader: &mut Reader<'_>, root: &Table<'_>) -> PollSetting
         &table,
         "reconcile",
         (nightly, "\"0 30 3 * * *\""),
-        |reader, entry| reader.schedule(entry, timezone, &(MINUTE..=365 * DAY)),
+        |reader, entry| reader.schedule(entry, timezone, &(SECOND..=365 * DAY)),
     );
     let again = reader.or_default(
         &table,
