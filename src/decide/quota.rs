@@ -217,15 +217,28 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// The state at a start: `recent_sends` count as sent just now, `day` is what the database knows.
-    pub fn new(settings: LimitSettings, recent_sends: u32, day: Day, now: Now) -> Self {
+    /// The state at a start: `recent_sends` were sent before it, `day` is what the database knows. `answered_for` is how
+    /// long ago the last of them was answered, after a clean stop; without one some may still be on the wire.
+    pub fn new(
+        settings: LimitSettings,
+        recent_sends: u32,
+        answered_for: Option<Duration>,
+        day: Day,
+        now: Now,
+    ) -> Self {
         let rate = settings.search_per_second.clamp(0.001, 1000.0);
         let search_limit = (rate as u32).max(1);
         let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
         let mut burst = Window::new(BURST_WINDOW + WINDOW_MARGIN);
-        burst.hold(recent_sends, now.steady + ON_THE_WIRE);
+        let latest = answered_for.map_or(now.steady + ON_THE_WIRE, |ago| {
+            now.steady.saturating_sub(ago)
+        });
+        burst.hold(recent_sends, latest);
         let mut search = Window::new(search_window + WINDOW_MARGIN);
-        search.hold(recent_sends.min(search_limit), now.steady + ON_THE_WIRE);
+        // HubSpot has forgotten searches that were answered a window ago.
+        if answered_for.is_none_or(|ago| ago < search_window + WINDOW_MARGIN) {
+            search.hold(recent_sends.min(search_limit), latest);
+        }
         Self {
             burst,
             burst_limit: Learned::new(settings.burst.into(), settings.burst_is_fixed),

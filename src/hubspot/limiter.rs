@@ -59,6 +59,8 @@ pub struct StartState {
     /// Requests that may have been sent in the last 10 seconds (and the seconds on their way): all leases that were
     /// open in that time.
     pub recent_sends: u32,
+    /// How long ago the last of them was answered, after a clean stop; `None` after a kill.
+    pub answered_for: Option<Duration>,
     /// The day that `day_used` belongs to: the date of its leases.
     pub day: Option<String>,
     /// Requests of that day, open leases included.
@@ -193,7 +195,7 @@ impl Limiter {
             time_zone: start.time_zone.as_deref(),
         };
         let day = Day::new(&settings, &known, now);
-        let quota = Quota::new(settings, start.recent_sends, day, now);
+        let quota = Quota::new(settings, start.recent_sends, start.answered_for, day, now);
         let pace = [EndpointClass::Search, EndpointClass::Crm]
             .map(|class| Pace::new(quota.pace(class), &clock));
         Arc::new(Self {

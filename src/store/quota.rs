@@ -26,6 +26,8 @@ pub struct StartState {
     pub day_limit: Option<u64>,
     /// When the day ends.
     pub day_resets_at: Option<Timestamp>,
+    /// How long ago the last stop gave all blocks back, so that nothing is on the wire; `None` after a kill.
+    pub answered_for: Option<Duration>,
 }
 
 /// Reads what a start has to count.
@@ -40,6 +42,13 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
             named_params! { ":since": (now - RECENT).to_string() },
             |row| row.get(0),
         )?;
+    // A block that is open belongs to a run that did not end its leases.
+    let given_back: Option<String> = connection
+        .prepare_cached(
+            "SELECT CASE WHEN count(*) = count(returned_at) THEN max(returned_at) END FROM sync_quota_leases",
+        )?
+        .query_row([], |row| row.get(0))?;
+    let given_back = given_back.as_deref().and_then(Timestamp::parse);
     let mut statement = connection.prepare_cached(
         "SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1",
     )?;
@@ -53,6 +62,7 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
                 .get::<_, Option<String>>(3)?
                 .as_deref()
                 .and_then(Timestamp::parse),
+            answered_for: given_back.map(|at| now.since(at)),
         })
     })?)
 }
@@ -197,6 +207,11 @@ mod tests {
             let at = |second: i64| {
                 start_state(tx, now().plus_millis(second * 1000)).map(|state| state.recent_sends)
             };
+            assert_eq!(
+                start_state(tx, now())?.answered_for,
+                None,
+                "a block is open"
+            );
             Ok([at(3)?, at(14)?, at(15)?, at(1000)?])
         }));
         assert_eq!(states.expect("reads"), [35, 35, 15, 15]);
@@ -211,6 +226,8 @@ mod tests {
             (state.recent_sends, state.day.as_deref(), state.day_used),
             (0, Some("2026-11-24"), 31)
         );
+        // The newest block but one was given back two seconds after the first was leased.
+        assert_eq!(state.answered_for, Some(Duration::from_secs(13)));
     }
 
     #[test]

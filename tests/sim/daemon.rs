@@ -191,6 +191,7 @@ async fn join(
         .await?;
     let start = StartState {
         recent_sends: start.recent_sends,
+        answered_for: start.answered_for,
         day: start.day,
         day_used: start.day_used,
         day_limit: start.day_limit,

@@ -240,6 +240,34 @@ proptest! {
 }
 
 #[test]
+fn after_a_clean_stop_the_first_search_waits_no_longer_than_its_own_window() {
+    let first_search = |answered_for: Option<Duration>| {
+        let clock = ManualClock::at(NOON);
+        let world = World::default();
+        let start = StartState {
+            recent_sends: 20,
+            answered_for,
+            ..StartState::default()
+        };
+        let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let limiter = Limiter::new(settings(190), steady, world.lease(), &start);
+        let begun = clock.monotonic();
+        let permit = run(
+            &clock,
+            limiter.acquire(EndpointClass::Search, Priority::Poll),
+        );
+        drop(permit.expect("let go"));
+        clock.monotonic() - begun
+    };
+    assert!(first_search(Some(Duration::from_secs(3))) < ms(100));
+    assert!(first_search(Some(ms(100))) < ms(1_100));
+    assert!(
+        first_search(None) >= Duration::from_secs(5),
+        "they may be on the wire"
+    );
+}
+
+#[test]
 fn a_backfill_alone_has_95_percent_of_the_limit() {
     for burst in [100, 110, 190, 250] {
         let clock = ManualClock::at(NOON);
