@@ -135,6 +135,12 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<WebhooksError>() {
         return error.hint();
     }
+    if let Some(error) = error.downcast_ref::<StartError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<RunError>() {
+        return error.hint();
+    }
     if let Some(error) = error.downcast_ref::<LoginError>() {
         return error.hint();
     }

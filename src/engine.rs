@@ -4,6 +4,7 @@
 //! loops round it, `once` and the simulation call the same steps. No step spawns a task or holds a lock across a wait.
 
 pub mod absorb;
+pub mod access;
 pub mod actions;
 pub mod adopt;
 pub mod answers;
@@ -97,10 +98,10 @@ impl StepError {
             Self::OAuth(crate::hubspot::oauth::OAuthError::Refused { .. }) => {
                 Some("check `client_id` and `client_secret` of `[auth.oauth]`")
             }
-            Self::Hubspot(error) if error.is_unauthorized() => {
-                Some("check the token that `[auth]` names: HubSpot refuses it")
-            }
-            Self::Hubspot(_) | Self::OAuth(_) | Self::Seal(_) | Self::NoProgress(_) => None,
+            Self::Hubspot(error) => error.hint(),
+            Self::OAuth(_) => Some("it is tried again; look at this machine's network and proxy"),
+            Self::NoProgress(_) => Some("nothing is lost; report it if it comes again"),
+            Self::Seal(_) => Some("check `token_key` of `[auth.oauth]`"),
         }
     }
 }
@@ -163,8 +164,8 @@ pub struct Engine {
     turns: AtomicU64,
     /// Pages of first reads that were asked for ahead.
     ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
-    /// What the token may not read; empty where it may read all that is mapped.
-    forbidden: Mutex<String>,
+    /// Objects that wait for a scope.
+    pub(crate) refusals: access::Refusals,
     /// Which properties HubSpot has, where an answer made somebody ask.
     known_properties: Mutex<BTreeMap<ObjectType, blanks::Known>>,
     /// Whether webhooks arrive.
@@ -197,7 +198,7 @@ impl Engine {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
-            forbidden: Mutex::default(),
+            refusals: access::Refusals::default(),
             known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),
@@ -259,26 +260,6 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(object)
-    }
-
-    /// What the token may not read of the mapped objects; `None` where it may read all.
-    pub fn forbidden(&self) -> Option<String> {
-        let words = self
-            .forbidden
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        (!words.is_empty()).then(|| words.clone())
-    }
-
-    /// Tells whether that is news.
-    pub(crate) fn set_forbidden(&self, words: &str) -> bool {
-        let mut known = self
-            .forbidden
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let is_news = *known != words;
-        words.clone_into(&mut known);
-        is_news
     }
 
     pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::Known> {

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod answer;
+pub mod authorities;
 pub mod batch;
 mod call;
 pub mod error;
@@ -20,9 +21,11 @@ mod pages;
 pub mod paths;
 pub mod pipelines;
 pub mod properties;
+pub mod proxy;
 pub mod record;
 pub mod reread;
 pub mod search;
+pub mod standing;
 pub mod subscriptions;
 #[cfg(test)]
 mod testing;
@@ -33,7 +36,7 @@ pub mod write;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -42,8 +45,9 @@ use tokio::sync::Notify;
 
 pub use crate::decide::quota::{EndpointClass, Priority};
 pub use crate::hubspot::account::{Account, DailyUsage};
+pub use crate::hubspot::answer::Answer;
 pub use crate::hubspot::batch::{BatchRead, ReadQuery};
-pub use crate::hubspot::error::{HubspotError, Retry};
+pub use crate::hubspot::error::{HubspotError, Retry, TokenName};
 pub use crate::hubspot::limiter::Limiter;
 pub use crate::hubspot::list::{ListQuery, Page};
 pub use crate::hubspot::observe::RequestCount;
@@ -56,6 +60,7 @@ pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};
 use crate::clock::Clock;
 use crate::hubspot::observe::Observations;
 use crate::hubspot::pages::PageSize;
+use crate::hubspot::standing::Learnt;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;
@@ -96,6 +101,10 @@ struct Inner {
     /// The state of the jitter's generator.
     jitter: AtomicU64,
     observations: Mutex<Observations>,
+    /// What the last answers say of HubSpot and the token.
+    learnt: Mutex<Learnt>,
+    /// Where the static token stands.
+    token_place: OnceLock<String>,
     /// How long pages are, by endpoint and object.
     page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
 }
@@ -163,6 +172,8 @@ impl Client {
                 clock_offset_ms: AtomicI64::new(0),
                 jitter: AtomicU64::new(0),
                 observations: Mutex::default(),
+                learnt: Mutex::default(),
+                token_place: OnceLock::new(),
                 page_sizes: Mutex::default(),
             }),
         }
@@ -262,8 +273,7 @@ impl Client {
     }
 
     /// Learns from an answer whether the token is good; one to a former token says nothing about the present one.
-    fn observe_token(&self, sent: &HeaderValue, status: u16) {
-        let works = (200..300).contains(&status);
+    fn observe_token(&self, sent: &HeaderValue, status: u16, works: bool) {
         let is_present = || self.authorization().is_ok_and(|present| present == *sent);
         if (works || status == 401) && is_present() {
             self.inner.works.store(works, Ordering::Relaxed);
@@ -277,6 +287,26 @@ impl Client {
     pub fn with_seed(self, seed: u64) -> Self {
         self.inner.jitter.store(seed, Ordering::Relaxed);
         self
+    }
+
+    /// Tells where the static token stands, for the words about one that is refused.
+    #[must_use]
+    pub fn with_token_place(self, place: &str) -> Self {
+        self.inner.token_place.get_or_init(|| place.to_owned());
+        self
+    }
+
+    /// The present token as it may be shown.
+    fn token_name(&self) -> TokenName {
+        if self.inner.is_oauth {
+            return TokenName::of_login();
+        }
+        let place = self.inner.token_place.get();
+        let place = place.map_or("`[auth]`", String::as_str);
+        let header = self.authorization().ok();
+        let header = header.as_ref().and_then(|value| value.to_str().ok());
+        let token = header.unwrap_or_default().trim_start_matches("Bearer ");
+        TokenName::new(place, token)
     }
 
     /// The limiter that all calls go through.

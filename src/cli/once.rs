@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
 use crate::cli::backfills;
+use crate::cli::format::printable;
 use crate::cli::progress::Screen;
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::build::{BUSY_TIMEOUT, build_within};
-use crate::daemon::once::{Keeping, OnceOptions, OnceReport, once as agree};
+use crate::daemon::once::{Failure, Keeping, OnceOptions, OnceReport, once as agree};
 use crate::daemon::run::DRAIN;
 use crate::daemon::tasks::with_causes;
 use crate::{config, telemetry};
@@ -102,8 +103,11 @@ fn failed(error: &dyn std::error::Error, hint: Option<&str>, status: ExitStatus)
 /// Prints a report: one JSON value, or a line an object and one for all.
 pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if json {
-        if let Some(words) = &report.failure {
-            tracing::error!("ended early: {words}");
+        if let Some(failure) = &report.failure {
+            tracing::error!(hint = failure.hint, "ended early: {}", failure.words);
+        }
+        for warning in &report.warnings {
+            tracing::warn!(hint = warning.hint, "{}", warning.words);
         }
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
@@ -119,14 +123,85 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         conflicts += object.conflicts;
         held += object.held;
     }
-    let end = match &report.failure {
-        Some(words) => format!("ended early: {words}"),
-        None => "done".to_owned(),
-    };
-    writeln!(
-        out,
-        "{end}; {dead} dead, {conflicts} open conflicts, {held} held, {} requests",
-        report.requests
-    )?;
+    for warning in &report.warnings {
+        tell(out, "warning", warning)?;
+    }
+    // Numbers as a script reads them.
+    let several = |number: u64| if number == 1 { "" } else { "s" };
+    let counts = format!(
+        "{dead} dead, {conflicts} open conflict{}, {held} held, {} request{}",
+        several(conflicts),
+        report.requests,
+        several(report.requests)
+    );
+    match &report.failure {
+        Some(failure) => {
+            tell(out, "ended early", failure)?;
+            writeln!(out, "{counts}")?;
+        }
+        None => writeln!(out, "done; {counts}")?,
+    }
     Ok(())
+}
+
+/// A sentence, and its remedy on a line of its own.
+fn tell(out: &mut dyn Write, kind: &str, failure: &Failure) -> anyhow::Result<()> {
+    writeln!(out, "{kind}: {}", printable(&failure.words))?;
+    if let Some(hint) = &failure.hint {
+        writeln!(out, "hint: {}", printable(hint))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::once::ObjectReport;
+
+    fn printed(failure: Option<Failure>, warnings: Vec<Failure>, requests: u64) -> String {
+        let contacts = ObjectReport {
+            object: "contacts".to_owned(),
+            pulled: 1_500,
+            pushed: 0,
+            pending: 0,
+            dead: 0,
+            conflicts: 1,
+            held: 0,
+        };
+        let report = OnceReport {
+            objects: vec![contacts],
+            requests,
+            failure,
+            warnings,
+        };
+        let mut out = Vec::new();
+        print(&report, false, &mut out).expect("a buffer takes everything");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_failure_stands_apart_from_the_counts_with_its_remedy() {
+        let failure = |words: &str, hint: &str| Failure {
+            words: words.to_owned(),
+            hint: Some(hint.to_owned()),
+        };
+        assert_eq!(
+            printed(None, Vec::new(), 1),
+            "contacts: 1500 pulled, 0 pushed, 0 pending\ndone; 0 dead, 1 open conflict, 0 held, 1 request\n"
+        );
+        assert_eq!(
+            printed(
+                Some(failure("the token may not read companies", "add the scope")),
+                vec![failure(
+                    "contacts.email: wrong type (500 values)",
+                    "write another"
+                )],
+                9
+            ),
+            "contacts: 1500 pulled, 0 pushed, 0 pending\n\
+             warning: contacts.email: wrong type (500 values)\nhint: write another\n\
+             ended early: the token may not read companies\nhint: add the scope\n\
+             0 dead, 1 open conflict, 0 held, 9 requests\n"
+        );
+    }
 }

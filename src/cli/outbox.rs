@@ -5,8 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::cli::args::OutboxCommand;
-use crate::cli::format::{JsonArray, Side, Table, counted, moment, printable, shortened};
-use crate::cli::status::{held, held_work};
+use crate::cli::format::{
+    JsonArray, Side, Table, counted, moment, printable, shortened, thousands,
+};
+use crate::cli::status::{held, held_work, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
 use crate::model::time::Timestamp;
 use crate::store::people::{Most, PeopleDb, Row};
@@ -59,12 +61,20 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
         ("attempts", Side::Right),
         ("next attempt", Side::Left),
     ]);
+    let objects = db.objects()?;
+    let stuck: Vec<&Row> = objects
+        .iter()
+        .filter(|row| waits_for_a_scope(row))
+        .collect();
     let mut listed = 0;
     let mut errors = Vec::new();
     db.each_entry(Most::Rows(MOST_LISTED), |entry| {
         listed += 1;
         errors.extend(last_error(&entry));
-        table.push(cells(&entry, now));
+        let waits = stuck
+            .iter()
+            .any(|row| row.text("object") == entry.text("object"));
+        table.push(cells(&entry, waits, now));
         anyhow::Ok(())
     })?;
     if listed > 0 {
@@ -81,8 +91,14 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
         writeln!(
             out,
             "{} more: `hubsyncd outbox list --json` gives all of them",
-            all - listed
+            thousands(all - listed)
         )?;
+    }
+    for object in stuck {
+        let words = object.text("last_error").unwrap_or_default();
+        for line in scope_lines(object, words, &objects) {
+            writeln!(out, "{line}")?;
+        }
     }
     for hold in db.holds()? {
         writeln!(out, "{}", held(&hold, now))?;
@@ -90,7 +106,7 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
     Ok(())
 }
 
-fn cells(entry: &Row, now: Timestamp) -> Vec<String> {
+fn cells(entry: &Row, waits_for_a_scope: bool, now: Timestamp) -> Vec<String> {
     let text = |column: &str| printable(entry.text(column).unwrap_or_default());
     vec![
         entry.number("id").unwrap_or(0).to_string(),
@@ -98,7 +114,10 @@ fn cells(entry: &Row, now: Timestamp) -> Vec<String> {
         text("operation"),
         text("state"),
         entry.number("attempts").unwrap_or(0).to_string(),
-        next_attempt(entry, now),
+        match entry.text("state") {
+            Some("pending") if waits_for_a_scope => "waits for a scope".to_owned(),
+            Some(_) | None => next_attempt(entry, now),
+        },
     ]
 }
 

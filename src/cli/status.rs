@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
 use crate::cli::format::{Side, Table, counted, duration, moment, printable, thousands};
+use crate::engine::access::remedy;
 use crate::model::time::Timestamp;
+use crate::store::meta::MISSING_SCOPE;
 use crate::store::people::{PeopleDb, Row, StatusRows};
 
 /// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
@@ -48,14 +50,19 @@ pub fn status(
             })?
         )?;
     } else {
-        print_health(&rows.health, now, out)?;
+        print_health(&rows.health, &rows.objects, now, out)?;
         print_objects(&rows, out)?;
         print_trouble(&rows, now, out)?;
     }
     Ok(ExitStatus::Done)
 }
 
-fn print_health(health: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_health(
+    health: &Row,
+    objects: &[Row],
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let state = health.text("state").unwrap_or("stopped");
     let mut about = Vec::new();
     if let Some(version) = health.text("version") {
@@ -86,13 +93,21 @@ fn print_health(health: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Re
     writeln!(
         out,
         "outbox    {}\n",
-        counted(
+        outbox(
             health.number("outbox_depth").unwrap_or(0),
-            "entry",
-            "entries"
+            objects.iter().filter_map(|row| row.number("dead")).sum()
         )
     )?;
     Ok(())
+}
+
+/// `3 entries wait, 2 dead`.
+fn outbox(waiting: i64, dead: i64) -> String {
+    let waiting = counted(waiting, "entry waits", "entries wait");
+    match dead {
+        0 => waiting,
+        dead => format!("{waiting}, {} dead", thousands(dead)),
+    }
 }
 
 fn requests(health: &Row, now: Timestamp) -> String {
@@ -172,9 +187,10 @@ fn print_trouble(rows: &StatusRows, now: Timestamp, out: &mut dyn Write) -> anyh
             ));
         }
     }
+    lines.extend(remedy_of_state(rows).map(|hint| format!("hint: {hint}")));
     lines.extend(rows.backfills.iter().filter_map(backfill));
     for object in &rows.objects {
-        lines.extend(trouble_of(object));
+        lines.extend(trouble_of(object, &rows.objects));
     }
     lines.extend(rows.problems.iter().map(problem));
     lines.extend(rows.holds.iter().map(|hold| held(hold, now)));
@@ -198,20 +214,20 @@ fn backfill(row: &Row) -> Option<String> {
     };
     let share = done * 100 / total.max(1);
     Some(format!(
-        "{object}: {} of ~{} rows read, {share} %",
+        "{object}: {} of ~{} read, {share} %",
         thousands(done),
-        thousands(total)
+        counted(total, "row", "rows")
     ))
 }
 
-fn trouble_of(object: &Row) -> Vec<String> {
+fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
     let name = printable(object.text("object").unwrap_or_default());
     let count = |column: &str| object.number(column).unwrap_or(0);
     let mut lines = Vec::new();
     if count("dead") > 0 {
         lines.push(format!(
             "{name}: {} dead, see `hubsyncd outbox list`",
-            count("dead")
+            thousands(count("dead"))
         ));
     }
     if count("conflicts") > 0 {
@@ -220,10 +236,50 @@ fn trouble_of(object: &Row) -> Vec<String> {
             "{name}: {waiting} for a decision, see `hubsyncd conflicts list`"
         ));
     }
-    if let Some(words) = object.text("last_error") {
-        lines.push(format!("{name}: last error: {}", printable(words)));
+    match object.text("last_error") {
+        Some(words) if waits_for_a_scope(object) => lines.extend(scope_lines(object, words, all)),
+        Some(words) => lines.push(format!("{name}: last error: {}", printable(words))),
+        None => {}
     }
     lines
+}
+
+/// Whether a row of `sync_status` says that the object waits for a scope.
+pub(crate) fn waits_for_a_scope(object: &Row) -> bool {
+    object.text("code") == Some(MISSING_SCOPE)
+}
+
+/// Which scope an object waits for, and what to do about it.
+pub(crate) fn scope_lines(object: &Row, words: &str, all: &[Row]) -> [String; 2] {
+    let name = printable(object.text("object").unwrap_or_default());
+    let others: Vec<String> = all
+        .iter()
+        .filter(|other| !waits_for_a_scope(other))
+        .map(|other| printable(other.text("object").unwrap_or_default()))
+        .collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    [
+        format!("{name}: {}", printable(words)),
+        format!("hint: {}", remedy(&name, &others)),
+    ]
+}
+
+/// What somebody can do about a state that its name alone doesn't say.
+fn remedy_of_state(rows: &StatusRows) -> Option<&'static str> {
+    match rows.health.text("state")? {
+        "unauthorized" => Some(
+            "copy the token again from HubSpot, it may be expired, revoked or cut off; for an app run `hubsyncd auth login`",
+        ),
+        "unreachable" => Some(
+            "look at this machine's network, DNS and proxy, and at https://status.hubspot.com; it goes on by itself",
+        ),
+        "out_of_quota" => Some("wait for the reset, or find the app that uses the day up"),
+        "stopped" if rows.ended_unasked => Some(
+            "the daemon did not say that it ended: it was killed, or another program keeps the database locked; look for one with an open transaction",
+        ),
+        "stopped" => Some("start `hubsyncd run`"),
+        _ => None,
+    }
 }
 
 fn problem(field: &Row) -> String {

@@ -44,7 +44,7 @@ impl StartError {
         match self {
             Self::Config(error) => error.hint(),
             Self::Store(error) => error.hint().map(str::to_owned),
-            Self::Transport(_) => Some("check `[portal].base_url`".to_owned()),
+            Self::Transport(error) => error.hint().map(str::to_owned),
             Self::Token(_) => Some("check the token that `[auth]` names".to_owned()),
         }
     }
@@ -146,6 +146,7 @@ async fn join(
     };
     let start = StartState {
         recent_sends: start.recent_sends,
+        answered_for: start.answered_for,
         day: start.day,
         day_used: start.day_used,
         day_limit: start.day_limit,
@@ -159,6 +160,10 @@ async fn join(
     let client = match token {
         Some(token) => Client::new(transport, limiter, own_clock, token, version)?,
         None => Client::logged_out(transport, limiter, own_clock, version),
+    };
+    let client = match &config.auth {
+        Auth::Token(source) => client.with_token_place(&source.in_short()),
+        Auth::OAuth(_) => client,
     };
     let client = client.with_seed(seed);
     let settings = Settings {

@@ -1,16 +1,26 @@
 //! How the daemon is doing: what the tasks learnt from their last steps, for `sync_health`, readiness and the log.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
+use crate::engine::access::Standing;
 use crate::http::health::Health;
 use crate::hubspot::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
 use crate::store::meta::Daemon;
+
+/// So many requests in a row that came to nothing, whatever it was, and nothing works. One that was not sent or got no
+/// answer says so at once.
+const NOTHING_WORKS: u32 = 3;
+
+/// `sync_health` calls a daemon stopped whose heartbeat is older (`design.md` 6.3); whoever asks the daemon itself is told
+/// the same.
+const STALE: Duration = Duration::from_secs(30);
 
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
@@ -26,6 +36,12 @@ struct State {
     renewal: Option<Renewal>,
     unreachable: Option<String>,
     out_of_quota_until: Option<Timestamp>,
+    /// What HubSpot forbids to the token, and whether some object goes on all the same.
+    forbidden: Vec<String>,
+    stands_still: bool,
+    /// When the heartbeat was last written, and why it can't be since.
+    beat_at: Option<Duration>,
+    unwritten: Option<String>,
     last_error: Option<String>,
     schema_read: bool,
 }
@@ -52,8 +68,9 @@ impl State {
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
-    fn kind(&self) -> [bool; 5] {
+    fn kind(&self) -> [bool; 6] {
         [
+            !self.forbidden.is_empty(),
             self.unauthorized.is_some(),
             self.logged_out.is_some(),
             self.unreachable.is_some(),
@@ -87,14 +104,48 @@ impl Condition {
             .clone()
     }
 
-    /// A step went well. Many need no request: only `token_works` says that the token is accepted.
-    pub fn answered(&self, token_works: bool) {
+    /// A step went well. Many need no request: what HubSpot last said tells whether the token is accepted and HubSpot
+    /// reached.
+    pub fn answered(&self, standing: &Standing) {
         self.change(|state| {
-            if token_works {
+            if standing.token_works {
                 state.unauthorized = None;
             }
-            state.unreachable = None;
-            state.out_of_quota_until = None;
+            if standing.trouble.is_none() {
+                state.out_of_quota_until = None;
+            }
+        });
+        self.stands(standing);
+    }
+
+    /// What HubSpot last said, whoever asked.
+    pub fn stands(&self, standing: &Standing) {
+        self.change(|state| {
+            match &standing.trouble {
+                None => state.unreachable = None,
+                Some(trouble) if trouble.in_a_row >= NOTHING_WORKS => {
+                    state.unreachable = Some(trouble.words.to_string());
+                }
+                Some(_) => {}
+            }
+            state.forbidden.clone_from(&standing.forbidden);
+            state.stands_still = !standing.goes_on;
+        });
+    }
+
+    /// The heartbeat was written, by the steady clock.
+    pub fn beaten(&self, at: Duration) {
+        self.change(|state| {
+            state.beat_at = Some(at);
+            state.unwritten = None;
+        });
+    }
+
+    /// The heartbeat could not be written, and why; or not yet.
+    pub fn unbeaten(&self, why: Option<String>) {
+        self.change(|state| {
+            let why = why.or_else(|| state.unwritten.take());
+            state.unwritten = why.or_else(|| Some("the database is busy".to_owned()));
         });
     }
 
@@ -156,6 +207,7 @@ impl Condition {
             unauthorized: state.unauthorized(),
             unreachable: state.unreachable,
             out_of_quota_until: state.out_of_quota_until,
+            forbidden: (!state.forbidden.is_empty()).then(|| state.forbidden.join("; ")),
             config_error: None,
             last_error: state.last_error,
             requests_last_minute,
@@ -166,20 +218,34 @@ impl Condition {
     }
 
     /// How the daemon is doing, for probes: ready when migrated, token accepted and schema read. `state` is what
-    /// `sync_health` calls it.
-    pub fn health(&self, state: Option<&str>) -> Health {
+    /// `sync_health` calls it, `at` the steady clock's time.
+    pub fn health(&self, state: Option<&str>, at: Duration) -> Health {
         let now = self.look();
+        let silent = now.beat_at.map(|beat| at.saturating_sub(beat));
+        if let (Some(why), Some(silent)) = (&now.unwritten, silent)
+            && silent >= STALE
+        {
+            let seconds = silent.as_secs();
+            let words = format!("the database could not be written for {seconds} s: {why}");
+            return Health::not_ready("stopped", words);
+        }
         if let Some(words) = now.unauthorized() {
             return Health::not_ready("unauthorized", words);
+        }
+        if !now.forbidden.is_empty() && (now.stands_still || !now.schema_read) {
+            return Health::not_ready("degraded", now.forbidden.join("; "));
         }
         if now.schema_read {
             // The view is as old as the last heartbeat.
             let state = match state {
                 _ if now.unreachable.is_some() => "unreachable",
+                Some("running" | "backfilling") if !now.forbidden.is_empty() => "degraded",
                 Some(state @ ("out_of_quota" | "held" | "degraded" | "backfilling")) => state,
                 Some(_) | None => "running",
             };
-            return Health::ready(state.to_owned(), now.unreachable);
+            let forbidden = (!now.forbidden.is_empty()).then(|| now.forbidden.join("; "));
+            let reason = now.unreachable.or(forbidden).or(now.unwritten);
+            return Health::ready(state.to_owned(), reason);
         }
         if let Some(words) = now.unreachable {
             return Health::not_ready("unreachable", words);
@@ -199,9 +265,11 @@ impl Condition {
 mod tests {
     use super::*;
     use crate::engine::StepError;
+    use crate::hubspot::TokenName;
     use crate::hubspot::answer::Answer;
     use crate::hubspot::error::Call;
     use crate::hubspot::limiter::LimiterError;
+    use crate::hubspot::standing::Trouble;
 
     fn rings(condition: &Condition, change: impl FnOnce(&Condition)) -> bool {
         use futures_util::FutureExt as _;
@@ -221,6 +289,7 @@ mod tests {
                 template: "/account-info",
             },
             source: LimiterError::Lease("the disk is full".into()),
+            because: None,
         };
         condition.failed(&held.into());
         let words = condition.daemon(0, 0).last_error;
@@ -235,19 +304,19 @@ mod tests {
     #[test]
     fn a_change_of_the_state_rings_and_is_seen_at_once() {
         let condition = Condition::default();
-        let state = |seen: Option<&str>| condition.health(seen).state;
+        let state = |seen: Option<&str>| condition.health(seen, Duration::ZERO).state;
         assert_eq!(state(None), "starting");
         let refused = || Some("the login was revoked".to_owned());
         assert!(rings(&condition, |now| now.set_logged_out(refused())));
         assert!(!rings(&condition, |now| now.set_logged_out(refused())));
-        let health = condition.health(Some("running"));
+        let health = condition.health(Some("running"), Duration::ZERO);
         assert_eq!(
             (health.ready, health.state.as_str(), health.reason),
             (false, "unauthorized", refused())
         );
         assert!(rings(&condition, |now| now.set_logged_out(None)));
         assert!(rings(&condition, Condition::schema_read));
-        assert!(!rings(&condition, |now| now.answered(true)));
+        assert!(!rings(&condition, |now| now.answered(&well(true))));
         // The view may still say what was true before.
         for (seen, shown) in [
             (Some("starting"), "running"),
@@ -257,7 +326,7 @@ mod tests {
             (None, "running"),
         ] {
             assert_eq!(state(seen), shown);
-            assert!(condition.health(seen).ready);
+            assert!(condition.health(seen, Duration::ZERO).ready);
         }
     }
 
@@ -271,7 +340,100 @@ mod tests {
             category: "EXPIRED_AUTHENTICATION".to_owned(),
             ..Answer::default()
         });
-        HubspotError::Unauthorized { call, answer }.into()
+        let token = TokenName::new("`HUBSPOT_ACCESS_TOKEN`", "pat-na1-cut-off");
+        HubspotError::Unauthorized {
+            call,
+            answer,
+            token,
+        }
+        .into()
+    }
+
+    fn well(token_works: bool) -> Standing {
+        Standing {
+            token_works,
+            goes_on: true,
+            ..Standing::default()
+        }
+    }
+
+    #[test]
+    fn a_missing_scope_is_a_state_of_its_own_and_readiness_follows_what_goes_on() {
+        let condition = Condition::default();
+        let sentence = "the token may not read companies: scope `x` is missing";
+        let told = |goes_on| Standing {
+            forbidden: vec![sentence.to_owned()],
+            ..Standing {
+                goes_on,
+                ..well(true)
+            }
+        };
+        condition.schema_read();
+        assert!(rings(&condition, |now| now.stands(&told(true))));
+        let health = condition.health(Some("backfilling"), Duration::ZERO);
+        assert_eq!(
+            (
+                health.ready,
+                health.state.as_str(),
+                health.reason.as_deref()
+            ),
+            (true, "degraded", Some(sentence))
+        );
+        assert_eq!(condition.daemon(0, 0).forbidden.as_deref(), Some(sentence));
+        condition.stands(&told(false));
+        let health = condition.health(Some("degraded"), Duration::ZERO);
+        assert_eq!((health.ready, health.state.as_str()), (false, "degraded"));
+        assert!(rings(&condition, |now| now.stands(&well(true))));
+        assert_eq!(condition.daemon(0, 0).forbidden, None);
+    }
+
+    #[test]
+    fn requests_that_come_to_nothing_in_a_row_are_no_running_whatever_they_are() {
+        let condition = Condition::default();
+        condition.schema_read();
+        let trouble = |in_a_row| Standing {
+            trouble: Some(Trouble {
+                words: "a page that is no answer".into(),
+                in_a_row,
+            }),
+            ..well(true)
+        };
+        let state = || condition.health(Some("running"), Duration::ZERO).state;
+        condition.stands(&trouble(2));
+        assert_eq!(state(), "running");
+        condition.stands(&trouble(3));
+        assert_eq!(state(), "unreachable");
+        // A step that had nothing to ask says nothing.
+        condition.answered(&trouble(3));
+        assert_eq!(state(), "unreachable");
+        condition.answered(&well(true));
+        assert_eq!(state(), "running");
+    }
+
+    #[test]
+    fn a_database_that_stays_locked_is_told_as_sync_health_tells_it() {
+        let condition = Condition::default();
+        condition.schema_read();
+        let told = |seconds| condition.health(Some("running"), Duration::from_secs(seconds));
+        condition.beaten(Duration::from_secs(100));
+        assert_eq!(told(200).state, "running", "nothing failed");
+        condition.unbeaten(Some("the database is locked".to_owned()));
+        condition.unbeaten(None);
+        assert_eq!(told(129).state, "running");
+        assert!(
+            told(129)
+                .reason
+                .is_some_and(|words| words.contains("locked"))
+        );
+        let late = told(131);
+        assert_eq!((late.ready, late.state.as_str()), (false, "stopped"));
+        let words = late.reason.unwrap_or_default();
+        assert_eq!(
+            words,
+            "the database could not be written for 31 s: the database is locked"
+        );
+        condition.beaten(Duration::from_secs(140));
+        assert_eq!(told(141).state, "running");
     }
 
     #[test]
@@ -281,7 +443,7 @@ mod tests {
         condition.failed(&refused_token());
         condition.failed(&OAuthError::Failed { status: 503 }.into());
         // A step that had nothing to ask.
-        condition.answered(false);
+        condition.answered(&well(false));
         condition.set_logged_out(Some(RENEWING.to_owned()));
         let words = said();
         assert!(
@@ -297,9 +459,9 @@ mod tests {
         assert!(said().contains("wrong secret"), "{}", said());
         condition.set_logged_out(None);
         condition.renewed();
-        condition.answered(false);
+        condition.answered(&well(false));
         assert!(said().contains("EXPIRED"), "the new token was not tried");
-        condition.answered(true);
+        condition.answered(&well(true));
         assert_eq!(said(), "");
     }
 }

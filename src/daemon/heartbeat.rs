@@ -39,18 +39,18 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     let mut daemon = condition.daemon(usage.requests_last_minute, usage.throttled_last_minute);
     let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
+    let mut problems = Vec::new();
+    problems.extend(clock_problem(engine.client().clock_offset_ms()));
     if let Some(relaxed) = engine.settings().relaxed_poll {
         let standing = engine.deliveries().standing(now, relaxed);
         daemon.webhooks = Some(standing.as_str());
         daemon.webhooks_dropped = engine.deliveries().dropped();
-        if let Some(problem) = engine.deliveries().problem() {
-            daemon.last_error = Some(problem);
-        }
+        problems.extend(engine.deliveries().problem());
     }
-    daemon.config_error = daemon.config_error.or_else(|| engine.forbidden());
-    if let Some(problem) = clock_problem(engine.client().clock_offset_ms()) {
-        daemon.last_error = Some(problem);
-    }
+    daemon.forbidden = engine.forbidden();
+    // One problem must not hide another, nor the last error.
+    problems.extend(daemon.last_error.take());
+    daemon.last_error = (!problems.is_empty()).then(|| problems.join("; "));
     let day = quota::Day {
         date: Some(usage.day),
         used: Some(usage.daily_used),
@@ -86,6 +86,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
             Ok(())
         })
         .await?;
+    condition.beaten(engine.clock().monotonic());
     Ok(())
 }
 

@@ -126,7 +126,7 @@ impl LoginError {
             Self::MissingScopes(_) => {
                 "add them to the app's scopes in HubSpot, and log in again; a scope that was added takes effect with a new consent"
             }
-            Self::Transport(_) => "check `[portal].base_url`",
+            Self::Transport(error) => return error.hint().map(str::to_owned),
             Self::NotKept { reason, .. } => return reason.hint(),
             Self::Seal(SealError::NoRandom)
             | Self::OAuth(_)

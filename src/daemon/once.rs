@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -17,15 +17,18 @@ use crate::daemon::heartbeat::{self, BEAT};
 use crate::daemon::login::LoginError;
 use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
+use crate::engine::access::{self, TO_PUSH, TO_READ};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
     Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
     resolve, schema,
 };
 use crate::hubspot::{HubspotError, RENEWING};
+use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
+use crate::store::fields::{self, Troubled};
 use crate::store::meta::Phase;
-use crate::store::{Lane, counts, meta, quota};
+use crate::store::{Lane, counts, cursors, meta, quota};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
@@ -68,7 +71,28 @@ pub struct OnceReport {
     pub requests: u64,
     /// Why it ended early, where it did.
     #[serde(skip)]
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
+    /// What is done and should be known all the same.
+    #[serde(skip)]
+    pub warnings: Vec<Failure>,
+}
+
+/// What went wrong, and what somebody can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A sentence.
+    pub words: String,
+    /// The remedy.
+    pub hint: Option<String>,
+}
+
+impl From<&StepError> for Failure {
+    fn from(error: &StepError) -> Self {
+        Self {
+            words: with_causes(error),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
 }
 
 impl OnceReport {
@@ -94,15 +118,19 @@ pub async fn once(
         condition: Arc::clone(&keeping.condition),
         deadline: options.deadline,
         left: Mutex::default(),
+        failures: Mutex::default(),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match agree(config, &work, options).await {
-        Ok(()) => work.unfinished().or_else(|| work.engine.forbidden()),
+        Ok(()) => {
+            work.write_down().await?;
+            work.failure()
+        }
         Err(error) if is_fatal(&error) => {
             heartbeat::end_failed(engine.store(), with_causes(&error)).await;
             return Err(error);
         }
-        Err(error) => Some(with_causes(&error)),
+        Err(error) => Some(Failure::from(&error)),
     };
     report(&work, before, failure).await
 }
@@ -172,6 +200,8 @@ struct Work {
     deadline: Timestamp,
     /// What was begun and had more to do when the time was up.
     left: Mutex<BTreeSet<String>>,
+    /// What failed, while the rest went on.
+    failures: Mutex<Vec<(Option<ObjectType>, Failure)>>,
 }
 
 impl Work {
@@ -185,11 +215,75 @@ impl Work {
     }
 
     /// What the time was too short for, in a sentence.
-    fn unfinished(&self) -> Option<String> {
+    fn unfinished(&self) -> Option<Failure> {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<&str> = left.iter().map(String::as_str).collect();
-        (!parts.is_empty())
-            .then(|| format!("the time was up before this was done: {}", parts.join(", ")))
+        (!parts.is_empty()).then(|| Failure {
+            words: format!("the time was up before this was done: {}", parts.join(", ")),
+            hint: Some(
+                "run it again, it goes on from there; or give it a longer `--timeout`".to_owned(),
+            ),
+        })
+    }
+
+    /// Keeps what one object failed of; the others go on. What no retry mends ends the run.
+    fn go_on_without(
+        &self,
+        object: Option<&ObjectType>,
+        error: StepError,
+    ) -> Result<(), StepError> {
+        if is_fatal(&error) || error.is_configuration() {
+            return Err(error);
+        }
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.push((object.cloned(), Failure::from(&error)));
+        Ok(())
+    }
+
+    /// Writes down of each object whether it failed.
+    async fn write_down(&self) -> Result<(), StepError> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |name: &ObjectType| {
+            let own = failures
+                .iter()
+                .find(|(object, _)| object.as_ref() == Some(name));
+            own.map(|(_, failure)| failure.words.clone())
+        };
+        let objects = self.engine.mapping().objects.iter();
+        let objects: Vec<(ObjectType, Option<String>)> = objects
+            .map(|object| (object.object.clone(), of(&object.object)))
+            .collect();
+        drop(failures);
+        self.engine
+            .store()
+            .write(Lane::Interactive, move |tx| {
+                for (object, words) in &objects {
+                    cursors::set_error(tx, object, words.as_deref())?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Why something is left, the gravest first.
+    fn failure(&self) -> Option<Failure> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let words: BTreeSet<&str> = failures
+            .iter()
+            .map(|(_, failure)| failure.words.as_str())
+            .collect();
+        let failed = failures.first().map(|(_, first)| Failure {
+            words: words.into_iter().collect::<Vec<_>>().join("; "),
+            hint: first.hint.clone(),
+        });
+        let forbidden = || {
+            Some(Failure {
+                words: self.engine.forbidden()?,
+                hint: self.engine.remedies(),
+            })
+        };
+        failed.or_else(|| self.unfinished()).or_else(forbidden)
     }
 
     /// Calls a step until it is idle or the time is up; what is left then is noted.
@@ -200,7 +294,7 @@ impl Work {
     {
         while !self.is_over() {
             match self.patiently(self.deadline + DRAIN, &mut step).await? {
-                Some(Progress::More) => self.condition.answered(self.engine.client().token_works()),
+                Some(Progress::More) => self.condition.answered(&self.engine.standing()),
                 Some(idle @ Progress::Idle { .. }) => return Ok(idle),
                 None => break,
             }
@@ -259,7 +353,7 @@ impl Work {
     {
         let done = self.patiently(self.deadline, step).await?.is_some();
         if done {
-            self.condition.answered(self.engine.client().token_works());
+            self.condition.answered(&self.engine.standing());
         } else {
             self.leave(what);
         }
@@ -270,30 +364,34 @@ impl Work {
 async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(), StepError> {
     let engine = &work.engine;
     if !work
-        .look("the read of the portal's schema", || {
-            schema::refresh(engine)
+        .look("the read of the portal's schema", || async {
+            let soon = schema::refresh(engine).await?.soon;
+            soon.map_or(Ok(()), |error| work.go_on_without(None, error.into()))
         })
         .await?
     {
         return Ok(());
     }
-    if (options.reconcile || reference_is_old(config, engine).await?)
-        && !work
-            .look("the read of owners and pipelines", || {
-                schema::refresh_reference(engine)
-            })
-            .await?
-    {
-        return Ok(());
+    if options.reconcile || reference_is_old(config, engine).await? {
+        let read = work.look("the read of owners and pipelines", || {
+            schema::refresh_reference(engine)
+        });
+        match read.await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // No object needs them.
+            Err(error) => work.go_on_without(None, error)?,
+        }
     }
-    let objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
+    let mut objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
     let pulls = objects
         .iter()
         .map(|object| pull(work, object, options.reconcile));
-    let pulled = try_join_all(pulls).await?;
-    if pulled.contains(&Pulled::InPart) {
+    let pulled = each_alone(work, &objects, join_all(pulls).await)?;
+    if pulled.iter().any(|(_, pulled)| *pulled == Pulled::InPart) {
         return Ok(());
     }
+    objects = pulled.into_iter().map(|(object, _)| object).collect();
     loop {
         work.drain("decisions on conflicts and dead entries", || {
             resolve::step(engine)
@@ -302,11 +400,13 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
         // What a daemon's receiver stored before it ended.
         work.drain("the events of webhooks", || ingest::step(engine))
             .await?;
-        let waits = try_join_all(objects.iter().map(|object| settle(work, object))).await?;
+        let settled = join_all(objects.iter().map(|object| settle(work, object))).await;
+        let settled = each_alone(work, &objects, settled)?;
         if work.is_over() {
             return Ok(());
         }
-        let next = waits.into_iter().flatten().min();
+        let next = settled.iter().filter_map(|(_, wait)| *wait).min();
+        objects = settled.into_iter().map(|(object, _)| object).collect();
         match next {
             Some(next) if next < work.deadline => {
                 let wait = next
@@ -317,6 +417,22 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
             Some(_) | None => return Ok(()),
         }
     }
+}
+
+/// What came of each object; one that failed is left out, and kept in what is told at the end.
+fn each_alone<T>(
+    work: &Work,
+    objects: &[Arc<ObjectSync>],
+    done: Vec<Result<T, StepError>>,
+) -> Result<Vec<(Arc<ObjectSync>, T)>, StepError> {
+    let mut went_well = Vec::with_capacity(done.len());
+    for (object, done) in objects.iter().zip(done) {
+        match done {
+            Ok(done) => went_well.push((Arc::clone(object), done)),
+            Err(error) => work.go_on_without(Some(object.object()), error)?,
+        }
+    }
+    Ok(went_well)
 }
 
 async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, StepError> {
@@ -342,7 +458,9 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
     let (engine, name) = (&work.engine, object.object());
     let first = format!("the first full read of {name}");
     if work
-        .drain(&first, || backfill::step(engine, object))
+        .drain(&first, || {
+            access::within(engine, name, TO_READ, backfill::step(engine, object))
+        })
         .await?
         == Progress::More
     {
@@ -350,7 +468,9 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
     }
     let filled = format!("the filling of new columns of {name}");
     if work
-        .drain(&filled, || filling::step(engine, object))
+        .drain(&filled, || {
+            access::within(engine, name, TO_READ, filling::step(engine, object))
+        })
         .await?
         == Progress::More
     {
@@ -362,18 +482,28 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
     let compared = format!("the full comparison of {name}");
     if (reconcile::begin_if_behind(engine, object).await? || compare)
         && work
-            .drain(&compared, || reconcile::step(engine, object))
+            .drain(&compared, || {
+                access::within(engine, name, TO_READ, reconcile::step(engine, object))
+            })
             .await?
             == Progress::More
     {
         return Ok(Pulled::InPart);
     }
     let polled = format!("the poll of {name}");
-    if work.drain(&polled, || poll::step(engine, object)).await? == Progress::More {
+    let poll = || access::within(engine, name, TO_READ, poll::step(engine, object));
+    if work.drain(&polled, poll).await? == Progress::More {
         return Ok(Pulled::InPart);
     }
     for delay in engine.again() {
-        let walked = || poll::step_again(engine, object, delay);
+        let walked = || {
+            access::within(
+                engine,
+                name,
+                TO_READ,
+                poll::step_again(engine, object, delay),
+            )
+        };
         if work.drain(&polled, walked).await? == Progress::More {
             return Ok(Pulled::InPart);
         }
@@ -391,13 +521,19 @@ async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, S
     );
     loop {
         let read = work
-            .drain(&of_reads, || reads::step(engine, object))
+            .drain(&of_reads, || {
+                access::within(engine, name, TO_READ, reads::step(engine, object))
+            })
             .await?;
         let removed = work
-            .drain(&of_removals, || removal::step(engine, object))
+            .drain(&of_removals, || {
+                access::within(engine, name, TO_READ, removal::step(engine, object))
+            })
             .await?;
         let pushed = work
-            .drain(&of_the_push, || push::step(engine, object))
+            .drain(&of_the_push, || {
+                access::within(engine, name, TO_PUSH, push::step(engine, object))
+            })
             .await?;
         match read.or(removed).or(pushed) {
             Progress::More => return Ok(None),
@@ -425,9 +561,10 @@ fn passes(error: &StepError) -> bool {
 async fn report(
     work: &Work,
     before: Before,
-    failure: Option<String>,
+    failure: Option<Failure>,
 ) -> Result<OnceReport, StepError> {
     let engine = &work.engine;
+    work.condition.stands(&engine.standing());
     heartbeat::beat(engine, &work.condition).await?;
     let unsent = engine.client().limiter().unused_lease();
     engine
@@ -440,11 +577,21 @@ async fn report(
     let requests = engine.store().read(quota::requests_in_all).await?;
     let objects = objects_since(engine, before.started).await?;
     let pending: u64 = objects.iter().map(|object| object.pending).sum();
-    let waiting = || (pending > 0).then(|| format!("{pending} changes still wait to be pushed"));
+    let waiting = || {
+        (pending > 0).then(|| Failure {
+            words: match pending {
+                1 => "1 change still waits to be pushed".to_owned(),
+                _ => format!("{pending} changes still wait to be pushed"),
+            },
+            hint: Some("see `hubsyncd outbox list`, and run it again".to_owned()),
+        })
+    };
+    let warnings = engine.store().read(fields::troubled).await?;
     Ok(OnceReport {
         failure: failure.or_else(waiting),
         objects,
         requests: requests.saturating_sub(before.requests),
+        warnings: warnings.into_iter().map(Failure::from).collect(),
     })
 }
 
@@ -456,6 +603,7 @@ pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<Once
         objects: objects_since(engine, since).await?,
         requests,
         failure: None,
+        warnings: Vec::new(),
     })
 }
 
@@ -499,6 +647,23 @@ async fn objects_since(
         })
         .await?;
     Ok(counted.into_iter().map(ObjectReport::from).collect())
+}
+
+impl From<Troubled> for Failure {
+    fn from(field: Troubled) -> Self {
+        let values = match field.unreadable {
+            0 => String::new(),
+            1 => " (1 value)".to_owned(),
+            many => format!(" ({many} values)"),
+        };
+        Self {
+            words: format!(
+                "{}.{}: {}{values}",
+                field.object, field.property, field.problem
+            ),
+            hint: field.hint,
+        }
+    }
 }
 
 impl From<counts::Counts> for ObjectReport {

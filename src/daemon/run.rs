@@ -1,8 +1,9 @@
 //! `hubsyncd run`: starts the tasks, waits for the stop, drains in order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -17,6 +18,7 @@ use crate::daemon::login::{LoginError, keeper_of};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
+use crate::engine::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::deliveries::{self, Standing};
 use crate::engine::objects::ObjectSync;
 use crate::engine::tokens;
@@ -199,19 +201,20 @@ async fn read_schema(all: &Loop) -> Result<(), StepError> {
     let mut failures = 0;
     loop {
         match schema::refresh(&all.engine).await {
-            Ok(()) => {
+            Ok(_) => {
                 for object in all.engine.objects().iter() {
                     reconcile::begin_if_behind(&all.engine, object).await?;
                 }
-                all.condition.answered(all.engine.client().token_works());
+                all.condition.answered(&all.engine.standing());
                 return Ok(());
             }
             Err(error) if is_fatal(&error) || error.is_configuration() => return Err(error),
             Err(error) => {
                 failures += 1;
                 all.condition.failed(&error);
+                all.condition.stands(&all.engine.standing());
                 let wait = wait_after_failure(&all.engine, &error, failures);
-                tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
+                tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
                 all.engine.clock().sleep(wait).await;
             }
         }
@@ -279,18 +282,33 @@ fn spawn_heartbeat(
         let (condition, systemd) = (Arc::clone(&condition), Arc::clone(&systemd));
         let health = Arc::clone(&health);
         async move {
-            // What the tasks know is told before the database is asked.
+            // What the tasks know is told before the database is asked, and again while it keeps silent.
             let last = health.borrow().state.clone();
-            tell(&health, &systemd, condition.health(Some(&last)));
-            if let Err(error) = heartbeat::beat(&engine, &condition).await {
+            let say = |state: Option<&str>| {
+                let at = engine.clock().monotonic();
+                tell(&health, &systemd, condition.health(state, at));
+            };
+            say(Some(&last));
+            let beating = heartbeat::beat(&engine, &condition);
+            tokio::pin!(beating);
+            let beaten = loop {
+                tokio::select! {
+                    beaten = &mut beating => break beaten,
+                    () = engine.clock().sleep(interval) => {
+                        condition.unbeaten(None);
+                        say(Some(&last));
+                    }
+                }
+            };
+            if let Err(error) = beaten {
                 if is_fatal(&error) {
                     return Err(error);
                 }
+                condition.unbeaten(Some(with_causes(&error)));
                 condition.failed(&error);
-                tracing::warn!(error = %with_causes(&error), "the heartbeat could not be written");
+                tracing::warn!(error = %with_causes(&error), hint = error.hint(), "the heartbeat could not be written");
             }
-            let state = heartbeat::state(&engine).await;
-            tell(&health, &systemd, condition.health(state.as_deref()));
+            say(heartbeat::state(&engine).await.as_deref());
             systemd.alive();
             Ok(Progress::Idle {
                 until: Some(engine.clock().now() + interval),
@@ -480,15 +498,22 @@ fn spawn_objects(
     let reference = config.poll.reference;
     let condition = Arc::clone(&all.condition);
     let mut first = true;
+    let ring = bells.clone();
     every(tasks, all, "schema", reference, move |engine| {
-        let (condition, again) = (Arc::clone(&condition), !std::mem::take(&mut first));
+        let (condition, ring) = (Arc::clone(&condition), ring.clone());
+        let again = !std::mem::take(&mut first) || engine.has_kept_back();
         async move {
+            let mut soon = None;
             if again {
-                schema::refresh(&engine).await?;
+                soon = schema::refresh(&engine).await?.soon;
+                // An object that waited for it begins at once.
+                ring.inbound.notify_waiters();
+                ring.reads.notify_waiters();
+                ring.push.notify_waiters();
             }
             schema::refresh_reference(&engine).await?;
-            condition.answered(engine.client().token_works());
-            Ok(())
+            condition.answered(&engine.standing());
+            soon.map_or(Ok(()), |error| Err(error.into()))
         }
     });
     let decisions = Arc::clone(&bells.decisions);
@@ -520,6 +545,7 @@ fn spawn_object(
     bells: &Bells,
     name: &ObjectType,
 ) {
+    let errors = Arc::new(Errors::default());
     let condition = Arc::clone(&all.condition);
     let schedule = config.poll.of(name).clone();
     let ring = bells.clone();
@@ -527,15 +553,15 @@ fn spawn_object(
     object_loop(
         tasks,
         all,
-        "inbound",
-        name,
+        ("inbound", TO_READ),
+        (name, &errors),
         Arc::clone(&bells.inbound),
         move |engine, object| {
             let (condition, ring) = (Arc::clone(&condition), ring.clone());
             let (round, next) = (Arc::clone(&round), next_poll(&engine, &schedule));
             async move {
                 let progress = inbound(&engine, &object, &round, next).await?;
-                condition.answered(engine.client().token_works());
+                condition.answered(&engine.standing());
                 ring.reads.notify_waiters();
                 ring.push.notify_waiters();
                 Ok(progress)
@@ -546,15 +572,15 @@ fn spawn_object(
     object_loop(
         tasks,
         all,
-        "reads",
-        name,
+        ("reads", TO_READ),
+        (name, &errors),
         Arc::clone(&bells.reads),
         move |engine, object| {
             let condition = Arc::clone(&condition);
             async move {
                 let read = reads::step(&engine, &object).await?;
                 if read == Progress::More {
-                    condition.answered(engine.client().token_works());
+                    condition.answered(&engine.standing());
                     return Ok(read);
                 }
                 Ok(read.or(removal::step(&engine, &object).await?))
@@ -566,15 +592,15 @@ fn spawn_object(
     object_loop(
         tasks,
         all,
-        "push",
-        name,
+        ("push", TO_PUSH),
+        (name, &errors),
         Arc::clone(&bells.push),
         move |engine, object| {
             let (condition, ring) = (Arc::clone(&condition), ring.clone());
             async move {
                 let progress = push::step(&engine, &object).await?;
                 if progress == Progress::More {
-                    condition.answered(engine.client().token_works());
+                    condition.answered(&engine.standing());
                     // A push that met a conflict or a missing record waits for the read that it asked for.
                     ring.reads.notify_waiters();
                 }
@@ -584,16 +610,17 @@ fn spawn_object(
     );
     let schedule = config.poll.reconcile.clone();
     let ring = bells.clone();
+    let began = Arc::new(AtomicI64::new(i64::MIN));
     object_loop(
         tasks,
         all,
-        "comparison",
-        name,
+        ("comparison", TO_READ),
+        (name, &errors),
         Arc::new(Notify::new()),
         move |engine, object| {
-            let (schedule, ring) = (schedule.clone(), ring.clone());
+            let (schedule, ring, began) = (schedule.clone(), ring.clone(), Arc::clone(&began));
             async move {
-                let progress = comparison(&engine, &object, &schedule).await?;
+                let progress = comparison(&engine, &object, &schedule, &began).await?;
                 ring.reads.notify_waiters();
                 Ok(progress)
             }
@@ -604,8 +631,8 @@ fn spawn_object(
 fn object_loop<S, F>(
     tasks: &mut JoinSet<Result<(), StepError>>,
     all: &Loop,
-    task: &'static str,
-    name: &ObjectType,
+    (task, needs): (&'static str, &'static [Access]),
+    (name, errors): (&ObjectType, &Arc<Errors>),
     ring: Arc<Notify>,
     mut step: S,
 ) where
@@ -613,23 +640,23 @@ fn object_loop<S, F>(
     F: Future<Output = Result<Progress, StepError>> + Send + 'static,
 {
     let name = name.clone();
-    // True at first: an error of the last run is over with the first step that goes well.
-    let failed = Arc::new(AtomicBool::new(true));
+    let errors = Arc::clone(errors);
     let whole = move |engine: Arc<Engine>| {
         let object = engine.object(&name);
         let work = object.map(|object| step(Arc::clone(&engine), object));
-        let (name, failed) = (name.clone(), Arc::clone(&failed));
+        let (name, errors) = (name.clone(), Arc::clone(&errors));
         async move {
             let Some(work) = work else {
                 return Ok(Progress::RING);
             };
-            let done = work.await;
+            let done = access::within(&engine, &name, needs, work).await;
             if done.as_ref().is_err_and(is_stopping) {
                 return done;
             }
-            if done.is_err() || failed.load(Ordering::Relaxed) {
-                failed.store(done.is_err(), Ordering::Relaxed);
-                note_error(&engine, &name, done.as_ref().err()).await;
+            if let Some(words) =
+                errors.note(task, done.as_ref().err().map(|error| with_causes(error)))
+            {
+                note_error(&engine, &name, words).await;
             }
             done
         }
@@ -637,9 +664,37 @@ fn object_loop<S, F>(
     tasks.spawn(all.clone().run(task, ring, Duration::MAX, whole));
 }
 
-/// Keeps the words of an object's last error where `sync_status` shows them, and forgets them when it is over.
-async fn note_error(engine: &Engine, name: &ObjectType, error: Option<&StepError>) {
-    let (name, words) = (name.clone(), error.map(|error| with_causes(error)));
+/// What keeps failing of one object, by task: what one of them does well ends no error of another.
+#[derive(Debug, Default)]
+struct Errors(Mutex<Failing>);
+
+#[derive(Debug, Default)]
+struct Failing {
+    by_task: BTreeMap<&'static str, String>,
+    /// What was told last; `None` before anything was: an error of the last run may still stand there.
+    told: Option<Option<String>>,
+}
+
+impl Errors {
+    /// How a task's step ended. Gives what is to be told, where that is news.
+    fn note(&self, task: &'static str, words: Option<String>) -> Option<Option<String>> {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match words {
+            Some(words) => drop(failing.by_task.insert(task, words)),
+            None => drop(failing.by_task.remove(task)),
+        }
+        let words: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
+        let words = words.into_iter().collect::<Vec<_>>().join("; ");
+        let all = (!words.is_empty()).then_some(words);
+        let is_news = failing.told.as_ref() != Some(&all);
+        failing.told = Some(all.clone());
+        is_news.then_some(all)
+    }
+}
+
+/// Keeps the words of an object's errors where `sync_status` shows them, and forgets them when they are over.
+async fn note_error(engine: &Engine, name: &ObjectType, words: Option<String>) {
+    let name = name.clone();
     let noted = engine
         .store()
         .write(Lane::Bulk, move |tx| {
@@ -693,11 +748,13 @@ async fn inbound(
     Ok(Progress::More)
 }
 
-/// New columns first, then the full comparison when it is due.
+/// New columns first, then the full comparison when it is due. `began` keeps when the last one began, in milliseconds
+/// since 1970, so that what a cron expression named while it ran is met as soon as it has ended.
 async fn comparison(
     engine: &Engine,
     object: &ObjectSync,
     schedule: &Schedule,
+    began: &AtomicI64,
 ) -> Result<Progress, StepError> {
     let name = object.object().clone();
     let cursor = engine
@@ -712,16 +769,38 @@ async fn comparison(
     if filling::step(engine, object).await? == Progress::More {
         return Ok(Progress::More);
     }
-    let last = cursor.last_reconcile_at.or(cursor.backfill_started_at);
-    let next = last.map(|last| schedule.next(last));
     let now = engine.clock().now();
-    if cursor.reconcile_started_at.is_none() {
-        match next {
-            Some(next) if next > now => return Ok(Progress::Idle { until: Some(next) }),
-            Some(_) | None => reconcile::begin(engine, object).await?,
+    if let Some(started) = cursor.reconcile_started_at {
+        began.store(started.millis(), Ordering::Relaxed);
+        return Ok(match reconcile::step(engine, object).await? {
+            Progress::More => Progress::More,
+            // The next one may be due already.
+            Progress::Idle { .. } => Progress::Idle { until: Some(now) },
+        });
+    }
+    let ended = cursor.last_reconcile_at.or(cursor.backfill_started_at);
+    match ended.map(|ended| next_comparison(schedule, ended, began.load(Ordering::Relaxed), now)) {
+        Some(next) if next > now => Ok(Progress::Idle { until: Some(next) }),
+        Some(_) | None => {
+            reconcile::begin(engine, object).await?;
+            Ok(Progress::More)
         }
     }
-    reconcile::step(engine, object).await
+}
+
+/// When the next comparison is due: a duration counts from the end of the last one, an expression from its beginning.
+fn next_comparison(
+    schedule: &Schedule,
+    ended: Timestamp,
+    began_ms: i64,
+    now: Timestamp,
+) -> Timestamp {
+    let last = match schedule {
+        Schedule::Cron(_) if began_ms != i64::MIN => Timestamp::from_millis(began_ms),
+        Schedule::Cron(_) | Schedule::Every(_) => ended,
+    };
+    // A clock that was set back must not put it off.
+    schedule.next(last.min(now))
 }
 
 async fn wait_for_end(
@@ -783,4 +862,69 @@ async fn finish(
         .await?;
     tracing::info!(drained, "stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Schedule;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(&format!("2026-11-24T{text}Z")).expect("a moment")
+    }
+
+    #[test]
+    fn what_one_task_does_well_ends_no_error_of_another() {
+        let errors = Errors::default();
+        let said = |words: &str| Some(words.to_owned());
+        assert_eq!(
+            errors.note("inbound", None),
+            Some(None),
+            "what the last run left"
+        );
+        assert_eq!(errors.note("inbound", None), None);
+        assert_eq!(errors.note("push", said("refused")), Some(said("refused")));
+        assert_eq!(errors.note("inbound", None), None);
+        assert_eq!(errors.note("push", said("refused")), None);
+        assert_eq!(
+            errors.note("reads", said("lost")),
+            Some(said("lost; refused"))
+        );
+        assert_eq!(errors.note("push", None), Some(said("lost")));
+        assert_eq!(errors.note("reads", None), Some(None));
+    }
+
+    #[test]
+    fn a_comparisons_cron_is_met_to_the_second_or_as_soon_as_the_one_before_has_ended() {
+        let cron = Schedule::parse("*/10 * * * * *", chrono_tz::Tz::UTC).expect("an expression");
+        let next = |ended: &str, began: Option<&str>, now: &str| {
+            let began = began.map_or(i64::MIN, |began| at(began).millis());
+            next_comparison(&cron, at(ended), began, at(now))
+        };
+        // Ended before the next tick.
+        assert_eq!(
+            next("03:00:04", Some("03:00:00"), "03:00:04"),
+            at("03:00:10")
+        );
+        // It took longer than the time between two ticks: one is due.
+        assert_eq!(
+            next("03:00:14", Some("03:00:00"), "03:00:14"),
+            at("03:00:10")
+        );
+        // After a start only the end is known.
+        assert_eq!(next("03:00:14", None, "03:00:15"), at("03:00:20"));
+        // The clock was set back by hours.
+        assert_eq!(
+            next("09:00:00", Some("09:00:00"), "03:00:15"),
+            at("03:00:20")
+        );
+        let every = Schedule::parse("5s", chrono_tz::Tz::UTC).expect("a duration");
+        let from = next_comparison(
+            &every,
+            at("03:00:04"),
+            at("03:00:00").millis(),
+            at("03:00:05"),
+        );
+        assert_eq!(from, at("03:00:09"));
+    }
 }

@@ -83,7 +83,7 @@ impl WebhooksError {
                 "write `[webhooks]` with the URL that HubSpot is to call; see docs/webhooks.md"
             }
             Self::Config(error) => return error.hint(),
-            Self::Transport(_) => "check `[portal].base_url`",
+            Self::Transport(error) => return error.hint().map(str::to_owned),
             Self::Hubspot(SubscriptionError::Unauthorized { .. }) => {
                 "`developer_key` is the key of the developer account that owns `app_id`, not the portal's token"
             }

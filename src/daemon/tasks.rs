@@ -11,6 +11,7 @@ use crate::daemon::condition::Condition;
 use crate::decide::retry::{LOCK_LASTS, RetryClass};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Retry;
+pub use crate::hubspot::standing::with_causes;
 use crate::model::time::Timestamp;
 
 /// The longest wait between two looks: a lost ring costs this and never a change.
@@ -63,17 +64,19 @@ impl Loop {
             let wait = match step(Arc::clone(&self.engine)).await {
                 Ok(progress) => {
                     failures = 0;
+                    self.condition.stands(&self.engine.standing());
                     self.wait_after(progress, longest)
                 }
                 Err(error) if is_stopping(&error) => return Ok(()),
                 Err(error) => {
                     failures += 1;
                     self.condition.failed(&error);
+                    self.condition.stands(&self.engine.standing());
                     if is_fatal(&error) {
                         return Err(error);
                     }
                     let wait = self.wait_after_failure(&error, failures);
-                    tracing::warn!(task = name, error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+                    tracing::warn!(task = name, error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
                     // A ring must not shorten the wait after a failure.
                     tokio::select! {
                         () = self.engine.clock().sleep(wait) => {}
@@ -133,21 +136,6 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
         | StepError::NoProgress(_)
         | StepError::OtherPortal { .. } => by_curve,
     }
-}
-
-/// An error with what caused it, in one line for the log.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
-        cause = error.source();
-    }
-    words
 }
 
 /// Whether a step ended because the process is stopping.

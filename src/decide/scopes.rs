@@ -1,15 +1,69 @@
-//! Which OAuth scopes a mapping needs (`hubspot/api-facts.md#2`).
+//! Which OAuth scopes a mapping needs (`hubspot/api-facts.md#2`), and what is said of one that is missing.
 
 use std::collections::BTreeSet;
 
 use crate::model::mapping::{KeyChoice, Mapping, ObjectMapping};
+
+/// What a scope lets the token do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Reading which properties an object has.
+    Definitions,
+    /// Reading records.
+    Read,
+    /// Writing records.
+    Write,
+}
+
+impl Access {
+    /// The scope that it needs for an object.
+    pub fn scope(self, object: &str) -> String {
+        match (self, object) {
+            (Self::Definitions, _) => format!("crm.schemas.{object}.read"),
+            // One scope for reading and writing.
+            (Self::Read | Self::Write, "tickets") => "tickets".to_owned(),
+            (Self::Read, _) => format!("crm.objects.{object}.read"),
+            (Self::Write, _) => format!("crm.objects.{object}.write"),
+        }
+    }
+
+    /// What HubSpot forbids with a 403, in a sentence: `named` are the scopes that its answer names, of which one
+    /// would do.
+    pub fn refusal(self, object: &str, named: &[String], category: &str) -> String {
+        let what = match self {
+            Self::Definitions => format!("read the properties of {object}"),
+            Self::Read => format!("read {object}"),
+            Self::Write => format!("write {object}"),
+        };
+        let own = self.scope(object);
+        let why = match named {
+            _ if named.contains(&own) => format!("scope `{own}` is missing"),
+            [] if category == "MISSING_SCOPES" => format!("scope `{own}` is missing"),
+            [] if category.is_empty() => "HubSpot forbids it".to_owned(),
+            [] => format!("HubSpot says {category}"),
+            [only] => format!("scope `{only}` is missing"),
+            [..] => format!("one of the scopes `{}` is needed", named.join("`, `")),
+        };
+        format!("the token may not {what}: {why}")
+    }
+}
+
+/// What somebody can do about a missing scope; `others` are the objects that go on meanwhile.
+pub fn remedy(object: &str, others: &[&str]) -> String {
+    let rest = match others {
+        [] => String::new(),
+        [only] => format!("; {only} go on"),
+        [first @ .., last] => format!("; {} and {last} go on", first.join(", ")),
+    };
+    format!("add it in HubSpot, or take `[objects.{object}]` out{rest}")
+}
 
 /// The scopes that are asked for where the file names none.
 pub fn needed(mapping: &Mapping) -> BTreeSet<String> {
     let mut scopes = BTreeSet::from([
         "oauth".to_owned(),
         // The table `owners` is a copy of them.
-        "crm.objects.owners.read".to_owned(),
+        Access::Read.scope("owners"),
     ]);
     for object in &mapping.objects {
         scopes.extend(of_object(object));
@@ -20,19 +74,14 @@ pub fn needed(mapping: &Mapping) -> BTreeSet<String> {
 fn of_object(object: &ObjectMapping) -> Vec<String> {
     let name = object.object.as_str();
     let makes_its_key = object.direction.pushes() && object.key == KeyChoice::Auto;
-    let mut scopes = vec![format!("crm.schemas.{name}.read")];
+    let mut scopes = vec![Access::Definitions.scope(name)];
     if makes_its_key {
         scopes.push(format!("crm.schemas.{name}.write"));
     }
-    if name == "tickets" {
-        // One scope for reading and writing.
-        scopes.push("tickets".to_owned());
-        return scopes;
-    }
     // A push reads before it writes.
-    scopes.push(format!("crm.objects.{name}.read"));
+    scopes.push(Access::Read.scope(name));
     if object.direction.pushes() {
-        scopes.push(format!("crm.objects.{name}.write"));
+        scopes.push(Access::Write.scope(name));
     }
     scopes
 }
@@ -73,6 +122,58 @@ mod tests {
             poll: Duration::from_secs(10),
             fields: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_missing_scope_is_named_with_what_it_is_for() {
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (access, object, names, category, sentence) in [
+            (
+                Access::Read,
+                "companies",
+                &["crm.objects.companies.read"][..],
+                "MISSING_SCOPES",
+                "the token may not read companies: scope `crm.objects.companies.read` is missing",
+            ),
+            (
+                Access::Write,
+                "tickets",
+                &[],
+                "MISSING_SCOPES",
+                "the token may not write tickets: scope `tickets` is missing",
+            ),
+            (
+                Access::Definitions,
+                "deals",
+                &["crm.schemas.deals.read", "automation"],
+                "MISSING_SCOPES",
+                "the token may not read the properties of deals: scope `crm.schemas.deals.read` is missing",
+            ),
+            (
+                Access::Read,
+                "contacts",
+                &["a", "b"],
+                "MISSING_SCOPES",
+                "the token may not read contacts: one of the scopes `a`, `b` is needed",
+            ),
+            (
+                Access::Read,
+                "contacts",
+                &[],
+                "BLOCKED",
+                "the token may not read contacts: HubSpot says BLOCKED",
+            ),
+        ] {
+            assert_eq!(access.refusal(object, &named(names), category), sentence);
+        }
+        assert_eq!(
+            remedy("companies", &["contacts", "deals", "tickets"]),
+            "add it in HubSpot, or take `[objects.companies]` out; contacts, deals and tickets go on"
+        );
+        assert_eq!(
+            remedy("companies", &["contacts"]),
+            "add it in HubSpot, or take `[objects.companies]` out; contacts go on"
+        );
     }
 
     #[test]

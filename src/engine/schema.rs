@@ -7,25 +7,31 @@ use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
+use crate::hubspot::owners::Owner;
 use crate::hubspot::properties::{NewProperty, PropertyDefinition};
+use crate::hubspot::standing::with_causes;
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
+use crate::store::meta::MISSING_SCOPE;
 use crate::store::mirror::MirrorTable;
 use crate::store::{Lane, StoreError, ddl, fields, lease, meta, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
-/// is read. An object whose properties the token may not read goes on as it was last known, or waits where it was never
-/// read; the others don't wait for it.
-pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
+/// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
+/// was last known, or waits where it was never read; the others don't wait for it.
+///
+/// # Errors
+/// HubSpot can't be asked, or gave the properties of no object and none is known.
+pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     check_portal(engine).await?;
     let mut portal = BTreeMap::new();
     let mut definitions = BTreeMap::new();
-    let mut forbidden = Vec::new();
+    let mut kept_back = Vec::new();
     for object in &engine.mapping.objects {
         let found = match engine.client.properties(&object.object).await {
             Ok(found) => found,
-            Err(error) if error.is_forbidden() => {
-                forbidden.push((object.object.clone(), error));
+            Err(error) if is_of_one_object(&error) => {
+                kept_back.push((object.object.clone(), error));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -36,12 +42,7 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
         );
         definitions.insert(object.object.clone(), found);
     }
-    if definitions.is_empty()
-        && let Some((_, error)) = forbidden.pop()
-    {
-        return Err(error.into());
-    }
-    let names: Vec<ObjectType> = forbidden.iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<ObjectType> = kept_back.iter().map(|(name, _)| name.clone()).collect();
     if !names.is_empty() {
         let former = engine
             .store
@@ -49,7 +50,13 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
             .await?;
         portal.extend(former);
     }
-    note_forbidden(engine, &forbidden);
+    if portal.is_empty()
+        && let Some((_, error)) = kept_back.pop()
+    {
+        return Err(error.into());
+    }
+    engine.refusals.look_again();
+    note_kept_back(engine, &kept_back);
     let known = engine.mapping.objects.iter();
     let known = Mapping {
         objects: known
@@ -58,21 +65,55 @@ pub async fn refresh(engine: &Engine) -> Result<(), StepError> {
             .collect(),
     };
     let (mapping, problems) = resolve(&known, &portal);
-    bring_up(engine, &mapping, &problems, definitions).await?;
+    bring_up(engine, &mapping, &problems, definitions, &kept_back).await?;
     engine.set_objects(objects_of(&mapping, &problems, &portal));
     engine.set_resolved(mapping);
-    Ok(())
+    let soon = kept_back
+        .iter()
+        .position(|(_, error)| !error.is_forbidden());
+    Ok(Refreshed {
+        soon: soon.map(|at| kept_back.swap_remove(at).1),
+    })
 }
 
-/// Says what the token may not read, where `sync_health` and the log show it.
-fn note_forbidden(engine: &Engine, forbidden: &[(ObjectType, HubspotError)]) {
-    let words: Vec<String> = forbidden
+/// What a read of the schema left to do.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// Why an object's properties are not known though the token may read them: to be asked again soon.
+    pub soon: Option<HubspotError>,
+}
+
+/// Whether a refusal or a failure is about the object that was asked for: the next one may go well.
+fn is_of_one_object(error: &HubspotError) -> bool {
+    match error {
+        HubspotError::Forbidden { .. }
+        | HubspotError::Refused { .. }
+        | HubspotError::Server { .. }
+        | HubspotError::Unreadable { .. } => true,
+        HubspotError::Unauthorized { .. }
+        | HubspotError::LoggedOut { .. }
+        | HubspotError::Throttled { .. }
+        | HubspotError::Locked { .. }
+        | HubspotError::Moving { .. }
+        | HubspotError::Gateway { .. }
+        | HubspotError::NotSent { .. }
+        | HubspotError::Lost { .. }
+        | HubspotError::HeldBack { .. }
+        | HubspotError::Stale { .. }
+        | HubspotError::Invalid { .. } => false,
+    }
+}
+
+/// Says which objects wait. A missing scope is told where it is learnt.
+fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, HubspotError)]) {
+    let words = kept_back
         .iter()
-        .map(|(object, error)| format!("{object}: {error}"))
-        .collect();
-    let words = words.join("; ");
-    if engine.set_forbidden(&words) && !words.is_empty() {
-        tracing::error!(error = %words, "the token may not read some of the mapped objects; they wait, the others go on");
+        .map(|(object, error)| format!("{object}: {error}"));
+    if !engine.refusals.is_news(words.collect()) {
+        return;
+    }
+    for (object, error) in kept_back {
+        tracing::error!(object = %object, error = %error, hint = error.hint(), "the properties of an object could not be read; it goes on as it was last known, or waits, and the others go on");
     }
 }
 
@@ -113,6 +154,7 @@ async fn bring_up(
     mapping: &Mapping,
     problems: &[FieldProblem],
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
+    kept_back: &[(ObjectType, HubspotError)],
 ) -> Result<(), StepError> {
     let (mapping, problems) = (mapping.clone(), problems.to_vec());
     let unread: Vec<String> = engine
@@ -120,14 +162,7 @@ async fn bring_up(
         .objects
         .iter()
         .filter(|object| mapping.object(object.object.as_str()).is_none())
-        .map(|object| {
-            format!(
-                "{}\t{}\t{}",
-                object.object,
-                object.table,
-                object.direction.as_str()
-            )
-        })
+        .map(|object| unread_line(object, kept_back))
         .collect();
     let degraded = engine
         .store
@@ -155,6 +190,35 @@ async fn bring_up(
         tracing::warn!(object = %problem.object, property = %problem.property, hint = %problem.hint, "{}", problem.problem);
     }
     Ok(())
+}
+
+/// A line of `meta::UNREAD`.
+fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, HubspotError)]) -> String {
+    let error = kept_back
+        .iter()
+        .find(|(name, _)| *name == object.object)
+        .map(|(_, error)| error);
+    let code = match error {
+        Some(error) if error.is_forbidden() => MISSING_SCOPE,
+        Some(error) if error.status() == Some(404) => "object-unknown",
+        Some(_) | None => "",
+    };
+    let why = match error {
+        Some(error) if error.status() == Some(404) => {
+            format!("the portal has no object `{}`", object.object)
+        }
+        Some(error) => with_causes(error),
+        None => String::new(),
+    };
+    let parts = [
+        object.object.as_str(),
+        object.table.as_str(),
+        object.direction.as_str(),
+        why.as_str(),
+        code,
+    ];
+    // A tab or a line's end in a sentence would make another line of it.
+    parts.map(|part| part.replace(['\t', '\n'], " ")).join("\t")
 }
 
 fn property_row(property: &PropertyDefinition) -> reference::Property {
@@ -295,8 +359,57 @@ fn group_of(object: &ObjectType) -> String {
     }
 }
 
-/// Reads owners and pipelines into the reference tables.
+/// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
+///
+/// # Errors
+/// The first that failed; the others are written down.
 pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
+    let mut failure = None;
+    let owners = read_if_allowed(read_owners(engine).await, &mut failure);
+    let mut pipelines = Vec::new();
+    for object in &engine.mapping.objects {
+        if matches!(object.object.as_str(), "deals" | "tickets") {
+            let read = engine.client.pipelines(&object.object).await;
+            let read = read_if_allowed(read.map_err(StepError::from), &mut failure);
+            pipelines.extend(read.map(|read| (object.object.clone(), read)));
+        }
+    }
+    let is_whole = failure.is_none();
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
+            if is_whole {
+                meta::set(tx, "reference_read_at", &tx.now().to_string())?;
+            }
+            if let Some(owners) = owners {
+                reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
+            }
+            for (object, found) in &pipelines {
+                reference::replace_pipelines(
+                    tx,
+                    object,
+                    &found.iter().map(pipeline_row).collect::<Vec<_>>(),
+                )?;
+            }
+            Ok(())
+        })
+        .await?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// What was read; the first failure is kept, and what is forbidden to the token is none: the table stays as it is.
+fn read_if_allowed<T>(read: Result<T, StepError>, failure: &mut Option<StepError>) -> Option<T> {
+    match read {
+        Ok(read) => Some(read),
+        Err(StepError::Hubspot(error)) if error.is_forbidden() => None,
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    }
+}
+
+async fn read_owners(engine: &Engine) -> Result<Vec<Owner>, StepError> {
     let mut owners = Vec::new();
     for archived in [false, true] {
         let mut after = None;
@@ -309,34 +422,10 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
             }
         }
     }
-    let mut pipelines = Vec::new();
-    for object in &engine.mapping.objects {
-        if matches!(object.object.as_str(), "deals" | "tickets") {
-            pipelines.push((
-                object.object.clone(),
-                engine.client.pipelines(&object.object).await?,
-            ));
-        }
-    }
-    engine
-        .store
-        .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
-            meta::set(tx, "reference_read_at", &tx.now().to_string())?;
-            reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
-            for (object, found) in &pipelines {
-                reference::replace_pipelines(
-                    tx,
-                    object,
-                    &found.iter().map(pipeline_row).collect::<Vec<_>>(),
-                )?;
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(())
+    Ok(owners)
 }
 
-fn owner_row(owner: &crate::hubspot::owners::Owner) -> reference::Owner {
+fn owner_row(owner: &Owner) -> reference::Owner {
     reference::Owner {
         id: owner.id,
         email: owner.email.clone(),

@@ -291,14 +291,20 @@ fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
 }
 
 fn refusal(error: &InputError) -> Refusal {
-    let codes = if error.codes.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", error.codes.join(", "))
+    let words = error.message.as_str();
+    let codes: Vec<&str> = error
+        .codes
+        .iter()
+        .map(String::as_str)
+        .filter(|code| !words.contains(code))
+        .collect();
+    let codes = match codes[..] {
+        [] => String::new(),
+        [..] => format!(" ({})", codes.join(", ")),
     };
     Refusal {
         category: error.category.clone(),
-        words: format!("{}{codes}", error.message.as_str()),
+        words: format!("{words}{codes}"),
         existing: error.existing_id,
     }
 }

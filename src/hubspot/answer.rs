@@ -138,6 +138,7 @@ fn read_entry_as_it_is(value: &Value) -> Answer {
     read_context(&mut answer, value.get("context"));
     read_details(&mut answer, value.get("errors"));
     read_embedded(&mut answer, message);
+    add_details(&mut answer, value.get("errors"));
     if answer.existing_id.is_none() {
         answer.existing_id = existing_id_in(message);
     }
@@ -175,6 +176,20 @@ fn read_details(answer: &mut Answer, errors: Option<&Value>) {
     }
 }
 
+/// Puts the words of single mistakes behind those of the whole, where they say more.
+fn add_details(answer: &mut Answer, errors: Option<&Value>) {
+    let details = errors.and_then(Value::as_array).into_iter().flatten();
+    let mut words = answer.message.as_str().to_owned();
+    for detail in details.take(MAX_LIST) {
+        let more = text_of(detail, "message");
+        if !more.is_empty() && !more.contains("[{") && !words.contains(more) {
+            let between = if words.is_empty() { "" } else { "; " };
+            words = format!("{words}{between}{more}");
+        }
+    }
+    answer.message = Words::new(&words);
+}
+
 /// `Property values were not valid: [{…}]`.
 fn read_embedded(answer: &mut Answer, message: &str) {
     let array = message.find("[{").map(|start| &message[start..]);
@@ -188,6 +203,23 @@ fn read_embedded(answer: &mut Answer, message: &str) {
     for entry in entries.iter().take(MAX_LIST) {
         add(&mut answer.codes, text_of(entry, "error"));
         add(&mut answer.properties, text_of(entry, "name"));
+    }
+    let before = message.find("[{").map_or("", |start| &message[..start]);
+    let said: Vec<String> = entries.iter().take(MAX_LIST).map(sentence_of).collect();
+    answer.message = Words::new(&format!("{before}{}", said.join("; ")));
+}
+
+/// One mistake as people read it: `email: Email address x is invalid (INVALID_EMAIL)`.
+fn sentence_of(entry: &Value) -> String {
+    let words = first_text(entry, &["message", "localizedErrorMessage"]);
+    let name = match text_of(entry, "name") {
+        "" => String::new(),
+        name => format!("{name}: "),
+    };
+    match (words.as_str(), text_of(entry, "error")) {
+        ("", code) => format!("{name}{code}"),
+        (words, code) if code.is_empty() || words.contains(code) => format!("{name}{words}"),
+        (words, code) => format!("{name}{words} ({code})"),
     }
 }
 
@@ -259,11 +291,13 @@ mod tests {
         assert_eq!(answer.category, "VALIDATION_ERROR");
         assert_eq!(answer.codes, ["PROPERTY_DOESNT_EXIST", "INVALID_EMAIL"]);
         assert_eq!(answer.properties, ["foo", "email"]);
+        let words = answer.message.as_str();
         assert!(
-            answer
-                .message
-                .as_str()
-                .starts_with("Property values were not valid: [")
+            words.starts_with("Property values were not valid: foo: ")
+                && words.contains("; email: ")
+                && words.ends_with("(INVALID_EMAIL)")
+                && !words.contains('{'),
+            "{words}"
         );
         assert_eq!(
             answer.correlation_id,

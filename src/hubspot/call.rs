@@ -15,13 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::decide::quota::{EndpointClass, Pause, Priority};
 use crate::decide::retry::{self, RetryClass};
 use crate::hubspot::answer::{Answer, read_answer};
-use crate::hubspot::error::{Call, HubspotError, from_answer};
+use crate::hubspot::error::{Call, HubspotError, from_answer, is_from_elsewhere};
 use crate::hubspot::headers;
-use crate::hubspot::limiter::{Answered, Permit};
+use crate::hubspot::limiter::{Answered, LimiterError, Permit};
 use crate::hubspot::mask::mask;
 use crate::hubspot::pages::is_too_much;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::reread::Reread;
+use crate::hubspot::standing::with_causes;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
@@ -72,7 +73,9 @@ impl Client {
     ) -> Result<HttpResponse, HubspotError> {
         let mut attempt = 1;
         loop {
-            let error = match self.send_once(request, attempt, reread).await {
+            let ended = self.send_once(request, attempt, reread).await;
+            self.learn(request, &ended);
+            let error = match ended {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -133,12 +136,12 @@ impl Client {
                 let token = authorization.to_str().unwrap_or_default();
                 mask(&mut response, &[token.trim_start_matches("Bearer ")]);
                 self.observe_clock(&response.headers, sent_at.1, took);
-                self.observe_token(&authorization, response.status);
-                self.judge(call, response, permit, took, attempt)
+                self.observe_token(&authorization, response.status, is_success(&response));
+                self.judge(request, call, response, permit, took, attempt)
             }
             Err(error) => {
                 tracing::debug!(method = %call.method, path = call.template, ms = took.as_millis() as u64, attempt,
-                    error = error_chain(&error), "no answer from HubSpot");
+                    error = with_causes(&error), "no answer from HubSpot");
                 Err(lost(call, error, permit))
             }
         }
@@ -167,10 +170,7 @@ impl Client {
                     .limiter
                     .acquire(class, request.priority)
                     .await
-                    .map_err(|source| HubspotError::HeldBack {
-                        call: call.clone(),
-                        source,
-                    })?,
+                    .map_err(|source| self.held_back(call, source))?,
             };
             match self.present_token() {
                 Ok(token) => return Ok((token, permit)),
@@ -179,9 +179,22 @@ impl Client {
         }
     }
 
+    /// A request that the limiter let not go, with what went wrong before where HubSpot is unreachable.
+    pub(super) fn held_back(&self, call: &Call, source: LimiterError) -> HubspotError {
+        let because = self
+            .trouble()
+            .filter(|_| matches!(source, LimiterError::Unreachable { .. }));
+        HubspotError::HeldBack {
+            call: call.clone(),
+            source,
+            because: because.map(|trouble| trouble.words),
+        }
+    }
+
     /// Ends the permit by what the answer says, logs it, and gives its success or its error.
     fn judge(
         &self,
+        request: &Request<'_>,
         call: Call,
         response: HttpResponse,
         permit: Permit,
@@ -193,7 +206,7 @@ impl Client {
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&Answered {
             observed: headers::read_quota(&response.headers),
-            by_hubspot: answer.as_ref().is_none_or(reached_hubspot),
+            by_hubspot: !answer.as_ref().is_some_and(is_from_elsewhere),
             pause: answer.as_ref().and_then(|answer| pause_for(answer, class)),
             retry_after,
         });
@@ -209,7 +222,19 @@ impl Client {
         if answer.status == 429 {
             tracing::warn!(path = call.template, policy = answer.policy, %until, "HubSpot says that a limit is exceeded");
         }
-        Err(from_answer(call, answer, until))
+        Err(match from_answer(call, answer, until) {
+            HubspotError::Unauthorized { call, answer, .. } => HubspotError::Unauthorized {
+                call,
+                answer,
+                token: self.token_name(),
+            },
+            HubspotError::Forbidden { call, answer, .. } => HubspotError::Forbidden {
+                why: Self::refusal(request, &answer),
+                call,
+                answer,
+            },
+            error => error,
+        })
     }
 
     fn log(&self, call: &Call, response: &HttpResponse, took: Duration, attempt: u32) {
@@ -282,9 +307,15 @@ impl Client {
             status: response.status,
             source,
         };
-        // Reading from a `str` lets texts be borrowed and is a quarter faster (notes, 5.2).
-        let text = std::str::from_utf8(&response.body).map_err(|error| unreadable(error.into()))?;
-        serde_json::from_str(text).map_err(|error| unreadable(without_values(&error)))
+        let read = || {
+            // Reading from a `str` lets texts be borrowed and is a quarter faster (notes, 5.2).
+            let text =
+                std::str::from_utf8(&response.body).map_err(|error| unreadable(error.into()))?;
+            serde_json::from_str(text).map_err(|error| unreadable(without_values(&error)))
+        };
+        let read = read();
+        self.learn_reading(&read);
+        read
     }
 
     /// Sends a read of a page and takes it apart.
@@ -356,13 +387,14 @@ fn is_repeated(endpoint: Endpoint, error: &HubspotError, attempt: u32) -> bool {
     }
 }
 
+/// Whether HubSpot did what was asked: a page of a proxy says nothing of the kind, whatever its status.
 fn is_success(response: &HttpResponse) -> bool {
-    (200..300).contains(&response.status)
+    (200..300).contains(&response.status) && may_be_json(&response.body)
 }
 
 fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
     match source {
-        TransportError::NotSent(_) => {
+        TransportError::NotSent(_) | TransportError::Unverified(_) => {
             permit.not_sent();
             HubspotError::NotSent { call, source }
         }
@@ -381,14 +413,10 @@ fn class_of(template: &str) -> EndpointClass {
     }
 }
 
-/// Whether the answer is HubSpot's own; what is not says that HubSpot is in trouble.
-fn reached_hubspot(answer: &Answer) -> bool {
-    match answer.status {
-        403 | 500 => answer.by_hubspot,
-        // A 429 may come as HTML from the edge and is a limit all the same (`hubspot/api-facts.md#3`).
-        408 | 502..=599 => false,
-        _ => true,
-    }
+/// Whether a body can be what HubSpot answers: an object, a list or nothing. A page of a proxy is not.
+fn may_be_json(body: &[u8]) -> bool {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    first.is_none_or(|byte| matches!(byte, b'{' | b'['))
 }
 
 /// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
@@ -409,18 +437,6 @@ fn pause_for(answer: &Answer, class: EndpointClass) -> Option<Pause> {
     } else {
         Some(Pause::Class(EndpointClass::Crm))
     }
-}
-
-/// An error and its causes in one line; transport errors quote no URL and no body.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// `serde_json` quotes the value that it did not expect; only place and kind are kept.

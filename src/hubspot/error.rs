@@ -45,12 +45,14 @@ pub enum HubspotError {
         answer: Box<Answer>,
     },
     /// 401: no token, a wrong one, an expired one.
-    #[error("{call}: HubSpot does not accept the token: {}", said(answer))]
+    #[error("HubSpot refuses {token}: {}", said(answer))]
     Unauthorized {
         /// The call.
         call: Call,
         /// What HubSpot says.
         answer: Box<Answer>,
+        /// Which token: where it stands and what may be shown of it.
+        token: TokenName,
     },
     /// There is no token: nobody logged in, or the grant was revoked. Nothing was sent.
     #[error("{call} was not sent: {why}")]
@@ -61,12 +63,14 @@ pub enum HubspotError {
         why: std::sync::Arc<str>,
     },
     /// 403 by HubSpot itself: a scope is missing, or the account may not.
-    #[error("{call}: HubSpot forbids this to the token: {}", said(answer))]
+    #[error("{why}")]
     Forbidden {
         /// The call.
         call: Call,
         /// What HubSpot says.
         answer: Box<Answer>,
+        /// Which scope is missing for what.
+        why: String,
     },
     /// 429, several times over: a quota that somebody else uses up. It was not carried out.
     #[error("{call} met a limit of HubSpot's: {}", said(answer))]
@@ -104,8 +108,8 @@ pub enum HubspotError {
         /// What HubSpot says.
         answer: Box<Answer>,
     },
-    /// 408, 502, 503, 504, 52x, or an HTML page in place of an answer. A write may have happened.
-    #[error("{call} got no answer from HubSpot itself: {}", said(answer))]
+    /// 408, 502, 503, 504, 52x, a redirect, or a page in place of an answer, whatever its status. A write may have happened.
+    #[error("{call} got no answer from HubSpot itself: {}", elsewhere(answer))]
     Gateway {
         /// The call.
         call: Call,
@@ -142,13 +146,15 @@ pub enum HubspotError {
         source: TransportError,
     },
     /// The limiter let nothing go: out of quota, paused, or HubSpot is unreachable. Nothing was sent.
-    #[error("{call} was held back")]
+    #[error("{call} was held back{}", because.as_deref().map(|words| format!(" after this: {words}")).unwrap_or_default())]
     HeldBack {
         /// The call.
         call: Call,
         /// Why, and until when.
         #[source]
         source: LimiterError,
+        /// How the requests before it ended, where HubSpot is unreachable: the cause to look at.
+        because: Option<std::sync::Arc<str>>,
     },
     /// What a write rests on was read too long ago by the time that it could go: it was not sent, and is read again.
     #[error("{call} was not sent: what it rests on was read too long ago")]
@@ -164,6 +170,68 @@ pub enum HubspotError {
         /// What is wrong with it.
         why: &'static str,
     },
+}
+
+/// A token as it may be shown: where it stands, and how it looks without what is secret of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenName {
+    words: String,
+    is_oauth: bool,
+}
+
+impl TokenName {
+    /// The token that stands in `place`. HubSpot's own say their kind and data centre in front (`pat-na1-…`), which is
+    /// no secret; its length tells one that was cut off.
+    pub fn new(place: &str, token: &str) -> Self {
+        let mut parts = token.splitn(3, '-');
+        let kind = match (parts.next(), parts.next(), parts.next()) {
+            (Some(kind), Some(centre), Some(_)) if kind.len() <= 4 && centre.len() <= 4 => {
+                format!("{kind}-{centre}-…, ")
+            }
+            (_, _, _) => String::new(),
+        };
+        let letters = token.chars().count();
+        Self {
+            words: format!("the token of {place} ({kind}{letters} letters)"),
+            is_oauth: false,
+        }
+    }
+
+    /// The access token of an OAuth app's login, which is renewed.
+    pub fn of_login() -> Self {
+        Self {
+            words: "the access token of the login".to_owned(),
+            is_oauth: true,
+        }
+    }
+}
+
+impl std::fmt::Display for TokenName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.words)
+    }
+}
+
+/// What came in place of an answer: not HubSpot's words, since these are somebody else's.
+fn elsewhere(answer: &Answer) -> String {
+    match answer.status {
+        407 => "407, a proxy on the way wants a user and a password".to_owned(),
+        300..=399 => format!("{}, a redirect to another address", answer.status),
+        200..=299 => format!("{} with a page that is no answer", answer.status),
+        _ => said(answer),
+    }
+}
+
+/// Whether an answer comes from something between this machine and HubSpot, or in front of it: a gateway that could not
+/// reach it, a proxy, a sign-in page. HubSpot's own is JSON and never a redirect.
+pub(super) fn is_from_elsewhere(answer: &Answer) -> bool {
+    match answer.status {
+        // A 429 may come as HTML from the edge and is a limit all the same (`hubspot/api-facts.md#3`).
+        401 | 423 | 429 | 477 => false,
+        status if splits(status) => false,
+        200..=399 | 407 | 408 | 502..=599 => true,
+        _ => !answer.by_hubspot,
+    }
 }
 
 /// Status, category, codes and the id for HubSpot's support; not the words.
@@ -254,6 +322,77 @@ impl HubspotError {
         }
     }
 
+    /// Whether HubSpot itself answered, and said no.
+    pub fn is_own_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. }
+                | Self::Unauthorized { .. }
+                | Self::Forbidden { .. }
+                | Self::Throttled { .. }
+                | Self::Locked { .. }
+        )
+    }
+
+    /// Whether the request was made and nothing came of it.
+    pub fn came_to_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::NotSent { .. }
+                | Self::Lost { .. }
+                | Self::Gateway { .. }
+                | Self::Moving { .. }
+                | Self::Server { .. }
+        )
+    }
+
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized { token, .. } if token.is_oauth => {
+                Some("it is renewed by itself; if that goes on, run `hubsyncd auth login` again")
+            }
+            Self::Unauthorized { .. } => {
+                Some("copy it again from HubSpot; it may be expired, revoked or cut off")
+            }
+            Self::LoggedOut { .. } => Some("run `hubsyncd auth login`"),
+            Self::Forbidden { .. } => {
+                Some("add the scope in HubSpot, or take the object out of the mapping file")
+            }
+            Self::NotSent { source, .. } | Self::Lost { source, .. } => source.hint(),
+            Self::Gateway { answer, .. } if answer.status == 407 => {
+                Some("write the proxy as `http://user:password@host:port` in `HTTPS_PROXY`")
+            }
+            Self::Gateway { answer, .. } if answer.status < 500 && answer.status != 408 => Some(
+                "something on the way answers in HubSpot's place: look at proxy, firewall and `[portal].base_url`",
+            ),
+            Self::Gateway { .. } | Self::Server { .. } => {
+                Some("HubSpot is in trouble: look at https://status.hubspot.com, and wait")
+            }
+            Self::Unreadable { .. } => Some(
+                "if it goes on, look whether a proxy changes HubSpot's answers, and report it with this line",
+            ),
+            Self::HeldBack {
+                source: LimiterError::OutOfQuota { .. },
+                ..
+            } => Some("wait for the reset, or find the app that uses the day up"),
+            Self::HeldBack {
+                source: LimiterError::Unreachable { .. },
+                ..
+            } => Some("look at this machine's network, DNS and proxy"),
+            Self::Throttled { .. } => {
+                Some("another app uses the account's limit up: lower `[limits]`, or slow it down")
+            }
+            Self::Moving { .. }
+            | Self::Locked { .. }
+            | Self::HeldBack { .. }
+            | Self::Stale { .. } => Some("it goes on by itself"),
+            Self::Refused { .. } | Self::Invalid { .. } => Some(
+                "look at the mapping file and at HubSpot's words in `sync_outbox.last_error` and `sync_status.last_error`",
+            ),
+        }
+    }
+
     /// Whether the token was not accepted.
     pub fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Unauthorized { .. } | Self::LoggedOut { .. })
@@ -338,6 +477,15 @@ impl HubspotError {
 
     /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.
     pub fn words(&self) -> String {
+        // Which scope is missing says more than that one is; what is not HubSpot's has no words of HubSpot's.
+        if let Self::Forbidden { why, .. } = self {
+            return why.clone();
+        }
+        if let Self::Gateway { answer, .. } = self
+            && !answer.by_hubspot
+        {
+            return self.to_string();
+        }
         match self.answer().map(|answer| answer.message.as_str()) {
             Some(words) if !words.is_empty() => words.to_owned(),
             Some(_) | None => self.to_string(),
@@ -375,8 +523,23 @@ fn splits(status: u16) -> bool {
 pub(super) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> HubspotError {
     let answer = Box::new(answer);
     match answer.status {
-        401 => HubspotError::Unauthorized { call, answer },
-        403 if answer.by_hubspot => HubspotError::Forbidden { call, answer },
+        _ if is_from_elsewhere(&answer) => HubspotError::Gateway { call, answer },
+        401 => HubspotError::Unauthorized {
+            call,
+            answer,
+            token: TokenName {
+                words: "the token".to_owned(),
+                is_oauth: false,
+            },
+        },
+        403 => HubspotError::Forbidden {
+            why: format!(
+                "{call}: HubSpot forbids this to the token: {}",
+                said(&answer)
+            ),
+            call,
+            answer,
+        },
         423 => HubspotError::Locked { call, answer },
         429 => HubspotError::Throttled {
             call,
@@ -388,8 +551,7 @@ pub(super) fn from_answer(call: Call, answer: Answer, until: Timestamp) -> Hubsp
             answer,
             until,
         },
-        500 if answer.by_hubspot => HubspotError::Server { call, answer },
-        403 | 408 | 500..=599 => HubspotError::Gateway { call, answer },
+        500 | 501 => HubspotError::Server { call, answer },
         _ => HubspotError::Refused { call, answer },
     }
 }
@@ -420,7 +582,8 @@ mod tests {
         let transient = Retry::Backoff(RetryClass::Transient);
         let locked = Retry::Backoff(RetryClass::Locked);
         for (status, retry, unknown, failure) in [
-            (302, Retry::Never, false, Failure::NotDone),
+            (302, transient, true, Failure::Unknown),
+            (407, transient, true, Failure::Unknown),
             (400, Retry::Split, false, Failure::Refused),
             (401, Retry::Reauthorize, false, Failure::NotDone),
             (403, Retry::Never, false, Failure::NotDone),
@@ -445,7 +608,12 @@ mod tests {
             assert_eq!(error.outcome_unknown(), unknown, "{status}");
             assert_eq!(error.batch_failure(), failure, "{status}");
             assert_eq!(error.status(), Some(status));
-            assert_eq!(error.words(), "words");
+            let words = if status == 403 {
+                error.to_string()
+            } else {
+                "words".to_owned()
+            };
+            assert_eq!(error.words(), words);
         }
     }
 

@@ -293,7 +293,7 @@ impl Client {
             Ok(response) => response,
             Err(error) => {
                 match error {
-                    TransportError::NotSent(_) => permit.not_sent(),
+                    TransportError::NotSent(_) | TransportError::Unverified(_) => permit.not_sent(),
                     TransportError::Lost(_) => permit.lost(),
                 }
                 return Err(error.into());

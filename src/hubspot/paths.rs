@@ -6,6 +6,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::decide::quota::EndpointClass;
+use crate::decide::scopes::Access;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 
@@ -96,6 +97,20 @@ impl Endpoint {
             EndpointClass::Search
         } else {
             EndpointClass::Crm
+        }
+    }
+
+    /// What of an object's it lets be done, by scopes; `None` where no object stops without it.
+    pub fn access(self) -> Option<Access> {
+        match self {
+            Self::List | Self::Search | Self::BatchRead | Self::Owners | Self::Pipelines => {
+                Some(Access::Read)
+            }
+            Self::BatchCreate | Self::BatchUpdate | Self::BatchUpsert | Self::BatchArchive => {
+                Some(Access::Write)
+            }
+            Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
+            Self::CreateProperty | Self::Account | Self::DailyUsage => None,
         }
     }
 

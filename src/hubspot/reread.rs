@@ -51,10 +51,7 @@ impl Client {
         let permits = limiter
             .acquire_together(EndpointClass::Crm, priority, REQUESTS)
             .await
-            .map_err(|source| HubspotError::HeldBack {
-                call: self.name(Endpoint::BatchRead),
-                source,
-            })?;
+            .map_err(|source| self.held_back(&self.name(Endpoint::BatchRead), source))?;
         Ok(Reread {
             clock: Arc::clone(&self.inner.clock),
             is_pair: permits.len() == REQUESTS as usize,

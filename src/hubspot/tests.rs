@@ -264,6 +264,116 @@ fn a_gateway_that_never_answers_ends_a_page() {
 }
 
 #[test]
+fn what_is_held_back_names_the_cause_that_came_before() {
+    let expired = || {
+        let words = "invalid peer certificate: certificate expired";
+        Err(TransportError::Unverified(words.into()))
+    };
+    let bench = bench((0..9).map(|_| expired()));
+    let mut errors = (0..4).map(|_| bench.list(&page_query()).expect_err("nobody is there"));
+    let held = errors
+        .find(|error| matches!(error, HubspotError::HeldBack { .. }))
+        .expect("the breaker opens after five");
+    let words = standing::with_causes(&held);
+    assert!(words.contains("certificate expired"), "{words}");
+    assert!(held.is_unreachable());
+}
+
+#[test]
+fn a_page_in_place_of_an_answer_is_not_hubspots_whatever_its_status() {
+    let html = "<!DOCTYPE html><title>Sign in</title>";
+    for (status, body) in [
+        (200, html),
+        (200, "please sign in"),
+        (302, ""),
+        (404, html),
+        (403, html),
+        (407, ""),
+        (500, html),
+    ] {
+        let bench = bench((0..3).map(|_| answer(status, body)));
+        let error = bench.list(&page_query()).expect_err("no answer");
+        assert!(
+            matches!(error, HubspotError::Gateway { .. }),
+            "{status}: {error}"
+        );
+        assert!(error.is_unreachable() && error.hint().is_some());
+        let trouble = bench.client.trouble().expect("nothing came of it");
+        assert_eq!(trouble.in_a_row, 3, "{status}");
+    }
+    // HubSpot's own refusals are answers, and end the trouble.
+    let bench = bench([
+        answer(302, ""),
+        answer(404, r#"{"status":"error","category":"OBJECT_NOT_FOUND"}"#),
+    ]);
+    let error = bench.list(&page_query()).expect_err("refused");
+    assert!(matches!(error, HubspotError::Refused { .. }), "{error}");
+    assert_eq!(bench.client.trouble(), None);
+}
+
+#[test]
+fn answers_that_cant_be_read_are_counted_until_one_can() {
+    let other = || answer(200, r#"{"login":"here"}"#);
+    let page = answer(200, fixture!("list_page.json"));
+    let bench = bench((0..3).map(|_| other()).chain([page]));
+    for number in 1..=3 {
+        bench.list(&page_query()).expect_err("of another shape");
+        let trouble = bench.client.trouble().expect("unreadable");
+        assert_eq!(trouble.in_a_row, number);
+    }
+    bench.list(&page_query()).expect("a page");
+    assert_eq!(bench.client.trouble(), None);
+}
+
+#[test]
+fn a_missing_scope_is_named_and_known_until_it_is_there() {
+    let refused = r#"{"category":"MISSING_SCOPES","errors":[{"context":{"requiredGranularScopes":["crm.objects.contacts.read"]}}]}"#;
+    let bench = bench([
+        answer(403, refused),
+        answer(200, fixture!("list_page.json")),
+    ]);
+    let error = bench.list(&page_query()).expect_err("a scope is missing");
+    let sentence = "the token may not read contacts: scope `crm.objects.contacts.read` is missing";
+    assert_eq!(
+        (error.to_string(), error.words()),
+        (sentence.to_owned(), sentence.to_owned())
+    );
+    assert_eq!(bench.client.forbidden(), [sentence]);
+    bench.list(&page_query()).expect("a page");
+    assert!(bench.client.forbidden().is_empty());
+}
+
+#[test]
+fn a_refused_token_is_named_by_its_place_its_kind_and_its_length() {
+    let bench = bench([answer(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#)]);
+    let client = bench
+        .client
+        .clone()
+        .with_token_place("`HUBSPOT_ACCESS_TOKEN`");
+    drop(client);
+    let error = bench.list(&page_query()).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "HubSpot refuses the token of `HUBSPOT_ACCESS_TOKEN` (pat-na1-…, 14 letters): 401 EXPIRED_AUTHENTICATION"
+    );
+    assert_eq!(
+        error.hint(),
+        Some("copy it again from HubSpot; it may be expired, revoked or cut off")
+    );
+    for (token, words) in [
+        ("secret-token", "the token of x (12 letters)"),
+        (
+            "pat-eu1-12345678-abcd",
+            "the token of x (pat-eu1-…, 21 letters)",
+        ),
+        ("longer-word-secret", "the token of x (18 letters)"),
+        ("pat-na1", "the token of x (7 letters)"),
+    ] {
+        assert_eq!(TokenName::new("x", token).to_string(), words);
+    }
+}
+
+#[test]
 fn a_page_that_leads_to_itself_is_not_followed() {
     let itself = r#"{"results":[{"id":"2","properties":{}}],"paging":{"next":{"after":"2"}}}"#;
     let bench = bench([answer(200, itself)]);

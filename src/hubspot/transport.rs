@@ -12,6 +12,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use thiserror::Error;
 
+use crate::hubspot::authorities::{self, Authorities, NoAuthorities};
+use crate::hubspot::proxy::{self, BadProxy, Chosen};
+
 /// The largest answer that is read, unpacked. A page of 100 records with 400 properties of 64 KiB would be more, but
 /// HubSpot itself gives up on such pages; ordinary ones have 0.1 to 5 MB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -75,9 +78,26 @@ pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
     #[error("the request was not sent")]
     NotSent(#[source] Cause),
+    /// The other side's certificate is not accepted, so that nothing was sent.
+    #[error("the certificate is not accepted, so nothing was sent")]
+    Unverified(#[source] Cause),
     /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut or oversized body.
     #[error("the request was sent and its answer was lost")]
     Lost(#[source] Cause),
+}
+
+impl TransportError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotSent(_) | Self::Lost(_) => {
+                Some("look at this machine's network, DNS and proxy; it is tried again")
+            }
+            Self::Unverified(_) => Some(
+                "look at this machine's clock and authorities; one that opens TLS on the way needs its own in SSL_CERT_FILE",
+            ),
+        }
+    }
 }
 
 /// Sends a request once.
@@ -101,9 +121,33 @@ pub enum TransportSetupError {
         /// As it was given.
         url: String,
     },
+    /// There is nobody to vouch for HubSpot.
+    #[error(transparent)]
+    NoAuthorities(#[from] NoAuthorities),
+    /// The environment names a proxy that none can be.
+    #[error(transparent)]
+    BadProxy(#[from] BadProxy),
     /// TLS could not be set up.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Cause),
+}
+
+impl TransportSetupError {
+    /// What somebody can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotABaseUrl { .. } | Self::PlainHttp { .. } => {
+                Some("write `https://api.hubapi.com` for `[portal].base_url`, or leave it out")
+            }
+            Self::NoAuthorities(_) => {
+                Some("apt-get install ca-certificates, or name a bundle in SSL_CERT_FILE")
+            }
+            Self::BadProxy(_) => {
+                Some("write `http://host:port` or `http://user:password@host:port`, or unset it")
+            }
+            Self::Client(_) => None,
+        }
+    }
 }
 
 /// HTTP/1.1 and HTTP/2 with gzip over kept connections, by reqwest.
@@ -114,15 +158,31 @@ pub struct ReqwestTransport {
 }
 
 impl ReqwestTransport {
-    /// A transport to `base_url`: https, or http to a loopback address. Environment proxies are not used, redirects
-    /// are not followed: the token goes to that host alone.
+    /// A transport to `base_url`: https, or http to a loopback address. Redirects are not followed: the token goes to
+    /// that host alone, if need be through the tunnel of the environment's proxy, which sees no more than the host's
+    /// name. This machine itself is never reached by a proxy.
     pub fn new(base_url: &str) -> Result<Self, TransportSetupError> {
+        Self::within(base_url, &|name| std::env::var(name).ok())
+    }
+
+    /// The same in an environment.
+    fn within(
+        base_url: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, TransportSetupError> {
         let base_url = check_base_url(base_url)?;
         install_ring();
-        let client = reqwest::Client::builder()
+        let is_https = base_url.starts_with("https://");
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if is_https {
+            builder = builder.tls_backend_preconfigured(verified_by(authorities::find()?)?);
+        }
+        if let Some(chosen) = proxy::choose(is_own(&base_url), variable)? {
+            builder = builder.proxy(proxied(&chosen)?);
+        }
+        let client = builder
             .user_agent(concat!("hubsyncd/", env!("CARGO_PKG_VERSION")))
-            .https_only(base_url.starts_with("https://"))
-            .no_proxy()
+            .https_only(is_https)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .gzip(true)
@@ -177,6 +237,44 @@ fn install_ring() {
     });
 }
 
+/// TLS that takes these authorities' word.
+fn verified_by(authorities: Authorities) -> Result<rustls::ClientConfig, TransportSetupError> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TransportSetupError::Client(error.into()))?
+        .with_root_certificates(authorities.store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn proxied(chosen: &Chosen) -> Result<reqwest::Proxy, TransportSetupError> {
+    let bad = |error: reqwest::Error| {
+        // Its words may quote the URL, and that a password.
+        tracing::debug!(
+            name = chosen.variable,
+            status = error.status().map(|status| status.as_u16()),
+            "the proxy can't be used"
+        );
+        BadProxy {
+            variable: chosen.variable,
+        }
+    };
+    let but = chosen.except.as_deref();
+    let but = but.and_then(reqwest::NoProxy::from_string);
+    Ok(reqwest::Proxy::https(&chosen.url)
+        .map_err(bad)?
+        .no_proxy(but))
+}
+
+fn is_own(base_url: &str) -> bool {
+    let url = reqwest::Url::parse(base_url).ok();
+    url.as_ref()
+        .and_then(reqwest::Url::host_str)
+        .is_some_and(is_loopback)
+}
+
 fn check_base_url(base_url: &str) -> Result<String, TransportSetupError> {
     let trimmed = base_url.trim_end_matches('/');
     let not_a_base = || TransportSetupError::NotABaseUrl {
@@ -212,11 +310,28 @@ fn is_loopback(host: &str) -> bool {
 /// Only what fails before a connection stands was surely never seen by HubSpot.
 fn sort_send_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
-    if error.is_connect() || error.is_builder() {
+    if is_about_a_certificate(&error) {
+        TransportError::Unverified(error.into())
+    } else if error.is_connect() || error.is_builder() {
         TransportError::NotSent(error.into())
     } else {
         TransportError::Lost(error.into())
     }
+}
+
+/// Whether TLS refused the other side's certificate: somewhere below, rustls says so.
+fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // What an I/O error wraps is not its source, but what it is.
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    let wrapped = wrapped.map(|error| error as &(dyn Error + 'static));
+    wrapped
+        .or_else(|| error.source())
+        .is_some_and(is_about_a_certificate)
 }
 
 /// The body as it comes, counted after unpacking, so that a small answer can't unpack into all memory.
@@ -384,6 +499,74 @@ mod tests {
         assert!(matches!(result, Err(TransportError::Lost(_))));
         let (length, _) = handle.join().expect("the server's words");
         assert!(length > 0);
+    }
+
+    /// A TLS server that greets one client with a certificate of its own making.
+    fn greet_once(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> u16 {
+        let key =
+            rustls::pki_types::PrivateKeyDer::try_from(certificate.signing_key.serialize_der())
+                .expect("a key");
+        install_ring();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.cert.der().clone()], key)
+            .expect("a certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let connection = rustls::ServerConnection::new(std::sync::Arc::new(config));
+            let mut connection = connection.expect("a connection");
+            // The client hangs up where it doesn't believe the certificate.
+            let _ = connection.complete_io(&mut stream).is_ok();
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_is_told_apart_and_says_why() {
+        let certificate = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+        let port = greet_once(&certificate.expect("a certificate"));
+        let transport =
+            ReqwestTransport::new(&format!("https://localhost:{port}")).expect("loopback");
+        let error = transport
+            .send(request(Duration::from_secs(10)))
+            .await
+            .expect_err("nobody vouches for it");
+        assert!(matches!(error, TransportError::Unverified(_)), "{error:?}");
+        let words = crate::hubspot::standing::with_causes(&error);
+        assert!(words.contains("invalid peer certificate"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn the_environments_proxy_is_asked_for_a_tunnel_and_never_for_this_machine() {
+        let (url, handle) = serve_once(
+            b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        );
+        let environment = move |name: &str| (name == "HTTPS_PROXY").then(|| url.clone());
+        let through = ReqwestTransport::within("https://api.hubapi.example", &environment);
+        let refused = through
+            .expect("a proxy")
+            .send(request(Duration::from_secs(10)))
+            .await;
+        assert!(
+            matches!(refused, Err(TransportError::NotSent(_))),
+            "{refused:?}"
+        );
+        let asked = handle.join().expect("the proxy's words").to_lowercase();
+        assert!(
+            asked.starts_with("connect api.hubapi.example:443 "),
+            "{asked}"
+        );
+        assert!(!asked.contains("secret-token"), "{asked}");
+        let (own, handle) = serve_once(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec());
+        let direct = ReqwestTransport::within(&own, &|_| Some("http://127.0.0.1:1".to_owned()));
+        let answer = direct
+            .expect("loopback")
+            .send(request(Duration::from_secs(10)))
+            .await;
+        assert_eq!(answer.expect("no proxy between").status, 200);
+        handle.join().expect("the server's words");
     }
 
     #[test]

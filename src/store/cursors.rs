@@ -181,7 +181,7 @@ pub fn end_window(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
-         SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL, last_poll_at = :now, last_error = NULL
+         SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL, last_poll_at = :now
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":to": to.to_string(), ":now": now.to_string() })?;
@@ -206,6 +206,17 @@ pub fn set_error(
     words: Option<&str>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_cursors SET last_error = :words WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str(), ":words": words })?;
+    Ok(())
+}
+
+/// Keeps the sentences on what HubSpot forbids of an object.
+pub fn set_forbidden(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    words: Option<&str>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE sync_cursors SET forbidden = :words WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":words": words })?;
     Ok(())
 }

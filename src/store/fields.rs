@@ -73,6 +73,42 @@ fn from_row(row: &Row<'_>) -> Result<Field, StoreError> {
     })
 }
 
+/// A field with a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Troubled {
+    /// The object's name in the mapping.
+    pub object: String,
+    /// HubSpot's name of the property.
+    pub property: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What somebody can do about it.
+    pub hint: Option<String>,
+    /// Records whose value the column can't hold.
+    pub unreadable: u64,
+}
+
+/// The mapped fields that have a problem, by object and property.
+pub fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object, property, problem, hint,
+                (SELECT count(*) FROM sync_unreadable AS u WHERE u.object = f.object AND u.property = f.property)
+         FROM sync_fields AS f
+         WHERE problem IS NOT NULL AND state <> 'unmapped'
+         ORDER BY object, property",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Troubled {
+            object: row.get(0)?,
+            property: row.get(1)?,
+            problem: row.get(2)?,
+            hint: row.get(3)?,
+            unreadable: row.get::<_, i64>(4)?.unsigned_abs(),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The properties of an object that are in a state, by name.
 pub fn in_state(
     connection: &Connection,

@@ -14,9 +14,12 @@ pub const PORTAL_ID: &str = "portal_id";
 pub const TIME_ZONE: &str = "time_zone";
 /// HubSpot's clock less ours, in milliseconds.
 pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
-/// Mapped objects that have no table yet, because the token may not read their schema: lines of object, table and
-/// direction, with tabs between.
+/// Mapped objects that have no table yet, because their schema could not be read: lines of object, table, direction, why
+/// and, where it is a missing scope, its code, with tabs between.
 pub const UNREAD: &str = "unread_objects";
+/// The code of an object that waits for a scope, in `sync_status`.
+pub const MISSING_SCOPE: &str = "missing-scope";
+
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 
@@ -53,6 +56,8 @@ pub struct Daemon {
     pub unreachable: Option<String>,
     /// When the day's budget is new, while it is spent.
     pub out_of_quota_until: Option<Timestamp>,
+    /// What HubSpot forbids to the token.
+    pub forbidden: Option<String>,
     /// What is wrong with the mapping file or the clock, while the last good settings hold.
     pub config_error: Option<String>,
     /// The last error of any step.
@@ -93,6 +98,7 @@ pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Resu
              unauthorized = NULL,
              unreachable = NULL,
              out_of_quota_until = NULL,
+             forbidden = NULL,
              config_error = NULL,
              last_error = NULL,
              requests_last_minute = 0,
@@ -129,6 +135,7 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
              unauthorized = :unauthorized,
              unreachable = :unreachable,
              out_of_quota_until = :out_of_quota_until,
+             forbidden = :forbidden,
              config_error = :config_error,
              last_error = :last_error,
              requests_last_minute = :requests,
@@ -142,6 +149,7 @@ pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(),
         ":unauthorized": daemon.unauthorized,
         ":unreachable": daemon.unreachable,
         ":out_of_quota_until": daemon.out_of_quota_until.map(|at| at.to_string()),
+        ":forbidden": daemon.forbidden,
         ":config_error": daemon.config_error,
         ":last_error": daemon.last_error,
         ":requests": daemon.requests_last_minute as i64,

@@ -9,11 +9,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// The migrations, the first of them number 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_bookkeeping.sql"),
     include_str!("../../migrations/0002_webhooks.sql"),
     include_str!("../../migrations/0003_tokens.sql"),
     include_str!("../../migrations/0004_dropped.sql"),
+    include_str!("../../migrations/0005_repairs.sql"),
 ];
 
 /// The newest schema version that this program knows.

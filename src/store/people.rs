@@ -192,6 +192,8 @@ pub struct StatusRows {
     pub backfills: Vec<Row>,
     /// Rows of `sync_fields` that are not `active`.
     pub problems: Vec<Row>,
+    /// Whether the daemon never said that it ended.
+    pub ended_unasked: bool,
 }
 
 /// Which conflicts.
@@ -321,6 +323,7 @@ impl PeopleDb {
             holds: rows(&tx, HOLDS, [])?,
             backfills: rows(&tx, BACKFILLS, [])?,
             problems: rows(&tx, PROBLEMS, [])?,
+            ended_unasked: tx.query_row(ENDED_UNASKED, [], |row| row.get(0))?,
         })
     }
 
@@ -378,6 +381,11 @@ impl PeopleDb {
         Ok(self
             .connection
             .query_row("SELECT count(*) FROM sync_outbox", [], |row| row.get(0))?)
+    }
+
+    /// The rows of `sync_status`.
+    pub fn objects(&self) -> Result<Vec<Row>, PeopleError> {
+        rows(&self.connection, OBJECTS, [])
     }
 
     /// The holds that are still to be decided or carried out.
@@ -521,7 +529,7 @@ const HEALTH: &str = "
 const OBJECTS: &str = "
     SELECT object, table_name, direction, rows, backfill, last_poll_at, last_change_at, lag_seconds, last_reconcile_at,
         pending, in_flight, dead, conflicts, last_error, in_sync, waiting, failing, excluded, problems,
-        last_association_pass_at
+        last_association_pass_at, code
     FROM sync_status
     ORDER BY object";
 
@@ -536,6 +544,10 @@ const BACKFILLS: &str = "
     FROM sync_cursors
     WHERE backfill <> 'done'
     ORDER BY object";
+
+/// Whether the daemon's last word is not that it ended.
+const ENDED_UNASKED: &str =
+    "SELECT coalesce((SELECT phase <> 'stopped' FROM sync_daemon WHERE id = 1), 0)";
 
 const PROBLEMS: &str = "
     SELECT object, property, column_name, state, problem, hint

@@ -3,19 +3,20 @@
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::store::ddl::{literal, quoted};
+use crate::store::meta::MISSING_SCOPE;
 use crate::store::triggers::Made;
 
 /// This moment as text, to the millisecond.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
 /// Both views for a mapping.
-/// `unread` are lines of object, table and direction: mapped objects that have no table yet, because their schema could
-/// not be read.
+/// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
+/// schema could not be read.
 pub(super) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
     let mut rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
     for line in unread.lines() {
-        if let [object, table, direction] = line.split('\t').collect::<Vec<_>>()[..] {
-            rows.push(waiting_row(object, table, direction));
+        if let [object, table, direction, why, code] = line.split('\t').collect::<Vec<_>>()[..] {
+            rows.push(waiting_row(object, table, direction, Some((why, code))));
         }
     }
     vec![status(rows), health()]
@@ -31,7 +32,7 @@ pub(super) fn before_tables(
             status_row(object)
         } else {
             let (name, table) = (object.object.as_str(), object.table.as_str());
-            waiting_row(name, table, object.direction.as_str())
+            waiting_row(name, table, object.direction.as_str(), None)
         }
     };
     vec![status(mapping.objects.iter().map(row).collect()), health()]
@@ -96,22 +97,24 @@ fn status_row(object: &ObjectMapping) -> String {
         "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
        s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
        s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
-       s.last_association_pass_at
+       s.last_association_pass_at, s.code
 FROM (
     SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\", k.backfill,
            k.last_poll_at, k.last_change_at,
            CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
                AS lag_seconds,
            k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
-           (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts, k.last_error,
+           (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
+           coalesce(k.forbidden, k.last_error) AS last_error,
            {waiting} AS waiting,
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
-           k.last_association_pass_at
+           k.last_association_pass_at, CASE WHEN k.forbidden IS NOT NULL THEN {missing} END AS code
     FROM sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
+        missing = literal(MISSING_SCOPE),
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
         pending = entries("pending"),
@@ -120,13 +123,19 @@ FROM (
     )
 }
 
-/// An object without a table.
-fn waiting_row(object: &str, table: &str, direction: &str) -> String {
+/// An object without a table, and why and by which code.
+fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &str)>) -> String {
+    let text = |text: Option<&str>| {
+        text.filter(|text| !text.is_empty())
+            .map_or_else(|| "NULL".to_owned(), literal)
+    };
     format!(
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
-       0 AS in_flight, 0 AS dead, 0 AS conflicts, NULL AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
-       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at",
+       0 AS in_flight, 0 AS dead, 0 AS conflicts, {why} AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, {code} AS code",
+        why = text(why.map(|(why, _)| why)),
+        code = text(why.map(|(_, code)| code)),
         name = literal(object),
         table = literal(table),
         direction = literal(direction),
@@ -137,7 +146,7 @@ fn no_status_row() -> String {
     "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
        NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
        NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
-       NULL AS problems, NULL AS last_association_pass_at
+       NULL AS problems, NULL AS last_association_pass_at, NULL AS code
 WHERE 0"
         .to_owned()
 }
@@ -149,7 +158,7 @@ fn health() -> Made {
 SELECT CASE
            WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL
                OR (julianday('now') - julianday(d.heartbeat_at)) * 86400.0 > 30.0 THEN 'stopped'
-           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL
+           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL AND d.forbidden IS NULL
                AND coalesce(d.out_of_quota_until, '') <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'starting'
            WHEN d.phase = 'stopping' THEN 'stopping'
            WHEN d.unauthorized IS NOT NULL THEN 'unauthorized'
@@ -157,6 +166,7 @@ SELECT CASE
            WHEN d.out_of_quota_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'out_of_quota'
            WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL) THEN 'held'
            WHEN d.config_error IS NOT NULL
+               OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
                OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
@@ -170,7 +180,7 @@ SELECT CASE
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
-       d.config_error, coalesce(d.unauthorized, d.unreachable, d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden, d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
     Made {

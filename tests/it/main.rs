@@ -16,4 +16,5 @@ mod quotas;
 mod reads;
 mod regressions;
 mod subscriptions;
+mod troubles;
 mod webhooks;

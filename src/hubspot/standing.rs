@@ -1,0 +1,153 @@
+//! What the last answers say of HubSpot and the token: whether it is reached, and what it forbids. Learnt from every
+//! request in one place, so that a step that had nothing to ask says nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use crate::decide::scopes::Access;
+use crate::hubspot::call::Request;
+use crate::hubspot::error::HubspotError;
+use crate::hubspot::paths::Endpoint;
+use crate::hubspot::{Answer, Client};
+
+/// Requests in a row that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why the last of them did, with its causes.
+    pub words: Arc<str>,
+    /// How many.
+    pub in_a_row: u32,
+}
+
+/// What was learnt.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// HubSpot was not reached, or failed.
+    unanswered: Option<Trouble>,
+    /// It answered with what can't be read.
+    unreadable: Option<Trouble>,
+    /// What it forbids, by whose it is.
+    forbidden: BTreeMap<(String, Access), String>,
+}
+
+fn again(trouble: &mut Option<Trouble>, words: String) {
+    let before = trouble.as_ref().map_or(0, |trouble| trouble.in_a_row);
+    *trouble = Some(Trouble {
+        words: words.into(),
+        in_a_row: before.saturating_add(1),
+    });
+}
+
+impl Client {
+    /// Why nothing comes of requests at present; `None` after one that HubSpot answered.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let learnt = self.learnt();
+        let both = learnt.unanswered.iter().chain(&learnt.unreadable);
+        both.max_by_key(|trouble| trouble.in_a_row).cloned()
+    }
+
+    /// What HubSpot forbids to the token, a sentence each; what it has let through since is left out.
+    pub fn forbidden(&self) -> Vec<String> {
+        self.learnt().forbidden.values().cloned().collect()
+    }
+
+    /// The same of one object.
+    pub fn forbidden_of(&self, object: &str) -> Vec<String> {
+        let learnt = self.learnt();
+        let own = learnt.forbidden.iter();
+        own.filter(|((name, _), _)| name == object)
+            .map(|(_, words)| words.clone())
+            .collect()
+    }
+
+    /// Whether HubSpot forbade this when it was last asked.
+    pub fn is_forbidden(&self, object: &str, access: Access) -> bool {
+        self.learnt()
+            .forbidden
+            .contains_key(&(object.to_owned(), access))
+    }
+
+    /// Learns from how a request ended.
+    pub(super) fn learn<T>(&self, request: &Request<'_>, ended: &Result<T, HubspotError>) {
+        let mut learnt = self.learnt();
+        match ended {
+            Err(error) if error.is_own_answer() => {
+                learnt.unanswered = None;
+                if let HubspotError::Forbidden { why, .. } = error
+                    && let Some(key) = subject(request)
+                {
+                    learnt.forbidden.insert(key, why.clone());
+                }
+            }
+            Err(error) if error.came_to_nothing() => {
+                again(&mut learnt.unanswered, with_causes(error));
+            }
+            // It was not sent, or says nothing.
+            Err(_) => {}
+            Ok(_) => {
+                learnt.unanswered = None;
+                if let Some(key) = subject(request) {
+                    learnt.forbidden.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Learns whether a success could be read.
+    pub(super) fn learn_reading<T>(&self, read: &Result<T, HubspotError>) {
+        let mut learnt = self.learnt();
+        match read {
+            Ok(_) => learnt.unreadable = None,
+            Err(error) => again(&mut learnt.unreadable, with_causes(error)),
+        }
+    }
+
+    /// What a 403 means, in a sentence that names the scope.
+    pub(super) fn refusal(request: &Request<'_>, answer: &Answer) -> String {
+        match (subject(request), request.endpoint.access()) {
+            (Some((object, access)), _) => {
+                access.refusal(&object, &answer.scopes, &answer.category)
+            }
+            (None, _) if answer.scopes.is_empty() => {
+                format!("HubSpot forbids this to the token: {}", answer.category)
+            }
+            (None, _) => format!("the token lacks scope `{}`", answer.scopes.join("`, `")),
+        }
+    }
+
+    fn learnt(&self) -> std::sync::MutexGuard<'_, Learnt> {
+        self.inner
+            .learnt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose access a request needs.
+fn subject(request: &Request<'_>) -> Option<(String, Access)> {
+    let access = request.endpoint.access()?;
+    let object = request.object.map(|object| object.as_str().to_owned());
+    let name = if request.endpoint == Endpoint::Owners {
+        "owners".to_owned()
+    } else if request.endpoint == Endpoint::Pipelines {
+        format!("pipelines of {}", object?)
+    } else {
+        object?
+    };
+    Some((name, access))
+}
+
+/// An error and its causes in one line; transport errors quote no URL and no body.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = error.source();
+    }
+    words
+}
