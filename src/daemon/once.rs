@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ use crate::store::{Lane, counts, cursors, meta, quota};
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
 const RENEWALS: u32 = 2;
+
+/// A step that fails so often in a row is given up where others wait for its object.
+const ENOUGH: u32 = 4;
 
 /// What `once` is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +123,7 @@ pub async fn once(
         deadline: options.deadline,
         left: Mutex::default(),
         failures: Mutex::default(),
+        read: AtomicUsize::new(0),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
     let failure = match agree(config, &work, options).await {
@@ -202,6 +207,8 @@ struct Work {
     left: Mutex<BTreeSet<String>>,
     /// What failed, while the rest went on.
     failures: Mutex<Vec<(Option<ObjectType>, Failure)>>,
+    /// Objects that were read to this moment.
+    read: AtomicUsize,
 }
 
 impl Work {
@@ -336,6 +343,7 @@ impl Work {
             if is_fatal(&error)
                 || error.is_configuration()
                 || !(is_renewed || passes(&error))
+                || (failures >= ENOUGH && self.others_wait(&error))
                 || engine.clock().now() + wait >= self.deadline
             {
                 return Err(error);
@@ -343,6 +351,13 @@ impl Work {
             tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
             engine.clock().sleep(wait).await;
         }
+    }
+
+    /// Whether a step that goes on failing keeps others from what they could do: another object is done with its reading,
+    /// so that HubSpot is there, or HubSpot says no to this one request.
+    fn others_wait(&self, error: &StepError) -> bool {
+        let is_said = matches!(error, StepError::Hubspot(HubspotError::Refused { .. }));
+        is_said || self.read.load(Ordering::Relaxed) > 0
     }
 
     /// A read that changes nothing half-way: it is cut off at the deadline. `false`: it was.
@@ -508,6 +523,7 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
             return Ok(Pulled::InPart);
         }
     }
+    work.read.fetch_add(1, Ordering::Relaxed);
     Ok(Pulled::Whole)
 }
 

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use hubsyncd::clock::{Clock as _, SystemClock};
+use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::Settings;
 use rustix::process::Signal;
 
@@ -79,6 +80,32 @@ fn once_goes_on_with_the_objects_that_the_token_may_read() {
     portal.stand().settings_mut().denied_scopes.clear();
     site.once();
     assert_eq!(site.number("SELECT count(*) FROM companies"), 5);
+}
+
+#[test]
+fn once_goes_on_without_an_object_that_hubspot_keeps_failing_on() {
+    let portal = lacking(&[]);
+    let site = Site::with(&portal, "", &both());
+    site.once();
+    portal.script(FaultKind::InternalError, 1_000, "2026-03/companies/search");
+    let id = portal.contact("new@example.com");
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    let (status, out) = words(&site, &["once"]);
+    assert_eq!(status, Some(1), "{out}");
+    assert_eq!(
+        site.number(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}")),
+        1,
+        "{out}"
+    );
+    assert_eq!(portal.count_with("city", "Lima"), 1, "{out}");
+    assert!(
+        out.contains("ended early: ") && out.contains("\nhint: "),
+        "{out}"
+    );
+    assert_eq!(
+        site.number("SELECT last_error IS NOT NULL FROM sync_status WHERE object = 'companies'"),
+        1
+    );
 }
 
 #[test]
