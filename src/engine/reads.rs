@@ -111,9 +111,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 }
             }
             for Due { id, origin, .. } in missing {
-                let row = sync.table.by_hs_id(tx, id)?;
-                let known = row.and_then(|row| row.record.modified_at);
-                if of_absence(asked_at, known, offset) == Freshness::Stale {
+                if is_of_before(tx, &sync, id, asked_at, offset)? {
                     reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
                     continue;
                 }
@@ -295,6 +293,19 @@ fn look_again_before_erasing(
     reads::forget_erasure(tx, object, id)
 }
 
+/// Whether a row was written from a later version than an answer that did not show its record.
+fn is_of_before(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+    asked_at: Timestamp,
+    clock_offset_ms: i64,
+) -> Result<bool, StoreError> {
+    let row = object.table.by_hs_id(tx, id)?;
+    let known = row.and_then(|row| row.record.modified_at);
+    Ok(of_absence(asked_at, known, clock_offset_ms) == Freshness::Stale)
+}
+
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
 pub fn note_missing(
     tx: &rusqlite::Transaction<'_>,
@@ -337,6 +348,18 @@ mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::Policy;
+
+    #[test]
+    fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(30), &record(101, 30, &[("firstname", "Ann")]));
+        let of_before = |asked_at, offset| {
+            scene.write(|tx| is_of_before(tx, &scene.object, HubspotId(101), at(asked_at), offset))
+        };
+        assert!(of_before(10, 0));
+        assert!(!of_before(31, 0));
+        assert!(!of_before(20, 15_000));
+    }
 
     #[test]
     fn an_older_page_makes_no_row_of_a_record_that_was_never_here_and_is_gone() {

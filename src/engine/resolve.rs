@@ -666,3 +666,73 @@ pub async fn forget(engine: &Engine) -> Result<(), StepError> {
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
+    fn in_conflict() -> Scene {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(How::at(5), &record(101, 5, &[("firstname", "Theirs")]));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
+        scene
+    }
+
+    fn decide(scene: &Scene, resolution: &str, record: Option<&RemoteRecord>) -> bool {
+        scene.program(&format!(
+            "UPDATE sync_conflicts SET resolution = '{resolution}'"
+        ));
+        scene.write(|tx| {
+            let waiting = conflicts::waiting(tx, BATCH)?;
+            let decision = Decision {
+                conflict: &waiting[0],
+                record,
+                moment: Moment {
+                    now: at(100),
+                    offset_ms: 0,
+                },
+                key: "",
+            };
+            decision.field(tx, &scene.object)
+        })
+    }
+
+    #[test]
+    fn a_decision_is_not_carried_out_by_a_read_of_before() {
+        let scene = in_conflict();
+        scene.apply(
+            How::at(20),
+            &record(101, 20, &[("firstname", "Theirs again")]),
+        );
+        let before = record(101, 5, &[("firstname", "Theirs")]);
+        assert!(!decide(&scene, "remote", Some(&before)));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs again -"]);
+        let present = record(101, 20, &[("firstname", "Theirs again")]);
+        assert!(decide(&scene, "remote", Some(&present)));
+        assert_eq!(
+            scene.rows("SELECT first_name FROM contacts"),
+            ["Theirs again"]
+        );
+    }
+
+    #[test]
+    fn what_is_decided_while_its_record_is_created_again_follows_the_create() {
+        for (word, value) in [("local", "Ours"), ("remote", "Theirs")] {
+            let scene = in_conflict();
+            scene.daemon(
+                "UPDATE contacts SET hs_id = NULL;
+                 UPDATE sync_conflicts SET hs_id = NULL;
+                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at, key)
+                 VALUES ('contacts', 1, 'create', 'in_flight', '2026-11-24T03:10:00.000Z', 'k')",
+            );
+            assert!(decide(&scene, word, None));
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [value]);
+            assert_eq!(scene.outbox(), ["create 1 -; firstname was ?"]);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::freshness::{Freshness, of_version};
 use crate::decide::record::OpenConflict;
 use crate::decide::retry::{LOCK_LASTS, RetryClass, next_attempt};
 use crate::decide::settle::{
@@ -479,11 +480,8 @@ fn acknowledge(
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     take_defaults(applying, entry, &held, &mut row, record);
     unreadable::note(tx, object.object(), record, applying.now)?;
-    if row
-        .record
-        .modified_at
-        .is_none_or(|known| known <= record.updated_at)
-    {
+    let known = row.record.modified_at;
+    if of_version(Evidence::Store, record.updated_at, known) != Freshness::Stale {
         row.record.modified_at = Some(record.updated_at);
     }
     object.table.update(tx, &row)?;
