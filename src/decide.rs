@@ -3,6 +3,7 @@
 //! No I/O, no clock, no async. `engine/` fetches the inputs and carries out the outputs.
 
 pub mod cursor;
+pub mod echo;
 pub mod existence;
 pub mod fight;
 pub mod freshness;

@@ -105,8 +105,22 @@ struct Inner {
     learnt: Mutex<Learnt>,
     /// Where the static token stands.
     token_place: OnceLock<String>,
+    /// The app that the token belongs to.
+    own_app: Mutex<OwnApp>,
     /// How long pages are, by endpoint and object.
     page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
+}
+
+/// What is known of the app that the token belongs to.
+#[derive(Debug, Clone, Default)]
+enum OwnApp {
+    /// Nobody has asked.
+    #[default]
+    NotAsked,
+    /// HubSpot does not say: a service key, an OAuth app.
+    Unsaid,
+    /// Its id, as histories name it.
+    Known(String),
 }
 
 /// A token that no header can carry: control characters or none at all.
@@ -174,6 +188,7 @@ impl Client {
                 observations: Mutex::default(),
                 learnt: Mutex::default(),
                 token_place: OnceLock::new(),
+                own_app: Mutex::default(),
                 page_sizes: Mutex::default(),
             }),
         }

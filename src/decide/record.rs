@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
@@ -13,18 +14,6 @@ use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
-
-/// The newest entry of a property's history.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HistoryTop {
-    /// When the value was set.
-    pub at: Timestamp,
-    /// Whether an app set it through the API, as we do.
-    pub by_app: bool,
-}
-
-/// Histories of one record: `None` where HubSpot gave none for the property.
-pub type Histories = BTreeMap<PropertyName, Option<HistoryTop>>;
 
 /// A conflict that waits for a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,8 +66,8 @@ pub struct RecordInput<'a> {
     pub remote: &'a RemoteRecord,
     /// Histories, where they were asked for.
     pub histories: Option<&'a Histories>,
-    /// Values that lost requests of ours carried in the last ten minutes.
-    pub sent_earlier: &'a BTreeMap<PropertyName, Vec<Value>>,
+    /// What lost requests of ours carried.
+    pub sent_earlier: &'a SentValues,
     /// The transaction's time: what claims to be written later, by a program whose clock is ahead, was written by then.
     pub now: Timestamp,
     /// HubSpot's clock minus this machine's.
@@ -118,6 +107,20 @@ pub enum FieldAction {
     },
     /// The pending change is dropped; both sides hold the same.
     Agree {
+        /// The property.
+        property: PropertyName,
+    },
+    /// A request of ours whose answer was lost has brought this value to HubSpot.
+    Arrived {
+        /// The property.
+        property: PropertyName,
+        /// The value.
+        value: Value,
+        /// What both sides had agreed on before.
+        old: Value,
+    },
+    /// The property's history was asked up to the record's present version: what a lost request still brings is later.
+    Checked {
         /// The property.
         property: PropertyName,
     },
@@ -187,7 +190,7 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
             continue;
         };
         match input.open.get(&field.property) {
-            Some(open) => merge_open(&mut plan, field, open, local, remote),
+            Some(open) => merge_open(&mut plan, input, field, open, local, remote),
             None => merge_plain(&mut plan, input, field, local, remote),
         }
     }
@@ -216,6 +219,41 @@ fn merge_plain(
         Some(pending) => pending.base.clone(),
         None => input.clean_base.of(&field.property, local),
     };
+    let sent = sent_of(input, field);
+    let history = history_of(input, &field.property);
+    let agreed = echo::agreed(&echo::Field {
+        kind: field.property_type,
+        base: &base,
+        local,
+        remote,
+        pending: pending.is_some(),
+        sent,
+        history,
+        updated_at: input.remote.updated_at,
+    });
+    if history.is_some() && !sent.is_empty() {
+        plan.actions.push(FieldAction::Checked {
+            property: field.property.clone(),
+        });
+    }
+    let former = match &base {
+        Base::Known(base) => base.clone(),
+        Base::Unknown => Value::EMPTY,
+    };
+    let arrived = |value: &Value| FieldAction::Arrived {
+        property: field.property.clone(),
+        value: value.clone(),
+        old: former.clone(),
+    };
+    let (base, is_stored) = match agreed {
+        Agreed::NeedHistory => return plan.need_history.push(field.property.clone()),
+        Agreed::AsKnown => (base, pending.is_some()),
+        Agreed::Unsure => (Base::Unknown, false),
+        Agreed::Landed(value) => {
+            plan.actions.push(arrived(&value));
+            (Base::Known(value), false)
+        }
+    };
     let written_at = pending
         .map(|pending| pending.changed_at)
         .or_else(|| create_time(input.entry, input.clean_base));
@@ -230,18 +268,10 @@ fn merge_plain(
         remote_changed_at: remote_time(input, &field.property),
         record_updated_at: input.remote.updated_at,
     });
-    if let Some(late) = late_request(input, field, &base, local, remote, outcome) {
-        return late.write(plan, &field.property, remote);
+    if outcome == FieldOutcome::Agreed && echo::is_sent(field.property_type, sent, remote) {
+        plan.actions.push(arrived(remote));
     }
-    write_outcome(
-        plan,
-        field,
-        outcome,
-        &base,
-        local,
-        remote,
-        pending.is_some(),
-    );
+    write_outcome(plan, field, outcome, &base, local, remote, is_stored);
 }
 
 /// Why a person decides about a value that can't be read.
@@ -367,60 +397,26 @@ pub fn written_at(
         .unwrap_or_else(|| record_updated_at.plus_millis(-clock_offset_ms))
 }
 
+fn sent_of<'a>(input: &RecordInput<'a>, field: &FieldMapping) -> &'a [SentValue] {
+    input
+        .sent_earlier
+        .get(&field.property)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn history_of<'a>(
+    input: &RecordInput<'a>,
+    property: &PropertyName,
+) -> Option<&'a [echo::PastValue]> {
+    Some(input.histories?.get(property)?.as_slice())
+}
+
 fn remote_time(input: &RecordInput<'_>, property: &PropertyName) -> RemoteTime {
-    match input
-        .histories
-        .and_then(|histories| histories.get(property))
-    {
+    match history_of(input, property) {
         None => RemoteTime::NotAsked,
-        Some(None) => RemoteTime::Missing,
-        Some(Some(top)) => RemoteTime::At(top.at),
-    }
-}
-
-/// A value of HubSpot's that one of our own lost requests may have brought.
-enum LateRequest {
-    /// Its history must tell.
-    NeedHistory,
-    /// It did: what the mirror holds goes over it.
-    Ours,
-}
-
-impl LateRequest {
-    fn write(self, plan: &mut RecordPlan, property: &PropertyName, remote: &Value) {
-        match self {
-            Self::NeedHistory => plan.need_history.push(property.clone()),
-            Self::Ours => {
-                plan.actions.push(FieldAction::PushOver {
-                    property: property.clone(),
-                    base: remote.clone(),
-                });
-            }
-        }
-    }
-}
-
-fn late_request(
-    input: &RecordInput<'_>,
-    field: &FieldMapping,
-    base: &Base,
-    local: &Value,
-    remote: &Value,
-    outcome: FieldOutcome,
-) -> Option<LateRequest> {
-    let same = |left: &Value| field.property_type.same(left, remote);
-    let unmoved = matches!(base, Base::Known(base) if same(base));
-    let sent = input.sent_earlier.get(&field.property)?.iter().any(&same);
-    if !sent || unmoved || same(local) || outcome == FieldOutcome::Nothing {
-        return None;
-    }
-    match input
-        .histories
-        .and_then(|histories| histories.get(&field.property))
-    {
-        None => Some(LateRequest::NeedHistory),
-        Some(Some(top)) if top.by_app => Some(LateRequest::Ours),
-        Some(_) => None,
+        Some(history) => history
+            .first()
+            .map_or(RemoteTime::Missing, |present| RemoteTime::At(present.at)),
     }
 }
 
@@ -431,7 +427,7 @@ fn write_outcome(
     base: &Base,
     local: &Value,
     remote: &Value,
-    pending: bool,
+    is_stored: bool,
 ) {
     let property = || field.property.clone();
     let take = || FieldAction::Take {
@@ -454,7 +450,7 @@ fn write_outcome(
     match outcome {
         FieldOutcome::Nothing => {
             // A pending field whose value went back to its base while an attempt was unanswered.
-            if pending {
+            if is_stored {
                 plan.actions.push(FieldAction::Agree {
                     property: property(),
                 });
@@ -465,7 +461,7 @@ fn write_outcome(
             property: property(),
         }),
         FieldOutcome::PushLocal => {
-            if *base == Base::Unknown || !pending {
+            if *base == Base::Unknown || !is_stored {
                 plan.actions.push(push());
             }
         }
@@ -489,12 +485,30 @@ fn write_outcome(
 
 fn merge_open(
     plan: &mut RecordPlan,
+    input: &RecordInput<'_>,
     field: &FieldMapping,
     open: &OpenConflict,
     local: &Value,
     remote: &Value,
 ) {
     let property = || field.property.clone();
+    let agreed = echo::agreed(&echo::Field {
+        kind: field.property_type,
+        base: &open.base,
+        local,
+        remote,
+        // What HubSpot held in between was seen when the conflict was opened.
+        pending: false,
+        sent: sent_of(input, field),
+        history: history_of(input, &field.property),
+        updated_at: input.remote.updated_at,
+    });
+    match agreed {
+        Agreed::NeedHistory => return plan.need_history.push(property()),
+        // A late request of ours: the conflict is about what somebody else had set.
+        Agreed::Landed(_) => return,
+        Agreed::AsKnown | Agreed::Unsure => {}
+    }
     if let Some(winner) = judge_open(field.property_type, &open.base, local, remote) {
         plan.actions.push(FieldAction::Close {
             id: open.id,
@@ -547,5 +561,240 @@ pub fn reason_of_end(winner: Winner) -> &'static str {
         Winner::Local => "HubSpot's value went back to what both sides had agreed on",
         Winner::Remote => "the value here went back to what both sides had agreed on",
         Winner::Agreed | Winner::Value => "both sides came to hold the same value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::echo::{Author, PastValue};
+    use crate::model::entry::Operation;
+    use crate::model::id::{HubspotId, LocalId, OutboxId};
+    use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
+    use crate::model::name::{ColumnName, ObjectType, TableName};
+
+    fn city() -> PropertyName {
+        PropertyName::parse("city").expect("a name")
+    }
+
+    fn value(text: &str) -> Value {
+        Value::from_canonical(text)
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::EPOCH.plus_millis(seconds * 1000)
+    }
+
+    fn mapping(policy: Policy) -> ObjectMapping {
+        ObjectMapping {
+            object: ObjectType::parse("contacts").expect("a name"),
+            table: TableName::parse("contacts").expect("a name"),
+            direction: Direction::Both,
+            key: KeyChoice::Auto,
+            match_property: None,
+            on_remote_delete: OnRemoteDelete::Delete,
+            on_local_delete: OnLocalDelete::Archive,
+            policy,
+            poll: Duration::from_secs(5),
+            fields: vec![FieldMapping {
+                property: city(),
+                column: ColumnName::parse("city").expect("a name"),
+                declared_type: None,
+                property_type: PropertyType::String,
+                direction: Direction::Both,
+                policy,
+            }],
+        }
+    }
+
+    /// A row in doubt: "Lima" was sent over the version of second 10 and its answer lost. `base` is the pending field's.
+    struct Doubt {
+        policy: Policy,
+        base: Option<&'static str>,
+        local: &'static str,
+        remote: &'static str,
+        open: Option<(&'static str, &'static str)>,
+        history: Option<Vec<(&'static str, Author, i64)>>,
+    }
+
+    fn plan(doubt: &Doubt) -> RecordPlan {
+        let field = |base: &str| EntryField {
+            property: city(),
+            base: Base::Known(value(base)),
+            changed_at: at(15),
+            sent: None,
+        };
+        let entry = doubt.base.map(|base| Entry {
+            id: OutboxId(1),
+            local_id: LocalId(1),
+            hs_id: Some(HubspotId(7)),
+            operation: Operation::Update,
+            state: EntryState::Pending,
+            attempts: 1,
+            enqueued_at: at(11),
+            version: 1,
+            waits_for: None,
+            key: None,
+            row: None,
+            fields: vec![field(base)],
+        });
+        let open = doubt.open.map(|(base, remote)| {
+            let conflict = OpenConflict {
+                id: ConflictId(3),
+                base: Base::Known(value(base)),
+                remote: value(remote),
+            };
+            (city(), conflict)
+        });
+        let histories: Option<Histories> = doubt.history.as_ref().map(|history| {
+            let past = |(text, author, when): &(&str, Author, i64)| PastValue {
+                value: value(text),
+                at: at(*when),
+                author: *author,
+            };
+            [(city(), history.iter().map(past).collect())].into()
+        });
+        let sent = SentValue {
+            value: value("Lima"),
+            over: at(10),
+        };
+        merge_record(&RecordInput {
+            mapping: &mapping(doubt.policy),
+            local: &LocalRecord {
+                local_id: LocalId(1),
+                hs_id: Some(HubspotId(7)),
+                modified_at: Some(at(10)),
+                values: [(city(), value(doubt.local))].into(),
+            },
+            entry: entry.as_ref(),
+            open: &open.into_iter().collect(),
+            remote: &RemoteRecord {
+                id: HubspotId(7),
+                values: [(city(), value(doubt.remote))].into(),
+                invalid: BTreeMap::new(),
+                created_at: at(1),
+                updated_at: at(30),
+                archived: false,
+                archived_at: None,
+                merged_ids: Vec::new(),
+                own_key: None,
+            },
+            histories: histories.as_ref(),
+            sent_earlier: &[(city(), vec![sent])].into(),
+            now: at(60),
+            clock_offset_ms: 0,
+            clean_base: CleanBase::Mirror,
+        })
+    }
+
+    fn arrived(old: &str) -> FieldAction {
+        FieldAction::Arrived {
+            property: city(),
+            value: value("Lima"),
+            old: value(old),
+        }
+    }
+
+    fn push_over(base: &str) -> FieldAction {
+        FieldAction::PushOver {
+            property: city(),
+            base: value(base),
+        }
+    }
+
+    fn checked() -> FieldAction {
+        FieldAction::Checked { property: city() }
+    }
+
+    const LATE: Doubt = Doubt {
+        policy: Policy::Remote,
+        base: Some("Paris"),
+        local: "Oslo",
+        remote: "Lima",
+        open: None,
+        history: None,
+    };
+
+    #[test]
+    fn what_a_lost_update_brought_is_pushed_over_and_written_down() {
+        assert_eq!(plan(&LATE).need_history, [city()]);
+        let told = plan(&Doubt {
+            history: Some(vec![("Lima", Author::Us, 30), ("Paris", Author::Other, 1)]),
+            ..LATE
+        });
+        assert_eq!(
+            told.actions,
+            [checked(), arrived("Paris"), push_over("Lima")]
+        );
+        let agreed = plan(&Doubt {
+            local: "Lima",
+            ..LATE
+        });
+        let agree = FieldAction::Agree { property: city() };
+        assert_eq!(agreed.actions, [arrived("Paris"), agree]);
+    }
+
+    #[test]
+    fn an_undo_of_a_lost_update_is_taken_and_the_undone_value_kept() {
+        let undone = plan(&Doubt {
+            local: "Lima",
+            remote: "Paris",
+            history: Some(vec![("Paris", Author::Other, 30), ("Lima", Author::Us, 20)]),
+            ..LATE
+        });
+        let take = FieldAction::Take {
+            property: city(),
+            value: value("Paris"),
+            old: value("Lima"),
+        };
+        assert_eq!(undone.actions, [checked(), arrived("Paris"), take]);
+    }
+
+    #[test]
+    fn an_update_that_has_not_landed_waits_on_and_is_not_asked_for_twice() {
+        let waits = Doubt {
+            local: "Lima",
+            remote: "Paris",
+            history: Some(vec![("Paris", Author::Other, 1)]),
+            ..LATE
+        };
+        assert_eq!(plan(&waits).actions, [checked()]);
+    }
+
+    #[test]
+    fn a_value_of_an_unknown_app_is_kept_beside_ours() {
+        for base in [Some("Paris"), None] {
+            let unsure = plan(&Doubt {
+                base,
+                history: Some(vec![("Lima", Author::SomeApp, 30)]),
+                ..LATE
+            });
+            let conflict = unsure.actions.iter().any(|action| {
+                matches!(action, FieldAction::Conflict { note, winner: Winner::Remote }
+                    if note.base == Base::Unknown && note.local == value("Oslo") && note.remote == value("Lima"))
+            });
+            assert!(conflict, "{:?}", unsure.actions);
+        }
+    }
+
+    #[test]
+    fn a_late_request_is_not_what_an_open_conflict_is_about() {
+        let open = |history| Doubt {
+            policy: Policy::Manual,
+            base: None,
+            open: Some(("Paris", "Rome")),
+            history,
+            ..LATE
+        };
+        assert_eq!(plan(&open(None)).need_history, [city()]);
+        let ours = plan(&open(Some(vec![("Lima", Author::Us, 30)])));
+        assert_eq!(ours.actions, []);
+        let theirs = plan(&open(Some(vec![("Lima", Author::Other, 30)])));
+        assert!(matches!(
+            theirs.actions[..],
+            [FieldAction::RemoteMoved { .. }]
+        ));
     }
 }

@@ -90,9 +90,12 @@ fn lose_row(
     history::record(tx, change, applying.now)?;
     if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
         move_pending(tx, applying, survivor, loser, &queued.entry)?;
+        outbox::remember_sent(tx, object, &queued.entry, applying.now)?;
         outbox::end(tx, queued.entry.id)?;
     }
     move_open(tx, applying, survivor, loser)?;
+    // What is still on its way to the lost record lands on the survivor.
+    outbox::move_sent(tx, object, loser.record.local_id, survivor.record.local_id)?;
     conflicts::close_all_of(
         tx,
         object,

@@ -21,6 +21,8 @@ pub struct Hands<'a, 'tx> {
     pub tx: &'a Transaction<'tx>,
     /// What is being applied.
     pub applying: &'a Applying<'a>,
+    /// HubSpot's time of the record's version.
+    pub version: Timestamp,
     /// The row, changed in place; the caller writes it back.
     pub row: &'a mut MirrorRow,
     /// Its entry, made when a field is to be pushed over.
@@ -50,6 +52,18 @@ impl Hands<'_, '_> {
                     changed = true;
                 }
                 FieldAction::Agree { property } => self.drop_field(property)?,
+                FieldAction::Arrived {
+                    property,
+                    value,
+                    old,
+                } => self.history(property, old, value, Origin::Push)?,
+                FieldAction::Checked { property } => outbox::check_sent(
+                    self.tx,
+                    self.applying.object.object(),
+                    self.row.record.local_id,
+                    property,
+                    self.version,
+                )?,
                 FieldAction::PushOver { property, base } => self.push_over(property, base)?,
                 FieldAction::Conflict { note, winner } => {
                     conflicts::record_closed(

@@ -11,7 +11,9 @@ use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::apply::{Applying, merge_into};
 use crate::engine::convert::match_value;
 use crate::engine::create::sent_values;
-use crate::model::entry::{Entry, EntryField, EntryState, Operation};
+use crate::engine::push::NO_RECORD;
+use crate::engine::settle::{keep_defaults, note_pushed};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -59,16 +61,52 @@ fn link_by_key(
     if create.entry.state == EntryState::InFlight {
         return wait(tx, applying, record);
     }
-    // What the lost create carried is what both sides agreed on.
-    let sent = sent_values(&create.entry);
-    link(
-        tx,
-        applying,
-        record,
-        create.entry.local_id,
-        Some(create),
-        CleanBase::Given(&sent),
-    )
+    link_made(tx, applying, record, create)
+}
+
+/// How long after its creation a record shows no more than its create and HubSpot's own defaults.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Gives a row the record that its lost create made: what that carried has reached HubSpot, and is what both sides agreed
+/// on.
+pub fn link_made(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    create: &Queued,
+) -> Result<bool, StoreError> {
+    let (object, entry) = (applying.object.object(), &create.entry);
+    let sent = sent_values(entry);
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(record.id),
+    };
+    for (property, value) in &sent {
+        note_pushed(tx, about, property, &NO_RECORD, value, applying.now)?;
+    }
+    if applying
+        .object
+        .table
+        .by_local_id(tx, entry.local_id)?
+        .is_some()
+    {
+        let base = CleanBase::Given(&sent);
+        return link(tx, applying, record, entry.local_id, Some(create), base);
+    }
+    // Deleted while it was in doubt: its archive is measured against what the create carried.
+    for field in &entry.fields {
+        let base = match &field.sent {
+            Some(sent) => Base::Known(sent.clone()),
+            None => Base::Unknown,
+        };
+        outbox::put_field(tx, entry.id, &field.property, &base, field.changed_at)?;
+    }
+    if record.updated_at.since(record.created_at) < FRESH {
+        keep_defaults(tx, applying, entry, record)?;
+    }
+    outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+    Ok(false)
 }
 
 fn link_by_match(
@@ -226,20 +264,22 @@ fn deleted_meanwhile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::record::{Histories, HistoryTop};
+    use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::apply::apply_record;
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
+    use crate::model::value::Value;
 
     const ANN: &str = "ann@example.com";
 
     /// What a read with histories does.
     fn read(scene: &Scene, second: i64, record: &RemoteRecord, changed_at: i64) {
-        let top = HistoryTop {
+        let top = PastValue {
+            value: Value::from_canonical("Theirs"),
             at: at(changed_at),
-            by_app: false,
+            author: Author::Other,
         };
-        let histories: Histories = [(property("firstname"), Some(top))].into();
+        let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.write(|tx| {
             apply_record(
                 tx,
@@ -291,11 +331,12 @@ mod tests {
                 "UPDATE sync_outbox_fields SET changed_at = '{}'",
                 at(10)
             ));
-            let top = HistoryTop {
+            let top = PastValue {
+                value: Value::from_canonical("Theirs"),
                 at: at(20),
-                by_app: false,
+                author: Author::Other,
             };
-            let histories: Histories = [(property("firstname"), Some(top))].into();
+            let histories: Histories = [(property("firstname"), vec![top])].into();
             let how = How {
                 clock_offset_ms,
                 ..How::at(40)

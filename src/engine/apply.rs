@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::{Histories, SentValues};
 use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
-use crate::decide::record::{
-    CleanBase, Histories, RecordInput, RecordPlan, merge_record, written_at,
-};
+use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, written_at};
 use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{absorb, adopt};
@@ -393,6 +392,7 @@ fn merge_within(
     let mut hands = Hands {
         tx,
         applying,
+        version: record.updated_at,
         row: &mut row,
         entry,
         written_at,
@@ -428,7 +428,7 @@ fn plan_for(
     let local_id = input.row.record.local_id;
     let sent_earlier = match input.around.sent {
         true => outbox::sent_earlier(tx, object, local_id, late_since(applying.now))?,
-        false => BTreeMap::new(),
+        false => SentValues::new(),
     };
     let open = match input.around.conflicts {
         true => conflicts::open_of(tx, object, local_id)?,

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::{self, Edited, Histories};
 use crate::decide::existence::{DeletedOutcome, deleted_here};
 use crate::decide::guard::{Count, Verdict, judge};
+use crate::decide::plan::BATCH;
 use crate::decide::record::{OpenConflict, judge_open};
+use crate::engine::actions::late_since;
 use crate::engine::convert::match_value;
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{Present, Together, bounds, reread_records};
-use crate::engine::reads::AFTER_UNREAD;
+use crate::engine::push::{AFTER_READ, Doubt, Present, Together, bounds, reread_records};
+use crate::engine::reads::{AFTER_UNREAD, BATCH_WITH_HISTORY};
 use crate::engine::settle::{Ground, settle_archives};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
@@ -22,7 +25,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
-use crate::store::history::Origin;
+use crate::store::history::{self, Change, Origin};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
 use crate::store::{Lane, StoreError, reads, rowjson, unreadable};
@@ -140,10 +143,21 @@ pub async fn send(
     due: Vec<Queued>,
     priority: Priority,
 ) -> Result<(), StepError> {
-    let mut batches = vec![Together::of(due)];
+    // Where histories are asked for, a batch is smaller (`hubspot/api-facts.md#3`).
+    let doubt = Doubt::about(engine, object, &due).await?;
+    let size = if doubt.is_none() {
+        BATCH
+    } else {
+        BATCH_WITH_HISTORY
+    };
+    let mut batches: Vec<Together> = due
+        .chunks(size)
+        .map(|due| Together::of(due.to_vec()))
+        .collect();
     while let Some(batch) = batches.pop() {
         let reread = engine.client.begin_reread(priority).await?;
-        let present = reread_records(engine, object, &batch.ids(), priority, &reread).await?;
+        let present =
+            reread_records(engine, object, &batch.ids(), priority, &reread, &doubt).await?;
         let (claimed, claimed_at) =
             claim_all(engine, object, batch.entries.clone(), present).await?;
         let ground = Ground { reread, claimed_at };
@@ -205,7 +219,7 @@ fn claim(
     if present.discarded {
         return Ok(None);
     }
-    let entry = present.entry;
+    let entry = present.entry.clone();
     let (Operation::Archive, EntryState::Pending, Some(hs_id)) =
         (entry.operation, entry.state, entry.hs_id)
     else {
@@ -234,11 +248,24 @@ fn claim(
             outbox::put_off(tx, entry.id, now + AFTER_UNREAD)?;
             return Ok(None);
         }
-        return without_record(tx, object, &entry, hs_id, read, now);
+        return without_record(tx, object, &present, hs_id, read, now);
     };
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let edited =
-        edited_since(object, &entry, record) || is_undecided(object, &open, &former, record);
+    let edited = match edited_since(
+        tx,
+        object,
+        &entry,
+        record,
+        read.histories.get(&record.id),
+        now,
+    )? {
+        Edited::NeedHistory => {
+            outbox::put_off(tx, entry.id, now + AFTER_READ)?;
+            return Ok(None);
+        }
+        Edited::Yes => true,
+        Edited::No => is_undecided(object, &open, &former, record),
+    };
     let edited_at = edited.then_some(record.updated_at);
     let outcome = deleted_here(
         object.mapping().policy,
@@ -252,7 +279,7 @@ fn claim(
 fn without_record(
     tx: &Transaction<'_>,
     object: &ObjectSync,
-    entry: &Entry,
+    queued: &Queued,
     hs_id: HubspotId,
     read: &Present,
     now: Timestamp,
@@ -263,16 +290,51 @@ fn without_record(
         conflict(
             tx,
             object,
-            entry,
+            &queued.entry,
             Some(survivor),
             reason,
             Some(Winner::Remote),
             now,
         )?;
     }
-    reads::bury(tx, object.object(), hs_id, now)?;
-    outbox::end(tx, entry.id)?;
+    done_on_both_sides(tx, object.object(), queued, hs_id, now)?;
     Ok(None)
+}
+
+/// Ends the entry of a deleted row whose record is gone too. Where an archive of ours was unanswered, that was it.
+pub fn done_on_both_sides(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    queued: &Queued,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    if entry.operation == Operation::Archive && queued.unanswered_since.is_some() {
+        note_archived(tx, object, entry, hs_id, now)?;
+    }
+    reads::bury(tx, object, hs_id, now)?;
+    outbox::end(tx, entry.id)
+}
+
+/// Writes down that a deletion has reached HubSpot.
+pub fn note_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let change = Change {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(hs_id),
+        property: WHOLE_RECORD,
+        old: entry.row.as_deref(),
+        new: None,
+        origin: Origin::Push,
+    };
+    history::record(tx, change, now)
 }
 
 /// Whether one of the row's open conflicts is still one: an edit in HubSpot that nobody has decided about.
@@ -296,35 +358,62 @@ fn is_undecided(
     })
 }
 
-/// Whether somebody changed a mapped field in HubSpot since both sides agreed on it.
-fn edited_since(object: &ObjectSync, entry: &Entry, record: &RemoteRecord) -> bool {
+/// Whether somebody changed a mapped field in HubSpot since both sides agreed on it: not we, with a late request.
+fn edited_since(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    now: Timestamp,
+) -> Result<Edited, StoreError> {
     let Some(text) = entry.row.as_deref() else {
-        return false;
+        return Ok(Edited::No);
     };
     if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
-        return false;
+        return Ok(Edited::No);
     }
     let former = rowjson::values(object.mapping(), text);
-    object
+    let sent = outbox::sent_earlier(tx, object.object(), entry.local_id, late_since(now))?;
+    let mut edited = Edited::No;
+    for field in object
         .mapping()
         .fields
         .iter()
         .filter(|field| field.direction.pulls() && field.direction.pushes())
-        .any(|field| {
-            let pending = entry
-                .fields
-                .iter()
-                .find(|other| other.property == field.property)
-                .map(|other| &other.base);
-            let base = match pending {
-                Some(Base::Known(base)) => base,
-                Some(Base::Unknown) => return false,
-                None => former.get(&field.property).unwrap_or(&Value::EMPTY),
-            };
-            record
-                .shown(&field.property)
-                .is_some_and(|remote| !field.property_type.same(base, remote))
-        })
+    {
+        let property = &field.property;
+        let Some(remote) = record.shown(property) else {
+            continue;
+        };
+        let local = former.get(property).unwrap_or(&Value::EMPTY);
+        let pending = entry
+            .fields
+            .iter()
+            .find(|other| other.property == *property);
+        let base = match pending {
+            Some(pending) => pending.base.clone(),
+            None => Base::Known(local.clone()),
+        };
+        let found = echo::edited(&echo::Field {
+            kind: field.property_type,
+            base: &base,
+            local,
+            remote,
+            pending: pending.is_some(),
+            sent: sent.get(property).map_or(&[], Vec::as_slice),
+            history: histories
+                .and_then(|histories| histories.get(property))
+                .map(Vec::as_slice),
+            updated_at: record.updated_at,
+        });
+        match found {
+            Edited::Yes => return Ok(Edited::Yes),
+            Edited::NeedHistory => edited = Edited::NeedHistory,
+            Edited::No => {}
+        }
+    }
+    Ok(edited)
 }
 
 fn carry_out(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::record::{Histories, HistoryTop};
+use crate::decide::echo::{Histories, PastValue, author};
 use crate::engine::objects::ObjectSync;
 use crate::hubspot::Record;
 use crate::model::name::PropertyName;
@@ -53,27 +53,41 @@ fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
         .filter(|key| !key.is_empty())
 }
 
-/// The newest entry of each property's history that was asked for.
-pub fn histories(record: &Record, asked: &[PropertyName]) -> Histories {
+/// The history of each property that was asked for, the newest value first. `own_app` is the app that our token belongs
+/// to, where that is known.
+pub fn histories(
+    object: &ObjectSync,
+    record: &Record,
+    asked: &[PropertyName],
+    own_app: Option<&str>,
+) -> Histories {
+    let past = |property: &PropertyName| -> Vec<PastValue> {
+        let (Some(field), Some(entries)) = (
+            object.mapping().field(property),
+            record.history.get(property.as_str()),
+        ) else {
+            return Vec::new();
+        };
+        entries
+            .iter()
+            .map(|entry| PastValue {
+                value: match field.property_type.canonical_of(entry.value.clone()) {
+                    Ok(value) => value,
+                    Err(text) => Value::from_canonical(text),
+                },
+                at: entry.at,
+                author: author(
+                    entry.source_type.as_deref(),
+                    entry.source_id.as_deref(),
+                    own_app,
+                ),
+            })
+            .collect()
+    };
     asked
         .iter()
-        .map(|property| {
-            let top = record
-                .history
-                .get(property.as_str())
-                .and_then(|entries| entries.first());
-            let top = top.map(|entry| HistoryTop {
-                at: entry.at,
-                by_app: entry.source_type.as_deref().is_some_and(is_app),
-            });
-            (property.clone(), top)
-        })
+        .map(|property| (property.clone(), past(property)))
         .collect()
-}
-
-/// Whether a history entry was written by an app through the API (`hubspot/api-facts.md#7`).
-fn is_app(source_type: &str) -> bool {
-    matches!(source_type, "INTEGRATION" | "API")
 }
 
 /// The value of the match property as it is compared.

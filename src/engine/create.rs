@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::record::CleanBase;
-use crate::engine::adopt::{link, take_conflicts};
+use crate::decide::echo::{FoundBy, made_by_us};
+use crate::engine::adopt::{link_made, take_conflicts};
 use crate::engine::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::convert::{match_key, match_value};
 use crate::engine::objects::ObjectSync;
@@ -34,9 +34,6 @@ use crate::store::{Lane, StoreError, rowjson};
 
 /// How long after its loss a request may still land (`design.md`, section 4).
 pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
-
-/// A lost create was sent at most this long before its loss: a write's timeout, and what two clocks may differ.
-const SENT_BEFORE_LOSS_MS: i64 = 110_000;
 
 /// How many pending archives are compared with fresh creates, so that `DELETE` and `INSERT` of one person stay one record.
 const ARCHIVES_COMPARED: usize = 1_000;
@@ -116,9 +113,18 @@ impl LookBy {
     }
 
     fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
-        let by_key = self.key.is_some() && self.key == record.own_key;
+        self.found_by(object, record).is_some()
+    }
+
+    fn found_by(&self, object: &ObjectSync, record: &RemoteRecord) -> Option<FoundBy> {
         let matching = match_key(object, &record.values);
-        by_key || (self.matching.is_some() && self.matching == matching)
+        let matches = self.matching.is_some() && self.matching == matching;
+        match (&self.key, matches) {
+            (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
+            (Some(_), true) => Some(FoundBy::MatchWithoutKey),
+            (None, true) => Some(FoundBy::MatchAlone),
+            (_, false) => None,
+        }
     }
 }
 
@@ -232,30 +238,34 @@ fn take_found(
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let object = applying.object;
-    let meant = looks.iter().find(|(_, by)| by.finds(object, record));
-    let create = match meant {
-        Some((id, _)) if object.table.by_hs_id(tx, record.id)?.is_none() => outbox::by_id(tx, *id)?,
-        Some(_) | None => None,
+    let mut found = looks
+        .iter()
+        .filter_map(|(id, by)| Some((*id, by.found_by(object, record)?)));
+    let meant = match object.table.by_hs_id(tx, record.id)?.is_none() {
+        // One that carries a key is the row's whose key it is, whoever else has its match value.
+        true => found
+            .clone()
+            .find(|(_, by)| *by == FoundBy::Key)
+            .or_else(|| found.next()),
+        false => None,
     };
-    let made_by_it = create.filter(|create| {
-        create.entry.operation == Operation::Create
-            && create.entry.state == EntryState::Pending
-            && create.unanswered_since.is_some_and(|since| {
-                let created = record
-                    .created_at
-                    .plus_millis(SENT_BEFORE_LOSS_MS - applying.clock_offset_ms);
-                since <= created
-            })
-    });
-    let Some(create) = made_by_it else {
+    let made = match meant {
+        Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
+            create.entry.operation == Operation::Create
+                && create.entry.state == EntryState::Pending
+                && create
+                    .unanswered_since
+                    .is_some_and(|lost| made_by_us(by, lost, record, applying.clock_offset_ms))
+        }),
+        None => None,
+    };
+    let Some(create) = made else {
         return apply_record(tx, applying, record, None).map(drop);
     };
     if !may_come_back(tx, applying, record)? {
         return Ok(());
     }
-    let sent = sent_values(&create.entry);
-    let (local_id, base) = (create.entry.local_id, CleanBase::Given(&sent));
-    link(tx, applying, record, local_id, Some(&create), base).map(drop)
+    link_made(tx, applying, record, &create).map(drop)
 }
 
 /// What an attempt carried.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::is_sent;
 use crate::engine::actions::late_since;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::BATCH;
@@ -504,7 +505,7 @@ impl Known {
         let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
         if lost
             .get(property)
-            .is_some_and(|values| values.iter().any(same))
+            .is_some_and(|sent| is_sent(field.property_type, sent, &said))
         {
             return Ok(false);
         }

@@ -4,25 +4,29 @@
 //! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
 //! an attempt.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::Histories;
 use crate::decide::fight;
 use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, next_attempt};
+use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
-use crate::engine::convert::remote_records;
+use crate::engine::convert::{histories, remote_records};
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Ground, Late, Sent, recover_object, settle_batch};
 use crate::engine::{Engine, Progress, StepError, archive, blanks, create};
-use crate::hubspot::{BatchRead, Priority, ReadQuery, Reread, WriteInput};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::Policy;
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -34,7 +38,7 @@ use crate::store::outbox::{self, Queued};
 use crate::store::{Lane, StoreError, history, reads, savepoint};
 
 /// How long an entry waits whose record must be read once more before its update can be sent.
-const AFTER_READ: Duration = Duration::from_secs(1);
+pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
 
 /// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
@@ -123,7 +127,15 @@ async fn send_updates(
     while let Some(batch) = batches.pop() {
         let asked_at = engine.now();
         let reread = engine.client.begin_reread(priority).await?;
-        let present = reread_records(engine, object, &batch.ids(), priority, &reread).await?;
+        let present = reread_records(
+            engine,
+            object,
+            &batch.ids(),
+            priority,
+            &reread,
+            &Doubt::default(),
+        )
+        .await?;
         let (claimed, claimed_at) =
             claim_updates(engine, object, batch.entries.clone(), present, asked_at).await?;
         let ground = Ground { reread, claimed_at };
@@ -208,6 +220,8 @@ async fn claim_updates(
 pub struct Present {
     /// The records that are there.
     pub records: Vec<RemoteRecord>,
+    /// The histories that were asked for, by record.
+    pub histories: BTreeMap<HubspotId, Histories>,
     unread: Vec<String>,
 }
 
@@ -248,6 +262,50 @@ pub async fn read_records(
     read(engine, object, &query, priority).await
 }
 
+/// The properties of which updates were lost: their histories tell whose values HubSpot holds.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    properties: Vec<PropertyName>,
+    own_app: Option<String>,
+}
+
+impl Doubt {
+    /// What is in doubt of these entries' rows.
+    pub async fn about(
+        engine: &Engine,
+        object: &ObjectSync,
+        due: &[Queued],
+    ) -> Result<Self, StepError> {
+        let rows: Vec<LocalId> = due.iter().map(|queued| queued.entry.local_id).collect();
+        let (sync, since) = (object.clone(), late_since(engine.now()));
+        let properties: Vec<PropertyName> = engine
+            .store
+            .read(move |connection| {
+                let mut properties = BTreeSet::new();
+                for row in rows {
+                    let sent = outbox::sent_earlier(connection, sync.object(), row, since)?;
+                    properties.extend(sent.into_keys());
+                }
+                properties.retain(|property| sync.mapping().field(property).is_some());
+                Ok(properties.into_iter().collect())
+            })
+            .await?;
+        let own_app = match properties.is_empty() {
+            true => None,
+            false => engine.client.own_app().await,
+        };
+        Ok(Self {
+            properties,
+            own_app,
+        })
+    }
+
+    /// Whether every request was answered.
+    pub fn is_none(&self) -> bool {
+        self.properties.is_empty()
+    }
+}
+
 /// Reads the present state of records that are to be written right afterwards.
 pub async fn reread_records(
     engine: &Engine,
@@ -255,19 +313,32 @@ pub async fn reread_records(
     ids: &[HubspotId],
     priority: Priority,
     reread: &Reread,
+    doubt: &Doubt,
 ) -> Result<Present, StepError> {
     let query = ReadQuery {
         keys: ids.iter().map(ToString::to_string).collect(),
         id_property: None,
         properties: object.properties.clone(),
-        with_history: Vec::new(),
+        with_history: doubt.properties.iter().map(ToString::to_string).collect(),
         archived: false,
     };
     let found = engine
         .client
         .reread(object.object(), &query, priority, reread)
         .await?;
-    present(engine, object, &query, found).await
+    let told = |record: &Record| {
+        let own_app = doubt.own_app.as_deref();
+        (
+            record.id,
+            histories(object, record, &doubt.properties, own_app),
+        )
+    };
+    let told: BTreeMap<HubspotId, Histories> = found.records.iter().map(told).collect();
+    let present = present(engine, object, &query, found).await?;
+    Ok(Present {
+        histories: told,
+        ..present
+    })
 }
 
 /// Reads records by a batch read.
@@ -293,6 +364,7 @@ async fn present(
     blanks::fill(engine, object, &query.properties, &mut found.records).await?;
     Ok(Present {
         records: remote_records(object, found.records),
+        histories: BTreeMap::new(),
         unread: found.unread,
     })
 }
@@ -409,7 +481,7 @@ fn claim_update(
         }
         return Ok(None);
     }
-    outbox::mark_in_flight(tx, entry.id, applying.now)?;
+    outbox::mark_in_flight_over(tx, entry.id, record.updated_at, applying.now)?;
     let trace_id = trace_id(entry.id, entry.attempts + 1);
     let input = WriteInput {
         trace_id,
@@ -455,8 +527,9 @@ fn park_fight(
         return Ok(false);
     }
     let late = outbox::sent_earlier(tx, object, about.local_id, span)?;
-    let own = late.get(property).map_or(&[][..], Vec::as_slice);
-    if !fight::is_fight(mapping.property_type, &pushes, held, own) {
+    let own = late.get(property).into_iter().flatten();
+    let own: Vec<Value> = own.map(|sent| sent.value.clone()).collect();
+    if !fight::is_fight(mapping.property_type, &pushes, held, &own) {
         return Ok(false);
     }
     let conflict = NewConflict {
@@ -486,9 +559,8 @@ pub fn next_wait(engine: &Engine, attempts: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::record::{Histories, HistoryTop};
+    use crate::decide::echo::{Author, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
-    use crate::model::id::LocalId;
 
     /// Row 1 is record 101, and its first name was written here at 10.
     fn written(policy: Policy) -> Scene {
@@ -533,11 +605,12 @@ mod tests {
         assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
         assert_eq!(claimed(&scene, 31, &theirs), NOTHING);
         // Somebody set it before this write, and something else of the record later.
-        let top = HistoryTop {
+        let top = PastValue {
+            value: Value::from_canonical("Theirs"),
             at: at(5),
-            by_app: false,
+            author: Author::Other,
         };
-        let histories: Histories = [(property("firstname"), Some(top))].into();
+        let histories: Histories = [(property("firstname"), vec![top])].into();
         scene.daemon("DELETE FROM sync_reads");
         scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &theirs, Some(&histories)));
         assert_eq!(claimed(&scene, 33, &theirs), ["firstname = Ours"]);

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::decide::echo::is_sent;
 use crate::decide::freshness::{Freshness, of_absence};
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
+use crate::engine::archive::done_on_both_sides;
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
+use crate::engine::settle::note_pushed;
 use crate::engine::{Engine, Progress, StepError, answers, blanks};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
@@ -18,7 +21,8 @@ use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::store::history::Origin;
+use crate::store::conflicts::About;
+use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
 use crate::store::{Lane, StoreError, erase, outbox, reads, savepoint};
 
@@ -32,11 +36,13 @@ pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
 const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 /// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
-const BATCH_WITH_HISTORY: usize = 50;
+pub(crate) const BATCH_WITH_HISTORY: usize = 50;
 
 struct Wanted {
     ids: Vec<Due>,
     with_history: Vec<PropertyName>,
+    /// Whether some history is to tell what became of a request of ours.
+    in_doubt: bool,
     next: Option<Timestamp>,
 }
 
@@ -50,6 +56,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if wanted.ids.is_empty() {
         return Ok(Progress::Idle { until: wanted.next });
     }
+    let own_app = match wanted.in_doubt {
+        true => engine.client.own_app().await,
+        false => None,
+    };
     let asked_at = engine.now();
     let keys: Vec<String> = wanted.ids.iter().map(|due| due.id.to_string()).collect();
     let BatchRead {
@@ -70,6 +80,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         unread.contains(&due.id.to_string()) && !archived.iter().any(|record| record.id == due.id)
     });
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let client = engine.client.clone();
     let ids = wanted.ids.clone();
     engine
         .store
@@ -81,8 +92,13 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 reads::done(tx, sync.object(), *due)?;
                 answers::end_events(tx, &sync, *due, &found, now)?;
             }
+            let mut own_app = own_app;
             for record in found {
-                let histories = histories(&record, &wanted.with_history);
+                if wanted.in_doubt && own_app.is_none() {
+                    own_app = app_of_our_pushes(tx, &sync, &record, offset)?;
+                    own_app.as_deref().inspect(|id| client.learn_own_app(id));
+                }
+                let histories = histories(&sync, &record, &wanted.with_history, own_app.as_deref());
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
                 let applying = Applying {
@@ -115,10 +131,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
                     continue;
                 }
-                let archived_at = archived
-                    .iter()
-                    .find(|record| record.id == id)
-                    .and_then(|record| record.archived_at);
+                let shown = archived.iter().find(|record| record.id == id);
+                let archived_at = shown.and_then(|record| record.archived_at);
+                if let Some(record) = shown {
+                    let record = remote_record(&sync, record.clone());
+                    agree_with_archived(tx, &sync, &record, now)?;
+                }
                 let removal = Removal {
                     id,
                     archived_at,
@@ -130,6 +148,96 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         })
         .await?;
     Ok(Progress::More)
+}
+
+/// How far apart a push that HubSpot acknowledged and its entry in a history may be.
+const ACKNOWLEDGED_WITHIN_MS: i64 = 60_000;
+
+/// The app that a history names as the author of a value which HubSpot has acknowledged to us at that time.
+fn app_of_our_pushes(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    record: &Record,
+    offset_ms: i64,
+) -> Result<Option<String>, StoreError> {
+    let Some(row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(None);
+    };
+    for (property, entries) in &record.history {
+        let property = PropertyName::parse(property).ok();
+        let Some(field) = property.and_then(|property| object.mapping().field(&property)) else {
+            continue;
+        };
+        for entry in entries {
+            let value = field.property_type.canonical(entry.value.as_deref());
+            let (Some("INTEGRATION"), Some(app), Ok(value)) =
+                (entry.source_type.as_deref(), &entry.source_id, value)
+            else {
+                continue;
+            };
+            let at = entry.at.plus_millis(-offset_ms);
+            let span = (
+                at.plus_millis(-ACKNOWLEDGED_WITHIN_MS),
+                at.plus_millis(ACKNOWLEDGED_WITHIN_MS),
+            );
+            let row = row.record.local_id;
+            if history::was_pushed(tx, object.object(), row, &field.property, &value, span)? {
+                return Ok(Some(app.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Pending changes that an archived record holds have reached it before: its row counts as clean for them.
+fn agree_with_archived(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(());
+    };
+    let local_id = row.record.local_id;
+    let Some(queued) = outbox::of_row(tx, object.object(), local_id)? else {
+        return Ok(());
+    };
+    let entry = queued.entry;
+    if entry.state == EntryState::InFlight || entry.operation != Operation::Update {
+        return Ok(());
+    }
+    let sent = outbox::sent_earlier(tx, object.object(), local_id, late_since(now))?;
+    let about = About {
+        object: object.object(),
+        local_id,
+        hs_id: Some(record.id),
+    };
+    let mut left = entry.fields.len();
+    for pending in &entry.fields {
+        let (Some(field), Some(value)) = (
+            object.mapping().field(&pending.property),
+            record.values.get(&pending.property),
+        ) else {
+            continue;
+        };
+        if !field
+            .property_type
+            .same(row.value(&pending.property), value)
+        {
+            continue;
+        }
+        let carried = sent.get(&pending.property);
+        if carried.is_some_and(|sent| is_sent(field.property_type, sent, value)) {
+            note_pushed(tx, about, &pending.property, &pending.base, value, now)?;
+        }
+        outbox::drop_field(tx, entry.id, &pending.property)?;
+        left -= 1;
+    }
+    match left {
+        0 => outbox::end(tx, entry.id),
+        _ => Ok(()),
+    }
 }
 
 async fn read(
@@ -194,12 +302,14 @@ fn wanted(
 ) -> Result<Wanted, StoreError> {
     let mut ids = reads::due(connection, object.object(), now, BATCH)?;
     let mut with_history = BTreeSet::new();
+    let mut in_doubt = false;
     for (position, due) in ids.iter().enumerate() {
-        let properties = contested(connection, object, due.id, now)?;
+        let (properties, is_in_doubt) = contested(connection, object, due.id, now)?;
         if !properties.is_empty() && position >= BATCH_WITH_HISTORY {
             break;
         }
         with_history.extend(properties);
+        in_doubt |= is_in_doubt;
     }
     if !with_history.is_empty() {
         ids.truncate(BATCH_WITH_HISTORY);
@@ -208,19 +318,21 @@ fn wanted(
     Ok(Wanted {
         ids,
         with_history: with_history.into_iter().collect(),
+        in_doubt,
         next,
     })
 }
 
-/// The fields of a record for which a merge may need the time of HubSpot's change.
+/// The fields of a record for which a merge may need the time or the author of HubSpot's change, and whether requests of
+/// ours are in doubt.
 fn contested(
     connection: &Connection,
     object: &ObjectSync,
     id: HubspotId,
     now: Timestamp,
-) -> Result<BTreeSet<PropertyName>, StoreError> {
+) -> Result<(BTreeSet<PropertyName>, bool), StoreError> {
     let Some(row) = object.table.by_hs_id(connection, id)? else {
-        return Ok(BTreeSet::new());
+        return Ok((BTreeSet::new(), false));
     };
     let local_id = row.record.local_id;
     let pending = outbox::of_row(connection, object.object(), local_id)?;
@@ -229,10 +341,12 @@ fn contested(
         .flat_map(|queued| queued.entry.fields)
         .map(|field| field.property);
     let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
-    Ok(fields
+    let in_doubt = !sent.is_empty();
+    let fields = fields
         .chain(sent.into_keys())
         .filter(|property| object.mapping().field(property).is_some())
-        .collect())
+        .collect();
+    Ok((fields, in_doubt))
 }
 
 /// What was asked for and is not shown.
@@ -334,8 +448,7 @@ pub fn note_missing(
                     && queued.entry.operation == Operation::Update
                     && queued.entry.state == EntryState::Pending) =>
         {
-            reads::bury(tx, object.object(), removal.id, now)?;
-            outbox::end(tx, queued.entry.id)
+            done_on_both_sides(tx, object.object(), &queued, removal.id, now)
         }
         Some(_) => Ok(()),
         // Never here, and gone: a page that was asked for before must not make a row of it.

@@ -2,10 +2,11 @@
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::is_sent;
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::actions::{ended_by_itself, late_since};
-use crate::engine::archive::{archive_key, bring_back, update_key};
+use crate::engine::archive::{archive_key, bring_back, done_on_both_sides, update_key};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::push::{Present, read_records};
 use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
@@ -14,6 +15,7 @@ use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Operation};
 use crate::model::id::HubspotId;
+use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -75,11 +77,12 @@ fn discard_one(
 ) -> Result<(), StoreError> {
     let entry = &queued.entry;
     match (entry.operation, entry.hs_id) {
-        (Operation::Update, Some(hs_id)) => {
+        (Operation::Update, Some(hs_id)) if entry.row.is_none() => {
             take_back(tx, object, queued, now)?;
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
-        (Operation::Archive, Some(hs_id)) => {
+        // An update in doubt whose row was deleted is an archive to be.
+        (Operation::Archive | Operation::Update, Some(hs_id)) => {
             let text = entry.row.clone().unwrap_or_default();
             bring_back(
                 tx,
@@ -315,7 +318,8 @@ impl Decision<'_> {
             .and_then(|record| record.shown(property))
             .unwrap_or(&conflict.remote)
             .clone();
-        let unreadable = field.property_type.canonical(remote.as_deref()).is_err();
+        let theirs = self.theirs(tx, object, property, field, &remote)?;
+        let unreadable = field.property_type.canonical(theirs.as_deref()).is_err();
         let decided = |winner, reason| End {
             winner,
             resolution: "decided",
@@ -329,7 +333,7 @@ impl Decision<'_> {
                     conflicts::close(tx, conflict.id, end, self.moment.now)?;
                     return Ok(true);
                 }
-                Some(Winner::Remote) => (ended_by_itself(Winner::Remote), remote.clone()),
+                Some(Winner::Remote) => (ended_by_itself(Winner::Remote), theirs),
                 Some(winner) => (ended_by_itself(winner), local),
                 None => return Ok(false),
             },
@@ -343,7 +347,7 @@ impl Decision<'_> {
             }
             Some("remote") => (
                 decided(Winner::Remote, "decided: HubSpot's value is taken"),
-                remote.clone(),
+                theirs,
             ),
             Some(text) => match text
                 .strip_prefix("value:")
@@ -367,6 +371,26 @@ impl Decision<'_> {
         self.record.is_some_and(|record| {
             of_version(Evidence::Store, record.updated_at, row.record.modified_at)
                 == Freshness::Stale
+        })
+    }
+
+    /// What somebody else has set in HubSpot: a late request of ours over it is not what the conflict is about.
+    fn theirs(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        property: &PropertyName,
+        field: &FieldMapping,
+        remote: &Value,
+    ) -> Result<Value, StoreError> {
+        let (row, since) = (self.conflict.local_id, late_since(self.moment.now));
+        let sent = outbox::sent_earlier(tx, object.object(), row, since)?;
+        let is_ours = sent
+            .get(property)
+            .is_some_and(|sent| is_sent(field.property_type, sent, remote));
+        Ok(match is_ours {
+            true => self.conflict.remote.clone(),
+            false => remote.clone(),
         })
     }
 
@@ -481,7 +505,13 @@ impl Decision<'_> {
                 "decided: the record is archived in HubSpot"
             }
             (None, Some(queued), None) => {
-                outbox::end(tx, queued.entry.id)?;
+                match queued.entry.hs_id {
+                    Some(hs_id) => {
+                        let (name, now) = (object.object(), self.moment.now);
+                        done_on_both_sides(tx, name, &queued, hs_id, now)?;
+                    }
+                    None => outbox::end(tx, queued.entry.id)?,
+                }
                 "decided; neither side has the record any more"
             }
             (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::freshness::{Freshness, of_version};
 use crate::decide::record::OpenConflict;
 use crate::decide::retry::{LOCK_LASTS, RetryClass, next_attempt};
 use crate::decide::settle::{
-    ALONE_AFTER, BatchFate, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
+    ALONE_AFTER, BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
 };
-use crate::engine::apply::{Applying, Evidence};
-use crate::engine::archive::{Claimed, archive_key};
+use crate::engine::apply::{Applying, Evidence, apply_record};
+use crate::engine::archive::{Claimed, archive_key, note_archived};
 use crate::engine::convert::remote_record;
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::next_wait;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
-use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -34,7 +35,7 @@ use crate::store::holds;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, reads, savepoint, unreadable};
+use crate::store::{Lane, StoreError, reads, rowjson, savepoint, unreadable};
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 const LOOKS_FOR_MATCH: u32 = 3;
@@ -213,7 +214,9 @@ async fn settle_answer(
                     Err(error) if error.is_constraint() => {
                         let words =
                             format!("HubSpot's answer does not fit into the table: {error}");
-                        outbox::park(tx, sent.entry, &words, Answered::No)?;
+                        if let Some(queued) = outbox::by_id(tx, sent.entry)? {
+                            park_in_doubt(tx, sync.object(), &queued.entry, &words, now)?;
+                        }
                     }
                     settled => settled?,
                 }
@@ -382,7 +385,7 @@ fn settle_one(
             let next = next.max(applying.now + LOCK_LASTS);
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
-        Settlement::Lost(words) => lose(tx, applying, &entry, &words, next),
+        Settlement::Lost(words) => lose(tx, object.object(), &entry, &words, next, applying.now),
         Settlement::Dead(words) => refuse(tx, &entry, &words),
     }
 }
@@ -402,30 +405,42 @@ fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
     outbox::clear_sent(tx, entry.id)
 }
 
+/// What was sent may have happened, and is not sent again by itself: it is remembered, and a person decides.
+fn park_in_doubt(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    words: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if entry.operation == Operation::Create {
+        return outbox::park(tx, entry.id, words, Answered::No);
+    }
+    outbox::remember_sent(tx, object, entry, now)?;
+    outbox::clear_sent(tx, entry.id)?;
+    outbox::park(tx, entry.id, words, Answered::Yes)
+}
+
+/// The answer to an attempt is lost: it may have happened, and may still happen.
 fn lose(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    object: &ObjectType,
     entry: &Entry,
     words: &str,
     next: Timestamp,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
-    match (entry.operation, entry.hs_id) {
-        (Operation::Create, _) => outbox::lose(tx, entry.id, words, applying.now, applying.now),
-        (_, Some(hs_id)) if entry.row.is_some() && entry.operation == Operation::Update => {
-            outbox::remember_sent(tx, object, entry, applying.now)?;
-            outbox::clear_sent(tx, entry.id)?;
-            outbox::become_archive(tx, entry.id, hs_id, next)
-        }
+    let (after, hs_id) = (after_loss(entry), entry.hs_id);
+    if after == AfterLoss::Look {
+        return outbox::lose(tx, entry.id, words, now, now);
+    }
+    outbox::remember_sent(tx, object, entry, now)?;
+    outbox::clear_sent(tx, entry.id)?;
+    match (after, hs_id) {
+        (AfterLoss::Archive, Some(hs_id)) => outbox::become_archive(tx, entry.id, hs_id, next),
         _ => {
-            outbox::remember_sent(tx, object, entry, applying.now)?;
-            outbox::clear_sent(tx, entry.id)?;
             // Merged and sent again at once the first time, later by the retry curve.
-            let again = if entry.attempts <= 1 {
-                applying.now
-            } else {
-                next
-            };
+            let again = if entry.attempts <= 1 { now } else { next };
             outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
         }
     }
@@ -537,24 +552,27 @@ fn settle_field(
         };
         conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
     }
-    let (old, new, origin) = match refused {
-        true => (
-            answer.sent.as_deref(),
-            answer.answered.as_deref(),
-            Origin::Conflict,
-        ),
-        false => (old, answer.answered.as_deref(), Origin::Push),
-    };
-    let change = Change {
-        object,
-        local_id: entry.local_id,
-        hs_id: row.record.hs_id,
-        property: answer.property.as_str(),
-        old,
-        new,
-        origin,
-    };
-    history::record(tx, change, applying.now)?;
+    if refused {
+        let change = Change {
+            object,
+            local_id: entry.local_id,
+            hs_id: row.record.hs_id,
+            property: answer.property.as_str(),
+            old: answer.sent.as_deref(),
+            new: answer.answered.as_deref(),
+            origin: Origin::Conflict,
+        };
+        history::record(tx, change, applying.now)?;
+    } else {
+        note_pushed(
+            tx,
+            about,
+            answer.property,
+            answer.base,
+            answer.answered,
+            applying.now,
+        )?;
+    }
     if same(row.value(answer.property), answer.sent) {
         row.set(mapping, answer.property, answer.answered);
         outbox::drop_field(tx, entry.id, answer.property)
@@ -562,6 +580,31 @@ fn settle_field(
         // Written again while it was in flight: what HubSpot has is the base of that write.
         outbox::set_base(tx, entry.id, answer.property, answer.answered)
     }
+}
+
+/// Writes down that a local value has reached HubSpot, over the value that was there.
+pub fn note_pushed(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    property: &PropertyName,
+    base: &Base,
+    value: &Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let old = match base {
+        Base::Known(base) => base.as_deref(),
+        Base::Unknown => None,
+    };
+    let change = Change {
+        object: about.object,
+        local_id: about.local_id,
+        hs_id: about.hs_id,
+        property: property.as_str(),
+        old,
+        new: value.as_deref(),
+        origin: Origin::Push,
+    };
+    history::record(tx, change, now)
 }
 
 /// Values that HubSpot gave a new record by itself.
@@ -602,10 +645,23 @@ fn deleted_meanwhile(
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
+    let about = About {
+        object: applying.object.object(),
+        local_id: entry.local_id,
+        hs_id: Some(record.id),
+    };
     for field in &entry.fields {
         match &field.sent {
             Some(sent) => {
                 let answered = record.values.get(&field.property).unwrap_or(sent);
+                note_pushed(
+                    tx,
+                    about,
+                    &field.property,
+                    &field.base,
+                    answered,
+                    applying.now,
+                )?;
                 outbox::set_base(tx, entry.id, &field.property, answered)?;
             }
             None if entry.operation == Operation::Create => {
@@ -615,7 +671,28 @@ fn deleted_meanwhile(
             None => {}
         }
     }
+    if entry.operation == Operation::Create {
+        keep_defaults(tx, applying, entry, record)?;
+    }
     outbox::become_archive(tx, entry.id, record.id, applying.now)
+}
+
+/// What HubSpot gave a new record by itself is nobody's edit, also where the row is gone already.
+pub fn keep_defaults(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(());
+    };
+    let is_written = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        fields.any(|field| field.property == *property)
+    };
+    let row = rowjson::with_defaults(applying.object.mapping(), text, record, is_written);
+    outbox::set_row(tx, entry.id, &row)
 }
 
 /// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
@@ -646,6 +723,19 @@ fn adopt_existing(
         );
         outbox::drop_fields(tx, entry.id)?;
         return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    let is_ours = |record: &RemoteRecord| record.own_key.is_some() && record.own_key == entry.key;
+    if object.table.by_local_id(tx, entry.local_id)?.is_none() && !found.is_some_and(is_ours) {
+        // The row was deleted while its create was under way, and the record is somebody else's: it stays there.
+        outbox::end(tx, entry.id)?;
+        let applying = Applying {
+            origin: Origin::Poll,
+            ..*applying
+        };
+        return match found {
+            Some(record) => apply_record(tx, &applying, record, None).map(drop),
+            None => Ok(()),
+        };
     }
     outbox::clear_sent(tx, entry.id)?;
     if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
@@ -706,6 +796,7 @@ async fn settle_failed(
 ) -> Result<(), StepError> {
     let asked_at = engine.now();
     let words = error.words();
+    let in_doubt = error.batch_failure() == Failure::ServerError;
     let existing = error.answer().and_then(|answer| answer.existing_id);
     let (until, lock_lasts) = match error.retry() {
         Retry::At(until) => (Some(until), None),
@@ -757,6 +848,10 @@ async fn settle_failed(
                     (BatchFate::Dead, Some(existing)) if operation == Operation::Create => {
                         adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
                     }
+                    // A server error says nothing of what was done before it.
+                    (BatchFate::Dead, _) if in_doubt => {
+                        park_in_doubt(tx, sync.object(), &entry, &words, now)?;
+                    }
                     (BatchFate::Dead | BatchFate::Split, _) => refuse(tx, &entry, &words)?,
                     (BatchFate::Retry, _) => {
                         give_back(tx, &entry)?;
@@ -764,7 +859,9 @@ async fn settle_failed(
                         outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
                         outbox::uncount_attempt(tx, entry.id)?;
                     }
-                    (BatchFate::Lost, _) => lose(tx, &applying, &entry, &words, next)?,
+                    (BatchFate::Lost, _) => {
+                        lose(tx, sync.object(), &entry, &words, next, now)?;
+                    }
                 }
             }
             Ok(())
@@ -872,16 +969,7 @@ async fn archived(
             let now = tx.now();
             let changed = batch.len();
             for archive in batch {
-                let change = Change {
-                    object: sync.object(),
-                    local_id: archive.entry.local_id,
-                    hs_id: Some(archive.hs_id),
-                    property: WHOLE_RECORD,
-                    old: archive.entry.row.as_deref(),
-                    new: None,
-                    origin: Origin::Push,
-                };
-                history::record(tx, change, now)?;
+                note_archived(tx, sync.object(), &archive.entry, archive.hs_id, now)?;
                 reads::bury(tx, sync.object(), archive.hs_id, now)?;
                 outbox::end(tx, archive.entry.id)?;
             }
@@ -919,23 +1007,9 @@ pub fn recover_object(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let left = outbox::in_flight(tx, object)?;
-    let count = left.len();
-    for queued in left {
-        let entry = queued.entry;
-        let words = "the daemon stopped before the answer came";
-        match (entry.operation, entry.hs_id) {
-            (Operation::Create, _) => outbox::lose(tx, entry.id, words, now, now)?,
-            (Operation::Update, Some(hs_id)) if entry.row.is_some() => {
-                outbox::remember_sent(tx, object, &entry, now)?;
-                outbox::clear_sent(tx, entry.id)?;
-                outbox::become_archive(tx, entry.id, hs_id, now)?;
-            }
-            _ => {
-                outbox::remember_sent(tx, object, &entry, now)?;
-                outbox::clear_sent(tx, entry.id)?;
-                outbox::retry(tx, entry.id, now, Some(words), None, Answered::No)?;
-            }
-        }
+    let words = "the daemon stopped before the answer came";
+    for queued in &left {
+        lose(tx, object, &queued.entry, words, now, now)?;
     }
-    Ok(count)
+    Ok(left.len())
 }

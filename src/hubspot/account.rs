@@ -1,10 +1,14 @@
 //! The account: which portal the token is for, its time zone, its day of requests.
 
-use crate::decide::quota::Priority;
+use secrecy::SecretString;
+
+use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
+use crate::hubspot::limiter::Answered;
 use crate::hubspot::paths::Endpoint;
-use crate::hubspot::{Client, wire};
+use crate::hubspot::subscriptions::TokenKind;
+use crate::hubspot::{Client, OwnApp, wire};
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 
@@ -51,6 +55,62 @@ impl Client {
             time_zone: account.time_zone.0,
             account_type: account.kind.0,
         })
+    }
+
+    /// The id of the app that the token belongs to, as the histories of properties name it; `None` where nobody knows.
+    /// HubSpot is asked once: a static token's introspection tells it, and what was learnt from the histories of our own
+    /// writes ([`learn_own_app`](Self::learn_own_app)) does as well.
+    pub async fn own_app(&self) -> Option<String> {
+        match self.known_app() {
+            OwnApp::Known(id) => return Some(id),
+            OwnApp::Unsaid => return None,
+            OwnApp::NotAsked => {}
+        }
+        let token = self.present_token().ok()?;
+        let token = token.to_str().ok()?.trim_start_matches("Bearer ");
+        if self.inner.is_oauth {
+            return None;
+        }
+        let class = EndpointClass::Crm;
+        let permit = self.inner.limiter.acquire(class, Priority::Webhook).await;
+        let permit = permit.ok()?;
+        // Not answered: it is asked again when it matters again.
+        let kind = self.token_kind(&SecretString::from(token)).await.ok()?;
+        permit.answered(&Answered {
+            by_hubspot: true,
+            ..Answered::default()
+        });
+        match kind {
+            TokenKind::App(id) => self.learn_own_app(&id.to_string()),
+            TokenKind::ServiceKey | TokenKind::Refused => {
+                *self.own_app_state() = OwnApp::Unsaid;
+            }
+        }
+        match self.known_app() {
+            OwnApp::Known(id) => Some(id),
+            OwnApp::Unsaid | OwnApp::NotAsked => None,
+        }
+    }
+
+    /// Takes a history's word for which app we are: it names the app of a write that HubSpot acknowledged to us.
+    pub fn learn_own_app(&self, id: &str) {
+        *self.own_app_state() = OwnApp::Known(id.to_owned());
+    }
+
+    /// Whether the app is still to be learnt.
+    pub fn knows_own_app(&self) -> bool {
+        matches!(self.known_app(), OwnApp::Known(_))
+    }
+
+    fn known_app(&self) -> OwnApp {
+        self.own_app_state().clone()
+    }
+
+    fn own_app_state(&self) -> std::sync::MutexGuard<'_, OwnApp> {
+        self.inner
+            .own_app
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What HubSpot counts of the day; `None` where the token may not ask or HubSpot has no such counter. The limiter

@@ -247,6 +247,7 @@ pub(super) fn spelled(iso: &str, settings: &Settings) -> String {
 fn history_json(entry: &HistoryEntry, value: &str, settings: &Settings) -> Value {
     let (source, source_id, user) = match entry.source {
         Source::Integration => ("INTEGRATION", Some(settings.app_id.to_string()), None),
+        Source::OtherApp(app) => ("INTEGRATION", Some(app.to_string()), None),
         Source::Person(user) => ("CRM_UI", Some(format!("userId:{user}")), Some(user)),
         Source::Import => ("IMPORT", Some("1".to_owned()), None),
         Source::Merge => ("MERGE_OBJECTS", None, None),

@@ -24,6 +24,14 @@ impl Author {
         }
     }
 
+    pub(super) fn other_app(app_id: u32) -> Self {
+        Self {
+            source: Source::OtherApp(app_id),
+            by_api: false,
+            trace_id: None,
+        }
+    }
+
     pub(super) fn person(user_id: u32) -> Self {
         Self {
             source: Source::Person(user_id),

@@ -49,6 +49,29 @@ impl Portal {
         properties: &[(&str, &str)],
         now_ms: i64,
     ) -> bool {
+        self.change(object, id, properties, Author::person(USER_ID), now_ms)
+    }
+
+    /// Another app edits a record: the history names it by `app_id`, which is not the daemon's. False as for a person.
+    pub fn edit_by_app(
+        &mut self,
+        object: &str,
+        id: u64,
+        properties: &[(&str, &str)],
+        app_id: u32,
+        now_ms: i64,
+    ) -> bool {
+        self.change(object, id, properties, Author::other_app(app_id), now_ms)
+    }
+
+    fn change(
+        &mut self,
+        object: &str,
+        id: u64,
+        properties: &[(&str, &str)],
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
         self.tick(now_ms);
         let (object, now_ms) = (index_of(object), self.hubspot_ms(now_ms));
         let aim = Aim {
@@ -59,9 +82,7 @@ impl Portal {
             claims: &Claims::new(),
         };
         match self.prepare(aim, &wanted(properties)) {
-            Ok(changes) => {
-                self.commit_update(object, id, &changes, Author::person(USER_ID), now_ms)
-            }
+            Ok(changes) => self.commit_update(object, id, &changes, author, now_ms),
             Err(_) => false,
         }
     }

@@ -86,8 +86,10 @@ pub(super) struct Document {
 /// Who wrote a value, as in property history (`api-facts.md#10`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// An app through the API.
+    /// The daemon's own app through the API.
     Integration,
+    /// Another app.
+    OtherApp(u32),
     /// A person in HubSpot.
     Person(u32),
     /// A bulk load.

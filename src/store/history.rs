@@ -127,6 +127,33 @@ pub fn pushed(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Whether HubSpot acknowledged a value of a field within a span of time.
+pub fn was_pushed(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+    property: &PropertyName,
+    value: &Value,
+    (from, to): (Timestamp, Timestamp),
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_history
+             WHERE object = :object AND local_id = :local_id AND property = :property
+               AND origin = 'push' AND new_value IS :value AND at BETWEEN :from AND :to
+             LIMIT 1",
+        )?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":local_id": local_id.0,
+            ":property": property.as_str(),
+            ":value": value.as_deref(),
+            ":from": from.to_string(),
+            ":to": to.to_string(),
+        })?)
+}
+
 /// The pushes of a field since `since`, the oldest first.
 pub fn pushes_since(
     connection: &Connection,

@@ -228,3 +228,25 @@ pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreE
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Mode;
+    use crate::store::testing::{folder, open};
+
+    #[test]
+    fn a_file_that_comes_without_its_lock_file_counts_as_restored() {
+        let folder = folder();
+        let was_restored = || {
+            let store = open(&folder, Mode::Inline).expect("opens");
+            store.was_restored()
+        };
+        assert!(!was_restored(), "a new file");
+        assert!(!was_restored(), "the same file again");
+        std::fs::remove_file(folder.path().join("crm.db.lock")).expect("removed");
+        assert!(was_restored());
+        assert!(!was_restored(), "only once");
+        std::fs::write(folder.path().join("crm.db.lock"), "1\n1\n").expect("written");
+        assert!(was_restored(), "a lock file of another time");
+    }
+}

@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
+use crate::decide::echo::{SentValue, SentValues};
 use crate::decide::plan::{Backlog, Order, Pick};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -373,15 +374,39 @@ pub fn mark_in_flight(
     id: OutboxId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    take(tx, id, None, now)
+}
+
+/// The same for an update, which goes over a version of its record: what it brings is later, by HubSpot's own clock.
+pub fn mark_in_flight_over(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    over: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    take(tx, id, Some(over), now)
+}
+
+fn take(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    over: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET state = 'in_flight',
              attempts = attempts + 1,
              waits_for = NULL,
-             unanswered_since = coalesce(unanswered_since, :now)
+             unanswered_since = coalesce(unanswered_since, :now),
+             sent_over = :over
          WHERE id = :id",
     )?
-    .execute(named_params! { ":id": id.0, ":now": now.to_string() })?;
+    .execute(named_params! {
+        ":id": id.0,
+        ":now": now.to_string(),
+        ":over": over.map(|over| over.to_string()),
+    })?;
     Ok(())
 }
 
@@ -779,8 +804,8 @@ pub fn remember_sent(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
-         VALUES (:object, :local_id, :property, :value, :now)",
+        "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+         VALUES (:object, :local_id, :property, :value, :now, (SELECT sent_over FROM sync_outbox WHERE id = :id))",
     )?;
     for field in &entry.fields {
         let Some(sent) = &field.sent else { continue };
@@ -790,45 +815,103 @@ pub fn remember_sent(
             ":property": field.property.as_str(),
             ":value": sent.to_wire(),
             ":now": now.to_string(),
+            ":id": entry.id.0,
         })?;
     }
     Ok(())
 }
 
-/// What lost updates of a row carried since `since`.
+/// What lost updates of a row carried since `since`, and for as long as the row's entry waits: before that nobody has been
+/// able to look.
 pub fn sent_earlier(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
     since: Timestamp,
-) -> Result<std::collections::BTreeMap<PropertyName, Vec<Value>>, StoreError> {
+) -> Result<SentValues, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT property, value
-         FROM sync_sent
-         WHERE object = :object AND local_id = :local_id AND sent_at >= :since",
+        "SELECT property, value, sent_over
+         FROM sync_sent AS s
+         WHERE object = :object
+           AND local_id = :local_id
+           AND (sent_at >= :since OR EXISTS (
+               SELECT 1 FROM sync_outbox AS e
+               WHERE e.object = s.object AND e.local_id = s.local_id AND e.operation IN ('create', 'update', 'archive')))",
     )?;
     let mut rows = statement.query(named_params! {
         ":object": object.as_str(),
         ":local_id": local_id.0,
         ":since": since.to_string(),
     })?;
-    let mut sent: std::collections::BTreeMap<PropertyName, Vec<Value>> =
-        std::collections::BTreeMap::new();
+    let mut sent = SentValues::new();
     while let Some(row) = rows.next()? {
         let property: String = row.get(0)?;
         let property = PropertyName::parse(&property)
             .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
-        sent.entry(property)
-            .or_default()
-            .push(Value::from_stored(row.get(1)?));
+        let over: Option<String> = row.get(2)?;
+        sent.entry(property).or_default().push(SentValue {
+            value: Value::from_stored(row.get(1)?),
+            over: over
+                .as_deref()
+                .map(time_of)
+                .transpose()?
+                .unwrap_or(Timestamp::EPOCH),
+        });
     }
     Ok(sent)
 }
 
-/// Forgets what lost updates carried before `before`.
+/// Notes up to which version of its record a field's history was asked for what lost updates brought.
+pub fn check_sent(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    property: &PropertyName,
+    version: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_sent
+         SET sent_over = :version
+         WHERE object = :object
+           AND local_id = :local_id
+           AND property = :property
+           AND (sent_over IS NULL OR sent_over < :version)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":property": property.as_str(),
+        ":version": version.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Gives what lost updates of one row carried to the row that its record went into.
+pub fn move_sent(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    from: LocalId,
+    to: LocalId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_sent SET local_id = :to WHERE object = :object AND local_id = :from",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":from": from.0, ":to": to.0 })?;
+    Ok(())
+}
+
+/// Forgets what lost updates carried before `before`, unless the row still waits.
 pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_sent WHERE sent_at < :before")?
-        .execute(named_params! { ":before": before.to_string() })?;
+    tx.prepare_cached(
+        "DELETE FROM sync_sent
+         WHERE sent_at < :before
+           AND NOT EXISTS (
+               SELECT 1 FROM sync_outbox AS e
+               WHERE e.object = sync_sent.object
+                 AND e.local_id = sync_sent.local_id
+                 AND e.operation IN ('create', 'update', 'archive'))",
+    )?
+    .execute(named_params! { ":before": before.to_string() })?;
     Ok(())
 }
 

@@ -63,6 +63,25 @@ pub fn created_at(text: &str) -> Option<Timestamp> {
         .and_then(Timestamp::parse)
 }
 
+/// A row with the values that HubSpot gave its new record by itself, where the row has none and nobody wrote one.
+pub fn with_defaults(
+    mapping: &ObjectMapping,
+    text: &str,
+    record: &RemoteRecord,
+    is_written: impl Fn(&PropertyName) -> bool,
+) -> String {
+    let own = values(mapping, text);
+    let mut map = object(text);
+    for (property, value) in &record.values {
+        let is_empty = own.get(property).is_none_or(Value::is_empty);
+        if is_empty && !is_written(property) {
+            let json = value.as_deref().map_or(Json::Null, Json::from);
+            map.insert(property.as_str().to_owned(), json);
+        }
+    }
+    Json::Object(map).to_string()
+}
+
 /// A record of HubSpot's as such a JSON, with the values that their columns can't hold.
 pub fn of_record(record: &RemoteRecord) -> String {
     of_all(record.values.iter().chain(&record.invalid))
