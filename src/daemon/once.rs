@@ -247,8 +247,8 @@ impl Work {
         Ok(())
     }
 
-    /// Writes down of each object whether it failed.
-    async fn write_down(&self) -> Result<(), StepError> {
+    /// Of each object what it failed of.
+    fn failed(&self) -> Vec<(ObjectType, Option<String>)> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |name: &ObjectType| {
             let own = failures
@@ -257,10 +257,14 @@ impl Work {
             own.map(|(_, failure)| failure.words.clone())
         };
         let objects = self.engine.mapping().objects.iter();
-        let objects: Vec<(ObjectType, Option<String>)> = objects
+        objects
             .map(|object| (object.object.clone(), of(&object.object)))
-            .collect();
-        drop(failures);
+            .collect()
+    }
+
+    /// Writes down of each object whether it failed.
+    async fn write_down(&self) -> Result<(), StepError> {
+        let objects = self.failed();
         self.engine
             .store()
             .write(Lane::Interactive, move |tx| {

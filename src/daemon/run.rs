@@ -671,13 +671,24 @@ struct Errors(Mutex<Failing>);
 #[derive(Debug, Default)]
 struct Failing {
     by_task: BTreeMap<&'static str, String>,
-    /// What was told last; `None` before anything was: an error of the last run may still stand there.
-    told: Option<Option<String>>,
+    told: Told,
+}
+
+/// What `sync_status` says of an object's errors.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Told {
+    /// What the last run left there.
+    #[default]
+    Former,
+    /// None.
+    Well,
+    /// These words.
+    Failing(String),
 }
 
 impl Errors {
     /// How a task's step ended. Gives what is to be told, where that is news.
-    fn note(&self, task: &'static str, words: Option<String>) -> Option<Option<String>> {
+    fn note(&self, task: &'static str, words: Option<String>) -> Option<Told> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match words {
             Some(words) => drop(failing.by_task.insert(task, words)),
@@ -685,16 +696,23 @@ impl Errors {
         }
         let words: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
         let words = words.into_iter().collect::<Vec<_>>().join("; ");
-        let all = (!words.is_empty()).then_some(words);
-        let is_news = failing.told.as_ref() != Some(&all);
-        failing.told = Some(all.clone());
+        let all = match words.as_str() {
+            "" => Told::Well,
+            _ => Told::Failing(words),
+        };
+        let is_news = failing.told != all;
+        failing.told = all.clone();
         is_news.then_some(all)
     }
 }
 
 /// Keeps the words of an object's errors where `sync_status` shows them, and forgets them when they are over.
-async fn note_error(engine: &Engine, name: &ObjectType, words: Option<String>) {
+async fn note_error(engine: &Engine, name: &ObjectType, told: Told) {
     let name = name.clone();
+    let words = match told {
+        Told::Former | Told::Well => None,
+        Told::Failing(words) => Some(words),
+    };
     let noted = engine
         .store()
         .write(Lane::Bulk, move |tx| {
@@ -877,21 +895,15 @@ mod tests {
     fn what_one_task_does_well_ends_no_error_of_another() {
         let errors = Errors::default();
         let said = |words: &str| Some(words.to_owned());
-        assert_eq!(
-            errors.note("inbound", None),
-            Some(None),
-            "what the last run left"
-        );
+        let told = |words: &str| Some(Told::Failing(words.to_owned()));
+        assert_eq!(errors.note("inbound", None), Some(Told::Well), "over");
         assert_eq!(errors.note("inbound", None), None);
-        assert_eq!(errors.note("push", said("refused")), Some(said("refused")));
+        assert_eq!(errors.note("push", said("refused")), told("refused"));
         assert_eq!(errors.note("inbound", None), None);
         assert_eq!(errors.note("push", said("refused")), None);
-        assert_eq!(
-            errors.note("reads", said("lost")),
-            Some(said("lost; refused"))
-        );
-        assert_eq!(errors.note("push", None), Some(said("lost")));
-        assert_eq!(errors.note("reads", None), Some(None));
+        assert_eq!(errors.note("reads", said("lost")), told("lost; refused"));
+        assert_eq!(errors.note("push", None), told("lost"));
+        assert_eq!(errors.note("reads", None), Some(Told::Well));
     }
 
     #[test]

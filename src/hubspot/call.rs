@@ -222,19 +222,14 @@ impl Client {
         if answer.status == 429 {
             tracing::warn!(path = call.template, policy = answer.policy, %until, "HubSpot says that a limit is exceeded");
         }
-        Err(match from_answer(call, answer, until) {
-            HubspotError::Unauthorized { call, answer, .. } => HubspotError::Unauthorized {
-                call,
-                answer,
-                token: self.token_name(),
-            },
-            HubspotError::Forbidden { call, answer, .. } => HubspotError::Forbidden {
-                why: Self::refusal(request, &answer),
-                call,
-                answer,
-            },
-            error => error,
-        })
+        let mut error = from_answer(call, answer, until);
+        if let HubspotError::Unauthorized { token, .. } = &mut error {
+            *token = self.token_name();
+        }
+        if let HubspotError::Forbidden { answer, why, .. } = &mut error {
+            *why = Self::refusal(request, answer);
+        }
+        Err(error)
     }
 
     fn log(&self, call: &Call, response: &HttpResponse, took: Duration, attempt: u32) {
