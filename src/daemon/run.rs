@@ -294,11 +294,17 @@ fn spawn_heartbeat(
             let beaten = loop {
                 tokio::select! {
                     beaten = &mut beating => break beaten,
-                    () = engine.clock().sleep(interval) => {
+                    () = engine.clock().sleep(interval.min(UNWRITTEN)) => {
                         condition.unbeaten(None);
                         say(Some(&last));
                     }
                 }
+            };
+            // Whoever asks is told of the silence when `sync_health` tells it by its age.
+            let next = if beaten.is_ok() {
+                interval
+            } else {
+                interval.min(UNWRITTEN)
             };
             if let Err(error) = beaten {
                 if is_fatal(&error) {
@@ -311,7 +317,7 @@ fn spawn_heartbeat(
             say(heartbeat::state(&engine).await.as_deref());
             systemd.alive();
             Ok(Progress::Idle {
-                until: Some(engine.clock().now() + interval),
+                until: Some(engine.clock().now() + next),
             })
         }
     };
@@ -333,6 +339,9 @@ fn tell(health: &watch::Sender<Health>, systemd: &Systemd, now: Health) {
         systemd.status(&line);
     }
 }
+
+/// Between two looks at a heartbeat that can't be written.
+const UNWRITTEN: Duration = Duration::from_secs(1);
 
 /// Calls something at an interval.
 fn every<S, F>(
