@@ -534,4 +534,31 @@ mod tests {
         assert!(!made_by_us(FoundBy::MatchAlone, at(1111), &record, 0));
         assert!(made_by_us(FoundBy::MatchAlone, at(1121), &record, -11_000));
     }
+
+    #[test]
+    fn a_lost_create_is_looked_for_and_a_deleted_rows_update_becomes_its_archive() {
+        let check = |operation, row: Option<&str>, hs_id, expected| {
+            let entry = Entry {
+                id: crate::model::id::OutboxId(1),
+                local_id: crate::model::id::LocalId(1),
+                hs_id,
+                operation,
+                state: crate::model::entry::EntryState::InFlight,
+                attempts: 1,
+                enqueued_at: at(0),
+                version: 1,
+                waits_for: None,
+                key: None,
+                row: row.map(str::to_owned),
+                fields: Vec::new(),
+            };
+            assert_eq!(after_loss(&entry), expected);
+        };
+        let known = Some(crate::model::id::HubspotId(7));
+        check(Operation::Create, None, None, AfterLoss::Look);
+        check(Operation::Create, Some("{}"), None, AfterLoss::Look);
+        check(Operation::Update, None, known, AfterLoss::MergeAgain);
+        check(Operation::Update, Some("{}"), known, AfterLoss::Archive);
+        check(Operation::Archive, Some("{}"), known, AfterLoss::MergeAgain);
+    }
 }
