@@ -4,3 +4,27 @@ ALTER TABLE sync_daemon ADD COLUMN forbidden TEXT;
 -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
 ALTER TABLE sync_outbox ADD COLUMN sent_over TEXT;
 ALTER TABLE sync_sent ADD COLUMN sent_over TEXT;
+-- Fields of writes in whose gap, between the read before them and the write, somebody may have edited the record: what
+-- was read, sent and answered, and HubSpot's versions of the record on both sides.
+CREATE TABLE sync_gaps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    local_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    base_value TEXT,
+    base_known INTEGER NOT NULL,
+    sent_value TEXT,
+    answered_value TEXT,
+    read_version TEXT NOT NULL,
+    -- NULL where the answer was lost.
+    written_version TEXT,
+    noted_at TEXT NOT NULL,
+    -- When the property's history is asked for; NULL where only an event may still tell.
+    look_at TEXT,
+    -- Whether the history is asked for although webhooks of the property arrive.
+    seen INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sync_gaps_record ON sync_gaps (object, hs_id);
+CREATE INDEX sync_gaps_due ON sync_gaps (object, look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX sync_gaps_noted ON sync_gaps (noted_at);

@@ -16,6 +16,7 @@ pub mod convert;
 pub mod create;
 pub mod deliveries;
 pub mod filling;
+pub mod gap;
 pub mod ingest;
 pub mod objects;
 pub mod poll;

@@ -23,6 +23,7 @@ pub mod cursors;
 pub mod ddl;
 pub mod erase;
 pub mod fields;
+pub mod gaps;
 mod guards;
 pub mod history;
 pub mod holds;

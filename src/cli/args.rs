@@ -207,9 +207,9 @@ pub enum OutboxCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Send again what HubSpot refused for good
+    /// Send again what HubSpot refused for good, or what waits for a later attempt
     Retry {
-        /// The entries' `id`; without one, everything that is dead
+        /// The entries' `id`; without one, everything that is dead or waits for a later attempt
         #[arg(value_name = "ID")]
         ids: Vec<i64>,
     },

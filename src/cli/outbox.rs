@@ -162,7 +162,10 @@ fn retry(database: &Path, ids: &[i64], out: &mut dyn Write) -> anyhow::Result<()
     let mut db = PeopleDb::open_to_decide(database)?;
     let retried = db.retry(ids)?;
     if retried == 0 {
-        writeln!(out, "nothing is dead")?;
+        writeln!(
+            out,
+            "nothing is dead, and nothing waits for a later attempt"
+        )?;
         return Ok(());
     }
     writeln!(
@@ -256,7 +259,7 @@ mod tests {
         );
         assert_eq!(
             run(&path, &OutboxCommand::Retry { ids: vec![] }).expect("printed"),
-            "nothing is dead\n"
+            "nothing is dead, and nothing waits for a later attempt\n"
         );
         assert_eq!(
             run(&path, &OutboxCommand::Approve { id: None }).expect("printed"),

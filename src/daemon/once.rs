@@ -19,6 +19,7 @@ use crate::daemon::login::LoginError;
 use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
 use crate::engine::access::{self, TO_PUSH, TO_READ};
+use crate::engine::gap::{self, Looks};
 use crate::engine::objects::ObjectSync;
 use crate::engine::{
     Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
@@ -433,9 +434,18 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
                     .max(Duration::from_millis(5));
                 engine.clock().sleep(wait).await;
             }
-            Some(_) | None => return Ok(()),
+            Some(_) | None => break,
         }
     }
+    let looked = join_all(objects.iter().map(|object| look(work, object))).await;
+    each_alone(work, &objects, looked).map(drop)
+}
+
+/// Looks at what was pushed, without waiting for more of it.
+async fn look(work: &Work, object: &ObjectSync) -> Result<(), StepError> {
+    let looked_at = format!("the look at {} that were pushed", object.object());
+    let look = || gap::step(&work.engine, object, Looks::Collected);
+    work.drain(&looked_at, look).await.map(drop)
 }
 
 /// What came of each object; one that failed is left out, and kept in what is told at the end.

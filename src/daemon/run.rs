@@ -18,8 +18,10 @@ use crate::daemon::login::{LoginError, keeper_of};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
+use crate::decide::retry::latest_due;
 use crate::engine::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::deliveries::{self, Standing};
+use crate::engine::gap::{self, Looks};
 use crate::engine::objects::ObjectSync;
 use crate::engine::tokens;
 use crate::engine::{
@@ -114,6 +116,7 @@ struct Bells {
     inbox: Arc<Notify>,
     inbound: Arc<Notify>,
     logins: Arc<Notify>,
+    looks: Arc<Notify>,
 }
 
 /// Runs an engine until `stop`. `Ok` also after a drain that missed its deadline.
@@ -612,10 +615,19 @@ fn spawn_object(
                     condition.answered(&engine.standing());
                     // A push that met a conflict or a missing record waits for the read that it asked for.
                     ring.reads.notify_waiters();
+                    ring.looks.notify_waiters();
                 }
                 Ok(progress)
             }
         },
+    );
+    object_loop(
+        tasks,
+        all,
+        ("looks", TO_READ),
+        (name, &errors),
+        Arc::clone(&bells.looks),
+        |engine, object| async move { gap::step(&engine, &object, Looks::Due).await },
     );
     let schedule = config.poll.reconcile.clone();
     let ring = bells.clone();
@@ -805,7 +817,11 @@ async fn comparison(
             Progress::Idle { .. } => Progress::Idle { until: Some(now) },
         });
     }
-    let ended = cursor.last_reconcile_at.or(cursor.backfill_started_at);
+    // A time that is still to come was written by a clock that was ahead: nobody knows when it really was.
+    let ended = cursor
+        .last_reconcile_at
+        .or(cursor.backfill_started_at)
+        .filter(|ended| *ended <= latest_due(now));
     match ended.map(|ended| next_comparison(schedule, ended, began.load(Ordering::Relaxed), now)) {
         Some(next) if next > now => Ok(Progress::Idle { until: Some(next) }),
         Some(_) | None => {

@@ -36,6 +36,10 @@ pub const LATE_LANDING: Duration = Duration::from_mins(1);
 /// A 477 without `Retry-After`: accounts move for hours, so a minute is often enough to ask.
 pub const MOVING_WAIT: Duration = Duration::from_mins(1);
 
+/// A `Retry-After` of a server in trouble, or of a window that is spent, is believed up to this: what is said in a moment's
+/// trouble must not stop a class of endpoints for an hour. A move and a spent day last as long as HubSpot says.
+pub const LONGEST_REST: Duration = Duration::from_mins(1);
+
 /// What was on the wire at a kill arrives this long after the start, at the latest.
 pub const ON_THE_WIRE: Duration = Duration::from_secs(5);
 
@@ -56,6 +60,8 @@ pub enum Priority {
     Poll,
     /// Backfill and reconciliation.
     Bulk,
+    /// Looks at what was pushed: nothing waits for them.
+    Look,
 }
 
 /// Which of HubSpot's limits a request meets (`hubspot/api-facts.md#3`).
@@ -184,8 +190,10 @@ pub enum Ending {
 /// Which quota an answer says is exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
-    /// One class waits.
+    /// One class waits: its limit is exceeded.
     Class(EndpointClass),
+    /// One class waits: HubSpot is in trouble, and says for how long.
+    Rest(EndpointClass),
     /// Nothing goes.
     Everything,
     /// The day is spent.
@@ -380,6 +388,7 @@ impl Quota {
             Priority::Interactive | Priority::Webhook => 0.0,
             Priority::Poll => self.settings.reserve_for_push,
             Priority::Bulk => (self.settings.reserve_for_push * 1.5).min(0.95),
+            Priority::Look => (self.settings.reserve_for_push * 2.0).min(0.95),
         }
     }
 
@@ -487,7 +496,7 @@ impl Quota {
         retry_after: Option<Duration>,
         now: Now,
     ) -> Timestamp {
-        if pause != Pause::Everything {
+        if matches!(pause, Pause::Class(_) | Pause::Day) {
             self.minute.count_throttled(now.steady);
         }
         match pause {
@@ -497,10 +506,17 @@ impl Quota {
                 self.paused = self.paused.map(|paused| paused.max(now.steady + wait));
                 now.hubspot + wait
             }
+            Pause::Rest(class) => {
+                let wait = retry_after.unwrap_or_default().min(LONGEST_REST);
+                let paused = &mut self.paused[index(class)];
+                *paused = (*paused).max(now.steady + wait);
+                now.hubspot + wait
+            }
             Pause::Class(class) => {
                 self.searches_in_burst |=
                     class == EndpointClass::Crm && met_by.class == EndpointClass::Search;
-                let wait = retry_after.unwrap_or_else(|| self.own_pause(class));
+                let wait = retry_after
+                    .map_or_else(|| self.own_pause(class), |wait| wait.min(LONGEST_REST));
                 self.throttled_in_a_row[index(class)] += 1;
                 for class in [class, met_by.class] {
                     let paused = &mut self.paused[index(class)];

@@ -9,6 +9,8 @@ use std::time::Duration;
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff;
 
+use crate::model::time::Timestamp;
+
 /// The first step of the curve (engineering notes, 2.5).
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 
@@ -20,6 +22,15 @@ pub const LOCK_LASTS: Duration = Duration::from_secs(2);
 
 /// A record that alone draws server errors is probed once a day (engineering notes, 2.5).
 pub const POISON_PROBE: Duration = Duration::from_hours(24);
+
+/// No wait that stands in the database is longer: a later time was written by a clock that was ahead, a program's or this
+/// machine's, or is a pause whose end is asked for again meanwhile.
+const LATEST_DUE: Duration = Duration::from_mins(15);
+
+/// The latest time to come that is believed: what falls due later is due at once.
+pub fn latest_due(now: Timestamp) -> Timestamp {
+    now + LATEST_DUE
+}
 
 /// After this many doublings the curve is flat; more attempts change nothing.
 const FLAT_AFTER: u32 = 16;

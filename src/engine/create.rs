@@ -340,6 +340,11 @@ fn after_look(
                      has the record: look for it there, then retry the entry or delete the row";
         return outbox::park(tx, id, words, outbox::Answered::No);
     }
+    if lost > now {
+        // The clock was set back: the wait begins anew, and does not last as long as the clock was ahead.
+        let words = "the clock was set back after the answer was lost";
+        return outbox::lose(tx, id, words, now + MAY_STILL_LAND, now);
+    }
     let repeat_at = lost + MAY_STILL_LAND;
     if now < repeat_at {
         return outbox::retry(
@@ -521,6 +526,7 @@ fn claim_create(
         entry: id,
         attempts: entry.attempts + 1,
         input,
+        read_version: None,
     }))
 }
 

@@ -10,6 +10,7 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::is_sent;
 use crate::engine::actions::late_since;
+use crate::engine::gap;
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::BATCH;
 use crate::engine::{Engine, Progress, StepError};
@@ -20,6 +21,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::around::{self, Around};
+use crate::store::gaps;
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, Waiting};
 use crate::store::mirror::MirrorRow;
@@ -224,10 +226,20 @@ fn sort_part(
         ended: false,
         doubtful: false,
     };
+    let has_gaps = gaps::is_any(tx, object.object())?;
     for group in groups {
         let known = Known::look(tx, object, group.id, moment.around)?;
+        let noted = match has_gaps {
+            true => gaps::of_record(tx, object.object(), group.id)?,
+            false => Vec::new(),
+        };
         let mut needs = Vec::new();
         for event in group.events {
+            if gap::take_event(tx, object, &noted, &event.event, moment.now)? {
+                inbox::end(tx, event.id, State::Done, None)?;
+                sorted.ended = true;
+                continue;
+            }
             match known.need(object, &event, moment) {
                 Need::Nothing => {
                     inbox::end(tx, event.id, State::Done, None)?;

@@ -14,7 +14,7 @@ use crate::decide::fight;
 use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
-use crate::decide::retry::{RetryClass, next_attempt};
+use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
 use crate::engine::convert::{histories, remote_records};
@@ -44,7 +44,7 @@ pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 
 /// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
-const AFTER_DRIFT: Duration = Duration::from_hours(1);
+const AFTER_DRIFT: Duration = Duration::from_mins(10);
 
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -52,6 +52,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         return Ok(Progress::RING);
     }
     recover_left(engine, object).await?;
+    heal_times(engine, object).await?;
     archive::judge_due(engine, object).await?;
     let (name, now) = (object.object().clone(), engine.now());
     let (backlog, next) = engine
@@ -105,6 +106,27 @@ async fn recover_left(engine: &Engine, object: &ObjectSync) -> Result<(), StoreE
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             recover_object(tx, &name, now).map(drop)
+        })
+        .await
+}
+
+/// Makes due what a clock that was ahead, of a program's machine or of this one, has put off.
+async fn heal_times(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
+    let (name, now) = (object.object().clone(), engine.now());
+    let is_any = engine
+        .store
+        .read(move |connection| outbox::is_put_off_by_a_clock(connection, &name, now))
+        .await?;
+    if !is_any {
+        return Ok(());
+    }
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let healed = outbox::heal_times(tx, &name, tx.now())?;
+            tracing::warn!(object = %name, entries = healed, "changes were put off by a clock that was ahead; they are due");
+            Ok(())
         })
         .await
 }
@@ -411,8 +433,10 @@ fn merge_and_claim(
             applied?;
         }
     }
-    if reads::is_asked(tx, object, record.id)? {
-        outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
+    if let Some(due) = reads::asked_for(tx, object, record.id)? {
+        // Whatever waits for a read that is due later asks when its time has come.
+        let next = due.clamp(applying.now + AFTER_READ, latest_due(applying.now));
+        outbox::put_off(tx, queued.entry.id, next)?;
         return Ok(None);
     }
     match outbox::by_id(tx, queued.entry.id)? {
@@ -492,6 +516,7 @@ fn claim_update(
         entry: entry.id,
         attempts: entry.attempts + 1,
         input,
+        read_version: Some(record.updated_at),
     }))
 }
 

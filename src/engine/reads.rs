@@ -397,7 +397,8 @@ fn look_again_before_erasing(
     };
     let age = now.since(asked_at);
     if age < LATEST_ERASURE {
-        let wait = match age < FIRST_LOOKS {
+        // A clock that was set back must not keep it at the first looks.
+        let wait = match age < FIRST_LOOKS && asked_at <= now {
             true => BETWEEN_FIRST_LOOKS,
             false => BETWEEN_LOOKS,
         };

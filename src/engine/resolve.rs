@@ -10,7 +10,7 @@ use crate::engine::archive::{archive_key, bring_back, done_on_both_sides, update
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::push::{Present, read_records};
 use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
-use crate::engine::{Engine, Progress, StepError};
+use crate::engine::{Engine, Progress, StepError, gap};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Operation};
@@ -690,6 +690,7 @@ pub async fn forget(engine: &Engine) -> Result<(), StepError> {
                 }
             }
             holds::forget_counts(tx, now - window)?;
+            gap::forget(tx, now)?;
             reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))?;
             reads::forget_erased(tx, now - LATE_EVENTS)
         })

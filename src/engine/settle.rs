@@ -11,13 +11,14 @@ use rusqlite::Transaction;
 use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::freshness::{Freshness, of_version};
 use crate::decide::record::OpenConflict;
-use crate::decide::retry::{LOCK_LASTS, RetryClass, next_attempt};
+use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
 use crate::decide::settle::{
     ALONE_AFTER, BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
 };
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::archive::{Claimed, archive_key, note_archived};
 use crate::engine::convert::remote_record;
+use crate::engine::gap::{self, Push};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::next_wait;
 use crate::engine::{Engine, StepError};
@@ -52,6 +53,8 @@ pub struct Sent {
     pub attempts: u32,
     /// What is sent.
     pub input: WriteInput,
+    /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
+    pub read_version: Option<Timestamp>,
 }
 
 /// What a claim rests on.
@@ -98,7 +101,12 @@ pub async fn settle_batch(
         let reread = ground.map(|ground| &ground.reread);
         match send(engine, object, operation, &batch, priority, reread).await {
             Ok(answer) => {
-                settle_answer(engine, object, operation, &batch, answer, asked_at).await?;
+                let push = ground.map(|ground| Push {
+                    records: batch.len(),
+                    gap: ground.reread.age(),
+                    has_webhooks: engine.settings.relaxed_poll.is_some(),
+                });
+                settle_answer(engine, object, operation, &batch, answer, asked_at, push).await?;
             }
             Err(HubspotError::Stale { .. }) => {
                 let entries: Vec<OutboxId> = batch.iter().map(|sent| sent.entry).collect();
@@ -182,6 +190,7 @@ async fn settle_answer(
     batch: &[Sent],
     answer: BatchWrite,
     asked_at: Timestamp,
+    push: Option<Push>,
 ) -> Result<(), StepError> {
     let settled = decide(object, operation, batch, answer);
     let adopted = read_adopted(engine, object, &settled).await?;
@@ -208,6 +217,9 @@ async fn settle_answer(
             for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
                 acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
                 let settled = savepoint::within(tx, || {
+                    if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
+                        gap::note(tx, &applying, &sent, record, push)?;
+                    }
                     settle_one(tx, &applying, &sent, settlement, &adopted, now + wait)
                 });
                 match settled {
@@ -808,11 +820,11 @@ async fn settle_failed(
     };
     let locked = lock_lasts.is_some();
     let rest = error.retry_after().unwrap_or_default();
-    let entries: Vec<(OutboxId, Duration)> = batch
+    let entries: Vec<(Sent, Duration)> = batch
         .iter()
         .map(|sent| {
             let wait = lock_lasts.unwrap_or_else(|| next_wait(engine, sent.attempts).max(rest));
-            (sent.entry, wait)
+            (sent.clone(), wait)
         })
         .collect();
     let adopted = match (fate, existing, operation) {
@@ -835,9 +847,9 @@ async fn settle_failed(
                 clock_offset_ms: offset,
                 with_history: true,
             };
-            for (id, wait) in entries {
-                let next = until.unwrap_or(now + wait);
-                let Some(queued) = outbox::by_id(tx, id)? else {
+            for (sent, wait) in entries {
+                let next = until.unwrap_or(now + wait).min(latest_due(now));
+                let Some(queued) = outbox::by_id(tx, sent.entry)? else {
                     continue;
                 };
                 let entry = queued.entry;
@@ -860,6 +872,7 @@ async fn settle_failed(
                         outbox::uncount_attempt(tx, entry.id)?;
                     }
                     (BatchFate::Lost, _) => {
+                        gap::note_lost(tx, &applying, &sent)?;
                         lose(tx, sync.object(), &entry, &words, next, now)?;
                     }
                 }
@@ -954,6 +967,7 @@ fn sent_of(archive: &Claimed) -> Sent {
         entry: archive.entry.id,
         attempts: archive.entry.attempts + 1,
         input,
+        read_version: None,
     }
 }
 

@@ -207,7 +207,9 @@ impl Client {
         let until = permit.answered(&Answered {
             observed: headers::read_quota(&response.headers),
             by_hubspot: !answer.as_ref().is_some_and(is_from_elsewhere),
-            pause: answer.as_ref().and_then(|answer| pause_for(answer, class)),
+            pause: answer
+                .as_ref()
+                .and_then(|answer| pause_for(answer, class, retry_after.is_some())),
             retry_after,
         });
         self.log(&call, &response, took, attempt);
@@ -416,9 +418,10 @@ fn may_be_json(body: &[u8]) -> bool {
 
 /// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
 /// out like the burst's (`hubspot/api-facts.md#3`).
-fn pause_for(answer: &Answer, class: EndpointClass) -> Option<Pause> {
+fn pause_for(answer: &Answer, class: EndpointClass, says_how_long: bool) -> Option<Pause> {
     match answer.status {
         477 => return Some(Pause::Everything),
+        503 if says_how_long => return Some(Pause::Rest(class)),
         429 => {}
         _ => return None,
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Method;
 use thiserror::Error;
 
+use crate::decide::quota::LONGEST_REST;
 use crate::decide::retry::RetryClass;
 use crate::decide::settle::Failure;
 use crate::hubspot::answer::Answer;
@@ -29,9 +30,6 @@ impl std::fmt::Display for Call {
         write!(formatter, "`{} {}`", self.method, self.template)
     }
 }
-
-/// A `Retry-After` of a server in trouble is believed up to this.
-const LONGEST_REST: Duration = Duration::from_hours(1);
 
 /// Why a call has no result.
 #[derive(Debug, Error)]
@@ -460,7 +458,7 @@ impl HubspotError {
         )
     }
 
-    /// For how long HubSpot asked not to be asked, at most an hour: longer ones are those of 429 and 477, which
+    /// For how long HubSpot asked not to be asked, at most a minute: longer ones are those of a spent day and 477, which
     /// [`retry`](Self::retry) names.
     pub fn retry_after(&self) -> Option<Duration> {
         let asked = self.answer()?.retry_after?;

@@ -404,7 +404,7 @@ fn a_batch_that_the_gateway_gives_up_on_is_read_in_smaller_ones() {
 }
 
 #[test]
-fn a_server_in_trouble_is_left_alone_for_as_long_as_it_says() {
+fn a_server_in_trouble_is_left_alone_for_as_long_as_it_says_up_to_a_minute() {
     let short = bench([
         answer_with(503, &[("retry-after", "7")], ""),
         answer(200, r#"{"results":[]}"#),
@@ -413,7 +413,7 @@ fn a_server_in_trouble_is_left_alone_for_as_long_as_it_says() {
     assert!(short.clock.monotonic() >= Duration::from_secs(7));
     let long = bench([answer_with(503, &[("retry-after", "600")], "")]);
     let error = long.list(&page_query()).expect_err("later");
-    assert_eq!(error.retry_after(), Some(Duration::from_mins(10)));
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
     assert_eq!((long.sent(), long.clock.monotonic()), (1, Duration::ZERO));
 }
 
@@ -1328,4 +1328,25 @@ fn an_answer_that_waited_in_a_process_that_stood_still_is_as_old_as_the_last_loo
     let long = bench.clock.sleep(Duration::from_secs(20));
     let ((), at) = run(&bench.clock, reread.attend(long));
     assert_eq!(at, bench.clock.moment());
+}
+
+#[test]
+fn a_503_that_asks_for_an_hour_stops_its_class_for_a_minute() {
+    let bench = bench([
+        answer_with(503, &[("retry-after", "3600")], "{}"),
+        answer(200, EMPTY),
+        answer(200, r#"{"total":0,"results":[]}"#),
+    ]);
+    let query = window();
+    let error = bench.search(&query).expect_err("503");
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    let held = bench.search(&query).expect_err("its class rests");
+    assert!(matches!(held, HubspotError::HeldBack { .. }), "{held:?}");
+    let reads = ReadQuery {
+        keys: texts(&["101"]),
+        ..ReadQuery::default()
+    };
+    bench.read(&reads).expect("others go on");
+    bench.clock.advance(Duration::from_mins(1));
+    bench.search(&query).expect("it goes on");
 }

@@ -105,6 +105,33 @@ pub fn is_recorded(
         })?)
 }
 
+/// Whether a value of HubSpot's stands in a conflict of a field that was written since `since`.
+pub fn names_remote_since(
+    connection: &Connection,
+    about: About<'_>,
+    property: &PropertyName,
+    remote: &Value,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_conflicts
+             WHERE object = :object
+               AND local_id = :local_id
+               AND property = :property
+               AND remote_value IS :remote
+               AND detected_at >= :since",
+        )?
+        .exists(named_params! {
+            ":object": about.object.as_str(),
+            ":local_id": about.local_id.0,
+            ":property": property.as_str(),
+            ":remote": remote.as_deref(),
+            ":since": since.to_string(),
+        })?)
+}
+
 /// Writes a conflict that waits for a person. One that is open for the field already stays.
 pub fn record_open(
     tx: &Transaction<'_>,

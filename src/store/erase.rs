@@ -51,6 +51,9 @@ pub fn erase(
         "DELETE FROM sync_conflicts
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM sync_gaps
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
     ] {
         tx.prepare_cached(sql)?.execute(
             named_params! { ":object": object.as_str(), ":ids": of_ids, ":rows": of_rows },

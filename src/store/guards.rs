@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, ra
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 25] = [
+const KEPT: [&str; 26] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
@@ -30,6 +30,7 @@ const KEPT: [&str; 25] = [
     "sync_again",
     "sync_tombstones",
     "sync_reads",
+    "sync_gaps",
     "sync_quota",
     "sync_quota_leases",
     "sync_daemon",
@@ -207,7 +208,7 @@ fn outbox() -> Vec<Made> {
     ]);
     // Whoever retries a dead entry has looked in HubSpot: its lost attempt is no longer in doubt.
     let retry = format!(
-        "UPDATE sync_outbox SET attempts = 0, next_attempt_at = {NOW}, \
+        "UPDATE sync_outbox SET attempts = 0, next_attempt_at = enqueued_at, \
          unanswered_since = CASE WHEN old.state <> 'dead' THEN unanswered_since END, \
          waits_for = CASE WHEN waits_for IN ('guard', 'backfill') THEN waits_for END WHERE id = new.id"
     );

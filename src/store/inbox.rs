@@ -280,6 +280,28 @@ pub fn came_since(
         })?)
 }
 
+/// Whether an event of a property's change came that happened after `after`, by HubSpot's clock.
+pub fn said_after(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+    property: &PropertyName,
+    after: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_inbox
+             WHERE hs_id = :id AND occurred_at > :after AND object = :object AND property = :property",
+        )?
+        .exists(named_params! {
+            ":id": id.0,
+            ":after": after.to_string(),
+            ":object": object.as_str(),
+            ":property": property.as_str(),
+        })?)
+}
+
 /// When the last event came.
 pub fn last_received_at(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::echo::{SentValue, SentValues};
 use crate::decide::plan::{Backlog, Order, Pick};
+use crate::decide::retry::latest_due;
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -938,6 +939,48 @@ pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), 
     Ok(())
 }
 
+/// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
+/// than any wait.
+const PUT_OFF_BY_A_CLOCK: &str = "object = :object
+           AND operation IN ('create', 'update', 'archive')
+           AND state = 'pending'
+           AND next_attempt_at > :now
+           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))";
+
+/// Whether a clock that was ahead has put an entry off.
+pub fn is_put_off_by_a_clock(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(&format!(
+            "SELECT 1 FROM sync_outbox WHERE {PUT_OFF_BY_A_CLOCK}"
+        ))?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+        })?)
+}
+
+/// Makes those due. Tells how many they are.
+pub fn heal_times(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    Ok(tx
+        .prepare_cached(&format!(
+            "UPDATE sync_outbox SET next_attempt_at = :now WHERE {PUT_OFF_BY_A_CLOCK}"
+        ))?
+        .execute(named_params! {
+            ":object": object.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+        })?)
+}
+
 /// Puts a pending entry off without counting an attempt.
 pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
@@ -1021,4 +1064,79 @@ pub fn set_row(tx: &Transaction<'_>, id: OutboxId, row: &str) -> Result<(), Stor
     tx.prepare_cached("UPDATE sync_outbox SET row = :row WHERE id = :id")?
         .execute(named_params! { ":id": id.0, ":row": row })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode, WriteTx};
+
+    #[test]
+    fn a_time_to_come_that_no_wait_explains_is_due() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let name = ObjectType::parse("contacts").expect("a name");
+        let (hours, minutes) = (
+            |hours| now() + std::time::Duration::from_hours(hours),
+            |minutes| now() + std::time::Duration::from_mins(minutes),
+        );
+        let entries = [
+            // By a program whose clock is ahead.
+            (1, 0, hours(8), hours(8), true),
+            (2, 0, minutes(3), minutes(3), true),
+            // By this machine while its clock was ahead.
+            (3, 2, now(), hours(8), true),
+            // By the daemon: a wait, and a put-off.
+            (4, 1, now(), minutes(5), false),
+            (5, 0, now(), minutes(1), false),
+            (6, 0, now(), now(), false),
+        ];
+        let healed = at_once(store.write(Lane::Bulk, move |tx: &WriteTx<'_>| {
+            let mut insert = tx.prepare(
+                "INSERT INTO sync_outbox (object, local_id, hs_id, operation, attempts, enqueued_at, next_attempt_at)
+                 VALUES ('contacts', ?1, ?1, 'update', ?2, ?3, ?4)",
+            )?;
+            for (id, attempts, enqueued_at, next, _) in entries {
+                insert.execute((id, attempts, enqueued_at.to_string(), next.to_string()))?;
+            }
+            assert!(is_put_off_by_a_clock(tx, &name, now())?);
+            let healed = heal_times(tx, &name, now())?;
+            assert!(!is_put_off_by_a_clock(tx, &name, now())?);
+            for (id, _, _, next, is_due) in entries {
+                let due: String = tx.query_row(
+                    "SELECT next_attempt_at FROM sync_outbox WHERE local_id = ?1",
+                    [id],
+                    |row| row.get(0),
+                )?;
+                let expected = if is_due { now() } else { next };
+                assert_eq!(due, expected.to_string(), "{id}");
+            }
+            Ok::<_, StoreError>(healed)
+        }));
+        assert_eq!(healed.expect("heals"), 3);
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_leaves_an_older_doubt_alone() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
+            let before = now() - std::time::Duration::from_secs(9);
+            tx.execute_batch(&format!(
+                "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, attempts, enqueued_at, unanswered_since)
+                 VALUES (1, 'contacts', 1, 1, 'update', 0, '{before}', NULL), (2, 'contacts', 2, 2, 'update', 4, '{before}', '{before}')"
+            ))?;
+            for (id, attempts, doubt) in [(1, 0, None), (2, 4, Some(before))] {
+                mark_in_flight(tx, OutboxId(id), now())?;
+                unclaim(tx, OutboxId(id), now())?;
+                let queued = by_id(tx, OutboxId(id))?.expect("it is there");
+                assert_eq!(queued.entry.state, EntryState::Pending);
+                assert_eq!(queued.entry.attempts, attempts);
+                assert_eq!(queued.unanswered_since, doubt);
+            }
+            Ok::<_, StoreError>(())
+        }));
+        done.expect("unclaims");
+    }
 }

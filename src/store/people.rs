@@ -419,7 +419,8 @@ impl PeopleDb {
         Ok(conflict)
     }
 
-    /// Makes entries due again: those, or without one everything that is dead. All or none. Gives how many.
+    /// Makes entries due again: those, or without one everything that is dead or waits for a later attempt. All or none.
+    /// Gives how many.
     pub fn retry(&mut self, ids: &[i64]) -> Result<usize, PeopleError> {
         let tx = self
             .connection
@@ -427,7 +428,10 @@ impl PeopleDb {
         let mut retried = 0;
         if ids.is_empty() {
             retried = tx.execute(
-                "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead'",
+                "UPDATE sync_outbox
+                 SET state = 'pending'
+                 WHERE state = 'dead'
+                    OR (state = 'pending' AND next_attempt_at > strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
                 [],
             )?;
         }

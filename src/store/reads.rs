@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::retry::latest_due;
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -47,7 +48,8 @@ pub fn ask(
     Ok(number)
 }
 
-/// Reads that are due, at most `limit`, with where they came from.
+/// Reads that are due, at most `limit`, with where they came from. A time that no wait explains was written by a clock
+/// that was ahead: it is due.
 pub fn due(
     connection: &Connection,
     object: &ObjectType,
@@ -57,12 +59,17 @@ pub fn due(
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, origin, asked
          FROM sync_reads
-         WHERE object = :object AND due_at <= :now
+         WHERE object = :object AND (due_at <= :now OR due_at > :latest)
          ORDER BY due_at, hs_id
          LIMIT :limit",
     )?;
     let rows = statement.query_map(
-        named_params! { ":object": object.as_str(), ":now": now.to_string(), ":limit": limit as i64 },
+        named_params! {
+            ":object": object.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+            ":limit": limit as i64,
+        },
         |row| {
             let origin: String = row.get(1)?;
             Ok(Due {
@@ -305,6 +312,22 @@ pub fn is_asked(
         )
         .optional()?;
     Ok(found.is_some())
+}
+
+/// When the read of a record that is asked for falls due.
+pub fn asked_for(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT due_at FROM sync_reads WHERE object = :object AND hs_id = :id")?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(text.map(|text| Timestamp::parse(&text).unwrap_or_default()))
 }
 
 /// Notes that a record's data must be erased once HubSpot no longer has it; also one that was erased before.

@@ -629,7 +629,7 @@ fn revive_entry(shape: &MirrorShape<'_>) -> String {
         "UPDATE sync_outbox SET \
          version = version + 1, row = NULL, discarded_at = NULL, \
          attempts = CASE WHEN operation = 'archive' OR state = 'dead' THEN 0 ELSE attempts END, \
-         next_attempt_at = CASE WHEN operation = 'archive' OR state = 'dead' THEN {NOW} ELSE next_attempt_at END, \
+         next_attempt_at = CASE WHEN operation = 'archive' OR state = 'dead' THEN enqueued_at ELSE next_attempt_at END, \
          waits_for = CASE operation WHEN 'archive' THEN NULL ELSE waits_for END, \
          approved_hold = CASE operation WHEN 'archive' THEN NULL ELSE approved_hold END, \
          last_error = CASE operation WHEN 'archive' THEN NULL ELSE last_error END, \
@@ -694,11 +694,11 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
              attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, \
-             next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN {NOW} ELSE next_attempt_at END, \
+             next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END, \
              last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END, \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END \
              WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM sync_changed)",
-            // What can't be written rests for an hour; what is written now must not wait for it.
+            // What can't be written rests for a while; what is written now must not wait for it.
             unwritable = literal(UNWRITABLE),
         ),
         format!(

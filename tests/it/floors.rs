@@ -105,8 +105,10 @@ fn creates_and_updates_go_out_in_full_batches() {
     site.once();
     assert_eq!(portal.count_with("city", "Lima"), 5_000);
     assert_near(50, portal.requests("/batch/update"));
-    // Each batch of updates is read again just before; nothing else is read in batches.
-    assert!(portal.requests("/batch/read") <= 52);
+    // Each batch of updates is read again just before. Looked at afterwards, by halves, are only those of which the read and
+    // the write lay far apart; they are all looked at on a machine that is slow enough.
+    let reads = portal.requests("/batch/read");
+    assert!(reads <= 50 + 100 + 2, "{reads} reads");
 }
 
 #[test]

@@ -109,3 +109,72 @@ fn an_edit_behind_a_lock_is_seen_before_its_record_is_archived() {
     let counted = site.number("SELECT sum(records) FROM sync_guard_log");
     assert_eq!(counted, 1, "an archive that was not sent is not counted");
 }
+
+/// What the look afterwards has found: base, ours, theirs.
+const FOUND_AFTERWARDS: &str = "SELECT group_concat(coalesce(base_value, '') || '|' || local_value || '|' || remote_value)
+     FROM sync_conflicts
+     WHERE property = 'city' AND winner = 'local' AND resolved_at IS NOT NULL AND reason LIKE 'it was set in HubSpot between%'";
+
+const KEPT: &str = "SELECT count(*) FROM sync_history
+     WHERE property = 'city' AND origin = 'conflict' AND old_value = 'Oslo' AND new_value = 'Lima'";
+
+/// Somebody edits the record after the read before our write was carried out, and before our write comes.
+fn edit_in_the_gap(portal: &Portal, id: u64) {
+    until_it_is_read(portal);
+    portal.edit(id, &[("city", "Bergen")]);
+    wait(Duration::from_millis(20));
+    portal.edit(id, &[("city", "Oslo"), ("lastname", "Elsewhere")]);
+    eventually("our write", || {
+        portal.value(id, "city").as_deref() == Some("Lima")
+    });
+}
+
+#[test]
+fn an_edit_in_the_last_moment_before_a_write_is_found_at_once_by_once() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let site = Site::with(&portal, LOCAL, CONTACTS);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    portal.stand().faults_mut().slow_ms = 700;
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| site.once());
+        edit_in_the_gap(&portal, id);
+        run.join().expect("once ends");
+    });
+    assert_eq!(site.text(FOUND_AFTERWARDS).as_deref(), Some("|Lima|Oslo"));
+    assert_eq!(site.number(KEPT), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 0);
+    // The read before the write, and one look.
+    assert_eq!(portal.requests("/batch/read"), 2);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
+    assert_eq!(
+        site.text("SELECT last_name FROM contacts").as_deref(),
+        Some("Elsewhere")
+    );
+}
+
+#[test]
+fn a_look_at_what_was_pushed_survives_a_kill() {
+    let (portal, id, mut site) = loaded();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    edit_in_the_gap(&portal, id);
+    site.until_pushed();
+    site.kill();
+    assert_eq!(site.text(FOUND_AFTERWARDS), None);
+    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 1);
+    site.start_and_load();
+    site.until_sql("SELECT count(*) FROM sync_conflicts");
+    assert_eq!(site.text(FOUND_AFTERWARDS).as_deref(), Some("|Lima|Oslo"));
+    assert_eq!(site.number(KEPT), 1);
+    // Once, and the mirror is as HubSpot is.
+    site.until_sql("SELECT count(*) = 0 FROM sync_gaps");
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
+    assert_eq!(
+        site.text("SELECT city FROM contacts").as_deref(),
+        Some("Lima")
+    );
+    assert_eq!(site.stop(), 0);
+}

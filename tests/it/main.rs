@@ -18,4 +18,5 @@ mod reads;
 mod regressions;
 mod subscriptions;
 mod troubles;
+mod waits;
 mod webhooks;

@@ -1085,3 +1085,67 @@ fn tls_is_ended_here_and_a_renewed_certificate_is_taken() {
     });
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn an_edit_that_a_push_went_over_is_kept_when_its_event_tells_the_value() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let settings = format!(
+        "{RARELY}{}[conflicts]\npolicy = \"local\"\n",
+        door.settings("")
+    );
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    site.start_and_settle();
+    portal.stand().faults_mut().slow_ms = 700;
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    eventually("the read before the write", || {
+        portal.requests("/batch/read") > 0
+    });
+    let edited = change(&portal, id, "Oslo");
+    portal.edit(id, &[("city", "Oslo")]);
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    let mut own = change(&portal, id, "Lima");
+    own["eventId"] = json!(2);
+    // In whatever order, and twice.
+    assert_eq!(door.deliver(&portal, &json!([own])), 204);
+    assert_eq!(door.deliver(&portal, &json!([edited])), 204);
+    let mut again = edited.clone();
+    again["eventId"] = json!(3);
+    assert_eq!(door.deliver(&portal, &json!([again])), 204);
+    until_taken_in(&site);
+    let kept = "SELECT group_concat(local_value || ' ' || remote_value || ' ' || winner || ' ' || resolution) FROM sync_conflicts";
+    assert_eq!(site.text(kept).as_deref(), Some("Lima Oslo local policy"));
+    let history = "SELECT count(*) FROM sync_history WHERE origin = 'conflict' AND old_value = 'Oslo' AND new_value = 'Lima'";
+    assert_eq!(site.number(history), 1);
+    // Where events tell, nobody asks.
+    site.until_sql("SELECT count(*) FROM sync_gaps WHERE look_at IS NULL");
+    assert_eq!(portal.requests("/batch/read"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_write_that_waits_for_a_later_read_asks_when_its_time_has_come() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let id = portal.contact("ann@example.com");
+    let mut site = door.site(&portal, RARELY);
+    site.start_and_settle();
+    // HubSpot announces a privacy deletion, and goes on showing the record.
+    let mut deletion = change(&portal, id, "");
+    deletion["subscriptionType"] = json!("contact.privacyDeletion");
+    assert_eq!(door.deliver(&portal, &json!([deletion])), 204);
+    eventually("the look at it", || portal.requests("/batch/read") > 0);
+    site.until_sql("SELECT count(*) FROM sync_reads");
+    let before = portal.requests("/batch/read");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.until_sql("SELECT next_attempt_at > enqueued_at FROM sync_outbox");
+    wait(Duration::from_secs(6));
+    let asked = portal.requests("/batch/read") - before;
+    assert!(asked <= 3, "{asked} requests in six seconds");
+    assert_eq!(site.stop(), 0);
+}

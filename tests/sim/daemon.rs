@@ -9,6 +9,8 @@ use hubsyncd::clock::Clock;
 use hubsyncd::daemon::build::lease_from;
 use hubsyncd::daemon::tasks::{is_fatal, wait_after_failure};
 use hubsyncd::decide::quota::LimitSettings;
+use hubsyncd::decide::retry::latest_due;
+use hubsyncd::engine::gap::{self, Looks};
 use hubsyncd::engine::objects::ObjectSync;
 use hubsyncd::engine::{Engine, Progress, Settings, StepError};
 use hubsyncd::engine::{
@@ -88,6 +90,8 @@ pub(crate) struct Bells {
     pub(crate) reads: Bell,
     /// Stored events ring it.
     pub(crate) inbox: Bell,
+    /// Pushes ring it.
+    pub(crate) looks: Bell,
     /// Decisions ring it.
     pub(crate) decisions: Bell,
     /// The test asks for a full comparison.
@@ -157,6 +161,10 @@ impl Daemon {
             executor.spawn(
                 &format!("push {name}"),
                 Box::pin(hands.clone().push(name.clone())),
+            );
+            executor.spawn(
+                &format!("looks {name}"),
+                Box::pin(hands.clone().looks(name.clone())),
             );
             executor.spawn(
                 &format!("comparison {name}"),
@@ -430,8 +438,21 @@ impl Hands {
                 let progress = push::step(&hands.engine, &object).await?;
                 if progress == Progress::More {
                     hands.bells.reads.ring();
+                    hands.bells.looks.ring();
                 }
                 Ok(progress)
+            }
+        })
+        .await;
+    }
+
+    async fn looks(self, name: ObjectType) {
+        let bell = self.bells.looks.clone();
+        self.run(format!("looks {name}"), bell, move |hands| {
+            let name = name.clone();
+            async move {
+                let object = hands.object(&name).await;
+                gap::step(&hands.engine, &object, Looks::Due).await
             }
         })
         .await;
@@ -503,7 +524,9 @@ async fn comparison(hands: &Hands, object: &ObjectSync) -> Result<Progress, Step
     }
     let now = hands.now();
     let last = cursor.last_reconcile_at.or(cursor.backfill_started_at);
-    let next = last.map(|last| last + hands.reconcile);
+    let next = last
+        .filter(|last| *last <= latest_due(now))
+        .map(|last| last + hands.reconcile);
     if cursor.reconcile_started_at.is_none() {
         let wanted = hands
             .bells

@@ -934,3 +934,33 @@ fn a_place_that_was_reserved_is_given_up_in_a_pause_and_at_the_end() {
     assert!(!reserved.may_still_go());
     reserved.unused();
 }
+
+#[test]
+fn a_class_rests_for_a_minute_at_most_whatever_hubspot_asks_for() {
+    for (pause, throttled) in [
+        (Pause::Rest(EndpointClass::Search), 0),
+        (Pause::Class(EndpointClass::Search), 1),
+    ] {
+        let clock = ManualClock::at(NOON);
+        let world = World::default();
+        let limiter = limiter(&clock, settings(190), &world);
+        let acquire = |class| run(&clock, limiter.acquire(class, Priority::Poll));
+        let until = acquire(EndpointClass::Search)
+            .expect("budget")
+            .answered(&Answered {
+                pause: Some(pause),
+                retry_after: Some(Duration::from_hours(1)),
+                ..answered()
+            });
+        assert_eq!(until, clock.now() + Duration::from_mins(1));
+        let refused = acquire(EndpointClass::Search).err().expect("a rest");
+        assert_eq!(refused.until(), Some(until));
+        // Writes, and everything else, go on.
+        let before = clock.monotonic();
+        acquire(EndpointClass::Crm).expect("budget").unused();
+        assert_eq!(clock.monotonic(), before);
+        assert_eq!(limiter.snapshot().throttled_last_minute, throttled);
+        clock.advance(Duration::from_mins(1));
+        acquire(EndpointClass::Search).expect("budget").unused();
+    }
+}

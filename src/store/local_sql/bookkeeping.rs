@@ -77,6 +77,8 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO sync_requests (hour, class) VALUES ('x', 'x');
          INSERT INTO sync_again (object, delay_ms, walked_to) VALUES ('contacts', 1, 'x');
          INSERT INTO sync_tombstones (object, hs_id, at) VALUES ('contacts', 1, 'x');
+         INSERT INTO sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
+         VALUES ('contacts', 1, 1, 'x', 1, 'x', 'x', 0);
          INSERT INTO sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
          INSERT INTO sync_tokens (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
          VALUES (1, 1, 'x', 'x', 'x', 'x', 'x');
