@@ -29,6 +29,11 @@ impl Timestamp {
         Self(milliseconds.clamp(FIRST_MS, LAST_MS))
     }
 
+    /// A moment from milliseconds since 1970, or nothing outside the years 1 to 9999.
+    pub fn checked_from_millis(milliseconds: i64) -> Option<Self> {
+        in_range(milliseconds)
+    }
+
     /// Milliseconds since 1970.
     pub fn millis(self) -> i64 {
         self.0

@@ -10,6 +10,9 @@ use chrono::NaiveDate;
 
 use crate::model::time::Timestamp;
 
+/// The longest value that HubSpot takes, in characters (`hubspot/api-facts.md#7`). What it holds itself may be longer.
+pub const LONGEST_VALUE: usize = 65_536;
+
 /// How a property's text is understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PropertyType {
@@ -141,6 +144,13 @@ impl Value {
         self.0.is_none()
     }
 
+    /// Whether HubSpot would refuse it because of its length.
+    pub fn is_too_long(&self) -> bool {
+        self.0
+            .as_deref()
+            .is_some_and(|text| text.len() > LONGEST_VALUE && text.chars().count() > LONGEST_VALUE)
+    }
+
     /// What is sent to HubSpot: the text, and `""` to clear (`hubspot/api-facts.md#7`).
     pub fn to_wire(&self) -> &str {
         self.0.as_deref().unwrap_or("")
@@ -236,7 +246,8 @@ pub struct InvalidValue {
 }
 
 impl PropertyType {
-    /// Canonical form of text from HubSpot, from a webhook or from a person.
+    /// Canonical form of text from HubSpot, in each of its spellings (`hubspot/api-facts.md#7`). Whatever HubSpot holds is
+    /// believed: guards against slips of a program are in [`canonical_here`](Self::canonical_here).
     ///
     /// # Errors
     /// The text can't be of this type.
@@ -270,6 +281,19 @@ impl PropertyType {
             .map_err(|_invalid| text.unwrap_or_default())
     }
 
+    /// As [`canonical`](Self::canonical), for text that a program or a person wrote here: a whole number that can only be
+    /// meant as seconds is no moment, since HubSpot would read it as one of 1970 (`hubspot/api-facts.md#14`).
+    ///
+    /// # Errors
+    /// The text can't be of this type, or is a number of seconds.
+    pub fn canonical_here(self, text: Option<&str>) -> Result<Value, InvalidValue> {
+        let is_moment = matches!(self, Self::Date | Self::Datetime);
+        match text {
+            Some(text) if is_moment && is_seconds(text) => Err(InvalidValue { expected: self }),
+            text => self.canonical(text),
+        }
+    }
+
     /// Canonical value of what a column holds.
     ///
     /// # Errors
@@ -280,9 +304,9 @@ impl PropertyType {
             ColumnValue::Integer(number) if self == Self::Bool => {
                 self.canonical(Some(&(*number != 0).to_string()))
             }
-            ColumnValue::Integer(number) => self.canonical(Some(&number.to_string())),
-            ColumnValue::Real(number) => self.canonical(Some(&number.to_string())),
-            ColumnValue::Text(text) => self.canonical(Some(text)),
+            ColumnValue::Integer(number) => self.canonical_here(Some(&number.to_string())),
+            ColumnValue::Real(number) => self.canonical_here(Some(&number.to_string())),
+            ColumnValue::Text(text) => self.canonical_here(Some(text)),
         }
     }
 
@@ -358,14 +382,17 @@ fn canonical_bool(text: &str) -> Option<&'static str> {
     }
 }
 
-/// The least number that is taken for milliseconds: smaller ones are seconds, which HubSpot would read as a moment of
-/// 1970 (`hubspot/api-facts.md#14`).
-const LEAST_MILLIS: i64 = 100_000_000_000;
+/// The least number that a program's write may mean as milliseconds: smaller ones are seconds.
+const LEAST_MILLIS: u64 = 100_000_000_000;
+
+fn is_seconds(text: &str) -> bool {
+    canonical_integer(text)
+        .and_then(|number| number.parse::<i64>().ok())
+        .is_some_and(|number| number != 0 && number.unsigned_abs() < LEAST_MILLIS)
+}
 
 fn from_millis(text: &str) -> Option<Timestamp> {
-    let milliseconds: i64 = text.trim().parse().ok()?;
-    (milliseconds == 0 || milliseconds.abs() >= LEAST_MILLIS)
-        .then(|| Timestamp::from_millis(milliseconds))
+    Timestamp::checked_from_millis(canonical_integer(text)?.parse().ok()?)
 }
 
 fn canonical_date(text: &str) -> Option<String> {
@@ -498,7 +525,7 @@ mod tests {
             "2026-11-24T00:00:00Z",
             Some("2026-11-24"),
         );
-        check(PropertyType::Date, "1764028800", None);
+        check(PropertyType::Date, "1764028800", Some("1970-01-21"));
         check(
             PropertyType::Datetime,
             "2026-11-23T00:00:00Z",
@@ -511,6 +538,81 @@ mod tests {
         );
         check(PropertyType::Set, ";a;;b", Some("a;b"));
         check(PropertyType::String, " kept ", Some(" kept "));
+    }
+
+    #[test]
+    fn everything_that_hubspot_holds_between_1900_and_2100_arrives_in_each_of_its_spellings() {
+        check(PropertyType::Date, "68169600000", Some("1972-02-29"));
+        check(PropertyType::Date, "-2208988800000", Some("1900-01-01"));
+        check(PropertyType::Date, "-86400000", Some("1969-12-31"));
+        check(PropertyType::Date, "0", Some("1970-01-01"));
+        check(PropertyType::Date, "86400000", Some("1970-01-02"));
+        check(PropertyType::Date, "4133894400000", Some("2100-12-31"));
+        check(PropertyType::Date, "6.81696E10", Some("1972-02-29"));
+        check(PropertyType::Date, "99999999999999999", None);
+        check(
+            PropertyType::Datetime,
+            "1",
+            Some("1970-01-01T00:00:00.001Z"),
+        );
+        check(
+            PropertyType::Datetime,
+            "-1",
+            Some("1969-12-31T23:59:59.999Z"),
+        );
+        check(PropertyType::Datetime, "-99999999999999999", None);
+        for digits in 0..=9 {
+            let fraction = match digits {
+                0 => String::new(),
+                _ => format!(".{}", &"120000000"[..digits]),
+            };
+            let milliseconds = ["000", "100", "120"][digits.min(2)];
+            for (day, zone) in [
+                ("1900-01-01", "Z"),
+                ("2100-12-31", "+00:00"),
+                ("1969-12-31", "+0000"),
+            ] {
+                check(
+                    PropertyType::Datetime,
+                    &format!("{day}T23:59:59{fraction}{zone}"),
+                    Some(&format!("{day}T23:59:59.{milliseconds}Z")),
+                );
+            }
+        }
+        check(PropertyType::Integer, "1.0E7", Some("10000000"));
+        check(PropertyType::Decimal, "1.0E7", Some("10000000"));
+        check(PropertyType::Number, "-1.5e-3", Some("-0.0015"));
+        check(PropertyType::Bool, "false", Some("false"));
+    }
+
+    #[test]
+    fn a_program_that_writes_seconds_for_milliseconds_is_told_so() {
+        let check_here = |kind: PropertyType, text: &str, taken: bool| {
+            assert_eq!(
+                kind.canonical_here(Some(text)).is_ok(),
+                taken,
+                "{kind} {text}"
+            );
+        };
+        for kind in [PropertyType::Date, PropertyType::Datetime] {
+            check_here(kind, "1764028800", false);
+            check_here(kind, " 1764028800 ", false);
+            check_here(kind, "-1764028800", false);
+            check_here(kind, "1764028800000", true);
+            check_here(kind, "0", true);
+            check_here(kind, "1972-02-29", true);
+        }
+        check_here(PropertyType::Integer, "1764028800", true);
+        check_here(PropertyType::String, "1764028800", true);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_midnight_that_hubspot_gives_as_milliseconds_is_that_day(day in -25_567_i64..47_847) {
+            let moment = Timestamp::from_millis(day * 86_400_000);
+            let value = PropertyType::Date.canonical(Some(&moment.millis().to_string())).expect("a day");
+            proptest::prop_assert_eq!(value.to_wire(), &moment.to_string()[..10]);
+        }
     }
 
     #[test]
