@@ -55,8 +55,16 @@ pub enum ExitStatus {
     Config = 78,
 }
 
+/// A command that was called so that nothing can be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUsage(pub String);
+
 /// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
+    if error.is::<WrongUsage>() {
+        return ExitStatus::Usage;
+    }
     let configuration = error.chain().any(|cause| {
         cause.is::<ConfigError>()
             || cause

@@ -19,7 +19,7 @@ pub mod secret;
 pub mod settings;
 mod source;
 mod standard;
-mod suggest;
+pub(crate) mod suggest;
 mod units;
 
 pub use crate::config::check::{Checked, check_file};

@@ -12,7 +12,7 @@ use crate::cli::ConfigPath;
 use crate::cli::check::CheckArgs;
 #[cfg(feature = "simulator")]
 use crate::cli::simulate::SimulateArgs;
-use crate::config::parse_duration;
+use crate::config::{parse_duration, suggest};
 
 /// Keep a local SQLite database and a HubSpot portal in agreement, both ways.
 #[derive(Debug, Parser)]
@@ -173,21 +173,68 @@ pub enum ConflictsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Decide a conflict that waits
+    /// Decide conflicts that wait
     #[command(
-        long_about = "Decide a conflict that waits. The running daemon carries it out within a second, else the next \
-                      one that starts.\n\n\
-                      `local` takes what the mirror holds when it is carried out, `remote` what HubSpot holds then. \
-                      Anything else is the value itself; `value:TEXT` says so for a text like `local`, and `value:` \
-                      clears the property."
+        long_about = "Decide conflicts that wait: those named, or those of an object. The running daemon carries it out \
+                      within a second, else the next one that starts.\n\n\
+                      `--take local` takes what the mirror holds when it is carried out, `--take remote` what HubSpot \
+                      holds then, `--value TEXT` writes a value of its own to both sides, and `--value \"\"` clears the \
+                      property. Without them the conflicts are shown one after another, and you are asked.",
+        group = clap::ArgGroup::new("which").multiple(false)
     )]
-    Resolve {
-        /// Its `id`
-        id: i64,
-        /// The side, or the value, that it ends with
-        #[arg(long, value_name = "local|remote|VALUE", allow_hyphen_values = true)]
-        take: String,
-    },
+    Resolve(ResolveArgs),
+}
+
+/// Which conflicts are decided, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ResolveArgs {
+    /// Their `id`s
+    #[arg(group = "which")]
+    pub ids: Vec<i64>,
+    /// All that wait of this object
+    #[arg(long, group = "which", value_name = "OBJECT")]
+    pub object: Option<String>,
+    /// Only those of this property
+    #[arg(
+        long,
+        requires = "object",
+        conflicts_with = "ids",
+        value_name = "PROPERTY"
+    )]
+    pub property: Option<String>,
+    /// The side that they end with
+    #[arg(long, value_name = "local|remote", value_parser = side, requires = "which", allow_hyphen_values = true)]
+    pub take: Option<Take>,
+    /// The value that they end with, on both sides
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "which",
+        conflicts_with = "take",
+        allow_hyphen_values = true
+    )]
+    pub value: Option<String>,
+}
+
+/// The side that a conflict ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// What the mirror holds.
+    Local,
+    /// What HubSpot holds.
+    Remote,
+}
+
+/// A slip of the pen must not become a value on both sides.
+fn side(text: &str) -> Result<Take, String> {
+    match text {
+        "local" => Ok(Take::Local),
+        "remote" => Ok(Take::Remote),
+        _ => Err(format!(
+            "{}; a value of its own goes behind `--value`",
+            suggest::which(text, &["local", "remote"])
+        )),
+    }
 }
 
 /// `outbox`.
@@ -403,27 +450,62 @@ mod tests {
         }
     }
 
+    fn resolve(line: &str) -> ResolveArgs {
+        let Command::Conflicts(ConflictsArgs {
+            command: ConflictsCommand::Resolve(args),
+        }) = command(line)
+        else {
+            panic!("another command")
+        };
+        args
+    }
+
     #[test]
     fn a_conflict_is_resolved_by_a_side_or_a_value_also_one_with_a_hyphen() {
-        for (line, wanted) in [
-            ("conflicts resolve 7 --take local", "local"),
-            ("conflicts resolve 7 --take -5", "-5"),
-            ("conflicts resolve 7 --take value:", "value:"),
-        ] {
-            let Command::Conflicts(ConflictsArgs {
-                command: ConflictsCommand::Resolve { id, take },
-            }) = command(line)
-            else {
-                panic!("another command")
-            };
-            assert_eq!((id, take.as_str()), (7, wanted), "{line}");
-        }
+        let args = resolve("conflicts resolve 7 --take local");
         assert_eq!(
-            parse("conflicts resolve 7")
-                .expect_err("no side")
-                .exit_code(),
-            2
+            (args.ids, args.take, args.value),
+            (vec![7], Some(Take::Local), None)
         );
+        let args = resolve("conflicts resolve 7 8 --value -5");
+        assert_eq!(
+            (args.ids, args.take, args.value.as_deref()),
+            (vec![7, 8], None, Some("-5"))
+        );
+        let args = resolve("conflicts resolve --object contacts --property email --take remote");
+        assert_eq!(
+            (args.object.as_deref(), args.property.as_deref(), args.take),
+            (Some("contacts"), Some("email"), Some(Take::Remote))
+        );
+        assert_eq!(resolve("conflicts resolve").ids, Vec::<i64>::new());
+        for wrong in [
+            "conflicts resolve --take local",
+            "conflicts resolve --value x",
+            "conflicts resolve 7 --object contacts --take local",
+            "conflicts resolve 7 --property email --take local",
+            "conflicts resolve 7 --take local --value x",
+        ] {
+            assert_eq!(parse(wrong).expect_err(wrong).exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_word_for_a_side_is_refused_with_the_one_that_was_meant() {
+        for (word, hint) in [
+            ("remot", "write `remote`"),
+            ("Local", "write `local`"),
+            ("Turku", "write one of `local` or `remote`"),
+            ("value:x", "write one of `local` or `remote`"),
+            ("-5", "write one of `local` or `remote`"),
+        ] {
+            let error = parse(&format!("conflicts resolve 1 --take {word}")).expect_err(word);
+            assert_eq!(error.exit_code(), 2, "{word}");
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("{hint}; a value of its own goes behind `--value`")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! `conflicts`: lists and shows what both sides changed, and writes down what a person decides. The daemon carries it out.
 
-use std::io::Write;
+use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cli::args::ConflictsCommand;
+use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
 use crate::cli::format::{JsonArray, Side, Table, counted, moment, printable, shortened};
-use crate::cli::{ExitStatus, carried_out};
+use crate::cli::{ExitStatus, WrongUsage, carried_out};
 use crate::model::time::Timestamp;
-use crate::store::people::{Most, PeopleDb, Row, Which};
+use crate::store::people::{Most, PeopleDb, Row, Wanted, Which};
 
 /// Rows of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
@@ -45,7 +45,10 @@ pub fn conflicts(
                 show(&conflict, now, out)?;
             }
         }
-        ConflictsCommand::Resolve { id, take } => resolve(database, *id, take, out)?,
+        ConflictsCommand::Resolve(args) => match resolution(args) {
+            Some(resolution) => resolve(database, args, &resolution, out)?,
+            None => ask(database, args, out)?,
+        },
     }
     Ok(ExitStatus::Done)
 }
@@ -96,7 +99,7 @@ fn list(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> 
     if open > 0 {
         writeln!(
             out,
-            "decide with `hubsyncd conflicts resolve ID --take local|remote|VALUE`"
+            "decide: `hubsyncd conflicts resolve ID --take local|remote` or `--value TEXT`"
         )?;
     }
     Ok(())
@@ -167,7 +170,7 @@ fn show(conflict: &Row, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<(
     if conflict.text("resolved_at").is_none() {
         writeln!(
             out,
-            "\ndecide with `hubsyncd conflicts resolve {id} --take local|remote|VALUE`"
+            "\ndecide: `hubsyncd conflicts resolve {id} --take local|remote` or `--value TEXT`"
         )?;
     }
     Ok(())
@@ -222,27 +225,129 @@ fn value(conflict: &Row, column: &str) -> String {
     }
 }
 
-fn resolve(database: &Path, id: i64, take: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    let resolution = resolution(take);
+fn resolve(
+    database: &Path,
+    args: &ResolveArgs,
+    resolution: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut db = PeopleDb::open_to_decide(database)?;
-    let conflict = db.resolve(id, &resolution)?;
-    let chosen = match resolution.as_str() {
-        "local" => "the local value wins",
-        "remote" => "HubSpot's value wins",
-        "value:" => "the property is cleared",
-        _ => "your value wins",
-    };
-    writeln!(out, "{}: {chosen}", place(&conflict))?;
+    let decided = db.resolve(&wanted(args), resolution)?;
+    for conflict in decided.iter().take(MOST_LISTED as usize) {
+        writeln!(out, "{}: {}", place(conflict), chosen(resolution))?;
+    }
+    if decided.len() > MOST_LISTED as usize {
+        writeln!(out, "{} conflicts are decided in all", decided.len())?;
+    }
     writeln!(out, "{}", carried_out(&db)?)?;
     Ok(())
 }
 
-/// What `sync_conflicts.resolution` says for `--take`.
-fn resolution(take: &str) -> String {
-    match take {
-        "local" | "remote" => take.to_owned(),
-        _ if take.starts_with("value:") => take.to_owned(),
-        _ => format!("value:{take}"),
+fn wanted(args: &ResolveArgs) -> Wanted {
+    match &args.object {
+        Some(object) => Wanted::Of {
+            object: object.clone(),
+            property: args.property.clone(),
+        },
+        None if args.ids.is_empty() => Wanted::Waiting,
+        None => Wanted::Ids(args.ids.clone()),
+    }
+}
+
+fn chosen(resolution: &str) -> &'static str {
+    match resolution {
+        "local" => "the local value wins",
+        "remote" => "HubSpot's value wins",
+        "value:" => "the property is cleared",
+        _ => "your value wins",
+    }
+}
+
+/// What `sync_conflicts.resolution` says for the arguments; nothing where they leave it to be asked.
+fn resolution(args: &ResolveArgs) -> Option<String> {
+    match (args.take, &args.value) {
+        (Some(Take::Local), _) => Some("local".to_owned()),
+        (Some(Take::Remote), _) => Some("remote".to_owned()),
+        (None, Some(value)) => Some(format!("value:{value}")),
+        (None, None) => None,
+    }
+}
+
+/// Shows the conflicts one after another and asks about each.
+fn ask(database: &Path, args: &ResolveArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        let words =
+            "nobody is there to ask: give `--take local`, `--take remote` or `--value TEXT`";
+        return Err(WrongUsage(words.to_owned()).into());
+    }
+    ask_from(database, args, &mut input.lock(), out)
+}
+
+fn ask_from(
+    database: &Path,
+    args: &ResolveArgs,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut db = PeopleDb::open_to_decide(database)?;
+    let mut decided = 0;
+    for conflict in db.waiting_conflicts(&wanted(args))? {
+        writeln!(
+            out,
+            "conflict {} of {}",
+            conflict.number("id").unwrap_or(0),
+            place(&conflict)
+        )?;
+        line(out, "local", &value(&conflict, "local_value"))?;
+        line(out, "remote", &value(&conflict, "remote_value"))?;
+        match answer(input, out)? {
+            Answer::Decided(resolution) => {
+                let id = conflict.number("id").unwrap_or(0);
+                db.resolve(&Wanted::Ids(vec![id]), &resolution)?;
+                writeln!(out, "{}", chosen(&resolution))?;
+                decided += 1;
+            }
+            Answer::Later => {}
+            Answer::Enough => break,
+        }
+    }
+    writeln!(
+        out,
+        "{}",
+        counted(decided, "conflict is decided", "conflicts are decided")
+    )?;
+    if decided > 0 {
+        writeln!(out, "{}", carried_out(&db)?)?;
+    }
+    Ok(())
+}
+
+enum Answer {
+    Decided(String),
+    Later,
+    Enough,
+}
+
+/// Asks until the answer is understood; the end of the input ends the asking.
+fn answer(input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    loop {
+        write!(out, "[l]ocal, [r]emote, [v]alue TEXT, [s]kip or [q]uit? ")?;
+        out.flush()?;
+        let mut text = String::new();
+        if input.read_line(&mut text)? == 0 {
+            return Ok(Answer::Enough);
+        }
+        let text = text.trim_end_matches(['\r', '\n']);
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            "l" | "local" => return Ok(Answer::Decided("local".to_owned())),
+            "r" | "remote" => return Ok(Answer::Decided("remote".to_owned())),
+            "v" | "value" => return Ok(Answer::Decided(format!("value:{rest}"))),
+            "s" | "skip" | "" => return Ok(Answer::Later),
+            "q" | "quit" => return Ok(Answer::Enough),
+            _ => {}
+        }
     }
 }
 
@@ -264,11 +369,28 @@ mod tests {
         ConflictsCommand::List { open, json }
     }
 
-    fn take(id: i64, take: &str) -> ConflictsCommand {
-        ConflictsCommand::Resolve {
-            id,
-            take: take.to_owned(),
+    fn take(id: i64, side: Take) -> ConflictsCommand {
+        ConflictsCommand::Resolve(ResolveArgs {
+            take: Some(side),
+            ..of_ids(&[id])
+        })
+    }
+
+    fn of_ids(ids: &[i64]) -> ResolveArgs {
+        ResolveArgs {
+            ids: ids.to_vec(),
+            object: None,
+            property: None,
+            take: None,
+            value: None,
         }
+    }
+
+    fn write_value(id: i64, text: &str) -> ConflictsCommand {
+        ConflictsCommand::Resolve(ResolveArgs {
+            value: Some(text.to_owned()),
+            ..of_ids(&[id])
+        })
     }
 
     #[test]
@@ -333,15 +455,14 @@ mod tests {
     fn a_decision_is_written_and_says_who_carries_it_out() {
         let folder = TempDir::new().expect("a folder");
         let path = database(&folder);
-        for (chosen, written) in [
-            ("local", "local"),
-            ("remote", "remote"),
-            ("ann@example.org", "value:ann@example.org"),
-            ("value:local", "value:local"),
-            ("value:", "value:"),
-            ("", "value:"),
+        for (command, written) in [
+            (take(1, Take::Local), "local"),
+            (take(1, Take::Remote), "remote"),
+            (write_value(1, "ann@example.org"), "value:ann@example.org"),
+            (write_value(1, "local"), "value:local"),
+            (write_value(1, ""), "value:"),
         ] {
-            let text = run(&path, &take(1, chosen)).expect("written");
+            let text = run(&path, &command).expect("written");
             assert!(
                 text.starts_with("contacts row 12, HubSpot record 101, property email: "),
                 "{text}"
@@ -357,7 +478,7 @@ mod tests {
             &path,
             "DROP VIEW sync_health; CREATE VIEW sync_health AS SELECT 'stopped' AS state",
         );
-        let text = run(&path, &take(1, "local")).expect("written");
+        let text = run(&path, &take(1, Take::Local)).expect("written");
         assert!(
             text.ends_with("the daemon does not run; it carries this out at its next start\n"),
             "{text}"
@@ -368,9 +489,74 @@ mod tests {
     fn what_cant_be_decided_fails_with_a_sentence() {
         let folder = TempDir::new().expect("a folder");
         let path = database(&folder);
-        let error = run(&path, &take(77, "local")).expect_err("none");
+        let error = run(&path, &take(77, Take::Local)).expect_err("none");
         assert_eq!(error.to_string(), "there is no conflict 77");
-        let error = run(&path, &take(2, "local")).expect_err("decided");
+        let error = run(&path, &take(2, Take::Local)).expect_err("decided");
         assert!(error.to_string().contains("was decided at"), "{error}");
+    }
+
+    fn resolutions(path: &Path) -> Vec<Option<String>> {
+        (1..=4)
+            .map(|id| {
+                one(
+                    path,
+                    &format!("SELECT resolution FROM sync_conflicts WHERE id = {id}"),
+                )
+            })
+            .collect()
+    }
+
+    fn all_of(object: &str, property: Option<&str>) -> ConflictsCommand {
+        ConflictsCommand::Resolve(ResolveArgs {
+            object: Some(object.to_owned()),
+            property: property.map(str::to_owned),
+            take: Some(Take::Remote),
+            ..of_ids(&[])
+        })
+    }
+
+    #[test]
+    fn all_conflicts_of_an_object_or_of_its_property_are_decided_at_once() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let remote = || Some("remote".to_owned());
+        let policy = || Some("policy".to_owned());
+        run(&path, &all_of("contacts", Some("email"))).expect("written");
+        assert_eq!(resolutions(&path), [remote(), policy(), policy(), None]);
+        run(&path, &all_of("contacts", None)).expect("written");
+        assert_eq!(resolutions(&path), [remote(), policy(), policy(), remote()]);
+        let error = run(&path, &all_of("deals", None)).expect_err("decided");
+        assert_eq!(error.to_string(), "no conflict of `deals` waits");
+        let error = run(&path, &all_of("contacts", Some("phone"))).expect_err("decided");
+        assert_eq!(error.to_string(), "no conflict of `contacts.phone` waits");
+    }
+
+    #[test]
+    fn of_several_conflicts_all_are_decided_or_none() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let both = ConflictsCommand::Resolve(ResolveArgs {
+            take: Some(Take::Local),
+            ..of_ids(&[1, 77])
+        });
+        assert_eq!(
+            run(&path, &both).expect_err("one is missing").to_string(),
+            "there is no conflict 77"
+        );
+        assert_eq!(resolutions(&path)[0], None);
+    }
+
+    #[test]
+    fn without_a_side_each_conflict_is_shown_and_asked_about() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        let mut out = Vec::new();
+        let mut input: &[u8] = b"mine\nv a third one\n\n";
+        ask_from(&path, &of_ids(&[]), &mut input, &mut out).expect("asked");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("ann@new.example"), "{text}");
+        assert!(text.contains("1 conflict is decided"), "{text}");
+        assert_eq!(resolutions(&path)[0].as_deref(), Some("value:a third one"));
+        assert_eq!(resolutions(&path)[3], None);
     }
 }

@@ -205,6 +205,22 @@ pub enum Which {
     All,
 }
 
+/// Which conflicts are to be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// These; each must wait.
+    Ids(Vec<i64>),
+    /// All that wait of an object, or of one of its properties; at least one must.
+    Of {
+        /// The object's name in the mapping.
+        object: String,
+        /// The property.
+        property: Option<String>,
+    },
+    /// All that wait.
+    Waiting,
+}
+
 /// How many rows of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Most {
@@ -393,30 +409,27 @@ impl PeopleDb {
         rows(&self.connection, HOLDS, [])
     }
 
-    /// Decides a conflict that waits: `local`, `remote` or `value:…`. Gives the conflict as it was.
-    pub fn resolve(&mut self, id: i64, resolution: &str) -> Result<Row, PeopleError> {
+    /// The conflicts that wait among those that are wanted.
+    pub fn waiting_conflicts(&self, wanted: &Wanted) -> Result<Vec<Row>, PeopleError> {
+        waiting(&self.connection, wanted)
+    }
+
+    /// Decides conflicts that wait: `local`, `remote` or `value:…`. All or none. Gives the conflicts as they were.
+    pub fn resolve(&mut self, wanted: &Wanted, resolution: &str) -> Result<Vec<Row>, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = rows(&tx, CONFLICT, named_params! { ":id": id })?;
-        let conflict = found.into_iter().next().ok_or(PeopleError::None {
-            what: "conflict",
-            id,
-        })?;
-        if let Some(at) = conflict.text("resolved_at") {
-            let sentence = format!(
-                "conflict {id} was decided at {at}; write the value that you want to the mirror"
-            );
-            return Err(PeopleError::Refused(sentence));
+        let conflicts = waiting(&tx, wanted)?;
+        for conflict in &conflicts {
+            tx.execute(
+                "UPDATE sync_conflicts
+                 SET resolution = :resolution
+                 WHERE id = :id",
+                named_params! { ":id": conflict.number("id"), ":resolution": resolution },
+            )?;
         }
-        tx.execute(
-            "UPDATE sync_conflicts
-             SET resolution = :resolution
-             WHERE id = :id",
-            named_params! { ":id": id, ":resolution": resolution },
-        )?;
         tx.commit()?;
-        Ok(conflict)
+        Ok(conflicts)
     }
 
     /// Makes entries due again: those, or without one everything that is dead or waits for a later attempt. All or none.
@@ -500,6 +513,44 @@ impl PeopleDb {
     }
 }
 
+/// The conflicts that are wanted, each of which waits.
+fn waiting(connection: &Connection, wanted: &Wanted) -> Result<Vec<Row>, PeopleError> {
+    let (object, property) = match wanted {
+        Wanted::Ids(ids) => return ids.iter().map(|id| waiting_one(connection, *id)).collect(),
+        Wanted::Of { object, property } => (Some(object), property.as_ref()),
+        Wanted::Waiting => (None, None),
+    };
+    let found = rows(
+        connection,
+        OPEN_CONFLICTS,
+        named_params! { ":object": object, ":property": property },
+    )?;
+    match object {
+        Some(object) if found.is_empty() => {
+            let which = property.map_or_else(|| object.clone(), |name| format!("{object}.{name}"));
+            Err(PeopleError::Refused(format!(
+                "no conflict of `{which}` waits"
+            )))
+        }
+        Some(_) | None => Ok(found),
+    }
+}
+
+fn waiting_one(connection: &Connection, id: i64) -> Result<Row, PeopleError> {
+    let found = rows(connection, CONFLICT, named_params! { ":id": id })?;
+    let conflict = found.into_iter().next().ok_or(PeopleError::None {
+        what: "conflict",
+        id,
+    })?;
+    if let Some(at) = conflict.text("resolved_at") {
+        let sentence = format!(
+            "conflict {id} was decided at {at}; write the value that you want to the mirror"
+        );
+        return Err(PeopleError::Refused(sentence));
+    }
+    Ok(conflict)
+}
+
 fn rows(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Row>, PeopleError> {
     let mut found = Vec::new();
     each_row(connection, sql, params, |row| {
@@ -572,6 +623,15 @@ const CONFLICT: &str = "
         resolved_at, resolution, reason, base_known
     FROM sync_conflicts
     WHERE id = :id";
+
+const OPEN_CONFLICTS: &str = "
+    SELECT id, object, local_id, hs_id, property, base_value, local_value, remote_value, policy, winner, detected_at,
+        resolved_at, resolution, reason, base_known
+    FROM sync_conflicts
+    WHERE resolved_at IS NULL
+        AND (:object IS NULL OR object = :object)
+        AND (:property IS NULL OR property = :property)
+    ORDER BY id";
 
 const ENTRIES: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,

@@ -228,7 +228,7 @@ fn a_manual_conflict_waits_and_is_decided_by_sql_and_by_command() {
         "conflicts",
         "resolve",
         &conflict.to_string(),
-        "--take",
+        "--value",
         "Turku",
     ]);
     assert!(

@@ -109,7 +109,10 @@ fn conflicts_that_wait_come_first_and_then_the_latest_decision() {
 fn a_reader_cant_write() {
     let folder = folder();
     let mut db = PeopleDb::open(&database(&folder)).expect("opens");
-    assert!(matches!(db.resolve(1, "local"), Err(PeopleError::ReadOnly)));
+    assert!(matches!(
+        db.resolve(&Wanted::Ids(vec![1]), "local"),
+        Err(PeopleError::ReadOnly)
+    ));
 }
 
 #[test]
@@ -117,13 +120,17 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
     let folder = folder();
     let path = database(&folder);
     let mut db = PeopleDb::open_to_decide(&path).expect("opens");
-    let before = db.resolve(1, "value:ann@example.org").expect("open");
-    assert_eq!(before.text("property"), Some("email"));
+    let before = db
+        .resolve(&Wanted::Ids(vec![1]), "value:ann@example.org")
+        .expect("open");
+    assert_eq!(before[0].text("property"), Some("email"));
     assert_eq!(
         one(&path, "SELECT resolution FROM sync_conflicts WHERE id = 1").as_deref(),
         Some("value:ann@example.org")
     );
-    let error = db.resolve(2, "local").expect_err("decided");
+    let error = db
+        .resolve(&Wanted::Ids(vec![2]), "local")
+        .expect_err("decided");
     assert!(
         error
             .to_string()
@@ -131,11 +138,11 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
         "{error}"
     );
     assert!(matches!(
-        db.resolve(99, "local"),
+        db.resolve(&Wanted::Ids(vec![99]), "local"),
         Err(PeopleError::None { id: 99, .. })
     ));
     let error = db
-        .resolve(4, "sideways")
+        .resolve(&Wanted::Ids(vec![4]), "sideways")
         .expect_err("the trigger refuses it");
     assert!(matches!(&error, PeopleError::Refused(_)), "{error:?}");
     assert!(
