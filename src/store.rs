@@ -48,6 +48,7 @@ pub mod rowjson;
 pub mod runs;
 pub mod savepoint;
 pub mod seal;
+mod sequences;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

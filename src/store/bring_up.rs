@@ -14,7 +14,7 @@ use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
-use crate::store::{StoreError, alter, meta, outbox, repair, unreadable};
+use crate::store::{StoreError, alter, meta, outbox, repair, sequences, unreadable};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +59,7 @@ pub fn bring_up(
         work.indexes(object)?;
     }
     let lines = work.lines;
+    sequences::heal(tx)?;
     let made = repair::put_back(tx, mapping)?;
     repair::leave_schema(tx)?;
     let lost = lost.into_iter().filter(|name| made.contains(name));

@@ -13,7 +13,9 @@ use crate::store::bring_up::{self, bring_up};
 use crate::store::ddl::quoted;
 use crate::store::fields;
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
-use crate::store::{StoreError, conflicts, guards, meta, migrate, savepoint, unique, views};
+use crate::store::{
+    StoreError, conflicts, guards, meta, migrate, savepoint, sequences, unique, views,
+};
 
 const SEAL: &str = "/* hubsyncd ";
 const SEAL_END: &str = " */ ";
@@ -31,6 +33,7 @@ pub fn repair(
         .execute([])?;
     tx.prepare_cached("DELETE FROM sync_replaced")?
         .execute([])?;
+    sequences::heal(tx)?;
     if schema_is_as_left(tx)? {
         return Ok(Vec::new());
     }

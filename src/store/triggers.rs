@@ -23,7 +23,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
-use crate::model::value::PropertyType;
+use crate::model::value::{LONGEST_VALUE, PropertyType};
 use crate::store::ddl::{each, literal, quoted};
 use crate::store::outbox::UNWRITABLE;
 use crate::store::views::NOW;
@@ -165,7 +165,16 @@ pub(super) fn of_unmapped(object: &str, table: &str, columns: &[String]) -> Vec<
         let name = format!("{UNMAPPED_PREFIX}{table}_{kind}");
         made(&name, event, &quoted(table), when, &refuse)
     };
+    // What `OR IGNORE` skips meets no trigger that comes after it, and its number would stay.
+    let number = self::made(
+        &format!("{UNMAPPED_PREFIX}{table}_number"),
+        "BEFORE INSERT",
+        &quoted(table),
+        &format!("{FROM_OUTSIDE} AND new.\"local_id\" > {LARGEST_LOCAL_ID}"),
+        &[refuse_number(table)],
+    );
     vec![
+        number,
         made("insert", "AFTER INSERT", FROM_OUTSIDE),
         made(
             "update",
@@ -328,8 +337,8 @@ fn clear_notes(shape: &MirrorShape<'_>) -> String {
 }
 
 /// Notes the rows that an INSERT may stand for: those that it collides with, and one that was deleted and whose entry is
-/// still here. It may refuse nothing: an UPSERT passes here too. Notes stay until the next INSERT or the daemon's next
-/// look, so that of the two triggers that follow only one finds what it is for.
+/// still here. It refuses nothing but a number that leaves no room, since an UPSERT passes here too. Notes stay until the
+/// next INSERT or the daemon's next look, so that of the two triggers that follow only one finds what it is for.
 fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
     let found = collisions(shape, true);
@@ -346,6 +355,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
     any_of.push(format!(
         "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
     ));
+    any_of.push(format!("new.\"local_id\" > {LARGEST_LOCAL_ID}"));
     let when = format!("{FROM_OUTSIDE} AND {}", any(&any_of));
     let create = format!(
         "(SELECT key FROM sync_outbox WHERE {} AND operation = 'create')",
@@ -358,7 +368,12 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         row_json(shape, "e", Some(("$create", &create))),
         found.join(" UNION "),
     );
-    let mut steps = vec![OPEN_GATE.to_owned(), clear_notes(shape), note];
+    let mut steps = vec![
+        refuse_number(shape.object.table.as_str()),
+        OPEN_GATE.to_owned(),
+        clear_notes(shape),
+        note,
+    ];
     steps.extend(former.iter().map(|condition| {
         format!(
             "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
@@ -484,11 +499,47 @@ fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
     [still_there, refuse_two, refuse_archiving]
 }
 
-/// Refuses values that only HubSpot gives, unless they are what the former row had.
-/// SQLite gives no number after the largest one that a row ever had: a row of 2⁶³ − 1 would end all inserts, the daemon's
-/// too. What JSON and every language can count to is enough.
-const LARGEST_LOCAL_ID: i64 = 9_007_199_254_740_991;
+/// SQLite gives no number after the largest one that a row ever had, or that an INSERT tried: one of 2⁶³ − 1 would end all
+/// inserts, the daemon's too. What JSON and every language can count to is enough.
+pub(super) const LARGEST_LOCAL_ID: i64 = 9_007_199_254_740_991;
 
+/// Refuses a number that leaves no room, before the row is there: of a row that `OR IGNORE` skips the number would stay.
+fn refuse_number(table: &str) -> String {
+    let sentence = format!(
+        "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_LOCAL_ID}"
+    );
+    format!(
+        "SELECT {} WHERE new.\"local_id\" > {LARGEST_LOCAL_ID}",
+        raise(&sentence)
+    )
+}
+
+/// Whether a text is longer than HubSpot takes. In characters, which SQLite counts up to the first NUL: what is behind one
+/// is bounded by the bytes that so many characters have at most.
+fn is_too_long(value: &str) -> String {
+    let bytes = format!("length(CAST({value} AS BLOB))");
+    format!(
+        "({bytes} > {LONGEST_VALUE} AND (length({value}) > {LONGEST_VALUE} OR {bytes} > {}))",
+        4 * LONGEST_VALUE
+    )
+}
+
+impl MirrorShape<'_> {
+    /// Fields that a program writes as text of any length.
+    fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
+        self.pushed()
+            .filter(|field| field.property_type.sql_type() == "TEXT")
+    }
+
+    fn too_long(&self, field: &FieldMapping) -> String {
+        raise(&format!(
+            "{}.{} takes {LONGEST_VALUE} characters, as many as HubSpot does: write a shorter text",
+            self.object.table, field.column
+        ))
+    }
+}
+
+/// Refuses values that only HubSpot gives, unless they are what the former row had, and values that HubSpot never takes.
 fn refuse_insert(shape: &MirrorShape<'_>) -> String {
     let table = &shape.object.table;
     let mut cases = vec![
@@ -512,10 +563,12 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
                 "{table}.hs_archived is set by hubsyncd: leave hs_archived out"
             ))
         ),
+        // Before the insert −1 stands for a number that SQLite is to give.
         format!(
-            "WHEN new.\"local_id\" > {LARGEST_LOCAL_ID} THEN {}",
+            "WHEN new.\"local_id\" < 1 AND new.\"local_id\" IS NOT {} THEN {}",
+            noted(shape, "local_id"),
             raise(&format!(
-                "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_LOCAL_ID}"
+                "{table}.local_id counts from 1: leave local_id out, or use a number from 1"
             ))
         ),
     ];
@@ -539,6 +592,16 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
             canonical(&value, &kind(field).to_string()),
             noted_json(shape, field.property.as_str()),
             shape.refusal(field, closed),
+        ));
+    }
+    // What HubSpot itself holds may be longer: a REPLACE writes it again.
+    for field in shape.texts() {
+        let value = format!("new.{}", quoted(field.column.as_str()));
+        cases.push(format!(
+            "WHEN {} AND {value} IS NOT {} THEN {}",
+            is_too_long(&value),
+            noted_json(shape, field.property.as_str()),
+            shape.too_long(field),
         ));
     }
     format!("SELECT CASE {} END", cases.join(" "))
@@ -762,6 +825,13 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
         if let Some(closed) = shape.closed(field) {
             refuse(changed(field), shape.refusal(field, closed));
         }
+    }
+    for field in shape.texts() {
+        let value = format!("new.{}", quoted(field.column.as_str()));
+        refuse(
+            format!("({} AND {})", changed(field), is_too_long(&value)),
+            shape.too_long(field),
+        );
     }
     let pushed: Vec<String> = shape.pushed().map(changed).collect();
     let archived = format!(

@@ -1,19 +1,165 @@
 //! Values that no column takes, and objects that only one side writes.
 
-use super::scene::{everywhere, with_each_clause};
+use super::scene::{CLAUSES, everywhere, with_each_clause};
 
 #[test]
 fn a_local_id_that_leaves_no_room_is_refused() {
-    with_each_clause(&["", "OR REPLACE", "OR ABORT"], |scene, clause| {
+    with_each_clause(&CLAUSES, |scene, clause| {
         for id in ["9223372036854775807", "9007199254740992"] {
+            for (columns, values) in [
+                ("email", "'z@z.example'"),
+                // A row that the clause skips, because another one has the record: its number would stay.
+                ("hs_id", "101"),
+            ] {
+                scene.refused(
+                    &format!("INSERT {clause} INTO contacts (local_id, {columns}) VALUES ({id}, {values})"),
+                    "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
+                );
+            }
             scene.refused(
-                &format!("INSERT {clause} INTO contacts (local_id, email) VALUES ({id}, 'z@z.example')"),
-                "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
+                &format!("INSERT {clause} INTO companies (local_id, hs_id) VALUES ({id}, 201)"),
+                "this companies.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
             );
+            scene
+                .run(&format!(
+                    "UPDATE {clause} contacts SET local_id = {id}, hs_id = 101 WHERE local_id = 2"
+                ))
+                .ok();
         }
         scene.do_run(&format!(
             "INSERT {clause} INTO contacts (email) VALUES ('next@z.example')"
         ));
+        assert_eq!(scene.rows("SELECT max(local_id) FROM contacts"), ["3"]);
+    });
+}
+
+#[test]
+fn after_the_largest_local_id_of_a_program_rows_go_on() {
+    everywhere(|scene| {
+        scene.do_run(
+            "INSERT INTO contacts (local_id, email) VALUES (9007199254740991, 'last@z.example');
+             INSERT INTO contacts (email) VALUES ('next@z.example')",
+        );
+        assert_eq!(
+            scene.rows("SELECT max(local_id) FROM contacts"),
+            ["9007199254740992"]
+        );
+    });
+}
+
+#[test]
+fn a_local_id_counts_from_one() {
+    with_each_clause(
+        &["", "OR REPLACE", "OR FAIL", "OR ABORT"],
+        |scene, clause| {
+            for id in ["0", "-1", "-7"] {
+                scene.refused(
+                &format!("INSERT {clause} INTO contacts (local_id, email) VALUES ({id}, 'z@z.example')"),
+                "contacts.local_id counts from 1: leave local_id out, or use a number from 1",
+            );
+            }
+        },
+    );
+}
+
+#[test]
+fn a_number_that_leaves_no_room_is_brought_down_within_a_minute() {
+    everywhere(|scene| {
+        scene.do_run("UPDATE sqlite_sequence SET seq = 9223372036854775807");
+        let full = scene.run("INSERT INTO contacts (email) VALUES ('z@z.example')");
+        assert_eq!(full, Err("database or disk is full".to_owned()));
+        scene.repair();
+        scene.do_run("INSERT INTO contacts (email) VALUES ('z@z.example')");
+        assert_eq!(
+            scene.outbox(),
+            ["create contacts 3 -"],
+            "the bookkeeping's numbers too"
+        );
+        assert_eq!(
+            scene.rows("SELECT count(*) FROM sqlite_sequence WHERE seq > 100"),
+            ["0"]
+        );
+    });
+}
+
+#[test]
+fn a_row_past_the_triggers_with_the_largest_number_ends_nobodys_inserts() {
+    everywhere(|scene| {
+        scene.as_daemon(
+            "INSERT INTO contacts (local_id, hs_id, email) VALUES (9223372036854775807, 103, 'z@z.example');
+             INSERT INTO sync_history (at, object, local_id, property, origin) VALUES ('x', 'contacts', 7, 'email', 'poll')",
+        );
+        scene.repair();
+        scene.do_run("INSERT INTO contacts (email) VALUES ('next@z.example')");
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts WHERE local_id > 2"),
+            ["8 103", "9 -"]
+        );
+    });
+}
+
+/// 65,536 characters of two bytes each.
+const LONGEST: &str = "replace(hex(zeroblob(32768)), '0', char(233))";
+
+#[test]
+fn a_text_that_is_longer_than_hubspot_takes_is_refused() {
+    with_each_clause(&CLAUSES, |scene, clause| {
+        for column in ["first_name", "stage", "interests"] {
+            let sentence = format!(
+                "contacts.{column} takes 65536 characters, as many as HubSpot does: write a shorter text"
+            );
+            for text in [
+                format!("{LONGEST} || 'x'"),
+                // What is behind a NUL counts too.
+                format!("char(0) || {LONGEST} || {LONGEST} || {LONGEST}"),
+            ] {
+                scene.refused(
+                    &format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
+                    &sentence,
+                );
+                scene.refused(
+                    &format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
+                    &sentence,
+                );
+                scene.refused(
+                    &format!(
+                        "REPLACE INTO contacts (local_id, hs_id, {column}) VALUES (1, 101, {text})"
+                    ),
+                    &sentence,
+                );
+                scene.refused(
+                    &format!(
+                        "INSERT INTO contacts (local_id, {column}) VALUES (1, {text})
+                              ON CONFLICT (local_id) DO UPDATE SET {column} = excluded.{column}"
+                    ),
+                    &sentence,
+                );
+            }
+            scene.do_run(&format!(
+                "UPDATE {clause} contacts SET {column} = {LONGEST} WHERE local_id = 1;
+                 INSERT {clause} INTO contacts ({column}) VALUES ({LONGEST})"
+            ));
+        }
+    });
+}
+
+#[test]
+fn what_hubspot_itself_holds_may_be_longer_and_is_written_again() {
+    everywhere(|scene| {
+        scene.as_daemon(&format!(
+            "UPDATE contacts SET first_name = {LONGEST} || 'x' WHERE local_id = 1"
+        ));
+        scene.do_run(
+            "UPDATE contacts SET first_name = first_name, email = 'new@example.com' WHERE local_id = 1",
+        );
+        scene.do_run(
+            "REPLACE INTO contacts SELECT * FROM contacts WHERE local_id = 1;
+             DELETE FROM contacts WHERE local_id = 1",
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["archive contacts 1 101, keeps the row; email was ada@example.com"]
+        );
     });
 }
 

@@ -1,0 +1,105 @@
+//! `sqlite_sequence`: the last numbers of the tables whose rows are never numbered twice.
+//!
+//! Any program can write there, and SQLite says "database or disk is full" to every INSERT once a number is the largest that
+//! there is. No trigger can stand on that table, so numbers that leave no room are brought down every minute.
+
+use rusqlite::{Transaction, named_params};
+
+use crate::store::StoreError;
+use crate::store::bring_up;
+use crate::store::ddl::quoted;
+use crate::store::triggers::LARGEST_LOCAL_ID;
+
+/// Brings numbers that leave no room down to the largest that a row has, and gives rows beyond it, written past the
+/// triggers, a number of the others'. Names the tables.
+pub(super) fn heal(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    let tables = too_high(tx)?;
+    if tables.is_empty() {
+        return Ok(tables);
+    }
+    let mirrors = bring_up::tables_of(tx)?;
+    for table in &tables {
+        let is_mirror = |(_, mirror): (&String, &String)| mirror.eq_ignore_ascii_case(table);
+        match mirrors.iter().find(|entry| is_mirror(*entry)) {
+            Some((object, _)) => heal_mirror(tx, object, table)?,
+            None => set(tx, table, &largest(table, "id"))?,
+        }
+        tracing::warn!(
+            table,
+            "numbers of this table left no room for rows after them: they were brought down"
+        );
+    }
+    Ok(tables)
+}
+
+/// hubsyncd's own tables whose next rows would have no number, or one that few languages can count to.
+fn too_high(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT name
+         FROM sqlite_sequence
+         WHERE seq > :largest
+           AND (name = 'associations'
+                OR name LIKE 'sync\\_%' ESCAPE '\\'
+                OR lower(name) IN (SELECT lower(table_name) FROM sync_objects))",
+    )?;
+    let names = statement.query_map(named_params! { ":largest": LARGEST_LOCAL_ID }, |row| {
+        row.get(0)
+    })?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<(), StoreError> {
+    let used = format!(
+        "max(({rows}), {entries}, {history}, {conflicts})",
+        rows = largest(table, "local_id"),
+        entries = used_in("sync_outbox"),
+        history = used_in("sync_history"),
+        conflicts = used_in("sync_conflicts"),
+    );
+    let name = quoted(table);
+    let beyond: Vec<i64> = tx
+        .prepare(&format!(
+            "SELECT \"local_id\" FROM {name} WHERE \"local_id\" > {LARGEST_LOCAL_ID} ORDER BY \"local_id\""
+        ))?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let last: i64 = tx.query_row(
+        &format!("SELECT {used}"),
+        named_params! { ":object": object },
+        |row| row.get(0),
+    )?;
+    for (next, former) in (last + 1..).zip(&beyond) {
+        tx.execute(
+            &format!("UPDATE {name} SET \"local_id\" = :next WHERE \"local_id\" = :former"),
+            named_params! { ":next": next, ":former": former },
+        )?;
+        for known in ["sync_outbox", "sync_history", "sync_conflicts", "sync_sent"] {
+            tx.execute(
+                &format!("UPDATE {known} SET local_id = :next WHERE object = :object AND local_id = :former"),
+                named_params! { ":next": next, ":former": former, ":object": object },
+            )?;
+        }
+    }
+    set(tx, table, &(last + beyond.len() as i64).to_string())
+}
+
+/// The largest number of a table's rows that leaves room, as SQL.
+fn largest(table: &str, column: &str) -> String {
+    let (table, column) = (quoted(table), quoted(column));
+    format!("SELECT coalesce(max({column}), 0) FROM {table} WHERE {column} <= {LARGEST_LOCAL_ID}")
+}
+
+/// The largest number of a mirror's row that a table of the bookkeeping remembers: none is used twice.
+fn used_in(table: &str) -> String {
+    format!(
+        "(SELECT coalesce(max(local_id), 0) FROM {table} WHERE object = :object AND local_id <= {LARGEST_LOCAL_ID})"
+    )
+}
+
+fn set(tx: &Transaction<'_>, table: &str, number: &str) -> Result<(), StoreError> {
+    tx.execute(
+        &format!("UPDATE sqlite_sequence SET seq = ({number}) WHERE name = :table"),
+        named_params! { ":table": table },
+    )?;
+    Ok(())
+}
