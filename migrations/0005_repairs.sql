@@ -28,3 +28,10 @@ CREATE TABLE sync_gaps (
 CREATE INDEX sync_gaps_record ON sync_gaps (object, hs_id);
 CREATE INDEX sync_gaps_due ON sync_gaps (object, look_at) WHERE look_at IS NOT NULL;
 CREATE INDEX sync_gaps_noted ON sync_gaps (noted_at);
+
+-- When a removal that was refused is tried again, and what refused it.
+ALTER TABLE sync_removals ADD COLUMN due_at TEXT;
+ALTER TABLE sync_removals ADD COLUMN problem TEXT;
+-- Why a record could not be taken, until the read is done that tries again.
+ALTER TABLE sync_reads ADD COLUMN problem TEXT;
+CREATE INDEX sync_reads_problem ON sync_reads (object) WHERE problem IS NOT NULL;

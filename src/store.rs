@@ -42,6 +42,7 @@ pub mod quota;
 mod readers;
 pub mod reads;
 pub mod reference;
+pub mod referrers;
 pub mod repair;
 pub mod retention;
 pub mod rowjson;
@@ -51,6 +52,7 @@ pub mod seal;
 mod sequences;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
 pub mod tokens;
 mod triggers;
 mod unique;
@@ -290,6 +292,12 @@ pub enum StoreError {
         /// Pending fields and open conflicts.
         waiting: i64,
     },
+    /// Rows of another table refer to the row, and their constraint looks only at the commit.
+    #[error("rows of `{child}` refer to it")]
+    Referenced {
+        /// The table that refers to the row's.
+        child: String,
+    },
     /// A table or column can't be made as the mapping wants it.
     #[error("{0}")]
     Mapping(String),
@@ -319,6 +327,7 @@ impl StoreError {
             Self::Full(_)
             | Self::Busy(_)
             | Self::TypeChange { .. }
+            | Self::Referenced { .. }
             | Self::Mapping(_)
             | Self::UnknownValue(_)
             | Self::Sqlite(_) => false,
@@ -327,7 +336,17 @@ impl StoreError {
 
     /// Whether a constraint of the schema, ours or the user's, refused a row.
     pub fn is_constraint(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+        matches!(self, Self::Referenced { .. }) || self.has_code(ErrorCode::ConstraintViolation)
+    }
+
+    /// Whether it is one row's problem, and must hold up no other: a constraint refused it, or it is larger than SQLite
+    /// reads or writes.
+    pub fn is_of_one_row(&self) -> bool {
+        self.is_constraint() || self.has_code(ErrorCode::TooBig)
+    }
+
+    fn has_code(&self, code: ErrorCode) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(code))
     }
 
     /// Whether the disk is full.
@@ -374,6 +393,7 @@ impl StoreError {
                 Some("wait until they are pushed, or discard them, and start again")
             }
             Self::Busy(_) => Some("look for a program that keeps a transaction open"),
+            Self::Referenced { .. } => Some("delete those rows, or let them refer to nothing"),
             Self::Closed | Self::Mapping(_) | Self::UnknownValue(_) | Self::Sqlite(_) => None,
         }
     }

@@ -565,6 +565,11 @@ async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, S
                 access::within(engine, name, TO_PUSH, push::step(engine, object))
             })
             .await?;
+        // A removal that a program's constraint refused is not waited for.
+        let removed = match removed {
+            Progress::More => removed,
+            Progress::Idle { .. } => Progress::RING,
+        };
         match read.or(removed).or(pushed) {
             Progress::More => return Ok(None),
             Progress::Idle { until: Some(until) } if until <= engine.clock().now() => {}

@@ -170,6 +170,9 @@ pub struct RecordPlan {
     pub actions: Vec<FieldAction>,
     /// Properties whose history must be read first; their fields are left as they are.
     pub need_history: Vec<PropertyName>,
+    /// Properties whose local value can't be read: they wait for the program that wrote them, and HubSpot's value is not
+    /// taken over bytes that nobody has seen.
+    pub held: Vec<PropertyName>,
     /// Some fields are in flight: the record is to be read again once they are settled.
     pub deferred: bool,
 }
@@ -183,6 +186,10 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
             .values
             .get(&field.property)
             .unwrap_or(&Value::EMPTY);
+        if is_held(input, field) {
+            plan.held.push(field.property.clone());
+            continue;
+        }
         if let Some(text) = input.remote.invalid.get(&field.property) {
             merge_unreadable(&mut plan, input, field, local, text);
         }
@@ -195,6 +202,19 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
         }
     }
     plan
+}
+
+/// Whether a field is a local write that can't be read.
+fn is_held(input: &RecordInput<'_>, field: &FieldMapping) -> bool {
+    let property = &field.property;
+    let is_written = || {
+        let pending = input.entry.and_then(|entry| pending_field(entry, property));
+        pending.is_some() || input.clean_base != CleanBase::Mirror
+    };
+    field.direction.pushes()
+        && input.local.unreadable.contains(property)
+        && !input.open.contains_key(property)
+        && is_written()
 }
 
 fn merge_plain(
@@ -666,6 +686,7 @@ mod tests {
                 local_id: LocalId(1),
                 hs_id: Some(HubspotId(7)),
                 modified_at: Some(at(10)),
+                unreadable: std::collections::BTreeSet::new(),
                 values: [(city(), value(doubt.local))].into(),
             },
             entry: entry.as_ref(),

@@ -5,7 +5,7 @@
 
 use rusqlite::Transaction;
 
-use crate::engine::apply::Applying;
+use crate::engine::apply::{Applying, refuse_record};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId};
@@ -14,7 +14,7 @@ use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
-use crate::store::{StoreError, merges, outbox, reads, rowjson};
+use crate::store::{StoreError, fields, merges, outbox, reads, savepoint};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
 pub fn absorb_merged(
@@ -44,7 +44,17 @@ pub fn absorb_merged(
         },
     };
     for loser in losers {
-        lose_row(tx, applying, &mut survivor, &loser)?;
+        let mut with_loser = survivor.clone();
+        match savepoint::within(tx, || lose_row(tx, applying, &mut with_loser, &loser)) {
+            // A program's constraint keeps the row: it is tried again later, and the survivor goes on.
+            Err(error) if error.is_of_one_row() => {
+                refuse_record(tx, applying, record.id, &error)?;
+            }
+            lost => {
+                lost?;
+                survivor = with_loser;
+            }
+        }
     }
     Ok(true)
 }
@@ -76,7 +86,8 @@ fn lose_row(
     loser: &MirrorRow,
 ) -> Result<(), StoreError> {
     let object = applying.object.object();
-    let lost = rowjson::of_values(&loser.record.values);
+    let unmapped = fields::unmapped(tx, object)?;
+    let lost = applying.object.table.whole(tx, loser, &unmapped)?;
     let kept = survivor.record.local_id.to_string();
     let change = Change {
         object,

@@ -90,7 +90,7 @@ pub fn apply_page_naming(
         .filter(|record| seen.insert(record.id))
         .collect();
     let changed = match savepoint::within(tx, || apply_all(tx, applying, &records, around)) {
-        Err(error) if error.is_constraint() => apply_each(tx, applying, &records, around)?,
+        Err(error) if error.is_of_one_row() => apply_each(tx, applying, &records, around)?,
         applied => applied?,
     };
     if !changed.is_empty() && applying.with_history {
@@ -127,41 +127,40 @@ fn after_merges(around: Around, record: &RemoteRecord) -> Around {
 /// How long a record waits that one of the user's own constraints refused.
 pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
 
-/// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK) must not keep
-/// the others out. It is read and tried again later.
+/// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK), or whose row is too
+/// large, must not keep the others out.
 fn apply_each(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
     mut around: Around,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
-    let object = applying.object.object();
     let mut changed = Vec::new();
     for record in records {
         around = after_merges(around, record);
         match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
             Ok(true) => changed.push((record.id, record.updated_at)),
             Ok(false) => {}
-            Err(error) if error.is_constraint() => {
-                let words = format!(
-                    "HubSpot record {} does not fit into {}: {error}",
-                    record.id,
-                    applying.object.mapping().table
-                );
-                tracing::error!(object = %object, hs_id = %record.id, "a constraint of the table refuses a record; see sync_status.last_error");
-                crate::store::cursors::set_error(tx, object, Some(&words))?;
-                reads::ask(
-                    tx,
-                    object,
-                    record.id,
-                    applying.origin,
-                    applying.now + AFTER_CONSTRAINT,
-                )?;
-            }
+            Err(error) if error.is_of_one_row() => refuse_record(tx, applying, record.id, &error)?,
             Err(error) => return Err(error),
         }
     }
     Ok(changed)
+}
+
+/// Puts off a record that the table refuses: it is read and tried again later, and `sync_status` says so until then.
+pub fn refuse_record(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: HubspotId,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let table = &applying.object.mapping().table;
+    let words = format!("HubSpot record {id} does not fit into {table}: {error}");
+    tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
+    let again = applying.now + AFTER_CONSTRAINT;
+    reads::ask_refused(tx, object, id, applying.origin, again, &words)
 }
 
 /// Applies one record. Tells whether it changed something here.
@@ -399,6 +398,7 @@ fn merge_within(
     };
     let changed = hands.carry_out(&plan)?;
     hands.keep_bases(&plan.need_history, clean_base)?;
+    hands.keep_bases(&plan.held, clean_base)?;
     let moved = settled && known != Some(record.updated_at);
     if moved {
         row.record.modified_at = Some(record.updated_at);

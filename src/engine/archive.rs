@@ -12,7 +12,9 @@ use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::actions::late_since;
 use crate::engine::convert::match_value;
 use crate::engine::objects::ObjectSync;
-use crate::engine::push::{AFTER_READ, Doubt, Present, Together, bounds, reread_records};
+use crate::engine::push::{
+    AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
+};
 use crate::engine::reads::{AFTER_UNREAD, BATCH_WITH_HISTORY};
 use crate::engine::settle::{Ground, settle_archives};
 use crate::engine::{Engine, StepError};
@@ -28,7 +30,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, reads, rowjson, unreadable};
+use crate::store::{Lane, StoreError, reads, rowjson, savepoint, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -180,7 +182,10 @@ async fn claim_all(
             let now = tx.now();
             let mut claimed = Vec::new();
             for queued in &due {
-                claimed.extend(claim(tx, &sync, queued, &present, now, offset)?);
+                match savepoint::within(tx, || claim(tx, &sync, queued, &present, now, offset)) {
+                    Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
+                    archive => claimed.extend(archive?),
+                }
             }
             let fresh = claimed
                 .iter()

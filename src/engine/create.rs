@@ -30,7 +30,7 @@ use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, rowjson};
+use crate::store::{Lane, StoreError, rowjson, savepoint};
 
 /// How long after its loss a request may still land (`design.md`, section 4).
 pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
@@ -67,7 +67,7 @@ pub async fn send(
             link_reinserted(tx, &sync, &entries, now)?;
             let mut claimed = Vec::with_capacity(entries.len());
             for id in &entries {
-                claimed.extend(claim_create(tx, &sync, *id, now)?);
+                claimed.extend(claim_alone(tx, &sync, *id, now)?);
             }
             Ok(claimed)
         })
@@ -461,6 +461,24 @@ fn relink(
     Ok(())
 }
 
+/// Takes a create, or puts it aside where its row is its own problem.
+fn claim_alone(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<Option<Sent>, StoreError> {
+    match savepoint::within(tx, || claim_create(tx, object, id, now)) {
+        Err(error) if error.is_of_one_row() => {
+            if let Some(queued) = outbox::by_id(tx, id)? {
+                push::put_aside(tx, &queued, &error, now)?;
+            }
+            Ok(None)
+        }
+        claimed => claimed,
+    }
+}
+
 /// Takes a create: all columns that have a value and are pushed.
 fn claim_create(
     tx: &Transaction<'_>,
@@ -484,6 +502,10 @@ fn claim_create(
         return Ok(None);
     };
     if let Some(words) = taken(tx, object, &row)? {
+        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+        return Ok(None);
+    }
+    if let Some(words) = push::unsendable(object, &row, |_| true) {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }

@@ -30,7 +30,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{LONGEST_VALUE, Value};
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
@@ -230,7 +230,10 @@ async fn claim_updates(
             };
             let mut claimed = Vec::with_capacity(due.len());
             for queued in &due {
-                claimed.extend(merge_and_claim(tx, &applying, queued, &present)?);
+                match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {
+                    Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
+                    sent => claimed.extend(sent?),
+                }
             }
             Ok((claimed, now))
         })
@@ -248,6 +251,16 @@ pub struct Present {
 }
 
 impl Present {
+    /// An answer of these records, with the keys that could not be read.
+    #[cfg(test)]
+    pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Self {
+        Self {
+            records,
+            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
     pub fn is_unread(&self, id: HubspotId) -> bool {
         self.is_unread_key(&id.to_string())
@@ -391,6 +404,51 @@ async fn present(
     })
 }
 
+/// An entry whose row a constraint of somebody else's refuses, or that is too large to be read, rests; the others go on.
+pub fn put_aside(
+    tx: &Transaction<'_>,
+    queued: &Queued,
+    error: &StoreError,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let words = format!("HubSpot's values do not fit into the table: {error}");
+    outbox::retry(
+        tx,
+        queued.entry.id,
+        now + AFTER_CONSTRAINT,
+        Some(&words),
+        queued.entry.waits_for,
+        outbox::Answered::No,
+    )
+}
+
+/// Why a value of a row can't be sent, in words that name the column; nothing where all that is sent can.
+pub fn unsendable(
+    object: &ObjectSync,
+    row: &MirrorRow,
+    is_sent: impl Fn(&PropertyName) -> bool,
+) -> Option<String> {
+    let mapping = object.mapping();
+    let pushed = mapping
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes());
+    pushed.filter(|field| is_sent(&field.property)).find_map(|field| {
+        let (table, column, id) = (&mapping.table, &field.column, row.record.local_id);
+        if row.record.unreadable.contains(&field.property) {
+            Some(format!(
+                "`{table}.{column}` of row {id} holds text that is no UTF-8, so that it can't be sent: write it again"
+            ))
+        } else if row.value(&field.property).is_too_long() {
+            Some(format!(
+                "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
 /// Merges what the read showed, and takes what is still to be sent.
 fn merge_and_claim(
     tx: &Transaction<'_>,
@@ -416,23 +474,7 @@ fn merge_and_claim(
         outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
         return Ok(None);
     };
-    match savepoint::within(tx, || apply_record(tx, applying, record, None)) {
-        Err(error) if error.is_constraint() => {
-            let words = format!("HubSpot's values do not fit into the table: {error}");
-            outbox::retry(
-                tx,
-                queued.entry.id,
-                applying.now + AFTER_CONSTRAINT,
-                Some(&words),
-                None,
-                outbox::Answered::Yes,
-            )?;
-            return Ok(None);
-        }
-        applied => {
-            applied?;
-        }
-    }
+    apply_record(tx, applying, record, None)?;
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
         // Whatever waits for a read that is due later asks when its time has come.
         let next = due.clamp(applying.now + AFTER_READ, latest_due(applying.now));
@@ -463,6 +505,14 @@ fn claim_update(
         outbox::become_archive(tx, entry.id, record.id, applying.now)?;
         return Ok(None);
     };
+    let is_sent = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        fields.any(|field| &field.property == property)
+    };
+    if let Some(words) = unsendable(applying.object, &row, is_sent) {
+        outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+        return Ok(None);
+    }
     let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;
     let mut properties = Vec::new();
     for field in &entry.fields {

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::decide::echo::is_sent;
 use crate::decide::freshness::{Freshness, of_absence};
 use crate::engine::actions::late_since;
-use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
+use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record};
 use crate::engine::archive::done_on_both_sides;
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
@@ -113,8 +113,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 match savepoint::within(tx, || {
                     apply_record(tx, &applying, &remote, Some(&histories))
                 }) {
-                    Err(error) if error.is_constraint() => {
-                        reads::ask(tx, sync.object(), remote.id, origin, now + AFTER_CONSTRAINT)?;
+                    Err(error) if error.is_of_one_row() => {
+                        refuse_record(tx, &applying, remote.id, &error)?;
                     }
                     applied => {
                         applied?;
@@ -423,6 +423,27 @@ fn is_of_before(
 
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
 pub fn note_missing(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    removal: Removal,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match savepoint::within(tx, || note_missing_one(tx, object, removal, now)) {
+        // A program's constraint keeps what should go: it goes later, and the others now.
+        Err(error) if error.is_of_one_row() => {
+            let (name, again) = (object.object(), now + AFTER_CONSTRAINT);
+            let words = format!(
+                "HubSpot record {} can't be taken out of the database: {error}",
+                removal.id
+            );
+            tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
+            reads::ask_refused(tx, name, removal.id, removal.origin, again, &words)
+        }
+        noted => noted,
+    }
+}
+
+fn note_missing_one(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
     removal: Removal,

@@ -4,12 +4,15 @@ use rusqlite::Transaction;
 
 use crate::decide::existence::{RemovedOutcome, removed_in_hubspot, winner_of_removal};
 use crate::decide::guard::{Count, Verdict, judge};
+use crate::engine::apply::AFTER_CONSTRAINT;
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::bounds;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, EntryState};
+use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
+use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change};
@@ -17,7 +20,7 @@ use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, cursors, erase, outbox, reads, rowjson};
+use crate::store::{Lane, StoreError, cursors, erase, fields, outbox, reads, referrers, savepoint};
 
 /// How many rows are removed in one transaction.
 const BATCH: usize = 200;
@@ -25,47 +28,52 @@ const BATCH: usize = 200;
 /// Judges and carries out what was found missing, once nothing more is being looked for.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let (sync, guard) = (object.clone(), engine.settings.guard);
-    let offset = engine.client.clock_offset_ms();
+    let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
-    let more = engine
+    let progress = engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let now = tx.now();
-            let name = sync.object();
-            let due = reads::count_removals(tx, name, None)?;
-            if due == 0 || still_looking(tx, name, now)? {
-                return Ok(false);
-            }
-            let key = removal_key(name);
-            let in_window = holds::counted(tx, key, now - guard.window)?;
-            let left = sync.table.linked(tx)?.saturating_sub(due);
-            if let Verdict::Hold { allowed } = judge(
-                Count {
-                    due,
-                    in_window,
-                    left,
-                },
-                bounds(&guard),
-            ) {
-                hold(tx, key, allowed, now)?;
-                return Ok(false);
-            }
-            let removals = reads::removals(tx, name, None, BATCH)?;
-            let removed = remove_all(
-                tx,
-                &sync,
-                &removals,
-                &Moment {
-                    now,
-                    offset_ms: offset,
-                },
-                keys,
-            )?;
-            holds::count(tx, key, removed as u64, now)?;
-            Ok(removed > 0)
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
+            remove_due(tx, &sync, &guard, &moment, keys)
         })
         .await?;
-    Ok(if more { Progress::More } else { Progress::RING })
+    Ok(progress)
+}
+
+/// One batch of what is due, or a hold of all that is.
+fn remove_due(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    guard: &Guard,
+    moment: &Moment,
+    keys: Vec<String>,
+) -> Result<Progress, StoreError> {
+    let (name, now) = (object.object(), moment.now);
+    let due = reads::count_due_removals(tx, name, now)?;
+    let until = reads::next_removal(tx, name, now)?;
+    if due == 0 || still_looking(tx, name, now)? {
+        return Ok(Progress::Idle { until });
+    }
+    let key = removal_key(name);
+    let count = Count {
+        due,
+        in_window: holds::counted(tx, key, now - guard.window)?,
+        left: object.table.linked(tx)?.saturating_sub(due),
+    };
+    if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
+        hold(tx, key, allowed, now)?;
+        return Ok(Progress::RING);
+    }
+    let removals = reads::removals(tx, name, None, now, BATCH)?;
+    let done = remove_all(tx, object, &removals, moment, keys)?;
+    holds::count(tx, key, done.settled as u64, now)?;
+    Ok(match done.settled + done.refused > 0 {
+        true => Progress::More,
+        false => Progress::Idle { until },
+    })
 }
 
 /// The transaction's time and the clock offset.
@@ -113,19 +121,62 @@ fn hold(
     Ok(())
 }
 
-/// Removes rows, or creates their records again, each by its own decision. Tells how many were settled.
+/// What became of removals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Those that were decided and carried out.
+    pub settled: usize,
+    /// Those that a constraint of somebody else's refused: they are tried again later.
+    pub refused: usize,
+}
+
+/// Removes rows, or creates their records again, each by its own decision and for itself: what somebody else's constraint
+/// keeps, keeps no other one.
 pub fn remove_all(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     removals: &[Removal],
     moment: &Moment,
     keys: Vec<String>,
-) -> Result<usize, StoreError> {
-    let mut settled = 0;
+) -> Result<Removed, StoreError> {
+    let mut done = Removed::default();
     for (removal, key) in removals.iter().zip(keys) {
-        settled += usize::from(remove(tx, object, removal, moment, &key)?);
+        match savepoint::within(tx, || remove(tx, object, removal, moment, &key)) {
+            Err(error) if error.is_of_one_row() => {
+                refuse(tx, object, removal.id, &error, moment.now)?;
+                done.refused += 1;
+            }
+            settled => done.settled += usize::from(settled?),
+        }
     }
-    Ok(settled)
+    Ok(done)
+}
+
+/// Names the row that can't be removed, and puts its removal off.
+fn refuse(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+    error: &StoreError,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let table = &object.mapping().table;
+    let row = match object.table.by_hs_id(tx, id) {
+        Ok(Some(row)) => format!("row {}", row.record.local_id),
+        // A row that is too large to be read is named by its record alone.
+        Ok(None) | Err(_) => "its row".to_owned(),
+    };
+    let referrers = referrers::of_table(tx, table.as_str())?;
+    let whose = match referrers.is_empty() {
+        true => String::new(),
+        false => format!("; rows of `{}` refer to {table}", referrers.join("`, `")),
+    };
+    let words = format!(
+        "HubSpot no longer has record {id}, and {table} {row} can't be removed: {error}{whose}: delete what keeps it, or let it refer to nothing"
+    );
+    tracing::error!(object = %object.object(), hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
+    let name = object.object();
+    reads::refuse_removal(tx, name, id, now + AFTER_CONSTRAINT, &words)
 }
 
 fn remove(
@@ -202,7 +253,8 @@ fn note_conflict(
         RemovedOutcome::RemoveRowInConflict(reason) | RemovedOutcome::CreateAgain(reason) => reason,
         RemovedOutcome::Ask => "the record was removed in HubSpot while a local change waited",
     };
-    let local = rowjson::of_values(&row.record.values);
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let local = object.table.whole(tx, row, &unmapped)?;
     let conflict = NewConflict {
         property: WHOLE_RECORD,
         base: None,
@@ -232,7 +284,8 @@ pub fn remove_row(
     removal: &Removal,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let lost = rowjson::of_values(&row.record.values);
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let lost = object.table.whole(tx, row, &unmapped)?;
     let change = Change {
         object: object.object(),
         local_id: row.record.local_id,
@@ -399,5 +452,243 @@ mod tests {
             again.rows("SELECT hs_id FROM sync_conflicts WHERE resolved_at IS NULL"),
             ["-"]
         );
+    }
+}
+
+#[cfg(test)]
+mod guard_tests {
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::engine::push::Present;
+    use crate::engine::resolve::settle_removals;
+    use crate::engine::testing::{keys, moment, sync, with_contacts, write};
+    use crate::model::record::RemoteRecord;
+    use crate::store::mirror::MirrorTable;
+    use crate::store::testing::{contacts, mapping, now, texts as shown};
+    use crate::store::{Store, ddl};
+
+    const GUARD: Guard = Guard {
+        max_archives: 100,
+        max_share: 0.05,
+        window: std::time::Duration::from_hours(1),
+        max_updates: 0,
+    };
+
+    fn gone(id: i64) -> Removal {
+        Removal {
+            id: HubspotId(1000 + id),
+            archived_at: None,
+            origin: crate::store::history::Origin::Reconcile,
+        }
+    }
+
+    fn note(store: &Store, ids: std::ops::RangeInclusive<i64>) {
+        write(store, move |tx| {
+            for id in ids {
+                reads::note_removal(tx, sync().object(), gone(id), now())?;
+            }
+            Ok(())
+        });
+    }
+
+    fn remove(store: &Store) -> Progress {
+        write(store, |tx| {
+            remove_due(tx, &sync(), &GUARD, &moment(), keys())
+        })
+    }
+
+    fn rows_left(folder: &TempDir) -> String {
+        shown(folder, "SELECT CAST(count(*) AS TEXT) FROM contacts").remove(0)
+    }
+
+    #[test]
+    fn removals_wait_for_the_end_of_the_comparison_and_of_the_reads() {
+        let (folder, store) = with_contacts(5);
+        write(&store, |tx| {
+            cursors::begin_reconcile(tx, sync().object(), now())
+        });
+        note(&store, 1..=2);
+        assert_eq!(remove(&store), Progress::RING);
+        assert_eq!(rows_left(&folder), "5");
+        write(&store, |tx| {
+            cursors::end_reconcile(tx, sync().object(), now())?;
+            let origin = crate::store::history::Origin::Reconcile;
+            reads::ask(tx, sync().object(), HubspotId(1003), origin, now()).map(drop)
+        });
+        assert_eq!(remove(&store), Progress::RING);
+        assert_eq!(rows_left(&folder), "5", "a read may find more of them");
+        write(&store, |tx| Ok(tx.execute_batch("DELETE FROM sync_reads")?));
+        assert_eq!(remove(&store), Progress::More);
+        assert_eq!(rows_left(&folder), "3");
+    }
+
+    #[test]
+    fn removals_of_less_than_a_batch_count_in_the_guards_window() {
+        let (folder, store) = with_contacts(400);
+        for (ids, left) in [
+            (1..=60, "340"),
+            (61..=99, "301"),
+            (100..=100, "300"),
+            (101..=101, "300"),
+        ] {
+            note(&store, ids);
+            remove(&store);
+            assert_eq!(rows_left(&folder), left);
+        }
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT side || ' ' || records || ' ' || allowed FROM sync_holds"
+            ),
+            ["local 1 100"]
+        );
+    }
+
+    fn approve(store: &Store, present: Present) {
+        write(store, move |tx| {
+            let hold = holds::approved(tx)?.remove(0).id;
+            let removals = reads::removals(tx, sync().object(), Some(hold), now(), 100)?;
+            let held = reads::count_removals(tx, sync().object(), Some(hold))?;
+            settle_removals(
+                tx,
+                &sync(),
+                hold,
+                &removals,
+                held,
+                &present,
+                &moment(),
+                keys(),
+            )
+            .map(drop)
+        });
+    }
+
+    #[test]
+    fn an_approved_hold_keeps_the_rows_whose_record_could_not_be_read_this_time() {
+        let (folder, store) = with_contacts(20);
+        note(&store, 1..=20);
+        assert_eq!(remove(&store), Progress::RING);
+        write(&store, |tx| {
+            Ok(tx.execute_batch("UPDATE sync_holds SET approved_at = 'x'")?)
+        });
+        let live = RemoteRecord {
+            id: HubspotId(1008),
+            values: std::collections::BTreeMap::new(),
+            invalid: std::collections::BTreeMap::new(),
+            created_at: now(),
+            updated_at: now(),
+            archived: false,
+            archived_at: None,
+            merged_ids: Vec::new(),
+            own_key: None,
+        };
+        approve(&store, Present::showing(vec![live], &["1007"]));
+        let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";
+        assert_eq!(shown(&folder, left), ["1007", "1008"]);
+        let open = "SELECT CAST(records AS TEXT) FROM sync_holds WHERE settled_at IS NULL";
+        assert_eq!(
+            shown(&folder, open),
+            ["20"],
+            "what was not read is still held"
+        );
+        approve(&store, Present::showing(Vec::new(), &[]));
+        assert_eq!(shown(&folder, left), ["1008"]);
+        assert_eq!(shown(&folder, open), [""; 0]);
+    }
+
+    const ORDERS: &str = "
+        CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER REFERENCES contacts (local_id));
+        INSERT INTO orders (contact) VALUES (2)";
+    const DEFERRED: &str = "
+        CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER REFERENCES contacts (hs_id) DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO orders (contact) VALUES (1002)";
+
+    #[test]
+    fn a_row_that_somebody_elses_table_refers_to_keeps_no_other_removal_waiting() {
+        for referring in [ORDERS, DEFERRED] {
+            let (folder, store) = with_contacts(5);
+            write(&store, move |tx| Ok(tx.execute_batch(referring)?));
+            note(&store, 1..=3);
+            assert_eq!(remove(&store), Progress::More);
+            let left = "SELECT CAST(local_id AS TEXT) FROM contacts ORDER BY local_id";
+            assert_eq!(shown(&folder, left), ["2", "4", "5"]);
+            let words = shown(&folder, "SELECT last_error FROM sync_status");
+            assert!(
+                words[0].starts_with(
+                    "HubSpot no longer has record 1002, and contacts row 2 can't be removed: "
+                ),
+                "{words:?}"
+            );
+            assert!(
+                words[0].contains("; rows of `orders` refer to contacts: "),
+                "{words:?}"
+            );
+            // It is tried again later, not at once and not for ever.
+            let until = Some(now() + AFTER_CONSTRAINT);
+            assert_eq!(remove(&store), Progress::Idle { until });
+            note(&store, 4..=4);
+            assert_eq!(remove(&store), Progress::More);
+            assert_eq!(shown(&folder, left), ["2", "5"]);
+            assert_eq!(
+                shown(&folder, "SELECT last_error FROM sync_status"),
+                words,
+                "it stays until it is over"
+            );
+            write(&store, |tx| Ok(tx.execute_batch("DELETE FROM orders")?));
+            note(&store, 2..=2);
+            assert_eq!(remove(&store), Progress::More);
+            assert_eq!(shown(&folder, left), ["5"]);
+            assert_eq!(
+                shown(&folder, "SELECT coalesce(last_error, '-') FROM sync_status"),
+                ["-"]
+            );
+            // Only what went counts in the guard's window.
+            assert_eq!(
+                shown(
+                    &folder,
+                    "SELECT CAST(sum(records) AS TEXT) FROM sync_guard_log"
+                ),
+                ["4"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_removed_rows_pending_value_of_a_property_that_left_the_mapping_is_kept_with_the_row() {
+        let (folder, store) = with_contacts(3);
+        write(&store, |tx| {
+            tx.execute_batch(
+                "ALTER TABLE contacts ADD COLUMN note TEXT;
+                 UPDATE contacts SET stage = 'lead', note = 'mine' WHERE local_id = 1;
+                 INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+                 VALUES (1, 'contacts', 1, 1001, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z');
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
+                 VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z')",
+            )?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        note(&store, 1..=1);
+        let stage_is_gone = ObjectSync {
+            table: MirrorTable::new(Arc::new(without_stage())),
+            ..sync()
+        };
+        write(&store, move |tx| {
+            remove_due(tx, &stage_is_gone, &GUARD, &moment(), keys())
+        });
+        let kept = "SELECT old_value ->> 'stage' || ' ' || (old_value ->> '$column:note') || ' ' || (old_value ->> 'email')
+                    FROM sync_history WHERE property = '*'";
+        let kept = kept.replace("'$column:note'", "'$.\"$column:note\"'");
+        assert_eq!(shown(&folder, &kept), ["lead mine 1@example.com"]);
+    }
+
+    fn without_stage() -> crate::model::mapping::ObjectMapping {
+        let mut mapping = contacts();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "stage");
+        mapping
     }
 }

@@ -13,8 +13,8 @@ use crate::engine::removal::{Moment, create_again, remove_all, remove_row};
 use crate::engine::{Engine, Progress, StepError, gap};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Operation};
-use crate::model::id::HubspotId;
+use crate::model::entry::{Base, EntryField, Operation};
+use crate::model::id::{HoldId, HubspotId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -25,7 +25,9 @@ use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, conflicts, holds, outbox, reads, rowjson, unreadable};
+use crate::store::{
+    Lane, StoreError, conflicts, fields, holds, outbox, reads, rowjson, savepoint, unreadable,
+};
 
 /// How many decisions one step takes.
 const BATCH: usize = 100;
@@ -58,9 +60,16 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
             let now = tx.now();
             let mut carried_out = false;
             for (object, queued) in outbox::discarded(tx, BATCH)? {
-                if let Some(sync) = objects.get(&object) {
-                    discard_one(tx, &sync, &queued, now)?;
-                    carried_out = true;
+                let Some(sync) = objects.get(&object) else {
+                    continue;
+                };
+                carried_out = true;
+                match savepoint::within(tx, || discard_one(tx, &sync, &queued, now)) {
+                    Err(error) if error.is_of_one_row() => {
+                        let words = format!("it can't be discarded: {error}");
+                        outbox::refuse_discard(tx, queued.entry.id, &words)?;
+                    }
+                    discarded => discarded?,
                 }
             }
             Ok(carried_out)
@@ -141,6 +150,10 @@ fn take_back(
             Base::Known(base) => base.clone(),
             Base::Unknown => Value::EMPTY,
         };
+        if object.mapping().field(&field.property).is_none() {
+            take_back_unmapped(tx, object, queued, field, now)?;
+            continue;
+        }
         let change = Change {
             object: object.object(),
             local_id: entry.local_id,
@@ -154,6 +167,42 @@ fn take_back(
         row.set(object.mapping(), &field.property, &base);
     }
     object.table.update(tx, &row)
+}
+
+/// A field that is not mapped any more: its column stands in the table all the same. Without a known base, or without the
+/// column, nothing is taken back, and nothing is written down.
+fn take_back_unmapped(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    field: &EntryField,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Base::Known(base) = &field.base else {
+        return Ok(());
+    };
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let Some(former) = unmapped
+        .iter()
+        .find(|former| former.property == field.property.as_str())
+    else {
+        return Ok(());
+    };
+    let local_id = queued.entry.local_id;
+    let Some(held) = object.table.former_value(tx, local_id, former)? else {
+        return Ok(());
+    };
+    let change = Change {
+        object: object.object(),
+        local_id,
+        hs_id: queued.entry.hs_id,
+        property: &former.property,
+        old: held.as_deref(),
+        new: base.as_deref(),
+        origin: Origin::Discard,
+    };
+    history::record(tx, change, now)?;
+    object.table.set_former(tx, local_id, former, base)
 }
 
 /// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
@@ -246,11 +295,7 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                     moment,
                     key,
                 };
-                carried_out |= if conflict.property == WHOLE_RECORD {
-                    decision.whole(tx, &object)?
-                } else {
-                    decision.field(tx, &object)?
-                };
+                carried_out |= decision.carry_out(tx, &object)?;
             }
             Ok(carried_out)
         })
@@ -285,6 +330,10 @@ async fn read_present(
     Ok(records)
 }
 
+/// Why a resolution is given back that is no decision.
+const UNKNOWN_WORD: &str =
+    "this is no decision: write `local`, `remote` or `value:…` with the value behind it";
+
 struct Decision<'a> {
     conflict: &'a Waiting,
     record: Option<&'a RemoteRecord>,
@@ -293,6 +342,20 @@ struct Decision<'a> {
 }
 
 impl Decision<'_> {
+    /// Each for itself: one that somebody else's constraint refuses goes back to the person, and keeps no other one.
+    fn carry_out(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let decide = || match self.conflict.property == WHOLE_RECORD {
+            true => self.whole(tx, object),
+            false => self.field(tx, object),
+        };
+        match savepoint::within(tx, decide) {
+            Err(error) if error.is_of_one_row() => {
+                self.refuse(tx, &format!("it can't be carried out: {error}"))
+            }
+            decided => decided,
+        }
+    }
+
     fn field(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
         let conflict = self.conflict;
         let property = PropertyName::parse(&conflict.property).ok();
@@ -351,14 +414,17 @@ impl Decision<'_> {
             ),
             Some(text) => match text
                 .strip_prefix("value:")
-                .map(|text| field.property_type.canonical(Some(text)))
+                .map(|text| field.property_type.canonical_here(Some(text)))
             {
+                Some(Ok(value)) if value.is_too_long() => {
+                    return self.refuse(tx, "the value is longer than HubSpot takes");
+                }
                 Some(Ok(value)) => (
                     decided(Winner::Value, "decided: a third value goes to both sides"),
                     value,
                 ),
                 Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
-                None => return self.refuse(tx, "write `local`, `remote` or `value:…`"),
+                None => return self.refuse(tx, UNKNOWN_WORD),
             },
         };
         conflicts::close(tx, conflict.id, end, self.moment.now)?;
@@ -628,16 +694,23 @@ async fn approve_removals(
     object: &ObjectSync,
     hold: &holds::Approved,
 ) -> Result<bool, StepError> {
-    let (name, id) = (object.object().clone(), hold.id);
-    let removals = engine
+    let (name, id, now) = (object.object().clone(), hold.id, engine.now());
+    let (removals, held) = engine
         .store
-        .read(move |connection| reads::removals(connection, &name, Some(id), BATCH))
+        .read(move |connection| {
+            let due = reads::removals(connection, &name, Some(id), now, BATCH)?;
+            Ok((due, reads::count_removals(connection, &name, Some(id))?))
+        })
         .await?;
+    if removals.is_empty() && held > 0 {
+        // What somebody else's constraint keeps is tried again when it falls due.
+        return Ok(false);
+    }
     let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
     let present = read_records(engine, object, &ids, Priority::Webhook).await?;
     let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
     let offset_ms = engine.client.clock_offset_ms();
-    let (sync, done) = (object.clone(), removals.len() < BATCH);
+    let sync = object.clone();
     let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -645,29 +718,55 @@ async fn approve_removals(
                 now: tx.now(),
                 offset_ms,
             };
-            for record in &present.records {
-                reads::forget_removal(tx, sync.object(), record.id)?;
-                reads::ask(tx, sync.object(), record.id, Origin::Reconcile, moment.now)?;
-            }
-            // One that is shown again meanwhile is none any more.
-            let noted = reads::removals(tx, sync.object(), Some(id), BATCH)?;
-            let gone: Vec<Removal> = removals
-                .iter()
-                .filter(|removal| noted.contains(removal))
-                .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
-                .filter(|removal| !present.is_unread(removal.id))
-                .copied()
-                .collect();
-            let settled = remove_all(tx, &sync, &gone, &moment, keys)?;
-            let unread = removals.iter().any(|removal| present.is_unread(removal.id));
-            if done && settled == gone.len() && !unread {
-                holds::settle(tx, id, moment.now)?;
-            }
-            // With nothing but records that HubSpot could not read, the next look is a second away.
-            Ok(!unread || !gone.is_empty() || !present.records.is_empty())
+            settle_removals(tx, &sync, id, &removals, held, &present, &moment, keys)
         })
         .await?;
     Ok(carried_out)
+}
+
+/// Removes of `removals` what a fresh read did not show; the rows stay whose record is there, or could not be read this
+/// time. Tells whether something was carried out.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is something else, and only a test calls it too"
+)]
+pub(crate) fn settle_removals(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    hold: HoldId,
+    removals: &[Removal],
+    held: u64,
+    present: &Present,
+    moment: &Moment,
+    keys: Vec<String>,
+) -> Result<bool, StoreError> {
+    for record in &present.records {
+        reads::forget_removal(tx, object.object(), record.id)?;
+        reads::ask(
+            tx,
+            object.object(),
+            record.id,
+            Origin::Reconcile,
+            moment.now,
+        )?;
+    }
+    // One that is shown again meanwhile is none any more.
+    let noted = reads::removals(tx, object.object(), Some(hold), moment.now, BATCH)?;
+    let gone: Vec<Removal> = removals
+        .iter()
+        .filter(|removal| noted.contains(removal))
+        .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
+        .filter(|removal| !present.is_unread(removal.id))
+        .copied()
+        .collect();
+    let settled = remove_all(tx, object, &gone, moment, keys)?.settled;
+    let unread = removals.iter().any(|removal| present.is_unread(removal.id));
+    let all = removals.len() as u64 == held;
+    if all && settled == gone.len() && !unread {
+        holds::settle(tx, hold, moment.now)?;
+    }
+    // With nothing but records that HubSpot could not read, the next look is a second away.
+    Ok(!unread || !gone.is_empty() || !present.records.is_empty())
 }
 
 /// How long after a record's erasure an event of it may still come: HubSpot repeats one for a day
@@ -765,5 +864,180 @@ mod tests {
             assert_eq!(scene.rows("SELECT first_name FROM contacts"), [value]);
             assert_eq!(scene.outbox(), ["create 1 -; firstname was ?"]);
         }
+    }
+}
+
+#[cfg(test)]
+mod row_tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::testing::{moment, sync, with_contacts, write};
+    use crate::model::mapping::ObjectMapping;
+    use crate::store::mirror::MirrorTable;
+    use crate::store::testing::{contacts, mapping, now, texts as shown};
+    use crate::store::{Store, ddl};
+
+    const PENDING: &str = "
+        UPDATE contacts SET stage = 'lead', first_name = 'Augusta' WHERE local_id = 1;
+        INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+        VALUES (1, 'contacts', 1, 1001, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z');
+        INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
+        VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z'), (1, 'firstname', 'Ada', '2026-11-24T03:00:00.000Z');";
+
+    fn without_stage() -> ObjectMapping {
+        let mut mapping = contacts();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "stage");
+        mapping
+    }
+
+    fn discard_the_only_entry(store: &Store) {
+        let object = ObjectSync {
+            table: MirrorTable::new(Arc::new(without_stage())),
+            ..sync()
+        };
+        write(store, move |tx| {
+            let queued = outbox::by_id(tx, crate::model::id::OutboxId(1))?.expect("is there");
+            discard_one(tx, &object, &queued, now())
+        });
+    }
+
+    #[test]
+    fn discarding_takes_a_property_back_that_left_the_mapping_and_writes_down_what_is_so() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT first_name || ' ' || stage FROM contacts WHERE local_id = 1"
+            ),
+            ["Ada customer"]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT property || ' ' || old_value || ' ' || new_value || ' ' || origin FROM sync_history ORDER BY id"
+            ),
+            [
+                "firstname Augusta Ada discard",
+                "stage lead customer discard"
+            ]
+        );
+    }
+
+    #[test]
+    fn discarding_says_nothing_of_a_column_that_is_not_there_any_more() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+            Ok(tx.execute_batch("DELETE FROM sync_fields WHERE property = 'stage'")?)
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(&folder, "SELECT property FROM sync_history"),
+            ["firstname"]
+        );
+    }
+
+    /// Carries out what waits, as the step does where HubSpot shows nothing new.
+    fn decide(store: &Store) {
+        write(store, |tx| {
+            for conflict in conflicts::waiting(tx, BATCH)? {
+                let decision = Decision {
+                    conflict: &conflict,
+                    record: None,
+                    moment: moment(),
+                    key: "00",
+                };
+                decision.carry_out(tx, &sync())?;
+            }
+            Ok(())
+        });
+    }
+
+    fn in_conflict(store: &Store, resolution: &'static str) {
+        write(store, move |tx| {
+            tx.execute_batch("DELETE FROM sync_conflicts")?;
+            tx.execute(
+                &format!(
+                    "INSERT INTO sync_conflicts (id, object, local_id, hs_id, property, base_value, local_value, remote_value,
+                                                 policy, detected_at, resolution)
+                     VALUES (1, 'contacts', 1, 1001, 'firstname', 'A', 'Ada', 'Augusta', 'manual', 'x', {resolution})"
+                ),
+                [],
+            )?;
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_resolution_that_is_no_decision_goes_back_with_the_sentence() {
+        let (folder, store) = with_contacts(1);
+        for (resolution, sentence) in [
+            ("'remot'", UNKNOWN_WORD),
+            ("''", UNKNOWN_WORD),
+            ("'Turku'", UNKNOWN_WORD),
+            // Text that is no UTF-8 keeps no other decision waiting, and reaches neither side.
+            ("CAST(x'76616c75653afffe' AS TEXT)", UNKNOWN_WORD),
+            (
+                "'value:' || hex(zeroblob(32769))",
+                "the value is longer than HubSpot takes",
+            ),
+        ] {
+            in_conflict(&store, resolution);
+            decide(&store);
+            assert_eq!(
+                shown(
+                    &folder,
+                    "SELECT coalesce(resolution, '-') || ' ' || reason FROM sync_conflicts WHERE resolved_at IS NULL"
+                ),
+                [format!("- {sentence}")],
+                "{resolution}"
+            );
+            assert_eq!(shown(&folder, "SELECT first_name FROM contacts"), ["Ada"]);
+        }
+        in_conflict(&store, "'value:Zoë'");
+        decide(&store);
+        assert_eq!(shown(&folder, "SELECT first_name FROM contacts"), ["Zoë"]);
+    }
+
+    #[test]
+    fn a_decision_that_a_constraint_refuses_goes_back_and_keeps_no_other_one_waiting() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            Ok(tx.execute_batch(
+                "CREATE UNIQUE INDEX mine ON contacts (first_name) WHERE first_name <> 'Ada';
+                 UPDATE contacts SET first_name = 'Taken' WHERE local_id = 2;
+                 INSERT INTO sync_conflicts (id, object, local_id, hs_id, property, base_value, local_value, remote_value,
+                                             policy, detected_at, resolution)
+                 VALUES (1, 'contacts', 1, 1001, 'firstname', 'A', 'Ada', 'B', 'manual', 'x', 'value:Taken'),
+                        (2, 'contacts', 2, 1002, 'email', 'a', '2@example.com', 'b', 'manual', 'x', 'remote')",
+            )?)
+        });
+        decide(&store);
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT id || ' ' || coalesce(resolution, '-') || ' ' || substr(reason, 1, 23) FROM sync_conflicts ORDER BY id"
+            ),
+            [
+                "1 - it can't be carried out",
+                "2 remote decided: HubSpot's valu"
+            ]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT first_name || ' ' || email FROM contacts ORDER BY local_id"
+            ),
+            ["Ada 1@example.com", "Taken b"]
+        );
     }
 }

@@ -223,7 +223,7 @@ async fn settle_answer(
                     settle_one(tx, &applying, &sent, settlement, &adopted, now + wait)
                 });
                 match settled {
-                    Err(error) if error.is_constraint() => {
+                    Err(error) if error.is_of_one_row() => {
                         let words =
                             format!("HubSpot's answer does not fit into the table: {error}");
                         if let Some(queued) = outbox::by_id(tx, sent.entry)? {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::objects::ObjectSync;
+use crate::engine::removal::Moment;
 use crate::model::id::HubspotId;
 use crate::model::mapping::{ObjectMapping, Policy};
 use crate::model::name::PropertyName;
@@ -19,7 +20,7 @@ use crate::model::value::Value;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorTable;
 use crate::store::testing::{at_once, connection, contacts, folder, mapping, now, open, shown};
-use crate::store::{Lane, Mode, StoreError, ddl};
+use crate::store::{Lane, Mode, Store, StoreError, WriteTx, ddl};
 
 /// A moment of the scene: seconds after ten past three in the morning.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -190,4 +191,52 @@ pub(crate) fn record(id: i64, updated: i64, values: &[(&str, &str)]) -> RemoteRe
         merged_ids: Vec::new(),
         own_key: None,
     }
+}
+
+/// As many keys as a step may need.
+const KEYS: usize = 200;
+
+pub(crate) fn moment() -> Moment {
+    Moment {
+        now: now(),
+        offset_ms: 0,
+    }
+}
+
+pub(crate) fn sync() -> ObjectSync {
+    ObjectSync {
+        table: MirrorTable::new(Arc::new(contacts())),
+        key_property: None,
+        key_wanted: false,
+        match_is_unique: true,
+        properties: Vec::new(),
+    }
+}
+
+/// Contacts 1 to `rows`, whose records are 1001 and so on.
+pub(crate) fn with_contacts(rows: i64) -> (TempDir, Store) {
+    let folder = folder();
+    let store = open(&folder, Mode::Inline).expect("opens");
+    write(&store, move |tx| {
+        ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+        for row in 1..=rows {
+            tx.execute(
+                "INSERT INTO contacts (local_id, hs_id, email, first_name) VALUES (?1, 1000 + ?1, ?1 || '@example.com', 'Ada')",
+                [row],
+            )?;
+        }
+        Ok(tx.execute_batch("UPDATE sync_cursors SET backfill = 'done'")?)
+    });
+    (folder, store)
+}
+
+pub(crate) fn write<T: Send + 'static>(
+    store: &Store,
+    job: impl FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> T {
+    at_once(store.write(Lane::Bulk, job)).expect("writes")
+}
+
+pub(crate) fn keys() -> Vec<String> {
+    (0..KEYS).map(|number| format!("{number:032x}")).collect()
 }

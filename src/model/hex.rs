@@ -12,6 +12,16 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// Bytes as a text of digits.
+pub fn encode(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        for half in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(half), 16));
+        }
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -20,6 +30,7 @@ mod tests {
     fn pairs_of_digits_are_bytes() {
         assert_eq!(decode("00fFa0"), Some(vec![0, 255, 160]));
         assert_eq!(decode(""), Some(vec![]));
+        assert_eq!(encode(&[0, 255, 160]), "00ffa0");
         for wrong in ["0", "0g", "é"] {
             assert_eq!(decode(wrong), None, "{wrong}");
         }

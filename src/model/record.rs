@@ -1,6 +1,6 @@
 //! A record on either side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::PropertyName;
@@ -53,6 +53,8 @@ pub struct LocalRecord {
     pub hs_id: Option<HubspotId>,
     /// The mapped columns by property, canonical.
     pub values: BTreeMap<PropertyName, Value>,
+    /// Properties whose column holds text that is no UTF-8. It can't be sent; its value above is the literal of its bytes.
+    pub unreadable: BTreeSet<PropertyName>,
     /// HubSpot's `updatedAt` when the row was last written from it.
     pub modified_at: Option<Timestamp>,
 }

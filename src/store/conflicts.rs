@@ -11,7 +11,7 @@ use crate::model::id::{ConflictId, HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::StoreError;
+use crate::store::{StoreError, text};
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]
@@ -257,7 +257,7 @@ pub fn open_of(
         let property: String = row.get(0)?;
         let property = PropertyName::parse(&property)
             .map_err(|error| StoreError::UnknownValue(error.to_string()))?;
-        let base = Value::from_stored(row.get(2)?);
+        let base = Value::from_stored(text::of(row, 2)?);
         let conflict = OpenConflict {
             id: ConflictId(row.get(1)?),
             base: if row.get(3)? {
@@ -265,7 +265,7 @@ pub fn open_of(
             } else {
                 Base::Unknown
             },
-            remote: Value::from_stored(row.get(4)?),
+            remote: Value::from_stored(text::of(row, 4)?),
         };
         open.insert(property, conflict);
     }
@@ -307,7 +307,7 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
          LIMIT :limit",
     )?;
     let rows = statement.query_map(named_params! { ":limit": limit as i64 }, |row| {
-        let base = Value::from_stored(row.get(5)?);
+        let base = Value::from_stored(text::of(row, 5)?);
         Ok(Waiting {
             id: ConflictId(row.get(0)?),
             object: row.get(1)?,
@@ -319,9 +319,9 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
             } else {
                 Base::Unknown
             },
-            local: Value::from_stored(row.get(7)?),
-            remote: Value::from_stored(row.get(8)?),
-            resolution: row.get(9)?,
+            local: Value::from_stored(text::of(row, 7)?),
+            remote: Value::from_stored(text::of(row, 8)?),
+            resolution: text::of(row, 9)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

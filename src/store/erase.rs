@@ -9,7 +9,7 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, merges, meta, reads, unreadable};
+use crate::store::{StoreError, merges, meta, reads, savepoint, unreadable};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
@@ -65,7 +65,14 @@ pub fn erase(
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
     for row in rows {
-        table.delete(tx, row)?;
+        match savepoint::within(tx, || table.delete(tx, row)) {
+            // A program's constraint keeps the row: it stays without anything of the person in it.
+            Err(error) if error.is_of_one_row() => {
+                tracing::error!(object = %object, local_id = %row, "a constraint keeps the row of a record that was erased: its values are gone, the empty row stays");
+                table.blank(tx, row)?;
+            }
+            deleted => deleted?,
+        }
     }
     for id in ids {
         erase_id(tx, object, id, now)?;
@@ -236,6 +243,56 @@ mod tests {
             ["100", "200", "300"]
         );
         assert_eq!(rows(&folder, "SELECT hs_id FROM sync_merges"), ["501"]);
+    }
+
+    #[test]
+    fn an_erasure_follows_a_record_to_rows_that_only_the_outbox_knows() {
+        let (folder, store) = filled(
+            "INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 100, 200);
+             INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
+                 (1, 'contacts', 7, 200, 'archive', 'dead', 'x', 'gone'), (2, 'contacts', 8, 100, 'archive', 'pending', 'x', 'gone'),
+                 (3, 'contacts', 9, 300, 'archive', 'pending', 'x', 'kept');
+             INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at) VALUES
+                 (1, 'email', 'gone', 'x'), (2, 'email', 'gone', 'x'), (3, 'email', 'kept', 'x');
+             INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, origin) VALUES
+                 ('x', 'contacts', 7, NULL, 'email', 'gone', 'push'), ('x', 'contacts', 8, NULL, 'email', 'gone', 'push'),
+                 ('x', 'contacts', 9, NULL, 'email', 'kept', 'push');
+             INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, detected_at) VALUES
+                 ('contacts', 7, NULL, 'email', 'gone', 'remote', 'x'), ('contacts', 8, NULL, 'email', 'gone', 'remote', 'x'),
+                 ('contacts', 9, NULL, 'email', 'kept', 'remote', 'x');
+             INSERT INTO sync_sent (object, local_id, property, value, sent_at) VALUES
+                 ('contacts', 7, 'email', 'gone', 'x'), ('contacts', 8, 'email', 'gone', 'x'), ('contacts', 9, 'email', 'kept', 'x');
+             INSERT INTO sync_replaced (object, local_id, row) VALUES
+                 ('contacts', 7, 'gone'), ('contacts', 8, 'gone'), ('contacts', 9, 'kept')",
+        );
+        erase_contact(&store, 200);
+        for sql in [
+            "SELECT old_value FROM sync_history",
+            "SELECT local_value FROM sync_conflicts",
+            "SELECT row FROM sync_outbox",
+            "SELECT base_value FROM sync_outbox_fields",
+            "SELECT value FROM sync_sent",
+            "SELECT row FROM sync_replaced",
+        ] {
+            assert_eq!(rows(&folder, sql), ["kept"], "{sql}");
+        }
+    }
+
+    #[test]
+    fn of_a_row_that_a_constraint_keeps_an_erasure_leaves_nothing_but_its_number() {
+        let (folder, store) = filled(
+            "INSERT INTO contacts (local_id, hs_id, email, first_name, seen) VALUES (1, 300, 'x', 'gone', '2026-11-24');
+             CREATE TABLE orders (contact INTEGER REFERENCES contacts (local_id));
+             INSERT INTO orders VALUES (1)",
+        );
+        erase_contact(&store, 300);
+        assert_eq!(
+            rows(
+                &folder,
+                "SELECT local_id || coalesce(hs_id, '-') || coalesce(email, '-') || coalesce(first_name, '-') || coalesce(seen, '-') FROM contacts"
+            ),
+            ["1----"]
+        );
     }
 
     fn receive_change(store: &Store, id: i64, event_id: i64) {

@@ -134,6 +134,13 @@ pub fn in_state(
     Ok(properties)
 }
 
+/// The fields of an object that the mapping no longer has; their columns stay.
+pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<Field>, StoreError> {
+    let mut fields = all(connection)?;
+    fields.retain(|field| field.object == object.as_str() && field.state == FieldState::Unmapped);
+    Ok(fields)
+}
+
 /// The properties of an object that are left out of requests and take no write.
 pub(super) fn closed(
     connection: &Connection,

@@ -14,9 +14,10 @@ use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
-use crate::model::value::{ColumnRef, ColumnValue, Value};
-use crate::store::StoreError;
+use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::ddl::quoted;
+use crate::store::fields::Field;
+use crate::store::{StoreError, bring_up, referrers, rowjson, text};
 
 /// The row's own columns in front of the mapped ones in every SELECT.
 const OWN_COLUMNS: usize = 3;
@@ -37,6 +38,7 @@ struct Statements {
     insert: String,
     update: String,
     delete: String,
+    blank: String,
     linked_between: String,
     count: String,
     linked: String,
@@ -52,6 +54,8 @@ pub struct MirrorRow {
     pub record: LocalRecord,
     /// Its mapped columns, also those whose text is of no use to their type: they are written back as they are.
     columns: Vec<ColumnValue>,
+    /// Columns whose text is no UTF-8, by position: they are written back byte for byte.
+    raw: BTreeMap<usize, Vec<u8>>,
     /// Positions of the columns that were set since the row was read.
     changed: BTreeSet<usize>,
     created_at: Option<String>,
@@ -67,6 +71,8 @@ impl MirrorRow {
         if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
             self.columns[index] = field.property_type.to_column(value).into();
             self.changed.insert(index);
+            self.raw.remove(&index);
+            self.record.unreadable.remove(property);
             self.record.values.insert(property.clone(), value.clone());
         }
     }
@@ -213,9 +219,123 @@ impl MirrorTable {
     }
 
     /// Removes a row.
+    ///
+    /// # Errors
+    /// A constraint of somebody else's keeps it, one that looks only at the commit included: [`StoreError::is_of_one_row`].
     pub fn delete(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
+        let deferred = referrers::deferred(tx, self.mapping.table.as_str())?;
+        let former = match deferred.is_empty() {
+            true => None,
+            false => self.by_local_id(tx, id)?,
+        };
         tx.prepare_cached(&self.sql.delete)?.execute([id.0])?;
+        match former {
+            Some(row) => referrers::check_gone(tx, deferred, id, row.record.hs_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes everything out of a row that can't be removed: its record, its times and all mapped values.
+    pub fn blank(&self, tx: &Transaction<'_>, id: LocalId) -> Result<(), StoreError> {
+        tx.prepare_cached(&self.sql.blank)?.execute([id.0])?;
         Ok(())
+    }
+
+    /// A whole row as JSON: the mapped properties, those that were mapped once (`unmapped`), and the user's own columns as
+    /// the DELETE trigger spells them. A BLOB is left out.
+    pub fn whole(
+        &self,
+        connection: &Connection,
+        row: &MirrorRow,
+        unmapped: &[Field],
+    ) -> Result<String, StoreError> {
+        let mapped = |name: &str| {
+            let fields = &mut self.mapping.fields.iter();
+            let reserved = &mut crate::model::name::RESERVED_COLUMNS.iter();
+            fields.any(|field| field.column.as_str().eq_ignore_ascii_case(name))
+                || reserved.any(|own| own.eq_ignore_ascii_case(name))
+        };
+        let mut columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
+        columns.retain(|name| !mapped(name));
+        let mut others = Vec::with_capacity(columns.len());
+        for column in columns {
+            let former = unmapped
+                .iter()
+                .find(|field| field.column_name.eq_ignore_ascii_case(&column));
+            let (name, value) = match former {
+                Some(field) => (
+                    field.property.clone(),
+                    self.former_value(connection, row.record.local_id, field)?,
+                ),
+                None => (
+                    format!("$column:{column}"),
+                    self.column(connection, row.record.local_id, &column)?
+                        .map(|column| as_text(&column)),
+                ),
+            };
+            others.extend(value.map(|value| (name, value)));
+        }
+        Ok(rowjson::of_row(&row.record.values, others))
+    }
+
+    /// What the column of a property holds that is not mapped any more; `None` where the column or the row is gone.
+    pub fn former_value(
+        &self,
+        connection: &Connection,
+        id: LocalId,
+        field: &Field,
+    ) -> Result<Option<Value>, StoreError> {
+        let columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
+        let mut names = columns.iter();
+        if !names.any(|name| name.eq_ignore_ascii_case(&field.column_name)) {
+            return Ok(None);
+        }
+        let Some(column) = self.column(connection, id, &field.column_name)? else {
+            return Ok(None);
+        };
+        let kind = PropertyType::parse(&field.property_type);
+        let value = kind.and_then(|kind| kind.from_column(&column).ok());
+        Ok(Some(value.unwrap_or_else(|| as_text(&column))))
+    }
+
+    /// Sets the column of a property that is not mapped any more.
+    pub fn set_former(
+        &self,
+        tx: &Transaction<'_>,
+        id: LocalId,
+        field: &Field,
+        value: &Value,
+    ) -> Result<(), StoreError> {
+        let kind = PropertyType::parse(&field.property_type).unwrap_or(PropertyType::String);
+        let (table, column) = (
+            quoted(self.mapping.table.as_str()),
+            quoted(&field.column_name),
+        );
+        tx.prepare_cached(&format!(
+            "UPDATE {table} SET {column} = ?2 WHERE local_id = ?1"
+        ))?
+        .execute((id.0, to_sql(kind.to_column(value))))?;
+        Ok(())
+    }
+
+    fn column(
+        &self,
+        connection: &Connection,
+        id: LocalId,
+        column: &str,
+    ) -> Result<Option<ColumnValue>, StoreError> {
+        let (table, column) = (quoted(self.mapping.table.as_str()), quoted(column));
+        let sql = format!("SELECT {column} FROM {table} WHERE local_id = ?1");
+        let found = connection
+            .prepare_cached(&sql)?
+            .query_row([id.0], |row| {
+                Ok(match row.get_ref(0)? {
+                    ValueRef::Blob(_) => ColumnValue::Null,
+                    value => from_sql(value),
+                })
+            })
+            .optional()?;
+        Ok(found)
     }
 
     /// Ids of records with a row, above `after` and up to `to`, at most `limit`, ascending.
@@ -282,8 +402,14 @@ impl MirrorTable {
     fn read_row(&self, row: &Row<'_>) -> rusqlite::Result<MirrorRow> {
         let mut values = BTreeMap::new();
         let mut columns = Vec::with_capacity(self.mapping.fields.len());
+        let (mut raw, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
         for (index, field) in self.mapping.fields.iter().enumerate() {
-            let column = from_sql(row.get_ref(OWN_COLUMNS + 1 + index)?);
+            let stored = row.get_ref(OWN_COLUMNS + 1 + index)?;
+            if let Some(bytes) = not_utf8(stored) {
+                raw.insert(index, bytes.to_vec());
+                unreadable.insert(field.property.clone());
+            }
+            let column = from_sql(stored);
             values.insert(field.property.clone(), readable(field, &column));
             columns.push(column);
         }
@@ -293,9 +419,11 @@ impl MirrorTable {
                 local_id: LocalId(row.get(0)?),
                 hs_id: row.get::<_, Option<i64>>(1)?.map(HubspotId),
                 values,
+                unreadable,
                 modified_at: modified.as_deref().and_then(Timestamp::parse),
             },
             columns,
+            raw,
             changed: BTreeSet::new(),
             created_at: row.get(2)?,
         })
@@ -323,12 +451,16 @@ fn readable(field: &FieldMapping, column: &ColumnValue) -> Value {
     field
         .property_type
         .from_column(column)
-        .unwrap_or_else(|_invalid| match column {
-            ColumnValue::Null => Value::EMPTY,
-            ColumnValue::Integer(number) => Value::from_canonical(number.to_string()),
-            ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
-            ColumnValue::Text(text) => Value::from_canonical(text.clone()),
-        })
+        .unwrap_or_else(|_invalid| as_text(column))
+}
+
+fn as_text(column: &ColumnValue) -> Value {
+    match column {
+        ColumnValue::Null => Value::EMPTY,
+        ColumnValue::Integer(number) => Value::from_canonical(number.to_string()),
+        ColumnValue::Real(number) => Value::from_canonical(number.to_string()),
+        ColumnValue::Text(text) => Value::from_canonical(text.clone()),
+    }
 }
 
 fn from_sql(value: ValueRef<'_>) -> ColumnValue {
@@ -336,10 +468,13 @@ fn from_sql(value: ValueRef<'_>) -> ColumnValue {
         ValueRef::Null => ColumnValue::Null,
         ValueRef::Integer(number) => ColumnValue::Integer(number),
         ValueRef::Real(number) => ColumnValue::Real(number),
-        ValueRef::Text(text) | ValueRef::Blob(text) => {
-            ColumnValue::Text(String::from_utf8_lossy(text).into_owned())
-        }
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => ColumnValue::Text(text::spelled(bytes)),
     }
+}
+
+fn not_utf8(value: ValueRef<'_>) -> Option<&[u8]> {
+    let bytes = value.as_bytes().ok()?;
+    std::str::from_utf8(bytes).is_err().then_some(bytes)
 }
 
 fn text_or_null(text: Option<&str>) -> ColumnRef<'_> {
@@ -376,7 +511,10 @@ fn write(
     ];
     let columns = row.columns.iter().enumerate();
     let written = columns.filter(|(index, _)| is_written(*index));
-    let mapped = written.map(|(_, column)| to_sql(column.borrowed()));
+    let mapped = written.map(|(index, column)| match row.raw.get(&index) {
+        Some(bytes) => ToSqlOutput::Borrowed(ValueRef::Text(bytes)),
+        None => to_sql(column.borrowed()),
+    });
     statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
     Ok(())
 }
@@ -399,6 +537,19 @@ fn update_of<'a>(
     }
     format!(
         "UPDATE {} SET hs_id = ?2, hs_created_at = ?3, hs_modified_at = ?4{settings} WHERE local_id = ?1",
+        quoted(mapping.table.as_str())
+    )
+}
+
+/// An UPDATE that leaves of a row nothing but its own id.
+fn blank_of(mapping: &ObjectMapping) -> String {
+    let mut settings = String::new();
+    for field in &mapping.fields {
+        write!(settings, ", {} = NULL", quoted(field.column.as_str()))
+            .expect("a string takes text");
+    }
+    format!(
+        "UPDATE {} SET hs_id = NULL, hs_created_at = NULL, hs_modified_at = NULL, hs_archived = 0{settings} WHERE local_id = ?1",
         quoted(mapping.table.as_str())
     )
 }
@@ -439,6 +590,7 @@ impl Statements {
             ),
             update: update_of(mapping, mapping.fields.iter()),
             delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
+            blank: blank_of(mapping),
             linked_between: format!("SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"),
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
@@ -465,6 +617,39 @@ mod tests {
     use super::*;
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open};
     use crate::store::{Lane, Mode, ddl};
+
+    #[test]
+    fn text_that_is_no_utf_8_is_written_back_byte_for_byte() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let written = store.write(Lane::Bulk, |tx| {
+            ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
+            tx.execute_batch(
+                "INSERT INTO contacts (hs_id, email, first_name, stage)
+                 VALUES (101, 'ada@example.com', CAST(x'fffe41' AS TEXT), CAST(x'c3' AS TEXT))",
+            )?;
+            let mapping = contacts();
+            let (email, first_name, stage) = (
+                &mapping.fields[0].property,
+                &mapping.fields[1].property,
+                &mapping.fields[8].property,
+            );
+            let table = MirrorTable::new(Arc::new(contacts()));
+            let mut row = table.by_hs_id(tx, HubspotId(101))?.expect("is there");
+            assert_eq!(row.value(first_name).to_wire(), "x'fffe41'");
+            assert!(row.record.unreadable.contains(first_name));
+            row.set(&mapping, email, &Value::from_canonical("ada@example.org"));
+            row.set(&mapping, stage, &Value::from_canonical("lead"));
+            assert!(!row.record.unreadable.contains(stage));
+            table.update(tx, &row)?;
+            let sql = "SELECT email || ' ' || hex(first_name) || ' ' || typeof(first_name) || ' ' || stage FROM contacts";
+            Ok(tx.query_row(sql, [], |row| row.get::<_, String>(0))?)
+        });
+        assert_eq!(
+            at_once(written).expect("writes"),
+            "ada@example.org FFFE41 text lead"
+        );
+    }
 
     #[test]
     fn a_value_past_its_check_keeps_nothing_else_out() {

@@ -12,7 +12,7 @@ use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::StoreError;
+use crate::store::{StoreError, text};
 
 /// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
 pub const UNWRITABLE: &str =
@@ -64,7 +64,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
         version: row.get(7)?,
         waits_for: row.get(8)?,
         key: row.get(9)?,
-        row: row.get(10)?,
+        row: text::json_of(row, 10)?,
         unanswered_since: row.get(11)?,
         discarded: row.get(12)?,
     })
@@ -117,7 +117,7 @@ pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, 
     while let Some(row) = rows.next()? {
         let property: String = row.get(0)?;
         let changed_at: String = row.get(2)?;
-        let base = Value::from_stored(row.get(1)?);
+        let base = Value::from_stored(text::of(row, 1)?);
         fields.push(EntryField {
             property: PropertyName::parse(&property)
                 .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
@@ -128,7 +128,7 @@ pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, 
             },
             changed_at: time_of(&changed_at)?,
             sent: if row.get(5)? {
-                Some(Value::from_stored(row.get(4)?))
+                Some(Value::from_stored(text::of(row, 4)?))
             } else {
                 None
             },
@@ -646,6 +646,15 @@ pub fn retry(
     Ok(())
 }
 
+/// Gives a discarding that can't be carried out back to the person, with the reason.
+pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox SET discarded_at = NULL, last_error = :words WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id.0, ":words": words })?;
+    Ok(())
+}
+
 /// Whether all attempts of an entry are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
@@ -1138,5 +1147,40 @@ mod tests {
             Ok::<_, StoreError>(())
         }));
         done.expect("unclaims");
+    }
+
+    #[test]
+    fn an_entry_of_a_row_with_text_that_is_no_utf_8_keeps_no_other_one_from_being_read() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let read = store.write(Lane::Bulk, |tx| {
+            tx.execute_batch(
+                "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at, row) VALUES
+                     (1, 'contacts', 1, 101, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z', NULL),
+                     (2, 'contacts', 2, 102, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z',
+                      CAST(x'7b2261223a22ff222c2262223a22616461227d' AS TEXT));
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at) VALUES
+                     (1, 'firstname', CAST(x'fffe41' AS TEXT), '2026-11-24T03:00:00.000Z'),
+                     (2, 'firstname', 'Ada', '2026-11-24T03:00:00.000Z')",
+            )?;
+            let pick = Pick {
+                operation: Operation::Update,
+                order: Order::OldestFirst,
+            };
+            due(tx, &ObjectType::parse("contacts").expect("a name"), pick, now(), 100)
+        });
+        let entries = at_once(read).expect("reads");
+        let base = |queued: &Queued| match &queued.entry.fields[0].base {
+            Base::Known(value) => value.to_wire().to_owned(),
+            Base::Unknown => "?".to_owned(),
+        };
+        assert_eq!(
+            entries.iter().map(base).collect::<Vec<_>>(),
+            ["x'fffe41'", "Ada"]
+        );
+        assert_eq!(
+            entries[1].entry.row.as_deref(),
+            Some(r#"{"a":"x'ff'","b":"ada"}"#)
+        );
     }
 }

@@ -48,6 +48,23 @@ pub fn ask(
     Ok(number)
 }
 
+/// Asks for a later read of a record that its table refused, and keeps the words until that read is done.
+pub fn ask_refused(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    origin: Origin,
+    due: Timestamp,
+    words: &str,
+) -> Result<(), StoreError> {
+    ask(tx, object, id, origin, due)?;
+    tx.prepare_cached(
+        "UPDATE sync_reads SET problem = :words WHERE object = :object AND hs_id = :id",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":words": words })?;
+    Ok(())
+}
+
 /// Reads that are due, at most `limit`, with where they came from. A time that no wait explains was written by a clock
 /// that was ahead: it is due.
 pub fn due(
@@ -191,7 +208,7 @@ pub fn note_removal(
         "INSERT INTO sync_removals (object, hs_id, archived_at, seen_at, origin)
          VALUES (:object, :id, :archived_at, :now, :origin)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET archived_at = excluded.archived_at, seen_at = excluded.seen_at",
+         SET archived_at = excluded.archived_at, seen_at = excluded.seen_at, due_at = NULL",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
@@ -201,6 +218,47 @@ pub fn note_removal(
         ":origin": removal.origin.as_str(),
     })?;
     Ok(())
+}
+
+/// Puts a removal off that a constraint of somebody else's refused, with the words.
+pub fn refuse_removal(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    due: Timestamp,
+    words: &str,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_removals
+         SET due_at = :due, problem = :words
+         WHERE object = :object AND hs_id = :id",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":due": due.to_string(),
+        ":words": words,
+    })?;
+    Ok(())
+}
+
+/// When the next removal falls due, later than `now`, that was refused and that no hold has.
+pub fn next_removal(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached(
+            "SELECT min(due_at)
+             FROM sync_removals
+             WHERE object = :object AND hold_id IS NULL AND due_at > :now",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":now": now.to_string() },
+            |row| row.get(0),
+        )?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
 /// Forgets a removal: the record is back, or its row is gone.
@@ -239,22 +297,23 @@ pub fn is_removal_noted(
     Ok(removal_noted_at(connection, object, id)?.is_some())
 }
 
-/// Removals that no hold has yet, or those of one hold; at most `limit`.
+/// Removals that no hold has yet, or those of one hold, and that were not refused lately; at most `limit`.
 pub fn removals(
     connection: &Connection,
     object: &ObjectType,
     hold: Option<HoldId>,
+    now: Timestamp,
     limit: usize,
 ) -> Result<Vec<Removal>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, archived_at, origin
          FROM sync_removals
-         WHERE object = :object AND hold_id IS :hold
+         WHERE object = :object AND hold_id IS :hold AND (due_at IS NULL OR due_at <= :now)
          ORDER BY hs_id
          LIMIT :limit",
     )?;
     let rows = statement.query_map(
-        named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0), ":limit": limit as i64 },
+        named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0), ":now": now.to_string(), ":limit": limit as i64 },
         |row| Ok((HubspotId(row.get(0)?), row.get::<_, Option<String>>(1)?, row.get::<_, String>(2)?)),
     )?;
     rows.map(|row| {
@@ -280,6 +339,25 @@ pub fn count_removals(
         )?
         .query_row(
             named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0) },
+            |row| row.get(0),
+        )?;
+    Ok(count.unsigned_abs())
+}
+
+/// How many removals no hold has yet and nothing has refused lately.
+pub fn count_due_removals(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*)
+             FROM sync_removals
+             WHERE object = :object AND hold_id IS NULL AND (due_at IS NULL OR due_at <= :now)",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":now": now.to_string() },
             |row| row.get(0),
         )?;
     Ok(count.unsigned_abs())

@@ -92,6 +92,17 @@ pub fn of_values(values: &BTreeMap<PropertyName, Value>) -> String {
     of_all(values.iter())
 }
 
+/// Values as such a JSON, with those of columns that the mapping does not know; what is empty there is left out.
+pub fn of_row(values: &BTreeMap<PropertyName, Value>, others: Vec<(String, Value)>) -> String {
+    let mut map = object(&of_values(values));
+    for (name, value) in others {
+        if let Some(text) = value.into_stored() {
+            map.insert(name, Json::from(text));
+        }
+    }
+    Json::Object(map).to_string()
+}
+
 fn of_all<'a>(values: impl Iterator<Item = (&'a PropertyName, &'a Value)>) -> String {
     let map: Map<String, Json> = values
         .map(|(property, value)| {

@@ -25,7 +25,7 @@ pub(super) fn heal(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
             None => set(tx, table, &largest(table, "id"))?,
         }
         tracing::warn!(
-            table,
+            name = table,
             "numbers of this table left no room for rows after them: they were brought down"
         );
     }

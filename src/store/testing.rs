@@ -134,3 +134,11 @@ pub(crate) fn shown(value: ValueRef<'_>) -> String {
         ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into_owned(),
     }
 }
+
+/// The texts that a query gives, read as another program would.
+pub(crate) fn texts(folder: &TempDir, sql: &str) -> Vec<String> {
+    let connection = connection(folder);
+    let mut statement = connection.prepare(sql).expect(sql);
+    let rows = statement.query_map([], |row| row.get(0)).expect(sql);
+    rows.collect::<Result<_, _>>().expect("texts")
+}

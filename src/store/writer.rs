@@ -30,10 +30,6 @@ const MAX_SHARING: usize = 64;
 /// Statement texts that stay prepared: those of all tables and of a dozen objects.
 const CACHED_STATEMENTS: usize = 256;
 
-/// The longest text that is read or written: a row of a thousand properties of 65,536 characters each would be more, and
-/// no record is that large.
-const MAX_VALUE_BYTES: i32 = 64 * 1024 * 1024;
-
 /// A transaction of the writing connection, with its time. All that a job decides by time, it decides by this one: what
 /// was taken before the transaction had its turn may be older than what another transaction has written since.
 #[derive(Debug)]
@@ -371,7 +367,6 @@ pub(super) fn harden(connection: &Connection, busy_timeout: Duration) -> Result<
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(())

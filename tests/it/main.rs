@@ -16,6 +16,7 @@ mod portal;
 mod quotas;
 mod reads;
 mod regressions;
+mod rows;
 mod subscriptions;
 mod troubles;
 mod waits;
