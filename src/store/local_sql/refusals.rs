@@ -104,41 +104,48 @@ const LONGEST: &str = "replace(hex(zeroblob(32768)), '0', char(233))";
 #[test]
 fn a_text_that_is_longer_than_hubspot_takes_is_refused() {
     with_each_clause(&CLAUSES, |scene, clause| {
-        for column in ["first_name", "stage", "interests"] {
+        // One of each type that is text of any length, and what is behind a NUL.
+        for (column, text) in [
+            ("first_name", format!("{LONGEST} || 'x'")),
+            ("stage", format!("{LONGEST} || 'x'")),
+            (
+                "interests",
+                format!("char(0) || {LONGEST} || {LONGEST} || {LONGEST}"),
+            ),
+        ] {
             let sentence = format!(
                 "contacts.{column} takes 65536 characters, as many as HubSpot does: write a shorter text"
             );
-            for text in [
-                format!("{LONGEST} || 'x'"),
-                // What is behind a NUL counts too.
-                format!("char(0) || {LONGEST} || {LONGEST} || {LONGEST}"),
+            for sql in [
+                format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
+                format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
             ] {
-                scene.refused(
-                    &format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
-                    &sentence,
-                );
-                scene.refused(
-                    &format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
-                    &sentence,
-                );
-                scene.refused(
-                    &format!(
-                        "REPLACE INTO contacts (local_id, hs_id, {column}) VALUES (1, 101, {text})"
-                    ),
-                    &sentence,
-                );
-                scene.refused(
-                    &format!(
-                        "INSERT INTO contacts (local_id, {column}) VALUES (1, {text})
-                              ON CONFLICT (local_id) DO UPDATE SET {column} = excluded.{column}"
-                    ),
-                    &sentence,
-                );
+                scene.refused(&sql, &sentence);
             }
-            scene.do_run(&format!(
-                "UPDATE {clause} contacts SET {column} = {LONGEST} WHERE local_id = 1;
-                 INSERT {clause} INTO contacts ({column}) VALUES ({LONGEST})"
-            ));
+        }
+        scene.do_run(&format!(
+            "UPDATE {clause} contacts SET stage = {LONGEST} WHERE local_id = 1;
+             INSERT {clause} INTO contacts (stage) VALUES ({LONGEST})"
+        ));
+    });
+}
+
+#[test]
+fn a_text_that_is_too_long_is_refused_in_a_replace_and_an_upsert_too() {
+    everywhere(|scene| {
+        for sql in [
+            format!(
+                "REPLACE INTO contacts (local_id, hs_id, stage) VALUES (1, 101, {LONGEST} || 'x')"
+            ),
+            format!(
+                "INSERT INTO contacts (local_id, stage) VALUES (1, {LONGEST} || 'x')
+                 ON CONFLICT (local_id) DO UPDATE SET stage = excluded.stage"
+            ),
+        ] {
+            scene.refused(
+                &sql,
+                "contacts.stage takes 65536 characters, as many as HubSpot does: write a shorter text",
+            );
         }
     });
 }
