@@ -4,6 +4,10 @@ ALTER TABLE sync_daemon ADD COLUMN forbidden TEXT;
 -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
 ALTER TABLE sync_outbox ADD COLUMN sent_over TEXT;
 ALTER TABLE sync_sent ADD COLUMN sent_over TEXT;
+
+-- Whatever sets an event apart is found by the index: a body may have thousands that are alike but for one thing.
+DROP INDEX sync_inbox_event;
+CREATE INDEX sync_inbox_event ON sync_inbox (hs_id, occurred_at, event_type, property, event_id, others);
 -- Fields of writes in whose gap, between the read before them and the write, somebody may have edited the record: what
 -- was read, sent and answered, and HubSpot's versions of the record on both sides.
 CREATE TABLE sync_gaps (

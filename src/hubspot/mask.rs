@@ -5,9 +5,13 @@ use http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::hubspot::transport::HttpResponse;
+use crate::model::hex;
 
 /// What stands in a secret's place.
 const MASK: &str = "***";
+
+/// As much of a refusal as is looked at.
+const MAX_REFUSAL_BYTES: usize = 1024 * 1024;
 
 /// A shorter text is no secret of anybody's, and would be found in every other word.
 const SHORTEST: usize = 6;
@@ -18,6 +22,10 @@ pub(super) fn mask(response: &mut HttpResponse, secrets: &[&str]) {
     // 207 is a batch that was carried out in part.
     if (200..300).contains(&response.status) && response.status != 207 {
         return;
+    }
+    if response.status != 207 {
+        // More is no refusal that HubSpot wrote, and nobody reads it.
+        response.body.truncate(MAX_REFUSAL_BYTES);
     }
     if let Some(plain) = without_escapes(&response.body, secrets) {
         response.body = plain;
@@ -34,17 +42,54 @@ pub(super) fn mask(response: &mut HttpResponse, secrets: &[&str]) {
     }
 }
 
-/// JSON may write any letter as `\uXXXX`: a body that holds a secret so is written anew.
+/// JSON may write any letter as `\uXXXX`: a body that holds a secret so is written anew, in one pass.
 fn without_escapes(body: &[u8], secrets: &[&str]) -> Option<Bytes> {
-    if !body.windows(2).any(|pair| pair == b"\\u") {
+    let is_escape = |pair: &[u8]| pair == b"\\u";
+    if !body.windows(2).any(is_escape) {
         return None;
     }
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let plain = value.to_string();
+    let plain = plainly(body);
     let mut forms = secrets.iter().flat_map(|secret| forms(secret));
     forms
-        .any(|form| plain.contains(&form))
+        .any(|form| without(&plain, form.as_bytes()).is_some())
         .then(|| Bytes::from(plain))
+}
+
+/// The body with each letter of ASCII as itself, as far as JSON allows it.
+fn plainly(body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let [first, tail @ ..] = rest {
+        let letter = ascii_escape(rest);
+        rest = match (letter, first) {
+            (Some(letter), _) => {
+                if matches!(letter, b'"' | b'\\') {
+                    plain.push(b'\\');
+                }
+                plain.push(letter);
+                &rest[6..]
+            }
+            // Whatever is escaped is no beginning of an escape.
+            (None, b'\\') if !tail.is_empty() => {
+                plain.extend_from_slice(&rest[..2]);
+                &rest[2..]
+            }
+            (None, _) => {
+                plain.push(*first);
+                tail
+            }
+        };
+    }
+    plain
+}
+
+/// The printable letter whose escape stands at the beginning.
+fn ascii_escape(rest: &[u8]) -> Option<u8> {
+    let digits = rest.strip_prefix(b"\\u00")?.get(..2)?;
+    let [letter] = hex::decode(std::str::from_utf8(digits).ok()?)?[..] else {
+        return None;
+    };
+    (b' '..=b'~').contains(&letter).then_some(letter)
 }
 
 /// How a secret may be written.
@@ -146,6 +191,13 @@ mod tests {
         };
         mask(&mut escaped, &[SECRET]);
         assert_eq!(escaped.body, r#"{"message":"*** is dead"}"#);
+        let mut flood = HttpResponse {
+            status: 500,
+            headers: http::HeaderMap::new(),
+            body: Bytes::from(vec![b'x'; 2 * MAX_REFUSAL_BYTES]),
+        };
+        mask(&mut flood, &[SECRET]);
+        assert_eq!(flood.body.len(), MAX_REFUSAL_BYTES);
         let mut success = HttpResponse {
             status: 200,
             headers: http::HeaderMap::new(),

@@ -16,7 +16,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::hubspot::wire::{Moment, Scalar};
+use crate::hubspot::wire::{Moment, Scalar, mend};
 use crate::model::event::{Event, EventKind};
 use crate::model::hex;
 use crate::model::id::{HubspotId, PortalId};
@@ -216,18 +216,35 @@ pub struct NotEvents;
 
 /// Reads the events of a verified body; one that comes alone, without its array, is taken too. Each is read for itself:
 /// an odd one must not keep the others out, since HubSpot would only send all of them again. It comes out without a record
-/// or a type, or with its problem: it is kept and looked at by a person.
+/// or a type, or with its problem: it is kept and looked at by a person. The work grows with the body's length and not with
+/// what stands in it.
 ///
 /// # Errors
 /// [`NotEvents`] where the body is neither a JSON array nor an event.
 pub fn parse(body: &[u8]) -> Result<Vec<Event>, NotEvents> {
-    if let Ok(events) = serde_json::from_slice::<Vec<&RawValue>>(body) {
-        if events.len() > MAX_EVENTS {
-            return Err(NotEvents);
+    let mended;
+    let events: Vec<&RawValue> = match serde_json::from_slice(body) {
+        Ok(events) => events,
+        Err(_) if !begins_a_list(body) => return parse_alone(body),
+        // Somewhere in it are bytes that are no text.
+        Err(_) => {
+            mended = mend(body);
+            serde_json::from_str(&mended).map_err(|_not_json| NotEvents)?
         }
-        return Ok(events.into_iter().map(read_event).collect());
+    };
+    if events.len() > MAX_EVENTS {
+        return Err(NotEvents);
     }
-    let alone: &RawValue = serde_json::from_slice(body).map_err(|_not_json| NotEvents)?;
+    Ok(events.into_iter().map(read_event).collect())
+}
+
+fn begins_a_list(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+fn parse_alone(body: &[u8]) -> Result<Vec<Event>, NotEvents> {
+    let mended = mend(body);
+    let alone: &RawValue = serde_json::from_str(&mended).map_err(|_not_json| NotEvents)?;
     let event = read_event(alone);
     if event.event_type.is_empty() || event.hs_id.is_none() {
         return Err(NotEvents);
@@ -235,8 +252,34 @@ pub fn parse(body: &[u8]) -> Result<Vec<Event>, NotEvents> {
     Ok(vec![event])
 }
 
-/// The fields of an event, each as it stands there.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+/// The fields of an event that are looked at, each as it stands there; of others not even the name is kept.
+#[derive(Default)]
+struct Fields<'a> {
+    values: [Option<&'a RawValue>; MEANINGFUL.len()],
+    /// Whether one of them stands there twice, and not the same.
+    contradicts_itself: bool,
+}
+
+/// A field's place among those that are looked at.
+struct Place(Option<usize>);
+
+impl<'de> serde::Deserialize<'de> for Place {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PlaceVisitor;
+        impl Visitor<'_> for PlaceVisitor {
+            type Value = Place;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a field's name")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Place, E> {
+                Ok(Place(MEANINGFUL.iter().position(|known| *known == name)))
+            }
+        }
+        deserializer.deserialize_str(PlaceVisitor)
+    }
+}
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -249,11 +292,13 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'a>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+                let mut fields = Fields::default();
+                while let Some((Place(place), value)) = map.next_entry::<Place, &RawValue>()? {
+                    let Some(place) = place else { continue };
+                    let first = *fields.values[place].get_or_insert(value);
+                    fields.contradicts_itself |= first.get() != value.get();
                 }
-                Ok(Fields(fields))
+                Ok(fields)
             }
         }
         deserializer.deserialize_map(FieldsVisitor(PhantomData))
@@ -281,9 +326,9 @@ impl Said {
 
 impl Fields<'_> {
     fn raw(&self, name: &str) -> Option<&str> {
-        let field = self.0.iter().find(|(own, _)| own == name);
-        field
-            .map(|(_, value)| value.get())
+        let place = MEANINGFUL.iter().position(|known| *known == name)?;
+        self.values[place]
+            .map(RawValue::get)
             .filter(|text| *text != "null")
     }
 
@@ -325,16 +370,6 @@ impl Fields<'_> {
             .ok()
             .map(|moment| moment.0)
     }
-
-    /// Whether a field that means something stands there twice, and not the same.
-    fn contradicts_itself(&self) -> bool {
-        self.0.iter().enumerate().any(|(place, (name, value))| {
-            MEANINGFUL.contains(&name.as_str())
-                && self.0[..place]
-                    .iter()
-                    .any(|(former, said)| former == name && said.get() != value.get())
-        })
-    }
 }
 
 fn id(text: &str) -> Option<HubspotId> {
@@ -368,13 +403,19 @@ fn read_event(event: &RawValue) -> Event {
     if !text.starts_with('{') {
         return odd("the event is not a JSON object");
     }
-    let Ok(fields) = serde_json::from_str::<Fields<'_>>(text) else {
-        return odd("the event has a field whose name can't be read");
+    let of = |fields: &Fields<'_>| match fields.contradicts_itself {
+        true => odd("the event says one of its fields twice, and not the same"),
+        false => from_fields(fields),
     };
-    if fields.contradicts_itself() {
-        return odd("the event says one of its fields twice, and not the same");
+    if let Ok(fields) = serde_json::from_str::<Fields<'_>>(text) {
+        return of(&fields);
     }
-    from_fields(&fields)
+    // A name that is no text.
+    let mended = mend(text.as_bytes());
+    serde_json::from_str::<Fields<'_>>(&mended).map_or_else(
+        |_| odd("the event has a field whose name can't be read"),
+        |fields| of(&fields),
+    )
 }
 
 /// An event of which nothing is believed.

@@ -34,6 +34,13 @@ pub struct NewEvent {
     pub words: Option<&'static str>,
 }
 
+/// Finds an event by its index alone: a body may have thousands that are alike but for one thing.
+const KNOWN: &str = "SELECT 1
+     FROM sync_inbox
+     WHERE hs_id IS :hs_id AND occurred_at IS :occurred_at AND event_type = :event_type AND object IS :object
+       AND property IS :property AND event_id IS :event_id AND others IS :others
+       AND (state <> 'dead' OR last_error IS :words)";
+
 /// Stores events. Those that were stored before are left out, also days later, as long as `[retention].inbox` keeps
 /// them. Tells how many were new.
 ///
@@ -48,13 +55,7 @@ pub fn receive(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let now = now.to_string();
-    let mut known = tx.prepare_cached(
-        "SELECT 1
-         FROM sync_inbox
-         WHERE hs_id IS :hs_id AND occurred_at IS :occurred_at AND event_type = :event_type AND object IS :object
-           AND property IS :property AND event_id IS :event_id AND others IS :others
-           AND (state <> 'dead' OR last_error IS :words)",
-    )?;
+    let mut known = tx.prepare_cached(KNOWN)?;
     let mut erasing =
         tx.prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
     let mut insert = tx.prepare_cached(
@@ -309,4 +310,37 @@ pub fn last_received_at(connection: &Connection) -> Result<Option<Timestamp>, St
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, open};
+    use crate::store::{Lane, Mode};
+
+    #[test]
+    fn whatever_sets_an_event_apart_is_found_by_the_index() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let plan = at_once(store.write(Lane::Bulk, |tx| {
+            let mut statement = tx.prepare(&format!("EXPLAIN QUERY PLAN {KNOWN}"))?;
+            let nothing = named_params! {
+                ":hs_id": None::<i64>, ":occurred_at": None::<&str>, ":event_type": "", ":object": None::<&str>,
+                ":property": None::<&str>, ":event_id": None::<i64>, ":others": None::<&str>, ":words": None::<&str>,
+            };
+            let lines = statement.query_map(nothing, |row| row.get::<_, String>(3))?;
+            Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }));
+        let plan = plan.expect("a plan");
+        for column in [
+            "hs_id",
+            "occurred_at",
+            "event_type",
+            "property",
+            "event_id",
+            "others",
+        ] {
+            assert!(plan.contains(&format!("{column}=?")), "{column}: {plan}");
+        }
+    }
 }
