@@ -236,10 +236,7 @@ impl<'c> Entry<'c> {
         let asked = self.scopes();
         show(&self.consent_url(&asked, &state, &verifier));
         let awaited = state.clone();
-        let is_awaited: IsAwaited = Arc::new(move |query| {
-            let own = parameter(query, "state").unwrap_or_default();
-            own == awaited.expose_secret()
-        });
+        let is_awaited: IsAwaited = Arc::new(move |query| has_state(query, &awaited));
         let wait = callback::wait(listeners, &redirect.path, is_awaited);
         let returned = tokio::time::timeout(CONSENT, wait)
             .await
@@ -556,6 +553,11 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     Some(percent_decode_str(&text).decode_utf8_lossy().into_owned()).filter(|text| !text.is_empty())
 }
 
+/// Whether a redirect answers our own question: it carries the whole state and no part of it.
+fn has_state(query: &str, state: &SecretString) -> bool {
+    parameter(query, "state").is_some_and(|own| own == state.expose_secret())
+}
+
 /// HubSpot's words for a consent that was not given.
 fn declined(query: &str) -> String {
     let error = parameter(query, "error").unwrap_or_else(|| "no reason given".to_owned());
@@ -585,6 +587,28 @@ mod tests {
             declined("error=access_denied&error_description=No%0Athanks"),
             "access_denied: Nothanks"
         );
+    }
+
+    #[test]
+    fn the_whole_state_must_match_and_not_its_beginning() {
+        let state = SecretString::from("abcdef");
+        assert!(has_state("code=1&state=abcdef", &state));
+        for other in [
+            "",
+            "abcde",
+            "bcdef",
+            "abcdefg",
+            "ABCDEF",
+            "abcdef%00",
+            "+abcdef",
+        ] {
+            assert!(
+                !has_state(&format!("code=1&state={other}"), &state),
+                "{other}"
+            );
+        }
+        assert!(!has_state("code=abcdef", &state));
+        assert!(!has_state("state=x&state=abcdef", &state));
     }
 
     #[test]

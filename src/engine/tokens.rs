@@ -232,6 +232,8 @@ async fn save(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::desk::{Desk, failure, run};
+    use crate::model::id::PortalId;
 
     #[test]
     fn long_tokens_are_renewed_half_an_hour_before_they_die_and_short_ones_at_four_fifths() {
@@ -244,5 +246,96 @@ mod tests {
         ] {
             assert_eq!(renewal_of(issued, issued + life).since(issued), expected);
         }
+    }
+
+    /// A desk where somebody has logged in, and whose access token is to be renewed.
+    fn logged_in() -> (Desk, Keeper) {
+        let desk = Desk::logged_out();
+        let key = SecretString::from("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+        let app = App {
+            client_id: "id".to_owned(),
+            client_secret: SecretString::from("client-secret"),
+            token_path: "/oauth/2026-03/token".to_owned(),
+        };
+        let keeper = Keeper::new(app, Sealer::new(&key).expect("a key"));
+        let (portal, now) = (PortalId(12_345_678), desk.engine.now());
+        let tokens = Tokens {
+            refresh: SecretString::from("refresh-one"),
+            access: SecretString::from("access-one"),
+            issued_at: now,
+            expires_at: now + Duration::from_mins(30),
+        };
+        let sealed = tokens::seal(&keeper.sealer, portal, &tokens).expect("sealed");
+        let kept = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            tokens::log_in(tx, portal, &sealed, None, now)
+        }));
+        kept.expect("a login");
+        run(step(&desk.engine, &keeper)).expect("a token");
+        desk.clock.pass(Duration::from_mins(25));
+        (desk, keeper)
+    }
+
+    fn grant(access: &str) -> String {
+        format!(r#"{{"access_token":"{access}","refresh_token":"refresh-two","expires_in":1800}}"#)
+    }
+
+    /// The token that a request is sent with.
+    fn sent_with(desk: &Desk) -> String {
+        run(desk.engine.client().account()).expect("an account");
+        let asked = desk.hubspot.asked("account-info");
+        asked.last().expect("a request").token.clone()
+    }
+
+    fn on_disk(desk: &Desk, keeper: &Keeper) -> String {
+        let found = run(desk
+            .engine
+            .store()
+            .read(|connection| tokens::own(connection, None)));
+        let Own::Found(found) = found.expect("a login") else {
+            unreachable!("somebody has logged in");
+        };
+        let tokens = found.open(&keeper.sealer).expect("the key");
+        secrecy::ExposeSecret::expose_secret(&tokens.refresh).to_owned()
+    }
+
+    #[test]
+    fn a_renewed_access_token_is_used_only_once_its_refresh_token_is_on_disk() {
+        let (desk, keeper) = logged_in();
+        desk.hubspot.answer("/oauth/", grant("access-two"));
+        let other = rusqlite::Connection::open(desk.folder.path().join("crm.db")).expect("opens");
+        other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        assert!(!failure(run(step(&desk.engine, &keeper))).is_empty());
+        assert_eq!(sent_with(&desk), "Bearer access-one");
+        assert_eq!(on_disk(&desk, &keeper), "refresh-one");
+        other.execute_batch("ROLLBACK").expect("no lock");
+        run(step(&desk.engine, &keeper)).expect("saved");
+        assert_eq!(sent_with(&desk), "Bearer access-two");
+        assert_eq!(on_disk(&desk, &keeper), "refresh-two");
+        // HubSpot gave it once.
+        assert_eq!(desk.hubspot.asked("/oauth/").len(), 1);
+    }
+
+    #[test]
+    fn a_rotated_refresh_token_survives_a_full_disk() {
+        let (desk, keeper) = logged_in();
+        let long = "x".repeat(50_000);
+        desk.hubspot.answer("/oauth/", grant(&long));
+        let bound = |pages: &'static str| {
+            run(desk.engine.store().write(Lane::Bulk, move |tx| {
+                let sql = format!("PRAGMA max_page_count = {pages}");
+                Ok(tx.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
+            }))
+            .expect("a bound")
+        };
+        bound("1");
+        for _ in 0..3 {
+            assert!(!failure(run(step(&desk.engine, &keeper))).is_empty());
+        }
+        assert_eq!(sent_with(&desk), "Bearer access-one");
+        bound("1000000");
+        run(step(&desk.engine, &keeper)).expect("saved");
+        assert_eq!(on_disk(&desk, &keeper), "refresh-two");
+        assert_eq!(sent_with(&desk), format!("Bearer {long}"));
+        assert_eq!(desk.hubspot.asked("/oauth/").len(), 1);
     }
 }
