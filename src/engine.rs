@@ -15,6 +15,8 @@ pub mod blanks;
 pub mod convert;
 pub mod create;
 pub mod deliveries;
+#[cfg(test)]
+pub(crate) mod desk;
 pub mod filling;
 pub mod gap;
 pub mod ingest;
@@ -356,5 +358,13 @@ impl Engine {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// This machine's time as far as HubSpot's bears it out: what is forgotten by its age must not be forgotten because
+    /// the clock was put ahead. `None` until HubSpot has said its time.
+    pub fn time_borne_out(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let known = self.client.knows_hubspots_time();
+        known.then(|| now.min(self.client.hubspot_now()))
     }
 }

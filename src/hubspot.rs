@@ -58,6 +58,7 @@ pub use crate::hubspot::transport::Transport;
 pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};
 
 use crate::clock::Clock;
+use crate::decide::clock::HubspotTime;
 use crate::hubspot::observe::Observations;
 use crate::hubspot::pages::PageSize;
 use crate::hubspot::standing::Learnt;
@@ -96,8 +97,8 @@ struct Inner {
     /// Whether the token is an OAuth app's.
     is_oauth: bool,
     version: ApiVersion,
-    /// HubSpot's clock minus ours, in milliseconds.
-    clock_offset_ms: AtomicI64,
+    /// HubSpot's time, by its answers.
+    time: Mutex<HubspotTime>,
     /// The state of the jitter's generator.
     jitter: AtomicU64,
     observations: Mutex<Observations>,
@@ -183,7 +184,7 @@ impl Client {
                 dies_at: AtomicI64::new(i64::MAX),
                 changed: Notify::new(),
                 version,
-                clock_offset_ms: AtomicI64::new(0),
+                time: Mutex::default(),
                 jitter: AtomicU64::new(0),
                 observations: Mutex::default(),
                 learnt: Mutex::default(),
@@ -329,15 +330,28 @@ impl Client {
         &self.inner.limiter
     }
 
-    /// HubSpot's clock minus this machine's, in milliseconds, by the `Date` of a recent answer; 0 under two seconds,
-    /// which is all that such a header can tell.
+    /// HubSpot's clock minus this machine's, in milliseconds, by the `Date` of the last answers; 0 under two seconds,
+    /// which is all that such a header can tell. A step of this machine's clock is known at once.
     pub fn clock_offset_ms(&self) -> i64 {
-        self.inner.clock_offset_ms.load(Ordering::Relaxed)
+        let clock = &self.inner.clock;
+        self.time().offset_ms(clock.monotonic(), clock.now())
     }
 
     /// The time by HubSpot's clock: the upper end of every search window (`hubspot/api-facts.md#6`).
     pub fn hubspot_now(&self) -> Timestamp {
         self.inner.clock.now().plus_millis(self.clock_offset_ms())
+    }
+
+    /// Whether HubSpot has answered, so that its time is known.
+    pub fn knows_hubspots_time(&self) -> bool {
+        self.time().is_known()
+    }
+
+    fn time(&self) -> std::sync::MutexGuard<'_, HubspotTime> {
+        self.inner
+            .time
+            .lock()
+            .expect("no panic while the time is looked at")
     }
 
     /// What was sent since the last call of this, by endpoint.

@@ -40,7 +40,8 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     let counts = engine.client().take_request_counts();
     let now = engine.clock().now();
     let mut problems = Vec::new();
-    problems.extend(clock_problem(engine.client().clock_offset_ms()));
+    let offset = engine.client().clock_offset_ms();
+    problems.extend(clock_problem(offset));
     if let Some(relaxed) = engine.settings().relaxed_poll {
         let standing = engine.deliveries().standing(now, relaxed);
         daemon.webhooks = Some(standing.as_str());
@@ -51,6 +52,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     // One problem must not hide another, nor the last error.
     problems.extend(daemon.last_error.take());
     daemon.last_error = (!problems.is_empty()).then(|| problems.join("; "));
+    let known = engine.client().knows_hubspots_time();
     let day = quota::Day {
         date: Some(usage.day),
         used: Some(usage.daily_used),
@@ -63,6 +65,9 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
             let now = tx.now();
             meta::beat(tx, &daemon, now)?;
             quota::set_day(tx, &day)?;
+            if known {
+                meta::set(tx, meta::CLOCK_OFFSET_MS, &offset.to_string())?;
+            }
             for (
                 class,
                 RequestCount {
@@ -117,12 +122,16 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Forgets what is older than the mapping file keeps, a batch at a time.
+/// Forgets what is older than the mapping file keeps, a batch at a time. Nothing while nobody knows whether this machine's
+/// clock is right.
 pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
-    resolve::forget(engine).await?;
+    let Some(now) = engine.time_borne_out() else {
+        return Ok(());
+    };
+    resolve::forget(engine, now).await?;
     while engine
         .store()
-        .write(Lane::Bulk, move |tx| retention::forget(tx, keep, tx.now()))
+        .write(Lane::Bulk, move |tx| retention::forget(tx, keep, now))
         .await?
         > 0
     {}

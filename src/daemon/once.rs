@@ -471,7 +471,8 @@ async fn reference_is_old(config: &Config, engine: &Engine) -> Result<bool, Step
         .read(|connection| meta::get(connection, "reference_read_at"))
         .await?;
     let read = read.as_deref().and_then(Timestamp::parse);
-    Ok(read.is_none_or(|read| now.since(read) >= interval))
+    // A time to come was written before the clock was set back.
+    Ok(read.is_none_or(|read| read > now || now.since(read) >= interval))
 }
 
 /// How far the reading of an object came.
@@ -520,7 +521,7 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
         return Ok(Pulled::InPart);
     }
     let polled = format!("the poll of {name}");
-    let poll = || access::within(engine, name, TO_READ, poll::step(engine, object));
+    let poll = || access::within(engine, name, TO_READ, poll::step_or_compare(engine, object));
     if work.drain(&polled, poll).await? == Progress::More {
         return Ok(Pulled::InPart);
     }

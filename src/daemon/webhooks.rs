@@ -195,7 +195,8 @@ impl Desk {
             headers: &delivery.headers,
             body: &delivery.body,
         };
-        let now = self.engine.clock().now();
+        // What HubSpot signs is its own time: this machine's clock may be wrong by hours.
+        let now = self.engine.client().hubspot_now();
         if let Err(refusal) = webhook::verify(&self.secrets, self.signature, &signed, now) {
             self.warn(&refusal.to_string());
             return Answer::Unverified;

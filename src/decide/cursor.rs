@@ -19,15 +19,40 @@ pub struct Window {
     pub last_id: Option<HubspotId>,
 }
 
+impl Window {
+    /// The window of which an answer can know: what HubSpot changes after its `Date` no walk has seen, whatever end was
+    /// asked for. One whose `Date` lies before the window leaves it without length.
+    #[must_use]
+    pub fn seen_at(self, date: Option<Timestamp>) -> Self {
+        Self {
+            to: no_later(self.to, date).max(self.from),
+            ..self
+        }
+    }
+}
+
+/// A moment by which an answer knew everything: no later than its `Date`.
+pub fn no_later(moment: Timestamp, date: Option<Timestamp>) -> Timestamp {
+    date.map_or(moment, |date| moment.min(date))
+}
+
 /// The next window to poll: from a short overlap before the end of the last one to the present.
 pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> Window {
-    // A clock that went back must not turn the window round.
-    let to = now.max(polled_to);
     Window {
-        from: polled_to - overlap,
-        to,
+        // A clock that went back must not turn the window round.
+        from: polled_to.min(now) - overlap,
+        to: now,
         last_id: None,
     }
+}
+
+/// By so much a cursor may be ahead of HubSpot's time, which is known to two seconds only.
+const CLOCKS: Duration = Duration::from_secs(2);
+
+/// Whether a cursor lies in HubSpot's future: nobody knows what was changed between the moment up to which all is known
+/// and now.
+pub fn is_ahead(polled_to: Timestamp, now: Timestamp) -> bool {
+    polled_to > now + CLOCKS
 }
 
 /// The next window to walk again, once enough of it has aged.
@@ -87,7 +112,27 @@ mod tests {
         let window = next_window(at(100_000), at(130_000), Duration::from_secs(15));
         assert_eq!((window.from, window.to), (at(85_000), at(130_000)));
         let window = next_window(at(100_000), at(90_000), Duration::from_secs(15));
-        assert_eq!((window.from, window.to), (at(85_000), at(100_000)));
+        assert_eq!((window.from, window.to), (at(75_000), at(90_000)));
+    }
+
+    #[test]
+    fn a_window_never_ends_later_than_the_date_of_the_answer_that_walked_it() {
+        let year = Duration::from_hours(365 * 24);
+        let window = next_window(at(100_000), at(130_000) + year, Duration::from_secs(15));
+        let seen = window.seen_at(Some(at(130_000)));
+        assert_eq!((seen.from, seen.to), (window.from, at(130_000)));
+        // One whose `Date` is a year ahead says nothing of the year that it skips.
+        assert_eq!(seen.seen_at(Some(at(130_000) + year)), seen);
+        assert_eq!(seen.seen_at(None), seen);
+        // One whose `Date` is a year behind does not turn it round.
+        assert_eq!(seen.seen_at(Some(at(0))).to, window.from);
+    }
+
+    #[test]
+    fn a_cursor_in_hubspots_future_is_told_from_one_that_clocks_explain() {
+        assert!(!is_ahead(at(100_000), at(130_000)));
+        assert!(!is_ahead(at(102_000), at(100_000)));
+        assert!(is_ahead(at(102_001), at(100_000)));
     }
 
     #[test]

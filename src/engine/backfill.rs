@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decide::cursor::no_later;
 use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
@@ -45,6 +46,8 @@ struct ReadPage {
     /// Records of the page that HubSpot could not read this time.
     unread: Vec<HubspotId>,
     after: Option<String>,
+    /// The `Date` of the answer, by HubSpot's clock.
+    date: Option<Timestamp>,
 }
 
 /// A page that was read longer ago is read again: what it says may have been overtaken many times.
@@ -123,6 +126,7 @@ async fn read_page(
         records: remote_records(object, page.records),
         unread: page.unread,
         after: page.after,
+        date: page.date,
     })
 }
 
@@ -137,6 +141,8 @@ async fn apply(
     let sync = object.clone();
     let written = engine.store.write(Lane::Bulk, move |tx| {
         let now = tx.now();
+        // Polling goes on from there: no later than a page knows of.
+        let started = no_later(started, page.date);
         let applying = Applying {
             object: &sync,
             origin: Origin::Poll,
@@ -155,7 +161,7 @@ async fn apply(
         runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
         ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
         match &page.after {
-            Some(after) => cursors::move_backfill(tx, sync.object(), after, rows)?,
+            Some(after) => cursors::move_backfill(tx, sync.object(), after, rows, started)?,
             None => {
                 cursors::end_backfill(tx, sync.object(), rows, started)?;
                 outbox::release_backfill(tx, sync.object())?;
@@ -217,4 +223,54 @@ async fn ask_total(engine: &Engine, object: &ObjectSync, cursor: &Cursor) -> Res
         })
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, began, run};
+
+    const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
+    #[test]
+    fn polling_begins_where_the_backfill_began_and_not_where_it_ended() {
+        let desk = Desk::new(0);
+        let contacts = desk.contacts();
+        let began = desk.hubspot.now();
+        let page = |id: u32, next: &str| {
+            format!(r#"{{"results":[{{"id":"{id}","properties":{{"email":"a@b.c"}}}}]{next}}}"#)
+        };
+        let next = r#","paging":{"next":{"after":"102"}}"#;
+        desk.hubspot.answer("/contacts?", page(101, next));
+        assert_eq!(
+            run(step(&desk.engine, &contacts)).ok(),
+            Some(Progress::More)
+        );
+        desk.clock.pass(Duration::from_mins(1));
+        desk.hubspot.answer("/contacts?", page(102, ""));
+        while run(step(&desk.engine, &contacts)).expect("a page") == Progress::More {}
+        let cursor = desk.cursor();
+        assert_eq!((cursor.backfill, cursor.backfill_rows), (Backfill::Done, 2));
+        assert_eq!(cursor.polled_to, Some(began));
+    }
+
+    #[test]
+    fn a_backfill_began_no_later_than_the_date_of_its_first_page() {
+        let desk = Desk::new(YEAR_MS);
+        // Before any answer this machine's clock is all that is known.
+        let contacts = desk.contacts();
+        let start = began() + Duration::from_secs(30);
+        let ahead = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            cursors::begin_backfill(
+                tx,
+                &crate::model::name::ObjectType::parse("contacts").expect("a name"),
+                start.plus_millis(YEAR_MS),
+            )
+        }));
+        ahead.expect("a start");
+        let before = desk.hubspot.now();
+        run(step(&desk.engine, &contacts)).expect("a page");
+        let polled_to = desk.cursor().polled_to.expect("an end");
+        assert!(polled_to <= before + Duration::from_secs(1), "{polled_to}");
+    }
 }

@@ -426,11 +426,12 @@ impl Known {
             };
         }
         // It left the mirror after that: our own archive, or one that was seen already.
+        // A tombstone of the future was set before the clock was put back: it says nothing.
         let left_later = self.buried_at.is_some_and(|buried| {
             let occurred = event
                 .occurred_at
                 .map(|at| at.plus_millis(-moment.hubspot_ahead));
-            occurred.is_some_and(|at| at <= buried)
+            buried <= moment.now && occurred.is_some_and(|at| at <= buried)
         });
         let in_doubt = moment.creating
             && self.queued.is_none()

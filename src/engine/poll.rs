@@ -41,6 +41,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     ) else {
         return Ok(Progress::RING);
     };
+    if reconcile::set_back_if_ahead(engine, object, polled_to).await? {
+        return Ok(Progress::More);
+    }
     let window = match cursor.window {
         Some(window) => window,
         None => next_window(
@@ -50,16 +53,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         ),
     };
     let asked_at = engine.now();
-    let whole = search_body_fits(&object.properties);
-    let properties = if whole {
-        object.properties.clone()
-    } else {
-        Vec::new()
-    };
-    let mut found = search(engine, object, &window, properties).await?;
+    let (whole, mut found) = search_whole(engine, object, &window).await?;
     let end = walk_on(engine, object, &window, &found).await?;
-    let done = found.is_last;
-    let read = match whole {
+    let (done, date) = (found.is_last, found.date);
+    let mut read = match whole {
         true => {
             blanks::fill(engine, object, &object.properties, &mut found.records).await?;
             Read {
@@ -71,22 +68,44 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         }
         false => read_whole(engine, object, &found.records).await?,
     };
+    read.unread.extend(found.unread);
     let window = Window {
         last_id: end,
-        ..window
+        ..window.seen_at(date)
     };
-    save_page(
-        engine,
-        object,
-        Page {
-            read,
-            window,
-            done,
-            asked_at,
-        },
-    )
-    .await?;
+    let page = Page {
+        read,
+        window,
+        polled_to,
+        done,
+        asked_at,
+    };
+    save_page(engine, object, page).await?;
     Ok(if done { Progress::RING } else { Progress::More })
+}
+
+/// A poll; where the search makes no sense, a page of the full comparison that is begun in its place.
+///
+/// For runs that end: a daemon polls again and compares beside it.
+pub async fn step_or_compare(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    match step(engine, object).await {
+        Err(error) if is_senseless(&error) => {
+            tracing::warn!(object = %object.object(), error = %error, "the search makes no sense; the object is compared in full instead");
+            reconcile::step(engine, object).await
+        }
+        done => done,
+    }
+}
+
+fn is_senseless(error: &StepError) -> bool {
+    match error {
+        StepError::NoProgress(_) => true,
+        StepError::Hubspot(error) => error.is_unreadable(),
+        StepError::Store(_)
+        | StepError::OAuth(_)
+        | StepError::Seal(_)
+        | StepError::OtherPortal { .. } => false,
+    }
 }
 
 /// What a page's records are, and how that was learnt.
@@ -101,6 +120,8 @@ struct Read {
 struct Page {
     read: Read,
     window: Window,
+    /// Where the window before ended.
+    polled_to: Timestamp,
     done: bool,
     asked_at: Timestamp,
 }
@@ -139,7 +160,9 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
             };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
             if page.done {
-                cursors::end_window(tx, sync.object(), page.window.to, now)?;
+                // The window's end, and not the time after its walk: what was changed meanwhile is in the next one.
+                let to = page.window.to.max(page.polled_to);
+                cursors::end_window(tx, sync.object(), to, now)?;
                 runs::finish(tx, sync.object(), Kind::Poll, None, now)?;
             } else {
                 cursors::save_window(tx, sync.object(), &page.window)?;
@@ -177,12 +200,30 @@ async fn walk_on(
     page: &SearchPage,
 ) -> Result<Option<HubspotId>, StepError> {
     match page_end(window.last_id, page.records.iter().map(|record| record.id)) {
-        Ok(end) => Ok(end),
+        Ok(end) => Ok(end.max(page.unread.iter().copied().max())),
         Err(stuck) => {
-            reconcile::begin(engine, object).await?;
+            reconcile::begin_instead(engine, object).await?;
             Err(stuck.into())
         }
     }
+}
+
+/// The next page of a window, with its values where a search can show them; `false` where it shows ids and times alone.
+async fn search_whole(
+    engine: &Engine,
+    object: &ObjectSync,
+    window: &Window,
+) -> Result<(bool, SearchPage), StepError> {
+    if search_body_fits(&object.properties) {
+        let properties = object.properties.clone();
+        match search(engine, object, window, properties).await {
+            // One record alone is too large: the others must not wait for it.
+            Err(StepError::Hubspot(error)) if error.is_too_large() => {}
+            found => return Ok((true, found?)),
+        }
+    }
+    let found = search(engine, object, window, Vec::new()).await?;
+    Ok((false, found))
 }
 
 async fn search(
@@ -199,10 +240,17 @@ async fn search(
         limit: PAGE,
         properties,
     };
-    Ok(engine
+    let found = engine
         .client
         .search(object.object(), &query, Priority::Poll)
-        .await?)
+        .await;
+    if let Err(error) = &found
+        && error.is_unreadable()
+        && !error.is_too_large()
+    {
+        reconcile::begin_instead(engine, object).await?;
+    }
+    Ok(found?)
 }
 
 /// Reads the values of a page whose property list would burst a search request.
@@ -282,6 +330,7 @@ pub async fn step_again(
     let page = search(engine, object, &window, Vec::new()).await?;
     let end = walk_on(engine, object, &window, &page).await?;
     let done = page.is_last;
+    let window = window.seen_at(page.date);
     let next = if done {
         Again {
             walked_to: window.to,
@@ -296,11 +345,10 @@ pub async fn step_again(
             }),
         }
     };
-    let seen = page
-        .records
-        .iter()
-        .map(|record| (record.id, record.updated_at))
-        .collect();
+    let times = page.records.iter();
+    let times = times.map(|record| (record.id, Some(record.updated_at)));
+    let unread = page.unread.iter().map(|id| (*id, None));
+    let seen = times.chain(unread).collect();
     save_again(engine, object, delay, next, seen, 1).await?;
     Ok(if done { Progress::RING } else { Progress::More })
 }
@@ -310,7 +358,7 @@ async fn save_again(
     object: &ObjectSync,
     delay: Duration,
     again: Again,
-    seen: Vec<(HubspotId, Timestamp)>,
+    seen: Vec<(HubspotId, Option<Timestamp>)>,
     requests: usize,
 ) -> Result<(), StepError> {
     let sync = object.clone();
@@ -322,7 +370,10 @@ async fn save_again(
             for (id, updated_at) in &seen {
                 let row = sync.table.by_hs_id(tx, *id)?;
                 let known = row.and_then(|row| row.record.modified_at);
-                if known.is_none_or(|known| known < *updated_at) {
+                let is_known = known
+                    .zip(*updated_at)
+                    .is_some_and(|(known, at)| known >= at);
+                if !is_known {
                     reads::ask(tx, sync.object(), *id, Origin::Poll, now)?;
                     asked += 1;
                 }
@@ -342,4 +393,156 @@ async fn save_again(
         })
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, run};
+
+    const HOUR_MS: i64 = 3_600_000;
+    const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
+
+    fn poll(desk: &Desk, contacts: &ObjectSync) -> Progress {
+        run(step(&desk.engine, contacts)).expect("a poll")
+    }
+
+    /// The end of the last window that was asked for.
+    fn asked_to(desk: &Desk) -> Timestamp {
+        let asked = desk.hubspot.asked("/search");
+        let body: serde_json::Value =
+            serde_json::from_str(&asked.last().expect("a search").body).expect("JSON");
+        let to = body["filterGroups"][0]["filters"][0]["highValue"]
+            .as_str()
+            .and_then(|text| text.parse().ok());
+        Timestamp::from_millis(to.expect("an end"))
+    }
+
+    #[test]
+    fn the_cursor_moves_to_the_windows_end_and_not_to_the_time_after_the_walk() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        desk.clock.pass(Duration::from_secs(10));
+        let window_ends = desk.hubspot.now();
+        let page = |id: u32, total: u32| {
+            format!(r#"{{"total":{total},"results":[{{"id":"{id}","properties":{{}}}}]}}"#)
+        };
+        desk.hubspot.answer("/search", page(101, 2));
+        desk.hubspot.answer("/search", page(102, 1));
+        assert_eq!(poll(&desk, &contacts), Progress::More);
+        desk.clock.pass(Duration::from_mins(1));
+        assert_eq!(poll(&desk, &contacts), Progress::RING);
+        assert_eq!(asked_to(&desk), window_ends);
+        assert_eq!(desk.cursor().polled_to, Some(window_ends));
+    }
+
+    #[test]
+    fn no_step_of_the_clock_moves_a_window_or_a_cursor() {
+        for step in [8 * HOUR_MS, -8 * HOUR_MS, 400 * 24 * HOUR_MS, -20 * YEAR_MS] {
+            let desk = Desk::new(0);
+            let contacts = desk.loaded();
+            poll(&desk, &contacts);
+            desk.clock.step(step);
+            for _ in 0..2 {
+                desk.clock.pass(Duration::from_secs(10));
+                let now = desk.hubspot.now();
+                poll(&desk, &contacts);
+                assert_eq!(asked_to(&desk), now, "{step}");
+                assert_eq!(desk.cursor().polled_to, Some(now), "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_at_a_wrong_time_polls_by_hubspots() {
+        for ahead in [8 * HOUR_MS, -8 * HOUR_MS, 400 * 24 * HOUR_MS, -20 * YEAR_MS] {
+            let desk = Desk::new(ahead);
+            let contacts = desk.loaded();
+            desk.clock.pass(Duration::from_secs(10));
+            let now = desk.hubspot.now();
+            poll(&desk, &contacts);
+            let late = now.since(asked_to(&desk));
+            assert!(
+                asked_to(&desk) <= now && late < Duration::from_secs(2),
+                "{ahead}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_whose_date_is_a_year_ahead_ends_no_window_in_the_future() {
+        for wrong in [YEAR_MS, -YEAR_MS] {
+            let desk = Desk::new(0);
+            let contacts = desk.loaded();
+            for _ in 0..3 {
+                desk.clock.pass(Duration::from_secs(10));
+                desk.hubspot.date_wrongly(wrong);
+                poll(&desk, &contacts);
+                desk.clock.pass(Duration::from_secs(10));
+                let now = desk.hubspot.now();
+                for _ in 0..2 {
+                    poll(&desk, &contacts);
+                }
+                let polled_to = desk.cursor().polled_to.expect("an end");
+                assert!(
+                    polled_to >= now && polled_to <= desk.hubspot.now(),
+                    "{wrong}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_in_hubspots_future_is_set_back_and_what_it_hid_is_compared() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let name = contacts.object().clone();
+        let future = desk.hubspot.now().plus_millis(8 * HOUR_MS);
+        let written = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            cursors::end_window(tx, &name, future, future)?;
+            let again = Again {
+                walked_to: future,
+                window: None,
+            };
+            cursors::save_again(tx, &name, Duration::from_mins(5), &again)
+        }));
+        written.expect("a cursor");
+        assert_eq!(poll(&desk, &contacts), Progress::More);
+        let now = desk.hubspot.now();
+        assert_eq!(poll(&desk, &contacts), Progress::RING);
+        let cursor = desk.cursor();
+        assert!(cursor.polled_to.is_some_and(|to| to <= now), "{cursor:?}");
+        assert!(cursor.reconcile_started_at.is_some());
+        let name = contacts.object().clone();
+        let read = desk
+            .engine
+            .store()
+            .read(move |connection| cursors::again(connection, &name, Duration::from_mins(5)));
+        assert_eq!(run(read).expect("a chain"), None);
+    }
+
+    #[test]
+    fn a_window_counts_from_the_first_answer_of_its_walk() {
+        // A clock that only one answer has confirmed, and that one wrongly.
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let name = contacts.object().clone();
+        let now = desk.hubspot.now();
+        let window = Window {
+            from: now,
+            to: now.plus_millis(HOUR_MS),
+            last_id: None,
+        };
+        let saved = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            cursors::save_window(tx, &name, &window)
+        }));
+        saved.expect("a window");
+        let page = r#"{"total":2,"results":[{"id":"101","properties":{}}]}"#;
+        desk.hubspot.answer("/search", page);
+        assert_eq!(poll(&desk, &contacts), Progress::More);
+        desk.clock.pass(Duration::from_mins(30));
+        assert_eq!(poll(&desk, &contacts), Progress::RING);
+        let polled_to = desk.cursor().polled_to.expect("an end");
+        assert!(polled_to <= now + Duration::from_secs(1), "{polled_to}");
+    }
 }

@@ -24,13 +24,16 @@ use crate::model::time::Timestamp;
 use crate::store::conflicts::About;
 use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, erase, outbox, reads, savepoint};
+use crate::store::{Lane, StoreError, erase, outbox, reads, savepoint, unreadable};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
 pub(crate) const BATCH: usize = 100;
 
 /// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
 pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
+
+/// So many of them are named in a line of the log.
+const MOST_NAMED: usize = 20;
 
 /// A record that is to be erased waits so long for the answer of an attempt that is under way.
 const AFTER_FLIGHT: Duration = Duration::from_secs(5);
@@ -65,6 +68,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let BatchRead {
         records: found,
         unread,
+        unreadable: odd,
         ..
     } = read(engine, object, keys, &wanted.with_history, false).await?;
     let absent = absent(&wanted.ids, &found);
@@ -82,12 +86,14 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let client = engine.client.clone();
     let ids = wanted.ids.clone();
+    let borne_out = engine.time_borne_out();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             // A read is done before it is applied: applying may ask for another one.
             put_off_unread(tx, &sync, &unread, now)?;
+            put_off_unreadable(tx, &sync, &odd, now)?;
             for due in ids.iter().filter(|due| !unread.contains(due)) {
                 reads::done(tx, sync.object(), *due)?;
                 answers::end_events(tx, &sync, *due, &found, now)?;
@@ -123,7 +129,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 reads::forget_removal(tx, sync.object(), remote.id)?;
                 // Also an id that was merged away and that the survivor answers.
                 for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
-                    look_again_before_erasing(tx, sync.object(), due.id, now)?;
+                    look_again_before_erasing(tx, sync.object(), due.id, now, borne_out)?;
                 }
             }
             for Due { id, origin, .. } in missing {
@@ -131,6 +137,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
                     continue;
                 }
+                unreadable::forget_whole(tx, sync.object(), id)?;
                 let shown = archived.iter().find(|record| record.id == id);
                 let archived_at = shown.and_then(|record| record.archived_at);
                 if let Some(record) = shown {
@@ -273,10 +280,27 @@ fn put_off_unread(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     if !unread.is_empty() {
-        tracing::warn!(object = %object.object(), records = unread.len(), "HubSpot neither showed records nor said that they are gone; they are asked for again");
+        let ids = unread.iter().take(MOST_NAMED);
+        let ids: Vec<String> = ids.map(|due| due.id.to_string()).collect();
+        tracing::warn!(object = %object.object(), records = unread.len(), hs_ids = ids.join(" "), "HubSpot neither showed records nor said that they are gone; they are asked for again");
     }
     for due in unread {
         reads::put_off(tx, object.object(), due.id, now + AFTER_UNREAD)?;
+    }
+    Ok(())
+}
+
+/// Records that the store shows and that make no sense are noted by their ids, and asked for less often: what HubSpot holds
+/// must change first.
+fn put_off_unreadable(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    odd: &[HubspotId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in odd {
+        unreadable::note_record(tx, object.object(), *id, now)?;
+        reads::put_off(tx, object.object(), *id, now + AFTER_CONSTRAINT)?;
     }
     Ok(())
 }
@@ -391,11 +415,13 @@ fn look_again_before_erasing(
     object: &ObjectType,
     id: HubspotId,
     now: Timestamp,
+    borne_out: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
         return Ok(());
     };
-    let age = now.since(asked_at);
+    // A clock that is put ahead must not end the wait for a deletion that was promised to a person.
+    let age = borne_out.unwrap_or(now).since(asked_at);
     if age < LATEST_ERASURE {
         // A clock that was set back must not keep it at the first looks.
         let wait = match age < FIRST_LOOKS && asked_at <= now {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::decide::cursor::is_ahead;
 use crate::engine::apply::{Applying, Evidence, apply_page};
 use crate::engine::backfill::PAGE;
 use crate::engine::convert::remote_records;
@@ -40,13 +41,19 @@ pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError
 /// most of the portal (`design.md`, section 3).
 const LONGEST_GAP: Duration = Duration::from_hours(30 * 24);
 
-/// Begins a comparison where the last poll is too long ago: the daemon was away, or an old backup was put back.
+/// Begins a comparison where the last poll is too long ago, or in HubSpot's future: the daemon was away, an old backup was
+/// put back, or a clock was wrong.
 pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
     let (name, now) = (object.object().clone(), engine.client.hubspot_now());
     let cursor = engine
         .store
         .read(move |connection| cursors::get(connection, &name))
         .await?;
+    if let Some(polled_to) = cursor.polled_to
+        && set_back_if_ahead(engine, object, polled_to).await?
+    {
+        return Ok(true);
+    }
     let behind = cursor
         .polled_to
         .is_some_and(|polled_to| now.since(polled_to) > LONGEST_GAP);
@@ -54,6 +61,48 @@ pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<boo
         begin(engine, object).await?;
     }
     Ok(behind)
+}
+
+/// Sets a cursor back that lies in HubSpot's future, where every poll would find nothing until that time has come. What was
+/// changed before is found by a comparison.
+pub async fn set_back_if_ahead(
+    engine: &Engine,
+    object: &ObjectSync,
+    polled_to: Timestamp,
+) -> Result<bool, StepError> {
+    let (name, now) = (object.object().clone(), engine.client.hubspot_now());
+    if !engine.client.knows_hubspots_time() || !is_ahead(polled_to, now) {
+        return Ok(false);
+    }
+    tracing::warn!(object = %name, until = %polled_to, "polling stood in HubSpot's future; it goes on from now, and a full comparison begins");
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            cursors::set_back(tx, &name, now)?;
+            cursors::begin_reconcile(tx, &name, tx.now())
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Between two comparisons that a search made necessary: a search that makes no sense may do so for days.
+const BETWEEN_SECOND_WAYS: Duration = Duration::from_mins(10);
+
+/// Begins a comparison in place of a search that makes no sense, unless one has just ended.
+pub async fn begin_instead(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let (cursor, now) = (cursors::get(tx, &name)?, tx.now());
+            let lately = |ended: Timestamp| ended <= now && now.since(ended) < BETWEEN_SECOND_WAYS;
+            if cursor.last_reconcile_at.is_some_and(lately) {
+                return Ok(());
+            }
+            cursors::begin_reconcile(tx, &name, now)
+        })
+        .await?;
+    Ok(())
 }
 
 /// Compares the next page, while a comparison runs.
@@ -102,6 +151,7 @@ async fn compare_page(
         records: remote_records(object, page.records),
         after: page.after,
         unread: page.unread,
+        date: page.date,
     };
     let done = engine
         .store

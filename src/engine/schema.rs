@@ -382,7 +382,8 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
                 meta::set(tx, "reference_read_at", &tx.now().to_string())?;
             }
             if let Some(owners) = owners {
-                reference::replace_owners(tx, &owners.iter().map(owner_row).collect::<Vec<_>>())?;
+                let owners = owners.joined(reference::owners(tx)?);
+                reference::replace_owners(tx, &owners)?;
             }
             for (object, found) in &pipelines {
                 reference::replace_pipelines(
@@ -409,20 +410,62 @@ fn read_if_allowed<T>(read: Result<T, StepError>, failure: &mut Option<StepError
     }
 }
 
-async fn read_owners(engine: &Engine) -> Result<Vec<Owner>, StepError> {
-    let mut owners = Vec::new();
+/// More pages of owners than this are not asked for: a hundred thousand of them.
+const MOST_OWNER_PAGES: usize = 1000;
+
+/// Owners as HubSpot's list has them.
+#[derive(Default)]
+struct FoundOwners {
+    read: BTreeMap<i64, reference::Owner>,
+    /// Owners that are there and make no sense.
+    unread: BTreeSet<i64>,
+    /// Whether the list led to its end.
+    is_whole: bool,
+}
+
+impl FoundOwners {
+    /// The table's next content: who was not read, and may be there all the same, stays as known.
+    fn joined(self, known: Vec<reference::Owner>) -> Vec<reference::Owner> {
+        let mut owners = self.read;
+        for owner in known {
+            if !self.is_whole || self.unread.contains(&owner.id) {
+                owners.entry(owner.id).or_insert(owner);
+            }
+        }
+        owners.into_values().collect()
+    }
+}
+
+/// Both lists of owners, each page by page. A page that brings nobody new ends its list: the one after it may be the same
+/// for ever.
+async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
+    let mut found = FoundOwners {
+        is_whole: true,
+        ..FoundOwners::default()
+    };
     for archived in [false, true] {
         let mut after = None;
-        loop {
+        for number in 1.. {
             let page = engine.client.owners(after.as_deref(), archived).await?;
-            owners.extend(page.records);
+            let known = found.read.len() + found.unread.len();
+            let rows = page.records.iter().map(owner_row);
+            found.read.extend(rows.map(|owner| (owner.id, owner)));
+            found.unread.extend(page.unread.iter().map(|id| id.0));
             after = page.after;
             if after.is_none() {
                 break;
             }
+            if found.read.len() + found.unread.len() == known || number == MOST_OWNER_PAGES {
+                tracing::warn!(
+                    total = found.read.len(),
+                    "HubSpot's list of owners leads to no end; those beyond stay as they are known"
+                );
+                found.is_whole = false;
+                break;
+            }
         }
     }
-    Ok(owners)
+    Ok(found)
 }
 
 fn owner_row(owner: &Owner) -> reference::Owner {

@@ -127,7 +127,7 @@ impl Client {
             Err(error) => return Err(error),
         };
         let page = self.parse::<wire::Page<wire::Usage>>(Endpoint::DailyUsage, &response)?;
-        let counter = page.results.into_iter().find(wire::Usage::is_usable);
+        let counter = page.results.read.into_iter().find(wire::Usage::is_usable);
         let usage = counter.map(|counter| DailyUsage {
             limit: counter.limit,
             used: counter.used,
@@ -149,7 +149,8 @@ impl wire::Usage {
             .as_deref()
             .is_none_or(|name| name == PRIVATE_APPS);
         let status = self.fetch_status.0.as_deref().unwrap_or("SUCCESS");
-        name && matches!(status, "SUCCESS" | "CACHED")
+        let says_something = self.limit.is_some() || self.used.is_some();
+        name && says_something && matches!(status, "SUCCESS" | "CACHED")
     }
 }
 

@@ -16,6 +16,7 @@ use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::reread::Reread;
 use crate::hubspot::wire;
 use crate::hubspot::write::InputError;
+use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 
 /// The most inputs of a batch of records (`hubspot/api-facts.md#3`).
@@ -50,6 +51,8 @@ pub struct BatchRead {
     /// Keys that were asked for and that the answer neither shows nor says to be missing: HubSpot could not read them
     /// this time, and nothing is known of them. A refusal of single keys is one of [`errors`](Self::errors).
     pub unread: Vec<String>,
+    /// Records among them that the answer shows and of which nothing but the id can be read.
+    pub unreadable: Vec<HubspotId>,
     /// Anything else that HubSpot says about single keys.
     pub errors: Vec<InputError>,
 }
@@ -59,6 +62,7 @@ impl BatchRead {
         self.records.extend(other.records);
         self.missing.extend(other.missing);
         self.unread.extend(other.unread);
+        self.unreadable.extend(other.unreadable);
         self.errors.extend(other.errors);
     }
 }
@@ -122,9 +126,19 @@ impl Client {
                     read.append(part);
                     (left, attempt) = (rest, 1);
                 }
-                Err(error) if is_too_much(&error) && attempt < PAGE_ATTEMPTS => {
+                Err(error) if error.is_too_large() && batch.len() == 1 => {
+                    // One record alone: the others must not wait for it.
+                    tracing::warn!(object = %object, error = %error, "a record is too large to be read");
+                    read.unread.push(batch[0].to_owned());
+                    (left, attempt) = (rest, 1);
+                }
+                Err(error)
+                    if is_too_much(&error) && (error.is_too_large() || attempt < PAGE_ATTEMPTS) =>
+                {
                     let asked = batch.len() as u32;
-                    self.page_size(Endpoint::BatchRead, object, |size| size.was_too_much(asked));
+                    self.page_size(Endpoint::BatchRead, object, |size| {
+                        size.was_too_much(asked, &error);
+                    });
                     self.rest(&error, attempt).await;
                     attempt += 1;
                 }
@@ -157,8 +171,24 @@ impl Client {
         };
         let response = self.send_within(&request, reread).await?;
         let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
-        Ok(sort_answer(batch, keys, query.id_property.as_deref()))
+        self.note_unread(Endpoint::BatchRead, &batch.results);
+        let mut read = sort_answer(batch, keys, query.id_property.as_deref());
+        if query.id_property.is_none() && query.properties.iter().any(|name| name == MERGED) {
+            drop_unasked(&mut read.records, keys);
+        }
+        Ok(read)
     }
+}
+
+/// The property that says which ids a record answers to.
+const MERGED: &str = "hs_merged_object_ids";
+
+/// Drops records that nobody asked for: what is known of them is not known by this answer.
+fn drop_unasked(records: &mut Vec<Record>, asked: &[&str]) {
+    let asked: BTreeSet<HubspotId> = asked.iter().filter_map(|key| key.parse().ok()).collect();
+    records.retain(|record| {
+        asked.contains(&record.id) || record.merged_ids().iter().any(|id| asked.contains(id))
+    });
 }
 
 /// The category of keys that are not there.
@@ -166,10 +196,11 @@ const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 
 fn sort_answer(batch: wire::Batch, asked: &[&str], id_property: Option<&str>) -> BatchRead {
     let mut read = BatchRead {
-        records: batch.results.into_iter().map(from_wire).collect(),
+        records: batch.results.read.into_iter().map(from_wire).collect(),
+        unreadable: batch.results.unread.into_iter().collect(),
         ..BatchRead::default()
     };
-    for entry in batch.errors.unwrap_or_default() {
+    for entry in batch.errors.unwrap_or_default().read {
         let answer = read_entry(&entry);
         if answer.category == NOT_FOUND && !answer.ids.is_empty() {
             read.missing.extend(answer.ids);

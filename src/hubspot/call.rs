@@ -11,9 +11,12 @@ use bytes::Bytes;
 use futures_util::future::select;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::DeserializeOwned;
 
+use crate::decide::clock::Sample;
 use crate::decide::quota::{EndpointClass, Pause, Priority};
 use crate::decide::retry::{self, RetryClass};
+use crate::hubspot::Client;
 use crate::hubspot::answer::{Answer, read_answer};
 use crate::hubspot::error::{Call, HubspotError, from_answer, is_from_elsewhere};
 use crate::hubspot::headers;
@@ -24,7 +27,7 @@ use crate::hubspot::paths::Endpoint;
 use crate::hubspot::reread::Reread;
 use crate::hubspot::standing::with_causes;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
-use crate::hubspot::{Client, wire};
+use crate::hubspot::wire::{self, Elements};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 
@@ -43,11 +46,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// HubSpot's own gateway gives a write up after 100 s (`hubspot/api-facts.md#4`, status 524).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(105);
 
+/// So many records that can't be read are named in a line of the log.
+const MOST_NAMED: usize = 20;
+
 /// An answer that took longer says too little about HubSpot's clock.
 const LONGEST_FOR_CLOCK: Duration = Duration::from_secs(2);
-
-/// Under this difference clocks agree: `Date` has whole seconds.
-const CLOCKS_AGREE_MS: i64 = 2000;
 
 /// A request to be sent.
 pub(super) struct Request<'a> {
@@ -87,10 +90,11 @@ impl Client {
         }
     }
 
-    /// Waits before a call is repeated. The limiter knows how long a 429 lasts; everything else waits by the curve, and
+    /// Waits before a call is repeated. The limiter knows how long a 429 lasts, and a shorter page of what was too large
+    /// need not wait; everything else waits by the curve, and
     /// for as long as HubSpot says.
     pub(super) async fn rest(&self, error: &HubspotError, attempt: u32) {
-        if matches!(error, HubspotError::Throttled { .. }) {
+        if matches!(error, HubspotError::Throttled { .. }) || error.is_too_large() {
             return;
         }
         let by_curve = retry::next_attempt(RetryClass::Transient, attempt, self.jitter());
@@ -135,9 +139,15 @@ impl Client {
             Ok(mut response) => {
                 let token = authorization.to_str().unwrap_or_default();
                 mask(&mut response, &[token.trim_start_matches("Bearer ")]);
+<<<<<<< HEAD
                 self.observe_clock(&response.headers, sent_at.1, took);
                 self.observe_token(&authorization, response.status, is_success(&response));
                 self.judge(request, call, response, permit, took, attempt)
+=======
+                self.observe_clock(&response.headers, sent_at, took);
+                self.observe_token(&authorization, response.status);
+                self.judge(call, response, permit, took, attempt)
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
             }
             Err(error) => {
                 tracing::debug!(method = %call.method, path = call.template, ms = took.as_millis() as u64, attempt,
@@ -294,14 +304,15 @@ impl Client {
     }
 
     /// Reads the body of a success.
-    pub(super) fn parse<'a, T: serde::Deserialize<'a>>(
+    pub(super) fn parse<T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
-        response: &'a HttpResponse,
+        response: &HttpResponse,
     ) -> Result<T, HubspotError> {
-        let unreadable = |source| HubspotError::Unreadable {
+        wire::read(&response.body).map_err(|error| HubspotError::Unreadable {
             call: self.name(endpoint),
             status: response.status,
+<<<<<<< HEAD
             source,
         };
         let read = || {
@@ -313,36 +324,57 @@ impl Client {
         let read = read();
         self.learn_reading(&read);
         read
+=======
+            source: without_values(&error),
+        })
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     }
 
-    /// Sends a read of a page and takes it apart.
-    pub(super) async fn page<T: for<'a> serde::Deserialize<'a>>(
+    /// Sends a read of a page and takes it apart; with it comes the answer's `Date`.
+    pub(super) async fn page<T: DeserializeOwned>(
         &self,
         request: &Request<'_>,
-    ) -> Result<wire::Page<T>, HubspotError> {
+    ) -> Result<(wire::Page<T>, Option<Timestamp>), HubspotError> {
         let response = self.send(request).await?;
-        self.parse(request.endpoint, &response)
+        let page: wire::Page<T> = self.parse(request.endpoint, &response)?;
+        self.note_unread(request.endpoint, &page.results);
+        Ok((page, headers::read_date(&response.headers)))
     }
 
-    fn observe_clock(&self, headers: &HeaderMap, sent_at: Timestamp, took: Duration) {
-        let Some(date) = headers::read_date(headers).filter(|_| took <= LONGEST_FOR_CLOCK) else {
+    /// Says which elements of an answer can't be read; the others are taken.
+    pub(super) fn note_unread<T>(&self, endpoint: Endpoint, elements: &Elements<T>) {
+        if elements.are_whole() {
+            return;
+        }
+        let ids = elements.unread.iter().take(MOST_NAMED);
+        let ids: Vec<String> = ids.map(ToString::to_string).collect();
+        tracing::warn!(
+            path = endpoint.template(self.inner.version),
+            records = elements.len(),
+            unread = elements.len() - elements.read.len() as u64,
+            hs_ids = ids.join(" "),
+            "some of an answer of HubSpot's can't be read; the rest is taken"
+        );
+    }
+
+    fn observe_clock(&self, headers: &HeaderMap, sent_at: (Duration, Timestamp), took: Duration) {
+        let mut time = self.time();
+        // A slow one is better than none.
+        let date =
+            headers::read_date(headers).filter(|_| took <= LONGEST_FOR_CLOCK || !time.is_known());
+        let Some(date) = date else {
             return;
         };
         // Cut to the second, so half a second later on average; answered half-way on average.
-        let theirs = date.plus_millis(500);
-        let ours = sent_at + took / 2;
-        let offset = theirs.millis() - ours.millis();
-        let offset = if offset.abs() < CLOCKS_AGREE_MS {
-            0
-        } else {
-            offset / 1000 * 1000
-        };
-        let known = self
-            .inner
-            .clock_offset_ms
-            .swap(offset, std::sync::atomic::Ordering::Relaxed);
-        if known != offset {
-            self.inner.limiter.set_clock_offset_ms(offset);
+        time.observe(Sample {
+            steady: sent_at.0 + took / 2,
+            ours: sent_at.1 + took / 2,
+            theirs: date.plus_millis(500),
+        });
+        let lead = time.lead_ms();
+        drop(time);
+        if let Some(lead) = lead {
+            self.inner.limiter.set_hubspots_lead_ms(lead);
         }
     }
 
@@ -391,7 +423,23 @@ fn is_success(response: &HttpResponse) -> bool {
 
 fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
     match source {
+<<<<<<< HEAD
         TransportError::NotSent(_) | TransportError::Unverified(_) => {
+=======
+        TransportError::TooLarge(too_large) => {
+            // HubSpot is well: it is this answer that nobody can take.
+            permit.answered(&Answered {
+                by_hubspot: true,
+                ..Answered::default()
+            });
+            HubspotError::Unreadable {
+                call,
+                status: too_large.status,
+                source: too_large.into(),
+            }
+        }
+        TransportError::NotSent(_) => {
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
             permit.not_sent();
             HubspotError::NotSent { call, source }
         }

@@ -13,7 +13,7 @@ use crate::decide::retry::RetryClass;
 use crate::decide::settle::Failure;
 use crate::hubspot::answer::Answer;
 use crate::hubspot::limiter::LimiterError;
-use crate::hubspot::transport::{Cause, TransportError};
+use crate::hubspot::transport::{Cause, TooLarge, TransportError};
 use crate::model::time::Timestamp;
 
 /// Which call failed, as logs name it: no id, no value.
@@ -424,6 +424,16 @@ impl HubspotError {
             | Self::Stale { .. }
             | Self::Invalid { .. } => None,
         }
+    }
+
+    /// Whether the answer has more bytes than are read: fewer records may be asked for.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.is::<TooLarge>())
+    }
+
+    /// Whether HubSpot answered, and nobody can make sense of it: asking in the same way again may never help.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable { .. })
     }
 
     /// What HubSpot said, where it said anything.

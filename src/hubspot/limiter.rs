@@ -152,8 +152,9 @@ struct State {
     /// Whether nothing new is let go, and who waits to hear of that.
     closed: bool,
     closing: Vec<Waker>,
-    /// HubSpot's clock minus ours, in milliseconds.
-    clock_offset_ms: i64,
+    /// HubSpot's time less the steady clock's, in milliseconds, once HubSpot has said it: a step of our clock must not
+    /// begin another day.
+    lead_ms: Option<i64>,
 }
 
 /// A request that may be sent now. It must be told how the request ended; dropped without a word it counts as lost.
@@ -208,7 +209,7 @@ impl Limiter {
                 leasing: false,
                 closed: false,
                 closing: Vec::new(),
-                clock_offset_ms: 0,
+                lead_ms: None,
             }),
         })
     }
@@ -292,9 +293,9 @@ impl Limiter {
         state.wake_all();
     }
 
-    /// Tells how far HubSpot's clock is ahead of ours.
-    pub fn set_clock_offset_ms(&self, offset: i64) {
-        self.state().clock_offset_ms = offset;
+    /// Tells HubSpot's time less the steady clock's.
+    pub fn set_hubspots_lead_ms(&self, lead: i64) {
+        self.state().lead_ms = Some(lead);
     }
 
     /// Lets nothing new go, for ever: whoever waits is told so at once. Requests that were let go are not touched.
@@ -357,10 +358,17 @@ impl Limiter {
     }
 
     fn now(&self, state: &State) -> Now {
+        let steady = self.clock.monotonic();
+        let by_lead = |lead: i64| Timestamp::from_millis(lead) + steady;
         Now {
-            steady: self.clock.monotonic(),
-            hubspot: self.clock.now().plus_millis(state.clock_offset_ms),
+            steady,
+            hubspot: state.lead_ms.map_or_else(|| self.clock.now(), by_lead),
         }
+    }
+
+    /// A moment of HubSpot's by this machine's clock.
+    fn by_our_clock(&self, moment: Timestamp, now: Now) -> Timestamp {
+        moment.plus_millis(self.clock.now().millis() - now.hubspot.millis())
     }
 }
 
@@ -418,7 +426,7 @@ impl Place<'_> {
         let by_our_clock = |at: Duration| self.limiter.clock.now() + at.saturating_sub(now.steady);
         let refusal = match verdict {
             Verdict::OutOfQuota(until) => Some(LimiterError::OutOfQuota {
-                until: until.plus_millis(-state.clock_offset_ms),
+                until: self.limiter.by_our_clock(until, now),
             }),
             Verdict::Unreachable(at) => Some(LimiterError::Unreachable {
                 until: by_our_clock(at),
@@ -528,7 +536,7 @@ impl Permit {
             now.hubspot
         };
         state.wake_all();
-        until.plus_millis(-state.clock_offset_ms)
+        self.limiter.by_our_clock(until, now)
     }
 
     /// The request surely never reached HubSpot.

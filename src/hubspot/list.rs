@@ -1,18 +1,22 @@
 //! List: all records of an object, page by page, in the order of their ids.
 //!
 //! Consistent with the store, without the search's delay; the way of backfill and reconciliation. A page that
-//! HubSpot's gateway gives up on is asked for again with half the records, and a property list that does not fit a URL
-//! is read by batch: neither shows in the result but by its length.
+//! HubSpot's gateway gives up on is asked for again with half the records; a property list that does not fit a URL and
+//! records of which one alone is too large are read by batch: none of that shows in the result but by its length. A list
+//! that leads back to where it was goes on by search, from its beginning.
 
 use crate::decide::quota::Priority;
 use crate::hubspot::batch::{BatchRead, ReadQuery};
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
+use crate::hubspot::pages::Paged;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::search::search_body_fits;
 use crate::hubspot::{Client, wire};
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The most records of a page (`hubspot/api-facts.md#5`).
@@ -44,9 +48,14 @@ pub struct Page<T = Record> {
     pub records: Vec<T>,
     /// Where the next page begins; `None` on the last.
     pub after: Option<String>,
-    /// Records of the page that HubSpot could not read this time: to be asked for again.
+    /// Records of the page that HubSpot could not read this time, or that make no sense: to be asked for again.
     pub unread: Vec<HubspotId>,
+    /// The `Date` of the answer, by HubSpot's clock.
+    pub date: Option<Timestamp>,
 }
+
+/// An `after` of our own: where a list leads nowhere, the records behind an id are searched for.
+const BY_SEARCH: &str = "search:";
 
 /// Whether a list can ask for these properties in one request. If not it takes two: ids, then a batch read.
 pub fn fits_in_url(properties: &[String]) -> bool {
@@ -62,10 +71,18 @@ impl Client {
         query: &ListQuery,
         priority: Priority,
     ) -> Result<Page, HubspotError> {
+        if let Some(last) = searched_to(query) {
+            return self.list_by_search(object, query, last, priority).await;
+        }
         if fits_in_url(&query.properties) {
-            return self
+            let whole = self
                 .list_page(object, query, &query.properties, priority)
                 .await;
+            match whole {
+                // One record alone is too large: the others must not wait for it.
+                Err(error) if error.is_too_large() => {}
+                whole => return whole,
+            }
         }
         let ids = [String::from("hs_object_id")];
         let page = self.list_page(object, query, &ids, priority).await?;
@@ -87,19 +104,61 @@ impl Client {
             priority,
         };
         let most = query.limit.clamp(1, MAX_PAGE);
-        let page = self
+        let paged = self
             .paged::<wire::Record>(Endpoint::List, object, most, request)
             .await?;
-        let page = from_page(page);
-        if page.after.is_some() && page.after == query.after {
-            // Followed, it would be the same page for ever.
-            return Err(HubspotError::Unreadable {
-                call: self.name(Endpoint::List),
-                status: 200,
-                source: "the next page is said to begin where this one began".into(),
-            });
+        let shown = paged.page.results.len();
+        let mut page = from_page(paged);
+        if leads_nowhere(query, page.after.as_deref(), shown) {
+            if query.archived {
+                // A search shows no archived records.
+                return Err(HubspotError::Unreadable {
+                    call: self.name(Endpoint::List),
+                    status: 200,
+                    source: "the next page is said to begin where this one began".into(),
+                });
+            }
+            tracing::warn!(object = %object, "the list leads back to where it was; its records are searched for");
+            page.after = Some(format!("{BY_SEARCH}0"));
         }
         Ok(page)
+    }
+
+    /// The next records by id, from the search's index.
+    async fn list_by_search(
+        &self,
+        object: &ObjectType,
+        query: &ListQuery,
+        last: HubspotId,
+        priority: Priority,
+    ) -> Result<Page, HubspotError> {
+        let whole = search_body_fits(&query.properties);
+        let properties = if whole { &query.properties[..] } else { &[] };
+        let found = self
+            .search_beyond(object, last, query.limit, properties, priority)
+            .await?;
+        let ids = found.records.iter().map(|record| record.id);
+        let end = ids.chain(found.unread.iter().copied()).max();
+        let end = end.filter(|end| *end > last);
+        if end.is_none() && !found.is_last {
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::Search),
+                status: 200,
+                source: "a search for records behind an id shows none".into(),
+            });
+        }
+        let page = Page {
+            records: found.records,
+            after: end
+                .filter(|_| !found.is_last)
+                .map(|end| format!("{BY_SEARCH}{end}")),
+            unread: found.unread,
+            date: found.date,
+        };
+        if whole {
+            return Ok(page);
+        }
+        self.fill_page(object, query, page, priority).await
     }
 
     /// Puts the properties to a page of ids. A record that went between the two requests is left out.
@@ -126,20 +185,48 @@ impl Client {
             ..
         } = self.batch_read(object, &read, priority).await?;
         records.sort_by_key(|record| record.id);
+        let unread = unread.iter().filter_map(|id| id.parse().ok());
         Ok(Page {
             records,
             after: page.after,
-            unread: unread.iter().filter_map(|id| id.parse().ok()).collect(),
+            unread: page.unread.into_iter().chain(unread).collect(),
+            date: page.date,
         })
     }
 }
 
-fn from_page(page: wire::Page<wire::Record>) -> Page {
+fn from_page(Paged { page, date, .. }: Paged<wire::Record>) -> Page {
     Page {
         after: page.after(),
-        records: page.results.into_iter().map(from_wire).collect(),
-        unread: Vec::new(),
+        records: page.results.read.into_iter().map(from_wire).collect(),
+        unread: page.results.unread.into_iter().collect(),
+        date,
     }
+}
+
+/// The id behind which a list that goes on by search goes on.
+fn searched_to(query: &ListQuery) -> Option<HubspotId> {
+    query
+        .after
+        .as_deref()?
+        .strip_prefix(BY_SEARCH)?
+        .parse()
+        .ok()
+}
+
+/// Whether following a page might never end: the next one begins where this one began or before it, or this one has
+/// nothing in it. Numbers are ids; of other forms only sameness tells anything.
+fn leads_nowhere(query: &ListQuery, after: Option<&str>, shown: u64) -> bool {
+    let Some(after) = after else {
+        return false;
+    };
+    let number = |text: &str| text.parse::<u64>().ok();
+    let asked = query.after.as_deref();
+    let goes_back = match (asked.and_then(number), number(after)) {
+        (Some(asked), Some(after)) => after <= asked,
+        _ => asked == Some(after),
+    };
+    goes_back || shown == 0
 }
 
 fn list_query(query: &ListQuery, properties: &[String], limit: u32) -> String {

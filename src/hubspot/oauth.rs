@@ -16,7 +16,7 @@ use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::limiter::{Answered, LimiterError};
 use crate::hubspot::mask::mask;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
-use crate::hubspot::wire::Scalar;
+use crate::hubspot::wire::{self, Elements, Scalar};
 use crate::hubspot::{Client, headers};
 use crate::model::id::PortalId;
 
@@ -112,7 +112,8 @@ struct WireGrant {
     expires_in: Scalar,
     #[serde(default)]
     hub_id: Scalar,
-    scopes: Option<Vec<Scalar>>,
+    #[serde(default, deserialize_with = "wire::lenient")]
+    scopes: Option<Elements<Scalar>>,
     #[serde(default)]
     scope: Scalar,
 }
@@ -135,7 +136,8 @@ struct WireIntrospection {
     active: bool,
     #[serde(default)]
     hub_id: Scalar,
-    scopes: Option<Vec<Scalar>>,
+    #[serde(default, deserialize_with = "wire::lenient")]
+    scopes: Option<Elements<Scalar>>,
 }
 
 /// What HubSpot says of a token.
@@ -229,7 +231,7 @@ impl Client {
         ];
         let path = format!("{}/introspect", app.token_path);
         let response = self.post_form(&path, &fields).await?;
-        let read: WireIntrospection = serde_json::from_slice(&response.body)
+        let read: WireIntrospection = wire::read(&response.body)
             .map_err(|_its_words_may_quote_a_token| OAuthError::Unreadable)?;
         Ok(Some(Introspection {
             active: read.active,
@@ -293,8 +295,13 @@ impl Client {
             Ok(response) => response,
             Err(error) => {
                 match error {
+<<<<<<< HEAD
                     TransportError::NotSent(_) | TransportError::Unverified(_) => permit.not_sent(),
                     TransportError::Lost(_) => permit.lost(),
+=======
+                    TransportError::NotSent(_) => permit.not_sent(),
+                    TransportError::Lost(_) | TransportError::TooLarge(_) => permit.lost(),
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
                 }
                 return Err(error.into());
             }
@@ -349,12 +356,13 @@ fn portal(id: &Scalar) -> Option<PortalId> {
     id.0.as_deref()?.parse().ok().map(PortalId)
 }
 
-fn texts(scalars: Vec<Scalar>) -> Vec<String> {
-    scalars.into_iter().filter_map(|scalar| scalar.0).collect()
+fn texts(scalars: Elements<Scalar>) -> Vec<String> {
+    let scalars = scalars.read.into_iter();
+    scalars.filter_map(|scalar| scalar.0).collect()
 }
 
 fn read_grant(response: &HttpResponse) -> Result<Grant, OAuthError> {
-    let read: WireGrant = serde_json::from_slice(&response.body)
+    let read: WireGrant = wire::read(&response.body)
         .map_err(|_its_words_may_quote_a_token| OAuthError::Unreadable)?;
     let secret = |text: Scalar| {
         text.0
@@ -382,7 +390,7 @@ fn refusal(response: &HttpResponse) -> OAuthError {
     if status == 429 || status >= 500 {
         return OAuthError::Failed { status };
     }
-    let read: WireRefusal = serde_json::from_slice(&response.body).unwrap_or_default();
+    let read: WireRefusal = wire::read(&response.body).unwrap_or_default();
     let code = read.error.0.or(read.status.0).unwrap_or_default();
     let words = read.error_description.0.or(read.message.0);
     let words: String = words

@@ -47,11 +47,12 @@ impl Client {
             body: None,
             priority: Priority::Poll,
         };
-        let page = self.page::<wire::Owner>(&request).await?;
+        let (page, date) = self.page::<wire::Owner>(&request).await?;
         Ok(Page {
             after: page.after(),
-            records: page.results.into_iter().map(from_wire).collect(),
-            unread: Vec::new(),
+            records: page.results.read.into_iter().map(from_wire).collect(),
+            unread: page.results.unread.into_iter().collect(),
+            date,
         })
     }
 }

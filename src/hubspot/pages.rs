@@ -1,17 +1,19 @@
 //! How many records are asked for at once.
 //!
 //! HubSpot's gateway gives up on pages that take too long, as many records of many properties do
-//! (`hubspot/api-facts.md#14`). A page that it gave up on is asked for again with half the records, and so are the
-//! pages after it: asking for the whole each time would cost three requests and their waits a page. After a row of good
-//! pages the length doubles.
+//! (`hubspot/api-facts.md#14`), and a page of long texts may have more bytes than are read. Such a page is asked for again
+//! with half the records, and so are the pages after it: asking for the whole each time would cost three requests and
+//! their waits a page. After a row of good pages the length doubles.
 
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use serde::de::DeserializeOwned;
 
-/// A page is not halved below this.
+/// A page that takes too long is not halved below this.
 const LEAST_PAGE: u32 = 10;
 
 /// From 200 records down to the least, and twice more.
@@ -33,8 +35,10 @@ impl PageSize {
         good: 0,
     };
 
-    pub(super) fn was_too_much(&mut self, asked: u32) {
-        self.most = self.most.min((asked / 2).max(LEAST_PAGE));
+    pub(super) fn was_too_much(&mut self, asked: u32, error: &HubspotError) {
+        // What takes too long may be HubSpot's bad hour; what is too large is so at any hour.
+        let least = if error.is_too_large() { 1 } else { LEAST_PAGE };
+        self.most = self.most.min((asked / 2).max(least));
         self.good = 0;
     }
 
@@ -50,29 +54,42 @@ impl PageSize {
     }
 }
 
+/// A page, and how it was asked for.
+pub(super) struct Paged<T> {
+    pub(super) page: wire::Page<T>,
+    /// The `Date` of the answer.
+    pub(super) date: Option<Timestamp>,
+    /// How many records were asked for.
+    pub(super) limit: u32,
+}
+
 impl Client {
-    /// Asks for a page of at most `most` records, and for a shorter one where HubSpot's gateway gave up on it.
-    pub(super) async fn paged<'a, T: for<'de> serde::Deserialize<'de>>(
+    /// Asks for a page of at most `most` records, and for a shorter one where HubSpot's gateway gave up on it or it is too large.
+    pub(super) async fn paged<'a, T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
         object: &ObjectType,
         most: u32,
         request: impl Fn(u32) -> Request<'a>,
-    ) -> Result<wire::Page<T>, HubspotError> {
+    ) -> Result<Paged<T>, HubspotError> {
         let mut attempt = 1;
         loop {
             let limit = self.page_size(endpoint, object, |size| size.most.min(most));
             let error = match self.page::<T>(&request(limit)).await {
-                Ok(page) => {
+                Ok((page, date)) => {
                     self.page_size(endpoint, object, PageSize::was_good);
-                    return Ok(page);
+                    return Ok(Paged { page, date, limit });
                 }
                 Err(error) => error,
             };
-            if !is_too_much(&error) || attempt >= PAGE_ATTEMPTS {
+            let is_over = match error.is_too_large() {
+                true => limit == 1,
+                false => attempt >= PAGE_ATTEMPTS,
+            };
+            if is_over || !is_too_much(&error) {
                 return Err(error);
             }
-            self.page_size(endpoint, object, |size| size.was_too_much(limit));
+            self.page_size(endpoint, object, |size| size.was_too_much(limit, &error));
             self.rest(&error, attempt).await;
             attempt += 1;
         }
@@ -94,7 +111,8 @@ impl Client {
     }
 }
 
-/// Whether HubSpot's gateway gave up on a page.
+/// Whether HubSpot's gateway gave up on a page, or it is too large to be read.
 pub(super) fn is_too_much(error: &HubspotError) -> bool {
-    matches!(error, HubspotError::Gateway { answer, .. } if matches!(answer.status, 502 | 504 | 524))
+    error.is_too_large()
+        || matches!(error, HubspotError::Gateway { answer, .. } if matches!(answer.status, 502 | 504 | 524))
 }

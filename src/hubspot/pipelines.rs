@@ -49,8 +49,9 @@ impl Client {
             body: None,
             priority: Priority::Poll,
         };
-        let page = self.page::<wire::Pipeline>(&request).await?;
-        Ok(page.results.into_iter().map(from_wire).collect())
+        let (page, _) = self.page::<wire::Pipeline>(&request).await?;
+        let pipelines = page.results.read.into_iter().map(from_wire);
+        Ok(pipelines.filter(|found| !found.id.is_empty()).collect())
     }
 }
 
@@ -63,14 +64,17 @@ fn from_wire(pipeline: wire::Pipeline) -> Pipeline {
         stages: pipeline
             .stages
             .unwrap_or_default()
+            .read
             .into_iter()
             .map(stage_from_wire)
+            .filter(|stage| !stage.id.is_empty())
             .collect(),
     }
 }
 
-fn stage_from_wire(mut stage: wire::Stage) -> Stage {
-    let mut metadata = |name| stage.metadata.0.remove(name).flatten();
+fn stage_from_wire(stage: wire::Stage) -> Stage {
+    let mut known = stage.metadata.unwrap_or_default().0;
+    let mut metadata = |name| known.remove(name).flatten();
     let is_closed = metadata("isClosed").is_some_and(|text| text == "true")
         || metadata("ticketState").is_some_and(|text| text == "CLOSED");
     let probability = metadata("probability");

@@ -104,8 +104,9 @@ impl Client {
         object: &ObjectType,
     ) -> Result<Vec<PropertyDefinition>, HubspotError> {
         let response = self.send(&read(Endpoint::Properties, object)).await?;
-        let page = self.parse::<wire::Page<wire::Property<'_>>>(Endpoint::Properties, &response)?;
-        Ok(page.results.into_iter().map(from_wire).collect())
+        let page = self.parse::<wire::Page<wire::Property>>(Endpoint::Properties, &response)?;
+        self.note_unread(Endpoint::Properties, &page.results);
+        Ok(page.results.read.into_iter().map(from_wire).collect())
     }
 
     /// Makes a property. One of that name makes it a refusal of category `OBJECT_ALREADY_EXISTS`, one in the archive
@@ -120,17 +121,18 @@ impl Client {
             ..read(Endpoint::CreateProperty, object)
         };
         let response = self.send(&request).await?;
-        let property = self.parse::<wire::Property<'_>>(Endpoint::CreateProperty, &response)?;
+        let property = self.parse::<wire::Property>(Endpoint::CreateProperty, &response)?;
         Ok(from_wire(property))
     }
 
     /// The names of the groups that properties of an object can stand in.
     pub async fn property_groups(&self, object: &ObjectType) -> Result<Vec<String>, HubspotError> {
-        let page = self
+        let (page, _) = self
             .page::<wire::Group>(&read(Endpoint::PropertyGroups, object))
             .await?;
         let groups = page
             .results
+            .read
             .into_iter()
             .filter(|group| group.archived != Some(true));
         Ok(groups.map(|group| group.name).collect())
@@ -147,7 +149,7 @@ fn read(endpoint: Endpoint, object: &ObjectType) -> Request<'_> {
     }
 }
 
-fn from_wire(property: wire::Property<'_>) -> PropertyDefinition {
+fn from_wire(property: wire::Property) -> PropertyDefinition {
     let text = |scalar: wire::Scalar| scalar.0.unwrap_or_default();
     let field_type = text(property.field_type);
     let calculated = property.calculated.unwrap_or(false);
@@ -156,9 +158,9 @@ fn from_wire(property: wire::Property<'_>) -> PropertyDefinition {
         .modification_metadata
         .and_then(|metadata| metadata.read_only_value);
     let read_only = calculated || said.unwrap_or_else(|| field_type.starts_with("calculation_"));
-    let options = property.options.unwrap_or_default().into_iter();
+    let options = property.options.unwrap_or_default().read.into_iter();
     PropertyDefinition {
-        name: property.name.into_owned(),
+        name: property.name,
         label: text(property.label),
         kind: text(property.kind),
         group_name: text(property.group_name),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::hubspot::wire;
+use crate::hubspot::wire::{self, Elements};
 use crate::model::id::HubspotId;
 use crate::model::time::Timestamp;
 
@@ -124,7 +124,7 @@ pub(super) fn from_wire(record: wire::Record) -> Record {
 }
 
 fn history_from_wire(
-    history: Option<BTreeMap<String, Vec<wire::HistoryValue>>>,
+    history: Option<BTreeMap<String, Elements<wire::HistoryValue>>>,
 ) -> BTreeMap<String, Vec<HistoryEntry>> {
     let entry = |value: wire::HistoryValue| HistoryEntry {
         value: value.value.0,
@@ -132,12 +132,11 @@ fn history_from_wire(
         source_type: value.source_type.0,
         source_id: value.source_id.0,
     };
-    let property = |(name, values): (String, Vec<wire::HistoryValue>)| {
-        (name, values.into_iter().map(entry).collect())
-    };
     history
         .unwrap_or_default()
         .into_iter()
-        .map(property)
+        // Without its newest entry, a history would tell an older change for the last one: then nothing is known of it.
+        .filter(|(_, values)| !values.begins_unread)
+        .map(|(name, values)| (name, values.read.into_iter().map(entry).collect()))
         .collect()
 }

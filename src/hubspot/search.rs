@@ -4,6 +4,7 @@
 //! seen, sorted by id. So neither the cap of 10,000 results nor many records of one timestamp loses a record. The
 //! index is late: what a search shows may be older than the store, and what it does not show may be there.
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::decide::quota::Priority;
@@ -11,6 +12,7 @@ use crate::hubspot::Client;
 use crate::hubspot::batch::to_body;
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
+use crate::hubspot::pages::Paged;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::wire;
@@ -48,8 +50,12 @@ pub struct SearchPage {
     pub total: u64,
     /// Records, by rising id.
     pub records: Vec<Record>,
+    /// Records of the page that make no sense: to be read from the store.
+    pub unread: Vec<HubspotId>,
     /// Whether no record of the window is left. A short page is not always the last one.
     pub is_last: bool,
+    /// The `Date` of the answer, by HubSpot's clock.
+    pub date: Option<Timestamp>,
 }
 
 /// Whether a search can ask for these properties. If not it asks for none, and values are read by batch.
@@ -62,7 +68,7 @@ pub fn search_body_fits(properties: &[String]) -> bool {
         limit: MAX_SEARCH_PAGE,
         properties: properties.to_vec(),
     };
-    let body = to_body(&body_of(&query, query.limit));
+    let body = to_body(&body_of(filters_of(&query), &query.properties, query.limit));
     String::from_utf8_lossy(&body).chars().count() <= MAX_BODY_CHARS
 }
 
@@ -99,28 +105,34 @@ struct Sort {
 
 const ID_PROPERTY: &str = "hs_object_id";
 
-fn body_of(query: &SearchQuery, limit: u32) -> Body<'_> {
+fn filters_of(query: &SearchQuery) -> Vec<Filter<'_>> {
     let window = Filter {
         property_name: &query.modified_property,
         operator: "BETWEEN",
         value: query.from.millis().to_string(),
         high_value: Some(query.to.millis().to_string()),
     };
-    let beyond = query.after_id.map(|id| Filter {
+    let beyond = query.after_id.map(beyond);
+    std::iter::once(window).chain(beyond).collect()
+}
+
+fn beyond(id: HubspotId) -> Filter<'static> {
+    Filter {
         property_name: ID_PROPERTY,
         operator: "GT",
         value: id.to_string(),
         high_value: None,
-    });
+    }
+}
+
+fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -> Body<'a> {
     Body {
-        filter_groups: [Group {
-            filters: std::iter::once(window).chain(beyond).collect(),
-        }],
+        filter_groups: [Group { filters }],
         sorts: [Sort {
             property_name: ID_PROPERTY,
             direction: "ASCENDING",
         }],
-        properties: &query.properties,
+        properties,
         limit,
     }
 }
@@ -134,28 +146,56 @@ impl Client {
         query: &SearchQuery,
         priority: Priority,
     ) -> Result<SearchPage, HubspotError> {
+        let body = |limit| to_body(&body_of(filters_of(query), &query.properties, limit));
+        self.search_by(object, body, query.limit, priority).await
+    }
+
+    /// The next records behind an id, whenever they were changed.
+    pub(super) async fn search_beyond(
+        &self,
+        object: &ObjectType,
+        id: HubspotId,
+        limit: u32,
+        properties: &[String],
+        priority: Priority,
+    ) -> Result<SearchPage, HubspotError> {
+        let body = |limit| to_body(&body_of(vec![beyond(id)], properties, limit));
+        self.search_by(object, body, limit, priority).await
+    }
+
+    async fn search_by(
+        &self,
+        object: &ObjectType,
+        body: impl Fn(u32) -> Bytes,
+        limit: u32,
+        priority: Priority,
+    ) -> Result<SearchPage, HubspotError> {
         let request = |limit| Request {
             endpoint: Endpoint::Search,
             object: Some(object),
             query: String::new(),
-            body: Some(to_body(&body_of(query, limit))),
+            body: Some(body(limit)),
             priority,
         };
-        let most = query.limit.clamp(1, MAX_SEARCH_PAGE);
-        let page = self
+        let most = limit.clamp(1, MAX_SEARCH_PAGE);
+        let paged = self
             .paged::<wire::Record>(Endpoint::Search, object, most, request)
             .await?;
-        self.search_page(page)
+        self.search_page(paged)
     }
 
-    fn search_page(&self, page: wire::Page<wire::Record>) -> Result<SearchPage, HubspotError> {
-        let shown = page.results.len() as u64;
+    fn search_page(&self, paged: Paged<wire::Record>) -> Result<SearchPage, HubspotError> {
+        let Paged { page, date, limit } = paged;
+        let shown = page.results.len();
         let has_next = page.after().is_some();
         let total = page
             .total
             .unwrap_or(if has_next { shown + 1 } else { shown });
-        let is_last = total <= shown && !has_next;
-        if shown == 0 && !is_last {
+        // A full page that counts fewer records than it shows says nothing of what is behind it.
+        let counts_wrong = total < shown && shown >= u64::from(limit);
+        let is_last = total <= shown && !has_next && !counts_wrong;
+        let named = page.results.read.len() + page.results.unread.len();
+        if named == 0 && !is_last {
             // Taken for the end, a window would be closed over records that nobody saw.
             return Err(HubspotError::Unreadable {
                 call: self.name(Endpoint::Search),
@@ -165,8 +205,10 @@ impl Client {
         }
         Ok(SearchPage {
             total,
-            records: page.results.into_iter().map(from_wire).collect(),
+            records: page.results.read.into_iter().map(from_wire).collect(),
+            unread: page.results.unread.into_iter().collect(),
             is_last,
+            date,
         })
     }
 }

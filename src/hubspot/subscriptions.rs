@@ -18,7 +18,7 @@ use crate::hubspot::headers;
 use crate::hubspot::mask::mask;
 use crate::hubspot::paths::Endpoint;
 use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
-use crate::hubspot::wire::Scalar;
+use crate::hubspot::wire::{self, Elements, Scalar};
 use crate::hubspot::{Client, bearer};
 use crate::model::settings::ApiVersion;
 
@@ -88,7 +88,7 @@ pub enum TokenKind {
 struct WireSettings {
     #[serde(default)]
     target_url: Scalar,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "wire::lenient")]
     throttling: Option<WireThrottling>,
 }
 
@@ -115,7 +115,7 @@ pub struct AppSettings {
 #[derive(serde::Deserialize)]
 struct WireList {
     #[serde(default)]
-    results: Vec<WireSubscription>,
+    results: Elements<WireSubscription>,
 }
 
 #[derive(serde::Deserialize)]
@@ -195,7 +195,7 @@ impl Client {
             )
             .await?;
         let list = parse::<WireList>(&response)?;
-        let found = list.results.into_iter().filter_map(|subscription| {
+        let found = list.results.read.into_iter().filter_map(|subscription| {
             Some(Found {
                 id: subscription.id.0?,
                 event_type: subscription.event_type.0?,
@@ -397,8 +397,7 @@ impl Client {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(response: &HttpResponse) -> Result<T, SubscriptionError> {
-    serde_json::from_slice(&response.body)
-        .map_err(|_not_as_described| SubscriptionError::Unreadable)
+    wire::read(&response.body).map_err(|_not_as_described| SubscriptionError::Unreadable)
 }
 
 fn refused(what: &str, status: u16, response: &HttpResponse) -> SubscriptionError {

@@ -78,12 +78,27 @@ pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
     #[error("the request was not sent")]
     NotSent(#[source] Cause),
+<<<<<<< HEAD
     /// The other side's certificate is not accepted, so that nothing was sent.
     #[error("the certificate is not accepted, so nothing was sent")]
     Unverified(#[source] Cause),
     /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut or oversized body.
+=======
+    /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut body.
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     #[error("the request was sent and its answer was lost")]
     Lost(#[source] Cause),
+    /// HubSpot answered, with more than is read.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// An answer that has more bytes than are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the answer has more than {MAX_BODY_BYTES} bytes")]
+pub struct TooLarge {
+    /// Its status.
+    pub status: u16,
 }
 
 impl TransportError {
@@ -336,6 +351,7 @@ fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
 
 /// The body as it comes, counted after unpacking, so that a small answer can't unpack into all memory.
 async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, TransportError> {
+    let status = response.status().as_u16();
     let mut body = BytesMut::new();
     loop {
         let chunk = response
@@ -346,9 +362,7 @@ async fn read_bounded(response: &mut reqwest::Response) -> Result<Bytes, Transpo
             return Ok(body.freeze());
         };
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(TransportError::Lost(
-                format!("the answer has more than {MAX_BODY_BYTES} bytes").into(),
-            ));
+            return Err(TooLarge { status }.into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -482,7 +496,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_beyond_the_bound_is_lost() {
+    async fn an_answer_beyond_the_bound_is_no_loss_of_the_connection() {
         let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
         answer.resize(answer.len() + MAX_BODY_BYTES + 1, b'x');
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -496,7 +510,10 @@ mod tests {
         });
         let transport = ReqwestTransport::new(&url).expect("loopback");
         let result = transport.send(request(Duration::from_mins(1))).await;
-        assert!(matches!(result, Err(TransportError::Lost(_))));
+        let status = 200;
+        assert!(
+            matches!(result, Err(TransportError::TooLarge(found)) if found == TooLarge { status })
+        );
         let (length, _) = handle.join().expect("the server's words");
         assert!(length > 0);
     }

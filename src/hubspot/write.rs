@@ -235,6 +235,7 @@ impl Client {
         };
         let response = self.send_within(&request, reread).await?;
         let batch = self.parse::<wire::Batch>(endpoint, &response)?;
+        self.note_unread(endpoint, &batch.results);
         Ok(from_batch(batch))
     }
 }
@@ -262,8 +263,9 @@ fn mistake(endpoint: Endpoint, inputs: &[WriteInput]) -> Option<&'static str> {
 fn from_batch(batch: wire::Batch) -> BatchWrite {
     let errors = batch.errors.unwrap_or_default();
     BatchWrite {
-        results: batch.results.into_iter().map(from_wire).collect(),
+        results: batch.results.read.into_iter().map(from_wire).collect(),
         errors: errors
+            .read
             .iter()
             .map(|entry| InputError::from_answer(read_entry(entry)))
             .collect(),

@@ -53,6 +53,10 @@ pub enum FaultKind {
     UnreadableRecord,
     /// A batch read leaves one record out without a word.
     OmittedRecord,
+    /// 200 with a page that has no records and a next page; not applied.
+    EmptyPage,
+    /// Applied; the `Date` of the answer is a year ahead.
+    FutureDate,
 }
 
 /// The next requests that match get a fault.

@@ -63,6 +63,10 @@ impl Portal {
                 )
             }
             FaultKind::HtmlAnswer => html_reply(200),
+            FaultKind::EmptyPage => {
+                let page = serde_json::json!({"total": 1, "results": [], "paging": {"next": {"after": "1"}}});
+                json_reply(200, page.to_string().into_bytes())
+            }
             FaultKind::BadGateway | FaultKind::GatewayTimeout => {
                 if self.rng_mut().random_bool(0.5) {
                     drop(self.called(request, route, None, correlation_id, at_ms));
@@ -82,7 +86,8 @@ impl Portal {
             | FaultKind::DuplicateRecord
             | FaultKind::MissingRecord
             | FaultKind::UnreadableRecord
-            | FaultKind::OmittedRecord => return None,
+            | FaultKind::OmittedRecord
+            | FaultKind::FutureDate => return None,
         })
     }
 
@@ -108,8 +113,18 @@ impl Portal {
         if fault == Some(FaultKind::TruncatedJson) {
             reply.body.truncate(reply.body.len() / 2);
         }
+        if self.settings().cuts_pairs {
+            reply.body = with_half_pairs(&reply.body);
+        }
         reply
     }
+}
+
+/// Writes each U+FFFD as half of a pair, as it stands in a text that was cut within an emoji.
+fn with_half_pairs(body: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(body)
+        .replace('\u{fffd}', "\\ud83d")
+        .into_bytes()
 }
 
 fn with_header(mut reply: Reply, name: &str, value: String) -> Reply {

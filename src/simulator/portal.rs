@@ -66,6 +66,8 @@ pub struct Portal {
     app: AppWebhooks,
 }
 
+const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
 impl Portal {
     /// An empty portal. The same seed, requests and times give the same answers, byte for byte.
     pub fn new(settings: Settings, seed: u64, now_ms: i64) -> Self {
@@ -106,7 +108,12 @@ impl Portal {
             }
             _ => {}
         }
-        let reply = self.answer(request, fault, &correlation_id, now_ms);
+        let mut reply = self.answer(request, fault, &correlation_id, now_ms);
+        if fault == Some(FaultKind::FutureDate) {
+            let date = time::http_date(self.hubspot_ms(now_ms) + YEAR_MS);
+            reply.headers.retain(|(name, _)| name != "Date");
+            reply.headers.push(("Date".to_owned(), date));
+        }
         self.deliver(reply, fault)
     }
 

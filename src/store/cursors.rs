@@ -109,19 +109,25 @@ pub fn begin_backfill(
     Ok(())
 }
 
-/// Moves the first full read to its next page.
+/// Moves the first full read to its next page. `started` is when it began, as the pages so far know it.
 pub fn move_backfill(
     tx: &Transaction<'_>,
     object: &ObjectType,
     after: &str,
     rows: usize,
+    started: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
-         SET backfill_after = :after, backfill_rows = backfill_rows + :rows
+         SET backfill_after = :after, backfill_rows = backfill_rows + :rows, backfill_started_at = :started
          WHERE object = :object",
     )?
-    .execute(named_params! { ":object": object.as_str(), ":after": after, ":rows": rows as i64 })?;
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":after": after,
+        ":rows": rows as i64,
+        ":started": started.to_string(),
+    })?;
     Ok(())
 }
 
@@ -185,6 +191,23 @@ pub fn end_window(
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":to": to.to_string(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Sets a poll back that stands in HubSpot's future, its walks again too.
+pub fn set_back(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    to: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":to": to.to_string() })?;
+    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str() })?;
     Ok(())
 }
 

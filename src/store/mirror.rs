@@ -596,7 +596,7 @@ impl Statements {
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
             gone_unreadable: format!(
-                "SELECT DISTINCT u.hs_id FROM sync_unreadable AS u WHERE u.object = ?1 \
+                "SELECT DISTINCT u.hs_id FROM sync_unreadable AS u WHERE u.object = ?1 AND u.property <> '*' \
                  AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.hs_id = u.hs_id) LIMIT ?2"
             ),
             gone_in_conflict: format!(

@@ -493,3 +493,28 @@ pub fn forget_erasure(
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode};
+
+    #[test]
+    fn a_read_that_was_put_off_before_the_clock_was_set_back_is_due() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let found = at_once(store.write(Lane::Bulk, move |tx| {
+            for (id, minutes) in [(1, 0), (2, 10), (3, 480)] {
+                let due = now() + Duration::from_mins(minutes);
+                ask(tx, &contacts, HubspotId(id), Origin::Poll, due)?;
+            }
+            due(tx, &contacts, now(), 10)
+        }));
+        let ids: Vec<i64> = found.expect("reads").iter().map(|due| due.id.0).collect();
+        assert_eq!(ids, [1, 3]);
+    }
+}

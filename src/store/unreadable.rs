@@ -45,9 +45,46 @@ pub fn note(
     }
     let is_readable = |property: &str| {
         let mut readable = record.values.keys();
-        readable.any(|name| name.as_str() == property)
+        property == RECORD || readable.any(|name| name.as_str() == property)
     };
     forget_where(tx, object, record.id, is_readable, now)
+}
+
+/// What stands for a whole record.
+const RECORD: &str = "*";
+
+/// Notes a record that HubSpot shows and of which nothing but the id can be read.
+pub fn note_record(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_unreadable (object, property, hs_id, seen_at)
+         VALUES (:object, :record, :id, :now)
+         ON CONFLICT (object, property, hs_id) DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":record": RECORD,
+        ":id": id.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Forgets that a record could not be read: HubSpot shows it no more.
+pub fn forget_whole(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM sync_unreadable WHERE object = :object AND property = :record AND hs_id = :id",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":record": RECORD, ":id": id.0 })?;
+    Ok(())
 }
 
 /// Forgets a record that is here no more.

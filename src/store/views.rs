@@ -101,7 +101,7 @@ fn status_row(object: &ObjectMapping) -> String {
 FROM (
     SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\", k.backfill,
            k.last_poll_at, k.last_change_at,
-           CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
+           CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) + {ahead} - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
                AS lag_seconds,
            k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
            (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
@@ -116,7 +116,11 @@ FROM (
     FROM sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
+<<<<<<< HEAD
         missing = literal(MISSING_SCOPE),
+=======
+        ahead = HUBSPOT_AHEAD,
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
         pending = entries("pending"),
@@ -125,12 +129,20 @@ FROM (
     )
 }
 
+<<<<<<< HEAD
 /// An object without a table, and why and by which code.
 fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &str)>) -> String {
     let text = |text: Option<&str>| {
         text.filter(|text| !text.is_empty())
             .map_or_else(|| "NULL".to_owned(), literal)
     };
+=======
+/// Seconds by which HubSpot's clock is ahead of this machine's, as the daemon last knew it.
+const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
+
+/// An object without a table.
+fn waiting_row(object: &str, table: &str, direction: &str) -> String {
+>>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     format!(
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,

@@ -152,3 +152,101 @@ fn pages_that_the_gateway_gives_up_on_are_read_in_shorter_ones() {
         600
     );
 }
+
+/// What stands in a text in place of half an emoji.
+const HALF: &str = "a \u{fffd}";
+
+#[test]
+fn half_an_emoji_in_one_record_holds_up_neither_first_read_nor_poll_nor_push() {
+    let portal = Portal::with(Settings {
+        cuts_pairs: true,
+        ..Settings::quick()
+    });
+    portal.fill("contacts", 119);
+    let odd = portal.contact("odd@example.com");
+    portal.edit(odd, &[("city", HALF)]);
+    let mut site = Site::with(&portal, SOON, CONTACTS);
+    site.start_and_load();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 120);
+    let city = format!("SELECT city FROM contacts WHERE hs_id = {odd}");
+    assert_eq!(site.text(&city).as_deref(), Some(HALF));
+    let other = portal.contact("other@example.com");
+    portal.edit(odd, &[("firstname", HALF)]);
+    site.until_sql(&format!(
+        "SELECT count(*) = 2 FROM contacts WHERE hs_id = {other} OR (hs_id = {odd} AND first_name = '{HALF}')"
+    ));
+    site.execute("UPDATE contacts SET last_name = 'Changed'");
+    site.until_pushed();
+    assert_eq!(portal.count_with("lastname", "Changed"), 121);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_search_without_hits_that_has_a_next_page_lets_the_full_comparison_find_what_it_hides() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 3);
+    portal.fill("companies", 3);
+    let objects = format!("{CONTACTS}\n[objects.companies.properties]\nname = \"name\"\n");
+    let mut site = Site::with(&portal, SOON, &objects);
+    site.start_and_load();
+    let hidden = Script::new(FaultKind::EmptyPage, u32::MAX, "/contacts/search");
+    portal.stand().faults_mut().script(hidden);
+    let id = portal.contact("hidden@example.com");
+    site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
+    // The other object knows nothing of it.
+    let company = json!({"properties": {"name": "New"}});
+    call(&portal, "POST", "/crm/objects/2026-03/companies", &company);
+    site.until_sql("SELECT count(*) FROM companies WHERE name = 'New'");
+    site.until_sql("SELECT last_error IS NOT NULL FROM sync_status WHERE object = 'contacts'");
+    assert_eq!(site.stop(), 0);
+    // A run that ends goes the other way at once.
+    let later = portal.contact("later@example.com");
+    let run = site.run(&["once", "--reconcile"]);
+    assert_eq!(run.status.code(), Some(0), "{run:?}");
+    assert_eq!(
+        site.number(&format!(
+            "SELECT count(*) FROM contacts WHERE hs_id = {later}"
+        )),
+        1
+    );
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+#[test]
+fn a_poll_that_stands_in_hubspots_future_is_set_back_and_finds_what_was_changed_meanwhile() {
+    let portal = Portal::with(Settings {
+        clock_offset_ms: 8 * HOUR_MS,
+        ..Settings::quick()
+    });
+    portal.fill("contacts", 3);
+    let mut site = Site::with(&portal, SOON, CONTACTS);
+    site.start_and_load();
+    site.until_sql("SELECT lag_seconds < 60 FROM sync_status");
+    portal.stand().settings_mut().clock_offset_ms = 0;
+    let id = portal.contact("after@example.com");
+    site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
+    site.until_sql("SELECT polled_to <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 second') FROM sync_cursors WHERE object = 'contacts'");
+    site.until_sql("SELECT lag_seconds < 60 FROM sync_status");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn one_answer_whose_date_is_a_year_ahead_hides_nothing() {
+    for path in ["/search", "/contacts"] {
+        let portal = Portal::quick();
+        portal.fill("contacts", 3);
+        let ahead = Script::new(FaultKind::FutureDate, 1, path);
+        portal.stand().faults_mut().script(ahead);
+        let mut site = Site::with(&portal, SOON, CONTACTS);
+        site.start_and_load();
+        let id = portal.contact("after@example.com");
+        site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_cursors WHERE polled_to > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 day')"),
+            0,
+            "{path}"
+        );
+        assert_eq!(site.stop(), 0);
+    }
+}

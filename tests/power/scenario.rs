@@ -271,7 +271,7 @@ impl Scene {
                     cursors::end_backfill(tx, object.object(), records.len(), now())
                 } else {
                     let after = (page + 1).to_string();
-                    cursors::move_backfill(tx, object.object(), &after, records.len())
+                    cursors::move_backfill(tx, object.object(), &after, records.len(), now())
                 }
             });
         }

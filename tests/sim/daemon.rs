@@ -344,7 +344,9 @@ impl Hands {
     async fn chores(self) {
         self.run("chores".to_owned(), Bell::default(), |hands| async move {
             hands.engine.store().check_file()?;
-            resolve::forget(&hands.engine).await?;
+            if let Some(now) = hands.engine.time_borne_out() {
+                resolve::forget(&hands.engine, now).await?;
+            }
             Ok(Progress::Idle { until: None })
         })
         .await;

@@ -152,6 +152,12 @@ impl Day {
 
     /// Begins a new day if it is time; true if so.
     pub fn roll(&mut self, now: Timestamp) -> bool {
+        if self.resets_at > now && !is_ahead(self.resets_at, now) {
+            // The clock by which that was worked out has been found wrong: no day is so long.
+            self.resets_at = next_midnight(self.zone, now);
+            self.began_at = self.began_at.min(now);
+            self.spent_until = self.spent_until.map(|until| until.min(self.resets_at));
+        }
         if now < self.resets_at + AFTER_MIDNIGHT {
             return false;
         }
@@ -305,6 +311,17 @@ mod tests {
             steady: Duration::from_secs(1000),
             hubspot: at(text),
         }
+    }
+
+    #[test]
+    fn a_day_that_a_wrong_clock_began_ends_at_the_next_midnight() {
+        let mut day = day(5, Some("2027-12-29T00:00:00Z"), "2027-12-28T12:00:00Z");
+        day.spent(None, at("2027-12-28T12:00:00Z"));
+        assert!(!day.roll(at("2026-11-24T12:00:00Z")));
+        assert_eq!(day.resets_at(), at("2026-11-25T00:00:00Z"));
+        assert_eq!(day.own(), 5);
+        assert!(day.roll(at("2026-11-25T00:00:04Z")));
+        assert_eq!(day.out_of_quota(0.0, at("2026-11-25T00:00:04Z")), None);
     }
 
     #[test]
