@@ -139,15 +139,9 @@ impl Client {
             Ok(mut response) => {
                 let token = authorization.to_str().unwrap_or_default();
                 mask(&mut response, &[token.trim_start_matches("Bearer ")]);
-<<<<<<< HEAD
-                self.observe_clock(&response.headers, sent_at.1, took);
+                self.observe_clock(&response.headers, sent_at, took);
                 self.observe_token(&authorization, response.status, is_success(&response));
                 self.judge(request, call, response, permit, took, attempt)
-=======
-                self.observe_clock(&response.headers, sent_at, took);
-                self.observe_token(&authorization, response.status);
-                self.judge(call, response, permit, took, attempt)
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
             }
             Err(error) => {
                 tracing::debug!(method = %call.method, path = call.template, ms = took.as_millis() as u64, attempt,
@@ -309,25 +303,13 @@ impl Client {
         endpoint: Endpoint,
         response: &HttpResponse,
     ) -> Result<T, HubspotError> {
-        wire::read(&response.body).map_err(|error| HubspotError::Unreadable {
+        let read = wire::read(&response.body).map_err(|error| HubspotError::Unreadable {
             call: self.name(endpoint),
             status: response.status,
-<<<<<<< HEAD
-            source,
-        };
-        let read = || {
-            // Reading from a `str` lets texts be borrowed and is a quarter faster (notes, 5.2).
-            let text =
-                std::str::from_utf8(&response.body).map_err(|error| unreadable(error.into()))?;
-            serde_json::from_str(text).map_err(|error| unreadable(without_values(&error)))
-        };
-        let read = read();
+            source: without_values(&error),
+        });
         self.learn_reading(&read);
         read
-=======
-            source: without_values(&error),
-        })
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     }
 
     /// Sends a read of a page and takes it apart; with it comes the answer's `Date`.
@@ -423,9 +405,6 @@ fn is_success(response: &HttpResponse) -> bool {
 
 fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
     match source {
-<<<<<<< HEAD
-        TransportError::NotSent(_) | TransportError::Unverified(_) => {
-=======
         TransportError::TooLarge(too_large) => {
             // HubSpot is well: it is this answer that nobody can take.
             permit.answered(&Answered {
@@ -438,8 +417,7 @@ fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
                 source: too_large.into(),
             }
         }
-        TransportError::NotSent(_) => {
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
+        TransportError::NotSent(_) | TransportError::Unverified(_) => {
             permit.not_sent();
             HubspotError::NotSent { call, source }
         }

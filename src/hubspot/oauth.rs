@@ -295,13 +295,8 @@ impl Client {
             Ok(response) => response,
             Err(error) => {
                 match error {
-<<<<<<< HEAD
                     TransportError::NotSent(_) | TransportError::Unverified(_) => permit.not_sent(),
-                    TransportError::Lost(_) => permit.lost(),
-=======
-                    TransportError::NotSent(_) => permit.not_sent(),
                     TransportError::Lost(_) | TransportError::TooLarge(_) => permit.lost(),
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
                 }
                 return Err(error.into());
             }

@@ -78,14 +78,10 @@ pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
     #[error("the request was not sent")]
     NotSent(#[source] Cause),
-<<<<<<< HEAD
     /// The other side's certificate is not accepted, so that nothing was sent.
     #[error("the certificate is not accepted, so nothing was sent")]
     Unverified(#[source] Cause),
-    /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut or oversized body.
-=======
     /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut body.
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     #[error("the request was sent and its answer was lost")]
     Lost(#[source] Cause),
     /// HubSpot answered, with more than is read.
@@ -111,6 +107,7 @@ impl TransportError {
             Self::Unverified(_) => Some(
                 "look at this machine's clock and authorities; one that opens TLS on the way needs its own in SSL_CERT_FILE",
             ),
+            Self::TooLarge(_) => None,
         }
     }
 }

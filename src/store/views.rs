@@ -116,11 +116,8 @@ FROM (
     FROM sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
-<<<<<<< HEAD
         missing = literal(MISSING_SCOPE),
-=======
         ahead = HUBSPOT_AHEAD,
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
         pending = entries("pending"),
@@ -129,20 +126,15 @@ FROM (
     )
 }
 
-<<<<<<< HEAD
+/// Seconds by which HubSpot's clock is ahead of this machine's, as the daemon last knew it.
+const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
+
 /// An object without a table, and why and by which code.
 fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &str)>) -> String {
     let text = |text: Option<&str>| {
         text.filter(|text| !text.is_empty())
             .map_or_else(|| "NULL".to_owned(), literal)
     };
-=======
-/// Seconds by which HubSpot's clock is ahead of this machine's, as the daemon last knew it.
-const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
-
-/// An object without a table.
-fn waiting_row(object: &str, table: &str, direction: &str) -> String {
->>>>>>> b05ac14 (Read each element of an answer by itself, and know HubSpot's time whatever the clocks do)
     format!(
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
