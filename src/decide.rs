@@ -10,6 +10,7 @@ pub mod fight;
 pub mod freshness;
 pub mod gap;
 pub mod guard;
+pub mod matching;
 pub mod merge;
 pub mod plan;
 pub mod quota;

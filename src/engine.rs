@@ -29,6 +29,7 @@ pub mod reconcile;
 pub mod removal;
 pub mod resolve;
 pub mod schema;
+pub mod searched;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -31,6 +31,7 @@ pub mod inbox;
 pub mod lease;
 #[cfg(test)]
 mod local_sql;
+mod matching;
 pub mod merges;
 pub mod meta;
 pub mod migrate;

@@ -527,6 +527,7 @@ mod tests {
             archived_at: None,
             merged_ids: Vec::new(),
             own_key: None,
+            other_emails: Vec::new(),
         };
         assert!(made_by_us(FoundBy::Key, at(9000), &record, 0));
         assert!(!made_by_us(FoundBy::MatchWithoutKey, at(1000), &record, 0));

@@ -701,6 +701,7 @@ mod tests {
                 archived_at: None,
                 merged_ids: Vec::new(),
                 own_key: None,
+                other_emails: Vec::new(),
             },
             histories: histories.as_ref(),
             sent_earlier: &[(city(), vec![sent])].into(),

@@ -1,23 +1,27 @@
 //! A record that no row has by its id: is it a row that waits for its create, or one that was deleted and inserted again?
 //!
-//! The key of our own create comes first, then the object's match property (`design.md`, "Which row is this record?").
+//! The key of our own create comes first, then the row's natural key, then the object's match property (`design.md`, "Which
+//! row is this record?").
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::apply::{Applying, merge_into};
-use crate::engine::convert::match_value;
+use crate::engine::convert::record_identities;
 use crate::engine::create::sent_values;
 use crate::engine::push::NO_RECORD;
 use crate::engine::settle::{keep_defaults, note_pushed};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About};
+use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::{StoreError, reads, rowjson};
@@ -38,10 +42,13 @@ pub fn adopt(
     {
         return link_by_key(tx, applying, record, &create).map(Some);
     }
-    let matched = match match_value(applying.object, &record.values) {
-        Some(value) => applying.object.table.unlinked_by_match(tx, value)?,
-        None => None,
-    };
+    let mut matched = None;
+    for identity in record_identities(applying.object, record) {
+        matched = applying.object.table.unlinked_by(tx, &identity)?;
+        if matched.is_some() {
+            break;
+        }
+    }
     match (matched, pending) {
         (Some(local_id), pending) => {
             link_by_match(tx, applying, record, local_id, pending).map(Some)
@@ -185,6 +192,7 @@ pub fn link(
         return deleted_meanwhile(tx, record, create, applying);
     };
     row.link(record);
+    take_spelling(tx, applying, &mut row, record)?;
     applying.object.table.update(tx, &row)?;
     reads::unbury(tx, object, record.id)?;
     conflicts::follow(tx, object, local_id, Some(record.id))?;
@@ -219,6 +227,45 @@ fn rebase(
         } else {
             outbox::drop_field(tx, create.id, property)?;
         }
+    }
+    Ok(())
+}
+
+/// Values by which the row and its record are one and that only differ in their spelling are no conflict: HubSpot keeps
+/// them in its own.
+fn take_spelling(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &mut MirrorRow,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let mapping = applying.object.mapping();
+    let held = conflicts::open_of(tx, applying.object.object(), row.record.local_id)?;
+    let free =
+        |field: &&FieldMapping| field.direction.pulls() && !held.contains_key(&field.property);
+    for field in mapping.identities().filter(free) {
+        let rule = MatchRule::of(&mapping.object, field);
+        let Some(remote) = record.values.get(&field.property) else {
+            continue;
+        };
+        let local = row.value(&field.property).clone();
+        if local == *remote || rule.form(remote).is_none() || rule.form(&local) != rule.form(remote)
+        {
+            continue;
+        }
+        let change = Change {
+            object: applying.object.object(),
+            local_id: row.record.local_id,
+            hs_id: Some(record.id),
+            property: field.property.as_str(),
+            old: local.as_deref(),
+            new: remote.as_deref(),
+            origin: applying.origin,
+        };
+        if applying.with_history {
+            history::record(tx, change, applying.now)?;
+        }
+        row.set(mapping, &field.property, remote);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::plan::BATCH;
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::actions::late_since;
-use crate::engine::convert::match_value;
+use crate::engine::convert::identities;
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
@@ -240,13 +240,14 @@ fn claim(
         .as_deref()
         .map(|text| rowjson::values(object.mapping(), text))
         .unwrap_or_default();
-    if let Some(value) = match_value(object, &former)
-        && let Some(other) = object.table.unlinked_by_match(tx, value)?
-        && outbox::of_row(tx, object.object(), other)?
-            .is_some_and(|queued| queued.entry.state != EntryState::Dead)
-    {
-        outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
-        return Ok(None);
+    for identity in identities(object, &former) {
+        if let Some(other) = object.table.unlinked_by(tx, &identity)?
+            && outbox::of_row(tx, object.object(), other)?
+                .is_some_and(|queued| queued.entry.state != EntryState::Dead)
+        {
+            outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
+            return Ok(None);
+        }
     }
     let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
         if read.is_unread(hs_id) {

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use crate::decide::echo::{Histories, PastValue, author};
-use crate::engine::objects::ObjectSync;
+use crate::decide::matching::{MatchRule, is_unique_in_hubspot};
+use crate::engine::objects::{OTHER_EMAILS, ObjectSync};
 use crate::hubspot::Record;
+use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::value::Value;
+use crate::store::mirror::Identity;
 
 /// A record with its mapped properties in canonical form.
 pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
     let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
+    let other_emails = other_emails(object, &record);
     let mut values = BTreeMap::new();
     let mut invalid = BTreeMap::new();
     for field in &object.mapping().fields {
@@ -33,6 +37,7 @@ pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
         archived_at: record.archived_at,
         merged_ids,
         own_key,
+        other_emails,
     }
 }
 
@@ -51,6 +56,14 @@ fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
         .get(property.as_str())?
         .clone()
         .filter(|key| !key.is_empty())
+}
+
+fn other_emails(object: &ObjectSync, record: &Record) -> Vec<Value> {
+    if object.object().as_str() != "contacts" {
+        return Vec::new();
+    }
+    let listed = record.text(OTHER_EMAILS).unwrap_or_default();
+    listed.split(';').map(Value::from_canonical).collect()
 }
 
 /// The history of each property that was asked for, the newest value first. `own_app` is the app that our token belongs
@@ -90,19 +103,42 @@ pub fn histories(
         .collect()
 }
 
-/// The value of the match property as it is compared.
-pub fn match_value<'a>(
-    object: &ObjectSync,
-    values: &'a BTreeMap<PropertyName, Value>,
-) -> Option<&'a str> {
-    let field = object.mapping().match_field()?;
-    values
-        .get(&field.property)?
-        .as_deref()
-        .filter(|text| !text.trim().is_empty())
+/// What says which record values belong to, the surest first.
+pub fn identities(object: &ObjectSync, values: &BTreeMap<PropertyName, Value>) -> Vec<Identity> {
+    object
+        .mapping()
+        .identities()
+        .filter_map(|field| identity(object, field, values.get(&field.property)?))
+        .collect()
 }
 
-/// The match value as two of them are held against each other: trimmed, in lower case.
-pub fn match_key(object: &ObjectSync, values: &BTreeMap<PropertyName, Value>) -> Option<String> {
-    match_value(object, values).map(|value| value.trim().to_lowercase())
+/// The same of a record: each of a contact's addresses finds it.
+pub fn record_identities(object: &ObjectSync, record: &RemoteRecord) -> Vec<Identity> {
+    let mut found = identities(object, &record.values);
+    let by_email = object
+        .mapping()
+        .identities()
+        .find(|field| is_unique_in_hubspot(object.object(), &field.property));
+    if let Some(field) = by_email {
+        let others = record.other_emails.iter();
+        found.extend(others.filter_map(|email| identity(object, field, email)));
+    }
+    found
+}
+
+fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<Identity> {
+    let form = MatchRule::of(object.object(), field).form(value)?;
+    Some(Identity {
+        property: field.property.clone(),
+        form,
+    })
+}
+
+/// The value of the match property in the form in which two of them are compared.
+pub fn match_identity(
+    object: &ObjectSync,
+    values: &BTreeMap<PropertyName, Value>,
+) -> Option<Identity> {
+    let field = object.mapping().match_field()?;
+    identity(object, field, values.get(&field.property)?)
 }

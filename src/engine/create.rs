@@ -1,39 +1,42 @@
 //! Creates: at most once, whatever crashes (promise 2).
 //!
-//! An attempt whose answer was lost is looked for by its key, or by the match property, at once and again just before it
-//! is repeated, 60 s after the loss: a lost request may still land.
+//! An attempt whose answer was lost is looked for by our own key, or by a unique value of the row, at once and again just
+//! before it is repeated, 60 s after the loss: a lost request may still land.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
 use crate::decide::echo::{FoundBy, made_by_us};
+use crate::decide::matching::{LookBefore, is_unique_in_hubspot};
 use crate::engine::adopt::{link_made, take_conflicts};
 use crate::engine::apply::{Applying, Evidence, apply_record, may_come_back};
-use crate::engine::convert::{match_key, match_value};
+use crate::engine::convert::{identities, match_identity, record_identities};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::reads::{AFTER_UNREAD, note_missing};
 use crate::engine::settle::{Sent, settle_batch};
-use crate::engine::{Engine, StepError, schema};
+use crate::engine::{Engine, StepError, schema, searched};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
-use crate::model::mapping::Direction;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts;
 use crate::store::history::Origin;
-use crate::store::mirror::MirrorRow;
+use crate::store::mirror::{Identity, MirrorRow};
 use crate::store::outbox::{self, Queued};
 use crate::store::reads::Removal;
 use crate::store::{Lane, StoreError, rowjson, savepoint};
 
 /// How long after its loss a request may still land (`design.md`, section 4).
 pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+
+/// How long a create waits for that of another row with the same value.
+const AFTER_TWIN: Duration = Duration::from_secs(1);
 
 /// How many pending archives are compared with fresh creates, so that `DELETE` and `INSERT` of one person stay one record.
 const ARCHIVES_COMPARED: usize = 1_000;
@@ -46,7 +49,8 @@ pub async fn send(
     priority: Priority,
 ) -> Result<(), StepError> {
     let object = &schema::ensure_key(engine, object).await?;
-    let without_backfill = object.mapping().direction == Direction::Push && object.match_is_unique;
+    let due = searched::ripe(engine, object, due).await?;
+    let without_backfill = object.looked_up(LookBefore::BatchRead).next().is_some();
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
         queued.unanswered_since.is_some()
             || without_backfill
@@ -60,6 +64,7 @@ pub async fn send(
         .map(|queued| queued.entry.id)
         .filter(|id| !unread.contains(id))
         .collect::<Vec<_>>();
+    searched::look(engine, object, &entries, priority).await?;
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -81,8 +86,10 @@ pub async fn send(
 /// How a create can be found again.
 #[derive(Debug, Default)]
 struct LookBy {
+    /// The random key, in our own property.
     key: Option<String>,
-    matching: Option<String>,
+    /// Values of the row that HubSpot keeps unique, as they are asked for, and what they say.
+    unique: Vec<(String, Identity)>,
 }
 
 fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
@@ -94,22 +101,38 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     let values = row.map(|row| &row.record.values).or(former.as_ref());
     // A lost create made its record with what it carried, whatever the row holds by now.
     let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
-    let matching = sent
-        .as_ref()
-        .or(values)
-        .filter(|_| object.match_is_unique)
-        .and_then(|values| match_key(object, values));
+    let values = sent.as_ref().or(values);
     LookBy {
         key: object.key_property.as_ref().and(queued.entry.key.clone()),
-        matching,
+        unique: values.map_or_else(Vec::new, |values| unique_values(object, values)),
     }
 }
 
+fn unique_values(
+    object: &ObjectSync,
+    values: &BTreeMap<PropertyName, Value>,
+) -> Vec<(String, Identity)> {
+    identities(object, values)
+        .into_iter()
+        .filter(|identity| object.is_unique(&identity.property))
+        .map(|identity| {
+            // HubSpot keeps an address in its form; any other value as it stands, and perhaps tells its letters apart.
+            let asked = match is_unique_in_hubspot(object.object(), &identity.property) {
+                true => identity.form.clone(),
+                false => values[&identity.property].to_wire().to_owned(),
+            };
+            (asked, identity)
+        })
+        .collect()
+}
+
 impl LookBy {
+    fn is_empty(&self) -> bool {
+        self.key.is_none() && self.unique.is_empty()
+    }
+
     fn asks_for(&self, key: &str) -> bool {
-        [&self.key, &self.matching]
-            .into_iter()
-            .any(|own| own.as_deref() == Some(key))
+        self.key.as_deref() == Some(key) || self.unique.iter().any(|(asked, _)| asked == key)
     }
 
     fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
@@ -117,8 +140,8 @@ impl LookBy {
     }
 
     fn found_by(&self, object: &ObjectSync, record: &RemoteRecord) -> Option<FoundBy> {
-        let matching = match_key(object, &record.values);
-        let matches = self.matching.is_some() && self.matching == matching;
+        let found = record_identities(object, record);
+        let matches = self.unique.iter().any(|(_, own)| found.contains(own));
         match (&self.key, matches) {
             (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
             (Some(_), true) => Some(FoundBy::MatchWithoutKey),
@@ -152,33 +175,27 @@ async fn look(
         })
         .await?;
     let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
-    let matches: Vec<String> = looks
-        .iter()
-        .filter_map(|(_, by)| by.matching.clone())
-        .collect();
     let asked_at = engine.now();
     let (mut found, mut unread) = (Vec::new(), Vec::new());
-    let by_key = object
-        .key_property
-        .as_ref()
-        .map(|property| (property.as_str(), keys));
-    let by_match = object
-        .mapping()
-        .match_property
-        .as_ref()
-        .map(|property| (property.as_str(), matches));
-    let own_keys = by_key.as_ref().map(|(_, keys)| keys.clone());
-    for (property, mut values) in by_key.into_iter().chain(by_match) {
-        values.sort_unstable();
-        values.dedup();
+    let mut asked: BTreeMap<&PropertyName, BTreeSet<String>> = BTreeMap::new();
+    if let Some(property) = &object.key_property {
+        asked.insert(property, keys.iter().cloned().collect());
+    }
+    for (value, identity) in looks.iter().flat_map(|(_, by)| &by.unique) {
+        asked
+            .entry(&identity.property)
+            .or_default()
+            .insert(value.clone());
+    }
+    for (property, values) in asked {
         if !values.is_empty() {
-            let asked = values.clone();
-            let present = read_by(engine, object, property, values, priority, false).await?;
-            unread.extend(asked.into_iter().filter(|key| present.is_unread_key(key)));
+            let keys: Vec<String> = values.iter().cloned().collect();
+            let present = read_by(engine, object, property.as_str(), keys, priority, false).await?;
+            unread.extend(values.into_iter().filter(|key| present.is_unread_key(key)));
             found.extend(present.records);
         }
     }
-    let mut unseen = own_keys.unwrap_or_default();
+    let mut unseen = keys;
     unseen.retain(|key| {
         !found
             .iter()
@@ -332,10 +349,10 @@ fn after_look(
         return Ok(());
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    if by.key.is_none() && by.matching.is_none() && queued.discarded {
+    if by.is_empty() && queued.discarded {
         return outbox::end(tx, id);
     }
-    if by.key.is_none() && by.matching.is_none() {
+    if by.is_empty() {
         let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
                      has the record: look for it there, then retry the entry or delete the row";
         return outbox::park(tx, id, words, outbox::Answered::No);
@@ -382,9 +399,10 @@ fn link_reinserted(
         let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else {
             continue;
         };
-        let Some(value) = match_key(object, &row.record.values) else {
+        let own = identities(object, &row.record.values);
+        if own.is_empty() {
             continue;
-        };
+        }
         let same = archives.iter().find(|archive| {
             let former = archive
                 .entry
@@ -392,7 +410,15 @@ fn link_reinserted(
                 .as_deref()
                 .map(|text| rowjson::values(object.mapping(), text))
                 .unwrap_or_default();
-            match_key(object, &former).as_deref() == Some(value.as_str())
+            // The surest value that both have decides.
+            let former = identities(object, &former);
+            let known = own.iter().find_map(|identity| {
+                let other = former
+                    .iter()
+                    .find(|other| other.property == identity.property);
+                other.map(|other| other == identity)
+            });
+            known == Some(true)
         });
         if let Some(archive) = same
             && create.entry.operation == Operation::Create
@@ -501,13 +527,20 @@ fn claim_create(
         outbox::end(tx, id)?;
         return Ok(None);
     };
-    if let Some(words) = taken(tx, object, &row)? {
+    if let Some(words) = has_record(tx, object, &row)? {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
     if let Some(words) = push::unsendable(object, &row, |_| true) {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
+    }
+    for identity in identities(object, &row.record.values) {
+        let (table, own) = (&object.table, row.record.local_id);
+        if table.is_being_created(tx, &identity, own)? {
+            outbox::put_off(tx, id, now + AFTER_TWIN)?;
+            return Ok(None);
+        }
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let mut properties = Vec::new();
@@ -553,26 +586,21 @@ fn claim_create(
 }
 
 /// A second row with the match value of a row that has a record already.
-fn taken(
+fn has_record(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     row: &MirrorRow,
 ) -> Result<Option<String>, StoreError> {
-    let (Some(field), Some(value)) = (
-        object.mapping().match_field(),
-        match_value(object, &row.record.values),
-    ) else {
+    let Some(identity) = match_identity(object, &row.record.values) else {
         return Ok(None);
     };
-    let holder = object
-        .table
-        .linked_by_match(tx, value, row.record.local_id)?;
+    let holder = object.table.linked_by(tx, &identity, row.record.local_id)?;
     Ok(holder.map(|(local_id, hs_id)| {
         format!(
             "{} row {} has the {} of row {local_id}, which is HubSpot record {hs_id}",
             object.mapping().table,
             row.record.local_id,
-            field.property
+            identity.property
         )
     }))
 }

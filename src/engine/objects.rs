@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::mapping::ObjectMapping;
+use crate::decide::matching::{LookBefore, is_unique_in_hubspot, look_before_create};
+use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::store::mirror::MirrorTable;
+
+/// A contact's further e-mail addresses.
+pub(crate) const OTHER_EMAILS: &str = "hs_additional_emails";
 
 /// An object in force.
 #[derive(Debug, Clone)]
 pub struct ObjectSync {
     /// Its mirror table, with the fields that can be synced.
     pub table: MirrorTable,
-    /// The unique property that keys our creates, where the portal has it.
+    /// The property of our own that keys our creates, where the portal has it; never a natural key.
     pub key_property: Option<PropertyName>,
     /// Whether the key property is to be made before the first create.
     pub key_wanted: bool,
-    /// Whether the match property can be looked up by batch read: contacts' e-mail, or a unique property.
-    pub match_is_unique: bool,
+    /// Mapped properties of which HubSpot gives no two records one value: they can be looked up by batch read.
+    pub unique: Vec<PropertyName>,
     /// The properties that every request asks for.
     pub properties: Vec<String>,
 }
@@ -33,6 +37,19 @@ impl ObjectSync {
         &self.table.mapping().object
     }
 
+    /// Whether HubSpot gives no two records one value of a property.
+    pub fn is_unique(&self, property: &PropertyName) -> bool {
+        self.unique.contains(property)
+    }
+
+    /// The fields by which a create's record is looked for in one way before it is sent.
+    pub fn looked_up(&self, way: LookBefore) -> impl Iterator<Item = &FieldMapping> {
+        let direction = self.mapping().direction;
+        self.mapping().identities().filter(move |field| {
+            look_before_create(direction, self.is_unique(&field.property)) == way
+        })
+    }
+
     /// What a request must ask for beside the mapped properties: merges would be invisible otherwise
     /// (`hubspot/api-facts.md#13`), and our own creates can't be told without their key.
     pub fn asked_properties(mapping: &ObjectMapping, key: Option<&PropertyName>) -> Vec<String> {
@@ -41,8 +58,12 @@ impl ObjectSync {
             .iter()
             .map(|field| field.property.as_str().to_owned())
             .collect();
+        let by_email = mapping
+            .identities()
+            .any(|field| is_unique_in_hubspot(&mapping.object, &field.property));
         let own = ["hs_merged_object_ids"]
             .into_iter()
+            .chain(by_email.then_some(OTHER_EMAILS))
             .chain(key.map(PropertyName::as_str));
         for name in own {
             if !properties.iter().any(|property| property == name) {

@@ -131,6 +131,7 @@ fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp)
         archived_at: None,
         merged_ids: Vec::new(),
         own_key: None,
+        other_emails: Vec::new(),
     }
 }
 

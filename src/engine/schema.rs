@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::matching::is_unique_in_hubspot;
 use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
@@ -269,25 +270,31 @@ fn object_sync(
         fields,
         ..object.clone()
     };
-    let unique = |name: &PropertyName| {
-        portal
-            .get(name.as_str())
-            .is_some_and(|definition| definition.unique)
+    let is_unique = |name: &PropertyName| {
+        let definition = portal.get(name.as_str());
+        definition.is_some_and(|definition| definition.unique)
+            || is_unique_in_hubspot(&object.object, name)
     };
-    let (wish, wanted) = match &object.key {
-        KeyChoice::Auto => (PropertyName::parse(OWN_KEY).ok(), true),
-        KeyChoice::Property(name) => (Some(name.clone()), false),
-        KeyChoice::None => (None, false),
-    };
-    let key_property = wish.filter(unique);
-    let match_is_unique = object.match_property.as_ref().is_some_and(|name| {
-        unique(name) || (object.object.as_str() == "contacts" && name.as_str() == "email")
-    });
+    let wanted = object.key == KeyChoice::Auto;
+    let own_key = PropertyName::parse(OWN_KEY).ok().filter(|_| wanted);
+    let key_property = own_key.filter(is_unique);
+    let properties = mapping.fields.iter().map(|field| &field.property);
+    let unique: Vec<PropertyName> = properties.filter(|name| is_unique(name)).cloned().collect();
+    if let KeyChoice::Property(name) = &object.key
+        && !unique.contains(name)
+        && object.direction != Direction::Pull
+    {
+        tracing::warn!(
+            object = %object.object, property = %name,
+            hint = "give `key` a property that HubSpot keeps unique, or write `key = \"auto\"`",
+            "HubSpot does not keep the key unique: nothing keeps two records from having one value of it"
+        );
+    }
     ObjectSync {
         properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
         key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
         key_property,
-        match_is_unique,
+        unique,
         table: MirrorTable::new(std::sync::Arc::new(mapping)),
     }
 }

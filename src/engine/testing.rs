@@ -91,7 +91,7 @@ impl Scene {
                 table: MirrorTable::new(Arc::new(object)),
                 key_property: None,
                 key_wanted: false,
-                match_is_unique: true,
+                unique: vec![property("email")],
                 properties,
             },
             daemon: RefCell::new(daemon),

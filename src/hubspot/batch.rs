@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::decide::matching;
 use crate::decide::quota::Priority;
 use crate::hubspot::Client;
 use crate::hubspot::answer::read_entry;
@@ -229,7 +230,12 @@ fn unshown(asked: &[&str], read: &BatchRead, id_property: Option<&str>) -> Vec<S
     let mut seen: BTreeSet<String> = read.missing.iter().map(|key| comparable(key)).collect();
     for record in &read.records {
         match id_property {
-            Some(property) => seen.extend(record.text(property).map(comparable)),
+            Some(property) => {
+                seen.extend(record.text(property).map(comparable));
+                // A contact is found by each of its further addresses too.
+                let others = record.text("hs_additional_emails").unwrap_or_default();
+                seen.extend(others.split(';').map(comparable));
+            }
             None => {
                 seen.insert(record.id.to_string());
                 // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
@@ -246,7 +252,7 @@ fn unshown(asked: &[&str], read: &BatchRead, id_property: Option<&str>) -> Vec<S
 
 /// HubSpot compares keys without regard to case and to space around them.
 fn comparable(key: &str) -> String {
-    key.trim().to_lowercase()
+    matching::plain(key)
 }
 
 /// JSON of a request's body.

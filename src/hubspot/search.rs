@@ -91,9 +91,12 @@ struct Group<'a> {
 struct Filter<'a> {
     property_name: &'a str,
     operator: &'static str,
-    value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     high_value: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    values: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -109,8 +112,9 @@ fn filters_of(query: &SearchQuery) -> Vec<Filter<'_>> {
     let window = Filter {
         property_name: &query.modified_property,
         operator: "BETWEEN",
-        value: query.from.millis().to_string(),
+        value: Some(query.from.millis().to_string()),
         high_value: Some(query.to.millis().to_string()),
+        values: &[],
     };
     let beyond = query.after_id.map(beyond);
     std::iter::once(window).chain(beyond).collect()
@@ -120,8 +124,9 @@ fn beyond(id: HubspotId) -> Filter<'static> {
     Filter {
         property_name: ID_PROPERTY,
         operator: "GT",
-        value: id.to_string(),
+        value: Some(id.to_string()),
         high_value: None,
+        values: &[],
     }
 }
 
@@ -135,6 +140,43 @@ fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -
         properties,
         limit,
     }
+}
+
+/// Records that hold one of some values.
+#[derive(Debug, Clone)]
+pub struct ValuesQuery {
+    /// The property, in a list of its own: the answer shows it.
+    pub property: [String; 1],
+    /// Its values, text in lower case (`hubspot/api-facts.md#6`); what [`values_that_fit`] lets through.
+    pub values: Vec<String>,
+    /// Records up to this id were seen.
+    pub after_id: Option<HubspotId>,
+}
+
+/// The most values of one search, and of their letters: the body stays far below its bound.
+const MAX_VALUES: usize = 50;
+const MAX_VALUE_CHARS: usize = 1_500;
+
+/// Values in parts of which each fits into one search. One that is longer than any record's is asked for by nobody.
+pub fn values_that_fit(values: impl IntoIterator<Item = String>) -> Vec<Vec<String>> {
+    let mut parts: Vec<Vec<String>> = Vec::new();
+    let mut chars = 0;
+    for value in values {
+        // A quote and a backslash take two letters.
+        let length = 2 * value.chars().count();
+        if length > MAX_VALUE_CHARS {
+            continue;
+        }
+        chars += length;
+        match parts.last_mut() {
+            Some(part) if part.len() < MAX_VALUES && chars <= MAX_VALUE_CHARS => part.push(value),
+            Some(_) | None => {
+                chars = length;
+                parts.push(vec![value]);
+            }
+        }
+    }
+    parts
 }
 
 impl Client {
@@ -182,6 +224,29 @@ impl Client {
             .paged::<wire::Record>(Endpoint::Search, object, most, request)
             .await?;
         self.search_page(paged)
+    }
+
+    /// The next records that hold one of some values, as the index shows them.
+    pub async fn search_values(
+        &self,
+        object: &ObjectType,
+        query: &ValuesQuery,
+        priority: Priority,
+    ) -> Result<SearchPage, HubspotError> {
+        let [property] = &query.property;
+        let body = |limit| {
+            let filter = Filter {
+                property_name: property,
+                operator: "IN",
+                value: None,
+                high_value: None,
+                values: &query.values,
+            };
+            let filters = std::iter::once(filter).chain(query.after_id.map(beyond));
+            to_body(&body_of(filters.collect(), &query.property, limit))
+        };
+        self.search_by(object, body, MAX_SEARCH_PAGE, priority)
+            .await
     }
 
     fn search_page(&self, paged: Paged<wire::Record>) -> Result<SearchPage, HubspotError> {

@@ -97,7 +97,7 @@ impl Policy {
 pub enum KeyChoice {
     /// The unique property `hubsyncd_key`, made before the first create if it is missing.
     Auto,
-    /// A unique property that the portal has already; it is filled with the entry's random key.
+    /// A natural key: a unique property of the portal's. The row's own value identifies the record and is never replaced.
     Property(PropertyName),
     /// None: only the match property can find a record whose answer was lost.
     None,
@@ -176,6 +176,23 @@ impl ObjectMapping {
         } else {
             "hs_lastmodifieddate"
         }
+    }
+
+    /// The field of the natural key, where there is one.
+    pub fn key_field(&self) -> Option<&FieldMapping> {
+        match &self.key {
+            KeyChoice::Property(property) => self.field(property),
+            KeyChoice::Auto | KeyChoice::None => None,
+        }
+    }
+
+    /// The fields whose values say which record a row is, the surest first: its natural key, then its match property.
+    pub fn identities(&self) -> impl Iterator<Item = &FieldMapping> {
+        let key = self.key_field();
+        let other = self
+            .match_field()
+            .filter(move |field| key.is_none_or(|key| key.property != field.property));
+        key.into_iter().chain(other)
     }
 
     /// The field of the match property, where that is mapped.

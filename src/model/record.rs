@@ -28,6 +28,8 @@ pub struct RemoteRecord {
     pub merged_ids: Vec<HubspotId>,
     /// The key of our own create, where the portal has such a property.
     pub own_key: Option<String>,
+    /// A contact's further e-mail addresses, each of which finds it as its first one does (`hubspot/api-facts.md#5`).
+    pub other_emails: Vec<Value>,
 }
 
 impl RemoteRecord {

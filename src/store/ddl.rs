@@ -3,9 +3,11 @@
 //!
 //! Every name is quoted, and was checked when it was made (`model/name.rs`). Nothing here needs more than SQLite 3.37.
 
+use crate::decide::matching::MatchRule;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
 pub use crate::store::bring_up::{Changes, bring_up, make_match_index};
+use crate::store::matching;
 pub use crate::store::repair::repair;
 
 /// A name as SQL, safe whatever it holds.
@@ -116,13 +118,20 @@ fn datetime_check(column: &str) -> String {
     )
 }
 
-/// Indexes on a mirror table that are ours, by name: the few rows that are marked, and the few without a record by their
-/// match value.
+/// Indexes on a mirror table that are ours, by name: the few rows that are marked, and the few without a record by what
+/// says which record they are.
 pub(super) fn indexes(object: &ObjectMapping) -> Vec<(String, String)> {
     let archived = index(object, "archived", "\"hs_archived\"", "\"hs_archived\" = 1");
-    let unlinked = object
-        .match_field()
-        .map(|field| index(object, "adopt", &match_term(field), "\"hs_id\" IS NULL"));
+    let is_match = |field: &FieldMapping| object.match_property.as_ref() == Some(&field.property);
+    let unlinked = object.identities().filter_map(|field| {
+        let kind = if is_match(field) {
+            "adopt"
+        } else {
+            "adopt_key"
+        };
+        let term = match_term(object, field)?;
+        Some(index(object, kind, &term, "\"hs_id\" IS NULL"))
+    });
     [archived].into_iter().chain(unlinked).collect()
 }
 
@@ -133,13 +142,14 @@ pub(super) fn match_index(object: &ObjectMapping) -> Option<(String, String)> {
     Some(index(
         object,
         "match",
-        &match_term(field),
+        &match_term(object, field)?,
         "\"hs_id\" IS NOT NULL",
     ))
 }
 
-fn match_term(field: &FieldMapping) -> String {
-    format!("lower(trim({}))", quoted(field.column.as_str()))
+fn match_term(object: &ObjectMapping, field: &FieldMapping) -> Option<String> {
+    let rule = MatchRule::of(&object.object, field);
+    matching::term(rule, &quoted(field.column.as_str()))
 }
 
 fn index(object: &ObjectMapping, kind: &str, term: &str, rows: &str) -> (String, String) {

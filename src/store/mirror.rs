@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
+use crate::decide::matching::MatchRule;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
@@ -17,7 +18,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::ddl::quoted;
 use crate::store::fields::Field;
-use crate::store::{StoreError, bring_up, referrers, rowjson, text};
+use crate::store::{StoreError, bring_up, matching, referrers, rowjson, text};
 
 /// The row's own columns in front of the mapped ones in every SELECT.
 const OWN_COLUMNS: usize = 3;
@@ -33,8 +34,7 @@ pub struct MirrorTable {
 struct Statements {
     by_hs_id: String,
     by_local_id: String,
-    by_match: String,
-    taken_match: String,
+    identities: Vec<IdentityStatements>,
     insert: String,
     update: String,
     delete: String,
@@ -45,6 +45,24 @@ struct Statements {
     unlinked: String,
     gone_in_conflict: String,
     gone_unreadable: String,
+}
+
+/// Lookups by the value of one property that says which record a row is.
+#[derive(Debug)]
+struct IdentityStatements {
+    property: PropertyName,
+    unlinked: String,
+    linked: String,
+    creating: String,
+}
+
+/// A value that says which record a row is, in the form in which two of them are compared (`decide/matching.rs`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The property: the object's natural key or its match property.
+    pub property: PropertyName,
+    /// The value's form.
+    pub form: String,
 }
 
 /// A mirror row as it lies in the table, ready to be changed and written back.
@@ -125,38 +143,77 @@ impl MirrorTable {
             .optional()?)
     }
 
-    /// The oldest row without a record whose match property holds this value (trimmed, in lower case).
-    pub fn unlinked_by_match(
+    /// The oldest row without a record that a value identifies.
+    pub fn unlinked_by(
         &self,
         connection: &Connection,
-        value: &str,
+        identity: &Identity,
     ) -> Result<Option<LocalId>, StoreError> {
-        if self.sql.by_match.is_empty() {
+        let Some(sql) = self.sql.by(identity) else {
             return Ok(None);
-        }
-        let mut statement = connection.prepare_cached(&self.sql.by_match)?;
+        };
+        let mut statement = connection.prepare_cached(&sql.unlinked)?;
         Ok(statement
-            .query_row([value], |row| row.get(0).map(LocalId))
+            .query_row([&identity.form], |row| row.get(0).map(LocalId))
             .optional()?)
     }
 
-    /// A row with a record whose match property holds this value, other than `except`.
-    pub fn linked_by_match(
+    /// A row with a record that holds such a value too, other than `except`.
+    pub fn linked_by(
         &self,
         connection: &Connection,
-        value: &str,
+        identity: &Identity,
         except: LocalId,
     ) -> Result<Option<(LocalId, HubspotId)>, StoreError> {
-        if self.sql.taken_match.is_empty() {
+        let Some(sql) = self.sql.by(identity) else {
             return Ok(None);
-        }
-        let mut statement = connection.prepare_cached(&self.sql.taken_match)?;
+        };
+        let mut statement = connection.prepare_cached(&sql.linked)?;
         let found = statement
-            .query_row((value, except.0), |row| {
+            .query_row((&identity.form, except.0), |row| {
                 Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?)))
             })
             .optional()?;
         Ok(found)
+    }
+
+    /// A row with a record that holds a value of this form in any of its columns' properties, other than `except`. It looks
+    /// through the table: for what is refused, not for what is sent.
+    pub fn holder_of(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        except: LocalId,
+    ) -> Result<Option<(LocalId, HubspotId)>, StoreError> {
+        if self.sql.by(identity).is_some() {
+            return self.linked_by(connection, identity, except);
+        }
+        let Some(field) = self.mapping.field(&identity.property) else {
+            return Ok(None);
+        };
+        let sql = IdentityStatements::of(&self.mapping, field).linked;
+        let found = connection
+            .prepare(&sql)?
+            .query_row((&identity.form, except.0), |row| {
+                Ok((LocalId(row.get(0)?), HubspotId(row.get(1)?)))
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    /// Whether another row without a record holds such a value too, and its create is on its way or unanswered.
+    pub fn is_being_created(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        except: LocalId,
+    ) -> Result<bool, StoreError> {
+        let Some(sql) = self.sql.by(identity) else {
+            return Ok(false);
+        };
+        let mut statement = connection.prepare_cached(&sql.creating)?;
+        let object = self.mapping.object.as_str();
+        Ok(statement.exists((&identity.form, except.0, object))?)
     }
 
     /// Inserts a record of HubSpot's as a new row.
@@ -438,6 +495,11 @@ impl MirrorRow {
         self.created_at = Some(record.created_at.to_string());
     }
 
+    /// When HubSpot made the record.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.created_at.as_deref().and_then(Timestamp::parse)
+    }
+
     /// Takes the link away.
     pub fn unlink(&mut self) {
         self.record.hs_id = None;
@@ -555,6 +617,37 @@ fn blank_of(mapping: &ObjectMapping) -> String {
 }
 
 impl Statements {
+    fn by(&self, identity: &Identity) -> Option<&IdentityStatements> {
+        let mut identities = self.identities.iter();
+        identities.find(|statements| statements.property == identity.property)
+    }
+}
+
+impl IdentityStatements {
+    fn of(mapping: &ObjectMapping, field: &FieldMapping) -> Self {
+        let table = quoted(mapping.table.as_str());
+        let rule = MatchRule::of(&mapping.object, field);
+        let holds = matching::holds_form(rule, &quoted(field.column.as_str()));
+        // Few rows hold one value: by the row's number SQLite would look through all of them instead.
+        Self {
+            property: field.property.clone(),
+            unlinked: format!(
+                "SELECT local_id FROM {table} WHERE hs_id IS NULL AND {holds} ORDER BY +local_id LIMIT 1"
+            ),
+            linked: format!(
+                "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND {holds} \
+                 AND local_id <> ?2 ORDER BY +local_id LIMIT 1"
+            ),
+            creating: format!(
+                "SELECT 1 FROM {table} WHERE hs_id IS NULL AND {holds} AND local_id <> ?2 \
+                 AND EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = ?3 AND e.local_id = {table}.local_id \
+                 AND e.operation = 'create' AND e.state <> 'dead' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL))"
+            ),
+        }
+    }
+}
+
+impl Statements {
     fn of(mapping: &ObjectMapping) -> Self {
         let table = quoted(mapping.table.as_str());
         let mut columns = String::new();
@@ -567,31 +660,22 @@ impl Statements {
         }
         let select =
             format!("SELECT local_id, hs_id, hs_created_at, hs_modified_at{columns} FROM {table}");
-        let matching = mapping
-            .match_field()
-            .map(|field| quoted(field.column.as_str()));
         Self {
             by_hs_id: format!("{select} WHERE hs_id = ?1"),
             by_local_id: format!("{select} WHERE local_id = ?1"),
-            by_match: matching.as_ref().map_or_else(String::new, |column| {
-                format!(
-                    "SELECT local_id FROM {table} WHERE hs_id IS NULL AND lower(trim({column})) = lower(trim(?1)) \
-                     ORDER BY local_id LIMIT 1"
-                )
-            }),
-            taken_match: matching.as_ref().map_or_else(String::new, |column| {
-                format!(
-                    "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND lower(trim({column})) = lower(trim(?1)) \
-                     AND local_id <> ?2 ORDER BY local_id LIMIT 1"
-                )
-            }),
+            identities: mapping
+                .identities()
+                .map(|field| IdentityStatements::of(mapping, field))
+                .collect(),
             insert: format!(
                 "INSERT INTO {table} (local_id, hs_id, hs_created_at, hs_modified_at{columns}) VALUES (?1, ?2, ?3, ?4{places})"
             ),
             update: update_of(mapping, mapping.fields.iter()),
             delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
             blank: blank_of(mapping),
-            linked_between: format!("SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"),
+            linked_between: format!(
+                "SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"
+            ),
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::clock::Clock;
 use crate::model::time::Timestamp;
 use crate::store::lease::{Lease, Lock};
-use crate::store::{Lane, Mode, OpenOptions, StoreError};
+use crate::store::{Lane, Mode, OpenOptions, StoreError, matching};
 
 /// Jobs that may wait in each queue; a caller beyond it waits for its turn. HubSpot calls a webhook ten times at once at
 /// most, and no step of the daemon hands over more than one job.
@@ -369,5 +369,6 @@ pub(super) fn harden(connection: &Connection, busy_timeout: Duration) -> Result<
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    matching::register(connection)?;
     Ok(())
 }

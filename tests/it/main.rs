@@ -10,6 +10,7 @@ mod decisions;
 mod floors;
 mod gap;
 mod guard;
+mod keys;
 mod lost;
 mod oauth;
 mod portal;

@@ -184,7 +184,7 @@ impl Scene {
             table,
             key_property: None,
             key_wanted: false,
-            match_is_unique: true,
+            unique: vec![property_name("email")],
             properties: Vec::new(),
         });
         Self {
@@ -446,6 +446,7 @@ fn record(number: i64, version: i64) -> RemoteRecord {
         archived_at: None,
         merged_ids: Vec::new(),
         own_key: None,
+        other_emails: Vec::new(),
     }
 }
 

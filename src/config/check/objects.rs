@@ -13,11 +13,13 @@ use crate::config::render::Origin;
 use crate::config::settings::PollSettings;
 use crate::config::standard::OBJECTS;
 use crate::config::suggest::nearest;
+use crate::decide::matching::{SEARCH_LAG, is_unique_in_hubspot};
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, OnLocalDelete,
+    OnRemoteDelete, Policy,
 };
 use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::value::PropertyType;
 
 const NO_OBJECTS_HINT: &str =
     "add `[objects.contacts]`: alone it maps the standard properties of contacts";
@@ -82,8 +84,19 @@ fn object(
     let policy = object_policy(reader, &table, direction, policy);
     let sql_table = table_name(reader, entry, &table);
     let fields = fields::fields(reader, entry, &table, direction, policy);
-    let key = reader.or_default(&table, "key", (KeyChoice::Auto, "\"auto\""), key_choice);
+    let key = reader.or_default(
+        &table,
+        "key",
+        (KeyChoice::Auto, "\"auto\""),
+        |reader, entry| key_choice(reader, entry, &table, direction, &fields),
+    );
     let match_property = match_property(reader, &table, direction, &key, &fields);
+    if let Some(matched) = match_property
+        .as_ref()
+        .filter(|_| direction == Direction::Push)
+    {
+        say_what_search_finds(reader, entry, &table, &key, matched);
+    }
     let own_poll = reader.optional(&table, "poll", |reader, entry| {
         reader.schedule(entry, polls.timezone, &POLL_BOUNDS)
     });
@@ -259,16 +272,139 @@ fn one_table_each(
     }
 }
 
-fn key_choice(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<KeyChoice> {
-    match reader.text(entry)? {
-        "auto" => Some(KeyChoice::Auto),
-        "none" => Some(KeyChoice::None),
+fn key_choice(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    direction: Direction,
+    fields: &[FieldMapping],
+) -> Option<KeyChoice> {
+    let choice = match reader.text(entry)? {
+        "auto" => KeyChoice::Auto,
+        "none" => KeyChoice::None,
+        OWN_KEY => {
+            let message = format!("`{OWN_KEY}` is hubsyncd's own: no row has a value of it");
+            let hint = "write `auto`: where the portal has the property already, it is not made";
+            reader.error("reserved", &entry.span, &entry.path, &message, hint);
+            return None;
+        }
         name => {
             let hint = "write `auto`, `none` or the name of a property with unique values";
             let name = reader.name(entry, PropertyName::parse(name), "the key", hint)?;
-            Some(KeyChoice::Property(name))
+            KeyChoice::Property(name)
         }
+    };
+    let mapped = match &choice {
+        KeyChoice::Property(name) => fields.iter().find(|field| &field.property == name),
+        KeyChoice::Auto | KeyChoice::None => None,
+    };
+    if direction == Direction::Pull {
+        return match mapped {
+            Some(field) => is_one_value(reader, entry, field, "key").then_some(choice),
+            None => {
+                if choice != KeyChoice::Auto {
+                    say_what_key_is_for(reader, entry);
+                }
+                Some(choice)
+            }
+        };
     }
+    match &choice {
+        KeyChoice::Property(name) => {
+            natural_key(reader, entry, table, name, fields).then_some(choice)
+        }
+        KeyChoice::Auto | KeyChoice::None => Some(choice),
+    }
+}
+
+/// Whether a natural key has values that rows may be given here.
+fn natural_key(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    name: &PropertyName,
+    fields: &[FieldMapping],
+) -> bool {
+    let Some(field) = fields.iter().find(|field| &field.property == name) else {
+        if is_written(reader, table, name.as_str()) {
+            return false; // It is there, with a mistake of its own.
+        }
+        let message = format!("the key `{name}` is not mapped, so no row has a value of it");
+        let properties = entry.path.replace(".key", ".properties");
+        let hint = format!("add it to `{properties}`, or write `auto`");
+        reader.error("key_not_mapped", &entry.span, &entry.path, &message, &hint);
+        return false;
+    };
+    if !field.direction.pushes() {
+        let message = format!(
+            "the key `{name}` is only pulled, so a row has no value of it before it has a record"
+        );
+        let hint = "write a property that local programs may set, or `auto`";
+        reader.error("key_one_way", &entry.span, &entry.path, &message, hint);
+        return false;
+    }
+    is_one_value(reader, entry, field, "key")
+}
+
+/// Whether a property that is to identify records has one value.
+fn is_one_value(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    field: &FieldMapping,
+    what: &str,
+) -> bool {
+    let is_set = field.declared_type == Some(PropertyType::Set);
+    if is_set {
+        let message = format!(
+            "`{}` can hold several values, so `{what}` can't find a record by it",
+            field.property
+        );
+        let hint = "write a property that holds one value";
+        reader.error("several_values", &entry.span, &entry.path, &message, hint);
+    }
+    !is_set
+}
+
+/// Rows that are only pulled are never made here: of a key nothing is left but the default of `match`.
+fn say_what_key_is_for(reader: &mut Reader<'_>, entry: &Entry<'_>) {
+    let message = "`key` does nothing here: it is for records that are made from rows, and these rows are only pulled";
+    let hint = "take it out, or write `direction = \"both\"`";
+    reader.warning("no_effect", &entry.span, &entry.path, message, hint);
+}
+
+/// A property that HubSpot need not keep unique is looked up by search, which shows nothing that is new.
+fn say_what_search_finds(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    key: &KeyChoice,
+    matched: &PropertyName,
+) {
+    let is_key = matches!(key, KeyChoice::Property(name) if name == matched);
+    let is_unique =
+        ObjectType::parse(entry.name).is_ok_and(|object| is_unique_in_hubspot(&object, matched));
+    if is_key || is_unique {
+        return;
+    }
+    let place = table
+        .get("match")
+        .cloned()
+        .unwrap_or_else(|| entry.at_key());
+    let seconds = SEARCH_LAG.as_secs();
+    let message = format!(
+        "unless HubSpot keeps `{matched}` unique, a new row waits {seconds}s and its record is then looked for by search: \
+         one that was made in HubSpot within that time is not found, and a second one is made"
+    );
+    let hint = "to be sure, match by a unique property, or write `direction = \"both\"`";
+    reader.warning("match_by_search", &place.span, &place.path, &message, hint);
+}
+
+fn is_written(reader: &mut Reader<'_>, table: &Table<'_>, property: &str) -> bool {
+    let properties = table
+        .get("properties")
+        .filter(|entry| Reader::is_table(entry));
+    let properties = properties.and_then(|entry| reader.free_table(entry));
+    properties.is_some_and(|table| table.get(property).is_some())
 }
 
 /// What is written, else the key where that is a mapped property, else `email` where it is mapped.
@@ -280,14 +416,10 @@ fn match_property(
     fields: &[FieldMapping],
 ) -> Option<PropertyName> {
     if table.get("match").is_some() {
-        let properties = table
-            .get("properties")
-            .filter(|entry| Reader::is_table(entry));
-        let properties = properties.and_then(|entry| reader.free_table(entry));
         return reader.optional(table, "match", |reader, entry| {
             let text = reader.text(entry)?;
             let mapped = fields.iter().find(|field| field.property.as_str() == text);
-            if mapped.is_none() && properties.is_some_and(|table| table.get(text).is_some()) {
+            if mapped.is_none() && is_written(reader, table, text) {
                 return None; // It is there, with a mistake of its own.
             }
             written_match(reader, entry, text, direction, fields)
@@ -351,5 +483,5 @@ fn written_match(
         reader.error("match_one_way", &entry.span, &entry.path, &message, hint);
         return None;
     }
-    Some(field.property.clone())
+    is_one_value(reader, entry, field, "match").then(|| field.property.clone())
 }

@@ -1,0 +1,208 @@
+//! Which row is which record: natural keys, the ways in which people spell one value, values that go from one record to
+//! another, and records that are looked for before they are made.
+
+use hubsyncd::simulator::faults::FaultKind;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use crate::daemon::Site;
+use crate::portal::Portal;
+
+const DEALS: &str = "[objects.deals]\nkey = \"order_number\"\n[objects.deals.properties]\ndealname = \"name\"\n\
+                     order_number = \"order_number\"\n";
+
+/// What HubSpot's live records of an object hold in a property, sorted; those without a value have `-`.
+fn held(portal: &Portal, object: &str, property: &str) -> Vec<String> {
+    let stand = portal.stand();
+    let mut values: Vec<String> = stand
+        .records(object)
+        .iter()
+        .filter(|record| !record.is_archived())
+        .map(|record| record.value(property).unwrap_or("-").to_owned())
+        .collect();
+    values.sort();
+    values
+}
+
+fn deal(site: &Site, name: &str, number: Option<&str>) {
+    site.program()
+        .execute(
+            "INSERT INTO deals (name, order_number) VALUES (?1, ?2)",
+            (name, number),
+        )
+        .expect("a deal");
+}
+
+#[test]
+fn a_natural_key_is_sent_as_it_stands_and_never_replaced() {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, "", DEALS);
+    site.start_and_load();
+    deal(&site, "Mine", Some("ORDER-4711"));
+    site.until_sql("SELECT count(hs_id) FROM deals");
+    site.until_pushed();
+    assert_eq!(held(&portal, "deals", "order_number"), ["ORDER-4711"]);
+    let row = site.text("SELECT order_number FROM deals");
+    assert_eq!(row.as_deref(), Some("ORDER-4711"));
+    assert_eq!(portal.requests("/batch/upsert"), 0);
+    deal(&site, "Twin", Some(" order-4711"));
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    let expected = "deals row 2 has the order_number of row 1, which is HubSpot record";
+    assert!(words.starts_with(expected), "{words}");
+    deal(&site, "Numberless", None);
+    site.until_sql("SELECT count(hs_id) = 2 FROM deals");
+    assert_eq!(held(&portal, "deals", "dealname"), ["Mine", "Numberless"]);
+}
+
+#[test]
+fn of_two_new_rows_with_one_natural_key_the_second_is_dead() {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, "", DEALS);
+    site.once();
+    deal(&site, "First", Some("A-1"));
+    deal(&site, "Second", Some("a-1"));
+    site.start();
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+    assert_eq!(held(&portal, "deals", "dealname"), ["First"]);
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    assert!(words.contains("has the order_number of row 1"), "{words}");
+    // It was never sent: nobody had to refuse it.
+    assert_eq!(portal.requests("/deals/batch/create"), 1);
+}
+
+#[test]
+fn a_lost_create_is_found_again_by_its_natural_key() {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, "", DEALS);
+    site.start_and_load();
+    portal.script(FaultKind::AnswerLost, 1, "/batch/create");
+    deal(&site, "Mine", Some("ORDER-4711"));
+    site.until_sql("SELECT count(hs_id) FROM deals");
+    site.until_pushed();
+    assert_eq!(held(&portal, "deals", "order_number"), ["ORDER-4711"]);
+    assert_eq!(portal.requests("/deals/batch/create"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM deals"), 1);
+}
+
+#[test]
+fn what_nobody_sees_around_an_address_makes_no_second_person() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    site.once();
+    for (number, around) in ["\r", "\n", "\t", "\u{a0}", "\u{200b}"].iter().enumerate() {
+        portal.contact(&format!("p{number}@example.com"));
+        let address = format!("P{number}@Example.com{around}");
+        site.program()
+            .execute(
+                "INSERT INTO contacts (email, city) VALUES (?1, 'Bonn')",
+                [address],
+            )
+            .expect("a row");
+    }
+    portal.contact("müller@example.com");
+    site.execute("INSERT INTO contacts (email) VALUES ('MÜLLER@example.com')");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 6);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_conflicts WHERE property = 'email'"),
+        0
+    );
+    assert_eq!(portal.contacts(), 6);
+    assert_eq!(portal.count_with("city", "Bonn"), 5);
+}
+
+#[test]
+fn a_second_address_of_a_person_means_the_same_record() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    site.once();
+    let (first, second) = (
+        portal.contact("ann@example.com"),
+        portal.contact("ann@example.org"),
+    );
+    let now = portal.now_ms();
+    portal
+        .stand()
+        .merge("contacts", first, second, now)
+        .expect("merges");
+    site.execute("INSERT INTO contacts (email, city) VALUES ('Ann@Example.org ', 'Bonn')");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.count_with("city", "Bonn"), 1);
+    assert_eq!(portal.contacts(), 1);
+}
+
+#[test]
+fn a_company_is_known_by_its_domain_however_that_is_written() {
+    let portal = Portal::quick();
+    let objects = "[objects.companies]\nmatch = \"domain\"\n[objects.companies.properties]\ndomain = \"domain\"\n\
+                   name = \"name\"\ncity = \"city\"\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    let now = portal.now_ms();
+    let company = [("name", "Web"), ("domain", "web.example.com")];
+    portal.stand().create("companies", &company, now);
+    site.execute(
+        "INSERT INTO companies (domain, name, city) VALUES ('https://www.web.example.com/about', 'Web', 'Bonn')",
+    );
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM companies"), 1);
+    assert_eq!(held(&portal, "companies", "city"), ["Bonn"]);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+}
+
+/// Makes a new row's entry as old as search's lag.
+fn age_entries(site: &Site) {
+    let program: Connection = site.program();
+    program
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+        .expect("turns triggers off");
+    program
+        .execute(
+            "UPDATE sync_outbox SET enqueued_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 minutes')",
+            [],
+        )
+        .expect("ages");
+}
+
+#[test]
+fn an_object_that_is_only_pushed_finds_its_records_by_a_value_that_is_not_unique() {
+    let portal = Portal::quick();
+    let objects = "[objects.companies]\ndirection = \"push\"\nmatch = \"domain\"\n[objects.companies.properties]\n\
+                   domain = \"domain\"\nname = \"name\"\n";
+    let mut site = Site::with(&portal, "", objects);
+    site.once();
+    let now = portal.now_ms();
+    let company = [("name", "Theirs"), ("domain", "web.example.com")];
+    let theirs = portal.stand().create("companies", &company, now);
+    portal.stand().create("companies", &company, now);
+    site.execute(
+        "INSERT INTO companies (domain, name) VALUES ('https://www.Web.example.com/', 'Ours')",
+    );
+    site.execute("INSERT INTO companies (domain, name) VALUES ('new.example.com', 'New')");
+    site.execute("INSERT INTO companies (domain, name) VALUES ('NEW.example.com', 'Twin')");
+    site.start();
+    // Search shows nothing that is new: the rows wait.
+    site.until_sql("SELECT count(*) = 3 FROM sync_outbox WHERE next_attempt_at > enqueued_at");
+    assert_eq!(portal.requests("/companies/batch/create"), 0);
+    assert_eq!(site.stop(), 0);
+    age_entries(&site);
+    site.execute("UPDATE sync_outbox SET state = 'pending'");
+    site.start();
+    site.until_sql("SELECT count(hs_id) = 2 FROM companies");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+    site.until_pushed();
+    let found = site.number("SELECT hs_id FROM companies WHERE local_id = 1");
+    assert_eq!(u64::try_from(found), Ok(theirs));
+    assert_eq!(
+        held(&portal, "companies", "name"),
+        ["New", "Ours", "Theirs"]
+    );
+}
