@@ -31,6 +31,7 @@ pub mod resolve;
 pub mod schema;
 pub mod searched;
 pub mod settle;
+pub mod taken;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

@@ -4,6 +4,8 @@
 //! It knows three times of two clocks: the version of a record is HubSpot's, the moments of a question and of a departure
 //! are this machine's.
 
+use std::time::Duration;
+
 use crate::model::time::Timestamp;
 
 /// How sure an answer is.
@@ -78,6 +80,25 @@ pub fn of_absence(
     }
 }
 
+/// HubSpot may not show a record everywhere this long after it was made (`hubspot/api-facts.md#6`).
+const NOT_SHOWN_YET: Duration = Duration::from_mins(1);
+
+/// When to ask again for a record that an answer misses although it was made moments ago; `None`: it is gone. Times are
+/// HubSpot's. What lies in the archive is gone, however young.
+pub fn missing_too_soon(
+    created_at: Option<Timestamp>,
+    now: Timestamp,
+    is_archived: bool,
+) -> Option<Timestamp> {
+    let shown_by = created_at? + NOT_SHOWN_YET;
+    // A time far ahead is no time of HubSpot's.
+    let is_young = now < shown_by && shown_by <= now + 2 * NOT_SHOWN_YET;
+    (is_young && !is_archived).then(|| shown_by.min(now + BETWEEN_LOOKS))
+}
+
+/// Time between two looks at a record that is not shown yet.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +161,25 @@ mod tests {
         // HubSpot's clock is ahead of this one.
         assert_eq!(of_absence(at(10), Some(at(14)), 5), Fresh);
         assert_eq!(of_absence(at(10), Some(at(16)), 5), Stale);
+    }
+
+    #[test]
+    fn a_record_that_was_made_moments_ago_is_not_gone_because_one_answer_misses_it() {
+        let made = Timestamp::from_millis(1_000_000);
+        let check = |seconds, is_archived, expected: Option<u64>| {
+            let now = made + Duration::from_secs(seconds);
+            let again = missing_too_soon(Some(made), now, is_archived);
+            assert_eq!(
+                again,
+                expected.map(|seconds| made + Duration::from_secs(seconds))
+            );
+        };
+        check(0, false, Some(10));
+        check(55, false, Some(60));
+        check(60, false, None);
+        check(3, true, None);
+        assert_eq!(missing_too_soon(None, made, false), None);
+        let hours_ahead = made + Duration::from_hours(3);
+        assert_eq!(missing_too_soon(Some(hours_ahead), made, false), None);
     }
 }

@@ -35,6 +35,8 @@ pub enum Settlement {
     Adopt(HubspotId),
     /// A unique value is taken and the refusal does not say by whom: look by the match property.
     LookForMatch(String),
+    /// Another record has a unique value that an update was to give: one of ours that gives it up, or a person decides.
+    Taken(String),
     /// The record must be read: it may be archived, merged, or the answer was silent.
     Reread(String),
     /// To be sent again later.
@@ -69,6 +71,9 @@ fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
         (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => {
             Settlement::Reread(words)
         }
+        (Operation::Update, category, _) if names_a_taken_value(category, &words) => {
+            Settlement::Taken(words)
+        }
         (_, "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS", _) => {
             Settlement::Retry(words)
         }
@@ -79,6 +84,40 @@ fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
 fn names_a_taken_value(category: &str, words: &str) -> bool {
     matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS")
         || words.contains("CONFLICTING_UNIQUE_VALUE")
+}
+
+/// Who has a unique value that HubSpot did not give, as far as our own rows tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueHolder {
+    /// A record that has a pending change of it, or is to be archived.
+    GivesItUp,
+    /// One that gives it up for what this one gives up: neither can go first.
+    Exchanges,
+    /// One that gave it up while this one was on its way.
+    GaveItUp,
+    /// One that keeps it, or one that we don't know.
+    KeepsIt,
+}
+
+/// What becomes of an entry that asked for such a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenOutcome {
+    /// Sent again once the other change is done.
+    AfterTheOther,
+    /// Sent again at once.
+    Again,
+    /// For a person.
+    Dead,
+}
+
+/// A value that one of our own pending changes frees is not refused for good.
+pub fn settle_taken(holder: ValueHolder, attempts: u32) -> TakenOutcome {
+    match holder {
+        ValueHolder::GivesItUp => TakenOutcome::AfterTheOther,
+        // HubSpot may need a moment, but not for ever.
+        ValueHolder::GaveItUp if attempts < POISON_ATTEMPTS => TakenOutcome::Again,
+        ValueHolder::GaveItUp | ValueHolder::Exchanges | ValueHolder::KeepsIt => TakenOutcome::Dead,
+    }
 }
 
 /// Why a batch got no answer for its inputs.
@@ -171,6 +210,27 @@ mod tests {
             refused(Operation::Update, "VALIDATION_ERROR", "words", Some(7)),
             Settlement::Dead(words())
         );
+    }
+
+    #[test]
+    fn a_value_that_our_own_change_frees_is_not_refused_for_good() {
+        assert_eq!(
+            refused(Operation::Update, "CONFLICT", "words", Some(7)),
+            Settlement::Taken("words".to_owned())
+        );
+        let words = "x must be unique (CONFLICTING_UNIQUE_VALUE)";
+        assert_eq!(
+            refused(Operation::Update, "VALIDATION_ERROR", words, None),
+            Settlement::Taken(words.to_owned())
+        );
+        let check = |holder, attempts, expected| {
+            assert_eq!(settle_taken(holder, attempts), expected);
+        };
+        check(ValueHolder::GivesItUp, 100, TakenOutcome::AfterTheOther);
+        check(ValueHolder::GaveItUp, 1, TakenOutcome::Again);
+        check(ValueHolder::GaveItUp, POISON_ATTEMPTS, TakenOutcome::Dead);
+        check(ValueHolder::Exchanges, 1, TakenOutcome::Dead);
+        check(ValueHolder::KeepsIt, 1, TakenOutcome::Dead);
     }
 
     #[test]

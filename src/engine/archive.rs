@@ -6,6 +6,7 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::{self, Edited, Histories};
 use crate::decide::existence::{DeletedOutcome, deleted_here};
+use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::plan::BATCH;
 use crate::decide::record::{OpenConflict, judge_open};
@@ -252,6 +253,14 @@ fn claim(
     let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
         if read.is_unread(hs_id) {
             outbox::put_off(tx, entry.id, now + AFTER_UNREAD)?;
+            return Ok(None);
+        }
+        let created_at = entry.row.as_deref().and_then(rowjson::created_at);
+        let now_there = now.plus_millis(offset_ms);
+        if read.of(hs_id).is_none()
+            && let Some(again) = missing_too_soon(created_at, now_there, false)
+        {
+            outbox::put_off(tx, entry.id, again.plus_millis(-offset_ms))?;
             return Ok(None);
         }
         return without_record(tx, object, &present, hs_id, read, now);

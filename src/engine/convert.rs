@@ -134,6 +134,23 @@ fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<
     })
 }
 
+/// Whether a record has a unique value that was sent, in whatever spelling HubSpot answers it.
+pub fn has_unique_value(
+    object: &ObjectSync,
+    sent: &[(String, String)],
+    record: &RemoteRecord,
+) -> bool {
+    let fields = object.mapping().identities();
+    let mut unique = fields.filter(|field| object.is_unique(&field.property));
+    unique.any(|field| {
+        let mut sent = sent.iter();
+        let own = sent.find(|(name, _)| name == field.property.as_str());
+        let own = own.map(|(_, text)| Value::from_canonical(text.as_str()));
+        let own = own.and_then(|value| identity(object, field, &value));
+        own.is_some_and(|own| record_identities(object, record).contains(&own))
+    })
+}
+
 /// The value of the match property in the form in which two of them are compared.
 pub fn match_identity(
     object: &ObjectSync,
@@ -141,4 +158,32 @@ pub fn match_identity(
 ) -> Option<Identity> {
     let field = object.mapping().match_field()?;
     identity(object, field, values.get(&field.property)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{Scene, record};
+
+    #[test]
+    fn an_answer_is_known_by_the_address_that_was_sent_however_hubspot_spells_it() {
+        let scene = Scene::with(|_| {});
+        let sent = |email: &str| {
+            let email = ("email".to_owned(), email.to_owned());
+            vec![("firstname".to_owned(), "Ann".to_owned()), email]
+        };
+        let mut answered = record(
+            101,
+            0,
+            &[("email", "ann@example.com"), ("firstname", "Ann")],
+        );
+        let knows = |answered: &RemoteRecord, email: &str| {
+            has_unique_value(&scene.object, &sent(email), answered)
+        };
+        assert!(knows(&answered, "Ann@Example.com\u{a0}"));
+        assert!(!knows(&answered, "bob@example.com"));
+        assert!(!knows(&answered, ""));
+        answered.other_emails = vec![Value::from_canonical("ann@example.org")];
+        assert!(knows(&answered, "ANN@example.org"));
+    }
 }

@@ -16,11 +16,13 @@ use crate::engine::convert::{identities, match_identity, record_identities};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::reads::{AFTER_UNREAD, note_missing};
+use crate::engine::removal::Moment;
 use crate::engine::settle::{Sent, settle_batch};
-use crate::engine::{Engine, StepError, schema, searched};
+use crate::engine::{Engine, StepError, schema, searched, taken};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
+use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -232,7 +234,11 @@ async fn look(
                     archived_at: record.archived_at,
                     origin: Origin::Poll,
                 };
-                note_missing(tx, &sync, removal, now)?;
+                let moment = Moment {
+                    now,
+                    offset_ms: offset,
+                };
+                note_missing(tx, &sync, removal, moment)?;
             }
             for (id, by) in &looks {
                 if put_off.contains(id) {
@@ -535,6 +541,10 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
+    let given = |field: &FieldMapping| row.value(&field.property).clone();
+    if taken::still_waits(tx, object, entry, given, now)? {
+        return Ok(None);
+    }
     for identity in identities(object, &row.record.values) {
         let (table, own) = (&object.table, row.record.local_id);
         if table.is_being_created(tx, &identity, own)? {
@@ -595,14 +605,8 @@ fn has_record(
         return Ok(None);
     };
     let holder = object.table.linked_by(tx, &identity, row.record.local_id)?;
-    Ok(holder.map(|(local_id, hs_id)| {
-        format!(
-            "{} row {} has the {} of row {local_id}, which is HubSpot record {hs_id}",
-            object.mapping().table,
-            row.record.local_id,
-            identity.property
-        )
-    }))
+    let shared = identity.property.as_str();
+    Ok(holder.map(|holder| taken::words(object, row.record.local_id, shared, holder)))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::Histories;
 use crate::decide::fight;
+use crate::decide::freshness::missing_too_soon;
 use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
@@ -21,11 +22,11 @@ use crate::engine::convert::{histories, remote_records};
 use crate::engine::objects::ObjectSync;
 use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Ground, Late, Sent, recover_object, settle_batch};
-use crate::engine::{Engine, Progress, StepError, archive, blanks, create};
+use crate::engine::{Engine, Progress, StepError, archive, blanks, create, taken};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::Policy;
+use crate::model::mapping::{FieldMapping, Policy};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
@@ -465,6 +466,17 @@ fn merge_and_claim(
             outbox::put_off(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
             return Ok(None);
         }
+        let row = applying
+            .object
+            .table
+            .by_local_id(tx, queued.entry.local_id)?;
+        let created_at = row.and_then(|row| row.created_at());
+        let now_there = applying.now.plus_millis(applying.clock_offset_ms);
+        if let Some(again) = missing_too_soon(created_at, now_there, false) {
+            let again = again.plus_millis(-applying.clock_offset_ms);
+            outbox::put_off(tx, queued.entry.id, again)?;
+            return Ok(None);
+        }
         // Archived or gone: a read with the archive says which, and the guard has its word.
         if reads::is_removal_noted(tx, object, hs_id)? {
             outbox::put_off(tx, queued.entry.id, applying.now + AFTER_REMOVAL)?;
@@ -511,6 +523,13 @@ fn claim_update(
     };
     if let Some(words) = unsendable(applying.object, &row, is_sent) {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+        return Ok(None);
+    }
+    let given = |field: &FieldMapping| match is_sent(&field.property) {
+        true => row.value(&field.property).clone(),
+        false => Value::EMPTY,
+    };
+    if taken::still_waits(tx, applying.object, entry, given, applying.now)? {
         return Ok(None);
     }
     let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::echo::is_sent;
-use crate::decide::freshness::{Freshness, of_absence};
+use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record};
 use crate::engine::archive::done_on_both_sides;
 use crate::engine::convert::{histories, remote_record};
 use crate::engine::objects::ObjectSync;
+use crate::engine::removal::Moment;
 use crate::engine::settle::note_pushed;
 use crate::engine::{Engine, Progress, StepError, answers, blanks};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
@@ -24,7 +25,7 @@ use crate::model::time::Timestamp;
 use crate::store::conflicts::About;
 use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, erase, outbox, reads, savepoint, unreadable};
+use crate::store::{Lane, StoreError, erase, outbox, reads, rowjson, savepoint, unreadable};
 
 /// The most inputs of a batch read (`hubspot/api-facts.md#3`).
 pub(crate) const BATCH: usize = 100;
@@ -149,7 +150,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     archived_at,
                     origin,
                 };
-                note_missing(tx, &sync, removal, now)?;
+                let moment = Moment {
+                    now,
+                    offset_ms: offset,
+                };
+                note_missing(tx, &sync, removal, moment)?;
             }
             Ok(())
         })
@@ -452,12 +457,12 @@ pub fn note_missing(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
     removal: Removal,
-    now: Timestamp,
+    moment: Moment,
 ) -> Result<(), StoreError> {
-    match savepoint::within(tx, || note_missing_one(tx, object, removal, now)) {
+    match savepoint::within(tx, || note_missing_one(tx, object, removal, moment)) {
         // A program's constraint keeps what should go: it goes later, and the others now.
         Err(error) if error.is_of_one_row() => {
-            let (name, again) = (object.object(), now + AFTER_CONSTRAINT);
+            let (name, again) = (object.object(), moment.now + AFTER_CONSTRAINT);
             let words = format!(
                 "HubSpot record {} can't be taken out of the database: {error}",
                 removal.id
@@ -473,9 +478,11 @@ fn note_missing_one(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
     removal: Removal,
-    now: Timestamp,
+    moment: Moment,
 ) -> Result<(), StoreError> {
-    let has_row = object.table.by_hs_id(tx, removal.id)?.is_some();
+    let now = moment.now;
+    let row = object.table.by_hs_id(tx, removal.id)?;
+    let has_row = row.is_some();
     if !has_row && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
         let queued = outbox::of_record(tx, object.object(), removal.id)?;
         if queued.is_some_and(|queued| queued.entry.state == EntryState::InFlight) {
@@ -485,10 +492,29 @@ fn note_missing_one(
         }
         return erase::erase(tx, &object.table, removal.id, now);
     }
+    let queued = match has_row {
+        true => None,
+        false => outbox::of_record(tx, object.object(), removal.id)?,
+    };
+    let former = queued
+        .as_ref()
+        .and_then(|queued| queued.entry.row.as_deref());
+    let created_at = match &row {
+        Some(row) => row.created_at(),
+        None => former.and_then(rowjson::created_at),
+    };
+    let is_archived = removal.archived_at.is_some();
+    let now_there = now.plus_millis(moment.offset_ms);
+    if let Some(again) = missing_too_soon(created_at, now_there, is_archived)
+        && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_none()
+    {
+        let again = again.plus_millis(-moment.offset_ms);
+        return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
+    }
     if has_row {
         return reads::note_removal(tx, object.object(), removal, now);
     }
-    match outbox::of_record(tx, object.object(), removal.id)? {
+    match queued {
         // Deleted here too, be it while an update of it was in doubt: done on both sides.
         Some(queued)
             if queued.entry.operation == Operation::Archive
@@ -530,7 +556,11 @@ mod tests {
             archived_at: None,
             origin: Origin::Webhook,
         };
-        scene.write(|tx| note_missing(tx, &scene.object, removal, at(20)));
+        let moment = Moment {
+            now: at(20),
+            offset_ms: 0,
+        };
+        scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
         let stale = How {
             asked_at: at(10),
             ..How::at(30)

@@ -17,11 +17,11 @@ use crate::decide::settle::{
 };
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::archive::{Claimed, archive_key, note_archived};
-use crate::engine::convert::remote_record;
+use crate::engine::convert::{has_unique_value, remote_record};
 use crate::engine::gap::{self, Push};
 use crate::engine::objects::ObjectSync;
 use crate::engine::push::next_wait;
-use crate::engine::{Engine, StepError};
+use crate::engine::{Engine, StepError, taken};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation};
@@ -256,11 +256,11 @@ fn decide(
     let results: Vec<(Option<String>, RemoteRecord)> = results
         .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
         .collect();
-    batch
+    let mut settled: Vec<(Sent, Settlement)> = batch
         .iter()
         .map(|sent| {
             let result = results.iter().find(|(trace_id, record)| {
-                is_result_of(sent, operation, trace_id.as_deref(), record)
+                is_result_of(object, sent, operation, trace_id.as_deref(), record)
             });
             let error = answer
                 .errors
@@ -275,10 +275,14 @@ fn decide(
             };
             (sent.clone(), settlement)
         })
-        .collect()
+        .collect();
+    // What was acknowledged first: it may have freed the value that another input was refused.
+    settled.sort_by_key(|(_, settlement)| !matches!(settlement, Settlement::Acknowledge(_)));
+    settled
 }
 
 fn is_result_of(
+    object: &ObjectSync,
     sent: &Sent,
     operation: Operation,
     trace_id: Option<&str>,
@@ -290,7 +294,8 @@ fn is_result_of(
     match operation {
         Operation::Update => sent.input.id.as_deref() == Some(record.id.to_string().as_str()),
         Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
-            sent.input.id.is_some() && sent.input.id == record.own_key
+            let by_key = sent.input.id.is_some() && sent.input.id == record.own_key;
+            by_key || has_unique_value(object, &sent.input.properties, record)
         }
     }
 }
@@ -375,14 +380,30 @@ fn settle_one(
     if entry.state != EntryState::InFlight {
         return Ok(());
     }
+    settle_entry(tx, applying, entry, settlement, adopted, next)
+}
+
+fn settle_entry(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: Entry,
+    settlement: Settlement,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
     let object = applying.object;
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, &entry, &record),
         Settlement::Adopt(id) => adopt_existing(tx, applying, &entry, id, adopted, next),
+        Settlement::LookForMatch(_) | Settlement::Taken(_)
+            if settle_taken(tx, object, &entry, applying.now)? =>
+        {
+            Ok(())
+        }
         Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
             outbox::lose(tx, entry.id, &words, applying.now, applying.now)
         }
-        Settlement::LookForMatch(words) => refuse(tx, &entry, &words),
+        Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, &entry, &words),
         Settlement::Reread(words) => {
             if let Some(id) = entry.hs_id {
                 reads::ask(tx, object.object(), id, Origin::Poll, applying.now)?;
@@ -400,6 +421,20 @@ fn settle_one(
         Settlement::Lost(words) => lose(tx, object.object(), &entry, &words, next, applying.now),
         Settlement::Dead(words) => refuse(tx, &entry, &words),
     }
+}
+
+/// A refusal of a value that another record has, where our own rows say more about it.
+fn settle_taken(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if entry.row.is_some() || !taken::settle(tx, object, entry, now)? {
+        return Ok(false);
+    }
+    give_back(tx, entry)?;
+    Ok(true)
 }
 
 /// A definite refusal: nothing of the attempt happened.
@@ -723,16 +758,15 @@ fn adopt_existing(
         None => object.table.by_hs_id(tx, id)?,
     };
     if let Some(holder) = holder.filter(|holder| holder.record.local_id != entry.local_id) {
+        if settle_taken(tx, object, entry, applying.now)? {
+            return Ok(());
+        }
         let shared = object
             .mapping()
             .match_field()
             .map_or("unique value", |field| field.property.as_str());
-        let words = format!(
-            "{} row {} has the {shared} of row {}, which is HubSpot record {id}",
-            object.mapping().table,
-            entry.local_id,
-            holder.record.local_id
-        );
+        let other = (holder.record.local_id, id);
+        let words = taken::words(object, entry.local_id, shared, other);
         outbox::drop_fields(tx, entry.id)?;
         return outbox::park(tx, entry.id, &words, Answered::Yes);
     }
@@ -827,6 +861,11 @@ async fn settle_failed(
             (sent.clone(), wait)
         })
         .collect();
+    let answered = error.answer().map(|answer| Refusal {
+        category: answer.category.clone(),
+        words: words.clone(),
+        existing,
+    });
     let adopted = match (fate, existing, operation) {
         (BatchFate::Dead, Some(id), Operation::Create) => {
             read_existing(engine, object, &[id]).await?
@@ -864,7 +903,19 @@ async fn settle_failed(
                     (BatchFate::Dead, _) if in_doubt => {
                         park_in_doubt(tx, sync.object(), &entry, &words, now)?;
                     }
-                    (BatchFate::Dead | BatchFate::Split, _) => refuse(tx, &entry, &words)?,
+                    (BatchFate::Dead | BatchFate::Split, _) => {
+                        let said = answered.as_ref().map(InputAnswer::Refused);
+                        match said.map(|said| settle_input(operation, said)) {
+                            // A refusal of its only input says as much as one that stands among others.
+                            Some(
+                                settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_)),
+                            ) => {
+                                let next = now + wait;
+                                settle_entry(tx, &applying, entry, settlement, &adopted, next)?;
+                            }
+                            Some(_) | None => refuse(tx, &entry, &words)?,
+                        }
+                    }
                     (BatchFate::Retry, _) => {
                         give_back(tx, &entry)?;
                         let waits_for = locked.then_some(crate::model::entry::WaitsFor::Lock);

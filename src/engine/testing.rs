@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
@@ -19,7 +18,9 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorTable;
-use crate::store::testing::{at_once, connection, contacts, folder, mapping, now, open, shown};
+use crate::store::testing::{
+    at_once, connection, contacts, daemons_connection, folder, mapping, now, open, shown,
+};
 use crate::store::{Lane, Mode, Store, StoreError, WriteTx, ddl};
 
 /// A moment of the scene: seconds after ten past three in the morning.
@@ -80,10 +81,7 @@ impl Scene {
         };
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
         store.close();
-        let daemon = connection(&folder);
-        daemon
-            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
-            .expect("turns triggers off");
+        let daemon = daemons_connection(&folder);
         let properties = ObjectSync::asked_properties(&object, None);
         Self {
             folder,
@@ -190,6 +188,7 @@ pub(crate) fn record(id: i64, updated: i64, values: &[(&str, &str)]) -> RemoteRe
         archived_at: None,
         merged_ids: Vec::new(),
         own_key: None,
+        other_emails: Vec::new(),
     }
 }
 
@@ -208,7 +207,7 @@ pub(crate) fn sync() -> ObjectSync {
         table: MirrorTable::new(Arc::new(contacts())),
         key_property: None,
         key_wanted: false,
-        match_is_unique: true,
+        unique: vec![property("email")],
         properties: Vec::new(),
     }
 }

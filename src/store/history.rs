@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::fight::Push;
+use crate::decide::matching::MatchRule;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
@@ -152,6 +153,36 @@ pub fn was_pushed(
             ":from": from.to_string(),
             ":to": to.to_string(),
         })?)
+}
+
+/// Whether a push since `since` took a value of this form from a record.
+pub fn was_given_up(
+    connection: &Connection,
+    object: &ObjectType,
+    property: &PropertyName,
+    rule: MatchRule,
+    form: &str,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1
+         FROM sync_history
+         WHERE at >= :since
+           AND object = :object
+           AND origin = 'push'
+           AND ((property = :property AND hubsyncd_match_form(old_value, :rule) = :form)
+                OR (property = '*' AND new_value IS NULL AND json_valid(old_value)
+                    AND hubsyncd_match_form(json_extract(old_value, :path), :rule) = :form))
+         LIMIT 1",
+    )?;
+    Ok(statement.exists(named_params! {
+        ":object": object.as_str(),
+        ":property": property.as_str(),
+        ":path": format!("$.\"{property}\""),
+        ":rule": rule.as_str(),
+        ":form": form,
+        ":since": since.to_string(),
+    })?)
 }
 
 /// The pushes of a field since `since`, the oldest first.

@@ -5,6 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::echo::{SentValue, SentValues};
+use crate::decide::matching::MatchRule;
 use crate::decide::plan::{Backlog, Order, Pick};
 use crate::decide::retry::latest_due;
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
@@ -765,6 +766,63 @@ pub fn objects(connection: &Connection) -> Result<Vec<ObjectType>, StoreError> {
             ObjectType::parse(&object?).map_err(|error| StoreError::UnknownValue(error.to_string()))
         })
         .collect()
+}
+
+/// A record whose value of a property HubSpot is still to learn, or that is to be archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Giver {
+    /// Its row.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether its entry is dead.
+    pub is_dead: bool,
+}
+
+/// Records that HubSpot shows with a value of this form and that a change of ours, or an archive, takes it from.
+pub fn givers(
+    connection: &Connection,
+    object: &ObjectType,
+    property: &PropertyName,
+    rule: MatchRule,
+    form: &str,
+) -> Result<Vec<Giver>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.local_id, e.hs_id, e.state = 'dead'
+         FROM sync_outbox_fields AS f
+         JOIN sync_outbox AS e ON e.id = f.outbox_id
+         WHERE f.property = :property
+           AND f.base_known = 1
+           AND e.object = :object
+           AND e.operation = 'update'
+           AND e.hs_id IS NOT NULL
+           AND hubsyncd_match_form(f.base_value, :rule) = :form
+         UNION ALL
+         SELECT e.local_id, e.hs_id, e.state = 'dead'
+         FROM sync_outbox AS e
+         WHERE e.object = :object
+           AND e.operation = 'archive'
+           AND e.hs_id IS NOT NULL
+           AND json_valid(e.row)
+           AND hubsyncd_match_form(json_extract(e.row, :path), :rule) = :form",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":object": object.as_str(),
+            ":property": property.as_str(),
+            ":path": format!("$.\"{property}\""),
+            ":rule": rule.as_str(),
+            ":form": form,
+        },
+        |row| {
+            Ok(Giver {
+                local_id: LocalId(row.get(0)?),
+                hs_id: HubspotId(row.get(1)?),
+                is_dead: row.get(2)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Whether an entry waits for the answer to a create that nothing but itself could find again, begun before `created`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
@@ -54,6 +55,16 @@ pub(crate) fn open(folder: &TempDir, mode: Mode) -> Result<Store, StoreError> {
 /// A connection of a program's own to the file in a folder.
 pub(crate) fn connection(folder: &TempDir) -> rusqlite::Connection {
     rusqlite::Connection::open(folder.path().join("crm.db")).expect("opens")
+}
+
+/// A connection that knows what the daemon's know, and fires no trigger.
+pub(crate) fn daemons_connection(folder: &TempDir) -> rusqlite::Connection {
+    let connection = connection(folder);
+    crate::store::matching::register(&connection).expect("registers");
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+        .expect("turns triggers off");
+    connection
 }
 
 pub(crate) fn folder() -> TempDir {

@@ -206,3 +206,120 @@ fn an_object_that_is_only_pushed_finds_its_records_by_a_value_that_is_not_unique
         ["New", "Ours", "Theirs"]
     );
 }
+
+fn contacts_with(site: &Site, addresses: &[&str]) {
+    for address in addresses {
+        site.program()
+            .execute("INSERT INTO contacts (email) VALUES (?1)", [address])
+            .expect("a contact");
+    }
+    site.until_sql(&format!(
+        "SELECT count(hs_id) = {} FROM contacts",
+        addresses.len()
+    ));
+    site.until_pushed();
+}
+
+#[test]
+fn a_chain_of_addresses_in_one_transaction_goes_through() {
+    let portal = Portal::quick();
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let addresses = [
+        "p1@example.com",
+        "p2@example.com",
+        "p3@example.com",
+        "p4@example.com",
+        "p5@example.com",
+    ];
+    contacts_with(&site, &addresses);
+    site.execute("UPDATE contacts SET email = 'p' || (substr(email, 2, 1) + 1) || '@example.com'");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    let expected: Vec<String> = (2..=6)
+        .map(|number| format!("p{number}@example.com"))
+        .collect();
+    assert_eq!(held(&portal, "contacts", "email"), expected);
+    // A new row with an address that another one gives up.
+    site.program()
+        .execute_batch(
+            "BEGIN; INSERT INTO contacts (email) VALUES ('p6@example.com');
+             UPDATE contacts SET email = 'p7@example.com' WHERE local_id = 5; COMMIT",
+        )
+        .expect("one transaction");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    assert_eq!(portal.contacts(), 6);
+    assert_eq!(portal.count_with("email", "p6@example.com"), 1);
+    // And one whose holder was deleted.
+    site.program()
+        .execute_batch(
+            "BEGIN; UPDATE contacts SET email = 'p7@example.com' WHERE local_id = 1;
+             DELETE FROM contacts WHERE local_id = 5; COMMIT",
+        )
+        .expect("one transaction");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    assert_eq!(portal.contacts(), 5);
+    assert_eq!(portal.count_with("email", "p7@example.com"), 1);
+}
+
+#[test]
+fn a_chain_of_natural_keys_goes_through_and_an_exchange_is_told() {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, "", DEALS);
+    site.start_and_load();
+    for number in ["N1", "N2", "N3"] {
+        deal(&site, number, Some(number));
+    }
+    site.until_sql("SELECT count(hs_id) = 3 FROM deals");
+    site.until_pushed();
+    site.execute("UPDATE deals SET order_number = 'N' || (substr(order_number, 2) + 1)");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    assert_eq!(held(&portal, "deals", "order_number"), ["N2", "N3", "N4"]);
+    site.execute(
+        "UPDATE deals SET order_number = CASE local_id WHEN 1 THEN 'N3' ELSE 'N2' END WHERE local_id < 3",
+    );
+    site.until_sql("SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead'");
+    let words = site
+        .text("SELECT group_concat(last_error) FROM sync_outbox")
+        .expect("words");
+    assert!(words.contains("HubSpot can't exchange them"), "{words}");
+    assert!(!words.contains("N2") && !words.contains("N3"), "{words}");
+}
+
+#[test]
+fn an_address_of_another_row_is_refused_in_words_that_name_it() {
+    let portal = Portal::quick();
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    contacts_with(&site, &["ann@example.com", "bob@example.com"]);
+    site.execute("UPDATE contacts SET email = 'ANN@example.com' WHERE local_id = 2");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    let expected = "contacts row 2 has the email of row 1, which is HubSpot record";
+    assert!(words.starts_with(expected), "{words}");
+}
+
+#[test]
+fn a_read_that_misses_a_record_made_moments_ago_is_not_believed_at_once() {
+    let portal = Portal::quick();
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    contacts_with(&site, &["ann@example.com", "bob@example.com"]);
+    let id = |row: i64| {
+        let id = site.number(&format!(
+            "SELECT hs_id FROM contacts WHERE local_id = {row}"
+        ));
+        u64::try_from(id).expect("an id")
+    };
+    let now = portal.now_ms();
+    assert!(portal.stand().delete_for_good("contacts", id(1), now));
+    assert!(portal.stand().delete_for_good("contacts", id(2), now));
+    site.execute("UPDATE contacts SET city = 'Bonn' WHERE local_id = 1");
+    site.execute("DELETE FROM contacts WHERE local_id = 2");
+    site.until_sql(
+        "SELECT count(*) = 2 FROM sync_outbox WHERE next_attempt_at > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+3 seconds')",
+    );
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+}
