@@ -39,3 +39,14 @@ ALTER TABLE sync_removals ADD COLUMN problem TEXT;
 -- Why a record could not be taken, until the read is done that tries again.
 ALTER TABLE sync_reads ADD COLUMN problem TEXT;
 CREATE INDEX sync_reads_problem ON sync_reads (object) WHERE problem IS NOT NULL;
+-- What stands in the place of a table of ours was made by a program: it is kept under another name until somebody drops it.
+CREATE TABLE sync_set_aside (
+    table_name TEXT NOT NULL PRIMARY KEY,
+    -- The table in whose place it stood.
+    place TEXT NOT NULL,
+    at TEXT NOT NULL,
+    problem TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The largest `local_id` that any row of the object had: SQLite's own note of it goes with a dropped table.
+ALTER TABLE sync_objects ADD COLUMN last_local_id INTEGER NOT NULL DEFAULT 0;

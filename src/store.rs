@@ -13,14 +13,18 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::model::id::PortalId;
+use crate::model::time::Timestamp;
 
+mod access;
 mod alter;
 pub mod around;
+mod aside;
 pub mod bring_up;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;
 pub mod ddl;
+mod definition;
 pub mod erase;
 pub mod fields;
 pub mod gaps;
@@ -105,8 +109,9 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    writer: Writer,
+    // Readers first: they can't write the log back, and the last one that closes must.
     readers: Readers,
+    writer: Writer,
     lease: Lease,
     restored: bool,
 }
@@ -120,22 +125,21 @@ impl Store {
     pub fn open(options: &OpenOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let mut lock = lease::lock(&options.path)?;
         lease::make_file(&options.path)?;
-        let mut connection = writer::connect(options)?;
-        let found = lease::file_identity(&options.path)?;
-        migrate::migrate(&mut connection)?;
-        let epoch = lease::take(&mut connection, clock.now())?;
-        let restored = lock.is_restored(epoch);
+        let taken = take_over(options, clock.now());
+        let (connection, lease, recognised) =
+            taken.map_err(|error| access::explain(&options.path, error))?;
+        let epoch = lease.epoch();
+        let restored = lock.is_restored(epoch) || recognised;
         lock.sign(epoch).map_err(|source| StoreError::Open {
             path: options.path.clone(),
             source: Arc::new(source),
         })?;
-        let lease = Lease::new(options.path.clone(), found, epoch);
         let readers = Readers::new(options);
         let writer = Writer::start(options.mode, connection, clock, lease.clone(), lock)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                writer,
                 readers,
+                writer,
                 lease,
                 restored,
             }),
@@ -205,9 +209,32 @@ impl Store {
     /// Carries out what was handed over and closes the file, for all clones. Blocks until it is done; a job must not
     /// call it.
     pub fn close(self) {
-        self.inner.writer.close();
         self.inner.readers.close();
+        self.inner.writer.close();
     }
+}
+
+/// Opens the file that the lock is held for. Also tells whether its schema was recognised without its version, as in a file
+/// that was made from a dump.
+fn take_over(
+    options: &OpenOptions,
+    now: Timestamp,
+) -> Result<(Connection, Lease, bool), StoreError> {
+    let mut connection = writer::connect(options)?;
+    let found = lease::file_identity(&options.path)?;
+    let recognised = migrate::migrate(&mut connection, now)?;
+    let epoch = lease::take(&mut connection, now)?;
+    let lease = Lease::new(options.path.clone(), found, epoch)?;
+    Ok((connection, lease, recognised))
+}
+
+/// Where the database stands unless the mapping file says otherwise.
+const DEFAULT_FOLDER: &str = "/var/lib/hubsyncd";
+
+/// Whether a path is the log of a database or the log's index.
+fn is_beside(path: &Path) -> bool {
+    let name = path.as_os_str().as_encoded_bytes();
+    name.ends_with(b"-wal") || name.ends_with(b"-shm")
 }
 
 /// What went wrong with the database. Each case is something that a caller treats differently.
@@ -245,12 +272,49 @@ pub enum StoreError {
         /// The portal of the token.
         found: PortalId,
     },
-    /// The path names another file than the open one, or none.
+    /// A path names another file than the open one, or none.
     #[error("`{}` was removed or replaced while it was open", path.display())]
     FileReplaced {
-        /// The database.
+        /// The database, its log or the log's index.
         path: PathBuf,
     },
+    /// There is no folder for the database.
+    #[error("there is no folder `{}` for the database{}", folder.display(), if folder.as_path() == Path::new(DEFAULT_FOLDER) { " (the default of `[database].path`)" } else { "" })]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A file of the database, or its folder, is closed to this user.
+    #[error("can't open `{}`: it belongs to user `{user}`, group `{group}`", path.display())]
+    NotOurs {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its user, by name where the system has one.
+        user: String,
+        /// Its group.
+        group: String,
+    },
+    /// The disk can only be read.
+    #[error("can't write `{}`: its file system is mounted to be read only", path.display())]
+    ReadOnlyDisk {
+        /// The file that was to be written.
+        path: PathBuf,
+    },
+    /// The file can't have a log that several programs share.
+    #[error("the database can't be put into WAL mode: it stays in `{mode}`")]
+    NoLog {
+        /// The journal mode that SQLite left it in.
+        mode: String,
+    },
+    /// The file was somebody else's before, and one of their tables has the name of one of ours.
+    #[error("the database has a table or view `{table}` that is not hubsyncd's")]
+    Taken {
+        /// Its name.
+        table: String,
+    },
+    /// Some of hubsyncd's tables are in the file, and others are not.
+    #[error("the database holds only some of hubsyncd's tables")]
+    Incomplete,
     /// Another daemon has taken the file over.
     #[error("another daemon has taken the database over: its epoch is {found}, ours {ours}")]
     LeaseLost {
@@ -259,6 +323,9 @@ pub enum StoreError {
         /// The epoch of this handle.
         ours: i64,
     },
+    /// The table that says who may write was dropped.
+    #[error("`sync_lease` was dropped, so that nobody can tell whose the database is")]
+    LeaseGone,
     /// No room is left on the disk.
     #[error("the disk is full: {0}")]
     Full(#[source] Arc<rusqlite::Error>),
@@ -316,11 +383,18 @@ impl StoreError {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Open { .. }
+            | Self::NoFolder { .. }
+            | Self::NotOurs { .. }
+            | Self::ReadOnlyDisk { .. }
+            | Self::NoLog { .. }
+            | Self::Taken { .. }
+            | Self::Incomplete
             | Self::Locked { .. }
             | Self::NewerDatabase { .. }
             | Self::OtherPortal { .. }
             | Self::FileReplaced { .. }
             | Self::LeaseLost { .. }
+            | Self::LeaseGone
             | Self::ReadOnly(_)
             | Self::Corrupt(_)
             | Self::NoDatabase(_)
@@ -361,6 +435,8 @@ impl StoreError {
             self,
             Self::NewerDatabase { .. }
                 | Self::NoDatabase(_)
+                | Self::Incomplete
+                | Self::Taken { .. }
                 | Self::OtherPortal { .. }
                 | Self::TypeChange { .. }
                 | Self::Mapping(_)
@@ -370,7 +446,22 @@ impl StoreError {
     /// What to do about it, where somebody can.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Open { .. } => Some("make the folder, and let the daemon's user write to it"),
+            Self::Open { .. } => Some("let the daemon's user read and write it, and its folder"),
+            Self::NoFolder { folder } if folder.as_path() == Path::new(DEFAULT_FOLDER) => Some(
+                "write `[database] path = \"crm.db\"` to keep it beside the mapping file, or make the folder",
+            ),
+            Self::NoFolder { .. } => Some("make the folder, or write another `[database].path`"),
+            Self::NotOurs { .. } => Some(
+                "chgrp it to the daemon's group; chmod 2770 the folder, so that what is made there stays in that group",
+            ),
+            Self::ReadOnlyDisk { .. } => {
+                Some("mount it to be written, or write another `[database].path`")
+            }
+            Self::NoLog { .. } => {
+                Some("end the programs that have it open, and keep it on a disk of this machine")
+            }
+            Self::Taken { .. } => Some("rename it, or write another `[database].path`"),
+            Self::Incomplete => Some("restore the backup again, into a file that is not there yet"),
             Self::Locked { .. } => {
                 Some("stop the other daemon, or give this one another `[database].path`")
             }
@@ -380,10 +471,14 @@ impl StoreError {
             Self::OtherPortal { .. } => {
                 Some("use the token of the database's portal, or another `[database].path`")
             }
+            Self::FileReplaced { path } if is_beside(path) => Some(
+                "never remove `-wal` or `-shm` while a program has the database open; start the daemon again",
+            ),
             Self::FileReplaced { .. } => {
                 Some("start the daemon again with the file that it should use")
             }
             Self::LeaseLost { .. } => Some("run one daemon for a database"),
+            Self::LeaseGone => Some("start the daemon again: it makes the table anew"),
             Self::Full(_) => Some("make room on the database's disk"),
             Self::ReadOnly(_) => Some("let the daemon's user write to the database and its folder"),
             Self::Corrupt(_) => Some("restore a backup: the gap is polled again"),
@@ -402,6 +497,13 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        // Without the statement: a whole migration is no message.
+        let error = match error {
+            rusqlite::Error::SqlInputError { error, msg, .. } => {
+                rusqlite::Error::SqliteFailure(error, Some(msg))
+            }
+            other => other,
+        };
         let code = error.sqlite_error_code();
         let source = Arc::new(error);
         match code {
@@ -586,6 +688,140 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_was_removed_is_noticed_before_anything_more_is_acknowledged() {
+        for name in ["crm.db-wal", "crm.db-shm"] {
+            let folder = folder();
+            let store = open(&folder, Mode::Threads).expect("opens");
+            remember(&store, Lane::Bulk, "a").expect("writes");
+            std::fs::remove_file(folder.path().join(name)).expect("removes");
+            let error = remember(&store, Lane::Bulk, "b").expect_err("nobody would see it");
+            assert!(error.is_fatal());
+            assert!(
+                error.to_string().ends_with(&format!(
+                    "{name}` was removed or replaced while it was open"
+                )),
+                "{error}"
+            );
+            assert!(
+                error
+                    .hint()
+                    .is_some_and(|hint| hint.contains("never remove"))
+            );
+        }
+    }
+
+    #[test]
+    fn what_stood_in_a_log_that_was_removed_is_saved_at_the_end_and_beside_another_log_nothing_is_written()
+     {
+        for is_replaced in [false, true] {
+            let folder = folder();
+            let store = open(&folder, Mode::Threads).expect("opens");
+            remember(&store, Lane::Bulk, "a").expect("writes");
+            let (database, log) = (
+                folder.path().join("crm.db"),
+                folder.path().join("crm.db-wal"),
+            );
+            std::fs::remove_file(&log).expect("removes");
+            if is_replaced {
+                std::fs::write(&log, "").expect("somebody else's");
+            }
+            let before = std::fs::read(&database).expect("reads");
+            store.check_file().expect_err("noticed");
+            store.close();
+            let after = std::fs::read(&database).expect("reads");
+            assert_eq!(after == before, is_replaced);
+            if !is_replaced {
+                assert_eq!(remembered(&open(&folder, Mode::Inline).expect("opens")), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_clean_end_leaves_everything_in_the_file_also_beside_a_program_that_has_it_open() {
+        for (mode, is_shared, is_closed) in [
+            (Mode::Threads, false, true),
+            (Mode::Threads, true, true),
+            // The last handle may only be dropped, as in a command that ends early.
+            (Mode::Threads, false, false),
+            (Mode::Inline, true, true),
+        ] {
+            let folder = folder();
+            let store = open(&folder, mode).expect("opens");
+            let program = is_shared.then(|| {
+                let program = Connection::open(store.path()).expect("opens");
+                let _version: i64 = program
+                    .query_row("SELECT count(*) FROM sync_meta", [], |row| row.get(0))
+                    .expect("reads");
+                program
+            });
+            remember(&store, Lane::Bulk, "a").expect("writes");
+            assert_eq!(remembered(&store), 1);
+            if is_closed {
+                store.close();
+            } else {
+                drop(store);
+            }
+            let log = folder.path().join("crm.db-wal");
+            let left = std::fs::metadata(&log).map_or(0, |found| found.len());
+            assert_eq!(left, 0, "{mode:?} {is_shared}");
+            assert_eq!(log.exists(), is_shared, "{mode:?}");
+            let copy = folder.path().join("copy.db");
+            std::fs::copy(folder.path().join("crm.db"), &copy).expect("copies");
+            let copy = Connection::open(copy).expect("opens");
+            let count: i64 = copy
+                .query_row(
+                    "SELECT count(*) FROM sync_meta WHERE value = 'x'",
+                    [],
+                    |row| row.get(0),
+                )
+                .expect("reads");
+            assert_eq!(count, 1);
+            drop(program);
+        }
+    }
+
+    #[test]
+    fn a_log_that_a_reader_held_up_shrinks_again() {
+        let folder = folder();
+        let store = open(&folder, Mode::Threads).expect("opens");
+        let reader = Connection::open(store.path()).expect("opens");
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM sync_meta")
+            .expect("begins");
+        let _seen: i64 = reader
+            .query_row("SELECT count(*) FROM sync_meta", [], |row| row.get(0))
+            .expect("reads");
+        at_once(store.write(Lane::Bulk, |tx| meta::set(tx, "a", &"x".repeat(12_000_000))))
+            .expect("writes");
+        let log = || {
+            std::fs::metadata(folder.path().join("crm.db-wal"))
+                .expect("is there")
+                .len()
+        };
+        remember(&store, Lane::Bulk, "b").expect("writes");
+        assert!(log() > 12_000_000);
+        reader.execute_batch("COMMIT").expect("ends");
+        for name in ["c", "d", "e"] {
+            remember(&store, Lane::Bulk, name).expect("writes");
+        }
+        assert!(log() <= 4 * 1024 * 1024, "{}", log());
+    }
+
+    #[test]
+    fn a_daemon_whose_lease_was_dropped_ends_and_the_next_one_goes_on() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let other = Connection::open(store.path()).expect("opens");
+        other.execute_batch("DROP TABLE sync_lease").expect("drops");
+        let error = remember(&store, Lane::Bulk, "a").expect_err("whose is it");
+        assert!(matches!(error, StoreError::LeaseGone) && error.is_fatal());
+        drop(store);
+        let again = open(&folder, Mode::Inline).expect("opens");
+        assert!(again.was_restored());
+        remember(&again, Lane::Bulk, "a").expect("writes");
+    }
+
+    #[test]
     fn a_file_that_was_replaced_during_a_transaction_is_not_acknowledged() {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
@@ -675,9 +911,26 @@ mod tests {
         ));
         let mut elsewhere = options(&folder, Mode::Inline);
         elsewhere.path = folder.path().join("missing/crm.db");
-        assert!(matches!(
-            Store::open(&elsewhere, Arc::new(Standing)),
-            Err(StoreError::Open { .. })
-        ));
+        let error = Store::open(&elsewhere, Arc::new(Standing)).expect_err("no folder");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "there is no folder `{}` for the database",
+                folder.path().join("missing").display()
+            )
+        );
+        let default = StoreError::NoFolder {
+            folder: PathBuf::from(DEFAULT_FOLDER),
+        };
+        assert_eq!(
+            default.to_string(),
+            "there is no folder `/var/lib/hubsyncd` for the database (the default of `[database].path`)"
+        );
+        assert_eq!(
+            default.hint(),
+            Some(
+                "write `[database] path = \"crm.db\"` to keep it beside the mapping file, or make the folder"
+            )
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +33,9 @@ const ROWS_READ: &str = "SELECT coalesce(sum(backfill_rows), 0) FROM sync_cursor
 
 /// How often the tour looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// For the user and the group, with the group handed on to what is made inside.
+const FOLDER_MODE: u32 = 0o2770;
 
 struct Tour {
     portal: Arc<Mutex<Portal>>,
@@ -144,8 +147,13 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
             clock.now().millis()
         )),
     };
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+    if !folder.exists() {
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+        // As under systemd: what a program of the group makes there stays in the group.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE))
+            .with_context(|| format!("can't open the folder `{}`", folder.display()))?;
+    }
     if folder.join("crm.db").exists() {
         bail!(
             "`{}` holds a database already; give an empty folder with --dir, or none",

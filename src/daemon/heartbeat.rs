@@ -7,7 +7,7 @@ use crate::engine::{Engine, StepError, resolve};
 use crate::hubspot::RequestCount;
 use crate::store::meta::{self, Phase};
 use crate::store::retention::{self, Keep};
-use crate::store::{Lane, Store, ddl, erase, quota};
+use crate::store::{Lane, Store, ddl, erase, quota, repair};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub const BEAT: Duration = Duration::from_secs(5);
@@ -98,6 +98,17 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
 /// What `sync_health` calls the daemon's state; `None` where it can't be read.
 pub async fn state(engine: &Engine) -> Option<String> {
     engine.store().read(meta::state).await.ok()
+}
+
+/// Closes the gate that a program has opened, and has everything compared.
+pub async fn close_gate(engine: &Engine) -> Result<(), StepError> {
+    let store = engine.store();
+    if store.read(repair::gate_is_open).await? {
+        store
+            .write(Lane::Interactive, |tx| repair::close_gate(tx, tx.now()))
+            .await?;
+    }
+    Ok(())
 }
 
 /// Puts dropped or altered triggers and views back.

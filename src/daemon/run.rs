@@ -260,7 +260,8 @@ fn spawn_chores(
     };
     spawn_heartbeat(tasks, all, systemd, health);
     every(tasks, all, "file", DECISIONS, |engine| async move {
-        Ok(engine.store().check_file()?)
+        engine.store().check_file()?;
+        heartbeat::close_gate(&engine).await
     });
     every(tasks, all, "triggers", TRIGGERS, |engine| async move {
         heartbeat::repair_triggers(&engine).await

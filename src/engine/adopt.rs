@@ -299,6 +299,18 @@ fn deleted_meanwhile(
     applying: &Applying<'_>,
 ) -> Result<bool, StoreError> {
     match create {
+        // Nobody deleted it: its table was dropped. The record comes in as any other.
+        Some(create) if create.entry.row.is_none() => {
+            outbox::end(tx, create.entry.id)?;
+            reads::ask(
+                tx,
+                applying.object.object(),
+                record.id,
+                applying.origin,
+                applying.now,
+            )?;
+            Ok(false)
+        }
         Some(create) => {
             outbox::drop_fields(tx, create.entry.id)?;
             outbox::become_archive(tx, create.entry.id, record.id, applying.now)?;

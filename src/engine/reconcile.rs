@@ -42,7 +42,8 @@ pub async fn begin(engine: &Engine, object: &ObjectSync) -> Result<(), StepError
 const LONGEST_GAP: Duration = Duration::from_hours(30 * 24);
 
 /// Begins a comparison where the last poll is too long ago, or in HubSpot's future: the daemon was away, an old backup was
-/// put back, or a clock was wrong.
+/// put back, or a clock was wrong. Tells whether one is to be made at once, also one that the file's shape made necessary in
+/// this run.
 pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<bool, StepError> {
     let (name, now) = (object.object().clone(), engine.client.hubspot_now());
     let cursor = engine
@@ -60,7 +61,10 @@ pub async fn begin_if_behind(engine: &Engine, object: &ObjectSync) -> Result<boo
     if behind {
         begin(engine, object).await?;
     }
-    Ok(behind)
+    let begun = cursor
+        .reconcile_started_at
+        .is_some_and(|begun| begun >= engine.started_at);
+    Ok(behind || begun)
 }
 
 /// Sets a cursor back that lies in HubSpot's future, where every poll would find nothing until that time has come. What was

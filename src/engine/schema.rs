@@ -66,7 +66,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
             .collect(),
     };
     let (mapping, problems) = resolve(&known, &portal);
-    bring_up(engine, &mapping, &problems, definitions, &kept_back).await?;
+    let (mapping, problems) = bring_up(engine, mapping, problems, definitions, &kept_back).await?;
     engine.set_objects(objects_of(&mapping, &problems, &portal));
     engine.set_resolved(mapping);
     let soon = kept_back
@@ -150,14 +150,15 @@ fn named_definition(property: &PropertyDefinition) -> (String, Definition) {
     (property.name.clone(), property.to_definition())
 }
 
+/// Makes the file fit the mapping. Returns the mapping that is in force, and all its problems: what HubSpot changed while
+/// values wait is told by the file.
 async fn bring_up(
     engine: &Engine,
-    mapping: &Mapping,
-    problems: &[FieldProblem],
+    mapping: Mapping,
+    mut problems: Vec<FieldProblem>,
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
     kept_back: &[(ObjectType, HubspotError)],
-) -> Result<(), StepError> {
-    let (mapping, problems) = (mapping.clone(), problems.to_vec());
+) -> Result<(Mapping, Vec<FieldProblem>), StepError> {
     let unread: Vec<String> = engine
         .mapping
         .objects
@@ -165,11 +166,13 @@ async fn bring_up(
         .filter(|object| mapping.object(object.object.as_str()).is_none())
         .map(|object| unread_line(object, kept_back))
         .collect();
-    let degraded = engine
+    let (mapping, problems) = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
+            let (mapping, held) = ddl::hold_types(tx, &mapping)?;
+            problems.extend(held);
             let changes = ddl::bring_up(tx, &mapping, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");
@@ -184,13 +187,13 @@ async fn bring_up(
                 let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
                 reference::replace_properties(tx, object, &rows)?;
             }
-            Ok(problems)
+            Ok((mapping, problems))
         })
         .await?;
-    for problem in degraded {
+    for problem in &problems {
         tracing::warn!(object = %problem.object, property = %problem.property, hint = %problem.hint, "{}", problem.problem);
     }
-    Ok(())
+    Ok((mapping, problems))
 }
 
 /// A line of `meta::UNREAD`.

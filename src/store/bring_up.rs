@@ -8,13 +8,18 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::schema::FieldProblem;
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
+use crate::model::name::ColumnName;
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
-use crate::store::{StoreError, alter, meta, outbox, repair, sequences, unreadable};
+use crate::store::{
+    StoreError, alter, aside, definition, meta, migrate, outbox, repair, sequences,
+    unreadable,
+};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,17 +43,21 @@ pub fn bring_up(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<Changes, StoreError> {
-    // First: what follows looks entries and conflicts up by them.
+    // First: everything that follows reads these tables, and looks entries and conflicts up by these indexes.
+    let tables = migrate::put_back_tables(tx, now)?;
     let indexes = repair::put_back_indexes(tx)?;
     let known = Known::read(tx)?;
     let lost = repair::lost(tx)?;
     let mut work = Work {
         tx,
+        triggers_before: repair::texts_of_updates(tx)?,
         now,
         known: &known,
         lines: Vec::new(),
         way_is_clear: false,
+        replaced: BTreeMap::new(),
     };
+    work.find_mirrors(mapping)?;
     work.tables(mapping)?;
     for object in &mapping.objects {
         work.object(object)?;
@@ -58,12 +67,22 @@ pub fn bring_up(
     for object in &mapping.objects {
         work.indexes(object)?;
     }
-    let lines = work.lines;
+    let (lines, replaced) = (work.lines, work.replaced);
     sequences::heal(tx)?;
     let made = repair::put_back(tx, mapping)?;
+    aside::forget_dropped(tx)?;
+    repair::tidy(tx, mapping, now)?;
     repair::leave_schema(tx)?;
-    let lost = lost.into_iter().filter(|name| made.contains(name));
-    let put_back: Vec<String> = indexes.into_iter().chain(lost).collect();
+    // What went with a table that a program replaced is told of with that table.
+    let with_table = |name: &str| {
+        replaced
+            .keys()
+            .any(|table| name.starts_with(&format!("sync_mirror_{table}_")))
+    };
+    let lost = lost
+        .into_iter()
+        .filter(|name| made.contains(name) && !with_table(name));
+    let put_back: Vec<String> = tables.into_iter().chain(indexes).chain(lost).collect();
     if !put_back.is_empty() {
         meta::note_repair(tx, now)?;
     }
@@ -97,6 +116,24 @@ impl Known {
         ))
     }
 
+    /// The type under which a field's column was made.
+    fn type_of(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<PropertyType> {
+        PropertyType::parse(&self.field(object, field)?.property_type)
+    }
+
+    /// A mapped field as its column was made; `None` where it has none that is in use.
+    fn as_made(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<FieldMapping> {
+        let known = self.field(object, field)?;
+        if known.state == FieldState::Unmapped {
+            return None;
+        }
+        Some(FieldMapping {
+            column: ColumnName::parse(&known.column_name).ok()?,
+            property_type: PropertyType::parse(&known.property_type)?,
+            ..field.clone()
+        })
+    }
+
     fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a Field> {
         self.fields
             .values()
@@ -106,11 +143,15 @@ impl Known {
 
 struct Work<'a> {
     tx: &'a Transaction<'a>,
+    /// The update triggers as they were found, by name.
+    triggers_before: BTreeMap<String, String>,
     now: Timestamp,
     known: &'a Known,
     lines: Vec<String>,
     /// Whether the triggers and views were dropped for a table or column to be altered.
     way_is_clear: bool,
+    /// Mirrors in whose place a program put a table, and where that stands.
+    replaced: BTreeMap<String, String>,
 }
 
 impl Work<'_> {
@@ -125,6 +166,58 @@ impl Work<'_> {
         }
         self.way_is_clear = true;
         repair::take_away(self.tx)
+    }
+
+    /// Finds the mirrors of known objects by their definition: one that a program renamed gets its name back with all that is
+    /// in it, and what a program put in its place is set aside.
+    fn find_mirrors(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        for object in &mapping.objects {
+            let Some(table) = self.known.tables.get(object.object.as_str()) else {
+                continue;
+            };
+            let fields = self.known_fields(object);
+            if definition::difference(self.tx, table, &fields)?.is_none() {
+                continue;
+            }
+            let is_taken = exists(self.tx, table)?;
+            let renamed = match aside::renamed_to(self.tx, table)? {
+                Some(name) if definition::difference(self.tx, &name, &fields)?.is_none() => {
+                    Some(name)
+                }
+                Some(_) | None => None,
+            };
+            if renamed.is_none() && !is_taken {
+                continue;
+            }
+            self.clear_way()?;
+            if is_taken {
+                let other = aside::move_aside(self.tx, table)?;
+                self.say(format!(
+                    "table {table} is not the mirror of {object}; it is {other} now",
+                    object = object.object
+                ));
+                self.replaced.insert(table.clone(), other);
+            }
+            if let Some(name) = renamed {
+                self.tx.execute_batch(&alter::rename_table(&name, table))?;
+                tracing::warn!(table = %table, renamed = %name, "a program renamed a mirror table; it has its name back");
+                self.say(format!("table {name} has its name {table} back"));
+                if let Some(other) = self.replaced.get(table) {
+                    aside::note(self.tx, other, table, "", self.now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields of an object as their columns were made.
+    fn known_fields(&self, object: &ObjectMapping) -> Vec<FieldMapping> {
+        let known = self.known;
+        object
+            .fields
+            .iter()
+            .filter_map(|field| known.as_made(object, field))
+            .collect()
     }
 
     /// Renames and makes tables. Renames go through a name of their own, so that two objects can swap theirs.
@@ -168,18 +261,36 @@ impl Work<'_> {
     }
 
     fn make_table(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
-        let known = self.known.tables.contains_key(object.object.as_str());
-        if known && exists(self.tx, object.table.as_str())? {
+        let table = object.table.as_str();
+        let known = self.known.tables.get(object.object.as_str());
+        // What was known of the tables may be lost, not the tables.
+        let fields = if known.is_some() {
+            self.known_fields(object)
+        } else {
+            object.fields.clone()
+        };
+        if exists(self.tx, table)? && definition::difference(self.tx, table, &fields)?.is_none() {
             return Ok(());
         }
         self.refuse_taken(object)?;
         self.tx.execute_batch(&ddl::create_table(object))?;
-        self.say(format!("table {} made", object.table));
-        if known {
-            forget_rows(self.tx, object)
+        self.say(format!("table {table} made"));
+        let Some(known) = known else {
+            return Ok(());
+        };
+        // Before the first row: no id is given twice.
+        let last = sequences::keep(self.tx, object.object.as_str(), table)?;
+        if let Some(other) = self.replaced.get(known) {
+            let stayed = aside::refill(self.tx, object, other, last)?;
+            aside::note(self.tx, other, known, &stayed, self.now)?;
         } else {
-            Ok(())
+            forget_entries(self.tx, object)?;
         }
+        forget_cursors(self.tx, object)?;
+        for field in &object.fields {
+            aside::restore_conflicts(self.tx, object, field)?;
+        }
+        Ok(())
     }
 
     fn refuse_taken(&self, object: &ObjectMapping) -> Result<(), StoreError> {
@@ -213,6 +324,7 @@ impl Work<'_> {
                 .fields
                 .iter()
                 .find(|mapped| mapped.property.as_str() == field.property);
+            let present = self.present_name(object, field, &actual)?;
             let wanted = match mapped {
                 Some(mapped) => mapped.column.as_str().to_owned(),
                 None if object
@@ -224,31 +336,55 @@ impl Work<'_> {
                 }
                 None => continue,
             };
-            if wanted != field.column_name && has(&actual, &field.column_name) {
-                moving.push((field, format!("sync_moving_{}", moving.len()), wanted));
+            if let Some(present) = present.filter(|present| wanted != *present) {
+                moving.push((
+                    field,
+                    present,
+                    format!("sync_moving_{}", moving.len()),
+                    wanted,
+                ));
             }
         }
         if moving.is_empty() {
             return Ok(());
         }
         self.clear_way()?;
-        for (field, between, _) in &moving {
+        for (_, present, between, _) in &moving {
             self.tx
-                .execute_batch(&alter::rename_column(table, &field.column_name, between))?;
+                .execute_batch(&alter::rename_column(table, present, between))?;
         }
-        for (field, between, wanted) in moving {
+        for (field, present, between, wanted) in moving {
             refuse_taken_column(self.tx, object, &wanted)?;
             self.tx
                 .execute_batch(&alter::rename_column(table, &between, &wanted))?;
-            self.tx
-                .execute_batch(&alter::rename_check(object, field, &wanted))?;
-            fields::set_column(self.tx, field, &wanted)?;
-            self.say(format!(
-                "column {table}.{} renamed to {wanted}",
-                field.column_name
-            ));
+            if wanted != field.column_name {
+                self.tx
+                    .execute_batch(&alter::rename_check(object, field, &wanted))?;
+                fields::set_column(self.tx, field, &wanted)?;
+            }
+            self.say(format!("column {table}.{present} renamed to {wanted}"));
         }
         Ok(())
+    }
+
+    /// The name that a column has in the file: a program may have renamed it, and our trigger went along.
+    fn present_name(
+        &self,
+        object: &ObjectMapping,
+        field: &Field,
+        actual: &[String],
+    ) -> Result<Option<String>, StoreError> {
+        if has(actual, &field.column_name) {
+            return Ok(Some(field.column_name.clone()));
+        }
+        let is_mapped = |name: &String| {
+            object
+                .fields
+                .iter()
+                .any(|mapped| same_name(mapped.column.as_str(), name))
+        };
+        let renamed = repair::renamed_column(&self.triggers_before, object, &field.property);
+        Ok(renamed.filter(|name| has(actual, name) && !is_mapped(name)))
     }
 
     fn column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
@@ -269,12 +405,23 @@ impl Work<'_> {
                 self.known_column(object, field, known)
             }
             None if made_with_table => self.save_field(object, field, FieldState::Active),
-            Some(_) | None => self.add_column(object, field),
+            Some(known) => {
+                self.add_column(object, field)?;
+                if known.state == FieldState::Unmapped {
+                    return Ok(());
+                }
+                // A program dropped the column: what waited in it is gone with it, and an empty value must not be sent.
+                forget_values(self.tx, object, field)?;
+                aside::restore_conflicts(self.tx, object, field)
+            }
+            None => self.add_column(object, field),
         }
     }
 
+    /// Whether nothing is known of the object's columns: its table was made in this run, or what was known is lost.
     fn made_now(&self, object: &ObjectMapping) -> bool {
         !self.known.tables.contains_key(object.object.as_str())
+            || self.known.of_object(object).next().is_none()
     }
 
     fn add_column(
@@ -363,7 +510,8 @@ impl Work<'_> {
             });
         }
         self.clear_way()?;
-        if known.state == FieldState::Unmapped {
+        // What nobody synced may be nowhere else.
+        if matches!(known.state, FieldState::Unmapped | FieldState::Degraded) {
             self.keep_values(object, field, from)?;
         }
         alter::make_anew(self.tx, object, field, from)?;
@@ -513,19 +661,104 @@ fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), Store
     Ok(())
 }
 
-/// The user's DROP TABLE took the rows: what was to be sent of them is gone, and the object is read anew.
-fn forget_rows(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
-    let name = named_params! { ":object": object.object.as_str() };
+/// The user's DROP TABLE took the rows: what was to be sent of them is gone.
+fn forget_entries(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    aside::forget_updates_without_row(tx, object)?;
     tx.prepare_cached(
         "DELETE FROM sync_outbox
-         WHERE object = :object AND operation IN ('create', 'update') AND state <> 'in_flight' AND row IS NULL",
+         WHERE object = :object AND operation = 'create' AND state <> 'in_flight' AND row IS NULL",
     )?
-    .execute(name)?;
+    .execute(named_params! { ":object": object.object.as_str() })?;
+    Ok(())
+}
+
+/// An object whose table was made again is read from the beginning.
+fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let name = named_params! { ":object": object.object.as_str() };
     tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?
         .execute(name)?;
     tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
         .execute(name)?;
     Ok(())
+}
+
+/// What was to be sent of a property whose column a program dropped.
+fn forget_values(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<(), StoreError> {
+    let forgotten = tx
+        .prepare_cached(
+            "DELETE FROM sync_outbox_fields
+             WHERE property = :property
+               AND outbox_id IN (SELECT id FROM sync_outbox
+                                 WHERE object = :object AND operation = 'update' AND state <> 'in_flight' AND row IS NULL)",
+        )?
+        .execute(
+            named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() },
+        )?;
+    if forgotten > 0 {
+        tracing::error!(
+            object = %object.object,
+            property = %field.property,
+            values = forgotten,
+            "values that waited to be sent went with a column that was dropped"
+        );
+        aside::forget_updates_without_row(tx, object)?;
+    }
+    Ok(())
+}
+
+/// The mapping as it can be put in force: a property whose type HubSpot changed while values of it wait keeps the type of
+/// its column, and is a problem of that field alone. A type that the file asks for is left to [`bring_up`], which refuses it.
+///
+/// # Errors
+/// SQLite's own.
+pub fn hold_types(
+    connection: &Connection,
+    mapping: &Mapping,
+) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
+    let known = Known::read(connection)?;
+    let (mut held, mut problems) = (mapping.clone(), Vec::new());
+    for object in &mut held.objects {
+        for index in 0..object.fields.len() {
+            let field = &object.fields[index];
+            let Some(from) = known.type_of(object, field).filter(|from| {
+                field.declared_type.is_none()
+                    && *from != field.property_type
+                    && !(alter::is_plain_text(*from) && alter::is_plain_text(field.property_type))
+            }) else {
+                continue;
+            };
+            let Some(made) = known.as_made(object, field) else {
+                continue;
+            };
+            if !has(
+                &columns_of(connection, object.table.as_str())?,
+                made.column.as_str(),
+            ) || definition::difference(connection, object.table.as_str(), &[])?.is_some()
+            {
+                continue;
+            }
+            let waiting = waiting_values(connection, object, &made)?;
+            if waiting == 0 {
+                continue;
+            }
+            problems.push(FieldProblem {
+                object: object.object.clone(),
+                property: field.property.clone(),
+                problem: format!(
+                    "HubSpot changed the type of `{}` from {from} to {}, and {waiting} of its values wait here to be pushed or decided",
+                    field.property, field.property_type
+                ),
+                hint: "set the type back in HubSpot, or discard what waits (`hubsyncd outbox list`, `hubsyncd outbox discard`):                        the column is then made anew within the hour"
+                    .to_owned(),
+            });
+            object.fields[index].property_type = from;
+        }
+    }
+    Ok((held, problems))
 }
 
 /// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
@@ -593,13 +826,18 @@ pub(super) fn unmapped_tables(
             .iter()
             .any(|object| same_name(object.table.as_str(), table))
     };
-    Ok(tables
-        .into_iter()
-        .filter(|(_, table)| !taken(table))
-        .collect())
+    let mut mirrors = Vec::new();
+    for (object, table) in tables {
+        // What a program made in its place is the user's own.
+        if !taken(&table) && definition::difference(connection, &table, &[])?.is_none() {
+            mirrors.push((object, table));
+        }
+    }
+    Ok(mirrors)
 }
 
-fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
+/// Whether a table or view of that name is there.
+pub(super) fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(:name)")?;
     Ok(statement
@@ -608,12 +846,12 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
         .is_some())
 }
 
-/// The tables of the objects that were brought up, where they are still there.
+/// The tables of the objects that were brought up, where they are still there and no program has replaced them.
 pub(super) fn tables_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
     let mut tables = Known::read(connection)?.tables;
     let mut gone = Vec::new();
     for (object, table) in &tables {
-        if !exists(connection, table)? {
+        if definition::difference(connection, table, &[])?.is_some() {
             gone.push(object.clone());
         }
     }

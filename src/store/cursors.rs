@@ -142,7 +142,7 @@ pub fn set_backfill_total(
     Ok(())
 }
 
-/// Ends the first full read: polling goes on from where that began.
+/// Ends the first full read: polling goes on from where that began. One whose table was made again meanwhile begins anew.
 pub fn end_backfill(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -152,7 +152,7 @@ pub fn end_backfill(
     tx.prepare_cached(
         "UPDATE sync_cursors
          SET backfill = 'done', backfill_after = NULL, backfill_rows = backfill_rows + :rows, polled_to = :polled_to
-         WHERE object = :object",
+         WHERE object = :object AND backfill = 'running'",
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": rows as i64, ":polled_to": polled_to.to_string() })?;
     Ok(())
@@ -256,6 +256,16 @@ pub fn begin_reconcile(
          WHERE object = :object AND reconcile_started_at IS NULL",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Begins a comparison of every object, also where one runs: what it has passed may have been written since.
+pub fn compare_all(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL",
+    )?
+    .execute(named_params! { ":now": now.to_string() })?;
     Ok(())
 }
 

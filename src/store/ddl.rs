@@ -6,7 +6,7 @@
 use crate::decide::matching::MatchRule;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::PropertyType;
-pub use crate::store::bring_up::{Changes, bring_up, make_match_index};
+pub use crate::store::bring_up::{Changes, bring_up, hold_types, make_match_index};
 use crate::store::matching;
 pub use crate::store::repair::repair;
 
@@ -25,6 +25,9 @@ pub(super) fn each<T>(items: &[T], sql: impl Fn(&T) -> String) -> String {
     items.iter().map(sql).collect()
 }
 
+/// What `hs_archived` must be.
+pub(super) const ARCHIVED_CHECK: &str = "\"hs_archived\" IN (0, 1)";
+
 /// A mirror table.
 pub(super) fn create_table(object: &ObjectMapping) -> String {
     let columns = each(&object.fields, |field| format!("    {},\n", column(field)));
@@ -34,7 +37,7 @@ pub(super) fn create_table(object: &ObjectMapping) -> String {
     \"hs_id\" INTEGER UNIQUE,
 {columns}    \"hs_created_at\" TEXT,
     \"hs_modified_at\" TEXT,
-    \"hs_archived\" INTEGER NOT NULL DEFAULT 0 CONSTRAINT \"hs_archived must be 0 or 1\" CHECK (\"hs_archived\" IN (0, 1))
+    \"hs_archived\" INTEGER NOT NULL DEFAULT 0 CONSTRAINT \"hs_archived must be 0 or 1\" CHECK ({ARCHIVED_CHECK})
 ) STRICT",
         table = quoted(object.table.as_str()),
     )

@@ -1,4 +1,4 @@
-//! Who may write: the lock, the epoch, the identity of the file, the portal (promise 12).
+//! Who may write: the lock, the epoch, the identity of the files, the portal (promise 12).
 //!
 //! Two locks, each for another failure: a lock on `crm.db.lock`, freed by the kernel when its holder dies, and an epoch in
 //! the file, so that a daemon that slept through a takeover can't write. No other descriptor on the database itself is
@@ -9,25 +9,31 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, meta};
+use crate::store::{StoreError, access, meta};
 
 /// The longest pid that is read from a lock file, in bytes.
 const MAX_LOCK_BYTES: u64 = 64;
+
+/// What stands beside a database in WAL mode while a connection is open: the log, and the log's index. SQLite makes them
+/// with the first connection and takes them away with the last one, so that none of them may change in between: whoever
+/// removes the log gets one of its own, and what is committed to the open one is seen by nobody.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// What this process may rely on while it holds the database.
 #[derive(Debug, Clone)]
 pub struct Lease {
     path: PathBuf,
-    identity: FileIdentity,
+    /// The database, its log and the log's index.
+    files: Arc<[(PathBuf, FileIdentity)]>,
     epoch: i64,
-    replaced: Arc<AtomicBool>,
+    /// The first of them that was found to be gone or another one.
+    replaced: Arc<OnceLock<PathBuf>>,
 }
 
 /// Device and inode.
@@ -38,13 +44,27 @@ pub struct FileIdentity {
 }
 
 impl Lease {
-    pub(super) fn new(path: PathBuf, identity: FileIdentity, epoch: i64) -> Self {
-        Self {
-            path,
-            identity,
-            epoch,
-            replaced: Arc::new(AtomicBool::new(false)),
+    /// A lease on a database that is open in WAL mode and was written to. `identity` was taken when it was opened.
+    ///
+    /// # Errors
+    /// A file that must stand beside it is not there.
+    pub(super) fn new(
+        path: PathBuf,
+        identity: FileIdentity,
+        epoch: i64,
+    ) -> Result<Self, StoreError> {
+        let mut files = vec![(path.clone(), identity)];
+        for suffix in BESIDE {
+            let file = beside(&path, suffix);
+            let identity = file_identity(&file)?;
+            files.push((file, identity));
         }
+        Ok(Self {
+            path,
+            files: files.into(),
+            epoch,
+            replaced: Arc::default(),
+        })
     }
 
     /// The database.
@@ -57,25 +77,38 @@ impl Lease {
         self.epoch
     }
 
-    /// Fails once the path has named another file, or none, even if it names the old one again.
+    /// Fails once a path has named another file, or none, even if it names the old one again.
     pub fn check_file(&self) -> Result<(), StoreError> {
-        let same = file_identity(&self.path).is_ok_and(|found| found == self.identity);
-        if !same {
-            self.replaced.store(true, Ordering::SeqCst);
+        let moved = self
+            .files
+            .iter()
+            .find(|(path, open)| !file_identity(path).is_ok_and(|found| found == *open));
+        if let Some((path, _)) = moved {
+            // Whichever was first is told.
+            self.replaced.get_or_init(|| path.clone());
         }
-        if self.replaced.load(Ordering::SeqCst) {
-            return Err(StoreError::FileReplaced {
-                path: self.path.clone(),
-            });
+        match self.replaced.get() {
+            Some(path) => Err(StoreError::FileReplaced { path: path.clone() }),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether what is in the open log may still be written into the database: nobody else can have a log of their own, also
+    /// where ours was removed.
+    pub(super) fn log_is_the_only_one(&self) -> bool {
+        self.files.iter().all(|(path, open)| {
+            let found = file_identity(path);
+            let is_log = path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
+            found.is_ok_and(|found| found == *open) || (is_log && !path.exists())
+        })
     }
 
     /// Fails where another holder has raised the epoch.
     pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let found: i64 = tx
-            .prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")?
-            .query_row([], |row| row.get(0))?;
+            .prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|error| gone_or(tx, error))?;
         if found == self.epoch {
             Ok(())
         } else {
@@ -84,6 +117,18 @@ impl Lease {
                 ours: self.epoch,
             })
         }
+    }
+}
+
+/// What keeps the epoch from being read: the table may be gone.
+fn gone_or(tx: &Transaction<'_>, error: rusqlite::Error) -> StoreError {
+    let is_there = tx
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'sync_lease'")
+        .and_then(|mut statement| statement.exists([]));
+    match is_there {
+        Ok(false) => StoreError::LeaseGone,
+        Ok(true) if error == rusqlite::Error::QueryReturnedNoRows => StoreError::LeaseGone,
+        Ok(true) | Err(_) => error.into(),
     }
 }
 
@@ -147,16 +192,36 @@ fn read_line(file: &mut File, line: usize) -> Option<String> {
     text.lines().nth(line).map(|line| line.trim().to_owned())
 }
 
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+/// The file that stands beside a database under its name and a suffix.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(database.as_os_str());
     name.push(suffix);
     PathBuf::from(name)
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> StoreError {
+    let (kind, folder) = (error.kind(), folder_of(path));
+    if kind == io::ErrorKind::NotFound && !folder.exists() {
+        return StoreError::NoFolder { folder };
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return access::refused(path, error);
+    }
+    let path = path.to_path_buf();
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        return StoreError::ReadOnlyDisk { path };
+    }
     StoreError::Open {
-        path: path.to_path_buf(),
+        path,
         source: Arc::new(error),
+    }
+}
+
+/// The folder of a path; of `crm.db` alone it is the current one.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_path_buf(),
+        Some(_) | None => PathBuf::from("."),
     }
 }
 

@@ -11,6 +11,7 @@ mod loads;
 mod refusals;
 mod repair;
 mod replace;
+mod replaced;
 mod scene;
 mod shapes;
 mod transactions;

@@ -23,6 +23,9 @@ pub const MISSING_SCOPE: &str = "missing-scope";
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";
 
+/// The schema's version, as `user_version` has it.
+pub(super) const SCHEMA_VERSION: &str = "schema_version";
+
 /// The triggers and views that hubsyncd has made, a name a line.
 pub(super) const MADE: &str = "made";
 

@@ -543,7 +543,8 @@ fn text_or_null(text: Option<&str>) -> ColumnRef<'_> {
     text.map_or(ColumnRef::Null, ColumnRef::Text)
 }
 
-fn to_sql(value: ColumnRef<'_>) -> ToSqlOutput<'_> {
+/// A column's value as SQLite takes it.
+pub(super) fn to_sql(value: ColumnRef<'_>) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(match value {
         ColumnRef::Null => ValueRef::Null,
         ColumnRef::Integer(number) => ValueRef::Integer(number),

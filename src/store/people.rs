@@ -14,6 +14,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::store::access;
 use crate::store::migrate::NEWEST;
 
 #[cfg(test)]
@@ -64,6 +65,16 @@ pub enum PeopleError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// A file of the database is closed to this user.
+    #[error("can't open `{path}`: it belongs to user `{user}`, group `{group}`")]
+    NotOurs {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// Its user.
+        user: String,
+        /// Its group.
+        group: String,
+    },
     /// The user of this command may not write.
     #[error("this user may not write to the database")]
     ReadOnly,
@@ -98,7 +109,7 @@ impl PeopleError {
                 Some("start `hubsyncd run`: it makes them before it asks HubSpot for anything")
             }
             Self::Newer { .. } => Some("use the hubsyncd that the daemon runs"),
-            Self::Closed { .. } | Self::ReadOnly => {
+            Self::Closed { .. } | Self::NotOurs { .. } | Self::ReadOnly => {
                 Some("run this as the daemon's user or as a member of its group")
             }
             Self::Busy => Some("end the other program's transaction and try again"),
@@ -240,6 +251,24 @@ impl Most {
     }
 }
 
+/// What a command opens the database for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Look,
+    Decide,
+}
+
+/// Why a file could not be opened: whose it is, where that is the reason.
+fn closed(path: &Path, source: rusqlite::Error) -> PeopleError {
+    match access::closed_to_us(path) {
+        Some(access::Closed { path, user, group }) => PeopleError::NotOurs { path, user, group },
+        None => PeopleError::Closed {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
 /// The database, open for a command.
 #[derive(Debug)]
 pub struct PeopleDb {
@@ -250,27 +279,27 @@ pub struct PeopleDb {
 impl PeopleDb {
     /// Opens it to read.
     pub fn open(path: &Path) -> Result<Self, PeopleError> {
-        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        Self::open_with(path, Access::Look)
     }
 
     /// Opens it to write what people decide.
     pub fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
-        Self::open_with(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        Self::open_with(path, Access::Decide)
     }
 
-    fn open_with(path: &Path, access: OpenFlags) -> Result<Self, PeopleError> {
+    fn open_with(path: &Path, access: Access) -> Result<Self, PeopleError> {
         if !path.exists() {
             return Err(PeopleError::Missing {
                 path: path.to_owned(),
             });
         }
-        let closed = |source| PeopleError::Closed {
-            path: path.to_owned(),
-            source,
-        };
-        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(closed)?;
+        // Also to read, it is opened to be written where this user may: a connection that can only read leaves files of
+        // this user's beside the database, and the daemon may not open those.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(|error| closed(path, error))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "query_only", access == Access::Look)?;
         // Whoever may write to the file must not run SQL with an operator's rights.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -319,10 +348,7 @@ impl PeopleDb {
                 path: self.path.clone(),
             },
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                PeopleError::Closed {
-                    path: self.path.clone(),
-                    source: error,
-                }
+                closed(&self.path, error)
             }
             Some(_) | None => error.into(),
         }

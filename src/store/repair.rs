@@ -10,11 +10,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::store::bring_up::{self, bring_up};
-use crate::store::ddl::quoted;
+use crate::store::ddl::{literal, quoted};
 use crate::store::fields;
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::{
-    StoreError, conflicts, guards, meta, migrate, savepoint, sequences, unique, views,
+    StoreError, conflicts, cursors, guards, meta, migrate, savepoint, sequences, unique,
+    views,
 };
 
 const SEAL: &str = "/* hubsyncd ";
@@ -28,16 +29,58 @@ pub fn repair(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<Vec<String>, StoreError> {
-    // Nobody's trigger runs while this transaction does: a gate that stands open was left so, and a note serves nobody.
-    tx.prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
-        .execute([])?;
-    tx.prepare_cached("DELETE FROM sync_replaced")?
+    if !migrate::are_there(tx)? || !schema_is_as_left(tx)? {
+        return Ok(bring_up(tx, mapping, now)?.put_back);
+    }
+    tidy(tx, mapping, now)?;
+    Ok(Vec::new())
+}
+
+/// What a program's statement may have left or taken away without a change of the schema.
+pub(super) fn tidy(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    close_gate(tx, now)?;
+    // With a condition: without one SQLite writes the empty table anew.
+    tx.prepare_cached("DELETE FROM sync_replaced WHERE object IS NOT NULL")?
         .execute([])?;
     sequences::heal(tx)?;
-    if schema_is_as_left(tx)? {
-        return Ok(Vec::new());
+    for object in &mapping.objects {
+        sequences::keep(tx, object.object.as_str(), object.table.as_str())?;
     }
-    Ok(bring_up(tx, mapping, now)?.put_back)
+    Ok(())
+}
+
+/// Whether the gate stands open at rest: a program has opened it, and no trigger records what is written.
+///
+/// # Errors
+/// SQLite's own.
+pub fn gate_is_open(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM sync_gate WHERE open <> 0")?
+        .exists([])?)
+}
+
+/// Closes the gate where it stands open: nobody's trigger runs while this transaction does. What programs wrote meanwhile is
+/// in no outbox, so every object is compared with HubSpot. Returns whether it was open.
+///
+/// # Errors
+/// SQLite's own.
+pub fn close_gate(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let closed = tx
+        .prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
+        .execute([])?;
+    if closed == 0 {
+        return Ok(false);
+    }
+    cursors::compare_all(tx, now)?;
+    meta::note_repair(tx, now)?;
+    tracing::error!(
+        "a program opened `sync_gate`, so that its writes were not recorded; it is closed, and every object is compared with HubSpot"
+    );
+    Ok(true)
 }
 
 fn schema_is_as_left(connection: &Connection) -> Result<bool, StoreError> {
@@ -117,8 +160,14 @@ pub fn views_first(
     };
     let left = meta::get(tx, meta::MADE)?.unwrap_or_default();
     let mut put_back = Vec::new();
+    // A view over what a program put in a table's place can't be read.
+    let is_replaced = mapping.objects.iter().any(|object| !has_table(object));
     for made in views::before_tables(mapping, has_table) {
-        if there.contains_key(&made.name) {
+        if let Some(found) = there.get(&made.name) {
+            if is_replaced && made.name == "sync_status" {
+                drop_one(tx, found)?;
+                tx.execute_batch(&sealed(&made.sql))?;
+            }
             continue;
         }
         tx.execute_batch(&sealed(&made.sql))?;
@@ -185,6 +234,29 @@ pub(super) fn take_away(tx: &Transaction<'_>) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// The texts of the mirror tables' update triggers, by name.
+pub(super) fn texts_of_updates(
+    connection: &Connection,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let found = found(connection)?.into_iter();
+    let updates =
+        found.filter(|(name, _)| name.starts_with("sync_mirror_") && name.ends_with("_update"));
+    Ok(updates.map(|(name, found)| (name, found.sql)).collect())
+}
+
+/// The column that a property has by its table's update trigger: SQLite follows a column's new name there.
+pub(super) fn renamed_column(
+    texts: &BTreeMap<String, String>,
+    object: &ObjectMapping,
+    property: &str,
+) -> Option<String> {
+    let text = texts.get(&format!("sync_mirror_{}_update", object.table))?;
+    let (_, rest) = text.split_once(&format!("({}, ", literal(property)))?;
+    let (_, rest) = rest.split_once("+old.\"")?;
+    let (name, _) = rest.split_once('"')?;
+    Some(name.to_owned())
 }
 
 struct Found {

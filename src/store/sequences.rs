@@ -1,9 +1,11 @@
 //! `sqlite_sequence`: the last numbers of the tables whose rows are never numbered twice.
 //!
 //! Any program can write there, and SQLite says "database or disk is full" to every INSERT once a number is the largest that
-//! there is. No trigger can stand on that table, so numbers that leave no room are brought down every minute.
+//! there is. No trigger can stand on that table, so numbers that leave no room are brought down every minute. SQLite forgets a
+//! number with a dropped table, and programs reset theirs (a flushed test database, a "truncate"): the largest `local_id` that
+//! any row had is therefore kept where no program's statement takes it away, and a number that was lost is raised to it.
 
-use rusqlite::{Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::store::StoreError;
 use crate::store::bring_up;
@@ -101,5 +103,70 @@ fn set(tx: &Transaction<'_>, table: &str, number: &str) -> Result<(), StoreError
         &format!("UPDATE sqlite_sequence SET seq = ({number}) WHERE name = :table"),
         named_params! { ":table": table },
     )?;
+    Ok(())
+}
+
+/// Remembers the largest id of an object's rows, and raises SQLite's own note of it where it was lost. Returns the id. It
+/// writes nothing where nothing has changed.
+pub(super) fn keep(tx: &Transaction<'_>, object: &str, table: &str) -> Result<i64, StoreError> {
+    let noted = noted(tx, table)?;
+    let remembered = tx
+        .prepare_cached("SELECT last_local_id FROM sync_objects WHERE object = :object")?
+        .query_row(named_params! { ":object": object }, |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?
+        .unwrap_or(0);
+    let own = noted.filter(|id| *id <= LARGEST_LOCAL_ID).unwrap_or(0);
+    // What was given since the last look is in one of these: every new row has an entry first.
+    let known = if own < remembered || noted.is_none() {
+        remembered.max(own).max(seen(tx, object)?)
+    } else {
+        own
+    };
+    if noted.unwrap_or(0) < known {
+        raise(tx, table, known)?;
+    }
+    if remembered < known {
+        tx.prepare_cached("UPDATE sync_objects SET last_local_id = :known WHERE object = :object")?
+            .execute(named_params! { ":known": known, ":object": object })?;
+    }
+    Ok(known)
+}
+
+fn noted(connection: &Connection, table: &str) -> Result<Option<i64>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT max(seq) FROM sqlite_sequence WHERE lower(name) = lower(:table)")?
+        .query_row(named_params! { ":table": table }, |row| row.get(0))?;
+    Ok(found)
+}
+
+fn seen(connection: &Connection, object: &str) -> Result<i64, StoreError> {
+    let found: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(id)
+             FROM (SELECT max(local_id) AS id FROM sync_outbox
+                   WHERE object = :object AND operation IN ('create', 'update', 'archive')
+                   UNION ALL SELECT max(local_id) FROM sync_history WHERE object = :object
+                   UNION ALL SELECT max(local_id) FROM sync_conflicts WHERE object = :object)
+             WHERE id <= :largest",
+        )?
+        .query_row(
+            named_params! { ":object": object, ":largest": LARGEST_LOCAL_ID },
+            |row| row.get(0),
+        )?;
+    Ok(found.unwrap_or(0))
+}
+
+fn raise(tx: &Transaction<'_>, table: &str, to: i64) -> Result<(), StoreError> {
+    let name = named_params! { ":table": table };
+    tx.prepare_cached("DELETE FROM sqlite_sequence WHERE lower(name) = lower(:table)")?
+        .execute(name)?;
+    // Under the name as the schema spells it: SQLite looks for that.
+    tx.prepare_cached(
+        "INSERT INTO sqlite_sequence (name, seq)
+         SELECT name, :to FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(:table)",
+    )?
+    .execute(named_params! { ":table": table, ":to": to })?;
     Ok(())
 }

@@ -33,7 +33,9 @@ const KEY: &str = "lower(hex(randomblob(16)))";
 
 /// Whether a statement comes from a program, not from one of these triggers.
 pub(super) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";
-pub(super) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 1";
+/// What our triggers write to open the gate: nothing that a person would write, so that `SET open = 1` is refused.
+pub(super) const OPENED: i64 = 20_813;
+pub(super) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 20813";
 pub(super) const CLOSE_GATE: &str = "UPDATE sync_gate SET open = 0";
 
 /// How the triggers of a table begin whose object is not mapped.

@@ -175,6 +175,7 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
+               OR EXISTS (SELECT 1 FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
                OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
            WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
                         WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
@@ -186,7 +187,10 @@ SELECT CASE
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
-       d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden, d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden,
+                (SELECT a.problem FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name)
+                 ORDER BY a.at, a.table_name LIMIT 1),
+                d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
     Made {

@@ -30,6 +30,13 @@ const MAX_SHARING: usize = 64;
 /// Statement texts that stay prepared: those of all tables and of a dozen objects.
 const CACHED_STATEMENTS: usize = 256;
 
+/// How long the last checkpoint waits for a reader: what it has not read yet stays in the log.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The log is cut to this when it begins anew: more than stands in it between two checkpoints, so that only one that a
+/// reader had held up shrinks.
+const LOG_BYTES: i64 = 4 * 1024 * 1024;
+
 /// A transaction of the writing connection, with its time. All that a job decides by time, it decides by this one: what
 /// was taken before the transaction had its turn may be older than what another transaction has written since.
 #[derive(Debug)]
@@ -215,15 +222,27 @@ impl Writer {
                     "the writer's thread panicked"
                 );
             }
-            Hands::Inline(owner) => drop(owner.lock().expect("no holder panics").take()),
+            Hands::Inline(owner) => {
+                if let Some(owner) = owner.lock().expect("no holder panics").take() {
+                    owner.end();
+                }
+            }
         }
     }
 }
 
 impl Drop for Writer {
+    /// The last handle may go with its task: the process must not end before the log is in the file.
     fn drop(&mut self) {
-        if let Hands::Thread { shared, .. } = &self.hands {
+        if let Hands::Thread { shared, thread } = &mut self.hands {
             shared.close();
+            let thread = thread.get_mut().ok().and_then(Option::take);
+            // A job that held the last handle is dropped by the thread itself, which then ends.
+            if let Some(thread) = thread
+                && thread.thread().id() != thread::current().id()
+            {
+                drop(thread.join());
+            }
         }
     }
 }
@@ -302,6 +321,7 @@ fn work(shared: &Shared, mut owner: Owner) {
     while let Some(jobs) = shared.next() {
         owner.carry_out(jobs);
     }
+    owner.end();
 }
 
 impl Owner {
@@ -328,6 +348,29 @@ impl Owner {
         tx.tx.commit()?;
         self.lease.check_file()
     }
+
+    /// Closes the file with everything in it: what stands in the log is written back and the log cut to nothing, also where
+    /// another program has the file open and the log stays. A log that was only removed is the one place of what it holds,
+    /// and is saved so; beside another one it must not touch the file.
+    fn end(self) {
+        let ended = if self.lease.log_is_the_only_one() {
+            let wait = self.connection.busy_timeout(LAST_WAIT);
+            wait.and_then(|()| {
+                self.connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+            })
+        } else {
+            let setting = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            self.connection.set_db_config(setting, true).map(drop)
+        };
+        let closed = self
+            .connection
+            .close()
+            .map_err(|(_still_open, error)| error);
+        if let Err(error) = ended.and(closed) {
+            tracing::warn!(%error, "the log could not be written back; the next start does it");
+        }
+    }
 }
 
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
@@ -347,7 +390,12 @@ pub(super) fn connect(options: &OpenOptions) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&options.path, flags)?;
     harden(&connection, options.busy_timeout)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::NoLog { mode });
+    }
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // The log is written back often and in small parts: at SQLite's 1,000 pages one commit in a hundred of a busy inbox

@@ -55,6 +55,17 @@ impl File {
 
     /// Nothing is left to do, and nothing odd in the file.
     fn check_settled(&self) {
+        for table in ["contacts", "companies", "deals", "people"] {
+            let is_ours = format!(
+                "SELECT count(*) FROM sync_objects WHERE table_name = '{table}' AND direction <> 'unmapped'"
+            );
+            if exists(&self.program, table).expect("looks") && self.rows(&is_ours) == ["1"] {
+                assert_eq!(
+                    definition::difference(&self.program, table, &[]).expect("looks"),
+                    None
+                );
+            }
+        }
         assert_eq!(self.rows("PRAGMA integrity_check"), ["ok"]);
         assert_eq!(self.rows("PRAGMA foreign_key_check"), NONE);
         assert_eq!(
@@ -148,6 +159,8 @@ fn in_table(table: &str) -> Vec<ObjectMapping> {
 #[test]
 fn the_same_mapping_again_writes_nothing() {
     let file = File::new();
+    // The first look after the rows came notes the largest of their ids.
+    assert_eq!(file.lines(vec![contacts()]), NONE);
     let version = file.rows("PRAGMA schema_version");
     let seen = file.rows("PRAGMA data_version");
     assert_eq!(file.lines(vec![contacts()]), NONE);
@@ -406,6 +419,39 @@ fn another_type_is_refused_while_values_wait() {
 }
 
 #[test]
+fn a_type_that_hubspot_changed_degrades_its_field_while_values_wait_and_makes_the_column_anew_after()
+ {
+    let file = File::new();
+    file.run("UPDATE contacts SET stage = 'customer', first_name = 'B' WHERE local_id = 1");
+    let changed = mapping(typed("stage", PropertyType::Number));
+    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    assert_eq!(held, mapping(vec![contacts()]), "the column keeps its type");
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems[0].problem,
+        "HubSpot changed the type of `stage` from enumeration to number, and 1 of its values wait here to be pushed or decided"
+    );
+    assert_eq!(file.lines(held.objects), NONE);
+    let job = move |tx: &WriteTx<'_>| fields::set_problems(tx, &problems, now());
+    at_once(file.store.write(Lane::Bulk, job)).expect("notes");
+    assert_eq!(file.state("stage"), "stage enumeration degraded");
+    // What waits is discarded: what the column held is kept in the history.
+    file.as_daemon("DELETE FROM sync_outbox_fields WHERE property = 'stage'");
+    let (held, problems) = hold_types(&file.program, &changed).expect("looks");
+    assert_eq!((held, problems), (changed.clone(), Vec::new()));
+    assert!(!file.lines(changed.objects).is_empty());
+    assert_eq!(
+        file.rows("SELECT property, old_value, origin FROM sync_history"),
+        ["stage customer schema"]
+    );
+    // The file's own wish is refused as ever.
+    let mut asked = typed("firstname", PropertyType::Number);
+    of(&mut asked[0].fields, "firstname").declared_type = Some(PropertyType::Number);
+    let (held, problems) = hold_types(&file.program, &mapping(asked.clone())).expect("looks");
+    assert_eq!((held, problems), (mapping(asked), Vec::new()));
+}
+
+#[test]
 fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     let file = File::new();
     file.run("UPDATE contacts SET stage = 'customer' WHERE local_id = 1");
@@ -588,6 +634,20 @@ fn a_table_whose_object_is_not_mapped_refuses_what_would_reach_nobody() {
     file.lines(vec![contacts()]);
     file.run("UPDATE contacts SET email = 'mine'");
     assert_eq!(file.pending(), ["update email ada@example.com"]);
+}
+
+#[test]
+fn a_table_in_the_place_of_an_unmapped_mirror_is_the_users_own_until_the_object_is_mapped_again() {
+    let file = File::new();
+    let deals = || object("deals", Direction::Both, Vec::new());
+    file.lines(vec![contacts(), deals()]);
+    file.lines(vec![deals()]);
+    file.run("DROP TABLE contacts; CREATE TABLE contacts (email TEXT)");
+    assert_eq!(file.lines(vec![deals()]), NONE);
+    file.run("INSERT INTO contacts VALUES ('mine')");
+    file.lines(vec![contacts(), deals()]);
+    assert_eq!(file.rows("SELECT * FROM contacts_replaced_1"), ["mine"]);
+    assert_eq!(file.rows("SELECT count(*) FROM contacts"), ["0"]);
 }
 
 #[test]

@@ -1,0 +1,283 @@
+//! The file and what stands beside it, as programs and people treat it: a log that is removed, a table that is written back,
+//! a dump, a clean end.
+
+use std::process::Command;
+
+use hubsyncd::simulator::request::Request;
+use hubsyncd::simulator::settings::DEFAULT_TOKEN;
+
+use crate::daemon::{CONTACTS, Site, eventually, open};
+use crate::portal::Portal;
+
+/// The database alone, without what stands beside it, as a copy has it.
+fn number_in_copy(site: &Site, sql: &str) -> i64 {
+    std::fs::copy(site.path("crm.db"), site.path("copy.db")).expect("copied");
+    open(&site.path("copy.db"))
+        .query_row(sql, [], |row| row.get(0))
+        .expect(sql)
+}
+
+#[test]
+fn a_clean_end_leaves_everything_in_the_database() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    assert_eq!(site.stop(), 0);
+    assert!(!site.path("crm.db-wal").exists());
+    let rows = "SELECT count(*) FROM contacts";
+    assert_eq!(number_in_copy(&site, rows), 150);
+    // Beside a program that has the file open, and in `once` too.
+    let program = site.program();
+    let read = |sql: &str| -> i64 { program.query_row(sql, [], |row| row.get(0)).expect(sql) };
+    assert_eq!(read(rows), 150);
+    for number in 0..5 {
+        portal.contact(&format!("new{number}@example.com"));
+    }
+    site.once();
+    assert_eq!(read(rows), 155);
+    let log = std::fs::metadata(site.path("crm.db-wal")).expect("the program has it open");
+    assert_eq!(log.len(), 0);
+    assert_eq!(number_in_copy(&site, rows), 155);
+    drop(program);
+    assert!(site.run(&["status"]).status.success());
+    assert!(
+        !site.path("crm.db-wal").exists(),
+        "a command leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_log_that_is_removed_ends_the_daemon_and_what_was_committed_is_in_the_file() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let rows = site.number("SELECT count(*) FROM contacts");
+    std::fs::remove_file(site.path("crm.db-wal")).expect("removed");
+    assert_eq!(site.ended(), 1);
+    assert!(
+        site.log()
+            .contains("crm.db-wal` was removed or replaced while it was open"),
+        "{}",
+        site.log()
+    );
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), rows);
+    site.start_and_load();
+    assert_eq!(site.stop(), 0);
+}
+
+/// pandas' `to_sql("contacts", if_exists="replace")` is this, in Python's own words.
+const WRITE_BACK: &str = "
+    DROP TABLE \"contacts\";
+    CREATE TABLE \"contacts\" (\"local_id\" INTEGER, \"hs_id\" REAL, \"email\" TEXT, \"first_name\" TEXT, \"city\" TEXT);
+    INSERT INTO contacts SELECT * FROM temp.read;";
+
+#[test]
+fn a_mirror_that_a_program_writes_back_is_set_aside_made_again_and_filled() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 150);
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::with(&portal, "[schedule]\npoll = \"1s\"\n", CONTACTS);
+    site.start_and_load();
+    let local_id = site.number(&format!("SELECT local_id FROM contacts WHERE hs_id = {id}"));
+    assert_eq!(site.stop(), 0);
+    site.execute(&format!(
+        "UPDATE contacts SET city = 'Lima' WHERE hs_id = {id}"
+    ));
+    let read =
+        "CREATE TEMP TABLE read AS SELECT local_id, hs_id, email, first_name, city FROM contacts";
+    let program = site.program();
+    program
+        .execute_batch(&format!("PRAGMA foreign_keys = OFF; {read}; {WRITE_BACK}"))
+        .expect("written back");
+    program
+        .execute(
+            "INSERT INTO contacts (email) VALUES ('unseen@example.com')",
+            [],
+        )
+        .expect("nobody refuses it");
+    drop(program);
+    site.start_and_load();
+    eventually("Lima in HubSpot", || {
+        portal.value(id, "city").as_deref() == Some("Lima")
+    });
+    site.until_sql("SELECT count(*) = 151 FROM contacts WHERE email IS NOT NULL");
+    assert_eq!(
+        site.number(&format!("SELECT local_id FROM contacts WHERE hs_id = {id}")),
+        local_id
+    );
+    assert_eq!(site.number("SELECT count(*) FROM contacts_replaced_1"), 152);
+    site.until_sql(
+        "SELECT state = 'degraded' AND last_error LIKE '%contacts_replaced_1%' FROM sync_health",
+    );
+    // While the daemon runs: noticed within a minute.
+    site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
+    site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'new@example.com'");
+    let program = site.program();
+    program
+        .execute_batch(&format!("PRAGMA foreign_keys = OFF; {read}; {WRITE_BACK}"))
+        .expect("written back");
+    drop(program);
+    site.until_sql("SELECT count(*) FROM sqlite_schema WHERE name = 'contacts_replaced_2'");
+    site.until_sql("SELECT backfill = 'done' FROM sync_status WHERE object = 'contacts'");
+    site.until_sql(
+        "SELECT count(*) = 152 FROM contacts WHERE email IS NOT NULL AND local_id IS NOT NULL",
+    );
+    site.execute("DROP TABLE contacts_replaced_1");
+    site.execute("DROP TABLE contacts_replaced_2");
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    assert_eq!(portal.contacts(), 152);
+    assert_eq!(site.stop(), 0);
+}
+
+/// Makes the database anew from what the system's `sqlite3` writes of it: statements, or another file.
+fn restore_by(site: &Site, command: &str) {
+    let other = site.path("other.db");
+    let read = Command::new("sqlite3")
+        .arg(site.path("crm.db"))
+        .arg(command.replace("OTHER", &other.display().to_string()))
+        .output()
+        .expect("install the package `sqlite3`: the suite runs it as a client");
+    for name in ["crm.db", "crm.db-wal", "crm.db-shm"] {
+        drop(std::fs::remove_file(site.path(name)));
+    }
+    if other.exists() {
+        std::fs::rename(other, site.path("crm.db")).expect("moved");
+    } else {
+        let sql = String::from_utf8(read.stdout).expect("is text");
+        open(&site.path("crm.db"))
+            .execute_batch(&sql)
+            .expect("runs");
+    }
+}
+
+#[test]
+fn a_file_that_was_made_from_a_dump_goes_on_as_a_restored_one() {
+    for command in [".dump", ".clone OTHER", "VACUUM INTO 'OTHER'"] {
+        let portal = Portal::quick();
+        portal.fill("contacts", 20);
+        let id = portal.contact("ann@example.com");
+        let mut site = Site::new(&portal);
+        site.once();
+        site.execute(&format!(
+            "UPDATE contacts SET city = 'Lima' WHERE hs_id = {id}"
+        ));
+        site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
+        restore_by(&site, command);
+        site.start_and_load();
+        site.until_pushed();
+        assert_eq!(
+            portal.value(id, "city").as_deref(),
+            Some("Lima"),
+            "{command}"
+        );
+        assert_eq!(portal.contacts(), 22, "{command}");
+        site.execute("INSERT INTO contacts (email) VALUES ('next@example.com')");
+        site.until_sql("SELECT hs_id IS NOT NULL FROM contacts WHERE email = 'next@example.com'");
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+/// A portal with one contact that has a property of its own, of a type.
+fn portal_with_tier(kind: &str, field_type: &str) -> (Portal, u64) {
+    let portal = Portal::quick();
+    let body = format!(
+        r#"{{"name":"tier","label":"Tier","type":"{kind}","fieldType":"{field_type}","groupName":"contactinformation"}}"#
+    );
+    let request = Request {
+        method: "POST".to_owned(),
+        path: "/crm/v3/properties/contacts".to_owned(),
+        headers: vec![
+            (
+                "authorization".to_owned(),
+                format!("Bearer {DEFAULT_TOKEN}"),
+            ),
+            ("content-type".to_owned(), "application/json".to_owned()),
+        ],
+        body: body.into_bytes(),
+        ..Request::default()
+    };
+    let now = portal.now_ms();
+    assert_eq!(portal.stand().handle(&request, now).status, 201);
+    let id = portal.contact("ann@example.com");
+    (portal, id)
+}
+
+/// The other portal is the same one later: same id, same contact, another type.
+#[test]
+fn a_type_that_somebody_changes_in_hubspot_degrades_its_field_and_the_rest_runs() {
+    let objects = format!("{CONTACTS}tier = \"tier\"\n");
+    let (portal, id) = portal_with_tier("string", "text");
+    let mut site = Site::with(&portal, "", &objects);
+    site.once();
+    site.execute("UPDATE contacts SET tier = 'gold'");
+    let (later, same) = portal_with_tier("number", "number");
+    assert_eq!(same, id);
+    site.configure(&later, "", &objects);
+    site.start_and_load();
+    site.until_sql("SELECT state = 'degraded' FROM sync_fields WHERE property = 'tier'");
+    let problem = site.text("SELECT problem FROM sync_fields WHERE property = 'tier'");
+    assert_eq!(
+        problem.as_deref(),
+        Some(
+            "HubSpot changed the type of `tier` from string to number, and 1 of its values wait here to be pushed or decided"
+        )
+    );
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    eventually("Lima in HubSpot", || {
+        later.value(id, "city").as_deref() == Some("Lima")
+    });
+    let entry = site.number("SELECT id FROM sync_outbox");
+    let discarded = site.run(&["outbox", "discard", &entry.to_string()]);
+    assert!(discarded.status.success(), "{discarded:?}");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    assert_eq!(site.stop(), 0);
+    // With nothing left to lose the column is made anew.
+    site.start_and_load();
+    site.until_sql(
+        "SELECT state = 'active' AND type = 'number' FROM sync_fields WHERE property = 'tier'",
+    );
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_history WHERE property = 'tier' AND old_value = 'gold' AND origin = 'schema'"),
+        1
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_gate_that_a_program_opens_is_closed_within_seconds_and_everything_is_compared() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let refused = site.program().execute("UPDATE sync_gate SET open = 1", []);
+    assert!(refused.is_err());
+    // As somebody who has read the triggers does.
+    site.execute("UPDATE sync_gate SET open = 20813");
+    site.until_sql("SELECT open = 0 FROM sync_gate");
+    assert!(
+        site.log().contains("a program opened `sync_gate`"),
+        "{}",
+        site.log()
+    );
+    site.until_sql(
+        "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile' AND finished_at IS NOT NULL",
+    );
+    site.until_sql("SELECT state = 'degraded' FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named_with_what_to_write() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    let config = std::fs::read_to_string(site.path("config.toml")).expect("read");
+    let config = config.replace("path = \"crm.db\"", "path = \"missing/crm.db\"");
+    std::fs::write(site.path("config.toml"), config).expect("written");
+    let output = site.run(&["once"]);
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("there is no folder"), "{words}");
+    assert!(words.contains("make the folder"), "{words}");
+}
