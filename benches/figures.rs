@@ -349,6 +349,7 @@ fn merge() {
         local_id: LocalId(1),
         hs_id: Some(HubspotId(1)),
         values,
+        unreadable: std::collections::BTreeSet::new(),
         modified_at: Some(Timestamp::EPOCH),
     };
     let remote = RemoteRecord {
@@ -361,6 +362,7 @@ fn merge() {
         archived_at: None,
         merged_ids: Vec::new(),
         own_key: None,
+        other_emails: Vec::new(),
     };
     let (open, sent) = (BTreeMap::new(), BTreeMap::new());
     let clock = SystemClock::new();

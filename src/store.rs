@@ -35,7 +35,7 @@ pub mod inbox;
 pub mod lease;
 #[cfg(test)]
 mod local_sql;
-mod matching;
+pub mod matching;
 pub mod merges;
 pub mod meta;
 pub mod migrate;
@@ -498,11 +498,10 @@ impl StoreError {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         // Without the statement: a whole migration is no message.
-        let error = match error {
-            rusqlite::Error::SqlInputError { error, msg, .. } => {
-                rusqlite::Error::SqliteFailure(error, Some(msg))
-            }
-            other => other,
+        let error = if let rusqlite::Error::SqlInputError { error, msg, .. } = error {
+            rusqlite::Error::SqliteFailure(error, Some(msg))
+        } else {
+            error
         };
         let code = error.sqlite_error_code();
         let source = Arc::new(error);

@@ -31,7 +31,13 @@ impl MatchRule {
                 Self::Domain
             }
             PropertyType::String | PropertyType::Enumeration => Self::Text,
-            other => Self::Typed(other),
+            typed @ (PropertyType::Number
+            | PropertyType::Decimal
+            | PropertyType::Integer
+            | PropertyType::Bool
+            | PropertyType::Date
+            | PropertyType::Datetime
+            | PropertyType::Set) => Self::Typed(typed),
         }
     }
 

@@ -551,13 +551,13 @@ mod guard_tests {
         write(store, move |tx| {
             let hold = holds::approved(tx)?.remove(0).id;
             let removals = reads::removals(tx, sync().object(), Some(hold), now(), 100)?;
-            let held = reads::count_removals(tx, sync().object(), Some(hold))?;
+            let in_hold = reads::count_removals(tx, sync().object(), Some(hold))?;
             settle_removals(
                 tx,
                 &sync(),
                 hold,
                 &removals,
-                held,
+                in_hold,
                 &present,
                 &moment(),
                 keys(),
@@ -584,6 +584,7 @@ mod guard_tests {
             archived_at: None,
             merged_ids: Vec::new(),
             own_key: None,
+            other_emails: Vec::new(),
         };
         approve(&store, Present::showing(vec![live], &["1007"]));
         let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";

@@ -696,14 +696,14 @@ async fn approve_removals(
     hold: &holds::Approved,
 ) -> Result<bool, StepError> {
     let (name, id, now) = (object.object().clone(), hold.id, engine.now());
-    let (removals, held) = engine
+    let (removals, in_hold) = engine
         .store
         .read(move |connection| {
             let due = reads::removals(connection, &name, Some(id), now, BATCH)?;
             Ok((due, reads::count_removals(connection, &name, Some(id))?))
         })
         .await?;
-    if removals.is_empty() && held > 0 {
+    if removals.is_empty() && in_hold > 0 {
         // What somebody else's constraint keeps is tried again when it falls due.
         return Ok(false);
     }
@@ -719,7 +719,7 @@ async fn approve_removals(
                 now: tx.now(),
                 offset_ms,
             };
-            settle_removals(tx, &sync, id, &removals, held, &present, &moment, keys)
+            settle_removals(tx, &sync, id, &removals, in_hold, &present, &moment, keys)
         })
         .await?;
     Ok(carried_out)
@@ -736,7 +736,7 @@ pub(crate) fn settle_removals(
     object: &ObjectSync,
     hold: HoldId,
     removals: &[Removal],
-    held: u64,
+    in_hold: u64,
     present: &Present,
     moment: &Moment,
     keys: Vec<String>,
@@ -762,7 +762,7 @@ pub(crate) fn settle_removals(
         .collect();
     let settled = remove_all(tx, object, &gone, moment, keys)?.settled;
     let unread = removals.iter().any(|removal| present.is_unread(removal.id));
-    let all = removals.len() as u64 == held;
+    let all = removals.len() as u64 == in_hold;
     if all && settled == gone.len() && !unread {
         holds::settle(tx, hold, moment.now)?;
     }

@@ -380,46 +380,46 @@ fn settle_one(
     if entry.state != EntryState::InFlight {
         return Ok(());
     }
-    settle_entry(tx, applying, entry, settlement, adopted, next)
+    settle_entry(tx, applying, &entry, settlement, adopted, next)
 }
 
 fn settle_entry(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    entry: Entry,
+    entry: &Entry,
     settlement: Settlement,
     adopted: &[RemoteRecord],
     next: Timestamp,
 ) -> Result<(), StoreError> {
     let object = applying.object;
     match settlement {
-        Settlement::Acknowledge(record) => acknowledge(tx, applying, &entry, &record),
-        Settlement::Adopt(id) => adopt_existing(tx, applying, &entry, id, adopted, next),
+        Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
+        Settlement::Adopt(id) => adopt_existing(tx, applying, entry, id, adopted, next),
         Settlement::LookForMatch(_) | Settlement::Taken(_)
-            if settle_taken(tx, object, &entry, applying.now)? =>
+            if settle_taken(tx, object, entry, applying.now)? =>
         {
             Ok(())
         }
         Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
             outbox::lose(tx, entry.id, &words, applying.now, applying.now)
         }
-        Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, &entry, &words),
+        Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),
         Settlement::Reread(words) => {
             if let Some(id) = entry.hs_id {
                 reads::ask(tx, object.object(), id, Origin::Poll, applying.now)?;
             }
-            outbox::remember_sent(tx, object.object(), &entry, applying.now)?;
+            outbox::remember_sent(tx, object.object(), entry, applying.now)?;
             outbox::clear_sent(tx, entry.id)?;
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
         Settlement::Retry(words) => {
-            give_back(tx, &entry)?;
+            give_back(tx, entry)?;
             // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
             let next = next.max(applying.now + LOCK_LASTS);
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
-        Settlement::Lost(words) => lose(tx, object.object(), &entry, &words, next, applying.now),
-        Settlement::Dead(words) => refuse(tx, &entry, &words),
+        Settlement::Lost(words) => lose(tx, object.object(), entry, &words, next, applying.now),
+        Settlement::Dead(words) => refuse(tx, entry, &words),
     }
 }
 
@@ -911,7 +911,7 @@ async fn settle_failed(
                                 settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_)),
                             ) => {
                                 let next = now + wait;
-                                settle_entry(tx, &applying, entry, settlement, &adopted, next)?;
+                                settle_entry(tx, &applying, &entry, settlement, &adopted, next)?;
                             }
                             Some(_) | None => refuse(tx, &entry, &words)?,
                         }

@@ -37,7 +37,7 @@ impl Process {
             groups: [getegid()]
                 .into_iter()
                 .chain(further)
-                .map(|group| group.as_raw())
+                .map(rustix::fs::Gid::as_raw)
                 .collect(),
         }
     }
@@ -195,12 +195,12 @@ mod tests {
             user: 65_432,
             groups: vec![65_432],
         };
-        let mode = |path: &Path, mode| {
+        let open_to = |path: &Path, mode| {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("sets");
         };
-        mode(made.path(), 0o777);
-        mode(&database, 0o666);
-        mode(&log, 0o660);
+        open_to(made.path(), 0o777);
+        open_to(&database, 0o666);
+        open_to(&log, 0o660);
         let (path, file) = closed_of(&stranger, &database).expect("closed");
         assert_eq!(path, log);
         let words = not_ours(
@@ -219,16 +219,16 @@ mod tests {
                 log.display()
             )
         );
-        mode(&log, 0o666);
+        open_to(&log, 0o666);
         assert!(closed_of(&stranger, &database).is_none());
-        mode(made.path(), 0o755);
+        open_to(made.path(), 0o755);
         let (path, _) = closed_of(&stranger, &database).expect("closed");
         assert_eq!(path, made.path());
     }
 
     #[test]
     fn names_are_read_as_they_stand() {
-        let list = "root:x:0:0:root:/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\n";
+        let list = "root:x:0:0:root:/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\n";
         assert_eq!(name_in(list, 1001).as_deref(), Some("alice"));
         assert_eq!(name_in(list, 1), None);
         assert_eq!(

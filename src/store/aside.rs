@@ -97,7 +97,7 @@ pub(super) fn note(
         "a program put another table in the place of `{place}`: what it made stands in `{other}`{more}; \
          take what you need from it, and drop it"
     );
-    tracing::error!(table = place, set_aside = other, "{problem}");
+    tracing::error!(table_name = other, place, "{problem}");
     tx.prepare_cached(
         "INSERT INTO sync_set_aside (table_name, place, at, problem)
          VALUES (:other, :place, :now, :problem)
@@ -284,8 +284,8 @@ fn forget_unreadable_values(
         tracing::error!(
             object = %object.object,
             property = %field.property,
-            values = forgotten,
-            set_aside = other,
+            entries = forgotten,
+            table_name = other,
             "values that waited to be sent are not in a form that the column takes; they stay in the table that was set aside"
         );
     }

@@ -17,8 +17,7 @@ use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
 use crate::store::{
-    StoreError, alter, aside, definition, meta, migrate, outbox, repair, sequences,
-    unreadable,
+    StoreError, alter, aside, definition, meta, migrate, outbox, repair, sequences, unreadable,
 };
 
 /// What was changed, a sentence each.
@@ -200,7 +199,7 @@ impl Work<'_> {
             }
             if let Some(name) = renamed {
                 self.tx.execute_batch(&alter::rename_table(&name, table))?;
-                tracing::warn!(table = %table, renamed = %name, "a program renamed a mirror table; it has its name back");
+                tracing::warn!(table_name = %table, name = %name, "a program renamed a mirror table; it has its name back");
                 self.say(format!("table {name} has its name {table} back"));
                 if let Some(other) = self.replaced.get(table) {
                     aside::note(self.tx, other, table, "", self.now)?;
@@ -324,7 +323,7 @@ impl Work<'_> {
                 .fields
                 .iter()
                 .find(|mapped| mapped.property.as_str() == field.property);
-            let present = self.present_name(object, field, &actual)?;
+            let present = self.present_name(object, field, &actual);
             let wanted = match mapped {
                 Some(mapped) => mapped.column.as_str().to_owned(),
                 None if object
@@ -373,9 +372,9 @@ impl Work<'_> {
         object: &ObjectMapping,
         field: &Field,
         actual: &[String],
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Option<String> {
         if has(actual, &field.column_name) {
-            return Ok(Some(field.column_name.clone()));
+            return Some(field.column_name.clone());
         }
         let is_mapped = |name: &String| {
             object
@@ -384,7 +383,7 @@ impl Work<'_> {
                 .any(|mapped| same_name(mapped.column.as_str(), name))
         };
         let renamed = repair::renamed_column(&self.triggers_before, object, &field.property);
-        Ok(renamed.filter(|name| has(actual, name) && !is_mapped(name)))
+        renamed.filter(|name| has(actual, name) && !is_mapped(name))
     }
 
     fn column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
@@ -702,7 +701,7 @@ fn forget_values(
         tracing::error!(
             object = %object.object,
             property = %field.property,
-            values = forgotten,
+            entries = forgotten,
             "values that waited to be sent went with a column that was dropped"
         );
         aside::forget_updates_without_row(tx, object)?;

@@ -149,10 +149,8 @@ pub fn due(
             break;
         }
     }
-    if !is_due && !(full_is_due && ids.len() == limit) {
-        ids.clear();
-    }
-    Ok(ids)
+    let is_full = full_is_due && ids.len() == limit;
+    Ok(if is_due || is_full { ids } else { Vec::new() })
 }
 
 /// When the next look is due.

@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, OPENED, 
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 26] = [
+const KEPT: [&str; 27] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
@@ -215,11 +215,10 @@ fn outbox() -> Vec<Made> {
         ("old.state = 'in_flight'".to_owned(), wait),
     ]);
     // Whoever retries a dead entry has looked in HubSpot: its lost attempt is no longer in doubt.
-    let retry = format!(
-        "UPDATE sync_outbox SET attempts = 0, next_attempt_at = enqueued_at, \
+    let retry = "UPDATE sync_outbox SET attempts = 0, next_attempt_at = enqueued_at, \
          unanswered_since = CASE WHEN old.state <> 'dead' THEN unanswered_since END, \
          waits_for = CASE WHEN waits_for IN ('guard', 'backfill') THEN waits_for END WHERE id = new.id"
-    );
+        .to_owned();
     let retried = made(
         "sync_guard_sync_outbox_retry",
         "AFTER UPDATE",

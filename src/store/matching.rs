@@ -15,7 +15,7 @@ use crate::model::value::{ColumnValue, PropertyType};
 pub(super) const FORM: &str = "hubsyncd_match_form";
 
 /// Makes the rule known to a connection. It can't be used by what stands in the file.
-pub(super) fn register(connection: &Connection) -> Result<()> {
+pub fn register(connection: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_DIRECTONLY;

@@ -165,7 +165,7 @@ pub(super) fn put_back_tables(
         match other {
             Some(other) => aside::note(tx, other, name, "", now)?,
             None => {
-                tracing::error!(table = %name, "a table of hubsyncd's was dropped; it was made again, empty")
+                tracing::error!(table_name = %name, "a table of hubsyncd's was dropped; it was made again, empty");
             }
         }
     }

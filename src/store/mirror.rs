@@ -388,7 +388,10 @@ impl MirrorTable {
             .query_row([id.0], |row| {
                 Ok(match row.get_ref(0)? {
                     ValueRef::Blob(_) => ColumnValue::Null,
-                    value => from_sql(value),
+                    value @ (ValueRef::Null
+                    | ValueRef::Integer(_)
+                    | ValueRef::Real(_)
+                    | ValueRef::Text(_)) => from_sql(value),
                 })
             })
             .optional()?;
@@ -624,6 +627,10 @@ impl Statements {
     }
 }
 
+/// Rows without a record. Most rows of a table that is pushed for the first time are: without the hint SQLite takes the
+/// index of `hs_id`, whose NULLs it thinks to be few, and looks through all of them for each row.
+const UNLINKED: &str = "likelihood(hs_id IS NULL, 0.99)";
+
 impl IdentityStatements {
     fn of(mapping: &ObjectMapping, field: &FieldMapping) -> Self {
         let table = quoted(mapping.table.as_str());
@@ -633,16 +640,16 @@ impl IdentityStatements {
         Self {
             property: field.property.clone(),
             unlinked: format!(
-                "SELECT local_id FROM {table} WHERE hs_id IS NULL AND {holds} ORDER BY +local_id LIMIT 1"
+                "SELECT local_id FROM {table} WHERE {UNLINKED} AND {holds} ORDER BY +local_id LIMIT 1"
             ),
             linked: format!(
                 "SELECT local_id, hs_id FROM {table} WHERE hs_id IS NOT NULL AND {holds} \
                  AND local_id <> ?2 ORDER BY +local_id LIMIT 1"
             ),
             creating: format!(
-                "SELECT 1 FROM {table} WHERE hs_id IS NULL AND {holds} AND local_id <> ?2 \
+                "SELECT 1 FROM {table} WHERE {UNLINKED} AND {holds} AND local_id <> ?2 \
                  AND EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = ?3 AND e.local_id = {table}.local_id \
-                 AND e.operation = 'create' AND e.state <> 'dead' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL))"
+                 AND e.operation IN ('create', 'update', 'archive') AND +e.operation = 'create' AND e.state <> 'dead' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL))"
             ),
         }
     }

@@ -14,8 +14,7 @@ use crate::store::ddl::{literal, quoted};
 use crate::store::fields;
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::{
-    StoreError, conflicts, cursors, guards, meta, migrate, savepoint, sequences, unique,
-    views,
+    StoreError, conflicts, cursors, guards, meta, migrate, savepoint, sequences, unique, views,
 };
 
 const SEAL: &str = "/* hubsyncd ";

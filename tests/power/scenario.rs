@@ -358,6 +358,7 @@ fn less_than_the_store(path: &Path) -> Connection {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
         .expect("turns triggers off");
+    hubsyncd::store::matching::register(&connection).expect("knows the rule of matching");
     connection
 }
 
