@@ -103,7 +103,7 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     let values = row.map(|row| &row.record.values).or(former.as_ref());
     // A lost create made its record with what it carried, whatever the row holds by now.
     let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
-    let values = sent.as_ref().or(values);
+    let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
     LookBy {
         key: object.key_property.as_ref().and(queued.entry.key.clone()),
         unique: values.map_or_else(Vec::new, |values| unique_values(object, values)),
@@ -274,8 +274,11 @@ fn take_found(
     };
     let made = match meant {
         Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
+            // A create that was refused carried nothing that could have made a record.
+            let may_have_landed = by == FoundBy::Key || !sent_values(&create.entry).is_empty();
             create.entry.operation == Operation::Create
                 && create.entry.state == EntryState::Pending
+                && may_have_landed
                 && create
                     .unanswered_since
                     .is_some_and(|lost| made_by_us(by, lost, record, applying.clock_offset_ms))

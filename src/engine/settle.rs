@@ -401,6 +401,8 @@ fn settle_entry(
             Ok(())
         }
         Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
+            // Refused for sure: what it carried made no record, whoever's record the look finds.
+            give_back(tx, entry)?;
             outbox::lose(tx, entry.id, &words, applying.now, applying.now)
         }
         Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),

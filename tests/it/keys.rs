@@ -2,6 +2,7 @@
 //! another, and records that are looked for before they are made.
 
 use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::Settings;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
@@ -87,6 +88,37 @@ fn a_lost_create_is_found_again_by_its_natural_key() {
     assert_eq!(held(&portal, "deals", "order_number"), ["ORDER-4711"]);
     assert_eq!(portal.requests("/deals/batch/create"), 1);
     assert_eq!(site.number("SELECT count(*) FROM deals"), 1);
+}
+
+#[test]
+fn a_record_whose_key_a_create_was_refused_for_is_a_persons_and_the_policy_decides() {
+    // The index is late: neither a poll nor the first read has shown the record when the row is inserted.
+    let portal = Portal::with(Settings {
+        index_delay_min_ms: 120_000,
+        index_delay_max_ms: 120_000,
+        ..Settings::default()
+    });
+    let settings = "[conflicts]\npolicy = \"local\"\n";
+    let site = Site::with(&portal, settings, DEALS);
+    site.once();
+    let now = portal.now_ms();
+    let theirs = [("dealname", "Theirs"), ("order_number", "ORDER-4711")];
+    portal.stand().create("deals", &theirs, now);
+    deal(&site, "Mine", Some("ORDER-4711"));
+    site.once();
+    let conflict = site.text(
+        "SELECT property || ' ' || local_value || ' ' || remote_value || ' ' || winner FROM sync_conflicts",
+    );
+    assert_eq!(conflict.as_deref(), Some("dealname Mine Theirs local"));
+    assert_eq!(held(&portal, "deals", "dealname"), ["Mine"]);
+    assert_eq!(site.text("SELECT name FROM deals").as_deref(), Some("Mine"));
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM sync_history WHERE origin = 'push' AND old_value IS NULL"
+        ),
+        0,
+        "nothing that was refused has reached HubSpot"
+    );
 }
 
 #[test]
