@@ -31,7 +31,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, reads, rowjson, savepoint, unreadable};
+use crate::store::{Lane, StoreError, fields, reads, rowjson, savepoint, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -515,6 +515,7 @@ pub fn bring_back(
         return Ok(());
     }
     object.table.insert_back(tx, entry.local_id, record)?;
+    bring_unmapped_back(tx, object, entry)?;
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
         && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
@@ -527,6 +528,32 @@ pub fn bring_back(
         reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
     }
     unreadable::note(tx, object.object(), record, now)
+}
+
+/// Columns of properties that left the mapping hold what the row held: HubSpot is not asked for them.
+fn bring_unmapped_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+) -> Result<(), StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(());
+    };
+    for field in fields::unmapped(tx, object.object())? {
+        let Some(held) = rowjson::text_in(text, &field.property) else {
+            continue;
+        };
+        // The column may be gone.
+        if object
+            .table
+            .former_value(tx, entry.local_id, &field)?
+            .is_some()
+        {
+            let held = held.map_or(Value::EMPTY, Value::from_canonical);
+            object.table.set_former(tx, entry.local_id, &field, &held)?;
+        }
+    }
+    Ok(())
 }
 
 fn conflict(

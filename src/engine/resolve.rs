@@ -100,6 +100,9 @@ fn discard_one(
                 &former_record(object, hs_id, &text, now),
                 now,
             )?;
+            for field in &entry.fields {
+                take_back_unmapped(tx, object, queued, field, now)?;
+            }
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
                 let end = End {
                     winner: Winner::Remote,
@@ -928,6 +931,33 @@ mod row_tests {
                 "firstname Augusta Ada discard",
                 "stage lead customer discard"
             ]
+        );
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_what_was_pending_of_a_property_that_left_the_mapping() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+            tx.execute_batch("DELETE FROM contacts WHERE local_id = 1")?;
+            tx.execute(
+                "UPDATE sync_outbox SET operation = 'archive', row = ?1 WHERE id = 1",
+                [r#"{"email":"1@example.com","firstname":"Augusta","stage":"lead"}"#],
+            )?;
+            Ok(())
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(&folder, "SELECT stage FROM contacts WHERE local_id = 1"),
+            ["customer"]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT old_value || ' ' || new_value || ' ' || origin FROM sync_history WHERE property = 'stage'"
+            ),
+            ["lead customer discard"]
         );
     }
 

@@ -29,6 +29,11 @@ fn text_of(json: &Json) -> Option<String> {
     }
 }
 
+/// What a row held in one property, mapped or not, as text; `None` where it says nothing of it, within where it was empty.
+pub fn text_in(text: &str, property: &str) -> Option<Option<String>> {
+    object(text).get(property).map(text_of)
+}
+
 /// The mapped values of a row, canonical; a missing key is an empty value.
 pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Value> {
     let map = object(text);
