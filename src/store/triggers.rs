@@ -172,7 +172,7 @@ pub(super) fn of_unmapped(object: &str, table: &str, columns: &[String]) -> Vec<
         &format!("{UNMAPPED_PREFIX}{table}_number"),
         "BEFORE INSERT",
         &quoted(table),
-        &format!("{FROM_OUTSIDE} AND new.\"local_id\" > {LARGEST_LOCAL_ID}"),
+        &format!("{FROM_OUTSIDE} AND new.\"local_id\" > {LARGEST_GIVEN_ID}"),
         &[refuse_number(table)],
     );
     vec![
@@ -357,7 +357,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
     any_of.push(format!(
         "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
     ));
-    any_of.push(format!("new.\"local_id\" > {LARGEST_LOCAL_ID}"));
+    any_of.push(format!("new.\"local_id\" > {LARGEST_GIVEN_ID}"));
     let when = format!("{FROM_OUTSIDE} AND {}", any(&any_of));
     let create = format!(
         "(SELECT key FROM sync_outbox WHERE {} AND operation = 'create')",
@@ -505,13 +505,16 @@ fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
 /// inserts, the daemon's too. What JSON and every language can count to is enough.
 pub(super) const LARGEST_LOCAL_ID: i64 = 9_007_199_254_740_991;
 
+/// The largest number that a program may give a row itself: as many numbers as below it are left for the rows after it.
+const LARGEST_GIVEN_ID: i64 = 1 << 52;
+
 /// Refuses a number that leaves no room, before the row is there: of a row that `OR IGNORE` skips the number would stay.
 fn refuse_number(table: &str) -> String {
     let sentence = format!(
-        "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_LOCAL_ID}"
+        "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_GIVEN_ID}"
     );
     format!(
-        "SELECT {} WHERE new.\"local_id\" > {LARGEST_LOCAL_ID}",
+        "SELECT {} WHERE new.\"local_id\" > {LARGEST_GIVEN_ID}",
         raise(&sentence)
     )
 }

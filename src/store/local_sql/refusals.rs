@@ -5,7 +5,11 @@ use super::scene::{CLAUSES, everywhere, with_each_clause};
 #[test]
 fn a_local_id_that_leaves_no_room_is_refused() {
     with_each_clause(&CLAUSES, |scene, clause| {
-        for id in ["9223372036854775807", "9007199254740992"] {
+        for id in [
+            "9223372036854775807",
+            "9007199254740991",
+            "4503599627370497",
+        ] {
             for (columns, values) in [
                 ("email", "'z@z.example'"),
                 // A row that the clause skips, because another one has the record: its number would stay.
@@ -13,12 +17,12 @@ fn a_local_id_that_leaves_no_room_is_refused() {
             ] {
                 scene.refused(
                     &format!("INSERT {clause} INTO contacts (local_id, {columns}) VALUES ({id}, {values})"),
-                    "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
+                    "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 4503599627370496",
                 );
             }
             scene.refused(
                 &format!("INSERT {clause} INTO companies (local_id, hs_id) VALUES ({id}, 201)"),
-                "this companies.local_id leaves no room for rows after it: leave local_id out, or use one up to 9007199254740991",
+                "this companies.local_id leaves no room for rows after it: leave local_id out, or use one up to 4503599627370496",
             );
             scene
                 .run(&format!(
@@ -37,12 +41,12 @@ fn a_local_id_that_leaves_no_room_is_refused() {
 fn after_the_largest_local_id_of_a_program_rows_go_on() {
     everywhere(|scene| {
         scene.do_run(
-            "INSERT INTO contacts (local_id, email) VALUES (9007199254740991, 'last@z.example');
+            "INSERT INTO contacts (local_id, email) VALUES (4503599627370496, 'last@z.example');
              INSERT INTO contacts (email) VALUES ('next@z.example')",
         );
         assert_eq!(
             scene.rows("SELECT max(local_id) FROM contacts"),
-            ["9007199254740992"]
+            ["4503599627370497"]
         );
     });
 }
