@@ -4,6 +4,10 @@ ALTER TABLE sync_daemon ADD COLUMN forbidden TEXT;
 -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
 ALTER TABLE sync_outbox ADD COLUMN sent_over TEXT;
 ALTER TABLE sync_sent ADD COLUMN sent_over TEXT;
+-- The row that has a unique value which this entry's record is to have, until a change of that row's own is done.
+ALTER TABLE sync_outbox ADD COLUMN taken_by INTEGER;
+-- Whether the last attempt of a create carried no key of ours: no look by key finds what it made.
+ALTER TABLE sync_outbox ADD COLUMN sent_keyless INTEGER NOT NULL DEFAULT 0;
 
 -- Whatever sets an event apart is found by the index: a body may have thousands that are alike but for one thing.
 DROP INDEX sync_inbox_event;

@@ -281,10 +281,10 @@ fn may_appear(
 ) -> Result<bool, StoreError> {
     let object = applying.object.object();
     let unsure = around.entries
-        && applying.object.key_property.is_none()
         && outbox::keyless_create_in_doubt(
             tx,
             object,
+            applying.object.key_property.is_some(),
             record.created_at.plus_millis(-applying.clock_offset_ms) + CLOCK_MOVED,
         )?;
     if unsure {

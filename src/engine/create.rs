@@ -22,7 +22,6 @@ use crate::engine::{Engine, StepError, schema, searched, taken};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
-use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -104,8 +103,12 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     // A lost create made its record with what it carried, whatever the row holds by now.
     let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
     let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
+    // HubSpot may know the key's property only since the attempt: what that made does not carry the key.
+    let carried = queued.unanswered_since.is_none() || !queued.sent_keyless;
+    let key = queued.entry.key.as_ref();
+    let key = key.filter(|_| object.key_property.is_some() && carried);
     LookBy {
-        key: object.key_property.as_ref().and(queued.entry.key.clone()),
+        key: key.cloned(),
         unique: values.map_or_else(Vec::new, |values| unique_values(object, values)),
     }
 }
@@ -544,10 +547,6 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
-    let given = |field: &FieldMapping| row.value(&field.property).clone();
-    if taken::still_waits(tx, object, entry, given, now)? {
-        return Ok(None);
-    }
     for identity in identities(object, &row.record.values) {
         let (table, own) = (&object.table, row.record.local_id);
         if table.is_being_created(tx, &identity, own)? {
@@ -580,8 +579,8 @@ fn claim_create(
             outbox::drop_field(tx, id, property)?;
         }
     }
-    outbox::mark_in_flight(tx, id, now)?;
     let key = object.key_property.as_ref().zip(entry.key.as_ref());
+    outbox::mark_create_in_flight(tx, id, key.is_none(), now)?;
     if let Some((property, key)) = key {
         properties.push((property.as_str().to_owned(), key.clone()));
     }

@@ -26,7 +26,7 @@ use crate::engine::{Engine, Progress, StepError, archive, blanks, create, taken}
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{FieldMapping, Policy};
+use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
@@ -75,6 +75,10 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .await?;
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
+    }
+    let due = taken::without_waiting(engine, object, due).await?;
+    if due.is_empty() {
+        return Ok(Progress::More);
     }
     let small = due.len() < BATCH || pick.order == crate::decide::plan::Order::NewestFirst;
     let priority = if small {
@@ -523,13 +527,6 @@ fn claim_update(
     };
     if let Some(words) = unsendable(applying.object, &row, is_sent) {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
-        return Ok(None);
-    }
-    let given = |field: &FieldMapping| match is_sent(&field.property) {
-        true => row.value(&field.property).clone(),
-        false => Value::EMPTY,
-    };
-    if taken::still_waits(tx, applying.object, entry, given, applying.now)? {
         return Ok(None);
     }
     let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;

@@ -8,18 +8,23 @@ use rusqlite::Transaction;
 
 use crate::decide::matching::MatchRule;
 use crate::decide::settle::{TakenOutcome, ValueHolder, settle_taken};
+use crate::engine::Engine;
 use crate::engine::objects::ObjectSync;
-use crate::model::entry::Entry;
-use crate::model::id::{HubspotId, LocalId};
+use crate::model::entry::{Entry, Operation};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::FieldMapping;
+use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::mirror::Identity;
-use crate::store::outbox::{self, Answered, Giver};
-use crate::store::{StoreError, history};
+use crate::store::outbox::{self, Answered, Giver, Queued};
+use crate::store::{Lane, StoreError, history};
 
-/// How long an entry rests between two looks at whether the other change is done.
+/// How long after the other change's next attempt an entry looks whether that is done.
 const AFTER_GIVER: Duration = Duration::from_secs(1);
+
+/// The longest rest between two such looks: a person may let the other change go at any moment.
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// A value that was given up this long ago is free in HubSpot.
 const FREED_LATELY: Duration = Duration::from_mins(1);
@@ -70,100 +75,161 @@ pub(super) fn settle(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     for (field, value) in wanted(object, entry) {
-        let (holder, said) = holder(tx, object, entry, (field, &value), now)?;
-        match (settle_taken(holder, entry.attempts), said) {
-            (TakenOutcome::AfterTheOther, Some(said)) => {
-                outbox::retry(
-                    tx,
-                    entry.id,
-                    now + AFTER_GIVER,
-                    Some(&said),
-                    None,
-                    Answered::Yes,
-                )?;
+        let Held { by, giver, words } = held(tx, object, entry, (field, &value), now)?;
+        match (settle_taken(by, entry.attempts), giver, words) {
+            (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => {
+                let next = next_look(giver.next, now);
+                outbox::wait_for_row(tx, entry.id, giver.local_id, next, &words)?;
             }
-            (TakenOutcome::Again, _) => {
-                let said =
+            (TakenOutcome::Again, ..) => {
+                let words =
                     "HubSpot gave the value to nobody, since another record had it until then";
-                outbox::retry(tx, entry.id, now, Some(said), None, Answered::Yes)?;
+                outbox::retry(tx, entry.id, now, Some(words), None, Answered::Yes)?;
             }
-            (TakenOutcome::Dead, Some(said)) => {
-                outbox::park(tx, entry.id, &said, Answered::Yes)?;
+            (TakenOutcome::Dead, _, Some(words)) => {
+                outbox::park(tx, entry.id, &words, Answered::Yes)?;
             }
-            (TakenOutcome::AfterTheOther | TakenOutcome::Dead, None) => continue,
+            (TakenOutcome::AfterTheOther | TakenOutcome::Dead, ..) => continue,
         }
         return Ok(true);
     }
     Ok(false)
 }
 
+/// The entries that need not wait for another row's change; those that do are put off, which costs no request.
+pub(super) async fn without_waiting(
+    engine: &Engine,
+    object: &ObjectSync,
+    mut due: Vec<Queued>,
+) -> Result<Vec<Queued>, StoreError> {
+    let waiting = due.iter().filter(|queued| queued.taken_by.is_some());
+    let waiting: Vec<OutboxId> = waiting.map(|queued| queued.entry.id).collect();
+    if waiting.is_empty() {
+        return Ok(due);
+    }
+    let sync = object.clone();
+    let put_off = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let mut put_off = BTreeSet::new();
+            for id in waiting {
+                if still_waits(tx, &sync, id, tx.now())? {
+                    put_off.insert(id);
+                }
+            }
+            Ok(put_off)
+        })
+        .await?;
+    due.retain(|queued| !put_off.contains(&queued.entry.id));
+    Ok(due)
+}
+
 /// Puts an entry off that met such a value and whose other change is still to come.
-pub(super) fn still_waits(
+fn still_waits(
     tx: &Transaction<'_>,
     object: &ObjectSync,
-    entry: &Entry,
-    value_of: impl Fn(&FieldMapping) -> Value,
+    id: OutboxId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    if entry.attempts == 0 {
+    let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(false);
-    }
+    };
+    let entry = &queued.entry;
+    let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return Ok(false);
+    };
+    let is_sent = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        entry.operation == Operation::Create || fields.any(|field| &field.property == property)
+    };
     let fields = object.mapping().fields.iter();
-    for field in fields.filter(|field| object.is_unique(&field.property)) {
-        let Some(value) = identity(object, field, &value_of(field)) else {
+    let unique = fields.filter(|field| object.is_unique(&field.property));
+    for field in unique.filter(|field| is_sent(&field.property)) {
+        let Some(value) = identity(object, field, row.value(&field.property)) else {
             continue;
         };
-        let (holder, _) = holder(tx, object, entry, (field, &value), now)?;
-        if holder == ValueHolder::GivesItUp {
-            outbox::put_off(tx, entry.id, now + AFTER_GIVER)?;
+        let held = held(tx, object, entry, (field, &value), now)?;
+        if let (ValueHolder::GivesItUp, Some(giver)) = (held.by, held.giver) {
+            outbox::put_off(tx, id, next_look(giver.next, now))?;
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Who has a value, and what is to be said about it.
-fn holder(
+/// When it is worth a look whether the other change is done: after its next attempt, which may be `None` while a person
+/// decides about it.
+fn next_look(other: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let longest = now + LONGEST_REST;
+    other.map_or(longest, |next| (next.max(now) + AFTER_GIVER).min(longest))
+}
+
+/// Who has a unique value, with the row that gives it up and what is to be said, as far as our own rows tell.
+struct Held {
+    by: ValueHolder,
+    giver: Option<Giver>,
+    words: Option<String>,
+}
+
+fn held(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     entry: &Entry,
     (field, value): (&FieldMapping, &Identity),
     now: Timestamp,
-) -> Result<(ValueHolder, Option<String>), StoreError> {
-    let (table, property) = (&object.mapping().table, &value.property);
-    let others = givers(tx, object, entry.local_id, field, value)?;
-    if let Some(giver) = others.iter().find(|giver| !giver.is_dead) {
-        let (own, other, hs_id) = (entry.local_id, giver.local_id, giver.hs_id);
-        if leads_to(tx, object, entry, field, giver)? {
-            let said = format!(
+) -> Result<Held, StoreError> {
+    let (table, property, own) = (&object.mapping().table, &value.property, entry.local_id);
+    let kept = |words: Option<String>| Held {
+        by: ValueHolder::KeepsIt,
+        giver: None,
+        words,
+    };
+    let mut others = givers(tx, object, own, field, value)?;
+    if let Some(place) = others.iter().position(|giver| !giver.is_dead) {
+        let giver = others.swap_remove(place);
+        let (other, hs_id) = (giver.local_id, giver.hs_id);
+        let (by, words) = if leads_to(tx, object, entry, field, &giver)? {
+            let words = format!(
                 "{table} row {own} is to have the {property} of row {other}, HubSpot record {hs_id}, which is to have \
                  another of these in turn: HubSpot can't exchange them; give one of them another value first"
             );
-            return Ok((ValueHolder::Exchanges, Some(said)));
-        }
-        let said = format!(
-            "{table} row {other}, HubSpot record {hs_id}, has this {property} until its own change is done: \
-             row {own} is sent after that"
-        );
-        return Ok((ValueHolder::GivesItUp, Some(said)));
+            (ValueHolder::Exchanges, words)
+        } else {
+            let until = match giver.next {
+                Some(_) => "its own change is done",
+                None => "its own change, which waits for a person, is done",
+            };
+            let words = format!(
+                "{table} row {other}, HubSpot record {hs_id}, has this {property} until {until}: row {own} is sent \
+                 after that"
+            );
+            (ValueHolder::GivesItUp, words)
+        };
+        return Ok(Held {
+            by,
+            giver: Some(giver),
+            words: Some(words),
+        });
     }
     if let Some(giver) = others.first() {
-        let said = format!(
+        let words = format!(
             "{table} row {}, HubSpot record {}, still has this {property}, since its own change is dead: settle that, then retry this",
             giver.local_id, giver.hs_id
         );
-        return Ok((ValueHolder::KeepsIt, Some(said)));
+        return Ok(kept(Some(words)));
     }
-    if let Some(kept) = object.table.holder_of(tx, value, entry.local_id)? {
-        let said = words(object, entry.local_id, property.as_str(), kept);
-        return Ok((ValueHolder::KeepsIt, Some(said)));
+    if let Some(holder) = object.table.holder_of(tx, value, own)? {
+        return Ok(kept(Some(words(object, own, property.as_str(), holder))));
     }
     let rule = MatchRule::of(object.object(), field);
     let since = now - FREED_LATELY;
     let was_freed = history::was_given_up(tx, object.object(), property, rule, &value.form, since)?;
     Ok(match was_freed {
-        true => (ValueHolder::GaveItUp, None),
-        false => (ValueHolder::KeepsIt, None),
+        true => Held {
+            by: ValueHolder::GaveItUp,
+            ..kept(None)
+        },
+        false => kept(None),
     })
 }
 
@@ -219,4 +285,79 @@ fn leads_to(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{Scene, at};
+    use crate::model::mapping::Policy;
+
+    /// Row 2 is to have the address that row 1 gives up; HubSpot was asked too early.
+    fn waiting() -> (Scene, OutboxId) {
+        let scene = Scene::of(Policy::Remote);
+        scene.daemon(
+            "INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 1001, 'a@example.com'), (2, 1002, 'b@example.com')",
+        );
+        scene.program("UPDATE contacts SET email = 'new@example.com' WHERE local_id = 1");
+        scene.program("UPDATE contacts SET email = 'a@example.com' WHERE local_id = 2");
+        let id = scene.write(|tx| {
+            let object = scene.object.object();
+            let queued = outbox::of_row(tx, object, LocalId(2))?.expect("an entry");
+            let mut entry = queued.entry;
+            let email = &mut entry.fields[0];
+            email.sent = Some(Value::from_canonical("a@example.com"));
+            assert!(settle(tx, &scene.object, &entry, at(0))?);
+            Ok(entry.id)
+        });
+        (scene, id)
+    }
+
+    fn looks_at(scene: &Scene, id: OutboxId, now: Timestamp) -> Option<String> {
+        let waits = scene.write(|tx| still_waits(tx, &scene.object, id, now));
+        let next = "SELECT next_attempt_at FROM sync_outbox WHERE local_id = 2";
+        waits.then(|| scene.rows(next).remove(0))
+    }
+
+    #[test]
+    fn an_entry_looks_again_when_the_other_change_was_tried() {
+        let (scene, id) = waiting();
+        scene.daemon("UPDATE sync_outbox SET next_attempt_at = '2026-11-24T03:10:20.000Z' WHERE local_id = 1");
+        assert_eq!(
+            looks_at(&scene, id, at(2)),
+            Some((at(20) + AFTER_GIVER).to_string())
+        );
+        assert_eq!(
+            looks_at(&scene, id, at(30)),
+            Some((at(30) + AFTER_GIVER).to_string())
+        );
+    }
+
+    #[test]
+    fn what_waits_behind_a_persons_decision_looks_once_a_minute() {
+        let (scene, id) = waiting();
+        scene.daemon("UPDATE sync_outbox SET waits_for = 'guard' WHERE local_id = 1");
+        assert_eq!(
+            looks_at(&scene, id, at(2)),
+            Some((at(2) + LONGEST_REST).to_string())
+        );
+        scene.daemon(
+            "UPDATE sync_outbox SET waits_for = NULL, next_attempt_at = NULL WHERE local_id = 1",
+        );
+        assert_eq!(
+            looks_at(&scene, id, at(2)),
+            Some((at(2) + LONGEST_REST).to_string())
+        );
+    }
+
+    #[test]
+    fn an_entry_goes_on_once_the_other_change_is_done() {
+        let (scene, id) = waiting();
+        scene.daemon("DELETE FROM sync_outbox WHERE local_id = 1");
+        assert_eq!(looks_at(&scene, id, at(2)), None);
+        assert_eq!(
+            scene.rows("SELECT taken_by FROM sync_outbox WHERE local_id = 2"),
+            ["1"]
+        );
+    }
 }

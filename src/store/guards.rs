@@ -205,6 +205,9 @@ fn outbox() -> Vec<Made> {
         "unanswered_since",
         "discarded_at",
         "approved_hold",
+        "sent_over",
+        "taken_by",
+        "sent_keyless",
     ]);
     let wait = "this entry is in flight: wait until its attempt is answered";
     let update = refuse_where(&[

@@ -19,7 +19,7 @@ use crate::store::{StoreError, text};
 pub const UNWRITABLE: &str =
     "none of the changed properties can be written in HubSpot: see sync_fields";
 
-const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL";
+const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL, taken_by, sent_keyless";
 
 /// An entry with what only the push needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,10 @@ pub struct Queued {
     pub unanswered_since: Option<Timestamp>,
     /// Whether a person has discarded it.
     pub discarded: bool,
+    /// The row that had a unique value of it when HubSpot was last asked, and that gives it up.
+    pub taken_by: Option<LocalId>,
+    /// Whether the last attempt of a create carried no key: HubSpot knew none, so that no look by key finds its record.
+    pub sent_keyless: bool,
 }
 
 fn unknown(what: &str, text: &str) -> StoreError {
@@ -51,6 +55,8 @@ struct RawEntry {
     row: Option<String>,
     unanswered_since: Option<String>,
     discarded: bool,
+    taken_by: Option<i64>,
+    sent_keyless: bool,
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
@@ -68,6 +74,8 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
         row: text::json_of(row, 10)?,
         unanswered_since: row.get(11)?,
         discarded: row.get(12)?,
+        taken_by: row.get(13)?,
+        sent_keyless: row.get(14)?,
     })
 }
 
@@ -92,12 +100,13 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
         row: raw.row,
         fields: fields(connection, id)?,
     };
-    let discarded = raw.discarded;
     let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
     Ok(Queued {
         entry,
         unanswered_since,
-        discarded,
+        discarded: raw.discarded,
+        sent_keyless: raw.sent_keyless,
+        taken_by: raw.taken_by.map(LocalId),
     })
 }
 
@@ -376,7 +385,17 @@ pub fn mark_in_flight(
     id: OutboxId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    take(tx, id, None, now)
+    take(tx, id, None, false, now)
+}
+
+/// The same for a create, which carries a key of ours or not.
+pub fn mark_create_in_flight(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    is_keyless: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    take(tx, id, None, is_keyless, now)
 }
 
 /// The same for an update, which goes over a version of its record: what it brings is later, by HubSpot's own clock.
@@ -386,13 +405,14 @@ pub fn mark_in_flight_over(
     over: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    take(tx, id, Some(over), now)
+    take(tx, id, Some(over), false, now)
 }
 
 fn take(
     tx: &Transaction<'_>,
     id: OutboxId,
     over: Option<Timestamp>,
+    is_keyless: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
@@ -400,14 +420,17 @@ fn take(
          SET state = 'in_flight',
              attempts = attempts + 1,
              waits_for = NULL,
+             taken_by = NULL,
              unanswered_since = coalesce(unanswered_since, :now),
-             sent_over = :over
+             sent_over = :over,
+             sent_keyless = :keyless
          WHERE id = :id",
     )?
     .execute(named_params! {
         ":id": id.0,
         ":now": now.to_string(),
         ":over": over.map(|over| over.to_string()),
+        ":keyless": is_keyless,
     })?;
     Ok(())
 }
@@ -647,6 +670,20 @@ pub fn retry(
     Ok(())
 }
 
+/// Sends an entry back to the queue whose unique value the record of `row` has, and gives up.
+pub fn wait_for_row(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    row: LocalId,
+    next: Timestamp,
+    words: &str,
+) -> Result<(), StoreError> {
+    retry(tx, id, next, Some(words), None, Answered::Yes)?;
+    tx.prepare_cached("UPDATE sync_outbox SET taken_by = :row WHERE id = :id")?
+        .execute(named_params! { ":id": id.0, ":row": row.0 })?;
+    Ok(())
+}
+
 /// Gives a discarding that can't be carried out back to the person, with the reason.
 pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
     tx.prepare_cached(
@@ -777,6 +814,8 @@ pub struct Giver {
     pub hs_id: HubspotId,
     /// Whether its entry is dead.
     pub is_dead: bool,
+    /// When its entry is tried next; `None` while it waits for a person's word.
+    pub next: Option<Timestamp>,
 }
 
 /// Records that HubSpot shows with a value of this form and that a change of ours, or an archive, takes it from.
@@ -788,7 +827,7 @@ pub fn givers(
     form: &str,
 ) -> Result<Vec<Giver>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT e.local_id, e.hs_id, e.state = 'dead'
+        "SELECT e.local_id, e.hs_id, e.state = 'dead', iif(e.waits_for IS 'guard', NULL, e.next_attempt_at)
          FROM sync_outbox_fields AS f
          JOIN sync_outbox AS e ON e.id = f.outbox_id
          WHERE f.property = :property
@@ -798,7 +837,7 @@ pub fn givers(
            AND e.hs_id IS NOT NULL
            AND hubsyncd_match_form(f.base_value, :rule) = :form
          UNION ALL
-         SELECT e.local_id, e.hs_id, e.state = 'dead'
+         SELECT e.local_id, e.hs_id, e.state = 'dead', iif(e.waits_for IS 'guard', NULL, e.next_attempt_at)
          FROM sync_outbox AS e
          WHERE e.object = :object
            AND e.operation = 'archive'
@@ -815,20 +854,32 @@ pub fn givers(
             ":form": form,
         },
         |row| {
-            Ok(Giver {
-                local_id: LocalId(row.get(0)?),
-                hs_id: HubspotId(row.get(1)?),
-                is_dead: row.get(2)?,
-            })
+            Ok((
+                LocalId(row.get(0)?),
+                HubspotId(row.get(1)?),
+                row.get(2)?,
+                row.get::<_, Option<String>>(3)?,
+            ))
         },
     )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.map(|row| {
+        let (local_id, hs_id, is_dead, next) = row?;
+        Ok(Giver {
+            local_id,
+            hs_id,
+            is_dead,
+            next: next.as_deref().map(time_of).transpose()?,
+        })
+    })
+    .collect()
 }
 
-/// Whether an entry waits for the answer to a create that nothing but itself could find again, begun before `created`.
+/// Whether an entry waits for the answer to a create that no key finds again, begun before `created`. `has_key`: HubSpot
+/// knows the key's property by now.
 pub fn keyless_create_in_doubt(
     connection: &Connection,
     object: &ObjectType,
+    has_key: bool,
     created: Timestamp,
 ) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
@@ -838,11 +889,12 @@ pub fn keyless_create_in_doubt(
              WHERE object = :object
                AND operation = 'create'
                AND state <> 'dead'
+               AND (sent_keyless = 1 OR NOT :has_key)
                AND unanswered_since <= :created
              LIMIT 1",
         )?
         .query_row(
-            named_params! { ":object": object.as_str(), ":created": created.to_string() },
+            named_params! { ":object": object.as_str(), ":has_key": has_key, ":created": created.to_string() },
             |row| row.get(0),
         )
         .optional()?;

@@ -1,6 +1,9 @@
 //! Answers that never came: what we may have sent is known in every decision, and nobody else's value is taken for it.
 
+use std::collections::BTreeSet;
+
 use hubsyncd::simulator::faults::FaultKind;
+use hubsyncd::simulator::settings::Settings;
 
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
@@ -280,6 +283,31 @@ fn a_persons_record_is_not_taken_for_a_lost_create_that_carried_a_key() {
         1,
         "it is a new row like any other"
     );
+}
+
+#[test]
+fn a_create_that_went_out_before_the_key_was_there_is_not_looked_for_by_it() {
+    let portal = Portal::with(Settings {
+        denied_scopes: BTreeSet::from(["crm.schemas.contacts.write".to_owned()]),
+        ..Settings::quick()
+    });
+    let mut site = Site::with(&portal, SELDOM, CONTACTS);
+    site.start_and_settle();
+    portal.script(FaultKind::AnswerLost, 1, "/batch/create");
+    site.execute("INSERT INTO contacts (first_name) VALUES ('Ann')");
+    let is_dead = "SELECT count(*) FROM sync_outbox WHERE state = 'dead'";
+    site.until_sql(is_dead);
+    assert_eq!(portal.contacts(), 1, "it landed");
+    assert_eq!(site.stop(), 0);
+    portal.stand().settings_mut().denied_scopes.clear();
+    site.start_and_settle();
+    site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
+    site.until_sql("SELECT hs_id FROM contacts WHERE email = 'bob@example.com'");
+    assert_eq!(portal.requests("/batch/upsert"), 1, "the key is there now");
+    // It makes the entry due again, and gives the row a value by which it would be looked for.
+    site.execute("UPDATE contacts SET email = 'ann@example.com' WHERE first_name = 'Ann'");
+    site.until_sql(is_dead);
+    assert_eq!(portal.contacts(), 2);
 }
 
 #[test]

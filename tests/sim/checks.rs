@@ -258,6 +258,15 @@ fn was_discarded(connection: &Connection, tag: &str) -> bool {
     .any(|text| text.contains(tag))
 }
 
+fn has_mirror(connection: &Connection, object: &ObjectMapping) -> bool {
+    let found = connection.query_row(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1",
+        [object.table.as_str()],
+        |_| Ok(()),
+    );
+    found.is_ok()
+}
+
 /// I3: field by field, both ways, but for what is listed.
 pub(crate) fn both_sides_agree(
     connection: &Connection,
@@ -265,6 +274,9 @@ pub(crate) fn both_sides_agree(
     plan: &Plan,
 ) -> Result<(), String> {
     for object in &plan.mapping.objects {
+        if !has_mirror(connection, object) {
+            return Err(format!("I3: the table `{}` is gone", object.table));
+        }
         let mirror = rows(connection, object);
         let listed = Listed::of(connection, object);
         check_rows(connection, world, object, &mirror, &listed)?;
@@ -284,6 +296,16 @@ pub(crate) fn both_sides_agree(
     }
     Ok(())
 }
+
+/// Entries that wait for another row's value, which that row gives up once a person has let it go on.
+const AFTER_A_PERSON: &str = "
+    WITH RECURSIVE held(object, local_id, id) AS (
+        SELECT object, local_id, id FROM sync_outbox WHERE state = 'pending' AND (waits_for = 'guard' OR next_attempt_at IS NULL)
+        UNION
+        SELECT e.object, e.local_id, e.id
+        FROM sync_outbox AS e JOIN held AS h ON e.object = h.object AND e.taken_by = h.local_id
+        WHERE e.state = 'pending')
+    SELECT e.id FROM sync_outbox AS e JOIN held AS h USING (id) WHERE e.taken_by IS NOT NULL AND e.state = 'pending'";
 
 /// What the status tables list as not in agreement.
 struct Listed {
@@ -307,6 +329,8 @@ impl Listed {
             "SELECT local_id, property, hs_id FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL
              UNION ALL
              SELECT local_id, '*', hs_id FROM sync_outbox WHERE object = ?1 AND (state = 'dead' OR waits_for = 'guard')
+             UNION ALL
+             SELECT local_id, '*', hs_id FROM sync_outbox WHERE object = ?1 AND id IN ({AFTER_A_PERSON})
              UNION ALL
              SELECT m.local_id, '*', r.hs_id FROM sync_removals AS r JOIN {} AS m USING (hs_id)
              WHERE r.object = ?1 AND r.hold_id IS NOT NULL",
@@ -500,13 +524,14 @@ pub(crate) fn the_status_adds_up(connection: &Connection) -> Result<(), String> 
 pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
     let mut left = texts(
         connection,
-        "SELECT 'outbox', id, object, local_id, hs_id, operation, state, attempts, next_attempt_at, waits_for, unanswered_since, last_error
+        &format!("SELECT 'outbox', id, object, local_id, hs_id, operation, state, attempts, next_attempt_at, waits_for, unanswered_since, last_error
          FROM sync_outbox
-         WHERE state = 'in_flight' OR discarded_at IS NOT NULL
+         WHERE id NOT IN ({AFTER_A_PERSON}) AND (
+            state = 'in_flight' OR discarded_at IS NOT NULL
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND waits_for IS NOT 'guard'
                 AND hs_id NOT IN (SELECT hs_id FROM sync_removals WHERE hold_id IS NOT NULL))
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND hs_id IS NULL)
-            OR (state = 'pending' AND waits_for = 'backfill')",
+            OR (state = 'pending' AND waits_for = 'backfill'))"),
     );
     left.extend(texts(
         connection,

@@ -12,6 +12,7 @@ use hubsyncd::decide::quota::LimitSettings;
 use hubsyncd::decide::retry::latest_due;
 use hubsyncd::engine::gap::{self, Looks};
 use hubsyncd::engine::objects::ObjectSync;
+use hubsyncd::engine::schema::Refreshed;
 use hubsyncd::engine::{Engine, Progress, Settings, StepError};
 use hubsyncd::engine::{
     backfill, deliveries, filling, ingest, poll, push, reads, receive, reconcile, removal, resolve,
@@ -314,10 +315,14 @@ impl Hands {
         let mut first = true;
         self.clone()
             .run("schema".to_owned(), Bell::default(), move |hands| {
-                let due = std::mem::take(&mut first);
+                let due = std::mem::take(&mut first) || hands.engine.has_kept_back();
                 async move {
-                    if due {
-                        read_schema(&hands).await;
+                    let soon = match due {
+                        true => read_schema(&hands).await.soon,
+                        false => None,
+                    };
+                    if let Some(error) = soon {
+                        return Err(error.into());
                     }
                     Ok(Progress::Idle { until: None })
                 }
@@ -476,12 +481,17 @@ impl Hands {
 }
 
 /// Reads the portal's schema, as often as it takes.
-async fn read_schema(hands: &Hands) {
+async fn read_schema(hands: &Hands) -> Refreshed {
     let mut failures = 0;
-    while let Err(error) = schema::refresh(&hands.engine).await {
-        failures += 1;
-        let wait = hands.failed("schema", &error, failures);
-        hands.sleep(wait).await;
+    loop {
+        match schema::refresh(&hands.engine).await {
+            Ok(refreshed) => return refreshed,
+            Err(error) => {
+                failures += 1;
+                let wait = hands.failed("schema", &error, failures);
+                hands.sleep(wait).await;
+            }
+        }
     }
 }
 
