@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub mod check;
+mod conceal;
 mod file;
 mod keys;
 pub mod problem;

@@ -112,8 +112,7 @@ pub(crate) const GUARD: &[&str] = &["max_archives", "max_share", "window", "max_
 /// `[retention]`.
 pub(crate) const RETENTION: &[&str] = &["history", "inbox", "runs", "max_size"];
 
-/// All lists, for the tests of example and manual.
-#[cfg(test)]
+/// All lists.
 pub(crate) const ALL: &[&[&str]] = &[
     ROOT,
     PORTAL,
@@ -135,3 +134,15 @@ pub(crate) const ALL: &[&[&str]] = &[
     GUARD,
     RETENTION,
 ];
+
+/// Whether some table has such a key.
+pub(crate) fn is_key(name: &str) -> bool {
+    ALL.iter().any(|keys| keys.contains(&name))
+}
+
+/// Whether a table that holds secrets has such a key.
+pub(crate) fn is_key_beside_secrets(name: &str) -> bool {
+    [AUTH, OAUTH, WEBHOOKS, TLS, SECRET]
+        .iter()
+        .any(|keys| keys.contains(&name))
+}

@@ -7,14 +7,19 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
+use crate::config::conceal::{names_a_secret, names_a_secret_table, redact, redact_public};
 use crate::config::file::{Entry, Table, join};
+use crate::config::keys;
 use crate::config::problem::{Problem, Severity};
 use crate::config::render::{Origin, Setting};
-use crate::config::source::{Source, names_a_secret, redact};
+use crate::config::source::Source;
 use crate::config::suggest::{nearest, which};
 
 /// Problems that are kept: a file with more is no mapping file.
 const MOST_PROBLEMS: usize = 1000;
+
+/// Keys whose values may look like a secret and are none.
+const PUBLIC: [&str; 5] = ["client_id", "public_url", "path", "cert", "key"];
 
 /// Collects problems, places of secrets and settings while a file is read.
 pub(crate) struct Reader<'s> {
@@ -282,7 +287,7 @@ impl<'s> Reader<'s> {
 
     /// A value of another type than `wanted`.
     pub(crate) fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str) {
-        if names_a_secret(entry.name) {
+        if names_a_secret(entry.name) || names_a_secret_table(entry.name) {
             self.secrets.push(entry.span.clone());
         }
         let message = format!(
@@ -330,7 +335,12 @@ impl<'s> Reader<'s> {
     pub(crate) fn show_entry(&mut self, entry: &Entry<'_>) {
         let (line, _) = self.source.position(entry.key_span.start);
         let written = self.source.text.get(entry.span.clone()).unwrap_or_default();
-        let written = redact(&written.split_whitespace().collect::<Vec<_>>().join(" "));
+        let written = written.split_whitespace().collect::<Vec<_>>().join(" ");
+        let written = if PUBLIC.contains(&entry.name) {
+            redact_public(&written)
+        } else {
+            redact(&written)
+        };
         self.show(&entry.path, &written, Origin::File { line });
     }
 
@@ -350,9 +360,18 @@ impl<'s> Reader<'s> {
             .filter(|entry| !known.contains(&entry.name));
         for entry in unknown.take(MOST_PROBLEMS) {
             let near = nearest(entry.name, known);
-            // What stands under a key that is not even near a known one may be anything.
-            if names_a_secret(entry.name) || near.is_none_or(names_a_secret) {
+            // What stands under a key that is not even near a known one may be anything, and beside secrets each may be one.
+            let beside_secrets = table.path.split('.').any(names_a_secret_table);
+            if beside_secrets || names_a_secret(entry.name) || near.is_none_or(names_a_secret) {
                 self.secrets.push(entry.span.clone());
+            }
+            // In the table that names a secret's place a word that is no key's may be the secret itself.
+            if near.is_none() && known == keys::SECRET {
+                self.secrets.push(entry.key_span.clone());
+                let message = format!("unknown key in `[{}]`", table.path);
+                let hint = which("", known);
+                self.error("unknown_key", &entry.key_span, &table.path, &message, &hint);
+                continue;
             }
             let place = if table.path.is_empty() {
                 String::new()

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
+use crate::config::conceal::suspects;
 use crate::config::reader::Reader;
-use crate::config::source::{Source, suspects};
+use crate::config::source::Source;
 
 /// How often the text is read again without its bad lines. The parser finds several mistakes in one go and stops at
 /// some; a file with more of those is read no further.

@@ -724,9 +724,28 @@ fn a_secret_written_in_clear_is_never_repeated() {
         "access_token = \"5ecretValue\" trailing",
         "token = \"5ecretValue\"",
         "x = \"pat-na1-5ecretValue\"",
+        "acces_tokn = \"5ecretValue\"",
+        "acces_tokn \"5ecretValue\"",
+        "access_token: 5ecretValue",
+        "access_token =\n\"5ecretValue\"",
+        "access_token = \"\n5ecretValue\"",
+        "access_token = [\n\"5ecretValue\"\n",
+        "access_token = {\nvalue = \"5ecretValue\"\n",
+        "access_token = { 5ecretValue }",
+        "access_token = { 5ecretValue = 1 }",
+        "access_token.5ecretValue = 1",
+        "access_token = { env = 5ecretValue }",
+        "auth = \"5ecretValue\"",
+        "oauth = \"5ecretValue\"",
+        "webhooks = [\"5ecretValue\"]",
+        "base_url = \"https://me:p/5ecretValue@api.hubapi.com\"",
+        "listen = \"me:5ecretValue@localhost:80\"",
+        "public_url = \"https://a.example/?client_secret=5ecretValue#\"",
+        "teir = ['oken = \"5ecretValue\"",
     ] {
         for text in [
             format!("[auth]\n{line}\n[objects.contacts]"),
+            format!("[webhooks]\n{line}\n[objects.contacts]"),
             line.to_owned(),
         ] {
             let printed = everything(&text);
@@ -738,6 +757,45 @@ fn a_secret_written_in_clear_is_never_repeated() {
         "portal.base_url = \"https://me:5ecretValue@api.hubapi.com\"\n[objects.contacts]",
     );
     assert!(!printed.contains(secret), "{printed}");
+}
+
+#[test]
+fn whatever_stands_beside_a_secrets_keys_is_not_repeated() {
+    for line in [
+        "oath = \"5ecretValue\"",
+        "clientid = \"5ecretValue\"",
+        "key = \"5ecretValue\"",
+        "acc 5ecretValue",
+        "acc = 5ecretValue",
+        "x.y = \"5ecretValue\"",
+    ] {
+        for table in ["auth", "auth.oauth", "atuh"] {
+            let text = format!("[{table}]\n{line}\n[objects.contacts]");
+            let printed = everything(&text);
+            assert!(!printed.contains("5ecretValue"), "{text}\n{printed}");
+        }
+    }
+}
+
+/// A secret in each of the shapes that HubSpot's have.
+fn any_secret() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::strategy::Strategy;
+    let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}";
+    let base64 = proptest::collection::vec(proptest::num::u8::ANY, 32);
+    let base64 = base64.prop_map(|bytes| {
+        let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+_";
+        let word: String = bytes
+            .iter()
+            .map(|byte| char::from(letters[usize::from(*byte % 64)]))
+            .collect();
+        format!("CJ{word}9zQ4=")
+    });
+    proptest::prop_oneof![
+        uuid,
+        uuid.prop_map(|uuid| format!("pat-na1-{uuid}")),
+        uuid.prop_map(|uuid| format!("eu1-{uuid}")),
+        base64,
+    ]
 }
 
 #[test]
@@ -870,6 +928,35 @@ proptest::proptest! {
         let checked = check_bytes(Path::new("c.toml"), text.into_bytes());
         proptest::prop_assert!(!checked.report.render(Drawing::Plain).contains("0f8fad5b-d9cb-469f-a165-70867728950e"));
         proptest::prop_assert_eq!(checked.config.is_some(), checked.report.is_ok());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_secret_is_repeated_whatever_the_pen_slips_at(
+        secret in any_secret(),
+        line in "(access_token|client_secret|key|x|env|id|email|[a-z_]{1,12}) ?[=: ] ?[\"'\\[{]{0,2}",
+        after in "[\"'\\]} ]{0,2}",
+        place in 0_usize..400,
+        at in 0_usize..9000,
+        length in 0_usize..40,
+        instead in "[\\[\\]{}=\"'.#\n a-z]{0,6}",
+    ) {
+        let mut lines: Vec<String> = EXAMPLE.replace("\n# ", "\n").lines().map(str::to_owned).collect();
+        let place = place % lines.len();
+        lines.insert(place, format!("{line}{secret}{after}"));
+        let mut text = lines.join("\n");
+        let start = text.floor_char_boundary(at);
+        let end = text.floor_char_boundary(start + length).max(start);
+        let cuts_it = text.find(&secret).is_some_and(|found| start < found + secret.len() && found < end);
+        text.replace_range(start..end, &instead);
+        let printed = everything(&text);
+        let pieces = (0..secret.len() - 16).map(|from| &secret[from..from + 16]);
+        for piece in pieces.filter(|_| !cuts_it) {
+            proptest::prop_assert!(!printed.contains(piece), "{}\n{}", text, printed);
+        }
     }
 }
 
