@@ -293,6 +293,13 @@ fn object_sync(
             "HubSpot does not keep the key unique: nothing keeps two records from having one value of it"
         );
     }
+    for field in mapping.misnamed_identities() {
+        tracing::warn!(
+            object = %object.object, property = %field.property,
+            hint = "give `key` and `match` properties that hold one value",
+            "in HubSpot it can hold several values, so no record is found by it"
+        );
+    }
     ObjectSync {
         properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
         key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,

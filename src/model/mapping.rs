@@ -186,8 +186,20 @@ impl ObjectMapping {
         }
     }
 
-    /// The fields whose values say which record a row is, the surest first: its natural key, then its match property.
+    /// The fields whose values say which record a row is, the surest first: its natural key, then its match property. One
+    /// that holds several values says nothing of the kind; [`Self::misnamed_identities`] has those.
     pub fn identities(&self) -> impl Iterator<Item = &FieldMapping> {
+        self.named_identities()
+            .filter(|field| field.property_type.is_one_value())
+    }
+
+    /// The properties that `key` or `match` names, and by whose values no record can be found.
+    pub fn misnamed_identities(&self) -> impl Iterator<Item = &FieldMapping> {
+        self.named_identities()
+            .filter(|field| !field.property_type.is_one_value())
+    }
+
+    fn named_identities(&self) -> impl Iterator<Item = &FieldMapping> {
         let key = self.key_field();
         let other = self
             .match_field()
@@ -222,6 +234,44 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_property_that_holds_several_values_identifies_no_record() {
+        let field = |name: &str, property_type| FieldMapping {
+            property: PropertyName::parse(name).expect(name),
+            column: crate::model::name::ColumnName::parse(name).expect(name),
+            declared_type: None,
+            property_type,
+            direction: Direction::Both,
+            policy: Policy::Newest,
+        };
+        let property = |name: &str| PropertyName::parse(name).expect(name);
+        let mut object = ObjectMapping {
+            object: ObjectType::parse("contacts").expect("name"),
+            table: TableName::parse("contacts").expect("name"),
+            direction: Direction::Both,
+            key: KeyChoice::Property(property("number")),
+            match_property: Some(property("interests")),
+            on_remote_delete: OnRemoteDelete::Delete,
+            on_local_delete: OnLocalDelete::Archive,
+            policy: Policy::Newest,
+            poll: std::time::Duration::from_secs(10),
+            fields: vec![
+                field("number", PropertyType::String),
+                field("interests", PropertyType::Set),
+            ],
+        };
+        let names = |fields: Vec<&FieldMapping>| -> Vec<String> {
+            fields
+                .iter()
+                .map(|field| field.property.to_string())
+                .collect()
+        };
+        assert_eq!(names(object.identities().collect()), ["number"]);
+        assert_eq!(names(object.misnamed_identities().collect()), ["interests"]);
+        object.key = KeyChoice::Property(property("interests"));
+        assert_eq!(object.identities().count(), 0);
+    }
 
     #[test]
     fn the_narrower_direction_holds_and_opposites_have_none() {

@@ -37,6 +37,11 @@ pub enum PropertyType {
 }
 
 impl PropertyType {
+    /// Whether a property of this type holds one value at a time, so that it can say which record is meant.
+    pub fn is_one_value(self) -> bool {
+        self != Self::Set
+    }
+
     /// All types, in the order of the manual.
     pub const ALL: [Self; 9] = [
         Self::String,

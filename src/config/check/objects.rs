@@ -19,7 +19,6 @@ use crate::model::mapping::{
     OnRemoteDelete, Policy,
 };
 use crate::model::name::{ObjectType, PropertyName, TableName};
-use crate::model::value::PropertyType;
 
 const NO_OBJECTS_HINT: &str =
     "add `[objects.contacts]`: alone it maps the standard properties of contacts";
@@ -299,15 +298,13 @@ fn key_choice(
         KeyChoice::Auto | KeyChoice::None => None,
     };
     if direction == Direction::Pull {
-        return match mapped {
-            Some(field) => is_one_value(reader, entry, field, "key").then_some(choice),
-            None => {
-                if choice != KeyChoice::Auto {
-                    say_what_key_is_for(reader, entry);
-                }
-                Some(choice)
-            }
-        };
+        if mapped.is_some_and(|field| !is_one_value(reader, entry, field, "key")) {
+            return None;
+        }
+        if choice != KeyChoice::Auto {
+            say_what_it_is_for(reader, entry, "key", "records that are made from rows");
+        }
+        return Some(choice);
     }
     match &choice {
         KeyChoice::Property(name) => {
@@ -353,7 +350,9 @@ fn is_one_value(
     field: &FieldMapping,
     what: &str,
 ) -> bool {
-    let is_set = field.declared_type == Some(PropertyType::Set);
+    let is_set = field
+        .declared_type
+        .is_some_and(|declared| !declared.is_one_value());
     if is_set {
         let message = format!(
             "`{}` can hold several values, so `{what}` can't find a record by it",
@@ -365,11 +364,12 @@ fn is_one_value(
     !is_set
 }
 
-/// Rows that are only pulled are never made here: of a key nothing is left but the default of `match`.
-fn say_what_key_is_for(reader: &mut Reader<'_>, entry: &Entry<'_>) {
-    let message = "`key` does nothing here: it is for records that are made from rows, and these rows are only pulled";
+/// Rows that are only pulled are never made here, so that each has its record: nothing is left for a key or a match to do.
+fn say_what_it_is_for(reader: &mut Reader<'_>, entry: &Entry<'_>, what: &str, purpose: &str) {
+    let message =
+        format!("`{what}` does nothing here: it is for {purpose}, and these rows are only pulled");
     let hint = "take it out, or write `direction = \"both\"`";
-    reader.warning("no_effect", &entry.span, &entry.path, message, hint);
+    reader.warning("no_effect", &entry.span, &entry.path, &message, hint);
 }
 
 /// A property that HubSpot need not keep unique is looked up by search, which shows nothing that is new.
@@ -483,5 +483,11 @@ fn written_match(
         reader.error("match_one_way", &entry.span, &entry.path, &message, hint);
         return None;
     }
-    is_one_value(reader, entry, field, "match").then(|| field.property.clone())
+    if !is_one_value(reader, entry, field, "match") {
+        return None;
+    }
+    if direction == Direction::Pull {
+        say_what_it_is_for(reader, entry, "match", "rows that have no record yet");
+    }
+    Some(field.property.clone())
 }

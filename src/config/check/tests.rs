@@ -1038,12 +1038,11 @@ fn expected_outcome(
     let has_score = direction != "push";
     let key_is_wrong = match key {
         "hubsyncd_key" => Some("reserved"),
-        "unmapped" if is_pulled => Some("no_effect"),
-        "none" if is_pulled => Some("no_effect"),
+        "tags" => Some("several_values"),
+        "unmapped" | "none" | "external_id" | "score" if is_pulled => Some("no_effect"),
         "unmapped" => Some("key_not_mapped"),
         "score" if direction == "both" => Some("key_one_way"),
         "score" if direction == "push" => Some("key_not_mapped"),
-        "tags" => Some("several_values"),
         _ => None,
     };
     codes.extend(key_is_wrong);
@@ -1052,6 +1051,7 @@ fn expected_outcome(
         "score" if !has_score => Some("match_not_mapped"),
         "score" if !is_pulled => Some("match_one_way"),
         "tags" => Some("several_values"),
+        "external_id" | "dealname" | "score" if is_pulled => Some("no_effect"),
         "external_id" | "dealname" if direction == "push" && key != matched => {
             Some("match_by_search")
         }
