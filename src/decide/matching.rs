@@ -108,18 +108,53 @@ pub fn plain(text: &str) -> String {
     text.trim_matches(is_unseen).to_lowercase()
 }
 
-/// The host of an address (`hubspot/api-facts.md#7`). More than one `www.` goes, so that a form is its own form.
+/// The host of an address: without scheme, user, port and path (`hubspot/api-facts.md#7`). More than one `www.` goes, so that a
+/// form is its own form.
 fn host(address: &str) -> String {
-    let bare = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let host = bare
-        .split(['/', '?', '#', ':', '\\'])
-        .next()
-        .unwrap_or_default();
-    let mut host = host.trim_matches(|letter| letter == '.' || is_unseen(letter));
+    let mut bare = address;
+    let mut is_url = false;
+    while let Some(rest) = without_scheme(bare) {
+        bare = rest;
+        is_url = true;
+    }
+    let authority = bare.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    // An e-mail address is no URL's host with a user: what HubSpot makes of one is not known.
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) if is_url => host,
+        Some(_) | None => authority,
+    };
+    let end = host.find(']').map_or(0, |bracket| bracket + 1);
+    let port = host[end..].find(':').map_or(host.len(), |at| end + at);
+    let mut host = host[..port].trim_matches(|letter| letter == '.' || is_unseen(letter));
     while let Some(rest) = host.strip_prefix("www.") {
         host = rest.trim_start_matches(|letter| letter == '.' || is_unseen(letter));
     }
     host.to_owned()
+}
+
+/// What follows an address's scheme and slashes, or its slashes alone; `None` where it begins with its host. `http:host` has
+/// one too, while `host:8080` has a port.
+fn without_scheme(address: &str) -> Option<&str> {
+    let is_slash = |letter: char| matches!(letter, '/' | '\\') || is_unseen(letter);
+    let after = match address.split_once(':') {
+        Some((scheme, rest))
+            if matches!(scheme, "http" | "https")
+                || (rest.starts_with("//") && is_scheme(scheme)) =>
+        {
+            rest
+        }
+        Some(_) | None if address.starts_with(is_slash) => address,
+        Some(_) | None => return None,
+    };
+    Some(after.trim_start_matches(is_slash))
+}
+
+/// Whether text may stand before `://`. A path or a query that holds an address of its own may not.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn typed(property_type: PropertyType, text: &str) -> String {
@@ -221,6 +256,53 @@ mod tests {
         check("www.www.example.com", Some("example.com"));
         check("wwwexample.com", Some("wwwexample.com"));
         check("https://", None);
+    }
+
+    #[test]
+    fn each_way_to_write_an_address_has_its_host_as_its_form() {
+        for text in [
+            "//example.com/x",
+            "///example.com",
+            "https:///example.com/x",
+            "https:/example.com",
+            "https:\\\\example.com\\x",
+            "http:example.com",
+            "HTTP:Example.com/x",
+            "https:// example.com",
+            "https://https://example.com",
+            "ftp://example.com",
+            "https://user:pass@example.com:8080/x",
+            "//user@www.example.com",
+            "example.com:8080",
+            "example.com:",
+            "example.com../",
+            "example.com/go?to=https://other.com",
+            "example.com?to=//other.com",
+            "example.com#https://other.com",
+            "WWW.example.com",
+            "www..example.com",
+            ".www.example.com.",
+        ] {
+            check(MatchRule::Domain, text, Some("example.com"));
+        }
+        let check = |text: &str, expected| check(MatchRule::Domain, text, expected);
+        check("http://[::1]:8080/x", Some("[::1]"));
+        check("info@example.com", Some("info@example.com"));
+        check("https.example.com", Some("https.example.com"));
+        for nothing in [
+            "//",
+            "http:",
+            "https://www.",
+            "/",
+            "https://?x=1",
+            "https://user@/",
+        ] {
+            let form = MatchRule::Domain.form(&Value::from_canonical(nothing));
+            assert!(
+                matches!(form.as_deref(), None | Some("www")),
+                "{nothing}: {form:?}"
+            );
+        }
     }
 
     #[test]

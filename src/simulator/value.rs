@@ -85,13 +85,23 @@ fn is_email(email: &str) -> bool {
             .all(|letter| letter.is_alphabetic() || letter == '-')
 }
 
-/// Without scheme, `www.`, port and path, in lower case.
+/// Without scheme, user, `www.`, port and path, in lower case.
 fn canonical_domain(text: &str) -> String {
     let lower = text.trim().to_lowercase();
-    let bare = lower
-        .split_once("://")
-        .map_or(lower.as_str(), |(_, rest)| rest);
-    let host = bare.split(['/', '?', '#', ':']).next().unwrap_or_default();
+    let before_path = |text: &str| text.find(['?', '#']).unwrap_or(text.len());
+    let (address, is_url) = match lower.find("//") {
+        Some(at) if at == 0 || (lower[..at].ends_with(':') && at < before_path(&lower)) => {
+            (&lower[at + 2..], true)
+        }
+        _ => (lower.as_str(), false),
+    };
+    let host = address.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = if is_url {
+        host.rsplit('@').next().unwrap_or_default()
+    } else {
+        host
+    };
+    let host = host.split(':').next().unwrap_or_default();
     host.strip_prefix("www.").unwrap_or(host).to_owned()
 }
 
@@ -253,6 +263,8 @@ mod tests {
             "https://www.Example.com/shop?x=1",
             Ok("example.com"),
         );
+        check(&domain, "//me@Example.com:80/x", Ok("example.com"));
+        check(&domain, "example.com/?to=https://x.com", Ok("example.com"));
         check(
             &property("firstname", Kind::String, "text"),
             " Ada\r\n",
