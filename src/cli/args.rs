@@ -189,7 +189,7 @@ pub enum ConflictsCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct ResolveArgs {
     /// Their `id`s
-    #[arg(group = "which")]
+    #[arg(group = "which", value_name = "ID")]
     pub ids: Vec<i64>,
     /// All that wait of this object
     #[arg(long, group = "which", value_name = "OBJECT")]
@@ -260,16 +260,20 @@ pub enum OutboxCommand {
         #[arg(value_name = "ID")]
         ids: Vec<i64>,
     },
-    /// Give up a local change
+    /// Give up local changes
     #[command(
-        long_about = "Give up a local change. An update's fields go back to what both sides last agreed on (the value \
+        long_about = "Give up local changes: those named, all or none, or with --hold all that one hold keeps back. An update's fields go back to what both sides last agreed on (the value \
                       is kept in `sync_history`), a deleted row comes back with its `local_id`, and a row that was \
                       never created in HubSpot stays here alone until the next write to it. What is in flight can't be \
                       given up; wait for its answer."
     )]
     Discard {
-        /// The entry's `id`
-        id: i64,
+        /// The entries' `id`
+        #[arg(value_name = "ID", required_unless_present = "hold")]
+        ids: Vec<i64>,
+        /// All that the guard holds of one hold, by the hold's `id`
+        #[arg(long, value_name = "ID", conflicts_with = "ids")]
+        hold: Option<i64>,
     },
     /// Let go what the guard holds
     #[command(

@@ -39,7 +39,7 @@ pub fn outbox(
             }
         }
         OutboxCommand::Retry { ids } => retry(database, ids, out)?,
-        OutboxCommand::Discard { id } => discard(database, *id, out)?,
+        OutboxCommand::Discard { ids, hold } => discard(database, ids, *hold, out)?,
         OutboxCommand::Approve { id } => approve(database, *id, out)?,
     }
     Ok(ExitStatus::Done)
@@ -177,18 +177,39 @@ fn retry(database: &Path, ids: &[i64], out: &mut dyn Write) -> anyhow::Result<()
     Ok(())
 }
 
-fn discard(database: &Path, id: i64, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Entries of a hold that are told one by one: it may have thousands.
+const MOST_TOLD: usize = 20;
+
+fn discard(
+    database: &Path,
+    ids: &[i64],
+    hold: Option<i64>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let mut db = PeopleDb::open_to_decide(database)?;
-    let entry = db.discard(id)?;
-    let what = match entry.text("operation") {
+    let discarded = match hold {
+        Some(hold) => db.discard_hold(hold)?,
+        None => db.discard(ids)?,
+    };
+    for entry in discarded.iter().take(MOST_TOLD) {
+        writeln!(out, "{}: {}", row_of(entry), comes_of(entry))?;
+    }
+    if discarded.len() > MOST_TOLD {
+        let more = discarded.len() - MOST_TOLD;
+        writeln!(out, "and {} more", thousands(more as i64))?;
+    }
+    writeln!(out, "{}", carried_out(&db)?)?;
+    Ok(())
+}
+
+/// What comes of a row whose change is given up.
+fn comes_of(entry: &Row) -> &'static str {
+    match entry.text("operation") {
         Some("create") => "the row stays here alone, until the next write to it",
         Some("archive") => "the row comes back as it was",
         Some("update") => "its fields go back to what both sides last agreed on",
         Some(_) | None => "it is given up",
-    };
-    writeln!(out, "{}: {what}", row_of(&entry))?;
-    writeln!(out, "{}", carried_out(&db)?)?;
-    Ok(())
+    }
 }
 
 fn approve(database: &Path, id: Option<i64>, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -218,6 +239,83 @@ mod tests {
         let mut out = Vec::new();
         outbox(path, command, now, &mut out)?;
         Ok(String::from_utf8(out)?)
+    }
+
+    fn discard_of(ids: &[i64]) -> OutboxCommand {
+        OutboxCommand::Discard {
+            ids: ids.to_vec(),
+            hold: None,
+        }
+    }
+
+    #[test]
+    fn several_entries_are_given_up_together_or_none_is() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        for (command, words) in [
+            (discard_of(&[1, 99]), "there is no outbox entry 99"),
+            (
+                discard_of(&[1, 3]),
+                "this entry is in flight; wait for its answer",
+            ),
+            (
+                OutboxCommand::Discard {
+                    ids: vec![],
+                    hold: Some(99),
+                },
+                "there is no hold that waits with id 99",
+            ),
+        ] {
+            let error = run(&path, &command).expect_err("refused");
+            assert_eq!(error.to_string(), words);
+        }
+        let marked =
+            "SELECT CAST(count(*) AS TEXT) FROM sync_outbox WHERE discarded_at IS NOT NULL";
+        assert_eq!(one(&path, marked).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn what_a_hold_keeps_back_is_given_up_as_a_whole_and_nothing_else() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        execute(
+            &path,
+            "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, attempts, enqueued_at, waits_for)
+             VALUES (5, 'contacts', 16, 106, 'archive', 'pending', 0, '2026-11-24T03:05:00.000Z', 'guard'),
+                    (6, 'contacts', 17, 107, 'archive', 'pending', 0, '2026-11-24T03:05:00.000Z', 'guard'),
+                    (7, 'deals', 9, 108, 'archive', 'pending', 0, '2026-11-24T03:05:00.000Z', 'guard')",
+        );
+        let command = OutboxCommand::Discard {
+            ids: vec![],
+            hold: Some(2),
+        };
+        assert_eq!(
+            run(&path, &command).expect("written"),
+            "contacts 16: the row comes back as it was\n\
+             contacts 17: the row comes back as it was\n\
+             the running daemon carries it out within a second\n"
+        );
+        let given_up = "SELECT group_concat(id) FROM sync_outbox WHERE discarded_at IS NOT NULL";
+        assert_eq!(one(&path, given_up).as_deref(), Some("5,6"));
+    }
+
+    #[test]
+    fn a_hold_about_rows_here_is_not_taken_back_by_giving_up_entries() {
+        let folder = TempDir::new().expect("a folder");
+        let path = database(&folder);
+        execute(
+            &path,
+            "UPDATE sync_holds SET side = 'local', operation = 'delete' WHERE id = 2",
+        );
+        let command = OutboxCommand::Discard {
+            ids: vec![],
+            hold: Some(2),
+        };
+        let error = run(&path, &command).expect_err("nothing of ours waits");
+        assert_eq!(
+            error.to_string(),
+            "hold 2 keeps rows here that HubSpot no longer has: they stay as long as it is not approved"
+        );
     }
 
     #[test]
@@ -273,16 +371,21 @@ mod tests {
         let path = database(&folder);
         for (command, wanted) in [
             (
-                OutboxCommand::Discard { id: 1 },
+                discard_of(&[1]),
                 "contacts 11: the row stays here alone, until the next write to it\n",
             ),
             (
-                OutboxCommand::Discard { id: 2 },
+                discard_of(&[2]),
                 "contacts 13: its fields go back to what both sides last agreed on\n",
             ),
             (
-                OutboxCommand::Discard { id: 4 },
+                discard_of(&[4]),
                 "contacts 15: the row comes back as it was\n",
+            ),
+            (
+                discard_of(&[1, 2]),
+                "contacts 11: the row stays here alone, until the next write to it\n\
+                 contacts 13: its fields go back to what both sides last agreed on\n",
             ),
             (
                 OutboxCommand::Retry { ids: vec![] },
@@ -310,10 +413,7 @@ mod tests {
     fn what_is_in_flight_is_left_alone() {
         let folder = TempDir::new().expect("a folder");
         let path = database(&folder);
-        for command in [
-            OutboxCommand::Discard { id: 3 },
-            OutboxCommand::Retry { ids: vec![3] },
-        ] {
+        for command in [discard_of(&[3]), OutboxCommand::Retry { ids: vec![3] }] {
             let error = run(&path, &command).expect_err("in flight");
             assert_eq!(
                 error.to_string(),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Params, TransactionBehavior, named_params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Transaction, TransactionBehavior,
+    named_params,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
@@ -492,23 +493,45 @@ impl PeopleDb {
         Ok(retried)
     }
 
-    /// Gives up a local change. Gives the entry as it was.
-    pub fn discard(&mut self, id: i64) -> Result<Row, PeopleError> {
+    /// Gives up local changes. All or none. Gives the entries as they were.
+    pub fn discard(&mut self, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = rows(&tx, ENTRY, named_params! { ":id": id })?;
-        let entry = found.into_iter().next().ok_or(PeopleError::None {
-            what: "outbox entry",
+        let discarded = discard_entries(&tx, ids)?;
+        tx.commit()?;
+        Ok(discarded)
+    }
+
+    /// Gives up all that a hold keeps from HubSpot. Gives the entries as they were.
+    pub fn discard_hold(&mut self, id: i64) -> Result<Vec<Row>, PeopleError> {
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let holds = rows(&tx, HOLDS, [])?;
+        let hold = holds
+            .iter()
+            .find(|hold| hold.number("id") == Some(id) && hold.text("approved_at").is_none());
+        let hold = hold.ok_or(PeopleError::None {
+            what: "hold that waits with id",
             id,
         })?;
-        // A trigger notes the wish and keeps the row, so the number of deleted rows says nothing.
-        tx.execute(
-            "DELETE FROM sync_outbox WHERE id = :id",
-            named_params! { ":id": id },
-        )?;
+        if hold.text("side") == Some("local") {
+            let sentence = format!(
+                "hold {id} keeps rows here that HubSpot no longer has: they stay as long as it is not approved"
+            );
+            return Err(PeopleError::Refused(sentence));
+        }
+        let ids: Vec<i64> = tx
+            .prepare(HELD_ENTRIES)?
+            .query_map(
+                named_params! { ":object": hold.text("object"), ":operation": hold.text("operation") },
+                |row| row.get(0),
+            )?
+            .collect::<Result<_, _>>()?;
+        let discarded = discard_entries(&tx, &ids)?;
         tx.commit()?;
-        Ok(entry)
+        Ok(discarded)
     }
 
     /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.
@@ -537,6 +560,23 @@ impl PeopleDb {
         tx.commit()?;
         Ok(held)
     }
+}
+
+fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, PeopleError> {
+    let mut discarded = Vec::with_capacity(ids.len());
+    for id in ids {
+        let found = rows(tx, ENTRY, named_params! { ":id": id })?;
+        discarded.push(found.into_iter().next().ok_or(PeopleError::None {
+            what: "outbox entry",
+            id: *id,
+        })?);
+        // A trigger notes the wish and keeps the row, so the number of deleted rows says nothing.
+        tx.execute(
+            "DELETE FROM sync_outbox WHERE id = :id",
+            named_params! { ":id": id },
+        )?;
+    }
+    Ok(discarded)
 }
 
 /// The conflicts that are wanted, each of which waits.
@@ -670,6 +710,15 @@ const ENTRY: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, last_error
     FROM sync_outbox
     WHERE id = :id";
+
+const HELD_ENTRIES: &str = "
+    SELECT id
+    FROM sync_outbox
+    WHERE object = :object
+      AND operation = :operation
+      AND waits_for = 'guard'
+      AND discarded_at IS NULL
+    ORDER BY id";
 
 #[cfg(test)]
 mod tests;

@@ -178,17 +178,17 @@ fn discard_leaves_the_work_to_the_daemon_and_refuses_what_is_in_flight() {
     let path = database(&folder);
     let mut db = PeopleDb::open_to_decide(&path).expect("opens");
     assert_eq!(
-        db.discard(2).expect("dead").text("operation"),
+        db.discard(&[2]).expect("dead")[0].text("operation"),
         Some("update")
     );
     assert!(one(&path, "SELECT discarded_at FROM sync_outbox WHERE id = 2").is_some());
     assert!(
-        db.discard(3)
+        db.discard(&[3])
             .expect_err("in flight")
             .to_string()
             .contains("in flight")
     );
-    assert!(matches!(db.discard(99), Err(PeopleError::None { .. })));
+    assert!(matches!(db.discard(&[99]), Err(PeopleError::None { .. })));
 }
 
 #[test]
