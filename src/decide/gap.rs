@@ -5,10 +5,14 @@
 //! again, `engine::gap` looks afterwards. Moments inside the gap are compared by HubSpot's own versions of the record,
 //! never by this machine's clock. Promise 13 rests on it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::decide::echo::{Author, PastValue, SentValue};
+use crate::decide::echo::{Author, PastValue, SentValue, is_sent};
 use crate::model::entry::Base;
+use crate::model::mapping::ObjectMapping;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 
@@ -35,6 +39,9 @@ const LONG_GAP: Duration = Duration::from_millis(500);
 /// Why a value of HubSpot's lost that nobody saw before it was written over.
 pub const WRITTEN_OVER: &str =
     "it was set in HubSpot between the read before our write and the write, which went over it";
+
+/// Why an edit of HubSpot's lost that nobody saw before its record was archived.
+pub const ARCHIVED_OVER: &str = "it was edited in HubSpot between the read before our archive and the archive, which took the edited record away";
 
 /// Whether a record of a push is looked at afterwards. `seen`: a search hit or an event showed a change while the write
 /// was on its way.
@@ -94,6 +101,29 @@ pub fn written_over<'a>(
     let is_edit =
         !gap.is_base(kind, &before.value) && !gap.is_ours(kind, &before.value) && !is_late_request;
     is_edit.then_some(&before.value)
+}
+
+/// Whether a field of a record that was archived shows that somebody edited it between the read before the archive and the
+/// archive. `read`: what that read showed; `sent_earlier`: what requests of our own carried whose answers were lost. No
+/// history is needed: what was archived changes no more.
+pub fn was_archived_over(
+    mapping: &ObjectMapping,
+    read: &BTreeMap<PropertyName, Value>,
+    archived: &RemoteRecord,
+    sent_earlier: &BTreeMap<PropertyName, Vec<SentValue>>,
+) -> bool {
+    let both_ways = mapping
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls() && field.direction.pushes());
+    both_ways.into_iter().any(|field| {
+        let (property, kind) = (&field.property, field.property_type);
+        let (Some(read), Some(holds)) = (read.get(property), archived.shown(property)) else {
+            return false;
+        };
+        let ours = sent_earlier.get(property).map_or(&[][..], Vec::as_slice);
+        !kind.same(read, holds) && !is_sent(kind, ours, holds)
+    })
 }
 
 /// What an event says of a gap.

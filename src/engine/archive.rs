@@ -18,7 +18,7 @@ use crate::engine::push::{
 };
 use crate::engine::reads::{AFTER_UNREAD, BATCH_WITH_HISTORY};
 use crate::engine::settle::{Ground, settle_archives};
-use crate::engine::{Engine, StepError};
+use crate::engine::{Engine, StepError, gap};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
@@ -491,6 +491,7 @@ fn carry_out(
     }
     let approved = outbox::is_approved(tx, entry.id)?;
     outbox::mark_in_flight(tx, entry.id, now)?;
+    gap::note_claimed_archive(tx, object, entry, record, now)?;
     Ok(Some(Claimed {
         entry: entry.clone(),
         hs_id: record.id,

@@ -233,8 +233,15 @@ fn sort_part(
             true => gaps::of_record(tx, object.object(), group.id)?,
             false => Vec::new(),
         };
+        let archive = match has_gaps {
+            true => gaps::archive_of(tx, object.object(), group.id)?,
+            false => None,
+        };
         let mut needs = Vec::new();
         for event in group.events {
+            if let Some(archive) = &archive {
+                gap::take_event_of_archived(tx, object, archive, &event.event, moment.now)?;
+            }
             if gap::take_event(tx, object, &noted, &event.event, moment.now)? {
                 inbox::end(tx, event.id, State::Done, None)?;
                 sorted.ended = true;

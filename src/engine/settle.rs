@@ -36,7 +36,7 @@ use crate::store::holds;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, reads, rowjson, savepoint, unreadable};
+use crate::store::{Lane, StoreError, gaps, reads, rowjson, savepoint, unreadable};
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 const LOOKS_FOR_MATCH: u32 = 3;
@@ -465,6 +465,7 @@ fn park_in_doubt(
     if entry.operation == Operation::Create {
         return outbox::park(tx, entry.id, words, Answered::No);
     }
+    gap::note_lost(tx, object, entry, now)?;
     outbox::remember_sent(tx, object, entry, now)?;
     outbox::clear_sent(tx, entry.id)?;
     outbox::park(tx, entry.id, words, Answered::Yes)
@@ -483,6 +484,7 @@ fn lose(
     if after == AfterLoss::Look {
         return outbox::lose(tx, entry.id, words, now, now);
     }
+    gap::note_lost(tx, object, entry, now)?;
     outbox::remember_sent(tx, object, entry, now)?;
     outbox::clear_sent(tx, entry.id)?;
     match (after, hs_id) {
@@ -897,6 +899,12 @@ async fn settle_failed(
                 if entry.state != EntryState::InFlight {
                     continue;
                 }
+                if let (Operation::Archive, Some(hs_id)) = (operation, entry.hs_id)
+                    && fate != BatchFate::Lost
+                    && !in_doubt
+                {
+                    gaps::forget_archive(tx, sync.object(), hs_id)?;
+                }
                 match (fate, existing) {
                     (BatchFate::Dead, Some(existing)) if operation == Operation::Create => {
                         adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
@@ -925,7 +933,6 @@ async fn settle_failed(
                         outbox::uncount_attempt(tx, entry.id)?;
                     }
                     (BatchFate::Lost, _) => {
-                        gap::note_lost(tx, &applying, &sent)?;
                         lose(tx, sync.object(), &entry, &words, next, now)?;
                     }
                 }
@@ -957,7 +964,14 @@ pub async fn settle_archives(
             .batch_archive(object.object(), &ids, priority, Some(&ground.reread))
             .await
         {
-            Ok(()) => archived(engine, object, batch).await?,
+            Ok(()) => {
+                let push = Push {
+                    records: batch.len(),
+                    gap: ground.reread.age(),
+                    has_webhooks: engine.settings.relaxed_poll.is_some(),
+                };
+                archived(engine, object, batch, push).await?;
+            }
             Err(HubspotError::Stale { .. }) => {
                 let entries = batch.iter().map(|archive| archive.entry.id).collect();
                 let is_part = batch.len() < in_all;
@@ -1001,6 +1015,7 @@ async fn unclaim_archives(
             let counted = batch.iter().filter(|archive| !archive.approved).count();
             for archive in &batch {
                 outbox::unclaim(tx, archive.entry.id, claimed_at)?;
+                gaps::forget_archive(tx, sync.object(), archive.hs_id)?;
             }
             match counted {
                 0 => Ok(()),
@@ -1028,6 +1043,7 @@ async fn archived(
     engine: &Engine,
     object: &ObjectSync,
     batch: Vec<Claimed>,
+    push: Push,
 ) -> Result<(), StepError> {
     let sync = object.clone();
     engine
@@ -1037,6 +1053,7 @@ async fn archived(
             let changed = batch.len();
             for archive in batch {
                 note_archived(tx, sync.object(), &archive.entry, archive.hs_id, now)?;
+                gap::note_archived(tx, sync.object(), archive.hs_id, push, now)?;
                 reads::bury(tx, sync.object(), archive.hs_id, now)?;
                 outbox::end(tx, archive.entry.id)?;
             }

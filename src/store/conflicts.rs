@@ -105,12 +105,12 @@ pub fn is_recorded(
         })?)
 }
 
-/// Whether a value of HubSpot's stands in a conflict of a field that was written since `since`.
+/// Whether a value of HubSpot's stands in a conflict of a field, or of the whole record, that was written since `since`.
 pub fn names_remote_since(
     connection: &Connection,
     about: About<'_>,
-    property: &PropertyName,
-    remote: &Value,
+    property: &str,
+    remote: Option<&str>,
     since: Timestamp,
 ) -> Result<bool, StoreError> {
     Ok(connection
@@ -126,8 +126,8 @@ pub fn names_remote_since(
         .exists(named_params! {
             ":object": about.object.as_str(),
             ":local_id": about.local_id.0,
-            ":property": property.as_str(),
-            ":remote": remote.as_deref(),
+            ":property": property,
+            ":remote": remote,
             ":since": since.to_string(),
         })?)
 }

@@ -1,5 +1,5 @@
-//! `sync_gaps`: fields of writes in whose gap somebody may have edited the record; fetches and saves them, decides
-//! nothing.
+//! `sync_gaps`: fields of writes, and archived records, in whose gap somebody may have edited the record; fetches and saves
+//! them, decides nothing.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
@@ -118,6 +118,117 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Noted>> {
     }))
 }
 
+/// What stands in the place of a property's name where a record was archived.
+const WHOLE: &str = "*";
+
+/// A record that was archived, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotedArchive {
+    /// Its row.
+    pub id: i64,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// The row of the mirror that was deleted.
+    pub local_id: LocalId,
+    /// What the read before the archive showed, as the JSON of a row.
+    pub read: String,
+    /// HubSpot's time of the record as that read showed it.
+    pub read_version: Timestamp,
+    /// When it was noted.
+    pub noted_at: Timestamp,
+    /// Whether it is to be looked at.
+    pub is_looked_at: bool,
+}
+
+/// Keeps what a record showed that is about to be archived, in the place of what an earlier attempt has kept. It is not
+/// looked at before [`look_at_archive`] says so.
+pub fn note_archive(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    (hs_id, local_id): (HubspotId, LocalId),
+    (read, read_version): (&str, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    forget_archive(tx, object, hs_id)?;
+    tx.prepare_cached(
+        "INSERT INTO sync_gaps (object, hs_id, local_id, property, base_value, base_known, read_version, noted_at, seen)
+         VALUES (:object, :hs_id, :local_id, :whole, :read, 1, :read_version, :now, 0)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":hs_id": hs_id.0,
+        ":local_id": local_id.0,
+        ":whole": WHOLE,
+        ":read": read,
+        ":read_version": read_version.to_string(),
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// What is kept of a record's archive.
+pub fn archive_of(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Option<NotedArchive>, StoreError> {
+    let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
+    let noted = connection
+        .prepare_cached(
+            "SELECT id, local_id, coalesce(base_value, ''), read_version, noted_at, look_at IS NOT NULL
+             FROM sync_gaps
+             WHERE object = :object AND hs_id = :id AND property = :whole",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0, ":whole": WHOLE },
+            |row| {
+                Ok(NotedArchive {
+                    id: row.get(0)?,
+                    hs_id: id,
+                    local_id: LocalId(row.get(1)?),
+                    read: row.get(2)?,
+                    read_version: time(row.get(3)?).unwrap_or_default(),
+                    noted_at: time(row.get(4)?).unwrap_or_default(),
+                    is_looked_at: row.get(5)?,
+                })
+            },
+        )
+        .optional()?;
+    Ok(noted)
+}
+
+/// An archived record is to be looked at, at a time.
+pub fn look_at_archive(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_gaps SET look_at = :at WHERE object = :object AND hs_id = :id AND property = :whole",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":whole": WHOLE,
+        ":at": at.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Forgets what was kept of a record's archive: it was not sent, or surely did not happen.
+pub fn forget_archive(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM sync_gaps WHERE object = :object AND hs_id = :id AND property = :whole",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":whole": WHOLE })?;
+    Ok(())
+}
+
 /// The records to be looked at, at most `limit`, the longest waiting first: once the first of them is due, or, with
 /// `full_is_due`, there are enough for a full look. A time later than `latest` was written by a clock that was ahead.
 pub fn due(
@@ -168,14 +279,14 @@ pub fn next_due(
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
-/// What is kept of a record's writes, the oldest first.
+/// What is kept of the fields of a record's writes, the oldest first.
 pub fn of_record(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<Vec<Noted>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM sync_gaps WHERE object = :object AND hs_id = :id ORDER BY id"
+        "SELECT {COLUMNS} FROM sync_gaps WHERE object = :object AND hs_id = :id AND property <> '{WHOLE}' ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(

@@ -475,6 +475,15 @@ pub fn set_sent(
     Ok(())
 }
 
+/// HubSpot's time of the record's version that the last attempt went over; `None` where it had none.
+pub fn sent_over(connection: &Connection, id: OutboxId) -> Result<Option<Timestamp>, StoreError> {
+    let over: Option<Option<String>> = connection
+        .prepare_cached("SELECT sent_over FROM sync_outbox WHERE id = :id")?
+        .query_row(named_params! { ":id": id.0 }, |row| row.get(0))
+        .optional()?;
+    Ok(over.flatten().as_deref().and_then(Timestamp::parse))
+}
+
 /// Forgets what attempts carried, after a definite refusal.
 pub fn clear_sent(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_outbox_fields SET sent_value = NULL WHERE outbox_id = :id")?

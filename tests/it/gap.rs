@@ -178,3 +178,33 @@ fn a_look_at_what_was_pushed_survives_a_kill() {
     );
     assert_eq!(site.stop(), 0);
 }
+
+/// What the look after an archive has found, and what is kept of it.
+const ARCHIVED_OVER: &str = "SELECT count(*) FROM sync_conflicts AS c JOIN sync_history AS h
+     ON h.property = '*' AND h.origin = 'conflict' AND h.old_value = c.remote_value AND h.hs_id = c.hs_id
+     WHERE c.property = '*' AND c.winner = 'local' AND c.resolved_at IS NOT NULL
+       AND c.remote_value LIKE '%Oslo%' AND c.base_value NOT LIKE '%Oslo%' AND c.reason LIKE 'it was edited in HubSpot between%'";
+
+#[test]
+fn an_edit_in_the_last_moment_before_an_archive_is_found_afterwards() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let site = Site::with(&portal, LOCAL, CONTACTS);
+    site.once();
+    site.execute("DELETE FROM contacts");
+    portal.stand().faults_mut().slow_ms = 700;
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| site.once());
+        until_it_is_read(&portal);
+        portal.edit(id, &[("city", "Oslo")]);
+        run.join().expect("once ends");
+    });
+    assert_eq!(portal.value(id, "email"), None, "it is archived");
+    assert_eq!(site.number(ARCHIVED_OVER), 1);
+    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 0);
+    // The read before the archive, and one look.
+    assert_eq!(portal.requests("/batch/read"), 2);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
+}
