@@ -59,6 +59,7 @@ pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};
 
 use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;
+use crate::hubspot::list::Walks;
 use crate::hubspot::observe::Observations;
 use crate::hubspot::pages::PageSize;
 use crate::hubspot::standing::Learnt;
@@ -110,6 +111,8 @@ struct Inner {
     own_app: Mutex<OwnApp>,
     /// How long pages are, by endpoint and object.
     page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
+    /// Where the pages of lists began that are being walked.
+    walks: Mutex<Walks>,
 }
 
 /// What is known of the app that the token belongs to.
@@ -191,6 +194,7 @@ impl Client {
                 token_place: OnceLock::new(),
                 own_app: Mutex::default(),
                 page_sizes: Mutex::default(),
+                walks: Mutex::default(),
             }),
         }
     }

@@ -437,6 +437,22 @@ mod tests {
     }
 
     #[test]
+    fn a_search_whose_pages_lead_round_in_a_circle_makes_way_for_a_full_comparison() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        desk.clock.pass(Duration::from_secs(10));
+        for id in [101, 102, 101, 102] {
+            let page = format!(r#"{{"total":9,"results":[{{"id":"{id}","properties":{{}}}}]}}"#);
+            desk.hubspot.answer("/search", page);
+        }
+        assert_eq!(poll(&desk, &contacts), Progress::More);
+        assert_eq!(poll(&desk, &contacts), Progress::More);
+        let round = run(step(&desk.engine, &contacts));
+        assert!(matches!(round, Err(StepError::NoProgress(_))), "{round:?}");
+        assert!(desk.cursor().reconcile_started_at.is_some());
+    }
+
+    #[test]
     fn no_step_of_the_clock_moves_a_window_or_a_cursor() {
         for step in [8 * HOUR_MS, -8 * HOUR_MS, 400 * 24 * HOUR_MS, -20 * YEAR_MS] {
             let desk = Desk::new(0);

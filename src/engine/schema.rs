@@ -516,3 +516,51 @@ fn pipeline_row(pipeline: &crate::hubspot::pipelines::Pipeline) -> reference::Pi
         stages: stages.collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, run};
+
+    fn page(id: u32, after: Option<&str>) -> String {
+        let next = after.map_or_else(String::new, |after| {
+            format!(r#","paging":{{"next":{{"after":"{after}"}}}}"#)
+        });
+        format!(r#"{{"results":[{{"id":"{id}","email":"{id}@example.com"}}]{next}}}"#)
+    }
+
+    fn read(desk: &Desk) -> Vec<i64> {
+        run(refresh_reference(&desk.engine)).expect("is read");
+        let owners = desk.engine.store().read(reference::owners);
+        let owners = run(owners).expect("owners");
+        owners.into_iter().map(|owner| owner.id).collect()
+    }
+
+    #[test]
+    fn a_list_of_owners_that_leads_to_no_end_is_walked_until_nobody_new_comes() {
+        let same: [(u32, &str); 20] = std::array::from_fn(|page| match page {
+            0 => (1, "QQ"),
+            _ => (2, "QQ"),
+        });
+        let in_turn: [(u32, &str); 20] = std::array::from_fn(|page| match page {
+            0 => (1, "QQ"),
+            odd if odd % 2 == 1 => (2, "Qg"),
+            _ => (3, "QQ"),
+        });
+        for (pages, requests, owners) in [(same, 4, vec![1, 2, 7]), (in_turn, 5, vec![1, 2, 3, 7])]
+        {
+            let desk = Desk::new(0);
+            desk.contacts();
+            desk.hubspot.answer("/owners", page(7, None));
+            assert_eq!(read(&desk), [7]);
+            let before = desk.hubspot.asked("/owners").len();
+            for (id, after) in pages {
+                desk.hubspot.answer("/owners", page(id, Some(after)));
+            }
+            // Whoever stands beyond stays as known.
+            assert_eq!(read(&desk), owners);
+            // One more is the list of those that were deactivated.
+            assert_eq!(desk.hubspot.asked("/owners").len() - before, requests);
+        }
+    }
+}

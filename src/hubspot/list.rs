@@ -5,6 +5,8 @@
 //! records of which one alone is too large are read by batch: none of that shows in the result but by its length. A list
 //! that leads back to where it was goes on by search, from its beginning.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::decide::quota::Priority;
 use crate::hubspot::batch::{BatchRead, ReadQuery};
 use crate::hubspot::call::Request;
@@ -53,6 +55,11 @@ pub struct Page<T = Record> {
     /// The `Date` of the answer, by HubSpot's clock.
     pub date: Option<Timestamp>,
 }
+
+/// Where the pages of lists began that are being walked, by object, archive and properties: one that begins there again
+/// leads in a circle. Ids tell that by themselves and are not kept.
+#[derive(Debug, Default)]
+pub(super) struct Walks(BTreeMap<(ObjectType, bool, Vec<String>), BTreeSet<String>>);
 
 /// An `after` of our own: where a list leads nowhere, the records behind an id are searched for.
 const BY_SEARCH: &str = "search:";
@@ -109,19 +116,44 @@ impl Client {
             .await?;
         let shown = paged.page.results.len();
         let mut page = from_page(paged);
-        if leads_nowhere(query, page.after.as_deref(), shown) {
+        let is_round = self.comes_round(object, query, page.after.as_deref());
+        if is_round || leads_nowhere(query, page.after.as_deref(), shown) {
             if query.archived {
                 // A search shows no archived records.
                 return Err(HubspotError::Unreadable {
                     call: self.name(Endpoint::List),
                     status: 200,
-                    source: "the next page is said to begin where this one began".into(),
+                    source: "the next page is said to begin where one has begun before".into(),
                 });
             }
             tracing::warn!(object = %object, "the list leads back to where it was; its records are searched for");
             page.after = Some(format!("{BY_SEARCH}0"));
         }
         Ok(page)
+    }
+
+    /// Notes where a page of a walk began; tells whether the next one begins where one of the walk's has begun before. A
+    /// page that is asked for once more leads where it led.
+    fn comes_round(&self, object: &ObjectType, query: &ListQuery, next: Option<&str>) -> bool {
+        let walk = (object.clone(), query.archived, query.properties.clone());
+        let mut walks = self
+            .inner
+            .walks
+            .lock()
+            .expect("no panic while a walk is looked up");
+        match (&query.after, next) {
+            (None, _) | (_, None) => drop(walks.0.remove(&walk)),
+            (Some(after), Some(_)) if is_id(after) => {}
+            (Some(after), Some(_)) => {
+                walks
+                    .0
+                    .entry(walk.clone())
+                    .or_default()
+                    .insert(after.clone());
+            }
+        }
+        let began = walks.0.get(&walk);
+        began.is_some_and(|began| next.is_some_and(|next| began.contains(next)))
     }
 
     /// The next records by id, from the search's index.
@@ -212,6 +244,10 @@ fn searched_to(query: &ListQuery) -> Option<HubspotId> {
         .strip_prefix(BY_SEARCH)?
         .parse()
         .ok()
+}
+
+fn is_id(after: &str) -> bool {
+    after.parse::<u64>().is_ok()
 }
 
 /// Whether following a page might never end: the next one begins where this one began or before it, or this one has

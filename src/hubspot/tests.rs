@@ -412,6 +412,44 @@ fn a_list_that_leads_nowhere_goes_on_by_search_from_its_beginning() {
     assert_eq!(page.after.as_deref(), Some("3"));
 }
 
+#[test]
+fn a_list_whose_pages_lead_round_in_a_circle_goes_on_by_search() {
+    let pages = |afters: &[&str]| {
+        let page = |(index, after): (usize, &&str)| {
+            answer(
+                200,
+                &format!(
+                    r#"{{"results":[{{"id":"{index}","properties":{{}}}}],"paging":{{"next":{{"after":"{after}"}}}}}}"#
+                ),
+            )
+        };
+        bench(afters.iter().enumerate().map(page))
+    };
+    let circle = pages(&["QQ", "Qg", "Qw", "QQ"]);
+    let mut query = page_query();
+    for expected in ["QQ", "Qg", "Qw", "search:0"] {
+        query.after = circle.list(&query).expect("a page").after;
+        assert_eq!(query.after.as_deref(), Some(expected));
+    }
+    // A page that is asked for once more is none, nor is a walk from the beginning.
+    let again = pages(&["QQ", "Qg", "Qg", "Qw", "QQ", "Qg"]);
+    for (after, expected) in [
+        (None, "QQ"),
+        (Some("QQ"), "Qg"),
+        (Some("QQ"), "Qg"),
+        (Some("Qg"), "Qw"),
+        (None, "QQ"),
+        (Some("QQ"), "Qg"),
+    ] {
+        let query = ListQuery {
+            after: after.map(str::to_owned),
+            ..page_query()
+        };
+        let page = again.list(&query).expect("a page");
+        assert_eq!(page.after.as_deref(), Some(expected));
+    }
+}
+
 fn too_large() -> ScriptedAnswer {
     Err(TransportError::TooLarge(TooLarge { status: 200 }))
 }
