@@ -494,6 +494,43 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_create_is_linked_with_what_was_sent_as_its_base() {
+        for (here, there, waits) in [
+            (
+                "Ours at last",
+                "Ours",
+                Some("update 1 101; firstname was Ours"),
+            ),
+            ("Ours", "Theirs", None),
+        ] {
+            let scene = Scene::of(Policy::Local);
+            insert_at(&scene, 0);
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+                 SELECT id, 'email', 1, '{0}', '{ANN}' FROM sync_outbox
+                 UNION ALL SELECT id, 'firstname', 1, '{0}', 'Ours' FROM sync_outbox",
+                at(0)
+            ));
+            scene.program(&format!("UPDATE contacts SET first_name = '{here}'"));
+            let made = record(101, 20, &[("email", ANN), ("firstname", there)]);
+            scene.write(|tx| {
+                let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+                let create = create.expect("it is in doubt");
+                link_made(tx, &scene.applying(How::at(30)), &made, &create)
+            });
+            assert_eq!(scene.outbox(), waits.as_slice());
+            assert_eq!(scene.conflicts(), Vec::<String>::new());
+            let expected = waits.map_or(there, |_| here);
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
+            assert_eq!(
+                scene.rows("SELECT new_value FROM sync_history WHERE property = 'firstname' AND origin = 'push'"),
+                ["Ours"]
+            );
+        }
+    }
+
+    #[test]
     fn a_new_base_does_not_make_a_local_write_younger() {
         let scene = Scene::of(Policy::Local);
         scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));

@@ -614,9 +614,64 @@ fn has_record(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::desk::{Desk, run};
     use crate::engine::testing::{Scene, at};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+
+    /// One row, whose create was lost as long ago as it takes until it may be repeated.
+    fn in_doubt() -> (Desk, std::sync::Arc<ObjectSync>, String) {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let file = desk.folder.path().join("crm.db");
+        let program = rusqlite::Connection::open(file).expect("opens");
+        program
+            .execute_batch("INSERT INTO contacts (email) VALUES ('ann@example.com')")
+            .expect("inserts");
+        let lost = desk.engine.now();
+        let key = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            tx.execute(
+                "UPDATE sync_outbox SET enqueued_at = ?1, next_attempt_at = ?1, attempts = 1, unanswered_since = ?1",
+                [lost.to_string()],
+            )?;
+            Ok(tx.query_row("SELECT key FROM sync_outbox", [], |row| row.get(0))?)
+        }));
+        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
+        (desk, contacts, key.expect("a create"))
+    }
+
+    fn send_all(desk: &Desk, contacts: &ObjectSync) -> usize {
+        let name = contacts.object().clone();
+        let due = run(desk.engine.store().read(move |connection| {
+            Ok(outbox::of_row(connection, &name, LocalId(1))?
+                .into_iter()
+                .collect())
+        }));
+        let sent = send(
+            &desk.engine,
+            contacts,
+            due.expect("an entry"),
+            Priority::Interactive,
+        );
+        run(sent).expect("a step");
+        desk.hubspot.asked("/batch/upsert").len()
+    }
+
+    #[test]
+    fn a_create_in_doubt_is_not_repeated_while_hubspot_could_not_read_whether_it_is_there() {
+        // Neither shown nor called missing.
+        let (desk, contacts, _) = in_doubt();
+        assert_eq!(send_all(&desk, &contacts), 0);
+        let (desk, contacts, key) = in_doubt();
+        let missing = format!(
+            r#"{{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{{"category":"OBJECT_NOT_FOUND",
+                "message":"Could not get some objects","context":{{"ids":["{key}"]}}}}]}}"#
+        );
+        // Among the others, and in the archive.
+        desk.hubspot.answer("/batch/read", missing.clone());
+        desk.hubspot.answer("/batch/read", missing);
+        assert_eq!(send_all(&desk, &contacts), 1);
+    }
 
     #[test]
     fn a_create_leaves_out_what_waits_for_a_decision_and_what_was_emptied() {

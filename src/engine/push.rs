@@ -708,6 +708,37 @@ mod tests {
     }
 
     #[test]
+    fn an_update_that_waits_for_a_read_asks_when_the_time_of_that_has_come() {
+        let scene = written(Policy::Local);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        let (object, now) = (scene.object.object(), at(30));
+        for (due, expected) in [
+            (at(10), now + AFTER_READ),
+            (at(600), at(600)),
+            (at(86_400), latest_due(now)),
+        ] {
+            scene.daemon("DELETE FROM sync_reads");
+            scene.write(|tx| reads::ask(tx, object, HubspotId(101), Origin::Poll, due));
+            assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+            assert_eq!(
+                scene.rows("SELECT next_attempt_at FROM sync_outbox"),
+                [expected.to_string()]
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_is_dead_by_its_column_and_not_sent_as_something_else() {
+        let scene = written(Policy::Local);
+        scene.program("UPDATE contacts SET first_name = CAST(x'fffe41' AS TEXT)");
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        let kept = "SELECT e.state, e.last_error LIKE '`contacts.first_name` of row 1 holds text that is no UTF-8%', hex(first_name)
+                    FROM sync_outbox AS e, contacts";
+        assert_eq!(scene.rows(kept), ["dead 1 FFFE41"]);
+    }
+
+    #[test]
     fn what_waits_for_a_decision_is_not_pushed_however_it_came_to_the_outbox() {
         let scene = written(Policy::Local);
         scene.daemon(

@@ -1097,3 +1097,66 @@ pub fn recover_object(
     }
     Ok(left.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+
+    /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
+    fn on_its_way() -> Scene {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', attempts = 1, sent_over = '{}';
+             UPDATE sync_outbox_fields SET sent_value = 'Ours'",
+            at(0)
+        ));
+        scene
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn what_a_lost_update_carried_is_remembered_so_that_its_late_landing_is_nobodys_edit() {
+        let scene = on_its_way();
+        scene.write(|tx| recover_object(tx, scene.object.object(), at(10)));
+        assert_eq!(
+            scene.rows("SELECT property, value, sent_over FROM sync_sent"),
+            [format!("firstname Ours {}", at(0))]
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        let landed = record(101, 20, &[("firstname", "Ours")]);
+        scene.apply(How::at(30), &landed);
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        let top = PastValue {
+            value: Value::from_canonical("Ours"),
+            at: at(20),
+            author: Author::Us,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        scene.write(|tx| apply_record(tx, &scene.applying(How::at(31)), &landed, Some(&histories)));
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
+    }
+
+    #[test]
+    fn what_was_refused_for_sure_is_not_remembered() {
+        let scene = on_its_way();
+        scene.write(|tx| {
+            let mut queued = outbox::in_flight(tx, scene.object.object())?;
+            refuse(tx, &queued.remove(0).entry, "HubSpot does not take it")
+        });
+        assert_eq!(scene.rows("SELECT value FROM sync_sent"), NOTHING);
+        assert_eq!(
+            scene.rows(
+                "SELECT e.state, f.sent_value FROM sync_outbox AS e, sync_outbox_fields AS f"
+            ),
+            ["dead -"]
+        );
+    }
+}
