@@ -2,9 +2,7 @@
 //!
 //! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
 
-pub mod model;
-
-pub mod decide;
+pub use hubsyncd_core::{decide, model};
 
 pub mod clock;
 pub mod config;
@@ -22,4 +20,4 @@ pub mod cli;
 pub mod telemetry;
 
 #[cfg(feature = "simulator")]
-pub mod simulator;
+pub use hubspot_simulator as simulator;

@@ -5,6 +5,8 @@ use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
+/// An enum of words in the database: its cases, with the text of each.
+#[macro_export]
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -31,7 +33,7 @@ macro_rules! states {
         }
     };
 }
-pub(crate) use states;
+pub use crate::states;
 
 states! {
     /// What is to be done in HubSpot.

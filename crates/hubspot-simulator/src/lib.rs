@@ -2,7 +2,7 @@
 //!
 //! [`portal::Portal`] is pure: it has no input or output and no clock. Time comes in as epoch milliseconds, chance
 //! comes from a seed, so a run can be replayed. [`server`] puts it behind HTTP. Nothing here shares a type with the
-//! client in `hubspot/`: two readings of one API check each other. The authority on behaviour is `api-facts.md`;
+//! client of `hubsyncd`: two readings of one API check each other. The authority on behaviour is `api-facts.md`;
 //! where it says "unsure", [`settings::Settings`] has a switch for both.
 
 pub mod faults;
@@ -24,6 +24,7 @@ mod batch_upsert;
 mod catalogue;
 mod catalogue_contacts;
 mod catalogue_others;
+mod clock;
 mod commit;
 mod fill;
 mod filter;

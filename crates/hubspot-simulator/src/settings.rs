@@ -233,7 +233,7 @@ mod tests {
     use super::super::faults::Scenario;
     use super::*;
 
-    const MANUAL: &str = include_str!("../../docs/simulator.md");
+    const MANUAL: &str = include_str!("../../../docs/simulator.md");
 
     /// The names that serde would take instead of `wrong`.
     fn names(text: &str) -> Vec<String> {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::portal::Portal;
 use super::request::{Delivery, Reply, Request};
 use super::sender;
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock;
 
 /// The largest body that is read: HubSpot documents none, and a batch stays far below.
 const MOST_BODY_BYTES: usize = 16 << 20;
@@ -41,16 +41,9 @@ pub async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let shared = Shared {
-        portal,
-        clock: SystemClock::new(),
-    };
+    let shared = Shared { portal };
     let ticking = tokio::spawn(tick(shared.clone(), stop.clone()));
-    let sending = tokio::spawn(sender::run(
-        Arc::clone(&shared.portal),
-        Arc::clone(&shared.clock),
-        stop.clone(),
-    ));
+    let sending = tokio::spawn(sender::run(Arc::clone(&shared.portal), stop.clone()));
     let app = Router::new().fallback(answer).with_state(shared);
     let service = app.into_make_service_with_connect_info::<Cutter>();
     let served = axum::serve(CuttableListener(listener), service)
@@ -64,12 +57,11 @@ pub async fn serve(
 #[derive(Clone)]
 struct Shared {
     portal: Arc<Mutex<Portal>>,
-    clock: Arc<SystemClock>,
 }
 
 impl Shared {
     fn now_ms(&self) -> i64 {
-        self.clock.now().millis()
+        clock::now_ms()
     }
 
     fn lock(&self) -> MutexGuard<'_, Portal> {
@@ -79,7 +71,7 @@ impl Shared {
 
 async fn tick(shared: Shared, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        tokio::time::sleep(TICK).await;
+        clock::sleep(TICK).await;
         let now_ms = shared.now_ms();
         shared.lock().tick(now_ms);
     }
@@ -100,7 +92,7 @@ async fn answer(
     match reply.delivery {
         Delivery::Whole { latency_ms } => {
             if latency_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(latency_ms)).await;
+                clock::sleep(Duration::from_millis(latency_ms)).await;
             }
             respond(reply, None)
         }
@@ -167,7 +159,7 @@ fn cut_body(mut body: Vec<u8>, bytes: usize) -> Body {
                 return None;
             }
             tokio::task::yield_now().await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            clock::sleep(Duration::from_millis(5)).await;
             Some((
                 Err(io::Error::from(io::ErrorKind::ConnectionReset)),
                 (None, true),

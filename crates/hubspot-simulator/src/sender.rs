@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::portal::Portal;
 use super::webhooks::{DeliveryLogEntry, Webhooks};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock;
 
 /// Between two looks for events.
 const LOOK: Duration = Duration::from_millis(5);
@@ -32,15 +32,11 @@ const MOST_RETRIES: u32 = 10;
 const USER_AGENT: &str = "HubSpot Connect 2.0 (http://dev.hubspot.com/) (namespace: webhooks-nio-http-client) - WebhooksExecutorDaemon-executor";
 
 /// Sends what the portal has to tell until the stop.
-pub(super) async fn run(
-    portal: Arc<Mutex<Portal>>,
-    clock: Arc<SystemClock>,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(portal: Arc<Mutex<Portal>>, stop: CancellationToken) {
     let mut places: Option<(usize, Arc<Semaphore>)> = None;
     while !stop.is_cancelled() {
         let Some(webhooks) = lock(&portal).settings().webhooks.clone() else {
-            clock.sleep(LOOK * 10).await;
+            clock::sleep(LOOK * 10).await;
             continue;
         };
         let wanted = webhooks.concurrency.max(1);
@@ -55,13 +51,13 @@ pub(super) async fn run(
         let Ok(place) = free.acquire_owned().await else {
             return;
         };
-        let events = lock(&portal).take_events(clock.now().millis());
+        let events = lock(&portal).take_events(clock::now_ms());
         let Some(events) = events else {
             drop(place);
-            clock.sleep(LOOK).await;
+            clock::sleep(LOOK).await;
             continue;
         };
-        let (portal, clock, stop) = (Arc::clone(&portal), Arc::clone(&clock), stop.clone());
+        let (portal, stop) = (Arc::clone(&portal), stop.clone());
         tokio::spawn(async move {
             let mut place = Some(place);
             let mut events = events;
@@ -69,7 +65,7 @@ pub(super) async fn run(
                 // The target may have moved since.
                 let now = lock(&portal).settings().webhooks.clone();
                 let webhooks = now.as_ref().unwrap_or(&webhooks);
-                let status = deliver(webhooks, &events, clock.now().millis()).await;
+                let status = deliver(webhooks, &events, clock::now_ms()).await;
                 drop(place.take());
                 lock(&portal).log_delivery(DeliveryLogEntry {
                     status,
@@ -81,7 +77,7 @@ pub(super) async fn run(
                 }
                 let wait = spacing(&portal, webhooks.retry_span_ms);
                 tokio::select! {
-                    () = clock.sleep(wait) => {}
+                    () = clock::sleep(wait) => {}
                     () = stop.cancelled() => return,
                 }
                 for event in &mut events {

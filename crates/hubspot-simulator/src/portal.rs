@@ -714,7 +714,7 @@ mod tests {
             (403, Some("MISSING_SCOPES"))
         );
         let known: Value =
-            serde_json::from_str(include_str!("../../tests/fixtures/403_scopes.json"))
+            serde_json::from_str(include_str!("../../../tests/fixtures/403_scopes.json"))
                 .expect("HubSpot's body");
         let mut expected = known;
         expected["correlationId"] = body["correlationId"].clone();
