@@ -1,5 +1,8 @@
 -- What HubSpot forbids to the token: of each object, and all of it.
 ALTER TABLE sync_cursors ADD COLUMN forbidden TEXT;
+ALTER TABLE sync_cursors ADD COLUMN forbidden_code TEXT;
+-- Whether the object's records can be read: 0 while HubSpot forbids it.
+ALTER TABLE sync_cursors ADD COLUMN is_readable INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE sync_daemon ADD COLUMN forbidden TEXT;
 -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
 ALTER TABLE sync_outbox ADD COLUMN sent_over TEXT;
@@ -54,3 +57,19 @@ CREATE TABLE sync_set_aside (
 
 -- The largest `local_id` that any row of the object had: SQLite's own note of it goes with a dropped table.
 ALTER TABLE sync_objects ADD COLUMN last_local_id INTEGER NOT NULL DEFAULT 0;
+
+-- What programs did past the triggers, in words, and until when that is told.
+CREATE TABLE sync_bypassed (
+    object TEXT NOT NULL,
+    until TEXT NOT NULL,
+    at TEXT NOT NULL,
+    problem TEXT NOT NULL,
+    PRIMARY KEY (object, until)
+) STRICT, WITHOUT ROWID;
+-- Rows that stay here although HubSpot does not have them, until a program writes them again: their create was discarded, or
+-- their record was erased.
+CREATE TABLE sync_excluded (
+    object TEXT NOT NULL,
+    local_id INTEGER NOT NULL,
+    PRIMARY KEY (object, local_id)
+) STRICT, WITHOUT ROWID;

@@ -103,9 +103,14 @@ pub async fn state(engine: &Engine) -> Option<String> {
 /// Closes the gate that a program has opened, and has everything compared.
 pub async fn close_gate(engine: &Engine) -> Result<(), StepError> {
     let store = engine.store();
+    let Some(mapping) = engine.resolved_mapping() else {
+        return Ok(());
+    };
     if store.read(repair::gate_is_open).await? {
         store
-            .write(Lane::Interactive, |tx| repair::close_gate(tx, tx.now()))
+            .write(Lane::Interactive, move |tx| {
+                repair::close_gate(tx, &mapping, tx.now())
+            })
             .await?;
     }
     Ok(())

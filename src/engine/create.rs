@@ -362,6 +362,7 @@ fn after_look(
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
     if by.is_empty() && queued.discarded {
+        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
         return outbox::end(tx, id);
     }
     if by.is_empty() {
@@ -385,8 +386,12 @@ fn after_look(
             outbox::Answered::No,
         );
     }
+    if !queued.discarded && push::park_without_row(tx, object, id, now)? {
+        return Ok(());
+    }
     if row.is_none() || queued.discarded {
         // Not wanted any more, and never made there.
+        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
         return outbox::end(tx, id);
     }
     outbox::clear_sent(tx, id)?;
@@ -536,7 +541,9 @@ fn claim_create(
         return Ok(None);
     }
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
-        outbox::end(tx, id)?;
+        if !push::park_without_row(tx, object, id, now)? {
+            outbox::end(tx, id)?;
+        }
         return Ok(None);
     };
     if let Some(words) = has_record(tx, object, &row)? {

@@ -462,6 +462,9 @@ fn merge_and_claim(
     present: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let object = applying.object.object();
+    if park_without_row(tx, applying.object, queued.entry.id, applying.now)? {
+        return Ok(None);
+    }
     let Some(hs_id) = queued.entry.hs_id else {
         return Ok(None);
     };
@@ -507,6 +510,32 @@ fn merge_and_claim(
         }
         Some(_) | None => Ok(None),
     }
+}
+
+/// Parks what waits of a row that is gone without a trigger's word, before anything is decided by its absence: a row that was
+/// not deleted archives nothing. Its record comes in as a new row.
+pub fn park_without_row(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(false);
+    };
+    let entry = queued.entry;
+    let is_waiting = entry.state == EntryState::Pending && entry.row.is_none();
+    if !is_waiting
+        || !matches!(entry.operation, Operation::Create | Operation::Update)
+        || object.table.by_local_id(tx, entry.local_id)?.is_some()
+    {
+        return Ok(false);
+    }
+    outbox::park_without_row(tx, &object.mapping().table, &entry, outbox::UNRECORDED)?;
+    if let Some(hs_id) = entry.hs_id {
+        reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+    }
+    Ok(true)
 }
 
 fn claim_update(
@@ -736,6 +765,30 @@ mod tests {
         let kept = "SELECT e.state, e.last_error LIKE '`contacts.first_name` of row 1 holds text that is no UTF-8%', hex(first_name)
                     FROM sync_outbox AS e, contacts";
         assert_eq!(scene.rows(kept), ["dead 1 FFFE41"]);
+    }
+
+    #[test]
+    fn a_row_that_nobody_saw_deleted_archives_nothing_and_what_waited_of_it_is_named() {
+        let scene = written(Policy::Local);
+        scene.daemon("DELETE FROM contacts");
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        assert_eq!(
+            scene.rows("SELECT operation, state, hs_id, last_error FROM sync_outbox"),
+            [
+                "update dead - row 1, HubSpot record 101, is gone, and no trigger recorded its deletion, with what waited of it: \
+              write `firstname` again, and discard this entry"
+            ]
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id FROM sync_reads"),
+            ["101"],
+            "its record comes in"
+        );
+        // Retried, it is named again, and asks for nothing.
+        scene.daemon("UPDATE sync_outbox SET state = 'pending'");
+        assert_eq!(claimed(&scene, 31, &shown), NOTHING);
+        assert_eq!(scene.rows("SELECT state FROM sync_outbox"), ["dead"]);
     }
 
     #[test]

@@ -115,6 +115,9 @@ fn discard_one(
         }
         _ => {}
     }
+    if entry.operation == Operation::Create {
+        outbox::exclude(tx, object.object(), entry.local_id)?;
+    }
     outbox::end(tx, entry.id)?;
     for key in [archive_key, update_key].map(|key| key(object.object())) {
         holds::recount_entries(tx, key, now)?;

@@ -701,6 +701,8 @@ fn deleted_meanwhile(
         local_id: entry.local_id,
         hs_id: Some(record.id),
     };
+    // Without a trigger's word nobody has deleted it: a table that a program dropped archives nothing.
+    let is_deleted = entry.row.is_some();
     for field in &entry.fields {
         match &field.sent {
             Some(sent) => {
@@ -713,7 +715,11 @@ fn deleted_meanwhile(
                     answered,
                     applying.now,
                 )?;
-                outbox::set_base(tx, entry.id, &field.property, answered)?;
+                if is_deleted {
+                    outbox::set_base(tx, entry.id, &field.property, answered)?;
+                } else {
+                    outbox::drop_field(tx, entry.id, &field.property)?;
+                }
             }
             None if entry.operation == Operation::Create => {
                 let answered = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
@@ -722,10 +728,33 @@ fn deleted_meanwhile(
             None => {}
         }
     }
+    if !is_deleted {
+        let object = applying.object.object();
+        reads::ask(tx, object, record.id, Origin::Poll, applying.now)?;
+        return end_without_row(tx, applying, entry.id);
+    }
     if entry.operation == Operation::Create {
         keep_defaults(tx, applying, entry, record)?;
     }
     outbox::become_archive(tx, entry.id, record.id, applying.now)
+}
+
+/// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
+fn end_without_row(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: OutboxId,
+) -> Result<(), StoreError> {
+    let left = outbox::by_id(tx, id)?.map(|queued| queued.entry);
+    let unsent =
+        left.filter(|entry| entry.operation == Operation::Update && !entry.fields.is_empty());
+    match unsent {
+        Some(entry) => {
+            let table = &applying.object.mapping().table;
+            outbox::park_without_row(tx, table, &entry, outbox::UNRECORDED)
+        }
+        None => outbox::end(tx, id),
+    }
 }
 
 /// What HubSpot gave a new record by itself is nobody's edit, also where the row is gone already.
@@ -1103,8 +1132,8 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
-
     /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
     fn on_its_way() -> Scene {
         let scene = Scene::of(Policy::Newest);
@@ -1158,5 +1187,55 @@ mod tests {
             ),
             ["dead -"]
         );
+    }
+
+    /// Settles the acknowledged update of row 1, which `meanwhile` befell in flight.
+    fn acknowledged(meanwhile: impl FnOnce(&Scene)) -> Scene {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let id = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let entry = queued.expect("an update waits").entry;
+            for field in &entry.fields {
+                let ours = Value::from_canonical("Ours");
+                outbox::set_sent(tx, entry.id, &field.property, &ours)?;
+            }
+            outbox::mark_in_flight_over(tx, entry.id, at(0), at(6))?;
+            Ok(entry.id)
+        });
+        meanwhile(&scene);
+        let answer = record(101, 7, &[("firstname", "Ours")]);
+        scene.write(|tx| {
+            let entry = outbox::by_id(tx, id)?.expect("it is in flight").entry;
+            acknowledge(tx, &scene.applying(How::at(8)), &entry, &answer)
+        });
+        scene
+    }
+
+    #[test]
+    fn a_row_that_was_deleted_while_its_update_was_in_flight_is_archived() {
+        let scene = acknowledged(|scene| scene.program("DELETE FROM contacts"));
+        assert_eq!(scene.outbox(), ["archive 1 101; firstname was Ours"]);
+    }
+
+    #[test]
+    fn a_row_that_went_without_a_deletion_while_its_update_was_in_flight_archives_nothing() {
+        let scene = acknowledged(|scene| scene.daemon("DELETE FROM contacts"));
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        let pushed = "SELECT old_value, new_value FROM sync_history WHERE origin = 'push'";
+        assert_eq!(scene.rows(pushed), ["Base Ours"]);
+        // What was written since the claim is nowhere else.
+        let scene = acknowledged(|scene| {
+            scene.program("UPDATE contacts SET stage = 'won'");
+            scene.daemon("DELETE FROM contacts");
+        });
+        let named = scene.rows("SELECT state, last_error FROM sync_outbox");
+        assert!(
+            named[0].starts_with("dead row 1, HubSpot record 101, is gone"),
+            "{named:?}"
+        );
+        assert!(named[0].contains("write `stage` again"), "{named:?}");
     }
 }

@@ -5,11 +5,12 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::model::id::OutboxId;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::ddl::{self, each, quoted};
-use crate::store::{StoreError, alter, bring_up, mirror};
+use crate::store::{StoreError, alter, bring_up, mirror, outbox};
 
 /// Gives what stands in a table's place another name, and returns that.
 pub(super) fn move_aside(tx: &Transaction<'_>, table: &str) -> Result<String, StoreError> {
@@ -158,16 +159,35 @@ pub(super) fn refill(
             forget_unreadable_values(tx, object, field, other, has(field.column.as_str()))?;
         }
     }
-    forget_updates_without_row(tx, object)?;
-    let stayed = park_creates_without_row(tx, object, other)?;
-    Ok(match stayed {
-        0 => String::new(),
-        1 => ", with 1 row that HubSpot does not know yet (see the dead entry in sync_outbox)"
-            .to_owned(),
-        more => format!(
-            ", with {more} rows that HubSpot does not know yet (see the dead entries in sync_outbox)"
-        ),
+    end_empty_updates(tx, object)?;
+    let stayed = format!(
+        "stayed in {other}, which a program had put in the place of {}",
+        object.table
+    );
+    let parked = park_without_row(tx, object, &stayed)?;
+    let unknown = if has("hs_id") {
+        unknown_rows(tx, other)?
+    } else {
+        0
+    };
+    let entries = match parked {
+        0 => "",
+        1 => " (see the dead entry in sync_outbox)",
+        _ => " (see the dead entries in sync_outbox)",
+    };
+    Ok(match (unknown, parked) {
+        (0, 0) => String::new(),
+        (0, _) => format!(", with changes that waited{entries}"),
+        (1, _) => format!(", with 1 row that HubSpot does not know yet{entries}"),
+        (more, _) => format!(", with {more} rows that HubSpot does not know yet{entries}"),
     })
+}
+
+/// Rows of a table that was set aside that name no record: nobody sends them from there.
+fn unknown_rows(connection: &Connection, other: &str) -> Result<i64, StoreError> {
+    let (other, hs_id) = (quoted(other), id_of("hs_id"));
+    let sql = format!("SELECT count(*) FROM {other} AS x WHERE {hs_id} IS NULL");
+    Ok(connection.query_row(&sql, [], |row| row.get(0))?)
 }
 
 /// A column of `x` as a whole positive number, or NULL: other tools write ids as text or with a fraction.
@@ -292,64 +312,48 @@ fn forget_unreadable_values(
     Ok(())
 }
 
-/// An update whose row is not in the mirror has nothing to send, and would keep its record from coming in.
-pub(super) fn forget_updates_without_row(
+/// An update of which nothing is left to be sent would keep its record from coming in.
+pub(super) fn end_empty_updates(
     tx: &Transaction<'_>,
     object: &ObjectMapping,
 ) -> Result<(), StoreError> {
-    let sql = format!(
+    tx.prepare_cached(
         "DELETE FROM sync_outbox
          WHERE object = :object AND operation = 'update' AND state <> 'in_flight' AND row IS NULL
-           AND (NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"local_id\" = sync_outbox.local_id)
-                OR NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id))
-         RETURNING hs_id",
-        quoted(object.table.as_str())
-    );
-    let mut statement = tx.prepare(&sql)?;
-    let ids = statement
-        .query_map(named_params! { ":object": object.object.as_str() }, |row| {
-            row.get::<_, Option<i64>>(0)
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    if !ids.is_empty() {
-        tracing::error!(
-            object = %object.object,
-            hs_ids = ?ids,
-            "changes that waited to be sent went with the rows of a table that was dropped"
-        );
-    }
+           AND NOT (state = 'dead' AND next_attempt_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id)",
+    )?
+    .execute(named_params! { ":object": object.object.as_str() })?;
     Ok(())
 }
 
-/// Under another key: no record can be taken for what was never sent from the new table.
-fn park_creates_without_row(
+/// What waits for a row that is not in the mirror, and whose deletion no trigger has recorded, is dead and names row, record
+/// and properties: it has nothing to send. `went` says where the row is. Returns how many entries that are.
+pub(super) fn park_without_row(
     tx: &Transaction<'_>,
     object: &ObjectMapping,
-    other: &str,
+    went: &str,
 ) -> Result<usize, StoreError> {
-    let table = object.table.as_str();
     let sql = format!(
-        "UPDATE sync_outbox
-         SET state = 'dead',
-             attempts = 0,
-             key = lower(hex(randomblob(16))),
-             unanswered_since = NULL,
-             waits_for = NULL,
-             last_error = 'row ' || local_id || ' stayed in {other}, which a program had put in the place of {table}: '
-                          || 'INSERT it into {table} again to create it in HubSpot, and discard this entry'
-         WHERE object = :object AND operation = 'create' AND state <> 'in_flight' AND row IS NULL
-           AND NOT EXISTS (SELECT 1 FROM {mirror} AS m WHERE m.\"local_id\" = sync_outbox.local_id)",
-        mirror = quoted(table),
+        "SELECT e.id
+         FROM sync_outbox AS e
+         WHERE e.object = :object AND e.operation IN ('create', 'update') AND e.state <> 'in_flight' AND e.row IS NULL
+           AND NOT (e.state = 'dead' AND e.next_attempt_at IS NULL)
+           AND NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.\"local_id\" = e.local_id)",
+        quoted(object.table.as_str())
     );
-    let name = named_params! { ":object": object.object.as_str() };
-    let parked = tx.execute(&sql, name)?;
-    tx.execute(
-        "DELETE FROM sync_outbox_fields
-         WHERE outbox_id IN (SELECT id FROM sync_outbox
-                             WHERE object = :object AND operation = 'create' AND state = 'dead' AND attempts = 0)",
-        name,
-    )?;
-    Ok(parked)
+    let found: Vec<i64> = tx
+        .prepare(&sql)?
+        .query_map(named_params! { ":object": object.object.as_str() }, |row| {
+            row.get(0)
+        })?
+        .collect::<Result<_, _>>()?;
+    for id in &found {
+        if let Some(queued) = outbox::by_id(tx, OutboxId(*id))? {
+            outbox::park_without_row(tx, &object.table, &queued.entry, went)?;
+        }
+    }
+    Ok(found.len())
 }
 
 /// Puts the values of open conflicts into a field's column: it was made anew, and the conflict has kept what it held.

@@ -4,15 +4,16 @@
 //! object is a rename; another type makes the column anew, unless values of it wait. The user's own columns, indexes and
 //! triggers stay. It may be run at any time, and changes nothing where everything fits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::schema::FieldProblem;
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
-use crate::model::name::ColumnName;
+use crate::model::name::{ColumnName, ObjectType};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
+use crate::store::bypassed::{self, Way};
 use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
@@ -55,6 +56,7 @@ pub fn bring_up(
         lines: Vec::new(),
         way_is_clear: false,
         replaced: BTreeMap::new(),
+        made: BTreeSet::new(),
     };
     work.find_mirrors(mapping)?;
     work.tables(mapping)?;
@@ -66,10 +68,19 @@ pub fn bring_up(
     for object in &mapping.objects {
         work.indexes(object)?;
     }
-    let (lines, replaced) = (work.lines, work.replaced);
-    sequences::heal(tx)?;
+    let (lines, replaced, made_tables) = (work.lines, work.replaced, work.made);
     let made = repair::put_back(tx, mapping)?;
     aside::forget_dropped(tx)?;
+    let is_open = repair::shut_gate(tx, now)?;
+    for object in &mapping.objects {
+        let triggers = format!("sync_mirror_{}_", object.table);
+        let is_lost = lost.iter().any(|name| name.starts_with(&triggers))
+            && !made_tables.contains(&object.object);
+        if is_open || is_lost {
+            let way = if is_open { Way::Gate } else { Way::Triggers };
+            bypassed::take_up(tx, object, way, now)?;
+        }
+    }
     repair::tidy(tx, mapping, now)?;
     repair::leave_schema(tx)?;
     // What went with a table that a program replaced is told of with that table.
@@ -151,6 +162,8 @@ struct Work<'a> {
     way_is_clear: bool,
     /// Mirrors in whose place a program put a table, and where that stands.
     replaced: BTreeMap<String, String>,
+    /// Objects whose table was made in this run.
+    made: BTreeSet<ObjectType>,
 }
 
 impl Work<'_> {
@@ -274,6 +287,7 @@ impl Work<'_> {
         self.refuse_taken(object)?;
         self.tx.execute_batch(&ddl::create_table(object))?;
         self.say(format!("table {table} made"));
+        self.made.insert(object.object.clone());
         let Some(known) = known else {
             return Ok(());
         };
@@ -283,7 +297,8 @@ impl Work<'_> {
             let stayed = aside::refill(self.tx, object, other, last)?;
             aside::note(self.tx, other, known, &stayed, self.now)?;
         } else {
-            forget_entries(self.tx, object)?;
+            bypassed::take_dropped(self.tx, object, self.now)?;
+            aside::end_empty_updates(self.tx, object)?;
         }
         forget_cursors(self.tx, object)?;
         for field in &object.fields {
@@ -410,7 +425,7 @@ impl Work<'_> {
                     return Ok(());
                 }
                 // A program dropped the column: what waited in it is gone with it, and an empty value must not be sent.
-                forget_values(self.tx, object, field)?;
+                self.forget_values(object, field)?;
                 aside::restore_conflicts(self.tx, object, field)
             }
             None => self.add_column(object, field),
@@ -434,6 +449,34 @@ impl Work<'_> {
             .execute_batch(&alter::add_column(object.table.as_str(), field))?;
         self.say(format!("column {}.{} added", object.table, field.column));
         self.fill(object, field)
+    }
+
+    /// What was to be sent of a property whose column a program dropped is gone, and is told of until the column is filled.
+    fn forget_values(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+    ) -> Result<(), StoreError> {
+        let (name, property) = (object.object.as_str(), field.property.as_str());
+        let waiting = "FROM sync_outbox AS e
+             JOIN sync_outbox_fields AS f ON f.outbox_id = e.id AND f.property = :property
+             WHERE e.object = :object AND e.operation = 'update' AND e.state <> 'in_flight' AND e.row IS NULL";
+        let waiting_for = named_params! { ":object": name, ":property": property };
+        let rows: Vec<i64> = self
+            .tx
+            .prepare(&format!("SELECT e.local_id {waiting} ORDER BY e.local_id"))?
+            .query_map(waiting_for, |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.tx.execute(
+            &format!("DELETE FROM sync_outbox_fields WHERE property = :property AND outbox_id IN (SELECT e.id {waiting})"),
+            waiting_for,
+        )?;
+        let column = (property, field.column.as_str());
+        bypassed::tell_column(self.tx, object, column, &rows, self.now)?;
+        aside::end_empty_updates(self.tx, object)
     }
 
     /// New values have to be read where pages without them have been.
@@ -660,17 +703,6 @@ fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), Store
     Ok(())
 }
 
-/// The user's DROP TABLE took the rows: what was to be sent of them is gone.
-fn forget_entries(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
-    aside::forget_updates_without_row(tx, object)?;
-    tx.prepare_cached(
-        "DELETE FROM sync_outbox
-         WHERE object = :object AND operation = 'create' AND state <> 'in_flight' AND row IS NULL",
-    )?
-    .execute(named_params! { ":object": object.object.as_str() })?;
-    Ok(())
-}
-
 /// An object whose table was made again is read from the beginning.
 fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
     let name = named_params! { ":object": object.object.as_str() };
@@ -678,34 +710,6 @@ fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), St
         .execute(name)?;
     tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
         .execute(name)?;
-    Ok(())
-}
-
-/// What was to be sent of a property whose column a program dropped.
-fn forget_values(
-    tx: &Transaction<'_>,
-    object: &ObjectMapping,
-    field: &FieldMapping,
-) -> Result<(), StoreError> {
-    let forgotten = tx
-        .prepare_cached(
-            "DELETE FROM sync_outbox_fields
-             WHERE property = :property
-               AND outbox_id IN (SELECT id FROM sync_outbox
-                                 WHERE object = :object AND operation = 'update' AND state <> 'in_flight' AND row IS NULL)",
-        )?
-        .execute(
-            named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() },
-        )?;
-    if forgotten > 0 {
-        tracing::error!(
-            object = %object.object,
-            property = %field.property,
-            entries = forgotten,
-            "values that waited to be sent went with a column that was dropped"
-        );
-        aside::forget_updates_without_row(tx, object)?;
-    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::decide::cursor::Window;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, bypassed};
 
 /// Where an object's first full read stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,13 +259,18 @@ pub fn begin_reconcile(
     Ok(())
 }
 
-/// Begins a comparison of every object, also where one runs: what it has passed may have been written since.
-pub fn compare_all(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+/// Begins a comparison anew, also where one runs: what it has passed may have been written since.
+pub(super) fn compare(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_cursors
-         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL",
+         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
+         WHERE object = :object",
     )?
-    .execute(named_params! { ":now": now.to_string() })?;
+    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
     Ok(())
 }
 
@@ -293,7 +298,7 @@ pub fn end_reconcile(
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
-    Ok(())
+    bypassed::compared(tx, object)
 }
 
 /// Moves the filling of new columns; `None` ends it.

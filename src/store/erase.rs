@@ -9,7 +9,7 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, merges, meta, reads, savepoint, unreadable};
+use crate::store::{StoreError, merges, meta, outbox, reads, savepoint, unreadable};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
@@ -70,6 +70,7 @@ pub fn erase(
             Err(error) if error.is_of_one_row() => {
                 tracing::error!(object = %object, local_id = %row, "a constraint keeps the row of a record that was erased: its values are gone, the empty row stays");
                 table.blank(tx, row)?;
+                outbox::exclude(tx, object, row)?;
             }
             deleted => deleted?,
         }

@@ -8,7 +8,7 @@ use crate::store::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, OPENED, 
 use crate::store::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 27] = [
+const KEPT: [&str; 29] = [
     "sync_meta",
     "sync_lease",
     "sync_replaced",
@@ -36,6 +36,8 @@ const KEPT: [&str; 27] = [
     "sync_daemon",
     "sync_tokens",
     "sync_set_aside",
+    "sync_bypassed",
+    "sync_excluded",
 ];
 
 /// Tables that are copies of HubSpot's settings.

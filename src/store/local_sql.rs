@@ -5,6 +5,7 @@
 //! and on, and where it can carry a conflict clause with each of them. All must leave the same.
 
 mod bookkeeping;
+mod bypassed;
 mod delete;
 mod insert;
 mod loads;

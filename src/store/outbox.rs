@@ -10,7 +10,7 @@ use crate::decide::plan::{Backlog, Order, Pick};
 use crate::decide::retry::latest_due;
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::{StoreError, text};
@@ -729,6 +729,70 @@ pub fn park(
     .execute(
         named_params! { ":id": id.0, ":words": words, ":answered": answered == Answered::Yes },
     )?;
+    Ok(())
+}
+
+/// Where a row went whose deletion no trigger has recorded.
+pub const UNRECORDED: &str = "is gone, and no trigger recorded its deletion";
+
+/// Parks an entry whose row is gone without a trigger's word: nothing of it can be sent, and no record can be taken for its
+/// own. It names row, record and properties, and `went` says where the row is. Without a time, by which it is known; retried,
+/// it is parked again.
+pub fn park_without_row(
+    tx: &Transaction<'_>,
+    table: &TableName,
+    entry: &Entry,
+    went: &str,
+) -> Result<(), StoreError> {
+    let row = entry.local_id;
+    let record = entry
+        .hs_id
+        .map_or_else(String::new, |id| format!(", HubSpot record {id},"));
+    let properties: Vec<String> = entry
+        .fields
+        .iter()
+        .map(|field| format!("`{}`", field.property))
+        .collect();
+    let words = match (entry.operation, properties.is_empty()) {
+        (Operation::Create, _) => format!(
+            "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry"
+        ),
+        (_, false) => format!(
+            "row {row}{record} {went}, with what waited of it: write {} again, and discard this entry",
+            properties.join(", ")
+        ),
+        (_, true) => format!("row {row}{record} {went}: discard this entry"),
+    };
+    tracing::error!(table_name = %table, local_id = %row, operation = entry.operation.as_str(), "{words}");
+    drop_fields(tx, entry.id)?;
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET state = 'dead',
+             attempts = 0,
+             hs_id = NULL,
+             key = CASE WHEN key IS NOT NULL THEN lower(hex(randomblob(16))) END,
+             next_attempt_at = NULL,
+             unanswered_since = NULL,
+             waits_for = NULL,
+             last_error = :words
+         WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": entry.id.0, ":words": words })?;
+    Ok(())
+}
+
+/// Notes that a row stays here although HubSpot does not have it: nothing waits for it, and nobody missed its INSERT.
+pub fn exclude(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_excluded (object, local_id)
+         VALUES (:object, :local_id)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":local_id": local_id.0 })?;
     Ok(())
 }
 

@@ -10,11 +10,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::model::time::Timestamp;
 use crate::store::bring_up::{self, bring_up};
+use crate::store::bypassed::{self, Way};
 use crate::store::ddl::{literal, quoted};
 use crate::store::fields;
 use crate::store::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
 use crate::store::{
-    StoreError, conflicts, cursors, guards, meta, migrate, savepoint, sequences, unique, views,
+    StoreError, conflicts, guards, meta, migrate, savepoint, sequences, unique, views,
 };
 
 const SEAL: &str = "/* hubsyncd ";
@@ -41,7 +42,7 @@ pub(super) fn tidy(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    close_gate(tx, now)?;
+    close_gate(tx, mapping, now)?;
     // With a condition: without one SQLite writes the empty table anew.
     tx.prepare_cached("DELETE FROM sync_replaced WHERE object IS NOT NULL")?
         .execute([])?;
@@ -49,7 +50,7 @@ pub(super) fn tidy(
     for object in &mapping.objects {
         sequences::keep(tx, object.object.as_str(), object.table.as_str())?;
     }
-    Ok(())
+    bypassed::forget_handled(tx, &mapping.objects, now)
 }
 
 /// Whether the gate stands open at rest: a program has opened it, and no trigger records what is written.
@@ -62,24 +63,32 @@ pub fn gate_is_open(connection: &Connection) -> Result<bool, StoreError> {
         .exists([])?)
 }
 
-/// Closes the gate where it stands open: nobody's trigger runs while this transaction does. What programs wrote meanwhile is
-/// in no outbox, so every object is compared with HubSpot. Returns whether it was open.
+/// Closes the gate where it stands open, and takes up what programs wrote meanwhile: it is in no outbox.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn close_gate(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
+pub fn close_gate(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if shut_gate(tx, now)? {
+        for object in &mapping.objects {
+            bypassed::take_up(tx, object, Way::Gate, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes the gate: nobody's trigger runs while this transaction does. Tells whether it stood open.
+pub(super) fn shut_gate(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let closed = tx
         .prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
         .execute([])?;
-    if closed == 0 {
-        return Ok(false);
+    if closed > 0 {
+        meta::note_repair(tx, now)?;
     }
-    cursors::compare_all(tx, now)?;
-    meta::note_repair(tx, now)?;
-    tracing::error!(
-        "a program opened `sync_gate`, so that its writes were not recorded; it is closed, and every object is compared with HubSpot"
-    );
-    Ok(true)
+    Ok(closed > 0)
 }
 
 fn schema_is_as_left(connection: &Connection) -> Result<bool, StoreError> {

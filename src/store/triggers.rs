@@ -29,7 +29,7 @@ use crate::store::outbox::UNWRITABLE;
 use crate::store::views::NOW;
 
 /// The key of a create: 128 random bits.
-const KEY: &str = "lower(hex(randomblob(16)))";
+pub(super) const KEY: &str = "lower(hex(randomblob(16)))";
 
 /// Whether a statement comes from a program, not from one of these triggers.
 pub(super) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";

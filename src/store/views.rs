@@ -175,6 +175,9 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
+               OR EXISTS (SELECT 1 FROM sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
+                   SELECT 1 FROM sync_outbox AS e
+                   WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))
                OR EXISTS (SELECT 1 FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
                OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
            WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
@@ -190,6 +193,11 @@ SELECT CASE
        d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden,
                 (SELECT a.problem FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name)
                  ORDER BY a.at, a.table_name LIMIT 1),
+                (SELECT b.problem FROM sync_bypassed AS b
+                 WHERE b.until <> 'entries' OR EXISTS (
+                     SELECT 1 FROM sync_outbox AS e
+                     WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL)
+                 ORDER BY b.at, b.object, b.until LIMIT 1),
                 d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";

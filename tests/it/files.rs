@@ -281,3 +281,75 @@ fn a_folder_that_is_not_there_is_named_with_what_to_write() {
     assert!(words.contains("there is no folder"), "{words}");
     assert!(words.contains("make the folder"), "{words}");
 }
+
+#[test]
+fn what_a_program_wrote_past_the_triggers_is_created_kept_and_told_of() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    let program = site.program();
+    program
+        .execute_batch(
+            "DROP TRIGGER sync_guard_sync_gate_update; DROP TRIGGER sync_mirror_contacts_insert;
+             UPDATE sync_gate SET open = 1;
+             INSERT INTO contacts (email) VALUES ('new@example.com');
+             UPDATE contacts SET city = 'Unseen' WHERE email = 'ann@example.com'",
+        )
+        .expect("nothing stops a program that drops what would");
+    site.until_sql(
+        "SELECT count(*) FROM contacts WHERE email = 'new@example.com' AND hs_id IS NOT NULL",
+    );
+    assert_eq!(portal.count_with("email", "new@example.com"), 1);
+    site.until_sql("SELECT count(*) FROM sync_history WHERE origin = 'reconcile' AND property = 'city' AND old_value = 'Unseen'");
+    assert_eq!(portal.value(id, "city"), None, "HubSpot's value stands");
+    assert!(
+        site.log().contains(
+            "a program opened `sync_gate`, so that writes to `contacts` were not recorded"
+        )
+    );
+    site.until_sql("SELECT count(*) = 0 FROM sync_bypassed");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_dropped_table_names_what_waited_and_archives_nothing() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let site = Site::new(&portal);
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    site.execute("INSERT INTO contacts (email) VALUES ('new@example.com')");
+    site.execute("DROP TABLE contacts");
+    site.once();
+    assert_eq!(
+        portal.value(id, "email").as_deref(),
+        Some("ann@example.com")
+    );
+    assert_eq!(
+        site.text("SELECT email FROM contacts").as_deref(),
+        Some("ann@example.com")
+    );
+    let dead =
+        site.text("SELECT group_concat(last_error, '; ') FROM sync_outbox WHERE state = 'dead'");
+    let dead = dead.expect("it is named");
+    assert!(
+        dead.contains("`city`") && dead.contains("row 2 went with the table contacts"),
+        "{dead}"
+    );
+    let told = site
+        .text("SELECT last_error FROM sync_health")
+        .expect("it is told");
+    assert!(
+        told.contains("2 changes that waited find their rows no more"),
+        "{told}"
+    );
+    site.execute("DELETE FROM sync_outbox");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(
+        site.text("SELECT coalesce(last_error, '-') FROM sync_health")
+            .as_deref(),
+        Some("-")
+    );
+}

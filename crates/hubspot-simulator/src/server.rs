@@ -60,10 +60,6 @@ struct Shared {
 }
 
 impl Shared {
-    fn now_ms(&self) -> i64 {
-        clock::now_ms()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Portal> {
         self.portal.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +68,7 @@ impl Shared {
 async fn tick(shared: Shared, stop: CancellationToken) {
     while !stop.is_cancelled() {
         clock::sleep(TICK).await;
-        let now_ms = shared.now_ms();
+        let now_ms = clock::now_ms();
         shared.lock().tick(now_ms);
     }
 }
@@ -86,7 +82,7 @@ async fn answer(
         return plain(StatusCode::PAYLOAD_TOO_LARGE);
     };
     let reply = {
-        let now_ms = shared.now_ms();
+        let now_ms = clock::now_ms();
         shared.lock().handle(&request, now_ms)
     };
     match reply.delivery {

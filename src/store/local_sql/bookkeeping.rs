@@ -83,6 +83,8 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO sync_tokens (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
          VALUES (1, 1, 'x', 'x', 'x', 'x', 'x');
          INSERT INTO sync_set_aside (table_name, place, at, problem) VALUES ('x', 'x', 'x', 'x');
+         INSERT INTO sync_bypassed (object, until, at, problem) VALUES ('x', 'x', 'x', 'x');
+         INSERT INTO sync_excluded (object, local_id) VALUES ('x', 1);
          INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 1, 2);
          INSERT INTO sync_erasures (object, hs_id, asked_at) VALUES ('contacts', 1, 'x');
          INSERT INTO sync_quota_leases (granted_at, requests) VALUES ('x', 1);

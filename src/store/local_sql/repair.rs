@@ -152,7 +152,7 @@ fn a_dropped_table_comes_back_empty_and_is_read_again() {
             "{put_back:?}"
         );
         assert_eq!(scene.contacts(), NONE);
-        assert_eq!(scene.outbox(), NONE);
+        assert_eq!(scene.outbox(), ["update contacts 1 -, dead"]);
         assert_eq!(
             scene.rows("SELECT backfill, polled_to FROM sync_cursors WHERE object = 'contacts'"),
             ["waiting -"]

@@ -66,7 +66,7 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
             ["waiting -"]
         );
         let words = "a program put another table in the place of `contacts`: what it made stands in `contacts_replaced_1`, \
-                     with 1 row that HubSpot does not know yet (see the dead entry in sync_outbox); take what you need from it, and drop it";
+                     with 2 rows that HubSpot does not know yet (see the dead entry in sync_outbox); take what you need from it, and drop it";
         assert_eq!(health(scene), [format!("degraded {words}")]);
         // The mirror is one again: a write is seen, and no id is given twice.
         scene.do_run("INSERT INTO contacts (email) VALUES ('next@example.com')");
@@ -76,6 +76,58 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
         assert_eq!(health(scene), ["running -"]);
         assert_eq!(scene.repair(), NONE);
         assert_eq!(scene.rows("SELECT * FROM sync_set_aside"), NONE);
+    });
+}
+
+#[test]
+fn what_waited_for_the_rows_of_a_dropped_table_is_dead_and_named() {
+    everywhere(|scene| {
+        scene.do_run(
+            "UPDATE contacts SET first_name = 'B' WHERE local_id = 1;
+             INSERT INTO contacts (email) VALUES ('new@example.com'), ('dead@example.com');
+             DELETE FROM contacts WHERE local_id = 2",
+        );
+        scene.as_daemon(
+            "UPDATE sync_outbox SET state = 'dead', last_error = 'no' WHERE local_id = 4",
+        );
+        scene.do_run("DROP TABLE contacts");
+        scene.repair();
+        assert_eq!(
+            scene.outbox(),
+            [
+                "update contacts 1 -, dead",
+                "archive contacts 2 102, keeps the row",
+                "create contacts 3 -, dead",
+                "create contacts 4 -, dead"
+            ]
+        );
+        let went = "went with the table contacts, which a program dropped";
+        assert_eq!(
+            scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead' ORDER BY local_id"),
+            [
+                format!(
+                    "row 1, HubSpot record 101, {went}, with what waited of it: write `firstname` again, and discard this entry"
+                ),
+                format!(
+                    "row 3 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry"
+                ),
+                format!(
+                    "row 4 {went}: INSERT it into contacts again to create it in HubSpot, and discard this entry"
+                ),
+            ]
+        );
+        let words = "a program dropped `contacts`; it was made again, and is filled; \
+                     3 changes that waited find their rows no more (see the dead entries in sync_outbox)";
+        assert_eq!(health(scene), [format!("degraded {words}")]);
+        assert_eq!(scene.repair(), NONE);
+        assert_eq!(
+            scene.outbox().len(),
+            4,
+            "they stay until somebody discards them"
+        );
+        scene.as_daemon("DELETE FROM sync_outbox WHERE state = 'dead'");
+        scene.repair();
+        assert_eq!(health(scene), ["running -"]);
     });
 }
 
@@ -233,6 +285,16 @@ fn what_waited_in_a_dropped_column_is_not_sent_as_empty() {
         );
         scene.repair();
         assert_eq!(scene.outbox(), ["update contacts 2 102; stage was -"]);
+        let told = "SELECT problem FROM sync_bypassed WHERE until = 'column firstname'";
+        assert_eq!(
+            scene.rows(told),
+            [
+                "a program dropped the column `first_name` of `contacts`, and what waited in it to be sent went with it: rows 1, 2"
+            ]
+        );
+        scene.as_daemon("UPDATE sync_fields SET state = 'active'");
+        scene.repair();
+        assert_eq!(scene.rows(told), NONE);
     });
 }
 
