@@ -20,6 +20,7 @@ mod alter;
 pub mod around;
 mod aside;
 pub mod bring_up;
+mod bypassed;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;

@@ -8,7 +8,7 @@ use crate::cli::args::OutboxCommand;
 use crate::cli::format::{
     JsonArray, Side, Table, counted, moment, printable, shortened, thousands,
 };
-use crate::cli::status::{held, held_work, scope_lines, waits_for_a_scope};
+use crate::cli::status::{held, held_work, is_forbidden, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
 use crate::model::time::Timestamp;
 use crate::store::people::{Most, PeopleDb, Row};
@@ -62,10 +62,7 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
         ("next attempt", Side::Left),
     ]);
     let objects = db.objects()?;
-    let stuck: Vec<&Row> = objects
-        .iter()
-        .filter(|row| waits_for_a_scope(row))
-        .collect();
+    let stuck: Vec<&Row> = objects.iter().filter(|row| is_forbidden(row)).collect();
     let mut listed = 0;
     let mut errors = Vec::new();
     db.each_entry(Most::Rows(MOST_LISTED), |entry| {
@@ -73,7 +70,11 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
         errors.extend(last_error(&entry));
         let waits = stuck
             .iter()
-            .any(|row| row.text("object") == entry.text("object"));
+            .find(|row| row.text("object") == entry.text("object"));
+        let waits = waits.map(|row| match waits_for_a_scope(row) {
+            true => "waits for a scope",
+            false => "waits: HubSpot forbids it",
+        });
         table.push(cells(&entry, waits, now));
         anyhow::Ok(())
     })?;
@@ -106,7 +107,7 @@ fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()
     Ok(())
 }
 
-fn cells(entry: &Row, waits_for_a_scope: bool, now: Timestamp) -> Vec<String> {
+fn cells(entry: &Row, waits: Option<&str>, now: Timestamp) -> Vec<String> {
     let text = |column: &str| printable(entry.text(column).unwrap_or_default());
     vec![
         entry.number("id").unwrap_or(0).to_string(),
@@ -114,9 +115,9 @@ fn cells(entry: &Row, waits_for_a_scope: bool, now: Timestamp) -> Vec<String> {
         text("operation"),
         text("state"),
         entry.number("attempts").unwrap_or(0).to_string(),
-        match entry.text("state") {
-            Some("pending") if waits_for_a_scope => "waits for a scope".to_owned(),
-            Some(_) | None => next_attempt(entry, now),
+        match (entry.text("state"), waits) {
+            (Some("pending"), Some(waits)) => waits.to_owned(),
+            _ => next_attempt(entry, now),
         },
     ]
 }

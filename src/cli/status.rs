@@ -11,7 +11,7 @@ use crate::cli::args::StatusArgs;
 use crate::cli::format::{Side, Table, counted, duration, moment, printable, thousands};
 use crate::engine::access::remedy;
 use crate::model::time::Timestamp;
-use crate::store::meta::MISSING_SCOPE;
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::people::{PeopleDb, Row, StatusRows};
 
 /// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
@@ -237,30 +237,38 @@ fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
         ));
     }
     match object.text("last_error") {
-        Some(words) if waits_for_a_scope(object) => lines.extend(scope_lines(object, words, all)),
+        Some(words) if is_forbidden(object) => lines.extend(scope_lines(object, words, all)),
         Some(words) => lines.push(format!("{name}: last error: {}", printable(words))),
         None => {}
     }
     lines
 }
 
-/// Whether a row of `sync_status` says that the object waits for a scope.
+/// Whether a row of `sync_status` says that HubSpot forbids something of the object.
+pub(crate) fn is_forbidden(object: &Row) -> bool {
+    waits_for_a_scope(object) || object.text("code") == Some(FORBIDDEN)
+}
+
+/// Whether that is for want of a scope.
 pub(crate) fn waits_for_a_scope(object: &Row) -> bool {
     object.text("code") == Some(MISSING_SCOPE)
 }
 
-/// Which scope an object waits for, and what to do about it.
+/// What HubSpot forbids of an object, and what to do about it.
 pub(crate) fn scope_lines(object: &Row, words: &str, all: &[Row]) -> [String; 2] {
     let name = printable(object.text("object").unwrap_or_default());
     let others: Vec<String> = all
         .iter()
-        .filter(|other| !waits_for_a_scope(other))
+        .filter(|other| !is_forbidden(other))
         .map(|other| printable(other.text("object").unwrap_or_default()))
         .collect();
     let others: Vec<&str> = others.iter().map(String::as_str).collect();
     [
         format!("{name}: {}", printable(words)),
-        format!("hint: {}", remedy(&name, &others)),
+        format!(
+            "hint: {}",
+            remedy(&name, &others, waits_for_a_scope(object))
+        ),
     ]
 }
 

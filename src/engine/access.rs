@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
+use crate::decide::scopes::ASK_THE_ACCOUNT;
 pub use crate::decide::scopes::Access;
 pub use crate::decide::scopes::remedy;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::standing::Trouble;
 use crate::model::name::ObjectType;
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::{Lane, cursors};
 
 /// What steps need that read records.
@@ -104,10 +106,22 @@ impl Engine {
             .map(|object| object.object.as_str())
             .partition(|name| waiting(name));
         match stuck[..] {
-            [] => self
-                .forbidden()
-                .map(|_| "add the scope in HubSpot".to_owned()),
-            [only] => Some(remedy(only, &others)),
+            [] => self.forbidden().map(|_| {
+                match self.client.lacks_scopes_alone(None) {
+                    true => "add the scope in HubSpot",
+                    false => ASK_THE_ACCOUNT,
+                }
+                .to_owned()
+            }),
+            [only] => Some(remedy(
+                only,
+                &others,
+                self.client.lacks_scopes_alone(Some(only)),
+            )),
+            [..] if !self.client.lacks_scopes_alone(None) => Some(format!(
+                "{ASK_THE_ACCOUNT}, or take `{}` out of `[objects]`",
+                stuck.join("`, `")
+            )),
             [..] => Some(format!(
                 "add the scopes in HubSpot, or take `{}` out of `[objects]`",
                 stuck.join("`, `")
@@ -179,14 +193,17 @@ async fn write_down(
         return Ok(());
     }
     let (name, words) = (object.clone(), sentences.join("; "));
+    let code = match engine.client.lacks_scopes_alone(Some(object.as_str())) {
+        true => MISSING_SCOPE,
+        false => FORBIDDEN,
+    };
+    let is_readable = !engine.client.is_forbidden(object.as_str(), Access::Read);
     engine
         .store
         .write(Lane::Bulk, move |tx| {
-            cursors::set_forbidden(
-                tx,
-                &name,
-                Some(words.as_str()).filter(|words| !words.is_empty()),
-            )
+            let words = Some(words.as_str()).filter(|words| !words.is_empty());
+            let forbidden = words.map(|words| (words, code));
+            cursors::set_forbidden(tx, &name, forbidden, is_readable)
         })
         .await?;
     let mut known = engine.refusals.known();

@@ -13,7 +13,7 @@ use crate::hubspot::properties::{NewProperty, PropertyDefinition};
 use crate::hubspot::standing::with_causes;
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::store::meta::MISSING_SCOPE;
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::mirror::MirrorTable;
 use crate::store::{Lane, StoreError, ddl, fields, lease, meta, quota, reference};
 
@@ -203,7 +203,8 @@ fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, HubspotError)])
         .find(|(name, _)| *name == object.object)
         .map(|(_, error)| error);
     let code = match error {
-        Some(error) if error.is_forbidden() => MISSING_SCOPE,
+        Some(error) if error.is_of_scope() => MISSING_SCOPE,
+        Some(error) if error.is_forbidden() => FORBIDDEN,
         Some(error) if error.status() == Some(404) => "object-unknown",
         Some(_) | None => "",
     };

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::decide::quota::LONGEST_REST;
 use crate::decide::retry::RetryClass;
+use crate::decide::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::settle::Failure;
 use crate::hubspot::answer::Answer;
 use crate::hubspot::limiter::LimiterError;
@@ -354,9 +355,10 @@ impl HubspotError {
                 Some("copy it again from HubSpot; it may be expired, revoked or cut off")
             }
             Self::LoggedOut { .. } => Some("run `hubsyncd auth login`"),
-            Self::Forbidden { .. } => {
+            Self::Forbidden { .. } if self.is_of_scope() => {
                 Some("add the scope in HubSpot, or take the object out of the mapping file")
             }
+            Self::Forbidden { .. } => Some(ASK_THE_ACCOUNT),
             Self::NotSent { source, .. } | Self::Lost { source, .. } => source.hint(),
             Self::Gateway { answer, .. } if answer.status == 407 => {
                 Some("write the proxy as `http://user:password@host:port` in `HTTPS_PROXY`")
@@ -396,7 +398,12 @@ impl HubspotError {
         matches!(self, Self::Unauthorized { .. } | Self::LoggedOut { .. })
     }
 
-    /// Whether the token may not do this: a scope is missing.
+    /// Whether HubSpot forbids this because a scope is missing.
+    pub fn is_of_scope(&self) -> bool {
+        matches!(self, Self::Forbidden { answer, .. } if is_of_scope(&answer.scopes, &answer.category))
+    }
+
+    /// Whether the token may not do this: a scope is missing, or the account or its user may not.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. })
     }
@@ -486,7 +493,9 @@ impl HubspotError {
     /// HubSpot's own words, else what failed: for `last_error` in the database, never for the log.
     pub fn words(&self) -> String {
         // Which scope is missing says more than that one is; what is not HubSpot's has no words of HubSpot's.
-        if let Self::Forbidden { why, .. } = self {
+        if let Self::Forbidden { why, answer, .. } = self
+            && (self.is_of_scope() || answer.message.as_str().is_empty())
+        {
             return why.clone();
         }
         if let Self::Gateway { answer, .. } = self
@@ -616,12 +625,7 @@ mod tests {
             assert_eq!(error.outcome_unknown(), unknown, "{status}");
             assert_eq!(error.batch_failure(), failure, "{status}");
             assert_eq!(error.status(), Some(status));
-            let words = if status == 403 {
-                error.to_string()
-            } else {
-                "words".to_owned()
-            };
-            assert_eq!(error.words(), words);
+            assert_eq!(error.words(), "words");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use crate::decide::scopes::Access;
+use crate::decide::scopes::{Access, says};
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
 use crate::hubspot::paths::Endpoint;
@@ -27,7 +27,14 @@ pub(super) struct Learnt {
     /// It answered with what can't be read.
     unreadable: Option<Trouble>,
     /// What it forbids, by whose it is.
-    forbidden: BTreeMap<(String, Access), String>,
+    forbidden: BTreeMap<(String, Access), Forbidden>,
+}
+
+/// What HubSpot forbids.
+#[derive(Debug)]
+struct Forbidden {
+    words: String,
+    is_of_scope: bool,
 }
 
 fn again(trouble: &mut Option<Trouble>, words: String) {
@@ -48,7 +55,9 @@ impl Client {
 
     /// What HubSpot forbids to the token, a sentence each; what it has let through since is left out.
     pub fn forbidden(&self) -> Vec<String> {
-        self.learnt().forbidden.values().cloned().collect()
+        let learnt = self.learnt();
+        let all = learnt.forbidden.values();
+        all.map(|forbidden| forbidden.words.clone()).collect()
     }
 
     /// The same of one object.
@@ -56,8 +65,17 @@ impl Client {
         let learnt = self.learnt();
         let own = learnt.forbidden.iter();
         own.filter(|((name, _), _)| name == object)
-            .map(|(_, words)| words.clone())
+            .map(|(_, forbidden)| forbidden.words.clone())
             .collect()
+    }
+
+    /// Whether all that HubSpot forbids of an object, or all of it, is a matter of scopes.
+    pub fn lacks_scopes_alone(&self, object: Option<&str>) -> bool {
+        let learnt = self.learnt();
+        let mut all = learnt.forbidden.iter();
+        all.all(|((name, _), forbidden)| {
+            forbidden.is_of_scope || object.is_some_and(|object| object != name)
+        })
     }
 
     /// Whether HubSpot forbade this when it was last asked.
@@ -74,9 +92,13 @@ impl Client {
             Err(error) if error.is_own_answer() => {
                 learnt.unanswered = None;
                 if let HubspotError::Forbidden { why, .. } = error
-                    && let Some(key) = subject(request)
+                    && let Some(key) = whose(request)
                 {
-                    learnt.forbidden.insert(key, why.clone());
+                    let forbidden = Forbidden {
+                        words: why.clone(),
+                        is_of_scope: error.is_of_scope(),
+                    };
+                    learnt.forbidden.insert(key, forbidden);
                 }
             }
             Err(error) if error.came_to_nothing() => {
@@ -86,7 +108,7 @@ impl Client {
             Err(_) => {}
             Ok(_) => {
                 learnt.unanswered = None;
-                if let Some(key) = subject(request) {
+                if let Some(key) = whose(request) {
                     learnt.forbidden.remove(&key);
                 }
             }
@@ -102,14 +124,28 @@ impl Client {
         }
     }
 
-    /// What a 403 means, in a sentence that names the scope.
+    /// What a 403 means, in a sentence that names the scope, or says HubSpot's own words. Those of a write may name what was
+    /// to be written, and are left out: the sentence goes to the log.
     pub(super) fn refusal(request: &Request<'_>, answer: &Answer) -> String {
         match (subject(request), request.endpoint.access()) {
             (Some((object, access)), _) => {
-                access.refusal(&object, &answer.scopes, &answer.category)
+                let said = match access {
+                    Access::Definitions | Access::Read => one_line(answer.message.as_str()),
+                    Access::Write => String::new(),
+                };
+                access.refusal(&object, &answer.scopes, &answer.category, &said)
             }
             (None, _) if answer.scopes.is_empty() => {
-                format!("HubSpot forbids this to the token: {}", answer.category)
+                let said = match request.endpoint.is_read() {
+                    true => one_line(answer.message.as_str()),
+                    false => String::new(),
+                };
+                let what = match request.endpoint {
+                    Endpoint::Account => "look at the account",
+                    _ => "do this",
+                };
+                let why = says(&answer.category, &said);
+                format!("the token may not {what}: {why}")
             }
             (None, _) => format!("the token lacks scope `{}`", answer.scopes.join("`, `")),
         }
@@ -135,6 +171,27 @@ fn subject(request: &Request<'_>) -> Option<(String, Access)> {
         object?
     };
     Some((name, access))
+}
+
+/// Whose access a request tells of. Without the account nothing begins.
+fn whose(request: &Request<'_>) -> Option<(String, Access)> {
+    match request.endpoint {
+        Endpoint::Account => Some((THE_ACCOUNT.to_owned(), Access::Read)),
+        _ => subject(request),
+    }
+}
+
+/// The account among the names of objects, which have no space.
+const THE_ACCOUNT: &str = "the account";
+
+/// The most of HubSpot's words that a sentence repeats.
+const MOST_LETTERS: usize = 300;
+
+/// Words as a part of a sentence.
+fn one_line(words: &str) -> String {
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = words.trim_end_matches('.');
+    words.chars().take(MOST_LETTERS).collect()
 }
 
 /// An error and its causes in one line; transport errors quote no URL and no body.

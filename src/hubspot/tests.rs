@@ -344,6 +344,30 @@ fn a_missing_scope_is_named_and_known_until_it_is_there() {
 }
 
 #[test]
+fn a_403_that_names_no_scope_is_told_in_hubspots_words_with_another_remedy() {
+    let refused = r#"{"category":"FORBIDDEN","message":"This account\n is suspended."}"#;
+    let bench = bench([
+        answer(403, refused),
+        answer(200, fixture!("list_page.json")),
+    ]);
+    let error = bench.list(&page_query()).expect_err("it is forbidden");
+    let sentence =
+        "the token may not read contacts: HubSpot says FORBIDDEN: This account is suspended";
+    assert_eq!(error.to_string(), sentence);
+    assert!(error.is_forbidden() && !error.is_of_scope());
+    assert!(
+        error.hint().is_some_and(|hint| !hint.contains("scope")),
+        "{:?}",
+        error.hint()
+    );
+    assert_eq!(bench.client.forbidden(), [sentence]);
+    assert!(!bench.client.lacks_scopes_alone(Some("contacts")));
+    assert!(bench.client.lacks_scopes_alone(Some("deals")));
+    bench.list(&page_query()).expect("a page");
+    assert!(bench.client.forbidden().is_empty());
+}
+
+#[test]
 fn a_refused_token_is_named_by_its_place_its_kind_and_its_length() {
     let bench = bench([answer(401, r#"{"category":"EXPIRED_AUTHENTICATION"}"#)]);
     let client = bench

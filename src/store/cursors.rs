@@ -233,14 +233,25 @@ pub fn set_error(
     Ok(())
 }
 
-/// Keeps the sentences on what HubSpot forbids of an object.
+/// Keeps the sentences on what HubSpot forbids of an object, with their code, and whether its records can be read.
 pub fn set_forbidden(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    words: Option<&str>,
+    forbidden: Option<(&str, &str)>,
+    is_readable: bool,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET forbidden = :words WHERE object = :object")?
-        .execute(named_params! { ":object": object.as_str(), ":words": words })?;
+    let (words, code) = forbidden.unzip();
+    tx.prepare_cached(
+        "UPDATE sync_cursors
+         SET forbidden = :words, forbidden_code = :code, is_readable = :is_readable
+         WHERE object = :object",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":words": words,
+        ":code": code,
+        ":is_readable": is_readable,
+    })?;
     Ok(())
 }
 

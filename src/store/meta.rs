@@ -19,6 +19,8 @@ pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
 pub const UNREAD: &str = "unread_objects";
 /// The code of an object that waits for a scope, in `sync_status`.
 pub const MISSING_SCOPE: &str = "missing-scope";
+/// The code of an object that HubSpot forbids for another reason than a scope, in `sync_status`.
+pub const FORBIDDEN: &str = "forbidden";
 
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";

@@ -3,7 +3,6 @@
 
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::store::ddl::{literal, quoted};
-use crate::store::meta::MISSING_SCOPE;
 use crate::store::triggers::Made;
 
 /// This moment as text, to the millisecond.
@@ -99,7 +98,8 @@ fn status_row(object: &ObjectMapping) -> String {
        s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
        s.last_association_pass_at, s.code
 FROM (
-    SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\", k.backfill,
+    SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\",
+           CASE WHEN k.backfill = 'running' AND NOT k.is_readable THEN 'waiting' ELSE k.backfill END AS backfill,
            k.last_poll_at, k.last_change_at,
            CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) + {ahead} - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
                AS lag_seconds,
@@ -112,11 +112,10 @@ FROM (
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
-           k.last_association_pass_at, CASE WHEN k.forbidden IS NOT NULL THEN {missing} END AS code
+           k.last_association_pass_at, k.forbidden_code AS code
     FROM sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
-        missing = literal(MISSING_SCOPE),
         ahead = HUBSPOT_AHEAD,
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),

@@ -127,6 +127,12 @@ fn an_object_that_waits_for_a_scope_is_told_everywhere_and_loads_when_it_is_ther
         site.text("SELECT last_error FROM sync_status WHERE object = 'contacts'"),
         None
     );
+    assert_eq!(
+        site.text("SELECT backfill FROM sync_status WHERE object = 'companies'")
+            .as_deref(),
+        Some("waiting"),
+        "nothing of it runs"
+    );
     eventually("ready and degraded", || {
         let answer = get(port, "/readyz");
         answer.starts_with("HTTP/1.1 200")
@@ -150,6 +156,66 @@ fn an_object_that_waits_for_a_scope_is_told_everywhere_and_loads_when_it_is_ther
     );
     site.until_sql("SELECT state = 'running' FROM sync_health");
     assert_eq!(site.stop(), 0);
+}
+
+/// What the stand-in says where it forbids something for no scope's sake.
+const SUSPENDED: &str =
+    "HubSpot says FORBIDDEN: This account is suspended. Contact the owner of the account";
+
+#[test]
+fn what_hubspot_forbids_for_another_reason_is_said_in_its_own_words() {
+    let portal = lacking(&[]);
+    let mut site = Site::with(&portal, SOON, &both());
+    portal.script(FaultKind::Forbidden, 1_000_000, "companies");
+    site.start();
+    site.until_sql("SELECT code = 'forbidden' FROM sync_status WHERE object = 'companies'");
+    site.until_sql("SELECT state = 'degraded' FROM sync_health");
+    site.until_sql("SELECT backfill = 'done' FROM sync_status WHERE object = 'contacts'");
+    let (_, out) = words(&site, &["status"]);
+    assert!(out.contains(SUSPENDED), "{out}");
+    assert!(
+        out.contains("hint: look at the account") && !out.contains("scope"),
+        "{out}"
+    );
+    assert_eq!(
+        site.text("SELECT backfill FROM sync_status WHERE object = 'companies'")
+            .as_deref(),
+        Some("waiting")
+    );
+    portal.stand().faults_mut().calm();
+    site.until_sql("SELECT count(*) = 5 FROM companies");
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn an_account_that_may_not_be_looked_at_is_no_endless_start() {
+    let portal = lacking(&[]);
+    let mut site = Site::with(&portal, SOON, CONTACTS);
+    portal.script(FaultKind::Forbidden, 1_000_000, "");
+    site.start();
+    site.until_sql("SELECT state = 'degraded' FROM sync_health");
+    assert_eq!(
+        site.text("SELECT last_error FROM sync_health").as_deref(),
+        Some(&*format!(
+            "the token may not look at the account: {SUSPENDED}"
+        ))
+    );
+    let (status, out) = words(&site, &["status", "--json"]);
+    assert_eq!(status, Some(0), "{out}");
+    assert!(!site.log().contains("add the scope"), "no scope helps");
+    let (status, out) = words(&site, &["check"]);
+    assert_eq!(status, Some(0), "{out}");
+    portal.stand().faults_mut().calm();
+    site.until_sql("SELECT state = 'running' FROM sync_health");
+    assert_eq!(site.stop(), 0);
+    portal.script(FaultKind::Forbidden, 1_000_000, "");
+    let (status, out) = words(&site, &["once"]);
+    assert_eq!(status, Some(1), "{out}");
+    assert!(
+        out.contains(SUSPENDED) && out.contains("hint: look at the account"),
+        "{out}"
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub enum FaultKind {
     Locked,
     /// 477 with `Retry-After`: the account moves; not applied.
     Migrating,
+    /// 403 that names no scope: the account or its user may not; not applied.
+    Forbidden,
     /// The request never arrives.
     NeverArrived,
     /// Applied, and the connection is cut before the answer.

@@ -62,6 +62,10 @@ impl Portal {
                     self.faults().migration_s,
                 )
             }
+            FaultKind::Forbidden => {
+                let words = "This account is suspended. Contact the owner of the account.";
+                problem(403, "FORBIDDEN", words)
+            }
             FaultKind::HtmlAnswer => html_reply(200),
             FaultKind::EmptyPage => {
                 let page = serde_json::json!({"total": 1, "results": [], "paging": {"next": {"after": "1"}}});

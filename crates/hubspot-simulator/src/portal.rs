@@ -540,6 +540,7 @@ mod tests {
             (FaultKind::Unavailable, 503),
             (FaultKind::Locked, 423),
             (FaultKind::Migrating, 477),
+            (FaultKind::Forbidden, 403),
             (FaultKind::HtmlAnswer, 200),
         ];
         for (fault, status) in cases {

@@ -255,7 +255,7 @@ mod tests {
         let faults = names(r#"{"faults": {"chances": {"wrong": 1}}}"#);
         let others = names(r#"{"faults": {"wrong": 1}}"#);
         assert!(
-            settings.len() > 30 && faults.len() == 20,
+            settings.len() > 30 && faults.len() == 21,
             "{settings:?} {faults:?}"
         );
         let webhooks = names(r#"{"settings": {"webhooks": {"wrong": 1}}}"#);

@@ -27,9 +27,9 @@ impl Access {
         }
     }
 
-    /// What HubSpot forbids with a 403, in a sentence: `named` are the scopes that its answer names, of which one
-    /// would do.
-    pub fn refusal(self, object: &str, named: &[String], category: &str) -> String {
+    /// What HubSpot forbids with a 403, in a sentence: `named` are the scopes that its answer names, of which one would do,
+    /// `said` its own words where they may be repeated.
+    pub fn refusal(self, object: &str, named: &[String], category: &str, said: &str) -> String {
         let what = match self {
             Self::Definitions => format!("read the properties of {object}"),
             Self::Read => format!("read {object}"),
@@ -39,8 +39,7 @@ impl Access {
         let why = match named {
             _ if named.contains(&own) => format!("scope `{own}` is missing"),
             [] if category == "MISSING_SCOPES" => format!("scope `{own}` is missing"),
-            [] if category.is_empty() => "HubSpot forbids it".to_owned(),
-            [] => format!("HubSpot says {category}"),
+            [] => says(category, said),
             [only] => format!("scope `{only}` is missing"),
             [..] => format!("one of the scopes `{}` is needed", named.join("`, `")),
         };
@@ -48,14 +47,36 @@ impl Access {
     }
 }
 
-/// What somebody can do about a missing scope; `others` are the objects that go on meanwhile.
-pub fn remedy(object: &str, others: &[&str]) -> String {
+/// Whether a 403 is about a scope: no other remedy helps, and this one helps nowhere else.
+pub fn is_of_scope(named: &[String], category: &str) -> bool {
+    !named.is_empty() || category == "MISSING_SCOPES"
+}
+
+/// What HubSpot said of a refusal.
+pub fn says(category: &str, said: &str) -> String {
+    match (category, said) {
+        ("", "") => "HubSpot forbids it".to_owned(),
+        (category, "") => format!("HubSpot says {category}"),
+        ("", said) => format!("HubSpot says: {said}"),
+        (category, said) => format!("HubSpot says {category}: {said}"),
+    }
+}
+
+/// What somebody can do about a refusal that is about no scope.
+pub const ASK_THE_ACCOUNT: &str = "look at the account, its users' rights and the app in HubSpot's settings; it is asked again by itself";
+
+/// What somebody can do about what is forbidden; `others` are the objects that go on meanwhile.
+pub fn remedy(object: &str, others: &[&str], is_of_scope: bool) -> String {
     let rest = match others {
         [] => String::new(),
         [only] => format!("; {only} go on"),
         [first @ .., last] => format!("; {} and {last} go on", first.join(", ")),
     };
-    format!("add it in HubSpot, or take `[objects.{object}]` out{rest}")
+    if is_of_scope {
+        format!("add it in HubSpot, or take `[objects.{object}]` out{rest}")
+    } else {
+        format!("{ASK_THE_ACCOUNT}, or take `[objects.{object}]` out{rest}")
+    }
 }
 
 /// The scopes that are asked for where the file names none.
@@ -161,18 +182,28 @@ mod tests {
                 "contacts",
                 &[],
                 "BLOCKED",
-                "the token may not read contacts: HubSpot says BLOCKED",
+                "the token may not read contacts: HubSpot says BLOCKED: Not now.",
             ),
         ] {
-            assert_eq!(access.refusal(object, &named(names), category), sentence);
+            assert_eq!(
+                access.refusal(object, &named(names), category, "Not now."),
+                sentence
+            );
         }
+        assert_eq!(says("", ""), "HubSpot forbids it");
+        assert_eq!(says("", "Not now."), "HubSpot says: Not now.");
         assert_eq!(
-            remedy("companies", &["contacts", "deals", "tickets"]),
+            remedy("companies", &["contacts", "deals", "tickets"], true),
             "add it in HubSpot, or take `[objects.companies]` out; contacts, deals and tickets go on"
         );
         assert_eq!(
-            remedy("companies", &["contacts"]),
+            remedy("companies", &["contacts"], true),
             "add it in HubSpot, or take `[objects.companies]` out; contacts go on"
+        );
+        let other = remedy("companies", &["contacts"], false);
+        assert!(
+            !other.contains("scope") && other.ends_with("; contacts go on"),
+            "{other}"
         );
     }
 
