@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
+use crate::store::access::Remedy;
 
 mod access;
 mod alter;
@@ -294,6 +295,14 @@ pub enum StoreError {
         user: String,
         /// Its group.
         group: String,
+        /// What helps.
+        remedy: Remedy,
+    },
+    /// What should be the database's folder is a file.
+    #[error("`{}` is a file, so the database can't lie in it", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
     },
     /// The disk can only be read.
     #[error("can't write `{}`: its file system is mounted to be read only", path.display())]
@@ -385,6 +394,7 @@ impl StoreError {
         match self {
             Self::Open { .. }
             | Self::NoFolder { .. }
+            | Self::NotAFolder { .. }
             | Self::NotOurs { .. }
             | Self::ReadOnlyDisk { .. }
             | Self::NoLog { .. }
@@ -452,9 +462,10 @@ impl StoreError {
                 "write `[database] path = \"crm.db\"` to keep it beside the mapping file, or make the folder",
             ),
             Self::NoFolder { .. } => Some("make the folder, or write another `[database].path`"),
-            Self::NotOurs { .. } => Some(
-                "chgrp it to the daemon's group; chmod 2770 the folder, so that what is made there stays in that group",
-            ),
+            Self::NotAFolder { .. } => {
+                Some("write another `[database].path`, or move that file away and make a folder")
+            }
+            Self::NotOurs { remedy, .. } => Some(remedy.hint()),
             Self::ReadOnlyDisk { .. } => {
                 Some("mount it to be written, or write another `[database].path`")
             }
@@ -910,6 +921,17 @@ mod tests {
             Err(StoreError::NoDatabase(_))
         ));
         let mut elsewhere = options(&folder, Mode::Inline);
+        elsewhere.path = folder.path().join("crm.db/crm.db");
+        let error = Store::open(&elsewhere, Arc::new(Standing)).expect_err("no folder");
+        let file = folder.path().join("crm.db");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "`{}` is a file, so the database can't lie in it",
+                file.display()
+            )
+        );
+        assert!(error.hint().is_some_and(|hint| !hint.contains("user")));
         elsewhere.path = folder.path().join("missing/crm.db");
         let error = Store::open(&elsewhere, Arc::new(Standing)).expect_err("no folder");
         assert_eq!(

@@ -4,9 +4,11 @@
 use std::fmt;
 
 use thiserror::Error;
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -159,7 +161,7 @@ where
                 .with_span_list(false)
                 .finish(),
         ),
-        LogFormat::Text | LogFormat::Auto => Box::new(builder.with_target(false).finish()),
+        LogFormat::Text | LogFormat::Auto => Box::new(builder.event_format(Text).finish()),
     }
 }
 
@@ -190,6 +192,75 @@ where
         }
         writer.write_char('\n')
     }
+}
+
+/// Lines for people: time, level, sentence, fields; what to do about it stands below, as in the commands' own messages.
+struct Text;
+
+/// The field that is a line of its own.
+const HINT: &str = "hint";
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        SystemTime.format_time(&mut writer)?;
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        let Parts {
+            sentence,
+            fields,
+            hint,
+        } = parts;
+        writeln!(
+            writer,
+            " {:>5} {sentence}{fields}",
+            event.metadata().level().as_str()
+        )?;
+        match hint {
+            Some(hint) => writeln!(writer, "{HINT}: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An event in pieces. A piece of text has no line's end of its own, so that nobody's value looks like a line of ours.
+#[derive(Default)]
+struct Parts {
+    sentence: String,
+    fields: String,
+    hint: Option<String>,
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            HINT => self.hint = Some(on_one_line(value)),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.sentence = on_one_line(&format!("{value:?}")),
+            HINT => self.hint = Some(on_one_line(&format!("{value:?}"))),
+            name => {
+                let text = on_one_line(&format!("{value:?}"));
+                self.fields.push_str(&format!(" {name}={text}"));
+            }
+        }
+    }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.replace('\n', "\\n").replace('\r', "\\r")
 }
 
 /// syslog's number of a level (`sd-daemon(3)`).
@@ -297,6 +368,26 @@ mod tests {
         assert_eq!(lines.len(), 2, "{text}");
         assert!(
             lines[0].contains("Z ERROR the token was refused object=\"contacts\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_to_do_stands_on_a_line_of_its_own_for_people() {
+        let text = logged(None, "warn", LogFormat::Text, || {
+            let words = "can't open `crm.db`\nERROR forged";
+            tracing::error!(target: "hubsyncd", hint = Some("make the folder"), "{words}");
+            tracing::warn!(target: "hubsyncd", error = "two\nlines", hint = None::<&str>, "a step failed");
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(
+            lines[0].ends_with("Z ERROR can't open `crm.db`\\nERROR forged"),
+            "{text}"
+        );
+        assert_eq!(lines[1], "hint: make the folder");
+        assert!(
+            lines[2].ends_with("Z  WARN a step failed error=\"two\\nlines\""),
             "{text}"
         );
     }

@@ -37,6 +37,13 @@ pub struct Snapshot {
     pub finished: bool,
 }
 
+impl Snapshot {
+    /// Whether nothing has come yet, and nobody knows how much is to come.
+    fn says_nothing(&self) -> bool {
+        self.done == 0 && self.total.unwrap_or(0) == 0 && !self.finished
+    }
+}
+
 /// Standard error, shared by bars and log: a log line pushes the bars down and never lands inside one.
 #[derive(Debug, Clone)]
 pub struct Screen {
@@ -153,7 +160,8 @@ impl Progress {
             let text = line(snapshot, work.rate.per_second());
             if is_terminal {
                 work.show(snapshot, &text);
-            } else if snapshot.finished || now >= work.next_line {
+            } else if snapshot.finished || (!snapshot.says_nothing() && now >= work.next_line) {
+                // A read that has brought nothing yet has nothing to say.
                 work.next_line = now + BETWEEN_LINES;
                 match lines {
                     Lines::Plain => writeln!(err, "{text}")?,
@@ -220,7 +228,11 @@ impl Work {
             self.bar.set_length(total.max(snapshot.done));
         }
         self.bar.set_position(snapshot.done);
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(if snapshot.says_nothing() {
+            printable(&snapshot.object)
+        } else {
+            text.to_owned()
+        });
     }
 }
 
@@ -425,6 +437,25 @@ mod tests {
              contacts  1,000 of ~1,200 rows  83 %  100/s  2 s left\n\
              contacts  1,200 rows  done\n"
         );
+    }
+
+    #[test]
+    fn a_read_that_has_brought_nothing_yet_writes_no_line() {
+        let clock = Arc::new(Hand::default());
+        let screen = Screen {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            is_terminal: false,
+        };
+        let clock_of_it = Arc::clone(&clock) as Arc<dyn Clock>;
+        let mut progress = Progress::new(screen, Lines::Plain, clock_of_it);
+        let mut err = Vec::new();
+        for (done, finished) in [(0, false), (0, false), (100, false), (150, true)] {
+            progress
+                .update(&[at(done, None, finished)], &mut err)
+                .expect("written");
+        }
+        let text = String::from_utf8(err).expect("text");
+        assert_eq!(text, "contacts  100 rows\ncontacts  150 rows  done\n");
     }
 
     #[test]

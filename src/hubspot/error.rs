@@ -145,7 +145,7 @@ pub enum HubspotError {
         source: TransportError,
     },
     /// The limiter let nothing go: out of quota, paused, or HubSpot is unreachable. Nothing was sent.
-    #[error("{call} was held back{}", because.as_deref().map(|words| format!(" after this: {words}")).unwrap_or_default())]
+    #[error("{call} was held back{}", because.as_deref().map(|words| after(call, words)).unwrap_or_default())]
     HeldBack {
         /// The call.
         call: Call,
@@ -208,6 +208,14 @@ impl TokenName {
 impl std::fmt::Display for TokenName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.words)
+    }
+}
+
+/// What came before a call was held back; the same call is not named twice.
+fn after(call: &Call, words: &str) -> String {
+    match words.strip_prefix(&call.to_string()) {
+        Some(rest) if rest.starts_with(' ') => format!(" after it{rest}"),
+        Some(_) | None => format!(" after this: {words}"),
     }
 }
 

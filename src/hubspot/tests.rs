@@ -276,6 +276,10 @@ fn what_is_held_back_names_the_cause_that_came_before() {
         .expect("the breaker opens after five");
     let words = standing::with_causes(&held);
     assert!(words.contains("certificate expired"), "{words}");
+    let call = held.to_string();
+    let call = call.split(" was ").next().expect("a call");
+    assert_eq!(words.matches(call).count(), 1, "{words}");
+    assert_eq!(words.matches("not accepted").count(), 1, "{words}");
     assert!(held.is_unreachable());
 }
 

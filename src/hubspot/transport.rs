@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use rustls::RootCertStore;
 use thiserror::Error;
 
-use crate::hubspot::authorities::{self, Authorities, NoAuthorities};
+use crate::hubspot::authorities::{self, NoAuthorities};
 use crate::hubspot::proxy::{self, BadProxy, Chosen};
 
 /// The largest answer that is read, unpacked. A page of 100 records with 400 properties of 64 KiB would be more, but
@@ -76,13 +77,13 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
-    #[error("the request was not sent")]
+    #[error("no connection")]
     NotSent(#[source] Cause),
     /// The other side's certificate is not accepted, so that nothing was sent.
-    #[error("the certificate is not accepted, so nothing was sent")]
+    #[error("the certificate is not accepted")]
     Unverified(#[source] Cause),
     /// The request may have reached HubSpot and may have been carried out: a timeout, a reset, a cut body.
-    #[error("the request was sent and its answer was lost")]
+    #[error("the connection ended before the answer did")]
     Lost(#[source] Cause),
     /// HubSpot answered, with more than is read.
     #[error(transparent)]
@@ -185,10 +186,16 @@ impl ReqwestTransport {
         let base_url = check_base_url(base_url)?;
         install_ring();
         let is_https = base_url.starts_with("https://");
-        let mut builder = reqwest::Client::builder().no_proxy();
-        if is_https {
-            builder = builder.tls_backend_preconfigured(verified_by(authorities::find()?)?);
-        }
+        // Plain HTTP needs nobody to vouch for it: where reqwest looked for authorities itself, a machine without any would have
+        // no client at all.
+        let authorities = if is_https {
+            authorities::find()?.store
+        } else {
+            RootCertStore::empty()
+        };
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .tls_backend_preconfigured(verified_by(authorities)?);
         if let Some(chosen) = proxy::choose(is_own(&base_url), variable)? {
             builder = builder.proxy(proxied(&chosen)?);
         }
@@ -250,12 +257,12 @@ fn install_ring() {
 }
 
 /// TLS that takes these authorities' word.
-fn verified_by(authorities: Authorities) -> Result<rustls::ClientConfig, TransportSetupError> {
+fn verified_by(authorities: RootCertStore) -> Result<rustls::ClientConfig, TransportSetupError> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TransportSetupError::Client(error.into()))?
-        .with_root_certificates(authorities.store)
+        .with_root_certificates(authorities)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
@@ -550,6 +557,20 @@ mod tests {
         assert!(matches!(error, TransportError::Unverified(_)), "{error:?}");
         let words = crate::hubspot::standing::with_causes(&error);
         assert!(words.contains("invalid peer certificate"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_so_in_few_words() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        drop(listener);
+        let transport = ReqwestTransport::new(&url).expect("loopback");
+        let error = transport
+            .send(request(Duration::from_secs(10)))
+            .await
+            .expect_err("nobody listens");
+        let words = crate::hubspot::standing::with_causes(&error);
+        assert_eq!(words, "no connection: Connection refused (os error 111)");
     }
 
     #[tokio::test]

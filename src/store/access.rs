@@ -70,7 +70,7 @@ fn ownership(path: &Path) -> Option<Ownership> {
 pub(super) fn refused(path: &Path, error: io::Error) -> StoreError {
     let own = Process::own();
     match closed_file(&own, path) {
-        Some((path, file)) => not_ours(path, file),
+        Some((path, file)) => not_ours(&own, path, file),
         None => StoreError::Open {
             path: path.to_path_buf(),
             source: Arc::new(error),
@@ -85,8 +85,9 @@ pub(super) fn explain(database: &Path, error: StoreError) -> StoreError {
     if !is_access {
         return error;
     }
-    match closed_of(&Process::own(), database) {
-        Some((path, file)) => not_ours(path, file),
+    let own = Process::own();
+    match closed_of(&own, database) {
+        Some((path, file)) => not_ours(&own, path, file),
         None => error,
     }
 }
@@ -125,8 +126,66 @@ fn closed_file(process: &Process, path: &Path) -> Option<(PathBuf, Ownership)> {
     })
 }
 
-fn not_ours(path: PathBuf, file: Ownership) -> StoreError {
+/// What opens a file or folder to the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It is ours, and its mode keeps even us out.
+    OwnMode,
+    /// A file whose group is ours, and whose mode keeps the group out.
+    GroupMode,
+    /// A file that its group may write, and the group is not ours.
+    Group,
+    /// A file with another group, and a mode that keeps that out too.
+    GroupAndMode,
+    /// A folder of another user whose group is ours.
+    FolderMode,
+    /// A folder of another user and group.
+    Folder,
+}
+
+impl Remedy {
+    fn of(process: &Process, file: Ownership) -> Self {
+        let is_folder = file.mode & 0o170_000 == 0o040_000;
+        let is_our_group = process.groups.contains(&file.group);
+        let may_group = file.mode & 0o060 == 0o060;
+        if process.user == file.user {
+            return Self::OwnMode;
+        }
+        match (is_folder, is_our_group, may_group) {
+            (true, true, _) => Self::FolderMode,
+            (true, false, _) => Self::Folder,
+            (false, true, _) => Self::GroupMode,
+            (false, false, true) => Self::Group,
+            (false, false, false) => Self::GroupAndMode,
+        }
+    }
+
+    /// The command, and what it is good for.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::OwnMode => "chmod u+rwX it",
+            Self::GroupMode => {
+                "chmod g+rw it: it belongs to the daemon's group, which may not write it"
+            }
+            Self::Group => {
+                "chgrp it to the daemon's group; chmod 2770 the folder, so that what is made there stays in that group"
+            }
+            Self::GroupAndMode => {
+                "chgrp it to the daemon's group and chmod g+rw it; chmod 2770 the folder, so that what is made there stays in that group"
+            }
+            Self::FolderMode => {
+                "chmod 2770 it, so that the daemon's group may write there and keeps what is made there"
+            }
+            Self::Folder => {
+                "chgrp it to the daemon's group and chmod 2770 it, so that what is made there stays in that group"
+            }
+        }
+    }
+}
+
+fn not_ours(process: &Process, path: PathBuf, file: Ownership) -> StoreError {
     StoreError::NotOurs {
+        remedy: Remedy::of(process, file),
         path,
         user: named("/etc/passwd", file.user),
         group: named("/etc/group", file.group),
@@ -204,6 +263,7 @@ mod tests {
         let (path, file) = closed_of(&stranger, &database).expect("closed");
         assert_eq!(path, log);
         let words = not_ours(
+            &stranger,
             path,
             Ownership {
                 user: 0,
@@ -224,6 +284,39 @@ mod tests {
         open_to(made.path(), 0o755);
         let (path, _) = closed_of(&stranger, &database).expect("closed");
         assert_eq!(path, made.path());
+    }
+
+    #[test]
+    fn the_hint_names_the_command_that_helps() {
+        let check = |user, group, mode, expected| {
+            let process = Process {
+                user: 8,
+                groups: vec![80],
+            };
+            let file = Ownership { user, group, mode };
+            assert!(!process.may_write(file), "{user} {group} {mode:o}");
+            assert_eq!(
+                Remedy::of(&process, file),
+                expected,
+                "{user} {group} {mode:o}"
+            );
+        };
+        check(8, 80, 0o100_400, Remedy::OwnMode);
+        check(7, 80, 0o100_600, Remedy::GroupMode);
+        check(7, 80, 0o100_640, Remedy::GroupMode);
+        check(7, 70, 0o100_660, Remedy::Group);
+        check(7, 70, 0o100_600, Remedy::GroupAndMode);
+        check(7, 80, 0o040_750, Remedy::FolderMode);
+        check(7, 70, 0o042_770, Remedy::Folder);
+        for (remedy, command) in [
+            (Remedy::GroupMode, "chmod g+rw"),
+            (Remedy::Group, "chgrp"),
+            (Remedy::GroupAndMode, "chmod g+rw"),
+            (Remedy::FolderMode, "chmod 2770"),
+        ] {
+            assert!(remedy.hint().contains(command), "{}", remedy.hint());
+        }
+        assert!(!Remedy::GroupMode.hint().contains("chgrp"));
     }
 
     #[test]

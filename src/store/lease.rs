@@ -204,6 +204,12 @@ fn cannot_open(path: &Path, error: io::Error) -> StoreError {
     if kind == io::ErrorKind::NotFound && !folder.exists() {
         return StoreError::NoFolder { folder };
     }
+    if kind == io::ErrorKind::NotADirectory
+        && let Some(file) = path.ancestors().skip(1).find(|above| above.is_file())
+    {
+        let path = file.to_path_buf();
+        return StoreError::NotAFolder { path };
+    }
     if kind == io::ErrorKind::PermissionDenied {
         return access::refused(path, error);
     }

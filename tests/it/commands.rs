@@ -523,6 +523,35 @@ fn the_demo_runs_with_a_few_records_too() {
 }
 
 #[test]
+fn a_machine_without_authorities_can_see_the_demo() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let output = demo(folder.path(), &["--once", "--records", "3"])
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .output()
+        .expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+}
+
+#[test]
+fn what_to_do_about_an_error_stands_on_a_line_of_its_own() {
+    let portal = Portal::quick();
+    let site = Site::new(&portal);
+    std::fs::remove_file(site.path("token")).expect("it was there");
+    for command in ["once", "run"] {
+        let output = site.run(&[command]);
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{command}: {log}");
+        let lines: Vec<&str> = log.lines().collect();
+        let hint = lines.iter().position(|line| line.starts_with("hint: "));
+        let hint = hint.unwrap_or_else(|| panic!("{command}: {log}"));
+        assert!(lines[hint - 1].contains("can't read"), "{command}: {log}");
+        assert!(!log.contains("hint="), "{command}: {log}");
+    }
+}
+
+#[test]
 fn an_interrupted_tour_ends_without_an_error() {
     let folder = tempfile::TempDir::new().expect("a folder");
     // Enough that the first read lasts.

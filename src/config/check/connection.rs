@@ -227,6 +227,10 @@ fn is_something_else(path: &Path, mapping: &Path) -> Option<(&'static str, &'sta
         let hint = "write the path of a file in that folder, such as `crm.db` behind it";
         return Some(("a folder", hint));
     }
+    if path.ancestors().skip(1).any(Path::is_file) {
+        let hint = "write a path whose folders are folders, or move that file away";
+        return Some(("below a file", hint));
+    }
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     (real(path) == real(mapping)).then_some((
         "this mapping file",

@@ -387,7 +387,14 @@ fn two_do_not_listen_on_one_port() {
 fn the_database_is_no_folder_and_not_the_mapping_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
-    for (database, expected) in [("config.toml", 1), (".", 1), ("../", 1), ("crm.db", 0)] {
+    for (database, expected) in [
+        ("config.toml", 1),
+        (".", 1),
+        ("../", 1),
+        ("config.toml/crm.db", 1),
+        ("config.toml/a/crm.db", 1),
+        ("crm.db", 0),
+    ] {
         let text = format!("[database]\npath = \"{database}\"\n[objects.contacts]");
         std::fs::write(&path, &text).expect("written");
         let report = check_file(&path).report;
