@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use toml::de::DeTable;
+
 use crate::config::keys;
 
 /// Every place of a file's text that may hold a secret.
@@ -207,66 +209,200 @@ fn is_long_run(part: &str) -> bool {
             || part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Values written behind a key that is a secret's.
+/// Values written behind a key that is a secret's, as far as they reach.
 fn assignments(text: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
-    for (at, mark) in text.match_indices(['=', ':']) {
-        let line_start = text[..at].rfind('\n').map_or(0, |at| at + 1);
-        let before = text[line_start..at]
-            .trim_end()
-            .trim_end_matches(['"', '\'']);
-        let key = before
-            .rsplit(|character: char| " \t{}[](),.#\"'?&:".contains(character))
-            .next()
-            .unwrap_or_default();
-        let is_table = names_a_secret_table(key);
-        if mark == ":" && (text[at..].starts_with("://") || !names_a_secret(key)) {
-            continue;
+    let mut beside_secrets = false;
+    let mut hidden_to = 0;
+    let mut line_start = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with('[') {
+            beside_secrets = names_of(line).any(names_a_secret_table);
         }
-        let value = at + 1 + blanks(&text[at + 1..]);
-        if !names_a_place(key) && is_below_a_secret(before) {
-            // The secret was written as a key.
-            spans.push(line_start + before.len() - key.len()..at);
+        for Written {
+            path,
+            name,
+            at,
+            value,
+        } in keys_of(line, line_start)
+        {
+            if value < hidden_to {
+                continue;
+            }
+            let value = value + blanks(&text[value..]);
+            if names_a_place(name) {
+                spans.extend(quoted_suspect(&text[value..]).map(|length| value..value + length));
+                continue;
+            }
+            if is_below_a_secret(path) {
+                // The secret was written as a key.
+                spans.push(at..at + name.len());
+            }
+            let is_table = names_a_secret_table(name) && !text[value..].starts_with('{');
+            let is_unknown =
+                beside_secrets && !name.is_empty() && !keys::is_key_beside_secrets(name);
+            if names_a_secret(name) || is_table || is_unknown {
+                hidden_to = end_of_value(text, value);
+                spans.extend(hidden(text, &(value..hidden_to)));
+            }
         }
-        if names_a_place(key) {
-            spans.extend(quoted_suspect(&text[value..]).map(|length| value..value + length));
-        } else if names_a_secret(key) || is_unknown_in_a_secret_table(text, line_start, key) {
-            spans.extend(written(text, value));
-        } else if is_table && !text[value..].starts_with('{') {
-            spans.extend(written(text, value));
-        }
+        line_start += line.len();
     }
     spans
 }
 
+/// A key as it is written in a line.
+struct Written<'t> {
+    /// With what stands before it.
+    path: &'t str,
+    /// Its last part.
+    name: &'t str,
+    /// Where that begins in the whole text.
+    at: usize,
+    /// Where its value begins there.
+    value: usize,
+}
+
+/// The keys of a line: its first word, and whatever stands before a `=` or a `:`.
+fn keys_of(line: &str, line_start: usize) -> Vec<Written<'_>> {
+    let is_part = |letter: char| letter.is_alphanumeric() || "_-.\"'".contains(letter);
+    let written = |from: usize, to: usize, value: usize| {
+        let path = line[from..to].trim_matches(['"', '\'', '.']);
+        let name = path.rsplit(['.', '"', '\'']).next().unwrap_or_default();
+        Written {
+            path,
+            name,
+            at: line_start + (name.as_ptr() as usize - line.as_ptr() as usize),
+            value: line_start + value,
+        }
+    };
+    let begin = line.len() - line.trim_start_matches([' ', '\t', '{']).len();
+    let rest = &line[begin..];
+    let end = begin + rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+    let is_alone = !line[end..].trim_start().starts_with(['=', ':']);
+    let mut keys: Vec<Written<'_>> = (is_alone && end > begin)
+        .then(|| written(begin, end, end))
+        .into_iter()
+        .collect();
+    keys.extend(line.match_indices(['=', ':']).filter_map(|(at, mark)| {
+        let before = line[..at].trim_end();
+        let from = before
+            .char_indices()
+            .rev()
+            .take_while(|(_, letter)| is_part(*letter))
+            .last()
+            .map_or(before.len(), |(from, _)| from);
+        let written = written(from, before.len(), at + mark.len());
+        let is_url = mark == ":" && line[at..].starts_with("://");
+        // What is no `key: value` of another language is a time, an address or a path.
+        let is_key = mark == "=" || names_a_secret(written.name);
+        (is_key && !is_url).then_some(written)
+    }));
+    keys
+}
+
+fn names_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|letter: char| !(letter.is_alphanumeric() || "_-".contains(letter)))
+        .filter(|name| !name.is_empty())
+}
+
 /// Whether the last part of a dotted key stands below a secret's key.
 fn is_below_a_secret(path: &str) -> bool {
-    let mut parts = path.rsplit('.');
-    parts.next();
-    parts.next().is_some_and(|above| {
-        let word = above
-            .rsplit(|character: char| !(character.is_alphanumeric() || "_-".contains(character)));
-        word.into_iter()
-            .find(|word| !word.is_empty())
-            .is_some_and(names_a_secret)
-    })
+    let parts: Vec<&str> = names_of(path).collect();
+    parts
+        .split_last()
+        .is_some_and(|(_, above)| above.iter().any(|part| names_a_secret(part)))
 }
 
-/// Whether a key stands in `[auth]` or `[webhooks]` and is none of theirs: it may be any of theirs that was spelt wrong.
-fn is_unknown_in_a_secret_table(text: &str, line_start: usize, key: &str) -> bool {
-    !key.is_empty() && !keys::is_key_beside_secrets(key) && is_in_a_secret_table(text, line_start)
+/// Whether a line is the header of one of the file's own tables.
+fn is_header(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('[')
+        && line.ends_with(']')
+        && names_of(line)
+            .next()
+            .is_some_and(|name| keys::ROOT.contains(&name))
 }
 
-fn is_in_a_secret_table(text: &str, line_start: usize) -> bool {
-    let header = text[..line_start]
-        .lines()
-        .rev()
-        .find(|line| line.trim_start().starts_with('['));
-    header.is_some_and(|header| {
-        header
-            .split(|character: char| !(character.is_alphanumeric() || "_-".contains(character)))
-            .any(names_a_secret_table)
-    })
+/// Whether a line begins with a key or a table of the mapping file that holds no secret.
+fn begins_a_statement(line: &str) -> bool {
+    is_header(line)
+        || line.split_once('=').is_some_and(|(key, _)| {
+            let key = key.trim();
+            keys::is_key(key) && !names_a_place(key) && !names_a_secret(key)
+        })
+}
+
+/// Lines that a value is read on: it seldom has more than one.
+const MOST_LINES: usize = 20;
+
+/// Where a value ends: where TOML says so, else where the next statement of the file begins.
+fn end_of_value(text: &str, value: usize) -> usize {
+    for quotes in ["\"\"\"", "'''"] {
+        if let Some(rest) = text[value..].strip_prefix(quotes) {
+            let length = rest.find(quotes);
+            return length.map_or(text.len(), |end| value + end + 2 * quotes.len());
+        }
+    }
+    let mut at = value;
+    for (number, line) in text[value..].split_inclusive('\n').enumerate() {
+        if number > 0 && begins_a_statement(line) {
+            return at;
+        }
+        at += line.len();
+        if number < MOST_LINES && is_value(&text[value..at]) {
+            return at;
+        }
+    }
+    text.len()
+}
+
+fn is_value(text: &str) -> bool {
+    !text.trim().is_empty() && DeTable::parse(&format!("x = {text}")).is_ok()
+}
+
+/// What is hidden of a secret's value: all but brackets and the names of places.
+fn hidden(text: &str, part: &Range<usize>) -> Vec<Range<usize>> {
+    let mut spans: Vec<Range<usize>> = Vec::new();
+    let mut at = part.start;
+    while let Some(letter) = text[at..part.end].chars().next() {
+        if let Some(end) = place_at(text, at, part.end) {
+            at = end;
+            continue;
+        }
+        let next = at + letter.len_utf8();
+        if !letter.is_whitespace() && !"{}[],".contains(letter) {
+            match spans.last_mut() {
+                Some(last) if last.end == at => last.end = next,
+                Some(_) | None => spans.push(at..next),
+            }
+        }
+        at = next;
+    }
+    spans
+}
+
+/// Where `env = "NAME"` ends that begins here; without the name where that is none.
+fn place_at(text: &str, at: usize, end: usize) -> Option<usize> {
+    let is_inside = text[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+    let rest = &text[at..end];
+    let place = keys::SECRET
+        .iter()
+        .find(|place| !is_inside && rest.starts_with(**place))?;
+    let after = rest[place.len()..].trim_start_matches([' ', '\t']);
+    let value = after.strip_prefix('=')?.trim_start_matches([' ', '\t']);
+    let value_at = end - value.len();
+    let Some(quote) = value.chars().next().filter(|first| "\"'".contains(*first)) else {
+        return Some(value_at);
+    };
+    let length = value[1..].find(quote).unwrap_or(0);
+    let name = &value[1..=length];
+    let may_be = |letter: char| match *place {
+        "env" => letter.is_ascii_alphanumeric() || letter == '_',
+        _ => letter.is_alphanumeric() || "_-./~@+ ".contains(letter),
+    };
+    let is_name = !name.is_empty() && name.chars().all(may_be) && quoted_suspect(value).is_none();
+    Some(value_at + if is_name { length + 2 } else { 0 })
 }
 
 /// Whether a key's value names where a secret lies: the secret itself is written there by mistake.
@@ -297,6 +433,11 @@ pub(crate) fn suspects(text: &str, part: &Range<usize>) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut after_telling = false;
     let mut is_first = true;
+    let header = text[..part.start]
+        .lines()
+        .rev()
+        .find(|line| line.trim_start().starts_with('['));
+    let beside_secrets = header.is_some_and(|header| names_of(header).any(names_a_secret_table));
     for word in text[part.clone()].split(|character| !is_token(character)) {
         if word.is_empty() {
             continue;
@@ -307,7 +448,7 @@ pub(crate) fn suspects(text: &str, part: &Range<usize>) -> Vec<Range<usize>> {
         if is_long || after_telling {
             spans.push(start..start + word.len());
         }
-        let is_unknown = is_first && is_unknown_in_a_secret_table(text, part.start, word);
+        let is_unknown = is_first && beside_secrets && !keys::is_key_beside_secrets(word);
         let last = word.rsplit('.').next().unwrap_or(word);
         after_telling |= is_unknown || names_a_secret(last) || names_a_secret_table(last);
         is_first = false;
@@ -317,92 +458,6 @@ pub(crate) fn suspects(text: &str, part: &Range<usize>) -> Vec<Range<usize>> {
 
 fn blanks(text: &str) -> usize {
     text.len() - text.trim_start_matches([' ', '\t']).len()
-}
-
-/// Up to where a value may reach: the next table, or the end.
-fn reach(text: &str, from: usize) -> usize {
-    text[from..]
-        .find("\n[")
-        .map_or(text.len(), |found| from + found)
-}
-
-/// The places of a secret that is written at `from`.
-fn written(text: &str, from: usize) -> Vec<Range<usize>> {
-    let value = &text[from..];
-    for quotes in ["\"\"\"", "'''"] {
-        if let Some(rest) = value.strip_prefix(quotes) {
-            let length = rest.find(quotes);
-            return vec![from..length.map_or(text.len(), |end| from + end + 2 * quotes.len())];
-        }
-    }
-    match value.bytes().next() {
-        Some(b'{') => return in_table(text, from),
-        Some(b'[') => return in_list(text, from),
-        _ => {}
-    }
-    let line_end = from + value.find(['\n', '\r']).unwrap_or(value.len());
-    let line = &text[from..line_end];
-    let is_open = line
-        .starts_with(['"', '\''])
-        .then(|| line.matches(&line[..1]).count() % 2 == 1);
-    if line.is_empty() || line.starts_with('#') || is_open == Some(true) {
-        // The value, or the rest of it, stands below.
-        let next = text[line_end..].trim_start().len();
-        let next = text.len() - next;
-        let next_end = next
-            + text[next..]
-                .find(['\n', '\r'])
-                .unwrap_or(text[next..].len());
-        let below = &text[next..next_end];
-        if !below.starts_with('[') && !below.contains('=') {
-            return vec![from..line_end, next..next_end];
-        }
-    }
-    vec![from..line_end]
-}
-
-/// What may be a secret in an inline table: all but the names of places.
-fn in_table(text: &str, from: usize) -> Vec<Range<usize>> {
-    let end = text[from..reach(text, from)]
-        .find('}')
-        .map_or(reach(text, from), |found| from + found);
-    let mut spans = Vec::new();
-    for piece in text[from + 1..end].split([',', '\n']) {
-        let start = piece.as_ptr() as usize - text.as_ptr() as usize;
-        let equals = piece.find('=');
-        let key = piece[..equals.unwrap_or(0)].trim();
-        let value = equals.map_or(0, |at| at + 1);
-        let value = value + blanks(&piece[value..]);
-        let is_named = piece[value..].starts_with(['"', '\'']) && names_a_place(key);
-        if is_named {
-            spans.extend(
-                quoted_suspect(&piece[value..]).map(|length| start + value..start + value + length),
-            );
-        } else if !names_a_place(piece.trim()) {
-            spans.push(start + value..start + piece.len());
-        }
-    }
-    spans
-}
-
-/// What may be a secret in a list: all but its tables.
-fn in_list(text: &str, from: usize) -> Vec<Range<usize>> {
-    let reach = reach(text, from);
-    let mut spans = Vec::new();
-    let mut at = from + 1;
-    while let Some(found) = text[at..reach].find(['{', ']']) {
-        let here = at + found;
-        spans.push(at..here);
-        if text[here..].starts_with(']') {
-            return spans;
-        }
-        spans.extend(in_table(text, here));
-        at = text[here..reach]
-            .find('}')
-            .map_or(reach, |close| here + close);
-    }
-    spans.push(at..reach);
-    spans
 }
 
 #[cfg(test)]
@@ -422,7 +477,7 @@ mod tests {
             ("access_token = hush\nid = 1", "access_token = ****\nid = 1"),
             (
                 "a = { client_secret = \"hush\" }",
-                "a = { client_secret = ********",
+                "a = { client_secret = ****** }",
             ),
             ("x pat-na1-00000000 y", "x **************** y"),
             ("u = \"https://me:pw@host/\"", "u = \"https://*****@host/\""),
@@ -439,16 +494,32 @@ mod tests {
                 "token = \"\"\"\nhush\n\"\"\"\nb = 1",
                 "token = ***\n****\n***\nb = 1",
             ),
-            ("token =\n  \"hush\"\nb = 1", "token =\n  ******\nb = 1"),
-            ("token = \"hu\nsh\"\nb = 1", "token = ***\n***\nb = 1"),
-            ("token = \"\nb = \"1\"", "token = *\nb = \"1\""),
+            ("token =\n  \"hush\"\nid = 1", "token =\n  ******\nid = 1"),
+            ("token = \"hu\nsh\"\nid = 1", "token = ***\n***\nid = 1"),
+            ("token = \"\nid = \"1\"", "token = *\nid = \"1\""),
+            ("token\n= \"hush\"\nid = 1", "token\n* ******\nid = 1"),
+            ("token => \"hush\"\nid = 1", "token =* ******\nid = 1"),
+            ("token [\n\"hush\"\n]\nid = 1", "token [\n******\n]\nid = 1"),
+            (
+                "token = [\n  { env = \"A\" },\n  \"hush\",\n]\nid = 1",
+                "token = [\n  { env = \"A\" },\n  ******,\n]\nid = 1",
+            ),
+            (
+                "token = {\n env = \"A\",\n x = \"hush\"\nid = 1",
+                "token = {\n env = \"A\",\n * * ******\nid = 1",
+            ),
+            ("token = { env = hush }", "token = { env = **** }"),
+            (
+                "token =\n\n\"hush\"\n[portal]\nid = 1",
+                "token =\n\n******\n[portal]\nid = 1",
+            ),
             (
                 "access_token = { env = \"NAME\" }",
                 "access_token = { env = \"NAME\" }",
             ),
             (
                 "access_token = { value = \"hush\" }",
-                "access_token = { value = *******}",
+                "access_token = { ***** * ****** }",
             ),
             (
                 "[oauth]\nx = { env = \"9f86d081884c7d65\" }",
@@ -467,8 +538,9 @@ mod tests {
             ("[portal]\nacc = hush", "[portal]\nacc = hush"),
             ("auth = \"hush\"", "auth = ******"),
             ("'oken = \"hush\"", "'oken = ******"),
-            ("access_token.hush = 1", "access_token.*****= 1"),
+            ("access_token.hush = 1", "access_token.**** = 1"),
             ("tier = \"free\"", "tier = \"free\""),
+            ("# token of ours\nb = 1", "# token of ours\nb = 1"),
         ] {
             assert_eq!(masked(text), expected, "{text}");
         }
@@ -484,7 +556,7 @@ mod tests {
         let second = suspects(&source.text, &(20..42));
         assert_eq!(
             source.masked(&[first, second].concat()),
-            "access_token \"****\"\nx ****************** y\n"
+            "access_token ******\nx ****************** y\n"
         );
     }
 
