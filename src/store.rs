@@ -532,6 +532,8 @@ impl From<rusqlite::Error> for StoreError {
 mod tests {
     use std::sync::mpsc;
 
+    use rusqlite::OpenFlags;
+
     use super::testing::{Standing, at_once, folder, open, options};
     use super::*;
 
@@ -869,6 +871,43 @@ mod tests {
         ));
         other.execute_batch("COMMIT").expect("ends");
         remember(&store, Lane::Bulk, "a").expect("goes on");
+    }
+
+    /// Tells a later time while somebody may write: it asks for the lock itself.
+    struct Watching(PathBuf);
+
+    const LOCKED: Duration = Duration::from_secs(1);
+
+    impl Clock for Watching {
+        fn now(&self) -> Timestamp {
+            let other = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_WRITE);
+            let is_free = other.and_then(|other| {
+                other.busy_timeout(Duration::ZERO)?;
+                other.execute_batch("BEGIN IMMEDIATE; ROLLBACK")
+            });
+            match is_free {
+                Ok(()) => testing::now(),
+                Err(_) => testing::now() + LOCKED,
+            }
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn sleep(&self, _duration: Duration) -> futures_util::future::BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[test]
+    fn a_transactions_time_is_taken_once_it_has_its_turn() {
+        let folder = folder();
+        let options = options(&folder, Mode::Inline);
+        let clock = Arc::new(Watching(options.path.clone()));
+        let store = Store::open(&options, clock).expect("opens");
+        let told = at_once(store.write(Lane::Bulk, |tx| Ok(tx.now())));
+        assert_eq!(told.expect("writes"), testing::now() + LOCKED);
     }
 
     #[test]

@@ -622,11 +622,11 @@ fn has_record(
 mod tests {
     use super::*;
     use crate::engine::desk::{Desk, run};
-    use crate::engine::testing::{Scene, at};
+    use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
 
-    /// One row, whose create was lost as long ago as it takes until it may be repeated.
+    /// One row, whose create was lost just now.
     fn in_doubt() -> (Desk, std::sync::Arc<ObjectSync>, String) {
         let desk = Desk::new(0);
         let contacts = desk.loaded();
@@ -643,11 +643,21 @@ mod tests {
             )?;
             Ok(tx.query_row("SELECT key FROM sync_outbox", [], |row| row.get(0))?)
         }));
-        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
         (desk, contacts, key.expect("a create"))
     }
 
-    fn send_all(desk: &Desk, contacts: &ObjectSync) -> usize {
+    /// HubSpot has no record of this key, neither among the others nor in its archive.
+    fn is_missing(desk: &Desk, key: &str) {
+        let missing = format!(
+            r#"{{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{{"category":"OBJECT_NOT_FOUND",
+                "message":"Could not get some objects","context":{{"ids":["{key}"]}}}}]}}"#
+        );
+        for _ in 0..2 {
+            desk.hubspot.answer("/batch/read", missing.clone());
+        }
+    }
+
+    fn send_due(desk: &Desk, contacts: &ObjectSync) -> usize {
         let name = contacts.object().clone();
         let due = run(desk.engine.store().read(move |connection| {
             Ok(outbox::of_row(connection, &name, LocalId(1))?
@@ -666,18 +676,58 @@ mod tests {
 
     #[test]
     fn a_create_in_doubt_is_not_repeated_while_hubspot_could_not_read_whether_it_is_there() {
-        // Neither shown nor called missing.
+        // Neither shown nor called missing, though nothing could still land.
         let (desk, contacts, _) = in_doubt();
-        assert_eq!(send_all(&desk, &contacts), 0);
+        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
+        assert_eq!(send_due(&desk, &contacts), 0);
         let (desk, contacts, key) = in_doubt();
-        let missing = format!(
-            r#"{{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{{"category":"OBJECT_NOT_FOUND",
-                "message":"Could not get some objects","context":{{"ids":["{key}"]}}}}]}}"#
-        );
-        // Among the others, and in the archive.
-        desk.hubspot.answer("/batch/read", missing.clone());
-        desk.hubspot.answer("/batch/read", missing);
-        assert_eq!(send_all(&desk, &contacts), 1);
+        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 1);
+    }
+
+    #[test]
+    fn a_create_in_doubt_is_not_repeated_while_its_lost_request_may_still_land() {
+        let (desk, contacts, key) = in_doubt();
+        desk.clock.pass(MAY_STILL_LAND - Duration::from_secs(10));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 0);
+        desk.clock.pass(Duration::from_secs(10));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 1);
+    }
+
+    #[test]
+    fn a_record_that_a_refused_create_met_is_not_archived_with_its_row() {
+        for (sent, left) in [
+            (None, "create 1 -; email was -"),
+            (
+                Some("ann@example.com"),
+                "archive 1 101; email was ann@example.com",
+            ),
+        ] {
+            let scene = Scene::of(Policy::Newest);
+            scene.program("INSERT INTO contacts (email) VALUES ('ann@example.com')");
+            let sent = sent.map_or("NULL".to_owned(), |sent| format!("'{sent}'"));
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+                 SELECT id, 'email', 1, '{0}', {sent} FROM sync_outbox",
+                at(0)
+            ));
+            scene.program("DELETE FROM contacts");
+            let found = RemoteRecord {
+                created_at: at(1),
+                ..record(101, 1, &[("email", "ann@example.com")])
+            };
+            scene.write(|tx| {
+                let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+                let create = create.expect("it may have arrived");
+                let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
+                take_found(tx, &scene.applying(How::at(10)), &looks, &found)
+            });
+            assert_eq!(scene.outbox(), [left]);
+        }
     }
 
     #[test]

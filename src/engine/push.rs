@@ -792,6 +792,21 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_longer_than_hubspot_takes_is_dead_by_its_column_and_not_sent() {
+        for (letters, sent) in [(LONGEST_VALUE, 1), (LONGEST_VALUE + 1, 0)] {
+            let scene = written(Policy::Local);
+            scene.daemon(&format!(
+                "UPDATE contacts SET first_name = replace(hex(zeroblob({letters})), '00', 'ü')"
+            ));
+            let shown = record(101, 0, &[("firstname", "Base")]);
+            assert_eq!(claimed(&scene, 30, &shown).len(), sent);
+            let dead = scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+            let named = "`contacts.first_name` of row 1 holds more than the 65536 characters";
+            assert_eq!(dead.iter().any(|words| words.starts_with(named)), sent == 0);
+        }
+    }
+
+    #[test]
     fn what_waits_for_a_decision_is_not_pushed_however_it_came_to_the_outbox() {
         let scene = written(Policy::Local);
         scene.daemon(

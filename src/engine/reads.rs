@@ -549,6 +549,63 @@ mod tests {
     }
 
     #[test]
+    fn a_privacy_deletion_of_a_record_that_is_still_shown_is_looked_at_again_for_a_day() {
+        let day = 86_400;
+        for (second, wait) in [
+            (20, Some(10)),
+            (200, Some(300)),
+            (day - 1, Some(300)),
+            (day, None),
+        ] {
+            let scene = Scene::of(Policy::Newest);
+            let object = scene.object.object();
+            scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
+            scene.write(|tx| {
+                reads::note_erasure(tx, object, HubspotId(101), at(0))?;
+                look_again_before_erasing(tx, object, HubspotId(101), at(second), None)
+            });
+            let again = scene.rows("SELECT due_at FROM sync_reads");
+            let expected = wait.map(|wait| at(second + wait).to_string());
+            assert_eq!(again, expected.into_iter().collect::<Vec<_>>());
+            let still_asked = scene.rows("SELECT hs_id FROM sync_erasures").len();
+            assert_eq!(still_asked, usize::from(wait.is_some()));
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_made_moments_ago_is_not_removed_because_one_read_misses_it() {
+        let scene = Scene::of(Policy::Newest);
+        let young = RemoteRecord {
+            created_at: at(0),
+            ..record(101, 0, &[("firstname", "Ann")])
+        };
+        scene.apply(How::at(1), &young);
+        let missed = |second, offset_ms, archived_at| {
+            scene.daemon("DELETE FROM sync_reads; DELETE FROM sync_removals");
+            let removal = Removal {
+                id: HubspotId(101),
+                archived_at,
+                origin: Origin::Poll,
+            };
+            let moment = Moment {
+                now: at(second),
+                offset_ms,
+            };
+            scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
+            let removals = scene.rows("SELECT hs_id FROM sync_removals").len();
+            (removals, scene.rows("SELECT due_at FROM sync_reads"))
+        };
+        assert_eq!(missed(20, 0, None), (0, vec![at(30).to_string()]));
+        assert_eq!(missed(55, 0, None), (0, vec![at(60).to_string()]));
+        // By HubSpot's clock it is older than it seems here, and then it is gone.
+        assert_eq!(missed(20, 50_000, None), (1, Vec::new()));
+        assert_eq!(missed(60, 0, None), (1, Vec::new()));
+        // The archive shows it: it is gone, however young.
+        assert_eq!(missed(20, 0, Some(at(10))), (1, Vec::new()));
+    }
+
+    #[test]
     fn an_older_page_makes_no_row_of_a_record_that_was_never_here_and_is_gone() {
         let scene = Scene::of(Policy::Newest);
         let removal = Removal {

@@ -538,6 +538,50 @@ mod tests {
     }
 
     #[test]
+    fn only_where_a_key_is_made_for_it_does_a_create_carry_one_of_ours() {
+        let desk = Desk::new(0);
+        let contacts = desk.contacts();
+        let definition = |unique| Definition {
+            kind: "string".to_owned(),
+            field_type: "text".to_owned(),
+            read_only: false,
+            unique,
+            refers_to_record: false,
+        };
+        let email = PropertyName::parse("email").expect("a name");
+        let portal = |names: &[&str]| {
+            let names = names.iter();
+            names
+                .map(|name| ((*name).to_owned(), definition(true)))
+                .collect::<Definitions>()
+        };
+        for (key, known, expected) in [
+            (KeyChoice::Auto, &["email", OWN_KEY][..], (true, false)),
+            (KeyChoice::Auto, &["email"], (false, true)),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email", OWN_KEY],
+                (false, false),
+            ),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email"],
+                (false, false),
+            ),
+            (KeyChoice::None, &["email", OWN_KEY], (false, false)),
+        ] {
+            let object = ObjectMapping {
+                key,
+                ..contacts.mapping().clone()
+            };
+            let sync = object_sync(&object, &BTreeSet::new(), &portal(known));
+            let found = (sync.key_property.is_some(), sync.key_wanted);
+            assert_eq!(found, expected, "{:?} {known:?}", object.key);
+            assert!(sync.is_unique(&email));
+        }
+    }
+
+    #[test]
     fn a_list_of_owners_that_leads_to_no_end_is_walked_until_nobody_new_comes() {
         let same: [(u32, &str); 20] = std::array::from_fn(|page| match page {
             0 => (1, "QQ"),

@@ -173,6 +173,22 @@ fn retry_is_all_or_nothing() {
 }
 
 #[test]
+fn retry_of_everything_takes_what_waits_for_later_too() {
+    let folder = folder();
+    let path = database(&folder);
+    let mut db = PeopleDb::open_to_decide(&path).expect("opens");
+    assert_eq!(db.retry(&[]).expect("the dead ones"), 2);
+    execute(
+        &path,
+        "UPDATE sync_outbox SET next_attempt_at = '2126-11-24T03:10:00.000Z' WHERE state = 'pending'",
+    );
+    let waiting = "SELECT CAST(count(*) AS TEXT) FROM sync_outbox WHERE state = 'pending'";
+    let waiting = one(&path, waiting).expect("a count");
+    let retried = db.retry(&[]).expect("what waits");
+    assert_eq!(retried.to_string(), waiting);
+}
+
+#[test]
 fn discard_leaves_the_work_to_the_daemon_and_refuses_what_is_in_flight() {
     let folder = folder();
     let path = database(&folder);
