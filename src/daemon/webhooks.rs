@@ -192,6 +192,19 @@ impl Seldom {
     }
 }
 
+/// Reads the events of a verified body; a large one on a thread of its own, so that neither what else the runtime carries nor
+/// a stop waits for it.
+async fn read_events(body: Bytes) -> Result<Vec<Event>, NotEvents> {
+    if body.len() <= READ_AT_ONCE {
+        return webhook::parse(&body);
+    }
+    match tokio::task::spawn_blocking(move || webhook::parse(&body)).await {
+        Ok(events) => events,
+        // The runtime ends, and nobody is answered any more.
+        Err(_) => Err(NotEvents),
+    }
+}
+
 impl Desk {
     async fn take(&self, delivery: Delivery) -> Answer {
         let uri = self.url.of(delivery.query.as_deref());
@@ -207,7 +220,7 @@ impl Desk {
             self.warn(&refusal.to_string());
             return Answer::Unverified;
         }
-        let events = match self.read(delivery.body).await {
+        let events = match read_events(delivery.body).await {
             Ok(events) => events,
             Err(error) => {
                 self.warn(&error.to_string());
@@ -221,19 +234,6 @@ impl Desk {
             self.engine.deliveries().open(self.engine.clock().now());
         }
         answer
-    }
-
-    /// Reads the events of a verified body; a large one on a thread of its own, so that neither what else the runtime carries
-    /// nor a stop waits for it.
-    async fn read(&self, body: Bytes) -> Result<Vec<Event>, NotEvents> {
-        if body.len() <= READ_AT_ONCE {
-            return webhook::parse(&body);
-        }
-        match tokio::task::spawn_blocking(move || webhook::parse(&body)).await {
-            Ok(events) => events,
-            // The runtime ends, and nobody is answered any more.
-            Err(_) => Err(NotEvents),
-        }
     }
 
     fn answer(&self, stored: Result<Result<Receipt, StepError>, Elapsed>) -> Answer {
@@ -294,6 +294,21 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_large_delivery_does_not_hold_the_runtime_up() {
+        let small = Bytes::from_static(br#"[{"eventId": 1}]"#);
+        let read = read_events(small).now_or_never();
+        assert_eq!(read.expect("at once").map(|events| events.len()), Ok(1));
+        // One event with one field 80,000 times.
+        let body = format!("[{{{}}}]", vec![r#""objectId": 1"#; 80_000].join(","));
+        let mut reading = Box::pin(read_events(Bytes::from(body)));
+        assert!(
+            (&mut reading).now_or_never().is_none(),
+            "on a thread of its own"
+        );
+        assert_eq!(reading.await.map(|events| events.len()), Ok(1));
+    }
 
     #[test]
     fn what_comes_with_every_delivery_is_said_once_a_minute() {

@@ -240,7 +240,7 @@ pub async fn step(
     let (told, wanted): (Vec<_>, Vec<_>) = noted.into_iter().partition(|(_, told)| *told);
     let told: Vec<i64> = told.into_iter().map(|(noted, _)| noted.id).collect();
     let wanted: Vec<Noted> = wanted.into_iter().map(|(noted, _)| noted).collect();
-    let (found, archived) = match ask_all(engine, object, &wanted, &archives).await {
+    let (found, shown) = match ask_all(engine, object, &wanted, &archives).await {
         // What is left of the day is for other work: the histories tell as much tomorrow.
         Err(error) if error.out_of_quota_until().is_some() => {
             return Ok(Progress::Idle {
@@ -269,11 +269,11 @@ pub async fn step(
                 gaps::end(tx, noted.id)?;
             }
             for noted in archives {
-                if archived.unread.contains(&noted.hs_id.to_string()) {
+                if shown.unread.contains(&noted.hs_id.to_string()) {
                     gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
                     continue;
                 }
-                let mut records = archived.records.iter();
+                let mut records = shown.records.iter();
                 // One that is not archived was restored, or the request never landed: nothing is lost.
                 if let Some(record) = records.find(|record| record.id == noted.hs_id) {
                     let record = remote_record(&sync, record.clone());
@@ -302,14 +302,14 @@ async fn ask_all(
         }
         told => told?,
     };
-    let archived = match ask_archived(engine, object, archives).await {
+    let shown = match ask_archived(engine, object, archives).await {
         Err(HubspotError::Refused { .. }) => {
             tracing::warn!(object = %object.object(), records = archives.len(), "HubSpot refused to show records that were archived: edits in the moment before the archive go unnoticed");
             BatchRead::default()
         }
-        archived => archived?,
+        shown => shown?,
     };
-    Ok((told, archived))
+    Ok((told, shown))
 }
 
 /// Asks for archived records as they were archived.

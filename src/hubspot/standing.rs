@@ -140,9 +140,10 @@ impl Client {
                     true => one_line(answer.message.as_str()),
                     false => String::new(),
                 };
-                let what = match request.endpoint {
-                    Endpoint::Account => "look at the account",
-                    _ => "do this",
+                let what = if request.endpoint == Endpoint::Account {
+                    "look at the account"
+                } else {
+                    "do this"
                 };
                 let why = says(&answer.category, &said);
                 format!("the token may not {what}: {why}")
@@ -175,10 +176,10 @@ fn subject(request: &Request<'_>) -> Option<(String, Access)> {
 
 /// Whose access a request tells of. Without the account nothing begins.
 fn whose(request: &Request<'_>) -> Option<(String, Access)> {
-    match request.endpoint {
-        Endpoint::Account => Some((THE_ACCOUNT.to_owned(), Access::Read)),
-        _ => subject(request),
+    if request.endpoint == Endpoint::Account {
+        return Some((THE_ACCOUNT.to_owned(), Access::Read));
     }
+    subject(request)
 }
 
 /// The account among the names of objects, which have no space.
