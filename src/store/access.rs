@@ -37,7 +37,7 @@ impl Process {
             groups: [getegid()]
                 .into_iter()
                 .chain(further)
-                .map(rustix::fs::Gid::as_raw)
+                .map(rustix::process::Gid::as_raw)
                 .collect(),
         }
     }
