@@ -253,7 +253,7 @@ impl Visit for Parts {
             HINT => self.hint = Some(on_one_line(&format!("{value:?}"))),
             name => {
                 let text = on_one_line(&format!("{value:?}"));
-                self.fields.push_str(&format!(" {name}={text}"));
+                self.fields.extend([" ", name, "=", &text]);
             }
         }
     }

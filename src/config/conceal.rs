@@ -80,7 +80,7 @@ pub(crate) fn names_a_secret(key: &str) -> bool {
         return false;
     }
     let is_near = |name: &&str| strsim::damerau_levenshtein(&key, name) <= (name.len() / 4).max(1);
-    TELLING_PARTS.iter().any(|part| key.contains(part)) || TELLING.iter().any(|name| is_near(&name))
+    TELLING_PARTS.iter().any(|part| key.contains(part)) || TELLING.iter().any(is_near)
 }
 
 /// Whether a table's name says that secrets are written in it.
@@ -351,10 +351,27 @@ fn end_of_value(text: &str, value: usize) -> usize {
         }
         at += line.len();
         if number < MOST_LINES && is_value(&text[value..at]) {
-            return at;
+            return at + bare_lines(&text[at..]);
         }
     }
     text.len()
+}
+
+/// How much of a text is lines that have neither a key nor a table: what stands there belongs to the key above.
+fn bare_lines(text: &str) -> usize {
+    let mut at = 0;
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        let words = line.trim();
+        at += line.len();
+        if words.starts_with(['#', '[']) || words.contains('=') {
+            break;
+        }
+        if !words.is_empty() {
+            end = at;
+        }
+    }
+    end
 }
 
 fn is_value(text: &str) -> bool {
@@ -496,6 +513,10 @@ mod tests {
             ),
             ("token =\n  \"hush\"\nid = 1", "token =\n  ******\nid = 1"),
             ("token = \"hu\nsh\"\nid = 1", "token = ***\n***\nid = 1"),
+            (
+                "token = \"x\"\n\n\"hush\"\nid = 1",
+                "token = ***\n\n******\nid = 1",
+            ),
             ("token = \"\nid = \"1\"", "token = *\nid = \"1\""),
             ("token\n= \"hush\"\nid = 1", "token\n* ******\nid = 1"),
             ("token => \"hush\"\nid = 1", "token =* ******\nid = 1"),
@@ -550,13 +571,13 @@ mod tests {
     fn where_the_text_is_no_toml_whatever_may_be_a_secret_is_hidden() {
         let source = Source::new(
             Path::new("x.toml"),
-            "access_token \"hush\"\nx 0f8fad5b-d9cb-469f y\n".to_owned(),
+            "access_token \"hush\"\nid = 1\nx 0f8fad5b-d9cb-469f y\n".to_owned(),
         );
         let first = suspects(&source.text, &(0..19));
-        let second = suspects(&source.text, &(20..42));
+        let second = suspects(&source.text, &(27..49));
         assert_eq!(
             source.masked(&[first, second].concat()),
-            "access_token ******\nx ****************** y\n"
+            "access_token ******\nid = 1\nx ****************** y\n"
         );
     }
 

@@ -967,6 +967,68 @@ proptest::proptest! {
     }
 }
 
+/// Ways to write a value, right and wrong.
+const SHAPES: [&str; 32] = [
+    "\"%\"",
+    "'%'",
+    "%",
+    "\"%",
+    "%\"",
+    "\"\"\"\n%\n\"\"\"",
+    "\"\"\"\n%",
+    "'''%",
+    "[\"%\"]",
+    "[\n\"%\"\n]",
+    "[\"%\"",
+    "[ { env = \"A\" }, \"%\" ]",
+    "{ env = % }",
+    "{ value = \"%\" }",
+    "{ \"%\" }",
+    "{ % = 1 }",
+    "{\n env = \"A\",\n x = \"%\"\n}",
+    "{ x = { y = \"%\" } }",
+    "\"%\" # c",
+    "\"a\" \"%\"",
+    "= \"%\"",
+    "\"\\\n%\"",
+    "\n\"%\"",
+    "\n\n\"%\"",
+    "\"a\n%\"",
+    "{ file = [\"%\"] }",
+    "{ env = \"\"\"\n%\"\"\" }",
+    "<%>",
+    "env(\"%\")",
+    "{ env = \"A\" } %",
+    "{ env = \"A\", %",
+    "\"x\"\n\"%\"",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_secret_is_repeated_however_its_key_and_value_are_written(
+        before in proptest::sample::select(vec!["", "[objects.contacts]\n", "x = [\n", "tier = free\n"]),
+        table in proptest::sample::select(vec![
+            "[auth]", "[auth.oauth]", "[webhooks]", "[portal]", "[atuh]", "[auth", "", "[[auth]]", "[auth]]", "[log]",
+        ]),
+        key in proptest::sample::select(vec![
+            "access_token", "client_secret", "token_key", "developer_key", "acces_tokn", "client_secrt", "oken",
+            "Access-Token", "\"access_token\"", "auth.access_token", "oauth.client_secret", "token",
+        ]),
+        equals in proptest::sample::select(vec![" = ", "=", ": ", " ", " := ", " == ", " => ", "\n= "]),
+        shape in proptest::sample::select(SHAPES.to_vec()),
+        after in proptest::sample::select(vec![
+            "", "\n[objects.contacts]\n", "\nid = 0\n", "\npoll = 5\n[portal]\nteir = 1\n",
+        ]),
+    ) {
+        let value = shape.replace('%', "hush5ecretPW");
+        let text = format!("{before}{table}\n{key}{equals}{value}{after}");
+        let printed = everything(&text);
+        proptest::prop_assert!(!printed.contains("hush5ecretPW"), "{}\n{}", text, printed);
+    }
+}
+
 /// A deal with a property of each kind that `key` and `match` may name.
 fn keyed(direction: &str, key: &str, matched: &str, policy: &str) -> String {
     let line = |name: &str, value: &str| match value {
