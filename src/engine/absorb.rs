@@ -254,7 +254,7 @@ fn archive_becomes_conflict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::testing::{How, Scene, record};
+    use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::Policy;
 
     const NOBODY: [&str; 0] = [];
@@ -286,6 +286,27 @@ mod tests {
         let mut record = record(id, 10, values);
         record.merged_ids = from.iter().map(|id| HubspotId(*id)).collect();
         record
+    }
+
+    #[test]
+    fn no_archive_and_no_late_request_of_a_merged_record_is_left_to_meet_the_survivor_unknown() {
+        let scene = Scene::of(Policy::Newest);
+        for id in [101, 102, 103] {
+            scene.apply(How::at(0), &record(id, 0, &[("firstname", "Ann")]));
+        }
+        scene.program("DELETE FROM contacts WHERE hs_id = 103");
+        scene.daemon(&format!(
+            "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
+             VALUES ('contacts', 2, 'firstname', 'Ours', '{}')",
+            at(1)
+        ));
+        assert_eq!(scene.outbox(), ["archive 3 103"]);
+        let mut survivor = record(101, 5, &[("firstname", "Ann")]);
+        survivor.merged_ids = vec![HubspotId(102), HubspotId(103)];
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT local_id FROM sync_sent"), ["1"]);
     }
 
     #[test]

@@ -531,6 +531,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_whose_row_was_deleted_here_does_not_come_back_while_its_archive_waits() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("email", ANN)]));
+        scene.program("DELETE FROM contacts");
+        scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(scene.outbox(), ["archive 1 101"]);
+    }
+
+    #[test]
+    fn a_record_waits_while_the_create_that_may_be_its_own_is_in_flight() {
+        let scene = Scene::of(Policy::Local);
+        insert_at(&scene, 0);
+        scene.daemon("UPDATE sync_outbox SET state = 'in_flight', attempts = 1");
+        scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
+        assert_eq!(scene.rows("SELECT local_id, hs_id FROM contacts"), ["1 -"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
+    #[test]
     fn a_new_base_does_not_make_a_local_write_younger() {
         let scene = Scene::of(Policy::Local);
         scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));

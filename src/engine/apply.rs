@@ -583,6 +583,30 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_record_waits_only_where_a_create_in_doubt_may_have_made_it() {
+        // Made at 150 by HubSpot's clock: 150 s before the create by this one, if that is 300 s behind.
+        for (clock_offset_ms, appears) in [(0, "0"), (300_000, "1")] {
+            let scene = Scene::of(Policy::Newest);
+            scene.program("INSERT INTO contacts (email) VALUES ('bob@example.com')");
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{}'",
+                at(0)
+            ));
+            let made = RemoteRecord {
+                created_at: at(150),
+                ..record(101, 150, &[("email", "ann@example.com")])
+            };
+            let how = How {
+                clock_offset_ms,
+                ..How::at(200)
+            };
+            scene.apply(how, &made);
+            let rows = scene.rows("SELECT count(*) FROM contacts WHERE hs_id = 101");
+            assert_eq!(rows, [appears], "{clock_offset_ms}");
+        }
+    }
+
+    #[test]
     fn a_search_hit_of_the_same_time_is_read_and_not_applied() {
         let scene = Scene::of(Policy::Newest);
         scene.apply(How::at(0), &record(101, 5, &[("firstname", "Ann")]));

@@ -628,6 +628,29 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_waits_where_its_record_could_not_be_read_or_was_made_moments_ago() {
+        let left = |created_at, present: &Present| {
+            let scene = Scene::of(Policy::Local);
+            let made = RemoteRecord {
+                created_at,
+                ..base()
+            };
+            scene.apply(How::at(0), &made);
+            scene.program("DELETE FROM contacts");
+            scene.write(|tx| {
+                let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+                claim(tx, &scene.object, &queued, present, at(10), 0)
+            });
+            scene.outbox().len()
+        };
+        let long_ago = at(-1_000_000);
+        assert_eq!(left(long_ago, &Present::showing(Vec::new(), &["101"])), 1);
+        assert_eq!(left(at(0), &Present::default()), 1);
+        // HubSpot says that it is not there: gone on both sides.
+        assert_eq!(left(long_ago, &Present::default()), 0);
+    }
+
+    #[test]
     fn a_deletion_is_compared_with_an_edit_in_hubspots_time() {
         // Deleted at 20 by this clock, edited at 30 by HubSpot's.
         for (offset_ms, sent) in [(0, 0), (15_000, 1), (-15_000, 0)] {

@@ -730,6 +730,51 @@ mod tests {
         }
     }
 
+    fn claimed(scene: &Scene, row: i64) -> bool {
+        let sent = scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(row))?;
+            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+        });
+        sent.is_some()
+    }
+
+    const ANN: &str = "INSERT INTO contacts (email) VALUES ('ann@example.com')";
+
+    #[test]
+    fn of_one_person_no_second_record_is_made() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("email", "ann@example.com")]));
+        scene.program(ANN);
+        assert!(!claimed(&scene, 2));
+        assert_eq!(scene.rows("SELECT state FROM sync_outbox"), ["dead"]);
+        // Two new rows: the second waits for what becomes of the first.
+        let scene = Scene::of(Policy::Newest);
+        scene.program(&format!("{ANN}; {ANN}"));
+        assert!(claimed(&scene, 1));
+        assert!(!claimed(&scene, 2));
+        assert_eq!(
+            scene.rows("SELECT state FROM sync_outbox ORDER BY id"),
+            ["in_flight", "pending"]
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_inserted_again_keeps_the_record_whose_archive_waits() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("email", "ann@example.com")]));
+        scene.program(&format!("DELETE FROM contacts; {ANN}"));
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
+            let create = create.expect("a create").entry.id;
+            link_reinserted(tx, &scene.object, &[create], at(10))
+        });
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["2 101"]
+        );
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
     #[test]
     fn a_create_leaves_out_what_waits_for_a_decision_and_what_was_emptied() {
         let scene = Scene::of(Policy::Manual);

@@ -818,6 +818,29 @@ mod tests {
         assert_eq!(scene.outbox(), NOTHING.map(str::to_owned));
     }
 
+    #[test]
+    fn an_update_of_a_record_made_moments_ago_waits_and_asks_nobody_whether_it_is_archived() {
+        let scene = Scene::of(Policy::Local);
+        let young = RemoteRecord {
+            created_at: at(0),
+            ..record(101, 0, &[("firstname", "Base")])
+        };
+        scene.apply(How::at(0), &young);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let sent = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            let applying = scene.applying(How::at(20));
+            merge_and_claim(tx, &applying, &queued, &Present::default())
+        });
+        assert!(sent.is_none());
+        assert_eq!(
+            scene.rows("SELECT next_attempt_at FROM sync_outbox"),
+            [at(30).to_string()]
+        );
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), NOTHING);
+    }
+
     fn pushed(scene: &Scene, pushes: &[(&str, &str)]) {
         for (second, (before, after)) in (100..).step_by(10).zip(pushes) {
             scene.daemon(&format!(
@@ -833,6 +856,20 @@ mod tests {
         let scene = written(Policy::Local);
         let toggles: Vec<(&str, &str)> = [("Base", "Ours"), ("Ours", "Base")].repeat(20);
         pushed(&scene, &toggles);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn our_own_late_request_is_no_answer_in_a_fight() {
+        let scene = written(Policy::Local);
+        pushed(&scene, &[("Base", "Ours"); 5]);
+        scene.daemon(&format!(
+            "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+             VALUES ('contacts', 1, 'firstname', 'Base', '{}', '{}')",
+            at(400),
+            at(10)
+        ));
         let shown = record(101, 0, &[("firstname", "Base")]);
         assert_eq!(claimed(&scene, 500, &shown), ["firstname = Ours"]);
     }

@@ -409,6 +409,14 @@ mod tests {
     }
 
     #[test]
+    fn a_row_whose_push_is_in_flight_is_not_removed_before_its_answer() {
+        let scene = written(Policy::Remote);
+        scene.daemon("UPDATE sync_outbox SET state = 'in_flight'");
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+    }
+
+    #[test]
     fn a_row_that_is_created_again_was_not_written_again() {
         let scene = written(Policy::Local);
         remove_101(&scene, 30, 0);

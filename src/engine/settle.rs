@@ -1173,6 +1173,46 @@ mod tests {
         assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
     }
 
+    fn answered(scene: &Scene, record: &RemoteRecord) {
+        scene.write(|tx| {
+            let queued = outbox::in_flight(tx, scene.object.object())?.remove(0);
+            acknowledge(tx, &scene.applying(How::at(20)), &queued.entry, record)
+        });
+    }
+
+    #[test]
+    fn what_is_written_while_its_field_is_in_flight_is_sent_over_the_answer() {
+        let scene = on_its_way();
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        answered(&scene, &record(101, 20, &[("firstname", "Ours")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
+        let held = scene.rows("SELECT first_name FROM contacts");
+        assert_eq!(held, ["Ours at last"]);
+    }
+
+    #[test]
+    fn an_answer_to_a_push_makes_no_row_older() {
+        let scene = on_its_way();
+        scene.daemon(&format!(
+            "UPDATE contacts SET hs_modified_at = '{}'",
+            at(50)
+        ));
+        answered(&scene, &record(101, 20, &[("firstname", "Ours")]));
+        assert_eq!(scene.outbox(), NOTHING);
+        let version = scene.rows("SELECT hs_modified_at FROM contacts");
+        assert_eq!(version, [at(50).to_string()]);
+    }
+
+    #[test]
+    fn a_field_in_flight_is_merged_once_its_answer_is_there() {
+        let scene = on_its_way();
+        scene.apply(How::at(30), &record(101, 20, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Base"]);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
     #[test]
     fn what_was_refused_for_sure_is_not_remembered() {
         let scene = on_its_way();
