@@ -66,7 +66,7 @@ long:
 	HUBSYNC_SIM_SECONDS=1200 cargo nextest run --test sim
 	HUBSYNC_POWER_SEEDS=20 HUBSYNC_POWER_CUTS=64 cargo nextest run --test power
 
-# Known bugs, put into a copy of the tree one by one: the tests must find each. Each is a build of its own: 130 of them take
-# some 40 minutes on two cores, and half as long again with a cold `target/planted`. `tests/planted/run.sh 31 32` takes two.
+# Known bugs, put into a copy of the tree one by one: the tests must find each. Each is a build of its own: 150 of them take
+# some 45 minutes on two cores, and half as long again with a cold `target/planted`. `tests/planted/run.sh 31 32` takes two.
 planted:
 	tests/planted/run.sh
