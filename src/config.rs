@@ -19,7 +19,6 @@ pub mod schedule;
 pub mod secret;
 pub mod settings;
 mod source;
-mod standard;
 pub(crate) mod suggest;
 mod units;
 

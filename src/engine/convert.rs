@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::decide::echo::{Histories, PastValue, author};
-use crate::decide::matching::{MatchRule, is_unique_in_hubspot};
+use crate::decide::matching::MatchRule;
 use crate::engine::objects::{OTHER_EMAILS, ObjectSync};
 use crate::hubspot::Record;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
+use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::value::Value;
 use crate::store::mirror::Identity;

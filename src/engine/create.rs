@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::{FoundBy, made_by_us};
-use crate::decide::matching::{LookBefore, is_unique_in_hubspot};
+use crate::decide::matching::LookBefore;
 use crate::engine::adopt::{link_made, take_conflicts};
 use crate::engine::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::convert::{identities, match_identity, record_identities};
@@ -23,6 +23,7 @@ use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
+use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;

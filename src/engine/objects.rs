@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decide::matching::{LookBefore, is_unique_in_hubspot, look_before_create};
+use crate::decide::matching::{LookBefore, look_before_create};
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::is_unique_in_hubspot;
 use crate::store::mirror::MirrorTable;
 
 /// A contact's further e-mail addresses.

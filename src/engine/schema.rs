@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::matching::is_unique_in_hubspot;
 use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
 use crate::engine::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
@@ -13,6 +12,7 @@ use crate::hubspot::properties::{NewProperty, PropertyDefinition};
 use crate::hubspot::standing::with_causes;
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::{StandardObject, group_of, is_unique_in_hubspot};
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::mirror::MirrorTable;
 use crate::store::{Lane, StoreError, ddl, fields, lease, meta, quota, reference};
@@ -366,17 +366,6 @@ fn category(error: &HubspotError) -> Option<&str> {
     error.answer().map(|answer| answer.category.as_str())
 }
 
-/// The group that every portal has for an object (`hubspot/api-facts.md#7`).
-fn group_of(object: &ObjectType) -> String {
-    match object.as_str() {
-        "contacts" => "contactinformation".to_owned(),
-        "companies" => "companyinformation".to_owned(),
-        "deals" => "dealinformation".to_owned(),
-        "tickets" => "ticketinformation".to_owned(),
-        other => format!("{other}_information"),
-    }
-}
-
 /// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
 ///
 /// # Errors
@@ -386,7 +375,8 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
     let owners = read_if_allowed(read_owners(engine).await, &mut failure);
     let mut pipelines = Vec::new();
     for object in &engine.mapping.objects {
-        if matches!(object.object.as_str(), "deals" | "tickets") {
+        let standard = StandardObject::of(object.object.as_str());
+        if standard.is_some_and(|standard| standard.has_pipelines) {
             let read = engine.client.pipelines(&object.object).await;
             let read = read_if_allowed(read.map_err(StepError::from), &mut failure);
             pipelines.extend(read.map(|read| (object.object.clone(), read)));

@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::hubspot::wire::{self, Elements};
 use crate::model::id::HubspotId;
+use crate::model::object::MODIFIED_PROPERTIES;
 use crate::model::time::Timestamp;
 
 /// A value that a property had.
@@ -89,8 +90,7 @@ impl Record {
     }
 }
 
-/// The last-modified and created properties, for answers that leave the times out.
-const UPDATED: [&str; 2] = ["hs_lastmodifieddate", "lastmodifieddate"];
+/// The properties of a record's creation, for answers that leave the times out.
 const CREATED: [&str; 2] = ["createdate", "hs_createdate"];
 
 /// Takes a record from the wire.
@@ -109,7 +109,7 @@ pub(super) fn from_wire(record: wire::Record) -> Record {
             .unwrap_or_default()
     };
     let created_at = time(record.created_at, CREATED);
-    let updated_at = time(record.updated_at, UPDATED).max(created_at);
+    let updated_at = time(record.updated_at, MODIFIED_PROPERTIES).max(created_at);
     Record {
         id,
         created_at,

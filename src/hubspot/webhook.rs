@@ -21,6 +21,7 @@ use crate::model::event::{Event, EventKind};
 use crate::model::hex;
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 use crate::model::settings::SignatureVersion;
 use crate::model::time::Timestamp;
 
@@ -506,22 +507,13 @@ fn portal_of(fields: &Fields<'_>) -> (Option<PortalId>, Option<&'static str>) {
     (portal, problem)
 }
 
-/// Object names of the mapping by the word in front of the dot and by HubSpot's type id (`hubspot/api-facts.md#5`).
-const OBJECTS: [(&str, &str, &str); 6] = [
-    ("contact", "0-1", "contacts"),
-    ("company", "0-2", "companies"),
-    ("deal", "0-3", "deals"),
-    ("ticket", "0-5", "tickets"),
-    ("product", "0-7", "products"),
-    ("line_item", "0-8", "line_items"),
-];
-
+/// The object that an event is about, by the word in front of the dot or by HubSpot's type id.
 fn object_of(event_type: &str, type_id: Option<&str>) -> Option<ObjectType> {
     let word = event_type.split('.').next().unwrap_or("");
-    let found = OBJECTS.iter().find(|(own_word, own_id, _)| {
-        *own_word == word || (word == "object" && type_id == Some(*own_id))
+    let found = STANDARD_OBJECTS.iter().find(|object| {
+        object.event_word == word || (word == "object" && type_id == Some(object.type_id))
     });
-    found.and_then(|(_, _, name)| ObjectType::parse(name).ok())
+    found.map(StandardObject::object_type)
 }
 
 #[cfg(test)]

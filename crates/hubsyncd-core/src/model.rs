@@ -9,6 +9,7 @@ pub mod hex;
 pub mod id;
 pub mod mapping;
 pub mod name;
+pub mod object;
 pub mod record;
 pub mod settings;
 pub mod time;

@@ -8,10 +8,10 @@ use crate::config::file::{Entry, Table, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::render::Origin;
-use crate::config::standard::standard_properties;
 use crate::config::suggest::which;
 use crate::model::mapping::{Direction, FieldMapping, OWN_KEY, Policy};
 use crate::model::name::{ColumnName, MAX_COLUMNS, OWN_COLUMNS, PropertyName};
+use crate::model::object::StandardObject;
 use crate::model::value::PropertyType;
 
 /// What people write for a type, and its name here.
@@ -80,7 +80,8 @@ fn standard_fields(
     policy: Policy,
 ) -> Vec<FieldMapping> {
     let path = join(&object.path, "properties");
-    let properties = standard_properties(object.name);
+    let properties =
+        StandardObject::of(object.name).map_or(&[][..], |standard| standard.properties);
     for property in properties {
         reader.show(
             &join(&path, property),

@@ -11,14 +11,14 @@ use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::render::Origin;
 use crate::config::settings::PollSettings;
-use crate::config::standard::OBJECTS;
 use crate::config::suggest::nearest;
-use crate::decide::matching::{SEARCH_LAG, is_unique_in_hubspot};
+use crate::decide::matching::SEARCH_LAG;
 use crate::model::mapping::{
     Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, OnLocalDelete,
     OnRemoteDelete, Policy,
 };
 use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::object::{StandardObject, is_unique_in_hubspot};
 
 const NO_OBJECTS_HINT: &str =
     "add `[objects.contacts]`: alone it maps the standard properties of contacts";
@@ -135,10 +135,11 @@ fn object_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ObjectType>
         "the object's name",
         hint,
     )?;
-    if OBJECTS.contains(&entry.name) {
+    let known: Vec<&str> = StandardObject::mapped().map(|object| object.name).collect();
+    if known.contains(&entry.name) {
         return Some(name);
     }
-    match nearest(entry.name, &OBJECTS) {
+    match nearest(entry.name, &known) {
         Some(near) => {
             let message = format!("this version doesn't know the object `{}` yet", entry.name);
             reader.error(

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::model::mapping::{Direction, FieldMapping};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::ObjectType;
+use crate::model::object::StandardObject;
 use crate::model::value::{ColumnValue, PropertyType, Value};
 
 /// How values of a property are held against each other.
@@ -26,7 +27,8 @@ impl MatchRule {
     pub fn of(object: &ObjectType, field: &FieldMapping) -> Self {
         match field.property_type {
             PropertyType::String | PropertyType::Enumeration
-                if object.as_str() == "companies" && field.property.as_str() == "domain" =>
+                if StandardObject::of(object.as_str())
+                    .is_some_and(|standard| standard.domain == Some(field.property.as_str())) =>
             {
                 Self::Domain
             }
@@ -180,11 +182,6 @@ fn typed(property_type: PropertyType, text: &str) -> String {
         | PropertyType::Date
         | PropertyType::Datetime => canonical.to_owned(),
     }
-}
-
-/// Whether HubSpot keeps a property of its own unique, whatever the schema says (`hubspot/api-facts.md#5`).
-pub fn is_unique_in_hubspot(object: &ObjectType, property: &PropertyName) -> bool {
-    object.as_str() == "contacts" && property.as_str() == "email"
 }
 
 /// How the record that a new row means is found by one of its values, if HubSpot has it already.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::mapping::{KeyChoice, Mapping, ObjectMapping};
+use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 
 /// What a scope lets the token do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,12 +19,12 @@ pub enum Access {
 impl Access {
     /// The scope that it needs for an object.
     pub fn scope(self, object: &str) -> String {
-        match (self, object) {
+        let only = StandardObject::of(object).and_then(|standard| standard.only_scope);
+        match (self, only) {
             (Self::Definitions, _) => format!("crm.schemas.{object}.read"),
-            // One scope for reading and writing.
-            (Self::Read | Self::Write, "tickets") => "tickets".to_owned(),
-            (Self::Read, _) => format!("crm.objects.{object}.read"),
-            (Self::Write, _) => format!("crm.objects.{object}.write"),
+            (Self::Read | Self::Write, Some(only)) => only.to_owned(),
+            (Self::Read, None) => format!("crm.objects.{object}.read"),
+            (Self::Write, None) => format!("crm.objects.{object}.write"),
         }
     }
 
@@ -110,7 +111,9 @@ fn of_object(object: &ObjectMapping) -> Vec<String> {
 /// Whether nothing of an object goes without the scope: its records are read or written by it. What schemas and owners
 /// need, other scopes may give as well.
 pub fn is_of_records(scope: &str) -> bool {
-    scope == "tickets" || (scope.starts_with("crm.objects.") && !scope.contains(".owners."))
+    let is_only = |standard: &StandardObject| standard.only_scope == Some(scope);
+    STANDARD_OBJECTS.iter().any(is_only)
+        || (scope.starts_with("crm.objects.") && !scope.contains(".owners."))
 }
 
 /// What was asked for and not granted. Every OAuth app has `oauth`, whether or not HubSpot names it.

@@ -6,21 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::model::object::{MODIFIED_PROPERTIES, StandardObject};
 
-/// Properties that can't be subscribed (`hubspot/api-facts.md#10`).
-const NOT_SUBSCRIBABLE: [&str; 3] = [
-    "hs_lastmodifieddate",
-    "lastmodifieddate",
-    "num_unique_conversion_events",
-];
-
-/// Objects with event types of their own: the mapping's name, the event's word, the type id.
-const OBJECTS: [(&str, &str, &str); 4] = [
-    ("contacts", "contact", "0-1"),
-    ("companies", "company", "0-2"),
-    ("deals", "deal", "0-3"),
-    ("tickets", "ticket", "0-5"),
-];
+/// Whether changes of a property can be subscribed (`hubspot/api-facts.md#10`).
+fn is_subscribable(property: &str) -> bool {
+    !MODIFIED_PROPERTIES.contains(&property) && property != "num_unique_conversion_events"
+}
 
 /// Events of a record as a whole that every mapped object wants.
 const WHOLE: [&str; 5] = [
@@ -73,28 +64,27 @@ pub fn wanted(mapping: &Mapping) -> BTreeSet<Subscription> {
 }
 
 fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
-    let known = OBJECTS
-        .iter()
-        .find(|(name, _, _)| *name == object.object.as_str());
-    let Some((_, word, _)) = known else {
+    let Some(standard) = StandardObject::of(object.object.as_str()) else {
         return Vec::new();
     };
+    let word = standard.event_word;
     let whole = |event| Subscription {
         word,
         event,
         property: None,
     };
     let mut all = Vec::new();
-    if *word == "contact" {
+    if standard.has_privacy_deletion {
         all.push(whole("privacyDeletion"));
     }
     if !object.direction.pulls() {
         return all;
     }
     all.extend(WHOLE.into_iter().map(whole));
-    let pulled = object.fields.iter().filter(|field| {
-        field.direction.pulls() && !NOT_SUBSCRIBABLE.contains(&field.property.as_str())
-    });
+    let pulled = object
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls() && is_subscribable(field.property.as_str()));
     all.extend(pulled.map(|field| Subscription {
         word,
         event: "propertyChange",
@@ -122,13 +112,14 @@ impl Found {
     /// What it is a subscription to; `None` for what no mapping could want.
     fn meaning(&self) -> Option<Subscription> {
         let (word, event) = self.event_type.split_once('.')?;
-        let (_, word, _) = OBJECTS.iter().find(|(_, own, type_id)| {
-            *own == word || (word == "object" && self.object_type_id.as_deref() == Some(*type_id))
+        let object = StandardObject::mapped().find(|object| {
+            object.event_word == word
+                || (word == "object" && self.object_type_id.as_deref() == Some(object.type_id))
         })?;
         let events = WHOLE.iter().chain(&["privacyDeletion", "propertyChange"]);
         let event = events.copied().find(|known| *known == event)?;
         Some(Subscription {
-            word,
+            word: object.event_word,
             event,
             property: self.property.clone().filter(|name| !name.is_empty()),
         })

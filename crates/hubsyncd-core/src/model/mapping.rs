@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use crate::model::object::modified_property;
 use crate::model::value::PropertyType;
 
 /// Which way values flow.
@@ -168,14 +169,9 @@ impl ObjectMapping {
         self.fields.iter().find(|field| &field.property == property)
     }
 
-    /// The name of the property that holds the time of a record's last change: contacts alone have their own
-    /// (`hubspot/api-facts.md#5`).
+    /// The name of the property that holds the time of a record's last change.
     pub fn modified_property(&self) -> &'static str {
-        if self.object.as_str() == "contacts" {
-            "lastmodifieddate"
-        } else {
-            "hs_lastmodifieddate"
-        }
+        modified_property(&self.object)
     }
 
     /// The field of the natural key, where there is one.

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::decide::subscriptions::{CONCURRENT, Found, OBJECTS, Subscription};
+use crate::decide::subscriptions::{CONCURRENT, Found, Subscription};
+use crate::model::object::StandardObject;
 
 /// The lists of subscriptions; the generic form first, in which new ones are written.
 const LISTS: [(&str, &str); 3] = [
@@ -155,11 +156,8 @@ fn meaning(entry: &Value) -> Option<Subscription> {
 
 /// `contact`, `contacts` or `0-1`: the type id.
 fn type_id(object: String) -> String {
-    let lower = object.to_lowercase();
-    OBJECTS
-        .iter()
-        .find(|(plural, word, _)| *plural == lower || *word == lower)
-        .map_or(object, |(_, _, type_id)| (*type_id).to_owned())
+    StandardObject::spelled(&object.to_lowercase())
+        .map_or(object, |standard| standard.type_id.to_owned())
 }
 
 /// The list that a new one goes to, and how it is written there.
