@@ -59,13 +59,13 @@ use objects::{ObjectSync, Objects};
 #[derive(Debug, Error)]
 pub enum StepError {
     /// HubSpot refused or could not be reached.
-    #[error("{0}")]
+    #[error(transparent)]
     Hubspot(#[from] HubspotError),
     /// The database refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The token endpoint refused or could not be reached.
-    #[error("{0}")]
+    #[error(transparent)]
     OAuth(#[from] crate::hubspot::oauth::OAuthError),
     /// A token could not be sealed.
     #[error("{0}")]

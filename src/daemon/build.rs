@@ -25,16 +25,16 @@ pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The file or a secret that it names.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// The database.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The HTTP client.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(#[from] TransportSetupError),
     /// The token can't be sent in a header.
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] BadToken),
 }
 

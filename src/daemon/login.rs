@@ -45,25 +45,25 @@ pub enum LoginError {
     #[error("the mapping file has a static token: there is nothing to log in to")]
     Static,
     /// A secret is missing or malformed.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// The key of the tokens is none, or another one than before.
-    #[error("{0}")]
+    #[error(transparent)]
     Seal(#[from] SealError),
     /// The database.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The HTTP client.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(#[from] TransportSetupError),
     /// The token endpoint.
-    #[error("{0}")]
+    #[error(transparent)]
     OAuth(#[from] OAuthError),
     /// HubSpot gave a token that can't be sent.
-    #[error("{0}")]
+    #[error(transparent)]
     Token(#[from] BadToken),
     /// HubSpot did not say whose token it is.
-    #[error("{0}")]
+    #[error(transparent)]
     Hubspot(#[from] HubspotError),
     /// The callback's address can't be listened on.
     #[error("can't listen on `{address}`: {source}")]

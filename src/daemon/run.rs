@@ -49,10 +49,10 @@ const DECISIONS: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It could not start.
-    #[error("{0}")]
+    #[error(transparent)]
     Start(#[from] StartError),
     /// A step met what no retry mends.
-    #[error("{0}")]
+    #[error(transparent)]
     Step(#[from] StepError),
     /// A listener.
     #[error("can't listen on {address}: {source}")]
@@ -65,13 +65,13 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The app or its key.
-    #[error("{0}")]
+    #[error(transparent)]
     Login(#[from] LoginError),
     /// The certificate of `[webhooks].tls`.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// The folder of the database can't be watched.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// A task panicked.
     #[error("a task ended unasked")]

@@ -30,13 +30,13 @@ pub enum WebhooksError {
     #[error("the mapping file has no `[webhooks]`")]
     NoSection,
     /// A secret is missing.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// The HTTP client.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(#[from] TransportSetupError),
     /// HubSpot.
-    #[error("{0}")]
+    #[error(transparent)]
     Hubspot(#[from] SubscriptionError),
     /// More than an app may have.
     #[error("the mapping wants {0} subscriptions, and an app may have {MOST}")]

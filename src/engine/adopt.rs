@@ -14,6 +14,7 @@ use crate::engine::apply::{Applying, merge_into};
 use crate::engine::convert::record_identities;
 use crate::engine::create::sent_values;
 use crate::engine::push::NO_RECORD;
+use crate::engine::reads::AFTER_FLIGHT;
 use crate::engine::settle::{keep_defaults, note_pushed};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId};
@@ -25,9 +26,6 @@ use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::{StoreError, reads, rowjson};
-
-/// How long a record waits while the create that may be its own is in flight.
-const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 /// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
 pub fn adopt(

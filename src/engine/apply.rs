@@ -13,6 +13,7 @@ use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
 use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, written_at};
 use crate::engine::actions::{Hands, late_since};
 use crate::engine::objects::ObjectSync;
+use crate::engine::reads::AFTER_FLIGHT;
 use crate::engine::{absorb, adopt};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
@@ -57,9 +58,6 @@ impl Applying<'_> {
 
 /// How long a read waits that is to tell whether a record is back: it must be asked after all that is known of it.
 const AFTER_UNSURE: Duration = Duration::from_secs(1);
-
-/// How long a record whose entry is in flight waits for its next read.
-const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 /// How long an unknown record waits while a create that may be its own is in doubt (`design.md`, section 4).
 const AFTER_DOUBT: Duration = Duration::from_secs(70);

@@ -8,7 +8,7 @@ use crate::decide::echo::{self, Edited, Histories};
 use crate::decide::existence::{DeletedOutcome, deleted_here};
 use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Count, Verdict, judge};
-use crate::decide::plan::BATCH;
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::actions::late_since;
 use crate::engine::convert::identities;
@@ -16,7 +16,7 @@ use crate::engine::objects::ObjectSync;
 use crate::engine::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
 };
-use crate::engine::reads::{AFTER_UNREAD, BATCH_WITH_HISTORY};
+use crate::engine::reads::AFTER_UNREAD;
 use crate::engine::settle::{Ground, settle_archives};
 use crate::engine::{Engine, StepError, gap};
 use crate::hubspot::Priority;

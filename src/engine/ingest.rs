@@ -9,10 +9,10 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::is_sent;
+use crate::decide::plan::BATCH;
 use crate::engine::actions::late_since;
 use crate::engine::gap;
 use crate::engine::objects::ObjectSync;
-use crate::engine::reads::BATCH;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::entry::{Base, EntryField, EntryState};
 use crate::model::event::{Event, EventKind};

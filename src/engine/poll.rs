@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::decide::cursor::{Window, next_again, next_window, page_end};
+use crate::decide::plan::BATCH;
 use crate::engine::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::convert::remote_records;
 use crate::engine::objects::ObjectSync;
@@ -23,9 +24,6 @@ use crate::store::{Lane, StoreError, reads};
 
 /// The most records of a search page (`hubspot/api-facts.md#6`).
 pub const PAGE: u32 = 200;
-
-/// The most inputs of a batch read (`hubspot/api-facts.md#3`).
-const READ_BATCH: usize = 100;
 
 /// Walks one page of the object's present window, or begins the next one. `Idle` when a window was walked to its end.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -265,7 +263,7 @@ async fn read_whole(
         requests: 1,
         unread: Vec::new(),
     };
-    for batch in page.chunks(READ_BATCH) {
+    for batch in page.chunks(BATCH) {
         let query = ReadQuery {
             keys: batch.iter().map(|record| record.id.to_string()).collect(),
             id_property: None,

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::decide::echo::is_sent;
 use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::actions::late_since;
 use crate::engine::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record};
 use crate::engine::archive::done_on_both_sides;
@@ -27,20 +28,14 @@ use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
 use crate::store::{Lane, StoreError, erase, outbox, reads, rowjson, savepoint, unreadable};
 
-/// The most inputs of a batch read (`hubspot/api-facts.md#3`).
-pub(crate) const BATCH: usize = 100;
-
 /// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
 pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
 
 /// So many of them are named in a line of the log.
 const MOST_NAMED: usize = 20;
 
-/// A record that is to be erased waits so long for the answer of an attempt that is under way.
-const AFTER_FLIGHT: Duration = Duration::from_secs(5);
-
-/// The most inputs of a batch read that asks for history (`hubspot/api-facts.md#3`).
-pub(crate) const BATCH_WITH_HISTORY: usize = 50;
+/// How long a record waits for the answer of an attempt that is under way, before it is read again.
+pub(super) const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 struct Wanted {
     ids: Vec<Due>,

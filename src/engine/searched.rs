@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG};
+use crate::decide::plan::BATCH;
 use crate::engine::apply::{Applying, Evidence, apply_record};
 use crate::engine::convert::identities;
 use crate::engine::objects::ObjectSync;
@@ -26,9 +27,6 @@ use crate::store::{Lane, savepoint};
 /// The most pages that are looked through for one part of the values: beyond 10,000 records of one value nobody could say
 /// which of them is meant.
 const MOST_PAGES: usize = 50;
-
-/// How many records a batch read takes (`hubspot/api-facts.md#3`).
-const BATCH: usize = 100;
 
 /// The entries whose look may be made now; the others wait until search shows what was there when they were made.
 pub(super) async fn ripe(

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::decide::matching;
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::quota::Priority;
 use crate::hubspot::Client;
 use crate::hubspot::answer::read_entry;
@@ -19,12 +20,6 @@ use crate::hubspot::wire;
 use crate::hubspot::write::InputError;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
-
-/// The most inputs of a batch of records (`hubspot/api-facts.md#3`).
-pub const MAX_BATCH: usize = 100;
-
-/// The most inputs of a read with history (`hubspot/api-facts.md#3`).
-pub const MAX_BATCH_WITH_HISTORY: usize = 50;
 
 /// Which records are read.
 #[derive(Debug, Clone, Default)]
@@ -109,9 +104,9 @@ impl Client {
             return Ok(BatchRead::default());
         }
         let most = if query.with_history.is_empty() {
-            MAX_BATCH
+            BATCH
         } else {
-            MAX_BATCH_WITH_HISTORY
+            BATCH_WITH_HISTORY
         };
         if keys.len() > most {
             return Err(self.invalid(Endpoint::BatchRead, "too many keys for one batch"));

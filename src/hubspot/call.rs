@@ -206,7 +206,7 @@ impl Client {
         attempt: u32,
     ) -> Result<HttpResponse, HubspotError> {
         let answer = (!is_success(&response)).then(|| read_answer(response.status, &response.body));
-        let class = class_of(call.template);
+        let class = request.endpoint.class();
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&Answered {
             observed: headers::read_quota(&response.headers),
@@ -425,14 +425,6 @@ fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
             permit.lost();
             HubspotError::Lost { call, source }
         }
-    }
-}
-
-fn class_of(template: &str) -> EndpointClass {
-    if template.ends_with("/search") {
-        EndpointClass::Search
-    } else {
-        EndpointClass::Crm
     }
 }
 

@@ -276,7 +276,7 @@ pub enum Retry {
 }
 
 impl HubspotError {
-    /// When the call may be tried again. Whether a write may is another question: [`Self::outcome_unknown`].
+    /// When the call may be tried again. Whether a write may is another question: [`Self::batch_failure`].
     pub fn retry(&self) -> Retry {
         match self {
             Self::Refused { answer, .. } if splits(answer.status) => Retry::Split,
@@ -294,18 +294,6 @@ impl HubspotError {
             | Self::Stale { .. }
             | Self::Lost { .. } => Retry::Backoff(RetryClass::Transient),
         }
-    }
-
-    /// Whether a write may have happened all the same (`hubspot/api-facts.md#4`): then it is looked for before it is
-    /// sent again.
-    pub fn outcome_unknown(&self) -> bool {
-        matches!(
-            self,
-            Self::Server { .. }
-                | Self::Gateway { .. }
-                | Self::Unreadable { .. }
-                | Self::Lost { .. }
-        )
     }
 
     /// Whether HubSpot could not be reached, so that it says nothing about the request.
@@ -606,31 +594,30 @@ mod tests {
         let at = Retry::At(Timestamp::from_millis(UNTIL));
         let transient = Retry::Backoff(RetryClass::Transient);
         let locked = Retry::Backoff(RetryClass::Locked);
-        for (status, retry, unknown, failure) in [
-            (302, transient, true, Failure::Unknown),
-            (407, transient, true, Failure::Unknown),
-            (400, Retry::Split, false, Failure::Refused),
-            (401, Retry::Reauthorize, false, Failure::NotDone),
-            (403, Retry::Never, false, Failure::NotDone),
-            (404, Retry::Never, false, Failure::NotDone),
-            (409, Retry::Split, false, Failure::Refused),
-            (413, Retry::Split, false, Failure::Refused),
-            (414, Retry::Split, false, Failure::Refused),
-            (415, Retry::Never, false, Failure::NotDone),
-            (423, locked, false, Failure::NotDone),
-            (429, at, false, Failure::NotDone),
-            (477, at, false, Failure::NotDone),
-            (500, transient, true, Failure::ServerError),
-            (502, transient, true, Failure::Unknown),
-            (503, transient, true, Failure::Unknown),
-            (504, transient, true, Failure::Unknown),
-            (521, transient, true, Failure::Unknown),
-            (524, transient, true, Failure::Unknown),
-            (526, transient, true, Failure::Unknown),
+        for (status, retry, failure) in [
+            (302, transient, Failure::Unknown),
+            (407, transient, Failure::Unknown),
+            (400, Retry::Split, Failure::Refused),
+            (401, Retry::Reauthorize, Failure::NotDone),
+            (403, Retry::Never, Failure::NotDone),
+            (404, Retry::Never, Failure::NotDone),
+            (409, Retry::Split, Failure::Refused),
+            (413, Retry::Split, Failure::Refused),
+            (414, Retry::Split, Failure::Refused),
+            (415, Retry::Never, Failure::NotDone),
+            (423, locked, Failure::NotDone),
+            (429, at, Failure::NotDone),
+            (477, at, Failure::NotDone),
+            (500, transient, Failure::ServerError),
+            (502, transient, Failure::Unknown),
+            (503, transient, Failure::Unknown),
+            (504, transient, Failure::Unknown),
+            (521, transient, Failure::Unknown),
+            (524, transient, Failure::Unknown),
+            (526, transient, Failure::Unknown),
         ] {
             let error = error(status, json);
             assert_eq!(error.retry(), retry, "{status}");
-            assert_eq!(error.outcome_unknown(), unknown, "{status}");
             assert_eq!(error.batch_failure(), failure, "{status}");
             assert_eq!(error.status(), Some(status));
             assert_eq!(error.words(), "words");
@@ -640,7 +627,8 @@ mod tests {
     #[test]
     fn a_gateways_403_is_no_missing_scope() {
         let html = error(403, "<html><title>Attention Required!</title></html>");
-        assert!(!html.is_forbidden() && html.is_unreachable() && html.outcome_unknown());
+        assert!(!html.is_forbidden() && html.is_unreachable());
+        assert_eq!(html.batch_failure(), Failure::Unknown);
         assert!(error(403, "{}").is_forbidden());
         assert!(error(401, "").is_unauthorized());
     }

@@ -93,10 +93,21 @@ impl Endpoint {
 
     /// Which of HubSpot's limits it meets (`hubspot/api-facts.md#3`).
     pub fn class(self) -> EndpointClass {
-        if self == Self::Search {
-            EndpointClass::Search
-        } else {
-            EndpointClass::Crm
+        match self {
+            Self::Search => EndpointClass::Search,
+            Self::List
+            | Self::BatchRead
+            | Self::BatchCreate
+            | Self::BatchUpdate
+            | Self::BatchUpsert
+            | Self::BatchArchive
+            | Self::Properties
+            | Self::CreateProperty
+            | Self::PropertyGroups
+            | Self::Owners
+            | Self::Pipelines
+            | Self::Account
+            | Self::DailyUsage => EndpointClass::Crm,
         }
     }
 
@@ -121,14 +132,22 @@ impl Endpoint {
 
     /// Whether it changes nothing, so that it may be repeated after a lost answer.
     pub fn is_read(self) -> bool {
-        !matches!(
-            self,
+        match self {
             Self::BatchCreate
-                | Self::BatchUpdate
-                | Self::BatchUpsert
-                | Self::BatchArchive
-                | Self::CreateProperty
-        )
+            | Self::BatchUpdate
+            | Self::BatchUpsert
+            | Self::BatchArchive
+            | Self::CreateProperty => false,
+            Self::List
+            | Self::Search
+            | Self::BatchRead
+            | Self::Properties
+            | Self::PropertyGroups
+            | Self::Owners
+            | Self::Pipelines
+            | Self::Account
+            | Self::DailyUsage => true,
+        }
     }
 }
 

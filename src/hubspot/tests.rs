@@ -9,9 +9,9 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::clock::Clock;
+use crate::decide::plan::BATCH;
 use crate::decide::retry::RetryClass;
 use crate::decide::settle::Failure;
-use crate::hubspot::batch::MAX_BATCH;
 use crate::hubspot::limiter::{LeaseFn, LimitSettings, StartState};
 use crate::hubspot::list::fits_in_url;
 use crate::hubspot::properties::NewProperty;
@@ -957,7 +957,7 @@ fn an_archive_is_answered_by_nothing() {
 #[test]
 fn what_hubspot_would_refuse_as_a_whole_is_not_sent() {
     let bench = bench([]);
-    let full: Vec<WriteInput> = (0..=MAX_BATCH)
+    let full: Vec<WriteInput> = (0..=BATCH)
         .map(|number| write(&number.to_string(), None, &[]))
         .collect();
     for inputs in [
@@ -1013,8 +1013,8 @@ fn a_read_is_repeated_after_a_passing_fault_and_a_write_never() {
         assert_eq!(error.retry(), Retry::Backoff(RetryClass::Transient));
         assert_eq!(write.sent(), 1);
         assert_eq!(
-            error.outcome_unknown(),
-            !matches!(error, HubspotError::NotSent { .. })
+            error.batch_failure() == Failure::NotDone,
+            matches!(error, HubspotError::NotSent { .. })
         );
     }
 }
@@ -1067,10 +1067,7 @@ fn a_429_without_end_becomes_the_callers() {
     let bench = bench(answers);
     let error = bench.create(&one_create()).expect_err("throttled");
     assert!(matches!(error.retry(), Retry::At(_)));
-    assert_eq!(
-        (error.batch_failure(), error.outcome_unknown()),
-        (Failure::NotDone, false)
-    );
+    assert_eq!(error.batch_failure(), Failure::NotDone);
     let counts = bench.client.take_request_counts();
     assert_eq!(
         (
@@ -1109,10 +1106,7 @@ fn a_moving_account_stops_everything_until_hubspot_says() {
     )]);
     let error = bench.create(&one_create()).expect_err("moving");
     let until = Timestamp::parse("2026-11-24T05:10:00Z").expect("a time");
-    assert_eq!(
-        (error.retry(), error.outcome_unknown()),
-        (Retry::At(until), false)
-    );
+    assert_eq!(error.retry(), Retry::At(until));
     let error = bench.search(&window()).expect_err("held back");
     assert_eq!((error.retry(), bench.sent()), (Retry::At(until), 1));
 }
@@ -1129,7 +1123,6 @@ fn a_success_that_cannot_be_read_is_an_unknown_outcome() {
     ] {
         let bench = bench([answer(201, body)]);
         let error = bench.create(&one_create()).expect_err(body);
-        assert!(error.outcome_unknown(), "{body}");
         assert_eq!(
             (error.status(), error.batch_failure()),
             (Some(201), Failure::Unknown)

@@ -10,10 +10,11 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::decide::plan::BATCH;
 use crate::decide::quota::Priority;
 use crate::hubspot::Client;
 use crate::hubspot::answer::{Answer, Words, read_entry};
-use crate::hubspot::batch::{Key, MAX_BATCH, to_body};
+use crate::hubspot::batch::{Key, to_body};
 use crate::hubspot::call::Request;
 use crate::hubspot::error::HubspotError;
 use crate::hubspot::paths::Endpoint;
@@ -186,7 +187,7 @@ impl Client {
         if ids.is_empty() {
             return Ok(());
         }
-        if ids.len() > MAX_BATCH {
+        if ids.len() > BATCH {
             return Err(self.invalid(Endpoint::BatchArchive, "too many ids for one batch"));
         }
         let ids: Vec<String> = ids.iter().map(HubspotId::to_string).collect();
@@ -243,7 +244,7 @@ impl Client {
 /// What HubSpot would refuse the whole batch for, or answer so that nobody can tell inputs apart.
 fn mistake(endpoint: Endpoint, inputs: &[WriteInput]) -> Option<&'static str> {
     let distinct = |texts: BTreeSet<&str>| texts.len() == inputs.len();
-    if inputs.len() > MAX_BATCH {
+    if inputs.len() > BATCH {
         return Some("too many inputs for one batch");
     }
     if !distinct(inputs.iter().map(|input| input.trace_id.as_str()).collect()) {

@@ -5,6 +5,9 @@ use crate::model::entry::Operation;
 /// The most inputs of one batch (`hubspot/api-facts.md#3`).
 pub const BATCH: usize = 100;
 
+/// The most inputs of one batch read that asks for histories (`hubspot/api-facts.md#3`).
+pub const BATCH_WITH_HISTORY: usize = 50;
+
 /// Due entries of one object, counted by operation up to a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
