@@ -1,6 +1,7 @@
 //! Keeps the layers apart and the tree clean: what `docs/ARCHITECTURE.md` says about who may know whom is tested here.
 //! Each rule is a function from a file's text to what it finds, and is shown a bad sample first.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -366,6 +367,65 @@ fn log_lines_have_the_field_names_of_the_list_and_the_list_no_others() {
         .filter(|field| !used.iter().any(|name| name == *field))
         .collect();
     assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// Names that the product makes public, each with its file.
+fn public_names(name: &str, text: &str) -> Vec<(String, String)> {
+    let kinds = ["fn", "struct", "enum", "const", "static", "trait", "type"];
+    let code = code(text);
+    let lines = code.lines().map(str::trim_start);
+    let public = lines.filter(|line| line.starts_with("pub ") || line.starts_with("pub("));
+    public
+        .filter_map(|line| {
+            let mut words = line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+            let _kind = words.by_ref().find(|word| kinds.contains(word))?;
+            let own = words.find(|word| !word.is_empty() && *word != "fn")?;
+            Some((own.to_owned(), name.to_owned()))
+        })
+        .collect()
+}
+
+/// Those of the names that stand in no other place than their own.
+fn named_by_nobody(public: &[(String, String)], all: &[(String, String)]) -> Vec<String> {
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, text) in all {
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for word in lines.flat_map(|line| {
+            line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+        }) {
+            *uses.entry(word).or_default() += 1;
+        }
+    }
+    let alone = public
+        .iter()
+        .filter(|(own, _)| uses.get(own.as_str()) == Some(&1));
+    alone
+        .map(|(own, file)| format!("{file}: nobody names `{own}`"))
+        .collect()
+}
+
+#[test]
+fn nothing_is_public_that_nobody_names() {
+    let sample = "pub(crate) async fn unheard() {}\npub fn heard() { heard() }\n";
+    let public = public_names("x", sample);
+    let all = [("x".to_owned(), sample.to_owned())];
+    assert_eq!(
+        named_by_nobody(&public, &all),
+        ["x: nobody names `unheard`"]
+    );
+    let sources = SOURCES.iter().flat_map(|folder| files(folder, "rs"));
+    let public: Vec<_> = sources
+        .flat_map(|(name, text)| public_names(&name, &text))
+        .collect();
+    let folders = ["src", "crates", "tests", "benches"];
+    let all: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .collect();
+    let found = named_by_nobody(&public, &all);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

@@ -97,11 +97,6 @@ impl Client {
         *self.own_app_state() = OwnApp::Known(id.to_owned());
     }
 
-    /// Whether the app is still to be learnt.
-    pub fn knows_own_app(&self) -> bool {
-        matches!(self.known_app(), OwnApp::Known(_))
-    }
-
     fn known_app(&self) -> OwnApp {
         self.own_app_state().clone()
     }

@@ -167,11 +167,6 @@ impl Portal {
         self.logs_mut().requests.clear();
     }
 
-    /// Forgets the writes so far.
-    pub fn clear_write_log(&mut self) {
-        self.logs_mut().writes.clear();
-    }
-
     /// 429 answers by limit, and the most requests in any window.
     pub fn violations(&self) -> Violations {
         self.limits().violations

@@ -267,11 +267,6 @@ impl Quota {
         }
     }
 
-    /// Whether a request may go. Nothing changes but what time alone changes.
-    pub fn may_go(&mut self, class: EndpointClass, priority: Priority, now: Now) -> Verdict {
-        self.may_go_together(class, priority, 1, now)
-    }
-
     /// How many of `wanted` requests the limits ever let go at once; at least one.
     pub fn at_once(&self, class: EndpointClass, priority: Priority, wanted: u32) -> u32 {
         let window = match class {
@@ -283,7 +278,8 @@ impl Quota {
         wanted.min(window).min(left).max(1)
     }
 
-    /// Whether so many requests may go at once; not more than [`Self::at_once`] says.
+    /// Whether so many requests may go at once; not more than [`Self::at_once`] says. Nothing changes but what time alone
+    /// changes.
     pub fn may_go_together(
         &mut self,
         class: EndpointClass,
