@@ -553,28 +553,14 @@ impl Decision<'_> {
                 "decided: the record is created again in HubSpot"
             }
             (Some(_), Some(queued), Some(_)) => {
-                outbox::retry(
-                    tx,
-                    queued.entry.id,
-                    self.moment.now,
-                    None,
-                    None,
-                    outbox::Answered::Yes,
-                )?;
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
                 "decided: what changed here goes to HubSpot"
             }
             // Deleted here: the record as it is now counts as seen, and goes.
             (None, Some(queued), Some(record)) => {
                 outbox::drop_fields(tx, queued.entry.id)?;
                 outbox::set_row(tx, queued.entry.id, &rowjson::of_record(record))?;
-                outbox::retry(
-                    tx,
-                    queued.entry.id,
-                    self.moment.now,
-                    None,
-                    None,
-                    outbox::Answered::Yes,
-                )?;
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
                 "decided: the record is archived in HubSpot"
             }
             (None, Some(queued), None) => {
@@ -623,14 +609,7 @@ impl Decision<'_> {
                 "decided; neither side has the record any more"
             }
             (Some(_), Some(queued), Some(record)) => {
-                outbox::retry(
-                    tx,
-                    queued.entry.id,
-                    self.moment.now,
-                    None,
-                    None,
-                    outbox::Answered::Yes,
-                )?;
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
                 reads::ask(
                     tx,
                     object.object(),

@@ -7,6 +7,7 @@
 mod bookkeeping;
 mod bypassed;
 mod delete;
+mod entries;
 mod insert;
 mod loads;
 mod refusals;

@@ -1,10 +1,12 @@
-//! `sync_outbox` and `sync_outbox_fields`: fetches and saves entries, decides nothing.
+//! `sync_outbox` and `sync_outbox_fields`: fetches and saves entries. What becomes of one is `decide/entry`'s to say.
 //!
 //! Triggers on the mirror tables write here too (`store/triggers.rs`); what they promise stands there.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::echo::{SentValue, SentValues};
+pub use crate::decide::entry::{Answered, UNWRITABLE};
+use crate::decide::entry::{Event, Standing, step};
 use crate::decide::matching::MatchRule;
 use crate::decide::plan::{Backlog, Order, Pick};
 use crate::decide::retry::latest_due;
@@ -14,10 +16,6 @@ use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::{StoreError, text};
-
-/// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
-pub const UNWRITABLE: &str =
-    "none of the changed properties can be written in HubSpot: see sync_fields";
 
 const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL, taken_by, sent_keyless";
 
@@ -112,6 +110,101 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
 
 fn time_of(text: &str) -> Result<Timestamp, StoreError> {
     Timestamp::parse(text).ok_or_else(|| unknown("a time", text))
+}
+
+/// Where an entry stands; `None` where it is gone.
+pub fn standing(connection: &Connection, id: OutboxId) -> Result<Option<Standing>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error,
+                sent_over, sent_keyless, taken_by, discarded_at, approved_hold, row IS NOT NULL
+         FROM sync_outbox
+         WHERE id = :id",
+    )?;
+    let mut rows = statement.query(named_params! { ":id": id.0 })?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let word = |index: usize| row.get::<_, Option<String>>(index);
+    let time = |index: usize| -> Result<Option<Timestamp>, StoreError> {
+        row.get::<_, Option<String>>(index)?
+            .as_deref()
+            .map(time_of)
+            .transpose()
+    };
+    let (operation, state) = (word(0)?.unwrap_or_default(), word(2)?.unwrap_or_default());
+    let waits_for = match word(6)?.as_deref() {
+        Some(text) => Some(WaitsFor::parse(text).ok_or_else(|| unknown("waits_for", text))?),
+        None => None,
+    };
+    Ok(Some(Standing {
+        operation: Operation::parse(&operation).ok_or_else(|| unknown("operation", &operation))?,
+        hs_id: row.get::<_, Option<i64>>(1)?.map(HubspotId),
+        state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
+        attempts: row.get(3)?,
+        enqueued_at: time(4)?.unwrap_or_default(),
+        due: time(5)?,
+        waits_for,
+        unanswered_since: time(7)?,
+        last_error: word(8)?,
+        sent_over: time(9)?,
+        sent_keyless: row.get(10)?,
+        taken_by: row.get::<_, Option<i64>>(11)?.map(LocalId),
+        discarded_at: time(12)?,
+        approved_hold: row.get(13)?,
+        has_row: row.get(14)?,
+    }))
+}
+
+/// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
+fn change(tx: &Transaction<'_>, id: OutboxId, event: Event) -> Result<bool, StoreError> {
+    let Some(before) = standing(tx, id)? else {
+        return Ok(false);
+    };
+    let Some(after) = step(before.clone(), event) else {
+        end(tx, id)?;
+        return Ok(true);
+    };
+    if after == before {
+        return Ok(false);
+    }
+    save(tx, id, &after)?;
+    Ok(true)
+}
+
+fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), StoreError> {
+    let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET operation = :operation,
+             hs_id = :hs_id,
+             state = :state,
+             attempts = :attempts,
+             next_attempt_at = :due,
+             waits_for = :waits_for,
+             unanswered_since = :unanswered_since,
+             last_error = :last_error,
+             sent_over = :sent_over,
+             sent_keyless = :sent_keyless,
+             taken_by = :taken_by,
+             discarded_at = :discarded_at
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":operation": standing.operation.as_str(),
+        ":hs_id": standing.hs_id.map(|hs_id| hs_id.0),
+        ":state": standing.state.as_str(),
+        ":attempts": standing.attempts,
+        ":due": text(standing.due),
+        ":waits_for": standing.waits_for.map(WaitsFor::as_str),
+        ":unanswered_since": text(standing.unanswered_since),
+        ":last_error": standing.last_error,
+        ":sent_over": text(standing.sent_over),
+        ":sent_keyless": standing.sent_keyless,
+        ":taken_by": standing.taken_by.map(|row| row.0),
+        ":discarded_at": text(standing.discarded_at),
+    })?;
+    Ok(())
 }
 
 /// The fields of an entry, by property name.
@@ -385,7 +478,7 @@ pub fn mark_in_flight(
     id: OutboxId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    take(tx, id, None, false, now)
+    claim(tx, id, None, false, now)
 }
 
 /// The same for a create, which carries a key of ours or not.
@@ -395,7 +488,7 @@ pub fn mark_create_in_flight(
     is_keyless: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    take(tx, id, None, is_keyless, now)
+    claim(tx, id, None, is_keyless, now)
 }
 
 /// The same for an update, which goes over a version of its record: what it brings is later, by HubSpot's own clock.
@@ -405,34 +498,22 @@ pub fn mark_in_flight_over(
     over: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    take(tx, id, Some(over), false, now)
+    claim(tx, id, Some(over), false, now)
 }
 
-fn take(
+fn claim(
     tx: &Transaction<'_>,
     id: OutboxId,
     over: Option<Timestamp>,
     is_keyless: bool,
-    now: Timestamp,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'in_flight',
-             attempts = attempts + 1,
-             waits_for = NULL,
-             taken_by = NULL,
-             unanswered_since = coalesce(unanswered_since, :now),
-             sent_over = :over,
-             sent_keyless = :keyless
-         WHERE id = :id",
-    )?
-    .execute(named_params! {
-        ":id": id.0,
-        ":now": now.to_string(),
-        ":over": over.map(|over| over.to_string()),
-        ":keyless": is_keyless,
-    })?;
-    Ok(())
+    let event = Event::Claimed {
+        at,
+        over,
+        is_keyless,
+    };
+    change(tx, id, event).map(drop)
 }
 
 /// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by
@@ -442,18 +523,9 @@ pub fn unclaim(
     id: OutboxId,
     claimed_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let taken_back = tx
-        .prepare_cached(
-            "UPDATE sync_outbox
-             SET state = 'pending',
-                 attempts = max(attempts - 1, 0),
-                 unanswered_since = nullif(unanswered_since, :claimed_at)
-             WHERE id = :id AND state = 'in_flight'",
-        )?
-        .execute(named_params! { ":id": id.0, ":claimed_at": claimed_at.to_string() })?;
-    match taken_back {
-        0 => Ok(()),
-        _ => clear_sent(tx, id),
+    match change(tx, id, Event::TakenBack { claimed_at })? {
+        true => clear_sent(tx, id),
+        false => Ok(()),
     }
 }
 
@@ -627,27 +699,14 @@ fn become_operation(
     id: OutboxId,
     operation: Operation,
     hs_id: HubspotId,
-    now: Timestamp,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET operation = :operation,
-             hs_id = :hs_id,
-             state = 'pending',
-             attempts = 0,
-             next_attempt_at = :now,
-             last_error = NULL,
-             waits_for = NULL,
-             unanswered_since = NULL
-         WHERE id = :id",
-    )?
-    .execute(named_params! {
-        ":id": id.0,
-        ":operation": operation.as_str(),
-        ":hs_id": hs_id.0,
-        ":now": now.to_string(),
-    })?;
-    Ok(())
+    let event = Event::Linked {
+        operation,
+        hs_id,
+        at,
+    };
+    change(tx, id, event).map(drop)
 }
 
 /// Sends an entry back to the queue: due at `next`, with the words of the last error. `answered` ends the doubt about
@@ -660,23 +719,18 @@ pub fn retry(
     waits_for: Option<WaitsFor>,
     answered: Answered,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'pending',
-             next_attempt_at = :next,
-             last_error = coalesce(:words, last_error),
-             waits_for = :waits_for,
-             unanswered_since = CASE WHEN :answered THEN NULL ELSE unanswered_since END
-         WHERE id = :id",
-    )?
-    .execute(named_params! {
-        ":id": id.0,
-        ":next": next.to_string(),
-        ":words": words,
-        ":waits_for": waits_for.map(WaitsFor::as_str),
-        ":answered": answered == Answered::Yes,
-    })?;
-    Ok(())
+    let event = Event::SentBack {
+        next,
+        words: words.map(str::to_owned),
+        waits_for,
+        answered,
+    };
+    change(tx, id, event).map(drop)
+}
+
+/// Lets an entry go on of which a person has decided, also a dead one.
+pub fn decide(tx: &Transaction<'_>, id: OutboxId, at: Timestamp) -> Result<(), StoreError> {
+    change(tx, id, Event::Decided { at }).map(drop)
 }
 
 /// Sends an entry back to the queue whose unique value the record of `row` has, and gives up.
@@ -687,28 +741,14 @@ pub fn wait_for_row(
     next: Timestamp,
     words: &str,
 ) -> Result<(), StoreError> {
-    retry(tx, id, next, Some(words), None, Answered::Yes)?;
-    tx.prepare_cached("UPDATE sync_outbox SET taken_by = :row WHERE id = :id")?
-        .execute(named_params! { ":id": id.0, ":row": row.0 })?;
-    Ok(())
+    let words = words.to_owned();
+    change(tx, id, Event::TakenByRow { row, next, words }).map(drop)
 }
 
 /// Gives a discarding that can't be carried out back to the person, with the reason.
 pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox SET discarded_at = NULL, last_error = :words WHERE id = :id",
-    )?
-    .execute(named_params! { ":id": id.0, ":words": words })?;
-    Ok(())
-}
-
-/// Whether all attempts of an entry are answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
-    /// None is in doubt.
-    Yes,
-    /// At least one may still have happened, or may still happen.
-    No,
+    let words = words.to_owned();
+    change(tx, id, Event::DiscardRefused { words }).map(drop)
 }
 
 /// Parks an entry for a person.
@@ -718,18 +758,8 @@ pub fn park(
     words: &str,
     answered: Answered,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'dead',
-             last_error = :words,
-             waits_for = NULL,
-             unanswered_since = CASE WHEN :answered THEN NULL ELSE unanswered_since END
-         WHERE id = :id",
-    )?
-    .execute(
-        named_params! { ":id": id.0, ":words": words, ":answered": answered == Answered::Yes },
-    )?;
-    Ok(())
+    let words = words.to_owned();
+    change(tx, id, Event::Refused { words, answered }).map(drop)
 }
 
 /// Where a row went whose deletion no trigger has recorded.
@@ -765,20 +795,14 @@ pub fn park_without_row(
     };
     tracing::error!(table_name = %table, local_id = %row, operation = entry.operation.as_str(), "{words}");
     drop_fields(tx, entry.id)?;
+    // The old key is the key of a record that may come in as any other.
     tx.prepare_cached(
         "UPDATE sync_outbox
-         SET state = 'dead',
-             attempts = 0,
-             hs_id = NULL,
-             key = CASE WHEN key IS NOT NULL THEN lower(hex(randomblob(16))) END,
-             next_attempt_at = NULL,
-             unanswered_since = NULL,
-             waits_for = NULL,
-             last_error = :words
-         WHERE id = :id",
+         SET key = lower(hex(randomblob(16)))
+         WHERE id = :id AND key IS NOT NULL",
     )?
-    .execute(named_params! { ":id": entry.id.0, ":words": words })?;
-    Ok(())
+    .execute(named_params! { ":id": entry.id.0 })?;
+    change(tx, entry.id, Event::RowGone { words }).map(drop)
 }
 
 /// Notes that a row stays here although HubSpot does not have it: nothing waits for it, and nobody missed its INSERT.
@@ -1126,9 +1150,8 @@ pub fn rename_record(
 
 /// Keeps an entry from being sent until somebody decides.
 pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_outbox SET state = 'pending', next_attempt_at = NULL, last_error = :words WHERE id = :id")?
-        .execute(named_params! { ":id": id.0, ":words": words })?;
-    Ok(())
+    let words = words.to_owned();
+    change(tx, id, Event::Asked { words }).map(drop)
 }
 
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
@@ -1175,11 +1198,7 @@ pub fn heal_times(
 
 /// Puts a pending entry off without counting an attempt.
 pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox SET next_attempt_at = :next WHERE id = :id AND state = 'pending'",
-    )?
-    .execute(named_params! { ":id": id.0, ":next": next.to_string() })?;
-    Ok(())
+    change(tx, id, Event::PutOff { next }).map(drop)
 }
 
 /// Whether an operator approved an entry's hold.
@@ -1213,17 +1232,12 @@ pub fn lose(
     next: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET state = 'pending',
-             waits_for = 'answer',
-             next_attempt_at = :next,
-             last_error = :words,
-             unanswered_since = :now
-         WHERE id = :id",
-    )?
-    .execute(named_params! { ":id": id.0, ":words": words, ":next": next.to_string(), ":now": now.to_string() })?;
-    Ok(())
+    let event = Event::Lost {
+        at: now,
+        next,
+        words: words.to_owned(),
+    };
+    change(tx, id, event).map(drop)
 }
 
 /// Gives a field that was written in flight the base that the answer brought.
@@ -1246,9 +1260,7 @@ pub fn set_base(
 
 /// An attempt that never reached HubSpot does not count.
 pub fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_outbox SET attempts = max(attempts - 1, 0) WHERE id = :id")?
-        .execute(named_params! { ":id": id.0 })?;
-    Ok(())
+    change(tx, id, Event::Uncounted).map(drop)
 }
 
 /// Replaces the row that a deleted record's entry keeps.

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod cursor;
 pub mod echo;
+pub mod entry;
 pub mod existence;
 pub mod fight;
 pub mod freshness;

@@ -1,0 +1,740 @@
+//! The states of an outbox entry, and what each event makes of them: the one place where an entry changes.
+//!
+//! | event | pending | in flight | dead |
+//! |---|---|---|---|
+//! | claimed | in flight, one attempt more | – | – |
+//! | taken back | – | pending, as if never claimed | – |
+//! | sent back | pending, due later | pending, due later | – |
+//! | lost | waits for its answer | waits for its answer | – |
+//! | refused | dead | dead | dead, other words |
+//! | linked | pending, an update or archive of the record | the same | the same |
+//! | row gone | dead, of no record | the same | the same |
+//! | asked | never due | never due | never due: a person decides about the record |
+//! | decided | due | due | due |
+//! | put off | due later | – | – |
+//! | held, released | waits for the guard, goes on | – | – |
+//! | written | as it was; due, where it waited for another write | as it was | due: the write may mend it |
+//! | deleted | an archive; gone, if HubSpot never heard of it | as it was | an archive; a create is gone |
+//! | inserted again | an update again | as it was | due |
+//! | retried | due | – | due, nothing in doubt |
+//! | discarded | to be given up | – | to be given up |
+//!
+//! Triggers on the mirror tables make the last five; `store/local_sql` holds them to this table. An entry that has an
+//! attempt in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
+
+use crate::model::entry::{EntryState, Operation, WaitsFor};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::time::Timestamp;
+
+/// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
+pub const UNWRITABLE: &str =
+    "none of the changed properties can be written in HubSpot: see sync_fields";
+
+/// What says of an entry whether, when and as what it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    /// What is to be done.
+    pub operation: Operation,
+    /// The record, once HubSpot has it.
+    pub hs_id: Option<HubspotId>,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Attempts since the last success or retry by hand.
+    pub attempts: u32,
+    /// When the first of the coalesced writes was made.
+    pub enqueued_at: Timestamp,
+    /// When it is tried next; `None` while only an event lets it go on.
+    pub due: Option<Timestamp>,
+    /// What it waits for, besides its time.
+    pub waits_for: Option<WaitsFor>,
+    /// Since when an attempt has had no answer.
+    pub unanswered_since: Option<Timestamp>,
+    /// Why it is not done yet.
+    pub last_error: Option<String>,
+    /// HubSpot's time of the record's version that the last attempt went over.
+    pub sent_over: Option<Timestamp>,
+    /// Whether the last attempt of a create carried no key.
+    pub sent_keyless: bool,
+    /// The row that has a unique value of it, and gives that up.
+    pub taken_by: Option<LocalId>,
+    /// When a person gave it up.
+    pub discarded_at: Option<Timestamp>,
+    /// The hold by which the guard let it go.
+    pub approved_hold: Option<i64>,
+    /// Whether it keeps a deleted row.
+    pub has_row: bool,
+}
+
+/// Whether all attempts of an entry are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// None is in doubt.
+    Yes,
+    /// At least one may still have happened, or may still happen.
+    No,
+}
+
+/// What befalls an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An attempt begins. Written down before the request leaves.
+    Claimed {
+        /// When.
+        at: Timestamp,
+        /// The record's version that it goes over, of an update.
+        over: Option<Timestamp>,
+        /// Whether a create goes without a key.
+        is_keyless: bool,
+    },
+    /// The attempt of that time was not sent after all.
+    TakenBack {
+        /// The claim's time, by which an older attempt in doubt is known.
+        claimed_at: Timestamp,
+    },
+    /// It is to be sent again.
+    SentBack {
+        /// When.
+        next: Timestamp,
+        /// Why; `None` leaves what is said of it.
+        words: Option<String>,
+        /// What it waits for besides.
+        waits_for: Option<WaitsFor>,
+        /// Whether the doubt about its attempts is over.
+        answered: Answered,
+    },
+    /// A unique value of it is taken by a row that gives it up.
+    TakenByRow {
+        /// That row.
+        row: LocalId,
+        /// When it is worth a look.
+        next: Timestamp,
+        /// What is said of it.
+        words: String,
+    },
+    /// The answer of its attempt was given up.
+    Lost {
+        /// When: the request may still land for a while after that.
+        at: Timestamp,
+        /// When to look what became of it.
+        next: Timestamp,
+        /// Why.
+        words: String,
+    },
+    /// Refused for good.
+    Refused {
+        /// HubSpot's words, or ours.
+        words: String,
+        /// Whether the doubt about its attempts is over.
+        answered: Answered,
+    },
+    /// Its row is gone, and nobody deleted it.
+    RowGone {
+        /// What is said of it.
+        words: String,
+    },
+    /// Its record was found or made: it is an update of it, or an archive where the row was deleted meanwhile.
+    Linked {
+        /// Update or archive.
+        operation: Operation,
+        /// The record.
+        hs_id: HubspotId,
+        /// When it is due.
+        at: Timestamp,
+    },
+    /// A person is asked about the record.
+    Asked {
+        /// What is said of it.
+        words: String,
+    },
+    /// The person has decided for it.
+    Decided {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is to be looked at later, without an attempt.
+    PutOff {
+        /// When.
+        next: Timestamp,
+    },
+    /// An attempt counts as not made.
+    Uncounted,
+    /// The discarding can't be carried out.
+    DiscardRefused {
+        /// Why.
+        words: String,
+    },
+    /// The guard holds it.
+    Held,
+    /// The guard lets it go.
+    Released {
+        /// The hold that was approved.
+        hold: i64,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its row was written.
+    Written,
+    /// Its row was deleted.
+    Deleted {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its deleted row was inserted again.
+    InsertedAgain,
+    /// A person wants it tried again.
+    Retried,
+    /// A person gives it up.
+    Discarded {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// What an event makes of an entry; `None`: it is gone.
+pub fn step(standing: Standing, event: Event) -> Option<Standing> {
+    use EntryState::{Dead, InFlight, Pending};
+
+    let now = standing;
+    let state = now.state;
+    let unanswered = |answered| match answered {
+        Answered::Yes => None,
+        Answered::No => now.unanswered_since,
+    };
+    Some(match event {
+        Event::Claimed {
+            at,
+            over,
+            is_keyless,
+        } if is_free(&now) => Standing {
+            state: InFlight,
+            attempts: now.attempts.saturating_add(1),
+            waits_for: None,
+            unanswered_since: now.unanswered_since.or(Some(at)),
+            sent_over: over,
+            sent_keyless: is_keyless,
+            taken_by: None,
+            ..now
+        },
+        Event::TakenBack { claimed_at } if state == InFlight => Standing {
+            state: Pending,
+            attempts: now.attempts.saturating_sub(1),
+            unanswered_since: now.unanswered_since.filter(|since| *since != claimed_at),
+            ..now
+        },
+        Event::SentBack {
+            next,
+            words,
+            waits_for,
+            answered,
+        } if state != Dead => Standing {
+            state: Pending,
+            due: Some(next),
+            last_error: words.or(now.last_error),
+            waits_for,
+            unanswered_since: unanswered(answered),
+            ..now
+        },
+        Event::TakenByRow { row, next, words } if state != Dead => Standing {
+            state: Pending,
+            due: Some(next),
+            last_error: Some(words),
+            waits_for: None,
+            unanswered_since: None,
+            taken_by: Some(row),
+            ..now
+        },
+        Event::Lost { at, next, words } if state != Dead => Standing {
+            state: Pending,
+            due: Some(next),
+            last_error: Some(words),
+            waits_for: Some(WaitsFor::Answer),
+            unanswered_since: Some(at),
+            ..now
+        },
+        Event::Refused { words, answered } => Standing {
+            state: Dead,
+            last_error: Some(words),
+            waits_for: None,
+            unanswered_since: unanswered(answered),
+            ..now
+        },
+        Event::RowGone { words } => Standing {
+            state: Dead,
+            attempts: 0,
+            hs_id: None,
+            due: None,
+            waits_for: None,
+            unanswered_since: None,
+            last_error: Some(words),
+            ..now
+        },
+        Event::Linked {
+            operation,
+            hs_id,
+            at,
+        } => Standing {
+            operation,
+            hs_id: Some(hs_id),
+            state: Pending,
+            attempts: 0,
+            due: Some(at),
+            last_error: None,
+            waits_for: None,
+            unanswered_since: None,
+            ..now
+        },
+        Event::Asked { words } => Standing {
+            state: Pending,
+            due: None,
+            last_error: Some(words),
+            ..now
+        },
+        Event::Decided { at } => Standing {
+            state: Pending,
+            due: Some(at),
+            waits_for: None,
+            unanswered_since: None,
+            ..now
+        },
+        Event::PutOff { next } if state == Pending => Standing {
+            due: Some(next),
+            ..now
+        },
+        Event::Uncounted => Standing {
+            attempts: now.attempts.saturating_sub(1),
+            ..now
+        },
+        Event::DiscardRefused { words } => Standing {
+            discarded_at: None,
+            last_error: Some(words),
+            ..now
+        },
+        Event::Held if state == Pending && now.approved_hold.is_none() => Standing {
+            waits_for: Some(WaitsFor::Guard),
+            due: None,
+            ..now
+        },
+        Event::Released { hold, at }
+            if state == Pending && now.waits_for == Some(WaitsFor::Guard) =>
+        {
+            Standing {
+                waits_for: None,
+                due: Some(at),
+                approved_hold: Some(hold),
+                ..now
+            }
+        }
+        Event::Written if now.operation != Operation::Archive => written(now),
+        Event::Deleted { at } => return deleted(now, at),
+        Event::InsertedAgain if now.has_row => inserted_again(now),
+        Event::Retried if state != InFlight => Standing {
+            state: Pending,
+            attempts: 0,
+            due: Some(now.enqueued_at),
+            // Whoever retries a dead entry has looked in HubSpot.
+            unanswered_since: now.unanswered_since.filter(|_| state != Dead),
+            waits_for: now
+                .waits_for
+                .filter(|waits| matches!(waits, WaitsFor::Guard | WaitsFor::Backfill)),
+            ..now
+        },
+        Event::Discarded { at } if state != InFlight => Standing {
+            discarded_at: now.discarded_at.or(Some(at)),
+            ..now
+        },
+        Event::Claimed { .. }
+        | Event::TakenBack { .. }
+        | Event::SentBack { .. }
+        | Event::TakenByRow { .. }
+        | Event::Lost { .. }
+        | Event::PutOff { .. }
+        | Event::Held
+        | Event::Released { .. }
+        | Event::Written
+        | Event::InsertedAgain
+        | Event::Retried
+        | Event::Discarded { .. } => now,
+    })
+}
+
+/// Whether an entry may be claimed: it has a time, and waits for nobody's word.
+fn is_free(standing: &Standing) -> bool {
+    let waits = matches!(
+        standing.waits_for,
+        Some(WaitsFor::Guard | WaitsFor::Backfill | WaitsFor::Create)
+    );
+    standing.state == EntryState::Pending && standing.due.is_some() && !waits
+}
+
+/// A write is no retry of what waits, but it may mend what is dead, and what can't be written must not hold it up.
+fn written(now: Standing) -> Standing {
+    let is_dead = now.state == EntryState::Dead;
+    let is_unwritable = now.last_error.as_deref() == Some(UNWRITABLE);
+    Standing {
+        discarded_at: None,
+        attempts: if is_dead { 0 } else { now.attempts },
+        due: match is_dead || is_unwritable {
+            true => Some(now.enqueued_at),
+            false => now.due,
+        },
+        last_error: now.last_error.filter(|_| !is_unwritable),
+        state: if is_dead {
+            EntryState::Pending
+        } else {
+            now.state
+        },
+        ..now
+    }
+}
+
+/// A create that HubSpot never heard of goes with its row. What is in flight or in doubt keeps its operation until its answer
+/// is there, and is settled as a deletion then.
+fn deleted(now: Standing, at: Timestamp) -> Option<Standing> {
+    let is_unheard =
+        now.attempts == 0 && now.unanswered_since.is_none() && now.state != EntryState::InFlight;
+    if now.operation == Operation::Create && (now.state == EntryState::Dead || is_unheard) {
+        return None;
+    }
+    let is_settled = now.state != EntryState::InFlight && now.unanswered_since.is_none();
+    let now = Standing {
+        has_row: true,
+        discarded_at: None,
+        enqueued_at: at,
+        ..now
+    };
+    Some(match now.operation == Operation::Update && is_settled {
+        true => Standing {
+            operation: Operation::Archive,
+            state: EntryState::Pending,
+            attempts: 0,
+            due: Some(at),
+            last_error: None,
+            waits_for: None,
+            approved_hold: None,
+            ..now
+        },
+        false => now,
+    })
+}
+
+/// What a DELETE made of the entry is undone.
+fn inserted_again(now: Standing) -> Standing {
+    let was_archive = now.operation == Operation::Archive;
+    let is_dead = now.state == EntryState::Dead;
+    let anew = was_archive || is_dead;
+    Standing {
+        has_row: false,
+        discarded_at: None,
+        attempts: if anew { 0 } else { now.attempts },
+        due: if anew { Some(now.enqueued_at) } else { now.due },
+        waits_for: now.waits_for.filter(|_| !was_archive),
+        approved_hold: now.approved_hold.filter(|_| !was_archive),
+        last_error: now.last_error.filter(|_| !was_archive),
+        state: if is_dead {
+            EntryState::Pending
+        } else {
+            now.state
+        },
+        operation: if was_archive {
+            Operation::Update
+        } else {
+            now.operation
+        },
+        ..now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn fresh(operation: Operation) -> Standing {
+        Standing {
+            operation,
+            hs_id: (operation != Operation::Create).then_some(HubspotId(101)),
+            state: EntryState::Pending,
+            attempts: 0,
+            enqueued_at: at(1),
+            due: Some(at(1)),
+            waits_for: None,
+            unanswered_since: None,
+            last_error: None,
+            sent_over: None,
+            sent_keyless: false,
+            taken_by: None,
+            discarded_at: None,
+            approved_hold: None,
+            has_row: operation == Operation::Archive,
+        }
+    }
+
+    /// Every event, each with the parts that change something.
+    fn events() -> Vec<Event> {
+        let words = || "words".to_owned();
+        let mut events = vec![
+            Event::TakenBack { claimed_at: at(10) },
+            Event::TakenByRow {
+                row: LocalId(7),
+                next: at(30),
+                words: words(),
+            },
+            Event::Lost {
+                at: at(20),
+                next: at(30),
+                words: words(),
+            },
+            Event::RowGone { words: words() },
+            Event::Asked { words: words() },
+            Event::Decided { at: at(40) },
+            Event::PutOff { next: at(30) },
+            Event::Uncounted,
+            Event::DiscardRefused { words: words() },
+            Event::Held,
+            Event::Released {
+                hold: 1,
+                at: at(40),
+            },
+            Event::Written,
+            Event::Deleted { at: at(50) },
+            Event::InsertedAgain,
+            Event::Retried,
+            Event::Discarded { at: at(50) },
+        ];
+        for is_keyless in [false, true] {
+            events.push(Event::Claimed {
+                at: at(10),
+                over: None,
+                is_keyless,
+            });
+        }
+        for operation in [Operation::Update, Operation::Archive] {
+            events.push(Event::Linked {
+                operation,
+                hs_id: HubspotId(101),
+                at: at(40),
+            });
+        }
+        for answered in [Answered::Yes, Answered::No] {
+            events.push(Event::Refused {
+                words: words(),
+                answered,
+            });
+            for waits_for in [None, Some(WaitsFor::Answer), Some(WaitsFor::Lock)] {
+                events.push(Event::SentBack {
+                    next: at(30),
+                    words: Some(words()),
+                    waits_for,
+                    answered,
+                });
+            }
+        }
+        events
+    }
+
+    /// Two standings that no rule tells apart are one here, so that all that can be reached can be walked.
+    fn shape(standing: &Standing) -> Standing {
+        Standing {
+            attempts: standing.attempts.min(2),
+            enqueued_at: at(1),
+            due: standing.due.map(|_| at(1)),
+            sent_over: None,
+            discarded_at: standing.discarded_at.map(|_| at(1)),
+            ..standing.clone()
+        }
+    }
+
+    /// Every standing that any sequence of events leads to, each once.
+    fn all_reached() -> Vec<Standing> {
+        let mut found: Vec<Standing> = [Operation::Create, Operation::Update, Operation::Archive]
+            .map(fresh)
+            .into();
+        let mut seen: BTreeSet<Standing> = found.iter().map(shape).collect();
+        let mut next = 0;
+        while next < found.len() {
+            for event in events() {
+                if let Some(standing) = step(found[next].clone(), event)
+                    && seen.insert(shape(&standing))
+                {
+                    found.push(standing);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
+    /// Whether something or somebody is bound to touch it again: the clock, an answer, the guard, or a person whom it is
+    /// told to.
+    fn is_heard_of(standing: &Standing) -> bool {
+        match standing.state {
+            EntryState::InFlight => standing.unanswered_since.is_some(),
+            EntryState::Dead => standing.last_error.is_some(),
+            EntryState::Pending => {
+                standing.due.is_some()
+                    || standing.waits_for == Some(WaitsFor::Guard)
+                    || standing.last_error.is_some()
+            }
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_events_leaves_an_entry_that_nothing_will_touch_again() {
+        let all = all_reached();
+        assert!(all.len() > 1_000, "{}", all.len());
+        for standing in all {
+            assert!(is_heard_of(&standing), "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_person_or_a_program_revives_a_dead_entry() {
+        for standing in all_reached() {
+            if standing.state != EntryState::Dead {
+                continue;
+            }
+            for event in events() {
+                let asked = matches!(
+                    event,
+                    Event::Linked { .. }
+                        | Event::Asked { .. }
+                        | Event::Decided { .. }
+                        | Event::Written
+                        | Event::Deleted { .. }
+                        | Event::InsertedAgain
+                        | Event::Retried
+                );
+                let after = step(standing.clone(), event.clone());
+                let is_dead = after.is_some_and(|after| after.state == EntryState::Dead);
+                assert!(is_dead || asked, "{event:?} on {standing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_deletion_ends_an_entry_and_only_one_that_hubspot_never_heard_of() {
+        for standing in all_reached() {
+            for event in events() {
+                let is_deletion = matches!(event, Event::Deleted { .. });
+                if step(standing.clone(), event).is_some() {
+                    continue;
+                }
+                assert!(is_deletion && standing.operation == Operation::Create);
+                let in_doubt =
+                    standing.state == EntryState::InFlight || standing.unanswered_since.is_some();
+                assert!(
+                    !in_doubt || standing.state == EntryState::Dead,
+                    "{standing:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_attempt_stays_in_doubt_until_somebody_knows() {
+        for standing in all_reached() {
+            if standing.unanswered_since.is_none() {
+                continue;
+            }
+            for event in events() {
+                let knows = match &event {
+                    Event::SentBack { answered, .. } | Event::Refused { answered, .. } => {
+                        *answered == Answered::Yes
+                    }
+                    Event::TakenBack { claimed_at } => {
+                        standing.unanswered_since == Some(*claimed_at)
+                    }
+                    Event::TakenByRow { .. }
+                    | Event::Linked { .. }
+                    | Event::RowGone { .. }
+                    | Event::Decided { .. } => true,
+                    // A person retries what is dead after a look in HubSpot.
+                    Event::Retried => standing.state == EntryState::Dead,
+                    Event::Claimed { .. }
+                    | Event::Lost { .. }
+                    | Event::Asked { .. }
+                    | Event::PutOff { .. }
+                    | Event::Uncounted
+                    | Event::DiscardRefused { .. }
+                    | Event::Held
+                    | Event::Released { .. }
+                    | Event::Written
+                    | Event::Deleted { .. }
+                    | Event::InsertedAgain
+                    | Event::Discarded { .. } => false,
+                };
+                let after = step(standing.clone(), event.clone());
+                let is_sure = after.is_some_and(|after| after.unanswered_since.is_none());
+                assert!(!is_sure || knows, "{event:?} on {standing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_flight_an_entry_keeps_its_operation_and_state_whatever_programs_write() {
+        for standing in all_reached() {
+            if standing.state != EntryState::InFlight {
+                continue;
+            }
+            for event in [
+                Event::Written,
+                Event::Deleted { at: at(50) },
+                Event::InsertedAgain,
+                Event::Retried,
+                Event::Discarded { at: at(50) },
+                Event::Held,
+                Event::PutOff { next: at(60) },
+            ] {
+                let after = step(standing.clone(), event.clone()).expect("it stays");
+                let is_undone = event == Event::InsertedAgain
+                    && standing.has_row
+                    && standing.operation == Operation::Archive;
+                let expected = if is_undone {
+                    Operation::Update
+                } else {
+                    standing.operation
+                };
+                assert_eq!((after.state, after.operation), (standing.state, expected));
+            }
+        }
+    }
+
+    #[test]
+    fn a_deletion_and_the_same_row_again_are_an_update() {
+        let deleted = step(fresh(Operation::Update), Event::Deleted { at: at(5) }).expect("stays");
+        assert_eq!(deleted.operation, Operation::Archive);
+        let again = step(deleted, Event::InsertedAgain).expect("stays");
+        assert_eq!(
+            (again.operation, again.state, again.due),
+            (Operation::Update, EntryState::Pending, Some(at(5)))
+        );
+    }
+
+    #[test]
+    fn a_claim_that_is_taken_back_leaves_the_entry_as_it_was() {
+        for standing in all_reached() {
+            if !is_free(&standing) {
+                continue;
+            }
+            let claimed_at = at(99);
+            let claim = Event::Claimed {
+                at: claimed_at,
+                over: None,
+                is_keyless: standing.sent_keyless,
+            };
+            let claimed = step(standing.clone(), claim).expect("stays");
+            let back = step(claimed, Event::TakenBack { claimed_at }).expect("stays");
+            let expected = Standing {
+                waits_for: None,
+                taken_by: None,
+                ..standing
+            };
+            assert_eq!(back, expected);
+        }
+    }
+}
