@@ -93,9 +93,9 @@ pub enum Command {
         long_about = "Bring both sides together once, and end: read the portal's schema, backfill what was never read, \
                       poll up to this moment, push what waits; wait for retries that fall due.\n\n\
                       Ends with 0 when nothing is pending or in flight (what is dead, in conflict or held is counted in \
-                      the last line and is no failure), with 1 when work was left at the timeout or HubSpot refused or \
-                      could not be reached; the last line says what is unfinished. A step that runs at the timeout \
-                      gets 5 seconds to end."
+                      the last line and is no failure), with 1 when work was left at the timeout or at a signal, or HubSpot \
+                      refused or could not be reached; the last line says what is unfinished. A step that runs at the \
+                      timeout or at a signal gets 5 seconds to end; a second Ctrl-C ends it at once."
     )]
     Once(OnceArgs),
     /// Check the mapping file without touching anything

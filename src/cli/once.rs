@@ -4,11 +4,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
 use crate::cli::ExitStatus;
 use crate::cli::args::OnceArgs;
 use crate::cli::backfills;
 use crate::cli::format::printable;
 use crate::cli::progress::Screen;
+use crate::cli::run::watch_signals;
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::build::{BUSY_TIMEOUT, build_within};
 use crate::daemon::once::{Failure, Keeping, OnceOptions, OnceReport, once as agree};
@@ -16,22 +20,31 @@ use crate::daemon::run::DRAIN;
 use crate::daemon::tasks::with_causes;
 use crate::{config, telemetry};
 
-/// Runs once. The time is counted from here, so that opening the database and waiting for a login are within it.
+/// Runs once. The time is counted from here, so that opening the database and waiting for a login are within it. A signal
+/// ends it in order, as it ends the daemon; a second one at once.
 pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     let clock: Arc<dyn Clock> = SystemClock::new();
+    let stop = CancellationToken::new();
     let options = OnceOptions {
         reconcile: args.reconcile,
         deadline: clock.now() + args.timeout,
+        stop: stop.clone(),
     };
     let config = config::load(path)?;
     let screen = Screen::stderr();
     telemetry::init(&config.log, screen.clone())?;
+    watch_signals(stop.clone()).context("signals can't be watched")?;
+    let stopped_for = async |patience| {
+        stop.cancelled().await;
+        clock.sleep(patience).await;
+    };
     let patience = args.timeout.min(BUSY_TIMEOUT);
     let built = tokio::select! {
         biased;
         built = build_within(&config, Arc::clone(&clock), patience) => built,
         // A busy database is waited for as long as `patience` in each of a few steps.
         () = clock.sleep(args.timeout + patience) => return Ok(late("the database was kept busy until the time was up")),
+        () = stopped_for(DRAIN) => return Ok(late("it was stopped while the database was kept busy")),
     };
     let engine = match built {
         Ok(engine) => engine,
@@ -59,6 +72,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         done = agree(&config, &engine, &keeping, options) => Some(done),
         // Steps had theirs and are cut off by then: only a database that another program keeps busy is left.
         () = clock.sleep(left + 2 * DRAIN) => None,
+        () = stopped_for(2 * DRAIN) => None,
     };
     shown.abort();
     keeping.end().await;
@@ -75,6 +89,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
             let status = status_of(error.is_configuration());
             Ok(failed(&error, error.hint(), status))
         }
+        None if stop.is_cancelled() => Ok(late("it was stopped while the database was kept busy")),
         None => Ok(late("the database was kept busy until the time was up")),
     }
 }

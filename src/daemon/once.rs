@@ -17,7 +17,7 @@ use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT};
 use crate::daemon::login::LoginError;
 use crate::daemon::run::{DRAIN, spawn_tokens};
-use crate::daemon::tasks::{Loop, is_fatal, wait_after_failure, with_causes};
+use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::engine::access::{self, TO_PUSH, TO_READ};
 use crate::engine::gap::{self, Looks};
 use crate::engine::objects::ObjectSync;
@@ -40,12 +40,14 @@ const RENEWALS: u32 = 2;
 const ENOUGH: u32 = 4;
 
 /// What `once` is asked to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OnceOptions {
     /// A full comparison as well.
     pub reconcile: bool,
     /// When the time is up: no step begins after it, and one that runs may take [`DRAIN`] longer to end.
     pub deadline: Timestamp,
+    /// Cancelled by a signal, from when on the same holds.
+    pub stop: CancellationToken,
 }
 
 /// What `once` did to one object.
@@ -122,12 +124,13 @@ pub async fn once(
         engine: Arc::clone(engine),
         condition: Arc::clone(&keeping.condition),
         deadline: options.deadline,
+        stop: options.stop.clone(),
         left: Mutex::default(),
         failures: Mutex::default(),
         read: AtomicUsize::new(0),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
-    let failure = match agree(config, &work, options).await {
+    let failure = match until_stopped(&work, agree(config, &work, options.reconcile)).await {
         Ok(()) => {
             work.write_down().await?;
             work.failure()
@@ -139,6 +142,20 @@ pub async fn once(
         Err(error) => Some(Failure::from(&error)),
     };
     report(&work, before, failure).await
+}
+
+/// Carries the work on to its end, and after a stop to the end of what was sent: nothing more is.
+async fn until_stopped<T>(work: &Work, all: impl Future<Output = T>) -> T {
+    tokio::pin!(all);
+    tokio::select! {
+        biased;
+        done = &mut all => done,
+        () = work.stop.cancelled() => {
+            tracing::info!("stopping");
+            work.engine.client().limiter().close();
+            all.await
+        }
+    }
 }
 
 /// What stood in the database before.
@@ -204,7 +221,8 @@ struct Work {
     engine: Arc<Engine>,
     condition: Arc<Condition>,
     deadline: Timestamp,
-    /// What was begun and had more to do when the time was up.
+    stop: CancellationToken,
+    /// What was begun and had more to do when the time was up, or the stop came.
     left: Mutex<BTreeSet<String>>,
     /// What failed, while the rest went on.
     failures: Mutex<Vec<(Option<ObjectType>, Failure)>>,
@@ -214,7 +232,20 @@ struct Work {
 
 impl Work {
     fn is_over(&self) -> bool {
-        self.engine.clock().now() >= self.deadline
+        self.stop.is_cancelled() || self.engine.clock().now() >= self.deadline
+    }
+
+    /// When a step that runs is cut off: at `limit`, or after a stop as much later as a daemon's step may take.
+    async fn cut_off(&self, limit: Timestamp) {
+        let clock = self.engine.clock();
+        let drained = async {
+            self.stop.cancelled().await;
+            clock.sleep(DRAIN).await;
+        };
+        tokio::select! {
+            () = clock.sleep(limit.since(clock.now())) => {}
+            () = drained => {}
+        }
     }
 
     fn leave(&self, what: &str) {
@@ -222,15 +253,25 @@ impl Work {
         left.insert(what.to_owned());
     }
 
-    /// What the time was too short for, in a sentence.
+    /// What the time was too short for, or what a stop came before, in a sentence.
     fn unfinished(&self) -> Option<Failure> {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<&str> = left.iter().map(String::as_str).collect();
-        (!parts.is_empty()).then(|| Failure {
-            words: format!("the time was up before this was done: {}", parts.join(", ")),
-            hint: Some(
-                "run it again, it goes on from there; or give it a longer `--timeout`".to_owned(),
+        let (ended, hint) = match self.stop.is_cancelled() {
+            true => ("it was stopped", "run it again, it goes on from there"),
+            false if parts.is_empty() => return None,
+            false => (
+                "the time was up",
+                "run it again, it goes on from there; or give it a longer `--timeout`",
             ),
+        };
+        let words = match parts[..] {
+            [] => ended.to_owned(),
+            [..] => format!("{ended} before this was done: {}", parts.join(", ")),
+        };
+        Some(Failure {
+            words,
+            hint: Some(hint.to_owned()),
         })
     }
 
@@ -315,8 +356,8 @@ impl Work {
         Ok(Progress::More)
     }
 
-    /// Calls a step again after failures that pass, until the time is up. `None`: it was up in the middle of the step,
-    /// which is cut off as by a kill.
+    /// Calls a step again after failures that pass, until the time is up or the stop comes. `None`: it was not done by
+    /// then; a step that still ran was cut off as by a kill.
     async fn patiently<T, S, F>(
         &self,
         limit: Timestamp,
@@ -329,14 +370,17 @@ impl Work {
         let engine = &self.engine;
         let (mut failures, mut refusals) = (0, 0);
         loop {
-            let now = engine.clock().now();
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
             let error = tokio::select! {
                 biased;
                 done = step() => match done {
                     Ok(done) => return Ok(Some(done)),
+                    Err(error) if is_stopping(&error) => return Ok(None),
                     Err(error) => error,
                 },
-                () = engine.clock().sleep(limit.since(now)) => return Ok(None),
+                () = self.cut_off(limit) => return Ok(None),
             };
             failures += 1;
             self.condition.failed(&error);
@@ -353,8 +397,16 @@ impl Work {
             {
                 return Err(error);
             }
-            tracing::warn!(error = %with_causes(&error), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
-            engine.clock().sleep(wait).await;
+            tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+            self.wait(wait).await;
+        }
+    }
+
+    /// Waits, but not beyond a stop.
+    async fn wait(&self, wait: Duration) {
+        tokio::select! {
+            () = self.engine.clock().sleep(wait) => {}
+            () = self.stop.cancelled() => {}
         }
     }
 
@@ -365,7 +417,7 @@ impl Work {
         is_said || self.read.load(Ordering::Relaxed) > 0
     }
 
-    /// A read that changes nothing half-way: it is cut off at the deadline. `false`: it was.
+    /// A read that changes nothing half-way: it is cut off at the deadline. `false`: it was, or the stop came.
     async fn look<S, F>(&self, what: &str, step: S) -> Result<bool, StepError>
     where
         S: FnMut() -> F,
@@ -381,7 +433,7 @@ impl Work {
     }
 }
 
-async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(), StepError> {
+async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepError> {
     let engine = &work.engine;
     if !work
         .look("the read of the portal's schema", || async {
@@ -392,7 +444,7 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
     {
         return Ok(());
     }
-    if options.reconcile || reference_is_old(config, engine).await? {
+    if compare || reference_is_old(config, engine).await? {
         let read = work.look("the read of owners and pipelines", || {
             schema::refresh_reference(engine)
         });
@@ -404,9 +456,7 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
         }
     }
     let mut objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
-    let pulls = objects
-        .iter()
-        .map(|object| pull(work, object, options.reconcile));
+    let pulls = objects.iter().map(|object| pull(work, object, compare));
     let pulled = each_alone(work, &objects, join_all(pulls).await)?;
     if pulled.iter().any(|(_, pulled)| *pulled == Pulled::InPart) {
         return Ok(());
@@ -432,7 +482,10 @@ async fn agree(config: &Config, work: &Work, options: OnceOptions) -> Result<(),
                 let wait = next
                     .since(engine.clock().now())
                     .max(Duration::from_millis(5));
-                engine.clock().sleep(wait).await;
+                work.wait(wait).await;
+                if work.stop.is_cancelled() {
+                    return Ok(());
+                }
             }
             Some(_) | None => break,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hubsyncd::clock::{Clock as _, SystemClock};
 use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::settings::{DEFAULT_TOKEN, Settings};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::daemon::{CONTACTS, Site, eventually};
 use crate::portal::Portal;
@@ -431,6 +431,50 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
     serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one JSON value");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(log.contains("ended early: the time was up before"), "{log}");
+}
+
+#[test]
+fn once_ends_in_order_at_a_signal_and_says_what_is_left() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let site = Site::new(&portal);
+    site.once();
+    portal.stand().faults_mut().slow_ms = 1_500;
+    for (signal, city) in [
+        (Signal::INT, "Lima"),
+        (Signal::TERM, "Oslo"),
+        (Signal::HUP, "Rome"),
+    ] {
+        site.execute(&format!("UPDATE contacts SET city = '{city}'"));
+        portal.script(FaultKind::Slow, 1, "/contacts/batch/update");
+        let mut command = site.command(&["once", "--timeout", "50s"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("it starts");
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a process");
+        site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'in_flight'");
+        kill_process(pid, signal).expect("a signal");
+        let output = child.wait_with_output().expect("it ended");
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{signal:?}\n{words}\n{log}");
+        assert!(words.contains("contacts: "), "{words}\n{log}");
+        assert!(
+            words.contains("\nended early: it was stopped"),
+            "{words}\n{log}"
+        );
+        // What was under way has ended and is written down, and the next run waits for no lease.
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_outbox WHERE state = 'in_flight'"),
+            0,
+            "{words}\n{log}"
+        );
+        assert_eq!(
+            site.text("SELECT state FROM sync_health").as_deref(),
+            Some("stopped")
+        );
+        site.once();
+        assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    }
 }
 
 /// `once` with a timeout of two seconds: its status, its words, and how long it took.
