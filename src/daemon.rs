@@ -6,6 +6,7 @@ pub mod heartbeat;
 pub mod login;
 pub mod once;
 pub mod run;
+mod seldom;
 pub mod subscriptions;
 pub mod systemd;
 pub mod tasks;

@@ -15,6 +15,7 @@ use crate::daemon::build::StartError;
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::login::{LoginError, keeper_of};
+use crate::daemon::seldom::Seldom;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
@@ -281,10 +282,10 @@ fn spawn_heartbeat(
 ) {
     let interval = systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
     let (condition, systemd) = (Arc::clone(&all.condition), Arc::clone(systemd));
-    let health = Arc::new(health);
+    let (health, unwritten) = (Arc::new(health), Arc::new(Seldom::default()));
     let step = move |engine: Arc<Engine>| {
         let (condition, systemd) = (Arc::clone(&condition), Arc::clone(&systemd));
-        let health = Arc::clone(&health);
+        let (health, unwritten) = (Arc::clone(&health), Arc::clone(&unwritten));
         async move {
             // What the tasks know is told before the database is asked, and again while it keeps silent.
             let last = health.borrow().state.clone();
@@ -316,7 +317,11 @@ fn spawn_heartbeat(
                 }
                 condition.unbeaten(Some(with_causes(&error)));
                 condition.failed(&error);
-                tracing::warn!(error = %with_causes(&error), hint = error.hint(), "the heartbeat could not be written");
+                if let Some(failed) = unwritten.turn(engine.clock().monotonic()) {
+                    tracing::warn!(error = %with_causes(&error), hint = error.hint(), failed, "the heartbeat could not be written");
+                }
+            } else if let Some(failed) = unwritten.over() {
+                tracing::info!(failed, "the heartbeat is written again");
             }
             say(heartbeat::state(&engine).await.as_deref());
             systemd.alive();

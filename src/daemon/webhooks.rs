@@ -1,7 +1,6 @@
 //! `[webhooks]`: binds the listener, checks each delivery's signature, stores it, answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
 use crate::daemon::run::RunError;
+use crate::daemon::seldom::Seldom;
 use crate::daemon::tasks::{is_fatal, with_causes};
 use crate::engine::receive::{Receipt, receive};
 use crate::engine::{Engine, StepError};
@@ -37,9 +37,6 @@ const STORE: Duration = Duration::from_secs(4);
 /// A body up to so many bytes is read where it arrives: that takes less than a millisecond. HubSpot's hundred events have
 /// about 30 KiB.
 const READ_AT_ONCE: usize = 64 << 10;
-
-/// Time between two lines of the log on deliveries that were refused: whoever sends them must not fill the disk.
-const BETWEEN_WARNINGS: Duration = Duration::from_mins(1);
 
 /// The listener at work.
 #[derive(Debug)]
@@ -165,31 +162,9 @@ struct Desk {
     signature: SignatureVersion,
     url: Url,
     ring: Arc<Notify>,
+    /// Whoever sends what is refused must not fill the disk with the log's lines.
     refused: Seldom,
     turned_away: Seldom,
-}
-
-/// Says something that comes again and again at once and then at most once a minute, with how often it came.
-#[derive(Debug, Default)]
-struct Seldom {
-    came: AtomicU64,
-    said_ms: AtomicI64,
-}
-
-impl Seldom {
-    /// How often it came in all, where it is to be said; `now` is the steady clock's time.
-    fn turn(&self, now: Duration) -> Option<u64> {
-        let came = self.came.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = now.as_millis() as i64 + 1;
-        let last = self.said_ms.load(Ordering::Relaxed);
-        if last != 0 && now - last < BETWEEN_WARNINGS.as_millis() as i64 {
-            return None;
-        }
-        self.said_ms
-            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-            .then_some(came)
-    }
 }
 
 /// Reads the events of a verified body; a large one on a thread of its own, so that neither what else the runtime carries nor
@@ -308,18 +283,6 @@ mod tests {
             "on a thread of its own"
         );
         assert_eq!(reading.await.map(|events| events.len()), Ok(1));
-    }
-
-    #[test]
-    fn what_comes_with_every_delivery_is_said_once_a_minute() {
-        let seldom = Seldom::default();
-        let turn = |seconds| seldom.turn(Duration::from_secs(seconds));
-        assert_eq!(turn(0), Some(1));
-        for second in 1..60 {
-            assert_eq!(turn(second), None);
-        }
-        assert_eq!(turn(60), Some(61));
-        assert_eq!(turn(61), None);
     }
 
     #[test]
