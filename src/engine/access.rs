@@ -39,6 +39,26 @@ struct Known {
     kept_back: Vec<String>,
 }
 
+/// What the log is told of an object's refusals.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Forbidden,
+    Over,
+}
+
+impl Known {
+    /// Remembers what was written down of an object. Several steps of it end at the same time: what one of them told is no
+    /// news of another's.
+    fn written(&mut self, object: &ObjectType, sentences: &[String]) -> Option<News> {
+        let before = self.written.insert(object.clone(), sentences.to_vec());
+        match (before.unwrap_or_default(), sentences) {
+            (before, now) if before == now => None,
+            (_, []) => Some(News::Over),
+            (_, [_, ..]) => Some(News::Forbidden),
+        }
+    }
+}
+
 impl Refusals {
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -206,16 +226,35 @@ async fn write_down(
             cursors::set_forbidden(tx, &name, forbidden, is_readable)
         })
         .await?;
-    let mut known = engine.refusals.known();
-    let before = known.written.insert(object.clone(), sentences.clone());
-    drop(known);
-    if sentences.is_empty() {
-        if before.is_some() {
+    let news = engine.refusals.known().written(object, &sentences);
+    match news {
+        Some(News::Forbidden) => {
+            let (hint, words) = (engine.remedies(), sentences.join("; "));
+            tracing::error!(object = %object, hint, "{words}");
+        }
+        Some(News::Over) => {
             tracing::info!(object = %object, "the token may do what it needs again");
         }
-    } else {
-        let (hint, words) = (engine.remedies(), sentences.join("; "));
-        tracing::error!(object = %object, hint, "{words}");
+        None => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_and_its_end_only_after_one() {
+        let mut known = Known::default();
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let refused = ["the token may not read contacts".to_owned()];
+        // Two steps that end at the same time, with nothing wrong before.
+        assert_eq!(known.written(&contacts, &[]), None);
+        assert_eq!(known.written(&contacts, &[]), None);
+        assert_eq!(known.written(&contacts, &refused), Some(News::Forbidden));
+        assert_eq!(known.written(&contacts, &refused), None);
+        assert_eq!(known.written(&contacts, &[]), Some(News::Over));
+        assert_eq!(known.written(&contacts, &[]), None);
+    }
 }
