@@ -394,6 +394,7 @@ mod tests {
         let trouble = |in_a_row| Standing {
             trouble: Some(Trouble {
                 words: "a page that is no answer".into(),
+                hint: None,
                 in_a_row,
             }),
             ..well(true)

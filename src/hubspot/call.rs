@@ -191,7 +191,7 @@ impl Client {
         HubspotError::HeldBack {
             call: call.clone(),
             source,
-            because: because.map(|trouble| trouble.words),
+            because,
         }
     }
 
@@ -417,7 +417,9 @@ fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
                 source: too_large.into(),
             }
         }
-        TransportError::NotSent(_) | TransportError::Unverified(_) => {
+        TransportError::NotSent(_)
+        | TransportError::Tunnel { .. }
+        | TransportError::Unverified(_) => {
             permit.not_sent();
             HubspotError::NotSent { call, source }
         }

@@ -14,6 +14,7 @@ use crate::decide::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::settle::Failure;
 use crate::hubspot::answer::Answer;
 use crate::hubspot::limiter::LimiterError;
+use crate::hubspot::standing::Trouble;
 use crate::hubspot::transport::{Cause, TooLarge, TransportError};
 use crate::model::time::Timestamp;
 
@@ -145,7 +146,7 @@ pub enum HubspotError {
         source: TransportError,
     },
     /// The limiter let nothing go: out of quota, paused, or HubSpot is unreachable. Nothing was sent.
-    #[error("{call} was held back{}", because.as_deref().map(|words| after(call, words)).unwrap_or_default())]
+    #[error("{call} was held back{}", because.as_ref().map(|trouble| after(call, &trouble.words)).unwrap_or_default())]
     HeldBack {
         /// The call.
         call: Call,
@@ -153,7 +154,7 @@ pub enum HubspotError {
         #[source]
         source: LimiterError,
         /// How the requests before it ended, where HubSpot is unreachable: the cause to look at.
-        because: Option<std::sync::Arc<str>>,
+        because: Option<Trouble>,
     },
     /// What a write rests on was read too long ago by the time that it could go: it was not sent, and is read again.
     #[error("{call} was not sent: what it rests on was read too long ago")]
@@ -372,10 +373,15 @@ impl HubspotError {
                 source: LimiterError::OutOfQuota { .. },
                 ..
             } => Some("wait for the reset, or find the app that uses the day up"),
+            // What helps is what helped against the cause.
             Self::HeldBack {
                 source: LimiterError::Unreachable { .. },
+                because,
                 ..
-            } => Some("look at this machine's network, DNS and proxy"),
+            } => because
+                .as_ref()
+                .and_then(|trouble| trouble.hint)
+                .or(Some("look at this machine's network, DNS and proxy")),
             Self::Throttled { .. } => {
                 Some("another app uses the account's limit up: lower `[limits]`, or slow it down")
             }

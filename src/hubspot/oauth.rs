@@ -295,7 +295,9 @@ impl Client {
             Ok(response) => response,
             Err(error) => {
                 match error {
-                    TransportError::NotSent(_) | TransportError::Unverified(_) => permit.not_sent(),
+                    TransportError::NotSent(_)
+                    | TransportError::Tunnel { .. }
+                    | TransportError::Unverified(_) => permit.not_sent(),
                     TransportError::Lost(_) | TransportError::TooLarge(_) => permit.lost(),
                 }
                 return Err(error.into());

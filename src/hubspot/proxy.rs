@@ -1,7 +1,14 @@
 //! Which proxy stands between this machine and HubSpot, by the environment's word: `HTTPS_PROXY`, else `ALL_PROXY`, in
 //! capitals or not, and `NO_PROXY` for the hosts that are reached without one. Never for this machine itself.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// The variables that name a proxy, the first of them goes before.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -18,7 +25,7 @@ pub(super) struct Chosen {
 
 /// What a variable says can be no proxy.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("`{variable}` names no HTTP proxy")]
+#[error("`{variable}` names no proxy that is reached by `http://`")]
 pub struct BadProxy {
     /// The variable; what it holds may be a password.
     pub(super) variable: &'static str,
@@ -42,7 +49,7 @@ pub(super) fn choose(
         return Ok(None);
     };
     let url = match text.split_once("://") {
-        Some(("http" | "https", rest)) if !rest.is_empty() => text,
+        Some(("http", rest)) if !rest.is_empty() => text,
         Some(_) => return Err(BadProxy { variable: name }),
         None => format!("http://{text}"),
     };
@@ -55,6 +62,61 @@ pub(super) fn choose(
         url,
         except: first(&EXCEPT).map(|(_, hosts)| hosts),
     }))
+}
+
+/// How long a proxy may take to say why it opens no tunnel.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A proxy's tunnel to HubSpot, to ask for it once more and read the status, which the HTTP client doesn't tell. Its `Debug`
+/// form shows no password.
+pub(super) struct Tunnel {
+    proxy: String,
+    host: String,
+    authorization: Option<String>,
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Tunnel")
+    }
+}
+
+impl Tunnel {
+    /// The tunnel of a proxy to a host, both with their ports; user and password as the proxy's URL writes them.
+    pub(super) fn new(proxy: String, host: String, (user, password): (&str, &str)) -> Self {
+        let plain = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
+        let authorization = (!user.is_empty()).then(|| {
+            let both = [plain(user), plain(password)].join(&b':');
+            format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(both))
+        });
+        Self {
+            proxy,
+            host,
+            authorization,
+        }
+    }
+
+    /// What the proxy answers to the wish for a tunnel; `None` where it answers nothing or opens one.
+    pub(super) async fn status(&self) -> Option<u16> {
+        let answer = tokio::time::timeout(PATIENCE, self.first_bytes()).await;
+        let answer = answer.ok()?.ok()?;
+        let status = answer.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+        let status: u16 = std::str::from_utf8(status).ok()?.parse().ok()?;
+        (!(200..300).contains(&status)).then_some(status)
+    }
+
+    async fn first_bytes(&self) -> std::io::Result<[u8; 12]> {
+        let (host, authorization) = (&self.host, self.authorization.as_deref());
+        let request = format!(
+            "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
+            authorization.unwrap_or_default()
+        );
+        let mut stream = TcpStream::connect(&self.proxy).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +153,13 @@ mod tests {
             Ok(None),
             "HubSpot is asked by https alone"
         );
-        let bad = [("ALL_PROXY", "socks5://user:hush@proxy:1")];
-        let refused = chosen(false, &bad).expect_err("no HTTP proxy");
-        assert_eq!(refused.to_string(), "`ALL_PROXY` names no HTTP proxy");
+        // TLS to the proxy itself is not spoken.
+        for bad in ["socks5://user:hush@proxy:1", "https://user:hush@proxy:1"] {
+            let refused = chosen(false, &[("ALL_PROXY", bad)]).expect_err("no such proxy");
+            assert_eq!(
+                refused.to_string(),
+                "`ALL_PROXY` names no proxy that is reached by `http://`"
+            );
+        }
     }
 }

@@ -15,6 +15,8 @@ use crate::hubspot::{Answer, Client};
 pub struct Trouble {
     /// Why the last of them did, with its causes.
     pub words: Arc<str>,
+    /// What somebody can do about it.
+    pub hint: Option<&'static str>,
     /// How many.
     pub in_a_row: u32,
 }
@@ -37,10 +39,11 @@ struct Forbidden {
     is_of_scope: bool,
 }
 
-fn again(trouble: &mut Option<Trouble>, words: String) {
+fn again(trouble: &mut Option<Trouble>, error: &HubspotError) {
     let before = trouble.as_ref().map_or(0, |trouble| trouble.in_a_row);
     *trouble = Some(Trouble {
-        words: words.into(),
+        words: with_causes(error).into(),
+        hint: error.hint(),
         in_a_row: before.saturating_add(1),
     });
 }
@@ -102,7 +105,7 @@ impl Client {
                 }
             }
             Err(error) if error.came_to_nothing() => {
-                again(&mut learnt.unanswered, with_causes(error));
+                again(&mut learnt.unanswered, error);
             }
             // It was not sent, or says nothing.
             Err(_) => {}
@@ -120,7 +123,7 @@ impl Client {
         let mut learnt = self.learnt();
         match read {
             Ok(_) => learnt.unreadable = None,
-            Err(error) => again(&mut learnt.unreadable, with_causes(error)),
+            Err(error) => again(&mut learnt.unreadable, error),
         }
     }
 

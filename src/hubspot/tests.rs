@@ -281,6 +281,8 @@ fn what_is_held_back_names_the_cause_that_came_before() {
     assert_eq!(words.matches(call).count(), 1, "{words}");
     assert_eq!(words.matches("not accepted").count(), 1, "{words}");
     assert!(held.is_unreachable());
+    let hint = held.hint().unwrap_or_default();
+    assert!(hint.contains("clock and authorities"), "{hint}");
 }
 
 #[test]

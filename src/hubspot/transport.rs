@@ -14,7 +14,7 @@ use rustls::RootCertStore;
 use thiserror::Error;
 
 use crate::hubspot::authorities::{self, NoAuthorities};
-use crate::hubspot::proxy::{self, BadProxy, Chosen};
+use crate::hubspot::proxy::{self, BadProxy, Chosen, Tunnel};
 
 /// The largest answer that is read, unpacked. A page of 100 records with 400 properties of 64 KiB would be more, but
 /// HubSpot itself gives up on such pages; ordinary ones have 0.1 to 5 MB.
@@ -79,6 +79,12 @@ pub enum TransportError {
     /// The request surely never reached HubSpot: no name, no connection, no TLS.
     #[error("no connection")]
     NotSent(#[source] Cause),
+    /// The proxy between this machine and HubSpot refused the tunnel or found no way, so that nothing was sent.
+    #[error("the proxy opens no tunnel to HubSpot: it answers {status}")]
+    Tunnel {
+        /// The proxy's status.
+        status: u16,
+    },
     /// The other side's certificate is not accepted, so that nothing was sent.
     #[error("the certificate is not accepted")]
     Unverified(#[source] Cause),
@@ -105,6 +111,12 @@ impl TransportError {
             Self::NotSent(_) | Self::Lost(_) => {
                 Some("look at this machine's network, DNS and proxy; it is tried again")
             }
+            Self::Tunnel { status: 407 } => {
+                Some("write the proxy as `http://user:password@host:port` in `HTTPS_PROXY`")
+            }
+            Self::Tunnel { .. } => Some(
+                "look at the proxy that `HTTPS_PROXY` or `ALL_PROXY` names: whether it lets HubSpot's host through, and at its log",
+            ),
             Self::Unverified(_) => Some(
                 "look at this machine's clock and authorities; one that opens TLS on the way needs its own in SSL_CERT_FILE",
             ),
@@ -155,9 +167,9 @@ impl TransportSetupError {
             Self::NoAuthorities(_) => {
                 Some("apt-get install ca-certificates, or name a bundle in SSL_CERT_FILE")
             }
-            Self::BadProxy(_) => {
-                Some("write `http://host:port` or `http://user:password@host:port`, or unset it")
-            }
+            Self::BadProxy(_) => Some(
+                "write `http://host:port` or `http://user:password@host:port`, or unset it; what goes through the tunnel is encrypted all the same",
+            ),
             Self::Client(_) => None,
         }
     }
@@ -168,6 +180,7 @@ impl TransportSetupError {
 pub struct ReqwestTransport {
     client: reqwest::Client,
     base_url: String,
+    tunnel: Option<Tunnel>,
 }
 
 impl ReqwestTransport {
@@ -196,9 +209,11 @@ impl ReqwestTransport {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(verified_by(authorities)?);
-        if let Some(chosen) = proxy::choose(is_own(&base_url), variable)? {
-            builder = builder.proxy(proxied(&chosen)?);
+        let chosen = proxy::choose(is_own(&base_url), variable)?;
+        if let Some(chosen) = &chosen {
+            builder = builder.proxy(proxied(chosen)?);
         }
+        let tunnel = chosen.and_then(|chosen| tunnel_of(&chosen, &base_url));
         let client = builder
             .user_agent(concat!("hubsyncd/", env!("CARGO_PKG_VERSION")))
             .https_only(is_https)
@@ -214,7 +229,11 @@ impl ReqwestTransport {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .build()
             .map_err(|error| TransportSetupError::Client(error.into()))?;
-        Ok(Self { client, base_url })
+        Ok(Self {
+            client,
+            base_url,
+            tunnel,
+        })
     }
 
     async fn send_once(&self, request: HttpRequest) -> Result<HttpResponse, TransportError> {
@@ -229,7 +248,10 @@ impl ReqwestTransport {
         if let Some(body) = request.body {
             builder = builder.body(body);
         }
-        let mut response = builder.send().await.map_err(sort_send_error)?;
+        let mut response = match builder.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(self.explained(sort_send_error(error)).await),
+        };
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let body = read_bounded(&mut response).await?;
@@ -238,6 +260,19 @@ impl ReqwestTransport {
             headers,
             body,
         })
+    }
+
+    /// An error with the proxy's status, where it is of the tunnel: the HTTP client keeps that for itself.
+    async fn explained(&self, error: TransportError) -> TransportError {
+        let is_refused =
+            matches!(&error, TransportError::NotSent(cause) if is_about_a_tunnel(cause.as_ref()));
+        match (is_refused, &self.tunnel) {
+            (true, Some(tunnel)) => match tunnel.status().await {
+                Some(status) => TransportError::Tunnel { status },
+                None => error,
+            },
+            (_, _) => error,
+        }
     }
 }
 
@@ -285,6 +320,22 @@ fn proxied(chosen: &Chosen) -> Result<reqwest::Proxy, TransportSetupError> {
     Ok(reqwest::Proxy::https(&chosen.url)
         .map_err(bad)?
         .no_proxy(but))
+}
+
+/// The tunnel through a proxy to a base URL.
+fn tunnel_of(chosen: &Chosen, base_url: &str) -> Option<Tunnel> {
+    let proxy = reqwest::Url::parse(&chosen.url).ok()?;
+    let base = reqwest::Url::parse(base_url).ok()?;
+    let address = |url: &reqwest::Url| {
+        let port = url.port_or_known_default()?;
+        Some(format!("{}:{port}", url.host_str()?))
+    };
+    let password = proxy.password().unwrap_or_default();
+    Some(Tunnel::new(
+        address(&proxy)?,
+        address(&base)?,
+        (proxy.username(), password),
+    ))
 }
 
 fn is_own(base_url: &str) -> bool {
@@ -351,6 +402,15 @@ fn is_about_a_certificate(error: &(dyn Error + 'static)) -> bool {
     wrapped
         .or_else(|| error.source())
         .is_some_and(is_about_a_certificate)
+}
+
+/// Whether a proxy answered, and said no.
+fn is_about_a_tunnel(error: &(dyn Error + 'static)) -> bool {
+    let words = error.to_string();
+    let says = |end: &str| words == format!("tunnel error: {end}");
+    says("unsuccessful")
+        || says("proxy authorization required")
+        || error.source().is_some_and(is_about_a_tunnel)
 }
 
 /// The body as it comes, counted after unpacking, so that a small answer can't unpack into all memory.
@@ -425,14 +485,23 @@ mod tests {
 
     /// Answers one connection with raw bytes; says what was asked.
     fn serve_once(answer: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
+        serve(1, answer)
+    }
+
+    /// The same of several, one after another.
+    fn serve(connections: usize, answer: Vec<u8>) -> (String, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
         let handle = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            let mut seen = vec![0; 4096];
-            let length = stream.read(&mut seen).expect("a request");
-            stream.write_all(&answer).expect("room for the answer");
-            String::from_utf8_lossy(&seen[..length]).into_owned()
+            let mut asked = String::new();
+            for _ in 0..connections {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let mut seen = vec![0; 4096];
+                let length = stream.read(&mut seen).expect("a request");
+                stream.write_all(&answer).expect("room for the answer");
+                asked += &String::from_utf8_lossy(&seen[..length]);
+            }
+            asked
         });
         (url, handle)
     }
@@ -575,25 +644,33 @@ mod tests {
 
     #[tokio::test]
     async fn the_environments_proxy_is_asked_for_a_tunnel_and_never_for_this_machine() {
-        let (url, handle) = serve_once(
-            b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        let (url, handle) = serve(
+            2,
+            b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n".to_vec(),
         );
+        let url = url.replace("http://", "http://me:hush@");
         let environment = move |name: &str| (name == "HTTPS_PROXY").then(|| url.clone());
         let through = ReqwestTransport::within("https://api.hubapi.example", &environment);
-        let refused = through
-            .expect("a proxy")
-            .send(request(Duration::from_secs(10)))
-            .await;
-        assert!(
-            matches!(refused, Err(TransportError::NotSent(_))),
-            "{refused:?}"
+        let through = through.expect("a proxy");
+        assert!(!format!("{through:?}").contains("hush"), "{through:?}");
+        let refused = through.send(request(Duration::from_secs(10))).await;
+        let refused = refused.expect_err("no tunnel");
+        let words = crate::hubspot::standing::with_causes(&refused);
+        assert_eq!(
+            words,
+            "the proxy opens no tunnel to HubSpot: it answers 502"
         );
         let asked = handle.join().expect("the proxy's words").to_lowercase();
-        assert!(
-            asked.starts_with("connect api.hubapi.example:443 "),
-            "{asked}"
-        );
-        assert!(!asked.contains("secret-token"), "{asked}");
+        let asked: Vec<&str> = asked.split_inclusive("\r\n\r\n").collect();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        for asked in asked {
+            assert!(
+                asked.starts_with("connect api.hubapi.example:443 ")
+                    && asked.contains("\r\nproxy-authorization: basic bwu6ahvzaa==\r\n"),
+                "{asked}"
+            );
+            assert!(!asked.contains("secret-token"), "{asked}");
+        }
         let (own, handle) = serve_once(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec());
         let direct = ReqwestTransport::within(&own, &|_| Some("http://127.0.0.1:1".to_owned()));
         let answer = direct
