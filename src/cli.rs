@@ -60,6 +60,16 @@ pub enum ExitStatus {
 #[error("{0}")]
 pub struct WrongUsage(pub String);
 
+/// What an argument names can't be used: a file, a folder, an address.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct Unusable {
+    /// What and why.
+    pub words: String,
+    /// What somebody can do about it.
+    pub hint: &'static str,
+}
+
 /// The status of a command that ended with an error: 78 where the file, a secret or the database must be changed first.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     if error.is::<WrongUsage>() {
@@ -151,6 +161,9 @@ fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<LoginError>() {
         return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<Unusable>() {
+        return Some(error.hint.to_owned());
     }
     let store = error
         .downcast_ref::<StoreError>()

@@ -15,7 +15,7 @@ use crate::cli::args::DemoArgs;
 use crate::cli::format::counted;
 use crate::cli::progress::{Lines, Screen};
 use crate::cli::run::watch_signals;
-use crate::cli::{ExitStatus, backfills};
+use crate::cli::{ExitStatus, Unusable, backfills};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::daemon;
@@ -147,12 +147,15 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
             clock.now().millis()
         )),
     };
+    let unusable = |what: &str, error: &io::Error| Unusable {
+        words: format!("{what} the folder `{}`: {error}", folder.display()),
+        hint: "give `--dir` a folder that you may write to, or leave it out",
+    };
     if !folder.exists() {
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("can't make the folder `{}`", folder.display()))?;
+        fs::create_dir_all(&folder).map_err(|error| unusable("can't make", &error))?;
         // As under systemd: what a program of the group makes there stays in the group.
         fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE))
-            .with_context(|| format!("can't open the folder `{}`", folder.display()))?;
+            .map_err(|error| unusable("can't open", &error))?;
     }
     if folder.join("crm.db").exists() {
         bail!(
@@ -160,8 +163,7 @@ fn folder(args: &DemoArgs, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
             folder.display()
         );
     }
-    fs::canonicalize(&folder)
-        .with_context(|| format!("can't open the folder `{}`", folder.display()))
+    Ok(fs::canonicalize(&folder).map_err(|error| unusable("can't open", &error))?)
 }
 
 fn free_port() -> anyhow::Result<u16> {

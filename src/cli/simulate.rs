@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::Unusable;
 use crate::clock::{Clock as _, SystemClock};
+use crate::daemon::tasks::with_causes;
 use crate::simulator::faults::Scenario;
 use crate::simulator::portal::Portal;
 use crate::simulator::server::serve;
@@ -46,8 +48,12 @@ pub struct SimulateArgs {
 /// If the scenario can't be read, the address can't be bound, or `out` is closed.
 pub async fn simulate(args: SimulateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let portal = portal_of(&args)?;
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("listening on `{}`", args.listen))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| Unusable {
+            words: format!("can't listen on `{}`: {error}", args.listen),
+            hint: "give `--listen` an address of this machine whose port is free, or port 0",
+        })?;
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
     writeln!(out, "token {}", args.token)?;
     out.flush()?;
@@ -84,15 +90,16 @@ fn portal_of(args: &SimulateArgs) -> anyhow::Result<Portal> {
 }
 
 fn read_scenario(path: &Path) -> anyhow::Result<Scenario> {
-    let reading = || format!("reading the scenario `{}`", path.display());
-    let size = std::fs::metadata(path).with_context(reading)?.len();
-    ensure!(
-        size <= MOST_SCENARIO_BYTES,
-        "the scenario `{}` is larger than 1 MiB",
-        path.display()
-    );
-    let text = std::fs::read_to_string(path).with_context(reading)?;
-    Scenario::from_json(&text).with_context(reading)
+    let unusable = |why: &dyn std::fmt::Display| Unusable {
+        words: format!("can't use the scenario `{}`: {why}", path.display()),
+        hint: "give `--faults` a readable JSON file of faults and settings as in `docs/simulator.md`",
+    };
+    let size = std::fs::metadata(path).map_err(|error| unusable(&error))?;
+    if size.len() > MOST_SCENARIO_BYTES {
+        bail!(unusable(&"it is larger than 1 MiB"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
+    Ok(Scenario::from_json(&text).map_err(|error| unusable(&with_causes(&error)))?)
 }
 
 /// Waits for Ctrl-C or SIGTERM.
@@ -127,6 +134,20 @@ mod tests {
             ["contacts", "companies", "deals", "tickets"].map(|object| portal.count(object));
         assert_eq!(counts, [12, 6, 4, 3]);
         assert_eq!(portal.settings().tokens.0, ["pat-test"]);
+    }
+
+    #[test]
+    fn a_scenario_that_is_not_there_is_named_with_what_to_do() {
+        let error = read_scenario(Path::new("nowhere/nope.json")).expect_err("no file");
+        let mut told = Vec::new();
+        crate::cli::report_failure(&error, &mut told).expect("a buffer takes everything");
+        let told = String::from_utf8(told).expect("text");
+        assert!(
+            told.starts_with(
+                "hubsyncd: can't use the scenario `nowhere/nope.json`: No such file or directory"
+            ) && told.contains("\nhint: give `--faults` a readable JSON file"),
+            "{told}"
+        );
     }
 
     #[test]
