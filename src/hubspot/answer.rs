@@ -18,6 +18,9 @@ pub const MAX_WORDS_BYTES: usize = 2048;
 /// A larger body is no error that HubSpot wrote; only its beginning is looked at.
 const MAX_ERROR_BODY_BYTES: usize = 1024 * 1024;
 
+/// As much of a body that is no JSON as is looked at: escapes may make the words longer than they are.
+const MAX_WORDS_READ: usize = 4 * MAX_WORDS_BYTES;
+
 /// More codes, ids or trace ids than a batch has inputs are not kept.
 const MAX_LIST: usize = 100;
 
@@ -87,15 +90,29 @@ pub fn read_answer(status: u16, body: &[u8]) -> Answer {
     let parsed = serde_json::from_slice::<Value>(beginning).ok();
     let mut answer = match parsed.as_ref().filter(|value| value.is_object()) {
         Some(value) => read_entry(value),
-        None => Answer {
-            message: Words::new(&plain_words(&String::from_utf8_lossy(
-                &beginning[..beginning.len().min(4 * MAX_WORDS_BYTES)],
-            ))),
-            ..Answer::default()
-        },
+        None => {
+            let text = String::from_utf8_lossy(&beginning[..beginning.len().min(MAX_WORDS_READ)]);
+            Answer {
+                message: Words::new(&words_of(text.trim())),
+                ..Answer::default()
+            }
+        }
     };
     answer.status = status;
     answer
+}
+
+/// The words of a body that is no object: a page's title, a text, or what an object says that was cut off.
+fn words_of(text: &str) -> String {
+    if !text.starts_with('{') && json_start(text) != Some(0) {
+        return plain_words(text);
+    }
+    let cut = completed(text).filter(Value::is_object);
+    let said = cut.map(|value| read_entry(&value).message.0);
+    match said.unwrap_or_default() {
+        said if said.ends_with(LEFT_OUT) => said,
+        said => format!("{said}{LEFT_OUT}"),
+    }
 }
 
 /// Reads an error object: a body, or an entry of a batch's `errors`.
@@ -182,7 +199,9 @@ fn add_details(answer: &mut Answer, errors: Option<&Value>) {
     let mut words = answer.message.as_str().to_owned();
     for detail in details.take(MAX_LIST) {
         let more = text_of(detail, "message");
-        if !more.is_empty() && !more.contains("[{") && !words.contains(more) {
+        let lists = more.contains("[{");
+        let more = &*readable(more).words;
+        if !more.is_empty() && !lists && !words.contains(more) {
             let between = if words.is_empty() { "" } else { "; " };
             words = format!("{words}{between}{more}");
         }
@@ -192,21 +211,117 @@ fn add_details(answer: &mut Answer, errors: Option<&Value>) {
 
 /// `Property values were not valid: [{…}]`.
 fn read_embedded(answer: &mut Answer, message: &str) {
-    let array = message.find("[{").map(|start| &message[start..]);
-    let Some(array) = array else {
-        return;
-    };
-    let end = array.rfind(']').map_or(array.len(), |end| end + 1);
-    let Ok(entries) = serde_json::from_str::<Vec<Value>>(&array[..end]) else {
-        return;
-    };
-    for entry in entries.iter().take(MAX_LIST) {
-        add(&mut answer.codes, text_of(entry, "error"));
-        add(&mut answer.properties, text_of(entry, "name"));
+    let Readable { words, mistakes } = readable(message);
+    for mistake in mistakes.iter().take(MAX_LIST) {
+        add(&mut answer.codes, text_of(mistake, "error"));
+        add(&mut answer.properties, text_of(mistake, "name"));
     }
-    let before = message.find("[{").map_or("", |start| &message[..start]);
-    let said: Vec<String> = entries.iter().take(MAX_LIST).map(sentence_of).collect();
-    answer.message = Words::new(&format!("{before}{}", said.join("; ")));
+    answer.message = Words::new(&words);
+}
+
+/// HubSpot's words, and what the JSON in them lists.
+struct Readable {
+    words: String,
+    mistakes: Vec<Value>,
+}
+
+/// Stands where JSON in HubSpot's words says nothing to people: it was cut off, or quotes what was sent.
+const LEFT_OUT: &str = "…";
+
+/// Longer JSON than this is no value that somebody looks for in the words.
+const MAX_QUOTED_BYTES: usize = 200;
+
+/// Reads words that may hold JSON: a list of mistakes becomes their sentences, also one that ends too soon; other JSON that
+/// is long or ends too soon is left out.
+fn readable(message: &str) -> Readable {
+    let mut read = Readable {
+        words: String::new(),
+        mistakes: Vec::new(),
+    };
+    let mut rest = message;
+    while let Some(start) = json_start(rest) {
+        let (before, json) = rest.split_at(start);
+        read.words.push_str(before);
+        let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+        let (value, is_whole, length) = match values.next() {
+            Some(Ok(value)) => (Some(value), true, values.byte_offset()),
+            _ if is_cut(json) => (completed(json), false, json.len()),
+            // It only looks like JSON.
+            _ => {
+                read.words.push_str(&json[..1]);
+                rest = &json[1..];
+                continue;
+            }
+        };
+        let mistakes = value.as_ref().map(mistakes_in).unwrap_or_default();
+        let said: Vec<String> = mistakes.iter().take(MAX_LIST).map(sentence_of).collect();
+        read.words.push_str(&said.join("; "));
+        match (mistakes.is_empty(), is_whole) {
+            (true, true) if length <= MAX_QUOTED_BYTES => read.words.push_str(&json[..length]),
+            (true, _) | (false, false) => read.words.push_str(LEFT_OUT),
+            (false, true) => {}
+        }
+        read.mistakes.extend(mistakes);
+        rest = &json[length..];
+    }
+    read.words.push_str(rest);
+    read
+}
+
+/// Where the first list or object begins.
+fn json_start(text: &str) -> Option<usize> {
+    let starts = ["[{", "[[", "[\"", "{\""].map(|start| text.find(start));
+    starts.into_iter().flatten().min()
+}
+
+/// The mistakes that a value lists or is. One says at least its words or its code.
+fn mistakes_in(value: &Value) -> Vec<Value> {
+    let says = |entry: &&Value| !sentence_of(entry).is_empty();
+    match value {
+        Value::Array(entries) => entries.iter().filter(says).cloned().collect(),
+        Value::Object(_) => [value].into_iter().filter(says).cloned().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// Whether a text is JSON up to where it ends, too soon; whoever cut it may have put dots there.
+fn is_cut(json: &str) -> bool {
+    let json = json.trim_end_matches(['.', '…', ' ']);
+    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(json);
+    parsed.is_err_and(|error| error.is_eof())
+}
+
+/// JSON that was cut off, as far as it goes: what is open is closed, in the middle of a text if need be, and a member that
+/// says nothing yet is left out.
+fn completed(json: &str) -> Option<Value> {
+    let json = json.trim_end_matches(['.', '…', ' ']);
+    let (mut open, mut in_text, mut escaped) = (Vec::new(), false, false);
+    let mut last_member = None;
+    let mut last_escape = 0;
+    for (place, letter) in json.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if in_text => (escaped, last_escape) = (true, place),
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' => drop(open.pop()),
+            ',' => last_member = Some((place, open.clone())),
+            _ => {}
+        }
+    }
+    let closed = |text: &str, end: &str, open: &[char]| {
+        let open: String = open.iter().rev().collect();
+        serde_json::from_str(&format!("{text}{end}{open}")).ok()
+    };
+    let end = if in_text { "\"" } else { "" };
+    closed(json, end, &open)
+        .or_else(|| closed(&json[..last_escape], end, &open))
+        .or_else(|| {
+            let (place, open) = last_member.as_ref()?;
+            closed(&json[..*place], "", open)
+        })
 }
 
 /// One mistake as people read it: `email: Email address x is invalid (INVALID_EMAIL)`.
@@ -356,7 +471,7 @@ mod tests {
         assert_eq!(read_answer(500, b"").message.as_str(), "");
         assert_eq!(
             read_answer(500, b"{\"message\":\"cut").message.as_str(),
-            "{\"message\":\"cut"
+            "cut…"
         );
         assert_eq!(read_answer(500, b"null").message.as_str(), "null");
         assert!(!read_answer(500, b"[1]").by_hubspot);
@@ -367,6 +482,70 @@ mod tests {
         assert_eq!((odd.message.as_str(), odd.by_hubspot), ("", true));
         let latin = read_answer(500, b"caf\xe9");
         assert_eq!(latin.message.as_str(), "caf\u{fffd}");
+    }
+
+    #[test]
+    fn json_that_is_cut_off_becomes_words() {
+        let said = |message: &str| {
+            let body = serde_json::json!({"category": "VALIDATION_ERROR", "message": message});
+            let words = read_entry(&body).message.as_str().to_owned();
+            assert!(!words.contains("{\"") && !words.contains("[{"), "{words}");
+            words
+        };
+        let list = r#"Property values were not valid: [{"isValid":false,"message":"x is no mail","error":"INVALID_EMAIL","name":"email"},{"isValid":false,"message":"y is \"no\" number","error":"INVALID_INTEGER","name":"n\u00fc"}]"#;
+        let whole = said(list);
+        assert_eq!(
+            whole,
+            "Property values were not valid: email: x is no mail (INVALID_EMAIL); nü: y is \"no\" number (INVALID_INTEGER)"
+        );
+        // Wherever it ends, and however the end is marked.
+        let start = list.find("[{").expect("a list") + 2;
+        for end in (start..list.len()).filter(|end| list.is_char_boundary(*end)) {
+            for mark in ["", "...", "…"] {
+                let words = said(&format!("{}{mark}", &list[..end]));
+                assert!(
+                    words.starts_with("Property values were not valid: ") && words.ends_with('…'),
+                    "{words}"
+                );
+                let first = list.find("},{").expect("two");
+                assert!(
+                    end <= first || words.contains("email: x is no mail (INVALID_EMAIL)"),
+                    "{words}"
+                );
+            }
+        }
+        let middle = &list[..list.find(" mail\"").expect("in a text")];
+        assert_eq!(said(middle), "Property values were not valid: x is no…");
+        let quoted = format!(r#"bad JSON at column 3: {{"a":[{{"b":"{}"#, "x".repeat(300));
+        assert_eq!(said(&quoted), "bad JSON at column 3: …");
+        assert_eq!(said(&format!("{quoted}\"}}]}}")), "bad JSON at column 3: …");
+        let body = serde_json::json!({"message": quoted, "errors": [{"message": "inner words"}]});
+        assert_eq!(
+            read_entry(&body).message.as_str(),
+            "bad JSON at column 3: …; inner words"
+        );
+        let inner = r#"{"status":"error","message":"inner wor"#;
+        assert_eq!(said(inner), "inner wor…");
+        // A value that somebody wrote is shown as it is.
+        let value = r#"{"a":1} is no number"#;
+        let body = serde_json::json!({"message": value});
+        assert_eq!(read_entry(&body).message.as_str(), value);
+    }
+
+    #[test]
+    fn a_body_that_is_cut_off_says_what_came_of_it() {
+        let body = r#"{"status":"error","message":"Property values were not valid: [{\"isValid\":false,\"message\":\"x is no mail\",\"error\":\"INVALID_EMAIL\",\"name\":\"email\"}]","correlationId":"c"}"#;
+        for end in 1..body.len() {
+            let answer = read_answer(400, &body.as_bytes()[..end]);
+            let words = answer.message.as_str();
+            assert!(!answer.by_hubspot && !words.contains('{'), "{end}: {words}");
+        }
+        let end = body.find("correlationId").expect("a member");
+        let answer = read_answer(400, &body.as_bytes()[..end]);
+        assert_eq!(
+            answer.message.as_str(),
+            "Property values were not valid: email: x is no mail (INVALID_EMAIL)…"
+        );
     }
 
     #[test]
