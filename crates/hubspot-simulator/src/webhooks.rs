@@ -298,6 +298,16 @@ impl Portal {
         self.outgoing().log.iter().copied().collect()
     }
 
+    /// Sends all events that wait, without regard to their delay.
+    pub fn send_at_once(&mut self) {
+        let outgoing = self.outgoing_mut();
+        let waiting = std::mem::take(&mut outgoing.waiting);
+        let due = waiting
+            .into_iter()
+            .map(|((_, count), event)| ((i64::MIN, count), event));
+        outgoing.waiting = due.collect();
+    }
+
     /// Events that have not been taken for a request yet.
     pub fn waiting_events(&self) -> usize {
         self.outgoing().waiting.len()
