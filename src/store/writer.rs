@@ -355,9 +355,17 @@ impl Owner {
     fn end(self) {
         let ended = if self.lease.log_is_the_only_one() {
             let wait = self.connection.busy_timeout(LAST_WAIT);
-            wait.and_then(|()| {
+            let emptied = wait.and_then(|()| {
                 self.connection
-                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            });
+            emptied.map(|is_busy: bool| {
+                if is_busy {
+                    tracing::info!(
+                        hint = "copy `-wal` and `-shm` with the database, or end that program's transaction before",
+                        "the log beside the database could not be emptied: a program reads in a transaction; nothing is lost"
+                    );
+                }
             })
         } else {
             let setting = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;

@@ -39,6 +39,18 @@ fn a_clean_end_leaves_everything_in_the_database() {
     let log = std::fs::metadata(site.path("crm.db-wal")).expect("the program has it open");
     assert_eq!(log.len(), 0);
     assert_eq!(number_in_copy(&site, rows), 155);
+    // A program that reads in a transaction keeps the log, and the daemon says so.
+    program.execute_batch("BEGIN").expect("begins");
+    assert_eq!(read(rows), 155);
+    portal.contact("last@example.com");
+    let output = site.run(&["once", "--timeout", "50s"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("could not be emptied"), "{said}");
+    let log = std::fs::metadata(site.path("crm.db-wal")).expect("the program has it open");
+    assert!(log.len() > 0);
+    program.execute_batch("COMMIT").expect("ends");
+    assert_eq!(read(rows), 156);
     drop(program);
     assert!(site.run(&["status"]).status.success());
     assert!(
