@@ -65,6 +65,7 @@ mod triggers;
 mod unique;
 pub mod unreadable;
 mod views;
+mod wal;
 pub mod watch;
 mod writer;
 
@@ -177,7 +178,7 @@ impl Store {
     /// Whether the file at the path is still the one that is open; to be asked every second.
     ///
     /// # Errors
-    /// [`StoreError::FileReplaced`], and then every later write fails too.
+    /// [`StoreError::FileReplaced`] or [`StoreError::LogCut`], and then every later write fails too.
     pub fn check_file(&self) -> Result<(), StoreError> {
         self.inner.lease.check_file()
     }
@@ -278,6 +279,12 @@ pub enum StoreError {
     #[error("`{}` was removed or replaced while it was open", path.display())]
     FileReplaced {
         /// The database, its log or the log's index.
+        path: PathBuf,
+    },
+    /// The log holds no more what its index says.
+    #[error("`{}` was cut or written over while it was open", path.display())]
+    LogCut {
+        /// The log.
         path: PathBuf,
     },
     /// There is no folder for the database.
@@ -404,6 +411,7 @@ impl StoreError {
             | Self::NewerDatabase { .. }
             | Self::OtherPortal { .. }
             | Self::FileReplaced { .. }
+            | Self::LogCut { .. }
             | Self::LeaseLost { .. }
             | Self::LeaseGone
             | Self::ReadOnly(_)
@@ -489,6 +497,9 @@ impl StoreError {
             Self::FileReplaced { .. } => {
                 Some("start the daemon again with the file that it should use")
             }
+            Self::LogCut { .. } => Some(
+                "never write to `-wal` or `-shm`: what stood there alone is lost, and the database is as it was before; start the daemon again",
+            ),
             Self::LeaseLost { .. } => Some("run one daemon for a database"),
             Self::LeaseGone => Some("start the daemon again: it makes the table anew"),
             Self::Full(_) => Some("make room on the database's disk"),
@@ -721,6 +732,29 @@ mod tests {
                     .is_some_and(|hint| hint.contains("never remove"))
             );
         }
+    }
+
+    #[test]
+    fn a_log_that_was_cut_in_place_is_never_written_back_and_the_next_start_knows_of_it() {
+        let folder = folder();
+        let store = open(&folder, Mode::Threads).expect("opens");
+        remember(&store, Lane::Bulk, "a").expect("writes");
+        store.close();
+        let store = open(&folder, Mode::Threads).expect("opens again");
+        remember(&store, Lane::Bulk, "b").expect("writes");
+        let log = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join("crm.db-wal"))
+            .expect("opens");
+        log.set_len(0).expect("cuts");
+        let error = remember(&store, Lane::Bulk, "c").expect_err("it would stand behind a hole");
+        assert!(matches!(error, StoreError::LogCut { .. }) && error.is_fatal());
+        remember(&store, Lane::Bulk, "d").expect_err("stays stopped");
+        store.close();
+        let store = open(&folder, Mode::Threads).expect("the database is good");
+        assert!(store.was_restored());
+        assert_eq!(remembered(&store), 1, "`b` stood in the log alone");
+        store.close();
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
+use crate::store::wal::Log;
 use crate::store::{StoreError, access, meta};
 
 /// The longest pid that is read from a lock file, in bytes.
@@ -23,7 +24,8 @@ const MAX_LOCK_BYTES: u64 = 64;
 /// What stands beside a database in WAL mode while a connection is open: the log, and the log's index. SQLite makes them
 /// with the first connection and takes them away with the last one, so that none of them may change in between: whoever
 /// removes the log gets one of its own, and what is committed to the open one is seen by nobody.
-const BESIDE: [&str; 2] = ["-wal", "-shm"];
+const BESIDE: [&str; 2] = [LOG, "-shm"];
+const LOG: &str = "-wal";
 
 /// What this process may rely on while it holds the database.
 #[derive(Debug, Clone)]
@@ -31,9 +33,10 @@ pub struct Lease {
     path: PathBuf,
     /// The database, its log and the log's index.
     files: Arc<[(PathBuf, FileIdentity)]>,
+    log: Arc<Log>,
     epoch: i64,
-    /// The first of them that was found to be gone or another one.
-    replaced: Arc<OnceLock<PathBuf>>,
+    /// What was first found to be wrong with them.
+    harm: Arc<OnceLock<StoreError>>,
 }
 
 /// Device and inode.
@@ -59,11 +62,14 @@ impl Lease {
             let identity = file_identity(&file)?;
             files.push((file, identity));
         }
+        let [log, index] = BESIDE.map(|suffix| beside(&path, suffix));
+        let opened = Log::open(&log, &index).map_err(|error| cannot_open(&log, error))?;
         Ok(Self {
             path,
             files: files.into(),
+            log: Arc::new(opened),
             epoch,
-            replaced: Arc::default(),
+            harm: Arc::default(),
         })
     }
 
@@ -77,30 +83,40 @@ impl Lease {
         self.epoch
     }
 
-    /// Fails once a path has named another file, or none, even if it names the old one again.
+    /// Fails once a path has named another file, or none, even if it names the old one again; and once the log was cut.
     pub fn check_file(&self) -> Result<(), StoreError> {
         let moved = self
             .files
             .iter()
             .find(|(path, open)| !file_identity(path).is_ok_and(|found| found == *open));
+        // Whatever was first is told.
         if let Some((path, _)) = moved {
-            // Whichever was first is told.
-            self.replaced.get_or_init(|| path.clone());
+            let path = path.clone();
+            self.harm.get_or_init(|| StoreError::FileReplaced { path });
+        } else if !self.log.is_whole() {
+            let path = beside(&self.path, LOG);
+            self.harm.get_or_init(|| StoreError::LogCut { path });
         }
-        match self.replaced.get() {
-            Some(path) => Err(StoreError::FileReplaced { path: path.clone() }),
+        match self.harm.get() {
+            Some(harm) => Err(harm.clone()),
             None => Ok(()),
         }
     }
 
-    /// Whether what is in the open log may still be written into the database: nobody else can have a log of their own, also
-    /// where ours was removed.
-    pub(super) fn log_is_the_only_one(&self) -> bool {
-        self.files.iter().all(|(path, open)| {
+    /// Whether what is in the open log may still be written into the database: it is all there, and nobody else can have a
+    /// log of their own, also where ours was removed.
+    pub(super) fn log_may_be_written_back(&self) -> bool {
+        let is_the_only_one = self.files.iter().all(|(path, open)| {
             let found = file_identity(path);
             let is_log = path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
             found.is_ok_and(|found| found == *open) || (is_log && !path.exists())
-        })
+        });
+        is_the_only_one && !self.log_was_cut()
+    }
+
+    /// Whether the log has lost something that was committed.
+    pub(super) fn log_was_cut(&self) -> bool {
+        matches!(self.harm.get(), Some(StoreError::LogCut { .. })) || !self.log.is_whole()
     }
 
     /// Fails where another holder has raised the epoch.
@@ -145,6 +161,11 @@ impl Lock {
     /// its lock file. `epoch` is this holder's.
     pub fn is_restored(&self, epoch: i64) -> bool {
         self.last_epoch.unwrap_or(0) != epoch - 1
+    }
+
+    /// Takes back who held it: the next holder finds a database that is older than what this one left.
+    pub(super) fn unsign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
     }
 
     /// Writes down who holds the lock.

@@ -121,7 +121,7 @@ struct Owner {
     connection: Connection,
     clock: Arc<dyn Clock>,
     lease: Lease,
-    _lock: Lock,
+    lock: Lock,
 }
 
 struct Shared {
@@ -156,7 +156,7 @@ impl Writer {
             connection,
             clock,
             lease,
-            _lock: lock,
+            lock,
         };
         if mode == Mode::Inline {
             return Ok(Self {
@@ -345,15 +345,22 @@ impl Owner {
         for job in jobs {
             run_alone(&tx, job.as_mut())?;
         }
+        // The commit may write the log back, with all the holes in it.
+        self.lease.check_file()?;
         tx.tx.commit()?;
         self.lease.check_file()
     }
 
     /// Closes the file with everything in it: what stands in the log is written back and the log cut to nothing, also where
     /// another program has the file open and the log stays. A log that was only removed is the one place of what it holds,
-    /// and is saved so; beside another one it must not touch the file.
-    fn end(self) {
-        let ended = if self.lease.log_is_the_only_one() {
+    /// and is saved so; beside another one it must not touch the file, nor where it was cut.
+    fn end(mut self) {
+        if self.lease.log_was_cut()
+            && let Err(error) = self.lock.unsign()
+        {
+            tracing::warn!(%error, "the lock file could not be emptied; the next start takes the database for what was left");
+        }
+        let ended = if self.lease.log_may_be_written_back() {
             let wait = self.connection.busy_timeout(LAST_WAIT);
             let emptied = wait.and_then(|()| {
                 self.connection

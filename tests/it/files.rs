@@ -79,6 +79,32 @@ fn a_log_that_is_removed_ends_the_daemon_and_what_was_committed_is_in_the_file()
     assert_eq!(site.stop(), 0);
 }
 
+#[test]
+fn a_log_that_is_cut_in_place_ends_the_daemon_and_leaves_the_database_good() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let mut site = Site::new(&portal);
+    site.start_and_load();
+    assert_eq!(site.stop(), 0);
+    site.start_and_load();
+    let log = std::fs::File::options()
+        .write(true)
+        .open(site.path("crm.db-wal"))
+        .expect("opens");
+    log.set_len(0).expect("cut");
+    assert_eq!(site.ended(), 1);
+    assert!(
+        site.log()
+            .contains("crm.db-wal` was cut or written over while it was open"),
+        "{}",
+        site.log()
+    );
+    assert_eq!(site.text("PRAGMA integrity_check").as_deref(), Some("ok"));
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 20);
+    site.start_and_load();
+    assert_eq!(site.stop(), 0);
+}
+
 /// pandas' `to_sql("contacts", if_exists="replace")` is this, in Python's own words.
 const WRITE_BACK: &str = "
     DROP TABLE \"contacts\";
