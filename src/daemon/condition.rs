@@ -1,5 +1,7 @@
 //! How the daemon is doing: what the tasks learnt from their last steps, for `sync_health`, readiness and the log.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,9 +27,14 @@ const STALE: Duration = Duration::from_secs(30);
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
 pub struct Condition {
+    sources: AtomicU64,
     inner: Mutex<State>,
     changed: Arc<Notify>,
 }
+
+/// A task, as one whose errors end with its own next success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source(u64);
 
 #[derive(Debug, Default, Clone)]
 struct State {
@@ -42,7 +49,9 @@ struct State {
     /// When the heartbeat was last written, and why it can't be since.
     beat_at: Option<Duration>,
     unwritten: Option<String>,
-    last_error: Option<String>,
+    /// What each task failed of and has not done since, and which error in a row it was.
+    errors: BTreeMap<Source, (u64, String)>,
+    errors_so_far: u64,
     schema_read: bool,
 }
 
@@ -65,6 +74,12 @@ impl State {
             })
         };
         self.logged_out.clone().or_else(refused)
+    }
+
+    /// The newest error of those that are not over.
+    fn last_error(&self) -> Option<String> {
+        let newest = self.errors.values().max_by_key(|(number, _)| *number);
+        newest.map(|(_, words)| words.clone())
     }
 
     /// What is told at once when it changes; words alone can wait for the next heartbeat.
@@ -172,8 +187,20 @@ impl Condition {
         self.change(|state| state.schema_read = true);
     }
 
-    /// A step failed.
-    pub fn failed(&self, error: &StepError) {
+    /// A task that will tell of its errors and of their end.
+    pub fn source(&self) -> Source {
+        Source(self.sources.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A task's step went well: what it failed of before is over.
+    pub fn went_well(&self, source: Source) {
+        self.change(|state| {
+            state.errors.remove(&source);
+        });
+    }
+
+    /// A task's step failed.
+    pub fn failed(&self, source: Source, error: &StepError) {
         let words = with_causes(error);
         self.change(|state| {
             if let StepError::OAuth(error) = error {
@@ -196,7 +223,8 @@ impl Condition {
                     state.unreachable = Some(words.clone());
                 }
             }
-            state.last_error = Some(words);
+            state.errors_so_far += 1;
+            state.errors.insert(source, (state.errors_so_far, words));
         });
     }
 
@@ -204,12 +232,12 @@ impl Condition {
     pub fn daemon(&self, requests_last_minute: u64, throttled_last_minute: u64) -> Daemon {
         let state = self.look();
         Daemon {
+            last_error: state.last_error(),
             unauthorized: state.unauthorized(),
             unreachable: state.unreachable,
             out_of_quota_until: state.out_of_quota_until,
             forbidden: (!state.forbidden.is_empty()).then(|| state.forbidden.join("; ")),
             config_error: None,
-            last_error: state.last_error,
             requests_last_minute,
             throttled_last_minute,
             webhooks: None,
@@ -255,7 +283,7 @@ impl Condition {
             return Health::not_ready("out_of_quota", words);
         }
         let words = now
-            .last_error
+            .last_error()
             .unwrap_or_else(|| "the portal's schema has not been read yet".to_owned());
         Health::not_ready("starting", words)
     }
@@ -291,7 +319,7 @@ mod tests {
             source: LimiterError::Lease("the disk is full".into()),
             because: None,
         };
-        condition.failed(&held.into());
+        condition.failed(condition.source(), &held.into());
         let words = condition.daemon(0, 0).last_error;
         assert!(
             words
@@ -299,6 +327,20 @@ mod tests {
                 .is_some_and(|words| words.ends_with(": the disk is full")),
             "{words:?}"
         );
+    }
+
+    #[test]
+    fn an_error_is_told_until_its_own_task_goes_well() {
+        let condition = Condition::default();
+        let said = || condition.daemon(0, 0).last_error.unwrap_or_default();
+        let (polls, pushes) = (condition.source(), condition.source());
+        condition.failed(polls, &OAuthError::Failed { status: 502 }.into());
+        condition.failed(pushes, &OAuthError::Failed { status: 503 }.into());
+        assert!(said().contains("503"), "the newest: {}", said());
+        condition.went_well(pushes);
+        assert!(said().contains("502"), "the other goes on: {}", said());
+        condition.went_well(polls);
+        assert_eq!(said(), "");
     }
 
     #[test]
@@ -441,8 +483,11 @@ mod tests {
     fn a_refused_token_is_told_until_one_works_whatever_a_renewal_meets() {
         let condition = Condition::default();
         let said = || condition.daemon(0, 0).unauthorized.unwrap_or_default();
-        condition.failed(&refused_token());
-        condition.failed(&OAuthError::Failed { status: 503 }.into());
+        condition.failed(condition.source(), &refused_token());
+        condition.failed(
+            condition.source(),
+            &OAuthError::Failed { status: 503 }.into(),
+        );
         // A step that had nothing to ask.
         condition.answered(&well(false));
         condition.set_logged_out(Some(RENEWING.to_owned()));
@@ -455,8 +500,11 @@ mod tests {
             status: 400,
             words: "wrong secret".to_owned(),
         };
-        condition.failed(&refusal.into());
-        condition.failed(&OAuthError::Failed { status: 502 }.into());
+        condition.failed(condition.source(), &refusal.into());
+        condition.failed(
+            condition.source(),
+            &OAuthError::Failed { status: 502 }.into(),
+        );
         assert!(said().contains("wrong secret"), "{}", said());
         condition.set_logged_out(None);
         condition.renewed();

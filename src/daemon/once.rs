@@ -369,6 +369,7 @@ impl Work {
     {
         let engine = &self.engine;
         let (mut failures, mut refusals) = (0, 0);
+        let source = self.condition.source();
         loop {
             if self.stop.is_cancelled() {
                 return Ok(None);
@@ -376,14 +377,17 @@ impl Work {
             let error = tokio::select! {
                 biased;
                 done = step() => match done {
-                    Ok(done) => return Ok(Some(done)),
+                    Ok(done) => {
+                        self.condition.went_well(source);
+                        return Ok(Some(done));
+                    }
                     Err(error) if is_stopping(&error) => return Ok(None),
                     Err(error) => error,
                 },
                 () = self.cut_off(limit) => return Ok(None),
             };
             failures += 1;
-            self.condition.failed(&error);
+            self.condition.failed(source, &error);
             refusals += u32::from(is_refused(&error));
             let wait = wait_after_failure(engine, &error, failures);
             // The next request waits for the renewal that a refused OAuth token sets off.

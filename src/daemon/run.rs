@@ -203,9 +203,11 @@ async fn start(
 
 async fn read_schema(all: &Loop) -> Result<(), StepError> {
     let mut failures = 0;
+    let source = all.condition.source();
     loop {
         match schema::refresh(&all.engine).await {
             Ok(_) => {
+                all.condition.went_well(source);
                 for object in all.engine.objects().iter() {
                     reconcile::begin_if_behind(&all.engine, object).await?;
                 }
@@ -215,7 +217,7 @@ async fn read_schema(all: &Loop) -> Result<(), StepError> {
             Err(error) if is_fatal(&error) || error.is_configuration() => return Err(error),
             Err(error) => {
                 failures += 1;
-                all.condition.failed(&error);
+                all.condition.failed(source, &error);
                 all.condition.stands(&all.engine.standing());
                 let wait = wait_after_failure(&all.engine, &error, failures);
                 tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "the portal's schema could not be read");
@@ -283,6 +285,7 @@ fn spawn_heartbeat(
     let interval = systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
     let (condition, systemd) = (Arc::clone(&all.condition), Arc::clone(systemd));
     let (health, unwritten) = (Arc::new(health), Arc::new(Seldom::default()));
+    let source = condition.source();
     let step = move |engine: Arc<Engine>| {
         let (condition, systemd) = (Arc::clone(&condition), Arc::clone(&systemd));
         let (health, unwritten) = (Arc::clone(&health), Arc::clone(&unwritten));
@@ -311,12 +314,15 @@ fn spawn_heartbeat(
             } else {
                 interval.min(UNWRITTEN)
             };
+            if beaten.is_ok() {
+                condition.went_well(source);
+            }
             if let Err(error) = beaten {
                 if is_fatal(&error) {
                     return Err(error);
                 }
                 condition.unbeaten(Some(with_causes(&error)));
-                condition.failed(&error);
+                condition.failed(source, &error);
                 if let Some(failed) = unwritten.turn(engine.clock().monotonic()) {
                     tracing::warn!(error = %with_causes(&error), hint = error.hint(), failed, "the heartbeat could not be written");
                 }

@@ -53,6 +53,7 @@ impl Loop {
         F: Future<Output = Result<Progress, StepError>>,
     {
         let mut failures = 0;
+        let source = self.condition.source();
         loop {
             // Registered before the look, so that no ring in between is lost.
             let call = ring.notified();
@@ -64,13 +65,14 @@ impl Loop {
             let wait = match step(Arc::clone(&self.engine)).await {
                 Ok(progress) => {
                     failures = 0;
+                    self.condition.went_well(source);
                     self.condition.stands(&self.engine.standing());
                     self.wait_after(progress, longest)
                 }
                 Err(error) if is_stopping(&error) => return Ok(()),
                 Err(error) => {
                     failures += 1;
-                    self.condition.failed(&error);
+                    self.condition.failed(source, &error);
                     self.condition.stands(&self.engine.standing());
                     if is_fatal(&error) {
                         return Err(error);
