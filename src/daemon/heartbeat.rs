@@ -125,11 +125,7 @@ pub async fn repair_triggers(engine: &Engine) -> Result<(), StepError> {
         .store()
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            let repaired = ddl::repair(tx, &mapping, now)?;
-            if !repaired.is_empty() {
-                meta::note_repair(tx, now)?;
-            }
-            Ok(repaired)
+            ddl::repair(tx, &mapping, now)
         })
         .await?;
     for name in repaired {

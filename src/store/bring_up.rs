@@ -94,7 +94,7 @@ pub fn bring_up(
         .filter(|name| made.contains(name) && !with_table(name));
     let put_back: Vec<String> = tables.into_iter().chain(indexes).chain(lost).collect();
     if !put_back.is_empty() {
-        meta::note_repair(tx, now)?;
+        meta::note_repair(tx, &meta::put_back(&put_back), now)?;
     }
     Ok(Changes { lines, put_back })
 }

@@ -30,6 +30,11 @@ pub(super) const SCHEMA_VERSION: &str = "schema_version";
 
 /// The triggers and views that hubsyncd has made, a name a line.
 pub(super) const MADE: &str = "made";
+/// What was put back last, in words; the view `sync_health` reads it.
+const REPAIRED: &str = "repaired";
+
+/// The most names of what was put back that are told.
+const MOST_NAMED: usize = 5;
 
 /// A remembered value.
 pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
@@ -181,9 +186,26 @@ pub fn webhooks(connection: &Connection) -> Result<Option<String>, StoreError> {
     Ok(word)
 }
 
-/// Notes that a trigger or view had to be put back: `sync_health` is `degraded` for an hour.
-pub fn note_repair(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+/// Notes what of ours had to be put back, in words: `sync_health` is `degraded` for an hour, and says so.
+pub fn note_repair(tx: &Transaction<'_>, what: &str, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_daemon SET trigger_repaired_at = :now WHERE id = 1")?
         .execute(named_params! { ":now": now.to_string() })?;
-    Ok(())
+    set(tx, REPAIRED, what)
+}
+
+/// What [`note_repair`] says of triggers, views, indexes and tables by their names.
+pub fn put_back(names: &[String]) -> String {
+    let first: Vec<String> = names
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match names.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "a program dropped or altered {}{more}, put back",
+        first.join(", ")
+    )
 }

@@ -86,7 +86,7 @@ pub(super) fn shut_gate(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, St
         .prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
         .execute([])?;
     if closed > 0 {
-        meta::note_repair(tx, now)?;
+        meta::note_repair(tx, "a program left `sync_gate` open, closed", now)?;
     }
     Ok(closed > 0)
 }
@@ -184,7 +184,7 @@ pub fn views_first(
         }
     }
     if !put_back.is_empty() {
-        meta::note_repair(tx, now)?;
+        meta::note_repair(tx, &meta::put_back(&put_back), now)?;
     }
     Ok(put_back)
 }

@@ -197,6 +197,9 @@ SELECT CASE
                      SELECT 1 FROM sync_outbox AS e
                      WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL)
                  ORDER BY b.at, b.object, b.until LIMIT 1),
+                CASE WHEN (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN
+                    (SELECT m.value FROM sync_meta AS m WHERE m.name = 'repaired') || ' at ' || d.trigger_repaired_at
+                    || coalesce('; ' || d.last_error, '') END,
                 d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
 FROM sync_daemon AS d CROSS JOIN sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";

@@ -96,9 +96,23 @@ fn a_dropped_view_comes_back_and_health_says_so_for_an_hour() {
             "UPDATE sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
                     trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
         );
-        assert_eq!(scene.rows("SELECT state FROM sync_health"), ["degraded"]);
+        let told = &scene.rows("SELECT state, last_error FROM sync_health")[0];
+        assert!(
+            told.starts_with("degraded a program dropped or altered `sync_status`, put back at 20"),
+            "{told}"
+        );
+        scene.as_daemon("UPDATE sync_daemon SET last_error = 'HubSpot failed'");
+        let told = &scene.rows("SELECT last_error FROM sync_health")[0];
+        assert!(
+            told.contains("`sync_status`") && told.ends_with("; HubSpot failed"),
+            "{told}"
+        );
+        scene.as_daemon("UPDATE sync_daemon SET last_error = NULL");
         scene.as_daemon("UPDATE sync_daemon SET trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 minutes')");
-        assert_eq!(scene.rows("SELECT state FROM sync_health"), ["running"]);
+        assert_eq!(
+            scene.rows("SELECT state, last_error FROM sync_health"),
+            ["running -"]
+        );
     });
 }
 
