@@ -100,13 +100,13 @@ pub async fn state(engine: &Engine) -> Option<String> {
     engine.store().read(meta::state).await.ok()
 }
 
-/// Closes the gate that a program has opened, and has everything compared.
+/// Closes the gate that a program has opened, and has what it wrote past it compared.
 pub async fn close_gate(engine: &Engine) -> Result<(), StepError> {
     let store = engine.store();
     let Some(mapping) = engine.resolved_mapping() else {
         return Ok(());
     };
-    if store.read(repair::gate_is_open).await? {
+    if store.read(repair::gate_was_passed).await? {
         store
             .write(Lane::Interactive, move |tx| {
                 repair::close_gate(tx, &mapping, tx.now())

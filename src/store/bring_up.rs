@@ -18,7 +18,8 @@ use crate::store::cursors::{self, Backfill};
 use crate::store::ddl::{self, quoted};
 use crate::store::fields::{self, Field, FieldState};
 use crate::store::{
-    StoreError, alter, aside, definition, meta, migrate, outbox, repair, sequences, unreadable,
+    StoreError, alter, aside, definition, guards, meta, migrate, outbox, repair, sequences,
+    unreadable,
 };
 
 /// What was changed, a sentence each.
@@ -72,14 +73,19 @@ pub fn bring_up(
     let made = repair::put_back(tx, mapping)?;
     aside::forget_dropped(tx)?;
     let is_open = repair::shut_gate(tx, now)?;
+    let marked = bypassed::take_marks(tx)?;
+    let is_unguarded = lost.iter().any(|name| guards::keeps_recording(name));
     for object in &mapping.objects {
         let triggers = format!("sync_mirror_{}_", object.table);
         let is_lost = lost.iter().any(|name| name.starts_with(&triggers))
             && !made_tables.contains(&object.object);
-        if is_open || is_lost {
-            let way = if is_open { Way::Gate } else { Way::Triggers };
-            bypassed::take_up(tx, object, way, now)?;
-        }
+        let way = match is_open || marked.contains(object.object.as_str()) {
+            true => Way::Gate,
+            false if is_lost => Way::Triggers,
+            false if is_unguarded => Way::Guards,
+            false => continue,
+        };
+        bypassed::take_up(tx, object, way, now)?;
     }
     repair::tidy(tx, mapping, now)?;
     repair::leave_schema(tx)?;

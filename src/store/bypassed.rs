@@ -5,13 +5,16 @@
 //! A new row is what an INSERT means, so it is created in HubSpot. A changed or deleted one looks like any other: a
 //! comparison finds it, HubSpot's values stand, and `sync_history` keeps the others.
 
-use rusqlite::{Transaction, named_params};
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::mapping::{Direction, ObjectMapping};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::ddl::quoted;
+use crate::store::ddl::{literal, quoted};
 use crate::store::triggers::KEY;
+use crate::store::views::NOW;
 use crate::store::{StoreError, aside, cursors, outbox};
 
 /// How a program got past the triggers.
@@ -21,7 +24,12 @@ pub(super) enum Way {
     Gate,
     /// It dropped or altered triggers of the table.
     Triggers,
+    /// It dropped or altered guards of the tables that recording stands on.
+    Guards,
 }
+
+/// Until when something is told: the daemon takes up what a trigger has marked.
+const MARK: &str = "mark";
 
 /// Until when something is told: its comparison has ended.
 const COMPARISON: &str = "comparison";
@@ -31,6 +39,50 @@ const ROWS: &str = "rows";
 const ENTRIES: &str = "entries";
 /// Until when something is told: the column is filled again. Its property follows.
 const COLUMN: &str = "column ";
+
+/// The statement by which a trigger marks a table that is written to while the gate is open.
+pub(super) fn mark(object: &ObjectMapping) -> String {
+    format!(
+        "INSERT INTO sync_bypassed (object, until, at, problem) VALUES ({}, {}, {NOW}, {}) ON CONFLICT DO NOTHING",
+        literal(object.object.as_str()),
+        literal(MARK),
+        literal(&how(object, Way::Gate)),
+    )
+}
+
+/// Whether any table is marked.
+pub(super) fn is_marked(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM sync_bypassed WHERE until = :mark")?
+        .exists(named_params! { ":mark": MARK })?)
+}
+
+/// Takes the marks away, and tells of which objects: they are to be taken up.
+pub(super) fn take_marks(tx: &Transaction<'_>) -> Result<BTreeSet<String>, StoreError> {
+    if !is_marked(tx)? {
+        return Ok(BTreeSet::new());
+    }
+    let marked = tx
+        .prepare_cached("DELETE FROM sync_bypassed WHERE until = :mark RETURNING object")?
+        .query_map(named_params! { ":mark": MARK }, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(marked)
+}
+
+fn how(object: &ObjectMapping, way: Way) -> String {
+    let table = &object.table;
+    match way {
+        Way::Gate => {
+            format!("a program opened `sync_gate`, so that writes to `{table}` were not recorded")
+        }
+        Way::Triggers => format!(
+            "a program dropped or altered triggers of `{table}`, so that writes to it were not recorded"
+        ),
+        Way::Guards => format!(
+            "a program dropped or altered guards of hubsyncd's own tables, so that writes to `{table}` may not be recorded"
+        ),
+    }
+}
 
 /// The most rows that a sentence names.
 const MOST_NAMED: usize = 10;
@@ -42,15 +94,7 @@ pub(super) fn take_up(
     way: Way,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let table = &object.table;
-    let how = match way {
-        Way::Gate => {
-            format!("a program opened `sync_gate`, so that writes to `{table}` were not recorded")
-        }
-        Way::Triggers => format!(
-            "a program dropped or altered triggers of `{table}`, so that writes to it were not recorded"
-        ),
-    };
+    let how = how(object, way);
     let new = queue_new_rows(tx, object, now)?;
     let rows = match (new.len(), object.direction.pushes()) {
         (0, _) | (_, false) => String::new(),

@@ -43,6 +43,21 @@ const KEPT: [&str; 29] = [
 /// Tables that are copies of HubSpot's settings.
 const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "properties"];
 
+/// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
+const RECORDING: [&str; 5] = [
+    "sync_gate",
+    "sync_replaced",
+    "sync_changed",
+    "sync_outbox",
+    "sync_outbox_fields",
+];
+
+/// Whether a guard of this name keeps programs from a table that recording stands on.
+pub(super) fn keeps_recording(name: &str) -> bool {
+    let guarded = name.strip_prefix("sync_guard_");
+    guarded.is_some_and(|rest| RECORDING.iter().any(|table| rest.starts_with(table)))
+}
+
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
 
 /// All guards.
@@ -76,7 +91,8 @@ pub(super) fn all() -> Vec<Made> {
 }
 
 /// The gate's one row must be there, or no condition on it holds; and it stands open only as our triggers open it. Whether a
-/// trigger writes that can't be told: what still gets past is noticed within seconds (`repair.rs`).
+/// trigger writes that can't be told: a write to a mirror while it is open is marked (`triggers.rs`), and a gate left open is
+/// noticed within seconds (`repair.rs`).
 fn gate() -> [Made; 3] {
     let opened_otherwise = format!("new.open NOT IN (0, {OPENED})");
     [

@@ -53,17 +53,19 @@ pub(super) fn tidy(
     bypassed::forget_handled(tx, &mapping.objects, now)
 }
 
-/// Whether the gate stands open at rest: a program has opened it, and no trigger records what is written.
+/// Whether a program has got past the gate: it stands open at rest, so that no trigger records what is written, or a
+/// trigger has marked a write to a mirror while it did.
 ///
 /// # Errors
 /// SQLite's own.
-pub fn gate_is_open(connection: &Connection) -> Result<bool, StoreError> {
-    Ok(connection
+pub fn gate_was_passed(connection: &Connection) -> Result<bool, StoreError> {
+    let is_open = connection
         .prepare_cached("SELECT 1 FROM sync_gate WHERE open <> 0")?
-        .exists([])?)
+        .exists([])?;
+    Ok(is_open || bypassed::is_marked(connection)?)
 }
 
-/// Closes the gate where it stands open, and takes up what programs wrote meanwhile: it is in no outbox.
+/// Closes the gate where it stands open, and takes up what programs wrote past it: it is in no outbox.
 ///
 /// # Errors
 /// SQLite's own.
@@ -72,8 +74,10 @@ pub fn close_gate(
     mapping: &Mapping,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if shut_gate(tx, now)? {
-        for object in &mapping.objects {
+    let is_open = shut_gate(tx, now)?;
+    let marked = bypassed::take_marks(tx)?;
+    for object in &mapping.objects {
+        if is_open || marked.contains(object.object.as_str()) {
             bypassed::take_up(tx, object, Way::Gate, now)?;
         }
     }

@@ -17,6 +17,7 @@
 //! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE`, where the user has UNIQUE indexes |
 //! | `…_update` | an update, field by field |
 //! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
+//! | `…_past_by_…` | marks the table where a program writes while the gate is open, so that none of the others sees it |
 //!
 //! A table whose object left the mapping has none of these, and `sync_unmapped_…` instead, which refuse every write.
 
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::{LONGEST_VALUE, PropertyType};
+use crate::store::bypassed;
 use crate::store::ddl::{each, literal, quoted};
 use crate::store::outbox::UNWRITABLE;
 use crate::store::views::NOW;
@@ -33,6 +35,8 @@ pub(super) const KEY: &str = "lower(hex(randomblob(16)))";
 
 /// Whether a statement comes from a program, not from one of these triggers.
 pub(super) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";
+/// Whether the gate hides a statement from these triggers: it is open, or its row is gone.
+const PAST_THE_GATE: &str = "(SELECT open FROM sync_gate) IS NOT 0";
 /// What our triggers write to open the gate: nothing that a person would write, so that `SET open = 1` is refused.
 pub(super) const OPENED: i64 = 20_813;
 pub(super) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 20813";
@@ -145,6 +149,7 @@ pub(super) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
     ];
     all.extend(insert_again(shape));
     all.extend(before_replace(shape));
+    all.extend(past_the_gate(shape));
     all
 }
 
@@ -994,6 +999,27 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
         CLOSE_GATE.to_owned(),
     ];
     shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &steps)
+}
+
+/// What marks a write with the gate open: a program has opened it, and may close it again before the daemon looks. The one
+/// such write of our own is [`take_identity`], after which the row has the number that is noted. They name no column that a
+/// program may drop: it would have to drop them first.
+fn past_the_gate(shape: &MirrorShape<'_>) -> [Made; 3] {
+    let not_our_own = format!("new.\"local_id\" IS NOT {}", noted(shape, "local_id"));
+    let mark = [bypassed::mark(shape.object)];
+    [
+        ("past_by_insert", "AFTER INSERT", "1"),
+        ("past_by_change", "AFTER UPDATE", &not_our_own),
+        ("past_by_delete", "AFTER DELETE", "1"),
+    ]
+    .map(|(kind, event, condition)| {
+        shape.trigger(
+            kind,
+            event,
+            &format!("{PAST_THE_GATE} AND {condition}"),
+            &mark,
+        )
+    })
 }
 
 #[cfg(test)]

@@ -307,6 +307,43 @@ fn a_gate_that_a_program_opens_is_closed_within_seconds_and_everything_is_compar
 }
 
 #[test]
+fn what_was_written_past_a_gate_that_was_closed_again_is_told_and_compared_also_by_the_next_start()
+{
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    let mut site = Site::new(&portal);
+    let past = |city: &str| {
+        format!(
+            "BEGIN; UPDATE sync_gate SET open = 20813; UPDATE contacts SET city = '{city}';
+             UPDATE sync_gate SET open = 0; COMMIT"
+        )
+    };
+    let compared = |city: &str| {
+        format!(
+            "SELECT count(*) FROM sync_history WHERE origin = 'reconcile' AND property = 'city' AND old_value = '{city}'"
+        )
+    };
+    site.start_and_load();
+    site.program()
+        .execute_batch(&past("Unseen"))
+        .expect("taken");
+    site.until_sql(&compared("Unseen"));
+    assert!(
+        site.log().contains("a program opened `sync_gate`"),
+        "{}",
+        site.log()
+    );
+    assert_eq!(site.stop(), 0);
+    site.program()
+        .execute_batch(&past("Unheard"))
+        .expect("taken");
+    site.start_and_load();
+    site.until_sql(&compared("Unheard"));
+    assert_eq!(portal.value(id, "city"), None, "HubSpot's value stands");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named_with_what_to_write() {
     let portal = Portal::quick();
     let site = Site::new(&portal);

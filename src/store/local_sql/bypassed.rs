@@ -117,3 +117,72 @@ fn a_row_that_nobody_may_send_is_named_as_long_as_it_is_there() {
         assert_eq!(health(scene), ["running -"]);
     });
 }
+
+#[test]
+fn what_was_written_while_the_gate_was_open_is_taken_up_also_when_it_is_closed_again() {
+    everywhere(|scene| {
+        scene.do_run(
+            "UPDATE sync_gate SET open = 20813;
+             UPDATE contacts SET first_name = 'Unseen' WHERE local_id = 1;
+             UPDATE sync_gate SET open = 0",
+        );
+        assert!(health(scene)[0].starts_with("degraded a program opened `sync_gate`"));
+        scene.repair();
+        assert_eq!(compared(scene), ["contacts"]);
+        let words = &health(scene)[0];
+        assert!(
+            words.contains("writes to `contacts` were not recorded; its records are compared"),
+            "{words}"
+        );
+        scene.as_daemon("UPDATE sync_cursors SET reconcile_started_at = NULL");
+        scene.repair();
+        assert_eq!(health(scene), ["running -"]);
+    });
+}
+
+#[test]
+fn a_gate_without_guards_or_without_its_row_hides_nothing() {
+    for opening in ["UPDATE sync_gate SET open = 1", "DELETE FROM sync_gate"] {
+        everywhere(|scene| {
+            scene.do_run(&format!(
+                "BEGIN;
+                 DROP TRIGGER sync_guard_sync_gate_insert; DROP TRIGGER sync_guard_sync_gate_update;
+                 DROP TRIGGER sync_guard_sync_gate_delete;
+                 {opening};
+                 INSERT INTO contacts (email) VALUES ('new@example.com');
+                 DELETE FROM contacts WHERE local_id = 2;
+                 INSERT OR IGNORE INTO sync_gate (id, open) VALUES (1, 0);
+                 UPDATE sync_gate SET open = 0;
+                 COMMIT",
+            ));
+            assert_eq!(scene.repair().len(), 3);
+            assert_eq!(scene.outbox(), ["create contacts 3 -"]);
+            assert_eq!(compared(scene), ["companies", "contacts", "deals"]);
+            let told = scene.rows("SELECT problem FROM sync_bypassed WHERE object = 'contacts'");
+            assert!(
+                told[0].starts_with("a program opened `sync_gate`"),
+                "{told:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn guards_of_the_outbox_that_were_dropped_are_a_way_past_it() {
+    everywhere(|scene| {
+        scene.do_run(
+            "UPDATE contacts SET first_name = 'B' WHERE local_id = 1;
+             DROP TRIGGER sync_guard_sync_outbox_delete; DROP TRIGGER sync_guard_sync_outbox_fields_delete;
+             DELETE FROM sync_outbox_fields; DELETE FROM sync_outbox",
+        );
+        scene.repair();
+        assert_eq!(compared(scene), ["companies", "contacts", "deals"]);
+        assert!(health(scene)[0].contains("guards of hubsyncd's own tables"));
+    });
+}
+
+fn compared(scene: &Scene) -> Vec<String> {
+    scene.rows(
+        "SELECT object FROM sync_cursors WHERE reconcile_started_at IS NOT NULL ORDER BY object",
+    )
+}
