@@ -145,8 +145,7 @@ async fn join(
         None => LimitSettings::oauth(&config.limits),
     };
     let start = StartState {
-        recent_sends: start.recent_sends,
-        answered_for: start.answered_for,
+        recent: start.recent,
         day: start.day,
         day_used: start.day_used,
         day_limit: start.day_limit,
@@ -154,6 +153,10 @@ async fn join(
         time_zone: zone,
     };
     let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
+    if let Some(wait) = limiter.first_wait() {
+        let until = clock.now().plus_millis(wait.as_millis() as i64);
+        tracing::info!(%until, "what the last run sent fills HubSpot's window; the first requests wait until it is free");
+    }
     let seed: u64 = rand::random();
     let version = config.portal.api_version;
     let own_clock = Arc::clone(&clock);

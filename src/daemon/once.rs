@@ -659,11 +659,12 @@ async fn report(
     let engine = &work.engine;
     work.condition.stands(&engine.standing());
     heartbeat::beat(engine, &work.condition).await?;
-    let unsent = engine.client().limiter().unused_lease();
+    let limiter = engine.client().limiter();
+    let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, tx.now())?;
+            quota::end_leases(tx, unsent, &recent)?;
             meta::set_phase(tx, Phase::Stopped, tx.now())
         })
         .await?;

@@ -906,12 +906,13 @@ async fn finish(
         heartbeat::end_failed(engine.store(), with_causes(&error)).await;
         return Err(error);
     }
-    let unsent = engine.client().limiter().unused_lease();
     heartbeat::beat(engine, &all.condition).await?;
+    let limiter = engine.client().limiter();
+    let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
     engine
         .store()
         .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, tx.now())?;
+            quota::end_leases(tx, unsent, &recent)?;
             crate::store::meta::set_phase(tx, Phase::Stopped, tx.now())
         })
         .await?;

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 pub use crate::decide::quota::LimitSettings;
 use crate::decide::quota::day::{Day, KnownDay};
 use crate::decide::quota::{
-    Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, Verdict,
+    Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, Recent, Verdict,
 };
 use crate::hubspot::limiter::pace::Pace;
 use crate::hubspot::limiter::queue::{Queue, Ticket};
@@ -56,11 +56,8 @@ pub type LeaseFn =
 /// What is known of the time before the start.
 #[derive(Debug, Clone, Default)]
 pub struct StartState {
-    /// Requests that may have been sent in the last 10 seconds (and the seconds on their way): all leases that were
-    /// open in that time.
-    pub recent_sends: u32,
-    /// How long ago the last of them was answered, after a clean stop; `None` after a kill.
-    pub answered_for: Option<Duration>,
+    /// Requests that may still lie in HubSpot's window of 10 seconds: after a kill all leases that were open in that time.
+    pub recent: Vec<Recent>,
     /// The day that `day_used` belongs to: the date of its leases.
     pub day: Option<String>,
     /// Requests of that day, open leases included.
@@ -196,7 +193,7 @@ impl Limiter {
             time_zone: start.time_zone.as_deref(),
         };
         let day = Day::new(&settings, &known, now);
-        let quota = Quota::new(settings, start.recent_sends, start.answered_for, day, now);
+        let quota = Quota::new(settings, &start.recent, day, now);
         let pace = [EndpointClass::Search, EndpointClass::Crm]
             .map(|class| Pace::new(quota.pace(class), &clock));
         Arc::new(Self {
@@ -329,6 +326,28 @@ impl Limiter {
     /// Requests that were leased and not sent; at a clean stop the daemon gives them back to the day.
     pub fn unused_lease(&self) -> u32 {
         self.state().quota.unused_lease()
+    }
+
+    /// What HubSpot may still count of what was sent, for the next start: requests, and when they were counted at the latest, by
+    /// this machine's clock.
+    pub fn recent(&self) -> Vec<(u32, Timestamp)> {
+        let mut state = self.state();
+        let now = self.now(&state);
+        let wall = self.clock.now();
+        let recent = state.quota.recent(now).into_iter();
+        recent
+            .map(|(requests, ago)| (requests, wall.plus_millis(-ago)))
+            .collect()
+    }
+
+    /// How long what was sent before the start keeps a request, or a search, waiting.
+    pub fn first_wait(&self) -> Option<Duration> {
+        let mut state = self.state();
+        let now = self.now(&state);
+        let classes = [EndpointClass::Crm, EndpointClass::Search];
+        let until = classes.map(|class| state.quota.full_until(class, now));
+        let until = until.into_iter().flatten().max()?;
+        Some(until.saturating_sub(now.steady))
     }
 
     /// The quotas' state.

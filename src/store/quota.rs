@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, named_params};
 
+use crate::decide::quota::Recent;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
@@ -16,8 +17,8 @@ const RECENT: Duration = Duration::from_secs(12);
 /// What may have been sent before a start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StartState {
-    /// Requests that may have been sent in the last 10 seconds.
-    pub recent_sends: u32,
+    /// Requests that may still lie in HubSpot's window of 10 seconds.
+    pub recent: Vec<Recent>,
     /// The day, in the account's time zone, that `day_used` belongs to.
     pub day: Option<String>,
     /// Requests of that day, blocks that were open at the stop included.
@@ -26,35 +27,39 @@ pub struct StartState {
     pub day_limit: Option<u64>,
     /// When the day ends.
     pub day_resets_at: Option<Timestamp>,
-    /// How long ago the last stop gave all blocks back, so that nothing is on the wire; `None` after a kill.
-    pub answered_for: Option<Duration>,
 }
 
 /// Reads what a start has to count.
 pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState, StoreError> {
-    let recent: i64 = connection
+    // A block that is open belongs to a run that did not end its leases, and those that it had used up may be on the wire.
+    let recent = connection
         .prepare_cached(
-            "SELECT coalesce(sum(requests), 0)
+            "SELECT requests,
+                    CASE WHEN NOT EXISTS (SELECT 1 FROM sync_quota_leases WHERE returned_at IS NULL) THEN returned_at END
              FROM sync_quota_leases
-             WHERE returned_at IS NULL OR returned_at >= :since",
+             WHERE returned_at IS NULL OR returned_at >= :since
+             ORDER BY id",
         )?
-        .query_row(
+        .query_map(
             named_params! { ":since": (now - RECENT).to_string() },
-            |row| row.get(0),
-        )?;
-    // A block that is open belongs to a run that did not end its leases.
-    let given_back: Option<String> = connection
-        .prepare_cached(
-            "SELECT CASE WHEN count(*) = count(returned_at) THEN max(returned_at) END FROM sync_quota_leases",
+            |row| {
+                let at: Option<String> = row.get(1)?;
+                Ok(Recent {
+                    requests: row.get(0)?,
+                    counted_before: at
+                        .as_deref()
+                        .and_then(Timestamp::parse)
+                        .map(|at| now.since(at)),
+                })
+            },
         )?
-        .query_row([], |row| row.get(0))?;
-    let given_back = given_back.as_deref().and_then(Timestamp::parse);
+        .collect::<Result<_, _>>()?;
     let mut statement = connection.prepare_cached(
         "SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1",
     )?;
     Ok(statement.query_row([], |row| {
         Ok(StartState {
-            recent_sends: u32::try_from(recent).unwrap_or(u32::MAX),
+            recent,
             day: row.get(0)?,
             day_used: row.get::<_, i64>(1)?.unsigned_abs(),
             day_limit: row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs),
@@ -62,7 +67,6 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
                 .get::<_, Option<String>>(3)?
                 .as_deref()
                 .and_then(Timestamp::parse),
-            answered_for: given_back.map(|at| now.since(at)),
         })
     })?)
 }
@@ -104,10 +108,21 @@ pub fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends all blocks at a clean stop: `unsent` requests of them were not sent, the others count as sent at `now`.
-pub fn end_leases(tx: &Transaction<'_>, unsent: u32, now: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_quota_leases SET returned_at = :now WHERE returned_at IS NULL")?
-        .execute(named_params! { ":now": now.to_string() })?;
+/// Ends all blocks at a clean stop: `unsent` requests of them were not sent, and of the others HubSpot still counts `recent`,
+/// with the moment of each. They take the blocks' place, so that a start waits for what was sent alone.
+pub fn end_leases(
+    tx: &Transaction<'_>,
+    unsent: u32,
+    recent: &[(u32, Timestamp)],
+) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM sync_quota_leases WHERE id IS NOT NULL")?
+        .execute([])?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO sync_quota_leases (granted_at, requests, returned_at) VALUES (:at, :requests, :at)",
+    )?;
+    for (requests, at) in recent {
+        insert.execute(named_params! { ":at": at.to_string(), ":requests": requests })?;
+    }
     tx.prepare_cached("UPDATE sync_quota SET day_used = max(day_used - :unsent, 0) WHERE id = 1")?
         .execute(named_params! { ":unsent": unsent })?;
     Ok(())
@@ -205,29 +220,40 @@ mod tests {
                 lease(tx, requests, "2026-11-24", now().plus_millis(second * 1000))?;
             }
             let at = |second: i64| {
-                start_state(tx, now().plus_millis(second * 1000)).map(|state| state.recent_sends)
+                start_state(tx, now().plus_millis(second * 1000)).map(|state| {
+                    let sums = state.recent.iter().map(|sent| sent.requests);
+                    let is_killed = state
+                        .recent
+                        .iter()
+                        .all(|sent| sent.counted_before.is_none());
+                    assert!(is_killed, "a block is open");
+                    sums.sum::<u32>()
+                })
             };
-            assert_eq!(
-                start_state(tx, now())?.answered_for,
-                None,
-                "a block is open"
-            );
             Ok([at(3)?, at(14)?, at(15)?, at(1000)?])
         }));
         assert_eq!(states.expect("reads"), [35, 35, 15, 15]);
         drop(store);
         let store = open(&folder, Mode::Inline).expect("opens again");
         let state = at_once(store.write(Lane::Bulk, |tx| {
-            end_leases(tx, 4, now())?;
-            start_state(tx, now().plus_millis(15_000))
+            let at = |second: i64| now().plus_millis(second * 1000);
+            end_leases(tx, 4, &[(2, at(1)), (3, at(5)), (1, at(9))])?;
+            start_state(tx, at(15))
         }));
         let state = state.expect("reads");
         assert_eq!(
-            (state.recent_sends, state.day.as_deref(), state.day_used),
-            (0, Some("2026-11-24"), 31)
+            (state.day.as_deref(), state.day_used),
+            (Some("2026-11-24"), 31)
         );
-        // The newest block but one was given back two seconds after the first was leased.
-        assert_eq!(state.answered_for, Some(Duration::from_secs(13)));
+        let sent = |requests, seconds| Recent {
+            requests,
+            counted_before: Some(Duration::from_secs(seconds)),
+        };
+        assert_eq!(
+            state.recent,
+            [sent(3, 10), sent(1, 6)],
+            "what was not sent, or long ago, counts no more"
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Promise 7: the portal's limits are kept, across restarts too.
 
+use std::time::Duration;
+
+use hubsyncd::clock::{Clock, SystemClock};
 use hubsyncd::simulator::settings::Settings;
 
 use crate::daemon::{Site, eventually};
@@ -35,6 +38,22 @@ fn no_window_is_ever_overrun_also_across_restarts() {
     }
     site.wait_loaded();
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 9_000);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn after_clean_ends_in_a_row_a_start_waits_for_nothing_that_was_not_sent() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let site = Site::new(&portal);
+    let clock = SystemClock::new();
+    for run in 0..9 {
+        let begun = clock.monotonic();
+        site.once();
+        let took = clock.monotonic().saturating_sub(begun);
+        // Far under the window's ten seconds, on a busy machine too.
+        assert!(took < Duration::from_secs(6), "run {run} took {took:?}");
+    }
     portal.assert_limits_were_kept();
 }
 

@@ -199,8 +199,7 @@ async fn join(
         .read(|connection| meta::get(connection, "time_zone"))
         .await?;
     let start = StartState {
-        recent_sends: start.recent_sends,
-        answered_for: start.answered_for,
+        recent: start.recent,
         day: start.day,
         day_used: start.day_used,
         day_limit: start.day_limit,

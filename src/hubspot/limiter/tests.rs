@@ -224,7 +224,10 @@ proptest! {
         let world = World::default();
         for (number, after) in kills.iter().enumerate() {
             let start = StartState {
-                recent_sends: world.recent(clock.now()),
+                recent: vec![Recent {
+                    requests: world.recent(clock.now()),
+                    counted_before: None,
+                }],
                 ..StartState::default()
             };
             let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
@@ -241,12 +244,14 @@ proptest! {
 
 #[test]
 fn after_a_clean_stop_the_first_search_waits_no_longer_than_its_own_window() {
-    let first_search = |answered_for: Option<Duration>| {
+    let first_search = |counted_before: Option<Duration>| {
         let clock = ManualClock::at(NOON);
         let world = World::default();
         let start = StartState {
-            recent_sends: 20,
-            answered_for,
+            recent: vec![Recent {
+                requests: 20,
+                counted_before,
+            }],
             ..StartState::default()
         };
         let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
@@ -265,6 +270,46 @@ fn after_a_clean_stop_the_first_search_waits_no_longer_than_its_own_window() {
         first_search(None) >= Duration::from_secs(5),
         "they may be on the wire"
     );
+}
+
+#[test]
+fn what_a_limiter_hands_on_is_what_it_sent_and_when_and_a_start_says_how_long_it_waits_for_it() {
+    let clock = ManualClock::at(NOON);
+    let world = World::default();
+    let first = limiter(&clock, settings(20), &world);
+    for _ in 0..12 {
+        let permit = run(
+            &clock,
+            first.acquire(EndpointClass::Crm, Priority::Interactive),
+        );
+        permit.expect("let go").answered(&answered());
+    }
+    // No search of a moment ago is on the wire.
+    clock.advance(Duration::from_secs(2));
+    let sent = first.recent();
+    let requests = |recent: &[(u32, Timestamp)]| recent.iter().map(|(requests, _)| requests).sum();
+    let all: u32 = requests(&sent);
+    assert!((5..=12).contains(&all), "{sent:?}");
+    let before = |(requests, at): &(u32, Timestamp)| Recent {
+        requests: *requests,
+        counted_before: Some(clock.now().since(*at)),
+    };
+    let start = StartState {
+        recent: sent.iter().map(before).collect(),
+        ..StartState::default()
+    };
+    let steady: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let second = Limiter::new(settings(all), steady, world.lease(), &start);
+    assert_eq!(second.recent(), sent);
+    let wait = second.first_wait().expect("the window is full");
+    assert!(
+        wait < Duration::from_secs(8),
+        "the oldest goes first: {wait:?}"
+    );
+    clock.advance(wait);
+    assert_eq!(second.first_wait(), None);
+    let left: u32 = requests(&second.recent());
+    assert!(left < all, "it is forgotten");
 }
 
 #[test]

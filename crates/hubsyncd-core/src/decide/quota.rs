@@ -172,6 +172,15 @@ pub struct Grant {
     own_day: u64,
 }
 
+/// Requests that were sent before a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    /// How many.
+    pub requests: u32,
+    /// How long before the start HubSpot counted the last of them; `None`: some may still be on the wire, after a kill.
+    pub counted_before: Option<Duration>,
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -225,27 +234,24 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// The state at a start: `recent_sends` were sent before it, `day` is what the database knows. `answered_for` is how
-    /// long ago the last of them was answered, after a clean stop; without one some may still be on the wire.
-    pub fn new(
-        settings: LimitSettings,
-        recent_sends: u32,
-        answered_for: Option<Duration>,
-        day: Day,
-        now: Now,
-    ) -> Self {
+    /// The state at a start: `recent` were sent before it, `day` is what the database knows.
+    pub fn new(settings: LimitSettings, recent: &[Recent], day: Day, now: Now) -> Self {
         let rate = settings.search_per_second.clamp(0.001, 1000.0);
         let search_limit = (rate as u32).max(1);
         let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
         let mut burst = Window::new(BURST_WINDOW + WINDOW_MARGIN);
-        let latest = answered_for.map_or(now.steady + ON_THE_WIRE, |ago| {
-            now.steady.saturating_sub(ago)
-        });
-        burst.hold(recent_sends, latest);
         let mut search = Window::new(search_window + WINDOW_MARGIN);
-        // HubSpot has forgotten searches that were answered a window ago.
-        if answered_for.is_none_or(|ago| ago < search_window + WINDOW_MARGIN) {
-            search.hold(recent_sends.min(search_limit), latest);
+        // Nobody knows which of them were searches.
+        for sent in recent {
+            for (window, requests) in [
+                (&mut burst, sent.requests),
+                (&mut search, sent.requests.min(search_limit)),
+            ] {
+                match sent.counted_before {
+                    None => window.hold(requests, now.steady + ON_THE_WIRE),
+                    Some(before) => window.hold_from_before(requests, now.steady, before),
+                }
+            }
         }
         Self {
             burst,
@@ -433,6 +439,24 @@ impl Quota {
     /// Leased requests that were not sent: at a clean stop they go back.
     pub fn unused_lease(&self) -> u32 {
         self.leased
+    }
+
+    /// What HubSpot may still count: requests, and how many milliseconds ago they were counted at the latest.
+    pub fn recent(&mut self, now: Now) -> Vec<(u32, i64)> {
+        let mut recent = self.burst.recent(now.steady);
+        recent.extend(self.search.recent(now.steady));
+        recent
+    }
+
+    /// Until when what was sent before the start leaves no room for a request.
+    pub fn full_until(&mut self, class: EndpointClass, now: Now) -> Option<Duration> {
+        let allowed = match class {
+            EndpointClass::Search => self.search_limit,
+            EndpointClass::Crm => self.burst_allowed(Priority::Poll, now.steady),
+        };
+        let is_full = self.window(class).used(now.steady) >= allowed;
+        let until = self.window_free_at(class, allowed, now.steady);
+        until.filter(|_| is_full)
     }
 
     /// Gives a place back, or holds it for as long as HubSpot may count it.

@@ -64,6 +64,29 @@ impl Window {
         }
     }
 
+    /// So many requests were counted by HubSpot so long before `now` at the latest, which may be before the clock began.
+    pub fn hold_from_before(&mut self, requests: u32, now: Duration, before: Duration) {
+        let until = (now + self.length).saturating_sub(before);
+        if requests > 0 && until > now {
+            *self.held.entry(until).or_default() += requests;
+            self.held_count += requests;
+        }
+    }
+
+    /// Who is held, and how many milliseconds ago HubSpot counted them at the latest; below zero it is to come. Whoever has no
+    /// answer counts from now on.
+    pub fn recent(&mut self, now: Duration) -> Vec<(u32, i64)> {
+        self.used(now);
+        let millis = |time: Duration| time.as_millis() as i64;
+        let ago = |until: Duration| millis(now + self.length) - millis(until);
+        let held = self.held.iter();
+        let mut recent: Vec<_> = held
+            .map(|(until, requests)| (*requests, ago(*until)))
+            .collect();
+        recent.extend((self.in_flight > 0).then_some((self.in_flight, 0)));
+        recent
+    }
+
     /// When fewer than `allowed` are used; `None`: not before an answer comes.
     pub fn free_at(&self, allowed: u32) -> Option<Duration> {
         let mut used = self.in_flight + self.held_count;
