@@ -323,11 +323,11 @@ fn spawn_heartbeat(
                 }
                 condition.unbeaten(Some(with_causes(&error)));
                 condition.failed(source, &error);
-                if let Some(failed) = unwritten.turn(engine.clock().monotonic()) {
-                    tracing::warn!(error = %with_causes(&error), hint = error.hint(), failed, "the heartbeat could not be written");
+                if let Some(attempts) = unwritten.turn(engine.clock().monotonic()) {
+                    tracing::warn!(error = %with_causes(&error), hint = error.hint(), attempts, "the heartbeat could not be written");
                 }
-            } else if let Some(failed) = unwritten.over() {
-                tracing::info!(failed, "the heartbeat is written again");
+            } else if let Some(attempts) = unwritten.over() {
+                tracing::info!(attempts, "the heartbeat is written again");
             }
             say(heartbeat::state(&engine).await.as_deref());
             systemd.alive();
