@@ -516,7 +516,7 @@ pub fn bring_back(
         return Ok(());
     }
     object.table.insert_back(tx, entry.local_id, record)?;
-    bring_unmapped_back(tx, object, entry)?;
+    bring_unmapped_back(tx, object, entry, now)?;
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
         && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
@@ -531,28 +531,44 @@ pub fn bring_back(
     unreadable::note(tx, object.object(), record, now)
 }
 
-/// Columns of properties that left the mapping hold what the row held: HubSpot is not asked for them.
+/// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:
+/// HubSpot is not asked for them. What has no column any more is written down as lost.
 fn bring_unmapped_back(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     entry: &Entry,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(text) = entry.row.as_deref() else {
         return Ok(());
     };
+    let mut lost: Vec<(String, Option<String>)> = Vec::new();
     for field in fields::unmapped(tx, object.object())? {
         let Some(held) = rowjson::text_in(text, &field.property) else {
             continue;
         };
-        // The column may be gone.
-        if object
-            .table
-            .former_value(tx, entry.local_id, &field)?
-            .is_some()
-        {
+        let column = object.table.former_value(tx, entry.local_id, &field)?;
+        if column.is_some() {
             let held = held.map_or(Value::EMPTY, Value::from_canonical);
             object.table.set_former(tx, entry.local_id, &field, &held)?;
+        } else {
+            lost.push((field.property, held));
         }
+    }
+    let own = rowjson::own_values(text);
+    let refused = object.table.put_own_back(tx, entry.local_id, own)?;
+    lost.extend(refused.iter().map(|own| (own.name(), own.text())));
+    for (property, value) in lost.iter().filter(|(_, value)| value.is_some()) {
+        let change = Change {
+            object: object.object(),
+            local_id: entry.local_id,
+            hs_id: entry.hs_id,
+            property,
+            old: value.as_deref(),
+            new: None,
+            origin: Origin::Conflict,
+        };
+        history::record(tx, change, now)?;
     }
     Ok(())
 }
@@ -593,7 +609,10 @@ fn conflict(
 mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::store::ddl;
+    use crate::store::testing::{mapping, now};
 
     fn claimed(scene: &Scene, shown: RemoteRecord, now: i64, offset_ms: i64) -> usize {
         let mut present = Present::default();
@@ -682,6 +701,70 @@ mod tests {
                 at(5)
             )),
             ["update 1"]
+        );
+    }
+
+    /// Contacts with columns of the user's own, whose only row was deleted.
+    fn deleted_with_own_columns(meanwhile: &str) -> (Scene, RemoteRecord) {
+        let scene = Scene::of(Policy::Remote);
+        let shown = record(101, 0, &[("firstname", "Ada")]);
+        scene.apply(How::at(0), &shown);
+        scene.program(
+            "ALTER TABLE contacts ADD COLUMN mine TEXT;
+             ALTER TABLE contacts ADD COLUMN \"odd \"\" name\" REAL;
+             ALTER TABLE contacts ADD COLUMN photo BLOB;
+             ALTER TABLE contacts ADD COLUMN anything ANY;
+             ALTER TABLE contacts ADD COLUMN number ANY;
+             ALTER TABLE contacts ADD COLUMN given TEXT DEFAULT 'given';
+             ALTER TABLE contacts ADD COLUMN computed TEXT AS (upper(mine));
+             UPDATE contacts SET mine = '', \"odd \"\" name\" = 0.1 + 0.2, photo = x'00ff', anything = 1e300,
+                    number = 9007199254740993, given = NULL",
+        );
+        let all = mapping(vec![scene.object.mapping().clone()]);
+        scene.write(|tx| ddl::bring_up(tx, &all, now()).map(drop));
+        scene.program("DELETE FROM contacts");
+        scene.daemon(meanwhile);
+        (scene, shown)
+    }
+
+    fn back(scene: &Scene, shown: &RemoteRecord) {
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?.expect("waits");
+            bring_back(tx, &scene.object, &queued.entry, shown, at(10))
+        });
+    }
+
+    #[test]
+    fn a_row_that_comes_back_has_what_the_users_own_columns_held_each_of_its_class() {
+        let (scene, shown) = deleted_with_own_columns("");
+        back(&scene, &shown);
+        let held = "SELECT quote(mine), \"odd \"\" name\" = 0.1 + 0.2, quote(photo), typeof(anything), anything = 1e300,
+                           quote(number), given, quote(computed) FROM contacts";
+        assert_eq!(
+            scene.rows(held),
+            ["'' 1 X'00FF' real 1 9007199254740993 - ''"]
+        );
+        let lost = "SELECT count(*) FROM sync_history WHERE property LIKE '$column:%'";
+        assert_eq!(scene.rows(lost), ["0"]);
+    }
+
+    #[test]
+    fn what_a_row_that_comes_back_can_put_nowhere_is_written_down() {
+        // What is gone, what is computed by now, and what a constraint refuses.
+        let (scene, shown) = deleted_with_own_columns(
+            "ALTER TABLE contacts RENAME COLUMN number TO another;
+             ALTER TABLE contacts RENAME COLUMN photo TO picture;
+             ALTER TABLE contacts ADD COLUMN photo BLOB AS (NULL);
+             CREATE UNIQUE INDEX only_one ON contacts (anything);
+             INSERT INTO contacts (local_id, hs_id, anything) VALUES (7, 107, 1e300);",
+        );
+        back(&scene, &shown);
+        let held = "SELECT \"odd \"\" name\" = 0.1 + 0.2, picture, anything FROM contacts WHERE local_id = 1";
+        assert_eq!(scene.rows(held), ["1 - -"]);
+        let lost = "SELECT property, old_value <> '' FROM sync_history WHERE property LIKE '$column:%' ORDER BY property";
+        assert_eq!(
+            scene.rows(lost),
+            ["$column:anything 1", "$column:number 1", "$column:photo 1"]
         );
     }
 

@@ -559,7 +559,9 @@ impl Decision<'_> {
             // Deleted here: the record as it is now counts as seen, and goes.
             (None, Some(queued), Some(record)) => {
                 outbox::drop_fields(tx, queued.entry.id)?;
-                outbox::set_row(tx, queued.entry.id, &rowjson::of_record(record))?;
+                let former = queued.entry.row.as_deref().unwrap_or_default();
+                let row = rowjson::with_record(object.mapping(), former, record);
+                outbox::set_row(tx, queued.entry.id, &row)?;
                 outbox::decide(tx, queued.entry.id, self.moment.now)?;
                 "decided: the record is archived in HubSpot"
             }
@@ -941,6 +943,20 @@ mod row_tests {
             ),
             ["lead customer discard"]
         );
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_a_column_that_had_left_the_mapping_before_it() {
+        let (folder, store) = with_contacts(1);
+        write(&store, |tx| {
+            tx.execute_batch("UPDATE contacts SET stage = 'lead'")?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        crate::store::testing::connection(&folder)
+            .execute_batch("DELETE FROM contacts")
+            .expect("deletes");
+        discard_the_only_entry(&store);
+        assert_eq!(shown(&folder, "SELECT stage FROM contacts"), ["lead"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use crate::decide::matching::MatchRule;
@@ -18,7 +18,8 @@ use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::ddl::quoted;
 use crate::store::fields::Field;
-use crate::store::{StoreError, bring_up, matching, referrers, rowjson, text};
+use crate::store::rowjson::OwnValue;
+use crate::store::{StoreError, bring_up, matching, referrers, rowjson, savepoint, text};
 
 /// The row's own columns in front of the mapped ones in every SELECT.
 const OWN_COLUMNS: usize = 3;
@@ -299,21 +300,15 @@ impl MirrorTable {
     }
 
     /// A whole row as JSON: the mapped properties, those that were mapped once (`unmapped`), and the user's own columns as
-    /// the DELETE trigger spells them. A BLOB is left out.
+    /// text. A BLOB is left out.
     pub fn whole(
         &self,
         connection: &Connection,
         row: &MirrorRow,
         unmapped: &[Field],
     ) -> Result<String, StoreError> {
-        let mapped = |name: &str| {
-            let fields = &mut self.mapping.fields.iter();
-            let reserved = &mut crate::model::name::RESERVED_COLUMNS.iter();
-            fields.any(|field| field.column.as_str().eq_ignore_ascii_case(name))
-                || reserved.any(|own| own.eq_ignore_ascii_case(name))
-        };
         let mut columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
-        columns.retain(|name| !mapped(name));
+        columns.retain(|name| !self.is_ours(name));
         let mut others = Vec::with_capacity(columns.len());
         for column in columns {
             let former = unmapped
@@ -353,6 +348,64 @@ impl MirrorTable {
         let kind = PropertyType::parse(&field.property_type);
         let value = kind.and_then(|kind| kind.from_column(&column).ok());
         Ok(Some(value.unwrap_or_else(|| as_text(&column))))
+    }
+
+    /// Gives a row back what it held in columns that the mapping does not know. Answers with what no column takes any more:
+    /// it is gone, it is mapped or computed by now, or a constraint refuses the value.
+    pub fn put_own_back(
+        &self,
+        tx: &Transaction<'_>,
+        id: LocalId,
+        mut own: Vec<OwnValue>,
+    ) -> Result<Vec<OwnValue>, StoreError> {
+        let mut columns = bring_up::columns_of(tx, self.mapping.table.as_str())?;
+        columns.retain(|name| !self.is_ours(name));
+        let has_place = |value: &OwnValue| {
+            let mut names = columns.iter();
+            names.any(|name| name.eq_ignore_ascii_case(&value.column))
+        };
+        let mut lost: Vec<OwnValue> = own.extract_if(.., |value| !has_place(value)).collect();
+        // All at once: a CHECK may look at several of them. Then each for itself: one that is refused keeps no other out.
+        match savepoint::within(tx, || self.set_own(tx, id, &own)) {
+            Err(error) if error.is_of_one_row() => {}
+            written => return written.map(|()| lost),
+        }
+        for value in own {
+            match savepoint::within(tx, || self.set_own(tx, id, std::slice::from_ref(&value))) {
+                Err(error) if error.is_of_one_row() => lost.push(value),
+                written => written?,
+            }
+        }
+        Ok(lost)
+    }
+
+    fn set_own(
+        &self,
+        tx: &Transaction<'_>,
+        id: LocalId,
+        own: &[OwnValue],
+    ) -> Result<(), StoreError> {
+        let settings: Vec<String> = own
+            .iter()
+            .map(|value| format!("{} = ?", quoted(&value.column)))
+            .collect();
+        if settings.is_empty() {
+            return Ok(());
+        }
+        let (table, settings) = (quoted(self.mapping.table.as_str()), settings.join(", "));
+        let id = SqlValue::Integer(id.0);
+        let values = own.iter().map(|value| &value.value).chain([&id]);
+        tx.prepare_cached(&format!("UPDATE {table} SET {settings} WHERE local_id = ?"))?
+            .execute(params_from_iter(values))?;
+        Ok(())
+    }
+
+    /// Whether a column is one of the mapped or of our own.
+    fn is_ours(&self, name: &str) -> bool {
+        let fields = &mut self.mapping.fields.iter();
+        let reserved = &mut crate::model::name::RESERVED_COLUMNS.iter();
+        fields.any(|field| field.column.as_str().eq_ignore_ascii_case(name))
+            || reserved.any(|own| own.eq_ignore_ascii_case(name))
     }
 
     /// Sets the column of a property that is not mapped any more.

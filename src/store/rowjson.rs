@@ -1,10 +1,12 @@
 //! The JSON of a whole row, as the DELETE trigger keeps it in `sync_outbox.row` and conflicts about a record show it.
 //!
-//! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the user's own columns (`$column:NAME`) stand beside
-//! them. Text that is no JSON object reads as an empty row: the file is open to other programs.
+//! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the columns that the mapping does not know stand beside
+//! them: `$column:NAME` a text, a whole number or NULL, `$real:NAME` the digits of a REAL, `$blob:NAME` a BLOB's in
+//! hexadecimal. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
 use std::collections::BTreeMap;
 
+use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value as Json};
 
 use crate::model::mapping::ObjectMapping;
@@ -50,6 +52,59 @@ pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Val
         .collect()
 }
 
+/// What a row held in a column that the mapping does not know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnValue {
+    /// The column's name.
+    pub column: String,
+    /// The value, of the class that it had.
+    pub value: SqlValue,
+}
+
+impl OwnValue {
+    /// What `sync_history` calls the column.
+    pub fn name(&self) -> String {
+        format!("$column:{}", self.column)
+    }
+
+    /// The value as text; `None` where it is NULL.
+    pub fn text(&self) -> Option<String> {
+        match &self.value {
+            SqlValue::Null => None,
+            SqlValue::Integer(number) => Some(number.to_string()),
+            SqlValue::Real(number) => Some(number.to_string()),
+            SqlValue::Text(text) => Some(text.clone()),
+            SqlValue::Blob(bytes) => {
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                Some(format!("x'{digits}'"))
+            }
+        }
+    }
+}
+
+/// What a row held in the columns that the mapping did not know when it was deleted.
+pub fn own_values(text: &str) -> Vec<OwnValue> {
+    let own = |(key, json): (String, Json)| {
+        let (class, column) = key.strip_prefix('$')?.split_once(':')?;
+        let value = match (class, json) {
+            ("column", Json::Null) => SqlValue::Null,
+            ("column", Json::String(text)) => SqlValue::Text(text),
+            ("column", Json::Number(number)) => SqlValue::Integer(number.as_i64()?),
+            ("real", Json::String(digits)) => SqlValue::Real(digits.parse().ok()?),
+            ("blob", Json::String(digits)) => SqlValue::Blob(bytes_of(&digits)?),
+            _ => return None,
+        };
+        let column = column.to_owned();
+        Some(OwnValue { column, value })
+    };
+    object(text).into_iter().filter_map(own).collect()
+}
+
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(pair).collect()
+}
+
 /// The version of the record that the row had.
 pub fn modified_at(text: &str) -> Option<Timestamp> {
     object(text)
@@ -90,6 +145,18 @@ pub fn with_defaults(
 /// A record of HubSpot's as such a JSON, with the values that their columns can't hold.
 pub fn of_record(record: &RemoteRecord) -> String {
     of_all(record.values.iter().chain(&record.invalid))
+}
+
+/// A deleted row with the values that its record has by now; the columns that the mapping does not know hold what they held.
+pub fn with_record(mapping: &ObjectMapping, text: &str, record: &RemoteRecord) -> String {
+    let mapped = |name: &str| {
+        let mut fields = mapping.fields.iter();
+        fields.any(|field| field.property.as_str() == name)
+    };
+    let mut map = object(text);
+    map.retain(|name, _| !mapped(name) && (!name.starts_with('$') || name.contains(':')));
+    map.extend(object(&of_record(record)));
+    Json::Object(map).to_string()
 }
 
 /// Values as such a JSON.

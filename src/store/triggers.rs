@@ -245,6 +245,8 @@ fn plain_decimal(value: &str) -> String {
 const PLAIN: u8 = 0;
 const BOOL: u8 = 1;
 const TIME: u8 = 2;
+/// In a row's JSON: a value of the user's own, which keeps its class (`store/rowjson.rs` reads it again).
+const OWN: u8 = 3;
 
 /// Canonical text of a column of a type.
 pub(super) fn canonical_column(column: &str, property_type: PropertyType) -> String {
@@ -290,8 +292,15 @@ fn row_json(shape: &MirrorShape<'_>, from: &str, more: Option<(&str, &str)>) -> 
             )
         });
     let own = shape.own_columns.iter().map(|name| {
-        let (key, column) = (literal(&format!("$column:{name}")), quoted(name));
-        format!("({key}, {PLAIN}, CASE typeof({from}.{column}) WHEN 'blob' THEN NULL ELSE {from}.{column} END)")
+        let column = format!("{from}.{}", quoted(name));
+        let key = |class: &str| literal(&format!("${class}:{name}"));
+        format!(
+            "(CASE typeof({column}) WHEN 'blob' THEN {} WHEN 'real' THEN {} ELSE {} END, {OWN}, \
+             CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END)",
+            key("blob"),
+            key("real"),
+            key("column")
+        )
     });
     let values = mapped
         .chain(fixed)
@@ -300,7 +309,8 @@ fn row_json(shape: &MirrorShape<'_>, from: &str, more: Option<(&str, &str)>) -> 
         .collect::<Vec<_>>()
         .join(", ");
     format!(
-        "(SELECT json_group_object(column1, {}) FROM (VALUES {values}))",
+        "(SELECT json_group_object(column1, CASE WHEN column2 = {OWN} AND typeof(column3) <> 'real' THEN column3 \
+         ELSE {} END) FROM (VALUES {values}))",
         canonical("column3", "column2")
     )
 }
