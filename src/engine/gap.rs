@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::gap::{
-    ARCHIVED_OVER, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
+    ARCHIVED_OVER, Age, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
     told_by_event, was_archived_over, written_over,
 };
 use crate::decide::retry::latest_due;
@@ -60,8 +60,8 @@ pub enum Looks {
 pub struct Push {
     /// Records of its request.
     pub records: usize,
-    /// From the answer to the read to the answer to the write.
-    pub gap: Duration,
+    /// How old its read was when the write was answered.
+    pub age: Age,
     /// Whether events may tell of what is not looked at.
     pub has_webhooks: bool,
 }
@@ -78,7 +78,7 @@ pub fn note(
     // A read that was asked for while the write was on its way: something showed a change.
     let seen = reads::is_asked(tx, object, record.id)?;
     let look_at =
-        is_looked_at(push.records, push.gap, seen).then_some(applying.now + COLLECTED_FOR);
+        is_looked_at(push.records, push.age, seen).then_some(applying.now + COLLECTED_FOR);
     if look_at.is_none() && !push.has_webhooks {
         return Ok(());
     }
@@ -188,7 +188,7 @@ pub fn note_archived(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let seen = reads::is_asked(tx, object, hs_id)?;
-    if is_looked_at(push.records, push.gap, seen) {
+    if is_looked_at(push.records, push.age, seen) {
         gaps::look_at_archive(tx, object, hs_id, now + COLLECTED_FOR)
     } else if push.has_webhooks {
         Ok(())
@@ -560,7 +560,10 @@ mod tests {
 
     const SMALL: Push = Push {
         records: 1,
-        gap: Duration::from_millis(1),
+        age: Age {
+            asked: Duration::from_millis(2),
+            answered: Duration::from_millis(1),
+        },
         has_webhooks: false,
     };
 

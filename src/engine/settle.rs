@@ -103,7 +103,7 @@ pub async fn settle_batch(
             Ok(answer) => {
                 let push = ground.map(|ground| Push {
                     records: batch.len(),
-                    gap: ground.reread.age(),
+                    age: ground.reread.age(),
                     has_webhooks: engine.settings.relaxed_poll.is_some(),
                 });
                 settle_answer(engine, object, operation, &batch, answer, asked_at, push).await?;
@@ -996,7 +996,7 @@ pub async fn settle_archives(
             Ok(()) => {
                 let push = Push {
                     records: batch.len(),
-                    gap: ground.reread.age(),
+                    age: ground.reread.age(),
                     has_webhooks: engine.settings.relaxed_poll.is_some(),
                 };
                 archived(engine, object, batch, push).await?;

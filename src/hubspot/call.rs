@@ -117,9 +117,10 @@ impl Client {
         let sent_at = (self.inner.clock.monotonic(), self.inner.clock.now());
         let result = match reread {
             Some(reread) if endpoint.is_read() => {
+                let asked_at = self.inner.clock.moment();
                 let (result, at) = reread.attend(self.inner.transport.send(http)).await;
                 if result.as_ref().is_ok_and(is_success) {
-                    reread.was_answered(at);
+                    reread.was_answered(asked_at, at);
                 }
                 result
             }

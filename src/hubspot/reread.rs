@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use crate::clock::Clock;
-use crate::decide::gap::FRESH;
+use crate::decide::gap::{Age, FRESH};
 use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::Client;
 use crate::hubspot::batch::{BatchRead, ReadQuery};
@@ -38,7 +38,14 @@ pub struct Reread {
 #[derive(Default)]
 struct State {
     permits: Vec<Permit>,
-    answered_at: Option<Moment>,
+    read: Option<Read>,
+}
+
+/// When the read was sent, by the attempt that was answered, and when its answer came.
+#[derive(Clone, Copy)]
+struct Read {
+    asked_at: Moment,
+    answered_at: Moment,
 }
 
 impl Client {
@@ -57,7 +64,7 @@ impl Client {
             is_pair: permits.len() == REQUESTS as usize,
             state: Mutex::new(State {
                 permits,
-                answered_at: None,
+                read: None,
             }),
         })
     }
@@ -79,21 +86,21 @@ impl Client {
 }
 
 impl Reread {
-    /// When the answer to the read came; where it came in parts, the first of them.
-    pub fn answered_at(&self) -> Option<Moment> {
-        self.state().answered_at
+    /// How long ago the read was sent, and answered; where it went in parts, the first of them.
+    pub fn age(&self) -> Age {
+        let now = self.clock.moment();
+        let read = self.state().read;
+        let since = |at: fn(Read) -> Moment| read.map_or(Duration::MAX, |read| now.since(at(read)));
+        Age {
+            asked: since(|read| read.asked_at),
+            answered: since(|read| read.answered_at),
+        }
     }
 
-    /// How long ago that was.
-    pub fn age(&self) -> Duration {
-        self.answered_at().map_or(Duration::MAX, |answered_at| {
-            self.clock.moment().since(answered_at)
-        })
-    }
-
-    /// Whether what was read is too old for a write to rest on it.
+    /// Whether what was read is too old for a write to rest on it. It counts from the answer: a HubSpot that takes long over
+    /// each of them would be asked without end; what was edited meanwhile is looked for afterwards (`decide/gap`).
     pub(super) fn is_stale(&self) -> bool {
-        self.is_pair && self.age() > FRESH
+        self.is_pair && self.age().answered > FRESH
     }
 
     /// A place that was reserved, for the first attempt of a request. Whoever must wait for another place gives up what
@@ -137,8 +144,12 @@ impl Reread {
     }
 
     /// The read was answered. One in parts is as old as the first of them.
-    pub(super) fn was_answered(&self, at: Moment) {
-        self.state().answered_at.get_or_insert(at);
+    pub(super) fn was_answered(&self, asked_at: Moment, answered_at: Moment) {
+        let read = Read {
+            asked_at,
+            answered_at,
+        };
+        self.state().read.get_or_insert(read);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

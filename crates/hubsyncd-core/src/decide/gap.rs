@@ -43,10 +43,19 @@ pub const WRITTEN_OVER: &str =
 /// Why an edit of HubSpot's lost that nobody saw before its record was archived.
 pub const ARCHIVED_OVER: &str = "it was edited in HubSpot between the read before our archive and the archive, which took the edited record away";
 
+/// How old the read before a write was when the write was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// Since its question: what it shows is of some moment after that.
+    pub asked: Duration,
+    /// Since its answer.
+    pub answered: Duration,
+}
+
 /// Whether a record of a push is looked at afterwards. `seen`: a search hit or an event showed a change while the write
-/// was on its way.
-pub fn is_looked_at(records: usize, gap: Duration, seen: bool) -> bool {
-    records <= SMALL_PUSH || gap > LONG_GAP || seen
+/// was on its way. A read that HubSpot was long about may show what was there long before its answer came.
+pub fn is_looked_at(records: usize, age: Age, seen: bool) -> bool {
+    records <= SMALL_PUSH || age.answered > LONG_GAP || age.asked > FRESH || seen
 }
 
 /// A field of a write, and the versions of its record on both sides of the gap.
@@ -190,14 +199,28 @@ mod tests {
     #[test]
     fn small_pushes_slow_ones_and_those_with_a_sign_are_looked_at() {
         let check = |records, milliseconds, seen, expected| {
-            let gap = Duration::from_millis(milliseconds);
-            assert_eq!(is_looked_at(records, gap, seen), expected);
+            let age = Age {
+                asked: Duration::from_millis(milliseconds + 200),
+                answered: Duration::from_millis(milliseconds),
+            };
+            assert_eq!(is_looked_at(records, age, seen), expected);
         };
         check(1, 1, false, true);
         check(50, 1, false, true);
         check(51, 500, false, false);
         check(100, 501, false, true);
         check(100, 1, true, true);
+    }
+
+    #[test]
+    fn a_large_push_that_rests_on_a_slow_answer_is_looked_at() {
+        for (asked, expected) in [(1000, false), (1001, true), (2500, true)] {
+            let age = Age {
+                asked: Duration::from_millis(asked),
+                answered: Duration::from_millis(100),
+            };
+            assert_eq!(is_looked_at(100, age, false), expected, "{asked}");
+        }
     }
 
     #[test]
