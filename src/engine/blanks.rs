@@ -64,7 +64,7 @@ pub async fn fill(
     let (empty, gone): (Vec<&str>, Vec<&str>) =
         absent.into_iter().partition(|name| is_there(name, records));
     for record in records.iter_mut() {
-        for name in &empty {
+        for name in empty.iter().filter(|name| !record.odd.contains_key(**name)) {
             record.properties.entry((*name).to_owned()).or_insert(None);
         }
     }
@@ -114,15 +114,11 @@ async fn would_clear(
 }
 
 fn is_absent(name: &str, records: &[Record]) -> bool {
-    records
-        .iter()
-        .any(|record| !record.properties.contains_key(name))
+    records.iter().any(|record| !record.shows(name))
 }
 
 fn is_shown(name: &str, records: &[Record]) -> bool {
-    records
-        .iter()
-        .any(|record| record.properties.contains_key(name))
+    records.iter().any(|record| record.shows(name))
 }
 
 async fn known(engine: &Engine, object: &ObjectSync) -> Result<Known, StepError> {

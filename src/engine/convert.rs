@@ -20,6 +20,10 @@ pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
     let mut values = BTreeMap::new();
     let mut invalid = BTreeMap::new();
     for field in &object.mapping().fields {
+        if let Some(json) = record.odd.remove(field.property.as_str()) {
+            invalid.insert(field.property.clone(), Value::from_canonical(json));
+            continue;
+        }
         let Some(text) = record.properties.remove(field.property.as_str()) else {
             continue;
         };
@@ -165,6 +169,31 @@ pub fn match_identity(
 mod tests {
     use super::*;
     use crate::engine::testing::{Scene, record};
+
+    #[test]
+    fn a_value_that_is_no_scalar_is_one_that_cannot_be_read_and_no_empty_one() {
+        let scene = Scene::with(|_| {});
+        let shown = Record {
+            id: crate::model::id::HubspotId(101),
+            properties: BTreeMap::from([("email".to_owned(), None)]),
+            odd: BTreeMap::from([("firstname".to_owned(), r#"{"a":1}"#.to_owned())]),
+            created_at: crate::model::time::Timestamp::EPOCH,
+            updated_at: crate::model::time::Timestamp::EPOCH,
+            archived: false,
+            archived_at: None,
+            new: None,
+            trace_id: None,
+            history: BTreeMap::new(),
+        };
+        let shown = remote_record(&scene.object, shown);
+        let names = |values: &BTreeMap<PropertyName, Value>| -> Vec<String> {
+            let named =
+                |(name, value): (&PropertyName, &Value)| format!("{name}={}", value.to_wire());
+            values.iter().map(named).collect()
+        };
+        assert_eq!(names(&shown.values), ["email="]);
+        assert_eq!(names(&shown.invalid), [r#"firstname={"a":1}"#]);
+    }
 
     #[test]
     fn an_answer_is_known_by_the_address_that_was_sent_however_hubspot_spells_it() {

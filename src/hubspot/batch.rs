@@ -166,7 +166,7 @@ impl Client {
             priority,
         };
         let response = self.send_within(&request, reread).await?;
-        let batch = self.parse::<wire::Batch>(Endpoint::BatchRead, &response)?;
+        let batch = self.parse::<wire::Batch<wire::Shown>>(Endpoint::BatchRead, &response)?;
         self.note_unread(Endpoint::BatchRead, &batch.results);
         let mut read = sort_answer(batch, keys, query.id_property.as_deref());
         if query.id_property.is_none() && query.properties.iter().any(|name| name == MERGED) {
@@ -190,9 +190,18 @@ fn drop_unasked(records: &mut Vec<Record>, asked: &[&str]) {
 /// The category of keys that are not there.
 const NOT_FOUND: &str = "OBJECT_NOT_FOUND";
 
-fn sort_answer(batch: wire::Batch, asked: &[&str], id_property: Option<&str>) -> BatchRead {
+fn sort_answer(
+    batch: wire::Batch<wire::Shown>,
+    asked: &[&str],
+    id_property: Option<&str>,
+) -> BatchRead {
     let mut read = BatchRead {
-        records: batch.results.read.into_iter().map(from_wire).collect(),
+        records: batch
+            .results
+            .read
+            .into_iter()
+            .map(|shown| from_wire(shown.0))
+            .collect(),
         unreadable: batch.results.unread.into_iter().collect(),
         ..BatchRead::default()
     };

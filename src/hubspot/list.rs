@@ -112,7 +112,7 @@ impl Client {
         };
         let most = query.limit.clamp(1, MAX_PAGE);
         let paged = self
-            .paged::<wire::Record>(Endpoint::List, object, most, request)
+            .paged::<wire::Shown>(Endpoint::List, object, most, request)
             .await?;
         let shown = paged.page.results.len();
         let mut page = from_page(paged);
@@ -227,10 +227,15 @@ impl Client {
     }
 }
 
-fn from_page(Paged { page, date, .. }: Paged<wire::Record>) -> Page {
+fn from_page(Paged { page, date, .. }: Paged<wire::Shown>) -> Page {
     Page {
         after: page.after(),
-        records: page.results.read.into_iter().map(from_wire).collect(),
+        records: page
+            .results
+            .read
+            .into_iter()
+            .map(|shown| from_wire(shown.0))
+            .collect(),
         unread: page.results.unread.into_iter().collect(),
         date,
     }

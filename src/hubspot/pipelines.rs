@@ -73,7 +73,7 @@ fn from_wire(pipeline: wire::Pipeline) -> Pipeline {
 }
 
 fn stage_from_wire(stage: wire::Stage) -> Stage {
-    let mut known = stage.metadata.unwrap_or_default().0;
+    let mut known = stage.metadata.unwrap_or_default().texts;
     let mut metadata = |name| known.remove(name).flatten();
     let is_closed = metadata("isClosed").is_some_and(|text| text == "true")
         || metadata("ticketState").is_some_and(|text| text == "CLOSED");

@@ -31,6 +31,8 @@ pub struct Record {
     pub id: HubspotId,
     /// The texts of properties; `None` and absent both mean no value (`hubspot/api-facts.md#5`).
     pub properties: BTreeMap<String, Option<String>>,
+    /// The JSON of properties that hold no text, number or boolean: what they say can't be read.
+    pub odd: BTreeMap<String, String>,
     /// `createdAt`.
     pub created_at: Timestamp,
     /// `updatedAt`, the last-modified property to the millisecond.
@@ -79,6 +81,11 @@ impl Record {
             .filter(|text| !text.is_empty())
     }
 
+    /// Whether the answer shows a property, in whatever form.
+    pub fn shows(&self, property: &str) -> bool {
+        self.properties.contains_key(property) || self.odd.contains_key(property)
+    }
+
     /// The ids that were merged into the record (`hubspot/api-facts.md#13`).
     pub fn merged_ids(&self) -> Vec<HubspotId> {
         self.text("hs_merged_object_ids")
@@ -96,7 +103,10 @@ const CREATED: [&str; 2] = ["createdate", "hs_createdate"];
 /// Takes a record from the wire.
 pub(super) fn from_wire(record: wire::Record) -> Record {
     let id = record.hubspot_id();
-    let properties = record.properties.0;
+    let wire::Properties {
+        texts: properties,
+        odd,
+    } = record.properties.unwrap_or_default();
     let time = |given: Option<wire::Moment>, names: [&str; 2]| {
         let property = || {
             names
@@ -115,6 +125,7 @@ pub(super) fn from_wire(record: wire::Record) -> Record {
         created_at,
         updated_at,
         properties,
+        odd,
         archived: record.archived.unwrap_or(false),
         archived_at: record.archived_at.map(|moment| moment.0),
         new: record.new,

@@ -221,7 +221,7 @@ impl Client {
         };
         let most = limit.clamp(1, MAX_SEARCH_PAGE);
         let paged = self
-            .paged::<wire::Record>(Endpoint::Search, object, most, request)
+            .paged::<wire::Shown>(Endpoint::Search, object, most, request)
             .await?;
         self.search_page(paged)
     }
@@ -249,7 +249,7 @@ impl Client {
             .await
     }
 
-    fn search_page(&self, paged: Paged<wire::Record>) -> Result<SearchPage, HubspotError> {
+    fn search_page(&self, paged: Paged<wire::Shown>) -> Result<SearchPage, HubspotError> {
         let Paged { page, date, limit } = paged;
         let shown = page.results.len();
         let has_next = page.after().is_some();
@@ -270,7 +270,12 @@ impl Client {
         }
         Ok(SearchPage {
             total,
-            records: page.results.read.into_iter().map(from_wire).collect(),
+            records: page
+                .results
+                .read
+                .into_iter()
+                .map(|shown| from_wire(shown.0))
+                .collect(),
             unread: page.results.unread.into_iter().collect(),
             is_last,
             date,

@@ -1491,6 +1491,57 @@ fn a_token_known_to_be_dead_is_waited_on_and_not_sent() {
     assert_eq!(script.asked().len(), 2);
 }
 
+#[test]
+fn what_a_read_shows_without_properties_is_one_records_problem_and_no_empty_record() {
+    let body = r#"{"status":"COMPLETE","results":[{"id":"101"},{"id":"102","properties":null},
+        {"id":"103","properties":{}},{"id":"104","properties":{"city":["x"],"email":{"a":1},"phone":null}}]}"#;
+    let bench = bench([answer(200, body)]);
+    let query = ReadQuery {
+        keys: texts(&["101", "102", "103", "104"]),
+        ..ReadQuery::default()
+    };
+    let read = bench.read(&query).expect("a read");
+    assert_eq!(read.unreadable, [HubspotId(101), HubspotId(102)]);
+    assert_eq!(read.unread, ["101", "102"]);
+    let [empty, odd] = &read.records[..] else {
+        panic!("{read:?}");
+    };
+    assert!(empty.properties.is_empty() && empty.odd.is_empty());
+    assert_eq!(odd.properties.keys().collect::<Vec<_>>(), ["phone"]);
+    assert_eq!(odd.odd.keys().collect::<Vec<_>>(), ["city", "email"]);
+    // The answer to a write says that it was done.
+    let bench = self::bench([answer(
+        200,
+        r#"{"status":"COMPLETE","results":[{"id":"101"}]}"#,
+    )]);
+    let inputs = [write("a:1", Some("101"), &[("city", "Lima")])];
+    let contacts = object("contacts");
+    let update = bench
+        .client
+        .batch_update(&contacts, &inputs, Priority::Interactive, None);
+    let written = run(&bench.clock, update).expect("done");
+    assert_eq!(written.results.len(), 1);
+}
+
+#[test]
+fn a_read_that_hubspot_was_long_about_is_as_old_as_its_question_and_its_write_goes() {
+    let bench = bench([answer(200, EMPTY)]);
+    let reread = run(
+        &bench.clock,
+        bench.client.begin_reread(Priority::Interactive),
+    )
+    .expect("two places");
+    let asked_at = bench.clock.moment();
+    bench.clock.advance(Duration::from_millis(2500));
+    reread.was_answered(asked_at, bench.clock.moment());
+    bench.clock.advance(Duration::from_millis(100));
+    let age = reread.age();
+    assert_eq!(age.asked, Duration::from_millis(2600));
+    assert_eq!(age.answered, Duration::from_millis(100));
+    assert!(!reread.is_stale());
+    update_after(&bench, &reread).expect("is not read for ever");
+}
+
 /// A read before a write, and when it was answered.
 fn begin_and_read(bench: &Bench) -> Reread {
     let query = ReadQuery {

@@ -9,8 +9,9 @@ mod mend;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
 use serde_json::value::RawValue;
 
@@ -78,53 +79,78 @@ pub(super) struct Scalar(pub(super) Option<String>);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor;
-        impl<'de> Visitor<'de> for ScalarVisitor {
-            type Value = Scalar;
+        Ok(match Text::deserialize(deserializer)? {
+            Text::Plain(text) => Self(text),
+            Text::Odd(_) => Self(None),
+        })
+    }
+}
+
+/// A value as text where that would be taken for "no value": what is no scalar can't be read.
+fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scalar, D::Error> {
+    match Text::deserialize(deserializer)? {
+        Text::Plain(text) => Ok(Scalar(text)),
+        Text::Odd(_) => Err(D::Error::custom("a value that is no scalar")),
+    }
+}
+
+/// A value as an answer holds it.
+enum Text {
+    /// A text, number, boolean or null.
+    Plain(Option<String>),
+    /// The JSON of anything else: it says something, and nobody knows what.
+    Odd(String),
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a text, number, boolean or null")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar(Some(text.to_owned())))
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text::Plain(Some(text.to_owned())))
             }
 
-            fn visit_string<E: Error>(self, text: String) -> Result<Scalar, E> {
-                Ok(Scalar(Some(text)))
+            fn visit_string<E: Error>(self, text: String) -> Result<Text, E> {
+                Ok(Text::Plain(Some(text)))
             }
 
-            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
-                Ok(Scalar(Some(value.to_string())))
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Text, E> {
+                Ok(Text::Plain(Some(value.to_string())))
             }
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
-                Ok(Scalar(Some(number.to_string())))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Text, E> {
+                Ok(Text::Plain(Some(number.to_string())))
             }
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
-                Ok(Scalar(Some(number.to_string())))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Text, E> {
+                Ok(Text::Plain(Some(number.to_string())))
             }
 
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
-                Ok(Scalar(Some(number.to_string())))
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Text, E> {
+                Ok(Text::Plain(Some(number.to_string())))
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Scalar, E> {
-                Ok(Scalar(None))
+            fn visit_unit<E: Error>(self) -> Result<Text, E> {
+                Ok(Text::Plain(None))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Scalar, A::Error> {
-                while sequence.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Scalar(None))
+            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Text, A::Error> {
+                let list = serde_json::Value::deserialize(SeqAccessDeserializer::new(sequence))?;
+                Ok(Text::Odd(list.to_string()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Scalar(None))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
+                let map = serde_json::Value::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Text::Odd(map.to_string()))
             }
         }
-        deserializer.deserialize_any(ScalarVisitor)
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 
@@ -165,7 +191,12 @@ impl<'de> Deserialize<'de> for Moment {
 
 /// Properties by name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Properties(pub(super) BTreeMap<String, Option<String>>);
+pub(super) struct Properties {
+    /// Values as text.
+    pub(super) texts: BTreeMap<String, Option<String>>,
+    /// The JSON of those that are no scalar.
+    pub(super) odd: BTreeMap<String, String>,
+}
 
 impl<'de> Deserialize<'de> for Properties {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -177,19 +208,18 @@ impl<'de> Deserialize<'de> for Properties {
                 formatter.write_str("an object of properties")
             }
 
-            fn visit_unit<E: Error>(self) -> Result<Properties, E> {
-                Ok(Properties::default())
-            }
-
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
-                let mut properties = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
-                    properties.insert(name, value.0);
+                let mut properties = Properties::default();
+                while let Some((name, value)) = map.next_entry::<String, Text>()? {
+                    match value {
+                        Text::Plain(text) => drop(properties.texts.insert(name, text)),
+                        Text::Odd(json) => drop(properties.odd.insert(name, json)),
+                    }
                 }
-                Ok(Properties(properties))
+                Ok(properties)
             }
         }
-        deserializer.deserialize_any(PropertiesVisitor)
+        deserializer.deserialize_map(PropertiesVisitor)
     }
 }
 
@@ -197,7 +227,7 @@ impl<'de> Deserialize<'de> for Properties {
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HistoryValue {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalar")]
     pub(super) value: Scalar,
     pub(super) timestamp: Moment,
     #[serde(default)]
@@ -206,13 +236,26 @@ pub(super) struct HistoryValue {
     pub(super) source_id: Scalar,
 }
 
-/// A record of any answer.
+/// A record of an answer to a read: one without properties says nothing, and is not an empty one.
+#[derive(Debug)]
+pub(super) struct Shown(pub(super) Record);
+
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let record = Record::deserialize(deserializer)?;
+        match record.properties {
+            Some(_) => Ok(Self(record)),
+            None => Err(D::Error::missing_field("properties")),
+        }
+    }
+}
+
+/// A record of an answer to a write: it says that the write was done, whatever else it shows.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) id: Id,
-    #[serde(default)]
-    pub(super) properties: Properties,
+    pub(super) properties: Option<Properties>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) created_at: Option<Moment>,
     #[serde(default, deserialize_with = "lenient")]
@@ -263,8 +306,9 @@ impl<T> Page<T> {
 
 /// A batch's answer, 200, 201 and 207 alike.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct Batch {
-    pub(super) results: Elements<Record>,
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+pub(super) struct Batch<T> {
+    pub(super) results: Elements<T>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) errors: Option<Elements<serde_json::Value>>,
 }
@@ -430,20 +474,34 @@ mod tests {
     fn values_are_texts_whatever_they_came_as() {
         let json =
             r#"{"a":"x","b":null,"c":42,"d":true,"e":1.5,"f":{"g":[1]},"h":[1,{"i":2}],"j":-3}"#;
-        let properties = serde_json::from_str::<Properties>(json)
-            .expect("an object")
-            .0;
+        let properties = serde_json::from_str::<Properties>(json).expect("an object");
         let texts: Vec<_> = properties
+            .texts
             .values()
             .map(|value| value.as_deref().unwrap_or("-"))
             .collect();
-        assert_eq!(texts, ["x", "-", "42", "true", "1.5", "-", "-", "-3"]);
-        assert!(
-            serde_json::from_str::<Properties>("null")
-                .expect("null")
-                .0
-                .is_empty()
-        );
+        assert_eq!(texts, ["x", "-", "42", "true", "1.5", "-3"]);
+        assert_eq!(properties.odd["f"], r#"{"g":[1]}"#);
+        assert_eq!(properties.odd["h"], r#"[1,{"i":2}]"#);
+        let scalar = |json: &str| serde_json::from_str::<Scalar>(json).expect("whatever").0;
+        assert_eq!((scalar("[1]"), scalar("{}")), (None, None));
+    }
+
+    #[test]
+    fn a_record_without_properties_is_no_empty_one_where_it_is_read() {
+        for (json, is_shown) in [
+            (r#"{"id":"1","properties":{}}"#, true),
+            (r#"{"id":"1","properties":null}"#, false),
+            (r#"{"id":"1","properties":[]}"#, false),
+            (r#"{"id":"1"}"#, false),
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Shown>(json).is_ok(),
+                is_shown,
+                "{json}"
+            );
+        }
+        assert!(serde_json::from_str::<Record>(r#"{"id":"1"}"#).is_ok());
     }
 
     #[test]

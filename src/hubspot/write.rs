@@ -235,7 +235,7 @@ impl Client {
             priority,
         };
         let response = self.send_within(&request, reread).await?;
-        let batch = self.parse::<wire::Batch>(endpoint, &response)?;
+        let batch = self.parse::<wire::Batch<wire::Record>>(endpoint, &response)?;
         self.note_unread(endpoint, &batch.results);
         Ok(from_batch(batch))
     }
@@ -261,7 +261,7 @@ fn mistake(endpoint: Endpoint, inputs: &[WriteInput]) -> Option<&'static str> {
     }
 }
 
-fn from_batch(batch: wire::Batch) -> BatchWrite {
+fn from_batch(batch: wire::Batch<wire::Record>) -> BatchWrite {
     let errors = batch.errors.unwrap_or_default();
     BatchWrite {
         results: batch.results.read.into_iter().map(from_wire).collect(),

@@ -104,10 +104,10 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Elements<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hubspot::wire::{Page, Record};
+    use crate::hubspot::wire::{Page, Shown};
 
-    fn page(elements: &str) -> Elements<Record> {
-        let page: Page<Record> =
+    fn page(elements: &str) -> Elements<Shown> {
+        let page: Page<Shown> =
             read(format!("{{\"results\":[{elements}]}}").as_bytes()).expect("a page");
         page.results
     }
@@ -117,6 +117,8 @@ mod tests {
         let good = r#"{"id":"1","properties":{"a":"x"}}"#;
         for (odd, unread, nameless) in [
             (r#"{"id":"2","properties":7}"#, Some(2), 0),
+            (r#"{"id":"2","properties":null}"#, Some(2), 0),
+            (r#"{"id":"2"}"#, Some(2), 0),
             (r#"{"id":3,"archived":"maybe"}"#, Some(3), 0),
             (r#"{"id":"4","id":"4"}"#, None, 1),
             (r#"{"id":"many"}"#, None, 1),
@@ -137,8 +139,8 @@ mod tests {
     #[test]
     fn a_list_of_nothing_without_end_is_no_list() {
         let elements = |count| format!("{{\"results\":[{}]}}", vec!["0"; count].join(","));
-        assert!(read::<Page<Record>>(elements(1000).as_bytes()).is_ok());
-        assert!(read::<Page<Record>>(elements(200_000).as_bytes()).is_err());
+        assert!(read::<Page<Shown>>(elements(1000).as_bytes()).is_ok());
+        assert!(read::<Page<Shown>>(elements(200_000).as_bytes()).is_err());
     }
 
     #[test]
@@ -146,13 +148,15 @@ mod tests {
         let odd = r#"{"id":"2","properties":{"a":"x \ud83d","\ud83d":"y","c":1e400,"d":"z"},"createdAt":"soon"}"#;
         let elements = page(odd);
         assert!(elements.are_whole());
-        let values = &elements.read[0].properties.0;
+        let properties = elements.read[0].0.properties.as_ref();
+        let values = &properties.expect("properties").texts;
         assert_eq!(values["a"].as_deref(), Some("x \u{fffd}"));
         assert_eq!(values["c"].as_deref(), Some("1e400"));
         assert_eq!(values["d"].as_deref(), Some("z"));
-        let broken: Page<Record> =
+        let broken: Page<Shown> =
             read(b"{\"results\":[{\"id\":1,\"properties\":{\"a\":\"\xff\n\"}}]}").expect("a page");
-        let value = &broken.results.read[0].properties.0["a"];
+        let properties = broken.results.read[0].0.properties.as_ref();
+        let value = &properties.expect("properties").texts["a"];
         assert_eq!(value.as_deref(), Some("\u{fffd}\n"));
     }
 }
