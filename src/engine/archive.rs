@@ -252,7 +252,8 @@ fn claim(
     }
     let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
         if read.is_unread(hs_id) {
-            outbox::put_off(tx, entry.id, now + AFTER_UNREAD)?;
+            read.note_unread(tx, object.object(), hs_id, now)?;
+            outbox::put_off_unread(tx, entry.id, now + AFTER_UNREAD)?;
             return Ok(None);
         }
         let created_at = entry.row.as_deref().and_then(rowjson::created_at);
@@ -265,6 +266,7 @@ fn claim(
         }
         return without_record(tx, object, &present, hs_id, read, now);
     };
+    unreadable::forget_whole(tx, object.object(), hs_id)?;
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let edited = match edited_since(
         tx,
@@ -667,6 +669,22 @@ mod tests {
         assert_eq!(left(at(0), &Present::default()), 1);
         // HubSpot says that it is not there: gone on both sides.
         assert_eq!(left(long_ago, &Present::default()), 0);
+    }
+
+    #[test]
+    fn an_archive_whose_record_could_not_be_read_says_why_it_waits() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.write(|tx| {
+            let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+            let present = Present::showing(Vec::new(), &["101"]);
+            claim(tx, &scene.object, &queued, &present, at(10), 0)
+        });
+        assert_eq!(
+            scene.rows("SELECT state || ' ' || attempts || ': ' || last_error FROM sync_outbox"),
+            [format!("pending 0: {}", outbox::UNREAD)]
+        );
     }
 
     #[test]

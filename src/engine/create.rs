@@ -246,7 +246,7 @@ async fn look(
             }
             for (id, by) in &looks {
                 if put_off.contains(id) {
-                    outbox::put_off(tx, *id, now + AFTER_UNREAD)?;
+                    outbox::put_off_unread(tx, *id, now + AFTER_UNREAD)?;
                 } else {
                     after_look(tx, &sync, *id, by, now)?;
                 }

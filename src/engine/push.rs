@@ -27,7 +27,7 @@ use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput}
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::Policy;
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -36,7 +36,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, history, reads, savepoint};
+use crate::store::{Lane, StoreError, history, reads, savepoint, unreadable};
 
 /// How long an entry waits whose record must be read once more before its update can be sent.
 pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
@@ -253,6 +253,8 @@ pub struct Present {
     /// The histories that were asked for, by record.
     pub histories: BTreeMap<HubspotId, Histories>,
     unread: Vec<String>,
+    /// Records among them that the answer shows and of which nothing but the id can be read.
+    unreadable: Vec<HubspotId>,
 }
 
 impl Present {
@@ -269,6 +271,20 @@ impl Present {
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
     pub fn is_unread(&self, id: HubspotId) -> bool {
         self.is_unread_key(&id.to_string())
+    }
+
+    /// Notes a record that is shown and makes no sense, by its id.
+    pub fn note_unread(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectType,
+        id: HubspotId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self.unreadable.contains(&id) {
+            true => unreadable::note_record(tx, object, id, now),
+            false => Ok(()),
+        }
     }
 
     /// The same by the key that was asked for.
@@ -406,6 +422,7 @@ async fn present(
         records: remote_records(object, found.records),
         histories: BTreeMap::new(),
         unread: found.unread,
+        unreadable: found.unreadable,
     })
 }
 
@@ -470,7 +487,8 @@ fn merge_and_claim(
     };
     let Some(record) = present.of(hs_id) else {
         if present.is_unread(hs_id) {
-            outbox::put_off(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
+            present.note_unread(tx, object, hs_id, applying.now)?;
+            outbox::put_off_unread(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
             return Ok(None);
         }
         let row = applying

@@ -305,7 +305,8 @@ fn put_off_unreadable(
     Ok(())
 }
 
-/// Asks for reads of records that a page should have shown and HubSpot could not read.
+/// Asks for reads of records that a page should have shown and that could not be read, and notes them: the read takes the
+/// note back.
 pub fn ask_unread(
     tx: &rusqlite::Transaction<'_>,
     object: &ObjectSync,
@@ -314,6 +315,7 @@ pub fn ask_unread(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for id in unread {
+        unreadable::note_record(tx, object.object(), *id, now)?;
         reads::ask(tx, object.object(), *id, origin, now + AFTER_UNREAD)?;
     }
     Ok(())

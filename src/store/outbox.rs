@@ -17,6 +17,9 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::{StoreError, text};
 
+/// What `last_error` says of an entry whose record an answer did not show, or in no form that can be read.
+pub const UNREAD: &str = "HubSpot's answer shows the record in no form that can be read, or not at all, so that nothing is written over it: it is read again; see sync_unreadable";
+
 const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL, taken_by, sent_keyless";
 
 /// An entry with what only the push needs to know.
@@ -1198,7 +1201,17 @@ pub fn heal_times(
 
 /// Puts a pending entry off without counting an attempt.
 pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
-    change(tx, id, Event::PutOff { next }).map(drop)
+    change(tx, id, Event::PutOff { next, words: None }).map(drop)
+}
+
+/// The same of an entry whose record could not be read: its `last_error` says so.
+pub fn put_off_unread(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    let words = Some(UNREAD.to_owned());
+    change(tx, id, Event::PutOff { next, words }).map(drop)
 }
 
 /// Whether an operator approved an entry's hold.

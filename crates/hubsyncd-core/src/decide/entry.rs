@@ -155,6 +155,8 @@ pub enum Event {
     PutOff {
         /// When.
         next: Timestamp,
+        /// Why; `None` leaves what is said of it.
+        words: Option<String>,
     },
     /// An attempt counts as not made.
     Uncounted,
@@ -296,8 +298,9 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             unanswered_since: None,
             ..now
         },
-        Event::PutOff { next } if state == Pending => Standing {
+        Event::PutOff { next, words } if state == Pending => Standing {
             due: Some(next),
+            last_error: words.or(now.last_error),
             ..now
         },
         Event::Uncounted => Standing {
@@ -492,7 +495,10 @@ mod tests {
             Event::RowGone { words: words() },
             Event::Asked { words: words() },
             Event::Decided { at: at(40) },
-            Event::PutOff { next: at(30) },
+            Event::PutOff {
+                next: at(30),
+                words: Some(words()),
+            },
             Event::Uncounted,
             Event::DiscardRefused { words: words() },
             Event::Held,
@@ -688,7 +694,10 @@ mod tests {
                 Event::Retried,
                 Event::Discarded { at: at(50) },
                 Event::Held,
-                Event::PutOff { next: at(60) },
+                Event::PutOff {
+                    next: at(60),
+                    words: None,
+                },
             ] {
                 let after = step(standing.clone(), event.clone()).expect("it stays");
                 let is_undone = event == Event::InsertedAgain
