@@ -528,7 +528,14 @@ fn acknowledge(
         conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
     }
     for field in &entry.fields {
-        let Some(sent) = &field.sent else { continue };
+        let Some(sent) = &field.sent else {
+            // Left out of requests when the row was created: HubSpot has nothing of it.
+            let is_left_out = object.mapping().field(&field.property).is_none();
+            if is_left_out && entry.operation == Operation::Create {
+                outbox::set_base(tx, entry.id, &field.property, &Value::EMPTY)?;
+            }
+            continue;
+        };
         let answered = record.values.get(&field.property).unwrap_or(sent);
         settle_field(
             tx,

@@ -96,6 +96,12 @@ impl MirrorShape<'_> {
             .filter(|field| self.closed(field).is_none())
     }
 
+    /// The fields whose update is taken: one that is left out of requests at the moment waits until it is healed.
+    fn updated(&self) -> impl Iterator<Item = &FieldMapping> {
+        let is_updated = |field: &&FieldMapping| self.closed(field) != Some(Closed::Pulled);
+        self.object.fields.iter().filter(is_updated)
+    }
+
     fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
         let (table, column) = (&self.object.table, &field.column);
         raise(&match closed {
@@ -547,7 +553,7 @@ fn is_too_long(value: &str) -> String {
 impl MirrorShape<'_> {
     /// Fields that a program writes as text of any length.
     fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.pushed()
+        self.updated()
             .filter(|field| field.property_type.sql_type() == "TEXT")
     }
 
@@ -842,8 +848,8 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
         );
     }
     for field in &shape.object.fields {
-        if let Some(closed) = shape.closed(field) {
-            refuse(changed(field), shape.refusal(field, closed));
+        if shape.closed(field) == Some(Closed::Pulled) {
+            refuse(changed(field), shape.refusal(field, Closed::Pulled));
         }
     }
     for field in shape.texts() {
@@ -853,7 +859,7 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
             shape.too_long(field),
         );
     }
-    let pushed: Vec<String> = shape.pushed().map(changed).collect();
+    let pushed: Vec<String> = shape.updated().map(changed).collect();
     let archived = format!(
         "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
     );
@@ -904,7 +910,7 @@ fn before_replace(shape: &MirrorShape<'_>) -> Option<Made> {
 
 /// An update, field by field.
 fn update(shape: &MirrorShape<'_>) -> Made {
-    let pushed: Vec<String> = shape.pushed().map(changed).collect();
+    let pushed: Vec<String> = shape.updated().map(changed).collect();
     let mut conditions = vec![any(&pushed)];
     let mut steps = vec![OPEN_GATE.to_owned()];
     if !shape.unique.is_empty() {
@@ -941,7 +947,7 @@ fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
 /// Into `sync_changed`: the fields that an UPDATE has changed.
 fn changed_by_update(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
-        .pushed()
+        .updated()
         .map(|field| {
             let column = quoted(field.column.as_str());
             format!(

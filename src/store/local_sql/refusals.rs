@@ -341,7 +341,7 @@ fn an_object_that_only_goes_to_hubspot_takes_every_write() {
 }
 
 #[test]
-fn a_degraded_field_takes_no_write_and_says_where_the_reason_stands() {
+fn an_update_of_a_degraded_field_waits_and_an_insert_with_one_says_where_the_reason_stands() {
     everywhere(|scene| {
         scene.as_daemon(
             "UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'stage';
@@ -349,10 +349,16 @@ fn a_degraded_field_takes_no_write_and_says_where_the_reason_stands() {
         );
         assert_eq!(scene.repair(), Vec::<String>::new());
         scene.refused(
-            "UPDATE contacts SET stage = 'x' WHERE local_id = 1",
+            "INSERT INTO contacts (email, stage) VALUES ('cy@example.com', 'x')",
             "contacts.stage is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
         );
+        scene.do_run("UPDATE contacts SET stage = 'x' WHERE local_id = 1");
         scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
+        assert_eq!(
+            scene.outbox(),
+            ["update contacts 1 101; firstname was Ada; stage was lead"]
+        );
+        scene.do_run("UPDATE contacts SET stage = 'lead' WHERE local_id = 1");
         assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
     });
 }
