@@ -5,6 +5,7 @@
 //! hexadecimal. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value as Json};
@@ -75,8 +76,12 @@ impl OwnValue {
             SqlValue::Real(number) => Some(number.to_string()),
             SqlValue::Text(text) => Some(text.clone()),
             SqlValue::Blob(bytes) => {
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                Some(format!("x'{digits}'"))
+                let mut text = String::from("x'");
+                for byte in bytes {
+                    write!(text, "{byte:02x}").expect("a string takes text");
+                }
+                text.push('\'');
+                Some(text)
             }
         }
     }
