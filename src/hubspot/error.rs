@@ -101,7 +101,7 @@ pub enum HubspotError {
         until: Timestamp,
     },
     /// 500: HubSpot failed. A write may have happened.
-    #[error("{call} failed in HubSpot: {}", said(answer))]
+    #[error("{call} failed in HubSpot: {}{}", said(answer), rest_of(answer))]
     Server {
         /// The call.
         call: Call,
@@ -109,7 +109,11 @@ pub enum HubspotError {
         answer: Box<Answer>,
     },
     /// 408, 502, 503, 504, 52x, a redirect, or a page in place of an answer, whatever its status. A write may have happened.
-    #[error("{call} got no answer from HubSpot itself: {}", elsewhere(answer))]
+    #[error(
+        "{call} got no answer from HubSpot itself: {}{}",
+        elsewhere(answer),
+        rest_of(answer)
+    )]
     Gateway {
         /// The call.
         call: Call,
@@ -228,6 +232,17 @@ fn elsewhere(answer: &Answer) -> String {
         200..=299 => format!("{} with a page that is no answer", answer.status),
         _ => said(answer),
     }
+}
+
+/// For how long it is left alone, where it asked for that.
+fn rest_of(answer: &Answer) -> String {
+    answer.retry_after.map_or_else(String::new, |asked| {
+        let rest = asked.min(LONGEST_REST).as_secs();
+        format!(
+            "; it asked to be left alone for {} s, and is asked again after {rest} s",
+            asked.as_secs()
+        )
+    })
 }
 
 /// Whether an answer comes from something between this machine and HubSpot, or in front of it: a gateway that could not
@@ -505,8 +520,16 @@ impl HubspotError {
         {
             return self.to_string();
         }
-        match self.answer().map(|answer| answer.message.as_str()) {
-            Some(words) if !words.is_empty() => words.to_owned(),
+        let rests = matches!(self, Self::Server { .. } | Self::Gateway { .. });
+        match self.answer() {
+            Some(answer) if !answer.message.as_str().is_empty() => {
+                let rest = if rests {
+                    rest_of(answer)
+                } else {
+                    String::new()
+                };
+                format!("{}{rest}", answer.message.as_str())
+            }
             Some(_) | None => self.to_string(),
         }
     }

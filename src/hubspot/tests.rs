@@ -1650,6 +1650,8 @@ fn a_503_that_asks_for_an_hour_stops_its_class_for_a_minute() {
     let query = window();
     let error = bench.search(&query).expect_err("503");
     assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    let told = "503; it asked to be left alone for 3600 s, and is asked again after 60 s";
+    assert!(error.to_string().ends_with(told), "{error}");
     let held = bench.search(&query).expect_err("its class rests");
     assert!(matches!(held, HubspotError::HeldBack { .. }), "{held:?}");
     let reads = ReadQuery {
