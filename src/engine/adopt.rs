@@ -22,6 +22,7 @@ use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About};
+use crate::store::fields::{self, FieldState};
 use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
@@ -213,6 +214,8 @@ fn rebase(
     row: &MirrorRow,
     clean_base: CleanBase<'_>,
 ) -> Result<(), StoreError> {
+    // A field that is degraded at the moment waits on, its base unknown.
+    let left_out = fields::in_state(tx, applying.object.object(), FieldState::Degraded)?;
     for EntryField {
         property,
         changed_at,
@@ -222,7 +225,7 @@ fn rebase(
         if applying.object.mapping().field(property).is_some() {
             let base = clean_base.of(property, row.value(property));
             outbox::put_field(tx, create.id, property, &base, *changed_at)?;
-        } else {
+        } else if !left_out.contains(property) {
             outbox::drop_field(tx, create.id, property)?;
         }
     }
