@@ -394,7 +394,7 @@ impl Quota {
         }
     }
 
-    /// Takes the place that [`Self::may_go`] said is there.
+    /// Takes the place that [`Self::may_go_together`] said is there.
     pub fn grant(&mut self, class: EndpointClass, now: Now) -> Grant {
         self.granted += 1;
         self.leased = self.leased.saturating_sub(1);

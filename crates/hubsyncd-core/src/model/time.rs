@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Utc};
 /// A moment: milliseconds since 1970 in UTC. Its text is `YYYY-MM-DDTHH:MM:SS.mmmZ`, in SQL, logs and JSON alike.
 ///
 /// ```
-/// use hubsyncd::model::time::Timestamp;
+/// use hubsyncd_core::model::time::Timestamp;
 /// let moment = Timestamp::parse("2026-11-24T03:10:00Z").unwrap();
 /// assert_eq!(moment.to_string(), "2026-11-24T03:10:00.000Z");
 /// ```
