@@ -123,6 +123,7 @@ pub async fn once(
     let work = Work {
         engine: Arc::clone(engine),
         condition: Arc::clone(&keeping.condition),
+        begun: engine.clock().monotonic(),
         deadline: options.deadline,
         stop: options.stop.clone(),
         left: Mutex::default(),
@@ -217,8 +218,13 @@ impl Keeping {
 }
 
 /// What every part of one run is handed.
+/// HubSpot's `Date` has whole seconds, and a window ends with it: so long after its beginning a run's poll shows what was
+/// there when it began.
+const A_SECOND: Duration = Duration::from_secs(1);
+
 struct Work {
     engine: Arc<Engine>,
+    begun: Duration,
     condition: Arc<Condition>,
     deadline: Timestamp,
     stop: CancellationToken,
@@ -577,6 +583,8 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
     {
         return Ok(Pulled::InPart);
     }
+    let begun = engine.clock().monotonic().saturating_sub(work.begun);
+    work.wait(A_SECOND.saturating_sub(begun)).await;
     let polled = format!("the poll of {name}");
     let poll = || access::within(engine, name, TO_READ, poll::step_or_compare(engine, object));
     if work.drain(&polled, poll).await? == Progress::More {

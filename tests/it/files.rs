@@ -320,7 +320,7 @@ fn what_was_written_past_a_gate_that_was_closed_again_is_told_and_compared_also_
     };
     let compared = |city: &str| {
         format!(
-            "SELECT count(*) FROM sync_history WHERE origin = 'reconcile' AND property = 'city' AND old_value = '{city}'"
+            "SELECT count(*) FROM sync_history WHERE origin IN ('poll', 'reconcile') AND property = 'city' AND old_value = '{city}'"
         )
     };
     site.start_and_load();
@@ -422,9 +422,9 @@ fn a_dropped_table_names_what_waited_and_archives_nothing() {
     site.execute("DELETE FROM sync_outbox");
     site.once();
     assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
-    assert_eq!(
-        site.text("SELECT coalesce(last_error, '-') FROM sync_health")
-            .as_deref(),
-        Some("-")
+    let told = site.text("SELECT coalesce(last_error, '-') FROM sync_health");
+    assert!(
+        told.is_some_and(|told| !told.contains("find their rows no more")),
+        "what was put back may still be told"
     );
 }
