@@ -372,7 +372,7 @@ fn what_a_program_wrote_past_the_triggers_is_created_kept_and_told_of() {
         "SELECT count(*) FROM contacts WHERE email = 'new@example.com' AND hs_id IS NOT NULL",
     );
     assert_eq!(portal.count_with("email", "new@example.com"), 1);
-    site.until_sql("SELECT count(*) FROM sync_history WHERE origin = 'reconcile' AND property = 'city' AND old_value = 'Unseen'");
+    site.until_sql("SELECT count(*) FROM sync_history WHERE origin IN ('poll', 'reconcile') AND property = 'city' AND old_value = 'Unseen'");
     assert_eq!(portal.value(id, "city"), None, "HubSpot's value stands");
     assert!(
         site.log().contains(
