@@ -408,15 +408,19 @@ mod tests {
         assert!((95.0..=105.0).contains(&per_second), "{per_second}");
     }
 
-    #[test]
-    fn plain_lines_come_every_five_seconds_and_at_the_end() {
-        let clock = Arc::new(Hand::default());
+    /// Progress in plain lines, as in a file, by a clock that is moved by hand.
+    fn plain(clock: &Arc<Hand>) -> Progress {
         let screen = Screen {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             is_terminal: false,
         };
-        let clock_of_it = Arc::clone(&clock) as Arc<dyn Clock>;
-        let mut progress = Progress::new(screen, Lines::Plain, clock_of_it);
+        Progress::new(screen, Lines::Plain, Arc::clone(clock) as Arc<dyn Clock>)
+    }
+
+    #[test]
+    fn plain_lines_come_every_five_seconds_and_at_the_end() {
+        let clock = Arc::new(Hand::default());
+        let mut progress = plain(&clock);
         let mut err = Vec::new();
         for second in 0..12_u64 {
             progress
@@ -442,12 +446,7 @@ mod tests {
     #[test]
     fn a_read_that_has_brought_nothing_yet_writes_no_line() {
         let clock = Arc::new(Hand::default());
-        let screen = Screen {
-            bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
-            is_terminal: false,
-        };
-        let clock_of_it = Arc::clone(&clock) as Arc<dyn Clock>;
-        let mut progress = Progress::new(screen, Lines::Plain, clock_of_it);
+        let mut progress = plain(&clock);
         let mut err = Vec::new();
         for (done, finished) in [(0, false), (0, false), (100, false), (150, true)] {
             progress
