@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+use crate::app::login::LoginError;
+use crate::app::subscriptions::WebhooksError;
 use crate::config::ConfigError;
 use crate::daemon::build::StartError;
-use crate::daemon::login::LoginError;
 use crate::daemon::run::RunError;
-use crate::daemon::subscriptions::WebhooksError;
 use crate::store::StoreError;
 use crate::store::people::{PeopleDb, PeopleError};
 

@@ -3,11 +3,9 @@
 pub mod build;
 pub mod condition;
 pub mod heartbeat;
-pub mod login;
 pub mod once;
 pub mod run;
 mod seldom;
-pub mod subscriptions;
 pub mod systemd;
 pub mod tasks;
 mod webhooks;

@@ -3,38 +3,15 @@
 //! A step does one page, one batch or one transaction and says when it wants to be called again; `daemon/tasks.rs`
 //! loops round it, `once` and the simulation call the same steps. No step spawns a task or holds a lock across a wait.
 
-pub mod absorb;
-pub mod access;
-pub mod actions;
-pub mod adopt;
-pub mod answers;
-pub mod apply;
-pub mod archive;
-pub mod backfill;
-pub mod blanks;
-pub mod convert;
-pub mod create;
-pub mod deliveries;
 #[cfg(test)]
 pub(crate) mod desk;
-pub mod filling;
-pub mod gap;
-pub mod ingest;
-pub mod objects;
-pub mod poll;
-pub mod push;
-pub mod reads;
-pub mod receive;
-pub mod reconcile;
-pub mod removal;
-pub mod resolve;
-pub mod schema;
-pub mod searched;
-pub mod settle;
-pub mod taken;
+pub mod inbound;
+pub mod outbound;
+pub mod people;
+pub mod portal;
+pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +23,9 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use crate::clock::Clock;
+use crate::engine::portal::access;
+use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::source::{backfill, blanks, deliveries, receive};
 use crate::hubspot::{Client, HubspotError};
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
@@ -53,7 +33,6 @@ use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::{Store, StoreError};
-use objects::{ObjectSync, Objects};
 
 /// Why a step could not be done.
 #[derive(Debug, Error)]
@@ -66,7 +45,7 @@ pub enum StepError {
     Store(#[from] StoreError),
     /// The token endpoint refused or could not be reached.
     #[error(transparent)]
-    OAuth(#[from] crate::hubspot::oauth::OAuthError),
+    OAuth(#[from] crate::hubspot::call::oauth::OAuthError),
     /// A token could not be sealed.
     #[error("{0}")]
     Seal(crate::store::seal::SealError),
@@ -100,7 +79,7 @@ impl StepError {
                 Some("use the token of the portal that the mapping file names")
             }
             Self::Store(error) => error.hint(),
-            Self::OAuth(crate::hubspot::oauth::OAuthError::Refused { .. }) => {
+            Self::OAuth(crate::hubspot::call::oauth::OAuthError::Refused { .. }) => {
                 Some("check `client_id` and `client_secret` of `[auth.oauth]`")
             }
             Self::Hubspot(error) => error.hint(),

@@ -4,35 +4,13 @@
 //! repeats a write whose outcome is unknown. It decides nothing about records: what an answer means for a row is said
 //! by `decide/`, and carried out by `engine/`. Nothing here knows SQLite.
 
-pub mod account;
-pub mod answer;
-pub mod authorities;
-pub mod batch;
-mod call;
-pub mod error;
-mod headers;
-pub mod limiter;
-pub mod list;
-mod mask;
-pub mod oauth;
-pub mod observe;
-pub mod owners;
-mod pages;
-pub mod paths;
-pub mod pipelines;
-pub mod properties;
-pub mod proxy;
+pub mod call;
+pub mod endpoints;
 pub mod record;
-pub mod reread;
-pub mod search;
-pub mod standing;
-pub mod subscriptions;
 #[cfg(test)]
 mod testing;
-pub mod transport;
 pub mod webhook;
 mod wire;
-pub mod write;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -44,25 +22,25 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 pub use crate::decide::quota::{EndpointClass, Priority};
-pub use crate::hubspot::account::{Account, DailyUsage};
-pub use crate::hubspot::answer::Answer;
-pub use crate::hubspot::batch::{BatchRead, ReadQuery};
-pub use crate::hubspot::error::{HubspotError, Retry, TokenName};
-pub use crate::hubspot::limiter::Limiter;
-pub use crate::hubspot::list::{ListQuery, Page};
-pub use crate::hubspot::observe::RequestCount;
+pub use crate::hubspot::call::answer::Answer;
+pub use crate::hubspot::call::error::{HubspotError, Retry, TokenName};
+pub use crate::hubspot::call::limiter::Limiter;
+pub use crate::hubspot::call::observe::RequestCount;
+pub use crate::hubspot::call::transport::Transport;
+pub use crate::hubspot::endpoints::account::{Account, DailyUsage};
+pub use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
+pub use crate::hubspot::endpoints::list::{ListQuery, Page};
+pub use crate::hubspot::endpoints::reread::Reread;
+pub use crate::hubspot::endpoints::search::{SearchPage, SearchQuery};
+pub use crate::hubspot::endpoints::write::{BatchWrite, InputError, WriteInput};
 pub use crate::hubspot::record::{HistoryEntry, Record};
-pub use crate::hubspot::reread::Reread;
-pub use crate::hubspot::search::{SearchPage, SearchQuery};
-pub use crate::hubspot::transport::Transport;
-pub use crate::hubspot::write::{BatchWrite, InputError, WriteInput};
 
 use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;
-use crate::hubspot::list::Walks;
-use crate::hubspot::observe::Observations;
-use crate::hubspot::pages::PageSize;
-use crate::hubspot::standing::Learnt;
+use crate::hubspot::call::observe::Observations;
+use crate::hubspot::call::standing::Learnt;
+use crate::hubspot::endpoints::list::Walks;
+use crate::hubspot::endpoints::pages::PageSize;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;

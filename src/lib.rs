@@ -1,6 +1,6 @@
 //! hubsyncd keeps a local SQLite database and a HubSpot portal in agreement, both ways.
 //!
-//! The modules in reading order; arrows point one way: `cli → daemon → http → engine → {store, hubspot} → decide → model`.
+//! The modules in reading order; arrows point one way: `cli → daemon → app → http → engine → {store, hubspot} → decide → model`.
 
 pub use hubsyncd_core::{decide, model};
 
@@ -12,6 +12,8 @@ pub mod store;
 pub mod engine;
 
 pub mod http;
+
+pub mod app;
 
 pub mod daemon;
 

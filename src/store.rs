@@ -14,66 +14,43 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::access::Remedy;
+use crate::store::file::access::Remedy;
 
-mod access;
-mod alter;
 pub mod around;
-mod aside;
-pub mod bring_up;
-mod bypassed;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;
-pub mod ddl;
-mod definition;
 pub mod erase;
 pub mod fields;
+pub mod file;
 pub mod gaps;
-mod guards;
 pub mod history;
 pub mod holds;
 pub mod inbox;
-pub mod lease;
-#[cfg(test)]
-mod local_sql;
-pub mod matching;
 pub mod merges;
 pub mod meta;
-pub mod migrate;
 pub mod mirror;
 pub mod outbox;
 pub mod people;
-pub mod program;
 pub mod quota;
-mod readers;
 pub mod reads;
 pub mod reference;
-pub mod referrers;
-pub mod repair;
 pub mod retention;
 pub mod rowjson;
 pub mod runs;
-pub mod savepoint;
 pub mod seal;
-mod sequences;
+pub mod shape;
 #[cfg(test)]
 pub(crate) mod testing;
-mod text;
 pub mod tokens;
-mod triggers;
-mod unique;
 pub mod unreadable;
-mod views;
-mod wal;
-pub mod watch;
-mod writer;
 
-use lease::Lease;
-use readers::Readers;
-use writer::Writer;
+use file::lease::Lease;
+use file::readers::Readers;
+use file::writer::Writer;
+use file::{access, lease, migrate, writer};
 
-pub use writer::WriteTx;
+pub use file::writer::WriteTx;
 
 /// Who runs the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

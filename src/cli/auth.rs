@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::app::login::{self, Ended, Entry};
 use crate::cli::ExitStatus;
 use crate::cli::args::AuthCommand;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Auth, Config};
-use crate::daemon::login::{self, Ended, Entry};
 use crate::model::time::Timestamp;
 use crate::store::tokens::Own;
 

@@ -23,7 +23,7 @@ use crate::simulator::portal::Portal;
 use crate::simulator::server;
 use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
 use crate::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
-use crate::store::program::Program;
+use crate::store::file::program::Program;
 
 /// How long a part of the tour may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
 use crate::cli::format::{Side, Table, counted, duration, moment, printable, thousands};
-use crate::engine::access::remedy;
+use crate::engine::portal::access::remedy;
 use crate::model::time::Timestamp;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::people::{PeopleDb, Row, StatusRows};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::ensure;
 use serde_json::json;
 
+use crate::app::subscriptions::{Look, Way, look, project_file};
 use crate::cli::ExitStatus;
 use crate::cli::args::WebhooksCommand;
 use crate::cli::format::counted;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
-use crate::daemon::subscriptions::{Look, Way, look, project_file};
 
 /// Carries the command out.
 ///

@@ -12,11 +12,13 @@ use crate::config::{Auth, Config, ConfigError};
 use crate::daemon::heartbeat;
 use crate::daemon::tasks::with_causes;
 use crate::decide::quota::LimitSettings;
-use crate::engine::{Engine, Settings, settle};
-use crate::hubspot::limiter::{LeaseError, LeaseFn, Limiter, StartState};
-use crate::hubspot::transport::{ReqwestTransport, TransportSetupError};
+use crate::engine::outbound::settle;
+use crate::engine::{Engine, Settings};
+use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
+use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
-use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota, repair};
+use crate::store::shape::repair;
+use crate::store::{Lane, Mode, OpenOptions, Store, StoreError, meta, quota};
 
 /// How long the daemon waits for another program's transaction.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 
 use crate::daemon::tasks::with_causes;
 use crate::engine::StepError;
-use crate::engine::access::Standing;
+use crate::engine::portal::access::Standing;
 use crate::http::health::Health;
-use crate::hubspot::oauth::OAuthError;
+use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
 use crate::store::meta::Daemon;
@@ -294,10 +294,10 @@ mod tests {
     use super::*;
     use crate::engine::StepError;
     use crate::hubspot::TokenName;
-    use crate::hubspot::answer::Answer;
-    use crate::hubspot::error::Call;
-    use crate::hubspot::limiter::LimiterError;
-    use crate::hubspot::standing::Trouble;
+    use crate::hubspot::call::answer::Answer;
+    use crate::hubspot::call::error::Call;
+    use crate::hubspot::call::limiter::LimiterError;
+    use crate::hubspot::call::standing::Trouble;
 
     fn rings(condition: &Condition, change: impl FnOnce(&Condition)) -> bool {
         use futures_util::FutureExt as _;

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use crate::daemon::condition::Condition;
-use crate::engine::{Engine, StepError, resolve};
+use crate::engine::people::resolve;
+use crate::engine::{Engine, StepError};
 use crate::hubspot::RequestCount;
 use crate::store::meta::{self, Phase};
 use crate::store::retention::{self, Keep};
-use crate::store::{Lane, Store, ddl, erase, quota, repair};
+use crate::store::shape::ddl;
+use crate::store::shape::repair;
+use crate::store::{Lane, Store, erase, quota};
 
 /// Time between two heartbeats; `sync_health` calls a daemon stopped after 30 s without one.
 pub const BEAT: Duration = Duration::from_secs(5);

@@ -12,19 +12,26 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::login::LoginError;
 use crate::config::Config;
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT};
-use crate::daemon::login::LoginError;
 use crate::daemon::run::{DRAIN, spawn_tokens};
 use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
-use crate::engine::access::{self, TO_PUSH, TO_READ};
-use crate::engine::gap::{self, Looks};
-use crate::engine::objects::ObjectSync;
-use crate::engine::{
-    Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
-    resolve, schema,
-};
+use crate::engine::inbound::removal;
+use crate::engine::outbound::gap::{self, Looks};
+use crate::engine::outbound::push;
+use crate::engine::people::resolve;
+use crate::engine::portal::access::{self, TO_PUSH, TO_READ};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::schema;
+use crate::engine::source::backfill;
+use crate::engine::source::filling;
+use crate::engine::source::ingest;
+use crate::engine::source::poll;
+use crate::engine::source::reads;
+use crate::engine::source::reconcile;
+use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;

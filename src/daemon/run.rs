@@ -10,34 +10,41 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::login::{LoginError, keeper_of};
 use crate::config::{Auth, Config, Schedule};
 use crate::daemon::build::StartError;
 use crate::daemon::condition::Condition;
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
-use crate::daemon::login::{LoginError, keeper_of};
 use crate::daemon::seldom::Seldom;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
 use crate::daemon::webhooks::{self, Listening};
 use crate::decide::retry::latest_due;
-use crate::engine::access::{self, Access, TO_PUSH, TO_READ};
-use crate::engine::deliveries::{self, Standing};
-use crate::engine::gap::{self, Looks};
-use crate::engine::objects::ObjectSync;
-use crate::engine::tokens;
-use crate::engine::{
-    Engine, Progress, StepError, backfill, filling, ingest, poll, push, reads, reconcile, removal,
-    resolve, schema,
-};
+use crate::engine::inbound::removal;
+use crate::engine::outbound::gap::{self, Looks};
+use crate::engine::outbound::push;
+use crate::engine::people::resolve;
+use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::schema;
+use crate::engine::portal::tokens;
+use crate::engine::source::backfill;
+use crate::engine::source::deliveries::{self, Standing};
+use crate::engine::source::filling;
+use crate::engine::source::ingest;
+use crate::engine::source::poll;
+use crate::engine::source::reads;
+use crate::engine::source::reconcile;
+use crate::engine::{Engine, Progress, StepError};
 use crate::http::health::Health;
 use crate::http::tls::TlsError;
 use crate::hubspot::NO_TOKEN_YET;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
+use crate::store::file::watch::Watch;
 use crate::store::meta::Phase;
 use crate::store::retention::Keep;
-use crate::store::watch::Watch;
 use crate::store::{Lane, StoreError, quota};
 
 /// How long running steps may take to finish after a stop.

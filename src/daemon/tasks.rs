@@ -11,7 +11,7 @@ use crate::daemon::condition::Condition;
 use crate::decide::retry::{LOCK_LASTS, RetryClass};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Retry;
-pub use crate::hubspot::standing::with_causes;
+pub use crate::hubspot::call::standing::with_causes;
 use crate::model::time::Timestamp;
 
 /// The longest wait between two looks: a lost ring costs this and never a change.

@@ -15,7 +15,7 @@ use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
 use crate::daemon::run::RunError;
 use crate::daemon::seldom::Seldom;
 use crate::daemon::tasks::{is_fatal, with_causes};
-use crate::engine::receive::{Receipt, receive};
+use crate::engine::source::receive::{Receipt, receive};
 use crate::engine::{Engine, StepError};
 use crate::http::listener::{Bounds, serve_router};
 use crate::http::tls::Tls;

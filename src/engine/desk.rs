@@ -12,10 +12,11 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
-use crate::engine::objects::ObjectSync;
-use crate::engine::{Engine, Settings, StepError, schema};
-use crate::hubspot::limiter::{LeaseFn, LimitSettings, StartState};
-use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::schema;
+use crate::engine::{Engine, Settings, StepError};
+use crate::hubspot::call::limiter::{LeaseFn, LimitSettings, StartState};
+use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, Limiter, Transport};
 use crate::model::mapping::{
     Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,

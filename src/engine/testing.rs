@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
-use crate::engine::apply::{Applying, Evidence, apply_record};
-use crate::engine::objects::ObjectSync;
-use crate::engine::removal::Moment;
+use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::engine::inbound::removal::Moment;
+use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;
 use crate::model::mapping::{ObjectMapping, Policy};
 use crate::model::name::PropertyName;
@@ -18,10 +18,11 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorTable;
+use crate::store::shape::ddl;
 use crate::store::testing::{
     at_once, connection, contacts, daemons_connection, folder, mapping, now, open, shown,
 };
-use crate::store::{Lane, Mode, Store, StoreError, WriteTx, ddl};
+use crate::store::{Lane, Mode, Store, StoreError, WriteTx};
 
 /// A moment of the scene: seconds after ten past three in the morning.
 pub(crate) fn at(second: i64) -> Timestamp {

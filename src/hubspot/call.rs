@@ -4,6 +4,18 @@
 //! outcome is unknown is never repeated here (design, section 4). Logged is what an operator may see: method, path
 //! template, status, time, attempt and what is left of each quota; never a body, a value or the token.
 
+pub mod answer;
+pub mod authorities;
+pub mod error;
+pub(crate) mod headers;
+pub mod limiter;
+pub(crate) mod mask;
+pub mod oauth;
+pub mod observe;
+pub mod proxy;
+pub mod standing;
+pub mod transport;
+
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,16 +29,15 @@ use crate::decide::clock::Sample;
 use crate::decide::quota::{EndpointClass, Pause, Priority};
 use crate::decide::retry::{self, RetryClass};
 use crate::hubspot::Client;
-use crate::hubspot::answer::{Answer, read_answer};
-use crate::hubspot::error::{Call, HubspotError, from_answer, is_from_elsewhere};
-use crate::hubspot::headers;
-use crate::hubspot::limiter::{Answered, LimiterError, Permit};
-use crate::hubspot::mask::mask;
-use crate::hubspot::pages::is_too_much;
-use crate::hubspot::paths::Endpoint;
-use crate::hubspot::reread::Reread;
-use crate::hubspot::standing::with_causes;
-use crate::hubspot::transport::{HttpRequest, HttpResponse, TransportError};
+use crate::hubspot::call::answer::{Answer, read_answer};
+use crate::hubspot::call::error::{Call, HubspotError, from_answer, is_from_elsewhere};
+use crate::hubspot::call::limiter::{Answered, LimiterError, Permit};
+use crate::hubspot::call::mask::mask;
+use crate::hubspot::call::standing::with_causes;
+use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
+use crate::hubspot::endpoints::pages::is_too_much;
+use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::wire::{self, Elements};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -53,7 +64,7 @@ const MOST_NAMED: usize = 20;
 const LONGEST_FOR_CLOCK: Duration = Duration::from_secs(2);
 
 /// A request to be sent.
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) object: Option<&'a ObjectType>,
     /// With its `?`, percent-encoded; empty for none.

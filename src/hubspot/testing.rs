@@ -17,7 +17,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Clock;
-use crate::hubspot::transport::{HttpRequest, HttpResponse, Transport, TransportError};
+use crate::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, TransportError};
 use crate::model::time::Timestamp;
 
 /// Virtual time: it begins at a moment, and moves only when it is told to.

@@ -12,14 +12,14 @@ use crate::clock::Clock;
 use crate::decide::plan::BATCH;
 use crate::decide::retry::RetryClass;
 use crate::decide::settle::Failure;
-use crate::hubspot::limiter::{LeaseFn, LimitSettings, StartState};
-use crate::hubspot::list::fits_in_url;
-use crate::hubspot::properties::NewProperty;
-use crate::hubspot::search::search_body_fits;
+use crate::hubspot::call::limiter::{LeaseFn, LimitSettings, StartState};
+use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TooLarge, TransportError};
+use crate::hubspot::endpoints::list::fits_in_url;
+use crate::hubspot::endpoints::properties::NewProperty;
+use crate::hubspot::endpoints::search::search_body_fits;
 use crate::hubspot::testing::{
     ManualClock, Script, answer, answer_with, lost, not_sent, run, run_all,
 };
-use crate::hubspot::transport::{HttpRequest, HttpResponse, TooLarge, TransportError};
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::ObjectType;
 use crate::model::settings::{Limits, Tier};
@@ -274,7 +274,7 @@ fn what_is_held_back_names_the_cause_that_came_before() {
     let held = errors
         .find(|error| matches!(error, HubspotError::HeldBack { .. }))
         .expect("the breaker opens after five");
-    let words = standing::with_causes(&held);
+    let words = crate::hubspot::call::standing::with_causes(&held);
     assert!(words.contains("certificate expired"), "{words}");
     let call = held.to_string();
     let call = call.split(" was ").next().expect("a call");
@@ -1398,8 +1398,8 @@ fn every_call_is_logged_with_what_is_left_and_without_any_value() {
 #[test]
 fn own_secrets_in_an_answer_are_masked() {
     use crate::decide::subscriptions::Subscription;
-    use crate::hubspot::oauth::App;
-    use crate::hubspot::subscriptions::Developer;
+    use crate::hubspot::call::oauth::App;
+    use crate::hubspot::endpoints::subscriptions::Developer;
 
     const SECRETS: [&str; 4] = [
         "pat-na1-secret",

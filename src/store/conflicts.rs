@@ -11,7 +11,8 @@ use crate::model::id::{ConflictId, HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::{StoreError, text};
+use crate::store::StoreError;
+use crate::store::file::text;
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]

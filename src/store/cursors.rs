@@ -8,7 +8,8 @@ use crate::decide::cursor::Window;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, bypassed};
+use crate::store::StoreError;
+use crate::store::shape::bypassed;
 
 /// Where an object's first full read stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use rusqlite::{Transaction, named_params};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
+use crate::store::file::savepoint;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, merges, meta, outbox, reads, savepoint, unreadable};
+use crate::store::{StoreError, merges, meta, outbox, reads, unreadable};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
@@ -168,8 +169,9 @@ mod tests {
     use crate::model::event::Event;
     use crate::model::name::PropertyName;
     use crate::store::inbox::{self, NewEvent, State};
+    use crate::store::shape::ddl;
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
-    use crate::store::{Lane, Mode, Store, WriteTx, ddl};
+    use crate::store::{Lane, Mode, Store, WriteTx};
 
     /// A file with contacts, and what `sql` puts into it.
     fn filled(sql: &'static str) -> (TempDir, Store) {

@@ -16,10 +16,15 @@ use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
-use crate::store::ddl::quoted;
 use crate::store::fields::Field;
+use crate::store::file::savepoint;
+use crate::store::file::text;
 use crate::store::rowjson::OwnValue;
-use crate::store::{StoreError, bring_up, matching, referrers, rowjson, savepoint, text};
+use crate::store::shape::bring_up;
+use crate::store::shape::ddl::quoted;
+use crate::store::shape::matching;
+use crate::store::shape::referrers;
+use crate::store::{StoreError, rowjson};
 
 /// The row's own columns in front of the mapped ones in every SELECT.
 const OWN_COLUMNS: usize = 3;
@@ -760,8 +765,9 @@ mod tests {
     use rusqlite::config::DbConfig;
 
     use super::*;
+    use crate::store::shape::ddl;
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open};
-    use crate::store::{Lane, Mode, ddl};
+    use crate::store::{Lane, Mode};
 
     #[test]
     fn text_that_is_no_utf_8_is_written_back_byte_for_byte() {

@@ -1,6 +1,6 @@
 //! `sync_outbox` and `sync_outbox_fields`: fetches and saves entries. What becomes of one is `decide/entry`'s to say.
 //!
-//! Triggers on the mirror tables write here too (`store/triggers.rs`); what they promise stands there.
+//! Triggers on the mirror tables write here too (`store/shape/triggers.rs`); what they promise stands there.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
@@ -15,7 +15,8 @@ use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::{StoreError, text};
+use crate::store::StoreError;
+use crate::store::file::text;
 
 /// What `last_error` says of an entry whose record an answer did not show, or in no form that can be read.
 pub const UNREAD: &str = "HubSpot's answer shows the record in no form that can be read, or not at all, so that nothing is written over it: it is read again; see sync_unreadable";

@@ -15,8 +15,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::store::access;
-use crate::store::migrate::NEWEST;
+use crate::store::file::access;
+use crate::store::file::migrate::NEWEST;
 
 #[cfg(test)]
 pub(crate) mod testing;

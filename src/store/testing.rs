@@ -60,7 +60,7 @@ pub(crate) fn connection(folder: &TempDir) -> rusqlite::Connection {
 /// A connection that knows what the daemon's know, and fires no trigger.
 pub(crate) fn daemons_connection(folder: &TempDir) -> rusqlite::Connection {
     let connection = connection(folder);
-    crate::store::matching::register(&connection).expect("registers");
+    crate::store::shape::matching::register(&connection).expect("registers");
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
         .expect("turns triggers off");

@@ -11,9 +11,12 @@ use secrecy::SecretString;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::migrate::NEWEST;
+use crate::store::file::lease;
+use crate::store::file::migrate::NEWEST;
+use crate::store::file::readers;
+use crate::store::file::writer;
 use crate::store::seal::{SealError, Sealer};
-use crate::store::{Mode, OpenOptions, Store, StoreError, lease, meta, readers, writer};
+use crate::store::{Mode, OpenOptions, Store, StoreError, meta};
 
 /// How long login waits for another program's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::cursor::Window;
-use hubsyncd::engine::apply::{Applying, Evidence, apply_page};
-use hubsyncd::engine::objects::ObjectSync;
+use hubsyncd::engine::inbound::apply::{Applying, Evidence, apply_page};
+use hubsyncd::engine::portal::objects::ObjectSync;
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::mapping::{
     Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
@@ -22,7 +22,8 @@ use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::{PropertyType, Value};
 use hubsyncd::store::history::{self, Change, Origin};
 use hubsyncd::store::mirror::MirrorTable;
-use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, cursors, ddl, outbox};
+use hubsyncd::store::shape::ddl;
+use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, cursors, outbox};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rusqlite::config::DbConfig;
@@ -358,7 +359,7 @@ fn less_than_the_store(path: &Path) -> Connection {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
         .expect("turns triggers off");
-    hubsyncd::store::matching::register(&connection).expect("knows the rule of matching");
+    hubsyncd::store::shape::matching::register(&connection).expect("knows the rule of matching");
     connection
 }
 

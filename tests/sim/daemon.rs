@@ -10,16 +10,25 @@ use hubsyncd::daemon::build::lease_from;
 use hubsyncd::daemon::tasks::{is_fatal, wait_after_failure};
 use hubsyncd::decide::quota::LimitSettings;
 use hubsyncd::decide::retry::latest_due;
-use hubsyncd::engine::gap::{self, Looks};
-use hubsyncd::engine::objects::ObjectSync;
-use hubsyncd::engine::schema::Refreshed;
+use hubsyncd::engine::inbound::removal;
+use hubsyncd::engine::outbound::gap::{self, Looks};
+use hubsyncd::engine::outbound::push;
+use hubsyncd::engine::outbound::settle;
+use hubsyncd::engine::people::resolve;
+use hubsyncd::engine::portal::objects::ObjectSync;
+use hubsyncd::engine::portal::schema;
+use hubsyncd::engine::portal::schema::Refreshed;
+use hubsyncd::engine::source::backfill;
+use hubsyncd::engine::source::deliveries;
+use hubsyncd::engine::source::filling;
+use hubsyncd::engine::source::ingest;
+use hubsyncd::engine::source::poll;
+use hubsyncd::engine::source::reads;
+use hubsyncd::engine::source::receive;
+use hubsyncd::engine::source::reconcile;
 use hubsyncd::engine::{Engine, Progress, Settings, StepError};
-use hubsyncd::engine::{
-    backfill, deliveries, filling, ingest, poll, push, reads, receive, reconcile, removal, resolve,
-    schema, settle,
-};
 use hubsyncd::hubspot::Client;
-use hubsyncd::hubspot::limiter::{Limiter, StartState};
+use hubsyncd::hubspot::call::limiter::{Limiter, StartState};
 use hubsyncd::hubspot::webhook;
 use hubsyncd::model::name::ObjectType;
 use hubsyncd::model::settings::{ApiVersion, Limits, Tier};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hubsyncd::clock::Clock;
-use hubsyncd::hubspot::transport::{HttpRequest, HttpResponse, Transport, TransportError};
+use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, TransportError};
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::simulator::portal::Portal;
 use hubsyncd::simulator::request::{Delivery, Reply, Request};

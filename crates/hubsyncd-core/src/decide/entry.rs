@@ -19,7 +19,7 @@
 //! | retried | due | – | due, nothing in doubt |
 //! | discarded | to be given up | – | to be given up |
 //!
-//! Triggers on the mirror tables make the last five; `store/local_sql` holds them to this table. An entry that has an
+//! Triggers on the mirror tables make the last five; `store/shape/local_sql` holds them to this table. An entry that has an
 //! attempt in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 
 use crate::model::entry::{EntryState, Operation, WaitsFor};

@@ -1,7 +1,7 @@
 //! Which row means which record: when two values are one for the object's `key` and `match`, and how a record that
 //! HubSpot has already is looked for before a create.
 //!
-//! The rule stands here alone. SQL asks it through a function of the daemon's own connections (`store/matching.rs`), whose
+//! The rule stands here alone. SQL asks it through a function of the daemon's own connections (`store/shape/matching.rs`), whose
 //! indexes other programs keep up with what their SQLite knows by itself.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! May this request go, and if not, when? Priorities, the reserve, the windows, the day.
 //!
 //! Several windows, the strictest wins (design, section 7): 10 seconds, searches, the day. Everything is exact and
-//! pure: times come in, verdicts go out. Pacing inside the windows, waiting and queueing are `hubspot/limiter.rs`.
+//! pure: times come in, verdicts go out. Pacing inside the windows, waiting and queueing are `hubspot/call/limiter.rs`.
 //!
 //! HubSpot counts a request when it arrives, which is some time between its sending and its answer. So a request is
 //! taken to be in the window from its sending until the window's length after its *answer*: whatever the latencies,

@@ -1,6 +1,6 @@
 //! Names that come from the mapping file or from HubSpot, checked when they are made.
 //!
-//! A `TableName` or `ColumnName` is safe to quote into SQL: `store/ddl.rs` takes nothing else.
+//! A `TableName` or `ColumnName` is safe to quote into SQL: `store/shape/ddl.rs` takes nothing else.
 
 use std::fmt;
 use std::sync::Arc;

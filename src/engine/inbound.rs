@@ -1,0 +1,9 @@
+//! What becomes of a record that came: which row it is, what its fields and its existence mean, in one transaction.
+//! Nothing here asks HubSpot; `source/` brings the records.
+
+pub mod absorb;
+pub mod actions;
+pub mod adopt;
+pub mod apply;
+pub mod convert;
+pub mod removal;

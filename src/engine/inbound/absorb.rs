@@ -1,0 +1,418 @@
+//! Two records became one in HubSpot: rows of the ids that were merged away go over to the survivor's.
+//!
+//! The word is *absorb*, since *merge* is ours for values. Nothing is archived, and nothing local is lost: the lost row
+//! stays in `sync_history`, its pending changes go to the survivor or become conflicts.
+
+use rusqlite::Transaction;
+
+use crate::engine::inbound::apply::{Applying, refuse_record};
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::file::savepoint;
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::{StoreError, fields, merges, outbox, reads};
+
+/// Takes care of every id that was merged into a record. Tells whether a row changed.
+pub fn absorb_merged(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    let mut changed = false;
+    let mut losers = Vec::new();
+    merges::note(tx, applying.object.object(), record.id, &record.merged_ids)?;
+    for id in &record.merged_ids {
+        changed |= archive_becomes_conflict(tx, applying, *id)?;
+        if let Some(row) = applying.object.table.by_hs_id(tx, *id)? {
+            losers.push(row);
+        }
+    }
+    if losers.is_empty() {
+        return Ok(changed);
+    }
+    losers.sort_by_key(|row| row.record.local_id);
+    let mut losers = losers.into_iter();
+    let mut survivor = match applying.object.table.by_hs_id(tx, record.id)? {
+        Some(row) => row,
+        None => match losers.next() {
+            Some(row) => take_over(tx, applying, row, record)?,
+            None => return Ok(changed),
+        },
+    };
+    for loser in losers {
+        let mut with_loser = survivor.clone();
+        match savepoint::within(tx, || lose_row(tx, applying, &mut with_loser, &loser)) {
+            // A program's constraint keeps the row: it is tried again later, and the survivor goes on.
+            Err(error) if error.is_of_one_row() => {
+                refuse_record(tx, applying, record.id, &error)?;
+            }
+            lost => {
+                lost?;
+                survivor = with_loser;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The only row of the pair takes the survivor's id.
+fn take_over(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    mut row: MirrorRow,
+    record: &RemoteRecord,
+) -> Result<MirrorRow, StoreError> {
+    let object = applying.object.object();
+    if let Some(former) = row.record.hs_id {
+        reads::bury(tx, object, former, applying.now)?;
+        reads::forget_removal(tx, object, former)?;
+    }
+    row.record.hs_id = Some(record.id);
+    row.record.modified_at = None;
+    applying.object.table.update(tx, &row)?;
+    outbox::rename_record(tx, object, row.record.local_id, record.id)?;
+    conflicts::follow(tx, object, row.record.local_id, Some(record.id))?;
+    Ok(row)
+}
+
+fn lose_row(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: &mut MirrorRow,
+    loser: &MirrorRow,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let unmapped = fields::unmapped(tx, object)?;
+    let lost = applying.object.table.whole(tx, loser, &unmapped)?;
+    let kept = survivor.record.local_id.to_string();
+    let change = Change {
+        object,
+        local_id: loser.record.local_id,
+        hs_id: loser.record.hs_id,
+        property: WHOLE_RECORD,
+        old: Some(&lost),
+        new: Some(&kept),
+        origin: Origin::Absorb,
+    };
+    history::record(tx, change, applying.now)?;
+    if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
+        move_pending(tx, applying, survivor, loser, &queued.entry)?;
+        outbox::remember_sent(tx, object, &queued.entry, applying.now)?;
+        outbox::end(tx, queued.entry.id)?;
+    }
+    move_open(tx, applying, survivor, loser)?;
+    // What is still on its way to the lost record lands on the survivor.
+    outbox::move_sent(tx, object, loser.record.local_id, survivor.record.local_id)?;
+    conflicts::close_all_of(
+        tx,
+        object,
+        loser.record.local_id,
+        Winner::Remote,
+        "the record was merged into another one in HubSpot, and the row went with it",
+        applying.now,
+    )?;
+    if let Some(id) = loser.record.hs_id {
+        reads::bury(tx, object, id, applying.now)?;
+        reads::forget_removal(tx, object, id)?;
+    }
+    applying.object.table.delete(tx, loser.record.local_id)
+}
+
+/// The lost row's pending changes go to the survivor; where that has its own, or waits for a person's word, the other is a
+/// closed conflict.
+fn move_pending(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: &mut MirrorRow,
+    loser: &MirrorRow,
+    entry: &Entry,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let Some(hs_id) = survivor.record.hs_id else {
+        return Ok(());
+    };
+    for field in &entry.fields {
+        let value = loser.value(&field.property);
+        if let Some(reason) = taken(tx, object, survivor.record.local_id, &field.property)? {
+            let base = match &field.base {
+                Base::Known(base) => base.as_deref(),
+                Base::Unknown => None,
+            };
+            let lost = NewConflict {
+                property: field.property.as_str(),
+                base,
+                base_known: field.base != Base::Unknown,
+                local: value.as_deref(),
+                remote: survivor.value(&field.property).as_deref(),
+                policy: applying.object.mapping().policy.as_str(),
+                reason,
+            };
+            let about = About {
+                object,
+                local_id: survivor.record.local_id,
+                hs_id: Some(hs_id),
+            };
+            conflicts::record_closed(tx, about, lost, Winner::Remote, applying.now)?;
+        } else {
+            let local_id = survivor.record.local_id;
+            let target = outbox::ensure_update(tx, object, local_id, hs_id, applying.now)?;
+            outbox::put_field(tx, target, &field.property, &field.base, field.changed_at)?;
+            survivor.set(applying.object.mapping(), &field.property, value);
+        }
+    }
+    applying.object.table.update(tx, survivor)
+}
+
+/// Why the survivor's value of a field stays.
+fn taken(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    survivor: LocalId,
+    property: &PropertyName,
+) -> Result<Option<&'static str>, StoreError> {
+    if conflicts::open_of(tx, object, survivor)?.contains_key(property) {
+        return Ok(Some(
+            "the record was merged in HubSpot, and the surviving row's value waits for a decision",
+        ));
+    }
+    let queued = outbox::of_row(tx, object, survivor)?;
+    let is_dirty = queued.is_some_and(|queued| {
+        let mut fields = queued.entry.fields.iter();
+        fields.any(|field| &field.property == property)
+    });
+    Ok(is_dirty.then_some(
+        "the record was merged in HubSpot, and the surviving row had a change of its own",
+    ))
+}
+
+/// A field of the lost row that waits for a person's word goes on waiting on the survivor, with the value here, unless the
+/// survivor has a change or a conflict of its own: then the lost row's is closed with the row.
+fn move_open(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: &mut MirrorRow,
+    loser: &MirrorRow,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    let about = |row: &MirrorRow| About {
+        object,
+        local_id: row.record.local_id,
+        hs_id: row.record.hs_id,
+    };
+    let open = conflicts::open_of(tx, object, loser.record.local_id)?;
+    for property in open.keys() {
+        if taken(tx, object, survivor.record.local_id, property)?.is_none() {
+            let value = loser.value(property);
+            conflicts::move_open(tx, about(loser), property, about(survivor), value)?;
+            survivor.set(applying.object.mapping(), property, value);
+        }
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    applying.object.table.update(tx, survivor)
+}
+
+/// A pending archive of a merged record is never sent: it would take the survivor with it.
+fn archive_becomes_conflict(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: HubspotId,
+) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    let Some(queued) = outbox::of_record(tx, object, id)? else {
+        return Ok(false);
+    };
+    let entry = queued.entry;
+    if entry.operation != Operation::Archive || entry.state == EntryState::InFlight {
+        return Ok(false);
+    }
+    let conflict = NewConflict {
+        property: WHOLE_RECORD,
+        base: entry.row.as_deref(),
+        base_known: true,
+        local: None,
+        remote: entry.row.as_deref(),
+        policy: applying.object.mapping().policy.as_str(),
+        reason: "the record was merged into another one in HubSpot before its archive was sent",
+    };
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(id),
+    };
+    conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
+    outbox::end(tx, entry.id)?;
+    tracing::warn!(object = %object, hs_id = %id, "an archive was dropped: its record was merged in HubSpot");
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    const NOBODY: [&str; 0] = [];
+    const FIRST_NAMES: &str = "SELECT local_id, hs_id, first_name FROM contacts ORDER BY local_id";
+
+    /// Rows 1 to 3 are records 101 to 103, all of the same first name.
+    fn three(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        for id in 101..=103 {
+            scene.apply(
+                How::at(0),
+                &record(id, 0, &[("firstname", "Base"), ("price", "1")]),
+            );
+        }
+        scene
+    }
+
+    fn open_conflict(scene: &Scene, id: i64, ours: &str, theirs: &str) {
+        scene.program(&format!(
+            "UPDATE contacts SET first_name = '{ours}' WHERE hs_id = {id}"
+        ));
+        scene.apply(
+            How::at(5),
+            &record(id, 5, &[("firstname", theirs), ("price", "1")]),
+        );
+    }
+
+    fn merged(id: i64, from: &[i64], values: &[(&str, &str)]) -> RemoteRecord {
+        let mut record = record(id, 10, values);
+        record.merged_ids = from.iter().map(|id| HubspotId(*id)).collect();
+        record
+    }
+
+    #[test]
+    fn no_archive_and_no_late_request_of_a_merged_record_is_left_to_meet_the_survivor_unknown() {
+        let scene = Scene::of(Policy::Newest);
+        for id in [101, 102, 103] {
+            scene.apply(How::at(0), &record(id, 0, &[("firstname", "Ann")]));
+        }
+        scene.program("DELETE FROM contacts WHERE hs_id = 103");
+        scene.daemon(&format!(
+            "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
+             VALUES ('contacts', 2, 'firstname', 'Ours', '{}')",
+            at(1)
+        ));
+        assert_eq!(scene.outbox(), ["archive 3 103"]);
+        let mut survivor = record(101, 5, &[("firstname", "Ann")]);
+        survivor.merged_ids = vec![HubspotId(102), HubspotId(103)];
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT local_id FROM sync_sent"), ["1"]);
+    }
+
+    #[test]
+    fn a_merge_in_hubspot_does_not_override_an_open_conflict() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 101, "ours of A", "theirs of A");
+        scene.program("UPDATE contacts SET first_name = 'ours of B' WHERE hs_id = 102");
+        let survivor = merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]);
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of A", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            [
+                "1 firstname ours of A theirs of A -",
+                "1 firstname ours of B ours of A remote"
+            ]
+        );
+        assert_eq!(
+            scene.outbox(),
+            NOBODY,
+            "nothing is pushed until a person decides"
+        );
+        // And after a local write in between, and another look at the record.
+        scene.program("UPDATE contacts SET first_name = 'ours again' WHERE hs_id = 101");
+        scene.apply(How::at(20), &survivor);
+        assert_eq!(scene.outbox(), NOBODY);
+        assert_eq!(scene.conflicts()[0], "1 firstname ours again theirs of A -");
+        let lost = "SELECT count(*) FROM sync_history WHERE property = '*' AND old_value LIKE '%ours of B%'";
+        assert_eq!(scene.rows(lost), ["1"]);
+    }
+
+    #[test]
+    fn an_open_conflict_of_the_row_that_is_lost_waits_on_the_survivor() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]),
+        );
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of B", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            ["1 firstname ours of B theirs of A -"],
+            "HubSpot's former value is in the history"
+        );
+        let former = "SELECT old_value FROM sync_history WHERE property = 'firstname' AND origin = 'conflict'";
+        assert_eq!(scene.rows(former), ["theirs of B"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_conflicts"), ["101"]);
+        assert_eq!(scene.outbox(), NOBODY);
+    }
+
+    #[test]
+    fn where_both_rows_wait_for_a_decision_the_survivors_conflict_stays_open() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 101, "ours of A", "theirs of A");
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102], &[("firstname", "theirs of A"), ("price", "1")]),
+        );
+        assert_eq!(scene.rows(FIRST_NAMES), ["1 101 ours of A", "3 103 Base"]);
+        assert_eq!(
+            scene.conflicts(),
+            [
+                "1 firstname ours of A theirs of A -",
+                "2 firstname ours of B theirs of B remote"
+            ]
+        );
+        assert_eq!(scene.outbox(), NOBODY);
+    }
+
+    #[test]
+    fn a_survivor_under_a_new_id_takes_its_conflict_along() {
+        let scene = three(Policy::Manual);
+        open_conflict(&scene, 102, "ours of B", "theirs of B");
+        scene.apply(
+            How::at(10),
+            &merged(900, &[102], &[("firstname", "theirs of B"), ("price", "1")]),
+        );
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id, local_value FROM sync_conflicts"),
+            ["2 900 ours of B"]
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id FROM contacts WHERE local_id = 2"),
+            ["900"]
+        );
+    }
+
+    #[test]
+    fn the_changes_of_several_lost_rows_all_go_to_the_survivor() {
+        let scene = three(Policy::Local);
+        scene.program("UPDATE contacts SET first_name = 'of B' WHERE hs_id = 102");
+        scene.program("UPDATE contacts SET price = '2' WHERE hs_id = 103");
+        scene.apply(
+            How::at(10),
+            &merged(101, &[102, 103], &[("firstname", "Base"), ("price", "1")]),
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id, first_name, price FROM contacts"),
+            ["101 of B 2"]
+        );
+        assert_eq!(
+            scene.outbox(),
+            ["update 1 101; firstname was Base; price was 1"]
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Carries out the decisions on one record's fields, inside the transaction that applies the record.
+
+use rusqlite::Transaction;
+
+use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, reason_of_end};
+use crate::engine::inbound::apply::Applying;
+use crate::model::conflict::Winner;
+use crate::model::entry::Base;
+use crate::model::id::OutboxId;
+use crate::model::name::PropertyName;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, End};
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::{StoreError, outbox};
+
+/// The row under hands and its entry.
+pub struct Hands<'a, 'tx> {
+    /// The transaction.
+    pub tx: &'a Transaction<'tx>,
+    /// What is being applied.
+    pub applying: &'a Applying<'a>,
+    /// HubSpot's time of the record's version.
+    pub version: Timestamp,
+    /// The row, changed in place; the caller writes it back.
+    pub row: &'a mut MirrorRow,
+    /// Its entry, made when a field is to be pushed over.
+    pub entry: Option<OutboxId>,
+    /// When the values were written here that have no change of their own on disk.
+    pub written_at: Timestamp,
+}
+
+impl Hands<'_, '_> {
+    /// Carries out a plan. Tells whether the mirror row changed.
+    pub fn carry_out(&mut self, plan: &RecordPlan) -> Result<bool, StoreError> {
+        let mut changed = false;
+        let mut lost_in_conflict: Option<&PropertyName> = None;
+        for action in &plan.actions {
+            match action {
+                FieldAction::Take {
+                    property,
+                    value,
+                    old,
+                } => {
+                    self.row
+                        .set(self.applying.object.mapping(), property, value);
+                    self.drop_field(property)?;
+                    if lost_in_conflict != Some(property) {
+                        self.history(property, old, value, self.applying.origin)?;
+                    }
+                    changed = true;
+                }
+                FieldAction::Agree { property } => self.drop_field(property)?,
+                FieldAction::Arrived {
+                    property,
+                    value,
+                    old,
+                } => self.history(property, old, value, Origin::Push)?,
+                FieldAction::Checked { property } => outbox::check_sent(
+                    self.tx,
+                    self.applying.object.object(),
+                    self.row.record.local_id,
+                    property,
+                    self.version,
+                )?,
+                FieldAction::PushOver { property, base } => self.push_over(property, base)?,
+                FieldAction::Conflict { note, winner } => {
+                    conflicts::record_closed(
+                        self.tx,
+                        self.about(),
+                        note.into(),
+                        *winner,
+                        self.applying.now,
+                    )?;
+                    let (old, new) = losing_first(note, *winner);
+                    self.history(&note.property, old, new, Origin::Conflict)?;
+                    lost_in_conflict = Some(&note.property);
+                }
+                FieldAction::Ask { note } => self.ask(note)?,
+                FieldAction::RemoteMoved {
+                    id,
+                    property,
+                    remote,
+                    former,
+                } => {
+                    conflicts::set_remote(self.tx, *id, remote)?;
+                    self.history(property, former, remote, Origin::Conflict)?;
+                }
+                FieldAction::Close { id, winner } => {
+                    let end = ended_by_itself(*winner);
+                    conflicts::close(self.tx, *id, end, self.applying.now)?;
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn ask(&mut self, note: &ConflictNote) -> Result<(), StoreError> {
+        conflicts::record_open(self.tx, self.about(), note.into(), self.applying.now)?;
+        self.drop_field(&note.property)
+    }
+
+    fn about(&self) -> About<'_> {
+        About {
+            object: self.applying.object.object(),
+            local_id: self.row.record.local_id,
+            hs_id: self.row.record.hs_id,
+        }
+    }
+
+    fn drop_field(&self, property: &PropertyName) -> Result<(), StoreError> {
+        match self.entry {
+            Some(entry) => outbox::drop_field(self.tx, entry, property),
+            None => Ok(()),
+        }
+    }
+
+    fn push_over(&mut self, property: &PropertyName, base: &Value) -> Result<(), StoreError> {
+        self.put_base(property, &Base::Known(base.clone()))
+    }
+
+    fn put_base(&mut self, property: &PropertyName, base: &Base) -> Result<(), StoreError> {
+        let Some(hs_id) = self.row.record.hs_id else {
+            return Ok(());
+        };
+        let object = self.applying.object.object();
+        let now = self.applying.now;
+        let entry = match self.entry {
+            Some(entry) => entry,
+            None => outbox::ensure_update(self.tx, object, self.row.record.local_id, hs_id, now)?,
+        };
+        self.entry = Some(entry);
+        outbox::put_field(self.tx, entry, property, base, self.written_at.min(now))
+    }
+
+    /// Keeps the base of fields that wait for their history where it is not the mirror's value: the next merge could
+    /// not know it.
+    pub fn keep_bases(
+        &mut self,
+        waiting: &[PropertyName],
+        clean_base: CleanBase<'_>,
+    ) -> Result<(), StoreError> {
+        if clean_base == CleanBase::Mirror {
+            return Ok(());
+        }
+        for property in waiting {
+            let base = clean_base.of(property, self.row.value(property));
+            self.put_base(property, &base)?;
+        }
+        Ok(())
+    }
+
+    fn history(
+        &self,
+        property: &PropertyName,
+        old: &Value,
+        new: &Value,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
+        if !self.applying.with_history {
+            return Ok(());
+        }
+        let change = Change {
+            object: self.applying.object.object(),
+            local_id: self.row.record.local_id,
+            hs_id: self.row.record.hs_id,
+            property: property.as_str(),
+            old: old.as_deref(),
+            new: new.as_deref(),
+            origin,
+        };
+        history::record(self.tx, change, self.applying.now)
+    }
+}
+
+/// How an open conflict ends that nobody decided.
+pub fn ended_by_itself(winner: Winner) -> End<'static> {
+    End {
+        winner,
+        resolution: match winner {
+            Winner::Agreed | Winner::Value => "agreed",
+            Winner::Local | Winner::Remote => "returned to base",
+        },
+        reason: reason_of_end(winner),
+    }
+}
+
+fn losing_first(note: &ConflictNote, winner: Winner) -> (&Value, &Value) {
+    match winner {
+        Winner::Remote => (&note.local, &note.remote),
+        Winner::Local | Winner::Value | Winner::Agreed => (&note.remote, &note.local),
+    }
+}
+
+/// How long values that lost requests carried are remembered.
+pub const LATE_REQUESTS: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// The moment since which lost requests count.
+pub fn late_since(now: Timestamp) -> Timestamp {
+    now - LATE_REQUESTS
+}

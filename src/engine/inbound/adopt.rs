@@ -1,0 +1,588 @@
+//! A record that no row has by its id: is it a row that waits for its create, or one that was deleted and inserted again?
+//!
+//! The key of our own create comes first, then the row's natural key, then the object's match property (`design.md`, "Which
+//! row is this record?").
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::matching::MatchRule;
+use crate::decide::record::{CleanBase, OpenConflict};
+use crate::engine::inbound::apply::{Applying, merge_into};
+use crate::engine::inbound::convert::record_identities;
+use crate::engine::outbound::create::sent_values;
+use crate::engine::outbound::push::NO_RECORD;
+use crate::engine::outbound::settle::{keep_defaults, note_pushed};
+use crate::engine::source::reads::AFTER_FLIGHT;
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::FieldMapping;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::store::conflicts::{self, About};
+use crate::store::fields::{self, FieldState};
+use crate::store::history::{self, Change};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Queued};
+use crate::store::{StoreError, reads, rowjson};
+
+/// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
+pub fn adopt(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<Option<bool>, StoreError> {
+    let object = applying.object.object();
+    let pending = outbox::of_record(tx, object, record.id)?;
+    if let Some(key) = &record.own_key
+        && let Some(create) = outbox::of_key(tx, object, key)?
+    {
+        return link_by_key(tx, applying, record, &create).map(Some);
+    }
+    let mut matched = None;
+    for identity in record_identities(applying.object, record) {
+        matched = applying.object.table.unlinked_by(tx, &identity)?;
+        if matched.is_some() {
+            break;
+        }
+    }
+    match (matched, pending) {
+        (Some(local_id), pending) => {
+            link_by_match(tx, applying, record, local_id, pending).map(Some)
+        }
+        // Its row was deleted here: the archive looks at the record itself before it is sent.
+        (None, Some(_)) => Ok(Some(false)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn link_by_key(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    create: &Queued,
+) -> Result<bool, StoreError> {
+    if create.entry.state == EntryState::InFlight {
+        return wait(tx, applying, record);
+    }
+    link_made(tx, applying, record, create)
+}
+
+/// How long after its creation a record shows no more than its create and HubSpot's own defaults.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Gives a row the record that its lost create made: what that carried has reached HubSpot, and is what both sides agreed
+/// on.
+pub fn link_made(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    create: &Queued,
+) -> Result<bool, StoreError> {
+    let (object, entry) = (applying.object.object(), &create.entry);
+    let sent = sent_values(entry);
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(record.id),
+    };
+    for (property, value) in &sent {
+        note_pushed(tx, about, property, &NO_RECORD, value, applying.now)?;
+    }
+    if applying
+        .object
+        .table
+        .by_local_id(tx, entry.local_id)?
+        .is_some()
+    {
+        let base = CleanBase::Given(&sent);
+        return link(tx, applying, record, entry.local_id, Some(create), base);
+    }
+    // Deleted while it was in doubt: its archive is measured against what the create carried.
+    for field in &entry.fields {
+        let base = match &field.sent {
+            Some(sent) => Base::Known(sent.clone()),
+            None => Base::Unknown,
+        };
+        outbox::put_field(tx, entry.id, &field.property, &base, field.changed_at)?;
+    }
+    if record.updated_at.since(record.created_at) < FRESH {
+        keep_defaults(tx, applying, entry, record)?;
+    }
+    outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+    Ok(false)
+}
+
+fn link_by_match(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    local_id: LocalId,
+    pending: Option<Queued>,
+) -> Result<bool, StoreError> {
+    let create = outbox::of_row(tx, applying.object.object(), local_id)?;
+    let busy = [&create, &pending]
+        .into_iter()
+        .flatten()
+        .any(|queued| queued.entry.state == EntryState::InFlight);
+    if busy {
+        return wait(tx, applying, record);
+    }
+    let Some(archive) = pending.filter(|queued| queued.entry.operation == Operation::Archive)
+    else {
+        return link(
+            tx,
+            applying,
+            record,
+            local_id,
+            create.as_ref(),
+            CleanBase::Unknown,
+        );
+    };
+    let former = archive
+        .entry
+        .row
+        .as_deref()
+        .map(|row| rowjson::values(applying.object.mapping(), row))
+        .unwrap_or_default();
+    outbox::end(tx, archive.entry.id)?;
+    if let Some(row) = applying.object.table.by_local_id(tx, local_id)? {
+        let object = applying.object.object();
+        take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
+    }
+    link(
+        tx,
+        applying,
+        record,
+        local_id,
+        create.as_ref(),
+        CleanBase::Given(&former),
+    )
+}
+
+fn wait(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    reads::ask(
+        tx,
+        applying.object.object(),
+        record.id,
+        applying.origin,
+        applying.now + AFTER_FLIGHT,
+    )?;
+    Ok(false)
+}
+
+/// Gives a row its record: the id and times, then the fields through the merge.
+pub fn link(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    local_id: LocalId,
+    create: Option<&Queued>,
+    clean_base: CleanBase<'_>,
+) -> Result<bool, StoreError> {
+    let object = applying.object.object();
+    let Some(mut row) = applying.object.table.by_local_id(tx, local_id)? else {
+        return deleted_meanwhile(tx, record, create, applying);
+    };
+    row.link(record);
+    take_spelling(tx, applying, &mut row, record)?;
+    applying.object.table.update(tx, &row)?;
+    reads::unbury(tx, object, record.id)?;
+    conflicts::follow(tx, object, local_id, Some(record.id))?;
+    if let Some(create) = create {
+        rebase(tx, applying, &create.entry, &row, clean_base)?;
+        outbox::become_update(tx, create.entry.id, record.id, applying.now)?;
+    }
+    // The row has the record's version already: the merge must not take it for an unchanged search hit.
+    row.record.modified_at = None;
+    merge_into(tx, applying, row, record, None, clean_base)?;
+    Ok(true)
+}
+
+/// The fields that a create knows get their bases afresh, and keep the time at which they were written: what it carried is
+/// in `clean_base`.
+fn rebase(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    create: &Entry,
+    row: &MirrorRow,
+    clean_base: CleanBase<'_>,
+) -> Result<(), StoreError> {
+    // A field that is degraded at the moment waits on, its base unknown.
+    let left_out = fields::in_state(tx, applying.object.object(), FieldState::Degraded)?;
+    for EntryField {
+        property,
+        changed_at,
+        ..
+    } in &create.fields
+    {
+        if applying.object.mapping().field(property).is_some() {
+            let base = clean_base.of(property, row.value(property));
+            outbox::put_field(tx, create.id, property, &base, *changed_at)?;
+        } else if !left_out.contains(property) {
+            outbox::drop_field(tx, create.id, property)?;
+        }
+    }
+    Ok(())
+}
+
+/// Values by which the row and its record are one and that only differ in their spelling are no conflict: HubSpot keeps
+/// them in its own.
+fn take_spelling(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &mut MirrorRow,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let mapping = applying.object.mapping();
+    let held = conflicts::open_of(tx, applying.object.object(), row.record.local_id)?;
+    let free =
+        |field: &&FieldMapping| field.direction.pulls() && !held.contains_key(&field.property);
+    for field in mapping.identities().filter(free) {
+        let rule = MatchRule::of(&mapping.object, field);
+        let Some(remote) = record.values.get(&field.property) else {
+            continue;
+        };
+        let local = row.value(&field.property).clone();
+        if local == *remote || rule.form(remote).is_none() || rule.form(&local) != rule.form(remote)
+        {
+            continue;
+        }
+        let change = Change {
+            object: applying.object.object(),
+            local_id: row.record.local_id,
+            hs_id: Some(record.id),
+            property: field.property.as_str(),
+            old: local.as_deref(),
+            new: remote.as_deref(),
+            origin: applying.origin,
+        };
+        if applying.with_history {
+            history::record(tx, change, applying.now)?;
+        }
+        row.set(mapping, &field.property, remote);
+    }
+    Ok(())
+}
+
+/// What waits for a person's word goes on waiting with the row that is the record by now.
+pub fn take_conflicts(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    from: LocalId,
+    row: &MirrorRow,
+    record: HubspotId,
+) -> Result<BTreeMap<PropertyName, OpenConflict>, StoreError> {
+    let open = conflicts::open_of(tx, object, from)?;
+    for property in open.keys() {
+        let about = |local_id| About {
+            object,
+            local_id,
+            hs_id: Some(record),
+        };
+        let to = about(row.record.local_id);
+        conflicts::move_open(tx, about(from), property, to, row.value(property))?;
+    }
+    Ok(open)
+}
+
+/// The row was deleted while its create was in doubt, and the record is there: it is archived, past the guard.
+fn deleted_meanwhile(
+    tx: &Transaction<'_>,
+    record: &RemoteRecord,
+    create: Option<&Queued>,
+    applying: &Applying<'_>,
+) -> Result<bool, StoreError> {
+    match create {
+        // Nobody deleted it: its table was dropped. The record comes in as any other.
+        Some(create) if create.entry.row.is_none() => {
+            outbox::end(tx, create.entry.id)?;
+            reads::ask(
+                tx,
+                applying.object.object(),
+                record.id,
+                applying.origin,
+                applying.now,
+            )?;
+            Ok(false)
+        }
+        Some(create) => {
+            outbox::drop_fields(tx, create.entry.id)?;
+            outbox::become_archive(tx, create.entry.id, record.id, applying.now)?;
+            Ok(false)
+        }
+        None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::engine::inbound::apply::apply_record;
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+    use crate::model::value::Value;
+
+    const ANN: &str = "ann@example.com";
+
+    /// What a read with histories does.
+    fn read(scene: &Scene, second: i64, record: &RemoteRecord, changed_at: i64) {
+        let top = PastValue {
+            value: Value::from_canonical("Theirs"),
+            at: at(changed_at),
+            author: Author::Other,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        scene.write(|tx| {
+            apply_record(
+                tx,
+                &scene.applying(How::at(second)),
+                record,
+                Some(&histories),
+            )
+        });
+    }
+
+    fn times(scene: &Scene) -> Vec<String> {
+        scene.rows("SELECT property, changed_at FROM sync_outbox_fields ORDER BY property")
+    }
+
+    fn insert_at(scene: &Scene, second: i64) {
+        scene.program(&format!(
+            "INSERT INTO contacts (email, first_name) VALUES ('{ANN}', 'Ours')"
+        ));
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET enqueued_at = '{}'",
+            at(second)
+        ));
+    }
+
+    #[test]
+    fn newest_compares_an_adopted_rows_values_with_the_time_of_its_create() {
+        for (changed_at, expected) in [(50, "Theirs"), (-50, "Ours")] {
+            let scene = Scene::of(Policy::Newest);
+            insert_at(&scene, 0);
+            let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+            // They meet long after both wrote; the property's history is to be read first.
+            scene.apply(How::at(100), &theirs);
+            assert_eq!(times(&scene), [format!("firstname {}", at(0))]);
+            assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+            read(&scene, 110, &theirs, changed_at);
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
+            assert_eq!(scene.conflicts().len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_clock_offset_is_applied_in_the_right_direction() {
+        // Written at 10 by this clock, and at 20 by HubSpot's: 15 s ahead of this one it was at 25 there.
+        for (clock_offset_ms, expected) in [(0, "Theirs"), (15_000, "Ours"), (-15_000, "Theirs")] {
+            let scene = Scene::of(Policy::Newest);
+            scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+            scene.program("UPDATE contacts SET first_name = 'Ours'");
+            scene.daemon(&format!(
+                "UPDATE sync_outbox_fields SET changed_at = '{}'",
+                at(10)
+            ));
+            let top = PastValue {
+                value: Value::from_canonical("Theirs"),
+                at: at(20),
+                author: Author::Other,
+            };
+            let histories: Histories = [(property("firstname"), vec![top])].into();
+            let how = How {
+                clock_offset_ms,
+                ..How::at(40)
+            };
+            let theirs = record(101, 30, &[("firstname", "Theirs")]);
+            scene.write(|tx| apply_record(tx, &scene.applying(how), &theirs, Some(&histories)));
+            assert_eq!(
+                scene.rows("SELECT first_name FROM contacts"),
+                [expected],
+                "{clock_offset_ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_write_of_a_clock_that_is_ahead_was_written_now_at_the_latest() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(900)
+        ));
+        let theirs = record(101, 60, &[("firstname", "Theirs")]);
+        read(&scene, 50, &theirs, 60);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+    }
+
+    #[test]
+    fn a_column_that_was_written_after_the_insert_counts_with_its_own_time() {
+        let scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        scene.program("UPDATE contacts SET first_name = 'Ours again'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(70)
+        ));
+        let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(100), &theirs);
+        read(&scene, 110, &theirs, 50);
+        assert_eq!(
+            scene.rows("SELECT first_name FROM contacts"),
+            ["Ours again"]
+        );
+        assert_eq!(
+            times(&scene),
+            [format!("firstname {}", at(70))],
+            "a new base does not make it younger"
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_inserted_again_counts_with_the_time_of_its_insert() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("email", ANN), ("firstname", "Base")]),
+        );
+        scene.program("DELETE FROM contacts");
+        insert_at(&scene, 10);
+        let theirs = record(101, 60, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(100), &theirs);
+        assert_eq!(scene.outbox(), ["update 2 101; firstname was Base"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
+        read(&scene, 110, &theirs, 50);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+    }
+
+    #[test]
+    fn what_an_adopted_row_has_to_push_is_as_old_as_its_create() {
+        let scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        scene.apply(
+            How::at(100),
+            &record(101, -50, &[("email", ANN), ("firstname", "")]),
+        );
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was -"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(0))]);
+    }
+
+    #[test]
+    fn a_value_that_goes_over_hubspots_again_is_no_younger_than_the_record_that_showed_it() {
+        let scene = Scene::with(|mapping| {
+            for field in &mut mapping.fields {
+                field.direction = crate::model::mapping::Direction::Push;
+            }
+        });
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        let how = How {
+            clock_offset_ms: 5_000,
+            ..How::at(100)
+        };
+        scene.apply(how, &record(101, 60, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Theirs"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(55))]);
+    }
+
+    #[test]
+    fn a_lost_create_is_linked_with_what_was_sent_as_its_base() {
+        for (here, there, waits) in [
+            (
+                "Ours at last",
+                "Ours",
+                Some("update 1 101; firstname was Ours"),
+            ),
+            ("Ours", "Theirs", None),
+        ] {
+            let scene = Scene::of(Policy::Local);
+            insert_at(&scene, 0);
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+                 SELECT id, 'email', 1, '{0}', '{ANN}' FROM sync_outbox
+                 UNION ALL SELECT id, 'firstname', 1, '{0}', 'Ours' FROM sync_outbox",
+                at(0)
+            ));
+            scene.program(&format!("UPDATE contacts SET first_name = '{here}'"));
+            let made = record(101, 20, &[("email", ANN), ("firstname", there)]);
+            scene.write(|tx| {
+                let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+                let create = create.expect("it is in doubt");
+                link_made(tx, &scene.applying(How::at(30)), &made, &create)
+            });
+            assert_eq!(scene.outbox(), waits.as_slice());
+            assert_eq!(scene.conflicts(), Vec::<String>::new());
+            let expected = waits.map_or(there, |_| here);
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
+            assert_eq!(
+                scene.rows("SELECT new_value FROM sync_history WHERE property = 'firstname' AND origin = 'push'"),
+                ["Ours"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_whose_row_was_deleted_here_does_not_come_back_while_its_archive_waits() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("email", ANN)]));
+        scene.program("DELETE FROM contacts");
+        scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(scene.outbox(), ["archive 1 101"]);
+    }
+
+    #[test]
+    fn a_record_waits_while_the_create_that_may_be_its_own_is_in_flight() {
+        let scene = Scene::of(Policy::Local);
+        insert_at(&scene, 0);
+        scene.daemon("UPDATE sync_outbox SET state = 'in_flight', attempts = 1");
+        scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
+        assert_eq!(scene.rows("SELECT local_id, hs_id FROM contacts"), ["1 -"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
+    #[test]
+    fn a_new_base_does_not_make_a_local_write_younger() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(10)
+        ));
+        scene.apply(How::at(100), &record(101, 60, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Theirs"]);
+        assert_eq!(times(&scene), [format!("firstname {}", at(10))]);
+    }
+
+    #[test]
+    fn an_open_conflict_goes_with_the_row_that_takes_the_record_over() {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("email", ANN), ("firstname", "Base")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let theirs = record(101, 5, &[("email", ANN), ("firstname", "Theirs")]);
+        scene.apply(How::at(5), &theirs);
+        scene.program("DELETE FROM contacts");
+        insert_at(&scene, 10);
+        scene.apply(How::at(20), &theirs);
+        assert_eq!(scene.conflicts(), ["2 firstname Ours Theirs -"]);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["2 101"]
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! HubSpot's records as the model's: values canonical by the mapping's types.
+
+use std::collections::BTreeMap;
+
+use crate::decide::echo::{Histories, PastValue, author};
+use crate::decide::matching::MatchRule;
+use crate::engine::portal::objects::{OTHER_EMAILS, ObjectSync};
+use crate::hubspot::Record;
+use crate::model::mapping::FieldMapping;
+use crate::model::name::PropertyName;
+use crate::model::object::is_unique_in_hubspot;
+use crate::model::record::RemoteRecord;
+use crate::model::value::Value;
+use crate::store::mirror::Identity;
+
+/// A record with its mapped properties in canonical form.
+pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
+    let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
+    let other_emails = other_emails(object, &record);
+    let mut values = BTreeMap::new();
+    let mut invalid = BTreeMap::new();
+    for field in &object.mapping().fields {
+        if let Some(json) = record.odd.remove(field.property.as_str()) {
+            invalid.insert(field.property.clone(), Value::from_canonical(json));
+            continue;
+        }
+        let Some(text) = record.properties.remove(field.property.as_str()) else {
+            continue;
+        };
+        match field.property_type.canonical_of(text) {
+            Ok(value) => values.insert(field.property.clone(), value),
+            Err(text) => invalid.insert(field.property.clone(), Value::from_canonical(text)),
+        };
+    }
+    RemoteRecord {
+        id: record.id,
+        values,
+        invalid,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        archived: record.archived,
+        archived_at: record.archived_at,
+        merged_ids,
+        own_key,
+        other_emails,
+    }
+}
+
+/// Many records, each with its mapped properties in canonical form.
+pub fn remote_records(object: &ObjectSync, records: Vec<Record>) -> Vec<RemoteRecord> {
+    records
+        .into_iter()
+        .map(|record| remote_record(object, record))
+        .collect()
+}
+
+fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
+    let property = object.key_property.as_ref()?;
+    record
+        .properties
+        .get(property.as_str())?
+        .clone()
+        .filter(|key| !key.is_empty())
+}
+
+fn other_emails(object: &ObjectSync, record: &Record) -> Vec<Value> {
+    if object.object().as_str() != "contacts" {
+        return Vec::new();
+    }
+    let listed = record.text(OTHER_EMAILS).unwrap_or_default();
+    listed.split(';').map(Value::from_canonical).collect()
+}
+
+/// The history of each property that was asked for, the newest value first. `own_app` is the app that our token belongs
+/// to, where that is known.
+pub fn histories(
+    object: &ObjectSync,
+    record: &Record,
+    asked: &[PropertyName],
+    own_app: Option<&str>,
+) -> Histories {
+    let past = |property: &PropertyName| -> Vec<PastValue> {
+        let (Some(field), Some(entries)) = (
+            object.mapping().field(property),
+            record.history.get(property.as_str()),
+        ) else {
+            return Vec::new();
+        };
+        entries
+            .iter()
+            .map(|entry| PastValue {
+                value: match field.property_type.canonical_of(entry.value.clone()) {
+                    Ok(value) => value,
+                    Err(text) => Value::from_canonical(text),
+                },
+                at: entry.at,
+                author: author(
+                    entry.source_type.as_deref(),
+                    entry.source_id.as_deref(),
+                    own_app,
+                ),
+            })
+            .collect()
+    };
+    asked
+        .iter()
+        .map(|property| (property.clone(), past(property)))
+        .collect()
+}
+
+/// What says which record values belong to, the surest first.
+pub fn identities(object: &ObjectSync, values: &BTreeMap<PropertyName, Value>) -> Vec<Identity> {
+    object
+        .mapping()
+        .identities()
+        .filter_map(|field| identity(object, field, values.get(&field.property)?))
+        .collect()
+}
+
+/// The same of a record: each of a contact's addresses finds it.
+pub fn record_identities(object: &ObjectSync, record: &RemoteRecord) -> Vec<Identity> {
+    let mut found = identities(object, &record.values);
+    let by_email = object
+        .mapping()
+        .identities()
+        .find(|field| is_unique_in_hubspot(object.object(), &field.property));
+    if let Some(field) = by_email {
+        let others = record.other_emails.iter();
+        found.extend(others.filter_map(|email| identity(object, field, email)));
+    }
+    found
+}
+
+fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<Identity> {
+    let form = MatchRule::of(object.object(), field).form(value)?;
+    Some(Identity {
+        property: field.property.clone(),
+        form,
+    })
+}
+
+/// Whether a record has a unique value that was sent, in whatever spelling HubSpot answers it.
+pub fn has_unique_value(
+    object: &ObjectSync,
+    sent: &[(String, String)],
+    record: &RemoteRecord,
+) -> bool {
+    let fields = object.mapping().identities();
+    let mut unique = fields.filter(|field| object.is_unique(&field.property));
+    unique.any(|field| {
+        let mut sent = sent.iter();
+        let own = sent.find(|(name, _)| name == field.property.as_str());
+        let own = own.map(|(_, text)| Value::from_canonical(text.as_str()));
+        let own = own.and_then(|value| identity(object, field, &value));
+        own.is_some_and(|own| record_identities(object, record).contains(&own))
+    })
+}
+
+/// The value of the match property in the form in which two of them are compared.
+pub fn match_identity(
+    object: &ObjectSync,
+    values: &BTreeMap<PropertyName, Value>,
+) -> Option<Identity> {
+    let field = object.mapping().match_field()?;
+    identity(object, field, values.get(&field.property)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{Scene, record};
+
+    #[test]
+    fn a_value_that_is_no_scalar_is_one_that_cannot_be_read_and_no_empty_one() {
+        let scene = Scene::with(|_| {});
+        let shown = Record {
+            id: crate::model::id::HubspotId(101),
+            properties: BTreeMap::from([("email".to_owned(), None)]),
+            odd: BTreeMap::from([("firstname".to_owned(), r#"{"a":1}"#.to_owned())]),
+            created_at: crate::model::time::Timestamp::EPOCH,
+            updated_at: crate::model::time::Timestamp::EPOCH,
+            archived: false,
+            archived_at: None,
+            new: None,
+            trace_id: None,
+            history: BTreeMap::new(),
+        };
+        let shown = remote_record(&scene.object, shown);
+        let names = |values: &BTreeMap<PropertyName, Value>| -> Vec<String> {
+            let named =
+                |(name, value): (&PropertyName, &Value)| format!("{name}={}", value.to_wire());
+            values.iter().map(named).collect()
+        };
+        assert_eq!(names(&shown.values), ["email="]);
+        assert_eq!(names(&shown.invalid), [r#"firstname={"a":1}"#]);
+    }
+
+    #[test]
+    fn an_answer_is_known_by_the_address_that_was_sent_however_hubspot_spells_it() {
+        let scene = Scene::with(|_| {});
+        let sent = |email: &str| {
+            let email = ("email".to_owned(), email.to_owned());
+            vec![("firstname".to_owned(), "Ann".to_owned()), email]
+        };
+        let mut answered = record(
+            101,
+            0,
+            &[("email", "ann@example.com"), ("firstname", "Ann")],
+        );
+        let knows = |answered: &RemoteRecord, email: &str| {
+            has_unique_value(&scene.object, &sent(email), answered)
+        };
+        assert!(knows(&answered, "Ann@Example.com\u{a0}"));
+        assert!(!knows(&answered, "bob@example.com"));
+        assert!(!knows(&answered, ""));
+        answered.other_emails = vec![Value::from_canonical("ann@example.org")];
+        assert!(knows(&answered, "ANN@example.org"));
+    }
+}

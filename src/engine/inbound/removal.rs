@@ -1,0 +1,706 @@
+//! Rows whose record HubSpot no longer has: counted as a whole by the guard, then removed, created again or held.
+
+use rusqlite::Transaction;
+
+use crate::decide::existence::{RemovedOutcome, removed_in_hubspot, winner_of_removal};
+use crate::decide::guard::{Count, Verdict, judge};
+use crate::engine::inbound::apply::AFTER_CONSTRAINT;
+use crate::engine::outbound::push::bounds;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, EntryState};
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::file::savepoint;
+use crate::store::history::{self, Change};
+use crate::store::holds::{self, HeldOperation, HoldKey, Side};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::Queued;
+use crate::store::reads::Removal;
+use crate::store::shape::referrers;
+use crate::store::{Lane, StoreError, cursors, erase, fields, outbox, reads};
+
+/// How many rows are removed in one transaction.
+const BATCH: usize = 200;
+
+/// Judges and carries out what was found missing, once nothing more is being looked for.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let (sync, guard) = (object.clone(), engine.settings.guard);
+    let offset_ms = engine.client.clock_offset_ms();
+    let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
+    let progress = engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
+            remove_due(tx, &sync, &guard, &moment, keys)
+        })
+        .await?;
+    Ok(progress)
+}
+
+/// One batch of what is due, or a hold of all that is.
+fn remove_due(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    guard: &Guard,
+    moment: &Moment,
+    keys: Vec<String>,
+) -> Result<Progress, StoreError> {
+    let (name, now) = (object.object(), moment.now);
+    let due = reads::count_due_removals(tx, name, now)?;
+    let until = reads::next_removal(tx, name, now)?;
+    if due == 0 || still_looking(tx, name, now)? {
+        return Ok(Progress::Idle { until });
+    }
+    let key = removal_key(name);
+    let count = Count {
+        due,
+        in_window: holds::counted(tx, key, now - guard.window)?,
+        left: object.table.linked(tx)?.saturating_sub(due),
+    };
+    if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
+        hold(tx, key, allowed, now)?;
+        return Ok(Progress::RING);
+    }
+    let removals = reads::removals(tx, name, None, now, BATCH)?;
+    let done = remove_all(tx, object, &removals, moment, keys)?;
+    holds::count(tx, key, done.settled as u64, now)?;
+    Ok(match done.settled + done.refused > 0 {
+        true => Progress::More,
+        false => Progress::Idle { until },
+    })
+}
+
+/// The transaction's time and the clock offset.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The transaction's time.
+    pub now: Timestamp,
+    /// HubSpot's clock minus this machine's.
+    pub offset_ms: i64,
+}
+
+/// The guard's key of removals here.
+pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
+    HoldKey {
+        object,
+        side: Side::Local,
+        operation: HeldOperation::Delete,
+    }
+}
+
+fn still_looking(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let reconciling = cursors::get(tx, object)?.reconcile_started_at.is_some();
+    let reading = reads::next_due(tx, object)?.is_some_and(|due| due <= now);
+    Ok(reconciling || reading)
+}
+
+fn hold(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    allowed: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let id = holds::hold(tx, key, 0, allowed, now)?;
+    reads::hold_removals(tx, key.object, id)?;
+    let held = reads::count_removals(tx, key.object, Some(id))?;
+    holds::hold(tx, key, held, allowed, now)?;
+    tracing::error!(
+        object = %key.object, records = held, allowed,
+        "HubSpot no longer has these records; their rows stay until `hubsyncd outbox approve` or an answer in sync_holds"
+    );
+    Ok(())
+}
+
+/// What became of removals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Those that were decided and carried out.
+    pub settled: usize,
+    /// Those that a constraint of somebody else's refused: they are tried again later.
+    pub refused: usize,
+}
+
+/// Removes rows, or creates their records again, each by its own decision and for itself: what somebody else's constraint
+/// keeps, keeps no other one.
+pub fn remove_all(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    removals: &[Removal],
+    moment: &Moment,
+    keys: Vec<String>,
+) -> Result<Removed, StoreError> {
+    let mut done = Removed::default();
+    for (removal, key) in removals.iter().zip(keys) {
+        match savepoint::within(tx, || remove(tx, object, removal, moment, &key)) {
+            Err(error) if error.is_of_one_row() => {
+                refuse(tx, object, removal.id, &error, moment.now)?;
+                done.refused += 1;
+            }
+            settled => done.settled += usize::from(settled?),
+        }
+    }
+    Ok(done)
+}
+
+/// Names the row that can't be removed, and puts its removal off.
+fn refuse(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+    error: &StoreError,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let table = &object.mapping().table;
+    let row = match object.table.by_hs_id(tx, id) {
+        Ok(Some(row)) => format!("row {}", row.record.local_id),
+        // A row that is too large to be read is named by its record alone.
+        Ok(None) | Err(_) => "its row".to_owned(),
+    };
+    let referrers = referrers::of_table(tx, table.as_str())?;
+    let whose = match referrers.is_empty() {
+        true => String::new(),
+        false => format!("; rows of `{}` refer to {table}", referrers.join("`, `")),
+    };
+    let words = format!(
+        "HubSpot no longer has record {id}, and {table} {row} can't be removed: {error}{whose}: delete what keeps it, or let it refer to nothing"
+    );
+    tracing::error!(object = %object.object(), hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
+    let name = object.object();
+    reads::refuse_removal(tx, name, id, now + AFTER_CONSTRAINT, &words)
+}
+
+fn remove(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    removal: &Removal,
+    moment: &Moment,
+    key: &str,
+) -> Result<bool, StoreError> {
+    let Some(row) = object.table.by_hs_id(tx, removal.id)? else {
+        reads::forget_removal(tx, object.object(), removal.id)?;
+        return Ok(true);
+    };
+    let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
+    if queued
+        .as_ref()
+        .is_some_and(|queued| queued.entry.state == EntryState::InFlight)
+    {
+        return Ok(false);
+    }
+    if reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
+        // Whatever waits here too: the person's data must go.
+        erase::erase(tx, &object.table, removal.id, moment.now)?;
+        return Ok(true);
+    }
+    let opened_at = conflicts::last_opened_at(tx, object.object(), row.record.local_id)?;
+    let last_write = queued
+        .as_ref()
+        .and_then(last_write)
+        .max(opened_at)
+        .map(|at| at.min(moment.now))
+        .map(|at| at.plus_millis(moment.offset_ms));
+    let outcome = removed_in_hubspot(object.mapping().policy, last_write, removal.archived_at);
+    note_conflict(tx, object, &row, outcome, moment.now)?;
+    reads::forget_removal(tx, object.object(), removal.id)?;
+    match outcome {
+        RemovedOutcome::RemoveRow | RemovedOutcome::RemoveRowInConflict(_) => {
+            remove_row(tx, object, &row, queued.as_ref(), removal, moment.now)?;
+        }
+        RemovedOutcome::CreateAgain(_) => {
+            create_again(tx, object, row, queued.as_ref(), moment.now, key)?;
+        }
+        RemovedOutcome::Ask => {
+            if let Some(queued) = &queued {
+                outbox::never_due(
+                    tx,
+                    queued.entry.id,
+                    "HubSpot no longer has the record; decide its conflict in sync_conflicts",
+                )?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn last_write(queued: &Queued) -> Option<Timestamp> {
+    queued
+        .entry
+        .fields
+        .iter()
+        .map(|field| field.changed_at)
+        .max()
+}
+
+fn note_conflict(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    row: &MirrorRow,
+    outcome: RemovedOutcome,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reason = match outcome {
+        RemovedOutcome::RemoveRow => return Ok(()),
+        RemovedOutcome::RemoveRowInConflict(reason) | RemovedOutcome::CreateAgain(reason) => reason,
+        RemovedOutcome::Ask => "the record was removed in HubSpot while a local change waited",
+    };
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let local = object.table.whole(tx, row, &unmapped)?;
+    let conflict = NewConflict {
+        property: WHOLE_RECORD,
+        base: None,
+        base_known: false,
+        local: Some(&local),
+        remote: None,
+        policy: object.mapping().policy.as_str(),
+        reason,
+    };
+    let about = About {
+        object: object.object(),
+        local_id: row.record.local_id,
+        hs_id: row.record.hs_id,
+    };
+    match winner_of_removal(outcome) {
+        Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
+        None => conflicts::record_open(tx, about, conflict, now),
+    }
+}
+
+/// Takes a row out of the mirror; the whole row stays in `sync_history`.
+pub fn remove_row(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    row: &MirrorRow,
+    queued: Option<&Queued>,
+    removal: &Removal,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let lost = object.table.whole(tx, row, &unmapped)?;
+    let change = Change {
+        object: object.object(),
+        local_id: row.record.local_id,
+        hs_id: Some(removal.id),
+        property: WHOLE_RECORD,
+        old: Some(&lost),
+        new: None,
+        origin: removal.origin,
+    };
+    history::record(tx, change, now)?;
+    if let Some(queued) = queued {
+        outbox::end(tx, queued.entry.id)?;
+    }
+    conflicts::close_all_of(
+        tx,
+        object.object(),
+        row.record.local_id,
+        Winner::Remote,
+        "the record was removed in HubSpot, and the row with it",
+        now,
+    )?;
+    reads::bury(tx, object.object(), removal.id, now)?;
+    cursors::set_last_change(tx, object.object(), now)?;
+    object.table.delete(tx, row.record.local_id)
+}
+
+/// The row stays, loses its id, and a create with all columns is queued.
+pub fn create_again(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    mut row: MirrorRow,
+    queued: Option<&Queued>,
+    now: Timestamp,
+    key: &str,
+) -> Result<(), StoreError> {
+    if let Some(id) = row.record.hs_id {
+        reads::bury(tx, object.object(), id, now)?;
+    }
+    if let Some(queued) = queued {
+        outbox::end(tx, queued.entry.id)?;
+    }
+    row.unlink();
+    object.table.update(tx, &row)?;
+    let local_id = row.record.local_id;
+    conflicts::follow(tx, object.object(), local_id, None)?;
+    // Created again, but not written again: what meets the create is compared with the times of the writes.
+    let entry = queued.map(|queued| &queued.entry);
+    let written_at = entry.map_or(now, |entry| entry.enqueued_at);
+    let create = outbox::queue_create(tx, object.object(), local_id, key, written_at, now)?;
+    for field in entry.into_iter().flat_map(|entry| &entry.fields) {
+        outbox::put_field(
+            tx,
+            create,
+            &field.property,
+            &Base::Unknown,
+            field.changed_at,
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::HubspotId;
+    use crate::model::mapping::Policy;
+    use crate::store::history::Origin;
+
+    fn remove_101(scene: &Scene, archived_at: i64, offset_ms: i64) {
+        let removal = Removal {
+            id: HubspotId(101),
+            archived_at: Some(at(archived_at)),
+            origin: Origin::Poll,
+        };
+        let moment = Moment {
+            now: at(1_000),
+            offset_ms,
+        };
+        let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
+        scene.write(|tx| remove_all(tx, &scene.object, &[removal], &moment, keys));
+    }
+
+    /// Written twice: the first name at 5, the price at 20.
+    fn written(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours', price = '2'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET enqueued_at = '{}';
+             UPDATE sync_outbox_fields SET changed_at = CASE property WHEN 'price' THEN '{}' ELSE '{}' END",
+            at(5),
+            at(20),
+            at(5)
+        ));
+        scene
+    }
+
+    #[test]
+    fn a_rows_latest_pending_write_is_compared_with_an_archiving() {
+        let scene = written(Policy::Newest);
+        remove_101(&scene, 10, 0);
+        assert_eq!(scene.rows("SELECT local_id, hs_id FROM contacts"), ["1 -"]);
+        let scene = written(Policy::Newest);
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(scene.conflicts().len(), 1);
+    }
+
+    #[test]
+    fn a_write_is_compared_with_an_archiving_in_hubspots_time() {
+        // HubSpot's clock is 15 s behind: the write was at 5 there, and at 35 if it is 15 s ahead.
+        for (archived_at, offset_ms, left) in [(10, -15_000, "0"), (30, 15_000, "1")] {
+            let scene = written(Policy::Newest);
+            remove_101(&scene, archived_at, offset_ms);
+            assert_eq!(scene.rows("SELECT count(*) FROM contacts"), [left]);
+        }
+    }
+
+    #[test]
+    fn a_row_whose_push_is_in_flight_is_not_removed_before_its_answer() {
+        let scene = written(Policy::Remote);
+        scene.daemon("UPDATE sync_outbox SET state = 'in_flight'");
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+    }
+
+    #[test]
+    fn a_row_that_is_created_again_was_not_written_again() {
+        let scene = written(Policy::Local);
+        remove_101(&scene, 30, 0);
+        assert_eq!(scene.outbox(), ["create 1 -; firstname was ?; price was ?"]);
+        assert_eq!(
+            scene.rows("SELECT enqueued_at FROM sync_outbox UNION ALL SELECT changed_at FROM sync_outbox_fields"),
+            [at(5), at(5), at(20)].map(|at| at.to_string())
+        );
+    }
+
+    #[test]
+    fn a_row_that_waits_for_a_decision_is_not_removed_as_a_clean_one() {
+        let in_conflict = |policy| {
+            let scene = Scene::with(|mapping| {
+                mapping.policy = policy;
+                for field in &mut mapping.fields {
+                    field.policy = Policy::Manual;
+                }
+            });
+            scene.apply(
+                How::at(0),
+                &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+            );
+            scene.program("UPDATE contacts SET first_name = 'Ours'");
+            scene.apply(
+                How::at(5),
+                &record(101, 5, &[("firstname", "Theirs"), ("price", "1")]),
+            );
+            remove_101(&scene, 10, 0);
+            scene
+        };
+        let asked = in_conflict(Policy::Manual);
+        assert_eq!(asked.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        let kept = in_conflict(Policy::Remote);
+        assert_eq!(kept.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert_eq!(kept.conflicts()[0], "1 firstname Ours Theirs remote");
+        // Created again: the field goes on waiting, for the record that will be.
+        let again = in_conflict(Policy::Local);
+        assert_eq!(again.conflicts()[0], "1 firstname Ours Theirs -");
+        assert_eq!(
+            again.rows("SELECT hs_id FROM sync_conflicts WHERE resolved_at IS NULL"),
+            ["-"]
+        );
+    }
+}
+
+#[cfg(test)]
+mod guard_tests {
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::engine::outbound::push::Present;
+    use crate::engine::people::resolve::settle_removals;
+    use crate::engine::testing::{keys, moment, sync, with_contacts, write};
+    use crate::model::record::RemoteRecord;
+    use crate::store::Store;
+    use crate::store::mirror::MirrorTable;
+    use crate::store::shape::ddl;
+    use crate::store::testing::{contacts, mapping, now, texts as shown};
+
+    const GUARD: Guard = Guard {
+        max_archives: 100,
+        max_share: 0.05,
+        window: std::time::Duration::from_hours(1),
+        max_updates: 0,
+    };
+
+    fn gone(id: i64) -> Removal {
+        Removal {
+            id: HubspotId(1000 + id),
+            archived_at: None,
+            origin: crate::store::history::Origin::Reconcile,
+        }
+    }
+
+    fn note(store: &Store, ids: std::ops::RangeInclusive<i64>) {
+        write(store, move |tx| {
+            for id in ids {
+                reads::note_removal(tx, sync().object(), gone(id), now())?;
+            }
+            Ok(())
+        });
+    }
+
+    fn remove(store: &Store) -> Progress {
+        write(store, |tx| {
+            remove_due(tx, &sync(), &GUARD, &moment(), keys())
+        })
+    }
+
+    fn rows_left(folder: &TempDir) -> String {
+        shown(folder, "SELECT CAST(count(*) AS TEXT) FROM contacts").remove(0)
+    }
+
+    #[test]
+    fn removals_wait_for_the_end_of_the_comparison_and_of_the_reads() {
+        let (folder, store) = with_contacts(5);
+        write(&store, |tx| {
+            cursors::begin_reconcile(tx, sync().object(), now())
+        });
+        note(&store, 1..=2);
+        assert_eq!(remove(&store), Progress::RING);
+        assert_eq!(rows_left(&folder), "5");
+        write(&store, |tx| {
+            cursors::end_reconcile(tx, sync().object(), now())?;
+            let origin = crate::store::history::Origin::Reconcile;
+            reads::ask(tx, sync().object(), HubspotId(1003), origin, now()).map(drop)
+        });
+        assert_eq!(remove(&store), Progress::RING);
+        assert_eq!(rows_left(&folder), "5", "a read may find more of them");
+        write(&store, |tx| Ok(tx.execute_batch("DELETE FROM sync_reads")?));
+        assert_eq!(remove(&store), Progress::More);
+        assert_eq!(rows_left(&folder), "3");
+    }
+
+    #[test]
+    fn removals_of_less_than_a_batch_count_in_the_guards_window() {
+        let (folder, store) = with_contacts(400);
+        for (ids, left) in [
+            (1..=60, "340"),
+            (61..=99, "301"),
+            (100..=100, "300"),
+            (101..=101, "300"),
+        ] {
+            note(&store, ids);
+            remove(&store);
+            assert_eq!(rows_left(&folder), left);
+        }
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT side || ' ' || records || ' ' || allowed FROM sync_holds"
+            ),
+            ["local 1 100"]
+        );
+    }
+
+    fn approve(store: &Store, present: Present) {
+        write(store, move |tx| {
+            let hold = holds::approved(tx)?.remove(0).id;
+            let removals = reads::removals(tx, sync().object(), Some(hold), now(), 100)?;
+            let in_hold = reads::count_removals(tx, sync().object(), Some(hold))?;
+            settle_removals(
+                tx,
+                &sync(),
+                hold,
+                &removals,
+                in_hold,
+                &present,
+                &moment(),
+                keys(),
+            )
+            .map(drop)
+        });
+    }
+
+    #[test]
+    fn an_approved_hold_keeps_the_rows_whose_record_could_not_be_read_this_time() {
+        let (folder, store) = with_contacts(20);
+        note(&store, 1..=20);
+        assert_eq!(remove(&store), Progress::RING);
+        write(&store, |tx| {
+            Ok(tx.execute_batch("UPDATE sync_holds SET approved_at = 'x'")?)
+        });
+        let live = RemoteRecord {
+            id: HubspotId(1008),
+            values: std::collections::BTreeMap::new(),
+            invalid: std::collections::BTreeMap::new(),
+            created_at: now(),
+            updated_at: now(),
+            archived: false,
+            archived_at: None,
+            merged_ids: Vec::new(),
+            own_key: None,
+            other_emails: Vec::new(),
+        };
+        approve(&store, Present::showing(vec![live], &["1007"]));
+        let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";
+        assert_eq!(shown(&folder, left), ["1007", "1008"]);
+        let open = "SELECT CAST(records AS TEXT) FROM sync_holds WHERE settled_at IS NULL";
+        assert_eq!(
+            shown(&folder, open),
+            ["20"],
+            "what was not read is still held"
+        );
+        approve(&store, Present::showing(Vec::new(), &[]));
+        assert_eq!(shown(&folder, left), ["1008"]);
+        assert_eq!(shown(&folder, open), [""; 0]);
+    }
+
+    const ORDERS: &str = "
+        CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER REFERENCES contacts (local_id));
+        INSERT INTO orders (contact) VALUES (2)";
+    const DEFERRED: &str = "
+        CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER REFERENCES contacts (hs_id) DEFERRABLE INITIALLY DEFERRED);
+        INSERT INTO orders (contact) VALUES (1002)";
+
+    #[test]
+    fn a_row_that_somebody_elses_table_refers_to_keeps_no_other_removal_waiting() {
+        for referring in [ORDERS, DEFERRED] {
+            let (folder, store) = with_contacts(5);
+            write(&store, move |tx| Ok(tx.execute_batch(referring)?));
+            note(&store, 1..=3);
+            assert_eq!(remove(&store), Progress::More);
+            let left = "SELECT CAST(local_id AS TEXT) FROM contacts ORDER BY local_id";
+            assert_eq!(shown(&folder, left), ["2", "4", "5"]);
+            let words = shown(&folder, "SELECT last_error FROM sync_status");
+            assert!(
+                words[0].starts_with(
+                    "HubSpot no longer has record 1002, and contacts row 2 can't be removed: "
+                ),
+                "{words:?}"
+            );
+            assert!(
+                words[0].contains("; rows of `orders` refer to contacts: "),
+                "{words:?}"
+            );
+            // It is tried again later, not at once and not for ever.
+            let until = Some(now() + AFTER_CONSTRAINT);
+            assert_eq!(remove(&store), Progress::Idle { until });
+            note(&store, 4..=4);
+            assert_eq!(remove(&store), Progress::More);
+            assert_eq!(shown(&folder, left), ["2", "5"]);
+            assert_eq!(
+                shown(&folder, "SELECT last_error FROM sync_status"),
+                words,
+                "it stays until it is over"
+            );
+            write(&store, |tx| Ok(tx.execute_batch("DELETE FROM orders")?));
+            note(&store, 2..=2);
+            assert_eq!(remove(&store), Progress::More);
+            assert_eq!(shown(&folder, left), ["5"]);
+            assert_eq!(
+                shown(&folder, "SELECT coalesce(last_error, '-') FROM sync_status"),
+                ["-"]
+            );
+            // Only what went counts in the guard's window.
+            assert_eq!(
+                shown(
+                    &folder,
+                    "SELECT CAST(sum(records) AS TEXT) FROM sync_guard_log"
+                ),
+                ["4"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_removed_rows_pending_value_of_a_property_that_left_the_mapping_is_kept_with_the_row() {
+        let (folder, store) = with_contacts(3);
+        write(&store, |tx| {
+            tx.execute_batch(
+                "ALTER TABLE contacts ADD COLUMN note TEXT;
+                 UPDATE contacts SET stage = 'lead', note = 'mine' WHERE local_id = 1;
+                 INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+                 VALUES (1, 'contacts', 1, 1001, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z');
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
+                 VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z')",
+            )?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        note(&store, 1..=1);
+        let stage_is_gone = ObjectSync {
+            table: MirrorTable::new(Arc::new(without_stage())),
+            ..sync()
+        };
+        write(&store, move |tx| {
+            remove_due(tx, &stage_is_gone, &GUARD, &moment(), keys())
+        });
+        let kept = "SELECT old_value ->> 'stage' || ' ' || (old_value ->> '$column:note') || ' ' || (old_value ->> 'email')
+                    FROM sync_history WHERE property = '*'";
+        let kept = kept.replace("'$column:note'", "'$.\"$column:note\"'");
+        assert_eq!(shown(&folder, &kept), ["lead mine 1@example.com"]);
+    }
+
+    fn without_stage() -> crate::model::mapping::ObjectMapping {
+        let mut mapping = contacts();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "stage");
+        mapping
+    }
+}

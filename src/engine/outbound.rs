@@ -1,0 +1,10 @@
+//! What becomes of a local write: claimed, looked at once more, sent, and its answer settled.
+//! Nothing here reads the mirror into HubSpot but through an entry of the outbox.
+
+pub mod archive;
+pub mod create;
+pub mod gap;
+pub mod push;
+pub mod searched;
+pub mod settle;
+pub mod taken;

@@ -1,0 +1,818 @@
+//! Archives: the guard's word first, then a read of the records, then what nobody has edited meanwhile is sent.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::{self, Edited, Histories};
+use crate::decide::existence::{DeletedOutcome, deleted_here};
+use crate::decide::freshness::missing_too_soon;
+use crate::decide::guard::{Count, Verdict, judge};
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::record::{OpenConflict, judge_open};
+use crate::engine::inbound::actions::late_since;
+use crate::engine::inbound::convert::identities;
+use crate::engine::outbound::gap;
+use crate::engine::outbound::push::{
+    AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
+};
+use crate::engine::outbound::settle::{Ground, settle_archives};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::reads::AFTER_UNREAD;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::Priority;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::file::savepoint;
+use crate::store::history::{self, Change, Origin};
+use crate::store::holds::{self, HeldOperation, HoldKey, Side};
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, fields, reads, rowjson, unreadable};
+
+/// How long an archive waits while a row that was inserted again may mean the same record.
+const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The guard's key of archives in HubSpot.
+pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
+    HoldKey {
+        object,
+        side: Side::Hubspot,
+        operation: HeldOperation::Archive,
+    }
+}
+
+/// The guard's key of updates in HubSpot.
+pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
+    HoldKey {
+        object,
+        side: Side::Hubspot,
+        operation: HeldOperation::Update,
+    }
+}
+
+/// Counts what is due and holds it as a whole where it would cross the bound.
+pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
+    let (sync, guard) = (object.clone(), engine.settings.guard);
+    let max_updates = guard.max_updates;
+    let (read_sync, due) = (object.clone(), engine.now());
+    let crossing = engine
+        .store
+        .read(move |connection| {
+            let (archives, held) =
+                holds::due_and_held(connection, archive_key(read_sync.object()), due)?;
+            let updates = match max_updates {
+                0 => (0, 0),
+                _ => holds::due_and_held(connection, update_key(read_sync.object()), due)?,
+            };
+            // A hold whose records have all gone another way is settled there too.
+            let is_open = holds::open(connection, archive_key(read_sync.object()))?.is_some()
+                || max_updates > 0
+                    && holds::open(connection, update_key(read_sync.object()))?.is_some();
+            Ok(archives > 0 || held > 0 || updates.0 > 0 || is_open)
+        })
+        .await?;
+    if !crossing {
+        return Ok(());
+    }
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let left = sync.table.linked(tx)?;
+            judge_one(
+                tx,
+                archive_key(sync.object()),
+                bounds(&guard),
+                left,
+                now,
+                now - guard.window,
+            )?;
+            if guard.max_updates > 0 {
+                let updates = crate::decide::guard::Bounds {
+                    max_records: guard.max_updates,
+                    max_share: 0.0,
+                };
+                judge_one(
+                    tx,
+                    update_key(sync.object()),
+                    updates,
+                    left.max(1),
+                    now,
+                    now - guard.window,
+                )?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+fn judge_one(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    bounds: crate::decide::guard::Bounds,
+    left: u64,
+    now: Timestamp,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    let (due, held) = holds::due_and_held(tx, key, now)?;
+    let in_window = holds::counted(tx, key, since)?;
+    if let Verdict::Hold { allowed } = judge(
+        Count {
+            due,
+            in_window,
+            left,
+        },
+        bounds,
+    ) {
+        holds::hold_entries(tx, key, now)?;
+        holds::hold(tx, key, held + due, allowed, now)?;
+        tracing::error!(
+            object = %key.object, records = held + due, allowed,
+            "local deletions wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
+        );
+    }
+    holds::recount_entries(tx, key, now)
+}
+
+/// Reads the records once more and archives those that are as the deleted rows were.
+pub async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
+    // Where histories are asked for, a batch is smaller (`hubspot/api-facts.md#3`).
+    let doubt = Doubt::about(engine, object, &due).await?;
+    let size = if doubt.is_none() {
+        BATCH
+    } else {
+        BATCH_WITH_HISTORY
+    };
+    let mut batches: Vec<Together> = due
+        .chunks(size)
+        .map(|due| Together::of(due.to_vec()))
+        .collect();
+    while let Some(batch) = batches.pop() {
+        let reread = engine.client.begin_reread(priority).await?;
+        let present =
+            reread_records(engine, object, &batch.ids(), priority, &reread, &doubt).await?;
+        let (claimed, claimed_at) =
+            claim_all(engine, object, batch.entries.clone(), present).await?;
+        let ground = Ground { reread, claimed_at };
+        let late = settle_archives(engine, object, claimed, priority, &ground).await?;
+        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
+    }
+    Ok(())
+}
+
+async fn claim_all(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    present: Present,
+) -> Result<(Vec<Claimed>, Timestamp), StoreError> {
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let mut claimed = Vec::new();
+            for queued in &due {
+                match savepoint::within(tx, || claim(tx, &sync, queued, &present, now, offset)) {
+                    Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
+                    archive => claimed.extend(archive?),
+                }
+            }
+            let fresh = claimed
+                .iter()
+                .filter(|archive: &&Claimed| !archive.approved)
+                .count();
+            if fresh > 0 {
+                holds::count(tx, archive_key(sync.object()), fresh as u64, now)?;
+            }
+            Ok((claimed, now))
+        })
+        .await
+}
+
+/// An archive that is on its way.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The entry.
+    pub entry: Entry,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether an operator approved it, so that the guard does not count it.
+    pub approved: bool,
+}
+
+fn claim(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    read: &Present,
+    now: Timestamp,
+    offset_ms: i64,
+) -> Result<Option<Claimed>, StoreError> {
+    let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
+        return Ok(None);
+    };
+    if present.discarded {
+        return Ok(None);
+    }
+    let entry = present.entry.clone();
+    let (Operation::Archive, EntryState::Pending, Some(hs_id)) =
+        (entry.operation, entry.state, entry.hs_id)
+    else {
+        return Ok(None);
+    };
+    if object.table.by_hs_id(tx, hs_id)?.is_some() {
+        // Another row is this record: archiving it would take that row's record away.
+        outbox::end(tx, entry.id)?;
+        return Ok(None);
+    }
+    let former = entry
+        .row
+        .as_deref()
+        .map(|text| rowjson::values(object.mapping(), text))
+        .unwrap_or_default();
+    for identity in identities(object, &former) {
+        if let Some(other) = object.table.unlinked_by(tx, &identity)?
+            && outbox::of_row(tx, object.object(), other)?
+                .is_some_and(|queued| queued.entry.state != EntryState::Dead)
+        {
+            outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
+            return Ok(None);
+        }
+    }
+    let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
+        if read.is_unread(hs_id) {
+            read.note_unread(tx, object.object(), hs_id, now)?;
+            outbox::put_off_unread(tx, entry.id, now + AFTER_UNREAD)?;
+            return Ok(None);
+        }
+        let created_at = entry.row.as_deref().and_then(rowjson::created_at);
+        let now_there = now.plus_millis(offset_ms);
+        if read.of(hs_id).is_none()
+            && let Some(again) = missing_too_soon(created_at, now_there, false)
+        {
+            outbox::put_off(tx, entry.id, again.plus_millis(-offset_ms))?;
+            return Ok(None);
+        }
+        return without_record(tx, object, &present, hs_id, read, now);
+    };
+    unreadable::forget_whole(tx, object.object(), hs_id)?;
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    let edited = match edited_since(
+        tx,
+        object,
+        &entry,
+        record,
+        read.histories.get(&record.id),
+        now,
+    )? {
+        Edited::NeedHistory => {
+            outbox::put_off(tx, entry.id, now + AFTER_READ)?;
+            return Ok(None);
+        }
+        Edited::Yes => true,
+        Edited::No => is_undecided(object, &open, &former, record),
+    };
+    let edited_at = edited.then_some(record.updated_at);
+    let outcome = deleted_here(
+        object.mapping().policy,
+        edited_at,
+        entry.enqueued_at.min(now).plus_millis(offset_ms),
+    );
+    carry_out(tx, object, &entry, record, outcome, now)
+}
+
+/// The read did not show the record: it is gone, or it was merged into another one.
+fn without_record(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    hs_id: HubspotId,
+    read: &Present,
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    if let Some(survivor) = read.of(hs_id) {
+        let reason =
+            "the record was merged into another one in HubSpot before its archive was sent";
+        conflict(
+            tx,
+            object,
+            &queued.entry,
+            Some(survivor),
+            reason,
+            Some(Winner::Remote),
+            now,
+        )?;
+    }
+    done_on_both_sides(tx, object.object(), queued, hs_id, now)?;
+    Ok(None)
+}
+
+/// Ends the entry of a deleted row whose record is gone too. Where an archive of ours was unanswered, that was it.
+pub fn done_on_both_sides(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    queued: &Queued,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    if entry.operation == Operation::Archive && queued.unanswered_since.is_some() {
+        note_archived(tx, object, entry, hs_id, now)?;
+    }
+    reads::bury(tx, object, hs_id, now)?;
+    outbox::end(tx, entry.id)
+}
+
+/// Writes down that a deletion has reached HubSpot.
+pub fn note_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let change = Change {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(hs_id),
+        property: WHOLE_RECORD,
+        old: entry.row.as_deref(),
+        new: None,
+        origin: Origin::Push,
+    };
+    history::record(tx, change, now)
+}
+
+/// Whether one of the row's open conflicts is still one: an edit in HubSpot that nobody has decided about.
+fn is_undecided(
+    object: &ObjectSync,
+    open: &BTreeMap<PropertyName, OpenConflict>,
+    former: &BTreeMap<PropertyName, Value>,
+    record: &RemoteRecord,
+) -> bool {
+    open.iter().any(|(property, conflict)| {
+        let (Some(field), Some(remote)) =
+            (object.mapping().field(property), record.shown(property))
+        else {
+            return false;
+        };
+        let local = former.get(property).unwrap_or(&Value::EMPTY);
+        match judge_open(field.property_type, &conflict.base, local, remote) {
+            None | Some(Winner::Remote) => true,
+            Some(Winner::Local | Winner::Value | Winner::Agreed) => false,
+        }
+    })
+}
+
+/// Whether somebody changed a mapped field in HubSpot since both sides agreed on it: not we, with a late request.
+fn edited_since(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    histories: Option<&Histories>,
+    now: Timestamp,
+) -> Result<Edited, StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(Edited::No);
+    };
+    if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
+        return Ok(Edited::No);
+    }
+    let former = rowjson::values(object.mapping(), text);
+    let sent = outbox::sent_earlier(tx, object.object(), entry.local_id, late_since(now))?;
+    let mut edited = Edited::No;
+    for field in object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls() && field.direction.pushes())
+    {
+        let property = &field.property;
+        let Some(remote) = record.shown(property) else {
+            continue;
+        };
+        let local = former.get(property).unwrap_or(&Value::EMPTY);
+        let pending = entry
+            .fields
+            .iter()
+            .find(|other| other.property == *property);
+        let base = match pending {
+            Some(pending) => pending.base.clone(),
+            None => Base::Known(local.clone()),
+        };
+        let found = echo::edited(&echo::Field {
+            kind: field.property_type,
+            base: &base,
+            local,
+            remote,
+            pending: pending.is_some(),
+            sent: sent.get(property).map_or(&[], Vec::as_slice),
+            history: histories
+                .and_then(|histories| histories.get(property))
+                .map(Vec::as_slice),
+            updated_at: record.updated_at,
+        });
+        match found {
+            Edited::Yes => return Ok(Edited::Yes),
+            Edited::NeedHistory => edited = Edited::NeedHistory,
+            Edited::No => {}
+        }
+    }
+    Ok(edited)
+}
+
+fn carry_out(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    outcome: DeletedOutcome,
+    now: Timestamp,
+) -> Result<Option<Claimed>, StoreError> {
+    let (winner, ended) = match outcome {
+        DeletedOutcome::Archive | DeletedOutcome::ArchiveInConflict(_) => (
+            Some(Winner::Local),
+            "the row was deleted here, and its record is archived in HubSpot",
+        ),
+        DeletedOutcome::BringBack(_) | DeletedOutcome::Ask => (
+            None,
+            "the row was deleted here: the conflict of the whole record (`*`) decides",
+        ),
+    };
+    if !matches!(outcome, DeletedOutcome::BringBack(_)) {
+        conflicts::close_fields_of(tx, object.object(), entry.local_id, winner, ended, now)?;
+    }
+    match outcome {
+        DeletedOutcome::Archive => {}
+        DeletedOutcome::ArchiveInConflict(reason) => {
+            conflict(
+                tx,
+                object,
+                entry,
+                Some(record),
+                reason,
+                Some(Winner::Local),
+                now,
+            )?;
+        }
+        DeletedOutcome::BringBack(reason) => {
+            conflict(
+                tx,
+                object,
+                entry,
+                Some(record),
+                reason,
+                Some(Winner::Remote),
+                now,
+            )?;
+            bring_back(tx, object, entry, record, now)?;
+            return Ok(None);
+        }
+        DeletedOutcome::Ask => {
+            let reason = "the row was deleted here, and the record was edited in HubSpot";
+            conflict(tx, object, entry, Some(record), reason, None, now)?;
+            outbox::never_due(
+                tx,
+                entry.id,
+                "the record was edited in HubSpot; decide its conflict in sync_conflicts",
+            )?;
+            return Ok(None);
+        }
+    }
+    let approved = outbox::is_approved(tx, entry.id)?;
+    outbox::mark_in_flight(tx, entry.id, now)?;
+    gap::note_claimed_archive(tx, object, entry, record, now)?;
+    Ok(Some(Claimed {
+        entry: entry.clone(),
+        hs_id: record.id,
+        approved,
+    }))
+}
+
+/// The row comes back with HubSpot's values and its own `local_id`. A field that waits for a person's word keeps what the
+/// row held.
+pub fn bring_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    outbox::end(tx, entry.id)?;
+    reads::unbury(tx, object.object(), record.id)?;
+    if object.table.by_local_id(tx, entry.local_id)?.is_some()
+        || object.table.by_hs_id(tx, record.id)?.is_some()
+    {
+        return Ok(());
+    }
+    object.table.insert_back(tx, entry.local_id, record)?;
+    bring_unmapped_back(tx, object, entry, now)?;
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
+        && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
+    {
+        let former = rowjson::values(object.mapping(), text);
+        for (property, value) in former.iter().filter(|(name, _)| open.contains_key(*name)) {
+            row.set(object.mapping(), property, value);
+        }
+        object.table.update(tx, &row)?;
+        reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
+    }
+    unreadable::note(tx, object.object(), record, now)
+}
+
+/// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:
+/// HubSpot is not asked for them. What has no column any more is written down as lost.
+fn bring_unmapped_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(());
+    };
+    let mut lost: Vec<(String, Option<String>)> = Vec::new();
+    for field in fields::unmapped(tx, object.object())? {
+        let Some(held) = rowjson::text_in(text, &field.property) else {
+            continue;
+        };
+        let column = object.table.former_value(tx, entry.local_id, &field)?;
+        if column.is_some() {
+            let held = held.map_or(Value::EMPTY, Value::from_canonical);
+            object.table.set_former(tx, entry.local_id, &field, &held)?;
+        } else {
+            lost.push((field.property, held));
+        }
+    }
+    let own = rowjson::own_values(text);
+    let refused = object.table.put_own_back(tx, entry.local_id, own)?;
+    lost.extend(refused.iter().map(|own| (own.name(), own.text())));
+    for (property, value) in lost.iter().filter(|(_, value)| value.is_some()) {
+        let change = Change {
+            object: object.object(),
+            local_id: entry.local_id,
+            hs_id: entry.hs_id,
+            property,
+            old: value.as_deref(),
+            new: None,
+            origin: Origin::Conflict,
+        };
+        history::record(tx, change, now)?;
+    }
+    Ok(())
+}
+
+fn conflict(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: Option<&RemoteRecord>,
+    reason: &str,
+    winner: Option<Winner>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let remote = record.map(rowjson::of_record);
+    let conflict = NewConflict {
+        property: WHOLE_RECORD,
+        base: entry.row.as_deref(),
+        base_known: true,
+        local: None,
+        remote: remote.as_deref(),
+        policy: object.mapping().policy.as_str(),
+        reason,
+    };
+    let about = About {
+        object: object.object(),
+        local_id: entry.local_id,
+        hs_id: entry.hs_id,
+    };
+    match winner {
+        // The archive that it was written for was not sent, and is decided again.
+        Some(winner) if conflicts::is_recorded(tx, about, conflict, winner)? => Ok(()),
+        Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
+        None => conflicts::record_open(tx, about, conflict, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::LocalId;
+    use crate::model::mapping::Policy;
+    use crate::store::shape::ddl;
+    use crate::store::testing::{mapping, now};
+
+    fn claimed(scene: &Scene, shown: RemoteRecord, now: i64, offset_ms: i64) -> usize {
+        let mut present = Present::default();
+        present.records.push(shown);
+        scene.write(|tx| {
+            let mut claimed = 0;
+            for queued in outbox::waiting_archives(tx, scene.object.object(), 10)? {
+                let one = claim(tx, &scene.object, &queued, &present, at(now), offset_ms)?;
+                claimed += usize::from(one.is_some());
+            }
+            Ok(claimed)
+        })
+    }
+
+    fn base() -> RemoteRecord {
+        record(101, 0, &[("firstname", "Base")])
+    }
+
+    #[test]
+    fn an_archive_is_not_sent_where_another_row_is_that_record_by_now() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.daemon("INSERT INTO contacts (local_id, hs_id) VALUES (2, 101)");
+        assert_eq!(claimed(&scene, base(), 10, 0), 0);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        // Nobody has it: it is sent.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        assert_eq!(claimed(&scene, base(), 10, 0), 1);
+    }
+
+    #[test]
+    fn an_archive_waits_where_its_record_could_not_be_read_or_was_made_moments_ago() {
+        let left = |created_at, present: &Present| {
+            let scene = Scene::of(Policy::Local);
+            let made = RemoteRecord {
+                created_at,
+                ..base()
+            };
+            scene.apply(How::at(0), &made);
+            scene.program("DELETE FROM contacts");
+            scene.write(|tx| {
+                let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+                claim(tx, &scene.object, &queued, present, at(10), 0)
+            });
+            scene.outbox().len()
+        };
+        let long_ago = at(-1_000_000);
+        assert_eq!(left(long_ago, &Present::showing(Vec::new(), &["101"])), 1);
+        assert_eq!(left(at(0), &Present::default()), 1);
+        // HubSpot says that it is not there: gone on both sides.
+        assert_eq!(left(long_ago, &Present::default()), 0);
+    }
+
+    #[test]
+    fn an_archive_whose_record_could_not_be_read_says_why_it_waits() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.write(|tx| {
+            let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+            let present = Present::showing(Vec::new(), &["101"]);
+            claim(tx, &scene.object, &queued, &present, at(10), 0)
+        });
+        assert_eq!(
+            scene.rows("SELECT state || ' ' || attempts || ': ' || last_error FROM sync_outbox"),
+            [format!("pending 0: {}", outbox::UNREAD)]
+        );
+    }
+
+    #[test]
+    fn a_deletion_is_compared_with_an_edit_in_hubspots_time() {
+        // Deleted at 20 by this clock, edited at 30 by HubSpot's.
+        for (offset_ms, sent) in [(0, 0), (15_000, 1), (-15_000, 0)] {
+            let scene = Scene::of(Policy::Newest);
+            scene.apply(How::at(0), &base());
+            scene.program("DELETE FROM contacts");
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET enqueued_at = '{}'",
+                at(20)
+            ));
+            let edited = record(101, 30, &[("firstname", "Theirs")]);
+            assert_eq!(claimed(&scene, edited, 40, offset_ms), sent, "{offset_ms}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_deleted_while_its_update_is_in_flight_was_deleted_then() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &base());
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', enqueued_at = '{}'",
+            at(5)
+        ));
+        scene.program("DELETE FROM contacts");
+        assert_eq!(
+            scene.rows(&format!(
+                "SELECT operation, enqueued_at > '{}' FROM sync_outbox",
+                at(5)
+            )),
+            ["update 1"]
+        );
+    }
+
+    /// Contacts with columns of the user's own, whose only row was deleted.
+    fn deleted_with_own_columns(meanwhile: &str) -> (Scene, RemoteRecord) {
+        let scene = Scene::of(Policy::Remote);
+        let shown = record(101, 0, &[("firstname", "Ada")]);
+        scene.apply(How::at(0), &shown);
+        scene.program(
+            "ALTER TABLE contacts ADD COLUMN mine TEXT;
+             ALTER TABLE contacts ADD COLUMN \"odd \"\" name\" REAL;
+             ALTER TABLE contacts ADD COLUMN photo BLOB;
+             ALTER TABLE contacts ADD COLUMN anything ANY;
+             ALTER TABLE contacts ADD COLUMN number ANY;
+             ALTER TABLE contacts ADD COLUMN given TEXT DEFAULT 'given';
+             ALTER TABLE contacts ADD COLUMN computed TEXT AS (upper(mine));
+             UPDATE contacts SET mine = '', \"odd \"\" name\" = 0.1 + 0.2, photo = x'00ff', anything = 1e300,
+                    number = 9007199254740993, given = NULL",
+        );
+        let all = mapping(vec![scene.object.mapping().clone()]);
+        scene.write(|tx| ddl::bring_up(tx, &all, now()).map(drop));
+        scene.program("DELETE FROM contacts");
+        scene.daemon(meanwhile);
+        (scene, shown)
+    }
+
+    fn back(scene: &Scene, shown: &RemoteRecord) {
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?.expect("waits");
+            bring_back(tx, &scene.object, &queued.entry, shown, at(10))
+        });
+    }
+
+    #[test]
+    fn a_row_that_comes_back_has_what_the_users_own_columns_held_each_of_its_class() {
+        let (scene, shown) = deleted_with_own_columns("");
+        back(&scene, &shown);
+        let held = "SELECT quote(mine), \"odd \"\" name\" = 0.1 + 0.2, quote(photo), typeof(anything), anything = 1e300,
+                           quote(number), given, quote(computed) FROM contacts";
+        assert_eq!(
+            scene.rows(held),
+            ["'' 1 X'00FF' real 1 9007199254740993 - ''"]
+        );
+        let lost = "SELECT count(*) FROM sync_history WHERE property LIKE '$column:%'";
+        assert_eq!(scene.rows(lost), ["0"]);
+    }
+
+    #[test]
+    fn what_a_row_that_comes_back_can_put_nowhere_is_written_down() {
+        // What is gone, what is computed by now, and what a constraint refuses.
+        let (scene, shown) = deleted_with_own_columns(
+            "ALTER TABLE contacts RENAME COLUMN number TO another;
+             ALTER TABLE contacts RENAME COLUMN photo TO picture;
+             ALTER TABLE contacts ADD COLUMN photo BLOB AS (NULL);
+             CREATE UNIQUE INDEX only_one ON contacts (anything);
+             INSERT INTO contacts (local_id, hs_id, anything) VALUES (7, 107, 1e300);",
+        );
+        back(&scene, &shown);
+        let held = "SELECT \"odd \"\" name\" = 0.1 + 0.2, picture, anything FROM contacts WHERE local_id = 1";
+        assert_eq!(scene.rows(held), ["1 - -"]);
+        let lost = "SELECT property, old_value <> '' FROM sync_history WHERE property LIKE '$column:%' ORDER BY property";
+        assert_eq!(
+            scene.rows(lost),
+            ["$column:anything 1", "$column:number 1", "$column:photo 1"]
+        );
+    }
+
+    #[test]
+    fn a_row_that_comes_back_keeps_what_waits_for_a_decision() {
+        let scene = Scene::with(|mapping| {
+            mapping.policy = Policy::Remote;
+            for field in &mut mapping.fields {
+                field.policy = Policy::Manual;
+            }
+        });
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(
+            How::at(5),
+            &record(101, 5, &[("firstname", "Theirs"), ("price", "1")]),
+        );
+        scene.program("DELETE FROM contacts");
+        let shown = record(101, 9, &[("firstname", "Theirs"), ("price", "2")]);
+        assert_eq!(claimed(&scene, shown, 10, 0), 0);
+        assert_eq!(
+            scene.rows("SELECT local_id, first_name, price FROM contacts"),
+            ["1 Ours 2"]
+        );
+        assert_eq!(scene.conflicts()[0], "1 firstname Ours Theirs -");
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+}

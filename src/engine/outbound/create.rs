@@ -1,0 +1,810 @@
+//! Creates: at most once, whatever crashes (promise 2).
+//!
+//! An attempt whose answer was lost is looked for by our own key, or by a unique value of the row, at once and again just
+//! before it is repeated, 60 s after the loss: a lost request may still land.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::{FoundBy, made_by_us};
+use crate::decide::matching::LookBefore;
+use crate::engine::inbound::adopt::{link_made, take_conflicts};
+use crate::engine::inbound::apply::{Applying, Evidence, apply_record, may_come_back};
+use crate::engine::inbound::convert::{identities, match_identity, record_identities};
+use crate::engine::inbound::removal::Moment;
+use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
+use crate::engine::outbound::searched;
+use crate::engine::outbound::settle::{Sent, settle_batch};
+use crate::engine::outbound::taken;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::schema;
+use crate::engine::source::reads::{AFTER_UNREAD, note_missing};
+use crate::engine::{Engine, StepError};
+use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
+use crate::model::id::OutboxId;
+use crate::model::name::PropertyName;
+use crate::model::object::is_unique_in_hubspot;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts;
+use crate::store::file::savepoint;
+use crate::store::history::Origin;
+use crate::store::mirror::{Identity, MirrorRow};
+use crate::store::outbox::{self, Queued};
+use crate::store::reads::Removal;
+use crate::store::{Lane, StoreError, rowjson};
+
+/// How long after its loss a request may still land (`design.md`, section 4).
+pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+
+/// How long a create waits for that of another row with the same value.
+const AFTER_TWIN: Duration = Duration::from_secs(1);
+
+/// How many pending archives are compared with fresh creates, so that `DELETE` and `INSERT` of one person stay one record.
+const ARCHIVES_COMPARED: usize = 1_000;
+
+/// Looks for creates in doubt, and sends the others.
+pub async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
+    let object = &schema::ensure_key(engine, object).await?;
+    let due = searched::ripe(engine, object, due).await?;
+    let without_backfill = object.looked_up(LookBefore::BatchRead).next().is_some();
+    let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
+        queued.unanswered_since.is_some()
+            || without_backfill
+            || engine.may_be_done(queued.entry.enqueued_at)
+    });
+    let unread = look(engine, object, &doubtful, priority).await?;
+    let sync = object.clone();
+    let entries = doubtful
+        .into_iter()
+        .chain(fresh)
+        .map(|queued| queued.entry.id)
+        .filter(|id| !unread.contains(id))
+        .collect::<Vec<_>>();
+    searched::look(engine, object, &entries, priority).await?;
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            link_reinserted(tx, &sync, &entries, now)?;
+            let mut claimed = Vec::with_capacity(entries.len());
+            for id in &entries {
+                claimed.extend(claim_alone(tx, &sync, *id, now)?);
+            }
+            Ok(claimed)
+        })
+        .await?;
+    // A create overwrites nobody's values: nothing was read for it.
+    settle_batch(engine, object, Operation::Create, claimed, priority, None)
+        .await
+        .map(drop)
+}
+
+/// How a create can be found again.
+#[derive(Debug, Default)]
+struct LookBy {
+    /// The random key, in our own property.
+    key: Option<String>,
+    /// Values of the row that HubSpot keeps unique, as they are asked for, and what they say.
+    unique: Vec<(String, Identity)>,
+}
+
+fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
+    let former = queued
+        .entry
+        .row
+        .as_deref()
+        .map(|row| rowjson::values(object.mapping(), row));
+    let values = row.map(|row| &row.record.values).or(former.as_ref());
+    // A lost create made its record with what it carried, whatever the row holds by now.
+    let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
+    let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
+    // HubSpot may know the key's property only since the attempt: what that made does not carry the key.
+    let carried = queued.unanswered_since.is_none() || !queued.sent_keyless;
+    let key = queued.entry.key.as_ref();
+    let key = key.filter(|_| object.key_property.is_some() && carried);
+    LookBy {
+        key: key.cloned(),
+        unique: values.map_or_else(Vec::new, |values| unique_values(object, values)),
+    }
+}
+
+fn unique_values(
+    object: &ObjectSync,
+    values: &BTreeMap<PropertyName, Value>,
+) -> Vec<(String, Identity)> {
+    identities(object, values)
+        .into_iter()
+        .filter(|identity| object.is_unique(&identity.property))
+        .map(|identity| {
+            // HubSpot keeps an address in its form; any other value as it stands, and perhaps tells its letters apart.
+            let asked = match is_unique_in_hubspot(object.object(), &identity.property) {
+                true => identity.form.clone(),
+                false => values[&identity.property].to_wire().to_owned(),
+            };
+            (asked, identity)
+        })
+        .collect()
+}
+
+impl LookBy {
+    fn is_empty(&self) -> bool {
+        self.key.is_none() && self.unique.is_empty()
+    }
+
+    fn asks_for(&self, key: &str) -> bool {
+        self.key.as_deref() == Some(key) || self.unique.iter().any(|(asked, _)| asked == key)
+    }
+
+    fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
+        self.found_by(object, record).is_some()
+    }
+
+    fn found_by(&self, object: &ObjectSync, record: &RemoteRecord) -> Option<FoundBy> {
+        let found = record_identities(object, record);
+        let matches = self.unique.iter().any(|(_, own)| found.contains(own));
+        match (&self.key, matches) {
+            (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
+            (Some(_), true) => Some(FoundBy::MatchWithoutKey),
+            (None, true) => Some(FoundBy::MatchAlone),
+            (_, false) => None,
+        }
+    }
+}
+
+/// Reads the records that creates in doubt would have made, and links those that are there. Answers with the entries of
+/// which HubSpot did not say whether their record is there: they wait.
+async fn look(
+    engine: &Engine,
+    object: &ObjectSync,
+    entries: &[Queued],
+    priority: Priority,
+) -> Result<Vec<OutboxId>, StepError> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (sync, queued) = (object.clone(), entries.to_vec());
+    let looks: Vec<(OutboxId, LookBy)> = engine
+        .store
+        .read(move |connection| {
+            let mut looks = Vec::with_capacity(queued.len());
+            for queued in &queued {
+                let row = sync.table.by_local_id(connection, queued.entry.local_id)?;
+                looks.push((queued.entry.id, look_by(&sync, queued, row.as_ref())));
+            }
+            Ok(looks)
+        })
+        .await?;
+    let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
+    let asked_at = engine.now();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    let mut asked: BTreeMap<&PropertyName, BTreeSet<String>> = BTreeMap::new();
+    if let Some(property) = &object.key_property {
+        asked.insert(property, keys.iter().cloned().collect());
+    }
+    for (value, identity) in looks.iter().flat_map(|(_, by)| &by.unique) {
+        asked
+            .entry(&identity.property)
+            .or_default()
+            .insert(value.clone());
+    }
+    for (property, values) in asked {
+        if !values.is_empty() {
+            let keys: Vec<String> = values.iter().cloned().collect();
+            let present = read_by(engine, object, property.as_str(), keys, priority, false).await?;
+            unread.extend(values.into_iter().filter(|key| present.is_unread_key(key)));
+            found.extend(present.records);
+        }
+    }
+    let mut unseen = keys;
+    unseen.retain(|key| {
+        !found
+            .iter()
+            .any(|record| record.own_key.as_ref() == Some(key))
+    });
+    let archived = read_archived(engine, object, unseen, priority).await?;
+    let doubtful: Vec<OutboxId> = looks
+        .iter()
+        .filter(|(_, by)| unread.iter().any(|key| by.asks_for(key)))
+        .filter(|(_, by)| !found.iter().any(|record| by.finds(object, record)))
+        .map(|(id, _)| *id)
+        .collect();
+    let put_off = doubtful.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Poll,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            for record in found.iter().chain(&archived) {
+                take_found(tx, &applying, &looks, record)?;
+            }
+            for record in &archived {
+                let removal = Removal {
+                    id: record.id,
+                    archived_at: record.archived_at,
+                    origin: Origin::Poll,
+                };
+                let moment = Moment {
+                    now,
+                    offset_ms: offset,
+                };
+                note_missing(tx, &sync, removal, moment)?;
+            }
+            for (id, by) in &looks {
+                if put_off.contains(id) {
+                    outbox::put_off_unread(tx, *id, now + AFTER_UNREAD)?;
+                } else {
+                    after_look(tx, &sync, *id, by, now)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(doubtful)
+}
+
+/// Gives a record that a look found to the row whose lost create made it; any other goes the usual way.
+fn take_found(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    looks: &[(OutboxId, LookBy)],
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    let mut found = looks
+        .iter()
+        .filter_map(|(id, by)| Some((*id, by.found_by(object, record)?)));
+    let meant = match object.table.by_hs_id(tx, record.id)?.is_none() {
+        // One that carries a key is the row's whose key it is, whoever else has its match value.
+        true => found
+            .clone()
+            .find(|(_, by)| *by == FoundBy::Key)
+            .or_else(|| found.next()),
+        false => None,
+    };
+    let made = match meant {
+        Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
+            // A create that was refused carried nothing that could have made a record.
+            let may_have_landed = by == FoundBy::Key || !sent_values(&create.entry).is_empty();
+            create.entry.operation == Operation::Create
+                && create.entry.state == EntryState::Pending
+                && may_have_landed
+                && create
+                    .unanswered_since
+                    .is_some_and(|lost| made_by_us(by, lost, record, applying.clock_offset_ms))
+        }),
+        None => None,
+    };
+    let Some(create) = made else {
+        return apply_record(tx, applying, record, None).map(drop);
+    };
+    if !may_come_back(tx, applying, record)? {
+        return Ok(());
+    }
+    link_made(tx, applying, record, &create).map(drop)
+}
+
+/// What an attempt carried.
+pub fn sent_values(entry: &Entry) -> BTreeMap<PropertyName, Value> {
+    entry
+        .fields
+        .iter()
+        .filter_map(|field| Some((field.property.clone(), field.sent.clone()?)))
+        .collect()
+}
+
+/// Records that the lost creates made and somebody has archived since: the rows are theirs all the same.
+async fn read_archived(
+    engine: &Engine,
+    object: &ObjectSync,
+    keys: Vec<String>,
+    priority: Priority,
+) -> Result<Vec<RemoteRecord>, StepError> {
+    let Some(property) = object.key_property.as_ref().filter(|_| !keys.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    match read_by(engine, object, property.as_str(), keys, priority, true).await {
+        // Whether archived records can be read by a unique property is unsure (`hubspot/api-facts.md#5`).
+        Err(StepError::Hubspot(HubspotError::Refused { .. })) => Ok(Vec::new()),
+        found => Ok(found?.records),
+    }
+}
+
+async fn read_by(
+    engine: &Engine,
+    object: &ObjectSync,
+    property: &str,
+    values: Vec<String>,
+    priority: Priority,
+    archived: bool,
+) -> Result<Present, StepError> {
+    let query = ReadQuery {
+        keys: values,
+        id_property: Some(property.to_owned()),
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived,
+    };
+    push::read(engine, object, &query, priority).await
+}
+
+/// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
+/// find it.
+fn after_look(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    by: &LookBy,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(());
+    };
+    let (Operation::Create, EntryState::Pending, Some(lost)) = (
+        queued.entry.operation,
+        queued.entry.state,
+        queued.unanswered_since,
+    ) else {
+        return Ok(());
+    };
+    let row = object.table.by_local_id(tx, queued.entry.local_id)?;
+    if by.is_empty() && queued.discarded {
+        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
+        return outbox::end(tx, id);
+    }
+    if by.is_empty() {
+        let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
+                     has the record: look for it there, then retry the entry or delete the row";
+        return outbox::park(tx, id, words, outbox::Answered::No);
+    }
+    if lost > now {
+        // The clock was set back: the wait begins anew, and does not last as long as the clock was ahead.
+        let words = "the clock was set back after the answer was lost";
+        return outbox::lose(tx, id, words, now + MAY_STILL_LAND, now);
+    }
+    let repeat_at = lost + MAY_STILL_LAND;
+    if now < repeat_at {
+        return outbox::retry(
+            tx,
+            id,
+            repeat_at,
+            None,
+            Some(WaitsFor::Answer),
+            outbox::Answered::No,
+        );
+    }
+    if !queued.discarded && push::park_without_row(tx, object, id, now)? {
+        return Ok(());
+    }
+    if row.is_none() || queued.discarded {
+        // Not wanted any more, and never made there.
+        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
+        return outbox::end(tx, id);
+    }
+    outbox::clear_sent(tx, id)?;
+    outbox::retry(tx, id, now, None, None, outbox::Answered::Yes)
+}
+
+/// A row inserted again while the archive of the same person waits keeps its record: the create becomes an update of it.
+fn link_reinserted(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    creates: &[OutboxId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let archives = outbox::waiting_archives(tx, object.object(), ARCHIVES_COMPARED)?;
+    if archives.is_empty() {
+        return Ok(());
+    }
+    for id in creates {
+        let Some(create) = outbox::by_id(tx, *id)? else {
+            continue;
+        };
+        let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else {
+            continue;
+        };
+        let own = identities(object, &row.record.values);
+        if own.is_empty() {
+            continue;
+        }
+        let same = archives.iter().find(|archive| {
+            let former = archive
+                .entry
+                .row
+                .as_deref()
+                .map(|text| rowjson::values(object.mapping(), text))
+                .unwrap_or_default();
+            // The surest value that both have decides.
+            let former = identities(object, &former);
+            let known = own.iter().find_map(|identity| {
+                let other = former
+                    .iter()
+                    .find(|other| other.property == identity.property);
+                other.map(|other| other == identity)
+            });
+            known == Some(true)
+        });
+        if let Some(archive) = same
+            && create.entry.operation == Operation::Create
+            && create.unanswered_since.is_none()
+            && !create.discarded
+            && outbox::by_id(tx, archive.entry.id)?.is_some()
+        {
+            relink(tx, object, row, &create, archive, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn relink(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    mut row: MirrorRow,
+    create: &Queued,
+    archive: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (Some(hs_id), Some(former)) = (archive.entry.hs_id, archive.entry.row.as_deref()) else {
+        return Ok(());
+    };
+    if object.table.by_hs_id(tx, hs_id)?.is_some() {
+        // A record that was merged into it has given its row to it meanwhile: that row is the record now.
+        return outbox::end(tx, archive.entry.id);
+    }
+    row.record.hs_id = Some(hs_id);
+    row.record.modified_at = rowjson::modified_at(former);
+    object.table.update(tx, &row)?;
+    let values = rowjson::values(object.mapping(), former);
+    outbox::become_update(tx, create.entry.id, hs_id, now)?;
+    let open = take_conflicts(tx, object.object(), archive.entry.local_id, &row, hs_id)?;
+    for field in object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes())
+    {
+        let older = archive
+            .entry
+            .fields
+            .iter()
+            .find(|other| other.property == field.property)
+            .map(|other| other.base.clone());
+        let base = older.or_else(|| values.get(&field.property).cloned().map(Base::Known));
+        let base = base.unwrap_or(NO_RECORD);
+        let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
+        if same || open.contains_key(&field.property) {
+            outbox::drop_field(tx, create.entry.id, &field.property)?;
+            continue;
+        }
+        outbox::put_field(
+            tx,
+            create.entry.id,
+            &field.property,
+            &base,
+            create.entry.enqueued_at,
+        )?;
+    }
+    outbox::end(tx, archive.entry.id)?;
+    if outbox::fields(tx, create.entry.id)?.is_empty() {
+        outbox::end(tx, create.entry.id)?;
+    }
+    Ok(())
+}
+
+/// Takes a create, or puts it aside where its row is its own problem.
+fn claim_alone(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<Option<Sent>, StoreError> {
+    match savepoint::within(tx, || claim_create(tx, object, id, now)) {
+        Err(error) if error.is_of_one_row() => {
+            if let Some(queued) = outbox::by_id(tx, id)? {
+                push::put_aside(tx, &queued, &error, now)?;
+            }
+            Ok(None)
+        }
+        claimed => claimed,
+    }
+}
+
+/// Takes a create: all columns that have a value and are pushed.
+fn claim_create(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<Option<Sent>, StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(None);
+    };
+    let entry = &queued.entry;
+    if entry.operation != Operation::Create
+        || entry.state != EntryState::Pending
+        || queued.unanswered_since.is_some()
+        || queued.discarded
+    {
+        return Ok(None);
+    }
+    let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
+        if !push::park_without_row(tx, object, id, now)? {
+            outbox::end(tx, id)?;
+        }
+        return Ok(None);
+    };
+    if let Some(words) = has_record(tx, object, &row)? {
+        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+        return Ok(None);
+    }
+    if let Some(words) = push::unsendable(object, &row, |_| true) {
+        outbox::park(tx, id, &words, outbox::Answered::Yes)?;
+        return Ok(None);
+    }
+    for identity in identities(object, &row.record.values) {
+        let (table, own) = (&object.table, row.record.local_id);
+        if table.is_being_created(tx, &identity, own)? {
+            outbox::put_off(tx, id, now + AFTER_TWIN)?;
+            return Ok(None);
+        }
+    }
+    let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    let mut properties = Vec::new();
+    for field in object
+        .mapping()
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes())
+    {
+        let value = row.value(&field.property);
+        if value.is_empty() || held.contains_key(&field.property) {
+            continue;
+        }
+        outbox::put_field(tx, id, &field.property, &NO_RECORD, entry.enqueued_at)?;
+        outbox::set_sent(tx, id, &field.property, value)?;
+        properties.push((
+            field.property.as_str().to_owned(),
+            value.to_wire().to_owned(),
+        ));
+    }
+    for EntryField { property, .. } in &entry.fields {
+        // Written since the INSERT, and nothing of it is sent.
+        if !properties.iter().any(|(name, _)| name == property.as_str()) {
+            outbox::drop_field(tx, id, property)?;
+        }
+    }
+    let key = object.key_property.as_ref().zip(entry.key.as_ref());
+    outbox::mark_create_in_flight(tx, id, key.is_none(), now)?;
+    if let Some((property, key)) = key {
+        properties.push((property.as_str().to_owned(), key.clone()));
+    }
+    let input = WriteInput {
+        trace_id: trace_id(id, entry.attempts + 1),
+        id: key.map(|(_, key)| key.clone()),
+        properties,
+    };
+    Ok(Some(Sent {
+        entry: id,
+        attempts: entry.attempts + 1,
+        input,
+        read_version: None,
+    }))
+}
+
+/// A second row with the match value of a row that has a record already.
+fn has_record(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    row: &MirrorRow,
+) -> Result<Option<String>, StoreError> {
+    let Some(identity) = match_identity(object, &row.record.values) else {
+        return Ok(None);
+    };
+    let holder = object.table.linked_by(tx, &identity, row.record.local_id)?;
+    let shared = identity.property.as_str();
+    Ok(holder.map(|holder| taken::words(object, row.record.local_id, shared, holder)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, run};
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::LocalId;
+    use crate::model::mapping::Policy;
+
+    /// One row, whose create was lost just now.
+    fn in_doubt() -> (Desk, std::sync::Arc<ObjectSync>, String) {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let file = desk.folder.path().join("crm.db");
+        let program = rusqlite::Connection::open(file).expect("opens");
+        program
+            .execute_batch("INSERT INTO contacts (email) VALUES ('ann@example.com')")
+            .expect("inserts");
+        let lost = desk.engine.now();
+        let key = run(desk.engine.store().write(Lane::Bulk, move |tx| {
+            tx.execute(
+                "UPDATE sync_outbox SET enqueued_at = ?1, next_attempt_at = ?1, attempts = 1, unanswered_since = ?1",
+                [lost.to_string()],
+            )?;
+            Ok(tx.query_row("SELECT key FROM sync_outbox", [], |row| row.get(0))?)
+        }));
+        (desk, contacts, key.expect("a create"))
+    }
+
+    /// HubSpot has no record of this key, neither among the others nor in its archive.
+    fn is_missing(desk: &Desk, key: &str) {
+        let missing = format!(
+            r#"{{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{{"category":"OBJECT_NOT_FOUND",
+                "message":"Could not get some objects","context":{{"ids":["{key}"]}}}}]}}"#
+        );
+        for _ in 0..2 {
+            desk.hubspot.answer("/batch/read", missing.clone());
+        }
+    }
+
+    fn send_due(desk: &Desk, contacts: &ObjectSync) -> usize {
+        let name = contacts.object().clone();
+        let due = run(desk.engine.store().read(move |connection| {
+            Ok(outbox::of_row(connection, &name, LocalId(1))?
+                .into_iter()
+                .collect())
+        }));
+        let sent = send(
+            &desk.engine,
+            contacts,
+            due.expect("an entry"),
+            Priority::Interactive,
+        );
+        run(sent).expect("a step");
+        desk.hubspot.asked("/batch/upsert").len()
+    }
+
+    #[test]
+    fn a_create_in_doubt_is_not_repeated_while_hubspot_could_not_read_whether_it_is_there() {
+        // Neither shown nor called missing, though nothing could still land.
+        let (desk, contacts, _) = in_doubt();
+        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
+        assert_eq!(send_due(&desk, &contacts), 0);
+        let (desk, contacts, key) = in_doubt();
+        desk.clock.pass(MAY_STILL_LAND + Duration::from_secs(1));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 1);
+    }
+
+    #[test]
+    fn a_create_in_doubt_is_not_repeated_while_its_lost_request_may_still_land() {
+        let (desk, contacts, key) = in_doubt();
+        desk.clock.pass(Duration::from_secs(50));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 0);
+        desk.clock.pass(Duration::from_secs(10));
+        is_missing(&desk, &key);
+        assert_eq!(send_due(&desk, &contacts), 1);
+    }
+
+    #[test]
+    fn a_record_that_a_refused_create_met_is_not_archived_with_its_row() {
+        for (sent, left) in [
+            (None, "create 1 -; email was -"),
+            (
+                Some("ann@example.com"),
+                "archive 1 101; email was ann@example.com",
+            ),
+        ] {
+            let scene = Scene::of(Policy::Newest);
+            scene.program("INSERT INTO contacts (email) VALUES ('ann@example.com')");
+            let sent = sent.map_or("NULL".to_owned(), |sent| format!("'{sent}'"));
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+                 SELECT id, 'email', 1, '{0}', {sent} FROM sync_outbox",
+                at(0)
+            ));
+            scene.program("DELETE FROM contacts");
+            let found = RemoteRecord {
+                created_at: at(1),
+                ..record(101, 1, &[("email", "ann@example.com")])
+            };
+            scene.write(|tx| {
+                let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+                let create = create.expect("it may have arrived");
+                let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
+                take_found(tx, &scene.applying(How::at(10)), &looks, &found)
+            });
+            assert_eq!(scene.outbox(), [left]);
+        }
+    }
+
+    fn claimed(scene: &Scene, row: i64) -> bool {
+        let sent = scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(row))?;
+            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+        });
+        sent.is_some()
+    }
+
+    const ANN: &str = "INSERT INTO contacts (email) VALUES ('ann@example.com')";
+
+    #[test]
+    fn of_one_person_no_second_record_is_made() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("email", "ann@example.com")]));
+        scene.program(ANN);
+        assert!(!claimed(&scene, 2));
+        assert_eq!(scene.rows("SELECT state FROM sync_outbox"), ["dead"]);
+        // Two new rows: the second waits for what becomes of the first.
+        let scene = Scene::of(Policy::Newest);
+        scene.program(&format!("{ANN}; {ANN}"));
+        assert!(claimed(&scene, 1));
+        assert!(!claimed(&scene, 2));
+        assert_eq!(
+            scene.rows("SELECT state FROM sync_outbox ORDER BY id"),
+            ["in_flight", "pending"]
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_inserted_again_keeps_the_record_whose_archive_waits() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("email", "ann@example.com")]));
+        scene.program(&format!("DELETE FROM contacts; {ANN}"));
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
+            let create = create.expect("a create").entry.id;
+            link_reinserted(tx, &scene.object, &[create], at(10))
+        });
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id FROM contacts"),
+            ["2 101"]
+        );
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_create_leaves_out_what_waits_for_a_decision_and_what_was_emptied() {
+        let scene = Scene::of(Policy::Manual);
+        scene.program(
+            "INSERT INTO contacts (email, first_name, price) VALUES ('ann@example.com', 'Ours', '1');
+             UPDATE contacts SET price = NULL, interests = 'a'",
+        );
+        assert_eq!(scene.outbox(), ["create 1 -; interests was ?; price was ?"]);
+        scene.daemon(
+            "INSERT INTO sync_conflicts (object, local_id, property, base_value, local_value, remote_value, policy, detected_at)
+             VALUES ('contacts', 1, 'firstname', 'Base', 'Ours', 'Theirs', 'manual', '2026-11-24T03:10:00.000Z')",
+        );
+        let sent = scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+        });
+        let properties = sent.expect("is sent").input.properties;
+        assert_eq!(
+            properties,
+            [("email", "ann@example.com"), ("interests", "a")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(
+            scene.rows("SELECT property FROM sync_outbox_fields ORDER BY property"),
+            ["email", "interests"]
+        );
+    }
+}

@@ -1,0 +1,683 @@
+//! The look after a write: what somebody set in HubSpot between the read before it and the write is found and kept as a
+//! closed conflict (promise 13). From an event that says the value, and without one from the property's history.
+//!
+//! What an archive went over the archived record itself shows: it changes no more.
+//!
+//! Looks stand in `sync_gaps`, so that a restart loses none. They are collected for a while, asked for 50 at once, and
+//! go after all other requests.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::gap::{
+    ARCHIVED_OVER, Age, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
+    told_by_event, was_archived_over, written_over,
+};
+use crate::decide::retry::latest_due;
+use crate::engine::inbound::actions::late_since;
+use crate::engine::inbound::apply::Applying;
+use crate::engine::inbound::convert::{histories, remote_record};
+use crate::engine::outbound::create::MAY_STILL_LAND;
+use crate::engine::outbound::settle::Sent;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::reads::AFTER_UNREAD;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery, Record};
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::event::{Event, EventKind};
+use crate::model::id::HubspotId;
+use crate::model::mapping::FieldMapping;
+use crate::model::name::ObjectType;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::gaps::{self, NewGap, Noted, NotedArchive};
+use crate::store::history::{self, Change, Origin};
+use crate::store::{Lane, StoreError, inbox, outbox, reads, rowjson};
+
+/// How long an event may still tell of a gap: events are seconds late, bulk ones minutes
+/// (`hubspot/api-facts.md#10`).
+const LATE_EVENTS: Duration = Duration::from_hours(1);
+
+/// A look that could not be made for so long is given up.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Which looks a step makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// Those that are due.
+    Due,
+    /// Also those that are still collected: the process is about to end.
+    Collected,
+}
+
+/// How a push went.
+#[derive(Debug, Clone, Copy)]
+pub struct Push {
+    /// Records of its request.
+    pub records: usize,
+    /// How old its read was when the write was answered.
+    pub age: Age,
+    /// Whether events may tell of what is not looked at.
+    pub has_webhooks: bool,
+}
+
+/// Keeps the fields of an acknowledged update, to be looked at or to be told of.
+pub fn note(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    sent: &Sent,
+    record: &RemoteRecord,
+    push: Push,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
+    // A read that was asked for while the write was on its way: something showed a change.
+    let seen = reads::is_asked(tx, object, record.id)?;
+    let look_at =
+        is_looked_at(push.records, push.age, seen).then_some(applying.now + COLLECTED_FOR);
+    if look_at.is_none() && !push.has_webhooks {
+        return Ok(());
+    }
+    let (Some(read_version), Some(queued)) = (sent.read_version, outbox::by_id(tx, sent.entry)?)
+    else {
+        return Ok(());
+    };
+    let written = Written {
+        object,
+        entry: &queued.entry,
+        read_version,
+        answer: Some(record),
+    };
+    note_fields(tx, &written, look_at, seen, applying.now)
+}
+
+/// Keeps what a write would have gone over whose answer was lost, or that a stopped daemon left: it may have landed, or may
+/// land yet, over somebody's edit.
+pub fn note_lost(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let look_at = now + MAY_STILL_LAND + COLLECTED_FOR;
+    if let (Operation::Archive, Some(hs_id)) = (entry.operation, entry.hs_id) {
+        return gaps::look_at_archive(tx, object, hs_id, look_at);
+    }
+    // On disk since the claim, so that a killed daemon knows it too.
+    let Some(read_version) = outbox::sent_over(tx, entry.id)? else {
+        return Ok(());
+    };
+    let written = Written {
+        object,
+        entry,
+        read_version,
+        answer: None,
+    };
+    note_fields(tx, &written, Some(look_at), true, now)
+}
+
+/// An update that was sent.
+struct Written<'a> {
+    object: &'a ObjectType,
+    entry: &'a Entry,
+    read_version: Timestamp,
+    answer: Option<&'a RemoteRecord>,
+}
+
+fn note_fields(
+    tx: &Transaction<'_>,
+    written: &Written<'_>,
+    look_at: Option<Timestamp>,
+    seen: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (entry, answer) = (written.entry, written.answer);
+    let (Operation::Update, EntryState::InFlight, Some(hs_id)) =
+        (entry.operation, entry.state, entry.hs_id)
+    else {
+        return Ok(());
+    };
+    for field in &entry.fields {
+        let Some(value) = &field.sent else { continue };
+        let answered = answer.map(|record| record.shown(&field.property).unwrap_or(value).clone());
+        let gap = Gap {
+            base: field.base.clone(),
+            sent: value.clone(),
+            answered,
+            read_version: written.read_version,
+            written_version: answer.map(|record| record.updated_at),
+        };
+        let new = NewGap {
+            object: written.object,
+            hs_id: answer.map_or(hs_id, |record| record.id),
+            local_id: entry.local_id,
+            property: &field.property,
+            gap: &gap,
+            look_at,
+            seen,
+        };
+        gaps::note(tx, new, now)?;
+    }
+    Ok(())
+}
+
+/// Keeps what the read before an archive showed, with the claim: what the archive goes over is looked at also where its
+/// answer never comes.
+pub fn note_claimed_archive(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    read: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let ids = (read.id, entry.local_id);
+    let shown = (&*rowjson::of_record(read), read.updated_at);
+    gaps::note_archive(tx, object.object(), ids, shown, now)
+}
+
+/// An archive was answered: its record is looked at, or an event may tell of it.
+pub fn note_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    hs_id: HubspotId,
+    push: Push,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let seen = reads::is_asked(tx, object, hs_id)?;
+    if is_looked_at(push.records, push.age, seen) {
+        gaps::look_at_archive(tx, object, hs_id, now + COLLECTED_FOR)
+    } else if push.has_webhooks {
+        Ok(())
+    } else {
+        gaps::forget_archive(tx, object, hs_id)
+    }
+}
+
+/// Looks at one batch of records.
+pub async fn step(
+    engine: &Engine,
+    object: &ObjectSync,
+    looks: Looks,
+) -> Result<Progress, StepError> {
+    let (sync, now) = (object.clone(), engine.now());
+    // Events take a while, and where they tell, nobody has to ask.
+    let full_is_due = engine.settings.relaxed_poll.is_none();
+    let (noted, archives, next) = engine
+        .store
+        .read(move |connection| {
+            let (name, latest) = (sync.object(), latest_due(now));
+            let up_to = match looks {
+                Looks::Due => now,
+                Looks::Collected => now + COLLECTED_FOR,
+            };
+            let (mut noted, mut archives) = (Vec::new(), Vec::new());
+            let limit = RECORDS_OF_A_LOOK;
+            for id in gaps::due(connection, name, up_to, latest, limit, full_is_due)? {
+                for of_record in gaps::of_record(connection, name, id)? {
+                    let told = !of_record.seen
+                        && inbox::said_after(
+                            connection,
+                            name,
+                            id,
+                            &of_record.property,
+                            of_record.gap.read_version,
+                        )?;
+                    noted.push((of_record, told));
+                }
+                let archive = gaps::archive_of(connection, name, id)?;
+                archives.extend(archive.filter(|archive| archive.is_looked_at));
+            }
+            Ok((noted, archives, gaps::next_due(connection, name)?))
+        })
+        .await?;
+    if noted.is_empty() && archives.is_empty() {
+        return Ok(Progress::Idle { until: next });
+    }
+    let (told, wanted): (Vec<_>, Vec<_>) = noted.into_iter().partition(|(_, told)| *told);
+    let told: Vec<i64> = told.into_iter().map(|(noted, _)| noted.id).collect();
+    let wanted: Vec<Noted> = wanted.into_iter().map(|(noted, _)| noted).collect();
+    let (found, shown) = match ask_all(engine, object, &wanted, &archives).await {
+        // What is left of the day is for other work: the histories tell as much tomorrow.
+        Err(error) if error.out_of_quota_until().is_some() => {
+            return Ok(Progress::Idle {
+                until: error.out_of_quota_until(),
+            });
+        }
+        found => found?,
+    };
+    let sync = object.clone();
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
+            for id in told {
+                gaps::leave_to_events(tx, id)?;
+            }
+            for noted in wanted {
+                if found.unread.contains(&noted.hs_id.to_string()) {
+                    gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
+                    continue;
+                }
+                let record = found.records.iter().find(|record| record.id == noted.hs_id);
+                if let Some(record) = record {
+                    look(tx, &sync, &noted, record, now)?;
+                }
+                gaps::end(tx, noted.id)?;
+            }
+            for noted in archives {
+                if shown.unread.contains(&noted.hs_id.to_string()) {
+                    gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
+                    continue;
+                }
+                let mut records = shown.records.iter();
+                // One that is not archived was restored, or the request never landed: nothing is lost.
+                if let Some(record) = records.find(|record| record.id == noted.hs_id) {
+                    let record = remote_record(&sync, record.clone());
+                    look_at_archived(tx, &sync, &noted, &record, now)?;
+                }
+                gaps::end(tx, noted.id)?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(Progress::More)
+}
+
+/// Asks for the histories of what was pushed, and for what was archived.
+async fn ask_all(
+    engine: &Engine,
+    object: &ObjectSync,
+    wanted: &[Noted],
+    archives: &[NotedArchive],
+) -> Result<(BatchRead, BatchRead), HubspotError> {
+    let told = match ask(engine, object, wanted).await {
+        // Nobody is helped by asking the same again.
+        Err(HubspotError::Refused { .. }) => {
+            tracing::warn!(object = %object.object(), records = wanted.len(), "HubSpot refused to tell the histories of records that were pushed: edits in the moment before the push go unnoticed");
+            BatchRead::default()
+        }
+        told => told?,
+    };
+    let shown = match ask_archived(engine, object, archives).await {
+        Err(HubspotError::Refused { .. }) => {
+            tracing::warn!(object = %object.object(), records = archives.len(), "HubSpot refused to show records that were archived: edits in the moment before the archive go unnoticed");
+            BatchRead::default()
+        }
+        shown => shown?,
+    };
+    Ok((told, shown))
+}
+
+/// Asks for archived records as they were archived.
+async fn ask_archived(
+    engine: &Engine,
+    object: &ObjectSync,
+    archives: &[NotedArchive],
+) -> Result<BatchRead, HubspotError> {
+    if archives.is_empty() {
+        return Ok(BatchRead::default());
+    }
+    let ids = archives.iter().map(|noted| noted.hs_id.to_string());
+    let query = ReadQuery {
+        keys: ids.collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: true,
+    };
+    engine
+        .client
+        .batch_read(object.object(), &query, Priority::Look)
+        .await
+}
+
+/// Asks for the histories of what was pushed, and for nothing else.
+async fn ask(
+    engine: &Engine,
+    object: &ObjectSync,
+    wanted: &[Noted],
+) -> Result<BatchRead, HubspotError> {
+    if wanted.is_empty() {
+        return Ok(BatchRead::default());
+    }
+    let ids: BTreeSet<HubspotId> = wanted.iter().map(|noted| noted.hs_id).collect();
+    let properties: BTreeSet<&str> = wanted.iter().map(|noted| noted.property.as_str()).collect();
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: Vec::new(),
+        with_history: properties.into_iter().map(str::to_owned).collect(),
+        archived: false,
+    };
+    engine
+        .client
+        .batch_read(object.object(), &query, Priority::Look)
+        .await
+}
+
+/// Reads one field's history.
+fn look(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    noted: &Noted,
+    record: &Record,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(field) = object.mapping().field(&noted.property) else {
+        return Ok(());
+    };
+    // Whose app it was does not matter here: the value tells.
+    let asked = [noted.property.clone()];
+    let histories = histories(object, record, &asked, None);
+    let history = histories
+        .get(&noted.property)
+        .map_or(&[][..], Vec::as_slice);
+    let since = late_since(noted.noted_at);
+    let sent = outbox::sent_earlier(tx, object.object(), noted.local_id, since)?;
+    let sent = sent.get(&noted.property).map_or(&[][..], Vec::as_slice);
+    match written_over(field.property_type, history, &noted.gap, sent) {
+        Some(value) => keep(tx, object, field, noted, value, now),
+        None => Ok(()),
+    }
+}
+
+/// Compares an archived record with what the read before its archive showed, and keeps an edit that was archived over.
+fn look_at_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    noted: &NotedArchive,
+    record: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sent = outbox::sent_earlier(
+        tx,
+        object.object(),
+        noted.local_id,
+        late_since(noted.noted_at),
+    )?;
+    let read = object.mapping().fields.iter().filter_map(|field| {
+        let shown = rowjson::text_in(&noted.read, field.property.as_str())?;
+        Some((field.property.clone(), value_of(field, shown.as_deref())))
+    });
+    if !was_archived_over(object.mapping(), &read.collect(), record, &sent) {
+        return Ok(());
+    }
+    let about = About {
+        object: object.object(),
+        local_id: noted.local_id,
+        hs_id: Some(noted.hs_id),
+    };
+    let edited = rowjson::of_record(record);
+    if conflicts::names_remote_since(tx, about, WHOLE_RECORD, Some(&edited), noted.noted_at)? {
+        return Ok(());
+    }
+    let conflict = NewConflict {
+        property: WHOLE_RECORD,
+        base: Some(&noted.read),
+        base_known: true,
+        local: None,
+        remote: Some(&edited),
+        policy: object.mapping().policy.as_str(),
+        reason: ARCHIVED_OVER,
+    };
+    conflicts::record_closed(tx, about, conflict, Winner::Local, now)?;
+    let change = Change {
+        object: object.object(),
+        local_id: noted.local_id,
+        hs_id: Some(noted.hs_id),
+        property: WHOLE_RECORD,
+        old: Some(&edited),
+        new: None,
+        origin: Origin::Conflict,
+    };
+    history::record(tx, change, now)
+}
+
+/// An event of somebody's change of a record that was archived: whether it came before the archive, the record tells.
+pub fn take_event_of_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    noted: &NotedArchive,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let is_later = event.occurred_at.is_some_and(|at| at > noted.read_version);
+    if noted.is_looked_at || !is_change || !is_later {
+        return Ok(());
+    }
+    // Not at once: the archive may be on its way.
+    gaps::look_at_archive(tx, object.object(), noted.hs_id, now + COLLECTED_FOR)
+}
+
+/// A text of HubSpot's, canonical where its type can hold it.
+fn value_of(field: &FieldMapping, text: Option<&str>) -> Value {
+    field
+        .property_type
+        .canonical(text)
+        .unwrap_or_else(|_| Value::from_canonical(text.unwrap_or_default()))
+}
+
+/// Whether an event tells of an edit that was written over, which is kept then.
+pub fn take_event(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    noted: &[Noted],
+    event: &Event,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let (Some(at), Some(property)) = (
+        event.occurred_at,
+        event.property.as_ref().filter(|_| is_change),
+    ) else {
+        return Ok(false);
+    };
+    let Some(field) = object.mapping().field(property) else {
+        return Ok(false);
+    };
+    let said = event
+        .value
+        .as_deref()
+        .map(|text| value_of(field, Some(text)));
+    let mut is_kept = false;
+    for noted in noted.iter().filter(|noted| noted.property == *property) {
+        match (
+            told_by_event(field.property_type, &noted.gap, said.as_ref(), at),
+            &said,
+        ) {
+            (Told::WrittenOver, Some(said)) => {
+                keep(tx, object, field, noted, said, now)?;
+                is_kept = true;
+            }
+            (Told::Unsure, _) => gaps::look_at(tx, noted.id, now)?,
+            (Told::WrittenOver | Told::Nothing, _) => {}
+        }
+    }
+    Ok(is_kept)
+}
+
+/// Keeps a value that our write went over, once.
+fn keep(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    field: &FieldMapping,
+    noted: &Noted,
+    value: &Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let about = About {
+        object: object.object(),
+        local_id: noted.local_id,
+        hs_id: Some(noted.hs_id),
+    };
+    let (property, remote) = (field.property.as_str(), value.as_deref());
+    if conflicts::names_remote_since(tx, about, property, remote, noted.noted_at)? {
+        return Ok(());
+    }
+    let (base, base_known) = match &noted.gap.base {
+        Base::Known(base) => (base.as_deref(), true),
+        Base::Unknown => (None, false),
+    };
+    let conflict = NewConflict {
+        property: field.property.as_str(),
+        base,
+        base_known,
+        local: noted.gap.ours().as_deref(),
+        remote: value.as_deref(),
+        policy: field.policy.as_str(),
+        reason: WRITTEN_OVER,
+    };
+    conflicts::record_closed(tx, about, conflict, Winner::Local, now)?;
+    let change = Change {
+        object: object.object(),
+        local_id: noted.local_id,
+        hs_id: Some(noted.hs_id),
+        property: field.property.as_str(),
+        old: value.as_deref(),
+        new: noted.gap.ours().as_deref(),
+        origin: Origin::Conflict,
+    };
+    history::record(tx, change, now)
+}
+
+/// Forgets what no event will tell of any more, and looks that could not be made for a day.
+pub fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    gaps::forget(tx, now - LATE_EVENTS, now - LONGEST_WAIT, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outbound::settle::recover;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::id::LocalId;
+    use crate::model::mapping::Policy;
+
+    const SMALL: Push = Push {
+        records: 1,
+        age: Age {
+            asked: Duration::from_millis(2),
+            answered: Duration::from_millis(1),
+        },
+        has_webhooks: false,
+    };
+
+    /// Row 1 was record 101 and is deleted here; its archive was claimed over a read of second 5.
+    fn archiving() -> Scene {
+        let scene = Scene::of(Policy::Remote);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("DELETE FROM contacts");
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let entry = queued.expect("an archive waits").entry;
+            outbox::mark_in_flight(tx, entry.id, at(6))?;
+            let read = record(101, 5, &[("firstname", "Base"), ("stage", "lead")]);
+            note_claimed_archive(tx, &scene.object, &entry, &read, at(6))
+        });
+        scene
+    }
+
+    /// The look at the archived record.
+    fn look(scene: &Scene, shown: &RemoteRecord) {
+        scene.write(|tx| {
+            let noted = gaps::archive_of(tx, scene.object.object(), HubspotId(101))?;
+            let noted = noted.expect("it is kept");
+            look_at_archived(tx, &scene.object, &noted, shown, at(30))
+        });
+    }
+
+    const LOOKS: &str = "SELECT hs_id, property, look_at FROM sync_gaps";
+
+    #[test]
+    fn an_edit_that_an_archive_went_over_is_kept_as_a_conflict_of_the_record() {
+        let check = |values: &[(&str, &str)], expected: &[&str]| {
+            let scene = archiving();
+            look(&scene, &record(101, 7, values));
+            look(&scene, &record(101, 7, values));
+            let kept = scene.rows(
+                "SELECT local_id, hs_id, property, winner, resolved_at IS NOT NULL, remote_value FROM sync_conflicts",
+            );
+            assert_eq!(kept, expected, "{values:?}");
+            let kept = scene.rows(
+                "SELECT count(*) FROM sync_history WHERE origin = 'conflict' AND property = '*'",
+            );
+            assert_eq!(kept, [expected.len().to_string()], "{values:?}");
+        };
+        let same = [("firstname", "Base"), ("stage", "lead")];
+        check(&same, &[]);
+        let edited = [("firstname", "Theirs"), ("stage", "lead")];
+        let words = r#"1 101 * local 1 {"firstname":"Theirs","stage":"lead"}"#;
+        check(&edited, &[words]);
+        // A value that the read did not ask for says nothing.
+        check(&[("firstname", "Base"), ("email", "a@example.com")], &[]);
+    }
+
+    #[test]
+    fn a_late_request_of_our_own_that_an_archive_meets_is_nobodys_edit() {
+        let scene = archiving();
+        scene.daemon(&format!(
+            "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+             VALUES ('contacts', 1, 'firstname', 'Ours', '{}', '{}')",
+            at(4),
+            at(0)
+        ));
+        let shown = record(101, 7, &[("firstname", "Ours"), ("stage", "lead")]);
+        look(&scene, &shown);
+        assert_eq!(scene.conflicts(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_archive_is_looked_at_once_it_was_answered_or_its_answer_is_lost() {
+        let scene = archiving();
+        assert_eq!(scene.rows(LOOKS), ["101 * -"]);
+        let object = scene.object.object();
+        scene.write(|tx| note_archived(tx, object, HubspotId(101), SMALL, at(8)));
+        assert_eq!(scene.rows(LOOKS), [format!("101 * {}", at(23))]);
+        // A large push with a short gap: only an event tells, where any come.
+        let large = Push {
+            records: 100,
+            ..SMALL
+        };
+        let scene = archiving();
+        let told = Push {
+            has_webhooks: true,
+            ..large
+        };
+        scene.write(|tx| note_archived(tx, object, HubspotId(101), told, at(8)));
+        assert_eq!(scene.rows(LOOKS), ["101 * -"]);
+        scene.write(|tx| note_archived(tx, object, HubspotId(101), large, at(8)));
+        assert_eq!(scene.rows(LOOKS), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_killed_daemon_had_sent_is_looked_at() {
+        let scene = archiving();
+        scene.write(|tx| recover(tx, at(40)));
+        assert_eq!(scene.rows(LOOKS), [format!("101 * {}", at(115))]);
+
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let entry = queued.expect("an update waits").entry;
+            for field in &entry.fields {
+                let ours = Value::from_canonical("Ours");
+                outbox::set_sent(tx, entry.id, &field.property, &ours)?;
+            }
+            outbox::mark_in_flight_over(tx, entry.id, at(5), at(6))?;
+            recover(tx, at(40))
+        });
+        assert_eq!(
+            scene.rows(
+                "SELECT property, base_value, sent_value, read_version, look_at FROM sync_gaps"
+            ),
+            [format!("firstname Base Ours {} {}", at(5), at(115))]
+        );
+    }
+}

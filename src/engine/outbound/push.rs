@@ -1,0 +1,919 @@
+//! Local changes to HubSpot: one batch a step. Here: which batch, and updates; creates and archives have files of their
+//! own, answers are settled in `settle`.
+//!
+//! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
+//! an attempt.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::Histories;
+use crate::decide::fight;
+use crate::decide::freshness::missing_too_soon;
+use crate::decide::gap::MOST_LATE;
+use crate::decide::guard::Bounds;
+use crate::decide::plan::{BATCH, next_batch};
+use crate::decide::retry::{RetryClass, latest_due, next_attempt};
+use crate::engine::inbound::actions::late_since;
+use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
+use crate::engine::inbound::convert::{histories, remote_records};
+use crate::engine::outbound::archive;
+use crate::engine::outbound::create;
+use crate::engine::outbound::settle::{Ground, Late, Sent, recover_object, settle_batch};
+use crate::engine::outbound::taken;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::blanks;
+use crate::engine::source::reads::AFTER_UNREAD;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
+use crate::model::entry::{Base, EntryField, EntryState, Operation};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::mapping::Policy;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::model::value::{LONGEST_VALUE, Value};
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::file::savepoint;
+use crate::store::history::Origin;
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, history, reads, unreadable};
+
+/// How long an entry waits whose record must be read once more before its update can be sent.
+pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
+
+/// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
+const AFTER_REMOVAL: Duration = Duration::from_mins(1);
+
+/// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
+const AFTER_DRIFT: Duration = Duration::from_mins(10);
+
+/// Sends the object's next batch.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    if !object.mapping().direction.pushes() {
+        return Ok(Progress::RING);
+    }
+    recover_left(engine, object).await?;
+    heal_times(engine, object).await?;
+    archive::judge_due(engine, object).await?;
+    let (name, now) = (object.object().clone(), engine.now());
+    let (backlog, next) = engine
+        .store
+        .read(move |connection| {
+            Ok((
+                outbox::backlog(connection, &name, now, BATCH + 1)?,
+                outbox::next_due(connection, &name)?,
+            ))
+        })
+        .await?;
+    let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
+        return Ok(Progress::Idle { until: next });
+    };
+    let (name, now) = (object.object().clone(), engine.now());
+    let due = engine
+        .store
+        .read(move |connection| outbox::due(connection, &name, pick, now, BATCH))
+        .await?;
+    if due.is_empty() {
+        return Ok(Progress::Idle { until: next });
+    }
+    let due = taken::without_waiting(engine, object, due).await?;
+    if due.is_empty() {
+        return Ok(Progress::More);
+    }
+    let small = due.len() < BATCH || pick.order == crate::decide::plan::Order::NewestFirst;
+    let priority = if small {
+        Priority::Interactive
+    } else {
+        Priority::Poll
+    };
+    match pick.operation {
+        Operation::Create => create::send(engine, object, due, priority).await?,
+        Operation::Update => send_updates(engine, object, due, priority).await?,
+        Operation::Archive => archive::send(engine, object, due, priority).await?,
+        Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
+    }
+    Ok(Progress::More)
+}
+
+/// Takes up what a step before this one could not settle.
+async fn recover_left(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
+    let name = object.object().clone();
+    let left = engine
+        .store
+        .read(move |connection| outbox::in_flight(connection, &name))
+        .await?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            recover_object(tx, &name, now).map(drop)
+        })
+        .await
+}
+
+/// Makes due what a clock that was ahead, of a program's machine or of this one, has put off.
+async fn heal_times(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
+    let (name, now) = (object.object().clone(), engine.now());
+    let is_any = engine
+        .store
+        .read(move |connection| outbox::is_put_off_by_a_clock(connection, &name, now))
+        .await?;
+    if !is_any {
+        return Ok(());
+    }
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let healed = outbox::heal_times(tx, &name, tx.now())?;
+            tracing::warn!(object = %name, entries = healed, "changes were put off by a clock that was ahead; they are due");
+            Ok(())
+        })
+        .await
+}
+
+/// The guard's bounds.
+pub fn bounds(guard: &Guard) -> Bounds {
+    Bounds {
+        max_records: guard.max_archives,
+        max_share: guard.max_share,
+    }
+}
+
+async fn send_updates(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    priority: Priority,
+) -> Result<(), StepError> {
+    let mut batches = vec![Together::of(due)];
+    while let Some(batch) = batches.pop() {
+        let asked_at = engine.now();
+        let reread = engine.client.begin_reread(priority).await?;
+        let present = reread_records(
+            engine,
+            object,
+            &batch.ids(),
+            priority,
+            &reread,
+            &Doubt::default(),
+        )
+        .await?;
+        let (claimed, claimed_at) =
+            claim_updates(engine, object, batch.entries.clone(), present, asked_at).await?;
+        let ground = Ground { reread, claimed_at };
+        let late = settle_batch(
+            engine,
+            object,
+            Operation::Update,
+            claimed,
+            priority,
+            Some(&ground),
+        )
+        .await?;
+        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
+    }
+    Ok(())
+}
+
+/// Entries that are read, claimed and sent together.
+pub struct Together {
+    /// The entries, as they were when the step began.
+    pub entries: Vec<Queued>,
+    late: u32,
+}
+
+impl Together {
+    /// A batch that has not been tried.
+    pub fn of(entries: Vec<Queued>) -> Self {
+        Self { entries, late: 0 }
+    }
+
+    /// The records to be read.
+    pub fn ids(&self) -> Vec<HubspotId> {
+        let ids = self.entries.iter().filter_map(|queued| queued.entry.hs_id);
+        ids.collect()
+    }
+
+    /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
+    /// sent stays a part, so that halving comes to an end.
+    pub fn again(&self, late: &Late) -> Option<Self> {
+        let entries = self.entries.iter();
+        let entries = entries.filter(|queued| late.entries.contains(&queued.entry.id));
+        let again = Self {
+            entries: entries.cloned().collect(),
+            late: if late.is_part { 0 } else { self.late + 1 },
+        };
+        (again.late <= MOST_LATE).then_some(again)
+    }
+}
+
+async fn claim_updates(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+    present: Present,
+    asked_at: Timestamp,
+) -> Result<(Vec<Sent>, Timestamp), StoreError> {
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Poll,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let mut claimed = Vec::with_capacity(due.len());
+            for queued in &due {
+                match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {
+                    Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
+                    sent => claimed.extend(sent?),
+                }
+            }
+            Ok((claimed, now))
+        })
+        .await
+}
+
+/// What a batch read showed.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// The records that are there.
+    pub records: Vec<RemoteRecord>,
+    /// The histories that were asked for, by record.
+    pub histories: BTreeMap<HubspotId, Histories>,
+    unread: Vec<String>,
+    /// Records among them that the answer shows and of which nothing but the id can be read.
+    unreadable: Vec<HubspotId>,
+}
+
+impl Present {
+    /// An answer of these records, with the keys that could not be read.
+    #[cfg(test)]
+    pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Self {
+        Self {
+            records,
+            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
+    pub fn is_unread(&self, id: HubspotId) -> bool {
+        self.is_unread_key(&id.to_string())
+    }
+
+    /// Notes a record that is shown and makes no sense, by its id.
+    pub fn note_unread(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectType,
+        id: HubspotId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self.unreadable.contains(&id) {
+            true => unreadable::note_record(tx, object, id, now),
+            false => Ok(()),
+        }
+    }
+
+    /// The same by the key that was asked for.
+    pub fn is_unread_key(&self, key: &str) -> bool {
+        self.unread.iter().any(|unread| unread == key)
+    }
+
+    /// The record that an id means now, itself or merged into another one.
+    pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
+        self.records.iter().find(|record| record.answers_to(id))
+    }
+}
+
+/// Reads the present state of records, by id; those that are gone are left out.
+pub async fn read_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+) -> Result<Present, StepError> {
+    if ids.is_empty() {
+        return Ok(Present::default());
+    }
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: false,
+    };
+    read(engine, object, &query, priority).await
+}
+
+/// The properties of which updates were lost: their histories tell whose values HubSpot holds.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    properties: Vec<PropertyName>,
+    own_app: Option<String>,
+}
+
+impl Doubt {
+    /// What is in doubt of these entries' rows.
+    pub async fn about(
+        engine: &Engine,
+        object: &ObjectSync,
+        due: &[Queued],
+    ) -> Result<Self, StepError> {
+        let rows: Vec<LocalId> = due.iter().map(|queued| queued.entry.local_id).collect();
+        let (sync, since) = (object.clone(), late_since(engine.now()));
+        let properties: Vec<PropertyName> = engine
+            .store
+            .read(move |connection| {
+                let mut properties = BTreeSet::new();
+                for row in rows {
+                    let sent = outbox::sent_earlier(connection, sync.object(), row, since)?;
+                    properties.extend(sent.into_keys());
+                }
+                properties.retain(|property| sync.mapping().field(property).is_some());
+                Ok(properties.into_iter().collect())
+            })
+            .await?;
+        let own_app = match properties.is_empty() {
+            true => None,
+            false => engine.client.own_app().await,
+        };
+        Ok(Self {
+            properties,
+            own_app,
+        })
+    }
+
+    /// Whether every request was answered.
+    pub fn is_none(&self) -> bool {
+        self.properties.is_empty()
+    }
+}
+
+/// Reads the present state of records that are to be written right afterwards.
+pub async fn reread_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+    reread: &Reread,
+    doubt: &Doubt,
+) -> Result<Present, StepError> {
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: doubt.properties.iter().map(ToString::to_string).collect(),
+        archived: false,
+    };
+    let found = engine
+        .client
+        .reread(object.object(), &query, priority, reread)
+        .await?;
+    let told = |record: &Record| {
+        let own_app = doubt.own_app.as_deref();
+        (
+            record.id,
+            histories(object, record, &doubt.properties, own_app),
+        )
+    };
+    let told: BTreeMap<HubspotId, Histories> = found.records.iter().map(told).collect();
+    let present = present(engine, object, &query, found).await?;
+    Ok(Present {
+        histories: told,
+        ..present
+    })
+}
+
+/// Reads records by a batch read.
+pub async fn read(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    priority: Priority,
+) -> Result<Present, StepError> {
+    let found = engine
+        .client
+        .batch_read(object.object(), query, priority)
+        .await?;
+    present(engine, object, query, found).await
+}
+
+async fn present(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    mut found: BatchRead,
+) -> Result<Present, StepError> {
+    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    Ok(Present {
+        records: remote_records(object, found.records),
+        histories: BTreeMap::new(),
+        unread: found.unread,
+        unreadable: found.unreadable,
+    })
+}
+
+/// An entry whose row a constraint of somebody else's refuses, or that is too large to be read, rests; the others go on.
+pub fn put_aside(
+    tx: &Transaction<'_>,
+    queued: &Queued,
+    error: &StoreError,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let words = format!("HubSpot's values do not fit into the table: {error}");
+    outbox::retry(
+        tx,
+        queued.entry.id,
+        now + AFTER_CONSTRAINT,
+        Some(&words),
+        queued.entry.waits_for,
+        outbox::Answered::No,
+    )
+}
+
+/// Why a value of a row can't be sent, in words that name the column; nothing where all that is sent can.
+pub fn unsendable(
+    object: &ObjectSync,
+    row: &MirrorRow,
+    is_sent: impl Fn(&PropertyName) -> bool,
+) -> Option<String> {
+    let mapping = object.mapping();
+    let pushed = mapping
+        .fields
+        .iter()
+        .filter(|field| field.direction.pushes());
+    pushed.filter(|field| is_sent(&field.property)).find_map(|field| {
+        let (table, column, id) = (&mapping.table, &field.column, row.record.local_id);
+        if row.record.unreadable.contains(&field.property) {
+            Some(format!(
+                "`{table}.{column}` of row {id} holds text that is no UTF-8, so that it can't be sent: write it again"
+            ))
+        } else if row.value(&field.property).is_too_long() {
+            Some(format!(
+                "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text"
+            ))
+        } else {
+            None
+        }
+    })
+}
+
+/// Merges what the read showed, and takes what is still to be sent.
+fn merge_and_claim(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    queued: &Queued,
+    present: &Present,
+) -> Result<Option<Sent>, StoreError> {
+    let object = applying.object.object();
+    if park_without_row(tx, applying.object, queued.entry.id, applying.now)? {
+        return Ok(None);
+    }
+    let Some(hs_id) = queued.entry.hs_id else {
+        return Ok(None);
+    };
+    let Some(record) = present.of(hs_id) else {
+        if present.is_unread(hs_id) {
+            present.note_unread(tx, object, hs_id, applying.now)?;
+            outbox::put_off_unread(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
+            return Ok(None);
+        }
+        let row = applying
+            .object
+            .table
+            .by_local_id(tx, queued.entry.local_id)?;
+        let created_at = row.and_then(|row| row.created_at());
+        let now_there = applying.now.plus_millis(applying.clock_offset_ms);
+        if let Some(again) = missing_too_soon(created_at, now_there, false) {
+            let again = again.plus_millis(-applying.clock_offset_ms);
+            outbox::put_off(tx, queued.entry.id, again)?;
+            return Ok(None);
+        }
+        // Archived or gone: a read with the archive says which, and the guard has its word.
+        if reads::is_removal_noted(tx, object, hs_id)? {
+            outbox::put_off(tx, queued.entry.id, applying.now + AFTER_REMOVAL)?;
+            return Ok(None);
+        }
+        reads::ask(tx, object, hs_id, Origin::Poll, applying.now)?;
+        outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
+        return Ok(None);
+    };
+    apply_record(tx, applying, record, None)?;
+    if let Some(due) = reads::asked_for(tx, object, record.id)? {
+        // Whatever waits for a read that is due later asks when its time has come.
+        let next = due.clamp(applying.now + AFTER_READ, latest_due(applying.now));
+        outbox::put_off(tx, queued.entry.id, next)?;
+        return Ok(None);
+    }
+    match outbox::by_id(tx, queued.entry.id)? {
+        Some(present)
+            if present.entry.operation == Operation::Update
+                && present.entry.state == EntryState::Pending
+                && !present.discarded =>
+        {
+            claim_update(tx, applying, &present, record)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Parks what waits of a row that is gone without a trigger's word, before anything is decided by its absence: a row that was
+/// not deleted archives nothing. Its record comes in as a new row.
+pub fn park_without_row(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(false);
+    };
+    let entry = queued.entry;
+    let is_waiting = entry.state == EntryState::Pending && entry.row.is_none();
+    if !is_waiting
+        || !matches!(entry.operation, Operation::Create | Operation::Update)
+        || object.table.by_local_id(tx, entry.local_id)?.is_some()
+    {
+        return Ok(false);
+    }
+    outbox::park_without_row(tx, &object.mapping().table, &entry, outbox::UNRECORDED)?;
+    if let Some(hs_id) = entry.hs_id {
+        reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+    }
+    Ok(true)
+}
+
+fn claim_update(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    queued: &Queued,
+    record: &RemoteRecord,
+) -> Result<Option<Sent>, StoreError> {
+    let entry = &queued.entry;
+    let Some(row) = applying.object.table.by_local_id(tx, entry.local_id)? else {
+        // Deleted while an attempt was in doubt.
+        outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+        return Ok(None);
+    };
+    let is_sent = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        fields.any(|field| &field.property == property)
+    };
+    if let Some(words) = unsendable(applying.object, &row, is_sent) {
+        outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+        return Ok(None);
+    }
+    let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;
+    let mut properties = Vec::new();
+    for field in &entry.fields {
+        if held.contains_key(&field.property) {
+            // A person decides about it, however it came to wait here too.
+            outbox::drop_field(tx, entry.id, &field.property)?;
+            continue;
+        }
+        let active = applying
+            .object
+            .mapping()
+            .field(&field.property)
+            .is_some_and(|mapping| mapping.direction.pushes());
+        if !active || park_fight(tx, applying, &row, record, field)? {
+            continue;
+        }
+        let value = row.value(&field.property);
+        outbox::set_sent(tx, entry.id, &field.property, value)?;
+        properties.push((
+            field.property.as_str().to_owned(),
+            value.to_wire().to_owned(),
+        ));
+    }
+    if properties.is_empty() {
+        if outbox::fields(tx, entry.id)?.is_empty() {
+            outbox::end(tx, entry.id)?;
+        } else {
+            let rest = match outbox::is_writable(tx, applying.object.object(), entry.id)? {
+                true => AFTER_READ,
+                false => AFTER_DRIFT,
+            };
+            outbox::retry(
+                tx,
+                entry.id,
+                applying.now + rest,
+                Some(outbox::UNWRITABLE),
+                None,
+                outbox::Answered::Yes,
+            )?;
+        }
+        return Ok(None);
+    }
+    outbox::mark_in_flight_over(tx, entry.id, record.updated_at, applying.now)?;
+    let trace_id = trace_id(entry.id, entry.attempts + 1);
+    let input = WriteInput {
+        trace_id,
+        id: Some(record.id.to_string()),
+        properties,
+    };
+    Ok(Some(Sent {
+        entry: entry.id,
+        attempts: entry.attempts + 1,
+        input,
+        read_version: Some(record.updated_at),
+    }))
+}
+
+/// The trace id of an attempt: HubSpot answers for each input apart by it (`hubspot/api-facts.md#4`).
+pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
+    format!("{entry}-{attempt}")
+}
+
+/// Parks a field over which two systems fight.
+fn park_fight(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &MirrorRow,
+    record: &RemoteRecord,
+    field: &EntryField,
+) -> Result<bool, StoreError> {
+    let (object, property) = (applying.object.object(), &field.property);
+    let (Some(mapping), Base::Known(held)) =
+        (applying.object.mapping().field(property), &field.base)
+    else {
+        return Ok(false);
+    };
+    let about = About {
+        object,
+        local_id: row.record.local_id,
+        hs_id: Some(record.id),
+    };
+    let span = applying.now - fight::SPAN;
+    // A person's word begins a new count.
+    let since = conflicts::last_decided_at(tx, about, property)?.map_or(span, |at| at.max(span));
+    let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
+    if pushes.len() < fight::ROUNDS {
+        return Ok(false);
+    }
+    let late = outbox::sent_earlier(tx, object, about.local_id, span)?;
+    let own = late.get(property).into_iter().flatten();
+    let own: Vec<Value> = own.map(|sent| sent.value.clone()).collect();
+    if !fight::is_fight(mapping.property_type, &pushes, held, &own) {
+        return Ok(false);
+    }
+    let conflict = NewConflict {
+        property: property.as_str(),
+        base: held.as_deref(),
+        base_known: false,
+        local: row.value(property).as_deref(),
+        remote: held.as_deref(),
+        policy: Policy::Manual.as_str(),
+        reason: fight::REASON,
+    };
+    conflicts::record_open(tx, about, conflict, applying.now)?;
+    if let Some(queued) = outbox::of_row(tx, object, about.local_id)? {
+        outbox::drop_field(tx, queued.entry.id, property)?;
+    }
+    Ok(true)
+}
+
+/// The base that a field of a fresh create has: the record is not there yet.
+pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
+
+/// How long an entry rests that could not be sent.
+pub fn next_wait(engine: &Engine, attempts: u32) -> Duration {
+    next_attempt(RetryClass::Transient, attempts, engine.jitter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::echo::{Author, PastValue};
+    use crate::engine::testing::{How, Scene, at, property, record};
+
+    /// Row 1 is record 101, and its first name was written here at 10.
+    fn written(policy: Policy) -> Scene {
+        let scene = Scene::of(policy);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(10)
+        ));
+        scene
+    }
+
+    /// What a push of this moment would send of row 1.
+    fn claimed(scene: &Scene, second: i64, shown: &RemoteRecord) -> Vec<String> {
+        let present = Present {
+            records: vec![shown.clone()],
+            ..Present::default()
+        };
+        let sent = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            merge_and_claim(tx, &scene.applying(How::at(second)), &queued, &present)
+        });
+        let properties = sent.into_iter().flat_map(|sent| sent.input.properties);
+        properties
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect()
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn an_update_waits_while_the_history_that_newest_needs_is_still_to_be_read() {
+        let scene = written(Policy::Newest);
+        let theirs = record(101, 20, &[("firstname", "Theirs")]);
+        assert_eq!(claimed(&scene, 30, &theirs), NOTHING);
+        assert_eq!(
+            scene.rows("SELECT state, next_attempt_at FROM sync_outbox"),
+            [format!("pending {}", at(31))]
+        );
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(claimed(&scene, 31, &theirs), NOTHING);
+        // Somebody set it before this write, and something else of the record later.
+        let top = PastValue {
+            value: Value::from_canonical("Theirs"),
+            at: at(5),
+            author: Author::Other,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        scene.daemon("DELETE FROM sync_reads");
+        scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &theirs, Some(&histories)));
+        assert_eq!(claimed(&scene, 33, &theirs), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn an_update_that_waits_for_a_read_asks_when_the_time_of_that_has_come() {
+        let scene = written(Policy::Local);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        let (object, now) = (scene.object.object(), at(30));
+        for (due, expected) in [
+            (at(10), now + AFTER_READ),
+            (at(600), at(600)),
+            (at(86_400), latest_due(now)),
+        ] {
+            scene.daemon("DELETE FROM sync_reads");
+            scene.write(|tx| reads::ask(tx, object, HubspotId(101), Origin::Poll, due));
+            assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+            assert_eq!(
+                scene.rows("SELECT next_attempt_at FROM sync_outbox"),
+                [expected.to_string()]
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_is_dead_by_its_column_and_not_sent_as_something_else() {
+        let scene = written(Policy::Local);
+        scene.program("UPDATE contacts SET first_name = CAST(x'fffe41' AS TEXT)");
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        let kept = "SELECT e.state, e.last_error LIKE '`contacts.first_name` of row 1 holds text that is no UTF-8%', hex(first_name)
+                    FROM sync_outbox AS e, contacts";
+        assert_eq!(scene.rows(kept), ["dead 1 FFFE41"]);
+    }
+
+    #[test]
+    fn a_row_that_nobody_saw_deleted_archives_nothing_and_what_waited_of_it_is_named() {
+        let scene = written(Policy::Local);
+        scene.daemon("DELETE FROM contacts");
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        assert_eq!(
+            scene.rows("SELECT operation, state, hs_id, last_error FROM sync_outbox"),
+            [
+                "update dead - row 1, HubSpot record 101, is gone, and no trigger recorded its deletion, with what waited of it: \
+              write `firstname` again, and discard this entry"
+            ]
+        );
+        assert_eq!(
+            scene.rows("SELECT hs_id FROM sync_reads"),
+            ["101"],
+            "its record comes in"
+        );
+        // Retried, it is named again, and asks for nothing.
+        scene.daemon("UPDATE sync_outbox SET state = 'pending'");
+        assert_eq!(claimed(&scene, 31, &shown), NOTHING);
+        assert_eq!(scene.rows("SELECT state FROM sync_outbox"), ["dead"]);
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_hubspot_takes_is_dead_by_its_column_and_not_sent() {
+        for (letters, sent) in [(LONGEST_VALUE, 1), (LONGEST_VALUE + 1, 0)] {
+            let scene = written(Policy::Local);
+            scene.daemon(&format!(
+                "UPDATE contacts SET first_name = replace(hex(zeroblob({letters})), '00', 'ü')"
+            ));
+            let shown = record(101, 0, &[("firstname", "Base")]);
+            assert_eq!(claimed(&scene, 30, &shown).len(), sent);
+            let dead = scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+            let named = "`contacts.first_name` of row 1 holds more than the 65536 characters";
+            assert_eq!(dead.iter().any(|words| words.starts_with(named)), sent == 0);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_decision_is_not_pushed_however_it_came_to_the_outbox() {
+        let scene = written(Policy::Local);
+        scene.daemon(
+            "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, local_value, remote_value, policy, detected_at)
+             VALUES ('contacts', 1, 101, 'firstname', 'Old', 'Ours', 'Base', 'manual', '2026-11-24T03:10:00.000Z')",
+        );
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 30, &shown), NOTHING);
+        assert_eq!(scene.outbox(), NOTHING.map(str::to_owned));
+    }
+
+    #[test]
+    fn an_update_of_a_record_made_moments_ago_waits_and_asks_nobody_whether_it_is_archived() {
+        let scene = Scene::of(Policy::Local);
+        let young = RemoteRecord {
+            created_at: at(0),
+            ..record(101, 0, &[("firstname", "Base")])
+        };
+        scene.apply(How::at(0), &young);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let sent = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            let applying = scene.applying(How::at(20));
+            merge_and_claim(tx, &applying, &queued, &Present::default())
+        });
+        assert!(sent.is_none());
+        assert_eq!(
+            scene.rows("SELECT next_attempt_at FROM sync_outbox"),
+            [at(30).to_string()]
+        );
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), NOTHING);
+    }
+
+    fn pushed(scene: &Scene, pushes: &[(&str, &str)]) {
+        for (second, (before, after)) in (100..).step_by(10).zip(pushes) {
+            scene.daemon(&format!(
+                "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
+                 VALUES ('{}', 'contacts', 1, 101, 'firstname', '{before}', '{after}', 'push')",
+                at(second)
+            ));
+        }
+    }
+
+    #[test]
+    fn a_program_that_toggles_a_field_is_pushed_for_ever() {
+        let scene = written(Policy::Local);
+        let toggles: Vec<(&str, &str)> = [("Base", "Ours"), ("Ours", "Base")].repeat(20);
+        pushed(&scene, &toggles);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn our_own_late_request_is_no_answer_in_a_fight() {
+        let scene = written(Policy::Local);
+        pushed(&scene, &[("Base", "Ours"); 5]);
+        scene.daemon(&format!(
+            "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+             VALUES ('contacts', 1, 'firstname', 'Base', '{}', '{}')",
+            at(400),
+            at(10)
+        ));
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn a_fight_is_parked_stays_parked_and_ends_with_a_persons_word() {
+        let scene = written(Policy::Local);
+        pushed(&scene, &[("Base", "Ours"); 5]);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 500, &shown), NOTHING);
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Base -"]);
+        assert_eq!(scene.outbox(), NOTHING.map(str::to_owned));
+        scene.apply(How::at(510), &record(101, 505, &[("firstname", "Base")]));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Base -"]);
+        // Decided: `local`, and it goes out.
+        scene.daemon(&format!(
+            "UPDATE sync_conflicts SET resolved_at = '{}', winner = 'local', resolution = 'local'",
+            at(520)
+        ));
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        let shown = record(101, 505, &[("firstname", "Base")]);
+        assert_eq!(claimed(&scene, 530, &shown), ["firstname = Ours at last"]);
+    }
+}

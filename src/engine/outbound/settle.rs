@@ -1,0 +1,1304 @@
+//! Sends a claimed batch and settles its answer: one transaction for all entries that the answer names.
+//!
+//! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
+//! for a refusal.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::{AfterLoss, after_loss};
+use crate::decide::freshness::{Freshness, of_version};
+use crate::decide::record::OpenConflict;
+use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
+use crate::decide::settle::{
+    ALONE_AFTER, BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
+};
+use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::engine::inbound::convert::{has_unique_value, remote_record};
+use crate::engine::outbound::archive::{Claimed, archive_key, note_archived};
+use crate::engine::outbound::gap::{self, Push};
+use crate::engine::outbound::push::next_wait;
+use crate::engine::outbound::taken;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
+use crate::model::conflict::Winner;
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::id::{HubspotId, OutboxId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::file::savepoint;
+use crate::store::history::{self, Change, Origin};
+use crate::store::holds;
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Answered};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, gaps, reads, rowjson, unreadable};
+
+/// A create that met a taken value is looked for by its match property this often before it is dead.
+const LOOKS_FOR_MATCH: u32 = 3;
+
+/// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
+const AFTER_REWRITE: Duration = Duration::from_millis(500);
+
+/// An input that was claimed for an attempt.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The entry.
+    pub entry: OutboxId,
+    /// Which attempt this is.
+    pub attempts: u32,
+    /// What is sent.
+    pub input: WriteInput,
+    /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
+    pub read_version: Option<Timestamp>,
+}
+
+/// What a claim rests on.
+pub struct Ground {
+    /// The read before it.
+    pub reread: Reread,
+    /// The claim's time.
+    pub claimed_at: Timestamp,
+}
+
+/// Entries that were claimed and not sent, because what their claim rests on had grown too old: they are pending again,
+/// as if they had not been claimed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The entries.
+    pub entries: Vec<OutboxId>,
+    /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
+    pub is_part: bool,
+}
+
+/// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole. What rests on a read that
+/// is too old by then is answered with.
+pub async fn settle_batch(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    claimed: Vec<Sent>,
+    priority: Priority,
+    ground: Option<&Ground>,
+) -> Result<Vec<Late>, StepError> {
+    let in_all = claimed.len();
+    let mut late = Vec::new();
+    let (alone, together): (Vec<_>, Vec<_>) = claimed
+        .into_iter()
+        .partition(|sent| sent.attempts > ALONE_AFTER);
+    let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
+    batches.push(together);
+    let mut first_error = None;
+    while let Some(mut batch) = batches.pop() {
+        if batch.is_empty() {
+            continue;
+        }
+        let asked_at = engine.now();
+        let reread = ground.map(|ground| &ground.reread);
+        match send(engine, object, operation, &batch, priority, reread).await {
+            Ok(answer) => {
+                let push = ground.map(|ground| Push {
+                    records: batch.len(),
+                    age: ground.reread.age(),
+                    has_webhooks: engine.settings.relaxed_poll.is_some(),
+                });
+                settle_answer(engine, object, operation, &batch, answer, asked_at, push).await?;
+            }
+            Err(HubspotError::Stale { .. }) => {
+                let entries: Vec<OutboxId> = batch.iter().map(|sent| sent.entry).collect();
+                let is_part = entries.len() < in_all;
+                unclaim(engine, ground, entries.clone()).await?;
+                late.push(Late { entries, is_part });
+            }
+            Err(error) => {
+                let attempts = batch.iter().map(|sent| sent.attempts).max().unwrap_or(1);
+                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
+                if fate == BatchFate::Split {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([rest, batch]);
+                    continue;
+                }
+                settle_failed(engine, object, operation, &batch, fate, &error).await?;
+                if fate != BatchFate::Dead {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+    }
+    first_error.map_or(Ok(late), |error| Err(error.into()))
+}
+
+/// Takes the claims of entries back.
+async fn unclaim(
+    engine: &Engine,
+    ground: Option<&Ground>,
+    entries: Vec<OutboxId>,
+) -> Result<(), StoreError> {
+    let Some(claimed_at) = ground.map(|ground| ground.claimed_at) else {
+        return Ok(());
+    };
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for id in entries {
+                outbox::unclaim(tx, id, claimed_at)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn send(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    priority: Priority,
+    reread: Option<&Reread>,
+) -> Result<BatchWrite, HubspotError> {
+    let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
+    match (operation, &object.key_property) {
+        (Operation::Create, Some(key)) => {
+            engine
+                .client
+                .batch_upsert(object.object(), &inputs, key.as_str(), priority)
+                .await
+        }
+        (Operation::Create, None) => {
+            engine
+                .client
+                .batch_create(object.object(), &inputs, priority)
+                .await
+        }
+        _ => {
+            engine
+                .client
+                .batch_update(object.object(), &inputs, priority, reread)
+                .await
+        }
+    }
+}
+
+async fn settle_answer(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    answer: BatchWrite,
+    asked_at: Timestamp,
+    push: Option<Push>,
+) -> Result<(), StepError> {
+    let settled = decide(object, operation, batch, answer);
+    let adopted = read_adopted(engine, object, &settled).await?;
+    let waits: Vec<Duration> = settled
+        .iter()
+        .map(|(sent, _)| next_wait(engine, sent.attempts))
+        .collect();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Push,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            let seen = settled.len();
+            let mut acknowledged = 0;
+            for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
+                acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
+                let settled = savepoint::within(tx, || {
+                    if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
+                        gap::note(tx, &applying, &sent, record, push)?;
+                    }
+                    settle_one(tx, &applying, &sent, settlement, &adopted, now + wait)
+                });
+                match settled {
+                    Err(error) if error.is_of_one_row() => {
+                        let words =
+                            format!("HubSpot's answer does not fit into the table: {error}");
+                        if let Some(queued) = outbox::by_id(tx, sent.entry)? {
+                            park_in_doubt(tx, sync.object(), &queued.entry, &words, now)?;
+                        }
+                    }
+                    settled => settled?,
+                }
+            }
+            let work = runs::Work {
+                requests: 1,
+                seen,
+                changed: acknowledged,
+            };
+            runs::extend(tx, sync.object(), Kind::Push, work, now)?;
+            runs::finish(tx, sync.object(), Kind::Push, None, now)
+        })
+        .await?;
+    Ok(())
+}
+
+/// Matches results and errors to inputs: by trace id, by id, by the value of the key.
+fn decide(
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    answer: BatchWrite,
+) -> Vec<(Sent, Settlement)> {
+    let results = answer.results.into_iter();
+    let results: Vec<(Option<String>, RemoteRecord)> = results
+        .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
+        .collect();
+    let mut settled: Vec<(Sent, Settlement)> = batch
+        .iter()
+        .map(|sent| {
+            let result = results.iter().find(|(trace_id, record)| {
+                is_result_of(object, sent, operation, trace_id.as_deref(), record)
+            });
+            let error = answer
+                .errors
+                .iter()
+                .find(|error| is_error_of(sent, batch.len(), error));
+            let settlement = match (result, error) {
+                (Some((_, record)), _) => settle_input(operation, InputAnswer::Result(record)),
+                (None, Some(error)) => {
+                    settle_input(operation, InputAnswer::Refused(&refusal(error)))
+                }
+                (None, None) => settle_input(operation, InputAnswer::Silence),
+            };
+            (sent.clone(), settlement)
+        })
+        .collect();
+    // What was acknowledged first: it may have freed the value that another input was refused.
+    settled.sort_by_key(|(_, settlement)| !matches!(settlement, Settlement::Acknowledge(_)));
+    settled
+}
+
+fn is_result_of(
+    object: &ObjectSync,
+    sent: &Sent,
+    operation: Operation,
+    trace_id: Option<&str>,
+    record: &RemoteRecord,
+) -> bool {
+    if let Some(trace_id) = trace_id {
+        return trace_id == sent.input.trace_id;
+    }
+    match operation {
+        Operation::Update => sent.input.id.as_deref() == Some(record.id.to_string().as_str()),
+        Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
+            let by_key = sent.input.id.is_some() && sent.input.id == record.own_key;
+            by_key || has_unique_value(object, &sent.input.properties, record)
+        }
+    }
+}
+
+fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
+    let by_trace = error.trace_ids.contains(&sent.input.trace_id);
+    let by_id = error.trace_ids.is_empty()
+        && sent
+            .input
+            .id
+            .as_ref()
+            .is_some_and(|id| error.ids.contains(id));
+    by_trace || by_id || (inputs == 1 && error.trace_ids.is_empty() && error.ids.is_empty())
+}
+
+fn refusal(error: &InputError) -> Refusal {
+    let words = error.message.as_str();
+    let codes: Vec<&str> = error
+        .codes
+        .iter()
+        .map(String::as_str)
+        .filter(|code| !words.contains(code))
+        .collect();
+    let codes = match codes[..] {
+        [] => String::new(),
+        [..] => format!(" ({})", codes.join(", ")),
+    };
+    Refusal {
+        category: error.category.clone(),
+        words: format!("{words}{codes}"),
+        existing: error.existing_id,
+    }
+}
+
+/// Reads the records that creates met, so that their rows can be linked to what HubSpot has.
+async fn read_adopted(
+    engine: &Engine,
+    object: &ObjectSync,
+    settled: &[(Sent, Settlement)],
+) -> Result<Vec<RemoteRecord>, StepError> {
+    let mut ids: Vec<HubspotId> = settled
+        .iter()
+        .filter_map(|(_, settlement)| {
+            if let Settlement::Adopt(id) = settlement {
+                Some(*id)
+            } else {
+                None
+            }
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    read_existing(engine, object, &ids).await
+}
+
+async fn read_existing(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+) -> Result<Vec<RemoteRecord>, StepError> {
+    match crate::engine::outbound::push::read_records(engine, object, ids, Priority::Webhook).await
+    {
+        Ok(present) => Ok(present.records),
+        // The creates are settled all the same: they are looked for again.
+        Err(StepError::Hubspot(_)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn settle_one(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    sent: &Sent,
+    settlement: Settlement,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    // Settling an entry that is gone, or that somebody settled already, is not an error.
+    let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+        return Ok(());
+    };
+    let entry = queued.entry;
+    if entry.state != EntryState::InFlight {
+        return Ok(());
+    }
+    settle_entry(tx, applying, &entry, settlement, adopted, next)
+}
+
+fn settle_entry(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    settlement: Settlement,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    match settlement {
+        Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
+        Settlement::Adopt(id) => adopt_existing(tx, applying, entry, id, adopted, next),
+        Settlement::LookForMatch(_) | Settlement::Taken(_)
+            if settle_taken(tx, object, entry, applying.now)? =>
+        {
+            Ok(())
+        }
+        Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
+            // Refused for sure: what it carried made no record, whoever's record the look finds.
+            give_back(tx, entry)?;
+            outbox::lose(tx, entry.id, &words, applying.now, applying.now)
+        }
+        Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),
+        Settlement::Reread(words) => {
+            if let Some(id) = entry.hs_id {
+                reads::ask(tx, object.object(), id, Origin::Poll, applying.now)?;
+            }
+            outbox::remember_sent(tx, object.object(), entry, applying.now)?;
+            outbox::clear_sent(tx, entry.id)?;
+            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
+        }
+        Settlement::Retry(words) => {
+            give_back(tx, entry)?;
+            // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
+            let next = next.max(applying.now + LOCK_LASTS);
+            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
+        }
+        Settlement::Lost(words) => lose(tx, object.object(), entry, &words, next, applying.now),
+        Settlement::Dead(words) => refuse(tx, entry, &words),
+    }
+}
+
+/// A refusal of a value that another record has, where our own rows say more about it.
+fn settle_taken(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if entry.row.is_some() || !taken::settle(tx, object, entry, now)? {
+        return Ok(false);
+    }
+    give_back(tx, entry)?;
+    Ok(true)
+}
+
+/// A definite refusal: nothing of the attempt happened.
+fn refuse(tx: &Transaction<'_>, entry: &Entry, words: &str) -> Result<(), StoreError> {
+    give_back(tx, entry)?;
+    tracing::warn!(local_id = %entry.local_id, operation = entry.operation.as_str(), attempts = entry.attempts, "HubSpot refused a record; see sync_outbox.last_error");
+    if entry.row.is_some() && entry.operation == Operation::Create {
+        return outbox::end(tx, entry.id);
+    }
+    outbox::park(tx, entry.id, words, Answered::Yes)
+}
+
+/// Forgets what an attempt carried that surely did not happen.
+fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    outbox::clear_sent(tx, entry.id)
+}
+
+/// What was sent may have happened, and is not sent again by itself: it is remembered, and a person decides.
+fn park_in_doubt(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    words: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if entry.operation == Operation::Create {
+        return outbox::park(tx, entry.id, words, Answered::No);
+    }
+    gap::note_lost(tx, object, entry, now)?;
+    outbox::remember_sent(tx, object, entry, now)?;
+    outbox::clear_sent(tx, entry.id)?;
+    outbox::park(tx, entry.id, words, Answered::Yes)
+}
+
+/// The answer to an attempt is lost: it may have happened, and may still happen.
+fn lose(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    words: &str,
+    next: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (after, hs_id) = (after_loss(entry), entry.hs_id);
+    if after == AfterLoss::Look {
+        return outbox::lose(tx, entry.id, words, now, now);
+    }
+    gap::note_lost(tx, object, entry, now)?;
+    outbox::remember_sent(tx, object, entry, now)?;
+    outbox::clear_sent(tx, entry.id)?;
+    match (after, hs_id) {
+        (AfterLoss::Archive, Some(hs_id)) => outbox::become_archive(tx, entry.id, hs_id, next),
+        _ => {
+            // Merged and sent again at once the first time, later by the retry curve.
+            let again = if entry.attempts <= 1 { now } else { next };
+            outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
+        }
+    }
+}
+
+/// Done on both sides: HubSpot's values become the base of what was sent.
+fn acknowledge(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    if entry.operation == Operation::Create
+        && let Some(other) = object.table.by_hs_id(tx, record.id)?
+        && other.record.local_id != entry.local_id
+    {
+        let words = format!(
+            "HubSpot answered the create of {} row {} with record {}, which row {} has already",
+            object.mapping().table,
+            entry.local_id,
+            record.id,
+            other.record.local_id
+        );
+        outbox::drop_fields(tx, entry.id)?;
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return deleted_meanwhile(tx, applying, entry, record);
+    };
+    if entry.operation == Operation::Create {
+        row.link(record);
+        reads::unbury(tx, object.object(), record.id)?;
+        conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
+    }
+    for field in &entry.fields {
+        let Some(sent) = &field.sent else {
+            // Left out of requests when the row was created: HubSpot has nothing of it.
+            let is_left_out = object.mapping().field(&field.property).is_none();
+            if is_left_out && entry.operation == Operation::Create {
+                outbox::set_base(tx, entry.id, &field.property, &Value::EMPTY)?;
+            }
+            continue;
+        };
+        let answered = record.values.get(&field.property).unwrap_or(sent);
+        settle_field(
+            tx,
+            applying,
+            entry,
+            &mut row,
+            &Answer {
+                property: &field.property,
+                base: &field.base,
+                sent,
+                answered,
+            },
+        )?;
+    }
+    let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    take_defaults(applying, entry, &held, &mut row, record);
+    unreadable::note(tx, object.object(), record, applying.now)?;
+    let known = row.record.modified_at;
+    if of_version(Evidence::Store, record.updated_at, known) != Freshness::Stale {
+        row.record.modified_at = Some(record.updated_at);
+    }
+    object.table.update(tx, &row)?;
+    if outbox::fields(tx, entry.id)?.is_empty() {
+        outbox::end(tx, entry.id)
+    } else {
+        // Whoever rewrites a row all the time does not get a push for each write.
+        outbox::become_update(tx, entry.id, record.id, applying.now + AFTER_REWRITE)
+    }
+}
+
+struct Answer<'a> {
+    property: &'a PropertyName,
+    base: &'a Base,
+    sent: &'a Value,
+    answered: &'a Value,
+}
+
+fn settle_field(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    row: &mut MirrorRow,
+    answer: &Answer<'_>,
+) -> Result<(), StoreError> {
+    let mapping = applying.object.mapping();
+    let Some(field) = mapping.field(answer.property) else {
+        return Ok(());
+    };
+    let same = |left: &Value, right: &Value| field.property_type.same(left, right);
+    let object = applying.object.object();
+    let about = About {
+        object,
+        local_id: entry.local_id,
+        hs_id: row.record.hs_id,
+    };
+    let old = match answer.base {
+        Base::Known(base) => base.as_deref(),
+        Base::Unknown => None,
+    };
+    let refused = !same(answer.sent, answer.answered)
+        && matches!(answer.base, Base::Known(base) if same(base, answer.answered))
+        && entry.operation == Operation::Update;
+    if refused {
+        let conflict = NewConflict {
+            property: answer.property.as_str(),
+            base: old,
+            base_known: true,
+            local: answer.sent.as_deref(),
+            remote: answer.answered.as_deref(),
+            policy: field.policy.as_str(),
+            reason: "HubSpot took the update and kept its own value",
+        };
+        conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
+    }
+    if refused {
+        let change = Change {
+            object,
+            local_id: entry.local_id,
+            hs_id: row.record.hs_id,
+            property: answer.property.as_str(),
+            old: answer.sent.as_deref(),
+            new: answer.answered.as_deref(),
+            origin: Origin::Conflict,
+        };
+        history::record(tx, change, applying.now)?;
+    } else {
+        note_pushed(
+            tx,
+            about,
+            answer.property,
+            answer.base,
+            answer.answered,
+            applying.now,
+        )?;
+    }
+    if same(row.value(answer.property), answer.sent) {
+        row.set(mapping, answer.property, answer.answered);
+        outbox::drop_field(tx, entry.id, answer.property)
+    } else {
+        // Written again while it was in flight: what HubSpot has is the base of that write.
+        outbox::set_base(tx, entry.id, answer.property, answer.answered)
+    }
+}
+
+/// Writes down that a local value has reached HubSpot, over the value that was there.
+pub fn note_pushed(
+    tx: &Transaction<'_>,
+    about: About<'_>,
+    property: &PropertyName,
+    base: &Base,
+    value: &Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let old = match base {
+        Base::Known(base) => base.as_deref(),
+        Base::Unknown => None,
+    };
+    let change = Change {
+        object: about.object,
+        local_id: about.local_id,
+        hs_id: about.hs_id,
+        property: property.as_str(),
+        old,
+        new: value.as_deref(),
+        origin: Origin::Push,
+    };
+    history::record(tx, change, now)
+}
+
+/// Values that HubSpot gave a new record by itself.
+fn take_defaults(
+    applying: &Applying<'_>,
+    entry: &Entry,
+    held: &BTreeMap<PropertyName, OpenConflict>,
+    row: &mut MirrorRow,
+    record: &RemoteRecord,
+) {
+    if entry.operation != Operation::Create {
+        return;
+    }
+    let mapping = applying.object.mapping();
+    for field in mapping
+        .fields
+        .iter()
+        .filter(|field| field.direction.pulls())
+    {
+        let pending = entry
+            .fields
+            .iter()
+            .any(|other| other.property == field.property);
+        if let Some(value) = record.values.get(&field.property)
+            && !pending
+            && !held.contains_key(&field.property)
+            && row.value(&field.property).is_empty()
+        {
+            row.set(mapping, &field.property, value);
+        }
+    }
+}
+
+/// The row was deleted while its push was in flight: the record is to be archived.
+fn deleted_meanwhile(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let about = About {
+        object: applying.object.object(),
+        local_id: entry.local_id,
+        hs_id: Some(record.id),
+    };
+    // Without a trigger's word nobody has deleted it: a table that a program dropped archives nothing.
+    let is_deleted = entry.row.is_some();
+    for field in &entry.fields {
+        match &field.sent {
+            Some(sent) => {
+                let answered = record.values.get(&field.property).unwrap_or(sent);
+                note_pushed(
+                    tx,
+                    about,
+                    &field.property,
+                    &field.base,
+                    answered,
+                    applying.now,
+                )?;
+                if is_deleted {
+                    outbox::set_base(tx, entry.id, &field.property, answered)?;
+                } else {
+                    outbox::drop_field(tx, entry.id, &field.property)?;
+                }
+            }
+            None if entry.operation == Operation::Create => {
+                let answered = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
+                outbox::set_base(tx, entry.id, &field.property, answered)?;
+            }
+            None => {}
+        }
+    }
+    if !is_deleted {
+        let object = applying.object.object();
+        reads::ask(tx, object, record.id, Origin::Poll, applying.now)?;
+        return end_without_row(tx, applying, entry.id);
+    }
+    if entry.operation == Operation::Create {
+        keep_defaults(tx, applying, entry, record)?;
+    }
+    outbox::become_archive(tx, entry.id, record.id, applying.now)
+}
+
+/// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
+fn end_without_row(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: OutboxId,
+) -> Result<(), StoreError> {
+    let left = outbox::by_id(tx, id)?.map(|queued| queued.entry);
+    let unsent =
+        left.filter(|entry| entry.operation == Operation::Update && !entry.fields.is_empty());
+    match unsent {
+        Some(entry) => {
+            let table = &applying.object.mapping().table;
+            outbox::park_without_row(tx, table, &entry, outbox::UNRECORDED)
+        }
+        None => outbox::end(tx, id),
+    }
+}
+
+/// What HubSpot gave a new record by itself is nobody's edit, also where the row is gone already.
+pub fn keep_defaults(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(());
+    };
+    let is_written = |property: &PropertyName| {
+        let mut fields = entry.fields.iter();
+        fields.any(|field| field.property == *property)
+    };
+    let row = rowjson::with_defaults(applying.object.mapping(), text, record, is_written);
+    outbox::set_row(tx, entry.id, &row)
+}
+
+/// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
+fn adopt_existing(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    id: HubspotId,
+    adopted: &[RemoteRecord],
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    let found = adopted.iter().find(|record| record.answers_to(id));
+    let holder = match found {
+        Some(record) => object.table.by_hs_id(tx, record.id)?,
+        None => object.table.by_hs_id(tx, id)?,
+    };
+    if let Some(holder) = holder.filter(|holder| holder.record.local_id != entry.local_id) {
+        if settle_taken(tx, object, entry, applying.now)? {
+            return Ok(());
+        }
+        let shared = object
+            .mapping()
+            .match_field()
+            .map_or("unique value", |field| field.property.as_str());
+        let other = (holder.record.local_id, id);
+        let words = taken::words(object, entry.local_id, shared, other);
+        outbox::drop_fields(tx, entry.id)?;
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    let is_ours = |record: &RemoteRecord| record.own_key.is_some() && record.own_key == entry.key;
+    if object.table.by_local_id(tx, entry.local_id)?.is_none() && !found.is_some_and(is_ours) {
+        // The row was deleted while its create was under way, and the record is somebody else's: it stays there.
+        outbox::end(tx, entry.id)?;
+        let applying = Applying {
+            origin: Origin::Poll,
+            ..*applying
+        };
+        return match found {
+            Some(record) => apply_record(tx, &applying, record, None).map(drop),
+            None => Ok(()),
+        };
+    }
+    outbox::clear_sent(tx, entry.id)?;
+    if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
+        let words = format!(
+            "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
+        );
+        return outbox::park(tx, entry.id, &words, Answered::Yes);
+    }
+    outbox::retry(
+        tx,
+        entry.id,
+        next,
+        Some("HubSpot has this record already"),
+        None,
+        Answered::Yes,
+    )?;
+    let Some(record) = found else { return Ok(()) };
+    if let Some(pending) = outbox::of_record(tx, object.object(), record.id)?
+        && pending.entry.operation == Operation::Archive
+        && pending.entry.id != entry.id
+    {
+        let former = pending
+            .entry
+            .row
+            .as_deref()
+            .map(|row| crate::store::rowjson::values(object.mapping(), row))
+            .unwrap_or_default();
+        outbox::end(tx, pending.entry.id)?;
+        if let Some(row) = object.table.by_local_id(tx, entry.local_id)? {
+            let from = pending.entry.local_id;
+            crate::engine::inbound::adopt::take_conflicts(
+                tx,
+                object.object(),
+                from,
+                &row,
+                record.id,
+            )?;
+        }
+        let create = outbox::by_id(tx, entry.id)?;
+        let given = crate::decide::record::CleanBase::Given(&former);
+        crate::engine::inbound::adopt::link(
+            tx,
+            applying,
+            record,
+            entry.local_id,
+            create.as_ref(),
+            given,
+        )?;
+        return Ok(());
+    }
+    let create = outbox::by_id(tx, entry.id)?;
+    let unknown = crate::decide::record::CleanBase::Unknown;
+    crate::engine::inbound::adopt::link(
+        tx,
+        applying,
+        record,
+        entry.local_id,
+        create.as_ref(),
+        unknown,
+    )?;
+    Ok(())
+}
+
+async fn settle_failed(
+    engine: &Engine,
+    object: &ObjectSync,
+    operation: Operation,
+    batch: &[Sent],
+    fate: BatchFate,
+    error: &HubspotError,
+) -> Result<(), StepError> {
+    let asked_at = engine.now();
+    let words = error.words();
+    let in_doubt = error.batch_failure() == Failure::ServerError;
+    let existing = error.answer().and_then(|answer| answer.existing_id);
+    let (until, lock_lasts) = match error.retry() {
+        Retry::At(until) => (Some(until), None),
+        Retry::Backoff(RetryClass::Locked) => {
+            let wait = next_attempt(RetryClass::Locked, 1, engine.jitter());
+            (None, Some(wait))
+        }
+        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => (None, None),
+    };
+    let locked = lock_lasts.is_some();
+    let rest = error.retry_after().unwrap_or_default();
+    let entries: Vec<(Sent, Duration)> = batch
+        .iter()
+        .map(|sent| {
+            let wait = lock_lasts.unwrap_or_else(|| next_wait(engine, sent.attempts).max(rest));
+            (sent.clone(), wait)
+        })
+        .collect();
+    let answered = error.answer().map(|answer| Refusal {
+        category: answer.category.clone(),
+        words: words.clone(),
+        existing,
+    });
+    let adopted = match (fate, existing, operation) {
+        (BatchFate::Dead, Some(id), Operation::Create) => {
+            read_existing(engine, object, &[id]).await?
+        }
+        _ => Vec::new(),
+    };
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let applying = Applying {
+                object: &sync,
+                origin: Origin::Push,
+                evidence: Evidence::Store,
+                asked_at,
+                now,
+                clock_offset_ms: offset,
+                with_history: true,
+            };
+            for (sent, wait) in entries {
+                let next = until.unwrap_or(now + wait).min(latest_due(now));
+                let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+                    continue;
+                };
+                let entry = queued.entry;
+                if entry.state != EntryState::InFlight {
+                    continue;
+                }
+                if let (Operation::Archive, Some(hs_id)) = (operation, entry.hs_id)
+                    && fate != BatchFate::Lost
+                    && !in_doubt
+                {
+                    gaps::forget_archive(tx, sync.object(), hs_id)?;
+                }
+                match (fate, existing) {
+                    (BatchFate::Dead, Some(existing)) if operation == Operation::Create => {
+                        adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
+                    }
+                    // A server error says nothing of what was done before it.
+                    (BatchFate::Dead, _) if in_doubt => {
+                        park_in_doubt(tx, sync.object(), &entry, &words, now)?;
+                    }
+                    (BatchFate::Dead | BatchFate::Split, _) => {
+                        let said = answered.as_ref().map(InputAnswer::Refused);
+                        match said.map(|said| settle_input(operation, said)) {
+                            // A refusal of its only input says as much as one that stands among others.
+                            Some(
+                                settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_)),
+                            ) => {
+                                let next = now + wait;
+                                settle_entry(tx, &applying, &entry, settlement, &adopted, next)?;
+                            }
+                            Some(_) | None => refuse(tx, &entry, &words)?,
+                        }
+                    }
+                    (BatchFate::Retry, _) => {
+                        give_back(tx, &entry)?;
+                        let waits_for = locked.then_some(crate::model::entry::WaitsFor::Lock);
+                        outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
+                        outbox::uncount_attempt(tx, entry.id)?;
+                    }
+                    (BatchFate::Lost, _) => {
+                        lose(tx, sync.object(), &entry, &words, next, now)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Sends archives and settles them.
+pub async fn settle_archives(
+    engine: &Engine,
+    object: &ObjectSync,
+    claimed: Vec<Claimed>,
+    priority: Priority,
+    ground: &Ground,
+) -> Result<Vec<Late>, StepError> {
+    let (in_all, mut late) = (claimed.len(), Vec::new());
+    let mut batches = vec![claimed];
+    let mut first_error = None;
+    while let Some(mut batch) = batches.pop() {
+        if batch.is_empty() {
+            continue;
+        }
+        let ids: Vec<HubspotId> = batch.iter().map(|archive| archive.hs_id).collect();
+        match engine
+            .client
+            .batch_archive(object.object(), &ids, priority, Some(&ground.reread))
+            .await
+        {
+            Ok(()) => {
+                let push = Push {
+                    records: batch.len(),
+                    age: ground.reread.age(),
+                    has_webhooks: engine.settings.relaxed_poll.is_some(),
+                };
+                archived(engine, object, batch, push).await?;
+            }
+            Err(HubspotError::Stale { .. }) => {
+                let entries = batch.iter().map(|archive| archive.entry.id).collect();
+                let is_part = batch.len() < in_all;
+                unclaim_archives(engine, object, ground, batch).await?;
+                late.push(Late { entries, is_part });
+            }
+            Err(error) => {
+                let attempts = batch
+                    .iter()
+                    .map(|archive| archive.entry.attempts + 1)
+                    .max()
+                    .unwrap_or(1);
+                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
+                if fate == BatchFate::Split {
+                    let rest = batch.split_off(batch.len() / 2);
+                    batches.extend([rest, batch]);
+                    continue;
+                }
+                let sent: Vec<Sent> = batch.iter().map(sent_of).collect();
+                settle_failed(engine, object, Operation::Archive, &sent, fate, &error).await?;
+                if fate != BatchFate::Dead {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+    }
+    first_error.map_or(Ok(late), |error| Err(error.into()))
+}
+
+/// Takes the claims of archives back, also from what the guard has counted.
+async fn unclaim_archives(
+    engine: &Engine,
+    object: &ObjectSync,
+    ground: &Ground,
+    batch: Vec<Claimed>,
+) -> Result<(), StoreError> {
+    let (sync, claimed_at) = (object.clone(), ground.claimed_at);
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let counted = batch.iter().filter(|archive| !archive.approved).count();
+            for archive in &batch {
+                outbox::unclaim(tx, archive.entry.id, claimed_at)?;
+                gaps::forget_archive(tx, sync.object(), archive.hs_id)?;
+            }
+            match counted {
+                0 => Ok(()),
+                _ => holds::uncount(tx, archive_key(sync.object()), counted as u64, tx.now()),
+            }
+        })
+        .await
+}
+
+fn sent_of(archive: &Claimed) -> Sent {
+    let input = WriteInput {
+        trace_id: String::new(),
+        id: Some(archive.hs_id.to_string()),
+        properties: Vec::new(),
+    };
+    Sent {
+        entry: archive.entry.id,
+        attempts: archive.entry.attempts + 1,
+        input,
+        read_version: None,
+    }
+}
+
+async fn archived(
+    engine: &Engine,
+    object: &ObjectSync,
+    batch: Vec<Claimed>,
+    push: Push,
+) -> Result<(), StepError> {
+    let sync = object.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let changed = batch.len();
+            for archive in batch {
+                note_archived(tx, sync.object(), &archive.entry, archive.hs_id, now)?;
+                gap::note_archived(tx, sync.object(), archive.hs_id, push, now)?;
+                reads::bury(tx, sync.object(), archive.hs_id, now)?;
+                outbox::end(tx, archive.entry.id)?;
+            }
+            runs::extend(
+                tx,
+                sync.object(),
+                Kind::Push,
+                runs::Work {
+                    requests: 1,
+                    seen: changed,
+                    changed,
+                },
+                now,
+            )?;
+            runs::finish(tx, sync.object(), Kind::Push, None, now)
+        })
+        .await?;
+    Ok(())
+}
+
+/// What a stopped daemon left in flight: its answers are lost. How many entries that were.
+pub fn recover(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for object in outbox::objects(tx)? {
+        count += recover_object(tx, &object, now)?;
+    }
+    Ok(count)
+}
+
+/// What a step that failed between claim and settling (a full disk) left in flight. Called where no step of the object
+/// runs.
+pub fn recover_object(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let left = outbox::in_flight(tx, object)?;
+    let words = "the daemon stopped before the answer came";
+    for queued in &left {
+        lose(tx, object, &queued.entry, words, now, now)?;
+    }
+    Ok(left.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::id::LocalId;
+    use crate::model::mapping::Policy;
+    /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
+    fn on_its_way() -> Scene {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET state = 'in_flight', attempts = 1, sent_over = '{}';
+             UPDATE sync_outbox_fields SET sent_value = 'Ours'",
+            at(0)
+        ));
+        scene
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
+    fn what_a_lost_update_carried_is_remembered_so_that_its_late_landing_is_nobodys_edit() {
+        let scene = on_its_way();
+        scene.write(|tx| recover_object(tx, scene.object.object(), at(10)));
+        assert_eq!(
+            scene.rows("SELECT property, value, sent_over FROM sync_sent"),
+            [format!("firstname Ours {}", at(0))]
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        let landed = record(101, 20, &[("firstname", "Ours")]);
+        scene.apply(How::at(30), &landed);
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        let top = PastValue {
+            value: Value::from_canonical("Ours"),
+            at: at(20),
+            author: Author::Us,
+        };
+        let histories: Histories = [(property("firstname"), vec![top])].into();
+        scene.write(|tx| apply_record(tx, &scene.applying(How::at(31)), &landed, Some(&histories)));
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
+    }
+
+    fn answered(scene: &Scene, record: &RemoteRecord) {
+        scene.write(|tx| {
+            let queued = outbox::in_flight(tx, scene.object.object())?.remove(0);
+            acknowledge(tx, &scene.applying(How::at(20)), &queued.entry, record)
+        });
+    }
+
+    #[test]
+    fn what_is_written_while_its_field_is_in_flight_is_sent_over_the_answer() {
+        let scene = on_its_way();
+        scene.program("UPDATE contacts SET first_name = 'Ours at last'");
+        answered(&scene, &record(101, 20, &[("firstname", "Ours")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Ours"]);
+        let held = scene.rows("SELECT first_name FROM contacts");
+        assert_eq!(held, ["Ours at last"]);
+    }
+
+    #[test]
+    fn an_answer_to_a_push_makes_no_row_older() {
+        let scene = on_its_way();
+        scene.daemon(&format!(
+            "UPDATE contacts SET hs_modified_at = '{}'",
+            at(50)
+        ));
+        answered(&scene, &record(101, 20, &[("firstname", "Ours")]));
+        assert_eq!(scene.outbox(), NOTHING);
+        let version = scene.rows("SELECT hs_modified_at FROM contacts");
+        assert_eq!(version, [at(50).to_string()]);
+    }
+
+    #[test]
+    fn a_field_in_flight_is_merged_once_its_answer_is_there() {
+        let scene = on_its_way();
+        scene.apply(How::at(30), &record(101, 20, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Base"]);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        assert_eq!(scene.conflicts(), NOTHING);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
+    #[test]
+    fn what_was_refused_for_sure_is_not_remembered() {
+        let scene = on_its_way();
+        scene.write(|tx| {
+            let mut queued = outbox::in_flight(tx, scene.object.object())?;
+            refuse(tx, &queued.remove(0).entry, "HubSpot does not take it")
+        });
+        assert_eq!(scene.rows("SELECT value FROM sync_sent"), NOTHING);
+        assert_eq!(
+            scene.rows(
+                "SELECT e.state, f.sent_value FROM sync_outbox AS e, sync_outbox_fields AS f"
+            ),
+            ["dead -"]
+        );
+    }
+
+    /// Settles the acknowledged update of row 1, which `meanwhile` befell in flight.
+    fn acknowledged(meanwhile: impl FnOnce(&Scene)) -> Scene {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let id = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let entry = queued.expect("an update waits").entry;
+            for field in &entry.fields {
+                let ours = Value::from_canonical("Ours");
+                outbox::set_sent(tx, entry.id, &field.property, &ours)?;
+            }
+            outbox::mark_in_flight_over(tx, entry.id, at(0), at(6))?;
+            Ok(entry.id)
+        });
+        meanwhile(&scene);
+        let answer = record(101, 7, &[("firstname", "Ours")]);
+        scene.write(|tx| {
+            let entry = outbox::by_id(tx, id)?.expect("it is in flight").entry;
+            acknowledge(tx, &scene.applying(How::at(8)), &entry, &answer)
+        });
+        scene
+    }
+
+    #[test]
+    fn a_row_that_was_deleted_while_its_update_was_in_flight_is_archived() {
+        let scene = acknowledged(|scene| scene.program("DELETE FROM contacts"));
+        assert_eq!(scene.outbox(), ["archive 1 101; firstname was Ours"]);
+    }
+
+    #[test]
+    fn a_row_that_went_without_a_deletion_while_its_update_was_in_flight_archives_nothing() {
+        let scene = acknowledged(|scene| scene.daemon("DELETE FROM contacts"));
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        let pushed = "SELECT old_value, new_value FROM sync_history WHERE origin = 'push'";
+        assert_eq!(scene.rows(pushed), ["Base Ours"]);
+        // What was written since the claim is nowhere else.
+        let scene = acknowledged(|scene| {
+            scene.program("UPDATE contacts SET stage = 'won'");
+            scene.daemon("DELETE FROM contacts");
+        });
+        let named = scene.rows("SELECT state, last_error FROM sync_outbox");
+        assert!(
+            named[0].starts_with("dead row 1, HubSpot record 101, is gone"),
+            "{named:?}"
+        );
+        assert!(named[0].contains("write `stage` again"), "{named:?}");
+    }
+}

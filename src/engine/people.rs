@@ -1,0 +1,3 @@
+//! What people decide by SQL or by a command: conflicts, discards, holds. Noticed here, carried out in one transaction each.
+
+pub mod resolve;

@@ -1,0 +1,1087 @@
+//! What people decide by SQL: conflicts, discarded entries, approved holds. Noticed within a second, carried out here.
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::is_sent;
+use crate::decide::freshness::{Evidence, Freshness, of_version};
+use crate::decide::record::judge_open;
+use crate::engine::inbound::actions::{ended_by_itself, late_since};
+use crate::engine::inbound::removal::{Moment, create_again, remove_all, remove_row};
+use crate::engine::outbound::archive::{archive_key, bring_back, done_on_both_sides, update_key};
+use crate::engine::outbound::gap;
+use crate::engine::outbound::push::{Present, read_records};
+use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::Priority;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, EntryField, Operation};
+use crate::model::id::{HoldId, HubspotId};
+use crate::model::mapping::FieldMapping;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{End, Waiting};
+use crate::store::file::savepoint;
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::Queued;
+use crate::store::reads::Removal;
+use crate::store::{
+    Lane, StoreError, conflicts, fields, holds, outbox, reads, rowjson, unreadable,
+};
+
+/// How many decisions one step takes.
+const BATCH: usize = 100;
+
+/// Carries out what people have decided.
+pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
+    let discarded = discard(engine).await?;
+    let decided = decide_conflicts(engine).await?;
+    let approved = approve(engine).await?;
+    let closed = close_gone(engine).await?;
+    Ok(if discarded || decided || approved || closed {
+        Progress::More
+    } else {
+        Progress::RING
+    })
+}
+
+async fn discard(engine: &Engine) -> Result<bool, StepError> {
+    let objects = engine.objects();
+    let waiting = engine
+        .store
+        .read(|connection| outbox::discarded(connection, BATCH))
+        .await?;
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    let more = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            let mut carried_out = false;
+            for (object, queued) in outbox::discarded(tx, BATCH)? {
+                let Some(sync) = objects.get(&object) else {
+                    continue;
+                };
+                carried_out = true;
+                match savepoint::within(tx, || discard_one(tx, &sync, &queued, now)) {
+                    Err(error) if error.is_of_one_row() => {
+                        let words = format!("it can't be discarded: {error}");
+                        outbox::refuse_discard(tx, queued.entry.id, &words)?;
+                    }
+                    discarded => discarded?,
+                }
+            }
+            Ok(carried_out)
+        })
+        .await?;
+    Ok(more)
+}
+
+fn discard_one(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    match (entry.operation, entry.hs_id) {
+        (Operation::Update, Some(hs_id)) if entry.row.is_none() => {
+            take_back(tx, object, queued, now)?;
+            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+        }
+        // An update in doubt whose row was deleted is an archive to be.
+        (Operation::Archive | Operation::Update, Some(hs_id)) => {
+            let text = entry.row.clone().unwrap_or_default();
+            bring_back(
+                tx,
+                object,
+                entry,
+                &former_record(object, hs_id, &text, now),
+                now,
+            )?;
+            for field in &entry.fields {
+                take_back_unmapped(tx, object, queued, field, now)?;
+            }
+            if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
+                let end = End {
+                    winner: Winner::Remote,
+                    resolution: "discarded",
+                    reason: "the deletion was discarded, and the row is back",
+                };
+                conflicts::close(tx, whole, end, now)?;
+            }
+            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+        }
+        _ => {}
+    }
+    if entry.operation == Operation::Create {
+        outbox::exclude(tx, object.object(), entry.local_id)?;
+    }
+    outbox::end(tx, entry.id)?;
+    for key in [archive_key, update_key].map(|key| key(object.object())) {
+        holds::recount_entries(tx, key, now)?;
+    }
+    Ok(())
+}
+
+/// The row as it was when it was deleted.
+fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp) -> RemoteRecord {
+    RemoteRecord {
+        id,
+        values: rowjson::values(object.mapping(), text),
+        invalid: std::collections::BTreeMap::new(),
+        created_at: rowjson::created_at(text).unwrap_or(now),
+        updated_at: rowjson::modified_at(text).unwrap_or(Timestamp::EPOCH),
+        archived: false,
+        archived_at: None,
+        merged_ids: Vec::new(),
+        own_key: None,
+        other_emails: Vec::new(),
+    }
+}
+
+/// The fields of a discarded update go back to their base; what they held is kept.
+fn take_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = &queued.entry;
+    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
+        return Ok(());
+    };
+    for field in &entry.fields {
+        let base = match &field.base {
+            Base::Known(base) => base.clone(),
+            Base::Unknown => Value::EMPTY,
+        };
+        if object.mapping().field(&field.property).is_none() {
+            take_back_unmapped(tx, object, queued, field, now)?;
+            continue;
+        }
+        let change = Change {
+            object: object.object(),
+            local_id: entry.local_id,
+            hs_id: entry.hs_id,
+            property: field.property.as_str(),
+            old: row.value(&field.property).as_deref(),
+            new: base.as_deref(),
+            origin: Origin::Discard,
+        };
+        history::record(tx, change, now)?;
+        row.set(object.mapping(), &field.property, &base);
+    }
+    object.table.update(tx, &row)
+}
+
+/// A field that is not mapped any more: its column stands in the table all the same. Without a known base, or without the
+/// column, nothing is taken back, and nothing is written down.
+fn take_back_unmapped(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    queued: &Queued,
+    field: &EntryField,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Base::Known(base) = &field.base else {
+        return Ok(());
+    };
+    let unmapped = fields::unmapped(tx, object.object())?;
+    let Some(former) = unmapped
+        .iter()
+        .find(|former| former.property == field.property.as_str())
+    else {
+        return Ok(());
+    };
+    let local_id = queued.entry.local_id;
+    let Some(held) = object.table.former_value(tx, local_id, former)? else {
+        return Ok(());
+    };
+    let change = Change {
+        object: object.object(),
+        local_id,
+        hs_id: queued.entry.hs_id,
+        property: &former.property,
+        old: held.as_deref(),
+        new: base.as_deref(),
+        origin: Origin::Discard,
+    };
+    history::record(tx, change, now)?;
+    object.table.set_former(tx, local_id, former, base)
+}
+
+/// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
+async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
+    let mut closed = false;
+    for object in engine.objects().iter() {
+        let table = object.table.clone();
+        let gone = engine
+            .store
+            .read(move |connection| table.gone_in_conflict(connection, BATCH))
+            .await?;
+        if gone.is_empty() {
+            continue;
+        }
+        let sync = object.clone();
+        closed |= engine
+            .store
+            .write(Lane::Interactive, move |tx| {
+                let now = tx.now();
+                let gone = sync.table.gone_in_conflict(tx, BATCH)?;
+                for row in &gone {
+                    let reason = "neither side has the row any more";
+                    conflicts::close_fields_of(
+                        tx,
+                        sync.object(),
+                        *row,
+                        Some(Winner::Agreed),
+                        reason,
+                        now,
+                    )?;
+                }
+                Ok(!gone.is_empty())
+            })
+            .await?;
+    }
+    Ok(closed)
+}
+
+async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
+    let waiting = engine
+        .store
+        .read(|connection| conflicts::waiting(connection, BATCH))
+        .await?;
+    let objects = engine.objects();
+    let waiting: Vec<Waiting> = waiting
+        .into_iter()
+        .filter(|conflict| object_of(&objects, conflict).is_some())
+        .collect();
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    let records = read_present(engine, &objects, &waiting).await?;
+    let offset_ms = engine.client.clock_offset_ms();
+    let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
+    let more = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
+            let mut carried_out = false;
+            // Both sides may have moved, and the person may have thought better of it, while the records were read.
+            let still = conflicts::waiting(tx, BATCH)?;
+            for (conflict, key) in waiting.iter().zip(&keys) {
+                let found = still.iter().find(|present| {
+                    present.id == conflict.id
+                        && present.hs_id == conflict.hs_id
+                        && present.resolution == conflict.resolution
+                });
+                let Some(conflict) = found else {
+                    carried_out = true;
+                    continue;
+                };
+                let Some(object) = object_of(&objects, conflict) else {
+                    continue;
+                };
+                let present = records
+                    .iter()
+                    .find(|(name, _)| name == object.object())
+                    .map(|(_, present)| present)
+                    .zip(conflict.hs_id);
+                if present.is_some_and(|(present, id)| present.is_unread(id)) {
+                    // Whether the record is there is not known: the decision waits for a read that tells.
+                    continue;
+                }
+                let decision = Decision {
+                    conflict,
+                    record: present.and_then(|(present, id)| present.of(id)),
+                    moment,
+                    key,
+                };
+                carried_out |= decision.carry_out(tx, &object)?;
+            }
+            Ok(carried_out)
+        })
+        .await?;
+    Ok(more)
+}
+
+fn object_of(objects: &Objects, conflict: &Waiting) -> Option<std::sync::Arc<ObjectSync>> {
+    ObjectType::parse(&conflict.object)
+        .ok()
+        .and_then(|name| objects.get(&name))
+}
+
+/// What HubSpot holds when a decision is carried out.
+async fn read_present(
+    engine: &Engine,
+    objects: &Objects,
+    waiting: &[Waiting],
+) -> Result<Vec<(ObjectType, Present)>, StepError> {
+    let mut records = Vec::new();
+    for object in objects.iter() {
+        let ids: Vec<HubspotId> = waiting
+            .iter()
+            .filter(|conflict| {
+                conflict.object == object.object().as_str() && conflict.resolution.is_some()
+            })
+            .filter_map(|conflict| conflict.hs_id)
+            .collect();
+        let found = read_records(engine, object, &ids, Priority::Interactive).await?;
+        records.push((object.object().clone(), found));
+    }
+    Ok(records)
+}
+
+/// Why a resolution is given back that is no decision.
+const UNKNOWN_WORD: &str =
+    "this is no decision: write `local`, `remote` or `value:…` with the value behind it";
+
+struct Decision<'a> {
+    conflict: &'a Waiting,
+    record: Option<&'a RemoteRecord>,
+    moment: Moment,
+    key: &'a str,
+}
+
+impl Decision<'_> {
+    /// Each for itself: one that somebody else's constraint refuses goes back to the person, and keeps no other one.
+    fn carry_out(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let decide = || match self.conflict.property == WHOLE_RECORD {
+            true => self.whole(tx, object),
+            false => self.field(tx, object),
+        };
+        match savepoint::within(tx, decide) {
+            Err(error) if error.is_of_one_row() => {
+                self.refuse(tx, &format!("it can't be carried out: {error}"))
+            }
+            decided => decided,
+        }
+    }
+
+    fn field(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let property = PropertyName::parse(&conflict.property).ok();
+        let Some((property, field)) = property
+            .as_ref()
+            .and_then(|name| object.mapping().field(name).map(|field| (name, field)))
+        else {
+            return self.refuse(tx, "the property is not mapped any more");
+        };
+        let Some(row) = object.table.by_local_id(tx, conflict.local_id)? else {
+            // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
+            return match conflict.resolution {
+                Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
+                None => Ok(false),
+            };
+        };
+        if self.is_read_before(&row) {
+            return Ok(false);
+        }
+        let local = row.value(property).clone();
+        let remote = self
+            .record
+            .and_then(|record| record.shown(property))
+            .unwrap_or(&conflict.remote)
+            .clone();
+        let theirs = self.theirs(tx, object, property, field, &remote)?;
+        let unreadable = field.property_type.canonical(theirs.as_deref()).is_err();
+        let decided = |winner, reason| End {
+            winner,
+            resolution: "decided",
+            reason,
+        };
+        let (end, value) = match conflict.resolution.as_deref() {
+            None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
+                // Nothing here is to be sent any more; what can't be read is not taken either.
+                Some(Winner::Remote) if unreadable => {
+                    let end = ended_by_itself(Winner::Remote);
+                    conflicts::close(tx, conflict.id, end, self.moment.now)?;
+                    return Ok(true);
+                }
+                Some(Winner::Remote) => (ended_by_itself(Winner::Remote), theirs),
+                Some(winner) => (ended_by_itself(winner), local),
+                None => return Ok(false),
+            },
+            Some("local") => (
+                decided(Winner::Local, "decided: the value here stays"),
+                local,
+            ),
+            Some("remote") if unreadable => {
+                let reason = "HubSpot's value is not of the column's type, so that it can't be taken: write `local` or `value:…`, or correct it in HubSpot";
+                return self.refuse(tx, reason);
+            }
+            Some("remote") => (
+                decided(Winner::Remote, "decided: HubSpot's value is taken"),
+                theirs,
+            ),
+            Some(text) => match text
+                .strip_prefix("value:")
+                .map(|text| field.property_type.canonical_here(Some(text)))
+            {
+                Some(Ok(value)) if value.is_too_long() => {
+                    return self.refuse(tx, "the value is longer than HubSpot takes");
+                }
+                Some(Ok(value)) => (
+                    decided(Winner::Value, "decided: a third value goes to both sides"),
+                    value,
+                ),
+                Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
+                None => return self.refuse(tx, UNKNOWN_WORD),
+            },
+        };
+        conflicts::close(tx, conflict.id, end, self.moment.now)?;
+        self.settle_field(tx, object, property, &value, &remote)?;
+        Ok(true)
+    }
+
+    /// Whether the row was written from a later version of the record: the decision waits for the next read.
+    fn is_read_before(&self, row: &MirrorRow) -> bool {
+        self.record.is_some_and(|record| {
+            of_version(Evidence::Store, record.updated_at, row.record.modified_at)
+                == Freshness::Stale
+        })
+    }
+
+    /// What somebody else has set in HubSpot: a late request of ours over it is not what the conflict is about.
+    fn theirs(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        property: &PropertyName,
+        field: &FieldMapping,
+        remote: &Value,
+    ) -> Result<Value, StoreError> {
+        let (row, since) = (self.conflict.local_id, late_since(self.moment.now));
+        let sent = outbox::sent_earlier(tx, object.object(), row, since)?;
+        let is_ours = sent
+            .get(property)
+            .is_some_and(|sent| is_sent(field.property_type, sent, remote));
+        Ok(match is_ours {
+            true => self.conflict.remote.clone(),
+            false => remote.clone(),
+        })
+    }
+
+    /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
+    fn settle_field(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        property: &PropertyName,
+        value: &Value,
+        remote: &Value,
+    ) -> Result<(), StoreError> {
+        let Some(mut row) = object.table.by_local_id(tx, self.conflict.local_id)? else {
+            return Ok(());
+        };
+        let Some(field) = object.mapping().field(property) else {
+            return Ok(());
+        };
+        let former = row.value(property).clone();
+        if !field.property_type.same(&former, value) {
+            let change = Change {
+                object: object.object(),
+                local_id: self.conflict.local_id,
+                hs_id: row.record.hs_id,
+                property: property.as_str(),
+                old: former.as_deref(),
+                new: value.as_deref(),
+                origin: Origin::Conflict,
+            };
+            history::record(tx, change, self.moment.now)?;
+            row.set(object.mapping(), property, value);
+            object.table.update(tx, &row)?;
+        }
+        let queued = outbox::of_row(tx, object.object(), self.conflict.local_id)?;
+        let Some(hs_id) = row.record.hs_id else {
+            // The create takes the value along; where that is under way without it, an update follows.
+            return queued.map_or(Ok(()), |queued| {
+                let now = self.moment.now;
+                outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, now)
+            });
+        };
+        if field.property_type.same(value, remote) {
+            return match queued {
+                Some(queued) => outbox::drop_field(tx, queued.entry.id, property),
+                None => Ok(()),
+            };
+        }
+        let entry = outbox::ensure_update(
+            tx,
+            object.object(),
+            self.conflict.local_id,
+            hs_id,
+            self.moment.now,
+        )?;
+        outbox::put_field(
+            tx,
+            entry,
+            property,
+            &Base::Known(remote.clone()),
+            self.moment.now,
+        )
+    }
+
+    fn whole(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        match self.conflict.resolution.as_deref() {
+            Some("local") => self.whole_local(tx, object),
+            Some("remote") => self.whole_remote(tx, object),
+            Some(_) => self.refuse(
+                tx,
+                "a conflict about a whole record takes `local` or `remote`",
+            ),
+            None => Ok(false),
+        }
+    }
+
+    fn whole_local(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
+        let reason = match (
+            object.table.by_local_id(tx, conflict.local_id)?,
+            queued,
+            self.record,
+        ) {
+            // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
+            (Some(row), queued, None) => {
+                create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?;
+                "decided: the record is created again in HubSpot"
+            }
+            (Some(_), Some(queued), Some(_)) => {
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
+                "decided: what changed here goes to HubSpot"
+            }
+            // Deleted here: the record as it is now counts as seen, and goes.
+            (None, Some(queued), Some(record)) => {
+                outbox::drop_fields(tx, queued.entry.id)?;
+                let former = queued.entry.row.as_deref().unwrap_or_default();
+                let row = rowjson::with_record(object.mapping(), former, record);
+                outbox::set_row(tx, queued.entry.id, &row)?;
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
+                "decided: the record is archived in HubSpot"
+            }
+            (None, Some(queued), None) => {
+                match queued.entry.hs_id {
+                    Some(hs_id) => {
+                        let (name, now) = (object.object(), self.moment.now);
+                        done_on_both_sides(tx, name, &queued, hs_id, now)?;
+                    }
+                    None => outbox::end(tx, queued.entry.id)?,
+                }
+                "decided; neither side has the record any more"
+            }
+            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
+            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
+        };
+        self.close(tx, Winner::Local, reason)?;
+        Ok(true)
+    }
+
+    fn whole_remote(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let conflict = self.conflict;
+        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
+        let reason = match (
+            object.table.by_local_id(tx, conflict.local_id)?,
+            queued,
+            self.record,
+        ) {
+            (Some(row), queued, None) => {
+                let id = row.record.hs_id.or(conflict.hs_id).unwrap_or(HubspotId(0));
+                let removal = Removal {
+                    id,
+                    archived_at: None,
+                    origin: Origin::Conflict,
+                };
+                // First: the row's conflicts are closed with it.
+                self.close(tx, Winner::Remote, "decided: the row is removed here")?;
+                remove_row(tx, object, &row, queued.as_ref(), &removal, self.moment.now)?;
+                return Ok(true);
+            }
+            (None, Some(queued), Some(record)) => {
+                bring_back(tx, object, &queued.entry, record, self.moment.now)?;
+                "decided: the row is back with HubSpot's values"
+            }
+            (None, Some(queued), None) => {
+                outbox::end(tx, queued.entry.id)?;
+                "decided; neither side has the record any more"
+            }
+            (Some(_), Some(queued), Some(record)) => {
+                outbox::decide(tx, queued.entry.id, self.moment.now)?;
+                reads::ask(
+                    tx,
+                    object.object(),
+                    record.id,
+                    Origin::Poll,
+                    self.moment.now,
+                )?;
+                "decided; the record is in HubSpot again, and what changed here goes there"
+            }
+            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
+            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
+        };
+        self.close(tx, Winner::Remote, reason)?;
+        Ok(true)
+    }
+
+    fn close(&self, tx: &Transaction<'_>, winner: Winner, reason: &str) -> Result<(), StoreError> {
+        let end = End {
+            winner,
+            resolution: winner.as_str(),
+            reason,
+        };
+        conflicts::close(tx, self.conflict.id, end, self.moment.now)
+    }
+
+    fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<bool, StoreError> {
+        conflicts::refuse_resolution(tx, self.conflict.id, reason)?;
+        Ok(true)
+    }
+}
+
+/// Lets go what approved holds hold at this moment.
+async fn approve(engine: &Engine) -> Result<bool, StepError> {
+    let approved = engine.store.read(holds::approved).await?;
+    let mut carried_out = false;
+    for hold in approved {
+        let Some(object) = ObjectType::parse(&hold.object)
+            .ok()
+            .and_then(|name| engine.object(&name))
+        else {
+            continue;
+        };
+        carried_out |= if hold.local {
+            approve_removals(engine, &object, &hold).await?
+        } else {
+            approve_entries(engine, &hold).await?
+        };
+    }
+    Ok(carried_out)
+}
+
+async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
+    let hold = hold.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            holds::release_entries(tx, &hold.object, &hold.operation, hold.id, now)?;
+            holds::settle(tx, hold.id, now)
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
+async fn approve_removals(
+    engine: &Engine,
+    object: &ObjectSync,
+    hold: &holds::Approved,
+) -> Result<bool, StepError> {
+    let (name, id, now) = (object.object().clone(), hold.id, engine.now());
+    let (removals, in_hold) = engine
+        .store
+        .read(move |connection| {
+            let due = reads::removals(connection, &name, Some(id), now, BATCH)?;
+            Ok((due, reads::count_removals(connection, &name, Some(id))?))
+        })
+        .await?;
+    if removals.is_empty() && in_hold > 0 {
+        // What somebody else's constraint keeps is tried again when it falls due.
+        return Ok(false);
+    }
+    let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
+    let present = read_records(engine, object, &ids, Priority::Webhook).await?;
+    let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
+    let offset_ms = engine.client.clock_offset_ms();
+    let sync = object.clone();
+    let carried_out = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let moment = Moment {
+                now: tx.now(),
+                offset_ms,
+            };
+            settle_removals(tx, &sync, id, &removals, in_hold, &present, &moment, keys)
+        })
+        .await?;
+    Ok(carried_out)
+}
+
+/// Removes of `removals` what a fresh read did not show; the rows stay whose record is there, or could not be read this
+/// time. Tells whether something was carried out.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is something else, and only a test calls it too"
+)]
+pub(crate) fn settle_removals(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    hold: HoldId,
+    removals: &[Removal],
+    in_hold: u64,
+    present: &Present,
+    moment: &Moment,
+    keys: Vec<String>,
+) -> Result<bool, StoreError> {
+    for record in &present.records {
+        reads::forget_removal(tx, object.object(), record.id)?;
+        reads::ask(
+            tx,
+            object.object(),
+            record.id,
+            Origin::Reconcile,
+            moment.now,
+        )?;
+    }
+    // One that is shown again meanwhile is none any more.
+    let noted = reads::removals(tx, object.object(), Some(hold), moment.now, BATCH)?;
+    let gone: Vec<Removal> = removals
+        .iter()
+        .filter(|removal| noted.contains(removal))
+        .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
+        .filter(|removal| !present.is_unread(removal.id))
+        .copied()
+        .collect();
+    let settled = remove_all(tx, object, &gone, moment, keys)?.settled;
+    let unread = removals.iter().any(|removal| present.is_unread(removal.id));
+    let all = removals.len() as u64 == in_hold;
+    if all && settled == gone.len() && !unread {
+        holds::settle(tx, hold, moment.now)?;
+    }
+    // With nothing but records that HubSpot could not read, the next look is a second away.
+    Ok(!unread || !gone.is_empty() || !present.records.is_empty())
+}
+
+/// How long after a record's erasure an event of it may still come: HubSpot repeats one for a day
+/// (`hubspot/api-facts.md#10`), and what stands between may hold it back longer.
+const LATE_EVENTS: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+
+/// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures; and what
+/// could not be read of records that are here no more.
+pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
+    let window = engine.settings.guard.window;
+    let objects = engine.objects();
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            outbox::forget_sent(tx, late_since(now))?;
+            for object in objects.iter() {
+                for id in object.table.gone_unreadable(tx, BATCH)? {
+                    unreadable::forget_record(tx, object.object(), id, now)?;
+                }
+            }
+            holds::forget_counts(tx, now - window)?;
+            gap::forget(tx, now)?;
+            reads::forget_tombstones(tx, now - std::time::Duration::from_hours(24))?;
+            reads::forget_erased(tx, now - LATE_EVENTS)
+        })
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
+    fn in_conflict() -> Scene {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(How::at(5), &record(101, 5, &[("firstname", "Theirs")]));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
+        scene
+    }
+
+    fn decide(scene: &Scene, resolution: &str, record: Option<&RemoteRecord>) -> bool {
+        scene.program(&format!(
+            "UPDATE sync_conflicts SET resolution = '{resolution}'"
+        ));
+        scene.write(|tx| {
+            let waiting = conflicts::waiting(tx, BATCH)?;
+            let decision = Decision {
+                conflict: &waiting[0],
+                record,
+                moment: Moment {
+                    now: at(100),
+                    offset_ms: 0,
+                },
+                key: "",
+            };
+            decision.field(tx, &scene.object)
+        })
+    }
+
+    #[test]
+    fn a_decision_is_not_carried_out_by_a_read_of_before() {
+        let scene = in_conflict();
+        scene.apply(
+            How::at(20),
+            &record(101, 20, &[("firstname", "Theirs again")]),
+        );
+        let before = record(101, 5, &[("firstname", "Theirs")]);
+        assert!(!decide(&scene, "remote", Some(&before)));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs again -"]);
+        let present = record(101, 20, &[("firstname", "Theirs again")]);
+        assert!(decide(&scene, "remote", Some(&present)));
+        assert_eq!(
+            scene.rows("SELECT first_name FROM contacts"),
+            ["Theirs again"]
+        );
+    }
+
+    #[test]
+    fn what_is_decided_while_its_record_is_created_again_follows_the_create() {
+        for (word, value) in [("local", "Ours"), ("remote", "Theirs")] {
+            let scene = in_conflict();
+            scene.daemon(
+                "UPDATE contacts SET hs_id = NULL;
+                 UPDATE sync_conflicts SET hs_id = NULL;
+                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at, key)
+                 VALUES ('contacts', 1, 'create', 'in_flight', '2026-11-24T03:10:00.000Z', 'k')",
+            );
+            assert!(decide(&scene, word, None));
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), [value]);
+            assert_eq!(scene.outbox(), ["create 1 -; firstname was ?"]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod row_tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::testing::{moment, sync, with_contacts, write};
+    use crate::model::mapping::ObjectMapping;
+    use crate::store::Store;
+    use crate::store::mirror::MirrorTable;
+    use crate::store::shape::ddl;
+    use crate::store::testing::{contacts, mapping, now, texts as shown};
+
+    const PENDING: &str = "
+        UPDATE contacts SET stage = 'lead', first_name = 'Augusta' WHERE local_id = 1;
+        INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at, next_attempt_at)
+        VALUES (1, 'contacts', 1, 1001, 'update', '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:00.000Z');
+        INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at)
+        VALUES (1, 'stage', 'customer', '2026-11-24T03:00:00.000Z'), (1, 'firstname', 'Ada', '2026-11-24T03:00:00.000Z');";
+
+    fn without_stage() -> ObjectMapping {
+        let mut mapping = contacts();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "stage");
+        mapping
+    }
+
+    fn discard_the_only_entry(store: &Store) {
+        let object = ObjectSync {
+            table: MirrorTable::new(Arc::new(without_stage())),
+            ..sync()
+        };
+        write(store, move |tx| {
+            let queued = outbox::by_id(tx, crate::model::id::OutboxId(1))?.expect("is there");
+            discard_one(tx, &object, &queued, now())
+        });
+    }
+
+    #[test]
+    fn discarding_takes_a_property_back_that_left_the_mapping_and_writes_down_what_is_so() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT first_name || ' ' || stage FROM contacts WHERE local_id = 1"
+            ),
+            ["Ada customer"]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT property || ' ' || old_value || ' ' || new_value || ' ' || origin FROM sync_history ORDER BY id"
+            ),
+            [
+                "firstname Augusta Ada discard",
+                "stage lead customer discard"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_what_was_pending_of_a_property_that_left_the_mapping() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            tx.execute_batch(PENDING)?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+            tx.execute_batch("DELETE FROM contacts WHERE local_id = 1")?;
+            tx.execute(
+                "UPDATE sync_outbox SET operation = 'archive', row = ?1 WHERE id = 1",
+                [r#"{"email":"1@example.com","firstname":"Augusta","stage":"lead"}"#],
+            )?;
+            Ok(())
+        });
+        discard_the_only_entry(&store);
+        assert_eq!(
+            shown(&folder, "SELECT stage FROM contacts WHERE local_id = 1"),
+            ["customer"]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT old_value || ' ' || new_value || ' ' || origin FROM sync_history WHERE property = 'stage'"
+            ),
+            ["lead customer discard"]
+        );
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_a_column_that_had_left_the_mapping_before_it() {
+        let (folder, store) = with_contacts(1);
+        write(&store, |tx| {
+            tx.execute_batch("UPDATE contacts SET stage = 'lead'")?;
+            ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
+        });
+        crate::store::testing::connection(&folder)
+            .execute_batch("DELETE FROM contacts")
+            .expect("deletes");
+        discard_the_only_entry(&store);
+        assert_eq!(shown(&folder, "SELECT stage FROM contacts"), ["lead"]);
+    }
+
+    #[test]
+    fn discarding_says_nothing_of_a_column_that_is_not_there_any_more() {
+        for gone in [
+            "DELETE FROM sync_fields WHERE property = 'stage'",
+            "ALTER TABLE contacts DROP COLUMN stage",
+        ] {
+            let (folder, store) = with_contacts(2);
+            write(&store, move |tx| {
+                tx.execute_batch(PENDING)?;
+                ddl::bring_up(tx, &mapping(vec![without_stage()]), now())?;
+                // No column can be dropped that a trigger names.
+                let triggers: Option<String> = tx.query_row(
+                    "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema WHERE type = 'trigger'",
+                    [],
+                    |row| row.get(0),
+                )?;
+                tx.execute_batch(&triggers.unwrap_or_default())?;
+                Ok(tx.execute_batch(gone)?)
+            });
+            discard_the_only_entry(&store);
+            assert_eq!(
+                shown(&folder, "SELECT property FROM sync_history"),
+                ["firstname"],
+                "{gone}"
+            );
+        }
+    }
+
+    /// Carries out what waits, as the step does where HubSpot shows nothing new.
+    fn decide(store: &Store) {
+        write(store, |tx| {
+            for conflict in conflicts::waiting(tx, BATCH)? {
+                let decision = Decision {
+                    conflict: &conflict,
+                    record: None,
+                    moment: moment(),
+                    key: "00",
+                };
+                decision.carry_out(tx, &sync())?;
+            }
+            Ok(())
+        });
+    }
+
+    fn in_conflict(store: &Store, resolution: &'static str) {
+        write(store, move |tx| {
+            tx.execute_batch("DELETE FROM sync_conflicts")?;
+            tx.execute(
+                &format!(
+                    "INSERT INTO sync_conflicts (id, object, local_id, hs_id, property, base_value, local_value, remote_value,
+                                                 policy, detected_at, resolution)
+                     VALUES (1, 'contacts', 1, 1001, 'firstname', 'A', 'Ada', 'Augusta', 'manual', 'x', {resolution})"
+                ),
+                [],
+            )?;
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_resolution_that_is_no_decision_goes_back_with_the_sentence() {
+        let (folder, store) = with_contacts(1);
+        for (resolution, sentence) in [
+            ("'remot'", UNKNOWN_WORD),
+            ("''", UNKNOWN_WORD),
+            ("'Turku'", UNKNOWN_WORD),
+            // Text that is no UTF-8 keeps no other decision waiting, and reaches neither side.
+            ("CAST(x'76616c75653afffe' AS TEXT)", UNKNOWN_WORD),
+            (
+                "'value:' || hex(zeroblob(32769))",
+                "the value is longer than HubSpot takes",
+            ),
+        ] {
+            in_conflict(&store, resolution);
+            decide(&store);
+            assert_eq!(
+                shown(
+                    &folder,
+                    "SELECT coalesce(resolution, '-') || ' ' || reason FROM sync_conflicts WHERE resolved_at IS NULL"
+                ),
+                [format!("- {sentence}")],
+                "{resolution}"
+            );
+            assert_eq!(shown(&folder, "SELECT first_name FROM contacts"), ["Ada"]);
+        }
+        in_conflict(&store, "'value:Zoë'");
+        decide(&store);
+        assert_eq!(shown(&folder, "SELECT first_name FROM contacts"), ["Zoë"]);
+    }
+
+    #[test]
+    fn a_decision_that_a_constraint_refuses_goes_back_and_keeps_no_other_one_waiting() {
+        let (folder, store) = with_contacts(2);
+        write(&store, |tx| {
+            Ok(tx.execute_batch(
+                "CREATE UNIQUE INDEX mine ON contacts (first_name) WHERE first_name <> 'Ada';
+                 UPDATE contacts SET first_name = 'Taken' WHERE local_id = 2;
+                 INSERT INTO sync_conflicts (id, object, local_id, hs_id, property, base_value, local_value, remote_value,
+                                             policy, detected_at, resolution)
+                 VALUES (1, 'contacts', 1, 1001, 'firstname', 'A', 'Ada', 'B', 'manual', 'x', 'value:Taken'),
+                        (2, 'contacts', 2, 1002, 'email', 'a', '2@example.com', 'b', 'manual', 'x', 'remote')",
+            )?)
+        });
+        decide(&store);
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT id || ' ' || coalesce(resolution, '-') || ' ' || substr(reason, 1, 23) FROM sync_conflicts ORDER BY id"
+            ),
+            [
+                "1 - it can't be carried out",
+                "2 remote decided: HubSpot's valu"
+            ]
+        );
+        assert_eq!(
+            shown(
+                &folder,
+                "SELECT first_name || ' ' || email FROM contacts ORDER BY local_id"
+            ),
+            ["Ada 1@example.com", "Taken b"]
+        );
+    }
+}

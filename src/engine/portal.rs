@@ -1,0 +1,6 @@
+//! What is true of the portal as a whole: its schema, the objects in force, the token and what it may not do.
+
+pub mod access;
+pub mod objects;
+pub mod schema;
+pub mod tokens;

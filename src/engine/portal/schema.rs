@@ -1,0 +1,603 @@
+//! Reads the portal's account and schema, settles types and brings the mirror tables up; makes the key property before
+//! the first create.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
+use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::{Engine, StepError};
+use crate::hubspot::HubspotError;
+use crate::hubspot::call::standing::with_causes;
+use crate::hubspot::endpoints::owners::Owner;
+use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
+use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::{StandardObject, group_of, is_unique_in_hubspot};
+use crate::store::file::lease;
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
+use crate::store::mirror::MirrorTable;
+use crate::store::shape::ddl;
+use crate::store::{Lane, StoreError, fields, meta, quota, reference};
+
+/// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
+/// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
+/// was last known, or waits where it was never read; the others don't wait for it.
+///
+/// # Errors
+/// HubSpot can't be asked, or gave the properties of no object and none is known.
+pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
+    check_portal(engine).await?;
+    let mut portal = BTreeMap::new();
+    let mut definitions = BTreeMap::new();
+    let mut kept_back = Vec::new();
+    for object in &engine.mapping.objects {
+        let found = match engine.client.properties(&object.object).await {
+            Ok(found) => found,
+            Err(error) if is_of_one_object(&error) => {
+                kept_back.push((object.object.clone(), error));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        portal.insert(
+            object.object.clone(),
+            found.iter().map(named_definition).collect::<Definitions>(),
+        );
+        definitions.insert(object.object.clone(), found);
+    }
+    let names: Vec<ObjectType> = kept_back.iter().map(|(name, _)| name.clone()).collect();
+    if !names.is_empty() {
+        let former = engine
+            .store
+            .read(move |connection| reference::definitions(connection, &names))
+            .await?;
+        portal.extend(former);
+    }
+    if portal.is_empty()
+        && let Some((_, error)) = kept_back.pop()
+    {
+        return Err(error.into());
+    }
+    engine.refusals.look_again();
+    note_kept_back(engine, &kept_back);
+    let known = engine.mapping.objects.iter();
+    let known = Mapping {
+        objects: known
+            .filter(|object| portal.contains_key(&object.object))
+            .cloned()
+            .collect(),
+    };
+    let (mapping, problems) = resolve(&known, &portal);
+    let (mapping, problems) = bring_up(engine, mapping, problems, definitions, &kept_back).await?;
+    engine.set_objects(objects_of(&mapping, &problems, &portal));
+    engine.set_resolved(mapping);
+    let soon = kept_back
+        .iter()
+        .position(|(_, error)| !error.is_forbidden());
+    Ok(Refreshed {
+        soon: soon.map(|at| kept_back.swap_remove(at).1),
+    })
+}
+
+/// What a read of the schema left to do.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// Why an object's properties are not known though the token may read them: to be asked again soon.
+    pub soon: Option<HubspotError>,
+}
+
+/// Whether a refusal or a failure is about the object that was asked for: the next one may go well.
+fn is_of_one_object(error: &HubspotError) -> bool {
+    match error {
+        HubspotError::Forbidden { .. }
+        | HubspotError::Refused { .. }
+        | HubspotError::Server { .. }
+        | HubspotError::Unreadable { .. } => true,
+        HubspotError::Unauthorized { .. }
+        | HubspotError::LoggedOut { .. }
+        | HubspotError::Throttled { .. }
+        | HubspotError::Locked { .. }
+        | HubspotError::Moving { .. }
+        | HubspotError::Gateway { .. }
+        | HubspotError::NotSent { .. }
+        | HubspotError::Lost { .. }
+        | HubspotError::HeldBack { .. }
+        | HubspotError::Stale { .. }
+        | HubspotError::Invalid { .. } => false,
+    }
+}
+
+/// Says which objects wait. A missing scope is told where it is learnt.
+fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, HubspotError)]) {
+    let words = kept_back
+        .iter()
+        .map(|(object, error)| format!("{object}: {error}"));
+    if !engine.refusals.is_news(words.collect()) {
+        return;
+    }
+    for (object, error) in kept_back {
+        tracing::error!(object = %object, error = %error, hint = error.hint(), "the properties of an object could not be read; it goes on as it was last known, or waits, and the others go on");
+    }
+}
+
+async fn check_portal(engine: &Engine) -> Result<(), StepError> {
+    let account = engine.client.account().await?;
+    let found = account.portal_id;
+    if let Some(expected) = engine.settings.portal.filter(|expected| *expected != found) {
+        return Err(StepError::OtherPortal { found, expected });
+    }
+    if let Some(zone) = &account.time_zone {
+        engine.client.limiter().set_time_zone(zone);
+    }
+    let zone = account.time_zone.clone();
+    let day = engine.client.limiter().snapshot().day;
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            lease::check_portal(tx, found)?;
+            if let Some(zone) = zone {
+                if meta::get(tx, meta::TIME_ZONE)?.as_ref() != Some(&zone) {
+                    quota::name_day(tx, &day)?;
+                }
+                meta::set(tx, meta::TIME_ZONE, &zone)?;
+            }
+            meta::set(tx, "schema_read_at", &now.to_string())
+        })
+        .await?;
+    Ok(())
+}
+
+fn named_definition(property: &PropertyDefinition) -> (String, Definition) {
+    (property.name.clone(), property.to_definition())
+}
+
+/// Makes the file fit the mapping. Returns the mapping that is in force, and all its problems: what HubSpot changed while
+/// values wait is told by the file.
+async fn bring_up(
+    engine: &Engine,
+    mapping: Mapping,
+    mut problems: Vec<FieldProblem>,
+    definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
+    kept_back: &[(ObjectType, HubspotError)],
+) -> Result<(Mapping, Vec<FieldProblem>), StepError> {
+    let unread: Vec<String> = engine
+        .mapping
+        .objects
+        .iter()
+        .filter(|object| mapping.object(object.object.as_str()).is_none())
+        .map(|object| unread_line(object, kept_back))
+        .collect();
+    let (mapping, problems) = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
+            let (mapping, held) = ddl::hold_types(tx, &mapping)?;
+            problems.extend(held);
+            let changes = ddl::bring_up(tx, &mapping, now)?;
+            for line in &changes.lines {
+                tracing::info!(change = %line, "the mapping changed the mirror");
+            }
+            for name in &changes.put_back {
+                tracing::warn!(name, "somebody dropped or altered this; it was put back");
+            }
+            if fields::set_problems(tx, &problems, now)? {
+                ddl::repair(tx, &mapping, now)?;
+            }
+            for (object, found) in &definitions {
+                let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
+                reference::replace_properties(tx, object, &rows)?;
+            }
+            Ok((mapping, problems))
+        })
+        .await?;
+    for problem in &problems {
+        tracing::warn!(object = %problem.object, property = %problem.property, hint = %problem.hint, "{}", problem.problem);
+    }
+    Ok((mapping, problems))
+}
+
+/// A line of `meta::UNREAD`.
+fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, HubspotError)]) -> String {
+    let error = kept_back
+        .iter()
+        .find(|(name, _)| *name == object.object)
+        .map(|(_, error)| error);
+    let code = match error {
+        Some(error) if error.is_of_scope() => MISSING_SCOPE,
+        Some(error) if error.is_forbidden() => FORBIDDEN,
+        Some(error) if error.status() == Some(404) => "object-unknown",
+        Some(_) | None => "",
+    };
+    let why = match error {
+        Some(error) if error.status() == Some(404) => {
+            format!("the portal has no object `{}`", object.object)
+        }
+        Some(error) => with_causes(error),
+        None => String::new(),
+    };
+    let parts = [
+        object.object.as_str(),
+        object.table.as_str(),
+        object.direction.as_str(),
+        why.as_str(),
+        code,
+    ];
+    // A tab or a line's end in a sentence would make another line of it.
+    parts.map(|part| part.replace(['\t', '\n'], " ")).join("\t")
+}
+
+fn property_row(property: &PropertyDefinition) -> reference::Property {
+    let options: Vec<serde_json::Value> = property
+        .options
+        .iter()
+        .map(|(value, label)| serde_json::json!({ "value": value, "label": label }))
+        .collect();
+    reference::Property {
+        name: property.name.clone(),
+        label: Some(property.label.clone()),
+        definition: property.to_definition(),
+        group_name: Some(property.group_name.clone()),
+        options: (!options.is_empty()).then(|| serde_json::Value::Array(options).to_string()),
+        archived: property.archived,
+    }
+}
+
+fn objects_of(
+    mapping: &Mapping,
+    problems: &[FieldProblem],
+    portal: &BTreeMap<ObjectType, Definitions>,
+) -> Objects {
+    let empty = Definitions::new();
+    let objects = mapping.objects.iter().map(|object| {
+        let wrong: BTreeSet<&PropertyName> = problems
+            .iter()
+            .filter(|problem| problem.object == object.object)
+            .map(|problem| &problem.property)
+            .collect();
+        object_sync(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
+    });
+    Objects::new(objects.collect())
+}
+
+fn object_sync(
+    object: &ObjectMapping,
+    wrong: &BTreeSet<&PropertyName>,
+    portal: &Definitions,
+) -> ObjectSync {
+    let fields: Vec<FieldMapping> = object
+        .fields
+        .iter()
+        .filter(|field| !wrong.contains(&field.property))
+        .cloned()
+        .collect();
+    let mapping = ObjectMapping {
+        fields,
+        ..object.clone()
+    };
+    let is_unique = |name: &PropertyName| {
+        let definition = portal.get(name.as_str());
+        definition.is_some_and(|definition| definition.unique)
+            || is_unique_in_hubspot(&object.object, name)
+    };
+    let wanted = object.key == KeyChoice::Auto;
+    let own_key = PropertyName::parse(OWN_KEY).ok().filter(|_| wanted);
+    let key_property = own_key.filter(is_unique);
+    let properties = mapping.fields.iter().map(|field| &field.property);
+    let unique: Vec<PropertyName> = properties.filter(|name| is_unique(name)).cloned().collect();
+    if let KeyChoice::Property(name) = &object.key
+        && !unique.contains(name)
+        && object.direction != Direction::Pull
+    {
+        tracing::warn!(
+            object = %object.object, property = %name,
+            hint = "give `key` a property that HubSpot keeps unique, or write `key = \"auto\"`",
+            "HubSpot does not keep the key unique: nothing keeps two records from having one value of it"
+        );
+    }
+    for field in mapping.misnamed_identities() {
+        tracing::warn!(
+            object = %object.object, property = %field.property,
+            hint = "give `key` and `match` properties that hold one value",
+            "in HubSpot it can hold several values, so no record is found by it"
+        );
+    }
+    ObjectSync {
+        properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
+        key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
+        key_property,
+        unique,
+        table: MirrorTable::new(std::sync::Arc::new(mapping)),
+    }
+}
+
+/// The object with its key property, made before its first create where the mapping wants it. A refusal leaves the
+/// match property as natural key.
+pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSync, StepError> {
+    if !object.key_wanted {
+        return Ok(object.clone());
+    }
+    let property = NewProperty {
+        name: OWN_KEY.to_owned(),
+        label: "hubsyncd key".to_owned(),
+        kind: "string".to_owned(),
+        field_type: "text".to_owned(),
+        group_name: group_of(object.object()),
+        has_unique_value: true,
+        hidden: true,
+        description: "Tells hubsyncd which records it has created.".to_owned(),
+        options: Vec::new(),
+    };
+    let made = match engine
+        .client
+        .create_property(object.object(), &property)
+        .await
+    {
+        Ok(definition) => definition.has_unique_value,
+        Err(error) if category(&error) == Some("OBJECT_ALREADY_EXISTS") => true,
+        Err(error)
+            if error.is_forbidden()
+                || category(&error).is_some()
+                    && error.status().is_some_and(|status| status < 429) =>
+        {
+            tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
+            false
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if made {
+        tracing::info!(object = %object.object(), property = OWN_KEY, "the hidden unique property for creates is there");
+    }
+    let key_property = if made {
+        PropertyName::parse(OWN_KEY).ok()
+    } else {
+        None
+    };
+    let synced = ObjectSync {
+        properties: ObjectSync::asked_properties(object.mapping(), key_property.as_ref()),
+        key_property,
+        key_wanted: false,
+        ..object.clone()
+    };
+    engine.replace_object(&synced);
+    Ok(synced)
+}
+
+fn category(error: &HubspotError) -> Option<&str> {
+    error.answer().map(|answer| answer.category.as_str())
+}
+
+/// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
+///
+/// # Errors
+/// The first that failed; the others are written down.
+pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
+    let mut failure = None;
+    let owners = read_if_allowed(read_owners(engine).await, &mut failure);
+    let mut pipelines = Vec::new();
+    for object in &engine.mapping.objects {
+        let standard = StandardObject::of(object.object.as_str());
+        if standard.is_some_and(|standard| standard.has_pipelines) {
+            let read = engine.client.pipelines(&object.object).await;
+            let read = read_if_allowed(read.map_err(StepError::from), &mut failure);
+            pipelines.extend(read.map(|read| (object.object.clone(), read)));
+        }
+    }
+    let is_whole = failure.is_none();
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
+            if is_whole {
+                meta::set(tx, "reference_read_at", &tx.now().to_string())?;
+            }
+            if let Some(owners) = owners {
+                let owners = owners.joined(reference::owners(tx)?);
+                reference::replace_owners(tx, &owners)?;
+            }
+            for (object, found) in &pipelines {
+                reference::replace_pipelines(
+                    tx,
+                    object,
+                    &found.iter().map(pipeline_row).collect::<Vec<_>>(),
+                )?;
+            }
+            Ok(())
+        })
+        .await?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// What was read; the first failure is kept, and what is forbidden to the token is none: the table stays as it is.
+fn read_if_allowed<T>(read: Result<T, StepError>, failure: &mut Option<StepError>) -> Option<T> {
+    match read {
+        Ok(read) => Some(read),
+        Err(StepError::Hubspot(error)) if error.is_forbidden() => None,
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    }
+}
+
+/// More pages of owners than this are not asked for: a hundred thousand of them.
+const MOST_OWNER_PAGES: usize = 1000;
+
+/// Owners as HubSpot's list has them.
+#[derive(Default)]
+struct FoundOwners {
+    read: BTreeMap<i64, reference::Owner>,
+    /// Owners that are there and make no sense.
+    unread: BTreeSet<i64>,
+    /// Whether the list led to its end.
+    is_whole: bool,
+}
+
+impl FoundOwners {
+    /// The table's next content: who was not read, and may be there all the same, stays as known.
+    fn joined(self, known: Vec<reference::Owner>) -> Vec<reference::Owner> {
+        let mut owners = self.read;
+        for owner in known {
+            if !self.is_whole || self.unread.contains(&owner.id) {
+                owners.entry(owner.id).or_insert(owner);
+            }
+        }
+        owners.into_values().collect()
+    }
+}
+
+/// Both lists of owners, each page by page. A page that brings nobody new ends its list: the one after it may be the same
+/// for ever.
+async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
+    let mut found = FoundOwners {
+        is_whole: true,
+        ..FoundOwners::default()
+    };
+    for archived in [false, true] {
+        let mut after = None;
+        for number in 1.. {
+            let page = engine.client.owners(after.as_deref(), archived).await?;
+            let known = found.read.len() + found.unread.len();
+            let rows = page.records.iter().map(owner_row);
+            found.read.extend(rows.map(|owner| (owner.id, owner)));
+            found.unread.extend(page.unread.iter().map(|id| id.0));
+            after = page.after;
+            if after.is_none() {
+                break;
+            }
+            if found.read.len() + found.unread.len() == known || number == MOST_OWNER_PAGES {
+                tracing::warn!(
+                    total = found.read.len(),
+                    "HubSpot's list of owners leads to no end; those beyond stay as they are known"
+                );
+                found.is_whole = false;
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn owner_row(owner: &Owner) -> reference::Owner {
+    reference::Owner {
+        id: owner.id,
+        email: owner.email.clone(),
+        first_name: owner.first_name.clone(),
+        last_name: owner.last_name.clone(),
+        user_id: owner.user_id,
+        archived: owner.archived,
+    }
+}
+
+fn pipeline_row(pipeline: &crate::hubspot::endpoints::pipelines::Pipeline) -> reference::Pipeline {
+    let stages = pipeline.stages.iter().map(|stage| reference::Stage {
+        id: stage.id.clone(),
+        label: Some(stage.label.clone()),
+        display_order: Some(stage.display_order),
+        closed: Some(stage.is_closed),
+        probability: stage
+            .probability
+            .as_deref()
+            .and_then(|text| text.parse().ok()),
+        archived: stage.archived,
+    });
+    reference::Pipeline {
+        id: pipeline.id.clone(),
+        label: Some(pipeline.label.clone()),
+        display_order: Some(pipeline.display_order),
+        archived: pipeline.archived,
+        stages: stages.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, run};
+
+    fn page(id: u32, after: Option<&str>) -> String {
+        let next = after.map_or_else(String::new, |after| {
+            format!(r#","paging":{{"next":{{"after":"{after}"}}}}"#)
+        });
+        format!(r#"{{"results":[{{"id":"{id}","email":"{id}@example.com"}}]{next}}}"#)
+    }
+
+    fn read(desk: &Desk) -> Vec<i64> {
+        run(refresh_reference(&desk.engine)).expect("is read");
+        let owners = desk.engine.store().read(reference::owners);
+        let owners = run(owners).expect("owners");
+        owners.into_iter().map(|owner| owner.id).collect()
+    }
+
+    #[test]
+    fn only_where_a_key_is_made_for_it_does_a_create_carry_one_of_ours() {
+        let desk = Desk::new(0);
+        let contacts = desk.contacts();
+        let definition = |unique| Definition {
+            kind: "string".to_owned(),
+            field_type: "text".to_owned(),
+            read_only: false,
+            unique,
+            refers_to_record: false,
+        };
+        let email = PropertyName::parse("email").expect("a name");
+        let portal = |names: &[&str]| {
+            let names = names.iter();
+            names
+                .map(|name| ((*name).to_owned(), definition(true)))
+                .collect::<Definitions>()
+        };
+        for (key, known, expected) in [
+            (KeyChoice::Auto, &["email", OWN_KEY][..], (true, false)),
+            (KeyChoice::Auto, &["email"], (false, true)),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email", OWN_KEY],
+                (false, false),
+            ),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email"],
+                (false, false),
+            ),
+            (KeyChoice::None, &["email", OWN_KEY], (false, false)),
+        ] {
+            let object = ObjectMapping {
+                key,
+                ..contacts.mapping().clone()
+            };
+            let sync = object_sync(&object, &BTreeSet::new(), &portal(known));
+            let found = (sync.key_property.is_some(), sync.key_wanted);
+            assert_eq!(found, expected, "{:?} {known:?}", object.key);
+            assert!(sync.is_unique(&email));
+        }
+    }
+
+    #[test]
+    fn a_list_of_owners_that_leads_to_no_end_is_walked_until_nobody_new_comes() {
+        let same: [(u32, &str); 20] = std::array::from_fn(|page| match page {
+            0 => (1, "QQ"),
+            _ => (2, "QQ"),
+        });
+        let in_turn: [(u32, &str); 20] = std::array::from_fn(|page| match page {
+            0 => (1, "QQ"),
+            odd if odd % 2 == 1 => (2, "Qg"),
+            _ => (3, "QQ"),
+        });
+        for (pages, requests, owners) in [(same, 4, vec![1, 2, 7]), (in_turn, 5, vec![1, 2, 3, 7])]
+        {
+            let desk = Desk::new(0);
+            desk.contacts();
+            desk.hubspot.answer("/owners", page(7, None));
+            assert_eq!(read(&desk), [7]);
+            let before = desk.hubspot.asked("/owners").len();
+            for (id, after) in pages {
+                desk.hubspot.answer("/owners", page(id, Some(after)));
+            }
+            // Whoever stands beyond stays as known.
+            assert_eq!(read(&desk), owners);
+            // One more is the list of those that were deactivated.
+            assert_eq!(desk.hubspot.asked("/owners").len() - before, requests);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What brings records or their ids: first read, poll, comparison, filling, reads that somebody asked for, and webhooks.
+//! A file here asks HubSpot and hands what came to `inbound/`; it decides nothing about a row.
+
+pub mod answers;
+pub mod backfill;
+pub mod blanks;
+pub mod deliveries;
+pub mod filling;
+pub mod ingest;
+pub mod poll;
+pub mod reads;
+pub mod receive;
+pub mod reconcile;

@@ -1,0 +1,242 @@
+//! Newly mapped columns of an object that is in agreement already: filled from the list, those columns alone.
+//!
+//! A column that is mapped again may hold old values: where HubSpot's differs, the old one goes to `sync_history`.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Transaction;
+
+use crate::decide::freshness::{Evidence, Freshness, of_version};
+use crate::engine::inbound::convert::remote_record;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::backfill::PAGE;
+use crate::engine::source::blanks;
+use crate::engine::source::reads::ask_unread;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{ListQuery, Priority};
+use crate::model::entry::Base;
+use crate::model::name::PropertyName;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::fields::FieldState;
+use crate::store::history::{self, Change, Origin};
+use crate::store::outbox::{self, Queued};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, conflicts, cursors, fields, reads, unreadable};
+
+/// Fills one page, while columns are to be filled.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let name = object.object().clone();
+    let (cursor, filling) = engine
+        .store
+        .read(move |connection| {
+            Ok((
+                cursors::get(connection, &name)?,
+                fields::in_state(connection, &name, FieldState::Filling)?,
+            ))
+        })
+        .await?;
+    let filling: BTreeSet<PropertyName> = filling
+        .into_iter()
+        .filter(|property| object.mapping().field(property).is_some())
+        .collect();
+    if filling.is_empty() || cursor.backfill != cursors::Backfill::Done {
+        return Ok(Progress::RING);
+    }
+    let query = ListQuery {
+        after: cursor.filling_after.clone(),
+        limit: PAGE,
+        properties: filling
+            .iter()
+            .map(|property| property.as_str().to_owned())
+            .collect(),
+        archived: false,
+    };
+    let mut page = engine
+        .client
+        .list(object.object(), &query, Priority::Bulk)
+        .await?;
+    blanks::fill(engine, object, &query.properties, &mut page.records).await?;
+    let done = page.after.is_none();
+    let sync = object.clone();
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let now = tx.now();
+            let mut changed = 0;
+            let seen = page.records.len();
+            for record in page.records {
+                changed += usize::from(fill(
+                    tx,
+                    &sync,
+                    &remote_record(&sync, record),
+                    &filling,
+                    now,
+                )?);
+            }
+            let work = runs::Work {
+                requests: 1,
+                seen,
+                changed,
+            };
+            runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
+            ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
+            cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
+            if page.after.is_none() {
+                fields::end_filling(tx, sync.object(), now)?;
+                runs::finish(tx, sync.object(), Kind::Schema, None, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+fn fill(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+    filling: &BTreeSet<PropertyName>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(mut row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(false);
+    };
+    let known = row.record.modified_at;
+    if of_version(Evidence::Store, record.updated_at, known) == Freshness::Stale {
+        // An answer to a push knows nothing of the columns that it did not carry: a read fills them.
+        if filling
+            .iter()
+            .any(|property| row.value(property).is_empty())
+        {
+            reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
+        }
+        return Ok(false);
+    }
+    unreadable::note(tx, object.object(), record, now)?;
+    let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
+    let open = conflicts::open_of(tx, object.object(), row.record.local_id)?;
+    let mut changed = false;
+    for property in filling {
+        let (Some(field), Some(remote)) =
+            (object.mapping().field(property), record.shown(property))
+        else {
+            continue;
+        };
+        let local = row.value(property).clone();
+        if field.property_type.same(&local, remote) {
+            continue;
+        }
+        if let Some(open) = open.get(property) {
+            // A person decides about it; only the merge of a read tells the conflict what HubSpot holds.
+            if !field.property_type.same(&open.remote, remote) {
+                reads::ask(tx, object.object(), record.id, Origin::Schema, now)?;
+            }
+            continue;
+        }
+        if let Some(queued) = pending(queued.as_ref(), property) {
+            // Written here before the column was filled: the push's merge decides, with an unknown base.
+            let written = queued
+                .entry
+                .fields
+                .iter()
+                .find(|other| &other.property == property)
+                .map(|other| other.changed_at);
+            outbox::put_field(
+                tx,
+                queued.entry.id,
+                property,
+                &Base::Unknown,
+                written.unwrap_or(now),
+            )?;
+            continue;
+        }
+        // What can't be read is noted, and the column keeps what it has.
+        if record.invalid.contains_key(property) {
+            continue;
+        }
+        if !local.is_empty() {
+            let change = Change {
+                object: object.object(),
+                local_id: row.record.local_id,
+                hs_id: Some(record.id),
+                property: property.as_str(),
+                old: local.as_deref(),
+                new: remote.as_deref(),
+                origin: Origin::Schema,
+            };
+            history::record(tx, change, now)?;
+        }
+        row.set(object.mapping(), property, remote);
+        changed = true;
+    }
+    if changed {
+        object.table.update(tx, &row)?;
+    }
+    Ok(changed)
+}
+
+fn pending<'a>(queued: Option<&'a Queued>, property: &PropertyName) -> Option<&'a Queued> {
+    queued.filter(|queued| {
+        queued
+            .entry
+            .fields
+            .iter()
+            .any(|field| &field.property == property)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::mapping::Policy;
+
+    fn fill_first_name(scene: &Scene, record: &RemoteRecord) -> bool {
+        let filling = [property("firstname")].into();
+        scene.write(|tx| fill(tx, &scene.object, record, &filling, at(100)))
+    }
+
+    #[test]
+    fn a_filled_column_leaves_a_field_that_waits_for_a_decision() {
+        let scene = Scene::of(Policy::Manual);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(How::at(5), &record(101, 5, &[("firstname", "Theirs")]));
+        assert!(!fill_first_name(
+            &scene,
+            &record(101, 9, &[("firstname", "Others")])
+        ));
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+
+    #[test]
+    fn a_filled_column_does_not_make_a_waiting_write_younger() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(1)
+        ));
+        fill_first_name(&scene, &record(101, 9, &[("firstname", "Theirs")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was ?"]);
+        assert_eq!(
+            scene.rows("SELECT changed_at FROM sync_outbox_fields"),
+            [at(1).to_string()]
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_fresher_than_the_page_is_read() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(0), &record(101, 10, &[("price", "1")]));
+        assert!(!fill_first_name(
+            &scene,
+            &record(101, 9, &[("firstname", "Ann")])
+        ));
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+    }
+}

@@ -1,0 +1,547 @@
+//! Events that wait in `sync_inbox` → reads of their records, coalesced and full; those that tell nothing new end here.
+//!
+//! An event says that something changed, not what is true now: order and single delivery are not guaranteed
+//! (`hubspot/api-facts.md#10`). So it is never applied; it costs a read, or nothing where the mirror shows what it says.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::is_sent;
+use crate::decide::plan::BATCH;
+use crate::engine::inbound::actions::late_since;
+use crate::engine::outbound::gap;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::model::entry::{Base, EntryField, EntryState};
+use crate::model::event::{Event, EventKind};
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::around::{self, Around};
+use crate::store::gaps;
+use crate::store::history::{self, Origin};
+use crate::store::inbox::{self, State, Waiting};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::Queued;
+use crate::store::{Lane, StoreError, conflicts, merges, outbox, reads};
+
+/// The most events that are looked at in one step.
+const MOST: usize = 2_000;
+
+/// The events of one transaction.
+const PART: usize = 100;
+
+/// The longest that an event waits for others to fill its read.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// How long an unknown record may be one of the creates that are being sent.
+const LONGEST_DOUBT: Duration = Duration::from_secs(10);
+
+/// Time between two looks at records in doubt.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Ends the events that need no read and asks for the reads of the others. Rings nobody.
+pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
+    let waiting = engine
+        .store
+        .read(|connection| inbox::waiting(connection, MOST))
+        .await?;
+    let Some(oldest) = waiting.first() else {
+        return Ok(Progress::RING);
+    };
+    let now = engine.now();
+    let waited = now.since(oldest.received_at);
+    let quiet_at = engine.arrivals.quiet_at(now);
+    let flush = now >= quiet_at || waited >= LONGEST_WAIT || oldest.received_at > now;
+    if !flush && waiting.len() < BATCH {
+        return Ok(Progress::Idle {
+            until: Some(quiet_at.min(oldest.received_at + LONGEST_WAIT)),
+        });
+    }
+    let is_all = waiting.len() < MOST;
+    let mut left = Left::default();
+    for (name, waiting) in by_object(waiting) {
+        let object = name.as_ref().and_then(|name| engine.object(name));
+        let Some(object) = object else {
+            ignore(engine, waiting).await?;
+            left.did_something = true;
+            continue;
+        };
+        let groups = sort_out(engine, &object, waiting, &mut left).await?;
+        ask_for(engine, &object, groups, flush && is_all, &mut left).await?;
+    }
+    Ok(if !is_all && left.did_something {
+        Progress::More
+    } else if left.unfilled {
+        Progress::Idle {
+            until: Some(quiet_at.min(now + LONGEST_WAIT)),
+        }
+    } else if left.doubtful {
+        Progress::Idle {
+            until: Some(now + BETWEEN_LOOKS),
+        }
+    } else {
+        Progress::RING
+    })
+}
+
+/// What a step left behind.
+#[derive(Debug, Default)]
+struct Left {
+    /// Records that wait for others to fill their read.
+    unfilled: bool,
+    /// Records that may be creates of our own.
+    doubtful: bool,
+    did_something: bool,
+}
+
+fn by_object(waiting: Vec<Waiting>) -> BTreeMap<Option<ObjectType>, Vec<Waiting>> {
+    let mut objects: BTreeMap<_, Vec<Waiting>> = BTreeMap::new();
+    for event in waiting {
+        objects
+            .entry(event.event.object.clone())
+            .or_default()
+            .push(event);
+    }
+    objects
+}
+
+/// The events of one record, the oldest first.
+struct Group {
+    id: HubspotId,
+    events: Vec<Waiting>,
+}
+
+/// By record, in the order of each one's oldest event.
+fn by_record(waiting: Vec<Waiting>) -> Vec<Group> {
+    let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    for event in waiting {
+        let id = event.event.hs_id.unwrap_or(HubspotId(0));
+        let place = *places.entry(id).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group {
+                id,
+                events: Vec::new(),
+            });
+        }
+        groups[place].events.push(event);
+    }
+    groups
+}
+
+/// Parts of about so many events: a delivery that waits for the writer must not wait for all of them.
+fn parts(groups: Vec<Group>) -> Vec<Vec<Group>> {
+    let mut parts: Vec<Vec<Group>> = Vec::new();
+    let mut events = usize::MAX;
+    for group in groups {
+        if events >= PART {
+            parts.push(Vec::new());
+            events = 0;
+        }
+        events += group.events.len();
+        if let Some(part) = parts.last_mut() {
+            part.push(group);
+        }
+    }
+    parts
+}
+
+/// Ends events of an object that is not mapped any more.
+async fn ignore(engine: &Engine, waiting: Vec<Waiting>) -> Result<(), StepError> {
+    engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            for event in waiting {
+                inbox::end(
+                    tx,
+                    event.id,
+                    State::Ignored,
+                    Some("the object is not mapped"),
+                )?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// Ends the events that tell nothing new; the others, by record.
+async fn sort_out(
+    engine: &Engine,
+    object: &ObjectSync,
+    waiting: Vec<Waiting>,
+    left: &mut Left,
+) -> Result<Vec<Group>, StepError> {
+    let hubspot_ahead = engine.client.clock_offset_ms();
+    let mut wanted = Vec::new();
+    for part in parts(by_record(waiting)) {
+        let sync = object.clone();
+        let sorted = engine
+            .store
+            .write(Lane::Bulk, move |tx| {
+                let now = tx.now();
+                let moment = Moment {
+                    now,
+                    hubspot_ahead,
+                    creating: outbox::is_creating(tx, sync.object())?,
+                    around: around::look(tx, sync.object(), &sync.table)?,
+                };
+                sort_part(tx, &sync, part, moment)
+            })
+            .await?;
+        left.did_something |= sorted.ended;
+        left.doubtful |= sorted.doubtful;
+        wanted.extend(sorted.wanted);
+    }
+    Ok(wanted)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Timestamp,
+    hubspot_ahead: i64,
+    /// Whether creates of the object are being sent.
+    creating: bool,
+    around: Around,
+}
+
+struct Sorted {
+    wanted: Vec<Group>,
+    ended: bool,
+    doubtful: bool,
+}
+
+fn sort_part(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    groups: Vec<Group>,
+    moment: Moment,
+) -> Result<Sorted, StoreError> {
+    let mut sorted = Sorted {
+        wanted: Vec::new(),
+        ended: false,
+        doubtful: false,
+    };
+    let has_gaps = gaps::is_any(tx, object.object())?;
+    for group in groups {
+        let known = Known::look(tx, object, group.id, moment.around)?;
+        let noted = match has_gaps {
+            true => gaps::of_record(tx, object.object(), group.id)?,
+            false => Vec::new(),
+        };
+        let archive = match has_gaps {
+            true => gaps::archive_of(tx, object.object(), group.id)?,
+            false => None,
+        };
+        let mut needs = Vec::new();
+        for event in group.events {
+            if let Some(archive) = &archive {
+                gap::take_event_of_archived(tx, object, archive, &event.event, moment.now)?;
+            }
+            if gap::take_event(tx, object, &noted, &event.event, moment.now)? {
+                inbox::end(tx, event.id, State::Done, None)?;
+                sorted.ended = true;
+                continue;
+            }
+            match known.need(object, &event, moment) {
+                Need::Nothing => {
+                    inbox::end(tx, event.id, State::Done, None)?;
+                    sorted.ended = true;
+                }
+                Need::Patience => sorted.doubtful = true,
+                Need::Read if known.is_late_echo(tx, object, &event.event, moment.now)? => {
+                    inbox::end(tx, event.id, State::Done, None)?;
+                    sorted.ended = true;
+                }
+                Need::Read => needs.push(event),
+            }
+        }
+        if !needs.is_empty() {
+            sorted.wanted.push(Group {
+                id: group.id,
+                events: needs,
+            });
+        }
+    }
+    Ok(sorted)
+}
+
+/// Asks for reads: of all, or of as many as fill whole batches.
+async fn ask_for(
+    engine: &Engine,
+    object: &ObjectSync,
+    mut wanted: Vec<Group>,
+    all: bool,
+    left: &mut Left,
+) -> Result<(), StepError> {
+    if !all {
+        let full = wanted.len() - wanted.len() % BATCH;
+        left.unfilled |= full < wanted.len();
+        wanted.truncate(full);
+    }
+    left.did_something |= !wanted.is_empty();
+    // A batch a transaction: reads that go on meanwhile stay full.
+    let mut wanted = wanted.into_iter().peekable();
+    while wanted.peek().is_some() {
+        let batch: Vec<Group> = wanted.by_ref().take(BATCH).collect();
+        let sync = object.clone();
+        engine
+            .store
+            .write(Lane::Bulk, move |tx| {
+                for group in &batch {
+                    ask(tx, &sync, group, tx.now())?;
+                }
+                Ok::<_, StoreError>(())
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+fn ask(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    group: &Group,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let name = object.object();
+    let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
+    for Waiting { id, event, .. } in &group.events {
+        match event.kind() {
+            Some(EventKind::PrivacyDeletion) => {
+                reads::note_erasure(tx, name, group.id, now)?;
+                inbox::forget_values(tx, name, group.id)?;
+            }
+            Some(EventKind::Merge) => {
+                let gone = note_merge(tx, name, event, group.id, now)?;
+                for other in &event.others {
+                    let is_here = object.table.by_hs_id(tx, *other)?.is_some();
+                    if *other != group.id && (is_here || gone.contains(other)) {
+                        reads::ask(tx, name, *other, Origin::Webhook, now)?;
+                    }
+                }
+            }
+            Some(
+                EventKind::Creation
+                | EventKind::PropertyChange
+                | EventKind::Deletion
+                | EventKind::Restore
+                | EventKind::AssociationChange,
+            )
+            | None => {}
+        }
+        inbox::answered_by(tx, *id, number)?;
+    }
+    Ok(())
+}
+
+/// Notes what went into a merge's survivor, so that an erasure of that reaches it. Where the survivor was erased already,
+/// or is to be, so is what went into it: that is answered with.
+fn note_merge(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    event: &Event,
+    own: HubspotId,
+    now: Timestamp,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let Some(survivor) = event.others.last().copied() else {
+        return Ok(Vec::new());
+    };
+    let mut merged: Vec<HubspotId> = event.others.clone();
+    merged.push(own);
+    merged.retain(|id| *id != survivor);
+    merges::note(tx, object, survivor, &merged)?;
+    if !reads::is_to_be_erased(tx, object, survivor)? {
+        return Ok(Vec::new());
+    }
+    for id in &merged {
+        reads::note_erasure(tx, object, *id, now)?;
+        inbox::forget_values(tx, object, *id)?;
+    }
+    Ok(merged)
+}
+
+/// What an event costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing: the mirror is there already.
+    Nothing,
+    /// A look a moment later.
+    Patience,
+    /// A read of its record.
+    Read,
+}
+
+/// What the mirror knows of a record.
+struct Known {
+    row: Option<MirrorRow>,
+    queued: Option<Queued>,
+    contested: Vec<PropertyName>,
+    buried_at: Option<Timestamp>,
+}
+
+impl Known {
+    fn look(
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        id: HubspotId,
+        around: Around,
+    ) -> Result<Self, StoreError> {
+        let name = object.object();
+        let row = object.table.by_hs_id(tx, id)?;
+        let local_id = row.as_ref().map(|row| row.record.local_id);
+        let queued = match local_id.filter(|_| around.entries) {
+            Some(local_id) => outbox::of_row(tx, name, local_id)?,
+            None if around.entries => outbox::of_record(tx, name, id)?,
+            None => None,
+        };
+        let contested = match local_id.filter(|_| around.conflicts) {
+            Some(local_id) => conflicts::open_of(tx, name, local_id)?
+                .into_keys()
+                .collect(),
+            None => Vec::new(),
+        };
+        let buried_at = match local_id {
+            None if around.tombstones => reads::buried_at(tx, name, id)?,
+            None | Some(_) => None,
+        };
+        Ok(Self {
+            row,
+            queued,
+            contested,
+            buried_at,
+        })
+    }
+
+    fn need(&self, object: &ObjectSync, waiting: &Waiting, moment: Moment) -> Need {
+        let event = &waiting.event;
+        let Some(kind) = event.kind() else {
+            return Need::Nothing;
+        };
+        if let Some(row) = &self.row {
+            return match kind {
+                EventKind::Creation | EventKind::AssociationChange => Need::Nothing,
+                EventKind::PropertyChange => self.need_of_change(object, row, event),
+                EventKind::Deletion
+                | EventKind::PrivacyDeletion
+                | EventKind::Merge
+                | EventKind::Restore => Need::Read,
+            };
+        }
+        // It left the mirror after that: our own archive, or one that was seen already.
+        // A tombstone of the future was set before the clock was put back: it says nothing.
+        let left_later = self.buried_at.is_some_and(|buried| {
+            let occurred = event
+                .occurred_at
+                .map(|at| at.plus_millis(-moment.hubspot_ahead));
+            buried <= moment.now && occurred.is_some_and(|at| at <= buried)
+        });
+        let in_doubt = moment.creating
+            && self.queued.is_none()
+            && moment.now.since(waiting.received_at) < LONGEST_DOUBT
+            && waiting.received_at <= moment.now;
+        match kind {
+            EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
+            EventKind::AssociationChange => Need::Nothing,
+            EventKind::Deletion => match &self.queued {
+                Some(queued) if queued.entry.state != EntryState::InFlight => Need::Read,
+                Some(_) => Need::Nothing,
+                None if in_doubt => Need::Patience,
+                None => Need::Nothing,
+            },
+            EventKind::Creation | EventKind::PropertyChange if left_later => Need::Nothing,
+            EventKind::Creation | EventKind::PropertyChange if in_doubt => Need::Patience,
+            EventKind::Creation | EventKind::PropertyChange => Need::Read,
+        }
+    }
+
+    fn need_of_change(&self, object: &ObjectSync, row: &MirrorRow, event: &Event) -> Need {
+        let field = event
+            .property
+            .as_ref()
+            .and_then(|property| object.mapping().field(property));
+        let Some(field) = field.filter(|field| field.direction.pulls()) else {
+            return Need::Nothing;
+        };
+        // A value that HubSpot hides says nothing.
+        let said = event
+            .value
+            .as_deref()
+            .and_then(|text| field.property_type.canonical(Some(text)).ok());
+        let Some(said) = said.filter(|_| !self.contested.contains(&field.property)) else {
+            return Need::Read;
+        };
+        let entry = self.queued.as_ref().map(|queued| &queued.entry);
+        let dirty = entry.and_then(|entry| {
+            entry
+                .fields
+                .iter()
+                .find(|dirty| dirty.property == field.property)
+        });
+        let same = |value: &Value| field.property_type.same(value, &said);
+        let is_known = match dirty {
+            None => same(row.value(&field.property)),
+            Some(dirty) => is_ours(dirty, &same),
+        };
+        if is_known { Need::Nothing } else { Need::Read }
+    }
+
+    /// Whether a change is an earlier push of ours that comes back after a later one: it says that our own app made it,
+    /// and HubSpot acknowledged that value. Not where a request with it was lost: that one may have landed only now, over
+    /// the later one.
+    fn is_late_echo(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectSync,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let is_change = event.own && event.kind() == Some(EventKind::PropertyChange);
+        let (Some(row), Some(property)) =
+            (&self.row, event.property.as_ref().filter(|_| is_change))
+        else {
+            return Ok(false);
+        };
+        let is_doubtful = self
+            .queued
+            .as_ref()
+            .is_some_and(|queued| queued.unanswered_since.is_some());
+        let Some(field) = object.mapping().field(property) else {
+            return Ok(false);
+        };
+        let said = event
+            .value
+            .as_deref()
+            .and_then(|text| field.property_type.canonical(Some(text)).ok());
+        let Some(said) = said.filter(|_| !is_doubtful && !self.contested.contains(property)) else {
+            return Ok(false);
+        };
+        let (name, local_id) = (object.object(), row.record.local_id);
+        let same = |value: &Value| field.property_type.same(value, &said);
+        let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
+        if lost
+            .get(property)
+            .is_some_and(|sent| is_sent(field.property_type, sent, &said))
+        {
+            return Ok(false);
+        }
+        let pushed = history::pushed(tx, name, local_id, property, PUSHES)?;
+        Ok(pushed.iter().any(same))
+    }
+}
+
+/// Pushes of a field that are remembered to tell a late event of one: events are seconds late, seldom minutes.
+const PUSHES: usize = 20;
+
+/// Whether a value is what HubSpot had before a local change, or what is being sent.
+fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {
+    let is_base = match &dirty.base {
+        Base::Known(base) => same(base),
+        Base::Unknown => false,
+    };
+    is_base || dirty.sent.as_ref().is_some_and(same)
+}

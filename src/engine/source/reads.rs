@@ -1,0 +1,631 @@
+//! Records that something asked to be read from HubSpot's store: with the history of fields that a policy must compare,
+//! and with the archive where they are missing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::decide::echo::is_sent;
+use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::engine::inbound::actions::late_since;
+use crate::engine::inbound::apply::{
+    AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record,
+};
+use crate::engine::inbound::convert::{histories, remote_record};
+use crate::engine::inbound::removal::Moment;
+use crate::engine::outbound::archive::done_on_both_sides;
+use crate::engine::outbound::settle::note_pushed;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::answers;
+use crate::engine::source::blanks;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
+use crate::model::entry::{EntryState, Operation};
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::conflicts::About;
+use crate::store::file::savepoint;
+use crate::store::history::{self, Origin};
+use crate::store::reads::{Due, Removal};
+use crate::store::{Lane, StoreError, erase, outbox, reads, rowjson, unreadable};
+
+/// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
+pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
+
+/// So many of them are named in a line of the log.
+const MOST_NAMED: usize = 20;
+
+/// How long a record waits for the answer of an attempt that is under way, before it is read again.
+pub(crate) const AFTER_FLIGHT: Duration = Duration::from_secs(5);
+
+struct Wanted {
+    ids: Vec<Due>,
+    with_history: Vec<PropertyName>,
+    /// Whether some history is to tell what became of a request of ours.
+    in_doubt: bool,
+    next: Option<Timestamp>,
+}
+
+/// Reads one batch of what is due.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let (sync, now) = (object.clone(), engine.now());
+    let wanted = engine
+        .store
+        .read(move |connection| wanted(connection, &sync, now))
+        .await?;
+    if wanted.ids.is_empty() {
+        return Ok(Progress::Idle { until: wanted.next });
+    }
+    let own_app = match wanted.in_doubt {
+        true => engine.client.own_app().await,
+        false => None,
+    };
+    let asked_at = engine.now();
+    let keys: Vec<String> = wanted.ids.iter().map(|due| due.id.to_string()).collect();
+    let BatchRead {
+        records: found,
+        unread,
+        unreadable: odd,
+        ..
+    } = read(engine, object, keys, &wanted.with_history, false).await?;
+    let absent = absent(&wanted.ids, &found);
+    let archived = match absent.is_empty() {
+        true => Vec::new(),
+        false => {
+            let keys = absent.iter().map(|due| due.id.to_string()).collect();
+            read(engine, object, keys, &[], true).await?.records
+        }
+    };
+    // Gone is what HubSpot says to be missing, or shows in its archive. Of anything else nothing is known yet.
+    let (unread, missing): (Vec<Due>, Vec<Due>) = absent.into_iter().partition(|due| {
+        unread.contains(&due.id.to_string()) && !archived.iter().any(|record| record.id == due.id)
+    });
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let client = engine.client.clone();
+    let ids = wanted.ids.clone();
+    let borne_out = engine.time_borne_out();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            // A read is done before it is applied: applying may ask for another one.
+            put_off_unread(tx, &sync, &unread, now)?;
+            put_off_unreadable(tx, &sync, &odd, now)?;
+            for due in ids.iter().filter(|due| !unread.contains(due)) {
+                reads::done(tx, sync.object(), *due)?;
+                answers::end_events(tx, &sync, *due, &found, now)?;
+            }
+            let mut own_app = own_app;
+            for record in found {
+                if wanted.in_doubt && own_app.is_none() {
+                    own_app = app_of_our_pushes(tx, &sync, &record, offset)?;
+                    own_app.as_deref().inspect(|id| client.learn_own_app(id));
+                }
+                let histories = histories(&sync, &record, &wanted.with_history, own_app.as_deref());
+                let remote = remote_record(&sync, record);
+                let origin = origin_of(&ids, &remote);
+                let applying = Applying {
+                    object: &sync,
+                    origin,
+                    evidence: Evidence::Store,
+                    asked_at,
+                    now,
+                    clock_offset_ms: offset,
+                    with_history: true,
+                };
+                match savepoint::within(tx, || {
+                    apply_record(tx, &applying, &remote, Some(&histories))
+                }) {
+                    Err(error) if error.is_of_one_row() => {
+                        refuse_record(tx, &applying, remote.id, &error)?;
+                    }
+                    applied => {
+                        applied?;
+                    }
+                }
+                reads::forget_removal(tx, sync.object(), remote.id)?;
+                // Also an id that was merged away and that the survivor answers.
+                for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
+                    look_again_before_erasing(tx, sync.object(), due.id, now, borne_out)?;
+                }
+            }
+            for Due { id, origin, .. } in missing {
+                if is_of_before(tx, &sync, id, asked_at, offset)? {
+                    reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
+                    continue;
+                }
+                unreadable::forget_whole(tx, sync.object(), id)?;
+                let shown = archived.iter().find(|record| record.id == id);
+                let archived_at = shown.and_then(|record| record.archived_at);
+                if let Some(record) = shown {
+                    let record = remote_record(&sync, record.clone());
+                    agree_with_archived(tx, &sync, &record, now)?;
+                }
+                let removal = Removal {
+                    id,
+                    archived_at,
+                    origin,
+                };
+                let moment = Moment {
+                    now,
+                    offset_ms: offset,
+                };
+                note_missing(tx, &sync, removal, moment)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(Progress::More)
+}
+
+/// How far apart a push that HubSpot acknowledged and its entry in a history may be.
+const ACKNOWLEDGED_WITHIN_MS: i64 = 60_000;
+
+/// The app that a history names as the author of a value which HubSpot has acknowledged to us at that time.
+fn app_of_our_pushes(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    record: &Record,
+    offset_ms: i64,
+) -> Result<Option<String>, StoreError> {
+    let Some(row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(None);
+    };
+    for (property, entries) in &record.history {
+        let property = PropertyName::parse(property).ok();
+        let Some(field) = property.and_then(|property| object.mapping().field(&property)) else {
+            continue;
+        };
+        for entry in entries {
+            let value = field.property_type.canonical(entry.value.as_deref());
+            let (Some("INTEGRATION"), Some(app), Ok(value)) =
+                (entry.source_type.as_deref(), &entry.source_id, value)
+            else {
+                continue;
+            };
+            let at = entry.at.plus_millis(-offset_ms);
+            let span = (
+                at.plus_millis(-ACKNOWLEDGED_WITHIN_MS),
+                at.plus_millis(ACKNOWLEDGED_WITHIN_MS),
+            );
+            let row = row.record.local_id;
+            if history::was_pushed(tx, object.object(), row, &field.property, &value, span)? {
+                return Ok(Some(app.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Pending changes that an archived record holds have reached it before: its row counts as clean for them.
+fn agree_with_archived(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(row) = object.table.by_hs_id(tx, record.id)? else {
+        return Ok(());
+    };
+    let local_id = row.record.local_id;
+    let Some(queued) = outbox::of_row(tx, object.object(), local_id)? else {
+        return Ok(());
+    };
+    let entry = queued.entry;
+    if entry.state == EntryState::InFlight || entry.operation != Operation::Update {
+        return Ok(());
+    }
+    let sent = outbox::sent_earlier(tx, object.object(), local_id, late_since(now))?;
+    let about = About {
+        object: object.object(),
+        local_id,
+        hs_id: Some(record.id),
+    };
+    let mut left = entry.fields.len();
+    for pending in &entry.fields {
+        let (Some(field), Some(value)) = (
+            object.mapping().field(&pending.property),
+            record.values.get(&pending.property),
+        ) else {
+            continue;
+        };
+        if !field
+            .property_type
+            .same(row.value(&pending.property), value)
+        {
+            continue;
+        }
+        let carried = sent.get(&pending.property);
+        if carried.is_some_and(|sent| is_sent(field.property_type, sent, value)) {
+            note_pushed(tx, about, &pending.property, &pending.base, value, now)?;
+        }
+        outbox::drop_field(tx, entry.id, &pending.property)?;
+        left -= 1;
+    }
+    match left {
+        0 => outbox::end(tx, entry.id),
+        _ => Ok(()),
+    }
+}
+
+async fn read(
+    engine: &Engine,
+    object: &ObjectSync,
+    keys: Vec<String>,
+    with_history: &[PropertyName],
+    archived: bool,
+) -> Result<BatchRead, StepError> {
+    let query = ReadQuery {
+        keys,
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: with_history
+            .iter()
+            .map(|property| property.as_str().to_owned())
+            .collect(),
+        archived,
+    };
+    let mut found = engine
+        .client
+        .batch_read(object.object(), &query, Priority::Webhook)
+        .await?;
+    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    Ok(found)
+}
+
+/// Records that HubSpot could not read this time are asked for again.
+fn put_off_unread(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    unread: &[Due],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if !unread.is_empty() {
+        let ids = unread.iter().take(MOST_NAMED);
+        let ids: Vec<String> = ids.map(|due| due.id.to_string()).collect();
+        tracing::warn!(object = %object.object(), records = unread.len(), hs_ids = ids.join(" "), "HubSpot neither showed records nor said that they are gone; they are asked for again");
+    }
+    for due in unread {
+        reads::put_off(tx, object.object(), due.id, now + AFTER_UNREAD)?;
+    }
+    Ok(())
+}
+
+/// Records that the store shows and that make no sense are noted by their ids, and asked for less often: what HubSpot holds
+/// must change first.
+fn put_off_unreadable(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    odd: &[HubspotId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in odd {
+        unreadable::note_record(tx, object.object(), *id, now)?;
+        reads::put_off(tx, object.object(), *id, now + AFTER_CONSTRAINT)?;
+    }
+    Ok(())
+}
+
+/// Asks for reads of records that a page should have shown and that could not be read, and notes them: the read takes the
+/// note back.
+pub fn ask_unread(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    unread: &[HubspotId],
+    origin: Origin,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in unread {
+        unreadable::note_record(tx, object.object(), *id, now)?;
+        reads::ask(tx, object.object(), *id, origin, now + AFTER_UNREAD)?;
+    }
+    Ok(())
+}
+
+fn wanted(
+    connection: &Connection,
+    object: &ObjectSync,
+    now: Timestamp,
+) -> Result<Wanted, StoreError> {
+    let mut ids = reads::due(connection, object.object(), now, BATCH)?;
+    let mut with_history = BTreeSet::new();
+    let mut in_doubt = false;
+    for (position, due) in ids.iter().enumerate() {
+        let (properties, is_in_doubt) = contested(connection, object, due.id, now)?;
+        if !properties.is_empty() && position >= BATCH_WITH_HISTORY {
+            break;
+        }
+        with_history.extend(properties);
+        in_doubt |= is_in_doubt;
+    }
+    if !with_history.is_empty() {
+        ids.truncate(BATCH_WITH_HISTORY);
+    }
+    let next = reads::next_due(connection, object.object())?;
+    Ok(Wanted {
+        ids,
+        with_history: with_history.into_iter().collect(),
+        in_doubt,
+        next,
+    })
+}
+
+/// The fields of a record for which a merge may need the time or the author of HubSpot's change, and whether requests of
+/// ours are in doubt.
+fn contested(
+    connection: &Connection,
+    object: &ObjectSync,
+    id: HubspotId,
+    now: Timestamp,
+) -> Result<(BTreeSet<PropertyName>, bool), StoreError> {
+    let Some(row) = object.table.by_hs_id(connection, id)? else {
+        return Ok((BTreeSet::new(), false));
+    };
+    let local_id = row.record.local_id;
+    let pending = outbox::of_row(connection, object.object(), local_id)?;
+    let fields = pending
+        .into_iter()
+        .flat_map(|queued| queued.entry.fields)
+        .map(|field| field.property);
+    let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
+    let in_doubt = !sent.is_empty();
+    let fields = fields
+        .chain(sent.into_keys())
+        .filter(|property| object.mapping().field(property).is_some())
+        .collect();
+    Ok((fields, in_doubt))
+}
+
+/// What was asked for and is not shown.
+fn absent(asked: &[Due], found: &[Record]) -> Vec<Due> {
+    let mut seen = BTreeSet::new();
+    for record in found {
+        seen.insert(record.id);
+        // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
+        seen.extend(record.merged_ids());
+    }
+    asked
+        .iter()
+        .filter(|due| !seen.contains(&due.id))
+        .copied()
+        .collect()
+}
+
+fn origin_of(asked: &[Due], record: &RemoteRecord) -> Origin {
+    let by_id = asked.iter().find(|due| due.id == record.id);
+    let by_merge = || asked.iter().find(|due| record.merged_ids.contains(&due.id));
+    by_id
+        .or_else(by_merge)
+        .map_or(Origin::Poll, |due| due.origin)
+}
+
+/// How long after a privacy deletion's event HubSpot may still show the record.
+const LATEST_ERASURE: Duration = Duration::from_hours(24);
+
+/// Time between two looks at a record whose privacy deletion was announced and that HubSpot still shows: at first the
+/// event may only have been faster than the deletion.
+const BETWEEN_FIRST_LOOKS: Duration = Duration::from_secs(10);
+
+/// How long those go on.
+const FIRST_LOOKS: Duration = Duration::from_mins(2);
+
+/// Time between two later looks.
+const BETWEEN_LOOKS: Duration = Duration::from_mins(5);
+
+/// A record that is to be erased and that HubSpot still shows: a deletion is believed only after a read.
+fn look_again_before_erasing(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    now: Timestamp,
+    borne_out: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
+        return Ok(());
+    };
+    // A clock that is put ahead must not end the wait for a deletion that was promised to a person.
+    let age = borne_out.unwrap_or(now).since(asked_at);
+    if age < LATEST_ERASURE {
+        // A clock that was set back must not keep it at the first looks.
+        let wait = match age < FIRST_LOOKS && asked_at <= now {
+            true => BETWEEN_FIRST_LOOKS,
+            false => BETWEEN_LOOKS,
+        };
+        return reads::ask(tx, object, id, Origin::Webhook, now + wait).map(|_| ());
+    }
+    tracing::error!(object = %object, hs_id = %id, "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
+    reads::forget_erasure(tx, object, id)
+}
+
+/// Whether a row was written from a later version than an answer that did not show its record.
+fn is_of_before(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    id: HubspotId,
+    asked_at: Timestamp,
+    clock_offset_ms: i64,
+) -> Result<bool, StoreError> {
+    let row = object.table.by_hs_id(tx, id)?;
+    let known = row.and_then(|row| row.record.modified_at);
+    Ok(of_absence(asked_at, known, clock_offset_ms) == Freshness::Stale)
+}
+
+/// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
+pub fn note_missing(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    removal: Removal,
+    moment: Moment,
+) -> Result<(), StoreError> {
+    match savepoint::within(tx, || note_missing_one(tx, object, removal, moment)) {
+        // A program's constraint keeps what should go: it goes later, and the others now.
+        Err(error) if error.is_of_one_row() => {
+            let (name, again) = (object.object(), moment.now + AFTER_CONSTRAINT);
+            let words = format!(
+                "HubSpot record {} can't be taken out of the database: {error}",
+                removal.id
+            );
+            tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
+            reads::ask_refused(tx, name, removal.id, removal.origin, again, &words)
+        }
+        noted => noted,
+    }
+}
+
+fn note_missing_one(
+    tx: &rusqlite::Transaction<'_>,
+    object: &ObjectSync,
+    removal: Removal,
+    moment: Moment,
+) -> Result<(), StoreError> {
+    let now = moment.now;
+    let row = object.table.by_hs_id(tx, removal.id)?;
+    let has_row = row.is_some();
+    if !has_row && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
+        let queued = outbox::of_record(tx, object.object(), removal.id)?;
+        if queued.is_some_and(|queued| queued.entry.state == EntryState::InFlight) {
+            // Its answer would be written down after the erasure.
+            let again = now + AFTER_FLIGHT;
+            return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
+        }
+        return erase::erase(tx, &object.table, removal.id, now);
+    }
+    let queued = match has_row {
+        true => None,
+        false => outbox::of_record(tx, object.object(), removal.id)?,
+    };
+    let former = queued
+        .as_ref()
+        .and_then(|queued| queued.entry.row.as_deref());
+    let created_at = match &row {
+        Some(row) => row.created_at(),
+        None => former.and_then(rowjson::created_at),
+    };
+    let is_archived = removal.archived_at.is_some();
+    let now_there = now.plus_millis(moment.offset_ms);
+    if let Some(again) = missing_too_soon(created_at, now_there, is_archived)
+        && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_none()
+    {
+        let again = again.plus_millis(-moment.offset_ms);
+        return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
+    }
+    if has_row {
+        return reads::note_removal(tx, object.object(), removal, now);
+    }
+    match queued {
+        // Deleted here too, be it while an update of it was in doubt: done on both sides.
+        Some(queued)
+            if queued.entry.operation == Operation::Archive
+                || (queued.entry.row.is_some()
+                    && queued.entry.operation == Operation::Update
+                    && queued.entry.state == EntryState::Pending) =>
+        {
+            done_on_both_sides(tx, object.object(), &queued, removal.id, now)
+        }
+        Some(_) => Ok(()),
+        // Never here, and gone: a page that was asked for before must not make a row of it.
+        None => reads::bury(tx, object.object(), removal.id, now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, at, record};
+    use crate::model::mapping::Policy;
+
+    #[test]
+    fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
+        let scene = Scene::of(Policy::Newest);
+        scene.apply(How::at(30), &record(101, 30, &[("firstname", "Ann")]));
+        let of_before = |asked_at, offset| {
+            scene.write(|tx| is_of_before(tx, &scene.object, HubspotId(101), at(asked_at), offset))
+        };
+        assert!(of_before(10, 0));
+        assert!(!of_before(31, 0));
+        assert!(!of_before(20, 15_000));
+    }
+
+    #[test]
+    fn a_privacy_deletion_of_a_record_that_is_still_shown_is_looked_at_again_for_a_day() {
+        let day = 86_400;
+        for (second, wait) in [
+            (20, Some(10)),
+            (200, Some(300)),
+            (day - 1, Some(300)),
+            (day, None),
+        ] {
+            let scene = Scene::of(Policy::Newest);
+            let object = scene.object.object();
+            scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
+            scene.write(|tx| {
+                reads::note_erasure(tx, object, HubspotId(101), at(0))?;
+                look_again_before_erasing(tx, object, HubspotId(101), at(second), None)
+            });
+            let again = scene.rows("SELECT due_at FROM sync_reads");
+            let expected = wait.map(|wait| at(second + wait).to_string());
+            assert_eq!(again, expected.into_iter().collect::<Vec<_>>());
+            let still_asked = scene.rows("SELECT hs_id FROM sync_erasures").len();
+            assert_eq!(still_asked, usize::from(wait.is_some()));
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_made_moments_ago_is_not_removed_because_one_read_misses_it() {
+        let scene = Scene::of(Policy::Newest);
+        let young = RemoteRecord {
+            created_at: at(0),
+            ..record(101, 0, &[("firstname", "Ann")])
+        };
+        scene.apply(How::at(1), &young);
+        let missed = |second, offset_ms, archived_at| {
+            scene.daemon("DELETE FROM sync_reads; DELETE FROM sync_removals");
+            let removal = Removal {
+                id: HubspotId(101),
+                archived_at,
+                origin: Origin::Poll,
+            };
+            let moment = Moment {
+                now: at(second),
+                offset_ms,
+            };
+            scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
+            let removals = scene.rows("SELECT hs_id FROM sync_removals").len();
+            (removals, scene.rows("SELECT due_at FROM sync_reads"))
+        };
+        assert_eq!(missed(20, 0, None), (0, vec![at(30).to_string()]));
+        assert_eq!(missed(55, 0, None), (0, vec![at(60).to_string()]));
+        // By HubSpot's clock it is older than it seems here, and then it is gone.
+        assert_eq!(missed(20, 50_000, None), (1, Vec::new()));
+        assert_eq!(missed(60, 0, None), (1, Vec::new()));
+        // The archive shows it: it is gone, however young.
+        assert_eq!(missed(20, 0, Some(at(10))), (1, Vec::new()));
+    }
+
+    #[test]
+    fn an_older_page_makes_no_row_of_a_record_that_was_never_here_and_is_gone() {
+        let scene = Scene::of(Policy::Newest);
+        let removal = Removal {
+            id: HubspotId(101),
+            archived_at: None,
+            origin: Origin::Webhook,
+        };
+        let moment = Moment {
+            now: at(20),
+            offset_ms: 0,
+        };
+        scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert!(!scene.apply(stale, &record(101, 0, &[("firstname", "Ann")])));
+        assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
+        assert!(scene.apply(How::at(40), &record(101, 0, &[("firstname", "Ann")])));
+    }
+}

@@ -1,0 +1,222 @@
+//! What the last answers say of HubSpot and the token: whether it is reached, and what it forbids. Learnt from every
+//! request in one place, so that a step that had nothing to ask says nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use crate::decide::scopes::{Access, says};
+use crate::hubspot::call::Request;
+use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::{Answer, Client};
+
+/// Requests in a row that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why the last of them did, with its causes.
+    pub words: Arc<str>,
+    /// What somebody can do about it.
+    pub hint: Option<&'static str>,
+    /// How many.
+    pub in_a_row: u32,
+}
+
+/// What was learnt.
+#[derive(Debug, Default)]
+pub(crate) struct Learnt {
+    /// HubSpot was not reached, or failed.
+    unanswered: Option<Trouble>,
+    /// It answered with what can't be read.
+    unreadable: Option<Trouble>,
+    /// What it forbids, by whose it is.
+    forbidden: BTreeMap<(String, Access), Forbidden>,
+}
+
+/// What HubSpot forbids.
+#[derive(Debug)]
+struct Forbidden {
+    words: String,
+    is_of_scope: bool,
+}
+
+fn again(trouble: &mut Option<Trouble>, error: &HubspotError) {
+    let before = trouble.as_ref().map_or(0, |trouble| trouble.in_a_row);
+    *trouble = Some(Trouble {
+        words: with_causes(error).into(),
+        hint: error.hint(),
+        in_a_row: before.saturating_add(1),
+    });
+}
+
+impl Client {
+    /// Why nothing comes of requests at present; `None` after one that HubSpot answered.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let learnt = self.learnt();
+        let both = learnt.unanswered.iter().chain(&learnt.unreadable);
+        both.max_by_key(|trouble| trouble.in_a_row).cloned()
+    }
+
+    /// What HubSpot forbids to the token, a sentence each; what it has let through since is left out.
+    pub fn forbidden(&self) -> Vec<String> {
+        let learnt = self.learnt();
+        let all = learnt.forbidden.values();
+        all.map(|forbidden| forbidden.words.clone()).collect()
+    }
+
+    /// The same of one object.
+    pub fn forbidden_of(&self, object: &str) -> Vec<String> {
+        let learnt = self.learnt();
+        let own = learnt.forbidden.iter();
+        own.filter(|((name, _), _)| name == object)
+            .map(|(_, forbidden)| forbidden.words.clone())
+            .collect()
+    }
+
+    /// Whether all that HubSpot forbids of an object, or all of it, is a matter of scopes.
+    pub fn lacks_scopes_alone(&self, object: Option<&str>) -> bool {
+        let learnt = self.learnt();
+        let mut all = learnt.forbidden.iter();
+        all.all(|((name, _), forbidden)| {
+            forbidden.is_of_scope || object.is_some_and(|object| object != name)
+        })
+    }
+
+    /// Whether HubSpot forbade this when it was last asked.
+    pub fn is_forbidden(&self, object: &str, access: Access) -> bool {
+        self.learnt()
+            .forbidden
+            .contains_key(&(object.to_owned(), access))
+    }
+
+    /// Learns from how a request ended.
+    pub(crate) fn learn<T>(&self, request: &Request<'_>, ended: &Result<T, HubspotError>) {
+        let mut learnt = self.learnt();
+        match ended {
+            Err(error) if error.is_own_answer() => {
+                learnt.unanswered = None;
+                if let HubspotError::Forbidden { why, .. } = error
+                    && let Some(key) = whose(request)
+                {
+                    let forbidden = Forbidden {
+                        words: why.clone(),
+                        is_of_scope: error.is_of_scope(),
+                    };
+                    learnt.forbidden.insert(key, forbidden);
+                }
+            }
+            Err(error) if error.came_to_nothing() => {
+                again(&mut learnt.unanswered, error);
+            }
+            // It was not sent, or says nothing.
+            Err(_) => {}
+            Ok(_) => {
+                learnt.unanswered = None;
+                if let Some(key) = whose(request) {
+                    learnt.forbidden.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Learns whether a success could be read.
+    pub(crate) fn learn_reading<T>(&self, read: &Result<T, HubspotError>) {
+        let mut learnt = self.learnt();
+        match read {
+            Ok(_) => learnt.unreadable = None,
+            Err(error) => again(&mut learnt.unreadable, error),
+        }
+    }
+
+    /// What a 403 means, in a sentence that names the scope, or says HubSpot's own words. Those of a write may name what was
+    /// to be written, and are left out: the sentence goes to the log.
+    pub(crate) fn refusal(request: &Request<'_>, answer: &Answer) -> String {
+        match (subject(request), request.endpoint.access()) {
+            (Some((object, access)), _) => {
+                let said = match access {
+                    Access::Definitions | Access::Read => one_line(answer.message.as_str()),
+                    Access::Write => String::new(),
+                };
+                access.refusal(&object, &answer.scopes, &answer.category, &said)
+            }
+            (None, _) if answer.scopes.is_empty() => {
+                let said = match request.endpoint.is_read() {
+                    true => one_line(answer.message.as_str()),
+                    false => String::new(),
+                };
+                let what = if request.endpoint == Endpoint::Account {
+                    "look at the account"
+                } else {
+                    "do this"
+                };
+                let why = says(&answer.category, &said);
+                format!("the token may not {what}: {why}")
+            }
+            (None, _) => format!("the token lacks scope `{}`", answer.scopes.join("`, `")),
+        }
+    }
+
+    fn learnt(&self) -> std::sync::MutexGuard<'_, Learnt> {
+        self.inner
+            .learnt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose access a request needs.
+fn subject(request: &Request<'_>) -> Option<(String, Access)> {
+    let access = request.endpoint.access()?;
+    let object = request.object.map(|object| object.as_str().to_owned());
+    let name = if request.endpoint == Endpoint::Owners {
+        "owners".to_owned()
+    } else if request.endpoint == Endpoint::Pipelines {
+        format!("pipelines of {}", object?)
+    } else {
+        object?
+    };
+    Some((name, access))
+}
+
+/// Whose access a request tells of. Without the account nothing begins.
+fn whose(request: &Request<'_>) -> Option<(String, Access)> {
+    if request.endpoint == Endpoint::Account {
+        return Some((THE_ACCOUNT.to_owned(), Access::Read));
+    }
+    subject(request)
+}
+
+/// The account among the names of objects, which have no space.
+const THE_ACCOUNT: &str = "the account";
+
+/// The most of HubSpot's words that a sentence repeats.
+const MOST_LETTERS: usize = 300;
+
+/// Words as a part of a sentence.
+fn one_line(words: &str) -> String {
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = words.trim_end_matches('.');
+    words.chars().take(MOST_LETTERS).collect()
+}
+
+/// What the HTTP client says around a cause, and what the sentence before has said already.
+const WRAPPERS: [&str; 4] = [
+    "error sending request",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "tcp connect error",
+];
+
+/// An error and its causes in one line; transport errors quote no URL and no body.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) && !WRAPPERS.contains(&more.as_str()) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = error.source();
+    }
+    words
+}

@@ -1,0 +1,160 @@
+//! The account: which portal the token is for, its time zone, its day of requests.
+
+use secrecy::SecretString;
+
+use crate::decide::quota::{EndpointClass, Priority};
+use crate::hubspot::call::Request;
+use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::call::limiter::Answered;
+use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::endpoints::subscriptions::TokenKind;
+use crate::hubspot::{Client, OwnApp, wire};
+use crate::model::id::PortalId;
+use crate::model::time::Timestamp;
+
+/// The counter of private apps and service keys (`hubspot/api-facts.md#3`).
+const PRIVATE_APPS: &str = "private-apps-api-calls-daily";
+
+/// A HubSpot account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub portal_id: PortalId,
+    /// Its time zone, in which its day ends: `Europe/Berlin`.
+    pub time_zone: Option<String>,
+    /// `STANDARD`, `SANDBOX`, `DEVELOPER_TEST` …
+    pub account_type: Option<String>,
+}
+
+/// The account's day, up to five minutes old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DailyUsage {
+    /// Requests allowed.
+    pub limit: Option<u64>,
+    /// Requests of all the account's private apps.
+    pub used: Option<u64>,
+    /// When the next day begins.
+    pub resets_at: Option<Timestamp>,
+}
+
+impl Client {
+    /// The account of the token; the limiter takes its time zone from it.
+    pub async fn account(&self) -> Result<Account, HubspotError> {
+        let response = self.send(&request(Endpoint::Account)).await?;
+        let account = self.parse::<wire::Account>(Endpoint::Account, &response)?;
+        if let Some(zone) = &account.time_zone.0
+            && !self.limiter().set_time_zone(zone)
+        {
+            tracing::warn!(
+                zone,
+                "the account's time zone is unknown; its day is taken to end at midnight UTC"
+            );
+        }
+        Ok(Account {
+            portal_id: PortalId(account.portal_id.0),
+            time_zone: account.time_zone.0,
+            account_type: account.kind.0,
+        })
+    }
+
+    /// The id of the app that the token belongs to, as the histories of properties name it; `None` where nobody knows.
+    /// HubSpot is asked once: a static token's introspection tells it, and what was learnt from the histories of our own
+    /// writes ([`learn_own_app`](Self::learn_own_app)) does as well.
+    pub async fn own_app(&self) -> Option<String> {
+        match self.known_app() {
+            OwnApp::Known(id) => return Some(id),
+            OwnApp::Unsaid => return None,
+            OwnApp::NotAsked => {}
+        }
+        let token = self.present_token().ok()?;
+        let token = token.to_str().ok()?.trim_start_matches("Bearer ");
+        if self.inner.is_oauth {
+            return None;
+        }
+        let class = EndpointClass::Crm;
+        let permit = self.inner.limiter.acquire(class, Priority::Webhook).await;
+        let permit = permit.ok()?;
+        // Not answered: it is asked again when it matters again.
+        let kind = self.token_kind(&SecretString::from(token)).await.ok()?;
+        permit.answered(&Answered {
+            by_hubspot: true,
+            ..Answered::default()
+        });
+        match kind {
+            TokenKind::App(id) => self.learn_own_app(&id.to_string()),
+            TokenKind::ServiceKey | TokenKind::Refused => {
+                *self.own_app_state() = OwnApp::Unsaid;
+            }
+        }
+        match self.known_app() {
+            OwnApp::Known(id) => Some(id),
+            OwnApp::Unsaid | OwnApp::NotAsked => None,
+        }
+    }
+
+    /// Takes a history's word for which app we are: it names the app of a write that HubSpot acknowledged to us.
+    pub fn learn_own_app(&self, id: &str) {
+        *self.own_app_state() = OwnApp::Known(id.to_owned());
+    }
+
+    fn known_app(&self) -> OwnApp {
+        self.own_app_state().clone()
+    }
+
+    fn own_app_state(&self) -> std::sync::MutexGuard<'_, OwnApp> {
+        self.inner
+            .own_app
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What HubSpot counts of the day; `None` where the token may not ask or HubSpot has no such counter. The limiter
+    /// learns it.
+    pub async fn daily_usage(&self) -> Result<Option<DailyUsage>, HubspotError> {
+        // An OAuth app has no day of its own, and this counter is not its (`hubspot/api-facts.md#3`).
+        if self.inner.is_oauth {
+            return Ok(None);
+        }
+        let response = match self.send(&request(Endpoint::DailyUsage)).await {
+            Ok(response) => response,
+            // Whether every kind of token may ask is unsure (`hubspot/api-facts.md#15`, 25).
+            Err(HubspotError::Forbidden { .. } | HubspotError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let page = self.parse::<wire::Page<wire::Usage>>(Endpoint::DailyUsage, &response)?;
+        let counter = page.results.read.into_iter().find(wire::Usage::is_usable);
+        let usage = counter.map(|counter| DailyUsage {
+            limit: counter.limit,
+            used: counter.used,
+            resets_at: counter.resets_at.map(|moment| moment.0),
+        });
+        if let Some(usage) = usage {
+            self.limiter()
+                .set_daily_usage(usage.limit, usage.used, usage.resets_at);
+        }
+        Ok(usage)
+    }
+}
+
+impl wire::Usage {
+    fn is_usable(&self) -> bool {
+        let name = self
+            .name
+            .0
+            .as_deref()
+            .is_none_or(|name| name == PRIVATE_APPS);
+        let status = self.fetch_status.0.as_deref().unwrap_or("SUCCESS");
+        let says_something = self.limit.is_some() || self.used.is_some();
+        name && says_something && matches!(status, "SUCCESS" | "CACHED")
+    }
+}
+
+fn request(endpoint: Endpoint) -> Request<'static> {
+    Request {
+        endpoint,
+        object: None,
+        query: String::new(),
+        body: None,
+        priority: Priority::Interactive,
+    }
+}

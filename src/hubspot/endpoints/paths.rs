@@ -1,0 +1,180 @@
+//! Every endpoint that is called: its method, its path in three versions, its class.
+//!
+//! One table (`hubspot/api-facts.md#1`): moving to another version of the API is one constant.
+
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::decide::quota::EndpointClass;
+use crate::decide::scopes::Access;
+use crate::model::name::ObjectType;
+use crate::model::settings::ApiVersion;
+
+macro_rules! endpoints {
+    ($($(#[$doc:meta])* $name:ident $method:ident $label:literal: $numbered:literal | $dated:literal $rest:literal;)*) => {
+        /// An endpoint that the daemon calls.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Endpoint {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Endpoint {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in counts and metrics.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+
+            /// Its method.
+            pub fn method(self) -> Method {
+                match self {
+                    $(Self::$name => Method::$method,)*
+                }
+            }
+
+            /// Its path with `{object}` for the object, as logs show it.
+            pub fn template(self, version: ApiVersion) -> &'static str {
+                match (self, version) {
+                    $(
+                        (Self::$name, ApiVersion::V3) => concat!($numbered, $rest),
+                        (Self::$name, ApiVersion::V2026_03) => concat!($dated, "2026-03", $rest),
+                        (Self::$name, ApiVersion::V2026_09) => concat!($dated, "2026-09", $rest),
+                    )*
+                }
+            }
+        }
+    };
+}
+
+endpoints! {
+    /// A page of all records.
+    List GET "list": "/crm/v3/objects" | "/crm/objects/" "/{object}";
+    /// A page of a search.
+    Search POST "search": "/crm/v3/objects" | "/crm/objects/" "/{object}/search";
+    /// Records by id or by a unique property.
+    BatchRead POST "batch_read": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/read";
+    /// Makes records.
+    BatchCreate POST "batch_create": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/create";
+    /// Changes records.
+    BatchUpdate POST "batch_update": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/update";
+    /// Makes or changes records by a unique property.
+    BatchUpsert POST "batch_upsert": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/upsert";
+    /// Archives records.
+    BatchArchive POST "batch_archive": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/archive";
+    /// All properties of an object.
+    Properties GET "properties": "/crm/v3/properties" | "/crm/properties/" "/{object}";
+    /// Makes a property.
+    CreateProperty POST "create_property": "/crm/v3/properties" | "/crm/properties/" "/{object}";
+    /// The groups that properties stand in.
+    PropertyGroups GET "property_groups": "/crm/v3/properties" | "/crm/properties/" "/{object}/groups";
+    /// A page of owners.
+    Owners GET "owners": "/crm/v3/owners" | "/crm/owners/" "";
+    /// All pipelines of an object.
+    Pipelines GET "pipelines": "/crm/v3/pipelines" | "/crm/pipelines/" "/{object}";
+    /// The account: portal and time zone.
+    Account GET "account": "/account-info/v3" | "/account-info/" "/details";
+    /// The day's requests of all the account's private apps.
+    DailyUsage GET "daily_usage": "/account-info/v3" | "/account-info/" "/api-usage/daily/private-apps";
+}
+
+impl Endpoint {
+    /// The path for an object; endpoints without one ignore it.
+    pub fn path(self, version: ApiVersion, object: Option<&ObjectType>) -> String {
+        let name = object.map_or("", ObjectType::as_str);
+        let segment = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+        // `_` and `-` are unreserved and stand in names and object type ids.
+        let segment = segment.replace("%5F", "_").replace("%2D", "-");
+        self.template(version).replace("{object}", &segment)
+    }
+
+    /// Which of HubSpot's limits it meets (`hubspot/api-facts.md#3`).
+    pub fn class(self) -> EndpointClass {
+        match self {
+            Self::Search => EndpointClass::Search,
+            Self::List
+            | Self::BatchRead
+            | Self::BatchCreate
+            | Self::BatchUpdate
+            | Self::BatchUpsert
+            | Self::BatchArchive
+            | Self::Properties
+            | Self::CreateProperty
+            | Self::PropertyGroups
+            | Self::Owners
+            | Self::Pipelines
+            | Self::Account
+            | Self::DailyUsage => EndpointClass::Crm,
+        }
+    }
+
+    /// What of an object's it lets be done, by scopes; `None` where no object stops without it.
+    pub fn access(self) -> Option<Access> {
+        match self {
+            Self::List | Self::Search | Self::BatchRead | Self::Owners | Self::Pipelines => {
+                Some(Access::Read)
+            }
+            Self::BatchCreate | Self::BatchUpdate | Self::BatchUpsert | Self::BatchArchive => {
+                Some(Access::Write)
+            }
+            Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
+            Self::CreateProperty | Self::Account | Self::DailyUsage => None,
+        }
+    }
+
+    /// Whether it can be asked for fewer records at once.
+    pub fn is_paged(self) -> bool {
+        matches!(self, Self::List | Self::Search | Self::BatchRead)
+    }
+
+    /// Whether it changes nothing, so that it may be repeated after a lost answer.
+    pub fn is_read(self) -> bool {
+        match self {
+            Self::BatchCreate
+            | Self::BatchUpdate
+            | Self::BatchUpsert
+            | Self::BatchArchive
+            | Self::CreateProperty => false,
+            Self::List
+            | Self::Search
+            | Self::BatchRead
+            | Self::Properties
+            | Self::PropertyGroups
+            | Self::Owners
+            | Self::Pipelines
+            | Self::Account
+            | Self::DailyUsage => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_each_path_in_three_versions() {
+        let contacts = ObjectType::parse("contacts").expect("name");
+        let mut expected = include_str!("../../../tests/fixtures/paths.txt").lines();
+        for endpoint in Endpoint::ALL {
+            for version in [ApiVersion::V3, ApiVersion::V2026_03, ApiVersion::V2026_09] {
+                let path = endpoint.path(version, Some(&contacts));
+                let line = format!("{} {} {path}", endpoint.label(), endpoint.method());
+                assert_eq!(Some(line.as_str()), expected.next());
+            }
+        }
+        assert_eq!(expected.next(), None);
+    }
+
+    #[test]
+    fn only_searches_have_the_search_window() {
+        let searches: Vec<_> = Endpoint::ALL
+            .iter()
+            .filter(|endpoint| endpoint.class() == EndpointClass::Search)
+            .collect();
+        assert_eq!(searches, [&Endpoint::Search]);
+    }
+}

@@ -1,0 +1,181 @@
+//! The properties of an object: their definitions, and making one.
+
+use serde::Serialize;
+
+use crate::decide::quota::Priority;
+use crate::decide::schema::Definition;
+use crate::hubspot::call::Request;
+use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::endpoints::batch::to_body;
+use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::{Client, wire};
+use crate::model::name::ObjectType;
+
+/// A property as the portal defines it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "HubSpot's own flags, each by itself"
+)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PropertyDefinition {
+    /// Its internal name.
+    pub name: String,
+    /// What people see.
+    pub label: String,
+    /// HubSpot's `type`; an unknown one is treated as `string`.
+    pub kind: String,
+    /// HubSpot's `fieldType`.
+    pub field_type: String,
+    /// The group it stands in.
+    pub group_name: String,
+    /// Whether no two records can hold the same value.
+    pub has_unique_value: bool,
+    /// Whether its value can't be written (`hubspot/api-facts.md#7`).
+    pub read_only: bool,
+    /// Whether people don't see it.
+    pub hidden: bool,
+    /// Whether HubSpot calculates it.
+    pub calculated: bool,
+    /// The kind of record whose id it holds.
+    pub referenced_object_type: Option<String>,
+    /// Value and label of each option.
+    pub options: Vec<(String, String)>,
+    /// Whether it lies in the archive.
+    pub archived: bool,
+}
+
+impl PropertyDefinition {
+    /// What the mapping is held against.
+    pub fn to_definition(&self) -> Definition {
+        Definition {
+            kind: self.kind.clone(),
+            field_type: self.field_type.clone(),
+            read_only: self.read_only,
+            unique: self.has_unique_value,
+            refers_to_record: self.referenced_object_type.is_some(),
+        }
+    }
+}
+
+/// A property to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewProperty {
+    /// Its internal name.
+    pub name: String,
+    /// What people see.
+    pub label: String,
+    /// HubSpot's `type`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// HubSpot's `fieldType`.
+    pub field_type: String,
+    /// An existing group.
+    pub group_name: String,
+    /// Whether no two records can hold the same value; can't be changed later.
+    pub has_unique_value: bool,
+    /// Whether people don't see it.
+    pub hidden: bool,
+    /// What it is for.
+    pub description: String,
+    /// Options of an enumeration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<NewOption>,
+}
+
+/// An option of a property to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewOption {
+    /// What records hold.
+    pub value: String,
+    /// What people see.
+    pub label: String,
+    /// Its place.
+    pub display_order: u32,
+    /// Whether people don't see it.
+    pub hidden: bool,
+}
+
+impl Client {
+    /// All properties of an object that are not archived.
+    pub async fn properties(
+        &self,
+        object: &ObjectType,
+    ) -> Result<Vec<PropertyDefinition>, HubspotError> {
+        let response = self.send(&read(Endpoint::Properties, object)).await?;
+        let page = self.parse::<wire::Page<wire::Property>>(Endpoint::Properties, &response)?;
+        self.note_unread(Endpoint::Properties, &page.results);
+        Ok(page.results.read.into_iter().map(from_wire).collect())
+    }
+
+    /// Makes a property. One of that name makes it a refusal of category `OBJECT_ALREADY_EXISTS`, one in the archive
+    /// comes back (`hubspot/api-facts.md#7`).
+    pub async fn create_property(
+        &self,
+        object: &ObjectType,
+        property: &NewProperty,
+    ) -> Result<PropertyDefinition, HubspotError> {
+        let request = Request {
+            body: Some(to_body(property)),
+            ..read(Endpoint::CreateProperty, object)
+        };
+        let response = self.send(&request).await?;
+        let property = self.parse::<wire::Property>(Endpoint::CreateProperty, &response)?;
+        Ok(from_wire(property))
+    }
+
+    /// The names of the groups that properties of an object can stand in.
+    pub async fn property_groups(&self, object: &ObjectType) -> Result<Vec<String>, HubspotError> {
+        let (page, _) = self
+            .page::<wire::Group>(&read(Endpoint::PropertyGroups, object))
+            .await?;
+        let groups = page
+            .results
+            .read
+            .into_iter()
+            .filter(|group| group.archived != Some(true));
+        Ok(groups.map(|group| group.name).collect())
+    }
+}
+
+fn read(endpoint: Endpoint, object: &ObjectType) -> Request<'_> {
+    Request {
+        endpoint,
+        object: Some(object),
+        query: String::new(),
+        body: None,
+        priority: Priority::Webhook,
+    }
+}
+
+fn from_wire(property: wire::Property) -> PropertyDefinition {
+    let text = |scalar: wire::Scalar| scalar.0.unwrap_or_default();
+    let field_type = text(property.field_type);
+    let calculated = property.calculated.unwrap_or(false);
+    // Metadata may be missing, and then only what is calculated can't be written.
+    let said = property
+        .modification_metadata
+        .and_then(|metadata| metadata.read_only_value);
+    let read_only = calculated || said.unwrap_or_else(|| field_type.starts_with("calculation_"));
+    let options = property.options.unwrap_or_default().read.into_iter();
+    PropertyDefinition {
+        name: property.name,
+        label: text(property.label),
+        kind: text(property.kind),
+        group_name: text(property.group_name),
+        has_unique_value: property.has_unique_value.unwrap_or(false),
+        read_only,
+        hidden: property.hidden.unwrap_or(false),
+        calculated,
+        referenced_object_type: property
+            .referenced_object_type
+            .0
+            .filter(|name| !name.is_empty()),
+        options: options
+            .map(|option| (text(option.value), text(option.label)))
+            .collect(),
+        archived: property.archived.unwrap_or(false),
+        field_type,
+    }
+}

@@ -1,0 +1,274 @@
+//! Batch writes: create, update, upsert, archive; up to 100 records.
+//!
+//! Each input carries its own trace id, so that HubSpot answers for each apart (`hubspot/api-facts.md#4`). Results come
+//! in no order: match them by trace id, else by id. An input may have neither result nor error (a merged-away id):
+//! silence is no success. None of these is repeated after a lost answer.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::decide::plan::BATCH;
+use crate::decide::quota::Priority;
+use crate::hubspot::Client;
+use crate::hubspot::call::Request;
+use crate::hubspot::call::answer::{Answer, Words, read_entry};
+use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::endpoints::batch::{Key, to_body};
+use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::endpoints::reread::Reread;
+use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::wire;
+use crate::model::id::HubspotId;
+use crate::model::name::ObjectType;
+
+/// A record to be written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WriteInput {
+    /// Distinct in the batch; comes back with the result.
+    pub trace_id: String,
+    /// The record's id, or the value of the id property; creates have none.
+    pub id: Option<String>,
+    /// Texts by property; an empty one clears (`hubspot/api-facts.md#7`).
+    pub properties: Vec<(String, String)>,
+}
+
+impl fmt::Debug for WriteInput {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self
+            .properties
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        formatter
+            .debug_struct("WriteInput")
+            .field("trace_id", &self.trace_id)
+            .field("properties", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// HubSpot's refusal of single inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputError {
+    /// The trace ids of the inputs meant.
+    pub trace_ids: Vec<String>,
+    /// The ids or keys meant.
+    pub ids: Vec<String>,
+    /// HubSpot's category.
+    pub category: String,
+    /// HubSpot's sub-category.
+    pub sub_category: String,
+    /// Codes of single mistakes.
+    pub codes: Vec<String>,
+    /// The properties that the mistakes name.
+    pub properties: Vec<String>,
+    /// HubSpot's own words, at most 2 KB.
+    pub message: Words,
+    /// The record that exists already.
+    pub existing_id: Option<HubspotId>,
+}
+
+impl InputError {
+    pub(crate) fn from_answer(answer: Answer) -> Self {
+        Self {
+            trace_ids: answer.trace_ids,
+            ids: answer.ids,
+            category: answer.category,
+            sub_category: answer.sub_category,
+            codes: answer.codes,
+            properties: answer.properties,
+            message: answer.message,
+            existing_id: answer.existing_id,
+        }
+    }
+}
+
+/// What became of a batch that HubSpot took.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchWrite {
+    /// What was written, in no order.
+    pub results: Vec<Record>,
+    /// What was not.
+    pub errors: Vec<InputError>,
+}
+
+#[derive(Serialize)]
+struct Inputs<T> {
+    inputs: Vec<T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Input<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_property: Option<&'a str>,
+    #[serde(serialize_with = "as_map")]
+    properties: &'a [(String, String)],
+    object_write_trace_id: &'a str,
+}
+
+fn as_map<S: Serializer>(
+    properties: &&[(String, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(properties.len()))?;
+    for (name, value) in *properties {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
+}
+
+impl Client {
+    /// Makes records. Not safe to repeat: a lost answer may have made them.
+    pub async fn batch_create(
+        &self,
+        object: &ObjectType,
+        inputs: &[WriteInput],
+        priority: Priority,
+    ) -> Result<BatchWrite, HubspotError> {
+        self.write(Endpoint::BatchCreate, object, inputs, None, priority, None)
+            .await
+    }
+
+    /// Changes records by id. With `reread` nothing is sent once what it read is too old: [`HubspotError::Stale`].
+    pub async fn batch_update(
+        &self,
+        object: &ObjectType,
+        inputs: &[WriteInput],
+        priority: Priority,
+        reread: Option<&Reread>,
+    ) -> Result<BatchWrite, HubspotError> {
+        self.write(
+            Endpoint::BatchUpdate,
+            object,
+            inputs,
+            None,
+            priority,
+            reread,
+        )
+        .await
+    }
+
+    /// Makes or changes records by a unique property; each result's `new` says which. Never two at once for one key
+    /// (`hubspot/api-facts.md#5`).
+    pub async fn batch_upsert(
+        &self,
+        object: &ObjectType,
+        inputs: &[WriteInput],
+        id_property: &str,
+        priority: Priority,
+    ) -> Result<BatchWrite, HubspotError> {
+        self.write(
+            Endpoint::BatchUpsert,
+            object,
+            inputs,
+            Some(id_property),
+            priority,
+            None,
+        )
+        .await
+    }
+
+    /// Archives records; those that are gone already are no error (`hubspot/api-facts.md#4`). With `reread` as
+    /// [`Self::batch_update`].
+    pub async fn batch_archive(
+        &self,
+        object: &ObjectType,
+        ids: &[HubspotId],
+        priority: Priority,
+        reread: Option<&Reread>,
+    ) -> Result<(), HubspotError> {
+        let ids: BTreeSet<HubspotId> = ids.iter().copied().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if ids.len() > BATCH {
+            return Err(self.invalid(Endpoint::BatchArchive, "too many ids for one batch"));
+        }
+        let ids: Vec<String> = ids.iter().map(HubspotId::to_string).collect();
+        let inputs = ids.iter().map(|id| Key { id }).collect();
+        let request = Request {
+            endpoint: Endpoint::BatchArchive,
+            object: Some(object),
+            query: String::new(),
+            body: Some(to_body(&Inputs { inputs })),
+            priority,
+        };
+        self.send_within(&request, reread).await.map(drop)
+    }
+
+    async fn write(
+        &self,
+        endpoint: Endpoint,
+        object: &ObjectType,
+        inputs: &[WriteInput],
+        id_property: Option<&str>,
+        priority: Priority,
+        reread: Option<&Reread>,
+    ) -> Result<BatchWrite, HubspotError> {
+        if inputs.is_empty() {
+            return Ok(BatchWrite::default());
+        }
+        if let Some(why) = mistake(endpoint, inputs) {
+            return Err(self.invalid(endpoint, why));
+        }
+        let wire_input = |input: &'_ WriteInput| -> serde_json::Value {
+            serde_json::to_value(Input {
+                id: input.id.as_deref(),
+                id_property,
+                properties: &input.properties,
+                object_write_trace_id: &input.trace_id,
+            })
+            .expect("texts have a JSON form")
+        };
+        let inputs = inputs.iter().map(wire_input).collect();
+        let request = Request {
+            endpoint,
+            object: Some(object),
+            query: String::new(),
+            body: Some(to_body(&Inputs { inputs })),
+            priority,
+        };
+        let response = self.send_within(&request, reread).await?;
+        let batch = self.parse::<wire::Batch<wire::Record>>(endpoint, &response)?;
+        self.note_unread(endpoint, &batch.results);
+        Ok(from_batch(batch))
+    }
+}
+
+/// What HubSpot would refuse the whole batch for, or answer so that nobody can tell inputs apart.
+fn mistake(endpoint: Endpoint, inputs: &[WriteInput]) -> Option<&'static str> {
+    let distinct = |texts: BTreeSet<&str>| texts.len() == inputs.len();
+    if inputs.len() > BATCH {
+        return Some("too many inputs for one batch");
+    }
+    if !distinct(inputs.iter().map(|input| input.trace_id.as_str()).collect()) {
+        return Some("two inputs have the same trace id");
+    }
+    let ids: BTreeSet<&str> = inputs
+        .iter()
+        .filter_map(|input| input.id.as_deref())
+        .collect();
+    match endpoint == Endpoint::BatchCreate {
+        true if !ids.is_empty() => Some("a create has no id"),
+        false if !distinct(ids) => Some("an id is missing or there twice"),
+        true | false => None,
+    }
+}
+
+fn from_batch(batch: wire::Batch<wire::Record>) -> BatchWrite {
+    let errors = batch.errors.unwrap_or_default();
+    BatchWrite {
+        results: batch.results.read.into_iter().map(from_wire).collect(),
+        errors: errors
+            .read
+            .iter()
+            .map(|entry| InputError::from_answer(read_entry(entry)))
+            .collect(),
+    }
+}

@@ -1,0 +1,13 @@
+//! The database as a file: who writes, who reads, who holds it, and whether it is still the one that was opened.
+//! Knows no table of the mirror.
+
+pub(crate) mod access;
+pub mod lease;
+pub mod migrate;
+pub mod program;
+pub(crate) mod readers;
+pub mod savepoint;
+pub(crate) mod text;
+pub(crate) mod wal;
+pub mod watch;
+pub(crate) mod writer;

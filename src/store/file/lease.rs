@@ -1,0 +1,345 @@
+//! Who may write: the lock, the epoch, the identity of the files, the portal (promise 12).
+//!
+//! Two locks, each for another failure: a lock on `crm.db.lock`, freed by the kernel when its holder dies, and an epoch in
+//! the file, so that a daemon that slept through a takeover can't write. No other descriptor on the database itself is
+//! kept: closing one would drop the POSIX locks that SQLite holds on it.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
+
+use crate::model::id::PortalId;
+use crate::model::time::Timestamp;
+use crate::store::file::access;
+use crate::store::file::wal::Log;
+use crate::store::{StoreError, meta};
+
+/// The longest pid that is read from a lock file, in bytes.
+const MAX_LOCK_BYTES: u64 = 64;
+
+/// What stands beside a database in WAL mode while a connection is open: the log, and the log's index. SQLite makes them
+/// with the first connection and takes them away with the last one, so that none of them may change in between: whoever
+/// removes the log gets one of its own, and what is committed to the open one is seen by nobody.
+const BESIDE: [&str; 2] = [LOG, "-shm"];
+const LOG: &str = "-wal";
+
+/// What this process may rely on while it holds the database.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    path: PathBuf,
+    /// The database, its log and the log's index.
+    files: Arc<[(PathBuf, FileIdentity)]>,
+    log: Arc<Log>,
+    epoch: i64,
+    /// What was first found to be wrong with them.
+    harm: Arc<OnceLock<StoreError>>,
+}
+
+/// Device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl Lease {
+    /// A lease on a database that is open in WAL mode and was written to. `identity` was taken when it was opened.
+    ///
+    /// # Errors
+    /// A file that must stand beside it is not there.
+    pub(crate) fn new(
+        path: PathBuf,
+        identity: FileIdentity,
+        epoch: i64,
+    ) -> Result<Self, StoreError> {
+        let mut files = vec![(path.clone(), identity)];
+        for suffix in BESIDE {
+            let file = beside(&path, suffix);
+            let identity = file_identity(&file)?;
+            files.push((file, identity));
+        }
+        let [log, index] = BESIDE.map(|suffix| beside(&path, suffix));
+        let opened = Log::open(&log, &index).map_err(|error| cannot_open(&log, error))?;
+        Ok(Self {
+            path,
+            files: files.into(),
+            log: Arc::new(opened),
+            epoch,
+            harm: Arc::default(),
+        })
+    }
+
+    /// The database.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The epoch of this holder.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Fails once a path has named another file, or none, even if it names the old one again; and once the log was cut.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        let moved = self
+            .files
+            .iter()
+            .find(|(path, open)| !file_identity(path).is_ok_and(|found| found == *open));
+        // Whatever was first is told.
+        if let Some((path, _)) = moved {
+            let path = path.clone();
+            self.harm.get_or_init(|| StoreError::FileReplaced { path });
+        } else if !self.log.is_whole() {
+            let path = beside(&self.path, LOG);
+            self.harm.get_or_init(|| StoreError::LogCut { path });
+        }
+        match self.harm.get() {
+            Some(harm) => Err(harm.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what is in the open log may still be written into the database: it is all there, and nobody else can have a
+    /// log of their own, also where ours was removed.
+    pub(crate) fn log_may_be_written_back(&self) -> bool {
+        let is_the_only_one = self.files.iter().all(|(path, open)| {
+            let found = file_identity(path);
+            let is_log = path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
+            found.is_ok_and(|found| found == *open) || (is_log && !path.exists())
+        });
+        is_the_only_one && !self.log_was_cut()
+    }
+
+    /// Whether the log has lost something that was committed.
+    pub(crate) fn log_was_cut(&self) -> bool {
+        matches!(self.harm.get(), Some(StoreError::LogCut { .. })) || !self.log.is_whole()
+    }
+
+    /// Fails where another holder has raised the epoch.
+    pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let found: i64 = tx
+            .prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(|error| gone_or(tx, error))?;
+        if found == self.epoch {
+            Ok(())
+        } else {
+            Err(StoreError::LeaseLost {
+                found,
+                ours: self.epoch,
+            })
+        }
+    }
+}
+
+/// What keeps the epoch from being read: the table may be gone.
+fn gone_or(tx: &Transaction<'_>, error: rusqlite::Error) -> StoreError {
+    let is_there = tx
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'sync_lease'")
+        .and_then(|mut statement| statement.exists([]));
+    match is_there {
+        Ok(false) => StoreError::LeaseGone,
+        Ok(true) if error == rusqlite::Error::QueryReturnedNoRows => StoreError::LeaseGone,
+        Ok(true) | Err(_) => error.into(),
+    }
+}
+
+/// The lock, held as long as this value lives.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    /// The epoch of the last holder, where the lock file says so.
+    last_epoch: Option<i64>,
+}
+
+impl Lock {
+    /// Whether the database is older than what its last holder left: a backup was put back, or the file came without
+    /// its lock file. `epoch` is this holder's.
+    pub fn is_restored(&self, epoch: i64) -> bool {
+        self.last_epoch.unwrap_or(0) != epoch - 1
+    }
+
+    /// Takes back who held it: the next holder finds a database that is older than what this one left.
+    pub(crate) fn unsign(&mut self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// Writes down who holds the lock.
+    pub(crate) fn sign(&mut self, epoch: i64) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}\n{epoch}", std::process::id())
+    }
+}
+
+/// Takes the lock beside the database, or says who holds it.
+pub(crate) fn lock(database: &Path) -> Result<Lock, StoreError> {
+    let path = beside(database, ".lock");
+    let opened = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o660)
+        .open(&path);
+    let mut file = opened.map_err(|error| cannot_open(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::Locked {
+                path: database.to_path_buf(),
+                pid: read_pid(&mut file),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(cannot_open(&path, error)),
+    }
+    let last_epoch = read_line(&mut file, 1).and_then(|line| line.parse().ok());
+    Ok(Lock { file, last_epoch })
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    read_line(file, 0)?.parse().ok()
+}
+
+/// A line of the lock file: the holder's pid, then its epoch.
+fn read_line(file: &mut File, line: usize) -> Option<String> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(MAX_LOCK_BYTES).read_to_string(&mut text).ok()?;
+    text.lines().nth(line).map(|line| line.trim().to_owned())
+}
+
+/// The file that stands beside a database under its name and a suffix.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(database.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn cannot_open(path: &Path, error: io::Error) -> StoreError {
+    let (kind, folder) = (error.kind(), folder_of(path));
+    if kind == io::ErrorKind::NotFound && !folder.exists() {
+        return StoreError::NoFolder { folder };
+    }
+    if kind == io::ErrorKind::NotADirectory
+        && let Some(file) = path.ancestors().skip(1).find(|above| above.is_file())
+    {
+        let path = file.to_path_buf();
+        return StoreError::NotAFolder { path };
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return access::refused(path, error);
+    }
+    let path = path.to_path_buf();
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        return StoreError::ReadOnlyDisk { path };
+    }
+    StoreError::Open {
+        path,
+        source: Arc::new(error),
+    }
+}
+
+/// The folder of a path; of `crm.db` alone it is the current one.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_path_buf(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+/// Makes the database file where it is missing, so that its group may write to it if the umask allows that; SQLite's own
+/// default would not.
+pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o660)
+        .open(path)
+        .map(drop)
+        .map_err(|error| cannot_open(path, error))
+}
+
+/// Device and inode of the file at a path.
+pub(crate) fn file_identity(path: &Path) -> Result<FileIdentity, StoreError> {
+    let found = fs::metadata(path).map_err(|error| cannot_open(path, error))?;
+    Ok(FileIdentity {
+        device: found.dev(),
+        inode: found.ino(),
+    })
+}
+
+/// Raises the epoch and gives the file its id, if it has none.
+pub(crate) fn take(connection: &mut Connection, now: Timestamp) -> Result<i64, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let epoch = tx.query_row(
+        "UPDATE sync_lease
+         SET epoch = epoch + 1,
+             pid = :pid,
+             taken_at = :now
+         WHERE id = 1
+         RETURNING epoch",
+        named_params! { ":pid": std::process::id(), ":now": now.to_string() },
+        |row| row.get(0),
+    )?;
+    tx.execute(
+        "INSERT INTO sync_meta (name, value)
+         VALUES (:name, lower(hex(randomblob(16))))
+         ON CONFLICT (name) DO NOTHING",
+        named_params! { ":name": meta::DATABASE_ID },
+    )?;
+    tx.commit()?;
+    Ok(epoch)
+}
+
+/// Remembers the portal the first time, and refuses another one later.
+///
+/// # Errors
+/// [`StoreError::OtherPortal`].
+pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreError> {
+    let Some(remembered) = meta::get(tx, meta::PORTAL_ID)? else {
+        return meta::set(tx, meta::PORTAL_ID, &portal.to_string());
+    };
+    let remembered = remembered
+        .parse()
+        .map_err(|_not_a_number| StoreError::UnknownValue(format!("portal id `{remembered}`")))?;
+    if remembered == portal {
+        Ok(())
+    } else {
+        Err(StoreError::OtherPortal {
+            remembered,
+            found: portal,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Mode;
+    use crate::store::testing::{folder, open};
+
+    #[test]
+    fn a_file_that_comes_without_its_lock_file_counts_as_restored() {
+        let folder = folder();
+        let was_restored = || {
+            let store = open(&folder, Mode::Inline).expect("opens");
+            store.was_restored()
+        };
+        assert!(!was_restored(), "a new file");
+        assert!(!was_restored(), "the same file again");
+        std::fs::remove_file(folder.path().join("crm.db.lock")).expect("removed");
+        assert!(was_restored());
+        assert!(!was_restored(), "only once");
+        std::fs::write(folder.path().join("crm.db.lock"), "1\n1\n").expect("written");
+        assert!(was_restored(), "a lock file of another time");
+    }
+}

@@ -1,0 +1,438 @@
+//! The thread that owns the writing connection. It commits before it answers, and several waiting jobs share one commit.
+//!
+//! Promise 9: interactive jobs go first, and a transaction holds at most one bulk job, so that a local writer never waits
+//! for longer than one small transaction. In a simulated run the caller runs the job.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::clock::Clock;
+use crate::model::time::Timestamp;
+use crate::store::file::lease::{Lease, Lock};
+use crate::store::shape::matching;
+use crate::store::{Lane, Mode, OpenOptions, StoreError};
+
+/// Jobs that may wait in each queue; a caller beyond it waits for its turn. HubSpot calls a webhook ten times at once at
+/// most, and no step of the daemon hands over more than one job.
+const MAX_WAITING: usize = 256;
+
+/// Interactive jobs that share a commit: enough that the flush is a small part of each, few enough for a short transaction.
+const MAX_SHARING: usize = 64;
+
+/// Statement texts that stay prepared: those of all tables and of a dozen objects.
+const CACHED_STATEMENTS: usize = 256;
+
+/// How long the last checkpoint waits for a reader: what it has not read yet stays in the log.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The log is cut to this when it begins anew: more than stands in it between two checkpoints, so that only one that a
+/// reader had held up shrinks.
+const LOG_BYTES: i64 = 4 * 1024 * 1024;
+
+/// A transaction of the writing connection, with its time. All that a job decides by time, it decides by this one: what
+/// was taken before the transaction had its turn may be older than what another transaction has written since.
+#[derive(Debug)]
+pub struct WriteTx<'conn> {
+    tx: Transaction<'conn>,
+    now: Timestamp,
+}
+
+impl WriteTx<'_> {
+    /// This machine's time when the transaction got the write lock. Jobs that share a transaction share it.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl<'conn> Deref for WriteTx<'conn> {
+    type Target = Transaction<'conn>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tx
+    }
+}
+
+/// A job with its waiter, whatever its result's type.
+trait Work: Send {
+    /// Runs the job; what it returns is kept until it may be told.
+    fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError>;
+    /// Tells the waiter the job's result, or what kept the commit from being made.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Job<T, J> {
+    /// Taken when it runs.
+    work: Option<J>,
+    result: Option<Result<T, StoreError>>,
+    waiter: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, J> Work for Job<T, J>
+where
+    T: Send,
+    J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError> {
+        let job = self.work.take().expect("a job runs once");
+        let result = self.result.insert(job(tx));
+        result.as_ref().map(|_kept| ()).map_err(Clone::clone)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (self.result, committed) {
+            (Some(Err(own)), _) => Err(own),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::Closed),
+        };
+        // The waiter may be gone: the job was carried out all the same.
+        drop(self.waiter.send(answer));
+    }
+}
+
+struct Waiting {
+    work: Box<dyn Work>,
+    /// Frees the place in the queue when the job is taken out.
+    _place: OwnedSemaphorePermit,
+}
+
+pub(crate) struct Writer {
+    hands: Hands,
+}
+
+enum Hands {
+    Thread {
+        shared: Arc<Shared>,
+        thread: Mutex<Option<JoinHandle<()>>>,
+    },
+    Inline(Mutex<Option<Owner>>),
+}
+
+/// The writing connection and what must hold for it to be used. The lock goes last.
+struct Owner {
+    connection: Connection,
+    clock: Arc<dyn Clock>,
+    lease: Lease,
+    lock: Lock,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    ring: Condvar,
+    interactive: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Queues {
+    interactive: VecDeque<Waiting>,
+    bulk: VecDeque<Waiting>,
+    closed: bool,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Writer")
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(
+        mode: Mode,
+        connection: Connection,
+        clock: Arc<dyn Clock>,
+        lease: Lease,
+        lock: Lock,
+    ) -> Result<Self, StoreError> {
+        let owner = Owner {
+            connection,
+            clock,
+            lease,
+            lock,
+        };
+        if mode == Mode::Inline {
+            return Ok(Self {
+                hands: Hands::Inline(Mutex::new(Some(owner))),
+            });
+        }
+        let shared = Arc::new(Shared {
+            queues: Mutex::new(Queues::default()),
+            ring: Condvar::new(),
+            interactive: Arc::new(Semaphore::new(MAX_WAITING)),
+            bulk: Arc::new(Semaphore::new(MAX_WAITING)),
+        });
+        let path = owner.lease.path().to_path_buf();
+        let at_work = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || work(&at_work, owner))
+            .map_err(|error| StoreError::Open {
+                path,
+                source: Arc::new(error),
+            })?;
+        Ok(Self {
+            hands: Hands::Thread {
+                shared,
+                thread: Mutex::new(Some(thread)),
+            },
+        })
+    }
+
+    pub(crate) async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (work, mut answer) = prepare(job);
+        match &self.hands {
+            Hands::Thread { shared, .. } => {
+                shared.hand_over(lane, work).await?;
+                answer.await.map_err(|_gone| StoreError::Closed)?
+            }
+            Hands::Inline(owner) => {
+                let mut owner = owner.lock().expect("no holder panics");
+                owner
+                    .as_mut()
+                    .ok_or(StoreError::Closed)?
+                    .carry_out(vec![work]);
+                answer.try_recv().map_err(|_gone| StoreError::Closed)?
+            }
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        match &self.hands {
+            Hands::Thread { shared, thread } => {
+                shared.close();
+                let joined = thread
+                    .lock()
+                    .expect("no holder panics")
+                    .take()
+                    .map(JoinHandle::join);
+                debug_assert!(
+                    !matches!(joined, Some(Err(_))),
+                    "the writer's thread panicked"
+                );
+            }
+            Hands::Inline(owner) => {
+                if let Some(owner) = owner.lock().expect("no holder panics").take() {
+                    owner.end();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// The last handle may go with its task: the process must not end before the log is in the file.
+    fn drop(&mut self) {
+        if let Hands::Thread { shared, thread } = &mut self.hands {
+            shared.close();
+            let thread = thread.get_mut().ok().and_then(Option::take);
+            // A job that held the last handle is dropped by the thread itself, which then ends.
+            if let Some(thread) = thread
+                && thread.thread().id() != thread::current().id()
+            {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+fn prepare<T, J>(job: J) -> (Box<dyn Work>, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
+{
+    let (waiter, answer) = oneshot::channel();
+    (
+        Box::new(Job {
+            work: Some(job),
+            result: None,
+            waiter,
+        }),
+        answer,
+    )
+}
+
+impl Shared {
+    async fn hand_over(&self, lane: Lane, work: Box<dyn Work>) -> Result<(), StoreError> {
+        let places = match lane {
+            Lane::Interactive => &self.interactive,
+            Lane::Bulk => &self.bulk,
+        };
+        let place = Arc::clone(places)
+            .acquire_owned()
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        let mut queues = self.queues.lock().expect("no holder panics");
+        if queues.closed {
+            return Err(StoreError::Closed);
+        }
+        let waiting = Waiting {
+            work,
+            _place: place,
+        };
+        match lane {
+            Lane::Interactive => queues.interactive.push_back(waiting),
+            Lane::Bulk => queues.bulk.push_back(waiting),
+        }
+        self.ring.notify_one();
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.queues.lock().expect("no holder panics").closed = true;
+        self.interactive.close();
+        self.bulk.close();
+        self.ring.notify_one();
+    }
+
+    /// The jobs of the next transaction; `None` once the store is closed and nothing waits.
+    fn next(&self) -> Option<Vec<Box<dyn Work>>> {
+        let queues = self.queues.lock().expect("no holder panics");
+        let idle = |queues: &mut Queues| {
+            !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty()
+        };
+        let mut queues = self
+            .ring
+            .wait_while(queues, idle)
+            .expect("no holder panics");
+        let sharing = queues.interactive.len().min(MAX_SHARING);
+        let mut jobs: Vec<Box<dyn Work>> = queues
+            .interactive
+            .drain(..sharing)
+            .map(|waiting| waiting.work)
+            .collect();
+        jobs.extend(queues.bulk.pop_front().map(|waiting| waiting.work));
+        (!jobs.is_empty()).then_some(jobs)
+    }
+}
+
+fn work(shared: &Shared, mut owner: Owner) {
+    while let Some(jobs) = shared.next() {
+        owner.carry_out(jobs);
+    }
+    owner.end();
+}
+
+impl Owner {
+    /// Runs jobs in one transaction and answers each after the commit.
+    fn carry_out(&mut self, mut jobs: Vec<Box<dyn Work>>) {
+        let committed = self.commit(&mut jobs);
+        for job in jobs {
+            job.answer(committed.clone());
+        }
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
+        self.lease.check_file()?;
+        let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        // Only now is the lock ours: another program may have held it for as long as the busy timeout.
+        let tx = WriteTx {
+            tx,
+            now: self.clock.now(),
+        };
+        self.lease.check_epoch(&tx)?;
+        for job in jobs {
+            run_alone(&tx, job.as_mut())?;
+        }
+        // The commit may write the log back, with all the holes in it.
+        self.lease.check_file()?;
+        tx.tx.commit()?;
+        self.lease.check_file()
+    }
+
+    /// Closes the file with everything in it: what stands in the log is written back and the log cut to nothing, also where
+    /// another program has the file open and the log stays. A log that was only removed is the one place of what it holds,
+    /// and is saved so; beside another one it must not touch the file, nor where it was cut.
+    fn end(mut self) {
+        if self.lease.log_was_cut()
+            && let Err(error) = self.lock.unsign()
+        {
+            tracing::warn!(%error, "the lock file could not be emptied; the next start takes the database for what was left");
+        }
+        let ended = if self.lease.log_may_be_written_back() {
+            let wait = self.connection.busy_timeout(LAST_WAIT);
+            let emptied = wait.and_then(|()| {
+                self.connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            });
+            emptied.map(|is_busy: bool| {
+                if is_busy {
+                    tracing::info!(
+                        hint = "copy `-wal` and `-shm` with the database, or end that program's transaction before",
+                        "the log beside the database could not be emptied: a program reads in a transaction; nothing is lost"
+                    );
+                }
+            })
+        } else {
+            let setting = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            self.connection.set_db_config(setting, true).map(drop)
+        };
+        let closed = self
+            .connection
+            .close()
+            .map_err(|(_still_open, error)| error);
+        if let Err(error) = ended.and(closed) {
+            tracing::warn!(%error, "the log could not be written back; the next start does it");
+        }
+    }
+}
+
+/// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
+/// SQLite itself gave up the transaction (a full disk).
+fn run_alone(tx: &WriteTx<'_>, job: &mut dyn Work) -> Result<(), StoreError> {
+    tx.execute_batch("SAVEPOINT job")?;
+    match job.run(tx) {
+        Ok(()) => tx.execute_batch("RELEASE job")?,
+        Err(error) if tx.is_autocommit() => return Err(error),
+        Err(_told_to_its_waiter) => tx.execute_batch("ROLLBACK TO job; RELEASE job")?,
+    }
+    Ok(())
+}
+
+/// Opens the writing connection: its own writes fire no trigger.
+pub(crate) fn connect(options: &OpenOptions) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&options.path, flags)?;
+    harden(&connection, options.busy_timeout)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::NoLog { mode });
+    }
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // The log is written back often and in small parts: at SQLite's 1,000 pages one commit in a hundred of a busy inbox
+    // waited 10 ms for it, at 300 it is 5 ms (`docs/figures.md`).
+    connection.pragma_update(None, "wal_autocheckpoint", 300)?;
+    // What a row held before must not stay in the file when its person's data is erased later (`store/erase.rs`).
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    Ok(connection)
+}
+
+/// What holds for every connection of the daemon: whoever may write to the file must not run SQL with its rights.
+pub(crate) fn harden(connection: &Connection, busy_timeout: Duration) -> Result<(), StoreError> {
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    matching::register(connection)?;
+    Ok(())
+}

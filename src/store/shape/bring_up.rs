@@ -1,0 +1,884 @@
+//! Makes the file fit the mapping: mirror tables, columns, `sync_fields`, triggers and views (end of `design.md`, 6.2).
+//!
+//! A column added is filled from HubSpot; one removed stays, unsynced; another column or table for the same property or
+//! object is a rename; another type makes the column anew, unless values of it wait. The user's own columns, indexes and
+//! triggers stay. It may be run at any time, and changes nothing where everything fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::schema::FieldProblem;
+use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
+use crate::model::name::{ColumnName, ObjectType};
+use crate::model::time::Timestamp;
+use crate::model::value::PropertyType;
+use crate::store::cursors::{self, Backfill};
+use crate::store::fields::{self, Field, FieldState};
+use crate::store::file::migrate;
+use crate::store::shape::alter;
+use crate::store::shape::aside;
+use crate::store::shape::bypassed::{self, Way};
+use crate::store::shape::ddl::{self, quoted};
+use crate::store::shape::definition;
+use crate::store::shape::guards;
+use crate::store::shape::repair;
+use crate::store::shape::sequences;
+use crate::store::{StoreError, meta, outbox, unreadable};
+
+/// What was changed, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Tables and columns.
+    pub lines: Vec<String>,
+    /// Indexes, triggers and views that were missing or altered, by name; none at the first time.
+    pub put_back: Vec<String>,
+}
+
+/// The direction in `sync_objects` of an object that the mapping no longer has.
+const UNMAPPED: &str = "unmapped";
+
+/// Makes the file fit the mapping.
+///
+/// # Errors
+/// [`StoreError::TypeChange`] while values of a retyped property wait, [`StoreError::Mapping`] where a table or column of
+/// that name is somebody else's.
+pub fn bring_up(
+    tx: &Transaction<'_>,
+    mapping: &Mapping,
+    now: Timestamp,
+) -> Result<Changes, StoreError> {
+    // First: everything that follows reads these tables, and looks entries and conflicts up by these indexes.
+    let tables = migrate::put_back_tables(tx, now)?;
+    let indexes = repair::put_back_indexes(tx)?;
+    let known = Known::read(tx)?;
+    let lost = repair::lost(tx)?;
+    let mut work = Work {
+        tx,
+        triggers_before: repair::texts_of_updates(tx)?,
+        now,
+        known: &known,
+        lines: Vec::new(),
+        way_is_clear: false,
+        replaced: BTreeMap::new(),
+        made: BTreeSet::new(),
+    };
+    work.find_mirrors(mapping)?;
+    work.tables(mapping)?;
+    for object in &mapping.objects {
+        work.object(object)?;
+        work.columns(object)?;
+    }
+    work.forget_unmapped(mapping)?;
+    for object in &mapping.objects {
+        work.indexes(object)?;
+    }
+    let (lines, replaced, made_tables) = (work.lines, work.replaced, work.made);
+    let made = repair::put_back(tx, mapping)?;
+    aside::forget_dropped(tx)?;
+    let is_open = repair::shut_gate(tx, now)?;
+    let marked = bypassed::take_marks(tx)?;
+    let is_unguarded = lost.iter().any(|name| guards::keeps_recording(name));
+    for object in &mapping.objects {
+        let triggers = format!("sync_mirror_{}_", object.table);
+        let is_lost = lost.iter().any(|name| name.starts_with(&triggers))
+            && !made_tables.contains(&object.object);
+        let way = match is_open || marked.contains(object.object.as_str()) {
+            true => Way::Gate,
+            false if is_lost => Way::Triggers,
+            false if is_unguarded => Way::Guards,
+            false => continue,
+        };
+        bypassed::take_up(tx, object, way, now)?;
+    }
+    repair::tidy(tx, mapping, now)?;
+    repair::leave_schema(tx)?;
+    // What went with a table that a program replaced is told of with that table.
+    let with_table = |name: &str| {
+        replaced
+            .keys()
+            .any(|table| name.starts_with(&format!("sync_mirror_{table}_")))
+    };
+    let lost = lost
+        .into_iter()
+        .filter(|name| made.contains(name) && !with_table(name));
+    let put_back: Vec<String> = tables.into_iter().chain(indexes).chain(lost).collect();
+    if !put_back.is_empty() {
+        meta::note_repair(tx, &meta::put_back(&put_back), now)?;
+    }
+    Ok(Changes { lines, put_back })
+}
+
+/// What the file knew before.
+struct Known {
+    tables: BTreeMap<String, String>,
+    fields: BTreeMap<(String, String), Field>,
+}
+
+impl Known {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let mut statement =
+            connection.prepare_cached("SELECT object, table_name FROM sync_objects")?;
+        let tables = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let keyed = |field: Field| ((field.object.clone(), field.property.clone()), field);
+        Ok(Self {
+            tables,
+            fields: fields::all(connection)?.into_iter().map(keyed).collect(),
+        })
+    }
+
+    fn field(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<&Field> {
+        self.fields.get(&(
+            object.object.as_str().to_owned(),
+            field.property.as_str().to_owned(),
+        ))
+    }
+
+    /// The type under which a field's column was made.
+    fn type_of(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<PropertyType> {
+        PropertyType::parse(&self.field(object, field)?.property_type)
+    }
+
+    /// A mapped field as its column was made; `None` where it has none that is in use.
+    fn as_made(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<FieldMapping> {
+        let known = self.field(object, field)?;
+        if known.state == FieldState::Unmapped {
+            return None;
+        }
+        Some(FieldMapping {
+            column: ColumnName::parse(&known.column_name).ok()?,
+            property_type: PropertyType::parse(&known.property_type)?,
+            ..field.clone()
+        })
+    }
+
+    fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a Field> {
+        self.fields
+            .values()
+            .filter(|field| field.object == object.object.as_str())
+    }
+}
+
+struct Work<'a> {
+    tx: &'a Transaction<'a>,
+    /// The update triggers as they were found, by name.
+    triggers_before: BTreeMap<String, String>,
+    now: Timestamp,
+    known: &'a Known,
+    lines: Vec<String>,
+    /// Whether the triggers and views were dropped for a table or column to be altered.
+    way_is_clear: bool,
+    /// Mirrors in whose place a program put a table, and where that stands.
+    replaced: BTreeMap<String, String>,
+    /// Objects whose table was made in this run.
+    made: BTreeSet<ObjectType>,
+}
+
+impl Work<'_> {
+    fn say(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    /// Triggers and views out of the way, since SQLite reads them at every ALTER.
+    fn clear_way(&mut self) -> Result<(), StoreError> {
+        if self.way_is_clear {
+            return Ok(());
+        }
+        self.way_is_clear = true;
+        repair::take_away(self.tx)
+    }
+
+    /// Finds the mirrors of known objects by their definition: one that a program renamed gets its name back with all that is
+    /// in it, and what a program put in its place is set aside.
+    fn find_mirrors(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        for object in &mapping.objects {
+            let Some(table) = self.known.tables.get(object.object.as_str()) else {
+                continue;
+            };
+            let fields = self.known_fields(object);
+            if definition::difference(self.tx, table, &fields)?.is_none() {
+                continue;
+            }
+            let is_taken = exists(self.tx, table)?;
+            let renamed = match aside::renamed_to(self.tx, table)? {
+                Some(name) if definition::difference(self.tx, &name, &fields)?.is_none() => {
+                    Some(name)
+                }
+                Some(_) | None => None,
+            };
+            if renamed.is_none() && !is_taken {
+                continue;
+            }
+            self.clear_way()?;
+            if is_taken {
+                let other = aside::move_aside(self.tx, table)?;
+                self.say(format!(
+                    "table {table} is not the mirror of {object}; it is {other} now",
+                    object = object.object
+                ));
+                self.replaced.insert(table.clone(), other);
+            }
+            if let Some(name) = renamed {
+                self.tx.execute_batch(&alter::rename_table(&name, table))?;
+                tracing::warn!(table_name = %table, name = %name, "a program renamed a mirror table; it has its name back");
+                self.say(format!("table {name} has its name {table} back"));
+                if let Some(other) = self.replaced.get(table) {
+                    aside::note(self.tx, other, table, "", self.now)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields of an object as their columns were made.
+    fn known_fields(&self, object: &ObjectMapping) -> Vec<FieldMapping> {
+        let known = self.known;
+        object
+            .fields
+            .iter()
+            .filter_map(|field| known.as_made(object, field))
+            .collect()
+    }
+
+    /// Renames and makes tables. Renames go through a name of their own, so that two objects can swap theirs.
+    fn tables(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        let mut moving = Vec::new();
+        for object in &mapping.objects {
+            let Some(table) = self.known.tables.get(object.object.as_str()) else {
+                continue;
+            };
+            if table != object.table.as_str() && exists(self.tx, table)? {
+                let between = format!("sync_moving_{}", object.object);
+                self.clear_way()?;
+                self.drop_indexes(table)?;
+                self.tx
+                    .execute_batch(&alter::rename_table(table, &between))?;
+                moving.push((between, object));
+                self.say(format!(
+                    "table {table} of {} renamed to {}",
+                    object.object, object.table
+                ));
+            }
+        }
+        for (between, object) in moving {
+            self.refuse_taken(object)?;
+            self.tx
+                .execute_batch(&alter::rename_table(&between, object.table.as_str()))?;
+        }
+        for object in &mapping.objects {
+            self.make_table(object)?;
+        }
+        Ok(())
+    }
+
+    /// Our indexes are named after their table; `indexes` makes them again.
+    fn drop_indexes(&self, table: &str) -> Result<(), StoreError> {
+        for (name, _) in alter::own_indexes(self.tx, table)? {
+            self.tx
+                .execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
+        }
+        Ok(())
+    }
+
+    fn make_table(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let table = object.table.as_str();
+        let known = self.known.tables.get(object.object.as_str());
+        // What was known of the tables may be lost, not the tables.
+        let fields = if known.is_some() {
+            self.known_fields(object)
+        } else {
+            object.fields.clone()
+        };
+        if exists(self.tx, table)? && definition::difference(self.tx, table, &fields)?.is_none() {
+            return Ok(());
+        }
+        self.refuse_taken(object)?;
+        self.tx.execute_batch(&ddl::create_table(object))?;
+        self.say(format!("table {table} made"));
+        self.made.insert(object.object.clone());
+        let Some(known) = known else {
+            return Ok(());
+        };
+        // Before the first row: no id is given twice.
+        let last = sequences::keep(self.tx, object.object.as_str(), table)?;
+        if let Some(other) = self.replaced.get(known) {
+            let stayed = aside::refill(self.tx, object, other, last)?;
+            aside::note(self.tx, other, known, &stayed, self.now)?;
+        } else {
+            bypassed::take_dropped(self.tx, object, self.now)?;
+            aside::end_empty_updates(self.tx, object)?;
+        }
+        forget_cursors(self.tx, object)?;
+        for field in &object.fields {
+            aside::restore_conflicts(self.tx, object, field)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_taken(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        if !exists(self.tx, object.table.as_str())? {
+            return Ok(());
+        }
+        Err(StoreError::Mapping(format!(
+            "there is a table or view `{table}` that is not the mirror of {object}: rename it, or write another `table` for {object}",
+            table = object.table,
+            object = object.object,
+        )))
+    }
+
+    fn columns(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        self.rename_columns(object)?;
+        for field in &object.fields {
+            self.column(object, field)?;
+        }
+        Ok(())
+    }
+
+    /// Renames go through names of their own, so that two properties can swap theirs. A column that was mapped once makes
+    /// way for one that is mapped.
+    fn rename_columns(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let table = object.table.as_str();
+        let actual = columns_of(self.tx, table)?;
+        let mut moving = Vec::new();
+        let known = self.known;
+        for field in known.of_object(object) {
+            let mapped = object
+                .fields
+                .iter()
+                .find(|mapped| mapped.property.as_str() == field.property);
+            let present = self.present_name(object, field, &actual);
+            let wanted = match mapped {
+                Some(mapped) => mapped.column.as_str().to_owned(),
+                None if object
+                    .fields
+                    .iter()
+                    .any(|mapped| same_name(mapped.column.as_str(), &field.column_name)) =>
+                {
+                    alter::name_aside(&field.column_name, &field.property, &actual)
+                }
+                None => continue,
+            };
+            if let Some(present) = present.filter(|present| wanted != *present) {
+                moving.push((
+                    field,
+                    present,
+                    format!("sync_moving_{}", moving.len()),
+                    wanted,
+                ));
+            }
+        }
+        if moving.is_empty() {
+            return Ok(());
+        }
+        self.clear_way()?;
+        for (_, present, between, _) in &moving {
+            self.tx
+                .execute_batch(&alter::rename_column(table, present, between))?;
+        }
+        for (field, present, between, wanted) in moving {
+            refuse_taken_column(self.tx, object, &wanted)?;
+            self.tx
+                .execute_batch(&alter::rename_column(table, &between, &wanted))?;
+            if wanted != field.column_name {
+                self.tx
+                    .execute_batch(&alter::rename_check(object, field, &wanted))?;
+                fields::set_column(self.tx, field, &wanted)?;
+            }
+            self.say(format!("column {table}.{present} renamed to {wanted}"));
+        }
+        Ok(())
+    }
+
+    /// The name that a column has in the file: a program may have renamed it, and our trigger went along.
+    fn present_name(
+        &self,
+        object: &ObjectMapping,
+        field: &Field,
+        actual: &[String],
+    ) -> Option<String> {
+        if has(actual, &field.column_name) {
+            return Some(field.column_name.clone());
+        }
+        let is_mapped = |name: &String| {
+            object
+                .fields
+                .iter()
+                .any(|mapped| same_name(mapped.column.as_str(), name))
+        };
+        let renamed = repair::renamed_column(&self.triggers_before, object, &field.property);
+        renamed.filter(|name| has(actual, name) && !is_mapped(name))
+    }
+
+    fn column(&mut self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+        let known = self.known.field(object, field);
+        let there = has(
+            &columns_of(self.tx, object.table.as_str())?,
+            field.column.as_str(),
+        );
+        let made_with_table = known.is_none() && there && self.made_now(object);
+        match known {
+            Some(known) if there => {
+                let kept_back = known.state == FieldState::Unmapped
+                    || known.direction == Direction::Pull.as_str();
+                if kept_back && field.direction.pushes() {
+                    let (object, property) = (object.object.as_str(), field.property.as_str());
+                    outbox::release_property(self.tx, object, property, self.now)?;
+                }
+                self.known_column(object, field, known)
+            }
+            None if made_with_table => self.save_field(object, field, FieldState::Active),
+            Some(known) => {
+                self.add_column(object, field)?;
+                if known.state == FieldState::Unmapped {
+                    return Ok(());
+                }
+                // A program dropped the column: what waited in it is gone with it, and an empty value must not be sent.
+                self.forget_values(object, field)?;
+                aside::restore_conflicts(self.tx, object, field)
+            }
+            None => self.add_column(object, field),
+        }
+    }
+
+    /// Whether nothing is known of the object's columns: its table was made in this run, or what was known is lost.
+    fn made_now(&self, object: &ObjectMapping) -> bool {
+        !self.known.tables.contains_key(object.object.as_str())
+            || self.known.of_object(object).next().is_none()
+    }
+
+    fn add_column(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+    ) -> Result<(), StoreError> {
+        refuse_taken_column(self.tx, object, field.column.as_str())?;
+        self.clear_way()?;
+        self.tx
+            .execute_batch(&alter::add_column(object.table.as_str(), field))?;
+        self.say(format!("column {}.{} added", object.table, field.column));
+        self.fill(object, field)
+    }
+
+    /// What was to be sent of a property whose column a program dropped is gone, and is told of until the column is filled.
+    fn forget_values(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+    ) -> Result<(), StoreError> {
+        let (name, property) = (object.object.as_str(), field.property.as_str());
+        let waiting = "FROM sync_outbox AS e
+             JOIN sync_outbox_fields AS f ON f.outbox_id = e.id AND f.property = :property
+             WHERE e.object = :object AND e.operation = 'update' AND e.state <> 'in_flight' AND e.row IS NULL";
+        let waiting_for = named_params! { ":object": name, ":property": property };
+        let rows: Vec<i64> = self
+            .tx
+            .prepare(&format!("SELECT e.local_id {waiting} ORDER BY e.local_id"))?
+            .query_map(waiting_for, |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.tx.execute(
+            &format!("DELETE FROM sync_outbox_fields WHERE property = :property AND outbox_id IN (SELECT e.id {waiting})"),
+            waiting_for,
+        )?;
+        let column = (property, field.column.as_str());
+        bypassed::tell_column(self.tx, object, column, &rows, self.now)?;
+        aside::end_empty_updates(self.tx, object)
+    }
+
+    /// New values have to be read where pages without them have been.
+    fn fill(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<(), StoreError> {
+        let filling =
+            field.direction.pulls() && fields::begin_filling(self.tx, object.object.as_str())?;
+        let degraded = self.is_closed(object, field)?;
+        unreadable::forget_property(self.tx, object.object.as_str(), field.property.as_str())?;
+        let state = if degraded {
+            FieldState::Degraded
+        } else if filling {
+            FieldState::Filling
+        } else {
+            FieldState::Active
+        };
+        self.save_field(object, field, state)
+    }
+
+    /// Whether a field is left out of requests because of what the portal says of its property.
+    fn is_closed(&self, object: &ObjectMapping, field: &FieldMapping) -> Result<bool, StoreError> {
+        let degraded = self
+            .known
+            .field(object, field)
+            .is_some_and(|known| known.state == FieldState::Degraded);
+        Ok(degraded
+            && !unreadable::has_any(self.tx, object.object.as_str(), field.property.as_str())?)
+    }
+
+    fn known_column(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        known: &Field,
+    ) -> Result<(), StoreError> {
+        let from = PropertyType::parse(&known.property_type).ok_or_else(|| {
+            StoreError::UnknownValue(format!("type `{}` of `sync_fields`", known.property_type))
+        })?;
+        let stored_alike = alter::is_plain_text(from) && alter::is_plain_text(field.property_type);
+        if from != field.property_type && !stored_alike {
+            return self.retype(object, field, known, from);
+        }
+        let pulls_at_last = known.direction == Direction::Push.as_str() && field.direction.pulls();
+        if known.state == FieldState::Unmapped || from != field.property_type || pulls_at_last {
+            self.say(format!(
+                "column {}.{} is filled from {}.{}",
+                object.table, field.column, object.object, field.property
+            ));
+            return self.fill(object, field);
+        }
+        if known.direction == field.direction.as_str() {
+            Ok(())
+        } else {
+            self.save_field(object, field, known.state)
+        }
+    }
+
+    /// Makes a column anew under another type. Values that only the mirror has would be lost: then it is refused.
+    fn retype(
+        &mut self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        known: &Field,
+        from: PropertyType,
+    ) -> Result<(), StoreError> {
+        let waiting = waiting_values(self.tx, object, field)?;
+        if waiting > 0 {
+            return Err(StoreError::TypeChange {
+                object: object.object.as_str().to_owned(),
+                property: field.property.as_str().to_owned(),
+                from: known.property_type.clone(),
+                to: field.property_type.as_str().to_owned(),
+                waiting,
+            });
+        }
+        self.clear_way()?;
+        // What nobody synced may be nowhere else.
+        if matches!(known.state, FieldState::Unmapped | FieldState::Degraded) {
+            self.keep_values(object, field, from)?;
+        }
+        alter::make_anew(self.tx, object, field, from)?;
+        self.say(format!(
+            "column {}.{} made anew as {}",
+            object.table, field.column, field.property_type
+        ));
+        self.fill(object, field)
+    }
+
+    /// What a column held that nobody synced is nowhere else: it goes to `sync_history`.
+    fn keep_values(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        from: PropertyType,
+    ) -> Result<(), StoreError> {
+        let sql = alter::values_to_history(object, field, from);
+        self.tx.execute(
+            &sql,
+            named_params! {
+                ":now": self.now.to_string(),
+                ":object": object.object.as_str(),
+                ":property": field.property.as_str(),
+            },
+        )?;
+        Ok(())
+    }
+
+    fn save_field(
+        &self,
+        object: &ObjectMapping,
+        field: &FieldMapping,
+        state: FieldState,
+    ) -> Result<(), StoreError> {
+        fields::save(self.tx, object.object.as_str(), field, state, self.now)
+    }
+
+    /// The object's rows in `sync_objects` and `sync_cursors`.
+    fn object(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        save_object(self.tx, object)?;
+        let pushed_only = object.direction == Direction::Push;
+        self.tx
+            .prepare_cached(
+                "INSERT INTO sync_cursors (object, backfill)
+                 VALUES (:object, CASE WHEN :pushed_only THEN 'done' ELSE 'waiting' END)
+                 ON CONFLICT (object) DO UPDATE
+                 SET backfill = CASE WHEN :pushed_only THEN 'done' WHEN polled_to IS NULL AND backfill = 'done' THEN 'waiting' ELSE backfill END
+                 WHERE (:pushed_only AND backfill <> 'done') OR (NOT :pushed_only AND backfill = 'done' AND polled_to IS NULL)",
+            )?
+            .execute(named_params! { ":object": object.object.as_str(), ":pushed_only": pushed_only })?;
+        if pushed_only {
+            outbox::release_backfill(self.tx, &object.object)?;
+        }
+        Ok(())
+    }
+
+    /// What the mapping no longer has: columns and tables stay, unsynced.
+    fn forget_unmapped(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
+        // Read anew: a column that made way has another name.
+        let known = Known::read(self.tx)?;
+        for field in known
+            .fields
+            .values()
+            .filter(|field| field.state != FieldState::Unmapped)
+        {
+            let object = mapping.object(&field.object);
+            if !object.is_some_and(|object| {
+                object
+                    .fields
+                    .iter()
+                    .any(|mapped| mapped.property.as_str() == field.property)
+            }) {
+                fields::unmap(self.tx, field, self.now)?;
+                self.say(format!(
+                    "column {}.{} is no longer mapped and stays as it is",
+                    known.tables.get(&field.object).unwrap_or(&field.object),
+                    field.column_name
+                ));
+            }
+        }
+        for object in known
+            .tables
+            .keys()
+            .filter(|object| mapping.object(object).is_none())
+        {
+            self.tx
+                .prepare_cached("UPDATE sync_objects SET direction = :unmapped WHERE object = :object AND direction <> :unmapped")?
+                .execute(named_params! { ":object": object, ":unmapped": UNMAPPED })?;
+        }
+        Ok(())
+    }
+
+    fn indexes(&mut self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let mut wanted = ddl::indexes(object);
+        let there = alter::own_indexes(self.tx, object.table.as_str())?;
+        let was_read = cursors::get(self.tx, &object.object)?.backfill == Backfill::Done;
+        wanted.extend(ddl::match_index(object).filter(|index| was_read || there.contains(index)));
+        for (name, sql) in there {
+            if !wanted.contains(&(name.clone(), sql)) {
+                self.tx
+                    .execute_batch(&format!("DROP INDEX {}", quoted(&name)))?;
+            }
+        }
+        let there = alter::own_indexes(self.tx, object.table.as_str())?;
+        for (name, sql) in wanted {
+            if !there.iter().any(|(found, _)| *found == name) {
+                // A table that somebody renamed has taken its index along.
+                self.tx
+                    .execute_batch(&format!("DROP INDEX IF EXISTS {}; {sql}", quoted(&name)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the index of rows by their match value, at the end of an object's first read. It may be run at any time, and
+/// changes nothing where the index is there.
+///
+/// A million rows take about a second, for which local writers wait this once.
+pub fn make_match_index(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let Some(index) = ddl::match_index(object) else {
+        return Ok(());
+    };
+    if alter::own_indexes(tx, object.table.as_str())?.contains(&index) {
+        return Ok(());
+    }
+    let (name, sql) = index;
+    // The schema is not noted as seen: somebody may have altered it since the last look.
+    tx.execute_batch(&format!("DROP INDEX IF EXISTS {}; {sql}", quoted(&name)))?;
+    Ok(())
+}
+
+fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_objects (object, table_name, direction)
+         VALUES (:object, :table_name, :direction)
+         ON CONFLICT (object) DO UPDATE
+         SET table_name = excluded.table_name, direction = excluded.direction
+         WHERE table_name <> excluded.table_name OR direction <> excluded.direction",
+    )?
+    .execute(named_params! {
+        ":object": object.object.as_str(),
+        ":table_name": object.table.as_str(),
+        ":direction": object.direction.as_str(),
+    })?;
+    Ok(())
+}
+
+/// An object whose table was made again is read from the beginning.
+fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let name = named_params! { ":object": object.object.as_str() };
+    tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?
+        .execute(name)?;
+    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
+        .execute(name)?;
+    Ok(())
+}
+
+/// The mapping as it can be put in force: a property whose type HubSpot changed while values of it wait keeps the type of
+/// its column, and is a problem of that field alone. A type that the file asks for is left to [`bring_up`], which refuses it.
+///
+/// # Errors
+/// SQLite's own.
+pub fn hold_types(
+    connection: &Connection,
+    mapping: &Mapping,
+) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
+    let known = Known::read(connection)?;
+    let (mut held, mut problems) = (mapping.clone(), Vec::new());
+    for object in &mut held.objects {
+        for index in 0..object.fields.len() {
+            let field = &object.fields[index];
+            let Some(from) = known.type_of(object, field).filter(|from| {
+                field.declared_type.is_none()
+                    && *from != field.property_type
+                    && !(alter::is_plain_text(*from) && alter::is_plain_text(field.property_type))
+            }) else {
+                continue;
+            };
+            let Some(made) = known.as_made(object, field) else {
+                continue;
+            };
+            if !has(
+                &columns_of(connection, object.table.as_str())?,
+                made.column.as_str(),
+            ) || definition::difference(connection, object.table.as_str(), &[])?.is_some()
+            {
+                continue;
+            }
+            let waiting = waiting_values(connection, object, &made)?;
+            if waiting == 0 {
+                continue;
+            }
+            problems.push(FieldProblem {
+                object: object.object.clone(),
+                property: field.property.clone(),
+                problem: format!(
+                    "HubSpot changed the type of `{}` from {from} to {}, and {waiting} of its values wait here to be pushed or decided",
+                    field.property, field.property_type
+                ),
+                hint: "set the type back in HubSpot, or discard what waits (`hubsyncd outbox list`, `hubsyncd outbox discard`): the column is then made anew within the hour"
+                    .to_owned(),
+            });
+            object.fields[index].property_type = from;
+        }
+    }
+    Ok((held, problems))
+}
+
+/// Values of a property that only the mirror has: pending fields, open conflicts, rows that HubSpot does not know.
+fn waiting_values(
+    connection: &Connection,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<i64, StoreError> {
+    let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
+    let sql = format!(
+        "SELECT (SELECT count(*)
+                 FROM sync_outbox_fields AS f
+                 JOIN sync_outbox AS e ON e.id = f.outbox_id
+                 WHERE e.object = :object AND f.property = :property)
+              + (SELECT count(*) FROM sync_conflicts WHERE object = :object AND property = :property AND resolved_at IS NULL)
+              + (SELECT count(*) FROM {table} WHERE \"hs_id\" IS NULL AND {column} <> '')"
+    );
+    let params =
+        named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() };
+    Ok(connection.query_row(&sql, params, |row| row.get(0))?)
+}
+
+fn refuse_taken_column(
+    connection: &Connection,
+    object: &ObjectMapping,
+    column: &str,
+) -> Result<(), StoreError> {
+    if !has(&columns_of(connection, object.table.as_str())?, column) {
+        return Ok(());
+    }
+    Err(StoreError::Mapping(format!(
+        "{table} has a column `{column}` of its own already: rename it, or write another `column`",
+        table = object.table,
+    )))
+}
+
+fn same_name(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right)
+}
+
+fn has(columns: &[String], name: &str) -> bool {
+    columns.iter().any(|column| same_name(column, name))
+}
+
+/// Mirror tables that are still there and whose object the mapping no longer has: object and table.
+pub(crate) fn unmapped_tables(
+    connection: &Connection,
+    mapping: &Mapping,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.object, s.name
+         FROM sync_objects AS o
+         JOIN sqlite_schema AS s ON s.type = 'table' AND lower(s.name) = lower(o.table_name)
+         WHERE o.direction = :unmapped
+         ORDER BY o.object",
+    )?;
+    let tables = statement
+        .query_map(named_params! { ":unmapped": UNMAPPED }, |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let taken = |table: &str| {
+        mapping
+            .objects
+            .iter()
+            .any(|object| same_name(object.table.as_str(), table))
+    };
+    let mut mirrors = Vec::new();
+    for (object, table) in tables {
+        // What a program made in its place is the user's own.
+        if !taken(&table) && definition::difference(connection, &table, &[])?.is_none() {
+            mirrors.push((object, table));
+        }
+    }
+    Ok(mirrors)
+}
+
+/// Whether a table or view of that name is there.
+pub(crate) fn exists(connection: &Connection, table: &str) -> Result<bool, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(:name)")?;
+    Ok(statement
+        .query_row(named_params! { ":name": table }, |_row| Ok(()))
+        .optional()?
+        .is_some())
+}
+
+/// The tables of the objects that were brought up, where they are still there and no program has replaced them.
+pub(crate) fn tables_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut tables = Known::read(connection)?.tables;
+    let mut gone = Vec::new();
+    for (object, table) in &tables {
+        if definition::difference(connection, table, &[])?.is_some() {
+            gone.push(object.clone());
+        }
+    }
+    tables.retain(|object, _| !gone.contains(object));
+    Ok(tables)
+}
+
+/// A table's columns, in order; none where there is no such table.
+pub(crate) fn columns_of(connection: &Connection, table: &str) -> Result<Vec<String>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT name FROM pragma_table_info(:table) ORDER BY cid")?;
+    let names = statement.query_map(named_params! { ":table": table }, |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! Who may write to hubsyncd's own tables: its triggers and the daemon; and people, where design.md says "Operating by
+//! SQL". Everybody else is refused with a sentence.
+//!
+//! A guard lets through what a mirror table's trigger writes, because that opens `sync_gate`; the daemon fires no trigger.
+
+use crate::store::shape::ddl::{each, quoted};
+use crate::store::shape::triggers::{
+    CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, OPENED, made, raise,
+};
+use crate::store::shape::views::NOW;
+
+/// Tables that nobody but the daemon and the triggers writes.
+const KEPT: [&str; 29] = [
+    "sync_meta",
+    "sync_lease",
+    "sync_replaced",
+    "sync_changed",
+    "sync_outbox_fields",
+    "sync_sent",
+    "sync_inbox",
+    "sync_merges",
+    "sync_erasures",
+    "sync_removals",
+    "sync_guard_log",
+    "sync_history",
+    "sync_runs",
+    "sync_requests",
+    "sync_fields",
+    "sync_unreadable",
+    "sync_objects",
+    "sync_cursors",
+    "sync_again",
+    "sync_tombstones",
+    "sync_reads",
+    "sync_gaps",
+    "sync_quota",
+    "sync_quota_leases",
+    "sync_daemon",
+    "sync_tokens",
+    "sync_set_aside",
+    "sync_bypassed",
+    "sync_excluded",
+];
+
+/// Tables that are copies of HubSpot's settings.
+const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "properties"];
+
+/// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
+const RECORDING: [&str; 5] = [
+    "sync_gate",
+    "sync_replaced",
+    "sync_changed",
+    "sync_outbox",
+    "sync_outbox_fields",
+];
+
+/// Whether a guard of this name keeps programs from a table that recording stands on.
+pub(crate) fn keeps_recording(name: &str) -> bool {
+    let guarded = name.strip_prefix("sync_guard_");
+    guarded.is_some_and(|rest| RECORDING.iter().any(|table| rest.starts_with(table)))
+}
+
+const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
+
+/// All guards.
+pub(crate) fn all() -> Vec<Made> {
+    let kept = KEPT
+        .iter()
+        .flat_map(|table| EVENTS.map(|event| refuse(table, event, &kept_by_hubsyncd(table))));
+    let reference = REFERENCE.iter().flat_map(|table| {
+        EVENTS.map(|event| {
+            refuse(
+                table,
+                event,
+                &format!("{table} is a copy of HubSpot's settings: change them in HubSpot"),
+            )
+        })
+    });
+    let associations = EVENTS.map(|event| {
+        refuse(
+            "associations",
+            event,
+            "associations can not be written: the mapping has no association",
+        )
+    });
+    kept.chain(gate())
+        .chain(reference)
+        .chain(associations)
+        .chain(conflicts())
+        .chain(outbox())
+        .chain(holds())
+        .collect()
+}
+
+/// The gate's one row must be there, or no condition on it holds; and it stands open only as our triggers open it. Whether a
+/// trigger writes that can't be told: a write to a mirror while it is open is marked (`triggers.rs`), and a gate left open is
+/// noticed within seconds (`repair.rs`).
+fn gate() -> [Made; 3] {
+    let opened_otherwise = format!("new.open NOT IN (0, {OPENED})");
+    [
+        ("INSERT", "1"),
+        ("UPDATE", &opened_otherwise),
+        ("DELETE", "1"),
+    ]
+    .map(|(event, when)| {
+        let sentence = kept_by_hubsyncd("sync_gate");
+        guard(
+            "sync_gate",
+            event,
+            when,
+            &[format!("SELECT {}", raise(&sentence))],
+        )
+    })
+}
+
+fn kept_by_hubsyncd(table: &str) -> String {
+    format!("{table} is kept by hubsyncd: read it, and write to the mirror tables instead")
+}
+
+fn guard(table: &str, event: &str, when: &str, steps: &[String]) -> Made {
+    let name = format!("sync_guard_{table}_{}", event.to_lowercase());
+    made(
+        &name,
+        &format!("BEFORE {event}"),
+        &quoted(table),
+        when,
+        steps,
+    )
+}
+
+fn refuse(table: &str, event: &str, sentence: &str) -> Made {
+    guard(
+        table,
+        event,
+        FROM_OUTSIDE,
+        &[format!("SELECT {}", raise(sentence))],
+    )
+}
+
+/// `SELECT CASE` with a refusal for each condition that holds.
+fn refuse_where(cases: &[(String, &str)]) -> String {
+    let arms = each(cases, |(condition, sentence)| {
+        format!(" WHEN {condition} THEN {}", raise(sentence))
+    });
+    format!("SELECT CASE{arms} END")
+}
+
+/// Whether any of these columns would change.
+fn any_changed(columns: &[&str]) -> String {
+    columns
+        .iter()
+        .map(|column| format!("new.\"{column}\" IS NOT old.\"{column}\""))
+        .collect::<Vec<_>>()
+        .join(" OR ")
+}
+
+/// A person's word on an open conflict.
+fn conflicts() -> Vec<Made> {
+    let others = any_changed(&[
+        "id",
+        "object",
+        "local_id",
+        "hs_id",
+        "property",
+        "base_value",
+        "local_value",
+        "remote_value",
+        "policy",
+        "winner",
+        "detected_at",
+        "resolved_at",
+        "reason",
+        "base_known",
+    ]);
+    let words = "new.resolution IS NOT NULL AND new.resolution NOT IN ('local', 'remote') AND substr(new.resolution, 1, 6) <> 'value:'";
+    let update = refuse_where(&[
+        (
+            format!("({others})"),
+            "only resolution can be set in sync_conflicts: 'local', 'remote', 'value:...' or NULL",
+        ),
+        (
+            "old.resolved_at IS NOT NULL".to_owned(),
+            "this conflict is closed: change the value in the mirror table instead",
+        ),
+        (
+            format!("({words})"),
+            "resolution must be 'local', 'remote', 'value:...' or NULL",
+        ),
+    ]);
+    vec![
+        refuse(
+            "sync_conflicts",
+            "INSERT",
+            &kept_by_hubsyncd("sync_conflicts"),
+        ),
+        guard("sync_conflicts", "UPDATE", FROM_OUTSIDE, &[update]),
+        refuse(
+            "sync_conflicts",
+            "DELETE",
+            "a conflict is decided by its resolution: UPDATE sync_conflicts SET resolution = 'local' or 'remote'",
+        ),
+    ]
+}
+
+/// Retry and discard.
+fn outbox() -> Vec<Made> {
+    let others = any_changed(&[
+        "id",
+        "object",
+        "local_id",
+        "hs_id",
+        "operation",
+        "attempts",
+        "enqueued_at",
+        "next_attempt_at",
+        "last_error",
+        "version",
+        "waits_for",
+        "key",
+        "row",
+        "to_object",
+        "to_local_id",
+        "category",
+        "type_id",
+        "unanswered_since",
+        "discarded_at",
+        "approved_hold",
+        "sent_over",
+        "taken_by",
+        "sent_keyless",
+    ]);
+    let wait = "this entry is in flight: wait until its attempt is answered";
+    let update = refuse_where(&[
+        (
+            format!("({others}) OR new.state <> 'pending'"),
+            "only state can be set in sync_outbox, and only to 'pending': that tries again; DELETE discards",
+        ),
+        ("old.state = 'in_flight'".to_owned(), wait),
+    ]);
+    // Whoever retries a dead entry has looked in HubSpot: its lost attempt is no longer in doubt.
+    let retry = "UPDATE sync_outbox SET attempts = 0, next_attempt_at = enqueued_at, \
+         unanswered_since = CASE WHEN old.state <> 'dead' THEN unanswered_since END, \
+         waits_for = CASE WHEN waits_for IN ('guard', 'backfill') THEN waits_for END WHERE id = new.id"
+        .to_owned();
+    let retried = made(
+        "sync_guard_sync_outbox_retry",
+        "AFTER UPDATE",
+        "\"sync_outbox\"",
+        FROM_OUTSIDE,
+        &[OPEN_GATE.to_owned(), retry, CLOSE_GATE.to_owned()],
+    );
+    // The daemon carries the discarding out: it needs the base values, which stand in this row and its fields.
+    let discard = [
+        format!("SELECT {} WHERE old.state = 'in_flight'", raise(wait)),
+        OPEN_GATE.to_owned(),
+        format!(
+            "UPDATE sync_outbox SET discarded_at = coalesce(discarded_at, {NOW}) WHERE id = old.id"
+        ),
+        CLOSE_GATE.to_owned(),
+        "SELECT RAISE(IGNORE)".to_owned(),
+    ];
+    vec![
+        refuse("sync_outbox", "INSERT", &kept_by_hubsyncd("sync_outbox")),
+        guard("sync_outbox", "UPDATE", FROM_OUTSIDE, &[update]),
+        retried,
+        guard("sync_outbox", "DELETE", FROM_OUTSIDE, &discard),
+    ]
+}
+
+/// An operator's word on what the guard of promise 11 holds.
+fn holds() -> Vec<Made> {
+    let others = any_changed(&[
+        "id",
+        "object",
+        "side",
+        "operation",
+        "records",
+        "allowed",
+        "held_at",
+        "settled_at",
+    ]);
+    let update = refuse_where(&[
+        (
+            format!("({others}) OR new.approved_at IS NULL"),
+            "only approved_at can be set in sync_holds: that lets go what is held",
+        ),
+        (
+            "old.approved_at IS NOT NULL OR old.settled_at IS NOT NULL".to_owned(),
+            "this hold is closed",
+        ),
+    ]);
+    let stamp = format!("UPDATE sync_holds SET approved_at = {NOW} WHERE id = new.id");
+    let stamped = made(
+        "sync_guard_sync_holds_approve",
+        "AFTER UPDATE",
+        "\"sync_holds\"",
+        FROM_OUTSIDE,
+        &[OPEN_GATE.to_owned(), stamp, CLOSE_GATE.to_owned()],
+    );
+    vec![
+        refuse("sync_holds", "INSERT", &kept_by_hubsyncd("sync_holds")),
+        guard("sync_holds", "UPDATE", FROM_OUTSIDE, &[update]),
+        stamped,
+        refuse(
+            "sync_holds",
+            "DELETE",
+            "a hold is let go by its approval: UPDATE sync_holds SET approved_at = datetime('now')",
+        ),
+    ]
+}

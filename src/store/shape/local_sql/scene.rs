@@ -1,0 +1,308 @@
+//! A database with two contacts that HubSpot knows, and the clients that write to it.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tempfile::TempDir;
+
+use crate::model::mapping::{Direction, Mapping};
+use crate::model::value::PropertyType;
+use crate::store::shape::ddl;
+use crate::store::testing::{
+    Standing, at_once, contacts, field, folder, mapping, now, object, open, options, shown,
+};
+use crate::store::{Lane, Mode, Store};
+
+/// Conflict clauses of INSERT and UPDATE.
+pub(super) const CLAUSES: [&str; 6] = [
+    "",
+    "OR REPLACE",
+    "OR IGNORE",
+    "OR FAIL",
+    "OR ABORT",
+    "OR ROLLBACK",
+];
+
+/// What the daemon would have written: contacts 1 and 2, a company and a deal, all first reads done.
+const RECORDS: &str = "
+    INSERT INTO contacts (local_id, hs_id, email, first_name, revenue, price, owner, opt_out, birthday, seen, stage, interests,
+                          score, hs_created_at, hs_modified_at)
+    VALUES (1, 101, 'ada@example.com', 'Ada', 1.5, '12.50', 7, 0, '1815-12-10', '2026-11-24T03:10:00.000Z', 'lead', 'a;b',
+            9.0, '2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z'),
+           (2, 102, 'bob@example.com', 'Bob', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            NULL, '2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z');
+    INSERT INTO companies (local_id, hs_id, name) VALUES (1, 201, 'Analytical Engines');
+    INSERT INTO deals (local_id, hs_id, amount) VALUES (1, 301, 5);
+    UPDATE sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z';
+";
+
+/// A program that writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// SQLite as it is built in.
+    Own,
+    /// The system's `sqlite3`.
+    System,
+}
+
+/// A file of its own, and one client.
+pub(super) struct Scene {
+    folder: TempDir,
+    path: PathBuf,
+    client: Client,
+    recursive_triggers: bool,
+    /// Looks, and writes what the daemon would: no trigger fires.
+    daemon: Connection,
+}
+
+/// Contacts both ways, companies from HubSpot, deals to HubSpot.
+pub(super) fn objects() -> Mapping {
+    let amount = field("amount", "amount", PropertyType::Number, Direction::Push);
+    let name = field("name", "name", PropertyType::String, Direction::Pull);
+    mapping(vec![
+        contacts(),
+        object("companies", Direction::Pull, vec![name]),
+        object("deals", Direction::Push, vec![amount]),
+    ])
+}
+
+/// Acts in a fresh scene of each client.
+pub(super) fn everywhere(act: impl Fn(&Scene)) {
+    with_mapping(objects(), RECORDS, act);
+}
+
+/// Acts in a fresh scene of each client, under another mapping and with other records.
+pub(super) fn with_mapping(mapping: Mapping, records: &str, act: impl Fn(&Scene)) {
+    let made = folder();
+    let path = make(&made, mapping, records.to_owned());
+    for client in [Client::Own, Client::System] {
+        for recursive_triggers in [false, true] {
+            let scene = Scene::copy_of(&path, client, recursive_triggers);
+            act(&scene);
+        }
+    }
+}
+
+/// Acts in a fresh scene of each client with each conflict clause.
+pub(super) fn with_each_clause(clauses: &[&str], act: impl Fn(&Scene, &str)) {
+    for clause in clauses {
+        eprintln!("with `{clause}`");
+        everywhere(|scene| act(scene, clause));
+    }
+}
+
+fn make(folder: &TempDir, mapping: Mapping, records: String) -> PathBuf {
+    let store = open(folder, Mode::Inline).expect("opens");
+    let fill = move |tx: &crate::store::WriteTx<'_>| {
+        let changes = ddl::bring_up(tx, &mapping, now())?;
+        assert_eq!(changes.put_back, Vec::<String>::new());
+        Ok(tx.execute_batch(&records)?)
+    };
+    at_once(store.write(Lane::Bulk, fill)).expect("fills");
+    store.close();
+    folder.path().join("crm.db")
+}
+
+impl Scene {
+    fn copy_of(made: &Path, client: Client, recursive_triggers: bool) -> Self {
+        eprintln!("as {client:?}, recursive_triggers {recursive_triggers}");
+        let folder = folder();
+        let path = folder.path().join("crm.db");
+        fs::copy(made, &path).expect("copies");
+        let daemon = Connection::open(&path).expect("opens");
+        daemon
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+            .expect("turns triggers off");
+        Self {
+            folder,
+            path,
+            client,
+            recursive_triggers,
+            daemon,
+        }
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.client
+    }
+
+    pub(super) fn has_recursive_triggers(&self) -> bool {
+        self.recursive_triggers
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs statements as the program, on a connection of their own, up to the first that is refused: its sentence.
+    /// Whatever came of it, the bookkeeping is in order afterwards.
+    pub(super) fn run(&self, sql: &str) -> Result<(), String> {
+        let sql = format!(
+            "PRAGMA recursive_triggers = {};\n{sql}",
+            self.recursive_triggers
+        );
+        let done = match self.client {
+            Client::Own => run_here(&self.path, &sql),
+            Client::System => run_there(&self.path, &sql),
+        };
+        self.check_order();
+        done
+    }
+
+    /// Runs statements that are taken.
+    pub(super) fn do_run(&self, sql: &str) {
+        assert_eq!(self.run(sql), Ok(()), "{sql}");
+    }
+
+    /// Runs statements that are refused with this sentence, and leave everything as it was.
+    pub(super) fn refused(&self, sql: &str, sentence: &str) {
+        let before = self.all();
+        assert_eq!(self.run(sql), Err(sentence.to_owned()), "{sql}");
+        assert_eq!(self.all(), before, "{sql}");
+    }
+
+    /// Runs statements that change nothing that is ours or HubSpot's.
+    pub(super) fn does_nothing(&self, sql: &str) {
+        let before = self.all();
+        self.do_run(sql);
+        assert_eq!(self.all(), before, "{sql}");
+    }
+
+    /// Runs statements as the daemon: no trigger fires.
+    pub(super) fn as_daemon(&self, sql: &str) {
+        self.daemon.execute_batch(sql).expect("runs");
+    }
+
+    /// What the daemon does every minute: the names of what it put back.
+    pub(super) fn repair(&self) -> Vec<String> {
+        let options = options(&self.folder, Mode::Inline);
+        let store = Store::open(&options, Arc::new(Standing)).expect("opens");
+        let repaired = at_once(store.write(Lane::Bulk, |tx| ddl::repair(tx, &objects(), now())));
+        store.close();
+        repaired.expect("repairs")
+    }
+
+    /// The rows of a query, columns joined by spaces; NULL is `-`.
+    pub(super) fn rows(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.daemon.prepare_cached(sql).expect(sql);
+        let columns = statement.column_count();
+        let lines = statement.query_map([], |row| {
+            let texts: Result<Vec<String>, _> = (0..columns)
+                .map(|index| row.get_ref(index).map(shown))
+                .collect();
+            Ok(texts?.join(" "))
+        });
+        lines.expect(sql).collect::<Result<_, _>>().expect("reads")
+    }
+
+    /// Contacts: both ids, email, first name.
+    pub(super) fn contacts(&self) -> Vec<String> {
+        self.rows("SELECT local_id, hs_id, email, first_name FROM contacts ORDER BY local_id")
+    }
+
+    /// The outbox in sentences: operation, object, row, record, state and what it waits for where that is unusual, and the
+    /// fields with their bases.
+    pub(super) fn outbox(&self) -> Vec<String> {
+        self.rows(
+            "SELECT operation || ' ' || object || ' ' || local_id || ' ' || coalesce(hs_id, '-')
+                    || CASE state WHEN 'pending' THEN '' ELSE ', ' || state END
+                    || CASE WHEN unanswered_since IS NULL THEN '' ELSE ', unanswered' END
+                    || coalesce(', waits for ' || waits_for, '')
+                    || CASE WHEN row IS NULL THEN '' ELSE ', keeps the row' END
+                    || coalesce((SELECT group_concat('; ' || f.property || ' was ' || coalesce(f.base_value, '-')
+                                                     || CASE f.base_known WHEN 1 THEN '' ELSE '?' END, '')
+                                 FROM (SELECT * FROM sync_outbox_fields WHERE outbox_id = e.id ORDER BY property) AS f), '')
+             FROM sync_outbox AS e
+             ORDER BY object, local_id",
+        )
+    }
+
+    /// What the program itself reads.
+    pub(super) fn reads(&self, sql: &str) -> Vec<String> {
+        match self.client {
+            Client::Own => self.rows(sql),
+            Client::System => {
+                let output = Command::new("sqlite3")
+                    .args(["-batch", "-separator", " ", "-nullvalue", "-"])
+                    .arg(&self.path)
+                    .arg(sql)
+                    .output()
+                    .expect("install the package `sqlite3`: the suite runs it as a client");
+                assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{sql}");
+                let text = String::from_utf8(output.stdout).expect("is text");
+                text.lines().map(str::to_owned).collect()
+            }
+        }
+    }
+
+    /// Everything but the notes of a REPLACE, which may stay behind.
+    fn all(&self) -> Vec<String> {
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'sync_replaced'";
+        self.rows(tables)
+            .iter()
+            .flat_map(|table| self.rows(&format!("SELECT '{table}', * FROM \"{table}\"")))
+            .collect()
+    }
+
+    /// What holds after any statement.
+    fn check_order(&self) {
+        let none = Vec::<String>::new();
+        assert_eq!(self.rows("SELECT open FROM sync_gate"), ["0"]);
+        assert_eq!(self.rows("SELECT property FROM sync_changed"), none);
+        let orphans =
+            "SELECT * FROM sync_outbox_fields WHERE outbox_id NOT IN (SELECT id FROM sync_outbox)";
+        assert_eq!(self.rows(orphans), none);
+        let keyless = "SELECT * FROM sync_outbox WHERE operation = 'create'
+                       AND (length(key) <> 32 OR key GLOB '*[^0-9a-f]*' OR key IN (SELECT key FROM sync_outbox GROUP BY key HAVING count(*) > 1))";
+        assert_eq!(self.rows(keyless), none);
+        let timeless = "SELECT * FROM sync_outbox WHERE state = 'pending' AND waits_for IS NULL AND next_attempt_at IS NULL
+                        UNION ALL SELECT * FROM sync_outbox WHERE enqueued_at NOT GLOB '????-??-??T??:??:??.???Z'";
+        assert_eq!(self.rows(timeless), none);
+    }
+}
+
+fn run_here(path: &Path, sql: &str) -> Result<(), String> {
+    let connection = Connection::open(path).expect("opens");
+    connection
+        .execute_batch(sql)
+        .map_err(|error| error.to_string())
+}
+
+/// Ends at the first error, like `run_here`; what it says around the sentence is left out.
+fn run_there(path: &Path, sql: &str) -> Result<(), String> {
+    let mut child = Command::new("sqlite3")
+        .args(["-batch", "-bail"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("install the package `sqlite3`: the suite runs it as a client");
+    let mut stdin = child.stdin.take().expect("is piped");
+    // It may have ended at an error before it read everything.
+    drop(stdin.write_all(sql.as_bytes()));
+    drop(stdin);
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8(output.stderr).expect("is text");
+    if output.status.success() && said.is_empty() {
+        return Ok(());
+    }
+    Err(sentence_of(&said))
+}
+
+/// `Runtime error near line 2: SENTENCE (19)` is `SENTENCE`.
+fn sentence_of(said: &str) -> String {
+    let first = said.lines().next().unwrap_or_default();
+    let sentence = first.split_once(": ").map_or(first, |(_, rest)| rest);
+    match sentence.rsplit_once(" (") {
+        Some((sentence, code)) if code.trim_end_matches(')').parse::<u32>().is_ok() => {
+            sentence.to_owned()
+        }
+        Some(_) | None => sentence.to_owned(),
+    }
+}

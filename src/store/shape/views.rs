@@ -1,0 +1,210 @@
+//! `sync_status` and `sync_health`: what people look at, as SQL text. Names and columns are a contract (`design.md`,
+//! section 6.3); columns are only ever added at the end.
+
+use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::store::shape::ddl::{literal, quoted};
+use crate::store::shape::triggers::Made;
+
+/// This moment as text, to the millisecond.
+pub(crate) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+
+/// Both views for a mapping.
+/// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
+/// schema could not be read.
+pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
+    let mut rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
+    for line in unread.lines() {
+        if let [object, table, direction, why, code] = line.split('\t').collect::<Vec<_>>()[..] {
+            rows.push(waiting_row(object, table, direction, Some((why, code))));
+        }
+    }
+    vec![status(rows), health()]
+}
+
+/// Both views for a mapping of which only some objects have their tables yet: the others wait for their first read.
+pub(crate) fn before_tables(
+    mapping: &Mapping,
+    has_table: impl Fn(&ObjectMapping) -> bool,
+) -> Vec<Made> {
+    let row = |object: &ObjectMapping| {
+        if has_table(object) {
+            status_row(object)
+        } else {
+            let (name, table) = (object.object.as_str(), object.table.as_str());
+            waiting_row(name, table, object.direction.as_str(), None)
+        }
+    };
+    vec![status(mapping.objects.iter().map(row).collect()), health()]
+}
+
+fn status(rows: Vec<String>) -> Made {
+    let rows = if rows.is_empty() {
+        vec![no_status_row()]
+    } else {
+        rows
+    };
+    Made {
+        name: "sync_status".to_owned(),
+        sql: format!(
+            "CREATE VIEW \"sync_status\" AS\n{}",
+            rows.join("\nUNION ALL\n")
+        ),
+    }
+}
+
+/// One object. `in_sync + waiting + failing + excluded = rows`: a row counts once, as the worst of what it is.
+fn status_row(object: &ObjectMapping) -> String {
+    let (name, table) = (
+        literal(object.object.as_str()),
+        quoted(object.table.as_str()),
+    );
+    let entries = |condition: &str| {
+        format!(
+            "(SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = '{condition}')"
+        )
+    };
+    let open = format!("object = {name} AND resolved_at IS NULL");
+    let entry = "operation IN ('create', 'update', 'archive')";
+    let in_conflict = |id: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)"
+        )
+    };
+    let has_entry = |id: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = {name} AND e.local_id = {id} AND e.{entry})"
+        )
+    };
+    let rows = format!("(SELECT count(*) FROM {table})");
+    let failing = format!(
+        "(SELECT count(*) FROM (SELECT local_id FROM sync_outbox WHERE object = {name} AND {entry} AND state = 'dead' \
+         UNION SELECT local_id FROM sync_conflicts WHERE {open}) AS f \
+         WHERE EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = f.local_id))"
+    );
+    let waiting = format!(
+        "(SELECT count(*) FROM sync_outbox AS w WHERE w.object = {name} AND w.{entry} AND w.state <> 'dead' \
+         AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = w.local_id) AND NOT {})",
+        in_conflict("w.local_id")
+    );
+    let excluded = format!(
+        "((SELECT count(*) FROM {table} AS m WHERE m.\"hs_id\" IS NULL AND NOT {has} AND NOT {conflict}) \
+         + (SELECT count(*) FROM {table} AS m WHERE m.\"hs_archived\" = 1 AND NOT {has} AND NOT {conflict}))",
+        has = has_entry("m.\"local_id\""),
+        conflict = in_conflict("m.\"local_id\""),
+    );
+    format!(
+        "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
+       s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
+       s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
+       s.last_association_pass_at, s.code
+FROM (
+    SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\",
+           CASE WHEN k.backfill = 'running' AND NOT k.is_readable THEN 'waiting' ELSE k.backfill END AS backfill,
+           k.last_poll_at, k.last_change_at,
+           CASE k.backfill WHEN 'done' THEN max(CAST(strftime('%s', 'now') AS INTEGER) + {ahead} - CAST(strftime('%s', k.polled_to) AS INTEGER), 0) END
+               AS lag_seconds,
+           k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
+           (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
+           coalesce(k.forbidden, k.last_error,
+                    (SELECT min(problem) FROM sync_removals WHERE object = {name} AND problem IS NOT NULL),
+                    (SELECT min(problem) FROM sync_reads WHERE object = {name} AND problem IS NOT NULL)) AS last_error,
+           {waiting} AS waiting,
+           {failing} AS failing,
+           {excluded} AS excluded,
+           (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
+           k.last_association_pass_at, k.forbidden_code AS code
+    FROM sync_cursors AS k
+    WHERE k.object = {name}
+) AS s",
+        ahead = HUBSPOT_AHEAD,
+        table_name = literal(object.table.as_str()),
+        direction = literal(object.direction.as_str()),
+        pending = entries("pending"),
+        in_flight = entries("in_flight"),
+        dead = entries("dead"),
+    )
+}
+
+/// Seconds by which HubSpot's clock is ahead of this machine's, as the daemon last knew it.
+const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
+
+/// An object without a table, and why and by which code.
+fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &str)>) -> String {
+    let text = |text: Option<&str>| {
+        text.filter(|text| !text.is_empty())
+            .map_or_else(|| "NULL".to_owned(), literal)
+    };
+    format!(
+        "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
+       NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
+       0 AS in_flight, 0 AS dead, 0 AS conflicts, {why} AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, {code} AS code",
+        why = text(why.map(|(why, _)| why)),
+        code = text(why.map(|(_, code)| code)),
+        name = literal(object),
+        table = literal(table),
+        direction = literal(direction),
+    )
+}
+
+fn no_status_row() -> String {
+    "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
+       NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
+       NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
+       NULL AS problems, NULL AS last_association_pass_at, NULL AS code
+WHERE 0"
+        .to_owned()
+}
+
+/// One row; `state` is the first that holds. A start that a refused token, a dead line or a spent day holds up
+/// says that, not `starting`.
+fn health() -> Made {
+    let sql = "CREATE VIEW \"sync_health\" AS
+SELECT CASE
+           WHEN d.phase = 'stopped' OR d.heartbeat_at IS NULL
+               OR (julianday('now') - julianday(d.heartbeat_at)) * 86400.0 > 30.0 THEN 'stopped'
+           WHEN d.phase = 'starting' AND d.unauthorized IS NULL AND d.unreachable IS NULL AND d.forbidden IS NULL
+               AND coalesce(d.out_of_quota_until, '') <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'starting'
+           WHEN d.phase = 'stopping' THEN 'stopping'
+           WHEN d.unauthorized IS NOT NULL THEN 'unauthorized'
+           WHEN d.unreachable IS NOT NULL THEN 'unreachable'
+           WHEN d.out_of_quota_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now') THEN 'out_of_quota'
+           WHEN EXISTS (SELECT 1 FROM sync_holds WHERE approved_at IS NULL AND settled_at IS NULL) THEN 'held'
+           WHEN d.config_error IS NOT NULL
+               OR d.forbidden IS NOT NULL
+               OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
+               OR d.webhooks = 'missed'
+               OR EXISTS (SELECT 1 FROM sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
+                   SELECT 1 FROM sync_outbox AS e
+                   WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))
+               OR EXISTS (SELECT 1 FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
+               OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
+           WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
+                        WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
+           ELSE 'running'
+       END AS state,
+       d.pid, d.version, d.started_at, d.heartbeat_at,
+       (SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'portal_id') AS portal_id,
+       q.day_limit AS daily_limit, q.day_used AS daily_used, q.day_resets_at AS daily_resets_at,
+       d.requests_last_minute, d.throttled_last_minute,
+       (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
+       (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
+       d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden,
+                (SELECT a.problem FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name)
+                 ORDER BY a.at, a.table_name LIMIT 1),
+                (SELECT b.problem FROM sync_bypassed AS b
+                 WHERE b.until <> 'entries' OR EXISTS (
+                     SELECT 1 FROM sync_outbox AS e
+                     WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL)
+                 ORDER BY b.at, b.object, b.until LIMIT 1),
+                CASE WHEN (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN
+                    (SELECT m.value FROM sync_meta AS m WHERE m.name = 'repaired') || ' at ' || d.trigger_repaired_at
+                    || coalesce('; ' || d.last_error, '') END,
+                d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
+FROM sync_daemon AS d CROSS JOIN sync_quota AS q
+WHERE d.id = 1 AND q.id = 1";
+    Made {
+        name: "sync_health".to_owned(),
+        sql: sql.to_owned(),
+    }
+}
