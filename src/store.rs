@@ -306,6 +306,9 @@ pub enum StoreError {
         /// Its name.
         table: String,
     },
+    /// The file has the tables of a program that was never released: nothing knows how to read them.
+    #[error("the database was made by a hubsyncd from before the first release")]
+    Unreleased,
     /// Some of hubsyncd's tables are in the file, and others are not.
     #[error("the database holds only some of hubsyncd's tables")]
     Incomplete,
@@ -318,7 +321,7 @@ pub enum StoreError {
         ours: i64,
     },
     /// The table that says who may write was dropped.
-    #[error("`sync_lease` was dropped, so that nobody can tell whose the database is")]
+    #[error("`_sync_lease` was dropped, so that nobody can tell whose the database is")]
     LeaseGone,
     /// No room is left on the disk.
     #[error("the disk is full: {0}")]
@@ -384,6 +387,7 @@ impl StoreError {
             | Self::NoLog { .. }
             | Self::Taken { .. }
             | Self::Incomplete
+            | Self::Unreleased
             | Self::Locked { .. }
             | Self::NewerDatabase { .. }
             | Self::OtherPortal { .. }
@@ -432,6 +436,7 @@ impl StoreError {
             Self::NewerDatabase { .. }
                 | Self::NoDatabase(_)
                 | Self::Incomplete
+                | Self::Unreleased
                 | Self::Taken { .. }
                 | Self::OtherPortal { .. }
                 | Self::TypeChange { .. }
@@ -458,6 +463,9 @@ impl StoreError {
                 Some("end the programs that have it open, and keep it on a disk of this machine")
             }
             Self::Taken { .. } => Some("rename it, or write another `[database].path`"),
+            Self::Unreleased => Some(
+                "let the program that made it send what waits in `sync_outbox`, then begin with another file: HubSpot's records come again",
+            ),
             Self::Incomplete => Some("restore the backup again, into a file that is not there yet"),
             Self::Locked { .. } => {
                 Some("stop the other daemon, or give this one another `[database].path`")
@@ -532,7 +540,7 @@ mod tests {
     fn remembered(store: &Store) -> i64 {
         let count = |connection: &Connection| {
             Ok(connection.query_row(
-                "SELECT count(*) FROM sync_meta WHERE value = 'x'",
+                "SELECT count(*) FROM _sync_meta WHERE value = 'x'",
                 [],
                 |row| row.get(0),
             )?)
@@ -774,7 +782,7 @@ mod tests {
             let program = is_shared.then(|| {
                 let program = Connection::open(store.path()).expect("opens");
                 let _version: i64 = program
-                    .query_row("SELECT count(*) FROM sync_meta", [], |row| row.get(0))
+                    .query_row("SELECT count(*) FROM _sync_meta", [], |row| row.get(0))
                     .expect("reads");
                 program
             });
@@ -794,7 +802,7 @@ mod tests {
             let copy = Connection::open(copy).expect("opens");
             let count: i64 = copy
                 .query_row(
-                    "SELECT count(*) FROM sync_meta WHERE value = 'x'",
+                    "SELECT count(*) FROM _sync_meta WHERE value = 'x'",
                     [],
                     |row| row.get(0),
                 )
@@ -810,10 +818,10 @@ mod tests {
         let store = open(&folder, Mode::Threads).expect("opens");
         let reader = Connection::open(store.path()).expect("opens");
         reader
-            .execute_batch("BEGIN; SELECT count(*) FROM sync_meta")
+            .execute_batch("BEGIN; SELECT count(*) FROM _sync_meta")
             .expect("begins");
         let _seen: i64 = reader
-            .query_row("SELECT count(*) FROM sync_meta", [], |row| row.get(0))
+            .query_row("SELECT count(*) FROM _sync_meta", [], |row| row.get(0))
             .expect("reads");
         at_once(store.write(Lane::Bulk, |tx| meta::set(tx, "a", &"x".repeat(12_000_000))))
             .expect("writes");
@@ -836,7 +844,9 @@ mod tests {
         let folder = folder();
         let store = open(&folder, Mode::Inline).expect("opens");
         let other = Connection::open(store.path()).expect("opens");
-        other.execute_batch("DROP TABLE sync_lease").expect("drops");
+        other
+            .execute_batch("DROP TABLE _sync_lease")
+            .expect("drops");
         let error = remember(&store, Lane::Bulk, "a").expect_err("whose is it");
         assert!(matches!(error, StoreError::LeaseGone) && error.is_fatal());
         drop(store);
@@ -863,7 +873,7 @@ mod tests {
         let store = open(&folder, Mode::Inline).expect("opens");
         let other = Connection::open(store.path()).expect("opens");
         other
-            .execute("UPDATE sync_lease SET epoch = 9", [])
+            .execute("UPDATE _sync_lease SET epoch = 9", [])
             .expect("takes over");
         let error = remember(&store, Lane::Bulk, "a").expect_err("lost");
         assert!(matches!(error, StoreError::LeaseLost { found: 9, ours: 1 }));
@@ -943,7 +953,7 @@ mod tests {
         for mode in [Mode::Threads, Mode::Inline] {
             let store = open(&folder, mode).expect("opens");
             let wrote = at_once(
-                store.read(|connection| Ok(connection.execute("DELETE FROM sync_meta", [])?)),
+                store.read(|connection| Ok(connection.execute("DELETE FROM _sync_meta", [])?)),
             );
             assert!(
                 matches!(wrote, Err(StoreError::ReadOnly(_) | StoreError::Sqlite(_))),

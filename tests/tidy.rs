@@ -71,7 +71,7 @@ const DOORS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("Connection::open", &["src/store", "tests/"]),
-    ("governor::", &["src/hubspot/limiter"]),
+    ("governor::", &["src/hubspot/call/limiter"]),
     (
         "notify::",
         &["src/store/file/watch.rs", "src/daemon/systemd.rs"],

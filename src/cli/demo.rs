@@ -29,7 +29,7 @@ use crate::store::file::program::Program;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How many rows the first reads have brought.
-const ROWS_READ: &str = "SELECT coalesce(sum(backfill_rows), 0) FROM sync_cursors";
+const ROWS_READ: &str = "SELECT coalesce(sum(backfill_rows), 0) FROM _sync_cursors";
 
 /// How often the tour looks whether something has happened.
 const LOOK: Duration = Duration::from_millis(20);
@@ -280,7 +280,7 @@ async fn tour(
     };
     tour.wait(
         "the first full read",
-        "SELECT coalesce(min(backfill = 'done'), 0) FROM sync_cursors",
+        "SELECT coalesce(min(backfill = 'done'), 0) FROM _sync_cursors",
     )
     .await?;
     tour.tell_rows()?;

@@ -78,7 +78,7 @@ impl Scene {
         let made = object.clone();
         let fill = move |tx: &crate::store::WriteTx<'_>| {
             ddl::bring_up(tx, &mapping(vec![made]), now())?;
-            Ok::<_, StoreError>(tx.execute_batch("UPDATE sync_cursors SET backfill = 'done'")?)
+            Ok::<_, StoreError>(tx.execute_batch("UPDATE _sync_cursors SET backfill = 'done'")?)
         };
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
         store.close();
@@ -225,7 +225,7 @@ pub(crate) fn with_contacts(rows: i64) -> (TempDir, Store) {
                 [row],
             )?;
         }
-        Ok(tx.execute_batch("UPDATE sync_cursors SET backfill = 'done'")?)
+        Ok(tx.execute_batch("UPDATE _sync_cursors SET backfill = 'done'")?)
     });
     (folder, store)
 }

@@ -65,9 +65,9 @@ pub fn look(
         conflicts: any(
             "SELECT 1 FROM sync_conflicts WHERE object = ?1 AND resolved_at IS NULL LIMIT 1",
         )?,
-        sent: any("SELECT 1 FROM sync_sent WHERE object = ?1 LIMIT 1")?,
-        tombstones: any("SELECT 1 FROM sync_tombstones WHERE object = ?1 LIMIT 1")?,
-        removals: any("SELECT 1 FROM sync_removals WHERE object = ?1 LIMIT 1")?,
+        sent: any("SELECT 1 FROM _sync_sent WHERE object = ?1 LIMIT 1")?,
+        tombstones: any("SELECT 1 FROM _sync_tombstones WHERE object = ?1 LIMIT 1")?,
+        removals: any("SELECT 1 FROM _sync_removals WHERE object = ?1 LIMIT 1")?,
         unlinked: table.has_unlinked(connection)?,
         unreadable: any("SELECT 1 FROM sync_unreadable WHERE object = ?1 LIMIT 1")?,
     })

@@ -43,7 +43,7 @@ pub fn of(
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
              (SELECT count(*) FROM sync_conflicts WHERE object = :object AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
-             + (SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS NOT NULL)",
+             + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL)",
     )?;
     let row = statement.query_row(
         named_params! { ":object": object.as_str(), ":since": since.to_string() },

@@ -1,4 +1,4 @@
-//! `sync_cursors` and `sync_again`: how far each object is. A cursor moves only in the transaction that applies the page.
+//! `_sync_cursors` and `_sync_again`: how far each object is. A cursor moves only in the transaction that applies the page.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
         "SELECT backfill, backfill_after, backfill_started_at, backfill_rows, backfill_total, polled_to,
                 window_from, window_to, window_last_id, reconcile_started_at, reconcile_after, reconcile_last_id,
                 last_reconcile_at, filling_after
-         FROM sync_cursors
+         FROM _sync_cursors
          WHERE object = :object",
     )?;
     let cursor = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
@@ -102,7 +102,7 @@ pub fn begin_backfill(
     hubspot_now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET backfill = 'running', backfill_started_at = :now, backfill_after = NULL, backfill_rows = 0
          WHERE object = :object AND backfill = 'waiting'",
     )?
@@ -119,7 +119,7 @@ pub fn move_backfill(
     started: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET backfill_after = :after, backfill_rows = backfill_rows + :rows, backfill_started_at = :started
          WHERE object = :object",
     )?
@@ -138,7 +138,7 @@ pub fn set_backfill_total(
     object: &ObjectType,
     total: u64,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET backfill_total = :total WHERE object = :object")?
+    tx.prepare_cached("UPDATE _sync_cursors SET backfill_total = :total WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":total": total as i64 })?;
     Ok(())
 }
@@ -151,7 +151,7 @@ pub fn end_backfill(
     polled_to: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET backfill = 'done', backfill_after = NULL, backfill_rows = backfill_rows + :rows, polled_to = :polled_to
          WHERE object = :object AND backfill = 'running'",
     )?
@@ -166,7 +166,7 @@ pub fn save_window(
     window: &Window,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET window_from = :from, window_to = :to, window_last_id = :last_id
          WHERE object = :object",
     )?
@@ -187,7 +187,7 @@ pub fn end_window(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL, last_poll_at = :now
          WHERE object = :object",
     )?
@@ -202,12 +202,12 @@ pub fn set_back(
     to: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET polled_to = :to, window_from = NULL, window_to = NULL, window_last_id = NULL
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":to": to.to_string() })?;
-    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
+    tx.prepare_cached("DELETE FROM _sync_again WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str() })?;
     Ok(())
 }
@@ -218,7 +218,7 @@ pub fn set_last_change(
     object: &ObjectType,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET last_change_at = :now WHERE object = :object")?
+    tx.prepare_cached("UPDATE _sync_cursors SET last_change_at = :now WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
     Ok(())
 }
@@ -229,7 +229,7 @@ pub fn set_error(
     object: &ObjectType,
     words: Option<&str>,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET last_error = :words WHERE object = :object")?
+    tx.prepare_cached("UPDATE _sync_cursors SET last_error = :words WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":words": words })?;
     Ok(())
 }
@@ -243,7 +243,7 @@ pub fn set_forbidden(
 ) -> Result<(), StoreError> {
     let (words, code) = forbidden.unzip();
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET forbidden = :words, forbidden_code = :code, is_readable = :is_readable
          WHERE object = :object",
     )?
@@ -263,7 +263,7 @@ pub fn begin_reconcile(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
          WHERE object = :object AND reconcile_started_at IS NULL",
     )?
@@ -278,7 +278,7 @@ pub(super) fn compare(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
          WHERE object = :object",
     )?
@@ -293,7 +293,7 @@ pub fn move_reconcile(
     after: &str,
     last_id: Option<HubspotId>,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET reconcile_after = :after, reconcile_last_id = :last_id WHERE object = :object")?
+    tx.prepare_cached("UPDATE _sync_cursors SET reconcile_after = :after, reconcile_last_id = :last_id WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":after": after, ":last_id": last_id.map(|id| id.0) })?;
     Ok(())
 }
@@ -305,7 +305,7 @@ pub fn end_reconcile(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_cursors
+        "UPDATE _sync_cursors
          SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL
          WHERE object = :object",
     )?
@@ -319,7 +319,7 @@ pub fn move_filling(
     object: &ObjectType,
     after: Option<&str>,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_cursors SET filling_after = :after WHERE object = :object")?
+    tx.prepare_cached("UPDATE _sync_cursors SET filling_after = :after WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str(), ":after": after })?;
     Ok(())
 }
@@ -341,7 +341,7 @@ pub fn again(
 ) -> Result<Option<Again>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT walked_to, window_to, last_id
-         FROM sync_again
+         FROM _sync_again
          WHERE object = :object AND delay_ms = :delay",
     )?;
     let found = statement
@@ -375,7 +375,7 @@ pub fn save_again(
     again: &Again,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_again (object, delay_ms, walked_to, window_to, last_id)
+        "INSERT INTO _sync_again (object, delay_ms, walked_to, window_to, last_id)
          VALUES (:object, :delay, :walked_to, :window_to, :last_id)
          ON CONFLICT (object, delay_ms) DO UPDATE
          SET walked_to = excluded.walked_to, window_to = excluded.window_to, last_id = excluded.last_id",
@@ -407,7 +407,7 @@ pub struct BackfillProgress {
 pub fn backfills(connection: &Connection) -> Result<Vec<BackfillProgress>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, backfill_rows, backfill_total, backfill = 'done'
-         FROM sync_cursors
+         FROM _sync_cursors
          WHERE backfill <> 'waiting'
          ORDER BY object",
     )?;

@@ -16,8 +16,8 @@ use crate::store::{StoreError, merges, meta, outbox, reads, unreadable};
 const LOG_TO_EMPTY: &str = "log_to_empty";
 
 /// Erases a record from mirror, history, conflicts, inbox and outbox, with all that was merged into it, under whatever
-/// rows that lived. The ids stay in `sync_tombstones`, so that a late page does not bring it back, and
-/// in `sync_erasures`, so that a late event does not bring its value.
+/// rows that lived. The ids stay in `_sync_tombstones`, so that a late page does not bring it back, and
+/// in `_sync_erasures`, so that a late event does not bring its value.
 pub fn erase(
     tx: &Transaction<'_>,
     table: &MirrorTable,
@@ -43,7 +43,7 @@ pub fn erase(
         "DELETE FROM sync_outbox
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
-        "DELETE FROM sync_replaced
+        "DELETE FROM _sync_replaced
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
         "DELETE FROM sync_history
@@ -52,7 +52,7 @@ pub fn erase(
         "DELETE FROM sync_conflicts
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
-        "DELETE FROM sync_gaps
+        "DELETE FROM _sync_gaps
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
     ] {
@@ -61,7 +61,7 @@ pub fn erase(
         )?;
     }
     tx.prepare_cached(
-        "DELETE FROM sync_sent
+        "DELETE FROM _sync_sent
          WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
@@ -92,7 +92,7 @@ fn erase_id(
     let own = named_params! { ":object": object.as_str(), ":id": id.0 };
     for sql in [
         "DELETE FROM sync_inbox WHERE object = :object AND hs_id = :id",
-        "DELETE FROM sync_reads WHERE object = :object AND hs_id = :id",
+        "DELETE FROM _sync_reads WHERE object = :object AND hs_id = :id",
     ] {
         tx.prepare_cached(sql)?.execute(own)?;
     }
@@ -207,7 +207,7 @@ mod tests {
     /// 100 long ago and is record 400 by now.
     const MERGED: &str = "
         INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 300, 'x'), (4, 400, 'kept'), (5, 500, 'kept');
-        INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 200, 300), ('contacts', 100, 200), ('contacts', 501, 500);
+        INSERT INTO _sync_merges (object, hs_id, into_id) VALUES ('contacts', 200, 300), ('contacts', 100, 200), ('contacts', 501, 500);
         INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, origin) VALUES
             ('x', 'contacts', 1, 300, 'email', 'gone', 'poll'), ('x', 'contacts', 2, 200, '*', 'gone', 'absorb'),
             ('x', 'contacts', 2, NULL, 'email', 'gone', 'push'), ('x', 'contacts', 3, 100, 'email', 'gone', 'poll'),
@@ -219,7 +219,7 @@ mod tests {
         INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
             (1, 'contacts', 3, 100, 'archive', 'dead', 'x', 'gone'), (2, 'contacts', 4, 400, 'update', 'dead', 'x', 'kept');
         INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at) VALUES (1, 'email', 'gone', 'x'), (2, 'email', 'kept', 'x');
-        INSERT INTO sync_sent (object, local_id, property, value, sent_at) VALUES ('contacts', 2, 'email', 'gone', 'x'), ('contacts', 4, 'email', 'kept', 'x');
+        INSERT INTO _sync_sent (object, local_id, property, value, sent_at) VALUES ('contacts', 2, 'email', 'gone', 'x'), ('contacts', 4, 'email', 'kept', 'x');
         INSERT INTO sync_inbox (event_type, object, hs_id, received_at, state, value) VALUES
             ('x', 'contacts', 100, 'x', 'pending', 'gone'), ('x', 'contacts', 400, 'x', 'pending', 'kept');";
 
@@ -233,7 +233,7 @@ mod tests {
             "SELECT local_value FROM sync_conflicts",
             "SELECT row FROM sync_outbox",
             "SELECT base_value FROM sync_outbox_fields",
-            "SELECT value FROM sync_sent",
+            "SELECT value FROM _sync_sent",
             "SELECT value FROM sync_inbox",
         ] {
             let left = rows(&folder, sql);
@@ -242,16 +242,16 @@ mod tests {
         }
         assert_eq!(rows(&folder, "SELECT old_value FROM sync_history").len(), 3);
         assert_eq!(
-            rows(&folder, "SELECT hs_id FROM sync_tombstones ORDER BY hs_id"),
+            rows(&folder, "SELECT hs_id FROM _sync_tombstones ORDER BY hs_id"),
             ["100", "200", "300"]
         );
-        assert_eq!(rows(&folder, "SELECT hs_id FROM sync_merges"), ["501"]);
+        assert_eq!(rows(&folder, "SELECT hs_id FROM _sync_merges"), ["501"]);
     }
 
     #[test]
     fn an_erasure_follows_a_record_to_rows_that_only_the_outbox_knows() {
         let (folder, store) = filled(
-            "INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 100, 200);
+            "INSERT INTO _sync_merges (object, hs_id, into_id) VALUES ('contacts', 100, 200);
              INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
                  (1, 'contacts', 7, 200, 'archive', 'dead', 'x', 'gone'), (2, 'contacts', 8, 100, 'archive', 'pending', 'x', 'gone'),
                  (3, 'contacts', 9, 300, 'archive', 'pending', 'x', 'kept');
@@ -263,9 +263,9 @@ mod tests {
              INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, detected_at) VALUES
                  ('contacts', 7, NULL, 'email', 'gone', 'remote', 'x'), ('contacts', 8, NULL, 'email', 'gone', 'remote', 'x'),
                  ('contacts', 9, NULL, 'email', 'kept', 'remote', 'x');
-             INSERT INTO sync_sent (object, local_id, property, value, sent_at) VALUES
+             INSERT INTO _sync_sent (object, local_id, property, value, sent_at) VALUES
                  ('contacts', 7, 'email', 'gone', 'x'), ('contacts', 8, 'email', 'gone', 'x'), ('contacts', 9, 'email', 'kept', 'x');
-             INSERT INTO sync_replaced (object, local_id, row) VALUES
+             INSERT INTO _sync_replaced (object, local_id, row) VALUES
                  ('contacts', 7, 'gone'), ('contacts', 8, 'gone'), ('contacts', 9, 'kept')",
         );
         erase_contact(&store, 200);
@@ -274,8 +274,8 @@ mod tests {
             "SELECT local_value FROM sync_conflicts",
             "SELECT row FROM sync_outbox",
             "SELECT base_value FROM sync_outbox_fields",
-            "SELECT value FROM sync_sent",
-            "SELECT row FROM sync_replaced",
+            "SELECT value FROM _sync_sent",
+            "SELECT row FROM _sync_replaced",
         ] {
             assert_eq!(rows(&folder, sql), ["kept"], "{sql}");
         }
@@ -353,6 +353,6 @@ mod tests {
             at_once(store.write(Lane::Bulk, asked)).expect("notes"),
             (None, Some(now()))
         );
-        assert_eq!(rows(&folder, "SELECT hs_id FROM sync_erasures"), ["300"]);
+        assert_eq!(rows(&folder, "SELECT hs_id FROM _sync_erasures"), ["300"]);
     }
 }

@@ -259,7 +259,7 @@ fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<bool, 
 /// Begins the filling of new columns at the first page, where pages without them have been read. Tells whether it did.
 pub(super) fn begin_filling(tx: &Transaction<'_>, object: &str) -> Result<bool, StoreError> {
     let changed = tx
-        .prepare_cached("UPDATE sync_cursors SET filling_after = '' WHERE object = :object AND backfill <> 'waiting'")?
+        .prepare_cached("UPDATE _sync_cursors SET filling_after = '' WHERE object = :object AND backfill <> 'waiting'")?
         .execute(named_params! { ":object": object })?;
     Ok(changed > 0)
 }

@@ -1,4 +1,4 @@
-//! `sync_gaps`: fields of writes, and archived records, in whose gap somebody may have edited the record; fetches and saves
+//! `_sync_gaps`: fields of writes, and archived records, in whose gap somebody may have edited the record; fetches and saves
 //! them, decides nothing.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
@@ -62,7 +62,7 @@ pub fn note(tx: &Transaction<'_>, new: NewGap<'_>, now: Timestamp) -> Result<(),
         Base::Unknown => (None, false),
     };
     tx.prepare_cached(
-        "INSERT INTO sync_gaps (object, hs_id, local_id, property, base_value, base_known, sent_value, answered_value,
+        "INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_value, base_known, sent_value, answered_value,
                                 read_version, written_version, noted_at, look_at, seen)
          VALUES (:object, :hs_id, :local_id, :property, :base, :base_known, :sent, :answered,
                  :read_version, :written_version, :now, :look_at, :seen)",
@@ -151,7 +151,7 @@ pub fn note_archive(
 ) -> Result<(), StoreError> {
     forget_archive(tx, object, hs_id)?;
     tx.prepare_cached(
-        "INSERT INTO sync_gaps (object, hs_id, local_id, property, base_value, base_known, read_version, noted_at, seen)
+        "INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_value, base_known, read_version, noted_at, seen)
          VALUES (:object, :hs_id, :local_id, :whole, :read, 1, :read_version, :now, 0)",
     )?
     .execute(named_params! {
@@ -176,7 +176,7 @@ pub fn archive_of(
     let noted = connection
         .prepare_cached(
             "SELECT id, local_id, coalesce(base_value, ''), read_version, noted_at, look_at IS NOT NULL
-             FROM sync_gaps
+             FROM _sync_gaps
              WHERE object = :object AND hs_id = :id AND property = :whole",
         )?
         .query_row(
@@ -205,7 +205,7 @@ pub fn look_at_archive(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_gaps SET look_at = :at WHERE object = :object AND hs_id = :id AND property = :whole",
+        "UPDATE _sync_gaps SET look_at = :at WHERE object = :object AND hs_id = :id AND property = :whole",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
@@ -223,7 +223,7 @@ pub fn forget_archive(
     id: HubspotId,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_gaps WHERE object = :object AND hs_id = :id AND property = :whole",
+        "DELETE FROM _sync_gaps WHERE object = :object AND hs_id = :id AND property = :whole",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":whole": WHOLE })?;
     Ok(())
@@ -241,7 +241,7 @@ pub fn due(
 ) -> Result<Vec<HubspotId>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, look_at
-         FROM sync_gaps
+         FROM _sync_gaps
          WHERE object = :object AND look_at IS NOT NULL
          ORDER BY look_at
          LIMIT :limit",
@@ -271,7 +271,7 @@ pub fn next_due(
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
         .prepare_cached(
-            "SELECT min(look_at) FROM sync_gaps WHERE object = :object AND look_at IS NOT NULL",
+            "SELECT min(look_at) FROM _sync_gaps WHERE object = :object AND look_at IS NOT NULL",
         )?
         .query_row(named_params! { ":object": object.as_str() }, |row| {
             row.get(0)
@@ -286,7 +286,7 @@ pub fn of_record(
     id: HubspotId,
 ) -> Result<Vec<Noted>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM sync_gaps WHERE object = :object AND hs_id = :id AND property <> '{WHOLE}' ORDER BY id"
+        "SELECT {COLUMNS} FROM _sync_gaps WHERE object = :object AND hs_id = :id AND property <> '{WHOLE}' ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
@@ -303,7 +303,7 @@ pub fn of_record(
 /// Whether anything is kept of an object's writes.
 pub fn is_any(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
-        .prepare_cached("SELECT 1 FROM sync_gaps WHERE object = :object LIMIT 1")?
+        .prepare_cached("SELECT 1 FROM _sync_gaps WHERE object = :object LIMIT 1")?
         .query_row(named_params! { ":object": object.as_str() }, |row| {
             row.get(0)
         })
@@ -314,7 +314,7 @@ pub fn is_any(connection: &Connection, object: &ObjectType) -> Result<bool, Stor
 /// The history is to be asked for at a time, whatever webhooks say; a look that is due earlier stays so.
 pub fn look_at(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_gaps SET look_at = min(coalesce(look_at, :at), :at), seen = 1 WHERE id = :id",
+        "UPDATE _sync_gaps SET look_at = min(coalesce(look_at, :at), :at), seen = 1 WHERE id = :id",
     )?
     .execute(named_params! { ":id": id, ":at": at.to_string() })?;
     Ok(())
@@ -322,21 +322,21 @@ pub fn look_at(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), Store
 
 /// A look is put off.
 pub fn put_off(tx: &Transaction<'_>, id: i64, at: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_gaps SET look_at = :at WHERE id = :id")?
+    tx.prepare_cached("UPDATE _sync_gaps SET look_at = :at WHERE id = :id")?
         .execute(named_params! { ":id": id, ":at": at.to_string() })?;
     Ok(())
 }
 
 /// Webhooks of the property arrive: an event tells, if there is anything to tell.
 pub fn leave_to_events(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_gaps SET look_at = NULL WHERE id = :id")?
+    tx.prepare_cached("UPDATE _sync_gaps SET look_at = NULL WHERE id = :id")?
         .execute(named_params! { ":id": id })?;
     Ok(())
 }
 
 /// Forgets a field: its history has told.
 pub fn end(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_gaps WHERE id = :id")?
+    tx.prepare_cached("DELETE FROM _sync_gaps WHERE id = :id")?
         .execute(named_params! { ":id": id })?;
     Ok(())
 }
@@ -350,10 +350,10 @@ pub fn forget(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_gaps
+        "DELETE FROM _sync_gaps
          WHERE id IN (
              SELECT id
-             FROM sync_gaps
+             FROM _sync_gaps
              WHERE (noted_at < :before AND (look_at IS NULL OR noted_at < :long_before))
                 OR (noted_at > :now AND look_at IS NULL)
              LIMIT :limit

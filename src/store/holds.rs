@@ -68,7 +68,7 @@ pub fn counted(
     let count: i64 = connection
         .prepare_cached(
             "SELECT coalesce(sum(records), 0)
-             FROM sync_guard_log
+             FROM _sync_guard_log
              WHERE object = :object AND side = :side AND operation = :operation AND at >= :since",
         )?
         .query_row(
@@ -92,7 +92,7 @@ pub fn count(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_guard_log (object, side, operation, at, records)
+        "INSERT INTO _sync_guard_log (object, side, operation, at, records)
          VALUES (:object, :side, :operation, :now, :records)",
     )?
     .execute(named_params! {
@@ -113,7 +113,7 @@ pub fn uncount(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_guard_log (object, side, operation, at, records)
+        "INSERT INTO _sync_guard_log (object, side, operation, at, records)
          VALUES (:object, :side, :operation, :now, -:records)",
     )?
     .execute(named_params! {
@@ -129,7 +129,7 @@ pub fn uncount(
 /// Forgets counts older than `before`.
 pub fn forget_counts(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "DELETE FROM sync_guard_log WHERE at < :before",
+        "DELETE FROM _sync_guard_log WHERE at < :before",
         named_params! { ":before": before.to_string() },
     )?;
     Ok(())

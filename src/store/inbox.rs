@@ -56,8 +56,8 @@ pub fn receive(
 ) -> Result<usize, StoreError> {
     let now = now.to_string();
     let mut known = tx.prepare_cached(KNOWN)?;
-    let mut erasing =
-        tx.prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
+    let mut erasing = tx
+        .prepare_cached("SELECT 1 FROM _sync_erasures WHERE object = :object AND hs_id = :hs_id")?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO sync_inbox (event_id, event_type, object, hs_id, occurred_at, received_at, state, last_error,
                                  property, value, others, own)

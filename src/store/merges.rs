@@ -1,4 +1,4 @@
-//! `sync_merges`: which record each merged one went into, for as long as the survivor may have to be erased.
+//! `_sync_merges`: which record each merged one went into, for as long as the survivor may have to be erased.
 
 use rusqlite::{Connection, Transaction, named_params};
 
@@ -17,7 +17,7 @@ pub fn note(
         return Ok(());
     }
     let mut statement = tx.prepare_cached(
-        "INSERT INTO sync_merges (object, hs_id, into_id)
+        "INSERT INTO _sync_merges (object, hs_id, into_id)
          VALUES (:object, :id, :survivor)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET into_id = excluded.into_id
@@ -42,7 +42,7 @@ pub fn ids_of(
              SELECT :id
              UNION
              SELECT merged.hs_id
-             FROM sync_merges AS merged
+             FROM _sync_merges AS merged
              JOIN known ON merged.into_id = known.id
              WHERE merged.object = :object
          )
@@ -58,7 +58,7 @@ pub fn ids_of(
 /// Forgets what went into a record that was erased.
 pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_merges WHERE object = :object AND (hs_id = :id OR into_id = :id)",
+        "DELETE FROM _sync_merges WHERE object = :object AND (hs_id = :id OR into_id = :id)",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What the file remembers about itself (`sync_meta`), and what the daemon says about itself (`sync_daemon`).
+//! What the file remembers about itself (`_sync_meta`), and what the daemon says about itself (`_sync_daemon`).
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
@@ -39,7 +39,7 @@ const MOST_NAMED: usize = 5;
 /// A remembered value.
 pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT value FROM sync_meta WHERE name = :name")?;
+        connection.prepare_cached("SELECT value FROM _sync_meta WHERE name = :name")?;
     let value = statement
         .query_row(named_params! { ":name": name }, |row| row.get(0))
         .optional()?;
@@ -49,7 +49,7 @@ pub fn get(connection: &Connection, name: &str) -> Result<Option<String>, StoreE
 /// Remembers a value.
 pub fn set(tx: &Transaction<'_>, name: &str, value: &str) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_meta (name, value)
+        "INSERT INTO _sync_meta (name, value)
          VALUES (:name, :value)
          ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     )?
@@ -99,7 +99,7 @@ states! {
 /// Begins the daemon's row anew: pid, version, phase `starting`.
 pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_daemon
+        "UPDATE _sync_daemon
          SET phase = 'starting',
              pid = :pid,
              version = :version,
@@ -123,7 +123,7 @@ pub fn begin_daemon(tx: &Transaction<'_>, version: &str, now: Timestamp) -> Resu
 
 /// Moves the daemon to a phase.
 pub fn set_phase(tx: &Transaction<'_>, phase: Phase, now: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_daemon SET phase = :phase, heartbeat_at = :now WHERE id = 1")?
+    tx.prepare_cached("UPDATE _sync_daemon SET phase = :phase, heartbeat_at = :now WHERE id = 1")?
         .execute(named_params! { ":phase": phase.as_str(), ":now": now.to_string() })?;
     Ok(())
 }
@@ -131,7 +131,7 @@ pub fn set_phase(tx: &Transaction<'_>, phase: Phase, now: Timestamp) -> Result<(
 /// Ends a run that failed: nothing may look like a daemon at work, and why it ended is the last error.
 pub fn end_failed(tx: &Transaction<'_>, words: &str, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
+        "UPDATE _sync_daemon SET phase = 'stopped', heartbeat_at = :now, last_error = :words WHERE id = 1",
     )?
     .execute(named_params! { ":now": now.to_string(), ":words": words })?;
     Ok(())
@@ -140,7 +140,7 @@ pub fn end_failed(tx: &Transaction<'_>, words: &str, now: Timestamp) -> Result<(
 /// The heartbeat, at least every 10 seconds, with what the daemon says about itself.
 pub fn beat(tx: &Transaction<'_>, daemon: &Daemon, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_daemon
+        "UPDATE _sync_daemon
          SET heartbeat_at = :now,
              unauthorized = :unauthorized,
              unreachable = :unreachable,
@@ -181,14 +181,14 @@ pub fn state(connection: &Connection) -> Result<String, StoreError> {
 /// How webhooks were doing when that was last written.
 pub fn webhooks(connection: &Connection) -> Result<Option<String>, StoreError> {
     let word = connection
-        .prepare_cached("SELECT webhooks FROM sync_daemon WHERE id = 1")?
+        .prepare_cached("SELECT webhooks FROM _sync_daemon WHERE id = 1")?
         .query_row([], |row| row.get(0))?;
     Ok(word)
 }
 
 /// Notes what of ours had to be put back, in words: `sync_health` is `degraded` for an hour, and says so.
 pub fn note_repair(tx: &Transaction<'_>, what: &str, now: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_daemon SET trigger_repaired_at = :now WHERE id = 1")?
+    tx.prepare_cached("UPDATE _sync_daemon SET trigger_repaired_at = :now WHERE id = 1")?
         .execute(named_params! { ":now": now.to_string() })?;
     set(tx, REPAIRED, what)
 }

@@ -816,7 +816,7 @@ pub fn exclude(
     local_id: LocalId,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_excluded (object, local_id)
+        "INSERT INTO _sync_excluded (object, local_id)
          VALUES (:object, :local_id)
          ON CONFLICT DO NOTHING",
     )?
@@ -1025,7 +1025,7 @@ pub fn remember_sent(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+        "INSERT INTO _sync_sent (object, local_id, property, value, sent_at, sent_over)
          VALUES (:object, :local_id, :property, :value, :now, (SELECT sent_over FROM sync_outbox WHERE id = :id))",
     )?;
     for field in &entry.fields {
@@ -1052,7 +1052,7 @@ pub fn sent_earlier(
 ) -> Result<SentValues, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT property, value, sent_over
-         FROM sync_sent AS s
+         FROM _sync_sent AS s
          WHERE object = :object
            AND local_id = :local_id
            AND (sent_at >= :since OR EXISTS (
@@ -1091,7 +1091,7 @@ pub fn check_sent(
     version: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_sent
+        "UPDATE _sync_sent
          SET sent_over = :version
          WHERE object = :object
            AND local_id = :local_id
@@ -1115,7 +1115,7 @@ pub fn move_sent(
     to: LocalId,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_sent SET local_id = :to WHERE object = :object AND local_id = :from",
+        "UPDATE _sync_sent SET local_id = :to WHERE object = :object AND local_id = :from",
     )?
     .execute(named_params! { ":object": object.as_str(), ":from": from.0, ":to": to.0 })?;
     Ok(())
@@ -1124,12 +1124,12 @@ pub fn move_sent(
 /// Forgets what lost updates carried before `before`, unless the row still waits.
 pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_sent
+        "DELETE FROM _sync_sent
          WHERE sent_at < :before
            AND NOT EXISTS (
                SELECT 1 FROM sync_outbox AS e
-               WHERE e.object = sync_sent.object
-                 AND e.local_id = sync_sent.local_id
+               WHERE e.object = _sync_sent.object
+                 AND e.local_id = _sync_sent.local_id
                  AND e.operation IN ('create', 'update', 'archive'))",
     )?
     .execute(named_params! { ":before": before.to_string() })?;

@@ -15,8 +15,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::store::StoreError;
 use crate::store::file::access;
-use crate::store::file::migrate::NEWEST;
+use crate::store::file::migrate::known_version;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -57,6 +58,12 @@ pub enum PeopleError {
         found: i64,
         /// The newest that is known here.
         known: i64,
+    },
+    /// A program from before the first release made it.
+    #[error("the database `{path}` was made by a hubsyncd from before the first release")]
+    Unreleased {
+        /// The file.
+        path: PathBuf,
     },
     /// The file can't be opened.
     #[error("can't open the database `{path}`")]
@@ -110,6 +117,9 @@ impl PeopleError {
                 Some("start `hubsyncd run`: it makes them before it asks HubSpot for anything")
             }
             Self::Newer { .. } => Some("use the hubsyncd that the daemon runs"),
+            Self::Unreleased { .. } => Some(
+                "look at it with the program that made it, or name another file in `[database] path`",
+            ),
             Self::Closed { .. } | Self::NotOurs { .. } | Self::ReadOnly => {
                 Some("run this as the daemon's user or as a member of its group")
             }
@@ -120,7 +130,10 @@ impl PeopleError {
 
     /// Whether the program must be changed first, not the command repeated (status 78).
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Newer { .. } | Self::Foreign { .. })
+        matches!(
+            self,
+            Self::Newer { .. } | Self::Unreleased { .. } | Self::Foreign { .. }
+        )
     }
 }
 
@@ -321,19 +334,21 @@ impl PeopleDb {
                 .prepare("SELECT count(*) FROM sqlite_schema WHERE name = :name")?;
             statement.query_row(named_params! { ":name": name }, |row| row.get(0))
         };
-        let ours = known("sync_meta").map_err(|error| self.unreadable(error))?;
+        let ours = known("_sync_meta").map_err(|error| self.unreadable(error))?;
+        match known_version(&self.connection) {
+            Err(StoreError::NewerDatabase { found, known }) => {
+                return Err(PeopleError::Newer {
+                    path: path(),
+                    found,
+                    known,
+                });
+            }
+            Err(StoreError::Unreleased) => return Err(PeopleError::Unreleased { path: path() }),
+            // What else is wrong the looks below meet too.
+            Err(_) | Ok(_) => {}
+        }
         if !ours {
             return Err(PeopleError::Foreign { path: path() });
-        }
-        let found = self
-            .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if found > NEWEST {
-            return Err(PeopleError::Newer {
-                path: path(),
-                found,
-                known: NEWEST,
-            });
         }
         if known("sync_status")? && known("sync_health")? {
             Ok(())
@@ -662,13 +677,13 @@ const HOLDS: &str = "
 
 const BACKFILLS: &str = "
     SELECT object, backfill_rows, backfill_total
-    FROM sync_cursors
+    FROM _sync_cursors
     WHERE backfill <> 'done'
     ORDER BY object";
 
 /// Whether the daemon's last word is not that it ended.
 const ENDED_UNASKED: &str =
-    "SELECT coalesce((SELECT phase <> 'stopped' FROM sync_daemon WHERE id = 1), 0)";
+    "SELECT coalesce((SELECT phase <> 'stopped' FROM _sync_daemon WHERE id = 1), 0)";
 
 const PROBLEMS: &str = "
     SELECT object, property, column_name, state, problem, hint

@@ -35,8 +35,8 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
     let recent = connection
         .prepare_cached(
             "SELECT requests,
-                    CASE WHEN NOT EXISTS (SELECT 1 FROM sync_quota_leases WHERE returned_at IS NULL) THEN returned_at END
-             FROM sync_quota_leases
+                    CASE WHEN NOT EXISTS (SELECT 1 FROM _sync_quota_leases WHERE returned_at IS NULL) THEN returned_at END
+             FROM _sync_quota_leases
              WHERE returned_at IS NULL OR returned_at >= :since
              ORDER BY id",
         )?
@@ -55,7 +55,7 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
         )?
         .collect::<Result<_, _>>()?;
     let mut statement = connection.prepare_cached(
-        "SELECT day, day_used, day_limit, day_resets_at FROM sync_quota WHERE id = 1",
+        "SELECT day, day_used, day_limit, day_resets_at FROM _sync_quota WHERE id = 1",
     )?;
     Ok(statement.query_row([], |row| {
         Ok(StartState {
@@ -80,19 +80,19 @@ pub fn lease(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_quota_leases
+        "UPDATE _sync_quota_leases
          SET returned_at = :now
-         WHERE returned_at IS NULL AND id < (SELECT max(id) FROM sync_quota_leases)",
+         WHERE returned_at IS NULL AND id < (SELECT max(id) FROM _sync_quota_leases)",
     )?
     .execute(named_params! { ":now": now.to_string() })?;
-    tx.prepare_cached("DELETE FROM sync_quota_leases WHERE returned_at < :before")?
+    tx.prepare_cached("DELETE FROM _sync_quota_leases WHERE returned_at < :before")?
         .execute(named_params! { ":before": (now - RECENT).to_string() })?;
     tx.prepare_cached(
-        "INSERT INTO sync_quota_leases (granted_at, requests) VALUES (:now, :requests)",
+        "INSERT INTO _sync_quota_leases (granted_at, requests) VALUES (:now, :requests)",
     )?
     .execute(named_params! { ":now": now.to_string(), ":requests": requests })?;
     tx.prepare_cached(
-        "UPDATE sync_quota
+        "UPDATE _sync_quota
          SET day_used = CASE WHEN day IS :day THEN day_used ELSE 0 END + :requests,
              day = :day
          WHERE id = 1",
@@ -103,7 +103,7 @@ pub fn lease(
 
 /// Gives the day that is counted its name in the account's zone, once that is known: what was sent before belongs to it.
 pub fn name_day(tx: &Transaction<'_>, day: &str) -> Result<(), StoreError> {
-    tx.prepare_cached("UPDATE sync_quota SET day = :day WHERE id = 1 AND day IS NOT NULL")?
+    tx.prepare_cached("UPDATE _sync_quota SET day = :day WHERE id = 1 AND day IS NOT NULL")?
         .execute(named_params! { ":day": day })?;
     Ok(())
 }
@@ -115,15 +115,15 @@ pub fn end_leases(
     unsent: u32,
     recent: &[(u32, Timestamp)],
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_quota_leases WHERE id IS NOT NULL")?
+    tx.prepare_cached("DELETE FROM _sync_quota_leases WHERE id IS NOT NULL")?
         .execute([])?;
     let mut insert = tx.prepare_cached(
-        "INSERT INTO sync_quota_leases (granted_at, requests, returned_at) VALUES (:at, :requests, :at)",
+        "INSERT INTO _sync_quota_leases (granted_at, requests, returned_at) VALUES (:at, :requests, :at)",
     )?;
     for (requests, at) in recent {
         insert.execute(named_params! { ":at": at.to_string(), ":requests": requests })?;
     }
-    tx.prepare_cached("UPDATE sync_quota SET day_used = max(day_used - :unsent, 0) WHERE id = 1")?
+    tx.prepare_cached("UPDATE _sync_quota SET day_used = max(day_used - :unsent, 0) WHERE id = 1")?
         .execute(named_params! { ":unsent": unsent })?;
     Ok(())
 }
@@ -144,7 +144,7 @@ pub struct Day {
 /// Keeps HubSpot's word on the day: its count only raises ours. Another day's date begins that day's count.
 pub fn set_day(tx: &Transaction<'_>, day: &Day) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_quota
+        "UPDATE _sync_quota
          SET day_used = CASE WHEN :date IS NULL OR day IS NULL OR day = :date THEN max(day_used, coalesce(:used, 0)) ELSE coalesce(:used, 0) END,
              day = CASE WHEN day IS NULL THEN NULL ELSE coalesce(:date, day) END,
              day_limit = coalesce(:limit, day_limit),

@@ -30,7 +30,7 @@ pub fn ask(
     due: Timestamp,
 ) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO sync_reads (object, hs_id, origin, due_at)
+        "INSERT INTO _sync_reads (object, hs_id, origin, due_at)
          VALUES (:object, :id, :origin, :due)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET due_at = min(due_at, excluded.due_at), asked = asked + 1
@@ -59,7 +59,7 @@ pub fn ask_refused(
 ) -> Result<(), StoreError> {
     ask(tx, object, id, origin, due)?;
     tx.prepare_cached(
-        "UPDATE sync_reads SET problem = :words WHERE object = :object AND hs_id = :id",
+        "UPDATE _sync_reads SET problem = :words WHERE object = :object AND hs_id = :id",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":words": words })?;
     Ok(())
@@ -75,7 +75,7 @@ pub fn due(
 ) -> Result<Vec<Due>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, origin, asked
-         FROM sync_reads
+         FROM _sync_reads
          WHERE object = :object AND (due_at <= :now OR due_at > :latest)
          ORDER BY due_at, hs_id
          LIMIT :limit",
@@ -105,7 +105,7 @@ pub fn next_due(
     object: &ObjectType,
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT min(due_at) FROM sync_reads WHERE object = :object")?
+        .prepare_cached("SELECT min(due_at) FROM _sync_reads WHERE object = :object")?
         .query_row(named_params! { ":object": object.as_str() }, |row| {
             row.get(0)
         })?;
@@ -115,7 +115,7 @@ pub fn next_due(
 /// A read is done; one that was asked for again while it ran is due once more.
 pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_reads WHERE object = :object AND hs_id = :id AND asked <= :number",
+        "DELETE FROM _sync_reads WHERE object = :object AND hs_id = :id AND asked <= :number",
     )?
     .execute(
         named_params! { ":object": object.as_str(), ":id": due.id.0, ":number": due.number },
@@ -131,7 +131,7 @@ pub fn put_off(
     due: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id",
+        "UPDATE _sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
     Ok(())
@@ -145,7 +145,7 @@ pub fn bury(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_tombstones (object, hs_id, at)
+        "INSERT INTO _sync_tombstones (object, hs_id, at)
          VALUES (:object, :id, :now)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET at = excluded.at",
@@ -161,7 +161,7 @@ pub fn buried_at(
     id: HubspotId,
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT at FROM sync_tombstones WHERE object = :object AND hs_id = :id")?
+        .prepare_cached("SELECT at FROM _sync_tombstones WHERE object = :object AND hs_id = :id")?
         .query_row(
             named_params! { ":object": object.as_str(), ":id": id.0 },
             |row| row.get(0),
@@ -172,7 +172,7 @@ pub fn buried_at(
 
 /// Forgets a tombstone: the record is back.
 pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_tombstones WHERE object = :object AND hs_id = :id")?
+    tx.prepare_cached("DELETE FROM _sync_tombstones WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
 }
@@ -180,7 +180,7 @@ pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
 /// Forgets tombstones older than `before`.
 pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "DELETE FROM sync_tombstones WHERE at < :before",
+        "DELETE FROM _sync_tombstones WHERE at < :before",
         named_params! { ":before": before.to_string() },
     )?;
     Ok(())
@@ -205,7 +205,7 @@ pub fn note_removal(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_removals (object, hs_id, archived_at, seen_at, origin)
+        "INSERT INTO _sync_removals (object, hs_id, archived_at, seen_at, origin)
          VALUES (:object, :id, :archived_at, :now, :origin)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET archived_at = excluded.archived_at, seen_at = excluded.seen_at, due_at = NULL",
@@ -229,7 +229,7 @@ pub fn refuse_removal(
     words: &str,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_removals
+        "UPDATE _sync_removals
          SET due_at = :due, problem = :words
          WHERE object = :object AND hs_id = :id",
     )?
@@ -251,7 +251,7 @@ pub fn next_removal(
     let text: Option<String> = connection
         .prepare_cached(
             "SELECT min(due_at)
-             FROM sync_removals
+             FROM _sync_removals
              WHERE object = :object AND hold_id IS NULL AND due_at > :now",
         )?
         .query_row(
@@ -267,7 +267,7 @@ pub fn forget_removal(
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_removals WHERE object = :object AND hs_id = :id")?
+    tx.prepare_cached("DELETE FROM _sync_removals WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
 }
@@ -279,7 +279,9 @@ pub fn removal_noted_at(
     id: HubspotId,
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT seen_at FROM sync_removals WHERE object = :object AND hs_id = :id")?
+        .prepare_cached(
+            "SELECT seen_at FROM _sync_removals WHERE object = :object AND hs_id = :id",
+        )?
         .query_row(
             named_params! { ":object": object.as_str(), ":id": id.0 },
             |row| row.get(0),
@@ -307,7 +309,7 @@ pub fn removals(
 ) -> Result<Vec<Removal>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, archived_at, origin
-         FROM sync_removals
+         FROM _sync_removals
          WHERE object = :object AND hold_id IS :hold AND (due_at IS NULL OR due_at <= :now)
          ORDER BY hs_id
          LIMIT :limit",
@@ -335,7 +337,7 @@ pub fn count_removals(
 ) -> Result<u64, StoreError> {
     let count: i64 = connection
         .prepare_cached(
-            "SELECT count(*) FROM sync_removals WHERE object = :object AND hold_id IS :hold",
+            "SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS :hold",
         )?
         .query_row(
             named_params! { ":object": object.as_str(), ":hold": hold.map(|hold| hold.0) },
@@ -353,7 +355,7 @@ pub fn count_due_removals(
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*)
-             FROM sync_removals
+             FROM _sync_removals
              WHERE object = :object AND hold_id IS NULL AND (due_at IS NULL OR due_at <= :now)",
         )?
         .query_row(
@@ -370,7 +372,7 @@ pub fn hold_removals(
     hold: HoldId,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_removals SET hold_id = :hold WHERE object = :object AND hold_id IS NULL",
+        "UPDATE _sync_removals SET hold_id = :hold WHERE object = :object AND hold_id IS NULL",
     )?
     .execute(named_params! { ":object": object.as_str(), ":hold": hold.0 })?;
     Ok(())
@@ -383,7 +385,7 @@ pub fn is_asked(
     id: HubspotId,
 ) -> Result<bool, StoreError> {
     let found: Option<i64> = connection
-        .prepare_cached("SELECT 1 FROM sync_reads WHERE object = :object AND hs_id = :id")?
+        .prepare_cached("SELECT 1 FROM _sync_reads WHERE object = :object AND hs_id = :id")?
         .query_row(
             named_params! { ":object": object.as_str(), ":id": id.0 },
             |row| row.get(0),
@@ -399,7 +401,7 @@ pub fn asked_for(
     id: HubspotId,
 ) -> Result<Option<Timestamp>, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT due_at FROM sync_reads WHERE object = :object AND hs_id = :id")?
+        .prepare_cached("SELECT due_at FROM _sync_reads WHERE object = :object AND hs_id = :id")?
         .query_row(
             named_params! { ":object": object.as_str(), ":id": id.0 },
             |row| row.get(0),
@@ -416,7 +418,7 @@ pub fn note_erasure(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_erasures (object, hs_id, asked_at)
+        "INSERT INTO _sync_erasures (object, hs_id, asked_at)
          VALUES (:object, :id, :now)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET asked_at = excluded.asked_at, erased_at = NULL
@@ -433,7 +435,7 @@ pub fn is_to_be_erased(
     id: HubspotId,
 ) -> Result<bool, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT 1 FROM sync_erasures WHERE object = :object AND hs_id = :id")?
+        .prepare_cached("SELECT 1 FROM _sync_erasures WHERE object = :object AND hs_id = :id")?
         .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
 }
 
@@ -446,7 +448,7 @@ pub fn erasure_asked_at(
     let text: Option<String> = connection
         .prepare_cached(
             "SELECT asked_at
-             FROM sync_erasures
+             FROM _sync_erasures
              WHERE object = :object AND hs_id = :id AND erased_at IS NULL",
         )?
         .query_row(
@@ -465,7 +467,7 @@ pub fn note_erased(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_erasures (object, hs_id, asked_at, erased_at)
+        "INSERT INTO _sync_erasures (object, hs_id, asked_at, erased_at)
          VALUES (:object, :id, :now, :now)
          ON CONFLICT (object, hs_id) DO UPDATE
          SET erased_at = excluded.erased_at",
@@ -477,7 +479,7 @@ pub fn note_erased(
 /// Forgets erasures that were done before `before`.
 pub fn forget_erased(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "DELETE FROM sync_erasures WHERE erased_at < :before",
+        "DELETE FROM _sync_erasures WHERE erased_at < :before",
         named_params! { ":before": before.to_string() },
     )?;
     Ok(())
@@ -489,7 +491,7 @@ pub fn forget_erasure(
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_erasures WHERE object = :object AND hs_id = :id")?
+    tx.prepare_cached("DELETE FROM _sync_erasures WHERE object = :object AND hs_id = :id")?
         .execute(named_params! { ":object": object.as_str(), ":id": id.0 })?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `sync_tokens`: the OAuth installation, its tokens sealed. Login and logout write it beside a running daemon.
+//! `_sync_tokens`: the OAuth installation, its tokens sealed. Login and logout write it beside a running daemon.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 use crate::store::file::lease;
-use crate::store::file::migrate::NEWEST;
+use crate::store::file::migrate::{NEWEST, known_version};
 use crate::store::file::readers;
 use crate::store::file::writer;
 use crate::store::seal::{SealError, Sealer};
@@ -169,7 +169,7 @@ fn portal(connection: &Connection) -> Result<Option<PortalId>, StoreError> {
 pub fn all(connection: &Connection) -> Result<Vec<Installation>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT portal_id, generation, refresh_token, access_token, issued_at, expires_at, scopes, logged_in_at, problem
-         FROM sync_tokens
+         FROM _sync_tokens
          ORDER BY portal_id",
     )?;
     let time = |text: String| Timestamp::parse(&text).unwrap_or_default();
@@ -200,7 +200,7 @@ pub fn renew(
 ) -> Result<Option<i64>, StoreError> {
     let renewed = tx
         .prepare_cached(
-            "UPDATE sync_tokens
+            "UPDATE _sync_tokens
              SET generation = generation + 1,
                  refresh_token = :refresh,
                  access_token = :access,
@@ -235,7 +235,7 @@ pub fn revoked(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE sync_tokens
+        "UPDATE _sync_tokens
          SET revoked_at = :now, problem = :words
          WHERE portal_id = :portal AND generation = :generation",
     )?
@@ -270,13 +270,7 @@ pub fn beside_the_daemon<T>(
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "secure_delete", true)?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > NEWEST {
-        return Err(StoreError::NewerDatabase {
-            found,
-            known: NEWEST,
-        });
-    }
+    known_version(&tx)?;
     let done = job(&tx)?;
     tx.commit()?;
     Ok(done)
@@ -302,15 +296,9 @@ pub fn look<T>(
         return Ok(None);
     }
     let connection = readers::connect(path, BUSY_TIMEOUT)?;
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > NEWEST {
-        return Err(StoreError::NewerDatabase {
-            found,
-            known: NEWEST,
-        });
-    }
+    known_version(&connection)?;
     let is_there: bool = connection.query_row(
-        "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'sync_tokens'",
+        "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sync_tokens'",
         [],
         |row| row.get(0),
     )?;
@@ -322,7 +310,7 @@ fn version(path: &Path) -> Result<i64, StoreError> {
     if !path.exists() {
         return Ok(-1);
     }
-    Ok(open(path)?.pragma_query_value(None, "user_version", |row| row.get(0))?)
+    known_version(&open(path)?)
 }
 
 /// Keeps a login, and forgets those to other portals, which it tells.
@@ -340,7 +328,7 @@ pub fn log_in(
         lease::check_portal(tx, portal)?;
     }
     tx.execute(
-        "INSERT INTO sync_tokens
+        "INSERT INTO _sync_tokens
              (portal_id, generation, refresh_token, access_token, issued_at, expires_at, scopes, logged_in_at)
          VALUES (:portal, 1, :refresh, :access, :issued_at, :expires_at, :scopes, :now)
          ON CONFLICT (portal_id) DO UPDATE
@@ -374,7 +362,7 @@ pub fn log_in(
 /// Forgets an installation. Tells whether there was one.
 pub fn log_out(tx: &rusqlite::Transaction<'_>, portal: PortalId) -> Result<bool, StoreError> {
     let gone = tx.execute(
-        "DELETE FROM sync_tokens WHERE portal_id = :portal",
+        "DELETE FROM _sync_tokens WHERE portal_id = :portal",
         named_params! { ":portal": portal.0 },
     )?;
     Ok(gone > 0)
@@ -424,9 +412,9 @@ mod tests {
             );
             // A file from an older time may hold several.
             tx.execute(
-                "INSERT INTO sync_tokens
+                "INSERT INTO _sync_tokens
                      (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
-                 SELECT 9, 1, 'r', 'a', issued_at, expires_at, logged_in_at FROM sync_tokens",
+                 SELECT 9, 1, 'r', 'a', issued_at, expires_at, logged_in_at FROM _sync_tokens",
                 [],
             )?;
             let several = used(tx, None).expect_err("several");

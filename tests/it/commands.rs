@@ -133,7 +133,7 @@ fn a_start_that_failed_looks_stopped_and_says_why() {
     site.start();
     assert_eq!(site.ended(), 1);
     assert_eq!(
-        site.text("SELECT phase FROM sync_daemon").as_deref(),
+        site.text("SELECT phase FROM _sync_daemon").as_deref(),
         Some("stopped")
     );
     let words = site.text("SELECT last_error FROM sync_health");
@@ -147,8 +147,8 @@ fn a_start_that_failed_looks_stopped_and_says_why() {
     let site = Site::new(&portal);
     std::fs::write(site.path("token"), "no\u{1}token").expect("written");
     assert_eq!(site.run(&["run"]).status.code(), Some(78));
-    let began = site.number("SELECT count(*) FROM sync_daemon WHERE pid IS NOT NULL");
-    let stopped = site.number("SELECT phase = 'stopped' FROM sync_daemon");
+    let began = site.number("SELECT count(*) FROM _sync_daemon WHERE pid IS NOT NULL");
+    let stopped = site.number("SELECT phase = 'stopped' FROM _sync_daemon");
     assert!(began == 0 || stopped == 1, "{began} {stopped}");
 }
 

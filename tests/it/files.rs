@@ -289,13 +289,13 @@ fn a_gate_that_a_program_opens_is_closed_within_seconds_and_everything_is_compar
     portal.fill("contacts", 20);
     let mut site = Site::new(&portal);
     site.start_and_load();
-    let refused = site.program().execute("UPDATE sync_gate SET open = 1", []);
+    let refused = site.program().execute("UPDATE _sync_gate SET open = 1", []);
     assert!(refused.is_err());
     // As somebody who has read the triggers does.
-    site.execute("UPDATE sync_gate SET open = 20813");
-    site.until_sql("SELECT open = 0 FROM sync_gate");
+    site.execute("UPDATE _sync_gate SET open = 20813");
+    site.until_sql("SELECT open = 0 FROM _sync_gate");
     eventually("it is told", || {
-        site.log().contains("a program opened `sync_gate`")
+        site.log().contains("a program opened `_sync_gate`")
     });
     site.until_sql(
         "SELECT count(*) FROM sync_runs WHERE kind = 'reconcile' AND finished_at IS NOT NULL",
@@ -312,8 +312,8 @@ fn what_was_written_past_a_gate_that_was_closed_again_is_told_and_compared_also_
     let mut site = Site::new(&portal);
     let past = |city: &str| {
         format!(
-            "BEGIN; UPDATE sync_gate SET open = 20813; UPDATE contacts SET city = '{city}';
-             UPDATE sync_gate SET open = 0; COMMIT"
+            "BEGIN; UPDATE _sync_gate SET open = 20813; UPDATE contacts SET city = '{city}';
+             UPDATE _sync_gate SET open = 0; COMMIT"
         )
     };
     let compared = |city: &str| {
@@ -327,7 +327,7 @@ fn what_was_written_past_a_gate_that_was_closed_again_is_told_and_compared_also_
         .expect("taken");
     site.until_sql(&compared("Unseen"));
     eventually("it is told", || {
-        site.log().contains("a program opened `sync_gate`")
+        site.log().contains("a program opened `_sync_gate`")
     });
     assert_eq!(site.stop(), 0);
     site.program()
@@ -362,8 +362,8 @@ fn what_a_program_wrote_past_the_triggers_is_created_kept_and_told_of() {
     let program = site.program();
     program
         .execute_batch(
-            "DROP TRIGGER sync_guard_sync_gate_update; DROP TRIGGER sync_mirror_contacts_insert;
-             UPDATE sync_gate SET open = 1;
+            "DROP TRIGGER sync_guard__sync_gate_update; DROP TRIGGER sync_mirror_contacts_insert;
+             UPDATE _sync_gate SET open = 1;
              INSERT INTO contacts (email) VALUES ('new@example.com');
              UPDATE contacts SET city = 'Unseen' WHERE email = 'ann@example.com'",
         )
@@ -376,10 +376,10 @@ fn what_a_program_wrote_past_the_triggers_is_created_kept_and_told_of() {
     assert_eq!(portal.value(id, "city"), None, "HubSpot's value stands");
     assert!(
         site.log().contains(
-            "a program opened `sync_gate`, so that writes to `contacts` were not recorded"
+            "a program opened `_sync_gate`, so that writes to `contacts` were not recorded"
         )
     );
-    site.until_sql("SELECT count(*) = 0 FROM sync_bypassed");
+    site.until_sql("SELECT count(*) = 0 FROM _sync_bypassed");
     assert_eq!(site.stop(), 0);
 }
 

@@ -106,7 +106,7 @@ fn an_edit_behind_a_lock_is_seen_before_its_record_is_archived() {
          WHERE property = '*' AND winner = 'local' AND remote_value LIKE '%Oslo%'",
     );
     assert_eq!(kept, 1, "the edit that was archived over is kept, once");
-    let counted = site.number("SELECT sum(records) FROM sync_guard_log");
+    let counted = site.number("SELECT sum(records) FROM _sync_guard_log");
     assert_eq!(counted, 1, "an archive that was not sent is not counted");
 }
 
@@ -145,7 +145,7 @@ fn an_edit_in_the_last_moment_before_a_write_is_found_at_once_by_once() {
     });
     assert_eq!(site.text(FOUND_AFTERWARDS).as_deref(), Some("|Lima|Oslo"));
     assert_eq!(site.number(KEPT), 1);
-    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM _sync_gaps"), 0);
     // The read before the write, and one look.
     assert_eq!(portal.requests("/batch/read"), 2);
     site.once();
@@ -164,13 +164,13 @@ fn a_look_at_what_was_pushed_survives_a_kill() {
     site.until_pushed();
     site.kill();
     assert_eq!(site.text(FOUND_AFTERWARDS), None);
-    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 1);
+    assert_eq!(site.number("SELECT count(*) FROM _sync_gaps"), 1);
     site.start_and_load();
     site.until_sql("SELECT count(*) FROM sync_conflicts");
     assert_eq!(site.text(FOUND_AFTERWARDS).as_deref(), Some("|Lima|Oslo"));
     assert_eq!(site.number(KEPT), 1);
     // Once, and the mirror is as HubSpot is.
-    site.until_sql("SELECT count(*) = 0 FROM sync_gaps");
+    site.until_sql("SELECT count(*) = 0 FROM _sync_gaps");
     assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
     assert_eq!(
         site.text("SELECT city FROM contacts").as_deref(),
@@ -202,7 +202,7 @@ fn an_edit_in_the_last_moment_before_an_archive_is_found_afterwards() {
     });
     assert_eq!(portal.value(id, "email"), None, "it is archived");
     assert_eq!(site.number(ARCHIVED_OVER), 1);
-    assert_eq!(site.number("SELECT count(*) FROM sync_gaps"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM _sync_gaps"), 0);
     // The read before the archive, and one look.
     assert_eq!(portal.requests("/batch/read"), 2);
     site.once();

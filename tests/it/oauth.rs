@@ -168,7 +168,7 @@ fn one_login_lasts_through_renewals_kills_and_rotated_refresh_tokens() {
         let mut secrets = portal.stand().live_tokens();
         site.start_and_load();
         // Kept, not only answered: whoever is killed between HubSpot's answer and the disk has lost a rotated token.
-        site.until_sql("SELECT generation >= 3 FROM sync_tokens");
+        site.until_sql("SELECT generation >= 3 FROM _sync_tokens");
         secrets.extend(portal.stand().live_tokens());
         site.kill();
         site.start();
@@ -306,7 +306,7 @@ fn a_bad_day_of_the_token_endpoint_is_no_dead_token() {
         portal.value(id, "city").as_deref() == Some("Lima")
     });
     assert_eq!(
-        site.number("SELECT count(*) FROM sync_tokens WHERE problem IS NOT NULL"),
+        site.number("SELECT count(*) FROM _sync_tokens WHERE problem IS NOT NULL"),
         0
     );
     assert_eq!(site.stop(), 0);
@@ -461,7 +461,7 @@ fn the_key_must_be_there_and_the_same() {
         status == Some(1) && words.contains("here alone: can't read the file"),
         "{words}"
     );
-    assert_eq!(site.number("SELECT count(*) FROM sync_tokens"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM _sync_tokens"), 0);
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn a_poll_that_stands_in_hubspots_future_is_set_back_and_finds_what_was_changed_
     portal.stand().settings_mut().clock_offset_ms = 0;
     let id = portal.contact("after@example.com");
     site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
-    site.until_sql("SELECT polled_to <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 second') FROM sync_cursors WHERE object = 'contacts'");
+    site.until_sql("SELECT polled_to <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 second') FROM _sync_cursors WHERE object = 'contacts'");
     site.until_sql("SELECT lag_seconds < 60 FROM sync_status");
     assert_eq!(site.stop(), 0);
 }
@@ -243,7 +243,7 @@ fn one_answer_whose_date_is_a_year_ahead_hides_nothing() {
         let id = portal.contact("after@example.com");
         site.until_sql(&format!("SELECT count(*) FROM contacts WHERE hs_id = {id}"));
         assert_eq!(
-            site.number("SELECT count(*) FROM sync_cursors WHERE polled_to > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 day')"),
+            site.number("SELECT count(*) FROM _sync_cursors WHERE polled_to > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 day')"),
             0,
             "{path}"
         );

@@ -369,7 +369,7 @@ fn a_terminal_that_goes_away_ends_the_daemon_in_order() {
     }
     assert_eq!(site.ended(), 0);
     assert_eq!(
-        site.text("SELECT phase FROM sync_daemon").as_deref(),
+        site.text("SELECT phase FROM _sync_daemon").as_deref(),
         Some("stopped")
     );
 }
@@ -400,16 +400,16 @@ fn comparisons_come_as_often_as_their_cron_says() {
     let settings = "[schedule]\npoll = \"1h\"\nreconcile = \"*/2 * * * * *\"\n";
     let mut site = Site::with(&portal, settings, CONTACTS);
     site.start_and_load();
-    let ended = "SELECT count(DISTINCT last_reconcile_at) FROM sync_cursors";
+    let ended = "SELECT count(DISTINCT last_reconcile_at) FROM _sync_cursors";
     site.until_sql(ended);
     let clock = SystemClock::new();
     let begun = clock.monotonic();
     for _ in 0..3 {
         let last = site
-            .text("SELECT last_reconcile_at FROM sync_cursors")
+            .text("SELECT last_reconcile_at FROM _sync_cursors")
             .unwrap_or_default();
         site.until_sql(&format!(
-            "SELECT last_reconcile_at <> '{last}' FROM sync_cursors"
+            "SELECT last_reconcile_at <> '{last}' FROM _sync_cursors"
         ));
     }
     let took = clock.monotonic().saturating_sub(begun);

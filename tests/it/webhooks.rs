@@ -593,7 +593,7 @@ fn a_deletion_is_believed_only_where_hubspot_says_that_the_record_is_missing() {
         // The archive was looked at too; neither shows the record, and neither calls it missing.
         wait(Duration::from_secs(2));
         assert_eq!(site.number("SELECT count(*) FROM contacts"), 1);
-        assert_eq!(site.number("SELECT count(*) FROM sync_reads"), 1);
+        assert_eq!(site.number("SELECT count(*) FROM _sync_reads"), 1);
         assert_eq!(site.stop(), 0);
     }
 }
@@ -841,9 +841,9 @@ fn a_privacy_deletion_reaches_what_was_merged_though_the_survivor_was_never_read
         .expect("two records");
     assert!(portal.stand().delete_for_good("contacts", survivor, now));
     site.until_sql(&format!(
-        "SELECT count(*) FROM sync_erasures WHERE hs_id = {survivor}"
+        "SELECT count(*) FROM _sync_erasures WHERE hs_id = {survivor}"
     ));
-    site.until_sql("SELECT count(*) = 2 FROM sync_merges");
+    site.until_sql("SELECT count(*) = 2 FROM _sync_merges");
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
     portal.stand().faults_mut().calm();
     site.until_sql("SELECT count(*) = 0 FROM contacts");
@@ -1124,7 +1124,7 @@ fn an_edit_that_a_push_went_over_is_kept_when_its_event_tells_the_value() {
     let history = "SELECT count(*) FROM sync_history WHERE origin = 'conflict' AND old_value = 'Oslo' AND new_value = 'Lima'";
     assert_eq!(site.number(history), 1);
     // Where events tell, nobody asks.
-    site.until_sql("SELECT count(*) FROM sync_gaps WHERE look_at IS NULL");
+    site.until_sql("SELECT count(*) FROM _sync_gaps WHERE look_at IS NULL");
     assert_eq!(portal.requests("/batch/read"), 1);
     assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 1);
     assert_eq!(site.stop(), 0);
@@ -1142,7 +1142,7 @@ fn a_write_that_waits_for_a_later_read_asks_when_its_time_has_come() {
     deletion["subscriptionType"] = json!("contact.privacyDeletion");
     assert_eq!(door.deliver(&portal, &json!([deletion])), 204);
     eventually("the look at it", || portal.requests("/batch/read") > 0);
-    site.until_sql("SELECT count(*) FROM sync_reads");
+    site.until_sql("SELECT count(*) FROM _sync_reads");
     let before = portal.requests("/batch/read");
     site.execute("UPDATE contacts SET city = 'Lima'");
     site.until_sql("SELECT next_attempt_at > enqueued_at FROM sync_outbox");

@@ -332,7 +332,7 @@ impl Listed {
              UNION ALL
              SELECT local_id, '*', hs_id FROM sync_outbox WHERE object = ?1 AND id IN ({AFTER_A_PERSON})
              UNION ALL
-             SELECT m.local_id, '*', r.hs_id FROM sync_removals AS r JOIN {} AS m USING (hs_id)
+             SELECT m.local_id, '*', r.hs_id FROM _sync_removals AS r JOIN {} AS m USING (hs_id)
              WHERE r.object = ?1 AND r.hold_id IS NOT NULL",
             object.table
         );
@@ -529,17 +529,17 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
          WHERE id NOT IN ({AFTER_A_PERSON}) AND (
             state = 'in_flight' OR discarded_at IS NOT NULL
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND waits_for IS NOT 'guard'
-                AND hs_id NOT IN (SELECT hs_id FROM sync_removals WHERE hold_id IS NOT NULL))
+                AND hs_id NOT IN (SELECT hs_id FROM _sync_removals WHERE hold_id IS NOT NULL))
             OR (state = 'pending' AND next_attempt_at IS NOT NULL AND hs_id IS NULL)
             OR (state = 'pending' AND waits_for = 'backfill'))"),
     );
     left.extend(texts(
         connection,
-        "SELECT 'read', object, hs_id, due_at FROM sync_reads",
+        "SELECT 'read', object, hs_id, due_at FROM _sync_reads",
     ));
     left.extend(texts(
         connection,
-        "SELECT 'removal', object, hs_id, seen_at FROM sync_removals WHERE hold_id IS NULL",
+        "SELECT 'removal', object, hs_id, seen_at FROM _sync_removals WHERE hold_id IS NULL",
     ));
     left.extend(texts(
         connection,
@@ -550,7 +550,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
         connection,
         "SELECT 'hold', id FROM sync_holds WHERE approved_at IS NOT NULL AND settled_at IS NULL",
     ));
-    left.extend(texts(connection, "SELECT 'comparison', object FROM sync_cursors WHERE reconcile_started_at IS NOT NULL OR backfill <> 'done'"));
+    left.extend(texts(connection, "SELECT 'comparison', object FROM _sync_cursors WHERE reconcile_started_at IS NOT NULL OR backfill <> 'done'"));
     left
 }
 

@@ -136,11 +136,11 @@ impl Run {
     fn show_tables(&self) {
         for table in [
             "sync_outbox",
-            "sync_reads",
-            "sync_removals",
+            "_sync_reads",
+            "_sync_removals",
             "sync_holds",
             "sync_conflicts",
-            "sync_cursors",
+            "_sync_cursors",
             "sync_inbox",
         ] {
             for line in checks::texts(

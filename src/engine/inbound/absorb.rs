@@ -297,7 +297,7 @@ mod tests {
         }
         scene.program("DELETE FROM contacts WHERE hs_id = 103");
         scene.daemon(&format!(
-            "INSERT INTO sync_sent (object, local_id, property, value, sent_at)
+            "INSERT INTO _sync_sent (object, local_id, property, value, sent_at)
              VALUES ('contacts', 2, 'firstname', 'Ours', '{}')",
             at(1)
         ));
@@ -307,7 +307,7 @@ mod tests {
         scene.apply(How::at(10), &survivor);
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
         assert_eq!(scene.outbox(), Vec::<String>::new());
-        assert_eq!(scene.rows("SELECT local_id FROM sync_sent"), ["1"]);
+        assert_eq!(scene.rows("SELECT local_id FROM _sync_sent"), ["1"]);
     }
 
     #[test]

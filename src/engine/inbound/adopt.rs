@@ -373,7 +373,7 @@ mod tests {
             // They meet long after both wrote; the property's history is to be read first.
             scene.apply(How::at(100), &theirs);
             assert_eq!(times(&scene), [format!("firstname {}", at(0))]);
-            assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+            assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
             read(&scene, 110, &theirs, changed_at);
             assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
             assert_eq!(scene.conflicts().len(), 1);
@@ -548,7 +548,7 @@ mod tests {
         scene.daemon("UPDATE sync_outbox SET state = 'in_flight', attempts = 1");
         scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
         assert_eq!(scene.rows("SELECT local_id, hs_id FROM contacts"), ["1 -"]);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 
     #[test]

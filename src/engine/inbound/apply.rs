@@ -1,7 +1,7 @@
 //! Records from a poll, a backfill, a read or the comparison → one transaction: which row is this record, what becomes
 //! of its fields, what is written.
 //!
-//! It sends nothing. Whatever it can't decide without asking HubSpot becomes a row of `sync_reads`.
+//! It sends nothing. Whatever it can't decide without asking HubSpot becomes a row of `_sync_reads`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -520,14 +520,14 @@ mod tests {
         // Both within a millisecond, and a clock that was put back after the archive: a read tells.
         for (asked_at, now) in [(20, 30), (10, 15), (25, 22)] {
             bury(&scene, 20);
-            scene.daemon("DELETE FROM sync_reads");
+            scene.daemon("DELETE FROM _sync_reads");
             let unsure = How {
                 asked_at: at(asked_at),
                 ..How::at(now)
             };
             assert!(!scene.apply(unsure, &ann));
             assert_eq!(scene.rows("SELECT hs_id FROM contacts"), NOBODY);
-            assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+            assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         }
         // Restored: what was asked later brings it.
         assert!(scene.apply(How::at(40), &ann));
@@ -579,7 +579,7 @@ mod tests {
         };
         scene.write(|tx| apply_page(tx, &scene.applying(search), &[survivor, late]));
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["102"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["102"]);
     }
 
     #[test]
@@ -616,13 +616,13 @@ mod tests {
         };
         assert!(!scene.apply(search, &record(101, 5, &[("firstname", "Anne")])));
         assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         // Nothing to read where the hit shows what is here, and an older one shows nothing.
-        scene.daemon("DELETE FROM sync_reads");
+        scene.daemon("DELETE FROM _sync_reads");
         assert!(!scene.apply(search, &record(101, 5, &[("firstname", "Ann")])));
         assert!(!scene.apply(search, &record(101, 4, &[("firstname", "Anne")])));
         assert!(!scene.apply(How::at(10), &record(101, 4, &[("firstname", "Anne")])));
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), NOBODY);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), NOBODY);
         assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
         // The store may correct what is here.
         assert!(scene.apply(How::at(10), &record(101, 5, &[("firstname", "Anne")])));
@@ -641,7 +641,7 @@ mod tests {
             };
             scene.write(|tx| reads::note_removal(tx, scene.object.object(), removal, at(20)));
         };
-        let removals = || scene.rows("SELECT hs_id FROM sync_removals");
+        let removals = || scene.rows("SELECT hs_id FROM _sync_removals");
         note();
         let stale = How {
             asked_at: at(10),
@@ -654,7 +654,7 @@ mod tests {
             ..How::at(30)
         };
         scene.apply(search, &record(101, 25, &[("firstname", "Ann")]));
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         assert_eq!(removals(), ["101"]);
         scene.apply(How::at(31), &record(101, 25, &[("firstname", "Ann")]));
         assert_eq!(removals(), NOBODY);

@@ -531,7 +531,10 @@ mod guard_tests {
         });
         assert_eq!(remove(&store), Progress::RING);
         assert_eq!(rows_left(&folder), "5", "a read may find more of them");
-        write(&store, |tx| Ok(tx.execute_batch("DELETE FROM sync_reads")?));
+        write(
+            &store,
+            |tx| Ok(tx.execute_batch("DELETE FROM _sync_reads")?),
+        );
         assert_eq!(remove(&store), Progress::More);
         assert_eq!(rows_left(&folder), "3");
     }
@@ -661,7 +664,7 @@ mod guard_tests {
             assert_eq!(
                 shown(
                     &folder,
-                    "SELECT CAST(sum(records) AS TEXT) FROM sync_guard_log"
+                    "SELECT CAST(sum(records) AS TEXT) FROM _sync_guard_log"
                 ),
                 ["4"]
             );

@@ -3,7 +3,7 @@
 //!
 //! What an archive went over the archived record itself shows: it changes no more.
 //!
-//! Looks stand in `sync_gaps`, so that a restart loses none. They are collected for a while, asked for 50 at once, and
+//! Looks stand in `_sync_gaps`, so that a restart loses none. They are collected for a while, asked for 50 at once, and
 //! go after all other requests.
 
 use std::collections::BTreeSet;
@@ -591,7 +591,7 @@ mod tests {
         });
     }
 
-    const LOOKS: &str = "SELECT hs_id, property, look_at FROM sync_gaps";
+    const LOOKS: &str = "SELECT hs_id, property, look_at FROM _sync_gaps";
 
     #[test]
     fn an_edit_that_an_archive_went_over_is_kept_as_a_conflict_of_the_record() {
@@ -621,7 +621,7 @@ mod tests {
     fn a_late_request_of_our_own_that_an_archive_meets_is_nobodys_edit() {
         let scene = archiving();
         scene.daemon(&format!(
-            "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+            "INSERT INTO _sync_sent (object, local_id, property, value, sent_at, sent_over)
              VALUES ('contacts', 1, 'firstname', 'Ours', '{}', '{}')",
             at(4),
             at(0)
@@ -675,7 +675,7 @@ mod tests {
         });
         assert_eq!(
             scene.rows(
-                "SELECT property, base_value, sent_value, read_version, look_at FROM sync_gaps"
+                "SELECT property, base_value, sent_value, read_version, look_at FROM _sync_gaps"
             ),
             [format!("firstname Base Ours {} {}", at(5), at(115))]
         );

@@ -745,7 +745,7 @@ mod tests {
             scene.rows("SELECT state, next_attempt_at FROM sync_outbox"),
             [format!("pending {}", at(31))]
         );
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         assert_eq!(claimed(&scene, 31, &theirs), NOTHING);
         // Somebody set it before this write, and something else of the record later.
         let top = PastValue {
@@ -754,7 +754,7 @@ mod tests {
             author: Author::Other,
         };
         let histories: Histories = [(property("firstname"), vec![top])].into();
-        scene.daemon("DELETE FROM sync_reads");
+        scene.daemon("DELETE FROM _sync_reads");
         scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &theirs, Some(&histories)));
         assert_eq!(claimed(&scene, 33, &theirs), ["firstname = Ours"]);
     }
@@ -769,7 +769,7 @@ mod tests {
             (at(600), at(600)),
             (at(86_400), latest_due(now)),
         ] {
-            scene.daemon("DELETE FROM sync_reads");
+            scene.daemon("DELETE FROM _sync_reads");
             scene.write(|tx| reads::ask(tx, object, HubspotId(101), Origin::Poll, due));
             assert_eq!(claimed(&scene, 30, &shown), NOTHING);
             assert_eq!(
@@ -804,7 +804,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            scene.rows("SELECT hs_id FROM sync_reads"),
+            scene.rows("SELECT hs_id FROM _sync_reads"),
             ["101"],
             "its record comes in"
         );
@@ -861,7 +861,7 @@ mod tests {
             scene.rows("SELECT next_attempt_at FROM sync_outbox"),
             [at(30).to_string()]
         );
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), NOTHING);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), NOTHING);
     }
 
     fn pushed(scene: &Scene, pushes: &[(&str, &str)]) {
@@ -888,7 +888,7 @@ mod tests {
         let scene = written(Policy::Local);
         pushed(&scene, &[("Base", "Ours"); 5]);
         scene.daemon(&format!(
-            "INSERT INTO sync_sent (object, local_id, property, value, sent_at, sent_over)
+            "INSERT INTO _sync_sent (object, local_id, property, value, sent_at, sent_over)
              VALUES ('contacts', 1, 'firstname', 'Base', '{}', '{}')",
             at(400),
             at(10)

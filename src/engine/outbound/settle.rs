@@ -1177,14 +1177,14 @@ mod tests {
         let scene = on_its_way();
         scene.write(|tx| recover_object(tx, scene.object.object(), at(10)));
         assert_eq!(
-            scene.rows("SELECT property, value, sent_over FROM sync_sent"),
+            scene.rows("SELECT property, value, sent_over FROM _sync_sent"),
             [format!("firstname Ours {}", at(0))]
         );
         scene.program("UPDATE contacts SET first_name = 'Ours at last'");
         let landed = record(101, 20, &[("firstname", "Ours")]);
         scene.apply(How::at(30), &landed);
         assert_eq!(scene.conflicts(), NOTHING);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         let top = PastValue {
             value: Value::from_canonical("Ours"),
             at: at(20),
@@ -1233,7 +1233,7 @@ mod tests {
         assert_eq!(scene.outbox(), ["update 1 101; firstname was Base"]);
         assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
         assert_eq!(scene.conflicts(), NOTHING);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 
     #[test]
@@ -1243,7 +1243,7 @@ mod tests {
             let mut queued = outbox::in_flight(tx, scene.object.object())?;
             refuse(tx, &queued.remove(0).entry, "HubSpot does not take it")
         });
-        assert_eq!(scene.rows("SELECT value FROM sync_sent"), NOTHING);
+        assert_eq!(scene.rows("SELECT value FROM _sync_sent"), NOTHING);
         assert_eq!(
             scene.rows(
                 "SELECT e.state, f.sent_value FROM sync_outbox AS e, sync_outbox_fields AS f"
@@ -1286,7 +1286,7 @@ mod tests {
     fn a_row_that_went_without_a_deletion_while_its_update_was_in_flight_archives_nothing() {
         let scene = acknowledged(|scene| scene.daemon("DELETE FROM contacts"));
         assert_eq!(scene.outbox(), Vec::<String>::new());
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
         let pushed = "SELECT old_value, new_value FROM sync_history WHERE origin = 'push'";
         assert_eq!(scene.rows(pushed), ["Base Ours"]);
         // What was written since the claim is nowhere else.

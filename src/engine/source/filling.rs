@@ -209,7 +209,7 @@ mod tests {
         ));
         assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ours"]);
         assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 
     #[test]
@@ -237,6 +237,6 @@ mod tests {
             &scene,
             &record(101, 9, &[("firstname", "Ann")])
         ));
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 }

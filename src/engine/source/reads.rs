@@ -566,10 +566,10 @@ mod tests {
                 reads::note_erasure(tx, object, HubspotId(101), at(0))?;
                 look_again_before_erasing(tx, object, HubspotId(101), at(second), None)
             });
-            let again = scene.rows("SELECT due_at FROM sync_reads");
+            let again = scene.rows("SELECT due_at FROM _sync_reads");
             let expected = wait.map(|wait| at(second + wait).to_string());
             assert_eq!(again, expected.into_iter().collect::<Vec<_>>());
-            let still_asked = scene.rows("SELECT hs_id FROM sync_erasures").len();
+            let still_asked = scene.rows("SELECT hs_id FROM _sync_erasures").len();
             assert_eq!(still_asked, usize::from(wait.is_some()));
             assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Ann"]);
         }
@@ -584,7 +584,7 @@ mod tests {
         };
         scene.apply(How::at(1), &young);
         let missed = |second, offset_ms, archived_at| {
-            scene.daemon("DELETE FROM sync_reads; DELETE FROM sync_removals");
+            scene.daemon("DELETE FROM _sync_reads; DELETE FROM _sync_removals");
             let removal = Removal {
                 id: HubspotId(101),
                 archived_at,
@@ -595,8 +595,8 @@ mod tests {
                 offset_ms,
             };
             scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
-            let removals = scene.rows("SELECT hs_id FROM sync_removals").len();
-            (removals, scene.rows("SELECT due_at FROM sync_reads"))
+            let removals = scene.rows("SELECT hs_id FROM _sync_removals").len();
+            (removals, scene.rows("SELECT due_at FROM _sync_reads"))
         };
         assert_eq!(missed(20, 0, None), (0, vec![at(30).to_string()]));
         assert_eq!(missed(55, 0, None), (0, vec![at(60).to_string()]));

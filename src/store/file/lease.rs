@@ -123,7 +123,7 @@ impl Lease {
     /// Fails where another holder has raised the epoch.
     pub fn check_epoch(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let found: i64 = tx
-            .prepare_cached("SELECT epoch FROM sync_lease WHERE id = 1")
+            .prepare_cached("SELECT epoch FROM _sync_lease WHERE id = 1")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .map_err(|error| gone_or(tx, error))?;
         if found == self.epoch {
@@ -140,7 +140,7 @@ impl Lease {
 /// What keeps the epoch from being read: the table may be gone.
 fn gone_or(tx: &Transaction<'_>, error: rusqlite::Error) -> StoreError {
     let is_there = tx
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'sync_lease'")
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = '_sync_lease'")
         .and_then(|mut statement| statement.exists([]));
     match is_there {
         Ok(false) => StoreError::LeaseGone,
@@ -282,7 +282,7 @@ pub(crate) fn file_identity(path: &Path) -> Result<FileIdentity, StoreError> {
 pub(crate) fn take(connection: &mut Connection, now: Timestamp) -> Result<i64, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let epoch = tx.query_row(
-        "UPDATE sync_lease
+        "UPDATE _sync_lease
          SET epoch = epoch + 1,
              pid = :pid,
              taken_at = :now
@@ -292,7 +292,7 @@ pub(crate) fn take(connection: &mut Connection, now: Timestamp) -> Result<i64, S
         |row| row.get(0),
     )?;
     tx.execute(
-        "INSERT INTO sync_meta (name, value)
+        "INSERT INTO _sync_meta (name, value)
          VALUES (:name, lower(hex(randomblob(16))))
          ON CONFLICT (name) DO NOTHING",
         named_params! { ":name": meta::DATABASE_ID },

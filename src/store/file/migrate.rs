@@ -1,6 +1,6 @@
-//! Applies `migrations/` in order, one transaction each; refuses a newer database.
+//! Applies `migrations/` in order, one transaction each; refuses a newer database, and one from before the first release.
 //!
-//! The number of the last one applied stands in `user_version`, and in `sync_meta` too, since a dump carries tables and
+//! The number of the last one applied stands in `user_version`, and in `_sync_meta` too, since a dump carries tables and
 //! no `user_version`. A migration that was released is never edited.
 //!
 //! What the migrations make is also what must be there: a table that somebody dropped is made again, empty, and one that
@@ -16,13 +16,7 @@ use crate::store::shape::ddl::quoted;
 use crate::store::{StoreError, meta};
 
 /// The migrations, the first of them number 1.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("../../../migrations/0001_bookkeeping.sql"),
-    include_str!("../../../migrations/0002_webhooks.sql"),
-    include_str!("../../../migrations/0003_tokens.sql"),
-    include_str!("../../../migrations/0004_dropped.sql"),
-    include_str!("../../../migrations/0005_repairs.sql"),
-];
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/0001_tables.sql")];
 
 /// The newest schema version that this program knows.
 pub const NEWEST: i64 = MIGRATIONS.len() as i64;
@@ -31,21 +25,15 @@ pub const NEWEST: i64 = MIGRATIONS.len() as i64;
 /// made from a dump.
 ///
 /// # Errors
-/// [`StoreError::NewerDatabase`] where a newer program has been here, [`StoreError::Incomplete`] where only some of the
+/// [`StoreError::NewerDatabase`] where a newer program has been here, [`StoreError::Unreleased`] where one from before the
+/// first release has, [`StoreError::Incomplete`] where only some of the
 /// tables are there and nothing says of which version.
 pub fn migrate(connection: &mut Connection, now: Timestamp) -> Result<bool, StoreError> {
     let recognised = recognise(connection)?;
     for (index, migration) in MIGRATIONS.iter().enumerate() {
         let number = index as i64 + 1;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = version(&tx)?;
-        if found > NEWEST {
-            return Err(StoreError::NewerDatabase {
-                found,
-                known: NEWEST,
-            });
-        }
-        if found < number {
+        if known_version(&tx)? < number {
             tx.execute_batch(migration)?;
             tx.pragma_update(None, "user_version", number)?;
         }
@@ -61,7 +49,7 @@ pub fn migrate(connection: &mut Connection, now: Timestamp) -> Result<bool, Stor
 /// Gives a file without `user_version` the version of its schema.
 fn recognise(connection: &mut Connection) -> Result<bool, StoreError> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if version(&tx)? != 0 {
+    if known_version(&tx)? != 0 {
         return Ok(false);
     }
     let (there, ours) = (Shape::of(&tx)?, Shape::at(NEWEST)?);
@@ -96,9 +84,9 @@ fn recognise(connection: &mut Connection) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// The version in `sync_meta`, where it is there and says one.
+/// The version in `_sync_meta`, where it is there and says one.
 fn noted_version(connection: &Connection) -> Result<Option<i64>, StoreError> {
-    if !Shape::of(connection)?.tables.contains_key("sync_meta") {
+    if !Shape::of(connection)?.tables.contains_key("_sync_meta") {
         return Ok(None);
     }
     let noted = meta::get(connection, meta::SCHEMA_VERSION)?;
@@ -179,7 +167,7 @@ pub(crate) fn are_there(connection: &Connection) -> Result<bool, StoreError> {
         .prepare_cached(
             "SELECT count(*) = 5
              FROM sqlite_schema
-             WHERE type = 'table' AND name IN ('sync_meta', 'sync_gate', 'sync_replaced', 'sync_objects', 'sync_cursors')",
+             WHERE type = 'table' AND name IN ('_sync_meta', '_sync_gate', '_sync_replaced', '_sync_objects', '_sync_cursors')",
         )?
         .query_row([], |row| row.get(0))?)
 }
@@ -260,7 +248,7 @@ impl Shape {
         other
             .tables
             .keys()
-            .any(|name| name.starts_with("sync_") && self.tables.contains_key(name))
+            .any(|name| name.contains("sync_") && self.tables.contains_key(name))
     }
 
     fn has_all_of(&self, other: &Self) -> bool {
@@ -293,8 +281,30 @@ pub(crate) fn indexes() -> BTreeMap<&'static str, &'static str> {
     indexes
 }
 
-fn version(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+/// The schema's version in `user_version`: 0 where nothing has been here yet, or the file was made from a dump.
+///
+/// # Errors
+/// [`StoreError::NewerDatabase`] and [`StoreError::Unreleased`]: this program must not touch the file.
+pub(crate) fn known_version(connection: &Connection) -> Result<i64, StoreError> {
+    // Before the first release the internal tables had no underscore in front, and a numbering of their own.
+    let is_unreleased: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sync_meta')
+            AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sync_outbox')
+            AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sync_meta')",
+        [],
+        |row| row.get(0),
+    )?;
+    if is_unreleased {
+        return Err(StoreError::Unreleased);
+    }
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > NEWEST {
+        return Err(StoreError::NewerDatabase {
+            found,
+            known: NEWEST,
+        });
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -302,6 +312,12 @@ mod tests {
     use super::*;
     use crate::store::Mode;
     use crate::store::testing::{folder, open};
+
+    fn user_version(connection: &Connection) -> i64 {
+        connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .expect("reads")
+    }
 
     #[test]
     fn a_newer_database_is_refused_and_left_alone() {
@@ -320,7 +336,28 @@ mod tests {
             )
         );
         assert!(error.is_configuration());
-        assert_eq!(version(&connection).expect("reads"), NEWEST + 1);
+        assert_eq!(user_version(&connection), NEWEST + 1);
+    }
+
+    #[test]
+    fn a_database_from_before_the_first_release_is_refused_in_words_and_left_alone() {
+        let folder = folder();
+        let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
+        connection
+            .execute_batch(
+                "CREATE TABLE sync_meta (name TEXT); CREATE TABLE sync_outbox (id INTEGER); PRAGMA user_version = 5",
+            )
+            .expect("is SQL");
+        let error = open(&folder, Mode::Inline).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "the database was made by a hubsyncd from before the first release"
+        );
+        assert!(error.is_configuration() && error.hint().is_some());
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .expect("reads");
+        assert_eq!(tables, 2);
     }
 
     /// A file as a dump leaves it: everything but `user_version`.
@@ -332,16 +369,16 @@ mod tests {
             .execute_batch(&format!("PRAGMA user_version = 0; {change}"))
             .expect("is SQL");
         let store = open(&folder, Mode::Inline)?;
-        Ok((store.was_restored(), version(&connection).expect("reads")))
+        Ok((store.was_restored(), user_version(&connection)))
     }
 
     #[test]
     fn a_file_that_came_out_of_a_dump_is_recognised_and_goes_on_as_a_restored_one() {
         assert_eq!(without_version("").expect("opens"), (true, NEWEST));
-        let unnoted = "DELETE FROM sync_meta WHERE name = 'schema_version'";
+        let unnoted = "DELETE FROM _sync_meta WHERE name = 'schema_version'";
         assert_eq!(without_version(unnoted).expect("opens"), (true, NEWEST));
         let newer = format!(
-            "UPDATE sync_meta SET value = '{}' WHERE name = 'schema_version'",
+            "UPDATE _sync_meta SET value = '{}' WHERE name = 'schema_version'",
             NEWEST + 1
         );
         assert!(matches!(

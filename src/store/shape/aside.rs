@@ -88,7 +88,7 @@ fn body_of_view(sql: &str) -> &str {
     &rest[end..]
 }
 
-/// Says that a table was set aside: in `sync_set_aside`, from which `sync_health` tells it, and in the log.
+/// Says that a table was set aside: in `_sync_set_aside`, from which `sync_health` tells it, and in the log.
 pub(crate) fn note(
     tx: &Transaction<'_>,
     other: &str,
@@ -102,7 +102,7 @@ pub(crate) fn note(
     );
     tracing::error!(table_name = other, place, "{problem}");
     tx.prepare_cached(
-        "INSERT INTO sync_set_aside (table_name, place, at, problem)
+        "INSERT INTO _sync_set_aside (table_name, place, at, problem)
          VALUES (:other, :place, :now, :problem)
          ON CONFLICT (table_name) DO UPDATE
          SET place = excluded.place, at = excluded.at, problem = excluded.problem",
@@ -119,8 +119,8 @@ pub(crate) fn note(
 /// Forgets what somebody has dropped.
 pub(crate) fn forget_dropped(tx: &Transaction<'_>) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM sync_set_aside
-         WHERE NOT EXISTS (SELECT 1 FROM sqlite_schema AS s WHERE lower(s.name) = lower(sync_set_aside.table_name))",
+        "DELETE FROM _sync_set_aside
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_schema AS s WHERE lower(s.name) = lower(_sync_set_aside.table_name))",
     )?
     .execute([])?;
     Ok(())

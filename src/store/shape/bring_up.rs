@@ -35,7 +35,7 @@ pub struct Changes {
     pub put_back: Vec<String>,
 }
 
-/// The direction in `sync_objects` of an object that the mapping no longer has.
+/// The direction in `_sync_objects` of an object that the mapping no longer has.
 const UNMAPPED: &str = "unmapped";
 
 /// Makes the file fit the mapping.
@@ -118,7 +118,7 @@ struct Known {
 impl Known {
     fn read(connection: &Connection) -> Result<Self, StoreError> {
         let mut statement =
-            connection.prepare_cached("SELECT object, table_name FROM sync_objects")?;
+            connection.prepare_cached("SELECT object, table_name FROM _sync_objects")?;
         let tables = statement
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
@@ -250,7 +250,7 @@ impl Work<'_> {
                 continue;
             };
             if table != object.table.as_str() && exists(self.tx, table)? {
-                let between = format!("sync_moving_{}", object.object);
+                let between = format!("_sync_moving_{}", object.object);
                 self.clear_way()?;
                 self.drop_indexes(table)?;
                 self.tx
@@ -364,7 +364,7 @@ impl Work<'_> {
                 moving.push((
                     field,
                     present,
-                    format!("sync_moving_{}", moving.len()),
+                    format!("_sync_moving_{}", moving.len()),
                     wanted,
                 ));
             }
@@ -602,13 +602,13 @@ impl Work<'_> {
         fields::save(self.tx, object.object.as_str(), field, state, self.now)
     }
 
-    /// The object's rows in `sync_objects` and `sync_cursors`.
+    /// The object's rows in `_sync_objects` and `_sync_cursors`.
     fn object(&self, object: &ObjectMapping) -> Result<(), StoreError> {
         save_object(self.tx, object)?;
         let pushed_only = object.direction == Direction::Push;
         self.tx
             .prepare_cached(
-                "INSERT INTO sync_cursors (object, backfill)
+                "INSERT INTO _sync_cursors (object, backfill)
                  VALUES (:object, CASE WHEN :pushed_only THEN 'done' ELSE 'waiting' END)
                  ON CONFLICT (object) DO UPDATE
                  SET backfill = CASE WHEN :pushed_only THEN 'done' WHEN polled_to IS NULL AND backfill = 'done' THEN 'waiting' ELSE backfill END
@@ -651,7 +651,7 @@ impl Work<'_> {
             .filter(|object| mapping.object(object).is_none())
         {
             self.tx
-                .prepare_cached("UPDATE sync_objects SET direction = :unmapped WHERE object = :object AND direction <> :unmapped")?
+                .prepare_cached("UPDATE _sync_objects SET direction = :unmapped WHERE object = :object AND direction <> :unmapped")?
                 .execute(named_params! { ":object": object, ":unmapped": UNMAPPED })?;
         }
         Ok(())
@@ -699,7 +699,7 @@ pub fn make_match_index(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<
 
 fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO sync_objects (object, table_name, direction)
+        "INSERT INTO _sync_objects (object, table_name, direction)
          VALUES (:object, :table_name, :direction)
          ON CONFLICT (object) DO UPDATE
          SET table_name = excluded.table_name, direction = excluded.direction
@@ -716,9 +716,9 @@ fn save_object(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), Store
 /// An object whose table was made again is read from the beginning.
 fn forget_cursors(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
     let name = named_params! { ":object": object.object.as_str() };
-    tx.prepare_cached("DELETE FROM sync_cursors WHERE object = :object")?
+    tx.prepare_cached("DELETE FROM _sync_cursors WHERE object = :object")?
         .execute(name)?;
-    tx.prepare_cached("DELETE FROM sync_again WHERE object = :object")?
+    tx.prepare_cached("DELETE FROM _sync_again WHERE object = :object")?
         .execute(name)?;
     Ok(())
 }
@@ -823,7 +823,7 @@ pub(crate) fn unmapped_tables(
 ) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT o.object, s.name
-         FROM sync_objects AS o
+         FROM _sync_objects AS o
          JOIN sqlite_schema AS s ON s.type = 'table' AND lower(s.name) = lower(o.table_name)
          WHERE o.direction = :unmapped
          ORDER BY o.object",

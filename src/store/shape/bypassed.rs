@@ -1,5 +1,5 @@
 //! What programs did past the triggers: with the gate open, with triggers dropped or altered, or to a whole table. What can
-//! be taken up is taken up here, and all of it is told in `sync_bypassed`, from which `sync_health` tells it, until it is
+//! be taken up is taken up here, and all of it is told in `_sync_bypassed`, from which `sync_health` tells it, until it is
 //! handled.
 //!
 //! A new row is what an INSERT means, so it is created in HubSpot. A changed or deleted one looks like any other: a
@@ -21,7 +21,7 @@ use crate::store::{StoreError, cursors, outbox};
 /// How a program got past the triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It opened `sync_gate`.
+    /// It opened `_sync_gate`.
     Gate,
     /// It dropped or altered triggers of the table.
     Triggers,
@@ -44,7 +44,7 @@ const COLUMN: &str = "column ";
 /// The statement by which a trigger marks a table that is written to while the gate is open.
 pub(crate) fn mark(object: &ObjectMapping) -> String {
     format!(
-        "INSERT INTO sync_bypassed (object, until, at, problem) VALUES ({}, {}, {NOW}, {}) ON CONFLICT DO NOTHING",
+        "INSERT INTO _sync_bypassed (object, until, at, problem) VALUES ({}, {}, {NOW}, {}) ON CONFLICT DO NOTHING",
         literal(object.object.as_str()),
         literal(MARK),
         literal(&how(object, Way::Gate)),
@@ -54,7 +54,7 @@ pub(crate) fn mark(object: &ObjectMapping) -> String {
 /// Whether any table is marked.
 pub(crate) fn is_marked(connection: &Connection) -> Result<bool, StoreError> {
     Ok(connection
-        .prepare_cached("SELECT 1 FROM sync_bypassed WHERE until = :mark")?
+        .prepare_cached("SELECT 1 FROM _sync_bypassed WHERE until = :mark")?
         .exists(named_params! { ":mark": MARK })?)
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn take_marks(tx: &Transaction<'_>) -> Result<BTreeSet<String>, Store
         return Ok(BTreeSet::new());
     }
     let marked = tx
-        .prepare_cached("DELETE FROM sync_bypassed WHERE until = :mark RETURNING object")?
+        .prepare_cached("DELETE FROM _sync_bypassed WHERE until = :mark RETURNING object")?
         .query_map(named_params! { ":mark": MARK }, |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     Ok(marked)
@@ -74,7 +74,7 @@ fn how(object: &ObjectMapping, way: Way) -> String {
     let table = &object.table;
     match way {
         Way::Gate => {
-            format!("a program opened `sync_gate`, so that writes to `{table}` were not recorded")
+            format!("a program opened `_sync_gate`, so that writes to `{table}` were not recorded")
         }
         Way::Triggers => format!(
             "a program dropped or altered triggers of `{table}`, so that writes to it were not recorded"
@@ -194,7 +194,7 @@ fn queue_new_rows(
                AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
                                WHERE e.object = :object AND e.local_id = m.\"local_id\"
                                  AND e.operation IN ('create', 'update', 'archive'))
-               AND NOT EXISTS (SELECT 1 FROM sync_excluded AS x WHERE x.object = :object AND x.local_id = m.\"local_id\")
+               AND NOT EXISTS (SELECT 1 FROM _sync_excluded AS x WHERE x.object = :object AND x.local_id = m.\"local_id\")
              ORDER BY m.\"local_id\"",
             quoted(object.table.as_str())
         ))?
@@ -207,7 +207,7 @@ fn queue_new_rows(
     let mut insert = tx.prepare(&format!(
         "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key)
          SELECT :object, :row, 'create', :now, CASE WHEN w.waits_for IS NULL THEN :now END, w.waits_for, {KEY}
-         FROM (SELECT (SELECT 'backfill' FROM sync_cursors
+         FROM (SELECT (SELECT 'backfill' FROM _sync_cursors
                        WHERE object = :object AND backfill <> 'done' AND NOT :pushed_only) AS waits_for) AS w"
     ))?;
     for row in &rows {
@@ -230,7 +230,7 @@ fn tell(
 ) -> Result<(), StoreError> {
     tracing::error!(object = %object.object, "{problem}");
     tx.prepare_cached(
-        "INSERT INTO sync_bypassed (object, until, at, problem)
+        "INSERT INTO _sync_bypassed (object, until, at, problem)
          VALUES (:object, :until, :now, :problem)
          ON CONFLICT (object, until) DO UPDATE SET at = excluded.at, problem = excluded.problem",
     )?
@@ -245,7 +245,7 @@ fn tell(
 
 /// An object was compared with HubSpot to the end.
 pub(crate) fn compared(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM sync_bypassed WHERE object = :object AND until = :comparison")?
+    tx.prepare_cached("DELETE FROM _sync_bypassed WHERE object = :object AND until = :comparison")?
         .execute(named_params! { ":object": object.as_str(), ":comparison": COMPARISON })?;
     Ok(())
 }
@@ -257,28 +257,30 @@ pub(crate) fn forget_handled(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let is_any = tx
-        .prepare_cached("SELECT 1 FROM sync_bypassed")?
+        .prepare_cached("SELECT 1 FROM _sync_bypassed")?
         .exists([])?;
     if !is_any {
         return Ok(());
     }
     tx.prepare_cached(
-        "DELETE FROM sync_bypassed
+        "DELETE FROM _sync_bypassed
          WHERE (until = :comparison
-                AND NOT EXISTS (SELECT 1 FROM sync_cursors AS k
-                                WHERE k.object = sync_bypassed.object AND k.reconcile_started_at IS NOT NULL))
+                AND NOT EXISTS (SELECT 1 FROM _sync_cursors AS k
+                                WHERE k.object = _sync_bypassed.object AND k.reconcile_started_at IS NOT NULL))
             OR (until = :entries
                 AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
-                                WHERE e.object = sync_bypassed.object AND e.state = 'dead' AND e.next_attempt_at IS NULL
+                                WHERE e.object = _sync_bypassed.object AND e.state = 'dead' AND e.next_attempt_at IS NULL
                                   AND e.operation IN ('create', 'update')))
             OR EXISTS (SELECT 1 FROM sync_fields AS f
-                       WHERE f.object = sync_bypassed.object AND until = :column || f.property AND f.state <> 'filling')",
+                       WHERE f.object = _sync_bypassed.object AND until = :column || f.property AND f.state <> 'filling')",
     )?
     .execute(named_params! { ":comparison": COMPARISON, ":entries": ENTRIES, ":column": COLUMN })?;
     for object in objects {
         let mine = named_params! { ":object": object.object.as_str(), ":rows": ROWS };
         let is_told = tx
-            .prepare_cached("SELECT 1 FROM sync_bypassed WHERE object = :object AND until = :rows")?
+            .prepare_cached(
+                "SELECT 1 FROM _sync_bypassed WHERE object = :object AND until = :rows",
+            )?
             .exists(mine)?;
         if !is_told {
             continue;
@@ -287,7 +289,7 @@ pub(crate) fn forget_handled(
         let left = queue_new_rows(tx, object, now)?;
         if left.is_empty() || object.direction.pushes() {
             tx.prepare_cached(
-                "DELETE FROM sync_bypassed WHERE object = :object AND until = :rows",
+                "DELETE FROM _sync_bypassed WHERE object = :object AND until = :rows",
             )?
             .execute(mine)?;
         }

@@ -1,7 +1,7 @@
 //! Who may write to hubsyncd's own tables: its triggers and the daemon; and people, where design.md says "Operating by
 //! SQL". Everybody else is refused with a sentence.
 //!
-//! A guard lets through what a mirror table's trigger writes, because that opens `sync_gate`; the daemon fires no trigger.
+//! A guard lets through what a mirror table's trigger writes, because that opens `_sync_gate`; the daemon fires no trigger.
 
 use crate::store::shape::ddl::{each, quoted};
 use crate::store::shape::triggers::{
@@ -11,35 +11,35 @@ use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
 const KEPT: [&str; 29] = [
-    "sync_meta",
-    "sync_lease",
-    "sync_replaced",
-    "sync_changed",
+    "_sync_meta",
+    "_sync_lease",
+    "_sync_replaced",
+    "_sync_changed",
     "sync_outbox_fields",
-    "sync_sent",
+    "_sync_sent",
     "sync_inbox",
-    "sync_merges",
-    "sync_erasures",
-    "sync_removals",
-    "sync_guard_log",
+    "_sync_merges",
+    "_sync_erasures",
+    "_sync_removals",
+    "_sync_guard_log",
     "sync_history",
     "sync_runs",
     "sync_requests",
     "sync_fields",
     "sync_unreadable",
-    "sync_objects",
-    "sync_cursors",
-    "sync_again",
-    "sync_tombstones",
-    "sync_reads",
-    "sync_gaps",
-    "sync_quota",
-    "sync_quota_leases",
-    "sync_daemon",
-    "sync_tokens",
-    "sync_set_aside",
-    "sync_bypassed",
-    "sync_excluded",
+    "_sync_objects",
+    "_sync_cursors",
+    "_sync_again",
+    "_sync_tombstones",
+    "_sync_reads",
+    "_sync_gaps",
+    "_sync_quota",
+    "_sync_quota_leases",
+    "_sync_daemon",
+    "_sync_tokens",
+    "_sync_set_aside",
+    "_sync_bypassed",
+    "_sync_excluded",
 ];
 
 /// Tables that are copies of HubSpot's settings.
@@ -47,9 +47,9 @@ const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "propert
 
 /// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
 const RECORDING: [&str; 5] = [
-    "sync_gate",
-    "sync_replaced",
-    "sync_changed",
+    "_sync_gate",
+    "_sync_replaced",
+    "_sync_changed",
     "sync_outbox",
     "sync_outbox_fields",
 ];
@@ -103,9 +103,9 @@ fn gate() -> [Made; 3] {
         ("DELETE", "1"),
     ]
     .map(|(event, when)| {
-        let sentence = kept_by_hubsyncd("sync_gate");
+        let sentence = kept_by_hubsyncd("_sync_gate");
         guard(
-            "sync_gate",
+            "_sync_gate",
             event,
             when,
             &[format!("SELECT {}", raise(&sentence))],

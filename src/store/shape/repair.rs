@@ -48,7 +48,7 @@ pub(crate) fn tidy(
 ) -> Result<(), StoreError> {
     close_gate(tx, mapping, now)?;
     // With a condition: without one SQLite writes the empty table anew.
-    tx.prepare_cached("DELETE FROM sync_replaced WHERE object IS NOT NULL")?
+    tx.prepare_cached("DELETE FROM _sync_replaced WHERE object IS NOT NULL")?
         .execute([])?;
     sequences::heal(tx)?;
     for object in &mapping.objects {
@@ -64,7 +64,7 @@ pub(crate) fn tidy(
 /// SQLite's own.
 pub fn gate_was_passed(connection: &Connection) -> Result<bool, StoreError> {
     let is_open = connection
-        .prepare_cached("SELECT 1 FROM sync_gate WHERE open <> 0")?
+        .prepare_cached("SELECT 1 FROM _sync_gate WHERE open <> 0")?
         .exists([])?;
     Ok(is_open || bypassed::is_marked(connection)?)
 }
@@ -91,17 +91,17 @@ pub fn close_gate(
 /// Closes the gate: nobody's trigger runs while this transaction does. Tells whether it stood open.
 pub(crate) fn shut_gate(tx: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
     let closed = tx
-        .prepare_cached("UPDATE sync_gate SET open = 0 WHERE open <> 0")?
+        .prepare_cached("UPDATE _sync_gate SET open = 0 WHERE open <> 0")?
         .execute([])?;
     if closed > 0 {
-        meta::note_repair(tx, "a program left `sync_gate` open, closed", now)?;
+        meta::note_repair(tx, "a program left `_sync_gate` open, closed", now)?;
     }
     Ok(closed > 0)
 }
 
 fn schema_is_as_left(connection: &Connection) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT coalesce((SELECT value FROM sync_meta WHERE name = :name), '') = CAST(schema_version AS TEXT)
+        "SELECT coalesce((SELECT value FROM _sync_meta WHERE name = :name), '') = CAST(schema_version AS TEXT)
          FROM pragma_schema_version",
     )?;
     Ok(

@@ -44,12 +44,13 @@ pub(crate) fn heal(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
 /// own, not a mirror.
 fn too_high(tx: &Transaction<'_>) -> Result<Vec<(String, bool)>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT name, lower(name) NOT IN (SELECT lower(table_name) FROM sync_objects)
+        "SELECT name, lower(name) NOT IN (SELECT lower(table_name) FROM _sync_objects)
          FROM sqlite_sequence
          WHERE seq >= :largest
            AND (name = 'associations'
                 OR name LIKE 'sync\\_%' ESCAPE '\\'
-                OR lower(name) IN (SELECT lower(table_name) FROM sync_objects))",
+                OR name LIKE '\\_sync\\_%' ESCAPE '\\'
+                OR lower(name) IN (SELECT lower(table_name) FROM _sync_objects))",
     )?;
     let names = statement.query_map(named_params! { ":largest": LARGEST_LOCAL_ID }, |row| {
         Ok((row.get(0)?, row.get(1)?))
@@ -61,7 +62,7 @@ fn too_high(tx: &Transaction<'_>) -> Result<Vec<(String, bool)>, StoreError> {
 fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<bool, StoreError> {
     let used = format!(
         "max(({rows}), {entries}, {history}, {conflicts},
-             coalesce((SELECT last_local_id FROM sync_objects WHERE object = :object AND last_local_id < {LARGEST_LOCAL_ID}), 0))",
+             coalesce((SELECT last_local_id FROM _sync_objects WHERE object = :object AND last_local_id < {LARGEST_LOCAL_ID}), 0))",
         rows = largest(table, "local_id"),
         entries = used_in("sync_outbox"),
         history = used_in("sync_history"),
@@ -89,7 +90,12 @@ fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<bool, 
             &format!("UPDATE {name} SET \"local_id\" = :next WHERE \"local_id\" = :former"),
             named_params! { ":next": next, ":former": former },
         )?;
-        for known in ["sync_outbox", "sync_history", "sync_conflicts", "sync_sent"] {
+        for known in [
+            "sync_outbox",
+            "sync_history",
+            "sync_conflicts",
+            "_sync_sent",
+        ] {
             tx.execute(
                 &format!("UPDATE {known} SET local_id = :next WHERE object = :object AND local_id = :former"),
                 named_params! { ":next": next, ":former": former, ":object": object },
@@ -99,7 +105,7 @@ fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<bool, 
     let last = last + beyond.len() as i64;
     // Or the number that was lost would be raised to it again.
     tx.execute(
-        "UPDATE sync_objects SET last_local_id = :last WHERE object = :object AND last_local_id > :last",
+        "UPDATE _sync_objects SET last_local_id = :last WHERE object = :object AND last_local_id > :last",
         named_params! { ":last": last, ":object": object },
     )?;
     Ok(set(tx, table, &last.to_string())? || has_moved)
@@ -134,7 +140,7 @@ fn set(tx: &Transaction<'_>, table: &str, number: &str) -> Result<bool, StoreErr
 pub(crate) fn keep(tx: &Transaction<'_>, object: &str, table: &str) -> Result<i64, StoreError> {
     let noted = noted(tx, table)?;
     let remembered = tx
-        .prepare_cached("SELECT last_local_id FROM sync_objects WHERE object = :object")?
+        .prepare_cached("SELECT last_local_id FROM _sync_objects WHERE object = :object")?
         .query_row(named_params! { ":object": object }, |row| {
             row.get::<_, i64>(0)
         })
@@ -151,8 +157,10 @@ pub(crate) fn keep(tx: &Transaction<'_>, object: &str, table: &str) -> Result<i6
         raise(tx, table, known)?;
     }
     if remembered < known {
-        tx.prepare_cached("UPDATE sync_objects SET last_local_id = :known WHERE object = :object")?
-            .execute(named_params! { ":known": known, ":object": object })?;
+        tx.prepare_cached(
+            "UPDATE _sync_objects SET last_local_id = :known WHERE object = :object",
+        )?
+        .execute(named_params! { ":known": known, ":object": object })?;
     }
     Ok(known)
 }
@@ -235,7 +243,7 @@ mod tests {
             // The last one that leaves no room, also where it was taken for a row's.
             (
                 format!("{insert} (3); UPDATE sqlite_sequence SET seq = {LARGEST_LOCAL_ID} WHERE name = 'contacts';
-                         UPDATE sync_objects SET last_local_id = {LARGEST_LOCAL_ID}"),
+                         UPDATE _sync_objects SET last_local_id = {LARGEST_LOCAL_ID}"),
                 vec![1, 0, 0],
                 3,
             ),

@@ -2,7 +2,7 @@
 //!
 //! They run in every client, so they use nothing newer than SQLite 3.37, handle conflicts by `ON CONFLICT DO …` or
 //! `NOT EXISTS` (a statement's own `OR REPLACE` would override anything else), and let their own writes through by opening
-//! `sync_gate` first and closing it last. The daemon's own connection fires none of them. `local_sql.rs` tests each
+//! `_sync_gate` first and closing it last. The daemon's own connection fires none of them. `local_sql.rs` tests each
 //! statement that a program may write.
 //!
 //! An UPDATE is refused after it, not before: with any BEFORE UPDATE trigger SQLite 3.37 takes no whole number for a REAL
@@ -34,13 +34,13 @@ use crate::store::shape::views::NOW;
 pub(crate) const KEY: &str = "lower(hex(randomblob(16)))";
 
 /// Whether a statement comes from a program, not from one of these triggers.
-pub(crate) const FROM_OUTSIDE: &str = "(SELECT open FROM sync_gate) = 0";
+pub(crate) const FROM_OUTSIDE: &str = "(SELECT open FROM _sync_gate) = 0";
 /// Whether the gate hides a statement from these triggers: it is open, or its row is gone.
-const PAST_THE_GATE: &str = "(SELECT open FROM sync_gate) IS NOT 0";
+const PAST_THE_GATE: &str = "(SELECT open FROM _sync_gate) IS NOT 0";
 /// What our triggers write to open the gate: nothing that a person would write, so that `SET open = 1` is refused.
 pub(crate) const OPENED: i64 = 20_813;
-pub(crate) const OPEN_GATE: &str = "UPDATE sync_gate SET open = 20813";
-pub(crate) const CLOSE_GATE: &str = "UPDATE sync_gate SET open = 0";
+pub(crate) const OPEN_GATE: &str = "UPDATE _sync_gate SET open = 20813";
+pub(crate) const CLOSE_GATE: &str = "UPDATE _sync_gate SET open = 0";
 
 /// How the triggers of a table begin whose object is not mapped.
 pub(crate) const UNMAPPED_PREFIX: &str = "sync_unmapped_";
@@ -354,7 +354,7 @@ fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
 
 fn clear_notes(shape: &MirrorShape<'_>) -> String {
     format!(
-        "DELETE FROM sync_replaced WHERE object = {}",
+        "DELETE FROM _sync_replaced WHERE object = {}",
         shape.object()
     )
 }
@@ -376,7 +376,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
             .map(|condition| format!("EXISTS (SELECT 1 FROM sync_outbox WHERE {condition})")),
     );
     any_of.push(format!(
-        "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
+        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object})"
     ));
     any_of.push(format!("new.\"local_id\" > {LARGEST_GIVEN_ID}"));
     let when = format!("{FROM_OUTSIDE} AND {}", any(&any_of));
@@ -385,7 +385,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         entry(shape, "", "e.\"local_id\"")
     );
     let note = format!(
-        "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
+        "INSERT INTO _sync_replaced (object, local_id, hs_id, row) \
          SELECT {object}, e.\"local_id\", e.\"hs_id\", {} \
          FROM {table} AS e WHERE e.\"local_id\" IN ({})",
         row_json(shape, "e", Some(("$create", &create))),
@@ -399,7 +399,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
     ];
     steps.extend(former.iter().map(|condition| {
         format!(
-            "INSERT INTO sync_replaced (object, local_id, hs_id, row) \
+            "INSERT INTO _sync_replaced (object, local_id, hs_id, row) \
              SELECT object, local_id, hs_id, row FROM sync_outbox WHERE {condition} ON CONFLICT DO NOTHING"
         )
     }));
@@ -422,7 +422,7 @@ fn former_entries(shape: &MirrorShape<'_>) -> [String; 2] {
 /// What the one valid note says, or NULL.
 fn noted(shape: &MirrorShape<'_>, what: &str) -> String {
     format!(
-        "(SELECT {what} FROM sync_replaced WHERE object = {})",
+        "(SELECT {what} FROM _sync_replaced WHERE object = {})",
         shape.object()
     )
 }
@@ -468,7 +468,7 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
 
 fn is_noted(shape: &MirrorShape<'_>) -> String {
     format!(
-        "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {})",
+        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
         shape.object()
     )
 }
@@ -498,15 +498,15 @@ fn insert_again(shape: &MirrorShape<'_>) -> Option<Made> {
 fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
     let (table, object) = (shape.table(), shape.object());
     let still_there = format!(
-        "DELETE FROM sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
-         AND EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = sync_replaced.local_id)"
+        "DELETE FROM _sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
+         AND EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = _sync_replaced.local_id)"
     );
     let two = format!(
         "{} would overwrite two rows: DELETE one of them first",
         shape.object.table
     );
     let refuse_two = format!(
-        "SELECT {} WHERE (SELECT count(*) FROM sync_replaced WHERE object = {object}) > 1",
+        "SELECT {} WHERE (SELECT count(*) FROM _sync_replaced WHERE object = {object}) > 1",
         raise(&two)
     );
     let archiving = format!(
@@ -676,14 +676,14 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
         )
     }));
     format!(
-        "UPDATE {} SET {} WHERE \"local_id\" = new.\"local_id\" AND EXISTS (SELECT 1 FROM sync_replaced WHERE object = {})",
+        "UPDATE {} SET {} WHERE \"local_id\" = new.\"local_id\" AND EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
         shape.table(),
         settings.join(", "),
         shape.object(),
     )
 }
 
-/// Into `sync_changed`: the fields in which the new row differs from the noted one. The list comes first: as the inner
+/// Into `_sync_changed`: the fields in which the new row differs from the noted one. The list comes first: as the inner
 /// loop SQLite would make a table of it for each row, and an insert take ten times as long.
 fn changed_since_note(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
@@ -698,14 +698,14 @@ fn changed_since_note(shape: &MirrorShape<'_>) -> String {
         })
         .collect();
     if values.is_empty() {
-        return "DELETE FROM sync_changed".to_owned();
+        return "DELETE FROM _sync_changed".to_owned();
     }
     let becomes = canonical("v.column3", "v.column2");
     let was = "json_extract(n.row, '$.\"' || v.column1 || '\"')";
     format!(
-        "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
+        "INSERT INTO _sync_changed (property, base_value, new_value, real_value) \
          SELECT v.column1, {was}, {becomes}, CASE typeof(v.column3) WHEN 'real' THEN v.column3 END \
-         FROM (VALUES {}) AS v CROSS JOIN sync_replaced AS n \
+         FROM (VALUES {}) AS v CROSS JOIN _sync_replaced AS n \
          WHERE n.object = {} AND {was} IS NOT {becomes}",
         values.join(", "),
         shape.object(),
@@ -735,7 +735,7 @@ fn waits_for_backfill(shape: &MirrorShape<'_>) -> String {
         return "NULL".to_owned();
     }
     format!(
-        "(SELECT 'backfill' FROM sync_cursors WHERE object = {} AND backfill <> 'done')",
+        "(SELECT 'backfill' FROM _sync_cursors WHERE object = {} AND backfill <> 'done')",
         shape.object()
     )
 }
@@ -755,14 +755,14 @@ fn queue_create(shape: &MirrorShape<'_>, local_id: &str) -> String {
         "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
          SELECT {object}, {local_id}, 'create', {NOW}, {due}, {waits_for}, coalesce({former_key}, {KEY}) \
          WHERE NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {entry}) \
-         AND ({former_key} IS NOT NULL OR NOT EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}))",
+         AND ({former_key} IS NOT NULL OR NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object}))",
         due = due_at_once(shape),
         waits_for = waits_for_backfill(shape),
         entry = entry(shape, "", local_id),
     )
 }
 
-/// Carries `sync_changed` over into the row's open conflicts, its entry and its fields.
+/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields.
 fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<String> {
     let object = shape.object();
     let conflicts = format!("object = {object} AND local_id = {local_id} AND resolved_at IS NULL");
@@ -774,11 +774,11 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         // A field in an open conflict waits for a person: only the conflict learns of the write.
         format!(
             "UPDATE sync_conflicts SET local_value = \
-             (SELECT c.new_value FROM sync_changed AS c WHERE c.property = sync_conflicts.property) \
-             WHERE {conflicts} AND property IN (SELECT property FROM sync_changed)"
+             (SELECT c.new_value FROM _sync_changed AS c WHERE c.property = sync_conflicts.property) \
+             WHERE {conflicts} AND property IN (SELECT property FROM _sync_changed)"
         ),
         format!(
-            "DELETE FROM sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"
+            "DELETE FROM _sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"
         ),
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
@@ -786,21 +786,21 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
              next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END, \
              last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END, \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END \
-             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM sync_changed)",
+             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM _sync_changed)",
             // What can't be written rests for a while; what is written now must not wait for it.
             unwritable = literal(UNWRITABLE),
         ),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
              SELECT {object}, {local_id}, {hs_id}, 'update', {NOW}, {NOW}, NULL, NULL \
-             WHERE {hs_id} IS NOT NULL AND EXISTS (SELECT 1 FROM sync_changed) \
+             WHERE {hs_id} IS NOT NULL AND EXISTS (SELECT 1 FROM _sync_changed) \
              AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
         ),
         // A row without a record and without an entry is one whose create was discarded: the next write creates it.
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
              SELECT {object}, {local_id}, NULL, 'create', {NOW}, {due}, {waits_for}, {KEY} \
-             WHERE {hs_id} IS NULL AND EXISTS (SELECT 1 FROM sync_changed) \
+             WHERE {hs_id} IS NULL AND EXISTS (SELECT 1 FROM _sync_changed) \
              AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})",
             due = due_at_once(shape),
             waits_for = waits_for_backfill(shape),
@@ -810,7 +810,7 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         format!(
             "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known) \
              SELECT e.id, c.property, CASE e.operation WHEN 'update' THEN c.base_value END, {NOW}, e.operation = 'update' \
-             FROM sync_outbox AS e CROSS JOIN sync_changed AS c \
+             FROM sync_outbox AS e CROSS JOIN _sync_changed AS c \
              WHERE {} AND e.operation <> 'archive' \
              ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at",
             entry(shape, "e.", local_id),
@@ -818,7 +818,7 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
         // Back to the base: nothing is left to send. Not while an attempt is open.
         format!(
             "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {settled}) \
-             AND base_known = 1 AND sent_value IS NULL AND EXISTS (SELECT 1 FROM sync_changed AS c \
+             AND base_known = 1 AND sent_value IS NULL AND EXISTS (SELECT 1 FROM _sync_changed AS c \
              WHERE c.property = sync_outbox_fields.property \
              AND (c.new_value IS sync_outbox_fields.base_value OR c.real_value = CAST(sync_outbox_fields.base_value AS REAL)))"
         ),
@@ -826,7 +826,7 @@ fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<St
             "DELETE FROM sync_outbox WHERE {settled} \
              AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id)"
         ),
-        "DELETE FROM sync_changed".to_owned(),
+        "DELETE FROM _sync_changed".to_owned(),
     ]
 }
 
@@ -893,10 +893,10 @@ fn before_replace(shape: &MirrorShape<'_>) -> Option<Made> {
     }
     let exists = each(&found, |query| format!(" OR EXISTS ({query})"));
     let when = format!(
-        "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object}){exists})"
+        "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object}){exists})"
     );
     let note = format!(
-        "INSERT INTO sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
+        "INSERT INTO _sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
         found.join(" UNION ")
     );
     let steps = [
@@ -916,7 +916,7 @@ fn update(shape: &MirrorShape<'_>) -> Made {
     if !shape.unique.is_empty() {
         let object = shape.object();
         conditions.push(format!(
-            "EXISTS (SELECT 1 FROM sync_replaced WHERE object = {object})"
+            "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object})"
         ));
         steps.extend([refuse_replaced(shape), clear_notes(shape)]);
     }
@@ -936,7 +936,7 @@ fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
         shape.object.table
     );
     format!(
-        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_replaced AS n WHERE n.object = {} \
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = {} \
          AND NOT EXISTS (SELECT 1 FROM {} AS e WHERE e.\"local_id\" = n.local_id))",
         raise(&sentence),
         shape.object(),
@@ -944,7 +944,7 @@ fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
     )
 }
 
-/// Into `sync_changed`: the fields that an UPDATE has changed.
+/// Into `_sync_changed`: the fields that an UPDATE has changed.
 fn changed_by_update(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
         .updated()
@@ -962,7 +962,7 @@ fn changed_by_update(shape: &MirrorShape<'_>) -> String {
         canonical("column4", "column2"),
     );
     format!(
-        "INSERT INTO sync_changed (property, base_value, new_value, real_value) \
+        "INSERT INTO _sync_changed (property, base_value, new_value, real_value) \
          SELECT column1, {was}, {becomes}, CASE typeof(column4) WHEN 'real' THEN column4 END \
          FROM (VALUES {}) \
          WHERE column3 IS NOT column4 AND {was} IS NOT {becomes}",

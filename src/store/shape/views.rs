@@ -106,14 +106,14 @@ FROM (
            k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
            (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
            coalesce(k.forbidden, k.last_error,
-                    (SELECT min(problem) FROM sync_removals WHERE object = {name} AND problem IS NOT NULL),
-                    (SELECT min(problem) FROM sync_reads WHERE object = {name} AND problem IS NOT NULL)) AS last_error,
+                    (SELECT min(problem) FROM _sync_removals WHERE object = {name} AND problem IS NOT NULL),
+                    (SELECT min(problem) FROM _sync_reads WHERE object = {name} AND problem IS NOT NULL)) AS last_error,
            {waiting} AS waiting,
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
            k.last_association_pass_at, k.forbidden_code AS code
-    FROM sync_cursors AS k
+    FROM _sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
         ahead = HUBSPOT_AHEAD,
@@ -126,7 +126,7 @@ FROM (
 }
 
 /// Seconds by which HubSpot's clock is ahead of this machine's, as the daemon last knew it.
-const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
+const HUBSPOT_AHEAD: &str = "coalesce((SELECT CAST(value AS INTEGER) FROM _sync_meta WHERE name = 'clock_offset_ms'), 0) / 1000";
 
 /// An object without a table, and why and by which code.
 fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &str)>) -> String {
@@ -174,34 +174,34 @@ SELECT CASE
                OR d.forbidden IS NOT NULL
                OR EXISTS (SELECT 1 FROM sync_fields WHERE state = 'degraded')
                OR d.webhooks = 'missed'
-               OR EXISTS (SELECT 1 FROM sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
+               OR EXISTS (SELECT 1 FROM _sync_bypassed AS b WHERE b.until <> 'entries' OR EXISTS (
                    SELECT 1 FROM sync_outbox AS e
                    WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL))
-               OR EXISTS (SELECT 1 FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
+               OR EXISTS (SELECT 1 FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name))
                OR (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN 'degraded'
-           WHEN EXISTS (SELECT 1 FROM sync_cursors AS k JOIN sync_objects AS o ON o.object = k.object
+           WHEN EXISTS (SELECT 1 FROM _sync_cursors AS k JOIN _sync_objects AS o ON o.object = k.object
                         WHERE o.direction <> 'unmapped' AND k.backfill <> 'done') THEN 'backfilling'
            ELSE 'running'
        END AS state,
        d.pid, d.version, d.started_at, d.heartbeat_at,
-       (SELECT CAST(value AS INTEGER) FROM sync_meta WHERE name = 'portal_id') AS portal_id,
+       (SELECT CAST(value AS INTEGER) FROM _sync_meta WHERE name = 'portal_id') AS portal_id,
        q.day_limit AS daily_limit, q.day_used AS daily_used, q.day_resets_at AS daily_resets_at,
        d.requests_last_minute, d.throttled_last_minute,
        (SELECT count(*) FROM sync_inbox WHERE state = 'pending') AS inbox_depth,
        (SELECT count(*) FROM sync_outbox WHERE state <> 'dead') AS outbox_depth,
        d.config_error, coalesce(d.unauthorized, d.unreachable, d.forbidden,
-                (SELECT a.problem FROM sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name)
+                (SELECT a.problem FROM _sync_set_aside AS a JOIN sqlite_schema AS s ON lower(s.name) = lower(a.table_name)
                  ORDER BY a.at, a.table_name LIMIT 1),
-                (SELECT b.problem FROM sync_bypassed AS b
+                (SELECT b.problem FROM _sync_bypassed AS b
                  WHERE b.until <> 'entries' OR EXISTS (
                      SELECT 1 FROM sync_outbox AS e
                      WHERE e.object = b.object AND e.operation IN ('create', 'update') AND e.state = 'dead' AND e.next_attempt_at IS NULL)
                  ORDER BY b.at, b.object, b.until LIMIT 1),
                 CASE WHEN (julianday('now') - julianday(d.trigger_repaired_at)) * 24.0 < 1.0 THEN
-                    (SELECT m.value FROM sync_meta AS m WHERE m.name = 'repaired') || ' at ' || d.trigger_repaired_at
+                    (SELECT m.value FROM _sync_meta AS m WHERE m.name = 'repaired') || ' at ' || d.trigger_repaired_at
                     || coalesce('; ' || d.last_error, '') END,
                 d.last_error) AS last_error, d.webhooks, d.webhooks_dropped
-FROM sync_daemon AS d CROSS JOIN sync_quota AS q
+FROM _sync_daemon AS d CROSS JOIN _sync_quota AS q
 WHERE d.id = 1 AND q.id = 1";
     Made {
         name: "sync_health".to_owned(),

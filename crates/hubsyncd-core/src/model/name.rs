@@ -144,11 +144,11 @@ name! {
     PropertyName, |name| check_identifier(name, MAX_PROPERTY_BYTES)
 }
 name! {
-    /// A mirror table's name: none of SQLite's own, not `sync_…`, not a reference table's.
+    /// A mirror table's name: none of SQLite's own, not `sync_…` or `_sync_…`, not a reference table's.
     TableName, |name| {
         check_identifier(name, MAX_IDENTIFIER_BYTES)?;
         let lower = name.to_ascii_lowercase();
-        let is_kept = ["sqlite_", "pragma_", "sync_"].iter().any(|prefix| lower.starts_with(prefix));
+        let is_kept = ["sqlite_", "pragma_", "sync_", "_sync_"].iter().any(|prefix| lower.starts_with(prefix));
         if is_kept || RESERVED_TABLES.contains(&lower.as_str()) || SQLITES_TABLES.contains(&lower.as_str()) {
             return Err(NameError::Reserved { name: name.to_owned() });
         }

@@ -35,7 +35,7 @@ impl File {
              VALUES (1, 101, 'ada@example.com', 'Ada', 1.5, 1, '1815-12-10', 'lead')",
         );
         file.as_daemon(
-            "UPDATE sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z'",
+            "UPDATE _sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z'",
         );
         file
     }
@@ -58,7 +58,7 @@ impl File {
     fn check_settled(&self) {
         for table in ["contacts", "companies", "deals", "people"] {
             let is_ours = format!(
-                "SELECT count(*) FROM sync_objects WHERE table_name = '{table}' AND direction <> 'unmapped'"
+                "SELECT count(*) FROM _sync_objects WHERE table_name = '{table}' AND direction <> 'unmapped'"
             );
             if exists(&self.program, table).expect("looks") && self.rows(&is_ours) == ["1"] {
                 assert_eq!(
@@ -70,7 +70,7 @@ impl File {
         assert_eq!(self.rows("PRAGMA integrity_check"), ["ok"]);
         assert_eq!(self.rows("PRAGMA foreign_key_check"), NONE);
         assert_eq!(
-            self.rows("SELECT name FROM sqlite_schema WHERE name LIKE 'sync_moving%'"),
+            self.rows("SELECT name FROM sqlite_schema WHERE name LIKE '_sync_moving%'"),
             NONE
         );
     }
@@ -121,7 +121,7 @@ impl File {
     }
 
     fn filling_after(&self) -> Vec<String> {
-        self.rows("SELECT coalesce(quote(filling_after), 'NULL') FROM sync_cursors WHERE object = 'contacts'")
+        self.rows("SELECT coalesce(quote(filling_after), 'NULL') FROM _sync_cursors WHERE object = 'contacts'")
     }
 }
 
@@ -177,7 +177,7 @@ fn an_added_column_is_filled_where_pages_without_it_were_read() {
             fields.push(field("city", "city", PropertyType::String, Direction::Both));
         })
     };
-    file.as_daemon("UPDATE sync_cursors SET backfill = 'waiting', polled_to = NULL");
+    file.as_daemon("UPDATE _sync_cursors SET backfill = 'waiting', polled_to = NULL");
     assert_eq!(file.lines(more()), ["column contacts.city added"]);
     assert_eq!(file.state("city"), "city string active");
 
@@ -596,7 +596,7 @@ fn an_object_that_is_no_longer_mapped_stays_unsynced_and_comes_back() {
         ["filling"]
     );
     assert_eq!(
-        file.rows("SELECT backfill, polled_to FROM sync_cursors"),
+        file.rows("SELECT backfill, polled_to FROM _sync_cursors"),
         ["done 2026-11-24T00:00:00.000Z"]
     );
     file.run("UPDATE contacts SET stage = 'customer' WHERE local_id = 1");
@@ -672,7 +672,7 @@ fn an_object_that_pulls_at_last_begins_with_a_backfill() {
         vec![contacts(), object("deals", direction, vec![amount])]
     };
     file.lines(directed(Direction::Push));
-    let backfill = "SELECT backfill FROM sync_cursors WHERE object = 'deals'";
+    let backfill = "SELECT backfill FROM _sync_cursors WHERE object = 'deals'";
     assert_eq!(file.rows(backfill), ["done"]);
     file.lines(directed(Direction::Both));
     assert_eq!(file.rows(backfill), ["waiting"]);

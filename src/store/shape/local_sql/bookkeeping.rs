@@ -25,7 +25,7 @@ fn every_table_that_is_not_the_programs_refuses_every_write() {
         fill_every_table(scene);
         let tables = scene.rows(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
-             AND name NOT IN ('contacts', 'companies', 'deals', 'sync_gate', 'sync_changed') ORDER BY name",
+             AND name NOT IN ('contacts', 'companies', 'deals', '_sync_gate', '_sync_changed') ORDER BY name",
         );
         assert!(tables.len() > 25, "{tables:?}");
         for table in tables {
@@ -67,27 +67,27 @@ fn fill_every_table(scene: &Scene) {
     scene.as_daemon(HOLDS);
     scene.as_daemon(
         "INSERT INTO sync_unreadable (object, property, hs_id, value, seen_at) VALUES ('contacts', 'revenue', 101, 'many', 'x');
-         INSERT INTO sync_replaced (object, local_id, row) VALUES ('x', 1, '{}');
-         INSERT INTO sync_sent (object, local_id, property, sent_at) VALUES ('contacts', 1, 'x', 'x');
+         INSERT INTO _sync_replaced (object, local_id, row) VALUES ('x', 1, '{}');
+         INSERT INTO _sync_sent (object, local_id, property, sent_at) VALUES ('contacts', 1, 'x', 'x');
          INSERT INTO sync_inbox (event_type, received_at, state) VALUES ('x', 'x', 'done');
-         INSERT INTO sync_removals (object, hs_id, seen_at, origin) VALUES ('contacts', 1, 'x', 'poll');
-         INSERT INTO sync_guard_log (object, side, operation, at, records) VALUES ('contacts', 'local', 'archive', 'x', 1);
+         INSERT INTO _sync_removals (object, hs_id, seen_at, origin) VALUES ('contacts', 1, 'x', 'poll');
+         INSERT INTO _sync_guard_log (object, side, operation, at, records) VALUES ('contacts', 'local', 'archive', 'x', 1);
          INSERT INTO sync_history (at, object, property, origin) VALUES ('x', 'contacts', 'x', 'poll');
          INSERT INTO sync_runs (kind, started_at) VALUES ('poll', 'x');
          INSERT INTO sync_requests (hour, class) VALUES ('x', 'x');
-         INSERT INTO sync_again (object, delay_ms, walked_to) VALUES ('contacts', 1, 'x');
-         INSERT INTO sync_tombstones (object, hs_id, at) VALUES ('contacts', 1, 'x');
-         INSERT INTO sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
+         INSERT INTO _sync_again (object, delay_ms, walked_to) VALUES ('contacts', 1, 'x');
+         INSERT INTO _sync_tombstones (object, hs_id, at) VALUES ('contacts', 1, 'x');
+         INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
          VALUES ('contacts', 1, 1, 'x', 1, 'x', 'x', 0);
-         INSERT INTO sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
-         INSERT INTO sync_tokens (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
+         INSERT INTO _sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
+         INSERT INTO _sync_tokens (portal_id, generation, refresh_token, access_token, issued_at, expires_at, logged_in_at)
          VALUES (1, 1, 'x', 'x', 'x', 'x', 'x');
-         INSERT INTO sync_set_aside (table_name, place, at, problem) VALUES ('x', 'x', 'x', 'x');
-         INSERT INTO sync_bypassed (object, until, at, problem) VALUES ('x', 'x', 'x', 'x');
-         INSERT INTO sync_excluded (object, local_id) VALUES ('x', 1);
-         INSERT INTO sync_merges (object, hs_id, into_id) VALUES ('contacts', 1, 2);
-         INSERT INTO sync_erasures (object, hs_id, asked_at) VALUES ('contacts', 1, 'x');
-         INSERT INTO sync_quota_leases (granted_at, requests) VALUES ('x', 1);
+         INSERT INTO _sync_set_aside (table_name, place, at, problem) VALUES ('x', 'x', 'x', 'x');
+         INSERT INTO _sync_bypassed (object, until, at, problem) VALUES ('x', 'x', 'x', 'x');
+         INSERT INTO _sync_excluded (object, local_id) VALUES ('x', 1);
+         INSERT INTO _sync_merges (object, hs_id, into_id) VALUES ('contacts', 1, 2);
+         INSERT INTO _sync_erasures (object, hs_id, asked_at) VALUES ('contacts', 1, 'x');
+         INSERT INTO _sync_quota_leases (granted_at, requests) VALUES ('x', 1);
          INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 1);
          INSERT INTO owners (id, archived) VALUES (1, 0);
          INSERT INTO pipelines (object, id, archived) VALUES ('deals', 'x', 0);
@@ -100,10 +100,10 @@ fn fill_every_table(scene: &Scene) {
 fn the_gate_can_neither_be_taken_away_nor_doubled() {
     everywhere(|scene| {
         let sentence =
-            "sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead";
-        scene.refused("DELETE FROM sync_gate", sentence);
-        scene.refused("INSERT INTO sync_gate (open) VALUES (1)", sentence);
-        scene.refused("REPLACE INTO sync_gate (id, open) VALUES (1, 1)", sentence);
+            "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead";
+        scene.refused("DELETE FROM _sync_gate", sentence);
+        scene.refused("INSERT INTO _sync_gate (open) VALUES (1)", sentence);
+        scene.refused("REPLACE INTO _sync_gate (id, open) VALUES (1, 1)", sentence);
     });
 }
 
@@ -115,8 +115,8 @@ fn refusals_name_the_table_and_what_to_do() {
             "sync_outbox_fields is kept by hubsyncd: read it, and write to the mirror tables instead",
         );
         scene.refused(
-            "INSERT INTO sync_changed (property) VALUES ('firstname')",
-            "sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "INSERT INTO _sync_changed (property) VALUES ('firstname')",
+            "_sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead",
         );
         scene.refused(
             "INSERT INTO owners (id, archived) VALUES (1, 0)",

@@ -6,7 +6,7 @@ const NONE: [&str; 0] = [];
 
 fn health(scene: &Scene) -> Vec<String> {
     scene.as_daemon(
-        "UPDATE sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), trigger_repaired_at = NULL",
+        "UPDATE _sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), trigger_repaired_at = NULL",
     );
     scene.rows("SELECT state, last_error FROM sync_health")
 }
@@ -18,7 +18,7 @@ fn what_was_written_while_the_gate_stood_open_is_taken_up_and_told_of_until_it_i
             "UPDATE contacts SET first_name = 'B', email = 'b@example.com' WHERE local_id = 2",
         );
         scene.as_daemon(
-            "UPDATE sync_gate SET open = 20813;
+            "UPDATE _sync_gate SET open = 20813;
              INSERT INTO contacts (email) VALUES ('new@example.com'), ('newer@example.com');
              DELETE FROM contacts WHERE local_id = 2",
         );
@@ -39,21 +39,21 @@ fn what_was_written_while_the_gate_stood_open_is_taken_up_and_told_of_until_it_i
             ]
         );
         let words = &scene.rows(
-            "SELECT problem FROM sync_bypassed WHERE object = 'contacts' AND until = 'comparison'",
+            "SELECT problem FROM _sync_bypassed WHERE object = 'contacts' AND until = 'comparison'",
         )[0];
         assert_eq!(
             words,
-            "a program opened `sync_gate`, so that writes to `contacts` were not recorded; rows 3, 4 are new and are created in \
+            "a program opened `_sync_gate`, so that writes to `contacts` were not recorded; rows 3, 4 are new and are created in \
              HubSpot; its records are compared with HubSpot, whose values stand where they differ (see sync_history)"
         );
-        assert!(health(scene)[0].starts_with("degraded a program opened `sync_gate`"));
+        assert!(health(scene)[0].starts_with("degraded a program opened `_sync_gate`"));
         // Compared, and discarded.
-        scene.as_daemon("UPDATE sync_cursors SET reconcile_started_at = NULL");
+        scene.as_daemon("UPDATE _sync_cursors SET reconcile_started_at = NULL");
         scene.repair();
         assert_eq!(
             health(scene),
             [
-                "degraded a program opened `sync_gate`, so that writes to `contacts` were not recorded; \
+                "degraded a program opened `_sync_gate`, so that writes to `contacts` were not recorded; \
                  1 change that waited finds its row no more (see the dead entry in sync_outbox)"
             ]
         );
@@ -72,7 +72,7 @@ fn a_row_that_was_inserted_while_a_trigger_was_missing_is_created() {
         assert_eq!(scene.repair(), ["sync_mirror_contacts_insert"]);
         assert_eq!(scene.outbox(), ["create contacts 3 -"]);
         assert_eq!(
-            scene.rows("SELECT object FROM sync_cursors WHERE reconcile_started_at IS NOT NULL"),
+            scene.rows("SELECT object FROM _sync_cursors WHERE reconcile_started_at IS NOT NULL"),
             ["contacts"],
             "the others lost nothing"
         );
@@ -87,8 +87,8 @@ fn a_row_that_stays_here_on_purpose_is_not_taken_for_an_insert_that_was_missed()
     everywhere(|scene| {
         scene.do_run("INSERT INTO contacts (email) VALUES ('own@example.com')");
         scene.as_daemon(
-            "DELETE FROM sync_outbox; INSERT INTO sync_excluded (object, local_id) VALUES ('contacts', 3);
-             UPDATE sync_gate SET open = 20813",
+            "DELETE FROM sync_outbox; INSERT INTO _sync_excluded (object, local_id) VALUES ('contacts', 3);
+             UPDATE _sync_gate SET open = 20813",
         );
         scene.repair();
         assert_eq!(scene.outbox(), NONE);
@@ -101,11 +101,11 @@ fn a_row_that_stays_here_on_purpose_is_not_taken_for_an_insert_that_was_missed()
 fn a_row_that_nobody_may_send_is_named_as_long_as_it_is_there() {
     everywhere(|scene| {
         scene.as_daemon(
-            "UPDATE sync_gate SET open = 20813; INSERT INTO companies (name) VALUES ('Own')",
+            "UPDATE _sync_gate SET open = 20813; INSERT INTO companies (name) VALUES ('Own')",
         );
         scene.repair();
         assert_eq!(scene.outbox(), NONE);
-        scene.as_daemon("UPDATE sync_cursors SET reconcile_started_at = NULL");
+        scene.as_daemon("UPDATE _sync_cursors SET reconcile_started_at = NULL");
         scene.repair();
         let words = &health(scene)[0];
         assert!(
@@ -122,11 +122,11 @@ fn a_row_that_nobody_may_send_is_named_as_long_as_it_is_there() {
 fn what_was_written_while_the_gate_was_open_is_taken_up_also_when_it_is_closed_again() {
     everywhere(|scene| {
         scene.do_run(
-            "UPDATE sync_gate SET open = 20813;
+            "UPDATE _sync_gate SET open = 20813;
              UPDATE contacts SET first_name = 'Unseen' WHERE local_id = 1;
-             UPDATE sync_gate SET open = 0",
+             UPDATE _sync_gate SET open = 0",
         );
-        assert!(health(scene)[0].starts_with("degraded a program opened `sync_gate`"));
+        assert!(health(scene)[0].starts_with("degraded a program opened `_sync_gate`"));
         scene.repair();
         assert_eq!(compared(scene), ["contacts"]);
         let words = &health(scene)[0];
@@ -134,7 +134,7 @@ fn what_was_written_while_the_gate_was_open_is_taken_up_also_when_it_is_closed_a
             words.contains("writes to `contacts` were not recorded; its records are compared"),
             "{words}"
         );
-        scene.as_daemon("UPDATE sync_cursors SET reconcile_started_at = NULL");
+        scene.as_daemon("UPDATE _sync_cursors SET reconcile_started_at = NULL");
         scene.repair();
         assert_eq!(health(scene), ["running -"]);
     });
@@ -142,25 +142,25 @@ fn what_was_written_while_the_gate_was_open_is_taken_up_also_when_it_is_closed_a
 
 #[test]
 fn a_gate_without_guards_or_without_its_row_hides_nothing() {
-    for opening in ["UPDATE sync_gate SET open = 1", "DELETE FROM sync_gate"] {
+    for opening in ["UPDATE _sync_gate SET open = 1", "DELETE FROM _sync_gate"] {
         everywhere(|scene| {
             scene.do_run(&format!(
                 "BEGIN;
-                 DROP TRIGGER sync_guard_sync_gate_insert; DROP TRIGGER sync_guard_sync_gate_update;
-                 DROP TRIGGER sync_guard_sync_gate_delete;
+                 DROP TRIGGER sync_guard__sync_gate_insert; DROP TRIGGER sync_guard__sync_gate_update;
+                 DROP TRIGGER sync_guard__sync_gate_delete;
                  {opening};
                  INSERT INTO contacts (email) VALUES ('new@example.com');
                  DELETE FROM contacts WHERE local_id = 2;
-                 INSERT OR IGNORE INTO sync_gate (id, open) VALUES (1, 0);
-                 UPDATE sync_gate SET open = 0;
+                 INSERT OR IGNORE INTO _sync_gate (id, open) VALUES (1, 0);
+                 UPDATE _sync_gate SET open = 0;
                  COMMIT",
             ));
             assert_eq!(scene.repair().len(), 3);
             assert_eq!(scene.outbox(), ["create contacts 3 -"]);
             assert_eq!(compared(scene), ["companies", "contacts", "deals"]);
-            let told = scene.rows("SELECT problem FROM sync_bypassed WHERE object = 'contacts'");
+            let told = scene.rows("SELECT problem FROM _sync_bypassed WHERE object = 'contacts'");
             assert!(
-                told[0].starts_with("a program opened `sync_gate`"),
+                told[0].starts_with("a program opened `_sync_gate`"),
                 "{told:?}"
             );
         });
@@ -183,6 +183,6 @@ fn guards_of_the_outbox_that_were_dropped_are_a_way_past_it() {
 
 fn compared(scene: &Scene) -> Vec<String> {
     scene.rows(
-        "SELECT object FROM sync_cursors WHERE reconcile_started_at IS NOT NULL ORDER BY object",
+        "SELECT object FROM _sync_cursors WHERE reconcile_started_at IS NOT NULL ORDER BY object",
     )
 }

@@ -133,7 +133,7 @@ fn holds_to_the_table(
     let store = open(&folder, Mode::Inline).expect("opens");
     testing::at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
         ddl::bring_up(tx, &mapping(vec![contacts()]), now())?;
-        Ok::<_, StoreError>(tx.execute_batch("UPDATE sync_cursors SET backfill = 'done'")?)
+        Ok::<_, StoreError>(tx.execute_batch("UPDATE _sync_cursors SET backfill = 'done'")?)
     }))
     .expect("fills");
     store.close();

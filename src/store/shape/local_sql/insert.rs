@@ -36,7 +36,7 @@ fn an_insert_without_a_value_is_a_create_too() {
 #[test]
 fn creates_wait_for_the_first_backfill_and_those_of_an_object_that_is_only_pushed_do_not() {
     everywhere(|scene| {
-        scene.as_daemon("UPDATE sync_cursors SET backfill = 'running' WHERE object = 'contacts'");
+        scene.as_daemon("UPDATE _sync_cursors SET backfill = 'running' WHERE object = 'contacts'");
         scene.do_run(
             "INSERT INTO contacts (email) VALUES ('cy@example.com'); INSERT INTO deals (amount) VALUES (9)",
         );

@@ -345,7 +345,7 @@ fn an_update_of_a_degraded_field_waits_and_an_insert_with_one_says_where_the_rea
     everywhere(|scene| {
         scene.as_daemon(
             "UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'stage';
-             UPDATE sync_meta SET value = '' WHERE name = 'schema_seen'",
+             UPDATE _sync_meta SET value = '' WHERE name = 'schema_seen'",
         );
         assert_eq!(scene.repair(), Vec::<String>::new());
         scene.refused(

@@ -89,11 +89,11 @@ fn a_dropped_view_comes_back_and_health_says_so_for_an_hour() {
             ["companies 1 1", "contacts 2 2", "deals 1 1"]
         );
         assert_eq!(
-            scene.rows("SELECT trigger_repaired_at FROM sync_daemon"),
+            scene.rows("SELECT trigger_repaired_at FROM _sync_daemon"),
             ["2026-11-24T03:10:00.000Z"]
         );
         scene.as_daemon(
-            "UPDATE sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+            "UPDATE _sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
                     trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
         );
         let told = &scene.rows("SELECT state, last_error FROM sync_health")[0];
@@ -101,14 +101,14 @@ fn a_dropped_view_comes_back_and_health_says_so_for_an_hour() {
             told.starts_with("degraded a program dropped or altered `sync_status`, put back at 20"),
             "{told}"
         );
-        scene.as_daemon("UPDATE sync_daemon SET last_error = 'HubSpot failed'");
+        scene.as_daemon("UPDATE _sync_daemon SET last_error = 'HubSpot failed'");
         let told = &scene.rows("SELECT last_error FROM sync_health")[0];
         assert!(
             told.contains("`sync_status`") && told.ends_with("; HubSpot failed"),
             "{told}"
         );
-        scene.as_daemon("UPDATE sync_daemon SET last_error = NULL");
-        scene.as_daemon("UPDATE sync_daemon SET trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 minutes')");
+        scene.as_daemon("UPDATE _sync_daemon SET last_error = NULL");
+        scene.as_daemon("UPDATE _sync_daemon SET trigger_repaired_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-61 minutes')");
         assert_eq!(
             scene.rows("SELECT state, last_error FROM sync_health"),
             ["running -"]
@@ -149,7 +149,7 @@ fn a_dropped_column_comes_back_and_is_filled_again() {
             ["filling"]
         );
         assert_eq!(
-            scene.rows("SELECT filling_after FROM sync_cursors WHERE object = 'contacts'"),
+            scene.rows("SELECT filling_after FROM _sync_cursors WHERE object = 'contacts'"),
             [""]
         );
     });
@@ -168,7 +168,7 @@ fn a_dropped_table_comes_back_empty_and_is_read_again() {
         assert_eq!(scene.contacts(), NONE);
         assert_eq!(scene.outbox(), ["update contacts 1 -, dead"]);
         assert_eq!(
-            scene.rows("SELECT backfill, polled_to FROM sync_cursors WHERE object = 'contacts'"),
+            scene.rows("SELECT backfill, polled_to FROM _sync_cursors WHERE object = 'contacts'"),
             ["waiting -"]
         );
     });

@@ -15,8 +15,8 @@ const AS_PANDAS: &str = "
 
 fn health(scene: &Scene) -> Vec<String> {
     scene.as_daemon(
-        "UPDATE sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), trigger_repaired_at = NULL;
-         UPDATE sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z'",
+        "UPDATE _sync_daemon SET phase = 'running', heartbeat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), trigger_repaired_at = NULL;
+         UPDATE _sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z'",
     );
     scene.rows("SELECT state, last_error FROM sync_health")
 }
@@ -62,7 +62,7 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
             ]
         );
         assert_eq!(
-            scene.rows("SELECT backfill, polled_to FROM sync_cursors WHERE object = 'contacts'"),
+            scene.rows("SELECT backfill, polled_to FROM _sync_cursors WHERE object = 'contacts'"),
             ["waiting -"]
         );
         let words = "a program put another table in the place of `contacts`: what it made stands in `contacts_replaced_1`, \
@@ -75,7 +75,7 @@ fn a_table_that_a_program_wrote_back_is_set_aside_and_the_mirror_takes_up_what_w
         scene.do_run("DROP TABLE contacts_replaced_1");
         assert_eq!(health(scene), ["running -"]);
         assert_eq!(scene.repair(), NONE);
-        assert_eq!(scene.rows("SELECT * FROM sync_set_aside"), NONE);
+        assert_eq!(scene.rows("SELECT * FROM _sync_set_aside"), NONE);
     });
 }
 
@@ -244,7 +244,7 @@ fn a_renamed_mirror_gets_its_name_back_and_what_took_its_place_is_set_aside() {
         scene.do_run("UPDATE contacts SET first_name = 'C' WHERE local_id = 2");
         assert_eq!(scene.outbox().len(), 2);
         assert_eq!(
-            scene.rows("SELECT backfill FROM sync_cursors WHERE object = 'contacts'"),
+            scene.rows("SELECT backfill FROM _sync_cursors WHERE object = 'contacts'"),
             ["done"]
         );
     });
@@ -285,7 +285,7 @@ fn what_waited_in_a_dropped_column_is_not_sent_as_empty() {
         );
         scene.repair();
         assert_eq!(scene.outbox(), ["update contacts 2 102; stage was -"]);
-        let told = "SELECT problem FROM sync_bypassed WHERE until = 'column firstname'";
+        let told = "SELECT problem FROM _sync_bypassed WHERE until = 'column firstname'";
         assert_eq!(
             scene.rows(told),
             [
@@ -322,15 +322,15 @@ fn tables_of_the_bookkeeping_are_made_again_and_what_took_their_place_is_set_asi
     everywhere(|scene| {
         scene.as_daemon(
             "DROP TABLE owners; CREATE TABLE owners (id TEXT, email TEXT); INSERT INTO owners VALUES ('x', 'y');
-             DROP TABLE sync_history; DROP TABLE sync_gate; DROP TABLE sync_quota; DROP TABLE pipelines;
+             DROP TABLE sync_history; DROP TABLE _sync_gate; DROP TABLE _sync_quota; DROP TABLE pipelines;
              CREATE VIEW pipelines AS SELECT 1 AS id",
         );
         scene.repair();
         assert_eq!(scene.rows("SELECT * FROM owners_replaced_1"), ["x y"]);
         assert_eq!(scene.rows("SELECT * FROM pipelines_replaced_1"), ["1"]);
         assert_eq!(scene.rows("SELECT * FROM owners"), NONE);
-        assert_eq!(scene.rows("SELECT id, open FROM sync_gate"), ["1 0"]);
-        assert_eq!(scene.rows("SELECT id, day_used FROM sync_quota"), ["1 0"]);
+        assert_eq!(scene.rows("SELECT id, open FROM _sync_gate"), ["1 0"]);
+        assert_eq!(scene.rows("SELECT id, day_used FROM _sync_quota"), ["1 0"]);
         assert!(
             health(scene)[0]
                 .starts_with("degraded a program put another table in the place of `owners`")
@@ -349,7 +349,7 @@ fn tables_of_the_bookkeeping_are_made_again_and_what_took_their_place_is_set_asi
 fn what_is_known_of_the_tables_may_be_lost_and_the_tables_are_not() {
     everywhere(|scene| {
         scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
-        scene.as_daemon("DROP TABLE sync_objects; DROP TABLE sync_fields; DROP TABLE sync_cursors; DROP TABLE sync_meta");
+        scene.as_daemon("DROP TABLE _sync_objects; DROP TABLE sync_fields; DROP TABLE _sync_cursors; DROP TABLE _sync_meta");
         scene.repair();
         assert_eq!(scene.contacts()[0], "1 101 ada@example.com B");
         assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);

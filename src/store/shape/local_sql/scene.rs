@@ -38,7 +38,7 @@ const RECORDS: &str = "
             NULL, '2026-01-01T00:00:00.000Z', '2026-01-02T00:00:00.000Z');
     INSERT INTO companies (local_id, hs_id, name) VALUES (1, 201, 'Analytical Engines');
     INSERT INTO deals (local_id, hs_id, amount) VALUES (1, 301, 5);
-    UPDATE sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z';
+    UPDATE _sync_cursors SET backfill = 'done', polled_to = '2026-11-24T00:00:00.000Z';
 ";
 
 /// A program that writes.
@@ -242,7 +242,7 @@ impl Scene {
 
     /// Everything but the notes of a REPLACE, which may stay behind.
     fn all(&self) -> Vec<String> {
-        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'sync_replaced'";
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sync_replaced'";
         self.rows(tables)
             .iter()
             .flat_map(|table| self.rows(&format!("SELECT '{table}', * FROM \"{table}\"")))
@@ -252,8 +252,8 @@ impl Scene {
     /// What holds after any statement.
     fn check_order(&self) {
         let none = Vec::<String>::new();
-        assert_eq!(self.rows("SELECT open FROM sync_gate"), ["0"]);
-        assert_eq!(self.rows("SELECT property FROM sync_changed"), none);
+        assert_eq!(self.rows("SELECT open FROM _sync_gate"), ["0"]);
+        assert_eq!(self.rows("SELECT property FROM _sync_changed"), none);
         let orphans =
             "SELECT * FROM sync_outbox_fields WHERE outbox_id NOT IN (SELECT id FROM sync_outbox)";
         assert_eq!(self.rows(orphans), none);

@@ -32,7 +32,7 @@ fn a_table_of_1200_columns_is_written_like_any_other() {
     let wide = mapping(vec![object("contacts", Direction::Both, fields)]);
     let records =
         "INSERT INTO contacts (local_id, hs_id, p0, p1) VALUES (1, 101, 'a', 1), (2, 102, 'b', 2);
-                   UPDATE sync_cursors SET backfill = 'done'";
+                   UPDATE _sync_cursors SET backfill = 'done'";
     with_mapping(wide, records, |scene| {
         scene.do_run("INSERT INTO contacts (p0) VALUES ('new')");
         scene.do_run("UPDATE contacts SET p1 = 5, p1195 = 1 WHERE local_id = 1");
@@ -72,7 +72,7 @@ fn names_that_are_keywords_are_names() {
     orders.table = crate::model::name::TableName::parse("table").expect("a name");
     let records =
         "INSERT INTO \"table\" (local_id, hs_id, \"order\", \"group\") VALUES (1, 101, 'a', 'b');
-                   UPDATE sync_cursors SET backfill = 'done'";
+                   UPDATE _sync_cursors SET backfill = 'done'";
     with_mapping(mapping(vec![orders]), records, |scene| {
         scene.do_run(
             "UPDATE \"table\" SET \"order\" = 'x', \"GROUP\" = 'y';

@@ -137,18 +137,18 @@ fn a_write_with_triggers_switched_off_is_not_seen() {
 fn a_gate_left_open_is_shut_by_the_daemon_which_says_so_and_compares_everything() {
     everywhere(|scene| {
         scene.refused(
-            "UPDATE sync_gate SET open = 1",
-            "sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "UPDATE _sync_gate SET open = 1",
+            "_sync_gate is kept by hubsyncd: read it, and write to the mirror tables instead",
         );
-        scene.as_daemon("UPDATE sync_gate SET open = 20813");
+        scene.as_daemon("UPDATE _sync_gate SET open = 20813");
         assert_eq!(scene.repair(), Vec::<String>::new());
-        assert_eq!(scene.rows("SELECT open FROM sync_gate"), ["0"]);
+        assert_eq!(scene.rows("SELECT open FROM _sync_gate"), ["0"]);
         assert_eq!(
-            scene.rows("SELECT count(*) FROM sync_cursors WHERE reconcile_started_at IS NULL"),
+            scene.rows("SELECT count(*) FROM _sync_cursors WHERE reconcile_started_at IS NULL"),
             ["0"]
         );
         assert_eq!(
-            scene.rows("SELECT trigger_repaired_at IS NOT NULL FROM sync_daemon"),
+            scene.rows("SELECT trigger_repaired_at IS NOT NULL FROM _sync_daemon"),
             ["1"]
         );
         scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");

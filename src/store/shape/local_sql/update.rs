@@ -339,7 +339,7 @@ fn a_marked_row_is_refused_but_for_the_users_own_columns() {
 fn update_or_replace_may_not_take_another_row_away() {
     everywhere(|scene| {
         scene.do_run("CREATE UNIQUE INDEX own ON contacts (email)");
-        scene.as_daemon("UPDATE sync_meta SET value = '' WHERE name = 'schema_seen'");
+        scene.as_daemon("UPDATE _sync_meta SET value = '' WHERE name = 'schema_seen'");
         scene.repair();
         scene.refused(
             "UPDATE OR REPLACE contacts SET email = 'bob@example.com' WHERE local_id = 1",

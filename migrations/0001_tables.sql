@@ -1,30 +1,31 @@
--- hubsyncd's own tables. Mirror tables, triggers and the two status views are made from the mapping (store/ddl.rs).
--- The documented names and columns are a contract: columns are only ever added at the end.
+-- hubsyncd's own tables. Mirror tables, triggers and the two status views are made from the mapping (store/shape).
+-- Names that begin with `_sync_` are hubsyncd's own business; what begins with `sync_` is for people, and its documented names
+-- and columns are a contract: columns are only ever added at the end.
 
 -- What the file remembers about itself: `database_id`, `portal_id`, `time_zone`, `clock_offset_ms`.
-CREATE TABLE sync_meta (
+CREATE TABLE _sync_meta (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- Raised by each daemon that takes the file over; a transaction under an older epoch is refused.
-CREATE TABLE sync_lease (
+CREATE TABLE _sync_lease (
     id INTEGER PRIMARY KEY CONSTRAINT sync_lease_one_row CHECK (id = 1),
     epoch INTEGER NOT NULL,
     pid INTEGER NOT NULL,
     taken_at TEXT NOT NULL
 ) STRICT;
-INSERT INTO sync_lease (id, epoch, pid, taken_at) VALUES (1, 0, 0, '1970-01-01T00:00:00.000Z');
+INSERT INTO _sync_lease (id, epoch, pid, taken_at) VALUES (1, 0, 0, '1970-01-01T00:00:00.000Z');
 
 -- Open while a mirror table's own trigger writes to the tables below; everybody else is refused.
-CREATE TABLE sync_gate (
+CREATE TABLE _sync_gate (
     id INTEGER PRIMARY KEY CONSTRAINT sync_gate_one_row CHECK (id = 1),
     open INTEGER NOT NULL
 ) STRICT;
-INSERT INTO sync_gate (id, open) VALUES (1, 0);
+INSERT INTO _sync_gate (id, open) VALUES (1, 0);
 
 -- The row that an INSERT OR REPLACE is about to overwrite: noted before the insert, used after it.
-CREATE TABLE sync_replaced (
+CREATE TABLE _sync_replaced (
     object TEXT NOT NULL,
     local_id INTEGER NOT NULL,
     hs_id INTEGER,
@@ -33,7 +34,7 @@ CREATE TABLE sync_replaced (
 ) STRICT, WITHOUT ROWID;
 
 -- The fields that a local write has changed, while its trigger works; empty at any other time.
-CREATE TABLE sync_changed (
+CREATE TABLE _sync_changed (
     property TEXT NOT NULL PRIMARY KEY,
     base_value TEXT,
     new_value TEXT,
@@ -68,6 +69,12 @@ CREATE TABLE sync_outbox (
     discarded_at TEXT,
     -- The hold whose approval lets this entry pass the guard.
     approved_hold INTEGER,
+    -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
+    sent_over TEXT,
+    -- The row that has a unique value which this entry's record is to have, until a change of that row's own is done.
+    taken_by INTEGER,
+    -- Whether the last attempt of a create carried no key of ours: no look by key finds what it made.
+    sent_keyless INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT sync_outbox_archive_has_id CHECK (operation <> 'archive' OR hs_id IS NOT NULL),
     CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL)
 ) STRICT;
@@ -89,14 +96,49 @@ CREATE TABLE sync_outbox_fields (
 ) STRICT, WITHOUT ROWID;
 
 -- Values sent in updates whose answer was lost: one that comes back late is our own, not somebody's edit.
-CREATE TABLE sync_sent (
+CREATE TABLE _sync_sent (
     object TEXT NOT NULL,
     local_id INTEGER NOT NULL,
     property TEXT NOT NULL,
     value TEXT,
-    sent_at TEXT NOT NULL
+    sent_at TEXT NOT NULL,
+    -- HubSpot's time of the record's version that the update went over.
+    sent_over TEXT
 ) STRICT;
-CREATE INDEX sync_sent_record ON sync_sent (object, local_id, property);
+CREATE INDEX _sync_sent_record ON _sync_sent (object, local_id, property);
+
+-- Fields of writes in whose gap, between the read before them and the write, somebody may have edited the record: what
+-- was read, sent and answered, and HubSpot's versions of the record on both sides.
+CREATE TABLE _sync_gaps (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    local_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    base_value TEXT,
+    base_known INTEGER NOT NULL,
+    sent_value TEXT,
+    answered_value TEXT,
+    read_version TEXT NOT NULL,
+    -- NULL where the answer was lost.
+    written_version TEXT,
+    noted_at TEXT NOT NULL,
+    -- When the property's history is asked for; NULL where only an event may still tell.
+    look_at TEXT,
+    -- Whether the history is asked for although webhooks of the property arrive.
+    seen INTEGER NOT NULL
+) STRICT;
+CREATE INDEX _sync_gaps_record ON _sync_gaps (object, hs_id);
+CREATE INDEX _sync_gaps_due ON _sync_gaps (object, look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX _sync_gaps_noted ON _sync_gaps (noted_at);
+
+-- Rows that stay here although HubSpot does not have them, until a program writes them again: their create was discarded, or
+-- their record was erased.
+CREATE TABLE _sync_excluded (
+    object TEXT NOT NULL,
+    local_id INTEGER NOT NULL,
+    PRIMARY KEY (object, local_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sync_inbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -107,9 +149,21 @@ CREATE TABLE sync_inbox (
     occurred_at TEXT,
     received_at TEXT NOT NULL,
     state TEXT NOT NULL CONSTRAINT sync_inbox_state CHECK (state IN ('pending', 'done', 'ignored', 'dead')),
-    last_error TEXT
+    last_error TEXT,
+    property TEXT,
+    -- What the event said of the property; forgotten when the event is done.
+    value TEXT,
+    -- Ids of other records that the event names, separated by spaces.
+    others TEXT,
+    -- The number of the read that answers the event; NULL until it is asked for.
+    read_number INTEGER,
+    -- Whether the event says that its own app made the change.
+    own INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX sync_inbox_state ON sync_inbox (state, received_at);
+-- Whatever sets an event apart is found by the index: a body may have thousands that are alike but for one thing.
+CREATE INDEX sync_inbox_event ON sync_inbox (hs_id, occurred_at, event_type, property, event_id, others);
+CREATE INDEX sync_inbox_new ON sync_inbox (id) WHERE state = 'pending' AND read_number IS NULL;
 
 CREATE TABLE sync_conflicts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -148,25 +202,28 @@ CREATE TABLE sync_holds (
 CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation) WHERE approved_at IS NULL AND settled_at IS NULL;
 
 -- Rows that HubSpot no longer has: counted first, and then removed or held (`hold_id`) for an operator's word.
-CREATE TABLE sync_removals (
+CREATE TABLE _sync_removals (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     archived_at TEXT,
     seen_at TEXT NOT NULL,
     origin TEXT NOT NULL,
     hold_id INTEGER,
+    -- When a removal that was refused is tried again, and what refused it.
+    due_at TEXT,
+    problem TEXT,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
 -- What the guard counts, over its window and across restarts.
-CREATE TABLE sync_guard_log (
+CREATE TABLE _sync_guard_log (
     object TEXT NOT NULL,
     side TEXT NOT NULL,
     operation TEXT NOT NULL,
     at TEXT NOT NULL,
     records INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX sync_guard_log_window ON sync_guard_log (object, side, operation, at);
+CREATE INDEX _sync_guard_log_window ON _sync_guard_log (object, side, operation, at);
 
 CREATE TABLE sync_history (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -232,16 +289,18 @@ CREATE TABLE sync_unreadable (
 CREATE INDEX sync_unreadable_record ON sync_unreadable (object, hs_id);
 
 -- Which objects have a mirror table, and under which name it was made.
-CREATE TABLE sync_objects (
+CREATE TABLE _sync_objects (
     object TEXT NOT NULL PRIMARY KEY,
     table_name TEXT NOT NULL,
     direction TEXT NOT NULL,
     -- Whether the portal has the unique property that keys creates: its name, once known.
-    key_property TEXT
+    key_property TEXT,
+    -- The largest `local_id` that any row of the object had: SQLite's own note of it goes with a dropped table.
+    last_local_id INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- How far each object is: the first full read, the polled window, the full comparison.
-CREATE TABLE sync_cursors (
+CREATE TABLE _sync_cursors (
     object TEXT NOT NULL PRIMARY KEY,
     backfill TEXT NOT NULL DEFAULT 'waiting'
         CONSTRAINT sync_cursors_backfill CHECK (backfill IN ('waiting', 'running', 'done')),
@@ -263,11 +322,34 @@ CREATE TABLE sync_cursors (
     last_error TEXT,
     last_association_pass_at TEXT,
     -- Where the filling of newly mapped columns stands.
-    filling_after TEXT
+    filling_after TEXT,
+    -- What HubSpot forbids to the token of this object.
+    forbidden TEXT,
+    forbidden_code TEXT,
+    -- Whether the object's records can be read: 0 while HubSpot forbids it.
+    is_readable INTEGER NOT NULL DEFAULT 1
+) STRICT, WITHOUT ROWID;
+
+-- What stands in the place of a table of ours was made by a program: it is kept under another name until somebody drops it.
+CREATE TABLE _sync_set_aside (
+    table_name TEXT NOT NULL PRIMARY KEY,
+    -- The table in whose place it stood.
+    place TEXT NOT NULL,
+    at TEXT NOT NULL,
+    problem TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What programs did past the triggers, in words, and until when that is told.
+CREATE TABLE _sync_bypassed (
+    object TEXT NOT NULL,
+    until TEXT NOT NULL,
+    at TEXT NOT NULL,
+    problem TEXT NOT NULL,
+    PRIMARY KEY (object, until)
 ) STRICT, WITHOUT ROWID;
 
 -- Walks again over windows that were polled already, because the search index is late: one chain for each delay.
-CREATE TABLE sync_again (
+CREATE TABLE _sync_again (
     object TEXT NOT NULL,
     delay_ms INTEGER NOT NULL,
     -- By HubSpot's clock: everything up to here was walked again.
@@ -278,7 +360,7 @@ CREATE TABLE sync_again (
 ) STRICT, WITHOUT ROWID;
 
 -- Records that left the mirror lately: an old page or a late search hit must not bring them back.
-CREATE TABLE sync_tombstones (
+CREATE TABLE _sync_tombstones (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     at TEXT NOT NULL,
@@ -286,33 +368,57 @@ CREATE TABLE sync_tombstones (
 ) STRICT, WITHOUT ROWID;
 
 -- Records that a window's second walk found different, or that a read must confirm: ids to read from the store.
-CREATE TABLE sync_reads (
+CREATE TABLE _sync_reads (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     origin TEXT NOT NULL,
     due_at TEXT NOT NULL,
+    -- How often a read was asked for: one that was asked for again while it ran is not done with its answer.
+    asked INTEGER NOT NULL DEFAULT 1,
+    -- Why a record could not be taken, until the read is done that tries again.
+    problem TEXT,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_reads_problem ON _sync_reads (object) WHERE problem IS NOT NULL;
+
+-- Which record each merged one went into: what the file holds under the old ids belongs to the survivor's person.
+CREATE TABLE _sync_merges (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    into_id INTEGER NOT NULL,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_merges_into ON _sync_merges (object, into_id);
+
+-- Records that must be erased, because HubSpot deleted them for good under a privacy law.
+CREATE TABLE _sync_erasures (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    asked_at TEXT NOT NULL,
+    -- When it was done: for a while after that, late events of the record are kept without their values.
+    erased_at TEXT,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
 -- The day of the account, as far as it is known.
-CREATE TABLE sync_quota (
+CREATE TABLE _sync_quota (
     id INTEGER PRIMARY KEY CONSTRAINT sync_quota_one_row CHECK (id = 1),
     day TEXT,
     day_used INTEGER NOT NULL DEFAULT 0,
     day_limit INTEGER,
     day_resets_at TEXT
 ) STRICT;
-INSERT INTO sync_quota (id) VALUES (1);
+INSERT INTO _sync_quota (id) VALUES (1);
 
 -- Blocks of the budget that were handed out lately: what may have been sent before a kill.
-CREATE TABLE sync_quota_leases (
+CREATE TABLE _sync_quota_leases (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     granted_at TEXT NOT NULL,
     requests INTEGER NOT NULL,
     returned_at TEXT
 ) STRICT;
 
-CREATE TABLE sync_daemon (
+CREATE TABLE _sync_daemon (
     id INTEGER PRIMARY KEY CONSTRAINT sync_daemon_one_row CHECK (id = 1),
     phase TEXT NOT NULL,
     pid INTEGER,
@@ -326,9 +432,31 @@ CREATE TABLE sync_daemon (
     config_error TEXT,
     last_error TEXT,
     requests_last_minute INTEGER NOT NULL DEFAULT 0,
-    throttled_last_minute INTEGER NOT NULL DEFAULT 0
+    throttled_last_minute INTEGER NOT NULL DEFAULT 0,
+    -- How webhooks are doing: waiting, healthy or missed; NULL without them.
+    webhooks TEXT,
+    -- Events of other portals that were answered and dropped since the daemon's start.
+    webhooks_dropped INTEGER NOT NULL DEFAULT 0,
+    -- What HubSpot forbids to the token for all objects.
+    forbidden TEXT
 ) STRICT;
-INSERT INTO sync_daemon (id, phase) VALUES (1, 'stopped');
+INSERT INTO _sync_daemon (id, phase) VALUES (1, 'stopped');
+
+-- OAuth installations, a row a portal. Both tokens are sealed; the key is not in this file.
+CREATE TABLE _sync_tokens (
+    portal_id INTEGER PRIMARY KEY,
+    -- Counts logins and renewals: who holds an older one must read again.
+    generation INTEGER NOT NULL,
+    refresh_token TEXT NOT NULL,
+    access_token TEXT NOT NULL,
+    issued_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    scopes TEXT,
+    logged_in_at TEXT NOT NULL,
+    -- When HubSpot refused the refresh token for good, and its words.
+    revoked_at TEXT,
+    problem TEXT
+) STRICT;
 
 CREATE TABLE associations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
