@@ -25,6 +25,10 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 /// a request, and what it knows may have changed.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
+/// A database that could not answer is asked again at the latest after this: what was in its way (a lock, a mirror that a
+/// program put another table in the place of) is gone within a minute, and all objects wait for the one that failed.
+const LONGEST_STORE_WAIT: Duration = Duration::from_secs(15);
+
 /// Between two looks for a token while nobody is logged in.
 const LOGGED_OUT: Duration = Duration::from_secs(2);
 
@@ -132,8 +136,8 @@ pub fn wait_after_failure(engine: &Engine, error: &StepError, failures: u32) -> 
                 by_curve.max(error.retry_after().unwrap_or_default())
             }
         },
-        StepError::Store(_)
-        | StepError::OAuth(_)
+        StepError::Store(_) => by_curve.min(LONGEST_STORE_WAIT),
+        StepError::OAuth(_)
         | StepError::Seal(_)
         | StepError::NoProgress(_)
         | StepError::OtherPortal { .. } => by_curve,
@@ -154,5 +158,22 @@ pub fn is_fatal(error: &StepError) -> bool {
         | StepError::OAuth(_)
         | StepError::Seal(_)
         | StepError::NoProgress(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::Desk;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_database_that_could_not_answer_is_asked_again_within_seconds_however_often_it_failed() {
+        let desk = Desk::new(0);
+        let error = StepError::Store(StoreError::Closed);
+        for failures in 1..40 {
+            let wait = wait_after_failure(&desk.engine, &error, failures);
+            assert!(wait <= LONGEST_STORE_WAIT, "{failures}: {wait:?}");
+        }
     }
 }
