@@ -12,8 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use hubsyncd::clock::{Clock, SystemClock};
-use hubsyncd::http::listener::{Bounds, serve_router};
-use hubsyncd::http::webhooks::{Answer, Receive, router};
+use hubsyncd::http::listener::{CallerBounds, serve_router};
+use hubsyncd::http::webhooks::{DeliveryAnswer, Receive, router};
 use hubsyncd::simulator::portal::Portal;
 use hubsyncd::simulator::settings::Settings;
 use ring::hmac;
@@ -220,8 +220,8 @@ fn answers(runtime: &tokio::runtime::Runtime) {
     });
     // A receiver of the same build that only answers.
     let (bare, stop) = (free_address(), CancellationToken::new());
-    let receive: Receive = Arc::new(|_delivery| async { Answer::Stored }.boxed());
-    let bounds = Bounds {
+    let receive: Receive = Arc::new(|_delivery| async { DeliveryAnswer::Stored }.boxed());
+    let bounds = CallerBounds {
         connections: 64,
         head: Duration::from_secs(5),
         drain: Duration::from_secs(1),

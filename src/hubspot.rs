@@ -57,10 +57,10 @@ const LONGEST_RENEWAL: Duration = Duration::from_secs(15);
 /// A client of one portal; clones share everything.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    inner: Arc<ClientInner>,
 }
 
-struct Inner {
+struct ClientInner {
     transport: Arc<dyn Transport>,
     limiter: Arc<Limiter>,
     clock: Arc<dyn Clock>,
@@ -154,7 +154,7 @@ impl Client {
         version: ApiVersion,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ClientInner {
                 transport,
                 limiter,
                 clock,

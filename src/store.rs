@@ -84,11 +84,11 @@ pub enum Lane {
 /// The database, as a handle that is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct StoreInner {
     // Readers first: they can't write the log back, and the last one that closes must.
     readers: Readers,
     writer: Writer,
@@ -117,7 +117,7 @@ impl Store {
         let readers = Readers::new(options);
         let writer = Writer::start(options.mode, connection, clock, lease.clone(), lock)?;
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(StoreInner {
                 readers,
                 writer,
                 lease,

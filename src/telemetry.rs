@@ -161,7 +161,7 @@ where
                 .with_span_list(false)
                 .finish(),
         ),
-        LogFormat::Text | LogFormat::Auto => Box::new(builder.event_format(Text).finish()),
+        LogFormat::Text | LogFormat::Auto => Box::new(builder.event_format(TextFormat).finish()),
     }
 }
 
@@ -195,12 +195,12 @@ where
 }
 
 /// Lines for people: time, level, sentence, fields; what to do about it stands below, as in the commands' own messages.
-struct Text;
+struct TextFormat;
 
 /// The field that is a line of its own.
 const HINT: &str = "hint";
 
-impl<S, N> FormatEvent<S, N> for Text
+impl<S, N> FormatEvent<S, N> for TextFormat
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,

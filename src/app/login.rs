@@ -20,7 +20,7 @@ use crate::decide::scopes;
 use crate::engine::portal::tokens::{Keeper, tokens_of};
 use crate::http::callback::{self, IsAwaited};
 use crate::hubspot::call::limiter::{LeaseFn, Limiter, StartState};
-use crate::hubspot::call::oauth::{App, Grant, OAuthError, with_query};
+use crate::hubspot::call::oauth::{App, OAuthError, TokenGrant, with_query};
 use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client, HubspotError};
 use crate::model::id::PortalId;
@@ -160,7 +160,7 @@ impl LoginError {
 }
 
 /// The app of a mapping file, and the key of its tokens.
-pub struct Entry<'c> {
+pub struct LoginApp<'c> {
     config: &'c Config,
     oauth: &'c OAuth,
     app: App,
@@ -168,7 +168,7 @@ pub struct Entry<'c> {
     portal: Option<PortalId>,
 }
 
-impl<'c> Entry<'c> {
+impl<'c> LoginApp<'c> {
     /// Resolves the app's secrets.
     ///
     /// # Errors
@@ -257,7 +257,12 @@ impl<'c> Entry<'c> {
     }
 
     /// A grant that is not kept would live on in HubSpot: it is revoked as far as it goes, and the error says it.
-    async fn give_back(&self, client: &Client, grant: &Grant, error: LoginError) -> LoginError {
+    async fn give_back(
+        &self,
+        client: &Client,
+        grant: &TokenGrant,
+        error: LoginError,
+    ) -> LoginError {
         let Some(refresh) = &grant.refresh_token else {
             return error;
         };
@@ -300,7 +305,7 @@ impl<'c> Entry<'c> {
         &self,
         client: &Client,
         clock: &Arc<dyn Clock>,
-        grant: &Grant,
+        grant: &TokenGrant,
         asked_at: Timestamp,
         asked: &BTreeSet<String>,
     ) -> Result<Login, LoginError> {
@@ -444,7 +449,7 @@ pub async fn logout(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Ended
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let entry = Entry::new(config).and_then(|entry| {
+    let entry = LoginApp::new(config).and_then(|entry| {
         let client = entry.client(clock)?;
         Ok((entry, client))
     });

@@ -11,7 +11,9 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
 use crate::decide::quota::LimitSettings;
-use crate::decide::subscriptions::{self, CONCURRENT, Found, MOST, Plan, Subscription, project};
+use crate::decide::subscriptions::{
+    self, CONCURRENT, FoundSubscription, MOST, Plan, Subscription, project,
+};
 use crate::hubspot::Client;
 use crate::hubspot::call::limiter::{LeaseFn, Limiter, StartState};
 use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
@@ -109,7 +111,7 @@ impl WebhooksError {
 
 /// How the app's subscriptions are managed.
 #[derive(Debug)]
-pub enum Way {
+pub enum SubscriptionWay {
     /// By API.
     Api {
         /// The app's number.
@@ -117,7 +119,7 @@ pub enum Way {
         /// What it has set: the URL that it calls.
         settings: AppSettings,
         /// What it has.
-        found: Vec<Found>,
+        found: Vec<FoundSubscription>,
         /// What makes it match.
         plan: Plan,
     },
@@ -133,13 +135,13 @@ pub enum Way {
 }
 
 /// The mapping's wishes and the way to them.
-pub struct Look {
+pub struct SubscriptionPlan {
     /// The URL that HubSpot is to call.
     pub public_url: String,
     /// What is wanted.
     pub wanted: BTreeSet<Subscription>,
     /// How it is managed.
-    pub way: Way,
+    pub way: SubscriptionWay,
     client: Client,
     developer: Option<Developer>,
 }
@@ -148,7 +150,10 @@ pub struct Look {
 ///
 /// # Errors
 /// There is no `[webhooks]`, or HubSpot can't be asked.
-pub async fn look(config: &Config, clock: &Arc<dyn Clock>) -> Result<Look, WebhooksError> {
+pub async fn look(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<SubscriptionPlan, WebhooksError> {
     let webhooks = section(config)?;
     let wanted = subscriptions::wanted(&config.mapping);
     if wanted.len() > MOST {
@@ -162,7 +167,7 @@ pub async fn look(config: &Config, clock: &Arc<dyn Clock>) -> Result<Look, Webho
             let found = client.subscriptions(developer).await?;
             let set = (settings.target.as_deref(), settings.concurrent);
             let plan = subscriptions::plan(&wanted, &found, set, &webhooks.public_url);
-            Way::Api {
+            SubscriptionWay::Api {
                 app_id: developer.app_id,
                 settings,
                 found,
@@ -171,7 +176,7 @@ pub async fn look(config: &Config, clock: &Arc<dyn Clock>) -> Result<Look, Webho
         }
         None => by_hand(config, &client).await?,
     };
-    Ok(Look {
+    Ok(SubscriptionPlan {
         public_url: webhooks.public_url.clone(),
         wanted,
         way,
@@ -194,17 +199,17 @@ fn developer(webhooks: &Webhooks) -> Result<Option<Developer>, WebhooksError> {
     }))
 }
 
-async fn by_hand(config: &Config, client: &Client) -> Result<Way, WebhooksError> {
+async fn by_hand(config: &Config, client: &Client) -> Result<SubscriptionWay, WebhooksError> {
     let Auth::Token(source) = &config.auth else {
-        return Ok(Way::ByHand { app_id: None });
+        return Ok(SubscriptionWay::ByHand { app_id: None });
     };
     let token: SecretString = source.resolve()?;
     Ok(match client.token_kind(&token).await? {
-        TokenKind::App(app_id) => Way::ByHand {
+        TokenKind::App(app_id) => SubscriptionWay::ByHand {
             app_id: Some(app_id),
         },
-        TokenKind::ServiceKey => Way::ServiceKey,
-        TokenKind::Refused => Way::RefusedToken,
+        TokenKind::ServiceKey => SubscriptionWay::ServiceKey,
+        TokenKind::Refused => SubscriptionWay::RefusedToken,
     })
 }
 
@@ -223,15 +228,17 @@ fn client(config: &Config, clock: &Arc<dyn Clock>) -> Result<Client, WebhooksErr
     ))
 }
 
-impl Look {
+impl SubscriptionPlan {
     /// Whether the app can have what the plan makes beside what it has.
     ///
     /// # Errors
     /// [`WebhooksError::TooManyTogether`].
     pub fn check_bound(&self) -> Result<(), WebhooksError> {
         match &self.way {
-            Way::Api { plan, found, .. } => check_bound(found.len(), plan.create.len()),
-            Way::ByHand { .. } | Way::ServiceKey | Way::RefusedToken => Ok(()),
+            SubscriptionWay::Api { plan, found, .. } => check_bound(found.len(), plan.create.len()),
+            SubscriptionWay::ByHand { .. }
+            | SubscriptionWay::ServiceKey
+            | SubscriptionWay::RefusedToken => Ok(()),
         }
     }
 
@@ -241,7 +248,8 @@ impl Look {
     /// # Errors
     /// HubSpot refuses the key or the target URL, or can't be reached; what was done stays done. Applying again goes on.
     pub async fn apply(&self, done: &mut dyn FnMut(&str)) -> Result<usize, WebhooksError> {
-        let (Way::Api { plan, settings, .. }, Some(developer)) = (&self.way, &self.developer)
+        let (SubscriptionWay::Api { plan, settings, .. }, Some(developer)) =
+            (&self.way, &self.developer)
         else {
             return Ok(0);
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::app::login::{self, Ended, Entry};
+use crate::app::login::{self, Ended, LoginApp};
 use crate::cli::ExitStatus;
 use crate::cli::args::AuthCommand;
 use crate::clock::{Clock, SystemClock};
@@ -39,7 +39,7 @@ async fn login(
     no_browser: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitStatus> {
-    let entry = Entry::new(config)?;
+    let entry = LoginApp::new(config)?;
     let mut written = Ok(());
     let login = entry
         .login(clock, &mut |url| {
@@ -102,7 +102,7 @@ fn status(
         }
         return Ok(ExitStatus::Done);
     }
-    let entry = Entry::new(config)?;
+    let entry = LoginApp::new(config)?;
     let found = match entry.installation()? {
         Own::Found(found) => found,
         Own::Nobody(nobody) => {

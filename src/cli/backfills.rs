@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::progress::{Lines, Progress, Screen, Snapshot};
+use crate::cli::progress::{Lines, Screen, WorkProgress, WorkSnapshot};
 use crate::clock::Clock;
 use crate::store::{Store, cursors};
 
@@ -13,14 +13,14 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Shows progress until it is dropped. What can't be read or written is left out: it is only a view.
 pub async fn show(store: Store, clock: Arc<dyn Clock>, screen: Screen, lines: Lines) {
-    let mut progress = Progress::new(screen, lines, Arc::clone(&clock));
+    let mut progress = WorkProgress::new(screen, lines, Arc::clone(&clock));
     loop {
         let Ok(backfills) = store.read(cursors::backfills).await else {
             return;
         };
-        let snapshots: Vec<Snapshot> = backfills
+        let snapshots: Vec<WorkSnapshot> = backfills
             .into_iter()
-            .map(|backfill| Snapshot {
+            .map(|backfill| WorkSnapshot {
                 object: backfill.object,
                 done: backfill.rows,
                 total: backfill.total,

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::cli::args::{ConflictsCommand, ResolveArgs, Take};
-use crate::cli::format::{JsonArray, Side, Table, counted, moment, printable, shortened};
+use crate::cli::format::{Align, JsonArray, TextTable, counted, moment, printable, shortened};
 use crate::cli::{ExitStatus, WrongUsage, carried_out};
 use crate::model::time::Timestamp;
-use crate::store::people::{Most, PeopleDb, Row, Wanted, Which};
+use crate::store::people::{Most, PeopleDb, Row, WantedConflicts, Which};
 
 /// Rows of a list for people; `--json` gives all of them.
 const MOST_LISTED: u32 = 50;
@@ -61,13 +61,13 @@ fn list_json(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result
 
 fn list(db: &PeopleDb, which: Which, out: &mut dyn Write) -> anyhow::Result<()> {
     let (open, decided) = db.count_conflicts()?;
-    let mut table = Table::new(&[
-        ("id", Side::Right),
-        ("row", Side::Left),
-        ("property", Side::Left),
-        ("local", Side::Left),
-        ("remote", Side::Left),
-        ("winner", Side::Left),
+    let mut table = TextTable::new(&[
+        ("id", Align::Right),
+        ("row", Align::Left),
+        ("property", Align::Left),
+        ("local", Align::Left),
+        ("remote", Align::Left),
+        ("winner", Align::Left),
     ]);
     let mut listed = 0;
     db.each_conflict(which, Most::Rows(MOST_LISTED), |conflict| {
@@ -243,14 +243,14 @@ fn resolve(
     Ok(())
 }
 
-fn wanted(args: &ResolveArgs) -> Wanted {
+fn wanted(args: &ResolveArgs) -> WantedConflicts {
     match &args.object {
-        Some(object) => Wanted::Of {
+        Some(object) => WantedConflicts::Of {
             object: object.clone(),
             property: args.property.clone(),
         },
-        None if args.ids.is_empty() => Wanted::Waiting,
-        None => Wanted::Ids(args.ids.clone()),
+        None if args.ids.is_empty() => WantedConflicts::Waiting,
+        None => WantedConflicts::Ids(args.ids.clone()),
     }
 }
 
@@ -302,14 +302,14 @@ fn ask_from(
         line(out, "local", &value(&conflict, "local_value"))?;
         line(out, "remote", &value(&conflict, "remote_value"))?;
         match answer(input, out)? {
-            Answer::Decided(resolution) => {
+            PersonsAnswer::Decided(resolution) => {
                 let id = conflict.number("id").unwrap_or(0);
-                db.resolve(&Wanted::Ids(vec![id]), &resolution)?;
+                db.resolve(&WantedConflicts::Ids(vec![id]), &resolution)?;
                 writeln!(out, "{}", chosen(&resolution))?;
                 decided += 1;
             }
-            Answer::Later => {}
-            Answer::Enough => break,
+            PersonsAnswer::Later => {}
+            PersonsAnswer::Enough => break,
         }
     }
     writeln!(
@@ -323,29 +323,29 @@ fn ask_from(
     Ok(())
 }
 
-enum Answer {
+enum PersonsAnswer {
     Decided(String),
     Later,
     Enough,
 }
 
 /// Asks until the answer is understood; the end of the input ends the asking.
-fn answer(input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<Answer> {
+fn answer(input: &mut dyn BufRead, out: &mut dyn Write) -> anyhow::Result<PersonsAnswer> {
     loop {
         write!(out, "[l]ocal, [r]emote, [v]alue TEXT, [s]kip or [q]uit? ")?;
         out.flush()?;
         let mut text = String::new();
         if input.read_line(&mut text)? == 0 {
-            return Ok(Answer::Enough);
+            return Ok(PersonsAnswer::Enough);
         }
         let text = text.trim_end_matches(['\r', '\n']);
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
-            "l" | "local" => return Ok(Answer::Decided("local".to_owned())),
-            "r" | "remote" => return Ok(Answer::Decided("remote".to_owned())),
-            "v" | "value" => return Ok(Answer::Decided(format!("value:{rest}"))),
-            "s" | "skip" | "" => return Ok(Answer::Later),
-            "q" | "quit" => return Ok(Answer::Enough),
+            "l" | "local" => return Ok(PersonsAnswer::Decided("local".to_owned())),
+            "r" | "remote" => return Ok(PersonsAnswer::Decided("remote".to_owned())),
+            "v" | "value" => return Ok(PersonsAnswer::Decided(format!("value:{rest}"))),
+            "s" | "skip" | "" => return Ok(PersonsAnswer::Later),
+            "q" | "quit" => return Ok(PersonsAnswer::Enough),
             _ => {}
         }
     }

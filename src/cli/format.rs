@@ -91,20 +91,20 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 /// On which side a column's text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum Align {
     Left,
     Right,
 }
 
 /// A table with a head; columns are two blanks apart and as wide as their widest cell.
 #[derive(Debug)]
-pub(crate) struct Table {
-    sides: Vec<Side>,
+pub(crate) struct TextTable {
+    sides: Vec<Align>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
-    pub(crate) fn new(head: &[(&str, Side)]) -> Self {
+impl TextTable {
+    pub(crate) fn new(head: &[(&str, Align)]) -> Self {
         Self {
             sides: head.iter().map(|(_, side)| *side).collect(),
             rows: vec![head.iter().map(|(title, _)| (*title).to_owned()).collect()],
@@ -118,7 +118,7 @@ impl Table {
     }
 }
 
-impl std::fmt::Display for Table {
+impl std::fmt::Display for TextTable {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let width = |column: usize| {
             self.rows
@@ -132,8 +132,8 @@ impl std::fmt::Display for Table {
             let mut line = String::new();
             for ((cell, width), side) in row.iter().zip(&widths).zip(&self.sides) {
                 match side {
-                    Side::Left => write!(line, "{cell:<width$}  ")?,
-                    Side::Right => write!(line, "{cell:>width$}  ")?,
+                    Align::Left => write!(line, "{cell:<width$}  ")?,
+                    Align::Right => write!(line, "{cell:>width$}  ")?,
                 }
             }
             writeln!(formatter, "{}", line.trim_end())?;
@@ -228,10 +228,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new(&[
-            ("object", Side::Left),
-            ("rows", Side::Right),
-            ("lag", Side::Left),
+        let mut table = TextTable::new(&[
+            ("object", Align::Left),
+            ("rows", Align::Right),
+            ("lag", Align::Left),
         ]);
         table.push(vec![
             "contacts".to_owned(),

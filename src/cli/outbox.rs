@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::args::OutboxCommand;
 use crate::cli::format::{
-    JsonArray, Side, Table, counted, moment, printable, shortened, thousands,
+    Align, JsonArray, TextTable, counted, moment, printable, shortened, thousands,
 };
 use crate::cli::status::{held, held_work, is_forbidden, scope_lines, waits_for_a_scope};
 use crate::cli::{ExitStatus, carried_out};
@@ -53,13 +53,13 @@ fn list_json(db: &PeopleDb, out: &mut dyn Write) -> anyhow::Result<()> {
 
 fn list(db: &PeopleDb, now: Timestamp, out: &mut dyn Write) -> anyhow::Result<()> {
     let all = db.count_entries()?;
-    let mut table = Table::new(&[
-        ("id", Side::Right),
-        ("row", Side::Left),
-        ("operation", Side::Left),
-        ("state", Side::Left),
-        ("attempts", Side::Right),
-        ("next attempt", Side::Left),
+    let mut table = TextTable::new(&[
+        ("id", Align::Right),
+        ("row", Align::Left),
+        ("operation", Align::Left),
+        ("state", Align::Left),
+        ("attempts", Align::Right),
+        ("next attempt", Align::Left),
     ]);
     let objects = db.objects()?;
     let stuck: Vec<&Row> = objects.iter().filter(|row| is_forbidden(row)).collect();

@@ -26,7 +26,7 @@ const SHORTEST_RATE: Duration = Duration::from_secs(1);
 
 /// How far one piece of work is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct WorkSnapshot {
     /// Whose work: the object's name.
     pub object: String,
     /// Rows that are done.
@@ -37,7 +37,7 @@ pub struct Snapshot {
     pub finished: bool,
 }
 
-impl Snapshot {
+impl WorkSnapshot {
     /// Whether nothing has come yet, and nobody knows how much is to come.
     fn says_nothing(&self) -> bool {
         self.done == 0 && self.total.unwrap_or(0) == 0 && !self.finished
@@ -118,15 +118,15 @@ impl From<LogFormat> for Lines {
     }
 }
 
-/// The progress of all work that runs. Counts come in through [`Progress::update`], as often as the caller likes.
-pub struct Progress {
+/// The progress of all work that runs. Counts come in through [`WorkProgress::update`], as often as the caller likes.
+pub struct WorkProgress {
     clock: Arc<dyn Clock>,
     screen: Screen,
     lines: Lines,
-    works: Vec<Work>,
+    works: Vec<PieceOfWork>,
 }
 
-struct Work {
+struct PieceOfWork {
     object: String,
     rate: Rate,
     bar: ProgressBar,
@@ -134,7 +134,7 @@ struct Work {
     over: bool,
 }
 
-impl Progress {
+impl WorkProgress {
     /// Nothing runs yet.
     pub fn new(screen: Screen, lines: Lines, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -149,7 +149,7 @@ impl Progress {
     ///
     /// # Errors
     /// `err` can't be written to.
-    pub fn update(&mut self, snapshots: &[Snapshot], err: &mut dyn Write) -> io::Result<()> {
+    pub fn update(&mut self, snapshots: &[WorkSnapshot], err: &mut dyn Write) -> io::Result<()> {
         let now = self.clock.monotonic();
         for snapshot in snapshots {
             let (is_terminal, lines) = (self.screen.is_terminal, self.lines);
@@ -190,7 +190,7 @@ impl Progress {
     }
 
     /// The work of a snapshot; `None` where it is over, or ended before anybody saw it.
-    fn work(&mut self, snapshot: &Snapshot, now: Duration) -> Option<&mut Work> {
+    fn work(&mut self, snapshot: &WorkSnapshot, now: Duration) -> Option<&mut PieceOfWork> {
         let found = self
             .works
             .iter()
@@ -207,7 +207,7 @@ impl Progress {
                     bar
                 };
                 let rate = Rate::default();
-                self.works.push(Work {
+                self.works.push(PieceOfWork {
                     object: snapshot.object.clone(),
                     rate,
                     bar,
@@ -222,8 +222,8 @@ impl Progress {
     }
 }
 
-impl Work {
-    fn show(&self, snapshot: &Snapshot, text: &str) {
+impl PieceOfWork {
+    fn show(&self, snapshot: &WorkSnapshot, text: &str) {
         if let Some(total) = snapshot.total {
             self.bar.set_length(total.max(snapshot.done));
         }
@@ -276,8 +276,8 @@ impl Rate {
 }
 
 /// One line about one piece of work.
-pub fn line(snapshot: &Snapshot, per_second: Option<f64>) -> String {
-    let Snapshot {
+pub fn line(snapshot: &WorkSnapshot, per_second: Option<f64>) -> String {
+    let WorkSnapshot {
         object,
         done,
         total,
@@ -342,8 +342,8 @@ mod tests {
         }
     }
 
-    fn at(done: u64, total: Option<u64>, finished: bool) -> Snapshot {
-        Snapshot {
+    fn at(done: u64, total: Option<u64>, finished: bool) -> WorkSnapshot {
+        WorkSnapshot {
             object: "contacts".to_owned(),
             done,
             total,
@@ -409,12 +409,12 @@ mod tests {
     }
 
     /// Progress in plain lines, as in a file, by a clock that is moved by hand.
-    fn plain(clock: &Arc<Hand>) -> Progress {
+    fn plain(clock: &Arc<Hand>) -> WorkProgress {
         let screen = Screen {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             is_terminal: false,
         };
-        Progress::new(screen, Lines::Plain, Arc::clone(clock) as Arc<dyn Clock>)
+        WorkProgress::new(screen, Lines::Plain, Arc::clone(clock) as Arc<dyn Clock>)
     }
 
     #[test]
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn what_was_done_before_is_not_mentioned() {
         let clock = Arc::new(Hand::default());
-        let mut progress = Progress::new(Screen::stderr(), Lines::Plain, clock);
+        let mut progress = WorkProgress::new(Screen::stderr(), Lines::Plain, clock);
         let mut err = Vec::new();
         progress
             .update(&[at(5, Some(5), true)], &mut err)

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
-use crate::cli::format::{Side, Table, counted, duration, moment, printable, thousands};
+use crate::cli::format::{Align, TextTable, counted, duration, moment, printable, thousands};
 use crate::engine::portal::access::remedy;
 use crate::model::time::Timestamp;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
@@ -135,15 +135,15 @@ fn requests(health: &Row, now: Timestamp) -> String {
 }
 
 fn print_objects(rows: &StatusRows, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut table = Table::new(&[
-        ("object", Side::Left),
-        ("rows", Side::Right),
-        ("in sync", Side::Right),
-        ("waiting", Side::Right),
-        ("failing", Side::Right),
-        ("excluded", Side::Right),
-        ("backfill", Side::Left),
-        ("lag", Side::Left),
+    let mut table = TextTable::new(&[
+        ("object", Align::Left),
+        ("rows", Align::Right),
+        ("in sync", Align::Right),
+        ("waiting", Align::Right),
+        ("failing", Align::Right),
+        ("excluded", Align::Right),
+        ("backfill", Align::Left),
+        ("lag", Align::Left),
     ]);
     for object in &rows.objects {
         let name = object.text("object").unwrap_or_default();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use serde_json::json;
 
-use crate::app::subscriptions::{Look, Way, look, project_file};
+use crate::app::subscriptions::{SubscriptionPlan, SubscriptionWay, look, project_file};
 use crate::cli::ExitStatus;
 use crate::cli::args::WebhooksCommand;
 use crate::cli::format::counted;
@@ -37,13 +37,13 @@ pub async fn webhooks(
     }
 }
 
-fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+fn list(look: &SubscriptionPlan, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
     if as_json {
         writeln!(out, "{}", to_json(look))?;
         return Ok(ExitStatus::Done);
     }
     match &look.way {
-        Way::Api {
+        SubscriptionWay::Api {
             app_id,
             settings,
             found,
@@ -78,7 +78,9 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
                 writeln!(out, "`hubsyncd webhooks apply` makes them match")?;
             }
         }
-        Way::ByHand { .. } | Way::ServiceKey | Way::RefusedToken => {
+        SubscriptionWay::ByHand { .. }
+        | SubscriptionWay::ServiceKey
+        | SubscriptionWay::RefusedToken => {
             writeln!(out, "the mapping wants, for {}:", look.public_url)?;
             for subscription in &look.wanted {
                 writeln!(out, "  {subscription}")?;
@@ -92,14 +94,14 @@ fn list(look: &Look, as_json: bool, out: &mut dyn Write) -> anyhow::Result<ExitS
     Ok(ExitStatus::Done)
 }
 
-fn to_json(look: &Look) -> serde_json::Value {
+fn to_json(look: &SubscriptionPlan) -> serde_json::Value {
     let wanted: Vec<_> = look
         .wanted
         .iter()
         .map(|one| json!({ "event_type": one.event_type(), "property": one.property }))
         .collect();
     let (way, app_id, target, plan) = match &look.way {
-        Way::Api {
+        SubscriptionWay::Api {
             app_id,
             settings,
             plan,
@@ -110,19 +112,23 @@ fn to_json(look: &Look) -> serde_json::Value {
             settings.target.clone(),
             Some(plan.lines()),
         ),
-        Way::ByHand { app_id } => ("by_hand", *app_id, None, None),
-        Way::ServiceKey => ("service_key", None, None, None),
-        Way::RefusedToken => ("refused_token", None, None, None),
+        SubscriptionWay::ByHand { app_id } => ("by_hand", *app_id, None, None),
+        SubscriptionWay::ServiceKey => ("service_key", None, None, None),
+        SubscriptionWay::RefusedToken => ("refused_token", None, None, None),
     };
     json!({ "way": way, "app_id": app_id, "public_url": look.public_url, "target_url": target,
             "wanted": wanted, "plan": plan })
 }
 
-async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+async fn apply(
+    look: &SubscriptionPlan,
+    yes: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
     let (app_id, plan) = match &look.way {
-        Way::Api { app_id, plan, .. } => (app_id, plan),
-        Way::ByHand { app_id } => return by_hand(look, *app_id, out),
-        Way::ServiceKey => {
+        SubscriptionWay::Api { app_id, plan, .. } => (app_id, plan),
+        SubscriptionWay::ByHand { app_id } => return by_hand(look, *app_id, out),
+        SubscriptionWay::ServiceKey => {
             writeln!(
                 out,
                 "This token is no app's, so a service key: it is for REST calls alone, and HubSpot gives it no webhooks.\n\
@@ -133,7 +139,7 @@ async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<Ex
             )?;
             return Ok(ExitStatus::Failed);
         }
-        Way::RefusedToken => {
+        SubscriptionWay::RefusedToken => {
             writeln!(
                 out,
                 "HubSpot refuses the portal's token (401): it is mistyped, rotated or deleted, and so does not tell what kind\n\
@@ -183,7 +189,11 @@ async fn apply(look: &Look, yes: bool, out: &mut dyn Write) -> anyhow::Result<Ex
     Ok(ExitStatus::Done)
 }
 
-fn by_hand(look: &Look, app_id: Option<u64>, out: &mut dyn Write) -> anyhow::Result<ExitStatus> {
+fn by_hand(
+    look: &SubscriptionPlan,
+    app_id: Option<u64>,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitStatus> {
     let whose = app_id.map_or_else(|| "the app".to_owned(), |id| format!("app {id}"));
     writeln!(
         out,

@@ -13,7 +13,7 @@ use crate::config::problem::{Problem, Report, Severity, UNREADABLE};
 use crate::config::reader::Reader;
 use crate::config::render::Setting;
 use crate::config::settings::{Auth, Config};
-use crate::config::source::{MAX_FILE_BYTES, ReadFailure, Source};
+use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 
 mod auth;
 mod connection;
@@ -39,15 +39,15 @@ pub struct Checked {
 
 /// Checks a file. It is read once and nothing else is touched.
 pub fn check_file(path: &Path) -> Checked {
-    finish(path, Source::read(path))
+    finish(path, FileSource::read(path))
 }
 
 /// Checks bytes as if they were a file's.
 pub fn check_bytes(path: &Path, bytes: Vec<u8>) -> Checked {
-    finish(path, Source::from_bytes(path, bytes))
+    finish(path, FileSource::from_bytes(path, bytes))
 }
 
-fn finish(path: &Path, source: Result<Source, ReadFailure>) -> Checked {
+fn finish(path: &Path, source: Result<FileSource, ReadFailure>) -> Checked {
     match source {
         Ok(source) => check_source(&source),
         Err(failure) => {
@@ -61,7 +61,7 @@ fn finish(path: &Path, source: Result<Source, ReadFailure>) -> Checked {
     }
 }
 
-fn check_source(source: &Source) -> Checked {
+fn check_source(source: &FileSource) -> Checked {
     let (text, mistakes) = syntax::without_mistakes(source);
     let (document, _) = DeTable::parse_recoverable(&text);
     let mut reader = Reader::new(source);
@@ -144,7 +144,7 @@ fn unreadable(path: &Path, failure: ReadFailure) -> Problem {
             )
         }
         ReadFailure::NotText(valid) => {
-            let (line, column) = Source::new(path, valid.clone()).position(valid.len());
+            let (line, column) = FileSource::new(path, valid.clone()).position(valid.len());
             let message = format!("`{}` is not UTF-8 text", path.display());
             (
                 "not_text",

@@ -219,7 +219,7 @@ fn assignments(text: &str) -> Vec<Range<usize>> {
         if line.trim_start().starts_with('[') {
             beside_secrets = names_of(line).any(names_a_secret_table);
         }
-        for Written {
+        for WrittenKey {
             path,
             name,
             at,
@@ -252,7 +252,7 @@ fn assignments(text: &str) -> Vec<Range<usize>> {
 }
 
 /// A key as it is written in a line.
-struct Written<'t> {
+struct WrittenKey<'t> {
     /// With what stands before it.
     path: &'t str,
     /// Its last part.
@@ -264,12 +264,12 @@ struct Written<'t> {
 }
 
 /// The keys of a line: its first word, and whatever stands before a `=` or a `:`.
-fn keys_of(line: &str, line_start: usize) -> Vec<Written<'_>> {
+fn keys_of(line: &str, line_start: usize) -> Vec<WrittenKey<'_>> {
     let is_part = |letter: char| letter.is_alphanumeric() || "_-.\"'".contains(letter);
     let written = |from: usize, to: usize, value: usize| {
         let path = line[from..to].trim_matches(['"', '\'', '.']);
         let name = path.rsplit(['.', '"', '\'']).next().unwrap_or_default();
-        Written {
+        WrittenKey {
             path,
             name,
             at: line_start + (name.as_ptr() as usize - line.as_ptr() as usize),
@@ -280,7 +280,7 @@ fn keys_of(line: &str, line_start: usize) -> Vec<Written<'_>> {
     let rest = &line[begin..];
     let end = begin + rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
     let is_alone = !line[end..].trim_start().starts_with(['=', ':']);
-    let mut keys: Vec<Written<'_>> = (is_alone && end > begin)
+    let mut keys: Vec<WrittenKey<'_>> = (is_alone && end > begin)
         .then(|| written(begin, end, end))
         .into_iter()
         .collect();
@@ -482,10 +482,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::source::Source;
+    use crate::config::source::FileSource;
 
     fn masked(text: &str) -> String {
-        Source::new(Path::new("x.toml"), text.to_owned()).masked(&[])
+        FileSource::new(Path::new("x.toml"), text.to_owned()).masked(&[])
     }
 
     #[test]
@@ -569,7 +569,7 @@ mod tests {
 
     #[test]
     fn where_the_text_is_no_toml_whatever_may_be_a_secret_is_hidden() {
-        let source = Source::new(
+        let source = FileSource::new(
             Path::new("x.toml"),
             "access_token \"hush\"\nid = 1\nx 0f8fad5b-d9cb-469f y\n".to_owned(),
         );

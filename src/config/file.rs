@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 /// A key and its value.
 #[derive(Clone)]
-pub(crate) struct Entry<'t> {
+pub(crate) struct KeyAndValue<'t> {
     /// The key alone.
     pub(crate) name: &'t str,
     /// The dotted path.
@@ -19,7 +19,7 @@ pub(crate) struct Entry<'t> {
     pub(crate) value: &'t DeValue<'t>,
 }
 
-impl Entry<'_> {
+impl KeyAndValue<'_> {
     /// The same entry for a problem with its key.
     pub(crate) fn at_key(&self) -> Self {
         Self {
@@ -43,16 +43,16 @@ impl Entry<'_> {
 }
 
 /// A table, or the absence of one that could be written.
-pub(crate) struct Table<'t> {
+pub(crate) struct TomlTable<'t> {
     /// The dotted path; empty for the whole file.
     pub(crate) path: String,
     /// In the file's order.
-    pub(crate) entries: Vec<Entry<'t>>,
+    pub(crate) entries: Vec<KeyAndValue<'t>>,
 }
 
-impl<'t> Table<'t> {
+impl<'t> TomlTable<'t> {
     /// The entry of a key.
-    pub(crate) fn get(&self, name: &str) -> Option<&Entry<'t>> {
+    pub(crate) fn get(&self, name: &str) -> Option<&KeyAndValue<'t>> {
         self.entries.iter().find(|entry| entry.name == name)
     }
 
@@ -60,7 +60,7 @@ impl<'t> Table<'t> {
     pub(crate) fn from_toml(path: String, table: &'t DeTable<'t>) -> Self {
         let mut entries: Vec<_> = table
             .iter()
-            .map(|(key, value)| Entry {
+            .map(|(key, value)| KeyAndValue {
                 name: key.get_ref(),
                 path: join(&path, key.get_ref()),
                 key_span: key.span(),

@@ -12,7 +12,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::config::source::{Source, without_mark};
+use crate::config::source::{FileSource, without_mark};
 
 /// How much a problem weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -99,7 +99,7 @@ const MOST_EXCERPT_BYTES: usize = 2000;
 impl Report {
     /// The report of a file that could be read. `secrets` are places of secrets that were written in clear.
     pub(crate) fn new(
-        source: &Source,
+        source: &FileSource,
         secrets: &[Range<usize>],
         mut problems: Vec<Problem>,
     ) -> Self {

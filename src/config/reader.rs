@@ -8,11 +8,11 @@ use std::ops::{Range, RangeInclusive};
 use toml::de::{DeTable, DeValue};
 
 use crate::config::conceal::{names_a_secret, names_a_secret_table, redact, redact_public};
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::problem::{Problem, Severity};
-use crate::config::render::{Origin, Setting};
-use crate::config::source::Source;
+use crate::config::render::{Setting, SettingOrigin};
+use crate::config::source::FileSource;
 use crate::config::suggest::{nearest, which};
 
 /// Problems that are kept: a file with more is no mapping file.
@@ -24,7 +24,7 @@ const PUBLIC: [&str; 5] = ["client_id", "public_url", "path", "cert", "key"];
 /// Collects problems, places of secrets and settings while a file is read.
 pub(crate) struct Reader<'s> {
     /// The file.
-    pub(crate) source: &'s Source,
+    pub(crate) source: &'s FileSource,
     /// Every mistake so far.
     pub(crate) problems: Vec<Problem>,
     /// Places of secrets written in clear.
@@ -35,7 +35,7 @@ pub(crate) struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     /// A reader that has found nothing yet.
-    pub(crate) fn new(source: &'s Source) -> Self {
+    pub(crate) fn new(source: &'s FileSource) -> Self {
         Self {
             source,
             problems: Vec::new(),
@@ -106,8 +106,8 @@ impl<'s> Reader<'s> {
     }
 
     /// The whole file as a table; every mistake of TOML is noted and what could be read is kept.
-    pub(crate) fn root<'t>(&mut self, document: &'t DeTable<'t>, known: &[&str]) -> Table<'t> {
-        let table = Table::from_toml(String::new(), document);
+    pub(crate) fn root<'t>(&mut self, document: &'t DeTable<'t>, known: &[&str]) -> TomlTable<'t> {
+        let table = TomlTable::from_toml(String::new(), document);
         self.unknown_keys(&table, known);
         table
     }
@@ -115,48 +115,52 @@ impl<'s> Reader<'s> {
     /// A table below another, empty where it is left out or is no table.
     pub(crate) fn section<'t>(
         &mut self,
-        parent: &Table<'t>,
+        parent: &TomlTable<'t>,
         name: &str,
         known: &[&str],
-    ) -> Table<'t> {
+    ) -> TomlTable<'t> {
         let found = parent
             .get(name)
             .cloned()
             .and_then(|entry| self.table(&entry, known));
-        found.unwrap_or_else(|| Table {
+        found.unwrap_or_else(|| TomlTable {
             path: join(&parent.path, name),
             entries: Vec::new(),
         })
     }
 
     /// An entry as a table with some known keys.
-    pub(crate) fn table<'t>(&mut self, entry: &Entry<'t>, known: &[&str]) -> Option<Table<'t>> {
+    pub(crate) fn table<'t>(
+        &mut self,
+        entry: &KeyAndValue<'t>,
+        known: &[&str],
+    ) -> Option<TomlTable<'t>> {
         let table = self.free_table(entry)?;
         self.unknown_keys(&table, known);
         Some(table)
     }
 
     /// An entry as a table whose keys are names that people choose.
-    pub(crate) fn free_table<'t>(&mut self, entry: &Entry<'t>) -> Option<Table<'t>> {
+    pub(crate) fn free_table<'t>(&mut self, entry: &KeyAndValue<'t>) -> Option<TomlTable<'t>> {
         let DeValue::Table(table) = entry.value else {
             self.wrong_type(entry, "a table");
             return None;
         };
-        Some(Table::from_toml(entry.path.clone(), table))
+        Some(TomlTable::from_toml(entry.path.clone(), table))
     }
 
     /// Whether an entry is a table.
-    pub(crate) fn is_table(entry: &Entry<'_>) -> bool {
+    pub(crate) fn is_table(entry: &KeyAndValue<'_>) -> bool {
         entry.value.is_table()
     }
 
     /// The entries of a list.
-    pub(crate) fn list<'t>(&mut self, entry: &Entry<'t>) -> Option<Vec<Entry<'t>>> {
+    pub(crate) fn list<'t>(&mut self, entry: &KeyAndValue<'t>) -> Option<Vec<KeyAndValue<'t>>> {
         let DeValue::Array(array) = entry.value else {
             self.wrong_type(entry, "a list in `[ ]`");
             return None;
         };
-        let element = |value: &'t toml::Spanned<DeValue<'t>>| Entry {
+        let element = |value: &'t toml::Spanned<DeValue<'t>>| KeyAndValue {
             span: value.span(),
             value: value.get_ref(),
             ..entry.clone()
@@ -165,12 +169,12 @@ impl<'s> Reader<'s> {
     }
 
     /// Whether an entry is a list.
-    pub(crate) fn is_list(entry: &Entry<'_>) -> bool {
+    pub(crate) fn is_list(entry: &KeyAndValue<'_>) -> bool {
         entry.value.is_array()
     }
 
     /// An entry as text.
-    pub(crate) fn text<'t>(&mut self, entry: &Entry<'t>) -> Option<&'t str> {
+    pub(crate) fn text<'t>(&mut self, entry: &KeyAndValue<'t>) -> Option<&'t str> {
         let DeValue::String(text) = entry.value else {
             self.wrong_type(entry, "text in quotes");
             return None;
@@ -179,7 +183,7 @@ impl<'s> Reader<'s> {
     }
 
     /// The text of an entry that may be something else.
-    pub(crate) fn peek_text<'t>(entry: &Entry<'t>) -> Option<&'t str> {
+    pub(crate) fn peek_text<'t>(entry: &KeyAndValue<'t>) -> Option<&'t str> {
         if let DeValue::String(text) = entry.value {
             Some(text)
         } else {
@@ -188,7 +192,7 @@ impl<'s> Reader<'s> {
     }
 
     /// An entry as `true` or `false`.
-    pub(crate) fn boolean(&mut self, entry: &Entry<'_>) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, entry: &KeyAndValue<'_>) -> Option<bool> {
         let DeValue::Boolean(value) = entry.value else {
             self.wrong_type(entry, "`true` or `false`");
             return None;
@@ -199,7 +203,7 @@ impl<'s> Reader<'s> {
     /// An entry as a whole number within bounds.
     pub(crate) fn integer(
         &mut self,
-        entry: &Entry<'_>,
+        entry: &KeyAndValue<'_>,
         bounds: RangeInclusive<u64>,
     ) -> Option<u64> {
         let DeValue::Integer(number) = entry.value else {
@@ -220,7 +224,11 @@ impl<'s> Reader<'s> {
     }
 
     /// An entry as a number within bounds.
-    pub(crate) fn number(&mut self, entry: &Entry<'_>, bounds: RangeInclusive<f64>) -> Option<f64> {
+    pub(crate) fn number(
+        &mut self,
+        entry: &KeyAndValue<'_>,
+        bounds: RangeInclusive<f64>,
+    ) -> Option<f64> {
         let value = match entry.value {
             DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
             DeValue::Integer(number) => {
@@ -250,7 +258,7 @@ impl<'s> Reader<'s> {
     /// An entry as one of some names; `what` says of what (`policy`).
     pub(crate) fn choice<T>(
         &mut self,
-        entry: &Entry<'_>,
+        entry: &KeyAndValue<'_>,
         what: &str,
         choices: &[(&str, T)],
     ) -> Option<T>
@@ -274,7 +282,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A value that is no number between two others.
-    pub(crate) fn out_of_range(&mut self, entry: &Entry<'_>, least: &str, most: &str) {
+    pub(crate) fn out_of_range(&mut self, entry: &KeyAndValue<'_>, least: &str, most: &str) {
         let message = format!("`{}` is out of range", entry.path);
         self.error(
             "out_of_range",
@@ -286,7 +294,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A value of another type than `wanted`.
-    pub(crate) fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str) {
+    pub(crate) fn wrong_type(&mut self, entry: &KeyAndValue<'_>, wanted: &str) {
         if names_a_secret(entry.name) || names_a_secret_table(entry.name) {
             self.secrets.push(entry.span.clone());
         }
@@ -307,14 +315,14 @@ impl<'s> Reader<'s> {
     /// Reads a key that has a default: its value, and that in TOML for `--show`.
     pub(crate) fn or_default<'t, T>(
         &mut self,
-        table: &Table<'t>,
+        table: &TomlTable<'t>,
         name: &str,
         default: (T, &str),
-        read: impl FnOnce(&mut Self, &Entry<'t>) -> Option<T>,
+        read: impl FnOnce(&mut Self, &KeyAndValue<'t>) -> Option<T>,
     ) -> T {
         let read = self.optional(table, name, read);
         if table.get(name).is_none() {
-            self.show(&join(&table.path, name), default.1, Origin::Default);
+            self.show(&join(&table.path, name), default.1, SettingOrigin::Default);
         }
         read.unwrap_or(default.0)
     }
@@ -322,9 +330,9 @@ impl<'s> Reader<'s> {
     /// Reads a key that may be left out.
     pub(crate) fn optional<'t, T>(
         &mut self,
-        table: &Table<'t>,
+        table: &TomlTable<'t>,
         name: &str,
-        read: impl FnOnce(&mut Self, &Entry<'t>) -> Option<T>,
+        read: impl FnOnce(&mut Self, &KeyAndValue<'t>) -> Option<T>,
     ) -> Option<T> {
         let entry = table.get(name)?.clone();
         self.show_entry(&entry);
@@ -332,7 +340,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Notes the setting that an entry makes, as it is written.
-    pub(crate) fn show_entry(&mut self, entry: &Entry<'_>) {
+    pub(crate) fn show_entry(&mut self, entry: &KeyAndValue<'_>) {
         let (line, _) = self.source.position(entry.key_span.start);
         let written = self.source.text.get(entry.span.clone()).unwrap_or_default();
         let written = written.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -341,11 +349,11 @@ impl<'s> Reader<'s> {
         } else {
             redact(&written)
         };
-        self.show(&entry.path, &written, Origin::File { line });
+        self.show(&entry.path, &written, SettingOrigin::File { line });
     }
 
     /// Notes a setting in force.
-    pub(crate) fn show(&mut self, path: &str, value: &str, origin: Origin) {
+    pub(crate) fn show(&mut self, path: &str, value: &str, origin: SettingOrigin) {
         self.settings.push(Setting {
             path: path.to_owned(),
             value: value.to_owned(),
@@ -353,7 +361,7 @@ impl<'s> Reader<'s> {
         });
     }
 
-    fn unknown_keys(&mut self, table: &Table<'_>, known: &[&str]) {
+    fn unknown_keys(&mut self, table: &TomlTable<'_>, known: &[&str]) {
         let unknown = table
             .entries
             .iter()

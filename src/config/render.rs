@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Where a setting comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// A line of the file, from 1.
     File {
         /// The line.
@@ -29,7 +29,7 @@ pub struct Setting {
     /// The value as TOML; empty where there is none in force. A secret's is the place where it lies, never the secret.
     pub value: String,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// Values longer than this push no comment to the right.
@@ -46,11 +46,11 @@ pub fn render_settings(path: &Path, settings: &[Setting]) -> String {
     let mut text = String::new();
     for setting in settings {
         let origin = match setting.origin {
-            Origin::File { line } => format!("{}:{line}", path.display()),
-            Origin::Default => "default".to_owned(),
-            Origin::Tier => "the tier's".to_owned(),
-            Origin::App => "an OAuth app's".to_owned(),
-            Origin::Above => "from above".to_owned(),
+            SettingOrigin::File { line } => format!("{}:{line}", path.display()),
+            SettingOrigin::Default => "default".to_owned(),
+            SettingOrigin::Tier => "the tier's".to_owned(),
+            SettingOrigin::App => "an OAuth app's".to_owned(),
+            SettingOrigin::Above => "from above".to_owned(),
         };
         // Writing to a `String` can't fail.
         writeln!(text, "{:<width$}  # {origin}", line(setting)).expect("text grows");
@@ -70,10 +70,10 @@ mod tests {
             origin,
         };
         let settings = [
-            setting("portal.tier", "\"free\"", Origin::Default),
-            setting("schedule.poll", "\"5s\"", Origin::File { line: 3 }),
-            setting("limits.per_day", "250000", Origin::Tier),
-            setting("limits.per_day", "", Origin::App),
+            setting("portal.tier", "\"free\"", SettingOrigin::Default),
+            setting("schedule.poll", "\"5s\"", SettingOrigin::File { line: 3 }),
+            setting("limits.per_day", "250000", SettingOrigin::Tier),
+            setting("limits.per_day", "", SettingOrigin::App),
         ];
         let text = render_settings(Path::new("c.toml"), &settings);
         insta::assert_snapshot!(text, @r#"

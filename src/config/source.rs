@@ -24,7 +24,7 @@ pub(crate) enum ReadFailure {
 }
 
 /// The text of a file, with its path.
-pub(crate) struct Source {
+pub(crate) struct FileSource {
     /// As it was given.
     pub(crate) path: PathBuf,
     /// The whole text.
@@ -32,7 +32,7 @@ pub(crate) struct Source {
     line_starts: Vec<usize>,
 }
 
-impl Source {
+impl FileSource {
     /// Reads a file, at most [`MAX_FILE_BYTES`] of it.
     pub(crate) fn read(path: &Path) -> Result<Self, ReadFailure> {
         let mut bytes = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn places_count_characters_from_one() {
-        let source = Source::new(Path::new("x.toml"), "a = 1\nä = \"ö\"\n".to_owned());
+        let source = FileSource::new(Path::new("x.toml"), "a = 1\nä = \"ö\"\n".to_owned());
         assert_eq!(source.position(0), (1, 1));
         assert_eq!(source.position(6), (2, 1));
         assert_eq!(source.position(11), (2, 5));

@@ -56,7 +56,7 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     problems.extend(daemon.last_error.take());
     daemon.last_error = (!problems.is_empty()).then(|| problems.join("; "));
     let known = engine.client().knows_hubspots_time();
-    let day = quota::Day {
+    let day = quota::DayAsTold {
         date: Some(usage.day),
         used: Some(usage.daily_used),
         limit: usage.daily_limit,

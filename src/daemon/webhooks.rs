@@ -17,9 +17,9 @@ use crate::daemon::seldom::Seldom;
 use crate::daemon::tasks::{is_fatal, with_causes};
 use crate::engine::source::receive::{Receipt, receive};
 use crate::engine::{Engine, StepError};
-use crate::http::listener::{Bounds, serve_router};
+use crate::http::listener::{CallerBounds, serve_router};
 use crate::http::tls::Tls;
-use crate::http::webhooks::{Answer, Delivery, Receive, router};
+use crate::http::webhooks::{DeliveryAnswer, PostedDelivery, Receive, router};
 use crate::hubspot::webhook::{self, NotEvents};
 use crate::model::event::Event;
 use crate::model::settings::SignatureVersion;
@@ -103,7 +103,7 @@ pub(super) async fn listen(
         let desk = Arc::clone(&desk);
         async move { desk.take(delivery).await }.boxed()
     });
-    let bounds = Bounds {
+    let bounds = CallerBounds {
         connections: webhooks.max_connections,
         head: HEAD,
         drain: DRAIN,
@@ -181,7 +181,7 @@ async fn read_events(body: Bytes) -> Result<Vec<Event>, NotEvents> {
 }
 
 impl Desk {
-    async fn take(&self, delivery: Delivery) -> Answer {
+    async fn take(&self, delivery: PostedDelivery) -> DeliveryAnswer {
         let uri = self.url.of(delivery.query.as_deref());
         let signed = webhook::Delivery {
             method: "POST",
@@ -193,25 +193,25 @@ impl Desk {
         let now = self.engine.client().hubspot_now();
         if let Err(refusal) = webhook::verify(&self.secrets, self.signature, &signed, now) {
             self.warn(&refusal.to_string());
-            return Answer::Unverified;
+            return DeliveryAnswer::Unverified;
         }
         let events = match read_events(delivery.body).await {
             Ok(events) => events,
             Err(error) => {
                 self.warn(&error.to_string());
-                return Answer::NotEvents;
+                return DeliveryAnswer::NotEvents;
             }
         };
         let stored = tokio::time::timeout(STORE, receive(&self.engine, events)).await;
         let answer = self.answer(stored);
-        if answer == Answer::Unavailable {
+        if answer == DeliveryAnswer::Unavailable {
             // What was turned away is not missed: it comes again.
             self.engine.deliveries().open(self.engine.clock().now());
         }
         answer
     }
 
-    fn answer(&self, stored: Result<Result<Receipt, StepError>, Elapsed>) -> Answer {
+    fn answer(&self, stored: Result<Result<Receipt, StepError>, Elapsed>) -> DeliveryAnswer {
         match stored {
             Ok(Ok(Receipt::Stored { new, foreign })) => {
                 if new > 0 {
@@ -220,7 +220,7 @@ impl Desk {
                 if foreign > 0 {
                     tracing::debug!(events = foreign, "events of another portal were dropped");
                 }
-                Answer::Stored
+                DeliveryAnswer::Stored
             }
             Ok(Ok(Receipt::NoPortal)) => {
                 if let Some(refused) = self.turned_away.turn(self.now()) {
@@ -229,13 +229,13 @@ impl Desk {
                         "a delivery came before the portal was known; HubSpot sends it again"
                     );
                 }
-                Answer::Unavailable
+                DeliveryAnswer::Unavailable
             }
             Ok(Err(error)) => {
                 if let Some(refused) = self.turned_away.turn(self.now()) {
                     tracing::error!(error = %with_causes(&error), fatal = is_fatal(&error), hint = error.hint(), refused, "a delivery could not be stored; HubSpot sends it again");
                 }
-                Answer::Unavailable
+                DeliveryAnswer::Unavailable
             }
             Err(_) => {
                 if let Some(refused) = self.turned_away.turn(self.now()) {
@@ -245,7 +245,7 @@ impl Desk {
                         "storing a delivery took too long; HubSpot sends it again"
                     );
                 }
-                Answer::Unavailable
+                DeliveryAnswer::Unavailable
             }
         }
     }

@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::listener::{Bounds, serve_router};
+use crate::http::listener::{CallerBounds, serve_router};
 
 /// A browser and whoever else finds the port.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: CallerBounds = CallerBounds {
     connections: 8,
     head: Duration::from_secs(10),
     drain: Duration::from_secs(2),
@@ -33,7 +33,7 @@ pub struct Returned {
 pub type IsAwaited = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-struct Door {
+struct CallbackDoor {
     /// Unescaped. Compared, not routed: it may have letters that mean something in a route.
     path: Arc<str>,
     is_awaited: IsAwaited,
@@ -83,7 +83,7 @@ pub async fn wait(
     is_awaited: IsAwaited,
 ) -> Option<Returned> {
     let (came, mut awaited) = mpsc::channel(1);
-    let router = Router::new().fallback(take).with_state(Door {
+    let router = Router::new().fallback(take).with_state(CallbackDoor {
         path: Arc::from(unescaped(path)),
         is_awaited,
         came,
@@ -112,7 +112,7 @@ fn unescaped(path: &str) -> String {
 }
 
 async fn take(
-    State(door): State<Door>,
+    State(door): State<CallbackDoor>,
     method: Method,
     uri: Uri,
     RawQuery(query): RawQuery,

@@ -31,7 +31,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 
 /// What a caller may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct CallerBounds {
     /// Connections at the same time; others wait in the system's queue.
     pub connections: usize,
     /// How long a request's head may take, and how long an idle connection is kept.
@@ -41,7 +41,7 @@ pub struct Bounds {
 }
 
 /// For health: a few probes and a person.
-const FOR_HEALTH: Bounds = Bounds {
+const FOR_HEALTH: CallerBounds = CallerBounds {
     connections: 16,
     head: Duration::from_secs(10),
     drain: Duration::from_secs(2),
@@ -63,9 +63,9 @@ pub struct Occupied(Arc<AtomicUsize>);
 impl Occupied {
     /// Keeps the connection from being cut to make room for another, until the result is dropped.
     #[must_use]
-    pub fn hold(&self) -> Held {
+    pub fn hold(&self) -> HeldPlace {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Held(Arc::clone(&self.0))
+        HeldPlace(Arc::clone(&self.0))
     }
 
     fn is_held(&self) -> bool {
@@ -75,9 +75,9 @@ impl Occupied {
 
 /// See [`Occupied::hold`].
 #[derive(Debug)]
-pub struct Held(Arc<AtomicUsize>);
+pub struct HeldPlace(Arc<AtomicUsize>);
 
-impl Drop for Held {
+impl Drop for HeldPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -105,7 +105,7 @@ fn make_room(open: &mut VecDeque<Open>) {
 pub async fn serve_router(
     listener: TcpListener,
     router: Router,
-    bounds: Bounds,
+    bounds: CallerBounds,
     tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 ) {
@@ -350,7 +350,7 @@ mod tests {
             .expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (_health, seen) = watch::channel(Health::starting());
-        let bounds = Bounds {
+        let bounds = CallerBounds {
             head: Duration::from_millis(50),
             ..FOR_HEALTH
         };

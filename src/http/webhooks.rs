@@ -28,7 +28,7 @@ const DISCARD: Duration = Duration::from_secs(2);
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub struct PostedDelivery {
     /// What stood behind the `?`.
     pub query: Option<String>,
     /// The headers.
@@ -39,7 +39,7 @@ pub struct Delivery {
 
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum DeliveryAnswer {
     /// Its events are on disk.
     Stored,
     /// It is signed well and holds no events.
@@ -50,7 +50,7 @@ pub enum Answer {
     Unavailable,
 }
 
-impl Answer {
+impl DeliveryAnswer {
     fn status(self) -> StatusCode {
         match self {
             Self::Stored => StatusCode::NO_CONTENT,
@@ -62,10 +62,10 @@ impl Answer {
 }
 
 /// Decides on a delivery.
-pub type Receive = Arc<dyn Fn(Delivery) -> BoxFuture<'static, Answer> + Send + Sync>;
+pub type Receive = Arc<dyn Fn(PostedDelivery) -> BoxFuture<'static, DeliveryAnswer> + Send + Sync>;
 
 #[derive(Clone)]
-struct Door {
+struct WebhookDoor {
     max_body: usize,
     receive: Receive,
 }
@@ -74,11 +74,11 @@ struct Door {
 pub fn router(path: &str, max_body: usize, receive: Receive) -> Router {
     Router::new()
         .route(path, post(take))
-        .with_state(Door { max_body, receive })
+        .with_state(WebhookDoor { max_body, receive })
 }
 
 async fn take(
-    State(door): State<Door>,
+    State(door): State<WebhookDoor>,
     occupied: Option<Extension<Occupied>>,
     request: Request,
 ) -> Response {
@@ -96,7 +96,7 @@ async fn take(
     };
     // From here on the connection is not cut to make room for another.
     let _held = occupied.map(|Extension(occupied)| occupied.hold());
-    let delivery = Delivery {
+    let delivery = PostedDelivery {
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
         body,

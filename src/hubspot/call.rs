@@ -31,7 +31,7 @@ use crate::decide::retry::{self, RetryClass};
 use crate::hubspot::Client;
 use crate::hubspot::call::answer::{Answer, read_answer};
 use crate::hubspot::call::error::{Call, HubspotError, from_answer, is_from_elsewhere};
-use crate::hubspot::call::limiter::{Answered, LimiterError, Permit};
+use crate::hubspot::call::limiter::{LimiterError, Permit, QuotaWord};
 use crate::hubspot::call::mask::mask;
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
@@ -220,7 +220,7 @@ impl Client {
         let answer = (!is_success(&response)).then(|| read_answer(response.status, &response.body));
         let class = request.endpoint.class();
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
-        let until = permit.answered(&Answered {
+        let until = permit.answered(&QuotaWord {
             observed: headers::read_quota(&response.headers),
             by_hubspot: !answer.as_ref().is_some_and(is_from_elsewhere),
             pause: answer
@@ -419,9 +419,9 @@ fn lost(call: Call, source: TransportError, permit: Permit) -> HubspotError {
     match source {
         TransportError::TooLarge(too_large) => {
             // HubSpot is well: it is this answer that nobody can take.
-            permit.answered(&Answered {
+            permit.answered(&QuotaWord {
                 by_hubspot: true,
-                ..Answered::default()
+                ..QuotaWord::default()
             });
             HubspotError::Unreadable {
                 call,

@@ -107,7 +107,7 @@ pub(super) fn from_wire(record: wire::Record) -> Record {
         texts: properties,
         odd,
     } = record.properties.unwrap_or_default();
-    let time = |given: Option<wire::Moment>, names: [&str; 2]| {
+    let time = |given: Option<wire::WireMoment>, names: [&str; 2]| {
         let property = || {
             names
                 .iter()

@@ -16,7 +16,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::hubspot::wire::{Moment, Scalar, mend};
+use crate::hubspot::wire::{Scalar, WireMoment, mend};
 use crate::model::event::{Event, EventKind};
 use crate::model::hex;
 use crate::model::id::{HubspotId, PortalId};
@@ -62,7 +62,7 @@ pub struct Delivery<'a> {
 
 /// Why a delivery is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum DeliveryRefusal {
     /// No signature of the wanted version.
     #[error("no signature of the wanted version")]
     Missing,
@@ -86,7 +86,7 @@ pub fn verify(
     version: SignatureVersion,
     delivery: &Delivery<'_>,
     now: Timestamp,
-) -> Result<(), Refusal> {
+) -> Result<(), DeliveryRefusal> {
     match version {
         SignatureVersion::V3 => verify_v3(secrets, delivery, now),
         SignatureVersion::V2 => verify_hash(secrets, "v2", delivery, &|secret| {
@@ -115,22 +115,23 @@ fn verify_v3(
     secrets: &[SecretString],
     delivery: &Delivery<'_>,
     now: Timestamp,
-) -> Result<(), Refusal> {
-    let signature = single(delivery.headers, "x-hubspot-signature-v3").ok_or(Refusal::Missing)?;
-    let timestamp =
-        single(delivery.headers, "x-hubspot-request-timestamp").ok_or(Refusal::NoTimestamp)?;
+) -> Result<(), DeliveryRefusal> {
+    let signature =
+        single(delivery.headers, "x-hubspot-signature-v3").ok_or(DeliveryRefusal::Missing)?;
+    let timestamp = single(delivery.headers, "x-hubspot-request-timestamp")
+        .ok_or(DeliveryRefusal::NoTimestamp)?;
     let is_number = !timestamp.is_empty() && timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let signed_at: i64 = timestamp
         .parse()
         .ok()
         .filter(|_| is_number)
-        .ok_or(Refusal::NoTimestamp)?;
+        .ok_or(DeliveryRefusal::NoTimestamp)?;
     if now.millis().abs_diff(signed_at) > WINDOW_MS.unsigned_abs() {
-        return Err(Refusal::Stale);
+        return Err(DeliveryRefusal::Stale);
     }
     let signature = STANDARD
         .decode(signature)
-        .map_err(|_not_base64| Refusal::Wrong)?;
+        .map_err(|_not_base64| DeliveryRefusal::Wrong)?;
     let decoded = decode_uri(delivery.uri);
     let raw = (decoded != delivery.uri).then_some(delivery.uri);
     let is_right = secrets.iter().any(|secret| {
@@ -152,7 +153,7 @@ fn verify_v3(
     if is_right {
         Ok(())
     } else {
-        Err(Refusal::Wrong)
+        Err(DeliveryRefusal::Wrong)
     }
 }
 
@@ -162,13 +163,14 @@ fn verify_hash(
     version: &str,
     delivery: &Delivery<'_>,
     message: &dyn Fn(&str) -> Vec<u8>,
-) -> Result<(), Refusal> {
+) -> Result<(), DeliveryRefusal> {
     let named = single(delivery.headers, "x-hubspot-signature-version");
     if named.is_some_and(|named| !named.eq_ignore_ascii_case(version)) {
-        return Err(Refusal::Missing);
+        return Err(DeliveryRefusal::Missing);
     }
-    let signature = single(delivery.headers, "x-hubspot-signature").ok_or(Refusal::Missing)?;
-    let signature = hex::decode(signature).ok_or(Refusal::Wrong)?;
+    let signature =
+        single(delivery.headers, "x-hubspot-signature").ok_or(DeliveryRefusal::Missing)?;
+    let signature = hex::decode(signature).ok_or(DeliveryRefusal::Wrong)?;
     // Both sides go through an HMAC under one key: what is compared in constant time is no longer the hash itself.
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"compare");
     let given = hmac::sign(&key, &signature);
@@ -179,7 +181,7 @@ fn verify_hash(
     if is_right {
         Ok(())
     } else {
-        Err(Refusal::Wrong)
+        Err(DeliveryRefusal::Wrong)
     }
 }
 
@@ -262,20 +264,22 @@ struct Fields<'a> {
 }
 
 /// A field's place among those that are looked at.
-struct Place(Option<usize>);
+struct FieldPlace(Option<usize>);
 
-impl<'de> serde::Deserialize<'de> for Place {
+impl<'de> serde::Deserialize<'de> for FieldPlace {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct PlaceVisitor;
         impl Visitor<'_> for PlaceVisitor {
-            type Value = Place;
+            type Value = FieldPlace;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a field's name")
             }
 
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Place, E> {
-                Ok(Place(MEANINGFUL.iter().position(|known| *known == name)))
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FieldPlace, E> {
+                Ok(FieldPlace(
+                    MEANINGFUL.iter().position(|known| *known == name),
+                ))
             }
         }
         deserializer.deserialize_str(PlaceVisitor)
@@ -294,7 +298,9 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'a>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some((Place(place), value)) = map.next_entry::<Place, &RawValue>()? {
+                while let Some((FieldPlace(place), value)) =
+                    map.next_entry::<FieldPlace, &RawValue>()?
+                {
                     let Some(place) = place else { continue };
                     let first = *fields.values[place].get_or_insert(value);
                     fields.contradicts_itself |= first.get() != value.get();
@@ -367,7 +373,7 @@ impl Fields<'_> {
     /// A time; one in no known form is none, since it decides nothing.
     fn time(&self, name: &str) -> Option<Timestamp> {
         let text = serde_json::Value::String(self.text(name)?);
-        serde_json::from_value::<Moment>(text)
+        serde_json::from_value::<WireMoment>(text)
             .ok()
             .map(|moment| moment.0)
     }

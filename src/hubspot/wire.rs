@@ -156,33 +156,33 @@ impl<'de> Deserialize<'de> for Text {
 
 /// A moment: ISO 8601, or milliseconds as number or text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment(pub(super) Timestamp);
+pub(super) struct WireMoment(pub(super) Timestamp);
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for WireMoment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct MomentVisitor;
         impl Visitor<'_> for MomentVisitor {
-            type Value = Moment;
+            type Value = WireMoment;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a time")
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<WireMoment, E> {
                 let milliseconds = || text.trim().parse().ok().map(Timestamp::from_millis);
                 let moment = Timestamp::parse(text).or_else(milliseconds);
                 moment
-                    .map(Moment)
+                    .map(WireMoment)
                     .ok_or_else(|| E::custom("a time in no known form"))
             }
 
-            fn visit_i64<E: Error>(self, milliseconds: i64) -> Result<Moment, E> {
-                Ok(Moment(Timestamp::from_millis(milliseconds)))
+            fn visit_i64<E: Error>(self, milliseconds: i64) -> Result<WireMoment, E> {
+                Ok(WireMoment(Timestamp::from_millis(milliseconds)))
             }
 
-            fn visit_u64<E: Error>(self, milliseconds: u64) -> Result<Moment, E> {
+            fn visit_u64<E: Error>(self, milliseconds: u64) -> Result<WireMoment, E> {
                 let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX);
-                Ok(Moment(Timestamp::from_millis(milliseconds)))
+                Ok(WireMoment(Timestamp::from_millis(milliseconds)))
             }
         }
         deserializer.deserialize_any(MomentVisitor)
@@ -229,7 +229,7 @@ impl<'de> Deserialize<'de> for Properties {
 pub(super) struct HistoryValue {
     #[serde(default, deserialize_with = "scalar")]
     pub(super) value: Scalar,
-    pub(super) timestamp: Moment,
+    pub(super) timestamp: WireMoment,
     #[serde(default)]
     pub(super) source_type: Scalar,
     #[serde(default)]
@@ -257,14 +257,14 @@ pub(super) struct Record {
     pub(super) id: Id,
     pub(super) properties: Option<Properties>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) created_at: Option<Moment>,
+    pub(super) created_at: Option<WireMoment>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) updated_at: Option<Moment>,
+    pub(super) updated_at: Option<WireMoment>,
     /// Taken for another one, a record would be removed or would come back: one that can't be read is no record.
     #[serde(default)]
     pub(super) archived: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) archived_at: Option<Moment>,
+    pub(super) archived_at: Option<WireMoment>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) new: Option<bool>,
     #[serde(default)]
@@ -383,7 +383,7 @@ pub(super) struct Owner {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) archived: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) updated_at: Option<Moment>,
+    pub(super) updated_at: Option<WireMoment>,
 }
 
 /// A pipeline.
@@ -442,7 +442,7 @@ pub(super) struct Usage {
     #[serde(rename = "currentUsage", default, deserialize_with = "lenient")]
     pub(super) used: Option<u64>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) resets_at: Option<Moment>,
+    pub(super) resets_at: Option<WireMoment>,
 }
 
 impl Record {
@@ -513,9 +513,9 @@ mod tests {
             "\"1789133259350\"",
             "1789133259350",
         ] {
-            let moment = serde_json::from_str::<Moment>(json).expect(json);
+            let moment = serde_json::from_str::<WireMoment>(json).expect(json);
             assert_eq!(moment.0.to_string(), "2026-09-11T13:27:39.350Z", "{json}");
         }
-        assert!(serde_json::from_str::<Moment>("\"soon\"").is_err());
+        assert!(serde_json::from_str::<WireMoment>("\"soon\"").is_err());
     }
 }

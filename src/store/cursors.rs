@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::cursor::Window;
+use crate::decide::cursor::SearchWindow;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -38,7 +38,7 @@ pub struct Cursor {
     /// By HubSpot's clock, every change up to here is known.
     pub polled_to: Option<Timestamp>,
     /// The window whose walk was begun.
-    pub window: Option<Window>,
+    pub window: Option<SearchWindow>,
     /// When the last full comparison began, by this machine's clock; `None` between two.
     pub reconcile_started_at: Option<Timestamp>,
     /// The page at which it goes on.
@@ -80,7 +80,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
             backfill_rows: row.get::<_, i64>(3)?.unsigned_abs(),
             backfill_total: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
             polled_to: time(row.get::<_, Option<String>>(5)?.as_deref()),
-            window: window.map(|(from, to)| Window {
+            window: window.map(|(from, to)| SearchWindow {
                 from,
                 to,
                 last_id: last_id.map(HubspotId),
@@ -163,7 +163,7 @@ pub fn end_backfill(
 pub fn save_window(
     tx: &Transaction<'_>,
     object: &ObjectType,
-    window: &Window,
+    window: &SearchWindow,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
@@ -330,7 +330,7 @@ pub struct Again {
     /// Everything up to here was walked again.
     pub walked_to: Timestamp,
     /// The window whose walk was begun.
-    pub window: Option<Window>,
+    pub window: Option<SearchWindow>,
 }
 
 /// Reads a chain of walks again.
@@ -358,7 +358,7 @@ pub fn again(
         .optional()?;
     Ok(found.and_then(|(walked_to, window_to, last_id)| {
         let walked_to = time(walked_to.as_deref())?;
-        let window = time(window_to.as_deref()).map(|to| Window {
+        let window = time(window_to.as_deref()).map(|to| SearchWindow {
             from: walked_to,
             to,
             last_id: last_id.map(HubspotId),

@@ -26,7 +26,7 @@ states! {
 
 /// A row of `sync_fields`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct FieldRow {
     /// The object's name in the mapping.
     pub object: String,
     /// HubSpot's name of the property.
@@ -44,7 +44,7 @@ pub struct Field {
 }
 
 /// All fields, by object and property.
-pub fn all(connection: &Connection) -> Result<Vec<Field>, StoreError> {
+pub fn all(connection: &Connection) -> Result<Vec<FieldRow>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, property, column_name, type, direction, state, since
          FROM sync_fields
@@ -58,9 +58,9 @@ pub fn all(connection: &Connection) -> Result<Vec<Field>, StoreError> {
     Ok(fields)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Field, StoreError> {
+fn from_row(row: &Row<'_>) -> Result<FieldRow, StoreError> {
     let state: String = row.get(5)?;
-    Ok(Field {
+    Ok(FieldRow {
         object: row.get(0)?,
         property: row.get(1)?,
         column_name: row.get(2)?,
@@ -135,7 +135,7 @@ pub fn in_state(
 }
 
 /// The fields of an object that the mapping no longer has; their columns stay.
-pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<Field>, StoreError> {
+pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<FieldRow>, StoreError> {
     let mut fields = all(connection)?;
     fields.retain(|field| field.object == object.as_str() && field.state == FieldState::Unmapped);
     Ok(fields)
@@ -234,7 +234,7 @@ fn degrade(
     Ok(changed > 0)
 }
 
-fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<bool, StoreError> {
+fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<bool, StoreError> {
     let filling = begin_filling(tx, &field.object)?;
     let state = if filling {
         FieldState::Filling
@@ -299,7 +299,7 @@ pub(super) fn save(
 /// Notes a column's new name.
 pub(super) fn set_column(
     tx: &Transaction<'_>,
-    field: &Field,
+    field: &FieldRow,
     column: &str,
 ) -> Result<(), StoreError> {
     tx.prepare_cached("UPDATE sync_fields SET column_name = :column WHERE object = :object AND property = :property")?
@@ -308,7 +308,11 @@ pub(super) fn set_column(
 }
 
 /// The mapping no longer has the field.
-pub(super) fn unmap(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn unmap(
+    tx: &Transaction<'_>,
+    field: &FieldRow,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     unreadable::forget_property(tx, &field.object, &field.property)?;
     tx.prepare_cached(
         "UPDATE sync_fields

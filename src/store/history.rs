@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Transaction, named_params};
 
-use crate::decide::fight::Push;
+use crate::decide::fight::FieldPush;
 use crate::decide::matching::MatchRule;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -192,7 +192,7 @@ pub fn pushes_since(
     local_id: LocalId,
     property: &PropertyName,
     since: Timestamp,
-) -> Result<Vec<Push>, StoreError> {
+) -> Result<Vec<FieldPush>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT old_value, new_value
          FROM sync_history
@@ -207,7 +207,7 @@ pub fn pushes_since(
             ":since": since.to_string(),
         },
         |row| {
-            Ok(Push {
+            Ok(FieldPush {
                 before: row.get(0).map(Value::from_stored)?,
                 after: row.get(1).map(Value::from_stored)?,
             })

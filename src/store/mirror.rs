@@ -16,7 +16,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
-use crate::store::fields::Field;
+use crate::store::fields::FieldRow;
 use crate::store::file::savepoint;
 use crate::store::file::text;
 use crate::store::rowjson::OwnValue;
@@ -310,7 +310,7 @@ impl MirrorTable {
         &self,
         connection: &Connection,
         row: &MirrorRow,
-        unmapped: &[Field],
+        unmapped: &[FieldRow],
     ) -> Result<String, StoreError> {
         let mut columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
         columns.retain(|name| !self.is_ours(name));
@@ -340,7 +340,7 @@ impl MirrorTable {
         &self,
         connection: &Connection,
         id: LocalId,
-        field: &Field,
+        field: &FieldRow,
     ) -> Result<Option<Value>, StoreError> {
         let columns = bring_up::columns_of(connection, self.mapping.table.as_str())?;
         let mut names = columns.iter();
@@ -418,7 +418,7 @@ impl MirrorTable {
         &self,
         tx: &Transaction<'_>,
         id: LocalId,
-        field: &Field,
+        field: &FieldRow,
         value: &Value,
     ) -> Result<(), StoreError> {
         let kind = PropertyType::parse(&field.property_type).unwrap_or(PropertyType::String);

@@ -232,7 +232,7 @@ pub enum Which {
 
 /// Which conflicts are to be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedConflicts {
     /// These; each must wait.
     Ids(Vec<i64>),
     /// All that wait of an object, or of one of its properties; at least one must.
@@ -267,7 +267,7 @@ impl Most {
 
 /// What a command opens the database for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+enum OpenedFor {
     Look,
     Decide,
 }
@@ -275,7 +275,9 @@ enum Access {
 /// Why a file could not be opened: whose it is, where that is the reason.
 fn closed(path: &Path, source: rusqlite::Error) -> PeopleError {
     match access::closed_to_us(path) {
-        Some(access::Closed { path, user, group }) => PeopleError::NotOurs { path, user, group },
+        Some(access::ClosedFile { path, user, group }) => {
+            PeopleError::NotOurs { path, user, group }
+        }
         None => PeopleError::Closed {
             path: path.to_owned(),
             source,
@@ -293,15 +295,15 @@ pub struct PeopleDb {
 impl PeopleDb {
     /// Opens it to read.
     pub fn open(path: &Path) -> Result<Self, PeopleError> {
-        Self::open_with(path, Access::Look)
+        Self::open_with(path, OpenedFor::Look)
     }
 
     /// Opens it to write what people decide.
     pub fn open_to_decide(path: &Path) -> Result<Self, PeopleError> {
-        Self::open_with(path, Access::Decide)
+        Self::open_with(path, OpenedFor::Decide)
     }
 
-    fn open_with(path: &Path, access: Access) -> Result<Self, PeopleError> {
+    fn open_with(path: &Path, access: OpenedFor) -> Result<Self, PeopleError> {
         if !path.exists() {
             return Err(PeopleError::Missing {
                 path: path.to_owned(),
@@ -313,7 +315,7 @@ impl PeopleDb {
         let connection =
             Connection::open_with_flags(path, flags).map_err(|error| closed(path, error))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "query_only", access == Access::Look)?;
+        connection.pragma_update(None, "query_only", access == OpenedFor::Look)?;
         // Whoever may write to the file must not run SQL with an operator's rights.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -452,12 +454,16 @@ impl PeopleDb {
     }
 
     /// The conflicts that wait among those that are wanted.
-    pub fn waiting_conflicts(&self, wanted: &Wanted) -> Result<Vec<Row>, PeopleError> {
+    pub fn waiting_conflicts(&self, wanted: &WantedConflicts) -> Result<Vec<Row>, PeopleError> {
         waiting(&self.connection, wanted)
     }
 
     /// Decides conflicts that wait: `local`, `remote` or `value:…`. All or none. Gives the conflicts as they were.
-    pub fn resolve(&mut self, wanted: &Wanted, resolution: &str) -> Result<Vec<Row>, PeopleError> {
+    pub fn resolve(
+        &mut self,
+        wanted: &WantedConflicts,
+        resolution: &str,
+    ) -> Result<Vec<Row>, PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -595,11 +601,13 @@ fn discard_entries(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<Row>, People
 }
 
 /// The conflicts that are wanted, each of which waits.
-fn waiting(connection: &Connection, wanted: &Wanted) -> Result<Vec<Row>, PeopleError> {
+fn waiting(connection: &Connection, wanted: &WantedConflicts) -> Result<Vec<Row>, PeopleError> {
     let (object, property) = match wanted {
-        Wanted::Ids(ids) => return ids.iter().map(|id| waiting_one(connection, *id)).collect(),
-        Wanted::Of { object, property } => (Some(object), property.as_ref()),
-        Wanted::Waiting => (None, None),
+        WantedConflicts::Ids(ids) => {
+            return ids.iter().map(|id| waiting_one(connection, *id)).collect();
+        }
+        WantedConflicts::Of { object, property } => (Some(object), property.as_ref()),
+        WantedConflicts::Waiting => (None, None),
     };
     let found = rows(
         connection,

@@ -16,7 +16,7 @@ const RECENT: Duration = Duration::from_secs(12);
 
 /// What may have been sent before a start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StartState {
+pub struct SentBefore {
     /// Requests that may still lie in HubSpot's window of 10 seconds.
     pub recent: Vec<Recent>,
     /// The day, in the account's time zone, that `day_used` belongs to.
@@ -30,7 +30,7 @@ pub struct StartState {
 }
 
 /// Reads what a start has to count.
-pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState, StoreError> {
+pub fn start_state(connection: &Connection, now: Timestamp) -> Result<SentBefore, StoreError> {
     // A block that is open belongs to a run that did not end its leases, and those that it had used up may be on the wire.
     let recent = connection
         .prepare_cached(
@@ -58,7 +58,7 @@ pub fn start_state(connection: &Connection, now: Timestamp) -> Result<StartState
         "SELECT day, day_used, day_limit, day_resets_at FROM _sync_quota WHERE id = 1",
     )?;
     Ok(statement.query_row([], |row| {
-        Ok(StartState {
+        Ok(SentBefore {
             recent,
             day: row.get(0)?,
             day_used: row.get::<_, i64>(1)?.unsigned_abs(),
@@ -130,7 +130,7 @@ pub fn end_leases(
 
 /// What HubSpot says of the day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Day {
+pub struct DayAsTold {
     /// Its date in the account's zone; `None` where that is not known.
     pub date: Option<String>,
     /// Requests used by all of the account's apps; `None` where HubSpot does not say.
@@ -142,7 +142,7 @@ pub struct Day {
 }
 
 /// Keeps HubSpot's word on the day: its count only raises ours. Another day's date begins that day's count.
-pub fn set_day(tx: &Transaction<'_>, day: &Day) -> Result<(), StoreError> {
+pub fn set_day(tx: &Transaction<'_>, day: &DayAsTold) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_quota
          SET day_used = CASE WHEN :date IS NULL OR day IS NULL OR day = :date THEN max(day_used, coalesce(:used, 0)) ELSE coalesce(:used, 0) END,
@@ -264,7 +264,7 @@ mod tests {
             lease(tx, 20, "2026-11-24", now())?;
             set_day(
                 tx,
-                &Day {
+                &DayAsTold {
                     date: Some("2026-11-24".to_owned()),
                     used: Some(500),
                     limit: Some(625_000),
@@ -274,7 +274,7 @@ mod tests {
             let first = start_state(tx, now())?;
             set_day(
                 tx,
-                &Day {
+                &DayAsTold {
                     date: None,
                     used: Some(3),
                     limit: None,
@@ -287,7 +287,7 @@ mod tests {
             // Midnight, before anything is sent.
             set_day(
                 tx,
-                &Day {
+                &DayAsTold {
                     date: Some("2026-11-26".to_owned()),
                     used: Some(0),
                     limit: None,

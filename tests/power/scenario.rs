@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hubsyncd::clock::Clock;
-use hubsyncd::decide::cursor::Window;
+use hubsyncd::decide::cursor::SearchWindow;
 use hubsyncd::engine::inbound::apply::{Applying, Evidence, apply_page};
 use hubsyncd::engine::portal::objects::ObjectSync;
 use hubsyncd::model::id::{HubspotId, LocalId};
@@ -312,7 +312,7 @@ impl Scene {
         let first = self.rng.random_range(1..=PAGES * PAGE - 8);
         let records: Vec<RemoteRecord> =
             (first..first + 8).map(|id| record(id, round + 1)).collect();
-        let window = Window {
+        let window = SearchWindow {
             from: at(round * 10),
             to: at(round * 10 + 10),
             last_id: records.last().map(|record| record.id),

@@ -3,10 +3,10 @@
 use http::Uri;
 
 use crate::config::check::connection::is_loopback;
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
+use crate::config::render::SettingOrigin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, ClientId, OAuth};
 use crate::decide::scopes;
@@ -30,7 +30,7 @@ const TOKEN_PATHS: [&str; 4] = [
 ];
 
 /// `[auth]`.
-pub(super) fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> Auth {
+pub(super) fn auth(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Auth {
     let table = reader.section(root, "auth", keys::AUTH);
     let Some(entry) = table.get("oauth").cloned() else {
         return Auth::Token(token(reader, &table));
@@ -47,7 +47,12 @@ pub(super) fn auth(reader: &mut Reader<'_>, root: &Table<'_>) -> Auth {
 }
 
 /// Whether the scopes that the file asks for are all that its mapping needs.
-pub(super) fn scopes(reader: &mut Reader<'_>, root: &Table<'_>, auth: &Auth, mapping: &Mapping) {
+pub(super) fn scopes(
+    reader: &mut Reader<'_>,
+    root: &TomlTable<'_>,
+    auth: &Auth,
+    mapping: &Mapping,
+) {
     let Auth::OAuth(oauth) = auth else {
         return;
     };
@@ -90,25 +95,25 @@ pub(super) fn scopes(reader: &mut Reader<'_>, root: &Table<'_>, auth: &Auth, map
     }
 }
 
-fn token(reader: &mut Reader<'_>, table: &Table<'_>) -> SecretSource {
+fn token(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> SecretSource {
     let path = join(&table.path, "access_token");
     let default = || SecretSource::Env(TOKEN_VARIABLE.to_owned());
     let Some(entry) = table.get("access_token").cloned() else {
-        reader.show(&path, &default().to_toml(), Origin::Default);
+        reader.show(&path, &default().to_toml(), SettingOrigin::Default);
         return default();
     };
     secret(reader, &entry).unwrap_or_else(default)
 }
 
 /// A secret's place, shown as it stands there.
-fn secret(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<SecretSource> {
+fn secret(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<SecretSource> {
     let source = reader.secret(entry)?;
     let (line, _) = reader.source.position(entry.key_span.start);
-    reader.show(&entry.path, &source.to_toml(), Origin::File { line });
+    reader.show(&entry.path, &source.to_toml(), SettingOrigin::File { line });
     Some(source)
 }
 
-fn oauth(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<OAuth> {
+fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {
     let table = reader.table(entry, keys::OAUTH)?;
     for (name, hint) in [
         (
@@ -181,7 +186,7 @@ fn oauth(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<OAuth> {
 }
 
 /// An app's id is printed in every consent URL: it may stand in the file.
-fn client_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ClientId> {
+fn client_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<ClientId> {
     if Reader::is_table(entry) {
         return secret(reader, entry).map(ClientId::Kept);
     }
@@ -203,7 +208,7 @@ fn client_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ClientId> {
 
 /// The browser must come back to this machine: `auth login` listens there (`hubspot/api-facts.md#2`: HubSpot takes plain
 /// http for localhost alone).
-fn redirect_uri(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+fn redirect_uri(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     let text = reader.text(entry)?;
     let uri = text.parse::<Uri>().ok();
     let is_ours = uri.as_ref().is_some_and(|uri| {
@@ -223,7 +228,7 @@ fn redirect_uri(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
     None
 }
 
-fn authorize_url(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+fn authorize_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     let text = reader.text(entry)?;
     let uri = text.parse::<Uri>().ok();
     let is_good = uri.as_ref().is_some_and(|uri| {
@@ -242,7 +247,7 @@ fn authorize_url(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
     None
 }
 
-fn texts(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Vec<String>> {
+fn texts(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Vec<String>> {
     let list = reader.list(entry)?;
     let mut read = Vec::with_capacity(list.len());
     for element in &list {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 
 use crate::config::check::values::is_variable_name;
-use crate::config::file::{Entry, Table};
+use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::secret::PortalIdSource;
@@ -23,7 +23,7 @@ const BASE_URL_HINT: &str = "write `https://api.hubapi.com`, or leave it out";
 const DATABASE_PATH: &str = "/var/lib/hubsyncd/crm.db";
 
 /// `[portal]`.
-pub(super) fn portal(reader: &mut Reader<'_>, root: &Table<'_>) -> PortalSettings {
+pub(super) fn portal(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PortalSettings {
     let table = reader.section(root, "portal", keys::PORTAL);
     let id = reader.optional(&table, "id", portal_id);
     let other = reader.or_default(
@@ -60,7 +60,7 @@ pub(super) fn portal(reader: &mut Reader<'_>, root: &Table<'_>) -> PortalSetting
     }
 }
 
-fn portal_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PortalIdSource> {
+fn portal_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PortalIdSource> {
     if !Reader::is_table(entry) {
         let id = reader.integer(entry, 1..=i64::MAX as u64)?;
         return Some(PortalIdSource::Number(PortalId(id as i64)));
@@ -95,7 +95,7 @@ fn portal_id(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PortalIdSourc
 }
 
 /// Scheme, host and port, without a slash at the end.
-fn base_url(reader: &mut Reader<'_>, entry: &Entry<'_>, other_host: bool) -> Option<String> {
+fn base_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, other_host: bool) -> Option<String> {
     let text = reader.text(entry)?;
     let refuse = |reader: &mut Reader<'_>, code, message: &str, hint: &str| {
         reader.error(code, &entry.span, &entry.path, message, hint);
@@ -199,7 +199,7 @@ fn is_hubspot(host: &str) -> bool {
 }
 
 /// `[database]`.
-pub(super) fn database(reader: &mut Reader<'_>, root: &Table<'_>) -> PathBuf {
+pub(super) fn database(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PathBuf {
     let table = reader.section(root, "database", keys::DATABASE);
     let default = (PathBuf::from(DATABASE_PATH), "\"/var/lib/hubsyncd/crm.db\"");
     reader.or_default(&table, "path", default, |reader, entry| {

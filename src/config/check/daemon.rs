@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
+use crate::config::render::SettingOrigin;
 use crate::config::settings::{LogFormat, LogSettings, Retention};
 use crate::config::suggest::which;
 use crate::decide::quota::OAUTH_BURST;
@@ -26,7 +26,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// `[limits]`; what is left out is decided by the tier, or by HubSpot's limits of an OAuth app.
 pub(super) fn limits(
     reader: &mut Reader<'_>,
-    root: &Table<'_>,
+    root: &TomlTable<'_>,
     tier: Tier,
     is_oauth: bool,
 ) -> Limits {
@@ -52,11 +52,11 @@ pub(super) fn limits(
     );
     // As `LimitSettings` has them in force.
     let (own, per_day_of_all, origin) = match is_oauth {
-        true => (OAUTH_BURST, String::new(), Origin::App),
+        true => (OAUTH_BURST, String::new(), SettingOrigin::App),
         false => (
             tier.burst_per_10_seconds(),
             tier.per_day().to_string(),
-            Origin::Tier,
+            SettingOrigin::Tier,
         ),
     };
     let window = burst.map_or(own, |burst| burst as u32);
@@ -80,7 +80,7 @@ pub(super) fn limits(
 }
 
 /// `[http]`: without it nothing listens.
-pub(super) fn http(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<SocketAddr> {
+pub(super) fn http(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<SocketAddr> {
     root.get("http")?;
     let table = reader.section(root, "http", keys::HTTP);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT));
@@ -95,7 +95,7 @@ pub(super) fn http(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<SocketAd
 /// Two can't listen on one port of an address.
 pub(super) fn one_port_each(
     reader: &mut Reader<'_>,
-    root: &Table<'_>,
+    root: &TomlTable<'_>,
     http: Option<SocketAddr>,
     webhooks: Option<SocketAddr>,
 ) {
@@ -126,7 +126,7 @@ pub(super) fn one_port_each(
 }
 
 /// `[log]`.
-pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
+pub(super) fn log(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> LogSettings {
     let table = reader.section(root, "log", keys::LOG);
     let level = reader.or_default(&table, "level", ("info".to_owned(), "\"info\""), log_level);
     let formats = [
@@ -145,7 +145,7 @@ pub(super) fn log(reader: &mut Reader<'_>, root: &Table<'_>) -> LogSettings {
 }
 
 /// A level, or parts `target=level` with commas between; one part may be a level alone.
-fn log_level(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+fn log_level(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     let text = reader.text(entry)?;
     for part in text.split(',') {
         let (target, level) = part.split_once('=').unwrap_or(("hubsyncd", part));
@@ -169,11 +169,11 @@ fn log_level(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
 }
 
 /// `[guard]`.
-pub(super) fn guard(reader: &mut Reader<'_>, root: &Table<'_>) -> Guard {
+pub(super) fn guard(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Guard {
     let table = reader.section(root, "guard", keys::GUARD);
     let defaults = Guard::default();
     let count =
-        |reader: &mut Reader<'_>, entry: &Entry<'_>| reader.integer(entry, 0..=1_000_000_000);
+        |reader: &mut Reader<'_>, entry: &KeyAndValue<'_>| reader.integer(entry, 0..=1_000_000_000);
     Guard {
         max_archives: reader.or_default(
             &table,
@@ -198,10 +198,10 @@ pub(super) fn guard(reader: &mut Reader<'_>, root: &Table<'_>) -> Guard {
 }
 
 /// `[retention]`.
-pub(super) fn retention(reader: &mut Reader<'_>, root: &Table<'_>) -> Retention {
+pub(super) fn retention(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Retention {
     let table = reader.section(root, "retention", keys::RETENTION);
     let bounds: RangeInclusive<Duration> = HOUR..=3650 * DAY;
-    let age = |reader: &mut Reader<'_>, entry: &Entry<'_>| reader.duration(entry, &bounds);
+    let age = |reader: &mut Reader<'_>, entry: &KeyAndValue<'_>| reader.duration(entry, &bounds);
     Retention {
         history: reader.or_default(&table, "history", (90 * DAY, "\"90d\""), age),
         inbox: reader.or_default(&table, "inbox", (7 * DAY, "\"7d\""), age),

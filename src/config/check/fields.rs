@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::config::check::later;
 use crate::config::check::values::{DIRECTIONS, POLICIES};
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
+use crate::config::render::SettingOrigin;
 use crate::config::suggest::which;
 use crate::model::mapping::{Direction, FieldMapping, OWN_KEY, Policy};
 use crate::model::name::{ColumnName, MAX_COLUMNS, OWN_COLUMNS, PropertyName};
@@ -30,8 +30,8 @@ const OTHER_TYPE_NAMES: [(&str, &str); 9] = [
 /// The mapped properties of an object in the file's order, or the standard ones.
 pub(super) fn fields(
     reader: &mut Reader<'_>,
-    object: &Entry<'_>,
-    table: &Table<'_>,
+    object: &KeyAndValue<'_>,
+    table: &TomlTable<'_>,
     direction: Direction,
     policy: Policy,
 ) -> Vec<FieldMapping> {
@@ -75,7 +75,7 @@ pub(super) fn fields(
 
 fn standard_fields(
     reader: &mut Reader<'_>,
-    object: &Entry<'_>,
+    object: &KeyAndValue<'_>,
     direction: Direction,
     policy: Policy,
 ) -> Vec<FieldMapping> {
@@ -86,7 +86,7 @@ fn standard_fields(
         reader.show(
             &join(&path, property),
             &format!("\"{property}\""),
-            Origin::Default,
+            SettingOrigin::Default,
         );
     }
     let field = |name: &&str| FieldMapping {
@@ -103,10 +103,10 @@ fn standard_fields(
 /// One property, and the entry that names its column.
 fn field<'t>(
     reader: &mut Reader<'_>,
-    entry: &Entry<'t>,
+    entry: &KeyAndValue<'t>,
     object: Direction,
     above: Policy,
-) -> Option<(FieldMapping, Entry<'t>)> {
+) -> Option<(FieldMapping, KeyAndValue<'t>)> {
     let property = property_name(reader, entry);
     let long = if Reader::is_table(entry) {
         reader.table(entry, keys::PROPERTY)
@@ -150,7 +150,7 @@ fn field<'t>(
     Some((field, column_entry.unwrap_or(own_key)))
 }
 
-fn property_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PropertyName> {
+fn property_name(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PropertyName> {
     let key = entry.at_key();
     let hint = "write the property's internal name, as HubSpot's property settings show it";
     reader.name(
@@ -161,7 +161,7 @@ fn property_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PropertyN
     )
 }
 
-fn column_name(reader: &mut Reader<'_>, entry: &Entry<'_>, name: &str) -> Option<ColumnName> {
+fn column_name(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, name: &str) -> Option<ColumnName> {
     let hint = "write another column, of letters, digits and `_`";
     reader.name(entry, ColumnName::parse(name), "the column's name", hint)
 }
@@ -185,7 +185,7 @@ impl Options {
 
 fn options(
     reader: &mut Reader<'_>,
-    table: &Table<'_>,
+    table: &TomlTable<'_>,
     object: Direction,
     above: Policy,
 ) -> Option<Options> {
@@ -228,7 +228,7 @@ fn options(
     })
 }
 
-fn property_type(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PropertyType> {
+fn property_type(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PropertyType> {
     let text = reader.text(entry)?;
     if let Some(found) = PropertyType::parse(text) {
         return Some(found);
@@ -247,7 +247,7 @@ fn property_type(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<PropertyT
 
 fn narrow(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     object: Direction,
     own: Direction,
 ) -> Option<Direction> {
@@ -270,7 +270,7 @@ fn narrow(
 /// A policy; what flows one way has no conflicts and so can have none.
 pub(super) fn policy(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     direction: Direction,
     what: &str,
 ) -> Option<Policy> {
@@ -290,7 +290,7 @@ pub(super) fn policy(
 /// SQLite doesn't tell `Email` from `email`.
 fn one_column_each(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     field: &FieldMapping,
     columns: &mut BTreeMap<String, PropertyName>,
 ) {
@@ -312,7 +312,7 @@ fn one_column_each(
     }
 }
 
-fn show_field(reader: &mut Reader<'_>, entry: &Entry<'_>, field: &FieldMapping) {
+fn show_field(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, field: &FieldMapping) {
     let (line, _) = reader.source.position(entry.key_span.start);
     let kind = field
         .declared_type
@@ -327,5 +327,5 @@ fn show_field(reader: &mut Reader<'_>, entry: &Entry<'_>, field: &FieldMapping) 
         "{{ column = \"{}\"{kind}, direction = \"{direction}\"{policy} }}",
         field.column
     );
-    reader.show(&entry.path, &value, Origin::File { line });
+    reader.show(&entry.path, &value, SettingOrigin::File { line });
 }

@@ -2,12 +2,12 @@
 //! in them is found, and then refused as a whole.
 
 use crate::config::check::values::DIRECTIONS;
-use crate::config::file::{Entry, Table};
+use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::keys;
 use crate::config::reader::Reader;
 
 /// `[associations]`.
-pub(super) fn associations(reader: &mut Reader<'_>, root: &Table<'_>) {
+pub(super) fn associations(reader: &mut Reader<'_>, root: &TomlTable<'_>) {
     let Some(entry) = root.get("associations").cloned() else {
         return;
     };
@@ -28,7 +28,7 @@ pub(super) fn associations(reader: &mut Reader<'_>, root: &Table<'_>) {
 }
 
 /// A property's `create`.
-pub(super) fn create(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<()> {
+pub(super) fn create(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<()> {
     refuse(
         reader,
         entry,
@@ -42,11 +42,11 @@ pub(super) fn create(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<()> {
     None
 }
 
-fn refuse(reader: &mut Reader<'_>, entry: &Entry<'_>, what: &str, hint: &str) {
+fn refuse(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, what: &str, hint: &str) {
     reader.not_yet(&entry.key_span, &entry.path, what, hint);
 }
 
-fn texts(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<()> {
+fn texts(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<()> {
     let list = reader.list(entry)?;
     let read: Vec<_> = list.iter().map(|element| reader.text(element)).collect();
     read.iter().all(Option::is_some).then_some(())

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use crate::config::check::fields;
 use crate::config::check::rhythm::POLL_BOUNDS;
 use crate::config::check::values::{DIRECTIONS, POLICIES};
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
+use crate::config::render::SettingOrigin;
 use crate::config::settings::PollSettings;
 use crate::config::suggest::nearest;
 use crate::decide::matching::SEARCH_LAG;
@@ -24,7 +24,7 @@ const NO_OBJECTS_HINT: &str =
     "add `[objects.contacts]`: alone it maps the standard properties of contacts";
 
 /// `[conflicts]`.
-pub(super) fn default_policy(reader: &mut Reader<'_>, root: &Table<'_>) -> Policy {
+pub(super) fn default_policy(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Policy {
     let table = reader.section(root, "conflicts", keys::CONFLICTS);
     reader.or_default(
         &table,
@@ -37,7 +37,7 @@ pub(super) fn default_policy(reader: &mut Reader<'_>, root: &Table<'_>) -> Polic
 /// `[objects]`; puts their own polls into `polls`.
 pub(super) fn mapping(
     reader: &mut Reader<'_>,
-    root: &Table<'_>,
+    root: &TomlTable<'_>,
     policy: Policy,
     polls: &mut PollSettings,
 ) -> Mapping {
@@ -67,7 +67,7 @@ pub(super) fn mapping(
 
 fn object(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     policy: Policy,
     polls: &mut PollSettings,
 ) -> Option<ObjectMapping> {
@@ -104,7 +104,7 @@ fn object(
         reader.show(
             &join(&table.path, "poll"),
             &format!("\"{}\"", polls.poll),
-            Origin::Above,
+            SettingOrigin::Above,
         );
     }
     let object = name?;
@@ -126,7 +126,7 @@ fn object(
 }
 
 /// The object's name, if this version knows the object.
-fn object_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ObjectType> {
+fn object_name(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<ObjectType> {
     let key = entry.at_key();
     let hint = "write HubSpot's plural name: `contacts`, `companies`, `deals` or `tickets`";
     let name = reader.name(
@@ -161,7 +161,7 @@ fn object_name(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<ObjectType>
 }
 
 /// The values that ask for a feature which is to come. Their defaults may be written out.
-fn refuse_later_features(reader: &mut Reader<'_>, table: &Table<'_>) {
+fn refuse_later_features(reader: &mut Reader<'_>, table: &TomlTable<'_>) {
     if let Some(filter) = table.get(keys::FILTER) {
         let message = "`filter` is reserved for record filters, which are to come";
         reader.error(
@@ -214,7 +214,7 @@ fn refuse_later_features(reader: &mut Reader<'_>, table: &Table<'_>) {
 
 fn object_policy(
     reader: &mut Reader<'_>,
-    table: &Table<'_>,
+    table: &TomlTable<'_>,
     direction: Direction,
     above: Policy,
 ) -> Policy {
@@ -225,13 +225,17 @@ fn object_policy(
         reader.show(
             &join(&table.path, "conflict"),
             &format!("\"{}\"", above.as_str()),
-            Origin::Above,
+            SettingOrigin::Above,
         );
     }
     own.unwrap_or(above)
 }
 
-fn table_name(reader: &mut Reader<'_>, entry: &Entry<'_>, table: &Table<'_>) -> Option<TableName> {
+fn table_name(
+    reader: &mut Reader<'_>,
+    entry: &KeyAndValue<'_>,
+    table: &TomlTable<'_>,
+) -> Option<TableName> {
     let hint = "write another name of letters, digits and `_`";
     if table.get("table").is_some() {
         return reader.optional(table, "table", |reader, entry| {
@@ -242,7 +246,7 @@ fn table_name(reader: &mut Reader<'_>, entry: &Entry<'_>, table: &Table<'_>) -> 
     reader.show(
         &join(&table.path, "table"),
         &format!("{:?}", entry.name),
-        Origin::Default,
+        SettingOrigin::Default,
     );
     TableName::parse(entry.name).ok()
 }
@@ -250,7 +254,7 @@ fn table_name(reader: &mut Reader<'_>, entry: &Entry<'_>, table: &Table<'_>) -> 
 /// SQLite doesn't tell `Contacts` from `contacts`.
 fn one_table_each(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     object: &ObjectMapping,
     tables: &mut BTreeMap<String, String>,
 ) {
@@ -274,8 +278,8 @@ fn one_table_each(
 
 fn key_choice(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
-    table: &Table<'_>,
+    entry: &KeyAndValue<'_>,
+    table: &TomlTable<'_>,
     direction: Direction,
     fields: &[FieldMapping],
 ) -> Option<KeyChoice> {
@@ -318,8 +322,8 @@ fn key_choice(
 /// Whether a natural key has values that rows may be given here.
 fn natural_key(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
-    table: &Table<'_>,
+    entry: &KeyAndValue<'_>,
+    table: &TomlTable<'_>,
     name: &PropertyName,
     fields: &[FieldMapping],
 ) -> bool {
@@ -347,7 +351,7 @@ fn natural_key(
 /// Whether a property that is to identify records has one value.
 fn is_one_value(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     field: &FieldMapping,
     what: &str,
 ) -> bool {
@@ -366,7 +370,7 @@ fn is_one_value(
 }
 
 /// Rows that are only pulled are never made here, so that each has its record: nothing is left for a key or a match to do.
-fn say_what_it_is_for(reader: &mut Reader<'_>, entry: &Entry<'_>, what: &str, purpose: &str) {
+fn say_what_it_is_for(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, what: &str, purpose: &str) {
     let message =
         format!("`{what}` does nothing here: it is for {purpose}, and these rows are only pulled");
     let hint = "take it out, or write `direction = \"both\"`";
@@ -376,8 +380,8 @@ fn say_what_it_is_for(reader: &mut Reader<'_>, entry: &Entry<'_>, what: &str, pu
 /// A property that HubSpot need not keep unique is looked up by search, which shows nothing that is new.
 fn say_what_search_finds(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
-    table: &Table<'_>,
+    entry: &KeyAndValue<'_>,
+    table: &TomlTable<'_>,
     key: &KeyChoice,
     matched: &PropertyName,
 ) {
@@ -400,7 +404,7 @@ fn say_what_search_finds(
     reader.warning("match_by_search", &place.span, &place.path, &message, hint);
 }
 
-fn is_written(reader: &mut Reader<'_>, table: &Table<'_>, property: &str) -> bool {
+fn is_written(reader: &mut Reader<'_>, table: &TomlTable<'_>, property: &str) -> bool {
     let properties = table
         .get("properties")
         .filter(|entry| Reader::is_table(entry));
@@ -411,7 +415,7 @@ fn is_written(reader: &mut Reader<'_>, table: &Table<'_>, property: &str) -> boo
 /// What is written, else the key where that is a mapped property, else `email` where it is mapped.
 fn match_property(
     reader: &mut Reader<'_>,
-    table: &Table<'_>,
+    table: &TomlTable<'_>,
     direction: Direction,
     key: &KeyChoice,
     fields: &[FieldMapping],
@@ -446,14 +450,14 @@ fn match_property(
     reader.show(
         &join(&table.path, "match"),
         &format!("\"{}\"", field.property),
-        Origin::Default,
+        SettingOrigin::Default,
     );
     Some(field.property.clone())
 }
 
 fn written_match(
     reader: &mut Reader<'_>,
-    entry: &Entry<'_>,
+    entry: &KeyAndValue<'_>,
     text: &str,
     direction: Direction,
     fields: &[FieldMapping],

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use crate::config::file::{Entry, Table};
+use crate::config::file::{KeyAndValue, TomlTable};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::schedule::Schedule;
@@ -25,7 +25,7 @@ pub(super) const POLL_BOUNDS: RangeInclusive<Duration> = SECOND..=Duration::from
 const MOST_AGAIN: usize = 8;
 
 /// `[schedule]`; the objects' own polls come later.
-pub(super) fn schedule(reader: &mut Reader<'_>, root: &Table<'_>) -> PollSettings {
+pub(super) fn schedule(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> PollSettings {
     let table = reader.section(root, "schedule", keys::SCHEDULE);
     let timezone = reader.or_default(&table, "timezone", (Tz::UTC, "\"UTC\""), zone);
     let mut duration =
@@ -71,7 +71,7 @@ pub(super) fn schedule(reader: &mut Reader<'_>, root: &Table<'_>) -> PollSetting
     }
 }
 
-fn again(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Vec<Duration>> {
+fn again(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Vec<Duration>> {
     let list = reader.list(entry)?;
     if list.len() > MOST_AGAIN {
         let message = format!("`{}` has {} durations", entry.path, list.len());
@@ -84,12 +84,12 @@ fn again(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Vec<Duration>> {
         );
         return None;
     }
-    let read = |element: &Entry<'_>| reader.duration(element, &(SECOND..=30 * DAY));
+    let read = |element: &KeyAndValue<'_>| reader.duration(element, &(SECOND..=30 * DAY));
     let durations: Vec<_> = list.iter().map(read).collect();
     durations.into_iter().collect()
 }
 
-fn zone(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<Tz> {
+fn zone(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<Tz> {
     let text = reader.text(entry)?;
     if let Ok(zone) = Tz::from_str(text) {
         return Some(zone);

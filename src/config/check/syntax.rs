@@ -7,7 +7,7 @@ use toml::de::DeTable;
 
 use crate::config::conceal::suspects;
 use crate::config::reader::Reader;
-use crate::config::source::Source;
+use crate::config::source::FileSource;
 
 /// How often the text is read again without its bad lines. The parser finds several mistakes in one go and stops at
 /// some; a file with more of those is read no further.
@@ -23,7 +23,7 @@ pub(super) struct Mistake {
 }
 
 /// The text with every line that is no TOML made blank, so that all places stay, and what was wrong with those.
-pub(super) fn without_mistakes(source: &Source) -> (String, Vec<Mistake>) {
+pub(super) fn without_mistakes(source: &FileSource) -> (String, Vec<Mistake>) {
     let mut text = source.text.clone();
     let mut mistakes: Vec<Mistake> = Vec::new();
     for _ in 0..MOST_ROUNDS {
@@ -50,7 +50,7 @@ pub(super) fn without_mistakes(source: &Source) -> (String, Vec<Mistake>) {
 }
 
 /// The lines of a mistake; for a table's header also what stands below it, which would fall to the table above.
-fn bad_part(source: &Source, span: &Range<usize>) -> Range<usize> {
+fn bad_part(source: &FileSource, span: &Range<usize>) -> Range<usize> {
     let lines = source.lines(span);
     if !source.text[lines.clone()].trim_start().starts_with('[') {
         return lines;

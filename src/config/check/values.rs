@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use crate::config::file::Entry;
+use crate::config::file::KeyAndValue;
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::schedule::{Schedule, ScheduleError};
@@ -37,7 +37,7 @@ impl<'t> Reader<'_> {
     /// A duration within bounds.
     pub(super) fn duration(
         &mut self,
-        entry: &Entry<'t>,
+        entry: &KeyAndValue<'t>,
         bounds: &RangeInclusive<Duration>,
     ) -> Option<Duration> {
         let text = self.text(entry)?;
@@ -57,7 +57,7 @@ impl<'t> Reader<'_> {
 
     fn duration_within(
         &mut self,
-        entry: &Entry<'t>,
+        entry: &KeyAndValue<'t>,
         duration: Duration,
         bounds: &RangeInclusive<Duration>,
     ) -> Option<Duration> {
@@ -72,7 +72,11 @@ impl<'t> Reader<'_> {
     }
 
     /// A size in bytes, within bounds.
-    pub(super) fn size(&mut self, entry: &Entry<'t>, bounds: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn size(
+        &mut self,
+        entry: &KeyAndValue<'t>,
+        bounds: RangeInclusive<u64>,
+    ) -> Option<u64> {
         let text = self.text(entry)?;
         let size = parse_size(text);
         if size.is_none() {
@@ -94,7 +98,7 @@ impl<'t> Reader<'_> {
     /// A duration within bounds or a cron expression.
     pub(super) fn schedule(
         &mut self,
-        entry: &Entry<'t>,
+        entry: &KeyAndValue<'t>,
         timezone: Tz,
         bounds: &RangeInclusive<Duration>,
     ) -> Option<Schedule> {
@@ -132,7 +136,7 @@ impl<'t> Reader<'_> {
     }
 
     /// An IP address with a port; one that everybody reaches is a warning.
-    pub(super) fn address(&mut self, entry: &Entry<'t>) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, entry: &KeyAndValue<'t>) -> Option<SocketAddr> {
         let text = self.text(entry)?;
         let Ok(address) = text.parse::<SocketAddr>() else {
             let message = format!("`{text}` for `{}` is no address", entry.path);
@@ -166,7 +170,7 @@ impl<'t> Reader<'_> {
     /// A name, or why it can't be one.
     pub(super) fn name<T>(
         &mut self,
-        entry: &Entry<'t>,
+        entry: &KeyAndValue<'t>,
         parsed: Result<T, NameError>,
         what: &str,
         hint: &str,
@@ -192,7 +196,7 @@ impl<'t> Reader<'_> {
     }
 
     /// Where a secret lies. A secret itself is refused and hidden.
-    pub(super) fn secret(&mut self, entry: &Entry<'t>) -> Option<SecretSource> {
+    pub(super) fn secret(&mut self, entry: &KeyAndValue<'t>) -> Option<SecretSource> {
         if !Self::is_table(entry) {
             self.secret_in_clear(entry, &entry.path);
             return None;
@@ -227,7 +231,7 @@ impl<'t> Reader<'_> {
         self.secret_place(place)
     }
 
-    fn secret_place(&mut self, place: &Entry<'t>) -> Option<SecretSource> {
+    fn secret_place(&mut self, place: &KeyAndValue<'t>) -> Option<SecretSource> {
         let Some(text) = Self::peek_text(place) else {
             self.secrets.push(place.span.clone());
             self.wrong_type(place, "text in quotes");
@@ -269,7 +273,7 @@ impl<'t> Reader<'_> {
         }
     }
 
-    fn secret_file(&mut self, place: &Entry<'t>, text: &str) -> Option<SecretSource> {
+    fn secret_file(&mut self, place: &KeyAndValue<'t>, text: &str) -> Option<SecretSource> {
         if text.to_ascii_lowercase().starts_with("pat-") {
             self.secret_in_clear(place, place.path.trim_end_matches(".file"));
             return None;
@@ -299,7 +303,7 @@ impl<'t> Reader<'_> {
         Some(SecretSource::File(path))
     }
 
-    fn secret_in_clear(&mut self, place: &Entry<'t>, key: &str) {
+    fn secret_in_clear(&mut self, place: &KeyAndValue<'t>, key: &str) {
         self.secrets.push(place.span.clone());
         let message = format!("`{key}` holds a secret in clear");
         let name = key.rsplit('.').next().unwrap_or(key);

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use http::Uri;
 
 use crate::config::check::connection::is_loopback;
-use crate::config::file::{Entry, Table, join};
+use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::render::Origin;
+use crate::config::render::SettingOrigin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{TlsFiles, Webhooks};
 use crate::model::settings::SignatureVersion;
@@ -30,7 +30,7 @@ const URL_HINT: &str =
     "write the URL that HubSpot calls, such as `https://sync.example.com/webhooks/hubspot`";
 
 /// `[webhooks]`; without it polling alone finds changes.
-pub(super) fn webhooks(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<Webhooks> {
+pub(super) fn webhooks(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<Webhooks> {
     let entry = root.get("webhooks")?.clone();
     let table = reader.table(&entry, keys::WEBHOOKS)?;
     let listen = reader.or_default(
@@ -104,7 +104,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &Table<'_>) -> Option<Webh
 }
 
 /// The path that is served: from a `/`, without a query.
-fn path(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+fn path(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     let text = reader.text(entry)?;
     let is_path = text.starts_with('/')
         && text
@@ -120,7 +120,7 @@ fn path(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
 }
 
 /// The whole URL; https, since HubSpot calls nothing else (`hubspot/api-facts.md#10`).
-fn public_url(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
+fn public_url(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<String> {
     let text = reader.text(entry)?;
     if text.contains('@') {
         // Whatever stands before the `@` may be a password.
@@ -149,12 +149,12 @@ fn public_url(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Option<String> {
 }
 
 /// One secret, or two while the app's secret is being changed.
-fn client_secrets(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<SecretSource> {
+fn client_secrets(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Vec<SecretSource> {
     let path = join(&table.path, "client_secret");
     let default = || vec![SecretSource::Env(SECRET_VARIABLE.to_owned())];
     let Some(entry) = table.get("client_secret").cloned() else {
         let shown = format!("{{ env = \"{SECRET_VARIABLE}\" }}");
-        reader.show(&path, &shown, Origin::Default);
+        reader.show(&path, &shown, SettingOrigin::Default);
         return default();
     };
     let places = if Reader::is_list(&entry) {
@@ -177,14 +177,14 @@ fn client_secrets(reader: &mut Reader<'_>, table: &Table<'_>) -> Vec<SecretSourc
         [one] => one.clone(),
         several => format!("[{}]", several.join(", ")),
     };
-    reader.show(&path, &shown, Origin::File { line });
+    reader.show(&path, &shown, SettingOrigin::File { line });
     if sources.is_empty() {
         return default();
     }
     sources
 }
 
-fn tls(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<TlsFiles> {
+fn tls(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Option<TlsFiles> {
     let entry = table.get("tls")?.clone();
     let tls = reader.table(&entry, keys::TLS)?;
     let mut file = |name: &str| -> Option<PathBuf> {

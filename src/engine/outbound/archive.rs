@@ -414,7 +414,7 @@ fn edited_since(
             Some(pending) => pending.base.clone(),
             None => Base::Known(local.clone()),
         };
-        let found = echo::edited(&echo::Field {
+        let found = echo::edited(&echo::SentField {
             kind: field.property_type,
             base: &base,
             local,

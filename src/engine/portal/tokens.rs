@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::RENEWING;
-use crate::hubspot::call::oauth::{App, Grant, OAuthError};
+use crate::hubspot::call::oauth::{App, OAuthError, TokenGrant};
 use crate::model::time::Timestamp;
 use crate::store::seal::{SealError, Sealer};
 use crate::store::tokens::{self, Installation, Own, Tokens};
@@ -181,7 +181,7 @@ async fn renew(
 
 /// Both tokens of a grant; the former refresh token where HubSpot names none.
 pub fn tokens_of(
-    grant: &Grant,
+    grant: &TokenGrant,
     issued_at: Timestamp,
     former: Option<&SecretString>,
 ) -> Option<Tokens> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::cursor::{Window, next_again, next_window, page_end};
+use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end};
 use crate::decide::plan::BATCH;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::inbound::convert::remote_records;
@@ -70,7 +70,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         false => read_whole(engine, object, &found.records).await?,
     };
     read.unread.extend(found.unread);
-    let window = Window {
+    let window = SearchWindow {
         last_id: end,
         ..window.seen_at(date)
     };
@@ -120,7 +120,7 @@ struct Read {
 
 struct Page {
     read: Read,
-    window: Window,
+    window: SearchWindow,
     /// Where the window before ended.
     polled_to: Timestamp,
     done: bool,
@@ -197,7 +197,7 @@ fn doubtful(
 async fn walk_on(
     engine: &Engine,
     object: &ObjectSync,
-    window: &Window,
+    window: &SearchWindow,
     page: &SearchPage,
 ) -> Result<Option<HubspotId>, StepError> {
     match page_end(window.last_id, page.records.iter().map(|record| record.id)) {
@@ -213,7 +213,7 @@ async fn walk_on(
 async fn search_whole(
     engine: &Engine,
     object: &ObjectSync,
-    window: &Window,
+    window: &SearchWindow,
 ) -> Result<(bool, SearchPage), StepError> {
     if search_body_fits(&object.properties) {
         let properties = object.properties.clone();
@@ -230,7 +230,7 @@ async fn search_whole(
 async fn search(
     engine: &Engine,
     object: &ObjectSync,
-    window: &Window,
+    window: &SearchWindow,
     properties: Vec<String>,
 ) -> Result<SearchPage, StepError> {
     let query = SearchQuery {
@@ -340,7 +340,7 @@ pub async fn step_again(
     } else {
         Again {
             walked_to: again.walked_to,
-            window: Some(Window {
+            window: Some(SearchWindow {
                 last_id: end,
                 ..window
             }),
@@ -545,7 +545,7 @@ mod tests {
         let contacts = desk.loaded();
         let name = contacts.object().clone();
         let now = desk.hubspot.now();
-        let window = Window {
+        let window = SearchWindow {
             from: now,
             to: now.plus_millis(HOUR_MS),
             last_id: None,

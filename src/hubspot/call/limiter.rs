@@ -22,7 +22,7 @@ use crate::clock::Clock;
 pub use crate::decide::quota::LimitSettings;
 use crate::decide::quota::day::{Day, KnownDay};
 use crate::decide::quota::{
-    Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, Recent, Verdict,
+    Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, QuotaVerdict, Recent,
 };
 use crate::hubspot::call::limiter::pace::Pace;
 use crate::hubspot::call::limiter::queue::{Queue, Ticket};
@@ -113,7 +113,7 @@ impl LimiterError {
 
 /// The quotas' state, for `sync_health`, logs and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct QuotaSnapshot {
     /// The day's requests; `None`: it has no bound.
     pub daily_limit: Option<u64>,
     /// Used of it by all the account's apps, as far as known.
@@ -138,10 +138,10 @@ pub struct Snapshot {
 pub struct Limiter {
     clock: Arc<dyn Clock>,
     lease: LeaseFn,
-    state: Mutex<State>,
+    state: Mutex<LimiterState>,
 }
 
-struct State {
+struct LimiterState {
     quota: Quota,
     pace: [Pace; 2],
     queues: [Queue; 2],
@@ -162,7 +162,7 @@ pub struct Permit {
 
 /// What an answer says to the limiter.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Answered {
+pub struct QuotaWord {
     /// Its quota headers.
     pub observed: Observed,
     /// Whether HubSpot itself wrote it, rather than a gateway in front that could not reach it.
@@ -199,7 +199,7 @@ impl Limiter {
         Arc::new(Self {
             clock,
             lease,
-            state: Mutex::new(State {
+            state: Mutex::new(LimiterState {
                 quota,
                 pace,
                 queues: [Queue::default(), Queue::default()],
@@ -236,7 +236,7 @@ impl Limiter {
         priority: Priority,
         requests: u32,
     ) -> Result<Vec<Permit>, LimiterError> {
-        let mut place = Place {
+        let mut place = QueuePlace {
             limiter: self,
             class,
             ticket: self.state().queues[index(class)].enter(priority),
@@ -351,13 +351,13 @@ impl Limiter {
     }
 
     /// The quotas' state.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> QuotaSnapshot {
         let mut state = self.state();
         let now = self.now(&state);
         state.quota.roll(now);
         let (requests_last_minute, throttled_last_minute) = state.quota.last_minute(now);
         let day = state.quota.day();
-        Snapshot {
+        QuotaSnapshot {
             daily_limit: day.limit(),
             daily_used: day.used(),
             daily_resets_at: day.resets_at(),
@@ -370,13 +370,13 @@ impl Limiter {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LimiterState> {
         self.state
             .lock()
             .expect("no panic while the quotas are looked at")
     }
 
-    fn now(&self, state: &State) -> Now {
+    fn now(&self, state: &LimiterState) -> Now {
         let steady = self.clock.monotonic();
         let by_lead = |lead: i64| Timestamp::from_millis(lead) + steady;
         Now {
@@ -398,7 +398,7 @@ enum Turn {
 }
 
 /// A place in the queue; it is left when dropped.
-struct Place<'a> {
+struct QueuePlace<'a> {
     limiter: &'a Arc<Limiter>,
     class: EndpointClass,
     ticket: Ticket,
@@ -408,7 +408,7 @@ struct Place<'a> {
     paced: u32,
 }
 
-impl Place<'_> {
+impl QueuePlace<'_> {
     /// Looks whether it is our turn; otherwise sees to it that we are woken when it may be.
     fn poll(
         &mut self,
@@ -417,8 +417,8 @@ impl Place<'_> {
     ) -> Poll<Result<Turn, LimiterError>> {
         loop {
             let wait = match self.look(context) {
-                Look::Ready(result) => return Poll::Ready(result),
-                Look::Wait(wait) => wait,
+                QueueLook::Ready(result) => return Poll::Ready(result),
+                QueueLook::Wait(wait) => wait,
             };
             let Some(wait) = wait else {
                 *sleep = None;
@@ -431,10 +431,10 @@ impl Place<'_> {
         }
     }
 
-    fn look(&mut self, context: &Context<'_>) -> Look {
+    fn look(&mut self, context: &Context<'_>) -> QueueLook {
         let mut state = self.limiter.state();
         if state.closed {
-            return Look::Ready(Err(LimiterError::Closed));
+            return QueueLook::Ready(Err(LimiterError::Closed));
         }
         let now = self.limiter.now(&state);
         let lane = index(self.class);
@@ -444,57 +444,64 @@ impl Place<'_> {
         let verdict = state.quota.may_go_together(class, priority, requests, now);
         let by_our_clock = |at: Duration| self.limiter.clock.now() + at.saturating_sub(now.steady);
         let refusal = match verdict {
-            Verdict::OutOfQuota(until) => Some(LimiterError::OutOfQuota {
+            QuotaVerdict::OutOfQuota(until) => Some(LimiterError::OutOfQuota {
                 until: self.limiter.by_our_clock(until, now),
             }),
-            Verdict::Unreachable(at) => Some(LimiterError::Unreachable {
+            QuotaVerdict::Unreachable(at) => Some(LimiterError::Unreachable {
                 until: by_our_clock(at),
             }),
-            Verdict::Paused(at) if at > now.steady + LONGEST_PAUSE => Some(LimiterError::Paused {
-                until: by_our_clock(at),
-            }),
-            Verdict::Paused(_) | Verdict::Wait(_) | Verdict::Lease(_) | Verdict::Go => None,
+            QuotaVerdict::Paused(at) if at > now.steady + LONGEST_PAUSE => {
+                Some(LimiterError::Paused {
+                    until: by_our_clock(at),
+                })
+            }
+            QuotaVerdict::Paused(_)
+            | QuotaVerdict::Wait(_)
+            | QuotaVerdict::Lease(_)
+            | QuotaVerdict::Go => None,
         };
         if let Some(refusal) = refusal {
-            return Look::Ready(Err(refusal));
+            return QueueLook::Ready(Err(refusal));
         }
         if !state.queues[lane].is_first(self.ticket) {
-            return Look::Wait(None);
+            return QueueLook::Wait(None);
         }
         match verdict {
-            Verdict::Wait(at) => Look::Wait(at.map(|at| at.saturating_sub(now.steady))),
-            Verdict::Paused(at) => Look::Wait(Some(at.saturating_sub(now.steady))),
-            Verdict::Lease(_) if state.leasing => Look::Wait(None),
-            Verdict::Lease(count) => {
+            QuotaVerdict::Wait(at) => QueueLook::Wait(at.map(|at| at.saturating_sub(now.steady))),
+            QuotaVerdict::Paused(at) => QueueLook::Wait(Some(at.saturating_sub(now.steady))),
+            QuotaVerdict::Lease(_) if state.leasing => QueueLook::Wait(None),
+            QuotaVerdict::Lease(count) => {
                 let request = state.begin_lease(count, self.limiter.clock.now());
-                Look::Ready(Ok(Turn::Lease(request)))
+                QueueLook::Ready(Ok(Turn::Lease(request)))
             }
-            Verdict::Go => self.go(&mut state, requests, now),
-            Verdict::OutOfQuota(_) | Verdict::Unreachable(_) => unreachable!("refused above"),
+            QuotaVerdict::Go => self.go(&mut state, requests, now),
+            QuotaVerdict::OutOfQuota(_) | QuotaVerdict::Unreachable(_) => {
+                unreachable!("refused above")
+            }
         }
     }
 
-    fn go(&mut self, state: &mut State, requests: u32, now: Now) -> Look {
+    fn go(&mut self, state: &mut LimiterState, requests: u32, now: Now) -> QueueLook {
         let lane = index(self.class);
         let pace = state.quota.pace(self.class);
         while self.paced < requests {
             if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
-                return Look::Wait(Some(wait));
+                return QueueLook::Wait(Some(wait));
             }
             self.paced += 1;
         }
         state.queues[lane].let_go(self.ticket);
         let grants = (0..requests).map(|_| state.quota.grant(self.class, now));
-        Look::Ready(Ok(Turn::Go(grants.collect())))
+        QueueLook::Ready(Ok(Turn::Go(grants.collect())))
     }
 }
 
-enum Look {
+enum QueueLook {
     Ready(Result<Turn, LimiterError>),
     Wait(Option<Duration>),
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.limiter.state().queues[index(self.class)].leave(self.ticket);
     }
@@ -513,7 +520,7 @@ impl Drop for Leasing<'_> {
     }
 }
 
-impl State {
+impl LimiterState {
     fn begin_lease(&mut self, count: u32, at: Timestamp) -> LeaseRequest {
         self.leasing = true;
         let day = self.quota.day();
@@ -535,7 +542,7 @@ impl State {
 
 impl Permit {
     /// HubSpot answered, or a gateway in front of it. Gives the moment, by our clock, when requests of the class go on.
-    pub fn answered(mut self, answered: &Answered) -> Timestamp {
+    pub fn answered(mut self, answered: &QuotaWord) -> Timestamp {
         let Some(grant) = self.grant.take() else {
             unreachable!("a permit ends once");
         };

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::Client;
 use crate::hubspot::call::headers;
-use crate::hubspot::call::limiter::{Answered, LimiterError};
+use crate::hubspot::call::limiter::{LimiterError, QuotaWord};
 use crate::hubspot::call::mask::mask;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::wire::{self, Elements, Scalar};
@@ -56,7 +56,7 @@ pub struct App {
 
 /// What the token endpoint gives.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub struct TokenGrant {
     /// For the next minutes.
     pub access_token: SecretString,
     /// For the next access token; maybe another one than before (`hubspot/api-facts.md#2`).
@@ -177,7 +177,7 @@ impl Client {
         code: &str,
         redirect_uri: &str,
         verifier: &SecretString,
-    ) -> Result<Grant, OAuthError> {
+    ) -> Result<TokenGrant, OAuthError> {
         let [id, secret] = app.own_fields();
         let fields = [
             ("grant_type", "authorization_code"),
@@ -199,7 +199,7 @@ impl Client {
         &self,
         app: &App,
         refresh_token: &SecretString,
-    ) -> Result<Grant, OAuthError> {
+    ) -> Result<TokenGrant, OAuthError> {
         let [id, secret] = app.own_fields();
         let fields = [
             ("grant_type", "refresh_token"),
@@ -323,7 +323,7 @@ impl Client {
             ms,
             "HubSpot answered"
         );
-        permit.answered(&Answered {
+        permit.answered(&QuotaWord {
             observed: headers::read_quota(&response.headers),
             by_hubspot: response.status < 500,
             pause: None,
@@ -359,7 +359,7 @@ fn texts(scalars: Elements<Scalar>) -> Vec<String> {
     scalars.filter_map(|scalar| scalar.0).collect()
 }
 
-fn read_grant(response: &HttpResponse) -> Result<Grant, OAuthError> {
+fn read_grant(response: &HttpResponse) -> Result<TokenGrant, OAuthError> {
     let read: WireGrant = wire::read(&response.body)
         .map_err(|_its_words_may_quote_a_token| OAuthError::Unreadable)?;
     let secret = |text: Scalar| {
@@ -374,7 +374,7 @@ fn read_grant(response: &HttpResponse) -> Result<Grant, OAuthError> {
         (None, Some(scope)) => Some(scope.split_whitespace().map(str::to_owned).collect()),
         (None, None) => None,
     };
-    Ok(Grant {
+    Ok(TokenGrant {
         access_token: secret(read.access_token).ok_or(OAuthError::Unreadable)?,
         refresh_token: secret(read.refresh_token),
         expires_in: Duration::from_secs_f64(seconds.ok_or(OAuthError::Unreadable)?),

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use crate::decide::quota::{EndpointClass, Priority};
 use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
-use crate::hubspot::call::limiter::Answered;
+use crate::hubspot::call::limiter::QuotaWord;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::subscriptions::TokenKind;
 use crate::hubspot::{Client, OwnApp, wire};
@@ -76,9 +76,9 @@ impl Client {
         let permit = permit.ok()?;
         // Not answered: it is asked again when it matters again.
         let kind = self.token_kind(&SecretString::from(token)).await.ok()?;
-        permit.answered(&Answered {
+        permit.answered(&QuotaWord {
             by_hubspot: true,
-            ..Answered::default()
+            ..QuotaWord::default()
         });
         match kind {
             TokenKind::App(id) => self.learn_own_app(&id.to_string()),

@@ -65,8 +65,8 @@ impl BatchRead {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    inputs: Vec<Key<'a>>,
+struct ReadBody<'a> {
+    inputs: Vec<ReadKey<'a>>,
     properties: &'a [String],
     properties_with_history: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,7 @@ struct Body<'a> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct Key<'a> {
+pub(crate) struct ReadKey<'a> {
     pub(crate) id: &'a str,
 }
 
@@ -152,8 +152,8 @@ impl Client {
         priority: Priority,
         reread: Option<&Reread>,
     ) -> Result<BatchRead, HubspotError> {
-        let body = Body {
-            inputs: keys.iter().map(|id| Key { id }).collect(),
+        let body = ReadBody {
+            inputs: keys.iter().map(|id| ReadKey { id }).collect(),
             properties: &query.properties,
             properties_with_history: &query.with_history,
             id_property: query.id_property.as_deref(),

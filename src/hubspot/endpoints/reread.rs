@@ -30,20 +30,20 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A read, and the write that rests on it.
 pub struct Reread {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<RereadState>,
     /// Whether the limits let two requests go at once. Where they never do, no write can follow its read within a second.
     is_pair: bool,
 }
 
 #[derive(Default)]
-struct State {
+struct RereadState {
     permits: Vec<Permit>,
-    read: Option<Read>,
+    read: Option<ReadTimes>,
 }
 
 /// When the read was sent, by the attempt that was answered, and when its answer came.
 #[derive(Clone, Copy)]
-struct Read {
+struct ReadTimes {
     asked_at: Moment,
     answered_at: Moment,
 }
@@ -62,7 +62,7 @@ impl Client {
         Ok(Reread {
             clock: Arc::clone(&self.inner.clock),
             is_pair: permits.len() == REQUESTS as usize,
-            state: Mutex::new(State {
+            state: Mutex::new(RereadState {
                 permits,
                 read: None,
             }),
@@ -90,7 +90,8 @@ impl Reread {
     pub fn age(&self) -> Age {
         let now = self.clock.moment();
         let read = self.state().read;
-        let since = |at: fn(Read) -> Moment| read.map_or(Duration::MAX, |read| now.since(at(read)));
+        let since =
+            |at: fn(ReadTimes) -> Moment| read.map_or(Duration::MAX, |read| now.since(at(read)));
         Age {
             asked: since(|read| read.asked_at),
             answered: since(|read| read.answered_at),
@@ -145,19 +146,19 @@ impl Reread {
 
     /// The read was answered. One in parts is as old as the first of them.
     pub(crate) fn was_answered(&self, asked_at: Moment, answered_at: Moment) {
-        let read = Read {
+        let read = ReadTimes {
             asked_at,
             answered_at,
         };
         self.state().read.get_or_insert(read);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RereadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl RereadState {
     fn release(&mut self) {
         for permit in self.permits.drain(..) {
             permit.unused();

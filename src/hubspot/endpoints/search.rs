@@ -74,15 +74,15 @@ pub fn search_body_fits(properties: &[String]) -> bool {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    filter_groups: [Group<'a>; 1],
+struct SearchBody<'a> {
+    filter_groups: [FilterGroup<'a>; 1],
     sorts: [Sort; 1],
     properties: &'a [String],
     limit: u32,
 }
 
 #[derive(Serialize)]
-struct Group<'a> {
+struct FilterGroup<'a> {
     filters: Vec<Filter<'a>>,
 }
 
@@ -130,9 +130,9 @@ fn beyond(id: HubspotId) -> Filter<'static> {
     }
 }
 
-fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -> Body<'a> {
-    Body {
-        filter_groups: [Group { filters }],
+fn body_of<'a>(filters: Vec<Filter<'a>>, properties: &'a [String], limit: u32) -> SearchBody<'a> {
+    SearchBody {
+        filter_groups: [FilterGroup { filters }],
         sorts: [Sort {
             property_name: ID_PROPERTY,
             direction: "ASCENDING",

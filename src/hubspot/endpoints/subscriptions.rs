@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::decide::subscriptions::{Found, Subscription};
+use crate::decide::subscriptions::{FoundSubscription, Subscription};
 use crate::hubspot::call::answer::read_answer;
 use crate::hubspot::call::headers;
 use crate::hubspot::call::mask::mask;
@@ -183,7 +183,7 @@ impl Client {
     pub async fn subscriptions(
         &self,
         developer: &Developer,
-    ) -> Result<Vec<Found>, SubscriptionError> {
+    ) -> Result<Vec<FoundSubscription>, SubscriptionError> {
         let path = self.app_path(developer, "/subscriptions");
         let response = self
             .ask(
@@ -196,7 +196,7 @@ impl Client {
             .await?;
         let list = parse::<WireList>(&response)?;
         let found = list.results.read.into_iter().filter_map(|subscription| {
-            Some(Found {
+            Some(FoundSubscription {
                 id: subscription.id.0?,
                 event_type: subscription.event_type.0?,
                 object_type_id: subscription.object_type_id.0,

@@ -16,7 +16,7 @@ use crate::hubspot::Client;
 use crate::hubspot::call::Request;
 use crate::hubspot::call::answer::{Answer, Words, read_entry};
 use crate::hubspot::call::error::HubspotError;
-use crate::hubspot::endpoints::batch::{Key, to_body};
+use crate::hubspot::endpoints::batch::{ReadKey, to_body};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::record::{Record, from_wire};
@@ -102,7 +102,7 @@ struct Inputs<T> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Input<'a> {
+struct InputBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,7 +191,7 @@ impl Client {
             return Err(self.invalid(Endpoint::BatchArchive, "too many ids for one batch"));
         }
         let ids: Vec<String> = ids.iter().map(HubspotId::to_string).collect();
-        let inputs = ids.iter().map(|id| Key { id }).collect();
+        let inputs = ids.iter().map(|id| ReadKey { id }).collect();
         let request = Request {
             endpoint: Endpoint::BatchArchive,
             object: Some(object),
@@ -218,7 +218,7 @@ impl Client {
             return Err(self.invalid(endpoint, why));
         }
         let wire_input = |input: &'_ WriteInput| -> serde_json::Value {
-            serde_json::to_value(Input {
+            serde_json::to_value(InputBody {
                 id: input.id.as_deref(),
                 id_property,
                 properties: &input.properties,

@@ -54,7 +54,7 @@ impl Signed {
         }
     }
 
-    fn check(&self, secrets: &[&str]) -> Result<(), Refusal> {
+    fn check(&self, secrets: &[&str]) -> Result<(), DeliveryRefusal> {
         let secrets: Vec<_> = secrets
             .iter()
             .map(|text| SecretString::from(*text))
@@ -149,13 +149,13 @@ fn every_vector_is_believed_with_its_secret_and_no_other() {
         );
         assert_eq!(
             signed.check(&["other"]),
-            Err(Refusal::Wrong),
+            Err(DeliveryRefusal::Wrong),
             "vector {}",
             index + 1
         );
         assert_eq!(
             signed.check(&[]),
-            Err(Refusal::Wrong),
+            Err(DeliveryRefusal::Wrong),
             "vector {}",
             index + 1
         );
@@ -171,7 +171,7 @@ fn one_changed_byte_of_the_body_is_not_believed() {
         }
         assert_eq!(
             signed.check(&[SECRET]),
-            Err(Refusal::Wrong),
+            Err(DeliveryRefusal::Wrong),
             "vector {}",
             index + 1
         );
@@ -184,8 +184,8 @@ fn a_v3_signature_holds_five_minutes_either_way() {
     for (offset, expected) in [
         (5 * minutes, Ok(())),
         (-5 * minutes, Ok(())),
-        (5 * minutes + 1, Err(Refusal::Stale)),
-        (-5 * minutes - 1, Err(Refusal::Stale)),
+        (5 * minutes + 1, Err(DeliveryRefusal::Stale)),
+        (-5 * minutes - 1, Err(DeliveryRefusal::Stale)),
     ] {
         let mut signed = vectors().remove(5);
         signed.now += offset;
@@ -206,7 +206,7 @@ fn a_v3_signature_holds_five_minutes_either_way() {
         );
         assert_eq!(
             signed.check(&[SECRET]),
-            Err(Refusal::NoTimestamp),
+            Err(DeliveryRefusal::NoTimestamp),
             "{timestamp}"
         );
     }
@@ -224,13 +224,13 @@ fn headers_that_are_missing_or_doubled_are_refused() {
         signed.headers.append(name, value);
         assert_eq!(
             signed.check(&[SECRET]),
-            Err(Refusal::Missing),
+            Err(DeliveryRefusal::Missing),
             "doubled, {index}"
         );
         signed.headers.remove(name);
         assert_eq!(
             signed.check(&[SECRET]),
-            Err(Refusal::Missing),
+            Err(DeliveryRefusal::Missing),
             "missing, {index}"
         );
     }
@@ -238,7 +238,7 @@ fn headers_that_are_missing_or_doubled_are_refused() {
     signed.version = SignatureVersion::V2;
     assert_eq!(
         signed.check(&[SECRET]),
-        Err(Refusal::Missing),
+        Err(DeliveryRefusal::Missing),
         "v1 where v2 is wanted"
     );
 }
@@ -257,7 +257,11 @@ fn a_signature_that_is_empty_or_cut_is_refused_in_every_version() {
             signed
                 .headers
                 .insert(name, other.parse().expect("a header"));
-            assert_eq!(signed.check(&[SECRET]), Err(Refusal::Wrong), "{other:?}");
+            assert_eq!(
+                signed.check(&[SECRET]),
+                Err(DeliveryRefusal::Wrong),
+                "{other:?}"
+            );
         }
     }
 }

@@ -95,16 +95,16 @@ pub(crate) fn explain(database: &Path, error: StoreError) -> StoreError {
 
 /// A file that is closed to this process.
 #[derive(Debug)]
-pub(crate) struct Closed {
+pub(crate) struct ClosedFile {
     pub(crate) path: PathBuf,
     pub(crate) user: String,
     pub(crate) group: String,
 }
 
 /// The first file of a database that is closed to this process.
-pub(crate) fn closed_to_us(database: &Path) -> Option<Closed> {
+pub(crate) fn closed_to_us(database: &Path) -> Option<ClosedFile> {
     let (path, file) = closed_of(&Process::own(), database)?;
-    Some(Closed {
+    Some(ClosedFile {
         path,
         user: named("/etc/passwd", file.user),
         group: named("/etc/group", file.group),

@@ -16,12 +16,12 @@ const MAX_READERS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Readers {
-    shared: Arc<Shared>,
+    shared: Arc<ReadersShared>,
     mode: Mode,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ReadersShared {
     path: PathBuf,
     busy_timeout: Duration,
     /// Connections that nobody uses at the moment; `None` once closed.
@@ -31,7 +31,7 @@ struct Shared {
 
 impl Readers {
     pub(crate) fn new(options: &OpenOptions) -> Self {
-        let shared = Shared {
+        let shared = ReadersShared {
             path: options.path.clone(),
             busy_timeout: options.busy_timeout,
             idle: Mutex::new(Some(Vec::new())),
@@ -92,7 +92,7 @@ fn empty_log(path: &Path) -> Result<bool, StoreError> {
     Ok(busy == 0)
 }
 
-impl Shared {
+impl ReadersShared {
     fn run<T>(
         &self,
         job: impl FnOnce(&Connection) -> Result<T, StoreError>,

@@ -145,12 +145,12 @@ fn may_be_a_commit(event: &notify::Event, name: &OsStr) -> bool {
 /// What the watch's thread is told.
 #[derive(Default)]
 struct Bell {
-    told: Mutex<Told>,
+    told: Mutex<AlreadyTold>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Told {
+struct AlreadyTold {
     event: bool,
     stopped: bool,
 }
@@ -171,7 +171,7 @@ impl Bell {
         self.tell(|told| told.stopped = true);
     }
 
-    fn tell(&self, what: impl FnOnce(&mut Told)) {
+    fn tell(&self, what: impl FnOnce(&mut AlreadyTold)) {
         what(&mut self.told.lock().expect("no holder panics"));
         self.changed.notify_one();
     }
@@ -186,7 +186,7 @@ impl Bell {
         self.wait_while(time, |told| !told.stopped)
     }
 
-    fn wait_while(&self, time: Duration, condition: impl Fn(&mut Told) -> bool) -> Woken {
+    fn wait_while(&self, time: Duration, condition: impl Fn(&mut AlreadyTold) -> bool) -> Woken {
         let told = self.told.lock().expect("no holder panics");
         let (mut told, waited) = self
             .changed

@@ -62,7 +62,7 @@ impl<'conn> Deref for WriteTx<'conn> {
 }
 
 /// A job with its waiter, whatever its result's type.
-trait Work: Send {
+trait QueuedJob: Send {
     /// Runs the job; what it returns is kept until it may be told.
     fn run(&mut self, tx: &WriteTx<'_>) -> Result<(), StoreError>;
     /// Tells the waiter the job's result, or what kept the commit from being made.
@@ -76,7 +76,7 @@ struct Job<T, J> {
     waiter: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, J> Work for Job<T, J>
+impl<T, J> QueuedJob for Job<T, J>
 where
     T: Send,
     J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send,
@@ -99,8 +99,8 @@ where
     }
 }
 
-struct Waiting {
-    work: Box<dyn Work>,
+struct WaitingJobs {
+    work: Box<dyn QueuedJob>,
     /// Frees the place in the queue when the job is taken out.
     _place: OwnedSemaphorePermit,
 }
@@ -111,21 +111,21 @@ pub(crate) struct Writer {
 
 enum Hands {
     Thread {
-        shared: Arc<Shared>,
+        shared: Arc<WriterShared>,
         thread: Mutex<Option<JoinHandle<()>>>,
     },
-    Inline(Mutex<Option<Owner>>),
+    Inline(Mutex<Option<FileOwner>>),
 }
 
 /// The writing connection and what must hold for it to be used. The lock goes last.
-struct Owner {
+struct FileOwner {
     connection: Connection,
     clock: Arc<dyn Clock>,
     lease: Lease,
     lock: Lock,
 }
 
-struct Shared {
+struct WriterShared {
     queues: Mutex<Queues>,
     ring: Condvar,
     interactive: Arc<Semaphore>,
@@ -134,8 +134,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Queues {
-    interactive: VecDeque<Waiting>,
-    bulk: VecDeque<Waiting>,
+    interactive: VecDeque<WaitingJobs>,
+    bulk: VecDeque<WaitingJobs>,
     closed: bool,
 }
 
@@ -153,7 +153,7 @@ impl Writer {
         lease: Lease,
         lock: Lock,
     ) -> Result<Self, StoreError> {
-        let owner = Owner {
+        let owner = FileOwner {
             connection,
             clock,
             lease,
@@ -164,7 +164,7 @@ impl Writer {
                 hands: Hands::Inline(Mutex::new(Some(owner))),
             });
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WriterShared {
             queues: Mutex::new(Queues::default()),
             ring: Condvar::new(),
             interactive: Arc::new(Semaphore::new(MAX_WAITING)),
@@ -248,7 +248,7 @@ impl Drop for Writer {
     }
 }
 
-fn prepare<T, J>(job: J) -> (Box<dyn Work>, oneshot::Receiver<Result<T, StoreError>>)
+fn prepare<T, J>(job: J) -> (Box<dyn QueuedJob>, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -264,8 +264,8 @@ where
     )
 }
 
-impl Shared {
-    async fn hand_over(&self, lane: Lane, work: Box<dyn Work>) -> Result<(), StoreError> {
+impl WriterShared {
+    async fn hand_over(&self, lane: Lane, work: Box<dyn QueuedJob>) -> Result<(), StoreError> {
         let places = match lane {
             Lane::Interactive => &self.interactive,
             Lane::Bulk => &self.bulk,
@@ -278,7 +278,7 @@ impl Shared {
         if queues.closed {
             return Err(StoreError::Closed);
         }
-        let waiting = Waiting {
+        let waiting = WaitingJobs {
             work,
             _place: place,
         };
@@ -298,7 +298,7 @@ impl Shared {
     }
 
     /// The jobs of the next transaction; `None` once the store is closed and nothing waits.
-    fn next(&self) -> Option<Vec<Box<dyn Work>>> {
+    fn next(&self) -> Option<Vec<Box<dyn QueuedJob>>> {
         let queues = self.queues.lock().expect("no holder panics");
         let idle = |queues: &mut Queues| {
             !queues.closed && queues.interactive.is_empty() && queues.bulk.is_empty()
@@ -308,7 +308,7 @@ impl Shared {
             .wait_while(queues, idle)
             .expect("no holder panics");
         let sharing = queues.interactive.len().min(MAX_SHARING);
-        let mut jobs: Vec<Box<dyn Work>> = queues
+        let mut jobs: Vec<Box<dyn QueuedJob>> = queues
             .interactive
             .drain(..sharing)
             .map(|waiting| waiting.work)
@@ -318,23 +318,23 @@ impl Shared {
     }
 }
 
-fn work(shared: &Shared, mut owner: Owner) {
+fn work(shared: &WriterShared, mut owner: FileOwner) {
     while let Some(jobs) = shared.next() {
         owner.carry_out(jobs);
     }
     owner.end();
 }
 
-impl Owner {
+impl FileOwner {
     /// Runs jobs in one transaction and answers each after the commit.
-    fn carry_out(&mut self, mut jobs: Vec<Box<dyn Work>>) {
+    fn carry_out(&mut self, mut jobs: Vec<Box<dyn QueuedJob>>) {
         let committed = self.commit(&mut jobs);
         for job in jobs {
             job.answer(committed.clone());
         }
     }
 
-    fn commit(&mut self, jobs: &mut [Box<dyn Work>]) -> Result<(), StoreError> {
+    fn commit(&mut self, jobs: &mut [Box<dyn QueuedJob>]) -> Result<(), StoreError> {
         self.lease.check_file()?;
         let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         // Only now is the lock ours: another program may have held it for as long as the busy timeout.
@@ -391,7 +391,7 @@ impl Owner {
 
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
 /// SQLite itself gave up the transaction (a full disk).
-fn run_alone(tx: &WriteTx<'_>, job: &mut dyn Work) -> Result<(), StoreError> {
+fn run_alone(tx: &WriteTx<'_>, job: &mut dyn QueuedJob) -> Result<(), StoreError> {
     tx.execute_batch("SAVEPOINT job")?;
     match job.run(tx) {
         Ok(()) => tx.execute_batch("RELEASE job")?,

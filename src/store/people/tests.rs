@@ -119,7 +119,7 @@ fn a_reader_cant_write() {
     let folder = folder();
     let mut db = PeopleDb::open(&database(&folder)).expect("opens");
     assert!(matches!(
-        db.resolve(&Wanted::Ids(vec![1]), "local"),
+        db.resolve(&WantedConflicts::Ids(vec![1]), "local"),
         Err(PeopleError::ReadOnly)
     ));
 }
@@ -130,7 +130,7 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
     let path = database(&folder);
     let mut db = PeopleDb::open_to_decide(&path).expect("opens");
     let before = db
-        .resolve(&Wanted::Ids(vec![1]), "value:ann@example.org")
+        .resolve(&WantedConflicts::Ids(vec![1]), "value:ann@example.org")
         .expect("open");
     assert_eq!(before[0].text("property"), Some("email"));
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
         Some("value:ann@example.org")
     );
     let error = db
-        .resolve(&Wanted::Ids(vec![2]), "local")
+        .resolve(&WantedConflicts::Ids(vec![2]), "local")
         .expect_err("decided");
     assert!(
         error
@@ -147,11 +147,11 @@ fn a_decision_is_written_once_and_refusals_are_sentences() {
         "{error}"
     );
     assert!(matches!(
-        db.resolve(&Wanted::Ids(vec![99]), "local"),
+        db.resolve(&WantedConflicts::Ids(vec![99]), "local"),
         Err(PeopleError::None { id: 99, .. })
     ));
     let error = db
-        .resolve(&Wanted::Ids(vec![4]), "sideways")
+        .resolve(&WantedConflicts::Ids(vec![4]), "sideways")
         .expect_err("the trigger refuses it");
     assert!(matches!(&error, PeopleError::Refused(_)), "{error:?}");
     assert!(

@@ -6,7 +6,7 @@ use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::MAX_IDENTIFIER_BYTES;
 use crate::model::value::PropertyType;
 use crate::store::StoreError;
-use crate::store::fields::Field;
+use crate::store::fields::FieldRow;
 use crate::store::shape::ddl::{self, quoted};
 use crate::store::shape::triggers;
 
@@ -61,7 +61,7 @@ pub(crate) fn name_aside(column: &str, property: &str, taken: &[String]) -> Stri
 }
 
 /// The check of a renamed column names it in its sentence. Empty where the column has none.
-pub(crate) fn rename_check(object: &ObjectMapping, field: &Field, to: &str) -> String {
+pub(crate) fn rename_check(object: &ObjectMapping, field: &FieldRow, to: &str) -> String {
     let table = quoted(object.table.as_str());
     let Some(mapped) = object
         .fields

@@ -14,7 +14,7 @@ use crate::model::name::{ColumnName, ObjectType};
 use crate::model::time::Timestamp;
 use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
-use crate::store::fields::{self, Field, FieldState};
+use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::file::migrate;
 use crate::store::shape::alter;
 use crate::store::shape::aside;
@@ -112,7 +112,7 @@ pub fn bring_up(
 /// What the file knew before.
 struct Known {
     tables: BTreeMap<String, String>,
-    fields: BTreeMap<(String, String), Field>,
+    fields: BTreeMap<(String, String), FieldRow>,
 }
 
 impl Known {
@@ -122,14 +122,14 @@ impl Known {
         let tables = statement
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        let keyed = |field: Field| ((field.object.clone(), field.property.clone()), field);
+        let keyed = |field: FieldRow| ((field.object.clone(), field.property.clone()), field);
         Ok(Self {
             tables,
             fields: fields::all(connection)?.into_iter().map(keyed).collect(),
         })
     }
 
-    fn field(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<&Field> {
+    fn field(&self, object: &ObjectMapping, field: &FieldMapping) -> Option<&FieldRow> {
         self.fields.get(&(
             object.object.as_str().to_owned(),
             field.property.as_str().to_owned(),
@@ -154,7 +154,7 @@ impl Known {
         })
     }
 
-    fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a Field> {
+    fn of_object<'a>(&'a self, object: &'a ObjectMapping) -> impl Iterator<Item = &'a FieldRow> {
         self.fields
             .values()
             .filter(|field| field.object == object.object.as_str())
@@ -395,7 +395,7 @@ impl Work<'_> {
     fn present_name(
         &self,
         object: &ObjectMapping,
-        field: &Field,
+        field: &FieldRow,
         actual: &[String],
     ) -> Option<String> {
         if has(actual, &field.column_name) {
@@ -519,7 +519,7 @@ impl Work<'_> {
         &mut self,
         object: &ObjectMapping,
         field: &FieldMapping,
-        known: &Field,
+        known: &FieldRow,
     ) -> Result<(), StoreError> {
         let from = PropertyType::parse(&known.property_type).ok_or_else(|| {
             StoreError::UnknownValue(format!("type `{}` of `sync_fields`", known.property_type))
@@ -548,7 +548,7 @@ impl Work<'_> {
         &mut self,
         object: &ObjectMapping,
         field: &FieldMapping,
-        known: &Field,
+        known: &FieldRow,
         from: PropertyType,
     ) -> Result<(), StoreError> {
         let waiting = waiting_values(self.tx, object, field)?;

@@ -10,7 +10,7 @@ use crate::model::time::Timestamp;
 
 /// A fixed window of last-modified times, both ends included, and how far its walk got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub struct SearchWindow {
     /// The first moment.
     pub from: Timestamp,
     /// The last moment.
@@ -19,7 +19,7 @@ pub struct Window {
     pub last_id: Option<HubspotId>,
 }
 
-impl Window {
+impl SearchWindow {
     /// The window of which an answer can know: what HubSpot changes after its `Date` no walk has seen, whatever end was
     /// asked for. One whose `Date` lies before the window leaves it without length.
     #[must_use]
@@ -37,8 +37,8 @@ pub fn no_later(moment: Timestamp, date: Option<Timestamp>) -> Timestamp {
 }
 
 /// The next window to poll: from a short overlap before the end of the last one to the present.
-pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> Window {
-    Window {
+pub fn next_window(polled_to: Timestamp, now: Timestamp, overlap: Duration) -> SearchWindow {
+    SearchWindow {
         // A clock that went back must not turn the window round.
         from: polled_to.min(now) - overlap,
         to: now,
@@ -56,10 +56,10 @@ pub fn is_ahead(polled_to: Timestamp, now: Timestamp) -> bool {
 }
 
 /// The next window to walk again, once enough of it has aged.
-pub fn next_again(walked_to: Timestamp, now: Timestamp, delay: Duration) -> Option<Window> {
+pub fn next_again(walked_to: Timestamp, now: Timestamp, delay: Duration) -> Option<SearchWindow> {
     let to = now - delay;
     let step = again_step(delay);
-    (to.since(walked_to) >= step).then_some(Window {
+    (to.since(walked_to) >= step).then_some(SearchWindow {
         from: walked_to,
         to,
         last_id: None,

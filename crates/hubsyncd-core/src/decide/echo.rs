@@ -62,7 +62,7 @@ pub type SentValues = BTreeMap<PropertyName, Vec<SentValue>>;
 
 /// A field of which requests may be on their way.
 #[derive(Debug, Clone, Copy)]
-pub struct Field<'a> {
+pub struct SentField<'a> {
     /// How values compare.
     pub kind: PropertyType,
     /// What both sides agreed on last, as far as answers tell.
@@ -96,7 +96,7 @@ pub enum Agreed {
 }
 
 /// Says what both sides agreed on last.
-pub fn agreed(field: &Field<'_>) -> Agreed {
+pub fn agreed(field: &SentField<'_>) -> Agreed {
     let same = |value: &Value| field.kind.same(value, field.remote);
     if field.sent.is_empty() || same(field.local) {
         return Agreed::AsKnown;
@@ -150,7 +150,7 @@ pub enum Edited {
 
 /// Says whether a field of a deleted row's record was edited in HubSpot. A value that the row held when it was deleted is
 /// nobody's edit, whoever set it: the deletion meant it.
-pub fn edited(field: &Field<'_>) -> Edited {
+pub fn edited(field: &SentField<'_>) -> Edited {
     let same = |value: &Value| field.kind.same(value, field.remote);
     let is_other = |value: &Value| match same(value) {
         true => Edited::No,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     impl Case<'_> {
-        fn ask<T>(&self, rule: impl FnOnce(&Field<'_>) -> T) -> T {
+        fn ask<T>(&self, rule: impl FnOnce(&SentField<'_>) -> T) -> T {
             let sent: Vec<SentValue> = self
                 .sent
                 .iter()
@@ -272,7 +272,7 @@ mod tests {
                 };
                 history.iter().map(past).collect()
             });
-            rule(&Field {
+            rule(&SentField {
                 kind: PropertyType::String,
                 base: &Base::Known(value(self.base)),
                 local: &value(self.local),

@@ -17,7 +17,7 @@ pub const REASON: &str = "HubSpot's side was changed back after each push: somet
 
 /// One push of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
+pub struct FieldPush {
     /// What HubSpot held before it.
     pub before: Value,
     /// What HubSpot acknowledged.
@@ -29,7 +29,7 @@ pub struct Push {
 /// answer.
 ///
 /// HubSpot's side has moved between two pushes where the second found another value than the first had left.
-pub fn is_fight(kind: PropertyType, pushes: &[Push], held: &Value, own: &[Value]) -> bool {
+pub fn is_fight(kind: PropertyType, pushes: &[FieldPush], held: &Value, own: &[Value]) -> bool {
     let found = pushes.iter().skip(1).map(|push| &push.before);
     let found = found.chain([held]);
     let moved = |left: &Value, found: &Value| {
@@ -55,11 +55,11 @@ mod tests {
 
     /// `b>a` is a push of `a` over `b`.
     fn check(pushes: &str, held: &str, own: &[&str], expected: bool) {
-        let all: Vec<Push> = pushes
+        let all: Vec<FieldPush> = pushes
             .split_whitespace()
             .map(|push| {
                 let (before, after) = push.split_once('>').expect("a push");
-                Push {
+                FieldPush {
                     before: value(before),
                     after: value(after),
                 }

@@ -20,7 +20,7 @@ use crate::decide::quota::breaker::Breaker;
 use crate::decide::quota::day::Day;
 use crate::decide::quota::learned::Learned;
 use crate::decide::quota::minute::Minute;
-use crate::decide::quota::window::Window;
+use crate::decide::quota::window::RollingWindow;
 use crate::model::settings::{Limits, SEARCH_PER_SECOND, Tier};
 use crate::model::time::Timestamp;
 
@@ -143,7 +143,7 @@ pub struct Now {
 
 /// Whether a request may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum QuotaVerdict {
     /// It may.
     Go,
     /// It may once so many requests are leased from the day.
@@ -213,9 +213,9 @@ pub enum Pause {
 #[derive(Debug)]
 pub struct Quota {
     settings: LimitSettings,
-    burst: Window,
+    burst: RollingWindow,
     burst_limit: Learned,
-    search: Window,
+    search: RollingWindow,
     search_limit: u32,
     /// Requests of others under the same token, by HubSpot's count of the window, and until when.
     foreign: (u32, Duration),
@@ -239,8 +239,8 @@ impl Quota {
         let rate = settings.search_per_second.clamp(0.001, 1000.0);
         let search_limit = (rate as u32).max(1);
         let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
-        let mut burst = Window::new(BURST_WINDOW + WINDOW_MARGIN);
-        let mut search = Window::new(search_window + WINDOW_MARGIN);
+        let mut burst = RollingWindow::new(BURST_WINDOW + WINDOW_MARGIN);
+        let mut search = RollingWindow::new(search_window + WINDOW_MARGIN);
         // Nobody knows which of them were searches.
         for sent in recent {
             for (window, requests) in [
@@ -292,17 +292,17 @@ impl Quota {
         priority: Priority,
         requests: u32,
         now: Now,
-    ) -> Verdict {
+    ) -> QuotaVerdict {
         self.roll(now);
         if let Some(until) = self
             .day
             .out_of_quota(self.share_kept(priority), now.hubspot)
         {
-            return Verdict::OutOfQuota(until);
+            return QuotaVerdict::OutOfQuota(until);
         }
         let paused = self.paused[index(class)];
         if paused > now.steady {
-            return Verdict::Paused(paused);
+            return QuotaVerdict::Paused(paused);
         }
         let in_flight = self.burst.in_flight() + self.search.in_flight();
         if let Some(verdict) = self.breaker.verdict(in_flight, now.steady) {
@@ -315,13 +315,13 @@ impl Quota {
         // One place is left for each of the others.
         let allowed = allowed.saturating_sub(requests.saturating_sub(1));
         if self.window(class).used(now.steady) >= allowed {
-            return Verdict::Wait(self.window_free_at(class, allowed, now.steady));
+            return QuotaVerdict::Wait(self.window_free_at(class, allowed, now.steady));
         }
         // Without a day of its own (OAuth) the lease still says what may have been sent before a kill.
         if self.leased < requests.max(1) {
-            return Verdict::Lease(self.day.lease_size().saturating_sub(self.leased).max(1));
+            return QuotaVerdict::Lease(self.day.lease_size().saturating_sub(self.leased).max(1));
         }
-        Verdict::Go
+        QuotaVerdict::Go
     }
 
     /// Begins a new day if it is time; what was leased from the old one is gone with it.
@@ -331,7 +331,7 @@ impl Quota {
         }
     }
 
-    fn window(&mut self, class: EndpointClass) -> &mut Window {
+    fn window(&mut self, class: EndpointClass) -> &mut RollingWindow {
         match class {
             EndpointClass::Search => &mut self.search,
             EndpointClass::Crm => &mut self.burst,

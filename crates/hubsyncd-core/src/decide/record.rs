@@ -241,7 +241,7 @@ fn merge_plain(
     };
     let sent = sent_of(input, field);
     let history = history_of(input, &field.property);
-    let agreed = echo::agreed(&echo::Field {
+    let agreed = echo::agreed(&echo::SentField {
         kind: field.property_type,
         base: &base,
         local,
@@ -512,7 +512,7 @@ fn merge_open(
     remote: &Value,
 ) {
     let property = || field.property.clone();
-    let agreed = echo::agreed(&echo::Field {
+    let agreed = echo::agreed(&echo::SentField {
         kind: field.property_type,
         base: &open.base,
         local,

@@ -95,7 +95,7 @@ fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
 
 /// A subscription that the app has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundSubscription {
     /// HubSpot's id of it.
     pub id: String,
     /// `contact.creation`, `object.creation` …
@@ -108,7 +108,7 @@ pub struct Found {
     pub active: bool,
 }
 
-impl Found {
+impl FoundSubscription {
     /// What it is a subscription to; `None` for what no mapping could want.
     fn meaning(&self) -> Option<Subscription> {
         let (word, event) = self.event_type.split_once('.')?;
@@ -180,11 +180,11 @@ impl Plan {
 /// Compares. Where a change is subscribed in both forms, one that is active is enough.
 pub fn plan(
     wanted: &BTreeSet<Subscription>,
-    found: &[Found],
+    found: &[FoundSubscription],
     (target, concurrent): (Option<&str>, Option<u32>),
     public_url: &str,
 ) -> Plan {
-    let mut there: BTreeMap<Subscription, Vec<&Found>> = BTreeMap::new();
+    let mut there: BTreeMap<Subscription, Vec<&FoundSubscription>> = BTreeMap::new();
     for subscription in found {
         if let Some(meaning) = subscription.meaning() {
             there.entry(meaning).or_default().push(subscription);
@@ -234,8 +234,13 @@ mod tests {
         }
     }
 
-    fn found(id: &str, event_type: &str, property: Option<&str>, active: bool) -> Found {
-        Found {
+    fn found(
+        id: &str,
+        event_type: &str,
+        property: Option<&str>,
+        active: bool,
+    ) -> FoundSubscription {
+        FoundSubscription {
             id: id.to_owned(),
             event_type: event_type.to_owned(),
             object_type_id: event_type.starts_with("object.").then(|| "0-1".to_owned()),

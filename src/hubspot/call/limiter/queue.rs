@@ -22,12 +22,12 @@ pub(super) struct Ticket {
 /// A waiting queue.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: BTreeMap<Ticket, Waiting>,
+    waiting: BTreeMap<Ticket, WaitingRequest>,
     entered: u64,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingRequest {
     waker: Option<Waker>,
     /// How many who came later were let go before.
     overtaken: u32,
@@ -41,13 +41,13 @@ impl Queue {
             priority,
             number: self.entered,
         };
-        self.waiting.insert(ticket, Waiting::default());
+        self.waiting.insert(ticket, WaitingRequest::default());
         ticket
     }
 
     /// Says who is to be woken.
     pub(super) fn register(&mut self, ticket: Ticket, waker: &Waker) {
-        if let Some(Waiting { waker: known, .. }) = self.waiting.get_mut(&ticket)
+        if let Some(WaitingRequest { waker: known, .. }) = self.waiting.get_mut(&ticket)
             && !known.as_ref().is_some_and(|known| known.will_wake(waker))
         {
             *known = Some(waker.clone());

@@ -93,10 +93,10 @@ fn limiter(clock: &Arc<ManualClock>, settings: LimitSettings, world: &World) -> 
     Limiter::new(settings, clock, world.lease(), &StartState::default())
 }
 
-fn answered() -> Answered {
-    Answered {
+fn answered() -> QuotaWord {
+    QuotaWord {
         by_hubspot: true,
-        ..Answered::default()
+        ..QuotaWord::default()
     }
 }
 
@@ -521,7 +521,7 @@ fn a_429_pauses_the_window_that_it_names() {
         let world = World::default();
         let limiter = limiter(&clock, settings(190), &world);
         let permit = run(&clock, limiter.acquire(pause, Priority::Poll)).expect("budget");
-        permit.answered(&Answered {
+        permit.answered(&QuotaWord {
             pause: Some(Pause::Class(pause)),
             ..answered()
         });
@@ -567,7 +567,7 @@ fn searches_that_met_the_bursts_limit_have_their_places_kept_there() {
         limiter.acquire(EndpointClass::Search, Priority::Poll),
     )
     .expect("budget");
-    permit.answered(&Answered {
+    permit.answered(&QuotaWord {
         pause: Some(Pause::Class(EndpointClass::Crm)),
         ..answered()
     });
@@ -591,7 +591,7 @@ fn a_spent_day_and_a_move_end_the_step_with_the_time_to_come_back() {
     let limiter = limiter(&clock, settings(190), &world);
     assert!(limiter.set_time_zone("Europe/Berlin"));
     let permit = run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll)).expect("budget");
-    let until = permit.answered(&Answered {
+    let until = permit.answered(&QuotaWord {
         pause: Some(Pause::Everything),
         retry_after: Some(Duration::from_hours(2)),
         ..answered()
@@ -606,7 +606,7 @@ fn a_spent_day_and_a_move_end_the_step_with_the_time_to_come_back() {
     }
     clock.advance(Duration::from_hours(2));
     let permit = run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll)).expect("budget");
-    permit.answered(&Answered {
+    permit.answered(&QuotaWord {
         pause: Some(Pause::Day),
         ..answered()
     });
@@ -672,7 +672,7 @@ fn headers_lower_the_limit_at_once_and_others_share_the_window() {
             limiter.acquire(EndpointClass::Crm, Priority::Interactive),
         )
         .expect("budget");
-        permit.answered(&Answered {
+        permit.answered(&QuotaWord {
             observed: Observed {
                 burst_limit: Some(limit),
                 burst_left: Some(left),
@@ -716,7 +716,7 @@ fn our_own_requests_are_not_taken_for_others() {
                     .filter(|(_, at)| *at > since)
                     .count();
                 clock.sleep(ms(dice.random_range(1..800))).await;
-                permit.answered(&Answered {
+                permit.answered(&QuotaWord {
                     observed: Observed {
                         burst_limit: Some(50),
                         burst_left: Some(50 - counted as u32),
@@ -868,7 +868,7 @@ fn an_older_usage_report_does_not_lower_the_days_count() {
     };
     run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll))
         .expect("budget")
-        .answered(&Answered {
+        .answered(&QuotaWord {
             observed,
             ..answered()
         });
@@ -968,7 +968,7 @@ fn a_place_that_was_reserved_is_given_up_in_a_pause_and_at_the_end() {
     let acquire = || run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll));
     let (mut reserved, other) = (acquire().expect("budget"), acquire().expect("budget"));
     assert!(reserved.may_still_go());
-    other.answered(&Answered {
+    other.answered(&QuotaWord {
         pause: Some(Pause::Class(EndpointClass::Crm)),
         ..answered()
     });
@@ -992,7 +992,7 @@ fn a_class_rests_for_a_minute_at_most_whatever_hubspot_asks_for() {
         let acquire = |class| run(&clock, limiter.acquire(class, Priority::Poll));
         let until = acquire(EndpointClass::Search)
             .expect("budget")
-            .answered(&Answered {
+            .answered(&QuotaWord {
                 pause: Some(pause),
                 retry_after: Some(Duration::from_hours(1)),
                 ..answered()

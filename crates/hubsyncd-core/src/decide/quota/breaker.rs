@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::quota::Verdict;
+use crate::decide::quota::QuotaVerdict;
 use crate::decide::retry;
 
 /// So many failures in a row open it (engineering notes, 2.5).
@@ -20,13 +20,13 @@ pub struct Breaker {
 
 impl Breaker {
     /// `None`: it is closed, or the one probe may go.
-    pub fn verdict(&self, in_flight: u32, now: Duration) -> Option<Verdict> {
+    pub fn verdict(&self, in_flight: u32, now: Duration) -> Option<QuotaVerdict> {
         if self.failures < OPENS_AFTER {
             None
         } else if in_flight > 0 {
-            Some(Verdict::Wait(None))
+            Some(QuotaVerdict::Wait(None))
         } else if now < self.next_probe {
-            Some(Verdict::Unreachable(self.next_probe))
+            Some(QuotaVerdict::Unreachable(self.next_probe))
         } else {
             None
         }
@@ -61,15 +61,15 @@ mod tests {
         let probe_at = now + Duration::from_secs(1);
         assert_eq!(
             breaker.verdict(0, now),
-            Some(Verdict::Unreachable(probe_at))
+            Some(QuotaVerdict::Unreachable(probe_at))
         );
-        assert_eq!(breaker.verdict(1, probe_at), Some(Verdict::Wait(None)));
+        assert_eq!(breaker.verdict(1, probe_at), Some(QuotaVerdict::Wait(None)));
         assert_eq!(breaker.verdict(0, probe_at), None);
         breaker.failed(probe_at);
         let later = probe_at + Duration::from_secs(2);
         assert_eq!(
             breaker.verdict(0, probe_at),
-            Some(Verdict::Unreachable(later))
+            Some(QuotaVerdict::Unreachable(later))
         );
         breaker.succeeded();
         assert_eq!(breaker.verdict(9, now), None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A rolling window of requests.
 #[derive(Debug)]
-pub struct Window {
+pub struct RollingWindow {
     length: Duration,
     in_flight: u32,
     /// Places by the moment they become free.
@@ -16,7 +16,7 @@ pub struct Window {
     held_count: u32,
 }
 
-impl Window {
+impl RollingWindow {
     /// An empty window.
     pub fn new(length: Duration) -> Self {
         Self {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_place_is_held_from_the_sending_until_a_window_after_the_answer() {
-        let mut window = Window::new(ms(10_000));
+        let mut window = RollingWindow::new(ms(10_000));
         window.start();
         assert_eq!(window.used(ms(60_000)), 1);
         assert_eq!(window.free_at(1), None);
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_request_that_never_arrived_takes_no_place() {
-        let mut window = Window::new(ms(10_000));
+        let mut window = RollingWindow::new(ms(10_000));
         window.start();
         window.withdraw();
         assert_eq!(window.used(ms(0)), 0);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn room_comes_when_enough_places_are_free() {
-        let mut window = Window::new(ms(10));
+        let mut window = RollingWindow::new(ms(10));
         window.hold(3, ms(0));
         window.hold(2, ms(5));
         assert_eq!(window.free_at(5), Some(ms(10)));

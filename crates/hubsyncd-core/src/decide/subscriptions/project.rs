@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::decide::subscriptions::{CONCURRENT, Found, Subscription};
+use crate::decide::subscriptions::{CONCURRENT, FoundSubscription, Subscription};
 use crate::model::object::StandardObject;
 
 /// The lists of subscriptions; the generic form first, in which new ones are written.
@@ -144,7 +144,7 @@ fn is_active(entry: &Value) -> bool {
 /// What an entry subscribes to; `None` for what no mapping could want.
 fn meaning(entry: &Value) -> Option<Subscription> {
     let text = |name: &str| entry[name].as_str().map(str::to_owned);
-    let found = Found {
+    let found = FoundSubscription {
         id: String::new(),
         event_type: text("subscriptionType")?,
         object_type_id: text("objectType").map(type_id),
