@@ -14,10 +14,11 @@ pub mod source;
 pub(crate) mod testing;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
@@ -191,7 +192,7 @@ impl Engine {
 
     /// The objects in force: empty until the portal's schema was read.
     pub fn objects(&self) -> Arc<Objects> {
-        Arc::clone(&self.objects.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.objects.read())
     }
 
     /// One object in force.
@@ -200,7 +201,7 @@ impl Engine {
     }
 
     pub(crate) fn set_objects(&self, objects: Objects) {
-        *self.objects.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(objects);
+        *self.objects.write() = Arc::new(objects);
     }
 
     /// Puts another version of one object in force.
@@ -233,32 +234,19 @@ impl Engine {
     }
 
     pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
-        self.ahead
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(object.clone(), ahead);
+        self.ahead.lock().insert(object.clone(), ahead);
     }
 
     pub(crate) fn take_ahead(&self, object: &ObjectType) -> Option<backfill::Ahead> {
-        self.ahead
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(object)
+        self.ahead.lock().remove(object)
     }
 
     pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::Known> {
-        self.known_properties
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(object)
-            .cloned()
+        self.known_properties.lock().get(object).cloned()
     }
 
     pub(crate) fn set_known_properties(&self, object: &ObjectType, known: blanks::Known) {
-        self.known_properties
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(object.clone(), known);
+        self.known_properties.lock().insert(object.clone(), known);
     }
 
     /// Counts the batches that were sent.
@@ -282,17 +270,11 @@ impl Engine {
 
     /// The mapping with the portal's types; `None` until the schema was read.
     pub fn resolved_mapping(&self) -> Option<Arc<Mapping>> {
-        self.resolved
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.resolved.read().clone()
     }
 
     pub(crate) fn set_resolved(&self, mapping: Mapping) {
-        *self
-            .resolved
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(mapping));
+        *self.resolved.write() = Some(Arc::new(mapping));
     }
 
     /// After which times a window is walked again.
@@ -321,19 +303,12 @@ impl Engine {
 
     /// A number from 0 to 1 for jitter, from the engine's seed.
     pub(crate) fn jitter(&self) -> f64 {
-        self.random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .random::<f64>()
+        self.random.lock().random::<f64>()
     }
 
     /// 128 random bits in hexadecimal, for the key of a create.
     pub(crate) fn random_key(&self) -> String {
-        let bits: u128 = self
-            .random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .random();
+        let bits: u128 = self.random.lock().random();
         format!("{bits:032x}")
     }
 

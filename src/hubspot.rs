@@ -14,10 +14,11 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
+use parking_lot::{Mutex, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
@@ -196,11 +197,7 @@ impl Client {
         self.inner.dies_at.store(dies_at, Ordering::Relaxed);
         self.inner.rejected.store(false, Ordering::Relaxed);
         self.inner.works.store(false, Ordering::Relaxed);
-        *self
-            .inner
-            .authorization
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = authorization;
+        *self.inner.authorization.write() = authorization;
         self.inner.changed.notify_waiters();
     }
 
@@ -243,11 +240,7 @@ impl Client {
     }
 
     fn authorization(&self) -> Result<HeaderValue, Arc<str>> {
-        self.inner
-            .authorization
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.inner.authorization.read().clone()
     }
 
     /// Why nothing is sent, where there is no token.
@@ -329,11 +322,8 @@ impl Client {
         self.time().is_known()
     }
 
-    fn time(&self) -> std::sync::MutexGuard<'_, HubspotTime> {
-        self.inner
-            .time
-            .lock()
-            .expect("no panic while the time is looked at")
+    fn time(&self) -> parking_lot::MutexGuard<'_, HubspotTime> {
+        self.inner.time.lock()
     }
 
     /// What was sent since the last call of this, by endpoint.
@@ -341,11 +331,8 @@ impl Client {
         self.observations().take_counts()
     }
 
-    fn observations(&self) -> std::sync::MutexGuard<'_, Observations> {
-        self.inner
-            .observations
-            .lock()
-            .expect("no panic while counting")
+    fn observations(&self) -> parking_lot::MutexGuard<'_, Observations> {
+        self.inner.observations.lock()
     }
 }
 

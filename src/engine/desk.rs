@@ -2,12 +2,13 @@
 //! answers by path, and an engine between them on a file of its own.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
@@ -39,24 +40,24 @@ impl TestClock {
 
     /// Somebody sets the clock.
     pub(crate) fn step(&self, ms: i64) {
-        let mut times = self.0.lock().expect("times");
+        let mut times = self.0.lock();
         times.0 = times.0.plus_millis(ms);
     }
 
     /// Time passes.
     pub(crate) fn pass(&self, time: Duration) {
-        let mut times = self.0.lock().expect("times");
+        let mut times = self.0.lock();
         *times = (times.0 + time, times.1 + time);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.0.lock().expect("times").0
+        self.0.lock().0
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.lock().expect("times").1
+        self.0.lock().1
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -96,7 +97,7 @@ const PROPERTIES: &str = r#"{"results":[{"name":"email","type":"string","fieldTy
 
 impl Hubspot {
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().expect("the script")
+        self.script.lock()
     }
 
     /// The next request whose path holds this gets that body.

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -84,7 +85,7 @@ impl Tls {
     /// The new files can't be used; the old certificate stays in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = read(&self.cert, &self.key)?;
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.lock();
         if loaded.files == files {
             return Ok(false);
         }
@@ -95,7 +96,7 @@ impl Tls {
 
     /// What new connections use.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.loaded.lock();
         Arc::clone(&loaded.config)
     }
 }

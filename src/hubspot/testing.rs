@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, TransportError};
@@ -44,7 +45,7 @@ impl ManualClock {
 
     /// Moves to a moment and wakes what waits until then.
     pub(super) fn advance(&self, duration: Duration) {
-        let mut timers = self.timers.lock().expect("timers");
+        let mut timers = self.timers.lock();
         timers.now += duration;
         let now = timers.now;
         while let Some(entry) = timers
@@ -57,7 +58,7 @@ impl ManualClock {
     }
 
     fn next_timer(&self) -> Option<Duration> {
-        let timers = self.timers.lock().expect("timers");
+        let timers = self.timers.lock();
         timers.waiting.first_key_value().map(|(key, _)| key.0)
     }
 
@@ -76,11 +77,11 @@ impl Clock for ManualClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.timers.lock().expect("timers").now
+        self.timers.lock().now
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let mut timers = self.timers.lock().expect("timers");
+        let mut timers = self.timers.lock();
         timers.made += 1;
         let key = (timers.now + duration, timers.made);
         drop(timers);
@@ -100,7 +101,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut timers = self.timers.lock().expect("timers");
+        let mut timers = self.timers.lock();
         if timers.now >= self.key.0 {
             timers.waiting.remove(&self.key);
             return Poll::Ready(());
@@ -112,11 +113,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.timers
-            .lock()
-            .expect("timers")
-            .waiting
-            .remove(&self.key);
+        self.timers.lock().waiting.remove(&self.key);
     }
 }
 
@@ -186,7 +183,7 @@ impl Script {
 
     /// What was asked so far.
     pub(super) fn asked(&self) -> Vec<HttpRequest> {
-        self.asked.lock().expect("asked").clone()
+        self.asked.lock().clone()
     }
 
     /// The JSON that was sent with the request of that number.
@@ -198,8 +195,8 @@ impl Script {
 
 impl Transport for Script {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, TransportError>> {
-        self.asked.lock().expect("asked").push(request);
-        let answer = self.answers.lock().expect("answers").pop_front();
+        self.asked.lock().push(request);
+        let answer = self.answers.lock().pop_front();
         Box::pin(async move { answer.expect("the script has an answer for each request") })
     }
 }

@@ -1336,7 +1336,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("lines").extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -1365,7 +1365,7 @@ fn every_call_is_logged_with_what_is_left_and_without_any_value() {
         bench.create(&one_create()).expect_err("lost");
         bench.create(&one_create()).expect_err("refused");
     });
-    let text = String::from_utf8(lines.0.lock().expect("lines").clone()).expect("text");
+    let text = String::from_utf8(lines.0.lock().clone()).expect("text");
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let path = "path=\"/crm/objects/2026-03/{object}/batch/create\"";
     assert_eq!(lines.len(), 4, "{text}");

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::decide::scopes::ASK_THE_ACCOUNT;
 pub use crate::decide::scopes::Access;
@@ -60,8 +61,8 @@ impl Known {
 }
 
 impl Refusals {
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> parking_lot::MutexGuard<'_, Known> {
+        self.inner.lock()
     }
 
     /// From here on everything is asked again once.

@@ -2,9 +2,9 @@
 //!
 //! A renewed refresh token is on disk before the new access token is used; a crash between the two finds it there.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use secrecy::SecretString;
 
 use crate::engine::{Engine, Progress, StepError};
@@ -53,7 +53,7 @@ impl Keeper {
     }
 
     fn held<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
-        change(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.held.lock())
     }
 }
 

@@ -1,8 +1,9 @@
 //! Verified events → `sync_inbox`. What is stored here survives a power cut; only then may HubSpot be answered.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::engine::{Engine, StepError};
 use crate::model::event::{Event, EventKind};
@@ -144,7 +145,7 @@ pub struct Arrivals {
 
 impl Arrivals {
     fn note(&self, now: Timestamp, events: usize) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         for _ in 0..events.min(MOST_REMEMBERED) {
             if last.len() == MOST_REMEMBERED {
                 last.pop_front();
@@ -155,7 +156,7 @@ impl Arrivals {
 
     /// When it is quiet enough for a read that is not full; a time that has come means now.
     pub fn quiet_at(&self, now: Timestamp) -> Timestamp {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.lock();
         let Some(latest) = last.back() else {
             return now;
         };

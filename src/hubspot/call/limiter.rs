@@ -11,11 +11,12 @@ mod queue;
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 
 use crate::clock::Clock;
@@ -371,9 +372,7 @@ impl Limiter {
     }
 
     fn state(&self) -> MutexGuard<'_, LimiterState> {
-        self.state
-            .lock()
-            .expect("no panic while the quotas are looked at")
+        self.state.lock()
     }
 
     fn now(&self, state: &LimiterState) -> Now {

@@ -2,7 +2,7 @@
 //! request in one place, so that a step that had nothing to ask says nothing.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::decide::scopes::{Access, says};
 use crate::hubspot::call::Request;
@@ -155,11 +155,8 @@ impl Client {
         }
     }
 
-    fn learnt(&self) -> std::sync::MutexGuard<'_, Learnt> {
-        self.inner
-            .learnt
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn learnt(&self) -> parking_lot::MutexGuard<'_, Learnt> {
+        self.inner.learnt.lock()
     }
 }
 

@@ -101,11 +101,8 @@ impl Client {
         self.own_app_state().clone()
     }
 
-    fn own_app_state(&self) -> std::sync::MutexGuard<'_, OwnApp> {
-        self.inner
-            .own_app
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn own_app_state(&self) -> parking_lot::MutexGuard<'_, OwnApp> {
+        self.inner.own_app.lock()
     }
 
     /// What HubSpot counts of the day; `None` where the token may not ask or HubSpot has no such counter. The limiter

@@ -136,11 +136,7 @@ impl Client {
     /// page that is asked for once more leads where it led.
     fn comes_round(&self, object: &ObjectType, query: &ListQuery, next: Option<&str>) -> bool {
         let walk = (object.clone(), query.archived, query.properties.clone());
-        let mut walks = self
-            .inner
-            .walks
-            .lock()
-            .expect("no panic while a walk is looked up");
+        let mut walks = self.inner.walks.lock();
         match (&query.after, next) {
             (None, _) | (_, None) => drop(walks.0.remove(&walk)),
             (Some(after), Some(_)) if is_id(after) => {}

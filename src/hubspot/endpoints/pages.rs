@@ -101,11 +101,7 @@ impl Client {
         object: &ObjectType,
         with: impl FnOnce(&mut PageSize) -> R,
     ) -> R {
-        let mut sizes = self
-            .inner
-            .page_sizes
-            .lock()
-            .expect("no panic while a page's length is looked up");
+        let mut sizes = self.inner.page_sizes.lock();
         let key = (endpoint.label(), object.clone());
         with(sizes.entry(key).or_insert(PageSize::WHOLE))
     }

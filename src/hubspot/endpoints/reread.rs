@@ -5,10 +5,11 @@
 //! another request met, a lock of a program on the database, a process that stood still, a machine that slept.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::decide::gap::{Age, FRESH};
@@ -154,7 +155,7 @@ impl Reread {
     }
 
     fn state(&self) -> MutexGuard<'_, RereadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -168,9 +169,6 @@ impl RereadState {
 
 impl Drop for Reread {
     fn drop(&mut self) {
-        self.state
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .release();
+        self.state.get_mut().release();
     }
 }

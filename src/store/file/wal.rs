@@ -10,7 +10,8 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Bytes of one of the two copies of the index's head, which are alike when nobody writes it.
 const HEAD: usize = 48;
@@ -108,7 +109,7 @@ impl Log {
         if bytes < head.place(head.frames.saturating_add(1)) {
             return Ok(false);
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let before = seen.filter(|(salts, frame)| *salts == head.salts && *frame <= head.frames);
         let frames = [before.map_or(head.frames, |(_, frame)| frame), head.frames];
         let mut places = vec![16];

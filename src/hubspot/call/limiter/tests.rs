@@ -23,27 +23,19 @@ impl World {
         Arc::new(move |request| {
             let leases = Arc::clone(&leases);
             Box::pin(async move {
-                leases
-                    .lock()
-                    .expect("leases")
-                    .push((request.at, request.count));
+                leases.lock().push((request.at, request.count));
                 Ok(())
             })
         })
     }
 
     fn leased(&self) -> u32 {
-        self.leases
-            .lock()
-            .expect("leases")
-            .iter()
-            .map(|(_, count)| count)
-            .sum()
+        self.leases.lock().iter().map(|(_, count)| count).sum()
     }
 
     /// All leases that were open in the last ten seconds: the ones granted then, and the two before them.
     fn recent(&self, now: Timestamp) -> u32 {
-        let leases = self.leases.lock().expect("leases");
+        let leases = self.leases.lock();
         let old = leases.iter().filter(|(at, _)| *at < now - BURST).count();
         leases
             .iter()
@@ -53,12 +45,12 @@ impl World {
     }
 
     fn arrived(&self, class: EndpointClass, at: Duration) {
-        self.arrivals.lock().expect("arrivals").push((class, at));
+        self.arrivals.lock().push((class, at));
     }
 
     /// The most arrivals of a class in any window, both ends included.
     fn worst(&self, class: EndpointClass, window: Duration) -> usize {
-        let arrivals = self.arrivals.lock().expect("arrivals");
+        let arrivals = self.arrivals.lock();
         let mut times: Vec<Duration> = arrivals
             .iter()
             .filter(|(of, _)| *of == class)
@@ -215,7 +207,7 @@ proptest! {
         run_until(&clock, Duration::from_mins(1), workers(&clock, &limiter, &world, seed, chaos));
         prop_assert!(world.worst(EndpointClass::Crm, BURST) <= burst as usize);
         prop_assert!(world.worst(EndpointClass::Search, SECOND) <= 5);
-        prop_assert!(world.leased() as usize >= world.arrivals.lock().expect("arrivals").len());
+        prop_assert!(world.leased() as usize >= world.arrivals.lock().len());
     }
 
     #[test]
@@ -342,7 +334,7 @@ fn a_backfill_alone_has_95_percent_of_the_limit() {
             future
         });
         run_until(&clock, Duration::from_mins(10), chains);
-        let arrived = world.arrivals.lock().expect("arrivals").len() as f64;
+        let arrived = world.arrivals.lock().len() as f64;
         let share = arrived / (60.0 * f64::from(burst));
         assert!(share >= 0.95, "{burst}: {share}");
         assert!(
@@ -387,7 +379,7 @@ fn a_push_goes_before_the_bulk_that_waits() {
                 .acquire(EndpointClass::Crm, priority)
                 .await
                 .expect("budget");
-            order.lock().expect("order").push(priority);
+            order.lock().push(priority);
             permit.answered(&answered());
         })
     };
@@ -395,7 +387,7 @@ fn a_push_goes_before_the_bulk_that_waits() {
     let late = [Priority::Poll, Priority::Webhook, Priority::Interactive]
         .map(|priority| one(priority, ms(300)));
     run_all(&clock, bulk.chain(late));
-    let order = order.into_inner().expect("order");
+    let order = order.into_inner();
     let place = |priority| {
         order
             .iter()
@@ -711,7 +703,6 @@ fn our_own_requests_are_not_taken_for_others() {
                 let counted = world
                     .arrivals
                     .lock()
-                    .expect("arrivals")
                     .iter()
                     .filter(|(_, at)| *at > since)
                     .count();
@@ -942,7 +933,7 @@ fn pairs_never_overrun_a_window_and_never_wait_for_each_other() {
         future
     });
     run_all(&clock, chains);
-    assert_eq!(world.arrivals.lock().expect("arrivals").len(), 40);
+    assert_eq!(world.arrivals.lock().len(), 40);
     assert!(world.worst(EndpointClass::Crm, BURST) <= 3);
 }
 
