@@ -259,6 +259,33 @@ mod tests {
         (status.to_owned(), body.to_owned())
     }
 
+    #[test]
+    fn room_is_made_by_the_oldest_connection_that_nothing_is_being_done_for() {
+        let alive = Arc::new(());
+        let mut open: VecDeque<Open> = (0..3)
+            .map(|_| Open {
+                occupied: Occupied::default(),
+                cut: CancellationToken::new(),
+                alive: Arc::downgrade(&alive),
+            })
+            .collect();
+        let held = open[0].occupied.hold();
+        let cut = |open: &VecDeque<Open>| -> Vec<bool> {
+            open.iter()
+                .map(|connection| connection.cut.is_cancelled())
+                .collect()
+        };
+        make_room(&mut open);
+        assert_eq!(cut(&open), [false, true, false]);
+        make_room(&mut open);
+        assert_eq!(cut(&open), [false, true, true]);
+        make_room(&mut open);
+        assert_eq!(cut(&open), [false, true, true]);
+        drop(held);
+        make_room(&mut open);
+        assert_eq!(cut(&open), [true, true, true]);
+    }
+
     #[tokio::test]
     async fn it_lives_from_the_first_moment_and_is_ready_when_the_daemon_says_so() {
         let served = served().await;

@@ -343,4 +343,28 @@ mod tests {
             assert!(plan.contains(&format!("{column}=?")), "{column}: {plan}");
         }
     }
+
+    #[test]
+    fn an_answer_ends_the_events_of_before_it_and_those_of_before_it_was_asked_for() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let left = at_once(store.write(Lane::Bulk, |tx| {
+            tx.execute_batch(
+                "INSERT INTO sync_inbox (event_type, object, hs_id, occurred_at, received_at, state, read_number) VALUES
+                    ('before', 'contacts', 7, '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:09.000Z', 'pending', 1),
+                    ('later', 'contacts', 7, '2026-11-24T03:00:02.000Z', '2026-11-24T03:00:09.000Z', 'pending', 1),
+                    ('timeless', 'contacts', 7, NULL, '2026-11-24T03:00:09.000Z', 'pending', 1),
+                    ('next read', 'contacts', 7, '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:09.000Z', 'pending', 2),
+                    ('another', 'contacts', 8, '2026-11-24T03:00:00.000Z', '2026-11-24T03:00:09.000Z', 'pending', 1)",
+            )?;
+            let contacts = ObjectType::parse("contacts").expect("an object");
+            let up_to = Timestamp::parse("2026-11-24T03:00:01.000Z").expect("a time");
+            read_was_applied(tx, &contacts, HubspotId(7), 1, Some(up_to))?;
+            let mut statement =
+                tx.prepare("SELECT event_type FROM sync_inbox WHERE state = 'pending' ORDER BY id")?;
+            let left = statement.query_map([], |row| row.get::<_, String>(0))?;
+            Ok(left.collect::<Result<Vec<_>, _>>()?)
+        }));
+        assert_eq!(left.expect("written"), ["later", "next read", "another"]);
+    }
 }

@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_for_what_is_recent_hears_of_requests_without_an_answer_too() {
+        let mut window = RollingWindow::new(ms(10_000));
+        window.hold(2, ms(1_000));
+        window.start();
+        assert_eq!(window.recent(ms(4_000)), [(2, 3_000), (1, 0)]);
+        window.end(ms(4_500));
+        assert_eq!(window.recent(ms(5_000)), [(2, 4_000), (1, 500)]);
+    }
+
+    #[test]
     fn a_request_that_never_arrived_takes_no_place() {
         let mut window = RollingWindow::new(ms(10_000));
         window.start();
