@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod create;
 pub mod gap;
+pub mod left_out;
 pub mod push;
 pub mod searched;
 pub mod settle;

@@ -4,10 +4,10 @@ use rusqlite::{Connection, Row, Transaction, named_params};
 
 use crate::decide::schema::FieldProblem;
 use crate::model::entry::states;
-use crate::model::mapping::FieldMapping;
+use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::store::{StoreError, meta, outbox, unreadable};
+use crate::store::{StoreError, outbox, unreadable};
 
 states! {
     /// How far a field is in agreement.
@@ -141,18 +141,24 @@ pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<Fiel
     Ok(fields)
 }
 
-/// The properties of an object that are left out of requests and take no write.
-pub(super) fn closed(
+/// The pushed fields of an object that a mapping in force leaves out of requests: what their columns hold waits. By the
+/// mapping, not by the state alone: a step that began before a field was well again does not know of it.
+pub fn left_out(
     connection: &Connection,
-    object: &ObjectType,
-) -> Result<Vec<PropertyName>, StoreError> {
-    let mut closed = Vec::new();
-    for property in in_state(connection, object, FieldState::Degraded)? {
-        if !unreadable::has_any(connection, object.as_str(), property.as_str())? {
-            closed.push(property);
-        }
-    }
-    Ok(closed)
+    in_force: &ObjectMapping,
+) -> Result<Vec<Field>, StoreError> {
+    let is_known = |field: &Field| {
+        let mut known = in_force.fields.iter();
+        known.any(|known| known.property.as_str() == field.property)
+    };
+    let mut fields = all(connection)?;
+    fields.retain(|field| {
+        field.object == in_force.object.as_str()
+            && field.state != FieldState::Unmapped
+            && field.direction != Direction::Pull.as_str()
+            && !is_known(field)
+    });
+    Ok(fields)
 }
 
 /// The values of an object's new columns have all been read.
@@ -174,67 +180,54 @@ pub fn end_filling(
 }
 
 /// Makes exactly these fields the degraded ones. A field whose problem is gone is filled again where the object's
-/// backfill has begun, since its values may have moved. Tells whether anything changed: the triggers then no longer fit,
-/// and the next `repair` makes them anew.
+/// backfill has begun, since its values may have moved.
 pub fn set_problems(
     tx: &Transaction<'_>,
     problems: &[FieldProblem],
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let mut changed = false;
+) -> Result<(), StoreError> {
     for field in all(tx)? {
         let problem = problems.iter().find(|problem| {
             problem.object.as_str() == field.object && problem.property.as_str() == field.property
         });
-        changed |= match (problem, field.state) {
+        match (problem, field.state) {
             (Some(problem), FieldState::Active | FieldState::Filling | FieldState::Degraded) => {
-                degrade(tx, problem, now)?
+                degrade(tx, problem, now)?;
             }
             // Only values are wrong: they tell when they are not any more.
             (None, FieldState::Degraded)
-                if unreadable::has_any(tx, &field.object, &field.property)? =>
-            {
-                false
-            }
+                if unreadable::has_any(tx, &field.object, &field.property)? => {}
             (None, FieldState::Degraded) => recover(tx, &field, now)?,
             (Some(_), FieldState::Unmapped)
-            | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => false,
-        };
+            | (None, FieldState::Active | FieldState::Filling | FieldState::Unmapped) => {}
+        }
     }
-    if changed {
-        meta::set(tx, meta::SCHEMA_SEEN, "")?;
-    }
-    Ok(changed)
+    Ok(())
 }
 
-fn degrade(
-    tx: &Transaction<'_>,
-    problem: &FieldProblem,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Result<(), StoreError> {
     unreadable::forget_property(tx, problem.object.as_str(), problem.property.as_str())?;
-    let changed = tx
-        .prepare_cached(
-            "UPDATE sync_fields
-             SET since = CASE WHEN state = 'degraded' THEN since ELSE :now END,
-                 state = 'degraded',
-                 problem = :problem,
-                 hint = :hint
-             WHERE object = :object
-               AND property = :property
-               AND (state <> 'degraded' OR problem IS NOT :problem OR hint IS NOT :hint)",
-        )?
-        .execute(named_params! {
-            ":object": problem.object.as_str(),
-            ":property": problem.property.as_str(),
-            ":problem": problem.problem,
-            ":hint": problem.hint,
-            ":now": now.to_string(),
-        })?;
-    Ok(changed > 0)
+    tx.prepare_cached(
+        "UPDATE sync_fields
+         SET since = CASE WHEN state = 'degraded' THEN since ELSE :now END,
+             state = 'degraded',
+             problem = :problem,
+             hint = :hint
+         WHERE object = :object
+           AND property = :property
+           AND (state <> 'degraded' OR problem IS NOT :problem OR hint IS NOT :hint)",
+    )?
+    .execute(named_params! {
+        ":object": problem.object.as_str(),
+        ":property": problem.property.as_str(),
+        ":problem": problem.problem,
+        ":hint": problem.hint,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
 }
 
-fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<bool, StoreError> {
+fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<(), StoreError> {
     let filling = begin_filling(tx, &field.object)?;
     let state = if filling {
         FieldState::Filling
@@ -253,7 +246,7 @@ fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<boo
         ":state": state.as_str(),
         ":now": now.to_string(),
     })?;
-    Ok(true)
+    Ok(())
 }
 
 /// Begins the filling of new columns at the first page, where pages without them have been read. Tells whether it did.

@@ -335,7 +335,7 @@ impl MirrorTable {
         Ok(rowjson::of_row(&row.record.values, others))
     }
 
-    /// What the column of a property holds that is not mapped any more; `None` where the column or the row is gone.
+    /// What the column of a property holds that is not mapped, or not at the moment; `None` where the column or the row is gone.
     pub fn former_value(
         &self,
         connection: &Connection,
@@ -353,6 +353,24 @@ impl MirrorTable {
         let kind = PropertyType::parse(&field.property_type);
         let value = kind.and_then(|kind| kind.from_column(&column).ok());
         Ok(Some(value.unwrap_or_else(|| as_text(&column))))
+    }
+
+    /// The properties of fields outside the mapping in which a row holds a value.
+    pub fn holding(
+        &self,
+        connection: &Connection,
+        id: LocalId,
+        fields: &[Field],
+    ) -> Result<Vec<PropertyName>, StoreError> {
+        let mut held = Vec::new();
+        for field in fields {
+            let value = self.former_value(connection, id, field)?;
+            if value.is_some_and(|value| !value.is_empty()) {
+                let property = PropertyName::parse(&field.property);
+                held.push(property.map_err(|error| StoreError::UnknownValue(error.to_string()))?);
+            }
+        }
+        Ok(held)
     }
 
     /// Gives a row back what it held in columns that the mapping does not know. Answers with what no column takes any more:

@@ -846,7 +846,7 @@ pub fn release_property(
         "UPDATE sync_outbox
          SET next_attempt_at = :now
          WHERE object = :object
-           AND operation = 'update'
+           AND operation IN ('create', 'update')
            AND state = 'pending'
            AND waits_for IS NULL
            AND next_attempt_at > :now

@@ -72,6 +72,86 @@ fn a_property_that_is_left_out_is_empty_and_one_that_is_gone_keeps_its_column() 
     assert_eq!(site.stop(), 0);
 }
 
+/// A custom property of deals that HubSpot keeps unique, as somebody makes and archives it.
+fn make_property(portal: &Portal, object: &str, name: &str, unique: bool) {
+    let property = json!({"name": name, "label": name, "type": "string", "fieldType": "text",
+                          "groupName": format!("{}information", object.trim_end_matches('s')),
+                          "hasUniqueValue": unique});
+    call(
+        portal,
+        "POST",
+        &format!("/crm/properties/2026-03/{object}"),
+        &property,
+    );
+}
+
+fn archive_property(portal: &Portal, object: &str, name: &str) {
+    let path = format!("/crm/properties/2026-03/{object}/{name}");
+    call(portal, "DELETE", &path, &Value::Null);
+}
+
+#[test]
+fn a_new_rows_value_of_a_degraded_field_waits_while_its_record_is_made() {
+    let portal = Portal::quick();
+    make_property(&portal, "contacts", "nickname", false);
+    let objects = format!("{CONTACTS}nickname = \"nickname\"\n");
+    let site = Site::with(&portal, "", &objects);
+    site.once();
+    let theirs = portal.contact("theirs@example.com");
+    archive_property(&portal, "contacts", "nickname");
+    site.once();
+    site.execute(
+        "INSERT INTO contacts (email, city, nickname) VALUES ('new@example.com', 'Oslo', 'Newt')",
+    );
+    site.execute("REPLACE INTO contacts (hs_id, email, nickname) SELECT hs_id, email, 'Tess' FROM contacts WHERE hs_id");
+    site.run(&["once", "--timeout", "3s"]);
+    assert_eq!(portal.count_with("city", "Oslo"), 1);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox AS e JOIN sync_outbox_fields AS f ON f.outbox_id = e.id
+                     WHERE e.operation = 'update' AND e.state = 'pending' AND f.property = 'nickname'"),
+        2
+    );
+    make_property(&portal, "contacts", "nickname", false);
+    site.once();
+    assert_eq!(portal.count_with("nickname", "Newt"), 1);
+    assert_eq!(portal.value(theirs, "nickname").as_deref(), Some("Tess"));
+    assert_eq!(portal.contacts(), 2);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+}
+
+#[test]
+fn a_new_row_waits_while_its_own_key_is_not_synced() {
+    let portal = Portal::quick();
+    make_property(&portal, "deals", "reference", true);
+    let objects = "[objects.deals]\nkey = \"reference\"\n[objects.deals.properties]\ndealname = \"name\"\n\
+                   reference = \"reference\"\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    archive_property(&portal, "deals", "reference");
+    site.once();
+    site.execute("INSERT INTO deals (name, reference) VALUES ('Keyed', 'R-1'), ('Keyless', NULL)");
+    site.run(&["once", "--timeout", "3s"]);
+    let names = || {
+        let stand = portal.stand();
+        let records = stand.records("deals").into_iter();
+        let names = records.filter_map(|record| record.value("dealname").map(str::to_owned));
+        names.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names(), BTreeSet::from(["Keyless".to_owned()]));
+    assert_eq!(
+        site.text("SELECT operation || ' ' || state || ' ' || last_error FROM sync_outbox")
+            .as_deref(),
+        Some(
+            "create pending `reference` is the key of deals row 1 and is not synced at the moment: \
+              SELECT problem, hint FROM sync_fields says why"
+        )
+    );
+    make_property(&portal, "deals", "reference", true);
+    site.once();
+    assert_eq!(names().len(), 2);
+    assert_eq!(site.number("SELECT count(hs_id) FROM deals"), 2);
+}
+
 #[test]
 fn an_object_that_the_token_may_not_read_does_not_stop_the_others() {
     let portal = Portal::with(Settings {

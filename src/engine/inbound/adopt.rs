@@ -13,6 +13,7 @@ use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::inbound::apply::{Applying, merge_into};
 use crate::engine::inbound::convert::record_identities;
 use crate::engine::outbound::create::sent_values;
+use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::NO_RECORD;
 use crate::engine::outbound::settle::{keep_defaults, note_pushed};
 use crate::engine::source::reads::AFTER_FLIGHT;
@@ -22,7 +23,7 @@ use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::store::conflicts::{self, About};
-use crate::store::fields::{self, FieldState};
+use crate::store::fields;
 use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
@@ -214,8 +215,9 @@ fn rebase(
     row: &MirrorRow,
     clean_base: CleanBase<'_>,
 ) -> Result<(), StoreError> {
-    // A field that is degraded at the moment waits on, its base unknown.
-    let left_out = fields::in_state(tx, applying.object.object(), FieldState::Degraded)?;
+    // A field that is left out at the moment waits on, its base unknown.
+    let left_out = fields::left_out(tx, applying.object.mapping())?;
+    let left_out = left_out::keep(tx, applying.object, create, &left_out)?;
     for EntryField {
         property,
         changed_at,
@@ -329,6 +331,7 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
+    use crate::store::mirror::MirrorTable;
 
     const ANN: &str = "ann@example.com";
 
@@ -362,6 +365,25 @@ mod tests {
             "UPDATE sync_outbox SET enqueued_at = '{}'",
             at(second)
         ));
+    }
+
+    #[test]
+    fn an_adopted_row_keeps_what_is_left_out_of_requests_until_it_can_be_merged() {
+        let mut scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        let whole = scene.object.table.clone();
+        let mut mapping = whole.mapping().as_ref().clone();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "firstname");
+        scene.object.table = MirrorTable::new(std::sync::Arc::new(mapping));
+        scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was ?"]);
+        // Synced again, and HubSpot's side has another value.
+        scene.object.table = whole;
+        let theirs = record(101, 20, &[("email", ANN), ("firstname", "Theirs")]);
+        read(&scene, 30, &theirs, 20);
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs remote"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::inbound::convert::{identities, match_identity, record_identities};
 use crate::engine::inbound::removal::Moment;
+use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::outbound::searched;
 use crate::engine::outbound::settle::{Sent, settle_batch};
@@ -31,6 +32,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts;
+use crate::store::fields::{self, Field};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::mirror::{Identity, MirrorRow};
@@ -55,6 +57,7 @@ pub async fn send(
     priority: Priority,
 ) -> Result<(), StepError> {
     let object = &schema::ensure_key(engine, object).await?;
+    let due = left_out::without_keyless(engine, object, due).await?;
     let due = searched::ripe(engine, object, due).await?;
     let without_backfill = object.looked_up(LookBefore::BatchRead).next().is_some();
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
@@ -76,9 +79,10 @@ pub async fn send(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             link_reinserted(tx, &sync, &entries, now)?;
+            let left_out = fields::left_out(tx, sync.mapping())?;
             let mut claimed = Vec::with_capacity(entries.len());
             for id in &entries {
-                claimed.extend(claim_alone(tx, &sync, *id, now)?);
+                claimed.extend(claim_alone(tx, &sync, *id, &left_out, now)?);
             }
             Ok(claimed)
         })
@@ -502,6 +506,14 @@ fn relink(
             create.entry.enqueued_at,
         )?;
     }
+    let left_out = fields::left_out(tx, object.mapping())?;
+    for property in left_out::keep(tx, object, &create.entry, &left_out)? {
+        let mut older = archive.entry.fields.iter();
+        if let Some(older) = older.find(|other| other.property == property) {
+            let written_at = create.entry.enqueued_at;
+            outbox::put_field(tx, create.entry.id, &property, &older.base, written_at)?;
+        }
+    }
     outbox::end(tx, archive.entry.id)?;
     if outbox::fields(tx, create.entry.id)?.is_empty() {
         outbox::end(tx, create.entry.id)?;
@@ -514,9 +526,10 @@ fn claim_alone(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
+    left_out: &[Field],
     now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
-    match savepoint::within(tx, || claim_create(tx, object, id, now)) {
+    match savepoint::within(tx, || claim_create(tx, object, id, left_out, now)) {
         Err(error) if error.is_of_one_row() => {
             if let Some(queued) = outbox::by_id(tx, id)? {
                 push::put_aside(tx, &queued, &error, now)?;
@@ -527,11 +540,12 @@ fn claim_alone(
     }
 }
 
-/// Takes a create: all columns that have a value and are pushed.
+/// Takes a create: all columns that have a value and are pushed. What has a value and is left out waits on.
 fn claim_create(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
+    left_out: &[Field],
     now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
     let Some(queued) = outbox::by_id(tx, id)? else {
@@ -585,9 +599,11 @@ fn claim_create(
             value.to_wire().to_owned(),
         ));
     }
+    let kept = left_out::keep(tx, object, entry, left_out)?;
     for EntryField { property, .. } in &entry.fields {
         // Written since the INSERT, and nothing of it is sent.
-        if !properties.iter().any(|(name, _)| name == property.as_str()) {
+        let is_sent = properties.iter().any(|(name, _)| name == property.as_str());
+        if !is_sent && !kept.contains(property) {
             outbox::drop_field(tx, id, property)?;
         }
     }
@@ -630,6 +646,7 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::store::mirror::MirrorTable;
 
     /// One row, whose create was lost just now.
     fn in_doubt() -> (Desk, std::sync::Arc<ObjectSync>, String) {
@@ -738,7 +755,13 @@ mod tests {
     fn claimed(scene: &Scene, row: i64) -> bool {
         let sent = scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(row))?;
-            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+            claim_create(
+                tx,
+                &scene.object,
+                create.expect("waits").entry.id,
+                &[],
+                at(10),
+            )
         });
         sent.is_some()
     }
@@ -780,6 +803,48 @@ mod tests {
         assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 
+    /// The scene's contacts as a step sees them while HubSpot has no `firstname`.
+    fn without_first_name(scene: &mut Scene) {
+        let mut mapping = scene.object.mapping().clone();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "firstname");
+        scene.object.table = MirrorTable::new(std::sync::Arc::new(mapping));
+        scene.daemon("UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'firstname'");
+    }
+
+    #[test]
+    fn a_create_goes_without_what_is_left_out_of_requests_and_that_waits_as_an_update() {
+        let mut scene = Scene::of(Policy::Newest);
+        scene.program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ours'), ('bob@example.com', '');
+                       UPDATE contacts SET first_name = 'Bob' WHERE local_id = 2;
+                       UPDATE contacts SET first_name = NULL WHERE local_id = 2");
+        without_first_name(&mut scene);
+        scene.write(|tx| {
+            let left_out = fields::left_out(tx, scene.object.mapping())?;
+            for row in [1, 2] {
+                let create =
+                    outbox::of_row(tx, scene.object.object(), LocalId(row))?.expect("waits");
+                let sent = claim_create(tx, &scene.object, create.entry.id, &left_out, at(10))?;
+                let sent = sent.expect("is sent").input.properties;
+                assert_eq!(
+                    sent.iter()
+                        .map(|(name, _)| name.as_str())
+                        .collect::<Vec<_>>(),
+                    ["email"]
+                );
+            }
+            Ok(())
+        });
+        assert_eq!(
+            scene.outbox(),
+            [
+                "create 1 -; email was -; firstname was ?",
+                "create 2 -; email was -"
+            ]
+        );
+    }
+
     #[test]
     fn a_create_leaves_out_what_waits_for_a_decision_and_what_was_emptied() {
         let scene = Scene::of(Policy::Manual);
@@ -794,7 +859,13 @@ mod tests {
         );
         let sent = scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
-            claim_create(tx, &scene.object, create.expect("waits").entry.id, at(10))
+            claim_create(
+                tx,
+                &scene.object,
+                create.expect("waits").entry.id,
+                &[],
+                at(10),
+            )
         });
         let properties = sent.expect("is sent").input.properties;
         assert_eq!(

@@ -50,7 +50,7 @@ pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 
 /// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
-const AFTER_DRIFT: Duration = Duration::from_mins(10);
+pub(crate) const AFTER_DRIFT: Duration = Duration::from_mins(10);
 
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {

@@ -182,9 +182,7 @@ async fn bring_up(
             for name in &changes.put_back {
                 tracing::warn!(name, "somebody dropped or altered this; it was put back");
             }
-            if fields::set_problems(tx, &problems, now)? {
-                ddl::repair(tx, &mapping, now)?;
-            }
+            fields::set_problems(tx, &problems, now)?;
             for (object, found) in &definitions {
                 let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
                 reference::replace_properties(tx, object, &rows)?;

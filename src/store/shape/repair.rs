@@ -354,7 +354,6 @@ fn shape<'a>(
     connection: &Connection,
     object: &'a ObjectMapping,
 ) -> Result<MirrorShape<'a>, StoreError> {
-    let degraded = fields::closed(connection, &object.object)?;
     let is_ours = |name: &str| {
         let reserved = crate::model::name::RESERVED_COLUMNS
             .iter()
@@ -368,10 +367,6 @@ fn shape<'a>(
     let columns = bring_up::columns_of(connection, object.table.as_str())?;
     Ok(MirrorShape {
         object,
-        degraded: degraded
-            .iter()
-            .map(|property| property.as_str().to_owned())
-            .collect(),
         own_columns: columns.into_iter().filter(|name| !is_ours(name)).collect(),
         unique: unique::conditions(connection, object.table.as_str())?,
     })

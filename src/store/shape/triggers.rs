@@ -21,8 +21,6 @@
 //!
 //! A table whose object left the mapping has none of these, and `sync_unmapped_…` instead, which refuse every write.
 
-use std::collections::BTreeSet;
-
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
 use crate::model::value::{LONGEST_VALUE, PropertyType};
 use crate::store::outbox::UNWRITABLE;
@@ -56,19 +54,10 @@ pub(crate) struct Made {
 #[derive(Debug)]
 pub(crate) struct MirrorShape<'a> {
     pub(crate) object: &'a ObjectMapping,
-    /// Properties that are left out of requests at the moment.
-    pub(crate) degraded: BTreeSet<String>,
     /// Columns that the mapping does not know: the user's own, and those that were mapped once.
     pub(crate) own_columns: Vec<String>,
     /// The user's UNIQUE indexes: for each the conditions that hold for a row of the same key as `new`.
     pub(crate) unique: Vec<Vec<String>>,
-}
-
-/// Why a field can't be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closed {
-    Pulled,
-    Degraded,
 }
 
 impl MirrorShape<'_> {
@@ -80,40 +69,28 @@ impl MirrorShape<'_> {
         literal(self.object.object.as_str())
     }
 
-    fn closed(&self, field: &FieldMapping) -> Option<Closed> {
-        if !self.object.direction.pushes() || !field.direction.pushes() {
-            return Some(Closed::Pulled);
-        }
-        self.degraded
-            .contains(field.property.as_str())
-            .then_some(Closed::Degraded)
+    /// Whether a field only comes from HubSpot.
+    fn is_pulled(&self, field: &FieldMapping) -> bool {
+        !self.object.direction.pushes() || !field.direction.pushes()
     }
 
+    /// The fields that only come from HubSpot.
+    fn pulled(&self) -> impl Iterator<Item = &FieldMapping> {
+        let fields = self.object.fields.iter();
+        fields.filter(|field| self.is_pulled(field))
+    }
+
+    /// The fields whose writes are taken, also while they are left out of requests: then they wait.
     fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.object
-            .fields
-            .iter()
-            .filter(|field| self.closed(field).is_none())
+        let fields = self.object.fields.iter();
+        fields.filter(|field| !self.is_pulled(field))
     }
 
-    /// The fields whose update is taken: one that is left out of requests at the moment waits until it is healed.
-    fn updated(&self) -> impl Iterator<Item = &FieldMapping> {
-        let is_updated = |field: &&FieldMapping| self.closed(field) != Some(Closed::Pulled);
-        self.object.fields.iter().filter(is_updated)
-    }
-
-    fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
+    fn refusal(&self, field: &FieldMapping) -> String {
         let (table, column) = (&self.object.table, &field.column);
-        raise(&match closed {
-            Closed::Pulled => format!(
-                "{table}.{column} comes from HubSpot and can not be written here: leave it as it is"
-            ),
-            Closed::Degraded => {
-                format!(
-                    "{table}.{column} is not synced at the moment: SELECT problem, hint FROM sync_fields says why"
-                )
-            }
-        })
+        raise(&format!(
+            "{table}.{column} comes from HubSpot and can not be written here: leave it as it is"
+        ))
     }
 
     fn trigger(&self, kind: &str, event: &str, when: &str, steps: &[String]) -> Made {
@@ -553,7 +530,7 @@ fn is_too_long(value: &str) -> String {
 impl MirrorShape<'_> {
     /// Fields that a program writes as text of any length.
     fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.updated()
+        self.pushed()
             .filter(|field| field.property_type.sql_type() == "TEXT")
     }
 
@@ -608,16 +585,13 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> String {
             )),
         ));
     }
-    for field in &shape.object.fields {
-        let Some(closed) = shape.closed(field) else {
-            continue;
-        };
+    for field in shape.pulled() {
         let value = format!("new.{}", quoted(field.column.as_str()));
         cases.push(format!(
             "WHEN {value} <> '' AND {} IS NOT {} THEN {}",
             canonical(&value, &kind(field).to_string()),
             noted_json(shape, field.property.as_str()),
-            shape.refusal(field, closed),
+            shape.refusal(field),
         ));
     }
     // What HubSpot itself holds may be longer: a REPLACE writes it again.
@@ -663,12 +637,7 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
             noted_json(shape, "$hs_modified_at")
         ),
     ];
-    let closed = shape
-        .object
-        .fields
-        .iter()
-        .filter(|field| shape.closed(field).is_some());
-    settings.extend(closed.map(|field| {
+    settings.extend(shape.pulled().map(|field| {
         format!(
             "{} = {}",
             quoted(field.column.as_str()),
@@ -847,10 +816,8 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
             raise(&format!("{table}.{name} {owner}: leave it as it is")),
         );
     }
-    for field in &shape.object.fields {
-        if shape.closed(field) == Some(Closed::Pulled) {
-            refuse(changed(field), shape.refusal(field, Closed::Pulled));
-        }
+    for field in shape.pulled() {
+        refuse(changed(field), shape.refusal(field));
     }
     for field in shape.texts() {
         let value = format!("new.{}", quoted(field.column.as_str()));
@@ -859,7 +826,7 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
             shape.too_long(field),
         );
     }
-    let pushed: Vec<String> = shape.updated().map(changed).collect();
+    let pushed: Vec<String> = shape.pushed().map(changed).collect();
     let archived = format!(
         "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
     );
@@ -910,7 +877,7 @@ fn before_replace(shape: &MirrorShape<'_>) -> Option<Made> {
 
 /// An update, field by field.
 fn update(shape: &MirrorShape<'_>) -> Made {
-    let pushed: Vec<String> = shape.updated().map(changed).collect();
+    let pushed: Vec<String> = shape.pushed().map(changed).collect();
     let mut conditions = vec![any(&pushed)];
     let mut steps = vec![OPEN_GATE.to_owned()];
     if !shape.unique.is_empty() {
@@ -947,7 +914,7 @@ fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
 /// Into `_sync_changed`: the fields that an UPDATE has changed.
 fn changed_by_update(shape: &MirrorShape<'_>) -> String {
     let values: Vec<String> = shape
-        .updated()
+        .pushed()
         .map(|field| {
             let column = quoted(field.column.as_str());
             format!(

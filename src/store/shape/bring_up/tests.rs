@@ -462,7 +462,7 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
     let due = || file.rows("SELECT next_attempt_at FROM sync_outbox");
     let problems = |problems: Vec<FieldProblem>| {
         let job = move |tx: &WriteTx<'_>| fields::set_problems(tx, &problems, now());
-        assert_eq!(at_once(file.store.write(Lane::Bulk, job)).ok(), Some(true));
+        assert_eq!(at_once(file.store.write(Lane::Bulk, job)).ok(), Some(()));
     };
 
     file.lines(without("stage"));
@@ -738,7 +738,7 @@ fn a_field_with_values_that_can_not_be_read_is_synced_on_until_its_type_fits() {
     let no_problems = |tx: &WriteTx<'_>| fields::set_problems(tx, &[], now());
     assert_eq!(
         at_once(file.store.write(Lane::Bulk, no_problems)).ok(),
-        Some(false)
+        Some(())
     );
     file.run("UPDATE contacts SET revenue = 2 WHERE local_id = 1");
     assert_eq!(file.pending(), ["update annualrevenue 1.5"]);

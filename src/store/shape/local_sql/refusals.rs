@@ -341,17 +341,13 @@ fn an_object_that_only_goes_to_hubspot_takes_every_write() {
 }
 
 #[test]
-fn an_update_of_a_degraded_field_waits_and_an_insert_with_one_says_where_the_reason_stands() {
+fn a_write_of_a_degraded_field_waits_however_it_is_written() {
     everywhere(|scene| {
         scene.as_daemon(
             "UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'stage';
              UPDATE _sync_meta SET value = '' WHERE name = 'schema_seen'",
         );
         assert_eq!(scene.repair(), Vec::<String>::new());
-        scene.refused(
-            "INSERT INTO contacts (email, stage) VALUES ('cy@example.com', 'x')",
-            "contacts.stage is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
-        );
         scene.do_run("UPDATE contacts SET stage = 'x' WHERE local_id = 1");
         scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
         assert_eq!(
@@ -360,5 +356,19 @@ fn an_update_of_a_degraded_field_waits_and_an_insert_with_one_says_where_the_rea
         );
         scene.do_run("UPDATE contacts SET stage = 'lead' WHERE local_id = 1");
         assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
+        scene.do_run("INSERT INTO contacts (email, stage) VALUES ('cy@example.com', 'x')");
+        scene.do_run("REPLACE INTO contacts (hs_id, email, first_name, stage) VALUES (102, 'bob@example.com', 'Bob', 'y')");
+        assert_eq!(
+            scene.rows("SELECT stage FROM contacts ORDER BY local_id"),
+            ["lead", "y", "x"]
+        );
+        assert_eq!(
+            scene.outbox(),
+            [
+                "update contacts 1 101; firstname was Ada",
+                "update contacts 2 102; stage was -",
+                "create contacts 3 -"
+            ]
+        );
     });
 }

@@ -1,0 +1,71 @@
+//! Values of fields that requests leave out at the moment: a create goes without them, and they wait as an update of the
+//! record that it makes. What can't be left out is a row's own key: while that is not synced, the create waits.
+
+use rusqlite::Transaction;
+
+use crate::engine::outbound::push::AFTER_DRIFT;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, StepError};
+use crate::model::entry::{Base, Entry};
+use crate::model::mapping::KeyChoice;
+use crate::model::name::PropertyName;
+use crate::store::fields::{self, Field};
+use crate::store::outbox::{self, Answered, Queued};
+use crate::store::{Lane, StoreError};
+
+/// Notes in a create's entry what its row holds in fields that are left out, each as a change over a value that nobody has
+/// looked at. Answers with their properties.
+pub fn keep(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    left_out: &[Field],
+) -> Result<Vec<PropertyName>, StoreError> {
+    let held = object.table.holding(tx, entry.local_id, left_out)?;
+    for property in &held {
+        let is_noted = entry.fields.iter().any(|field| field.property == *property);
+        if !is_noted {
+            outbox::put_field(tx, entry.id, property, &Base::Unknown, entry.enqueued_at)?;
+        }
+    }
+    Ok(held)
+}
+
+/// The creates of `due` that can leave: where the object's own key is left out, the others rest until it is synced again.
+pub async fn without_keyless(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+) -> Result<Vec<Queued>, StepError> {
+    let KeyChoice::Property(key) = &object.mapping().key else {
+        return Ok(due);
+    };
+    if object.mapping().key_field().is_some() {
+        return Ok(due);
+    }
+    let (sync, key) = (object.clone(), key.clone());
+    let go_on = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let left_out = fields::left_out(tx, sync.mapping())?;
+            let again = tx.now() + AFTER_DRIFT;
+            let mut go_on = Vec::with_capacity(due.len());
+            for queued in due {
+                if !keep(tx, &sync, &queued.entry, &left_out)?.contains(&key) {
+                    go_on.push(queued);
+                    continue;
+                }
+                let words = format!(
+                    "`{key}` is the key of {} row {} and is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
+                    sync.mapping().table,
+                    queued.entry.local_id
+                );
+                let waits_for = queued.entry.waits_for;
+                let id = queued.entry.id;
+                outbox::retry(tx, id, again, Some(&words), waits_for, Answered::No)?;
+            }
+            Ok(go_on)
+        })
+        .await?;
+    Ok(go_on)
+}
