@@ -127,7 +127,7 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
     }
-    let (mut dead, mut conflicts, mut held) = (0, 0, 0);
+    let (mut dead, mut conflicts, mut held, mut unreadable) = (0, 0, 0, 0);
     for object in &report.objects {
         writeln!(
             out,
@@ -137,14 +137,19 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         dead += object.dead;
         conflicts += object.conflicts;
         held += object.held;
+        unreadable += object.unreadable;
     }
     for warning in &report.warnings {
         tell(out, "warning", warning)?;
     }
     // Numbers as a script reads them.
     let several = |number: u64| if number == 1 { "" } else { "s" };
+    let odd = match unreadable {
+        0 => String::new(),
+        _ => format!(", {unreadable} unreadable (see `sync_unreadable`)"),
+    };
     let counts = format!(
-        "{dead} dead, {conflicts} open conflict{}, {held} held, {} request{}",
+        "{dead} dead, {conflicts} open conflict{}, {held} held{odd}, {} request{}",
         several(conflicts),
         report.requests,
         several(report.requests)
@@ -182,6 +187,7 @@ mod tests {
             dead: 0,
             conflicts: 1,
             held: 0,
+            unreadable: 500 * warnings.len() as u64,
         };
         let report = OnceReport {
             objects: vec![contacts],
@@ -216,7 +222,7 @@ mod tests {
             "contacts: 1500 pulled, 0 pushed, 0 pending\n\
              warning: contacts.email: wrong type (500 values)\nhint: write another\n\
              ended early: the token may not read companies\nhint: add the scope\n\
-             0 dead, 1 open conflict, 0 held, 9 requests\n"
+             0 dead, 1 open conflict, 0 held, 500 unreadable (see `sync_unreadable`), 9 requests\n"
         );
     }
 }

@@ -37,7 +37,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::fields::{self, Troubled};
 use crate::store::meta::Phase;
-use crate::store::{Lane, counts, cursors, meta, quota};
+use crate::store::{Lane, counts, cursors, meta, quota, unreadable};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
@@ -74,6 +74,8 @@ pub struct ObjectReport {
     pub conflicts: u64,
     /// Records that wait for an operator's word.
     pub held: u64,
+    /// Values and records of HubSpot's that can't be read: `sync_unreadable` has them.
+    pub unreadable: u64,
 }
 
 /// What `once` did.
@@ -695,13 +697,39 @@ async fn report(
             hint: Some("see `hubsyncd outbox list`, and run it again".to_owned()),
         })
     };
-    let warnings = engine.store().read(fields::troubled).await?;
+    let troubled = engine.store().read(fields::troubled).await?;
+    let mut warnings: Vec<Failure> = troubled.into_iter().map(Failure::from).collect();
+    warnings.extend(odd_answers(engine).await?);
     Ok(OnceReport {
         failure: failure.or_else(waiting),
         objects,
         requests: requests.saturating_sub(before.requests),
-        warnings: warnings.into_iter().map(Failure::from).collect(),
+        warnings,
     })
+}
+
+/// What of HubSpot's answers can't be read and no field's problem tells of, an object each.
+async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<Failure>, StepError> {
+    let objects = engine.mapping().objects.iter();
+    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let told = engine
+        .store()
+        .read(move |connection| {
+            let mut told = Vec::new();
+            for object in &names {
+                let words = unreadable::odd_answers(connection, object)?;
+                told.extend(words.map(|words| format!("{object}: {words}")));
+            }
+            Ok(told)
+        })
+        .await?;
+    let failure = |words| Failure {
+        words,
+        hint: Some(
+            "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
+        ),
+    };
+    Ok(told.into_iter().map(failure).collect())
 }
 
 /// What was done since `since`, and all requests that the database knows of.
@@ -785,6 +813,7 @@ impl From<counts::Counts> for ObjectReport {
             dead: count.dead,
             conflicts: count.conflicts,
             held: count.held,
+            unreadable: count.unreadable,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Counts {
     pub conflicts: u64,
     /// Records that wait for an operator's word.
     pub held: u64,
+    /// Values of HubSpot's that their columns can't hold, and records of which nothing can be read.
+    pub unreadable: u64,
 }
 
 /// Counts what is left of an object, and what was done since `since`.
@@ -43,19 +45,20 @@ pub fn of(
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
              (SELECT count(*) FROM sync_conflicts WHERE object = :object AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
-             + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL)",
+             + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL),
+             (SELECT count(*) FROM sync_unreadable WHERE object = :object)",
     )?;
     let row = statement.query_row(
         named_params! { ":object": object.as_str(), ":since": since.to_string() },
         |row| {
-            let mut numbers = [0_u64; 6];
+            let mut numbers = [0_u64; 7];
             for (index, number) in numbers.iter_mut().enumerate() {
                 *number = row.get::<_, i64>(index)?.unsigned_abs();
             }
             Ok(numbers)
         },
     )?;
-    let [pulled, pushed, pending, dead, conflicts, held] = row;
+    let [pulled, pushed, pending, dead, conflicts, held, unreadable] = row;
     Ok(Counts {
         object: object.as_str().to_owned(),
         pulled,
@@ -64,5 +67,6 @@ pub fn of(
         dead,
         conflicts,
         held,
+        unreadable,
     })
 }

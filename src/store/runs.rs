@@ -126,7 +126,28 @@ fn begin(
     Ok(())
 }
 
-/// Ends the open run of an object; nothing happens where none is open.
+/// Says in the last run of an object what it met and could not read; the run goes on.
+pub fn note(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    kind: Kind,
+    words: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(words) = words else {
+        return Ok(());
+    };
+    tx.prepare_cached(
+        "UPDATE sync_runs
+         SET error = :words
+         WHERE id = (SELECT max(id) FROM sync_runs WHERE object = :object AND kind = :kind)",
+    )?
+    .execute(
+        named_params! { ":object": object.as_str(), ":kind": kind.as_str(), ":words": words },
+    )?;
+    Ok(())
+}
+
+/// Ends the open run of an object, and keeps what was noted of it; nothing happens where none is open.
 pub fn finish(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -136,7 +157,7 @@ pub fn finish(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE sync_runs
-         SET finished_at = :now, error = :error
+         SET finished_at = :now, error = coalesce(:error, error)
          WHERE id = (
              SELECT id
              FROM sync_runs

@@ -8,6 +8,8 @@ use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::shape::ddl::literal;
+use crate::store::shape::views;
 
 const HINT: &str = "correct the values in HubSpot, or write another `type` for the property: SELECT * FROM sync_unreadable shows them";
 
@@ -72,6 +74,15 @@ pub fn note_record(
         ":now": now.to_string(),
     })?;
     Ok(())
+}
+
+/// What of an object's answers can't be read and no field's problem tells of, in a sentence.
+pub fn odd_answers(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Option<String>, StoreError> {
+    let sql = format!("SELECT {}", views::odd_answers(&literal(object.as_str())));
+    Ok(connection.query_row(&sql, [], |row| row.get(0))?)
 }
 
 /// Forgets that a record could not be read: HubSpot shows it no more.

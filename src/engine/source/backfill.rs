@@ -46,6 +46,8 @@ struct ReadPage {
     records: Vec<RemoteRecord>,
     /// Records of the page that HubSpot could not read this time.
     unread: Vec<HubspotId>,
+    /// What of the page not even the id could be read, in a sentence.
+    odd: Option<String>,
     after: Option<String>,
     /// The `Date` of the answer, by HubSpot's clock.
     date: Option<Timestamp>,
@@ -126,6 +128,7 @@ async fn read_page(
         asked_at,
         records: remote_records(object, page.records),
         unread: page.unread,
+        odd: page.odd,
         after: page.after,
         date: page.date,
     })
@@ -160,6 +163,7 @@ async fn apply(
             changed: apply_page(tx, &applying, &page.records)?,
         };
         runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
+        runs::note(tx, sync.object(), Kind::Backfill, page.odd.as_deref())?;
         ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
         match &page.after {
             Some(after) => cursors::move_backfill(tx, sync.object(), after, rows, started)?,

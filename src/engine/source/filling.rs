@@ -80,6 +80,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
+            runs::note(tx, sync.object(), Kind::Schema, page.odd.as_deref())?;
             ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
             cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
             if page.after.is_none() {

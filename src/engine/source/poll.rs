@@ -65,12 +65,14 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 evidence: Evidence::Search,
                 requests: 1,
                 unread: Vec::new(),
+                odd: None,
             }
         }
         false => read_whole(engine, object, &found.records).await?,
     };
     read.unread.extend(found.unread);
-    let window = SearchWindow {
+    read.odd = found.odd;
+    let window = Window {
         last_id: end,
         ..window.seen_at(date)
     };
@@ -116,6 +118,8 @@ struct Read {
     requests: usize,
     /// Records that the search shows and the store could not read this time.
     unread: Vec<HubspotId>,
+    /// What of the page not even the id could be read, in a sentence.
+    odd: Option<String>,
 }
 
 struct Page {
@@ -160,6 +164,7 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
                 changed: changed.len(),
             };
             runs::extend(tx, sync.object(), Kind::Poll, work, now)?;
+            runs::note(tx, sync.object(), Kind::Poll, page.read.odd.as_deref())?;
             if page.done {
                 // The window's end, and not the time after its walk: what was changed meanwhile is in the next one.
                 let to = page.window.to.max(page.polled_to);
@@ -265,6 +270,7 @@ async fn read_whole(
         evidence: Evidence::Store,
         requests: 1,
         unread: Vec::new(),
+        odd: None,
     };
     for batch in page.chunks(BATCH) {
         let query = ReadQuery {

@@ -156,6 +156,7 @@ async fn compare_page(
         records: remote_records(object, page.records),
         after: page.after,
         unread: page.unread,
+        odd: page.odd,
         date: page.date,
     };
     let done = engine
@@ -178,6 +179,7 @@ async fn compare_page(
                 changed,
             };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
+            runs::note(tx, sync.object(), Kind::Reconcile, page.odd.as_deref())?;
             ask_unread(tx, &sync, &page.unread, Origin::Reconcile, now)?;
             if let Some(last) = ask_for_absent(tx, &sync, &cursor, &page, now)? {
                 // More rows than one small transaction takes: the page is read once more from here.
@@ -267,4 +269,44 @@ async fn ask_rows(
         })
         .await?;
     Ok(if more { Progress::More } else { Progress::RING })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, run};
+
+    /// The errors of the object's runs, and what its status says.
+    fn told(desk: &Desk) -> (Vec<Option<String>>, Option<String>) {
+        let file = desk.folder.path().join("crm.db");
+        let program = rusqlite::Connection::open(file).expect("opens");
+        let mut errors = program
+            .prepare("SELECT error FROM sync_runs WHERE kind = 'reconcile' ORDER BY id")
+            .expect("is SQL");
+        let errors = errors.query_map([], |row| row.get(0)).expect("runs");
+        let errors = errors.collect::<Result<_, _>>().expect("reads");
+        let status = program.query_row("SELECT last_error FROM sync_status", [], |row| row.get(0));
+        (errors, status.expect("a row"))
+    }
+
+    #[test]
+    fn a_record_without_a_readable_id_is_told_until_a_comparison_meets_none() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let compare = |page: &str| {
+            desk.hubspot.answer("/objects/2026-03/contacts?", page);
+            run(begin(&desk.engine, &contacts)).expect("begins");
+            run(step(&desk.engine, &contacts)).expect("a page");
+        };
+        compare(
+            r#"{"results":[{"id":"101","properties":{"email":"ann@example.com"},
+                "createdAt":"2026-01-01T00:00:00Z","updatedAt":"2026-01-01T00:00:00Z","archived":false},
+                {"id":"a secret","properties":{}}]}"#,
+        );
+        let words = "record 2 of 2 in an answer of HubSpot's (the one after record 101) can't be read, not even its id";
+        let words = Some(words.to_owned());
+        assert_eq!(told(&desk), (vec![words.clone()], words.clone()));
+        compare(r#"{"results":[]}"#);
+        assert_eq!(told(&desk), (vec![words, None], None));
+    }
 }

@@ -52,6 +52,8 @@ pub struct Page<T = Record> {
     pub after: Option<String>,
     /// Records of the page that HubSpot could not read this time, or that make no sense: to be asked for again.
     pub unread: Vec<HubspotId>,
+    /// Where on the page something stands of which not even the id can be read, in a sentence.
+    pub odd: Option<String>,
     /// The `Date` of the answer, by HubSpot's clock.
     pub date: Option<Timestamp>,
 }
@@ -181,6 +183,7 @@ impl Client {
                 .filter(|_| !found.is_last)
                 .map(|end| format!("{BY_SEARCH}{end}")),
             unread: found.unread,
+            odd: found.odd,
             date: found.date,
         };
         if whole {
@@ -218,6 +221,7 @@ impl Client {
             records,
             after: page.after,
             unread: page.unread.into_iter().chain(unread).collect(),
+            odd: page.odd,
             date: page.date,
         })
     }
@@ -226,6 +230,7 @@ impl Client {
 fn from_page(Paged { page, date, .. }: Paged<wire::Shown>) -> Page {
     Page {
         after: page.after(),
+        odd: page.results.odd(),
         records: page
             .results
             .read

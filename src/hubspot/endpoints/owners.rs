@@ -49,6 +49,7 @@ impl Client {
         };
         let (page, date) = self.page::<wire::Owner>(&request).await?;
         Ok(Page {
+            odd: page.results.odd(),
             after: page.after(),
             records: page.results.read.into_iter().map(from_wire).collect(),
             unread: page.results.unread.into_iter().collect(),

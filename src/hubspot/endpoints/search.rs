@@ -52,6 +52,8 @@ pub struct SearchPage {
     pub records: Vec<Record>,
     /// Records of the page that make no sense: to be read from the store.
     pub unread: Vec<HubspotId>,
+    /// Where on the page something stands of which not even the id can be read, in a sentence.
+    pub odd: Option<String>,
     /// Whether no record of the window is left. A short page is not always the last one.
     pub is_last: bool,
     /// The `Date` of the answer, by HubSpot's clock.
@@ -270,6 +272,7 @@ impl Client {
         }
         Ok(SearchPage {
             total,
+            odd: page.results.odd(),
             records: page
                 .results
                 .read

@@ -22,8 +22,19 @@ pub(in crate::hubspot) struct Elements<T> {
     pub(in crate::hubspot) unread: BTreeSet<HubspotId>,
     /// How many can't be read and have no id that can.
     pub(in crate::hubspot) nameless: u64,
+    /// Where the first of those stands.
+    first_nameless: Option<Place>,
     /// Whether the first element is one of them.
     pub(in crate::hubspot) begins_unread: bool,
+}
+
+/// Where in a list an element stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Counted from 1.
+    number: u64,
+    /// The id of the element before it.
+    behind: Option<HubspotId>,
 }
 
 impl<T> Default for Elements<T> {
@@ -32,6 +43,7 @@ impl<T> Default for Elements<T> {
             read: Vec::new(),
             unread: BTreeSet::new(),
             nameless: 0,
+            first_nameless: None,
             begins_unread: false,
         }
     }
@@ -43,6 +55,24 @@ impl<T> Elements<T> {
         self.read.len() as u64 + self.unread.len() as u64 + self.nameless
     }
 
+    /// What can't be read and has no id that can, in a sentence that says where to find it.
+    pub(in crate::hubspot) fn odd(&self) -> Option<String> {
+        let place = self.first_nameless?;
+        let behind = match place.behind {
+            Some(id) => format!(" (the one after record {id})"),
+            None => String::new(),
+        };
+        let more = match self.nameless {
+            1 => String::new(),
+            many => format!(", nor can {} more", many - 1),
+        };
+        Some(format!(
+            "record {} of {} in an answer of HubSpot's{behind} can't be read, not even its id{more}",
+            place.number,
+            self.len()
+        ))
+    }
+
     /// Whether every element could be read.
     pub(in crate::hubspot) fn are_whole(&self) -> bool {
         self.unread.is_empty() && self.nameless == 0
@@ -50,7 +80,7 @@ impl<T> Elements<T> {
 }
 
 impl<T: DeserializeOwned> Elements<T> {
-    fn take(&mut self, element: &str) {
+    fn take(&mut self, element: &str, before: Option<&str>) {
         let is_first = self.len() == 0;
         if let Ok(element) = read(element.as_bytes()) {
             self.read.push(element);
@@ -61,7 +91,12 @@ impl<T: DeserializeOwned> Elements<T> {
             Some(id) => {
                 self.unread.insert(id);
             }
-            None => self.nameless += 1,
+            None => {
+                let number = self.len() + 1;
+                let behind = before.and_then(id_of);
+                self.first_nameless.get_or_insert(Place { number, behind });
+                self.nameless += 1;
+            }
         }
     }
 }
@@ -88,8 +123,9 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Elements<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements<T>, A::Error> {
                 let mut elements = Elements::default();
+                let mut before = None;
                 while let Some(element) = list.next_element::<&RawValue>()? {
-                    elements.take(element.get());
+                    elements.take(element.get(), before.replace(element.get()));
                     if elements.len() > MOST {
                         return Err(serde::de::Error::custom("a list without end"));
                     }
@@ -132,8 +168,26 @@ mod tests {
             let named: Vec<i64> = elements.unread.iter().map(|id| id.0).collect();
             assert_eq!(named, unread.into_iter().collect::<Vec<_>>(), "{odd}");
             assert_eq!(elements.nameless, nameless, "{odd}");
+            let words = "record 2 of 3 in an answer of HubSpot's (the one after record 1) can't be read, not even its id";
+            assert_eq!(
+                elements.odd().as_deref(),
+                (nameless > 0).then_some(words),
+                "{odd}"
+            );
             assert_eq!(elements.len(), 3, "{odd}");
         }
+    }
+
+    #[test]
+    fn elements_without_an_id_are_told_by_their_place_and_never_by_what_they_hold() {
+        assert_eq!(
+            page(r#""a secret",7,{"id":"1","properties":{}},null"#)
+                .odd()
+                .as_deref(),
+            Some(
+                "record 1 of 4 in an answer of HubSpot's can't be read, not even its id, nor can 2 more"
+            )
+        );
     }
 
     #[test]

@@ -107,7 +107,8 @@ FROM (
            (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
            coalesce(k.forbidden, k.last_error,
                     (SELECT min(problem) FROM _sync_removals WHERE object = {name} AND problem IS NOT NULL),
-                    (SELECT min(problem) FROM _sync_reads WHERE object = {name} AND problem IS NOT NULL)) AS last_error,
+                    (SELECT min(problem) FROM _sync_reads WHERE object = {name} AND problem IS NOT NULL),
+                    {odd}) AS last_error,
            {waiting} AS waiting,
            {failing} AS failing,
            {excluded} AS excluded,
@@ -117,11 +118,28 @@ FROM (
     WHERE k.object = {name}
 ) AS s",
         ahead = HUBSPOT_AHEAD,
+        odd = odd_answers(&name),
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
         pending = entries("pending"),
         in_flight = entries("in_flight"),
         dead = entries("dead"),
+    )
+}
+
+/// What of HubSpot's answers about an object can't be read and is no field's problem, in a sentence, or NULL. What a run met
+/// holds until a full comparison meets nothing of the kind.
+pub(crate) fn odd_answers(object: &str) -> String {
+    format!(
+        "coalesce(
+    (SELECT 'HubSpot record ' || min(hs_id) || iif(count(*) > 1, ' and ' || (count(*) - 1) || ' more', '')
+            || ' can''t be read: SELECT * FROM sync_unreadable shows which'
+     FROM sync_unreadable WHERE object = {object} AND property = '*' HAVING count(*) > 0),
+    (SELECT error FROM sync_runs
+     WHERE object = {object} AND error IS NOT NULL
+       AND id > coalesce((SELECT max(id) FROM sync_runs
+                          WHERE object = {object} AND kind = 'reconcile' AND finished_at IS NOT NULL AND error IS NULL), 0)
+     ORDER BY id DESC LIMIT 1))"
     )
 }
 
