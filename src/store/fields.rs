@@ -205,6 +205,32 @@ pub fn set_problems(
     Ok(())
 }
 
+/// Says of fields that are synced what the mapping promises of them and can't keep; of the others, that it keeps it. A value
+/// that can't be read is told before that.
+pub fn set_remarks(tx: &Transaction<'_>, remarks: &[FieldProblem]) -> Result<(), StoreError> {
+    for field in all(tx)? {
+        let is_synced = matches!(field.state, FieldState::Active | FieldState::Filling);
+        if !is_synced || unreadable::has_any(tx, &field.object, &field.property)? {
+            continue;
+        }
+        let remark = remarks.iter().find(|remark| {
+            remark.object.as_str() == field.object && remark.property.as_str() == field.property
+        });
+        tx.prepare_cached(
+            "UPDATE sync_fields
+             SET problem = :problem, hint = :hint
+             WHERE object = :object AND property = :property AND (problem IS NOT :problem OR hint IS NOT :hint)",
+        )?
+        .execute(named_params! {
+            ":object": field.object,
+            ":property": field.property,
+            ":problem": remark.map(|remark| remark.problem.as_str()),
+            ":hint": remark.map(|remark| remark.hint.as_str()),
+        })?;
+    }
+    Ok(())
+}
+
 fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Result<(), StoreError> {
     unreadable::forget_property(tx, problem.object.as_str(), problem.property.as_str())?;
     tx.prepare_cached(

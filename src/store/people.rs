@@ -696,7 +696,7 @@ const ENDED_UNASKED: &str =
 const PROBLEMS: &str = "
     SELECT object, property, column_name, state, problem, hint
     FROM sync_fields
-    WHERE state <> 'active'
+    WHERE state <> 'active' OR problem IS NOT NULL
     ORDER BY object, property";
 
 const CONFLICTS: &str = "

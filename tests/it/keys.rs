@@ -59,6 +59,33 @@ fn a_natural_key_is_sent_as_it_stands_and_never_replaced() {
 }
 
 #[test]
+fn a_key_that_hubspot_does_not_keep_unique_is_told_where_people_look() {
+    let portal = Portal::quick();
+    let named = DEALS.replace("key = \"order_number\"", "key = \"dealname\"");
+    let site = Site::with(&portal, "", &named);
+    let said = site.once();
+    let words =
+        "HubSpot does not keep `dealname` unique: as the `key` of deals it does what `match` does";
+    assert!(
+        said.contains(&format!("warning: deals.dealname: {words}")),
+        "{said}"
+    );
+    let field = "SELECT state || ': ' || problem FROM sync_fields WHERE property = 'dealname'";
+    let told = site.text(field).unwrap_or_default();
+    assert!(told.starts_with(&format!("active: {words}")), "{told}");
+    let status = site.run(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains(words), "{status}");
+    // It is synced all the same, and the word goes with its cause.
+    deal(&site, "Mine", Some("ORDER-1"));
+    site.once();
+    assert_eq!(held(&portal, "deals", "dealname"), ["Mine"]);
+    site.configure(&portal, "", DEALS);
+    assert!(!site.once().contains("warning"));
+    assert_eq!(site.number("SELECT count(problem) FROM sync_fields"), 0);
+}
+
+#[test]
 fn of_two_new_rows_with_one_natural_key_the_second_is_dead() {
     let portal = Portal::quick();
     let mut site = Site::with(&portal, "", DEALS);

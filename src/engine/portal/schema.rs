@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::schema::{Definition, Definitions, FieldProblem, resolve};
+use crate::decide::schema::{Definition, Definitions, FieldProblem, remarks, resolve};
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
@@ -68,7 +68,9 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
             .collect(),
     };
     let (mapping, problems) = resolve(&known, &portal);
-    let (mapping, problems) = bring_up(engine, mapping, problems, definitions, &kept_back).await?;
+    let remarks = remarks(&mapping, &portal);
+    let wrong = Wrong { problems, remarks };
+    let (mapping, problems) = bring_up(engine, mapping, wrong, definitions, &kept_back).await?;
     engine.set_objects(objects_of(&mapping, &problems, &portal));
     engine.set_resolved(mapping);
     let soon = kept_back
@@ -152,12 +154,18 @@ fn named_definition(property: &PropertyDefinition) -> (String, Definition) {
     (property.name.clone(), property.to_definition())
 }
 
+/// What the portal's schema says against a mapping.
+struct Wrong {
+    problems: Vec<FieldProblem>,
+    remarks: Vec<FieldProblem>,
+}
+
 /// Makes the file fit the mapping. Returns the mapping that is in force, and all its problems: what HubSpot changed while
 /// values wait is told by the file.
 async fn bring_up(
     engine: &Engine,
     mapping: Mapping,
-    mut problems: Vec<FieldProblem>,
+    wrong: Wrong,
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
     kept_back: &[(ObjectType, HubspotError)],
 ) -> Result<(Mapping, Vec<FieldProblem>), StepError> {
@@ -168,6 +176,13 @@ async fn bring_up(
         .filter(|object| mapping.object(object.object.as_str()).is_none())
         .map(|object| unread_line(object, kept_back))
         .collect();
+    let Wrong {
+        mut problems,
+        remarks,
+    } = wrong;
+    for remark in &remarks {
+        tracing::warn!(object = %remark.object, property = %remark.property, hint = %remark.hint, "{}", remark.problem);
+    }
     let (mapping, problems) = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -183,6 +198,7 @@ async fn bring_up(
                 tracing::warn!(name, "somebody dropped or altered this; it was put back");
             }
             fields::set_problems(tx, &problems, now)?;
+            fields::set_remarks(tx, &remarks)?;
             for (object, found) in &definitions {
                 let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
                 reference::replace_properties(tx, object, &rows)?;
@@ -284,23 +300,6 @@ fn object_sync(
     let key_property = own_key.filter(is_unique);
     let properties = mapping.fields.iter().map(|field| &field.property);
     let unique: Vec<PropertyName> = properties.filter(|name| is_unique(name)).cloned().collect();
-    if let KeyChoice::Property(name) = &object.key
-        && !unique.contains(name)
-        && object.direction != Direction::Pull
-    {
-        tracing::warn!(
-            object = %object.object, property = %name,
-            hint = "give `key` a property that HubSpot keeps unique, or write `key = \"auto\"`",
-            "HubSpot does not keep the key unique: nothing keeps two records from having one value of it"
-        );
-    }
-    for field in mapping.misnamed_identities() {
-        tracing::warn!(
-            object = %object.object, property = %field.property,
-            hint = "give `key` and `match` properties that hold one value",
-            "in HubSpot it can hold several values, so no record is found by it"
-        );
-    }
     ObjectSync {
         properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
         key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::is_unique_in_hubspot;
 use crate::model::value::PropertyType;
 
 /// A property as the portal defines it.
@@ -50,6 +51,55 @@ pub fn resolve(
         .map(|object| resolve_object(object, portal.get(&object.object), &mut problems))
         .collect();
     (Mapping { objects }, problems)
+}
+
+/// What of a resolved mapping does less than its names promise: its fields are synced all the same.
+pub fn remarks(mapping: &Mapping, portal: &BTreeMap<ObjectType, Definitions>) -> Vec<FieldProblem> {
+    let known = mapping
+        .objects
+        .iter()
+        .filter_map(|object| Some((object, portal.get(&object.object)?)));
+    known
+        .flat_map(|(object, portal)| remarks_on(object, portal))
+        .collect()
+}
+
+fn remarks_on(object: &ObjectMapping, portal: &Definitions) -> Vec<FieldProblem> {
+    let remark = |field: &FieldMapping, problem: String, hint: &str| FieldProblem {
+        object: object.object.clone(),
+        property: field.property.clone(),
+        problem,
+        hint: hint.to_owned(),
+    };
+    let mut remarks: Vec<FieldProblem> = object
+        .misnamed_identities()
+        .map(|field| {
+            let problem = format!(
+                "`{}` can hold several values in HubSpot, so that no record of {} is found by it",
+                field.property, object.object
+            );
+            remark(
+                field,
+                problem,
+                "give `key` and `match` properties that hold one value",
+            )
+        })
+        .collect();
+    if let Some(key) = object.key_field()
+        && object.direction != Direction::Pull
+        && let Some(definition) = portal.get(key.property.as_str())
+        && !definition.unique
+        && !is_unique_in_hubspot(&object.object, &key.property)
+    {
+        let problem = format!(
+            "HubSpot does not keep `{}` unique: as the `key` of {} it does what `match` does, and nothing keeps two \
+             records from having one value of it",
+            key.property, object.object
+        );
+        let hint = "give `key` a property that HubSpot keeps unique, or write `key = \"auto\"` and name this one in `match`";
+        remarks.push(remark(key, problem, hint));
+    }
+    remarks
 }
 
 fn resolve_object(
@@ -193,5 +243,42 @@ mod tests {
             problems[0].problem,
             "HubSpot has no property `gone` on contacts"
         );
+    }
+
+    #[test]
+    fn a_key_that_hubspot_keeps_not_unique_or_that_holds_several_values_is_remarked_on() {
+        let told = |key: &str, kind: (&str, &str), unique: bool, direction: Direction| {
+            let object = ObjectMapping {
+                object: ObjectType::parse("contacts").expect("name"),
+                table: TableName::parse("contacts").expect("name"),
+                direction,
+                key: KeyChoice::Property(PropertyName::parse(key).expect("name")),
+                match_property: None,
+                on_remote_delete: OnRemoteDelete::Delete,
+                on_local_delete: OnLocalDelete::Archive,
+                policy: Policy::Newest,
+                poll: std::time::Duration::from_secs(5),
+                fields: vec![field(key, Direction::Both)],
+            };
+            let defined = Definition {
+                unique,
+                ..definition(kind.0, kind.1, false)
+            };
+            let portal = BTreeMap::from([(
+                object.object.clone(),
+                Definitions::from([(key.to_owned(), defined)]),
+            )]);
+            let objects = vec![object];
+            let (mapping, problems) = resolve(&Mapping { objects }, &portal);
+            assert_eq!(problems, Vec::new());
+            remarks(&mapping, &portal).len()
+        };
+        let text = ("string", "text");
+        assert_eq!(told("reference", text, false, Direction::Both), 1);
+        assert_eq!(told("reference", text, true, Direction::Both), 0);
+        assert_eq!(told("email", text, false, Direction::Both), 0);
+        assert_eq!(told("reference", text, false, Direction::Pull), 0);
+        let several = ("enumeration", "checkbox");
+        assert_eq!(told("interests", several, false, Direction::Both), 2);
     }
 }
