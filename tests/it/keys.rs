@@ -118,6 +118,33 @@ fn a_lost_create_is_found_again_by_its_natural_key() {
 }
 
 #[test]
+fn what_a_row_takes_from_a_record_that_its_create_met_is_no_push() {
+    let portal = Portal::with(Settings {
+        index_delay_min_ms: 120_000,
+        index_delay_max_ms: 120_000,
+        ..Settings::default()
+    });
+    let site = Site::with(&portal, "", &format!("{DEALS}amount = \"amount\"\n"));
+    site.once();
+    let now = portal.now_ms();
+    let theirs = [
+        ("dealname", "Mine"),
+        ("order_number", "ORDER-4711"),
+        ("amount", "100"),
+    ];
+    portal.stand().create("deals", &theirs, now);
+    deal(&site, "Mine", Some("ORDER-4711"));
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(hs_id) FROM deals WHERE amount = 100"),
+        1
+    );
+    let history =
+        "SELECT group_concat(property || ' ' || new_value || ' ' || origin) FROM sync_history";
+    assert_eq!(site.text(history).as_deref(), Some("amount 100 poll"));
+}
+
+#[test]
 fn a_record_whose_key_a_create_was_refused_for_is_a_persons_and_the_policy_decides() {
     // The index is late: neither a poll nor the first read has shown the record when the row is inserted.
     let portal = Portal::with(Settings {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{FoundBy, made_by_us};
+use crate::decide::echo::{FoundBy, Histories, begun_by_another, made_by_us};
 use crate::decide::matching::LookBefore;
+use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::inbound::convert::{identities, match_identity, record_identities};
@@ -25,7 +26,7 @@ use crate::engine::source::reads::{AFTER_UNREAD, note_missing};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
-use crate::model::id::OutboxId;
+use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
@@ -189,8 +190,12 @@ async fn look(
         })
         .await?;
     let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
+    let in_doubt = entries
+        .iter()
+        .any(|queued| queued.unanswered_since.is_some());
     let asked_at = engine.now();
     let (mut found, mut unread) = (Vec::new(), Vec::new());
+    let mut told: BTreeMap<HubspotId, Histories> = BTreeMap::new();
     let mut asked: BTreeMap<&PropertyName, BTreeSet<String>> = BTreeMap::new();
     if let Some(property) = &object.key_property {
         asked.insert(property, keys.iter().cloned().collect());
@@ -204,9 +209,22 @@ async fn look(
     for (property, values) in asked {
         if !values.is_empty() {
             let keys: Vec<String> = values.iter().cloned().collect();
-            let present = read_by(engine, object, property.as_str(), keys, priority, false).await?;
-            unread.extend(values.into_iter().filter(|key| present.is_unread_key(key)));
-            found.extend(present.records);
+            let is_own_key = object.key_property.as_ref() == Some(property);
+            for present in match is_own_key || !in_doubt {
+                true => {
+                    vec![read_by(engine, object, property.as_str(), keys, priority, false).await?]
+                }
+                false => read_with_history(engine, object, property, keys, priority).await?,
+            } {
+                unread.extend(
+                    values
+                        .iter()
+                        .filter(|key| present.is_unread_key(key))
+                        .cloned(),
+                );
+                found.extend(present.records);
+                told.extend(present.histories);
+            }
         }
     }
     let mut unseen = keys;
@@ -238,7 +256,7 @@ async fn look(
                 with_history: true,
             };
             for record in found.iter().chain(&archived) {
-                take_found(tx, &applying, &looks, record)?;
+                take_found(tx, &applying, &looks, record, told.get(&record.id))?;
             }
             for record in &archived {
                 let removal = Removal {
@@ -271,6 +289,7 @@ fn take_found(
     applying: &Applying<'_>,
     looks: &[(OutboxId, LookBy)],
     record: &RemoteRecord,
+    told: Option<&Histories>,
 ) -> Result<(), StoreError> {
     let object = applying.object;
     let mut found = looks
@@ -288,9 +307,13 @@ fn take_found(
         Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
             // A create that was refused carried nothing that could have made a record.
             let may_have_landed = by == FoundBy::Key || !sent_values(&create.entry).is_empty();
+            // Without a key it may be somebody else's who had the same idea: the history of the value knows.
+            let is_anothers = by != FoundBy::Key
+                && told.is_some_and(|told| told.values().any(|past| begun_by_another(past)));
             create.entry.operation == Operation::Create
                 && create.entry.state == EntryState::Pending
                 && may_have_landed
+                && !is_anothers
                 && create
                     .unanswered_since
                     .is_some_and(|lost| made_by_us(by, lost, record, applying.clock_offset_ms))
@@ -348,6 +371,28 @@ async fn read_by(
         archived,
     };
     push::read(engine, object, &query, priority).await
+}
+
+/// The same by a natural key, with the history of its values.
+async fn read_with_history(
+    engine: &Engine,
+    object: &ObjectSync,
+    property: &PropertyName,
+    values: Vec<String>,
+    priority: Priority,
+) -> Result<Vec<Present>, StepError> {
+    let mut parts = Vec::new();
+    for keys in values.chunks(BATCH_WITH_HISTORY) {
+        let query = ReadQuery {
+            keys: keys.to_vec(),
+            id_property: Some(property.as_str().to_owned()),
+            properties: object.properties.clone(),
+            with_history: vec![property.as_str().to_owned()],
+            archived: false,
+        };
+        parts.push(push::read_with_histories(engine, object, &query, priority, property).await?);
+    }
+    Ok(parts)
 }
 
 /// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
@@ -642,8 +687,9 @@ fn has_record(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::echo::{Author, PastValue};
     use crate::engine::desk::{Desk, run};
-    use crate::engine::testing::{How, Scene, at, record};
+    use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
     use crate::store::mirror::MirrorTable;
@@ -746,9 +792,70 @@ mod tests {
                 let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
                 let create = create.expect("it may have arrived");
                 let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
-                take_found(tx, &scene.applying(How::at(10)), &looks, &found)
+                take_found(tx, &scene.applying(How::at(10)), &looks, &found, None)
             });
             assert_eq!(scene.outbox(), [left]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_a_person_made_while_a_create_was_lost_is_no_push() {
+        for (author, expected) in [
+            (
+                Author::Us,
+                vec!["email - ann@example.com", "firstname - Ours"],
+            ),
+            (
+                Author::SomeApp,
+                vec!["email - ann@example.com", "firstname - Ours"],
+            ),
+            (Author::Other, vec![]),
+        ] {
+            let scene = Scene::of(Policy::Newest);
+            scene.program(
+                "INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ours')",
+            );
+            scene.daemon(&format!(
+                "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+                 INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+                 SELECT id, column1, 1, '{0}', column2
+                 FROM sync_outbox, (VALUES ('email', 'ann@example.com'), ('firstname', 'Ours'))",
+                at(0)
+            ));
+            let found = RemoteRecord {
+                created_at: at(1),
+                ..record(
+                    101,
+                    1,
+                    &[("email", "ann@example.com"), ("firstname", "Ours")],
+                )
+            };
+            let past = |value: &str, second, author| PastValue {
+                value: Value::from_canonical(value),
+                at: at(second),
+                author,
+            };
+            let past = vec![
+                past("ann@example.com", 2, Author::Us),
+                past("a@example.com", 1, author),
+            ];
+            let told = Histories::from([(property("email"), past)]);
+            scene.write(|tx| {
+                let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+                let create = create.expect("it may have arrived");
+                let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
+                take_found(
+                    tx,
+                    &scene.applying(How::at(10)),
+                    &looks,
+                    &found,
+                    Some(&told),
+                )
+            });
+            assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+            let pushed = "SELECT property, old_value, new_value FROM sync_history WHERE origin = 'push' ORDER BY property";
+            assert_eq!(scene.rows(pushed), expected, "{author:?}");
+            assert_eq!(scene.outbox(), Vec::<String>::new());
         }
     }
 

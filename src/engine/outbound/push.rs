@@ -416,6 +416,34 @@ pub async fn read(
     present(engine, object, query, found).await
 }
 
+/// The same with the history of one property, as far as HubSpot tells it.
+pub async fn read_with_histories(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    priority: Priority,
+    property: &PropertyName,
+) -> Result<Present, StepError> {
+    let own_app = engine.client.own_app().await;
+    let found = engine
+        .client
+        .batch_read(object.object(), query, priority)
+        .await?;
+    let asked = std::slice::from_ref(property);
+    let told = |record: &Record| {
+        (
+            record.id,
+            histories(object, record, asked, own_app.as_deref()),
+        )
+    };
+    let told = found.records.iter().map(told).collect();
+    let present = present(engine, object, query, found).await?;
+    Ok(Present {
+        histories: told,
+        ..present
+    })
+}
+
 async fn present(
     engine: &Engine,
     object: &ObjectSync,

@@ -207,7 +207,8 @@ async fn settle_answer(
             let now = tx.now();
             let applying = Applying {
                 object: &sync,
-                origin: Origin::Push,
+                // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
+                origin: Origin::Poll,
                 evidence: Evidence::Store,
                 asked_at,
                 now,
@@ -935,7 +936,8 @@ async fn settle_failed(
             let now = tx.now();
             let applying = Applying {
                 object: &sync,
-                origin: Origin::Push,
+                // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
+                origin: Origin::Poll,
                 evidence: Evidence::Store,
                 asked_at,
                 now,

@@ -205,6 +205,13 @@ pub fn made_by_us(
     }
 }
 
+/// Whether a property's history says that its first value is surely not ours: somebody else has made the record with it.
+pub fn begun_by_another(history: &[PastValue]) -> bool {
+    history
+        .last()
+        .is_some_and(|first| first.author == Author::Other)
+}
+
 /// What becomes of an entry whose answer was lost, by a cut connection or by our own end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterLoss {
