@@ -420,6 +420,13 @@ impl StoreError {
         self.is_constraint() || self.has_code(ErrorCode::TooBig)
     }
 
+    /// Whether rows of another table refer to what was to go.
+    pub fn is_of_reference(&self) -> bool {
+        const FOREIGN_KEY: Option<i32> = Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY);
+        matches!(self, Self::Referenced { .. })
+            || matches!(self, Self::Sqlite(error) if error.sqlite_extended_error_code() == FOREIGN_KEY)
+    }
+
     fn has_code(&self, code: ErrorCode) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(code))
     }

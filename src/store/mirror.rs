@@ -293,9 +293,22 @@ impl MirrorTable {
         };
         tx.prepare_cached(&self.sql.delete)?.execute([id.0])?;
         match former {
-            Some(row) => referrers::check_gone(tx, deferred, id, row.record.hs_id),
+            Some(row) => referrers::check_gone(tx, deferred, Some(id), row.record.hs_id),
             None => Ok(()),
         }
+    }
+
+    /// Whether a row could give up the id of its record.
+    ///
+    /// # Errors
+    /// As [`Self::delete`], where rows of another table refer to that id.
+    pub fn check_given_up(
+        &self,
+        tx: &Transaction<'_>,
+        former: HubspotId,
+    ) -> Result<(), StoreError> {
+        let deferred = referrers::deferred(tx, self.mapping.table.as_str())?;
+        referrers::check_gone(tx, deferred, None, Some(former))
     }
 
     /// Takes everything out of a row that can't be removed: its record, its times and all mapped values.

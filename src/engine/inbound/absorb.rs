@@ -5,7 +5,8 @@
 
 use rusqlite::Transaction;
 
-use crate::engine::inbound::apply::{Applying, refuse_record};
+use crate::engine::inbound::apply::{Applying, refuse_saying};
+use crate::engine::inbound::removal::why_kept;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId};
@@ -49,7 +50,7 @@ pub fn absorb_merged(
         match savepoint::within(tx, || lose_row(tx, applying, &mut with_loser, &loser)) {
             // A program's constraint keeps the row: it is tried again later, and the survivor goes on.
             Err(error) if error.is_of_one_row() => {
-                refuse_record(tx, applying, record.id, &error)?;
+                refuse_loss(tx, applying, record.id, &loser, &error)?;
             }
             lost => {
                 lost?;
@@ -58,6 +59,27 @@ pub fn absorb_merged(
         }
     }
     Ok(true)
+}
+
+/// Names the row that can't go, and puts the merge off.
+fn refuse_loss(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    survivor: HubspotId,
+    loser: &MirrorRow,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    let merged = match loser.record.hs_id {
+        Some(id) => format!("record {id}"),
+        None => "a record".to_owned(),
+    };
+    let words = format!(
+        "HubSpot merged {merged} into record {survivor}, and {} row {} can't be removed: {}",
+        applying.object.mapping().table,
+        loser.record.local_id,
+        why_kept(tx, applying.object, error)?
+    );
+    refuse_saying(tx, applying, survivor, &words)
 }
 
 /// The only row of the pair takes the survivor's id.
@@ -72,9 +94,12 @@ fn take_over(
         reads::bury(tx, object, former, applying.now)?;
         reads::forget_removal(tx, object, former)?;
     }
-    row.record.hs_id = Some(record.id);
+    let former = row.record.hs_id.replace(record.id);
     row.record.modified_at = None;
     applying.object.table.update(tx, &row)?;
+    if let Some(former) = former {
+        applying.object.table.check_given_up(tx, former)?;
+    }
     outbox::rename_record(tx, object, row.record.local_id, record.id)?;
     conflicts::follow(tx, object, row.record.local_id, Some(record.id))?;
     Ok(row)
@@ -255,6 +280,7 @@ fn archive_becomes_conflict(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::inbound::apply::apply_page;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::Policy;
 
@@ -281,6 +307,63 @@ mod tests {
             How::at(5),
             &record(id, 5, &[("firstname", theirs), ("price", "1")]),
         );
+    }
+
+    #[test]
+    fn a_merge_that_somebody_elses_table_forbids_names_the_row_and_the_table_and_keeps_no_other_waiting()
+     {
+        const AT_ONCE: &str = "REFERENCES contacts (local_id)";
+        const DEFERRED: &str = "REFERENCES contacts (local_id) DEFERRABLE INITIALLY DEFERRED";
+        for reference in [AT_ONCE, DEFERRED] {
+            let scene = three(Policy::Newest);
+            scene.daemon(&format!(
+                "PRAGMA foreign_keys = ON;
+                 CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER {reference});
+                 INSERT INTO orders (contact) VALUES (2)"
+            ));
+            scene.apply(
+                How::at(10),
+                &merged(101, &[102, 103], &[("firstname", "B")]),
+            );
+            assert_eq!(scene.rows(FIRST_NAMES), ["1 101 B", "2 102 Base"]);
+            let said = scene.rows("SELECT last_error FROM sync_status");
+            let begins =
+                "HubSpot merged record 102 into record 101, and contacts row 2 can't be removed: ";
+            let ends = "; rows of `orders` refer to contacts: delete what keeps it, or let it refer to nothing";
+            assert!(
+                said[0].starts_with(begins) && said[0].ends_with(ends),
+                "{said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_whose_former_id_somebody_elses_table_refers_to_keeps_it_and_the_table_is_named() {
+        const AT_ONCE: &str = "REFERENCES contacts (hs_id)";
+        const DEFERRED: &str = "REFERENCES contacts (hs_id) DEFERRABLE INITIALLY DEFERRED";
+        for reference in [AT_ONCE, DEFERRED] {
+            let scene = three(Policy::Newest);
+            scene.daemon(&format!(
+                "PRAGMA foreign_keys = ON;
+                 CREATE TABLE orders (id INTEGER PRIMARY KEY, contact INTEGER {reference});
+                 INSERT INTO orders (contact) VALUES (102)"
+            ));
+            let page = [
+                merged(900, &[102], &[("firstname", "B")]),
+                record(103, 10, &[("firstname", "C")]),
+            ];
+            scene.write(|tx| apply_page(tx, &scene.applying(How::at(10)), &page));
+            assert_eq!(
+                scene.rows(FIRST_NAMES),
+                ["1 101 Base", "2 102 Base", "3 103 C"]
+            );
+            let said = scene.rows("SELECT last_error FROM sync_status");
+            let begins = "HubSpot record 900 does not fit into contacts: ";
+            assert!(
+                said[0].starts_with(begins) && said[0].contains("rows of `orders` refer to"),
+                "{said:?}"
+            );
+        }
     }
 
     fn merged(id: i64, from: &[i64], values: &[(&str, &str)]) -> RemoteRecord {

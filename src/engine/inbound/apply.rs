@@ -14,6 +14,7 @@ use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, wr
 use crate::engine::inbound::absorb;
 use crate::engine::inbound::actions::{Hands, late_since};
 use crate::engine::inbound::adopt;
+use crate::engine::inbound::removal::why_kept;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_FLIGHT;
 use crate::model::entry::{EntryState, Operation};
@@ -155,12 +156,26 @@ pub fn refuse_record(
     id: HubspotId,
     error: &StoreError,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
     let table = &applying.object.mapping().table;
-    let words = format!("HubSpot record {id} does not fit into {table}: {error}");
+    let why = match error.is_of_reference() {
+        true => why_kept(tx, applying.object, error)?,
+        false => error.to_string(),
+    };
+    let words = format!("HubSpot record {id} does not fit into {table}: {why}");
+    refuse_saying(tx, applying, id, &words)
+}
+
+/// The same, in these words.
+pub fn refuse_saying(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    id: HubspotId,
+    words: &str,
+) -> Result<(), StoreError> {
+    let object = applying.object.object();
     tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
     let again = applying.now + AFTER_CONSTRAINT;
-    reads::ask_refused(tx, object, id, applying.origin, again, &words)
+    reads::ask_refused(tx, object, id, applying.origin, again, words)
 }
 
 /// Applies one record. Tells whether it changed something here.

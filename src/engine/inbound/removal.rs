@@ -168,17 +168,29 @@ fn refuse(
         // A row that is too large to be read is named by its record alone.
         Ok(None) | Err(_) => "its row".to_owned(),
     };
+    let why = why_kept(tx, object, error)?;
+    let words =
+        format!("HubSpot no longer has record {id}, and {table} {row} can't be removed: {why}");
+    tracing::error!(object = %object.object(), hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
+    let name = object.object();
+    reads::refuse_removal(tx, name, id, now + AFTER_CONSTRAINT, &words)
+}
+
+/// Why a constraint keeps a row, with the tables whose rows refer to it, and what to do.
+pub fn why_kept(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    error: &StoreError,
+) -> Result<String, StoreError> {
+    let table = &object.mapping().table;
     let referrers = referrers::of_table(tx, table.as_str())?;
     let whose = match referrers.is_empty() {
         true => String::new(),
         false => format!("; rows of `{}` refer to {table}", referrers.join("`, `")),
     };
-    let words = format!(
-        "HubSpot no longer has record {id}, and {table} {row} can't be removed: {error}{whose}: delete what keeps it, or let it refer to nothing"
-    );
-    tracing::error!(object = %object.object(), hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
-    let name = object.object();
-    reads::refuse_removal(tx, name, id, now + AFTER_CONSTRAINT, &words)
+    Ok(format!(
+        "{error}{whose}: delete what keeps it, or let it refer to nothing"
+    ))
 }
 
 fn remove(
@@ -323,7 +335,8 @@ pub fn create_again(
     now: Timestamp,
     key: &str,
 ) -> Result<(), StoreError> {
-    if let Some(id) = row.record.hs_id {
+    let former = row.record.hs_id;
+    if let Some(id) = former {
         reads::bury(tx, object.object(), id, now)?;
     }
     if let Some(queued) = queued {
@@ -331,6 +344,9 @@ pub fn create_again(
     }
     row.unlink();
     object.table.update(tx, &row)?;
+    if let Some(id) = former {
+        object.table.check_given_up(tx, id)?;
+    }
     let local_id = row.record.local_id;
     conflicts::follow(tx, object.object(), local_id, None)?;
     // Created again, but not written again: what meets the create is compared with the times of the writes.

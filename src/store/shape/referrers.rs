@@ -18,20 +18,20 @@ pub(crate) struct Reference {
     target: Option<String>,
 }
 
-/// Whether rows with a deferred constraint still refer to a row that was deleted.
+/// Whether rows with a deferred constraint still refer to ids that are gone: a deleted row's, or one that a row gave up.
 ///
 /// # Errors
 /// [`StoreError::Referenced`] where one does.
 pub(crate) fn check_gone(
     tx: &Transaction<'_>,
     deferred: Vec<Reference>,
-    local_id: LocalId,
+    local_id: Option<LocalId>,
     hs_id: Option<HubspotId>,
 ) -> Result<(), StoreError> {
     for reference in deferred {
         let target = reference.target.as_deref().unwrap_or("local_id");
         let id = match target.to_ascii_lowercase().as_str() {
-            "local_id" => Some(local_id.0),
+            "local_id" => local_id.map(|id| id.0),
             "hs_id" => hs_id.map(|id| id.0),
             _ => None,
         };
