@@ -12,6 +12,7 @@ use crate::model::value::PropertyType;
 use crate::store::shape::alter;
 use crate::store::shape::bring_up;
 use crate::store::shape::ddl::{self, each, quoted};
+use crate::store::shape::triggers::canonical_column;
 use crate::store::{StoreError, mirror, outbox};
 
 /// Gives what stands in a table's place another name, and returns that.
@@ -390,6 +391,28 @@ pub(crate) fn restore_conflicts(
             named_params! { ":value": value, ":local_id": local_id },
         )?;
     }
+    Ok(())
+}
+
+/// Shows in open conflicts what a field's column holds: while it was not mapped, no trigger told them of a write.
+pub(crate) fn follow_conflicts(
+    tx: &Transaction<'_>,
+    object: &ObjectMapping,
+    field: &FieldMapping,
+) -> Result<(), StoreError> {
+    let table = quoted(object.table.as_str());
+    let column = format!("m.{}", quoted(field.column.as_str()));
+    let sql = format!(
+        "UPDATE sync_conflicts
+         SET local_value = (SELECT {} FROM {table} AS m WHERE m.\"local_id\" = sync_conflicts.local_id)
+         WHERE object = :object AND property = :property AND resolved_at IS NULL
+           AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = sync_conflicts.local_id)",
+        canonical_column(&column, field.property_type)
+    );
+    tx.execute(
+        &sql,
+        named_params! { ":object": object.object.as_str(), ":property": field.property.as_str() },
+    )?;
     Ok(())
 }
 

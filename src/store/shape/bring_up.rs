@@ -432,7 +432,7 @@ impl Work<'_> {
             Some(known) => {
                 self.add_column(object, field)?;
                 if known.state == FieldState::Unmapped {
-                    return Ok(());
+                    return aside::restore_conflicts(self.tx, object, field);
                 }
                 // A program dropped the column: what waited in it is gone with it, and an empty value must not be sent.
                 self.forget_values(object, field)?;
@@ -527,6 +527,9 @@ impl Work<'_> {
         let stored_alike = alter::is_plain_text(from) && alter::is_plain_text(field.property_type);
         if from != field.property_type && !stored_alike {
             return self.retype(object, field, known, from);
+        }
+        if known.state == FieldState::Unmapped {
+            aside::follow_conflicts(self.tx, object, field)?;
         }
         let pulls_at_last = known.direction == Direction::Push.as_str() && field.direction.pulls();
         if known.state == FieldState::Unmapped || from != field.property_type || pulls_at_last {

@@ -490,6 +490,20 @@ fn what_was_put_off_for_a_property_is_due_when_it_can_be_written_again() {
 }
 
 #[test]
+fn an_open_conflict_shows_what_a_column_holds_that_left_the_mapping_and_is_back() {
+    let file = File::new();
+    file.as_daemon(
+        "INSERT INTO sync_conflicts (object, local_id, hs_id, property, base_value, local_value, remote_value, policy, detected_at)
+         VALUES ('contacts', 1, 101, 'annualrevenue', '1', '1.5', '2', 'manual', '2026-11-24T03:10:00.000Z')",
+    );
+    let values = || file.rows("SELECT local_value, remote_value FROM sync_conflicts");
+    file.lines(without("annualrevenue"));
+    file.run("UPDATE contacts SET revenue = 7.0 WHERE local_id = 1");
+    file.lines(vec![contacts()]);
+    assert_eq!(values(), ["7 2"]);
+}
+
+#[test]
 fn another_type_is_refused_while_a_conflict_is_open() {
     let file = File::new();
     file.as_daemon(
