@@ -59,7 +59,8 @@ pub struct HoldKey<'a> {
     pub operation: HeldOperation,
 }
 
-/// How many records went within the window.
+/// How many records went within the window. Its times are HubSpot's: a step of this machine's clock neither empties the
+/// window nor fills it.
 pub fn counted(
     connection: &Connection,
     key: HoldKey<'_>,
@@ -84,22 +85,22 @@ pub fn counted(
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Notes that records go.
+/// Notes that records go, at HubSpot's time.
 pub fn count(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     records: u64,
-    now: Timestamp,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO _sync_guard_log (object, side, operation, at, records)
-         VALUES (:object, :side, :operation, :now, :records)",
+         VALUES (:object, :side, :operation, :at, :records)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
-        ":now": now.to_string(),
+        ":at": at.to_string(),
         ":records": records as i64,
     })?;
     Ok(())
@@ -110,17 +111,17 @@ pub fn uncount(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
     records: u64,
-    now: Timestamp,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO _sync_guard_log (object, side, operation, at, records)
-         VALUES (:object, :side, :operation, :now, -:records)",
+         VALUES (:object, :side, :operation, :at, -:records)",
     )?
     .execute(named_params! {
         ":object": key.object.as_str(),
         ":side": key.side.as_str(),
         ":operation": key.operation.as_str(),
-        ":now": now.to_string(),
+        ":at": at.to_string(),
         ":records": records as i64,
     })?;
     Ok(())

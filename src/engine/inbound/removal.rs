@@ -62,7 +62,7 @@ fn remove_due(
     let key = removal_key(name);
     let count = Count {
         due,
-        in_window: holds::counted(tx, key, now - guard.window)?,
+        in_window: holds::counted(tx, key, moment.there() - guard.window)?,
         left: object.table.linked(tx)?.saturating_sub(due),
     };
     if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
@@ -71,7 +71,7 @@ fn remove_due(
     }
     let removals = reads::removals(tx, name, None, now, BATCH)?;
     let done = remove_all(tx, object, &removals, moment, keys)?;
-    holds::count(tx, key, done.settled as u64, now)?;
+    holds::count(tx, key, done.settled as u64, moment.there())?;
     Ok(match done.settled + done.refused > 0 {
         true => Progress::More,
         false => Progress::Idle { until },
@@ -85,6 +85,13 @@ pub struct Moment {
     pub now: Timestamp,
     /// HubSpot's clock minus this machine's.
     pub offset_ms: i64,
+}
+
+impl Moment {
+    /// The same by HubSpot's clock.
+    fn there(&self) -> Timestamp {
+        self.now.plus_millis(self.offset_ms)
+    }
 }
 
 /// The guard's key of removals here.
@@ -553,6 +560,38 @@ mod guard_tests {
         );
         assert_eq!(remove(&store), Progress::More);
         assert_eq!(rows_left(&folder), "3");
+    }
+
+    #[test]
+    fn a_step_of_this_machines_clock_does_not_empty_the_guards_window() {
+        let (folder, store) = with_contacts(400);
+        note(&store, 1..=60);
+        remove(&store);
+        note(&store, 61..=120);
+        // Put ahead by a day, and right by HubSpot's answers all the while.
+        let day_ms = 24 * 3_600_000;
+        let ahead = Moment {
+            now: now().plus_millis(day_ms),
+            offset_ms: -day_ms,
+        };
+        write(&store, move |tx| {
+            remove_due(tx, &sync(), &GUARD, &ahead, keys())
+        });
+        assert_eq!(rows_left(&folder), "340");
+        assert_eq!(
+            shown(&folder, "SELECT CAST(records AS TEXT) FROM sync_holds"),
+            ["60"]
+        );
+        // The window ends when its time has passed there.
+        note(&store, 121..=122);
+        let later = Moment {
+            now: now().plus_millis(2 * day_ms),
+            offset_ms: -day_ms,
+        };
+        write(&store, move |tx| {
+            remove_due(tx, &sync(), &GUARD, &later, keys())
+        });
+        assert_eq!(rows_left(&folder), "338");
     }
 
     #[test]

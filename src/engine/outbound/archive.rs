@@ -80,10 +80,12 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
     if !crossing {
         return Ok(());
     }
+    let offset = engine.client.clock_offset_ms();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
+            let since = now.plus_millis(offset) - guard.window;
             let left = sync.table.linked(tx)?;
             judge_one(
                 tx,
@@ -91,7 +93,7 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
                 bounds(&guard),
                 left,
                 now,
-                now - guard.window,
+                since,
             )?;
             if guard.max_updates > 0 {
                 let updates = crate::decide::guard::Bounds {
@@ -104,7 +106,7 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
                     updates,
                     left.max(1),
                     now,
-                    now - guard.window,
+                    since,
                 )?;
             }
             Ok(())
@@ -195,7 +197,8 @@ async fn claim_all(
                 .filter(|archive: &&Claimed| !archive.approved)
                 .count();
             if fresh > 0 {
-                holds::count(tx, archive_key(sync.object()), fresh as u64, now)?;
+                let at = now.plus_millis(offset);
+                holds::count(tx, archive_key(sync.object()), fresh as u64, at)?;
             }
             Ok((claimed, now))
         })

@@ -1063,9 +1063,11 @@ async fn unclaim_archives(
     batch: Vec<Claimed>,
 ) -> Result<(), StoreError> {
     let (sync, claimed_at) = (object.clone(), ground.claimed_at);
+    let offset = engine.client.clock_offset_ms();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let at = tx.now().plus_millis(offset);
             let counted = batch.iter().filter(|archive| !archive.approved).count();
             for archive in &batch {
                 outbox::unclaim(tx, archive.entry.id, claimed_at)?;
@@ -1073,7 +1075,7 @@ async fn unclaim_archives(
             }
             match counted {
                 0 => Ok(()),
-                _ => holds::uncount(tx, archive_key(sync.object()), counted as u64, tx.now()),
+                _ => holds::uncount(tx, archive_key(sync.object()), counted as u64, at),
             }
         })
         .await
