@@ -100,8 +100,7 @@ pub async fn demo(args: DemoArgs, out: &mut dyn Write) -> anyhow::Result<ExitSta
     }
     let told = toured.is_ok() && !interrupted;
     if told && args.json {
-        let report =
-            daemon::once::report_since(&engine, crate::model::time::Timestamp::EPOCH).await?;
+        let report = daemon::once::report_of_all(&engine).await?;
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     }
     if told && !args.once {

@@ -27,7 +27,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
     let stop = CancellationToken::new();
     let options = OnceOptions {
         reconcile: args.reconcile,
-        deadline: clock.now() + args.timeout,
+        deadline: clock.monotonic() + args.timeout,
         stop: stop.clone(),
     };
     let config = config::load(path)?;
@@ -66,7 +66,7 @@ pub async fn once(path: &Path, args: OnceArgs, out: &mut dyn Write) -> anyhow::R
         screen,
         config.log.format.into(),
     ));
-    let left = options.deadline.since(clock.now());
+    let left = options.deadline.saturating_sub(clock.monotonic());
     let done = tokio::select! {
         biased;
         done = agree(&config, &engine, &keeping, options) => Some(done),

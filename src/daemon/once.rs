@@ -37,7 +37,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::fields::{self, Troubled};
 use crate::store::meta::Phase;
-use crate::store::{Lane, counts, cursors, meta, quota, unreadable};
+use crate::store::{Lane, counts, cursors, meta, quota, runs, unreadable};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
@@ -51,8 +51,8 @@ const ENOUGH: u32 = 4;
 pub struct OnceOptions {
     /// A full comparison as well.
     pub reconcile: bool,
-    /// When the time is up: no step begins after it, and one that runs may take [`DRAIN`] longer to end.
-    pub deadline: Timestamp,
+    /// When the time is up, by the steady clock: no step begins after it, and one that runs may take [`DRAIN`] longer to end.
+    pub deadline: Duration,
     /// Cancelled by a signal, from when on the same holds.
     pub stop: CancellationToken,
 }
@@ -126,7 +126,7 @@ pub async fn once(
     options: OnceOptions,
 ) -> Result<OnceReport, StepError> {
     let before = Before {
-        started: engine.clock().now(),
+        last_run: engine.store().read(runs::last).await?,
         requests: engine.store().read(quota::requests_in_all).await?,
     };
     let work = Work {
@@ -170,7 +170,8 @@ async fn until_stopped<T>(work: &Work, all: impl Future<Output = T>) -> T {
 
 /// What stood in the database before.
 struct Before {
-    started: Timestamp,
+    /// The last of `sync_runs`: its times would be those of a clock that may be set back meanwhile.
+    last_run: i64,
     requests: u64,
 }
 
@@ -226,16 +227,16 @@ impl Keeping {
     }
 }
 
-/// What every part of one run is handed.
 /// HubSpot's `Date` has whole seconds, and a window ends with it: so long after its beginning a run's poll shows what was
 /// there when it began.
 const A_SECOND: Duration = Duration::from_secs(1);
 
+/// What every part of one run is handed.
 struct Work {
     engine: Arc<Engine>,
     begun: Duration,
     condition: Arc<Condition>,
-    deadline: Timestamp,
+    deadline: Duration,
     stop: CancellationToken,
     /// What was begun and had more to do when the time was up, or the stop came.
     left: Mutex<BTreeSet<String>>,
@@ -247,18 +248,24 @@ struct Work {
 
 impl Work {
     fn is_over(&self) -> bool {
-        self.stop.is_cancelled() || self.engine.clock().now() >= self.deadline
+        self.stop.is_cancelled() || self.left().is_zero()
+    }
+
+    /// The time that is left. A step of the wall clock neither takes of it nor adds to it.
+    fn left(&self) -> Duration {
+        let passed = self.engine.clock().monotonic();
+        self.deadline.saturating_sub(passed)
     }
 
     /// When a step that runs is cut off: at `limit`, or after a stop as much later as a daemon's step may take.
-    async fn cut_off(&self, limit: Timestamp) {
+    async fn cut_off(&self, limit: Duration) {
         let clock = self.engine.clock();
         let drained = async {
             self.stop.cancelled().await;
             clock.sleep(DRAIN).await;
         };
         tokio::select! {
-            () = clock.sleep(limit.since(clock.now())) => {}
+            () = clock.sleep(limit.saturating_sub(clock.monotonic())) => {}
             () = drained => {}
         }
     }
@@ -373,11 +380,7 @@ impl Work {
 
     /// Calls a step again after failures that pass, until the time is up or the stop comes. `None`: it was not done by
     /// then; a step that still ran was cut off as by a kill.
-    async fn patiently<T, S, F>(
-        &self,
-        limit: Timestamp,
-        mut step: S,
-    ) -> Result<Option<T>, StepError>
+    async fn patiently<T, S, F>(&self, limit: Duration, mut step: S) -> Result<Option<T>, StepError>
     where
         S: FnMut() -> F,
         F: Future<Output = Result<T, StepError>>,
@@ -412,7 +415,7 @@ impl Work {
                 || error.is_configuration()
                 || !(is_renewed || passes(&error))
                 || (failures >= ENOUGH && self.others_wait(&error))
-                || engine.clock().now() + wait >= self.deadline
+                || wait >= self.left()
             {
                 return Err(error);
             }
@@ -496,12 +499,9 @@ async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepEr
         }
         let next = settled.iter().filter_map(|(_, wait)| *wait).min();
         objects = settled.into_iter().map(|(object, _)| object).collect();
-        match next {
-            Some(next) if next < work.deadline => {
-                let wait = next
-                    .since(engine.clock().now())
-                    .max(Duration::from_millis(5));
-                work.wait(wait).await;
+        match next.map(|next| next.since(engine.clock().now())) {
+            Some(wait) if wait < work.left() => {
+                work.wait(wait.max(Duration::from_millis(5))).await;
                 if work.stop.is_cancelled() {
                     return Ok(());
                 }
@@ -686,7 +686,7 @@ async fn report(
         })
         .await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
-    let objects = objects_since(engine, before.started).await?;
+    let objects = objects_since(engine, before.last_run).await?;
     let pending: u64 = objects.iter().map(|object| object.pending).sum();
     let waiting = || {
         (pending > 0).then(|| Failure {
@@ -732,12 +732,12 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<Failure>, StepError> {
     Ok(told.into_iter().map(failure).collect())
 }
 
-/// What was done since `since`, and all requests that the database knows of.
-pub async fn report_since(engine: &Arc<Engine>, since: Timestamp) -> Result<OnceReport, StepError> {
+/// All that was done, and all requests that the database knows of.
+pub async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
     count_requests(engine).await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
     Ok(OnceReport {
-        objects: objects_since(engine, since).await?,
+        objects: objects_since(engine, 0).await?,
         requests,
         failure: None,
         warnings: Vec::new(),
@@ -766,7 +766,7 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
 
 async fn objects_since(
     engine: &Arc<Engine>,
-    since: Timestamp,
+    last_run: i64,
 ) -> Result<Vec<ObjectReport>, StepError> {
     let names: Vec<_> = engine
         .mapping()
@@ -779,7 +779,7 @@ async fn objects_since(
         .read(move |connection| {
             names
                 .iter()
-                .map(|name| counts::of(connection, name, since))
+                .map(|name| counts::of(connection, name, last_run))
                 .collect::<Result<Vec<_>, _>>()
         })
         .await?;
@@ -815,5 +815,38 @@ impl From<counts::Counts> for ObjectReport {
             held: count.held,
             unreadable: count.unreadable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::Desk;
+
+    #[test]
+    fn a_step_of_the_wall_clock_neither_ends_a_run_nor_prolongs_it() {
+        let Desk {
+            engine,
+            clock,
+            folder: _folder,
+            ..
+        } = Desk::new(0);
+        let work = Work {
+            begun: Duration::ZERO,
+            condition: Arc::default(),
+            deadline: engine.clock().monotonic() + Duration::from_secs(10),
+            engine: Arc::new(engine),
+            stop: CancellationToken::new(),
+            left: Mutex::default(),
+            failures: Mutex::default(),
+            read: AtomicUsize::new(0),
+        };
+        clock.step(3_600_000);
+        assert!(!work.is_over());
+        clock.step(-7_200_000);
+        clock.pass(Duration::from_secs(9));
+        assert_eq!(work.left(), Duration::from_secs(1));
+        clock.pass(Duration::from_secs(1));
+        assert!(work.is_over());
     }
 }

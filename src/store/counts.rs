@@ -3,7 +3,6 @@
 use rusqlite::{Connection, named_params};
 
 use crate::model::name::ObjectType;
-use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
 /// Numbers of one object.
@@ -27,18 +26,18 @@ pub struct Counts {
     pub unreadable: u64,
 }
 
-/// Counts what is left of an object, and what was done since `since`.
+/// Counts what is left of an object, and what was done in the runs after one.
 pub fn of(
     connection: &Connection,
     object: &ObjectType,
-    since: Timestamp,
+    last_run: i64,
 ) -> Result<Counts, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT
              (SELECT coalesce(sum(changed), 0) FROM sync_runs
-              WHERE object = :object AND kind IN ('backfill', 'poll', 'reconcile') AND started_at >= :since),
+              WHERE object = :object AND kind IN ('backfill', 'poll', 'reconcile') AND id > :last_run),
              (SELECT coalesce(sum(changed), 0) FROM sync_runs
-              WHERE object = :object AND kind = 'push' AND started_at >= :since),
+              WHERE object = :object AND kind = 'push' AND id > :last_run),
              (SELECT count(*) FROM sync_outbox
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
                 AND next_attempt_at IS NOT NULL),
@@ -49,7 +48,7 @@ pub fn of(
              (SELECT count(*) FROM sync_unreadable WHERE object = :object)",
     )?;
     let row = statement.query_row(
-        named_params! { ":object": object.as_str(), ":since": since.to_string() },
+        named_params! { ":object": object.as_str(), ":last_run": last_run },
         |row| {
             let mut numbers = [0_u64; 7];
             for (index, number) in numbers.iter_mut().enumerate() {
