@@ -24,6 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use crate::clock::Clock;
+pub use crate::decide::round::Progress;
 use crate::engine::portal::access;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::source::{backfill, blanks, deliveries, receive};
@@ -87,35 +88,6 @@ impl StepError {
             Self::OAuth(_) => Some("it is tried again; look at this machine's network and proxy"),
             Self::NoProgress(_) => Some("nothing is lost; report it if it comes again"),
             Self::Seal(_) => Some("check `token_key` of `[auth.oauth]`"),
-        }
-    }
-}
-
-/// What a step did, and when it wants to be called again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// There is more to do at once.
-    More,
-    /// Nothing to do until then; `None` until somebody rings.
-    Idle {
-        /// The time of the next step.
-        until: Option<Timestamp>,
-    },
-}
-
-impl Progress {
-    /// Nothing to do until somebody rings.
-    pub const RING: Self = Self::Idle { until: None };
-
-    /// The earlier of two wishes.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::More, _) | (_, Self::More) => Self::More,
-            (Self::Idle { until: Some(left) }, Self::Idle { until: Some(right) }) => Self::Idle {
-                until: Some(left.min(right)),
-            },
-            (Self::Idle { until: None }, later) | (later, Self::Idle { until: None }) => later,
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod quota;
 pub mod record;
 pub mod retry;
+pub mod round;
 pub mod schema;
 pub mod scopes;
 pub mod settle;
