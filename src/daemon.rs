@@ -1,11 +1,15 @@
 //! The life of the process: builds the parts, starts the tasks, waits, drains.
 
+pub mod bells;
 pub mod build;
 pub mod condition;
+mod errors;
 pub mod heartbeat;
 pub mod once;
 pub mod run;
 mod seldom;
+mod steps;
 pub mod systemd;
+pub mod table;
 pub mod tasks;
 mod webhooks;

@@ -534,3 +534,19 @@ fn the_unit_agrees_with_the_code() {
         setting(&unit, "ExecStart").ends_with("hubsyncd run --config /etc/hubsyncd/config.toml")
     );
 }
+
+/// The rows of the table under a heading, without its head.
+fn rows_under<'a>(page: &'a str, heading: &str) -> Vec<&'a str> {
+    let section = page.split("\n## ").find(|part| part.starts_with(heading));
+    let rows = section.unwrap_or_default().lines();
+    rows.filter(|line| line.starts_with("| ")).skip(1).collect()
+}
+
+#[test]
+fn the_documented_table_of_tasks_is_that_of_the_code() {
+    let sample = "## A\n\n| x |\n|---|\n| 1 |\n\n## B\n| y |\n|---|\n| 2 |\n";
+    assert_eq!(rows_under(sample, "B"), ["| 2 |"]);
+    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page");
+    let shown = rows_under(&page, "The tasks, and who rings");
+    assert_eq!(shown, hubsyncd::daemon::table::shown());
+}

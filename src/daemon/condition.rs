@@ -1,13 +1,11 @@
 //! How the daemon is doing: what the tasks learnt from their last steps, for `sync_health`, readiness and the log.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use crate::daemon::tasks::with_causes;
+use crate::daemon::bells::Ring;
+use crate::daemon::tasks::{Name, with_causes};
 use crate::engine::StepError;
 use crate::engine::portal::access::Standing;
 use crate::http::health::Health;
@@ -27,14 +25,18 @@ const STALE: Duration = Duration::from_secs(30);
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
 pub struct Condition {
-    sources: AtomicU64,
     inner: Mutex<State>,
-    changed: Arc<Notify>,
+    changed: Arc<Ring>,
 }
 
-/// A task, as one whose errors end with its own next success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source(u64);
+/// Whose errors end with its own next success.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A loop's.
+    Loop(Name),
+    /// Those of writing the heartbeat, whose loop goes on without.
+    Beat,
+}
 
 #[derive(Debug, Default, Clone)]
 struct State {
@@ -103,12 +105,12 @@ impl Condition {
         let after = state.kind();
         drop(state);
         if before != after {
-            self.changed.notify_waiters();
+            self.changed.ring();
         }
     }
 
     /// Rings when the state becomes another one.
-    pub fn changed(&self) -> Arc<Notify> {
+    pub fn changed(&self) -> Arc<Ring> {
         Arc::clone(&self.changed)
     }
 
@@ -187,20 +189,15 @@ impl Condition {
         self.change(|state| state.schema_read = true);
     }
 
-    /// A task that will tell of its errors and of their end.
-    pub fn source(&self) -> Source {
-        Source(self.sources.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// A task's step went well: what it failed of before is over.
-    pub fn went_well(&self, source: Source) {
+    pub fn went_well(&self, source: &Source) {
         self.change(|state| {
-            state.errors.remove(&source);
+            state.errors.remove(source);
         });
     }
 
     /// A task's step failed.
-    pub fn failed(&self, source: Source, error: &StepError) {
+    pub fn failed(&self, source: &Source, error: &StepError) {
         let words = with_causes(error);
         self.change(|state| {
             if let StepError::OAuth(error) = error {
@@ -224,7 +221,9 @@ impl Condition {
                 }
             }
             state.errors_so_far += 1;
-            state.errors.insert(source, (state.errors_so_far, words));
+            state
+                .errors
+                .insert(source.clone(), (state.errors_so_far, words));
         });
     }
 
@@ -292,6 +291,7 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::round::Task;
     use crate::engine::StepError;
     use crate::hubspot::TokenName;
     use crate::hubspot::call::answer::Answer;
@@ -299,13 +299,15 @@ mod tests {
     use crate::hubspot::call::limiter::LimiterError;
     use crate::hubspot::call::standing::Trouble;
 
+    fn of(task: Task) -> Source {
+        Source::Loop(task.into())
+    }
+
     fn rings(condition: &Condition, change: impl FnOnce(&Condition)) -> bool {
-        use futures_util::FutureExt as _;
         let ring = condition.changed();
-        let mut call = Box::pin(ring.notified());
-        call.as_mut().enable();
+        let heard = ring.rings();
         change(condition);
-        call.now_or_never().is_some()
+        ring.rings() > heard
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
             source: LimiterError::Lease("the disk is full".into()),
             because: None,
         };
-        condition.failed(condition.source(), &held.into());
+        condition.failed(&of(Task::Push), &held.into());
         let words = condition.daemon(0, 0).last_error;
         assert!(
             words
@@ -333,13 +335,13 @@ mod tests {
     fn an_error_is_told_until_its_own_task_goes_well() {
         let condition = Condition::default();
         let said = || condition.daemon(0, 0).last_error.unwrap_or_default();
-        let (polls, pushes) = (condition.source(), condition.source());
-        condition.failed(polls, &OAuthError::Failed { status: 502 }.into());
-        condition.failed(pushes, &OAuthError::Failed { status: 503 }.into());
+        let (polls, pushes) = (of(Task::Inbound), of(Task::Push));
+        condition.failed(&polls, &OAuthError::Failed { status: 502 }.into());
+        condition.failed(&pushes, &OAuthError::Failed { status: 503 }.into());
         assert!(said().contains("503"), "the newest: {}", said());
-        condition.went_well(pushes);
+        condition.went_well(&pushes);
         assert!(said().contains("502"), "the other goes on: {}", said());
-        condition.went_well(polls);
+        condition.went_well(&polls);
         assert_eq!(said(), "");
     }
 
@@ -483,9 +485,9 @@ mod tests {
     fn a_refused_token_is_told_until_one_works_whatever_a_renewal_meets() {
         let condition = Condition::default();
         let said = || condition.daemon(0, 0).unauthorized.unwrap_or_default();
-        condition.failed(condition.source(), &refused_token());
+        condition.failed(&of(Task::Push), &refused_token());
         condition.failed(
-            condition.source(),
+            &of(Task::Tokens),
             &OAuthError::Failed { status: 503 }.into(),
         );
         // A step that had nothing to ask.
@@ -500,9 +502,9 @@ mod tests {
             status: 400,
             words: "wrong secret".to_owned(),
         };
-        condition.failed(condition.source(), &refusal.into());
+        condition.failed(&of(Task::Tokens), &refusal.into());
         condition.failed(
-            condition.source(),
+            &of(Task::Tokens),
             &OAuthError::Failed { status: 502 }.into(),
         );
         assert!(said().contains("wrong secret"), "{}", said());

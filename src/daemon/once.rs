@@ -6,30 +6,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::login::LoginError;
 use crate::config::Config;
-use crate::daemon::condition::Condition;
+use crate::daemon::bells::{Bell, Bells};
+use crate::daemon::condition::{Condition, Source};
 use crate::daemon::heartbeat::{self, BEAT};
-use crate::daemon::run::{DRAIN, spawn_tokens};
-use crate::daemon::tasks::{Loop, is_fatal, is_stopping, wait_after_failure, with_causes};
-use crate::engine::inbound::removal;
-use crate::engine::outbound::gap::{self, Looks};
-use crate::engine::outbound::push;
-use crate::engine::people::resolve;
-use crate::engine::portal::access::{self, TO_PUSH, TO_READ};
+use crate::daemon::run::{DRAIN, keeper, parts, wait_for_token};
+use crate::daemon::steps::{self, Caller};
+use crate::daemon::table::{Parts, renewal_job};
+use crate::daemon::tasks::{
+    Job, Loop, Name, Tasks, is_fatal, is_stopping, wait_after_failure, with_causes,
+};
+use crate::decide::round::{self, Part, Settled, Step, Task};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
-use crate::engine::source::backfill;
-use crate::engine::source::filling;
-use crate::engine::source::ingest;
-use crate::engine::source::poll;
-use crate::engine::source::reads;
 use crate::engine::source::reconcile;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{HubspotError, RENEWING};
@@ -131,7 +126,7 @@ pub async fn once(
     };
     let work = Work {
         engine: Arc::clone(engine),
-        condition: Arc::clone(&keeping.condition),
+        condition: Arc::clone(&keeping.all.condition),
         begun: engine.clock().monotonic(),
         deadline: options.deadline,
         stop: options.stop.clone(),
@@ -177,9 +172,28 @@ struct Before {
 
 /// Keeps an OAuth app's token fresh, and says how it goes, while `once` works.
 pub struct Keeping {
-    tasks: JoinSet<Result<(), StepError>>,
-    condition: Arc<Condition>,
-    stop: CancellationToken,
+    tasks: Tasks,
+    all: Loop,
+}
+
+/// The loop that only writes the heartbeat: nobody else asks how a run is doing that ends.
+fn heartbeat_of(all: &Loop, bells: &Bells) -> Job {
+    let condition = Arc::clone(&all.condition);
+    Job {
+        name: Task::Heartbeat.into(),
+        ring: Arc::clone(bells.of(Bell::Health)),
+        longest: BEAT,
+        step: Box::new(move |engine| {
+            let condition = Arc::clone(&condition);
+            async move {
+                heartbeat::beat(&engine, &condition).await?;
+                Ok(Progress::Idle {
+                    until: Some(engine.clock().now() + BEAT),
+                })
+            }
+            .boxed()
+        }),
+    }
 }
 
 impl Keeping {
@@ -188,41 +202,36 @@ impl Keeping {
     /// # Errors
     /// The app's secrets are missing, or the key is another one than at the last login.
     pub async fn begin(config: &Config, engine: &Arc<Engine>) -> Result<Self, LoginError> {
-        let (stop, condition) = (CancellationToken::new(), Arc::new(Condition::default()));
         let all = Loop {
             engine: Arc::clone(engine),
-            condition: Arc::clone(&condition),
-            stop: stop.clone(),
+            condition: Arc::new(Condition::default()),
+            stop: CancellationToken::new(),
         };
-        let mut tasks = JoinSet::new();
-        let told = Arc::clone(&condition);
-        let beat = move |engine: Arc<Engine>| {
-            let condition = Arc::clone(&told);
-            async move {
-                heartbeat::beat(&engine, &condition).await?;
-                Ok(Progress::Idle {
-                    until: Some(engine.clock().now() + BEAT),
-                })
+        let keeper = match keeper(config, engine).await {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                heartbeat::end_failed(engine.store(), with_causes(&error)).await;
+                return Err(error);
             }
         };
-        let ring = condition.changed();
-        tasks.spawn(all.clone().run("heartbeat", ring, BEAT, beat));
-        let spawned = spawn_tokens(&mut tasks, config, &all, Arc::new(Notify::new())).await;
-        if let Err(error) = spawned {
-            heartbeat::end_failed(engine.store(), with_causes(&error)).await;
-            return Err(error);
+        let mut tasks = Tasks::new(all.clone());
+        let bells = Bells::new(&all.condition);
+        tasks.start(heartbeat_of(&all, &bells));
+        let parts = Parts {
+            keeper,
+            ..parts(config, &all, &bells)
+        };
+        if let Some(job) = renewal_job(&parts) {
+            tasks.start(job);
+            wait_for_token(engine).await;
         }
-        Ok(Self {
-            tasks,
-            condition,
-            stop,
-        })
+        Ok(Self { tasks, all })
     }
 
     /// Ends; a renewal under way is finished, since its refresh token may be a new one, unless HubSpot keeps silent.
     pub async fn end(mut self) {
-        self.stop.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        self.all.stop.cancel();
+        let ended = async { while self.tasks.ended().await.is_some() {} };
         drop(tokio::time::timeout(DRAIN, ended).await);
     }
 }
@@ -270,9 +279,9 @@ impl Work {
         }
     }
 
-    fn leave(&self, what: &str) {
+    fn leave(&self, what: String) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.insert(what.to_owned());
+        left.insert(what);
     }
 
     /// What the time was too short for, or what a stop came before, in a sentence.
@@ -362,32 +371,41 @@ impl Work {
     }
 
     /// Calls a step until it is idle or the time is up; what is left then is noted.
-    async fn drain<S, F>(&self, what: &str, mut step: S) -> Result<Progress, StepError>
-    where
-        S: FnMut() -> F,
-        F: Future<Output = Result<Progress, StepError>>,
-    {
+    async fn drain(&self, step: Step, object: Option<&ObjectSync>) -> Result<Progress, StepError> {
+        let engine = &self.engine;
+        let call = || async move {
+            match object {
+                Some(object) => steps::within(engine, object, step, Caller::Once).await,
+                None => steps::shared(engine, step).await,
+            }
+        };
+        let name = object.map(ObjectSync::object);
         while !self.is_over() {
-            match self.patiently(self.deadline + DRAIN, &mut step).await? {
-                Some(Progress::More) => self.condition.answered(&self.engine.standing()),
+            let limit = self.deadline + DRAIN;
+            match self.patiently(source(step, name), limit, call).await? {
+                Some(Progress::More) => self.condition.answered(&engine.standing()),
                 Some(idle @ Progress::Idle { .. }) => return Ok(idle),
                 None => break,
             }
         }
-        self.leave(what);
+        self.leave(words(step, name));
         Ok(Progress::More)
     }
 
     /// Calls a step again after failures that pass, until the time is up or the stop comes. `None`: it was not done by
     /// then; a step that still ran was cut off as by a kill.
-    async fn patiently<T, S, F>(&self, limit: Duration, mut step: S) -> Result<Option<T>, StepError>
+    async fn patiently<T, S, F>(
+        &self,
+        source: Source,
+        limit: Timestamp,
+        mut step: S,
+    ) -> Result<Option<T>, StepError>
     where
         S: FnMut() -> F,
         F: Future<Output = Result<T, StepError>>,
     {
         let engine = &self.engine;
         let (mut failures, mut refusals) = (0, 0);
-        let source = self.condition.source();
         loop {
             if self.stop.is_cancelled() {
                 return Ok(None);
@@ -396,7 +414,7 @@ impl Work {
                 biased;
                 done = step() => match done {
                     Ok(done) => {
-                        self.condition.went_well(source);
+                        self.condition.went_well(&source);
                         return Ok(Some(done));
                     }
                     Err(error) if is_stopping(&error) => return Ok(None),
@@ -405,7 +423,7 @@ impl Work {
                 () = self.cut_off(limit) => return Ok(None),
             };
             failures += 1;
-            self.condition.failed(source, &error);
+            self.condition.failed(&source, &error);
             refusals += u32::from(is_refused(&error));
             let wait = wait_after_failure(engine, &error, failures);
             // The next request waits for the renewal that a refused OAuth token sets off.
@@ -439,42 +457,60 @@ impl Work {
         is_said || self.read.load(Ordering::Relaxed) > 0
     }
 
-    /// A read that changes nothing half-way: it is cut off at the deadline. `false`: it was, or the stop came.
-    async fn look<S, F>(&self, what: &str, step: S) -> Result<bool, StepError>
+    /// A read of the portal, which changes nothing half-way: it is cut off at the deadline. `false`: it was, or the stop
+    /// came.
+    async fn look<S, F>(&self, of: Step, step: S) -> Result<bool, StepError>
     where
         S: FnMut() -> F,
         F: Future<Output = Result<(), StepError>>,
     {
-        let done = self.patiently(self.deadline, step).await?.is_some();
+        let limit = self.deadline;
+        let done = self
+            .patiently(source(of, None), limit, step)
+            .await?
+            .is_some();
         if done {
             self.condition.answered(&self.engine.standing());
         } else {
-            self.leave(what);
+            self.leave(words(of, None));
         }
         Ok(done)
     }
 }
 
+/// Whose errors those of a step are.
+fn source(step: Step, object: Option<&ObjectType>) -> Source {
+    Source::Loop(Name {
+        task: step.task(),
+        object: object.cloned(),
+    })
+}
+
+/// What a step does, for whoever is told that the time was too short for it.
+fn words(step: Step, object: Option<&ObjectType>) -> String {
+    let name = object.map_or("", ObjectType::as_str);
+    match step {
+        Step::Schema => "the read of the portal's schema".to_owned(),
+        Step::Reference => "the read of owners and pipelines".to_owned(),
+        Step::FirstRead => format!("the first full read of {name}"),
+        Step::Filling => format!("the filling of new columns of {name}"),
+        Step::Comparison => format!("the full comparison of {name}"),
+        Step::Poll | Step::Again(_) => format!("the poll of {name}"),
+        Step::Decisions => "decisions on conflicts and dead entries".to_owned(),
+        Step::Inbox => "the events of webhooks".to_owned(),
+        Step::Reads => format!("the reads of changed {name}"),
+        Step::Removals => format!("the removal of {name}"),
+        Step::Push => format!("the push of {name}"),
+        Step::Looks => format!("the look at {name} that were pushed"),
+    }
+}
+
+/// The parts of the round, one after another; those of objects side by side.
 async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepError> {
     let engine = &work.engine;
-    if !work
-        .look("the read of the portal's schema", || async {
-            let soon = schema::refresh(engine).await?.soon;
-            soon.map_or(Ok(()), |error| work.go_on_without(None, error.into()))
-        })
-        .await?
-    {
-        return Ok(());
-    }
-    if compare || reference_is_old(config, engine).await? {
-        let read = work.look("the read of owners and pipelines", || {
-            schema::refresh_reference(engine)
-        });
-        match read.await {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            // No object needs them.
-            Err(error) => work.go_on_without(None, error)?,
+    for step in round::steps(Part::Portal, 0) {
+        if !read_portal(config, work, step, compare).await? {
+            return Ok(());
         }
     }
     let mut objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
@@ -485,39 +521,62 @@ async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepEr
     }
     objects = pulled.into_iter().map(|(object, _)| object).collect();
     loop {
-        work.drain("decisions on conflicts and dead entries", || {
-            resolve::step(engine)
-        })
-        .await?;
-        // What a daemon's receiver stored before it ended.
-        work.drain("the events of webhooks", || ingest::step(engine))
-            .await?;
+        // Among them what a daemon's receiver stored before it ended.
+        for step in round::steps(Part::Shared, 0) {
+            work.drain(step, None).await?;
+        }
         let settled = join_all(objects.iter().map(|object| settle(work, object))).await;
         let settled = each_alone(work, &objects, settled)?;
         if work.is_over() {
             return Ok(());
         }
-        let next = settled.iter().filter_map(|(_, wait)| *wait).min();
+        let due = settled.iter().map(|(_, due)| *due);
+        let wait = round::wait_for_next(due, engine.clock().now(), work.deadline);
         objects = settled.into_iter().map(|(object, _)| object).collect();
-        match next.map(|next| next.since(engine.clock().now())) {
-            Some(wait) if wait < work.left() => {
-                work.wait(wait.max(Duration::from_millis(5))).await;
-                if work.stop.is_cancelled() {
-                    return Ok(());
-                }
-            }
-            Some(_) | None => break,
+        let Some(wait) = wait else { break };
+        work.wait(wait).await;
+        if work.stop.is_cancelled() {
+            return Ok(());
         }
     }
-    let looked = join_all(objects.iter().map(|object| look(work, object))).await;
+    let looked = join_all(objects.iter().map(|object| end(work, object))).await;
     each_alone(work, &objects, looked).map(drop)
 }
 
+/// Reads what the portal is like, where it is to be read. `false`: there is no time for more.
+async fn read_portal(
+    config: &Config,
+    work: &Work,
+    step: Step,
+    compare: bool,
+) -> Result<bool, StepError> {
+    let engine = &work.engine;
+    if step == Step::Schema {
+        let read = work.look(step, || async {
+            let soon = schema::refresh(engine).await?.soon;
+            soon.map_or(Ok(()), |error| work.go_on_without(None, error.into()))
+        });
+        return read.await;
+    }
+    if !compare && !reference_is_old(config, engine).await? {
+        return Ok(true);
+    }
+    let read = work.look(step, || async {
+        steps::shared(engine, step).await.map(drop)
+    });
+    match read.await {
+        // No object needs owners and pipelines.
+        Err(error) => work.go_on_without(None, error).map(|()| true),
+        done => done,
+    }
+}
+
 /// Looks at what was pushed, without waiting for more of it.
-async fn look(work: &Work, object: &ObjectSync) -> Result<(), StepError> {
-    let looked_at = format!("the look at {} that were pushed", object.object());
-    let look = || gap::step(&work.engine, object, Looks::Collected);
-    work.drain(&looked_at, look).await.map(drop)
+async fn end(work: &Work, object: &ObjectSync) -> Result<(), StepError> {
+    for step in round::steps(Part::End, 0) {
+        work.drain(step, Some(object)).await?;
+    }
+    Ok(())
 }
 
 /// What came of each object; one that failed is left out, and kept in what is told at the end.
@@ -557,58 +616,10 @@ enum Pulled {
 }
 
 async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled, StepError> {
-    let (engine, name) = (&work.engine, object.object());
-    let first = format!("the first full read of {name}");
-    if work
-        .drain(&first, || {
-            access::within(engine, name, TO_READ, backfill::step(engine, object))
-        })
-        .await?
-        == Progress::More
-    {
-        return Ok(Pulled::InPart);
-    }
-    let filled = format!("the filling of new columns of {name}");
-    if work
-        .drain(&filled, || {
-            access::within(engine, name, TO_READ, filling::step(engine, object))
-        })
-        .await?
-        == Progress::More
-    {
-        return Ok(Pulled::InPart);
-    }
-    if compare {
-        reconcile::begin(engine, object).await?;
-    }
-    let compared = format!("the full comparison of {name}");
-    if (reconcile::begin_if_behind(engine, object).await? || compare)
-        && work
-            .drain(&compared, || {
-                access::within(engine, name, TO_READ, reconcile::step(engine, object))
-            })
-            .await?
-            == Progress::More
-    {
-        return Ok(Pulled::InPart);
-    }
-    let begun = engine.clock().monotonic().saturating_sub(work.begun);
-    work.wait(A_SECOND.saturating_sub(begun)).await;
-    let polled = format!("the poll of {name}");
-    let poll = || access::within(engine, name, TO_READ, poll::step_or_compare(engine, object));
-    if work.drain(&polled, poll).await? == Progress::More {
-        return Ok(Pulled::InPart);
-    }
-    for delay in engine.again() {
-        let walked = || {
-            access::within(
-                engine,
-                name,
-                TO_READ,
-                poll::step_again(engine, object, delay),
-            )
-        };
-        if work.drain(&polled, walked).await? == Progress::More {
+    for step in round::steps(Part::Pull, work.engine.again().len()) {
+        if is_wanted(work, object, step, compare).await?
+            && work.drain(step, Some(object)).await? == Progress::More
+        {
             return Ok(Pulled::InPart);
         }
     }
@@ -616,39 +627,38 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
     Ok(Pulled::Whole)
 }
 
+/// Prepares a step, and tells whether it is to be called.
+async fn is_wanted(
+    work: &Work,
+    object: &ObjectSync,
+    step: Step,
+    compare: bool,
+) -> Result<bool, StepError> {
+    let engine = &work.engine;
+    if step == Step::Comparison {
+        if compare {
+            reconcile::begin(engine, object).await?;
+        }
+        return Ok(reconcile::begin_if_behind(engine, object).await? || compare);
+    }
+    if step == Step::Poll {
+        let begun = engine.clock().monotonic().saturating_sub(work.begun);
+        work.wait(A_SECOND.saturating_sub(begun)).await;
+    }
+    Ok(true)
+}
+
 /// Reads, removals and pushes until nothing is due; tells when the next of them is.
 async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, StepError> {
-    let (engine, name) = (&work.engine, object.object());
-    let (of_reads, of_removals, of_the_push) = (
-        format!("the reads of changed {name}"),
-        format!("the removal of {name}"),
-        format!("the push of {name}"),
-    );
     loop {
-        let read = work
-            .drain(&of_reads, || {
-                access::within(engine, name, TO_READ, reads::step(engine, object))
-            })
-            .await?;
-        let removed = work
-            .drain(&of_removals, || {
-                access::within(engine, name, TO_READ, removal::step(engine, object))
-            })
-            .await?;
-        let pushed = work
-            .drain(&of_the_push, || {
-                access::within(engine, name, TO_PUSH, push::step(engine, object))
-            })
-            .await?;
-        // A removal that a program's constraint refused is not waited for.
-        let removed = match removed {
-            Progress::More => removed,
-            Progress::Idle { .. } => Progress::RING,
-        };
-        match read.or(removed).or(pushed) {
-            Progress::More => return Ok(None),
-            Progress::Idle { until: Some(until) } if until <= engine.clock().now() => {}
-            Progress::Idle { until } => return Ok(until),
+        let mut said = Vec::new();
+        for step in round::steps(Part::Settle, 0) {
+            said.push((step, work.drain(step, Some(object)).await?));
+        }
+        match round::settled(said, work.engine.clock().now()) {
+            Settled::Again => {}
+            Settled::Until(until) => return Ok(until),
+            Settled::Cut => return Ok(None),
         }
     }
 }

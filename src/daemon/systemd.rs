@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The service manager, if there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The service manager, if there is one; by default there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Systemd {
     present: bool,
     watchdog_interval: Option<Duration>,

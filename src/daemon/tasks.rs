@@ -1,25 +1,22 @@
 //! The loop round each step: wait for a ring, a timer or the stop; call the step; go on, wait or back off.
 
-use std::future::Future;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::future::BoxFuture;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::condition::Condition;
+use crate::daemon::bells::Ring;
+use crate::daemon::condition::{Condition, Source};
 use crate::decide::retry::{LOCK_LASTS, RetryClass};
+use crate::decide::round::{Pace, SHORTEST_WAIT, Task, Wait};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Retry;
 pub use crate::hubspot::call::standing::with_causes;
-use crate::model::time::Timestamp;
-
-/// The longest wait between two looks: a lost ring costs this and never a change.
-const SLOW_LOOK: Duration = Duration::from_secs(30);
-
-/// A step must not be called again sooner than this after it said that there is nothing to do: a due time that lies in
-/// the past would spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+use crate::model::name::ObjectType;
 
 /// A pause that HubSpot asked for, or the rest of a spent day, is looked at again this often: the limiter refuses without
 /// a request, and what it knows may have changed.
@@ -43,81 +40,167 @@ pub struct Loop {
     pub stop: CancellationToken,
 }
 
+/// Whose loop it is: a task's, and where each object has one of its own, that object's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// The task.
+    pub task: Task,
+    /// The object.
+    pub object: Option<ObjectType>,
+}
+
+impl From<Task> for Name {
+    fn from(task: Task) -> Self {
+        Self { task, object: None }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.task.as_str())?;
+        match &self.object {
+            Some(object) => write!(formatter, " {object}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a loop calls, again and again.
+pub type Step =
+    Box<dyn FnMut(Arc<Engine>) -> BoxFuture<'static, Result<Progress, StepError>> + Send>;
+
+/// What a loop needs.
+pub struct Job {
+    /// Whose loop it is.
+    pub name: Name,
+    /// What ends its waits.
+    pub ring: Arc<Ring>,
+    /// How long it waits at most.
+    pub longest: Duration,
+    /// What it calls.
+    pub step: Step,
+}
+
 impl Loop {
-    /// Calls a step until the stop. Ends early with an error that no retry mends.
-    pub async fn run<S, F>(
-        self,
-        name: &'static str,
-        ring: Arc<Notify>,
-        longest: Duration,
-        mut step: S,
-    ) -> Result<(), StepError>
-    where
-        S: FnMut(Arc<Engine>) -> F,
-        F: Future<Output = Result<Progress, StepError>>,
-    {
-        let mut failures = 0;
-        let source = self.condition.source();
+    /// Calls a job's step until the stop. Ends early with an error that no retry mends.
+    pub async fn run(self, job: Job) -> Result<(), StepError> {
+        let Job {
+            name,
+            ring,
+            longest,
+            mut step,
+        } = job;
+        let mut pace = Pace::new(longest);
+        let source = Source::Loop(name.clone());
         loop {
-            // Registered before the look, so that no ring in between is lost.
-            let call = ring.notified();
-            tokio::pin!(call);
-            call.as_mut().enable();
+            pace.begins(ring.rings());
             if self.stop.is_cancelled() {
                 return Ok(());
             }
-            let wait = match step(Arc::clone(&self.engine)).await {
+            let done = step(Arc::clone(&self.engine)).await;
+            let wait = match done {
                 Ok(progress) => {
-                    failures = 0;
-                    self.condition.went_well(source);
+                    self.condition.went_well(&source);
                     self.condition.stands(&self.engine.standing());
-                    self.wait_after(progress, longest)
+                    pace.went_well(progress, self.engine.clock().now())
                 }
                 Err(error) if is_stopping(&error) => return Ok(()),
                 Err(error) => {
-                    failures += 1;
-                    self.condition.failed(source, &error);
+                    self.condition.failed(&source, &error);
                     self.condition.stands(&self.engine.standing());
                     if is_fatal(&error) {
                         return Err(error);
                     }
-                    let wait = self.wait_after_failure(&error, failures);
-                    tracing::warn!(task = name, error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
-                    // A ring must not shorten the wait after a failure.
-                    tokio::select! {
-                        () = self.engine.clock().sleep(wait) => {}
-                        () = self.stop.cancelled() => return Ok(()),
-                    }
-                    continue;
+                    pace.failed(|failures| self.wait_after_failure(&name, &error, failures))
                 }
             };
-            let Some(wait) = wait else { continue };
-            tokio::select! {
-                () = &mut call => {}
-                () = self.engine.clock().sleep(wait) => {}
-                () = self.stop.cancelled() => return Ok(()),
+            if self.waits(wait, &ring, pace.heard()).await {
+                return Ok(());
             }
         }
     }
 
-    fn wait_after(&self, progress: Progress, longest: Duration) -> Option<Duration> {
-        match progress {
-            Progress::More => None,
-            Progress::Idle { until: None } => Some(longest.min(SLOW_LOOK)),
-            Progress::Idle { until: Some(until) } => Some(
-                until
-                    .since(self.now())
-                    .clamp(SHORTEST_WAIT, longest.min(SLOW_LOOK)),
-            ),
+    /// Waits, and tells whether the stop came. The order of the branches is part of a run that can be replayed.
+    async fn waits(&self, wait: Wait, ring: &Ring, heard: u64) -> bool {
+        match wait {
+            Wait::Not => false,
+            Wait::OrRing(longest) => tokio::select! {
+                biased;
+                () = self.stop.cancelled() => true,
+                () = ring.after(heard) => false,
+                () = self.engine.clock().sleep(longest) => false,
+            },
+            Wait::Whole(whole) => tokio::select! {
+                biased;
+                () = self.stop.cancelled() => true,
+                () = self.engine.clock().sleep(whole) => false,
+            },
         }
     }
 
-    fn wait_after_failure(&self, error: &StepError, failures: u32) -> Duration {
-        wait_after_failure(&self.engine, error, failures)
+    fn wait_after_failure(&self, name: &Name, error: &StepError, failures: u32) -> Duration {
+        let wait = wait_after_failure(&self.engine, error, failures);
+        tracing::warn!(task = name.task.as_str(), error = %with_causes(error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
+        wait
+    }
+}
+
+/// How a loop ended.
+pub type Ended = Result<(Name, Result<(), StepError>), JoinError>;
+
+/// The loops that run, each of which can be stopped alone.
+pub struct Tasks {
+    all: Loop,
+    running: JoinSet<(Name, Result<(), StepError>)>,
+    stops: BTreeMap<Name, CancellationToken>,
+    /// Ends of others that came while one was waited for.
+    early: VecDeque<Ended>,
+}
+
+impl Tasks {
+    /// None yet.
+    pub fn new(all: Loop) -> Self {
+        Self {
+            all,
+            running: JoinSet::new(),
+            stops: BTreeMap::new(),
+            early: VecDeque::new(),
+        }
     }
 
-    fn now(&self) -> Timestamp {
-        self.engine.clock().now()
+    /// Begins a loop.
+    pub fn start(&mut self, job: Job) {
+        let name = job.name.clone();
+        let own = Loop {
+            stop: self.all.stop.child_token(),
+            ..self.all.clone()
+        };
+        let former = self.stops.insert(name.clone(), own.stop.clone());
+        debug_assert!(former.is_none(), "{name} runs already");
+        self.running
+            .spawn(async move { (name, own.run(job).await) });
+    }
+
+    /// Ends one loop between two of its steps, and waits for that; the others go on.
+    pub async fn stop(&mut self, name: &Name) {
+        let Some(stop) = self.stops.remove(name) else {
+            return;
+        };
+        stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            if matches!(&ended, Ok((own, Ok(()))) if own == name) {
+                return;
+            }
+            self.early.push_back(ended);
+        }
+    }
+
+    /// Waits for the next loop that ends; `None` where none runs.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        match self.early.pop_front() {
+            Some(ended) => Some(ended),
+            None => self.running.join_next().await,
+        }
     }
 }
 
@@ -163,17 +246,104 @@ pub fn is_fatal(error: &StepError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::FutureExt as _;
+
     use super::*;
-    use crate::engine::desk::Desk;
-    use crate::store::StoreError;
+    use crate::engine::desk::{Desk, run};
+    use crate::model::id::PortalId;
+
+    fn counting(name: &Name) -> (Job, Arc<AtomicU32>) {
+        let counts = Arc::new(AtomicU32::new(0));
+        let own = Arc::clone(&counts);
+        let step: Step = Box::new(move |_| {
+            own.fetch_add(1, Ordering::Relaxed);
+            // The test's clock never lets anybody wait.
+            async {
+                tokio::task::yield_now().await;
+                Ok(Progress::RING)
+            }
+            .boxed()
+        });
+        let job = Job {
+            name: name.clone(),
+            ring: Arc::default(),
+            longest: Duration::MAX,
+            step,
+        };
+        (job, counts)
+    }
+
+    async fn others_go_on() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tasks() -> Tasks {
+        Tasks::new(Loop {
+            engine: Arc::new(Desk::new(0).engine),
+            condition: Arc::default(),
+            stop: CancellationToken::new(),
+        })
+    }
 
     #[test]
-    fn a_database_that_could_not_answer_is_asked_again_within_seconds_however_often_it_failed() {
-        let desk = Desk::new(0);
-        let error = StepError::Store(StoreError::Closed);
-        for failures in 1..40 {
-            let wait = wait_after_failure(&desk.engine, &error, failures);
-            assert!(wait <= LONGEST_STORE_WAIT, "{failures}: {wait:?}");
-        }
+    fn one_loop_is_exchanged_while_the_others_go_on() {
+        run(async {
+            let mut tasks = tasks();
+            let (push, reads) = (Name::from(Task::Push), Name::from(Task::Reads));
+            let (job, former) = counting(&push);
+            tasks.start(job);
+            let (job, others) = counting(&reads);
+            tasks.start(job);
+            others_go_on().await;
+            tasks.stop(&push).await;
+            let (called, seen) = (
+                former.load(Ordering::Relaxed),
+                others.load(Ordering::Relaxed),
+            );
+            assert!(called > 0);
+            let (job, exchanged) = counting(&push);
+            tasks.start(job);
+            others_go_on().await;
+            assert_eq!(former.load(Ordering::Relaxed), called);
+            assert!(exchanged.load(Ordering::Relaxed) > 0);
+            assert!(others.load(Ordering::Relaxed) > seen);
+        });
+    }
+
+    #[test]
+    fn an_end_that_comes_while_another_loop_is_stopped_is_told_afterwards() {
+        run(async {
+            let mut tasks = tasks();
+            let (push, file) = (Name::from(Task::Push), Name::from(Task::File));
+            tasks.start(counting(&push).0);
+            tasks.start(Job {
+                step: Box::new(|_| {
+                    let (expected, found) = (PortalId(1), PortalId(2));
+                    async move { Err(StepError::OtherPortal { found, expected }) }.boxed()
+                }),
+                ..counting(&file).0
+            });
+            others_go_on().await;
+            tasks.stop(&push).await;
+            let ended = tasks.ended().await.expect("an end").expect("no panic");
+            assert_eq!(ended.0, file);
+            assert!(ended.1.is_err());
+            assert!(tasks.ended().await.is_none());
+        });
+    }
+
+    #[test]
+    fn a_loop_is_named_after_its_task_and_object() {
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let name = Name {
+            task: Task::Push,
+            object: Some(contacts),
+        };
+        assert_eq!(name.to_string(), "push contacts");
+        assert_eq!(Name::from(Task::Schema).to_string(), "schema");
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use secrecy::SecretString;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConfigError, SecretSource, TlsFiles, Webhooks};
+use crate::daemon::bells::Ring;
 use crate::daemon::run::RunError;
 use crate::daemon::seldom::Seldom;
 use crate::daemon::tasks::{is_fatal, with_causes};
@@ -59,7 +59,7 @@ impl Listening {
 pub(super) async fn listen(
     webhooks: &Webhooks,
     engine: &Arc<Engine>,
-    ring: Arc<Notify>,
+    ring: Arc<Ring>,
     stop: CancellationToken,
 ) -> Result<Listening, RunError> {
     let secrets = webhooks
@@ -161,7 +161,7 @@ struct Desk {
     secrets: Vec<SecretString>,
     signature: SignatureVersion,
     url: Url,
-    ring: Arc<Notify>,
+    ring: Arc<Ring>,
     /// Whoever sends what is refused must not fill the disk with the log's lines.
     refused: Seldom,
     turned_away: Seldom,
@@ -215,7 +215,7 @@ impl Desk {
         match stored {
             Ok(Ok(Receipt::Stored { new, foreign })) => {
                 if new > 0 {
-                    self.ring.notify_one();
+                    self.ring.ring();
                 }
                 if foreign > 0 {
                     tracing::debug!(events = foreign, "events of another portal were dropped");
