@@ -1,8 +1,8 @@
 //! A tiny deterministic executor: futures that are ready are polled one at a time, in an order drawn from the seed.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::future::BoxFuture;
@@ -27,21 +27,39 @@ struct Task {
 #[derive(Default)]
 pub(crate) struct Executor {
     tasks: Vec<Task>,
+    door: Door,
 }
 
-impl Executor {
+/// Where tasks come in, from outside and from one another.
+#[derive(Clone, Default)]
+pub(crate) struct Door(Arc<Mutex<Vec<Task>>>);
+
+impl Door {
     /// Adds a task, ready to be polled.
-    pub(crate) fn spawn(&mut self, name: &str, future: BoxFuture<'static, ()>) {
-        self.tasks.push(Task {
+    pub(crate) fn spawn(&self, name: &str, future: BoxFuture<'static, ()>) {
+        self.0.lock().expect("no panic").push(Task {
             name: name.to_owned(),
             future,
             ready: Arc::new(Flag(AtomicBool::new(true))),
         });
     }
+}
+
+impl Executor {
+    /// Where tasks come in.
+    pub(crate) fn door(&self) -> Door {
+        self.door.clone()
+    }
 
     /// Drops all tasks where they stand.
     pub(crate) fn kill(&mut self) {
+        self.let_in();
         self.tasks.clear();
+    }
+
+    fn let_in(&mut self) {
+        let mut new = std::mem::take(&mut *self.door.0.lock().expect("no panic"));
+        self.tasks.append(&mut new);
     }
 
     /// Whether a task can go on.
@@ -53,6 +71,7 @@ impl Executor {
 
     /// Polls one of the ready tasks; its name. `None`: none can go on.
     pub(crate) fn poll_one(&mut self, rng: &mut ChaCha8Rng) -> Option<String> {
+        self.let_in();
         let ready: Vec<usize> = (0..self.tasks.len())
             .filter(|index| self.tasks[*index].ready.0.load(Ordering::Relaxed))
             .collect();

@@ -262,8 +262,7 @@ impl Run {
     fn ring(&mut self) {
         // A ring is lost now and then; the slow look finds the change.
         if let Some(daemon) = self.daemon.as_ref().filter(|_| self.rng.random_bool(0.8)) {
-            daemon.bells.push.ring();
-            daemon.bells.decisions.ring();
+            daemon.committed();
         }
     }
 
@@ -356,19 +355,7 @@ impl Run {
     /// A full comparison, and all that follows from it.
     fn compare(&mut self, start: u64) -> Result<(), String> {
         self.quiet(start)?;
-        let Some(daemon) = &self.daemon else {
-            return Ok(());
-        };
-        let wanted = Arc::clone(&daemon.bells.wanted);
-        wanted.lock().expect("no panic").extend(
-            self.plan
-                .mapping
-                .objects
-                .iter()
-                .map(|object| object.object.clone()),
-        );
-        daemon.bells.comparison.ring();
-        while !wanted.lock().expect("no panic").is_empty()
+        while !self.daemon.as_ref().is_none_or(Daemon::compare)
             && self.world.state().steady < start + LONGEST_CALM
         {
             let end = self.world.state().steady + SECOND;
