@@ -135,7 +135,12 @@ pub async fn once(
         read: AtomicUsize::new(0),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
-    let failure = match until_stopped(&work, agree(config, &work, options.reconcile)).await {
+    let failure = match Box::pin(until_stopped(
+        &work,
+        agree(config, &work, options.reconcile),
+    ))
+    .await
+    {
         Ok(()) => {
             work.write_down().await?;
             work.failure()
@@ -397,7 +402,7 @@ impl Work {
     async fn patiently<T, S, F>(
         &self,
         source: Source,
-        limit: Timestamp,
+        limit: Duration,
         mut step: S,
     ) -> Result<Option<T>, StepError>
     where
@@ -531,7 +536,8 @@ async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepEr
             return Ok(());
         }
         let due = settled.iter().map(|(_, due)| *due);
-        let wait = round::wait_for_next(due, engine.clock().now(), work.deadline);
+        let now = engine.clock().now();
+        let wait = round::wait_for_next(due, now, now + work.left());
         objects = settled.into_iter().map(|(object, _)| object).collect();
         let Some(wait) = wait else { break };
         work.wait(wait).await;

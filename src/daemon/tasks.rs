@@ -253,6 +253,7 @@ mod tests {
     use super::*;
     use crate::engine::desk::{Desk, run};
     use crate::model::id::PortalId;
+    use crate::store::StoreError;
 
     fn counting(name: &Name) -> (Job, Arc<AtomicU32>) {
         let counts = Arc::new(AtomicU32::new(0));
@@ -345,5 +346,15 @@ mod tests {
         };
         assert_eq!(name.to_string(), "push contacts");
         assert_eq!(Name::from(Task::Schema).to_string(), "schema");
+    }
+
+    #[test]
+    fn a_database_that_could_not_answer_is_asked_again_within_seconds_however_often_it_failed() {
+        let desk = Desk::new(0);
+        let error = StepError::Store(StoreError::Closed);
+        for failures in 1..40 {
+            let wait = wait_after_failure(&desk.engine, &error, failures);
+            assert!(wait <= LONGEST_STORE_WAIT, "{failures}: {wait:?}");
+        }
     }
 }

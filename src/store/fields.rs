@@ -146,8 +146,8 @@ pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<Fiel
 pub fn left_out(
     connection: &Connection,
     in_force: &ObjectMapping,
-) -> Result<Vec<Field>, StoreError> {
-    let is_known = |field: &Field| {
+) -> Result<Vec<FieldRow>, StoreError> {
+    let is_known = |field: &FieldRow| {
         let mut known = in_force.fields.iter();
         known.any(|known| known.property.as_str() == field.property)
     };
@@ -253,7 +253,7 @@ fn degrade(tx: &Transaction<'_>, problem: &FieldProblem, now: Timestamp) -> Resu
     Ok(())
 }
 
-fn recover(tx: &Transaction<'_>, field: &Field, now: Timestamp) -> Result<(), StoreError> {
+fn recover(tx: &Transaction<'_>, field: &FieldRow, now: Timestamp) -> Result<(), StoreError> {
     let filling = begin_filling(tx, &field.object)?;
     let state = if filling {
         FieldState::Filling

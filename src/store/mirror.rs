@@ -373,7 +373,7 @@ impl MirrorTable {
         &self,
         connection: &Connection,
         id: LocalId,
-        fields: &[Field],
+        fields: &[FieldRow],
     ) -> Result<Vec<PropertyName>, StoreError> {
         let mut held = Vec::new();
         for field in fields {

@@ -33,7 +33,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts;
-use crate::store::fields::{self, Field};
+use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::mirror::{Identity, MirrorRow};
@@ -571,7 +571,7 @@ fn claim_alone(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
-    left_out: &[Field],
+    left_out: &[FieldRow],
     now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
     match savepoint::within(tx, || claim_create(tx, object, id, left_out, now)) {
@@ -590,7 +590,7 @@ fn claim_create(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
-    left_out: &[Field],
+    left_out: &[FieldRow],
     now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
     let Some(queued) = outbox::by_id(tx, id)? else {

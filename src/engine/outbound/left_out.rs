@@ -9,7 +9,7 @@ use crate::engine::{Engine, StepError};
 use crate::model::entry::{Base, Entry};
 use crate::model::mapping::KeyChoice;
 use crate::model::name::PropertyName;
-use crate::store::fields::{self, Field};
+use crate::store::fields::{self, FieldRow};
 use crate::store::outbox::{self, Answered, Queued};
 use crate::store::{Lane, StoreError};
 
@@ -19,7 +19,7 @@ pub fn keep(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     entry: &Entry,
-    left_out: &[Field],
+    left_out: &[FieldRow],
 ) -> Result<Vec<PropertyName>, StoreError> {
     let held = object.table.holding(tx, entry.local_id, left_out)?;
     for property in &held {

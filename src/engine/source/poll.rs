@@ -72,7 +72,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     read.unread.extend(found.unread);
     read.odd = found.odd;
-    let window = Window {
+    let window = SearchWindow {
         last_id: end,
         ..window.seen_at(date)
     };
