@@ -923,13 +923,15 @@ mod tests {
     #[test]
     fn a_create_goes_without_what_is_left_out_of_requests_and_that_waits_as_an_update() {
         let mut scene = Scene::of(Policy::Newest);
-        scene.program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ours'), ('bob@example.com', '');
+        scene.program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ours'), ('bob@example.com', ''),
+                           ('cy@example.com', NULL);
+                       UPDATE contacts SET first_name = 'Cy' WHERE local_id = 3;
                        UPDATE contacts SET first_name = 'Bob' WHERE local_id = 2;
                        UPDATE contacts SET first_name = NULL WHERE local_id = 2");
         without_first_name(&mut scene);
         scene.write(|tx| {
             let left_out = fields::left_out(tx, scene.object.mapping())?;
-            for row in [1, 2] {
+            for row in [1, 2, 3] {
                 let create =
                     outbox::of_row(tx, scene.object.object(), LocalId(row))?.expect("waits");
                 let sent = claim_create(tx, &scene.object, create.entry.id, &left_out, at(10))?;
@@ -947,7 +949,8 @@ mod tests {
             scene.outbox(),
             [
                 "create 1 -; email was -; firstname was ?",
-                "create 2 -; email was -"
+                "create 2 -; email was -",
+                "create 3 -; email was -; firstname was ?"
             ]
         );
     }

@@ -288,7 +288,7 @@ pub(crate) fn indexes() -> BTreeMap<&'static str, &'static str> {
 pub(crate) fn known_version(connection: &Connection) -> Result<i64, StoreError> {
     // Before the first release the internal tables had no underscore in front, and a numbering of their own.
     let is_unreleased: bool = connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sync_meta')
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sync_meta')
             AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sync_outbox')
             AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sync_meta')",
         [],
@@ -345,7 +345,7 @@ mod tests {
         let connection = Connection::open(folder.path().join("crm.db")).expect("opens");
         connection
             .execute_batch(
-                "CREATE TABLE _sync_meta (name TEXT); CREATE TABLE sync_outbox (id INTEGER); PRAGMA user_version = 5",
+                "CREATE TABLE sync_meta (name TEXT); CREATE TABLE sync_outbox (id INTEGER); PRAGMA user_version = 5",
             )
             .expect("is SQL");
         let error = open(&folder, Mode::Inline).expect_err("refused");

@@ -52,13 +52,13 @@ fn a_newer_and_an_unfinished_database_are_told_apart() {
     assert!(matches!(error, PeopleError::Newer { found: 999, .. }) && error.is_configuration());
     execute(
         &path,
-        "PRAGMA user_version = 1; ALTER TABLE _sync_meta RENAME TO _sync_meta",
+        "PRAGMA user_version = 1; ALTER TABLE _sync_meta RENAME TO sync_meta",
     );
     let error = PeopleDb::open(&path).expect_err("unreleased");
     assert!(matches!(error, PeopleError::Unreleased { .. }) && error.is_configuration());
     execute(
         &path,
-        "ALTER TABLE _sync_meta RENAME TO _sync_meta; DROP VIEW sync_health",
+        "ALTER TABLE sync_meta RENAME TO _sync_meta; DROP VIEW sync_health",
     );
     assert!(matches!(
         PeopleDb::open(&path),
