@@ -6,4 +6,5 @@ pub mod actions;
 pub mod adopt;
 pub mod apply;
 pub mod convert;
+pub mod existence;
 pub mod removal;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
+use crate::decide::existence::Moment;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
-use crate::engine::inbound::removal::Moment;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;
 use crate::model::mapping::{ObjectMapping, Policy};

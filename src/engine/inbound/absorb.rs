@@ -5,10 +5,11 @@
 
 use rusqlite::Transaction;
 
-use crate::engine::inbound::apply::{Applying, refuse_saying};
-use crate::engine::inbound::removal::why_kept;
+use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
+use crate::engine::inbound::apply::{Applying, refuse_record};
+use crate::engine::inbound::existence::Matter;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::entry::{Base, Entry};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -28,7 +29,7 @@ pub fn absorb_merged(
     let mut losers = Vec::new();
     merges::note(tx, applying.object.object(), record.id, &record.merged_ids)?;
     for id in &record.merged_ids {
-        changed |= archive_becomes_conflict(tx, applying, *id)?;
+        changed |= end_archive(tx, applying, *id, record)?;
         if let Some(row) = applying.object.table.by_hs_id(tx, *id)? {
             losers.push(row);
         }
@@ -244,36 +245,41 @@ fn move_open(
 }
 
 /// A pending archive of a merged record is never sent: it would take the survivor with it.
-fn archive_becomes_conflict(
+fn end_archive(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     id: HubspotId,
+    survivor: &RemoteRecord,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
-    let Some(queued) = outbox::of_record(tx, object, id)? else {
-        return Ok(false);
+    let object = applying.object;
+    let queued = outbox::of_record(tx, object.object(), id)?;
+    let moment = Moment {
+        now: applying.now,
+        offset_ms: applying.clock_offset_ms,
     };
-    let entry = queued.entry;
-    if entry.operation != Operation::Archive || entry.state == EntryState::InFlight {
+    let actions = decide(&Sides {
+        hubspot: Hubspot::Merged,
+        here: Here::rowless(queued.as_ref().map(|queued| &queued.entry), &moment),
+        word: Word::Passed,
+        policy: object.mapping().policy,
+        is_erasure: false,
+    });
+    if actions.is_empty() {
         return Ok(false);
     }
-    let conflict = NewConflict {
-        property: WHOLE_RECORD,
-        base: entry.row.as_deref(),
-        base_known: true,
-        local: None,
-        remote: entry.row.as_deref(),
-        policy: applying.object.mapping().policy.as_str(),
-        reason: "the record was merged into another one in HubSpot before its archive was sent",
-    };
-    let about = About {
+    let matter = Matter {
         object,
-        local_id: entry.local_id,
-        hs_id: Some(id),
+        hs_id: id,
+        row: None,
+        queued: queued.as_ref(),
+        record: Some(survivor),
+        origin: applying.origin,
+        key: "",
+        decided: None,
+        moment,
     };
-    conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
-    outbox::end(tx, entry.id)?;
-    tracing::warn!(object = %object, hs_id = %id, "an archive was dropped: its record was merged in HubSpot");
+    matter.carry_out(tx, &actions)?;
+    tracing::warn!(object = %object.object(), hs_id = %id, "an archive was dropped: its record was merged in HubSpot");
     Ok(true)
 }
 

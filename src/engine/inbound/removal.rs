@@ -2,27 +2,23 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{RemovedOutcome, removed_in_hubspot, winner_of_removal};
+use crate::decide::existence::{Action, Here, Hubspot, Moment, Sides, Word, decide};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::engine::inbound::apply::AFTER_CONSTRAINT;
+use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::push::bounds;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, EntryState};
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::conflicts;
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change};
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::Queued;
 use crate::store::reads::Removal;
 use crate::store::shape::referrers;
-use crate::store::{Lane, StoreError, cursors, erase, fields, outbox, reads};
+use crate::store::{Lane, StoreError, cursors, outbox, reads};
 
 /// How many rows are removed in one transaction.
 const BATCH: usize = 200;
@@ -76,22 +72,6 @@ fn remove_due(
         true => Progress::More,
         false => Progress::Idle { until },
     })
-}
-
-/// The transaction's time and the clock offset.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// The transaction's time.
-    pub now: Timestamp,
-    /// HubSpot's clock minus this machine's.
-    pub offset_ms: i64,
-}
-
-impl Moment {
-    /// The same by HubSpot's clock.
-    fn there(&self) -> Timestamp {
-        self.now.plus_millis(self.offset_ms)
-    }
 }
 
 /// The guard's key of removals here.
@@ -207,169 +187,45 @@ fn remove(
     moment: &Moment,
     key: &str,
 ) -> Result<bool, StoreError> {
-    let Some(row) = object.table.by_hs_id(tx, removal.id)? else {
-        reads::forget_removal(tx, object.object(), removal.id)?;
-        return Ok(true);
-    };
-    let queued = outbox::of_row(tx, object.object(), row.record.local_id)?;
-    if queued
-        .as_ref()
-        .is_some_and(|queued| queued.entry.state == EntryState::InFlight)
-    {
+    let name = object.object();
+    let row = object.table.by_hs_id(tx, removal.id)?;
+    let mut here = Here::Nothing;
+    let mut queued = None;
+    if let Some(row) = &row {
+        let local_id = row.record.local_id;
+        queued = outbox::of_row(tx, name, local_id)?;
+        let asked_at = conflicts::last_opened_at(tx, name, local_id)?;
+        here = Here::row(
+            queued.as_ref().map(|queued| &queued.entry),
+            asked_at,
+            moment,
+        );
+    }
+    let actions = decide(&Sides {
+        hubspot: Hubspot::Gone {
+            archived_at: removal.archived_at,
+        },
+        here,
+        word: Word::Passed,
+        policy: object.mapping().policy,
+        is_erasure: reads::erasure_asked_at(tx, name, removal.id)?.is_some(),
+    });
+    if let [Action::LookAgain(_)] = actions[..] {
         return Ok(false);
     }
-    if reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
-        // Whatever waits here too: the person's data must go.
-        erase::erase(tx, &object.table, removal.id, moment.now)?;
-        return Ok(true);
-    }
-    let opened_at = conflicts::last_opened_at(tx, object.object(), row.record.local_id)?;
-    let last_write = queued
-        .as_ref()
-        .and_then(last_write)
-        .max(opened_at)
-        .map(|at| at.min(moment.now))
-        .map(|at| at.plus_millis(moment.offset_ms));
-    let outcome = removed_in_hubspot(object.mapping().policy, last_write, removal.archived_at);
-    note_conflict(tx, object, &row, outcome, moment.now)?;
-    reads::forget_removal(tx, object.object(), removal.id)?;
-    match outcome {
-        RemovedOutcome::RemoveRow | RemovedOutcome::RemoveRowInConflict(_) => {
-            remove_row(tx, object, &row, queued.as_ref(), removal, moment.now)?;
-        }
-        RemovedOutcome::CreateAgain(_) => {
-            create_again(tx, object, row, queued.as_ref(), moment.now, key)?;
-        }
-        RemovedOutcome::Ask => {
-            if let Some(queued) = &queued {
-                outbox::never_due(
-                    tx,
-                    queued.entry.id,
-                    "HubSpot no longer has the record; decide its conflict in sync_conflicts",
-                )?;
-            }
-        }
-    }
-    Ok(true)
-}
-
-fn last_write(queued: &Queued) -> Option<Timestamp> {
-    queued
-        .entry
-        .fields
-        .iter()
-        .map(|field| field.changed_at)
-        .max()
-}
-
-fn note_conflict(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    row: &MirrorRow,
-    outcome: RemovedOutcome,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let reason = match outcome {
-        RemovedOutcome::RemoveRow => return Ok(()),
-        RemovedOutcome::RemoveRowInConflict(reason) | RemovedOutcome::CreateAgain(reason) => reason,
-        RemovedOutcome::Ask => "the record was removed in HubSpot while a local change waited",
-    };
-    let unmapped = fields::unmapped(tx, object.object())?;
-    let local = object.table.whole(tx, row, &unmapped)?;
-    let conflict = NewConflict {
-        property: WHOLE_RECORD,
-        base: None,
-        base_known: false,
-        local: Some(&local),
-        remote: None,
-        policy: object.mapping().policy.as_str(),
-        reason,
-    };
-    let about = About {
-        object: object.object(),
-        local_id: row.record.local_id,
-        hs_id: row.record.hs_id,
-    };
-    match winner_of_removal(outcome) {
-        Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
-        None => conflicts::record_open(tx, about, conflict, now),
-    }
-}
-
-/// Takes a row out of the mirror; the whole row stays in `sync_history`.
-pub fn remove_row(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    row: &MirrorRow,
-    queued: Option<&Queued>,
-    removal: &Removal,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let unmapped = fields::unmapped(tx, object.object())?;
-    let lost = object.table.whole(tx, row, &unmapped)?;
-    let change = Change {
-        object: object.object(),
-        local_id: row.record.local_id,
-        hs_id: Some(removal.id),
-        property: WHOLE_RECORD,
-        old: Some(&lost),
-        new: None,
+    let matter = Matter {
+        object,
+        hs_id: removal.id,
+        row: row.as_ref(),
+        queued: queued.as_ref(),
+        record: None,
         origin: removal.origin,
+        key,
+        decided: None,
+        moment: *moment,
     };
-    history::record(tx, change, now)?;
-    if let Some(queued) = queued {
-        outbox::end(tx, queued.entry.id)?;
-    }
-    conflicts::close_all_of(
-        tx,
-        object.object(),
-        row.record.local_id,
-        Winner::Remote,
-        "the record was removed in HubSpot, and the row with it",
-        now,
-    )?;
-    reads::bury(tx, object.object(), removal.id, now)?;
-    cursors::set_last_change(tx, object.object(), now)?;
-    object.table.delete(tx, row.record.local_id)
-}
-
-/// The row stays, loses its id, and a create with all columns is queued.
-pub fn create_again(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    mut row: MirrorRow,
-    queued: Option<&Queued>,
-    now: Timestamp,
-    key: &str,
-) -> Result<(), StoreError> {
-    let former = row.record.hs_id;
-    if let Some(id) = former {
-        reads::bury(tx, object.object(), id, now)?;
-    }
-    if let Some(queued) = queued {
-        outbox::end(tx, queued.entry.id)?;
-    }
-    row.unlink();
-    object.table.update(tx, &row)?;
-    if let Some(id) = former {
-        object.table.check_given_up(tx, id)?;
-    }
-    let local_id = row.record.local_id;
-    conflicts::follow(tx, object.object(), local_id, None)?;
-    // Created again, but not written again: what meets the create is compared with the times of the writes.
-    let entry = queued.map(|queued| &queued.entry);
-    let written_at = entry.map_or(now, |entry| entry.enqueued_at);
-    let create = outbox::queue_create(tx, object.object(), local_id, key, written_at, now)?;
-    for field in entry.into_iter().flat_map(|entry| &entry.fields) {
-        outbox::put_field(
-            tx,
-            create,
-            &field.property,
-            &Base::Unknown,
-            field.changed_at,
-        )?;
-    }
-    Ok(())
+    matter.carry_out(tx, &actions)?;
+    Ok(true)
 }
 
 #[cfg(test)]

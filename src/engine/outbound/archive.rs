@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use rusqlite::Transaction;
 
 use crate::decide::echo::{self, Edited, Histories};
-use crate::decide::existence::{DeletedOutcome, deleted_here};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Moment, Sides, Word, decide};
 use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::convert::identities;
+use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
@@ -21,19 +22,19 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
-use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::conflict::Winner;
+use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{self, About, NewConflict};
+use crate::store::conflicts;
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::Origin;
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::outbox::{self, Queued};
-use crate::store::{Lane, StoreError, fields, reads, rowjson, unreadable};
+use crate::store::{Lane, StoreError, rowjson, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -236,127 +237,141 @@ fn claim(
     else {
         return Ok(None);
     };
-    if object.table.by_hs_id(tx, hs_id)?.is_some() {
-        // Another row is this record: archiving it would take that row's record away.
-        outbox::end(tx, entry.id)?;
-        return Ok(None);
-    }
-    let former = entry
-        .row
-        .as_deref()
-        .map(|text| rowjson::values(object.mapping(), text))
-        .unwrap_or_default();
-    for identity in identities(object, &former) {
-        if let Some(other) = object.table.unlinked_by(tx, &identity)?
-            && outbox::of_row(tx, object.object(), other)?
-                .is_some_and(|queued| queued.entry.state != EntryState::Dead)
-        {
-            outbox::put_off(tx, entry.id, now + AFTER_REINSERT)?;
-            return Ok(None);
-        }
-    }
-    let Some(record) = read.records.iter().find(|record| record.id == hs_id) else {
-        if read.is_unread(hs_id) {
-            read.note_unread(tx, object.object(), hs_id, now)?;
-            outbox::put_off_unread(tx, entry.id, now + AFTER_UNREAD)?;
-            return Ok(None);
-        }
-        let created_at = entry.row.as_deref().and_then(rowjson::created_at);
-        let now_there = now.plus_millis(offset_ms);
-        if read.of(hs_id).is_none()
-            && let Some(again) = missing_too_soon(created_at, now_there, false)
-        {
-            outbox::put_off(tx, entry.id, again.plus_millis(-offset_ms))?;
-            return Ok(None);
-        }
-        return without_record(tx, object, &present, hs_id, read, now);
-    };
-    unreadable::forget_whole(tx, object.object(), hs_id)?;
-    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let edited = match edited_since(
+    let moment = Moment { now, offset_ms };
+    let look = Look {
         tx,
         object,
-        &entry,
-        record,
-        read.histories.get(&record.id),
-        now,
-    )? {
-        Edited::NeedHistory => {
-            outbox::put_off(tx, entry.id, now + AFTER_READ)?;
-            return Ok(None);
-        }
-        Edited::Yes => true,
-        Edited::No => is_undecided(object, &open, &former, record),
+        entry: &entry,
+        hs_id,
+        read,
+        moment,
     };
-    let edited_at = edited.then_some(record.updated_at);
-    let outcome = deleted_here(
-        object.mapping().policy,
-        edited_at,
-        entry.enqueued_at.min(now).plus_millis(offset_ms),
-    );
-    carry_out(tx, object, &entry, record, outcome, now)
-}
-
-/// The read did not show the record: it is gone, or it was merged into another one.
-fn without_record(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    queued: &Queued,
-    hs_id: HubspotId,
-    read: &Present,
-    now: Timestamp,
-) -> Result<Option<Claimed>, StoreError> {
-    if let Some(survivor) = read.of(hs_id) {
-        let reason =
-            "the record was merged into another one in HubSpot before its archive was sent";
-        conflict(
-            tx,
-            object,
-            &queued.entry,
-            Some(survivor),
-            reason,
-            Some(Winner::Remote),
-            now,
-        )?;
+    let actions = decide(&Sides {
+        hubspot: look.hubspot()?,
+        here: look.here()?,
+        word: match entry.waits_for {
+            Some(WaitsFor::Guard) => Word::Held,
+            Some(WaitsFor::Backfill | WaitsFor::Answer | WaitsFor::Create | WaitsFor::Lock)
+            | None => Word::Passed,
+        },
+        policy: object.mapping().policy,
+        is_erasure: false,
+    });
+    if let [Action::LookAgain(again)] = actions[..] {
+        look.put_off(again)?;
+        return Ok(None);
     }
-    done_on_both_sides(tx, object.object(), queued, hs_id, now)?;
-    Ok(None)
-}
-
-/// Ends the entry of a deleted row whose record is gone too. Where an archive of ours was unanswered, that was it.
-pub fn done_on_both_sides(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    queued: &Queued,
-    hs_id: HubspotId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let entry = &queued.entry;
-    if entry.operation == Operation::Archive && queued.unanswered_since.is_some() {
-        note_archived(tx, object, entry, hs_id, now)?;
-    }
-    reads::bury(tx, object, hs_id, now)?;
-    outbox::end(tx, entry.id)
-}
-
-/// Writes down that a deletion has reached HubSpot.
-pub fn note_archived(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    entry: &Entry,
-    hs_id: HubspotId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let change = Change {
+    let matter = Matter {
         object,
-        local_id: entry.local_id,
-        hs_id: Some(hs_id),
-        property: WHOLE_RECORD,
-        old: entry.row.as_deref(),
-        new: None,
-        origin: Origin::Push,
+        hs_id,
+        row: None,
+        queued: Some(&present),
+        record: read.of(hs_id),
+        origin: Origin::Poll,
+        key: "",
+        decided: None,
+        moment,
     };
-    history::record(tx, change, now)
+    matter.carry_out(tx, &actions)?;
+    if !actions.contains(&Action::Archive) {
+        return Ok(None);
+    }
+    let Some(record) = read.of(hs_id) else {
+        return Ok(None);
+    };
+    let approved = outbox::is_approved(tx, entry.id)?;
+    outbox::mark_in_flight(tx, entry.id, now)?;
+    gap::note_claimed_archive(tx, object, &entry, record, now)?;
+    Ok(Some(Claimed {
+        entry,
+        hs_id,
+        approved,
+    }))
+}
+
+/// A deleted row and its record, before its archive.
+struct Look<'a, 'tx> {
+    tx: &'a Transaction<'tx>,
+    object: &'a ObjectSync,
+    entry: &'a Entry,
+    hs_id: HubspotId,
+    read: &'a Present,
+    moment: Moment,
+}
+
+impl Look<'_, '_> {
+    fn former(&self) -> BTreeMap<PropertyName, Value> {
+        let text = self.entry.row.as_deref();
+        text.map(|text| rowjson::values(self.object.mapping(), text))
+            .unwrap_or_default()
+    }
+
+    fn here(&self) -> Result<Here, StoreError> {
+        let (tx, object) = (self.tx, self.object);
+        if object.table.by_hs_id(tx, self.hs_id)?.is_some() {
+            return Ok(Here::Replaced);
+        }
+        for identity in identities(object, &self.former()) {
+            if let Some(other) = object.table.unlinked_by(tx, &identity)?
+                && outbox::of_row(tx, object.object(), other)?
+                    .is_some_and(|queued| queued.entry.state != EntryState::Dead)
+            {
+                return Ok(Here::InsertedAgain);
+            }
+        }
+        Ok(Here::rowless(Some(self.entry), &self.moment))
+    }
+
+    fn hubspot(&self) -> Result<Hubspot, StoreError> {
+        let (tx, object, hs_id) = (self.tx, self.object, self.hs_id);
+        let Some(record) = self.read.records.iter().find(|record| record.id == hs_id) else {
+            return Ok(self.not_shown());
+        };
+        unreadable::forget_whole(tx, object.object(), hs_id)?;
+        let histories = self.read.histories.get(&hs_id);
+        let edited = edited_since(tx, object, self.entry, record, histories, self.moment.now)?;
+        let is_edited = match edited {
+            Edited::NeedHistory => return Ok(Hubspot::Untold),
+            Edited::Yes => true,
+            Edited::No => {
+                let open = conflicts::open_of(tx, object.object(), self.entry.local_id)?;
+                is_undecided(object, &open, &self.former(), record)
+            }
+        };
+        Ok(match is_edited {
+            true => Hubspot::Edited(record.updated_at),
+            false => Hubspot::Unchanged,
+        })
+    }
+
+    fn not_shown(&self) -> Hubspot {
+        if self.read.is_unread(self.hs_id) {
+            return Hubspot::Unread;
+        }
+        if self.read.of(self.hs_id).is_some() {
+            return Hubspot::Merged;
+        }
+        let created_at = self.entry.row.as_deref().and_then(rowjson::created_at);
+        let now_there = self.moment.now.plus_millis(self.moment.offset_ms);
+        match missing_too_soon(created_at, now_there, false) {
+            Some(again) => Hubspot::Young(again),
+            None => Hubspot::Gone { archived_at: None },
+        }
+    }
+
+    fn put_off(&self, again: Again) -> Result<(), StoreError> {
+        let (tx, id, now) = (self.tx, self.entry.id, self.moment.now);
+        match again {
+            Again::Unread => {
+                self.read
+                    .note_unread(tx, self.object.object(), self.hs_id, now)?;
+                outbox::put_off_unread(tx, id, now + AFTER_UNREAD)
+            }
+            Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.moment.offset_ms)),
+            Again::Create => outbox::put_off(tx, id, now + AFTER_REINSERT),
+            Again::History | Again::Flight => outbox::put_off(tx, id, now + AFTER_READ),
+        }
+    }
 }
 
 /// Whether one of the row's open conflicts is still one: an edit in HubSpot that nobody has decided about.
@@ -438,183 +453,10 @@ fn edited_since(
     Ok(edited)
 }
 
-fn carry_out(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    record: &RemoteRecord,
-    outcome: DeletedOutcome,
-    now: Timestamp,
-) -> Result<Option<Claimed>, StoreError> {
-    let (winner, ended) = match outcome {
-        DeletedOutcome::Archive | DeletedOutcome::ArchiveInConflict(_) => (
-            Some(Winner::Local),
-            "the row was deleted here, and its record is archived in HubSpot",
-        ),
-        DeletedOutcome::BringBack(_) | DeletedOutcome::Ask => (
-            None,
-            "the row was deleted here: the conflict of the whole record (`*`) decides",
-        ),
-    };
-    if !matches!(outcome, DeletedOutcome::BringBack(_)) {
-        conflicts::close_fields_of(tx, object.object(), entry.local_id, winner, ended, now)?;
-    }
-    match outcome {
-        DeletedOutcome::Archive => {}
-        DeletedOutcome::ArchiveInConflict(reason) => {
-            conflict(
-                tx,
-                object,
-                entry,
-                Some(record),
-                reason,
-                Some(Winner::Local),
-                now,
-            )?;
-        }
-        DeletedOutcome::BringBack(reason) => {
-            conflict(
-                tx,
-                object,
-                entry,
-                Some(record),
-                reason,
-                Some(Winner::Remote),
-                now,
-            )?;
-            bring_back(tx, object, entry, record, now)?;
-            return Ok(None);
-        }
-        DeletedOutcome::Ask => {
-            let reason = "the row was deleted here, and the record was edited in HubSpot";
-            conflict(tx, object, entry, Some(record), reason, None, now)?;
-            outbox::never_due(
-                tx,
-                entry.id,
-                "the record was edited in HubSpot; decide its conflict in sync_conflicts",
-            )?;
-            return Ok(None);
-        }
-    }
-    let approved = outbox::is_approved(tx, entry.id)?;
-    outbox::mark_in_flight(tx, entry.id, now)?;
-    gap::note_claimed_archive(tx, object, entry, record, now)?;
-    Ok(Some(Claimed {
-        entry: entry.clone(),
-        hs_id: record.id,
-        approved,
-    }))
-}
-
-/// The row comes back with HubSpot's values and its own `local_id`. A field that waits for a person's word keeps what the
-/// row held.
-pub fn bring_back(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    record: &RemoteRecord,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    outbox::end(tx, entry.id)?;
-    reads::unbury(tx, object.object(), record.id)?;
-    if object.table.by_local_id(tx, entry.local_id)?.is_some()
-        || object.table.by_hs_id(tx, record.id)?.is_some()
-    {
-        return Ok(());
-    }
-    object.table.insert_back(tx, entry.local_id, record)?;
-    bring_unmapped_back(tx, object, entry, now)?;
-    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
-        && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
-    {
-        let former = rowjson::values(object.mapping(), text);
-        for (property, value) in former.iter().filter(|(name, _)| open.contains_key(*name)) {
-            row.set(object.mapping(), property, value);
-        }
-        object.table.update(tx, &row)?;
-        reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
-    }
-    unreadable::note(tx, object.object(), record, now)
-}
-
-/// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:
-/// HubSpot is not asked for them. What has no column any more is written down as lost.
-fn bring_unmapped_back(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Some(text) = entry.row.as_deref() else {
-        return Ok(());
-    };
-    let mut lost: Vec<(String, Option<String>)> = Vec::new();
-    for field in fields::unmapped(tx, object.object())? {
-        let Some(held) = rowjson::text_in(text, &field.property) else {
-            continue;
-        };
-        let column = object.table.former_value(tx, entry.local_id, &field)?;
-        if column.is_some() {
-            let held = held.map_or(Value::EMPTY, Value::from_canonical);
-            object.table.set_former(tx, entry.local_id, &field, &held)?;
-        } else {
-            lost.push((field.property, held));
-        }
-    }
-    let own = rowjson::own_values(text);
-    let refused = object.table.put_own_back(tx, entry.local_id, own)?;
-    lost.extend(refused.iter().map(|own| (own.name(), own.text())));
-    for (property, value) in lost.iter().filter(|(_, value)| value.is_some()) {
-        let change = Change {
-            object: object.object(),
-            local_id: entry.local_id,
-            hs_id: entry.hs_id,
-            property,
-            old: value.as_deref(),
-            new: None,
-            origin: Origin::Conflict,
-        };
-        history::record(tx, change, now)?;
-    }
-    Ok(())
-}
-
-fn conflict(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    record: Option<&RemoteRecord>,
-    reason: &str,
-    winner: Option<Winner>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let remote = record.map(rowjson::of_record);
-    let conflict = NewConflict {
-        property: WHOLE_RECORD,
-        base: entry.row.as_deref(),
-        base_known: true,
-        local: None,
-        remote: remote.as_deref(),
-        policy: object.mapping().policy.as_str(),
-        reason,
-    };
-    let about = About {
-        object: object.object(),
-        local_id: entry.local_id,
-        hs_id: entry.hs_id,
-    };
-    match winner {
-        // The archive that it was written for was not sent, and is decided again.
-        Some(winner) if conflicts::is_recorded(tx, about, conflict, winner)? => Ok(()),
-        Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
-        None => conflicts::record_open(tx, about, conflict, now),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::inbound::existence::bring_back;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;

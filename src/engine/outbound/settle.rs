@@ -17,7 +17,8 @@ use crate::decide::settle::{
 };
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
-use crate::engine::outbound::archive::{Claimed, archive_key, note_archived};
+use crate::engine::inbound::existence::note_archived;
+use crate::engine::outbound::archive::{Claimed, archive_key};
 use crate::engine::outbound::gap::{self, Push};
 use crate::engine::outbound::push::next_wait;
 use crate::engine::outbound::taken;

@@ -3,11 +3,13 @@
 use rusqlite::Transaction;
 
 use crate::decide::echo::is_sent;
+use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::inbound::actions::{ended_by_itself, late_since};
-use crate::engine::inbound::removal::{Moment, create_again, remove_all, remove_row};
-use crate::engine::outbound::archive::{archive_key, bring_back, done_on_both_sides, update_key};
+use crate::engine::inbound::existence::{Matter, bring_back};
+use crate::engine::inbound::removal::remove_all;
+use crate::engine::outbound::archive::{archive_key, update_key};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{Present, read_records};
 use crate::engine::portal::objects::{ObjectSync, Objects};
@@ -530,113 +532,47 @@ impl Decision<'_> {
     }
 
     fn whole(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
-        match self.conflict.resolution.as_deref() {
-            Some("local") => self.whole_local(tx, object),
-            Some("remote") => self.whole_remote(tx, object),
-            Some(_) => self.refuse(
-                tx,
-                "a conflict about a whole record takes `local` or `remote`",
-            ),
-            None => Ok(false),
-        }
-    }
-
-    fn whole_local(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+        let word = match self.conflict.resolution.as_deref() {
+            Some("local") => Word::Local,
+            Some("remote") => Word::Remote,
+            Some(_) => {
+                let reason = "a conflict about a whole record takes `local` or `remote`";
+                return self.refuse(tx, reason);
+            }
+            None => return Ok(false),
+        };
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        let reason = match (
-            object.table.by_local_id(tx, conflict.local_id)?,
-            queued,
-            self.record,
-        ) {
-            // Removed in HubSpot: the row is created again; there again by now: its changes are pushed.
-            (Some(row), queued, None) => {
-                create_again(tx, object, row, queued.as_ref(), self.moment.now, self.key)?;
-                "decided: the record is created again in HubSpot"
-            }
-            (Some(_), Some(queued), Some(_)) => {
-                outbox::decide(tx, queued.entry.id, self.moment.now)?;
-                "decided: what changed here goes to HubSpot"
-            }
-            // Deleted here: the record as it is now counts as seen, and goes.
-            (None, Some(queued), Some(record)) => {
-                outbox::drop_fields(tx, queued.entry.id)?;
-                let former = queued.entry.row.as_deref().unwrap_or_default();
-                let row = rowjson::with_record(object.mapping(), former, record);
-                outbox::set_row(tx, queued.entry.id, &row)?;
-                outbox::decide(tx, queued.entry.id, self.moment.now)?;
-                "decided: the record is archived in HubSpot"
-            }
-            (None, Some(queued), None) => {
-                match queued.entry.hs_id {
-                    Some(hs_id) => {
-                        let (name, now) = (object.object(), self.moment.now);
-                        done_on_both_sides(tx, name, &queued, hs_id, now)?;
-                    }
-                    None => outbox::end(tx, queued.entry.id)?,
-                }
-                "decided; neither side has the record any more"
-            }
-            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
-            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
+        let row = object.table.by_local_id(tx, conflict.local_id)?;
+        let entry = queued.as_ref().map(|queued| &queued.entry);
+        let actions = decide(&Sides {
+            hubspot: match self.record {
+                Some(_) => Hubspot::Unchanged,
+                None => Hubspot::Gone { archived_at: None },
+            },
+            here: match &row {
+                Some(_) => Here::row(entry, None, &self.moment),
+                None => Here::rowless(entry, &self.moment),
+            },
+            word,
+            policy: object.mapping().policy,
+            is_erasure: false,
+        });
+        let of_row = row.as_ref().and_then(|row| row.record.hs_id);
+        let shown = self.record.map(|record| record.id);
+        let matter = Matter {
+            object,
+            hs_id: shown.or(of_row).or(conflict.hs_id).unwrap_or(HubspotId(0)),
+            row: row.as_ref(),
+            queued: queued.as_ref(),
+            record: self.record,
+            origin: Origin::Conflict,
+            key: self.key,
+            decided: Some(conflict.id),
+            moment: self.moment,
         };
-        self.close(tx, Winner::Local, reason)?;
+        matter.carry_out(tx, &actions)?;
         Ok(true)
-    }
-
-    fn whole_remote(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
-        let conflict = self.conflict;
-        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        let reason = match (
-            object.table.by_local_id(tx, conflict.local_id)?,
-            queued,
-            self.record,
-        ) {
-            (Some(row), queued, None) => {
-                let id = row.record.hs_id.or(conflict.hs_id).unwrap_or(HubspotId(0));
-                let removal = Removal {
-                    id,
-                    archived_at: None,
-                    origin: Origin::Conflict,
-                };
-                // First: the row's conflicts are closed with it.
-                self.close(tx, Winner::Remote, "decided: the row is removed here")?;
-                remove_row(tx, object, &row, queued.as_ref(), &removal, self.moment.now)?;
-                return Ok(true);
-            }
-            (None, Some(queued), Some(record)) => {
-                bring_back(tx, object, &queued.entry, record, self.moment.now)?;
-                "decided: the row is back with HubSpot's values"
-            }
-            (None, Some(queued), None) => {
-                outbox::end(tx, queued.entry.id)?;
-                "decided; neither side has the record any more"
-            }
-            (Some(_), Some(queued), Some(record)) => {
-                outbox::decide(tx, queued.entry.id, self.moment.now)?;
-                reads::ask(
-                    tx,
-                    object.object(),
-                    record.id,
-                    Origin::Poll,
-                    self.moment.now,
-                )?;
-                "decided; the record is in HubSpot again, and what changed here goes there"
-            }
-            (Some(_), None, Some(_)) => "decided: the row stays; nothing waits to be sent",
-            (None, None, _) => "decided; the row is gone, and nothing waits to be sent",
-        };
-        self.close(tx, Winner::Remote, reason)?;
-        Ok(true)
-    }
-
-    fn close(&self, tx: &Transaction<'_>, winner: Winner, reason: &str) -> Result<(), StoreError> {
-        let end = End {
-            winner,
-            resolution: winner.as_str(),
-            reason,
-        };
-        conflicts::close(tx, self.conflict.id, end, self.moment.now)
     }
 
     fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<bool, StoreError> {
@@ -731,14 +667,7 @@ pub(crate) fn settle_removals(
     keys: Vec<String>,
 ) -> Result<bool, StoreError> {
     for record in &present.records {
-        reads::forget_removal(tx, object.object(), record.id)?;
-        reads::ask(
-            tx,
-            object.object(),
-            record.id,
-            Origin::Reconcile,
-            moment.now,
-        )?;
+        keep_row(tx, object, record, moment)?;
     }
     // One that is shown again meanwhile is none any more.
     let noted = reads::removals(tx, object.object(), Some(hold), moment.now, BATCH)?;
@@ -757,6 +686,38 @@ pub(crate) fn settle_removals(
     }
     // With nothing but records that HubSpot could not read, the next look is a second away.
     Ok(!unread || !gone.is_empty() || !present.records.is_empty())
+}
+
+/// A row that was to be removed, and whose record is shown.
+fn keep_row(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    record: &RemoteRecord,
+    moment: &Moment,
+) -> Result<(), StoreError> {
+    let row = object.table.by_hs_id(tx, record.id)?;
+    let actions = decide(&Sides {
+        hubspot: Hubspot::Unchanged,
+        here: match row {
+            Some(_) => Here::row(None, None, moment),
+            None => Here::Nothing,
+        },
+        word: Word::Passed,
+        policy: object.mapping().policy,
+        is_erasure: false,
+    });
+    let matter = Matter {
+        object,
+        hs_id: record.id,
+        row: row.as_ref(),
+        queued: None,
+        record: Some(record),
+        origin: Origin::Reconcile,
+        key: "",
+        decided: None,
+        moment: *moment,
+    };
+    matter.carry_out(tx, &actions)
 }
 
 /// How long after a record's erasure an event of it may still come: HubSpot repeats one for a day

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::echo::is_sent;
+use crate::decide::existence::{Action, Again, Here, Hubspot, Moment, Sides, Word, decide};
 use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::inbound::actions::late_since;
@@ -14,8 +15,7 @@ use crate::engine::inbound::apply::{
     AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record,
 };
 use crate::engine::inbound::convert::{histories, remote_record};
-use crate::engine::inbound::removal::Moment;
-use crate::engine::outbound::archive::done_on_both_sides;
+use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::settle::note_pushed;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
@@ -31,7 +31,7 @@ use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, erase, outbox, reads, rowjson, unreadable};
+use crate::store::{Lane, StoreError, outbox, reads, rowjson, unreadable};
 
 /// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
 pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
@@ -482,54 +482,55 @@ fn note_missing_one(
     removal: Removal,
     moment: Moment,
 ) -> Result<(), StoreError> {
-    let now = moment.now;
-    let row = object.table.by_hs_id(tx, removal.id)?;
-    let has_row = row.is_some();
-    if !has_row && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_some() {
-        let queued = outbox::of_record(tx, object.object(), removal.id)?;
-        if queued.is_some_and(|queued| queued.entry.state == EntryState::InFlight) {
-            // Its answer would be written down after the erasure.
-            let again = now + AFTER_FLIGHT;
-            return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
-        }
-        return erase::erase(tx, &object.table, removal.id, now);
-    }
-    let queued = match has_row {
-        true => None,
-        false => outbox::of_record(tx, object.object(), removal.id)?,
+    let (name, id, now) = (object.object(), removal.id, moment.now);
+    let row = object.table.by_hs_id(tx, id)?;
+    let queued = match row {
+        Some(_) => None,
+        None => outbox::of_record(tx, name, id)?,
     };
-    let former = queued
-        .as_ref()
-        .and_then(|queued| queued.entry.row.as_deref());
+    let entry = queued.as_ref().map(|queued| &queued.entry);
     let created_at = match &row {
         Some(row) => row.created_at(),
-        None => former.and_then(rowjson::created_at),
+        None => entry
+            .and_then(|entry| entry.row.as_deref())
+            .and_then(rowjson::created_at),
     };
-    let is_archived = removal.archived_at.is_some();
     let now_there = now.plus_millis(moment.offset_ms);
-    if let Some(again) = missing_too_soon(created_at, now_there, is_archived)
-        && reads::erasure_asked_at(tx, object.object(), removal.id)?.is_none()
-    {
-        let again = again.plus_millis(-moment.offset_ms);
-        return reads::ask(tx, object.object(), removal.id, removal.origin, again).map(drop);
+    let is_archived = removal.archived_at.is_some();
+    let actions = decide(&Sides {
+        hubspot: match missing_too_soon(created_at, now_there, is_archived) {
+            Some(again) => Hubspot::Young(again),
+            None => Hubspot::Gone {
+                archived_at: removal.archived_at,
+            },
+        },
+        here: match row {
+            Some(_) => Here::row(None, None, &moment),
+            None => Here::rowless(entry, &moment),
+        },
+        word: Word::Unasked,
+        policy: object.mapping().policy,
+        is_erasure: reads::erasure_asked_at(tx, name, id)?.is_some(),
+    });
+    if let [Action::LookAgain(again)] = actions[..] {
+        let again = match again {
+            Again::At(there) => there.plus_millis(-moment.offset_ms),
+            Again::Flight | Again::Unread | Again::History | Again::Create => now + AFTER_FLIGHT,
+        };
+        return reads::ask(tx, name, id, removal.origin, again).map(drop);
     }
-    if has_row {
-        return reads::note_removal(tx, object.object(), removal, now);
-    }
-    match queued {
-        // Deleted here too, be it while an update of it was in doubt: done on both sides.
-        Some(queued)
-            if queued.entry.operation == Operation::Archive
-                || (queued.entry.row.is_some()
-                    && queued.entry.operation == Operation::Update
-                    && queued.entry.state == EntryState::Pending) =>
-        {
-            done_on_both_sides(tx, object.object(), &queued, removal.id, now)
-        }
-        Some(_) => Ok(()),
-        // Never here, and gone: a page that was asked for before must not make a row of it.
-        None => reads::bury(tx, object.object(), removal.id, now),
-    }
+    let matter = Matter {
+        object,
+        hs_id: id,
+        row: row.as_ref(),
+        queued: queued.as_ref(),
+        record: None,
+        origin: removal.origin,
+        key: "",
+        decided: None,
+        moment,
+    };
+    matter.carry_out(tx, &actions)
 }
 
 #[cfg(test)]

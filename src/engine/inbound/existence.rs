@@ -1,0 +1,350 @@
+//! Carries out what `decide/existence` says of a record and its row, inside the transaction in which both sides were
+//! looked at. It decides nothing.
+
+use rusqlite::Transaction;
+
+use crate::decide::existence::{Action, Moment};
+use crate::engine::portal::objects::ObjectSync;
+use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::entry::{Base, Entry, Operation};
+use crate::model::id::{ConflictId, HubspotId};
+use crate::model::name::ObjectType;
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::store::conflicts::{self, About, End, NewConflict};
+use crate::store::history::{self, Change, Origin};
+use crate::store::mirror::MirrorRow;
+use crate::store::outbox::{self, Queued};
+use crate::store::reads::Removal;
+use crate::store::{StoreError, cursors, erase, fields, reads, rowjson, unreadable};
+
+/// A record and its row, as they were looked at.
+pub struct Matter<'a> {
+    /// The object.
+    pub object: &'a ObjectSync,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// The row as it is.
+    pub row: Option<&'a MirrorRow>,
+    /// What waits of it.
+    pub queued: Option<&'a Queued>,
+    /// What HubSpot shows.
+    pub record: Option<&'a RemoteRecord>,
+    /// What `sync_history` says of a row that goes.
+    pub origin: Origin,
+    /// The key of a create that takes the place of what was there.
+    pub key: &'a str,
+    /// The conflict that a person has decided.
+    pub decided: Option<ConflictId>,
+    /// The moment of the decision.
+    pub moment: Moment,
+}
+
+impl Matter<'_> {
+    /// Carries out the actions in their order. What is only to be looked at again, and the archive that is to be sent, is
+    /// for whoever looked.
+    pub fn carry_out(&self, tx: &Transaction<'_>, actions: &[Action]) -> Result<(), StoreError> {
+        for action in actions {
+            self.act(tx, *action)?;
+        }
+        Ok(())
+    }
+
+    fn act(&self, tx: &Transaction<'_>, action: Action) -> Result<(), StoreError> {
+        let (object, id, now) = (self.object.object(), self.hs_id, self.moment.now);
+        match action {
+            Action::LookAgain(_) | Action::Archive => Ok(()),
+            Action::NoteRemoval { archived_at } => {
+                let origin = self.origin;
+                let removal = Removal {
+                    id,
+                    archived_at,
+                    origin,
+                };
+                reads::note_removal(tx, object, removal, now)
+            }
+            Action::ForgetRemoval => reads::forget_removal(tx, object, id),
+            Action::AskRead => reads::ask(tx, object, id, self.source(), now).map(drop),
+            Action::Erase => erase::erase(tx, &self.object.table, id, now),
+            Action::RemoveRow => self.remove_row(tx),
+            Action::CreateAgain => self.create_again(tx),
+            Action::BringBack => match (self.queued, self.record) {
+                (Some(queued), Some(record)) => {
+                    bring_back(tx, self.object, &queued.entry, record, now)
+                }
+                (None, _) | (_, None) => Ok(()),
+            },
+            Action::CountAsSeen => self.count_as_seen(tx),
+            Action::MakeDue => self.of_entry(|entry| outbox::decide(tx, entry.id, now)),
+            Action::Rest(words) => self.of_entry(|entry| outbox::never_due(tx, entry.id, words)),
+            Action::Done => self.done(tx),
+            Action::End => self.end(tx),
+            Action::Bury => reads::bury(tx, object, id, now),
+            Action::CloseFields(winner, reason) => self.of_entry(|entry| {
+                conflicts::close_fields_of(tx, object, entry.local_id, winner, reason, now)
+            }),
+            Action::Conflict(winner, reason) => self.conflict(tx, Some(winner), reason),
+            Action::Ask(reason) => self.conflict(tx, None, reason),
+            Action::Close(winner, reason) => self.close(tx, winner, reason),
+        }
+    }
+
+    /// A person's word brings no record; a poll does.
+    fn source(&self) -> Origin {
+        match self.origin == Origin::Conflict {
+            true => Origin::Poll,
+            false => self.origin,
+        }
+    }
+
+    fn of_entry(
+        &self,
+        act: impl FnOnce(&Entry) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.queued.map_or(Ok(()), |queued| act(&queued.entry))
+    }
+
+    fn end(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        self.of_entry(|entry| outbox::end(tx, entry.id))
+    }
+
+    fn close(&self, tx: &Transaction<'_>, winner: Winner, reason: &str) -> Result<(), StoreError> {
+        let end = End {
+            winner,
+            resolution: winner.as_str(),
+            reason,
+        };
+        self.decided.map_or(Ok(()), |conflict| {
+            conflicts::close(tx, conflict, end, self.moment.now)
+        })
+    }
+
+    /// What is archived is the record as a person saw it.
+    fn count_as_seen(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(record) = self.record else {
+            return Ok(());
+        };
+        self.of_entry(|entry| {
+            outbox::drop_fields(tx, entry.id)?;
+            let former = entry.row.as_deref().unwrap_or_default();
+            let row = rowjson::with_record(self.object.mapping(), former, record);
+            outbox::set_row(tx, entry.id, &row)
+        })
+    }
+
+    /// Ends the entry of a deleted row whose record is gone too. Where an archive of ours was unanswered, that was it.
+    fn done(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(queued) = self.queued else {
+            return Ok(());
+        };
+        let (entry, object, now) = (&queued.entry, self.object.object(), self.moment.now);
+        if let Some(id) = entry.hs_id {
+            if entry.operation == Operation::Archive && queued.unanswered_since.is_some() {
+                note_archived(tx, object, entry, id, now)?;
+            }
+            reads::bury(tx, object, id, now)?;
+        }
+        outbox::end(tx, entry.id)
+    }
+
+    /// A conflict `*`; `None` is one for a person. It keeps the side that is not in the other's place: the row as it is,
+    /// or the row that was deleted and what HubSpot shows.
+    fn conflict(
+        &self,
+        tx: &Transaction<'_>,
+        winner: Option<Winner>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let object = self.object.object();
+        let (local_id, local, base) = match (self.row, self.queued) {
+            (Some(row), _) => {
+                let unmapped = fields::unmapped(tx, object)?;
+                let local = self.object.table.whole(tx, row, &unmapped)?;
+                (row.record.local_id, Some(local), None)
+            }
+            (None, Some(Queued { entry, .. })) => (entry.local_id, None, entry.row.as_deref()),
+            (None, None) => return Ok(()),
+        };
+        let remote = self.record.map(rowjson::of_record);
+        let conflict = NewConflict {
+            property: WHOLE_RECORD,
+            base,
+            base_known: self.row.is_none(),
+            local: local.as_deref(),
+            remote: remote.as_deref(),
+            policy: self.object.mapping().policy.as_str(),
+            reason,
+        };
+        let about = About {
+            object,
+            local_id,
+            hs_id: Some(self.hs_id),
+        };
+        let now = self.moment.now;
+        match winner {
+            // The archive that it was written for was not sent, and is decided again.
+            Some(winner)
+                if self.row.is_none() && conflicts::is_recorded(tx, about, conflict, winner)? =>
+            {
+                Ok(())
+            }
+            Some(winner) => conflicts::record_closed(tx, about, conflict, winner, now),
+            None => conflicts::record_open(tx, about, conflict, now),
+        }
+    }
+
+    /// Takes the row out of the mirror; the whole row stays in `sync_history`.
+    fn remove_row(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(row) = self.row else { return Ok(()) };
+        let local_id = row.record.local_id;
+        let (object, id, now) = (self.object.object(), self.hs_id, self.moment.now);
+        let unmapped = fields::unmapped(tx, object)?;
+        let lost = self.object.table.whole(tx, row, &unmapped)?;
+        let change = Change {
+            object,
+            local_id,
+            hs_id: Some(id),
+            property: WHOLE_RECORD,
+            old: Some(&lost),
+            new: None,
+            origin: self.origin,
+        };
+        history::record(tx, change, now)?;
+        self.end(tx)?;
+        conflicts::close_all_of(
+            tx,
+            object,
+            local_id,
+            Winner::Remote,
+            "the record was removed in HubSpot, and the row with it",
+            now,
+        )?;
+        reads::bury(tx, object, id, now)?;
+        cursors::set_last_change(tx, object, now)?;
+        self.object.table.delete(tx, local_id)
+    }
+
+    /// The row stays, loses its id, and a create with all columns is queued.
+    fn create_again(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(row) = self.row else { return Ok(()) };
+        let local_id = row.record.local_id;
+        let (object, now) = (self.object.object(), self.moment.now);
+        if let Some(id) = row.record.hs_id {
+            reads::bury(tx, object, id, now)?;
+        }
+        self.end(tx)?;
+        let mut row = row.clone();
+        row.unlink();
+        self.object.table.update(tx, &row)?;
+        conflicts::follow(tx, object, local_id, None)?;
+        // Created again, but not written again: what meets the create is compared with the times of the writes.
+        let entry = self.queued.map(|queued| &queued.entry);
+        let written_at = entry.map_or(now, |entry| entry.enqueued_at);
+        let create = outbox::queue_create(tx, object, local_id, self.key, written_at, now)?;
+        for field in entry.into_iter().flat_map(|entry| &entry.fields) {
+            outbox::put_field(
+                tx,
+                create,
+                &field.property,
+                &Base::Unknown,
+                field.changed_at,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes down that a deletion has reached HubSpot.
+pub fn note_archived(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let change = Change {
+        object,
+        local_id: entry.local_id,
+        hs_id: Some(hs_id),
+        property: WHOLE_RECORD,
+        old: entry.row.as_deref(),
+        new: None,
+        origin: Origin::Push,
+    };
+    history::record(tx, change, now)
+}
+
+/// The row comes back with HubSpot's values and its own `local_id`. A field that waits for a person's word keeps what the
+/// row held.
+pub fn bring_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    record: &RemoteRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    outbox::end(tx, entry.id)?;
+    reads::unbury(tx, object.object(), record.id)?;
+    if object.table.by_local_id(tx, entry.local_id)?.is_some()
+        || object.table.by_hs_id(tx, record.id)?.is_some()
+    {
+        return Ok(());
+    }
+    object.table.insert_back(tx, entry.local_id, record)?;
+    bring_unmapped_back(tx, object, entry, now)?;
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
+        && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
+    {
+        let former = rowjson::values(object.mapping(), text);
+        for (property, value) in former.iter().filter(|(name, _)| open.contains_key(*name)) {
+            row.set(object.mapping(), property, value);
+        }
+        object.table.update(tx, &row)?;
+        reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
+    }
+    unreadable::note(tx, object.object(), record, now)
+}
+
+/// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:
+/// HubSpot is not asked for them. What has no column any more is written down as lost.
+fn bring_unmapped_back(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(text) = entry.row.as_deref() else {
+        return Ok(());
+    };
+    let mut lost: Vec<(String, Option<String>)> = Vec::new();
+    for field in fields::unmapped(tx, object.object())? {
+        let Some(held) = rowjson::text_in(text, &field.property) else {
+            continue;
+        };
+        let column = object.table.former_value(tx, entry.local_id, &field)?;
+        if column.is_some() {
+            let held = held.map_or(Value::EMPTY, Value::from_canonical);
+            object.table.set_former(tx, entry.local_id, &field, &held)?;
+        } else {
+            lost.push((field.property, held));
+        }
+    }
+    let own = rowjson::own_values(text);
+    let refused = object.table.put_own_back(tx, entry.local_id, own)?;
+    lost.extend(refused.iter().map(|own| (own.name(), own.text())));
+    for (property, value) in lost.iter().filter(|(_, value)| value.is_some()) {
+        let change = Change {
+            object: object.object(),
+            local_id: entry.local_id,
+            hs_id: entry.hs_id,
+            property,
+            old: value.as_deref(),
+            new: None,
+            origin: Origin::Conflict,
+        };
+        history::record(tx, change, now)?;
+    }
+    Ok(())
+}
