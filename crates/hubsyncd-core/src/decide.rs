@@ -13,6 +13,7 @@ pub mod gap;
 pub mod guard;
 pub mod matching;
 pub mod merge;
+pub mod news;
 pub mod plan;
 pub mod quota;
 pub mod record;

@@ -8,18 +8,16 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::is_sent;
+use crate::decide::news::{self, Need};
 use crate::decide::plan::BATCH;
 use crate::engine::inbound::actions::late_since;
 use crate::engine::outbound::gap;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::model::entry::{Base, EntryField, EntryState};
 use crate::model::event::{Event, EventKind};
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
 use crate::store::around::{self, Around};
 use crate::store::gaps;
 use crate::store::history::{self, Origin};
@@ -36,9 +34,6 @@ const PART: usize = 100;
 
 /// The longest that an event waits for others to fill its read.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
-/// How long an unknown record may be one of the creates that are being sent.
-const LONGEST_DOUBT: Duration = Duration::from_secs(10);
 
 /// Time between two looks at records in doubt.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -365,17 +360,6 @@ fn note_merge(
     Ok(merged)
 }
 
-/// What an event costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// Nothing: the mirror is there already.
-    Nothing,
-    /// A look a moment later.
-    Patience,
-    /// A read of its record.
-    Read,
-}
-
 /// What the mirror knows of a record.
 struct Known {
     row: Option<MirrorRow>,
@@ -417,82 +401,28 @@ impl Known {
         })
     }
 
+    fn shown(&self) -> news::Known<'_> {
+        let queued = self.queued.as_ref();
+        news::Known {
+            row: self.row.as_ref().map(|row| &row.record),
+            entry: queued.map(|queued| &queued.entry),
+            in_doubt: queued.is_some_and(|queued| queued.unanswered_since.is_some()),
+            contested: &self.contested,
+            left_at: self.buried_at,
+        }
+    }
+
     fn need(&self, object: &ObjectSync, waiting: &Waiting, moment: Moment) -> Need {
-        let event = &waiting.event;
-        let Some(kind) = event.kind() else {
-            return Need::Nothing;
+        let moment = news::Moment {
+            now: moment.now,
+            hubspot_ahead_ms: moment.hubspot_ahead,
+            creating: moment.creating,
+            received_at: waiting.received_at,
         };
-        if let Some(row) = &self.row {
-            return match kind {
-                EventKind::Creation | EventKind::AssociationChange => Need::Nothing,
-                EventKind::PropertyChange => self.need_of_change(object, row, event),
-                EventKind::Deletion
-                | EventKind::PrivacyDeletion
-                | EventKind::Merge
-                | EventKind::Restore => Need::Read,
-            };
-        }
-        // It left the mirror after that: our own archive, or one that was seen already.
-        // A tombstone of the future was set before the clock was put back: it says nothing.
-        let left_later = self.buried_at.is_some_and(|buried| {
-            let occurred = event
-                .occurred_at
-                .map(|at| at.plus_millis(-moment.hubspot_ahead));
-            buried <= moment.now && occurred.is_some_and(|at| at <= buried)
-        });
-        let in_doubt = moment.creating
-            && self.queued.is_none()
-            && moment.now.since(waiting.received_at) < LONGEST_DOUBT
-            && waiting.received_at <= moment.now;
-        match kind {
-            EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
-            EventKind::AssociationChange => Need::Nothing,
-            EventKind::Deletion => match &self.queued {
-                Some(queued) if queued.entry.state != EntryState::InFlight => Need::Read,
-                Some(_) => Need::Nothing,
-                None if in_doubt => Need::Patience,
-                None => Need::Nothing,
-            },
-            EventKind::Creation | EventKind::PropertyChange if left_later => Need::Nothing,
-            EventKind::Creation | EventKind::PropertyChange if in_doubt => Need::Patience,
-            EventKind::Creation | EventKind::PropertyChange => Need::Read,
-        }
+        news::need(object.mapping(), &self.shown(), &waiting.event, &moment)
     }
 
-    fn need_of_change(&self, object: &ObjectSync, row: &MirrorRow, event: &Event) -> Need {
-        let field = event
-            .property
-            .as_ref()
-            .and_then(|property| object.mapping().field(property));
-        let Some(field) = field.filter(|field| field.direction.pulls()) else {
-            return Need::Nothing;
-        };
-        // A value that HubSpot hides says nothing.
-        let said = event
-            .value
-            .as_deref()
-            .and_then(|text| field.property_type.canonical(Some(text)).ok());
-        let Some(said) = said.filter(|_| !self.contested.contains(&field.property)) else {
-            return Need::Read;
-        };
-        let entry = self.queued.as_ref().map(|queued| &queued.entry);
-        let dirty = entry.and_then(|entry| {
-            entry
-                .fields
-                .iter()
-                .find(|dirty| dirty.property == field.property)
-        });
-        let same = |value: &Value| field.property_type.same(value, &said);
-        let is_known = match dirty {
-            None => same(row.value(&field.property)),
-            Some(dirty) => is_ours(dirty, &same),
-        };
-        if is_known { Need::Nothing } else { Need::Read }
-    }
-
-    /// Whether a change is an earlier push of ours that comes back after a later one: it says that our own app made it,
-    /// and HubSpot acknowledged that value. Not where a request with it was lost: that one may have landed only now, over
-    /// the later one.
+    /// Whether a change is an earlier push of ours that comes back after a later one.
     fn is_late_echo(
         &self,
         tx: &Transaction<'_>,
@@ -500,48 +430,18 @@ impl Known {
         event: &Event,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let is_change = event.own && event.kind() == Some(EventKind::PropertyChange);
-        let (Some(row), Some(property)) =
-            (&self.row, event.property.as_ref().filter(|_| is_change))
-        else {
-            return Ok(false);
-        };
-        let is_doubtful = self
-            .queued
-            .as_ref()
-            .is_some_and(|queued| queued.unanswered_since.is_some());
-        let Some(field) = object.mapping().field(property) else {
-            return Ok(false);
-        };
-        let said = event
-            .value
-            .as_deref()
-            .and_then(|text| field.property_type.canonical(Some(text)).ok());
-        let Some(said) = said.filter(|_| !is_doubtful && !self.contested.contains(property)) else {
+        let echo = news::may_be_late_echo(object.mapping(), &self.shown(), event);
+        let (Some(echo), Some(row)) = (echo, &self.row) else {
             return Ok(false);
         };
         let (name, local_id) = (object.object(), row.record.local_id);
-        let same = |value: &Value| field.property_type.same(value, &said);
+        let property = &echo.field.property;
         let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
-        if lost
-            .get(property)
-            .is_some_and(|sent| is_sent(field.property_type, sent, &said))
-        {
-            return Ok(false);
-        }
+        let lost = lost.get(property).map_or(&[][..], Vec::as_slice);
         let pushed = history::pushed(tx, name, local_id, property, PUSHES)?;
-        Ok(pushed.iter().any(same))
+        Ok(echo.is_one(lost, &pushed))
     }
 }
 
 /// Pushes of a field that are remembered to tell a late event of one: events are seconds late, seldom minutes.
 const PUSHES: usize = 20;
-
-/// Whether a value is what HubSpot had before a local change, or what is being sent.
-fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {
-    let is_base = match &dirty.base {
-        Base::Known(base) => same(base),
-        Base::Unknown => false,
-    };
-    is_base || dirty.sent.as_ref().is_some_and(same)
-}

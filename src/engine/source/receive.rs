@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::decide::news::{Verdict, verdict};
 use crate::engine::{Engine, StepError};
-use crate::model::event::{Event, EventKind};
+use crate::model::event::Event;
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
 use crate::model::time::Timestamp;
@@ -70,8 +69,9 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
 /// What is to become of an event, by the mapping alone.
 fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
     let (state, words) = match verdict(mapping, &event) {
-        Ok(()) => (State::Pending, None),
-        Err((state, words)) => (state, Some(words)),
+        Verdict::Wanted => (State::Pending, None),
+        Verdict::Ignored(words) => (State::Ignored, Some(words)),
+        Verdict::Dead(words) => (State::Dead, Some(words)),
     };
     if let Some((end, _)) = event.event_type.char_indices().nth(LONGEST_TYPE) {
         event.event_type.truncate(end);
@@ -80,46 +80,6 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
         event,
         state,
         words,
-    }
-}
-
-fn verdict(mapping: &Mapping, event: &Event) -> Result<(), (State, &'static str)> {
-    if let Some(problem) = event.problem {
-        return Err((State::Dead, problem));
-    }
-    if event.event_type.is_empty() {
-        return Err((State::Dead, "the event has no type"));
-    }
-    let Some(kind) = event.kind() else {
-        return Err((State::Ignored, "no event of records"));
-    };
-    if kind == EventKind::AssociationChange {
-        return Err((State::Ignored, "no association is mapped"));
-    }
-    let object = event
-        .object
-        .as_ref()
-        .and_then(|object| mapping.object(object.as_str()));
-    let Some(object) = object else {
-        return Err((State::Ignored, "the object is not mapped"));
-    };
-    // A person's data must go, whoever wrote it.
-    if !object.direction.pulls() && kind != EventKind::PrivacyDeletion {
-        return Err((State::Ignored, "the object is only pushed"));
-    }
-    if event.hs_id.is_none() {
-        return Err((State::Dead, "the event names no record"));
-    }
-    if kind != EventKind::PropertyChange {
-        return Ok(());
-    }
-    let Some(property) = &event.property else {
-        return Err((State::Dead, "the event names no property"));
-    };
-    match object.field(property) {
-        Some(field) if field.direction.pulls() => Ok(()),
-        Some(_) => Err((State::Ignored, "the property is only pushed")),
-        None => Err((State::Ignored, "the property is not mapped")),
     }
 }
 

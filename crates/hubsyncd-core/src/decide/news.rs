@@ -1,0 +1,645 @@
+//! What a webhook's event is worth: is it wanted at all, and does it tell something that the mirror does not show?
+//!
+//! An event says that something changed, not what is true now, so it costs a read or nothing. Of a record that has a row:
+//!
+//! | event | what it costs |
+//! |---|---|
+//! | creation, association | nothing |
+//! | change to what the mirror holds, or to what we sent or it was before | nothing |
+//! | change to a value that our own app set and HubSpot had acknowledged to us | nothing |
+//! | change to anything else, of a field in conflict, or with a hidden value | a read |
+//! | deletion, privacy deletion, merge, restore | a read |
+//!
+//! Of a record without one:
+//!
+//! | event | an archive waits | it is on its way | nothing waits |
+//! |---|---|---|---|
+//! | creation, change of before the record left | nothing | nothing | nothing |
+//! | creation, change | a read | a read | a read; patience while it may be one of the creates that are being sent |
+//! | deletion | a read | nothing | nothing; patience likewise |
+//! | privacy deletion, merge, restore | a read | a read | a read |
+//! | association | nothing | nothing | nothing |
+
+use std::time::Duration;
+
+use crate::decide::echo::{SentValue, is_sent};
+use crate::model::entry::{Base, Entry, EntryField, EntryState};
+use crate::model::event::{Event, EventKind};
+use crate::model::mapping::{FieldMapping, Mapping, ObjectMapping};
+use crate::model::name::PropertyName;
+use crate::model::record::LocalRecord;
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// How long an unknown record may be one of the creates that are being sent.
+const LONGEST_DOUBT: Duration = Duration::from_secs(10);
+
+/// What is to become of an event by the mapping alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is kept until its record was read.
+    Wanted,
+    /// It is understood and not wanted, for that reason.
+    Ignored(&'static str),
+    /// It makes no sense, for that reason.
+    Dead(&'static str),
+}
+
+/// Says what is to become of an event.
+pub fn verdict(mapping: &Mapping, event: &Event) -> Verdict {
+    if let Some(problem) = event.problem {
+        return Verdict::Dead(problem);
+    }
+    if event.event_type.is_empty() {
+        return Verdict::Dead("the event has no type");
+    }
+    let Some(kind) = event.kind() else {
+        return Verdict::Ignored("no event of records");
+    };
+    if kind == EventKind::AssociationChange {
+        return Verdict::Ignored("no association is mapped");
+    }
+    let object = event.object.as_ref();
+    let Some(object) = object.and_then(|object| mapping.object(object.as_str())) else {
+        return Verdict::Ignored("the object is not mapped");
+    };
+    // A person's data must go, whoever wrote it.
+    if !object.direction.pulls() && kind != EventKind::PrivacyDeletion {
+        return Verdict::Ignored("the object is only pushed");
+    }
+    if event.hs_id.is_none() {
+        return Verdict::Dead("the event names no record");
+    }
+    if kind != EventKind::PropertyChange {
+        return Verdict::Wanted;
+    }
+    let Some(property) = &event.property else {
+        return Verdict::Dead("the event names no property");
+    };
+    match object.field(property) {
+        Some(field) if field.direction.pulls() => Verdict::Wanted,
+        Some(_) => Verdict::Ignored("the property is only pushed"),
+        None => Verdict::Ignored("the property is not mapped"),
+    }
+}
+
+/// What an event costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: the mirror is there already.
+    Nothing,
+    /// A look a moment later.
+    Patience,
+    /// A read of its record.
+    Read,
+}
+
+/// What is known here of the record that an event is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its row.
+    pub row: Option<&'a LocalRecord>,
+    /// What waits of it.
+    pub entry: Option<&'a Entry>,
+    /// Whether an attempt of that has had no answer.
+    pub in_doubt: bool,
+    /// Its fields in an open conflict.
+    pub contested: &'a [PropertyName],
+    /// When it left the mirror, of one without a row.
+    pub left_at: Option<Timestamp>,
+}
+
+/// When and amid what an event is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The transaction's time.
+    pub now: Timestamp,
+    /// HubSpot's clock minus this machine's.
+    pub hubspot_ahead_ms: i64,
+    /// Whether creates of the object are being sent.
+    pub creating: bool,
+    /// When the event came.
+    pub received_at: Timestamp,
+}
+
+/// Says what an event costs.
+pub fn need(mapping: &ObjectMapping, known: &Known<'_>, event: &Event, moment: &Moment) -> Need {
+    match (event.kind(), known.row) {
+        (None, _) => Need::Nothing,
+        (Some(kind), Some(row)) => match kind {
+            EventKind::Creation | EventKind::AssociationChange => Need::Nothing,
+            EventKind::PropertyChange => need_of_change(mapping, known, row, event),
+            EventKind::Deletion
+            | EventKind::PrivacyDeletion
+            | EventKind::Merge
+            | EventKind::Restore => Need::Read,
+        },
+        (Some(kind), None) => need_without_row(known, kind, event, moment),
+    }
+}
+
+fn need_without_row(known: &Known<'_>, kind: EventKind, event: &Event, moment: &Moment) -> Need {
+    // It left the mirror after that: our own archive, or one that was seen already.
+    // A tombstone of the future was set before the clock was put back: it says nothing.
+    let left_later = known.left_at.is_some_and(|left| {
+        let occurred = event.occurred_at;
+        let occurred = occurred.map(|at| at.plus_millis(-moment.hubspot_ahead_ms));
+        left <= moment.now && occurred.is_some_and(|at| at <= left)
+    });
+    let may_be_ours = moment.creating
+        && known.entry.is_none()
+        && moment.now.since(moment.received_at) < LONGEST_DOUBT
+        && moment.received_at <= moment.now;
+    match kind {
+        EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
+        EventKind::AssociationChange => Need::Nothing,
+        EventKind::Deletion => match known.entry {
+            Some(entry) if entry.state != EntryState::InFlight => Need::Read,
+            Some(_) => Need::Nothing,
+            None if may_be_ours => Need::Patience,
+            None => Need::Nothing,
+        },
+        EventKind::Creation | EventKind::PropertyChange if left_later => Need::Nothing,
+        EventKind::Creation | EventKind::PropertyChange if may_be_ours => Need::Patience,
+        EventKind::Creation | EventKind::PropertyChange => Need::Read,
+    }
+}
+
+fn need_of_change(
+    mapping: &ObjectMapping,
+    known: &Known<'_>,
+    row: &LocalRecord,
+    event: &Event,
+) -> Need {
+    let property = event.property.as_ref();
+    let field = property.and_then(|property| mapping.field(property));
+    let Some(field) = field.filter(|field| field.direction.pulls()) else {
+        return Need::Nothing;
+    };
+    let is_contested = known.contested.contains(&field.property);
+    let Some(said) = said(field, event).filter(|_| !is_contested) else {
+        return Need::Read;
+    };
+    let dirty = known.entry.and_then(|entry| {
+        let mut fields = entry.fields.iter();
+        fields.find(|dirty| dirty.property == field.property)
+    });
+    let same = |value: &Value| field.property_type.same(value, &said);
+    let is_known = match dirty {
+        None => same(row.values.get(&field.property).unwrap_or(&Value::EMPTY)),
+        Some(dirty) => is_ours(dirty, &same),
+    };
+    if is_known { Need::Nothing } else { Need::Read }
+}
+
+/// The value that an event says; `None` for one that HubSpot hides, or that is not of the type.
+fn said(field: &FieldMapping, event: &Event) -> Option<Value> {
+    let text = event.value.as_deref()?;
+    field.property_type.canonical(Some(text)).ok()
+}
+
+/// Whether a value is what HubSpot had before a local change, or what is being sent.
+fn is_ours(dirty: &EntryField, same: &dyn Fn(&Value) -> bool) -> bool {
+    let is_base = match &dirty.base {
+        Base::Known(base) => same(base),
+        Base::Unknown => false,
+    };
+    is_base || dirty.sent.as_ref().is_some_and(same)
+}
+
+/// A change that may be an earlier push of ours, which comes back after a later one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaybeEcho<'a> {
+    /// The field.
+    pub field: &'a FieldMapping,
+    /// The value that it says.
+    said: Value,
+}
+
+/// The echo that an event may be: it says that our own app made the change, and nothing of the row is in doubt.
+pub fn may_be_late_echo<'a>(
+    mapping: &'a ObjectMapping,
+    known: &Known<'_>,
+    event: &Event,
+) -> Option<MaybeEcho<'a>> {
+    let is_change = event.own && event.kind() == Some(EventKind::PropertyChange);
+    if !is_change || known.row.is_none() || known.in_doubt {
+        return None;
+    }
+    let property = event.property.as_ref()?;
+    let field = mapping.field(property)?;
+    if known.contested.contains(property) {
+        return None;
+    }
+    Some(MaybeEcho {
+        field,
+        said: said(field, event)?,
+    })
+}
+
+impl MaybeEcho<'_> {
+    /// Whether HubSpot has acknowledged that value to us. Not where a request with it was lost: that one may have landed
+    /// only now, over the later one. `pushed` are the field's last pushes.
+    pub fn is_one(&self, lost: &[SentValue], pushed: &[Value]) -> bool {
+        let kind = self.field.property_type;
+        let is_lost = is_sent(kind, lost, &self.said);
+        !is_lost && pushed.iter().any(|value| kind.same(value, &self.said))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::Operation;
+    use crate::model::id::{HubspotId, LocalId, OutboxId};
+    use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::name::{ColumnName, ObjectType, TableName};
+    use crate::model::value::PropertyType;
+
+    fn property(name: &str) -> PropertyName {
+        PropertyName::parse(name).expect("a name")
+    }
+
+    fn object(direction: Direction) -> ObjectMapping {
+        let field = |name: &str, direction| FieldMapping {
+            property: property(name),
+            column: ColumnName::parse(name).expect("a name"),
+            declared_type: None,
+            property_type: PropertyType::Number,
+            direction,
+            policy: Policy::Newest,
+        };
+        ObjectMapping {
+            object: ObjectType::parse("contacts").expect("a name"),
+            table: TableName::parse("contacts").expect("a name"),
+            direction,
+            key: KeyChoice::Auto,
+            match_property: None,
+            on_remote_delete: OnRemoteDelete::Delete,
+            on_local_delete: OnLocalDelete::Archive,
+            policy: Policy::Newest,
+            poll: Duration::from_secs(5),
+            fields: vec![
+                field("price", Direction::Both),
+                field("score", Direction::Push),
+            ],
+        }
+    }
+
+    fn event(kind: &str) -> Event {
+        Event {
+            event_id: Some(1),
+            event_type: format!("contact.{kind}"),
+            portal_id: None,
+            object: Some(ObjectType::parse("contacts").expect("a name")),
+            hs_id: Some(HubspotId(101)),
+            others: Vec::new(),
+            property: Some(property("price")),
+            value: Some("1".to_owned()),
+            occurred_at: Some(at(10)),
+            own: false,
+            problem: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::EPOCH.plus_millis(second * 1_000)
+    }
+
+    #[test]
+    fn an_event_that_no_mapping_wants_is_ignored_and_one_that_makes_no_sense_is_dead() {
+        let check = |direction, event: Event, expected| {
+            let mapping = Mapping {
+                objects: vec![object(direction)],
+            };
+            assert_eq!(verdict(&mapping, &event), expected, "{event:?}");
+        };
+        let change = || event("propertyChange");
+        let of = |name: &str| Event {
+            property: Some(property(name)),
+            ..change()
+        };
+        check(Direction::Both, change(), Verdict::Wanted);
+        check(Direction::Both, event("deletion"), Verdict::Wanted);
+        let problem = Some("it is too long");
+        let broken = Event {
+            problem,
+            ..change()
+        };
+        check(Direction::Both, broken, Verdict::Dead("it is too long"));
+        let untyped = Event {
+            event_type: String::new(),
+            ..change()
+        };
+        check(
+            Direction::Both,
+            untyped,
+            Verdict::Dead("the event has no type"),
+        );
+        let message = event("newMessage");
+        check(
+            Direction::Both,
+            message,
+            Verdict::Ignored("no event of records"),
+        );
+        let association = event("associationChange");
+        check(
+            Direction::Both,
+            association,
+            Verdict::Ignored("no association is mapped"),
+        );
+        let unmapped = Event {
+            object: None,
+            ..change()
+        };
+        check(
+            Direction::Both,
+            unmapped,
+            Verdict::Ignored("the object is not mapped"),
+        );
+        check(
+            Direction::Push,
+            change(),
+            Verdict::Ignored("the object is only pushed"),
+        );
+        check(Direction::Push, event("privacyDeletion"), Verdict::Wanted);
+        let nobodys = Event {
+            hs_id: None,
+            ..change()
+        };
+        check(
+            Direction::Both,
+            nobodys,
+            Verdict::Dead("the event names no record"),
+        );
+        let nothings = Event {
+            property: None,
+            ..change()
+        };
+        check(
+            Direction::Both,
+            nothings,
+            Verdict::Dead("the event names no property"),
+        );
+        check(
+            Direction::Both,
+            of("score"),
+            Verdict::Ignored("the property is only pushed"),
+        );
+        check(
+            Direction::Both,
+            of("stage"),
+            Verdict::Ignored("the property is not mapped"),
+        );
+    }
+
+    fn entry(state: EntryState, base: &str, sent: Option<&str>) -> Entry {
+        Entry {
+            id: OutboxId(1),
+            local_id: LocalId(1),
+            hs_id: Some(HubspotId(101)),
+            operation: Operation::Update,
+            state,
+            attempts: 0,
+            enqueued_at: at(0),
+            version: 1,
+            waits_for: None,
+            key: None,
+            row: None,
+            fields: vec![EntryField {
+                property: property("price"),
+                base: Base::Known(Value::from_canonical(base)),
+                changed_at: at(0),
+                sent: sent.map(Value::from_canonical),
+            }],
+        }
+    }
+
+    fn row(price: &str) -> LocalRecord {
+        LocalRecord {
+            local_id: LocalId(1),
+            hs_id: Some(HubspotId(101)),
+            modified_at: Some(at(0)),
+            unreadable: std::collections::BTreeSet::new(),
+            values: [(property("price"), Value::from_canonical(price))].into(),
+        }
+    }
+
+    const NOBODY: Known<'static> = Known {
+        row: None,
+        entry: None,
+        in_doubt: false,
+        contested: &[],
+        left_at: None,
+    };
+
+    fn moment() -> Moment {
+        Moment {
+            now: at(12),
+            hubspot_ahead_ms: 0,
+            creating: false,
+            received_at: at(11),
+        }
+    }
+
+    fn needs(known: &Known<'_>, event: &Event, moment: &Moment) -> Need {
+        need(&object(Direction::Both), known, event, moment)
+    }
+
+    #[test]
+    fn a_record_that_has_a_row_is_read_for_what_the_mirror_does_not_show() {
+        let row = row("1");
+        let known = Known {
+            row: Some(&row),
+            ..NOBODY
+        };
+        for (kind, expected) in [
+            ("creation", Need::Nothing),
+            ("associationChange", Need::Nothing),
+            ("newMessage", Need::Nothing),
+            ("propertyChange", Need::Nothing),
+            ("deletion", Need::Read),
+            ("privacyDeletion", Need::Read),
+            ("merge", Need::Read),
+            ("restore", Need::Read),
+        ] {
+            assert_eq!(needs(&known, &event(kind), &moment()), expected, "{kind}");
+        }
+        let check = |known: &Known<'_>, value: Option<&str>, expected| {
+            let change = Event {
+                value: value.map(str::to_owned),
+                ..event("propertyChange")
+            };
+            assert_eq!(needs(known, &change, &moment()), expected, "{value:?}");
+        };
+        check(&known, Some("1.0"), Need::Nothing);
+        check(&known, Some("2"), Need::Read);
+        // Hidden, or of another type.
+        check(&known, None, Need::Read);
+        check(&known, Some("much"), Need::Read);
+        let contested = [property("price")];
+        let in_conflict = Known {
+            contested: &contested,
+            ..known
+        };
+        check(&in_conflict, Some("1"), Need::Read);
+        // Only pushed: whatever it is there, nothing of it comes here.
+        let pushed = Event {
+            property: Some(property("score")),
+            ..event("propertyChange")
+        };
+        assert_eq!(needs(&known, &pushed, &moment()), Need::Nothing);
+    }
+
+    #[test]
+    fn of_a_written_field_what_was_before_and_what_is_sent_is_no_news() {
+        let row = row("1");
+        let entry = entry(EntryState::InFlight, "2", Some("3"));
+        let known = Known {
+            row: Some(&row),
+            entry: Some(&entry),
+            ..NOBODY
+        };
+        for (value, expected) in [
+            ("1", Need::Read),
+            ("2", Need::Nothing),
+            ("3", Need::Nothing),
+            ("4", Need::Read),
+        ] {
+            let change = Event {
+                value: Some(value.to_owned()),
+                ..event("propertyChange")
+            };
+            assert_eq!(needs(&known, &change, &moment()), expected, "{value}");
+        }
+    }
+
+    /// The needs of creation, change, deletion, privacy deletion, merge, restore, association.
+    fn check_all(known: &Known<'_>, moment: &Moment, expected: [Need; 7]) {
+        let all = EventKind::ALL.map(|kind| {
+            let event = event(kind.as_str());
+            needs(known, &event, moment)
+        });
+        assert_eq!(all, expected, "{known:?} {moment:?}");
+    }
+
+    #[test]
+    fn a_record_without_a_row_is_read_unless_it_left_later_or_may_be_ours() {
+        use Need::{Nothing, Patience, Read};
+
+        let unknown = [Read, Read, Nothing, Read, Read, Read, Nothing];
+        let creating = Moment {
+            creating: true,
+            ..moment()
+        };
+        let may_be_ours = [Patience, Patience, Patience, Read, Read, Read, Nothing];
+        check_all(&NOBODY, &moment(), unknown);
+        check_all(&NOBODY, &creating, may_be_ours);
+        // For ten seconds, and by a clock that was not put back meanwhile.
+        for received_at in [at(2), at(13)] {
+            let received = Moment {
+                received_at,
+                ..creating
+            };
+            check_all(&NOBODY, &received, unknown);
+        }
+        for (state, deletion) in [
+            (EntryState::Pending, Read),
+            (EntryState::Dead, Read),
+            (EntryState::InFlight, Nothing),
+        ] {
+            let entry = entry(state, "1", None);
+            let waits = Known {
+                entry: Some(&entry),
+                ..NOBODY
+            };
+            let expected = [Read, Read, deletion, Read, Read, Read, Nothing];
+            check_all(&waits, &creating, expected);
+        }
+    }
+
+    #[test]
+    fn what_was_before_a_record_left_is_no_news_by_hubspots_clock() {
+        use Need::{Nothing, Read};
+
+        let over = [Nothing, Nothing, Nothing, Read, Read, Read, Nothing];
+        let unknown = [Read, Read, Nothing, Read, Read, Read, Nothing];
+        let check = |left, hubspot_ahead_ms, expected| {
+            let left = Known {
+                left_at: Some(at(left)),
+                ..NOBODY
+            };
+            let moment = Moment {
+                hubspot_ahead_ms,
+                ..moment()
+            };
+            check_all(&left, &moment, expected);
+        };
+        check(10, 0, over);
+        check(9, 0, unknown);
+        check(9, 1_000, over);
+        check(11, -2_000, unknown);
+        // Of before the clock was put back.
+        check(13, 0, unknown);
+    }
+
+    #[test]
+    fn an_earlier_push_that_comes_back_late_is_an_echo_unless_a_request_with_it_was_lost() {
+        fn value(text: &str) -> Value {
+            Value::from_canonical(text)
+        }
+        let (row, mapping) = (row("9"), object(Direction::Both));
+        let known = Known {
+            row: Some(&row),
+            ..NOBODY
+        };
+        let own = Event {
+            own: true,
+            ..event("propertyChange")
+        };
+        let echo = may_be_late_echo(&mapping, &known, &own).expect("it may be one");
+        let lost = |text: &str| SentValue {
+            value: value(text),
+            over: at(1),
+        };
+        assert!(echo.is_one(&[], &[value("5"), value("1.0")]));
+        assert!(!echo.is_one(&[], &[value("5")]));
+        assert!(!echo.is_one(&[lost("1")], &[value("1")]));
+        assert!(echo.is_one(&[lost("5")], &[value("1")]));
+        let none = |known: &Known<'_>, event: &Event| {
+            assert_eq!(may_be_late_echo(&mapping, known, event), None, "{event:?}");
+        };
+        none(&known, &event("propertyChange"));
+        none(&NOBODY, &own);
+        none(
+            &Known {
+                in_doubt: true,
+                ..known
+            },
+            &own,
+        );
+        let contested = [property("price")];
+        none(
+            &Known {
+                contested: &contested,
+                ..known
+            },
+            &own,
+        );
+        let hidden = Event {
+            value: None,
+            ..own.clone()
+        };
+        none(&known, &hidden);
+        let unmapped = Event {
+            property: Some(property("stage")),
+            ..own.clone()
+        };
+        none(&known, &unmapped);
+        let deletion = Event {
+            own: true,
+            ..event("deletion")
+        };
+        none(&known, &deletion);
+    }
+}
