@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::adopt::{self as decide, Adoption, Claims, Matched};
 use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::inbound::apply::{Applying, merge_into};
@@ -17,7 +18,7 @@ use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::NO_RECORD;
 use crate::engine::outbound::settle::{keep_defaults, note_pushed};
 use crate::engine::source::reads::AFTER_FLIGHT;
-use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
+use crate::model::entry::{Base, Entry, EntryField};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
@@ -36,39 +37,60 @@ pub fn adopt(
     record: &RemoteRecord,
 ) -> Result<Option<bool>, StoreError> {
     let object = applying.object.object();
+    let state = |queued: &Queued| queued.entry.state;
     let pending = outbox::of_record(tx, object, record.id)?;
-    if let Some(key) = &record.own_key
-        && let Some(create) = outbox::of_key(tx, object, key)?
-    {
-        return link_by_key(tx, applying, record, &create).map(Some);
-    }
-    let mut matched = None;
-    for identity in record_identities(applying.object, record) {
-        matched = applying.object.table.unlinked_by(tx, &identity)?;
-        if matched.is_some() {
-            break;
+    let made_by = match &record.own_key {
+        Some(key) => outbox::of_key(tx, object, key)?,
+        None => None,
+    };
+    let matched = match made_by {
+        Some(_) => None,
+        None => matched(tx, applying, record)?,
+    };
+    let create = match matched {
+        Some(local_id) => outbox::of_row(tx, object, local_id)?,
+        None => None,
+    };
+    let adoption = decide::adopt(Claims {
+        by_key: made_by.as_ref().map(state),
+        by_match: matched.map(|_| Matched {
+            create: create.as_ref().map(state),
+        }),
+        pending: pending
+            .as_ref()
+            .map(|queued| (queued.entry.operation, queued.entry.state)),
+    });
+    match (adoption, matched, pending, made_by) {
+        (Adoption::Made, _, _, Some(made_by)) => link_made(tx, applying, record, &made_by),
+        (Adoption::Take, Some(local_id), ..) => {
+            let unknown = CleanBase::Unknown;
+            link(tx, applying, record, local_id, create.as_ref(), unknown)
+        }
+        (Adoption::TakePlace, Some(local_id), Some(archive), _) => {
+            take_place(tx, applying, record, local_id, create.as_ref(), &archive)
+        }
+        (Adoption::Wait, ..) => wait(tx, applying, record),
+        (Adoption::Leave, ..) => Ok(false),
+        (Adoption::Nobody | Adoption::Made | Adoption::Take | Adoption::TakePlace, ..) => {
+            return Ok(None);
         }
     }
-    match (matched, pending) {
-        (Some(local_id), pending) => {
-            link_by_match(tx, applying, record, local_id, pending).map(Some)
-        }
-        // Its row was deleted here: the archive looks at the record itself before it is sent.
-        (None, Some(_)) => Ok(Some(false)),
-        (None, None) => Ok(None),
-    }
+    .map(Some)
 }
 
-fn link_by_key(
+/// The row without a record that has the surest of a record's values.
+fn matched(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
-    create: &Queued,
-) -> Result<bool, StoreError> {
-    if create.entry.state == EntryState::InFlight {
-        return wait(tx, applying, record);
+) -> Result<Option<LocalId>, StoreError> {
+    for identity in record_identities(applying.object, record) {
+        let found = applying.object.table.unlinked_by(tx, &identity)?;
+        if found.is_some() {
+            return Ok(found);
+        }
     }
-    link_made(tx, applying, record, create)
+    Ok(None)
 }
 
 /// How long after its creation a record shows no more than its create and HubSpot's own defaults.
@@ -116,32 +138,15 @@ pub fn link_made(
     Ok(false)
 }
 
-fn link_by_match(
+/// Gives a row the record of a row that was deleted, whose archive ends: what that held is what both sides agreed on.
+pub fn take_place(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
     local_id: LocalId,
-    pending: Option<Queued>,
+    create: Option<&Queued>,
+    archive: &Queued,
 ) -> Result<bool, StoreError> {
-    let create = outbox::of_row(tx, applying.object.object(), local_id)?;
-    let busy = [&create, &pending]
-        .into_iter()
-        .flatten()
-        .any(|queued| queued.entry.state == EntryState::InFlight);
-    if busy {
-        return wait(tx, applying, record);
-    }
-    let Some(archive) = pending.filter(|queued| queued.entry.operation == Operation::Archive)
-    else {
-        return link(
-            tx,
-            applying,
-            record,
-            local_id,
-            create.as_ref(),
-            CleanBase::Unknown,
-        );
-    };
     let former = archive
         .entry
         .row
@@ -153,14 +158,8 @@ fn link_by_match(
         let object = applying.object.object();
         take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
     }
-    link(
-        tx,
-        applying,
-        record,
-        local_id,
-        create.as_ref(),
-        CleanBase::Given(&former),
-    )
+    let base = CleanBase::Given(&former);
+    link(tx, applying, record, local_id, create, base)
 }
 
 fn wait(

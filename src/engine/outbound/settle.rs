@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::adopt::{Existing, ExistingOutcome, LOOKS_FOR_MATCH, Met, settle_existing};
 use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::freshness::{Freshness, of_version};
-use crate::decide::record::OpenConflict;
+use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
 use crate::decide::settle::{
     ALONE_AFTER, BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
 };
+use crate::engine::inbound::adopt;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
 use crate::engine::inbound::existence::note_archived;
@@ -27,7 +29,7 @@ use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -40,9 +42,6 @@ use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, gaps, reads, rowjson, unreadable};
-
-/// A create that met a taken value is looked for by its match property this often before it is dead.
-const LOOKS_FOR_MATCH: u32 = 3;
 
 /// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
 const AFTER_REWRITE: Duration = Duration::from_millis(500);
@@ -798,96 +797,99 @@ fn adopt_existing(
 ) -> Result<(), StoreError> {
     let object = applying.object;
     let found = adopted.iter().find(|record| record.answers_to(id));
-    let holder = match found {
-        Some(record) => object.table.by_hs_id(tx, record.id)?,
-        None => object.table.by_hs_id(tx, id)?,
+    let holder = object
+        .table
+        .by_hs_id(tx, found.map_or(id, |record| record.id))?;
+    let holder = holder
+        .map(|holder| holder.record.local_id)
+        .filter(|holder| *holder != entry.local_id);
+    let archive = match found {
+        Some(record) => outbox::of_record(tx, object.object(), record.id)?.filter(|pending| {
+            pending.entry.operation == Operation::Archive && pending.entry.id != entry.id
+        }),
+        None => None,
     };
-    if let Some(holder) = holder.filter(|holder| holder.record.local_id != entry.local_id) {
-        if settle_taken(tx, object, entry, applying.now)? {
-            return Ok(());
+    let outcome = settle_existing(Existing {
+        met: match found {
+            None => Met::Unseen,
+            Some(record) if record.own_key.is_some() && record.own_key == entry.key => Met::Ours,
+            Some(_) => Met::Theirs,
+        },
+        is_held: holder.is_some(),
+        has_row: object.table.by_local_id(tx, entry.local_id)?.is_some(),
+        archive_waits: archive.is_some(),
+        attempts: entry.attempts,
+    });
+    match (outcome, found, holder) {
+        (ExistingOutcome::Refuse, _, Some(holder)) => {
+            refuse_second(tx, applying, entry, (holder, id))
         }
-        let shared = object
-            .mapping()
-            .match_field()
-            .map_or("unique value", |field| field.property.as_str());
-        let other = (holder.record.local_id, id);
-        let words = taken::words(object, entry.local_id, shared, other);
-        outbox::drop_fields(tx, entry.id)?;
-        return outbox::park(tx, entry.id, &words, Answered::Yes);
+        (ExistingOutcome::LeaveAlone, ..) => {
+            outbox::end(tx, entry.id)?;
+            let applying = Applying {
+                origin: Origin::Poll,
+                ..*applying
+            };
+            found.map_or(Ok(()), |record| {
+                apply_record(tx, &applying, record, None).map(drop)
+            })
+        }
+        (ExistingOutcome::GiveUp, ..) => {
+            outbox::clear_sent(tx, entry.id)?;
+            let words = format!(
+                "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
+            );
+            outbox::park(tx, entry.id, &words, Answered::Yes)
+        }
+        (ExistingOutcome::Take | ExistingOutcome::TakePlace, Some(record), _) => {
+            exists(tx, entry, next)?;
+            let (create, row) = (outbox::by_id(tx, entry.id)?, entry.local_id);
+            match archive {
+                Some(archive) => {
+                    adopt::take_place(tx, applying, record, row, create.as_ref(), &archive)
+                }
+                None => {
+                    let unknown = CleanBase::Unknown;
+                    adopt::link(tx, applying, record, row, create.as_ref(), unknown)
+                }
+            }
+            .map(drop)
+        }
+        (
+            ExistingOutcome::LookAgain
+            | ExistingOutcome::Refuse
+            | ExistingOutcome::Take
+            | ExistingOutcome::TakePlace,
+            ..,
+        ) => exists(tx, entry, next),
     }
-    let is_ours = |record: &RemoteRecord| record.own_key.is_some() && record.own_key == entry.key;
-    if object.table.by_local_id(tx, entry.local_id)?.is_none() && !found.is_some_and(is_ours) {
-        // The row was deleted while its create was under way, and the record is somebody else's: it stays there.
-        outbox::end(tx, entry.id)?;
-        let applying = Applying {
-            origin: Origin::Poll,
-            ..*applying
-        };
-        return match found {
-            Some(record) => apply_record(tx, &applying, record, None).map(drop),
-            None => Ok(()),
-        };
-    }
+}
+
+/// What a create carried made no record: HubSpot has one already.
+fn exists(tx: &Transaction<'_>, entry: &Entry, next: Timestamp) -> Result<(), StoreError> {
+    let words = Some("HubSpot has this record already");
     outbox::clear_sent(tx, entry.id)?;
-    if found.is_none() && entry.attempts >= LOOKS_FOR_MATCH {
-        let words = format!(
-            "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
-        );
-        return outbox::park(tx, entry.id, &words, Answered::Yes);
-    }
-    outbox::retry(
-        tx,
-        entry.id,
-        next,
-        Some("HubSpot has this record already"),
-        None,
-        Answered::Yes,
-    )?;
-    let Some(record) = found else { return Ok(()) };
-    if let Some(pending) = outbox::of_record(tx, object.object(), record.id)?
-        && pending.entry.operation == Operation::Archive
-        && pending.entry.id != entry.id
-    {
-        let former = pending
-            .entry
-            .row
-            .as_deref()
-            .map(|row| crate::store::rowjson::values(object.mapping(), row))
-            .unwrap_or_default();
-        outbox::end(tx, pending.entry.id)?;
-        if let Some(row) = object.table.by_local_id(tx, entry.local_id)? {
-            let from = pending.entry.local_id;
-            crate::engine::inbound::adopt::take_conflicts(
-                tx,
-                object.object(),
-                from,
-                &row,
-                record.id,
-            )?;
-        }
-        let create = outbox::by_id(tx, entry.id)?;
-        let given = crate::decide::record::CleanBase::Given(&former);
-        crate::engine::inbound::adopt::link(
-            tx,
-            applying,
-            record,
-            entry.local_id,
-            create.as_ref(),
-            given,
-        )?;
+    outbox::retry(tx, entry.id, next, words, None, Answered::Yes)
+}
+
+/// Refuses a create whose record another row has.
+fn refuse_second(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    entry: &Entry,
+    holder: (LocalId, HubspotId),
+) -> Result<(), StoreError> {
+    let object = applying.object;
+    if settle_taken(tx, object, entry, applying.now)? {
         return Ok(());
     }
-    let create = outbox::by_id(tx, entry.id)?;
-    let unknown = crate::decide::record::CleanBase::Unknown;
-    crate::engine::inbound::adopt::link(
-        tx,
-        applying,
-        record,
-        entry.local_id,
-        create.as_ref(),
-        unknown,
-    )?;
-    Ok(())
+    let shared = object
+        .mapping()
+        .match_field()
+        .map_or("unique value", |field| field.property.as_str());
+    let words = taken::words(object, entry.local_id, shared, holder);
+    outbox::drop_fields(tx, entry.id)?;
+    outbox::park(tx, entry.id, &words, Answered::Yes)
 }
 
 async fn settle_failed(
@@ -1160,7 +1162,6 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
-    use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
     /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
     fn on_its_way() -> Scene {
