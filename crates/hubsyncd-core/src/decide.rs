@@ -3,6 +3,7 @@
 //! No I/O, no clock, no async. `engine/` fetches the inputs and carries out the outputs.
 
 pub mod adopt;
+pub mod batch;
 pub mod clock;
 pub mod cursor;
 pub mod echo;

@@ -17,11 +17,11 @@ use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
 };
-use crate::engine::outbound::settle::{Ground, settle_archives};
+use crate::engine::outbound::settle::{Archive, Ground, Sent, settle_batch};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::Priority;
+use crate::hubspot::{Priority, WriteInput};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::HubspotId;
@@ -169,7 +169,8 @@ pub async fn send(
         let (claimed, claimed_at) =
             claim_all(engine, object, batch.entries.clone(), present).await?;
         let ground = Ground { reread, claimed_at };
-        let late = settle_archives(engine, object, claimed, priority, &ground).await?;
+        let archive = Operation::Archive;
+        let late = settle_batch(engine, object, archive, claimed, priority, Some(&ground)).await?;
         batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
     }
     Ok(())
@@ -180,7 +181,7 @@ async fn claim_all(
     object: &ObjectSync,
     due: Vec<Queued>,
     present: Present,
-) -> Result<(Vec<Claimed>, Timestamp), StoreError> {
+) -> Result<(Vec<Sent>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
@@ -195,7 +196,8 @@ async fn claim_all(
             }
             let fresh = claimed
                 .iter()
-                .filter(|archive: &&Claimed| !archive.approved)
+                .filter_map(|sent: &Sent| sent.archive.as_ref())
+                .filter(|archive| !archive.approved)
                 .count();
             if fresh > 0 {
                 let at = now.plus_millis(offset);
@@ -206,17 +208,6 @@ async fn claim_all(
         .await
 }
 
-/// An archive that is on its way.
-#[derive(Debug, Clone)]
-pub struct Claimed {
-    /// The entry.
-    pub entry: Entry,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// Whether an operator approved it, so that the guard does not count it.
-    pub approved: bool,
-}
-
 fn claim(
     tx: &Transaction<'_>,
     object: &ObjectSync,
@@ -224,7 +215,7 @@ fn claim(
     read: &Present,
     now: Timestamp,
     offset_ms: i64,
-) -> Result<Option<Claimed>, StoreError> {
+) -> Result<Option<Sent>, StoreError> {
     let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
         return Ok(None);
     };
@@ -282,10 +273,20 @@ fn claim(
     let approved = outbox::is_approved(tx, entry.id)?;
     outbox::mark_in_flight(tx, entry.id, now)?;
     gap::note_claimed_archive(tx, object, &entry, record, now)?;
-    Ok(Some(Claimed {
-        entry,
-        hs_id,
-        approved,
+    Ok(Some(Sent {
+        entry: entry.id,
+        attempts: entry.attempts + 1,
+        input: WriteInput {
+            trace_id: String::new(),
+            id: Some(hs_id.to_string()),
+            properties: Vec::new(),
+        },
+        read_version: None,
+        archive: Some(Archive {
+            entry,
+            hs_id,
+            approved,
+        }),
     }))
 }
 

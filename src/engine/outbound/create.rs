@@ -666,6 +666,7 @@ fn claim_create(
         attempts: entry.attempts + 1,
         input,
         read_version: None,
+        archive: None,
     }))
 }
 

@@ -663,6 +663,7 @@ fn claim_update(
         attempts: entry.attempts + 1,
         input,
         read_version: Some(record.updated_at),
+        archive: None,
     }))
 }
 

@@ -9,18 +9,20 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::adopt::{Existing, ExistingOutcome, LOOKS_FOR_MATCH, Met, settle_existing};
+use crate::decide::batch::{Input, Named, is_error_of, is_result_of};
 use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::freshness::{Freshness, of_version};
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
 use crate::decide::settle::{
-    ALONE_AFTER, BatchFate, Failure, InputAnswer, Refusal, Settlement, settle_failure, settle_input,
+    ALONE_AFTER, BatchFate, FailedOutcome, Failure, InputAnswer, Refusal, Settlement,
+    settle_failed, settle_failure, settle_input,
 };
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
 use crate::engine::inbound::existence::note_archived;
-use crate::engine::outbound::archive::{Claimed, archive_key};
+use crate::engine::outbound::archive::archive_key;
 use crate::engine::outbound::gap::{self, Push};
 use crate::engine::outbound::push::next_wait;
 use crate::engine::outbound::taken;
@@ -28,7 +30,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
 use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -57,6 +59,19 @@ pub struct Sent {
     pub input: WriteInput,
     /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
     pub read_version: Option<Timestamp>,
+    /// What an archive takes away.
+    pub archive: Option<Archive>,
+}
+
+/// What an archive takes away.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Its entry, with the deleted row.
+    pub entry: Entry,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether an operator approved it, so that the guard does not count it.
+    pub approved: bool,
 }
 
 /// What a claim rests on.
@@ -77,7 +92,7 @@ pub struct Late {
     pub is_part: bool,
 }
 
-/// Sends a batch of creates or updates and settles it, in halves where it is refused as a whole. What rests on a read that
+/// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
 /// is too old by then is answered with.
 pub async fn settle_batch(
     engine: &Engine,
@@ -108,12 +123,18 @@ pub async fn settle_batch(
                     age: ground.reread.age(),
                     has_webhooks: engine.settings.relaxed_poll.is_some(),
                 });
-                settle_answer(engine, object, operation, &batch, answer, asked_at, push).await?;
+                match answer {
+                    Answer::Each(answer) => {
+                        settle_answer(engine, object, operation, &batch, answer, asked_at, push)
+                            .await?;
+                    }
+                    Answer::Archived => archived(engine, object, batch, push).await?,
+                }
             }
             Err(HubspotError::Stale { .. }) => {
-                let entries: Vec<OutboxId> = batch.iter().map(|sent| sent.entry).collect();
-                let is_part = entries.len() < in_all;
-                unclaim(engine, ground, entries.clone()).await?;
+                let entries = batch.iter().map(|sent| sent.entry).collect();
+                let is_part = batch.len() < in_all;
+                unclaim(engine, object, ground, batch).await?;
                 late.push(Late { entries, is_part });
             }
             Err(error) => {
@@ -124,7 +145,7 @@ pub async fn settle_batch(
                     batches.extend([rest, batch]);
                     continue;
                 }
-                settle_failed(engine, object, operation, &batch, fate, &error).await?;
+                settle_failed_batch(engine, object, operation, &batch, fate, &error).await?;
                 if fate != BatchFate::Dead {
                     first_error.get_or_insert(error);
                 }
@@ -134,24 +155,42 @@ pub async fn settle_batch(
     first_error.map_or(Ok(late), |error| Err(error.into()))
 }
 
-/// Takes the claims of entries back.
+/// Takes the claims of entries back, those of archives also from what the guard has counted.
 async fn unclaim(
     engine: &Engine,
+    object: &ObjectSync,
     ground: Option<&Ground>,
-    entries: Vec<OutboxId>,
+    batch: Vec<Sent>,
 ) -> Result<(), StoreError> {
     let Some(claimed_at) = ground.map(|ground| ground.claimed_at) else {
         return Ok(());
     };
+    let sync = object.clone();
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            for id in entries {
-                outbox::unclaim(tx, id, claimed_at)?;
+            let mut counted = 0;
+            for sent in &batch {
+                outbox::unclaim(tx, sent.entry, claimed_at)?;
+                if let Some(archive) = &sent.archive {
+                    gaps::forget_archive(tx, sync.object(), archive.hs_id)?;
+                    counted += u64::from(!archive.approved);
+                }
             }
-            Ok(())
+            match counted {
+                0 => Ok(()),
+                _ => holds::uncount(tx, archive_key(sync.object()), counted, tx.now()),
+            }
         })
         .await
+}
+
+/// What HubSpot said to a batch.
+enum Answer {
+    /// Something of each input.
+    Each(BatchWrite),
+    /// That all of its records are archived.
+    Archived,
 }
 
 async fn send(
@@ -161,28 +200,26 @@ async fn send(
     batch: &[Sent],
     priority: Priority,
     reread: Option<&Reread>,
-) -> Result<BatchWrite, HubspotError> {
+) -> Result<Answer, HubspotError> {
+    let (client, name) = (&engine.client, object.object());
     let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
-    match (operation, &object.key_property) {
+    let written = match (operation, &object.key_property) {
         (Operation::Create, Some(key)) => {
-            engine
-                .client
-                .batch_upsert(object.object(), &inputs, key.as_str(), priority)
-                .await
+            let key = key.as_str();
+            client.batch_upsert(name, &inputs, key, priority).await
         }
-        (Operation::Create, None) => {
-            engine
-                .client
-                .batch_create(object.object(), &inputs, priority)
-                .await
+        (Operation::Create, None) => client.batch_create(name, &inputs, priority).await,
+        (Operation::Archive, _) => {
+            let archives = batch.iter().filter_map(|sent| sent.archive.as_ref());
+            let ids: Vec<HubspotId> = archives.map(|archive| archive.hs_id).collect();
+            client.batch_archive(name, &ids, priority, reread).await?;
+            return Ok(Answer::Archived);
         }
-        _ => {
-            engine
-                .client
-                .batch_update(object.object(), &inputs, priority, reread)
-                .await
+        (Operation::Update | Operation::Associate | Operation::Disassociate, _) => {
+            client.batch_update(name, &inputs, priority, reread).await
         }
-    }
+    };
+    written.map(Answer::Each)
 }
 
 async fn settle_answer(
@@ -262,13 +299,18 @@ fn decide(
     let mut settled: Vec<(Sent, Settlement)> = batch
         .iter()
         .map(|sent| {
+            let input = Input {
+                trace_id: &sent.input.trace_id,
+                id: sent.input.id.as_deref(),
+            };
             let result = results.iter().find(|(trace_id, record)| {
-                is_result_of(object, sent, operation, trace_id.as_deref(), record)
+                let shares_value = || has_unique_value(object, &sent.input.properties, record);
+                is_result_of(operation, input, trace_id.as_deref(), record, shares_value)
             });
-            let error = answer
-                .errors
-                .iter()
-                .find(|error| is_error_of(sent, batch.len(), error));
+            let error = answer.errors.iter().find(|error| {
+                let (trace_ids, ids) = (&error.trace_ids[..], &error.ids[..]);
+                is_error_of(input, Named { trace_ids, ids }, batch.len())
+            });
             let settlement = match (result, error) {
                 (Some((_, record)), _) => settle_input(operation, InputAnswer::Result(record)),
                 (None, Some(error)) => {
@@ -282,36 +324,6 @@ fn decide(
     // What was acknowledged first: it may have freed the value that another input was refused.
     settled.sort_by_key(|(_, settlement)| !matches!(settlement, Settlement::Acknowledge(_)));
     settled
-}
-
-fn is_result_of(
-    object: &ObjectSync,
-    sent: &Sent,
-    operation: Operation,
-    trace_id: Option<&str>,
-    record: &RemoteRecord,
-) -> bool {
-    if let Some(trace_id) = trace_id {
-        return trace_id == sent.input.trace_id;
-    }
-    match operation {
-        Operation::Update => sent.input.id.as_deref() == Some(record.id.to_string().as_str()),
-        Operation::Create | Operation::Archive | Operation::Associate | Operation::Disassociate => {
-            let by_key = sent.input.id.is_some() && sent.input.id == record.own_key;
-            by_key || has_unique_value(object, &sent.input.properties, record)
-        }
-    }
-}
-
-fn is_error_of(sent: &Sent, inputs: usize, error: &InputError) -> bool {
-    let by_trace = error.trace_ids.contains(&sent.input.trace_id);
-    let by_id = error.trace_ids.is_empty()
-        && sent
-            .input
-            .id
-            .as_ref()
-            .is_some_and(|id| error.ids.contains(id));
-    by_trace || by_id || (inputs == 1 && error.trace_ids.is_empty() && error.ids.is_empty())
 }
 
 fn refusal(error: &InputError) -> Refusal {
@@ -546,7 +558,7 @@ fn acknowledge(
             applying,
             entry,
             &mut row,
-            &Answer {
+            &FieldAnswer {
                 property: &field.property,
                 base: &field.base,
                 sent,
@@ -570,7 +582,7 @@ fn acknowledge(
     }
 }
 
-struct Answer<'a> {
+struct FieldAnswer<'a> {
     property: &'a PropertyName,
     base: &'a Base,
     sent: &'a Value,
@@ -582,7 +594,7 @@ fn settle_field(
     applying: &Applying<'_>,
     entry: &Entry,
     row: &mut MirrorRow,
-    answer: &Answer<'_>,
+    answer: &FieldAnswer<'_>,
 ) -> Result<(), StoreError> {
     let mapping = applying.object.mapping();
     let Some(field) = mapping.field(answer.property) else {
@@ -892,7 +904,7 @@ fn refuse_second(
     outbox::park(tx, entry.id, &words, Answered::Yes)
 }
 
-async fn settle_failed(
+async fn settle_failed_batch(
     engine: &Engine,
     object: &ObjectSync,
     operation: Operation,
@@ -921,7 +933,7 @@ async fn settle_failed(
             (sent.clone(), wait)
         })
         .collect();
-    let answered = error.answer().map(|answer| Refusal {
+    let refusal = error.answer().map(|answer| Refusal {
         category: answer.category.clone(),
         words: words.clone(),
         existing,
@@ -962,34 +974,25 @@ async fn settle_failed(
                 {
                     gaps::forget_archive(tx, sync.object(), hs_id)?;
                 }
-                match (fate, existing) {
-                    (BatchFate::Dead, Some(existing)) if operation == Operation::Create => {
+                match settle_failed(operation, fate, in_doubt, refusal.as_ref()) {
+                    FailedOutcome::Adopt(existing) => {
                         adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
                     }
-                    // A server error says nothing of what was done before it.
-                    (BatchFate::Dead, _) if in_doubt => {
+                    FailedOutcome::ParkInDoubt => {
                         park_in_doubt(tx, sync.object(), &entry, &words, now)?;
                     }
-                    (BatchFate::Dead | BatchFate::Split, _) => {
-                        let said = answered.as_ref().map(InputAnswer::Refused);
-                        match said.map(|said| settle_input(operation, said)) {
-                            // A refusal of its only input says as much as one that stands among others.
-                            Some(
-                                settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_)),
-                            ) => {
-                                let next = now + wait;
-                                settle_entry(tx, &applying, &entry, settlement, &adopted, next)?;
-                            }
-                            Some(_) | None => refuse(tx, &entry, &words)?,
-                        }
+                    FailedOutcome::Settle(settlement) => {
+                        let next = now + wait;
+                        settle_entry(tx, &applying, &entry, settlement, &adopted, next)?;
                     }
-                    (BatchFate::Retry, _) => {
+                    FailedOutcome::Refuse => refuse(tx, &entry, &words)?,
+                    FailedOutcome::Retry => {
                         give_back(tx, &entry)?;
-                        let waits_for = locked.then_some(crate::model::entry::WaitsFor::Lock);
+                        let waits_for = locked.then_some(WaitsFor::Lock);
                         outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
                         outbox::uncount_attempt(tx, entry.id)?;
                     }
-                    (BatchFate::Lost, _) => {
+                    FailedOutcome::Lose => {
                         lose(tx, sync.object(), &entry, &words, next, now)?;
                     }
                 }
@@ -1000,109 +1003,11 @@ async fn settle_failed(
     Ok(())
 }
 
-/// Sends archives and settles them.
-pub async fn settle_archives(
-    engine: &Engine,
-    object: &ObjectSync,
-    claimed: Vec<Claimed>,
-    priority: Priority,
-    ground: &Ground,
-) -> Result<Vec<Late>, StepError> {
-    let (in_all, mut late) = (claimed.len(), Vec::new());
-    let mut batches = vec![claimed];
-    let mut first_error = None;
-    while let Some(mut batch) = batches.pop() {
-        if batch.is_empty() {
-            continue;
-        }
-        let ids: Vec<HubspotId> = batch.iter().map(|archive| archive.hs_id).collect();
-        match engine
-            .client
-            .batch_archive(object.object(), &ids, priority, Some(&ground.reread))
-            .await
-        {
-            Ok(()) => {
-                let push = Push {
-                    records: batch.len(),
-                    age: ground.reread.age(),
-                    has_webhooks: engine.settings.relaxed_poll.is_some(),
-                };
-                archived(engine, object, batch, push).await?;
-            }
-            Err(HubspotError::Stale { .. }) => {
-                let entries = batch.iter().map(|archive| archive.entry.id).collect();
-                let is_part = batch.len() < in_all;
-                unclaim_archives(engine, object, ground, batch).await?;
-                late.push(Late { entries, is_part });
-            }
-            Err(error) => {
-                let attempts = batch
-                    .iter()
-                    .map(|archive| archive.entry.attempts + 1)
-                    .max()
-                    .unwrap_or(1);
-                let fate = settle_failure(error.batch_failure(), batch.len(), attempts);
-                if fate == BatchFate::Split {
-                    let rest = batch.split_off(batch.len() / 2);
-                    batches.extend([rest, batch]);
-                    continue;
-                }
-                let sent: Vec<Sent> = batch.iter().map(sent_of).collect();
-                settle_failed(engine, object, Operation::Archive, &sent, fate, &error).await?;
-                if fate != BatchFate::Dead {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-    }
-    first_error.map_or(Ok(late), |error| Err(error.into()))
-}
-
-/// Takes the claims of archives back, also from what the guard has counted.
-async fn unclaim_archives(
-    engine: &Engine,
-    object: &ObjectSync,
-    ground: &Ground,
-    batch: Vec<Claimed>,
-) -> Result<(), StoreError> {
-    let (sync, claimed_at) = (object.clone(), ground.claimed_at);
-    let offset = engine.client.clock_offset_ms();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let at = tx.now().plus_millis(offset);
-            let counted = batch.iter().filter(|archive| !archive.approved).count();
-            for archive in &batch {
-                outbox::unclaim(tx, archive.entry.id, claimed_at)?;
-                gaps::forget_archive(tx, sync.object(), archive.hs_id)?;
-            }
-            match counted {
-                0 => Ok(()),
-                _ => holds::uncount(tx, archive_key(sync.object()), counted as u64, at),
-            }
-        })
-        .await
-}
-
-fn sent_of(archive: &Claimed) -> Sent {
-    let input = WriteInput {
-        trace_id: String::new(),
-        id: Some(archive.hs_id.to_string()),
-        properties: Vec::new(),
-    };
-    Sent {
-        entry: archive.entry.id,
-        attempts: archive.entry.attempts + 1,
-        input,
-        read_version: None,
-    }
-}
-
 async fn archived(
     engine: &Engine,
     object: &ObjectSync,
-    batch: Vec<Claimed>,
-    push: Push,
+    batch: Vec<Sent>,
+    push: Option<Push>,
 ) -> Result<(), StepError> {
     let sync = object.clone();
     engine
@@ -1110,9 +1015,11 @@ async fn archived(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let changed = batch.len();
-            for archive in batch {
+            for archive in batch.into_iter().filter_map(|sent| sent.archive) {
                 note_archived(tx, sync.object(), &archive.entry, archive.hs_id, now)?;
-                gap::note_archived(tx, sync.object(), archive.hs_id, push, now)?;
+                if let Some(push) = push {
+                    gap::note_archived(tx, sync.object(), archive.hs_id, push, now)?;
+                }
                 reads::bury(tx, sync.object(), archive.hs_id, now)?;
                 outbox::end(tx, archive.entry.id)?;
             }

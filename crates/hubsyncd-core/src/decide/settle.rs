@@ -165,6 +165,57 @@ pub fn settle_failure(failure: Failure, inputs: usize, attempts: u32) -> BatchFa
     }
 }
 
+/// What becomes of an entry whose batch failed as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FailedOutcome {
+    /// The record exists already.
+    Adopt(HubspotId),
+    /// Nobody knows whether it happened, and it is not sent again: a person decides.
+    ParkInDoubt,
+    /// As if the refusal stood among others of an answer.
+    Settle(Settlement),
+    /// Refused for good.
+    Refuse,
+    /// Surely not done, and sent again later.
+    Retry,
+    /// Nobody knows whether it happened.
+    Lose,
+}
+
+/// Settles an entry of a batch that failed. `in_doubt`: HubSpot answered with a server error, which says nothing of what was
+/// done before it.
+pub fn settle_failed(
+    operation: Operation,
+    fate: BatchFate,
+    in_doubt: bool,
+    refusal: Option<&Refusal>,
+) -> FailedOutcome {
+    let existing = refusal.and_then(|refusal| refusal.existing);
+    match (fate, existing, operation) {
+        (BatchFate::Retry, ..) => FailedOutcome::Retry,
+        (BatchFate::Lost, ..) => FailedOutcome::Lose,
+        (BatchFate::Dead, Some(existing), Operation::Create) => FailedOutcome::Adopt(existing),
+        (BatchFate::Dead, ..) if in_doubt => FailedOutcome::ParkInDoubt,
+        (BatchFate::Dead | BatchFate::Split, ..) => {
+            // A refusal of its only input says as much as one that stands among others.
+            match refusal.map(|refusal| settle_refusal(operation, refusal)) {
+                Some(settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_))) => {
+                    FailedOutcome::Settle(settlement)
+                }
+                Some(
+                    Settlement::Acknowledge(_)
+                    | Settlement::Adopt(_)
+                    | Settlement::Reread(_)
+                    | Settlement::Retry(_)
+                    | Settlement::Lost(_)
+                    | Settlement::Dead(_),
+                )
+                | None => FailedOutcome::Refuse,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +313,76 @@ mod tests {
         assert_eq!(
             settle_failure(Failure::ServerError, 1, POISON_ATTEMPTS),
             BatchFate::Dead
+        );
+    }
+
+    #[test]
+    fn an_entry_of_a_failed_batch_is_settled_by_the_batchs_fate_and_what_was_said() {
+        use Operation::{Archive, Create, Update};
+
+        let refusal = |category: &str, existing: Option<i64>| Refusal {
+            category: category.to_owned(),
+            words: "words".to_owned(),
+            existing: existing.map(HubspotId),
+        };
+        let check = |operation, fate, in_doubt, refusal: Option<Refusal>, expected| {
+            let outcome = settle_failed(operation, fate, in_doubt, refusal.as_ref());
+            assert_eq!(outcome, expected, "{operation:?} {fate:?} {refusal:?}");
+        };
+        let words = || "words".to_owned();
+        let taken = || Some(refusal("CONFLICT", None));
+        let exists = || Some(refusal("CONFLICT", Some(7)));
+        for operation in [Create, Update, Archive] {
+            for in_doubt in [false, true] {
+                for said in [None, taken(), exists()] {
+                    let retry = FailedOutcome::Retry;
+                    check(operation, BatchFate::Retry, in_doubt, said.clone(), retry);
+                    check(
+                        operation,
+                        BatchFate::Lost,
+                        in_doubt,
+                        said,
+                        FailedOutcome::Lose,
+                    );
+                }
+            }
+            check(
+                operation,
+                BatchFate::Dead,
+                false,
+                None,
+                FailedOutcome::Refuse,
+            );
+            check(
+                operation,
+                BatchFate::Dead,
+                true,
+                None,
+                FailedOutcome::ParkInDoubt,
+            );
+            let invalid = Some(refusal("VALIDATION_ERROR", None));
+            check(
+                operation,
+                BatchFate::Dead,
+                false,
+                invalid,
+                FailedOutcome::Refuse,
+            );
+        }
+        let adopt = FailedOutcome::Adopt(HubspotId(7));
+        check(Create, BatchFate::Dead, false, exists(), adopt);
+        let look = FailedOutcome::Settle(Settlement::LookForMatch(words()));
+        check(Create, BatchFate::Dead, false, taken(), look);
+        for said in [taken(), exists()] {
+            let taken = FailedOutcome::Settle(Settlement::Taken(words()));
+            check(Update, BatchFate::Dead, false, said, taken);
+        }
+        check(
+            Archive,
+            BatchFate::Dead,
+            false,
+            taken(),
+            FailedOutcome::Refuse,
         );
     }
 }
