@@ -1,6 +1,19 @@
 //! One record that both sides have: its fields, each by `merge`, as a list of actions.
 //!
 //! It writes nothing: `engine::apply` carries the list out in one transaction. Existence is decided in `existence`.
+//!
+//! | the field | what is done |
+//! |---|---|
+//! | changed in HubSpot | taken |
+//! | changed here | waits to be pushed |
+//! | the same on both sides by now | agreed |
+//! | changed on both sides | a conflict by its policy, then taken or pushed over; or a person is asked |
+//! | changed on both sides, and `newest` wants to know when | its history is read first |
+//! | in an open conflict | left alone, until the sides meet or one goes back to what was agreed on |
+//! | in flight | its answer first |
+//! | can't be read here | held, until its program writes it again |
+//! | can't be held here | never taken; a person is asked before it is written over |
+//! | perhaps a late request of ours | its history says whose value it is |
 
 use std::collections::BTreeMap;
 
@@ -583,6 +596,9 @@ pub fn reason_of_end(winner: Winner) -> &'static str {
         Winner::Agreed | Winner::Value => "both sides came to hold the same value",
     }
 }
+
+#[cfg(test)]
+mod cases;
 
 #[cfg(test)]
 mod tests {
