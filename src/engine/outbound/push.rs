@@ -691,17 +691,15 @@ fn park_fight(
         local_id: row.record.local_id,
         hs_id: Some(record.id),
     };
-    let span = applying.now - fight::SPAN;
-    // A person's word begins a new count.
-    let since = conflicts::last_decided_at(tx, about, property)?.map_or(span, |at| at.max(span));
+    let decided_at = conflicts::last_decided_at(tx, about, property)?;
+    let since = fight::counted_since(applying.now, decided_at);
     let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
     if pushes.len() < fight::ROUNDS {
         return Ok(false);
     }
-    let late = outbox::sent_earlier(tx, object, about.local_id, span)?;
-    let own = late.get(property).into_iter().flatten();
-    let own: Vec<Value> = own.map(|sent| sent.value.clone()).collect();
-    if !fight::is_fight(mapping.property_type, &pushes, held, &own) {
+    let late = outbox::sent_earlier(tx, object, about.local_id, applying.now - fight::SPAN)?;
+    let own = late.get(property).map_or(&[][..], Vec::as_slice);
+    if !fight::is_fight(mapping.property_type, &pushes, held, own) {
         return Ok(false);
     }
     let conflict = NewConflict {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::decide::echo::{SentValue, is_sent};
+use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 
 /// Rounds after which a field is parked: enough that a person's correction and its correction pass, few enough that nobody
@@ -24,17 +26,21 @@ pub struct FieldPush {
     pub after: Value,
 }
 
+/// Since when pushes of a field count: a person's word begins a new count.
+pub fn counted_since(now: Timestamp, decided_at: Option<Timestamp>) -> Timestamp {
+    let span = now - SPAN;
+    decided_at.map_or(span, |at| at.max(span))
+}
+
 /// Whether one more push would be another round of a fight. `pushes` are those of the last [`SPAN`], the oldest first;
-/// `held` is what HubSpot holds, and `own` are values that lost requests of ours carried: one that lands late is nobody's
+/// `held` is what HubSpot holds, and `own` is what lost requests of ours carried: one that lands late is nobody's
 /// answer.
 ///
 /// HubSpot's side has moved between two pushes where the second found another value than the first had left.
-pub fn is_fight(kind: PropertyType, pushes: &[FieldPush], held: &Value, own: &[Value]) -> bool {
+pub fn is_fight(kind: PropertyType, pushes: &[Push], held: &Value, own: &[SentValue]) -> bool {
     let found = pushes.iter().skip(1).map(|push| &push.before);
     let found = found.chain([held]);
-    let moved = |left: &Value, found: &Value| {
-        !kind.same(left, found) && !own.iter().any(|own| kind.same(own, found))
-    };
+    let moved = |left: &Value, found: &Value| !kind.same(left, found) && !is_sent(kind, own, found);
     let answered: Vec<bool> = pushes
         .iter()
         .zip(found)
@@ -65,7 +71,9 @@ mod tests {
                 }
             })
             .collect();
-        let own: Vec<Value> = own.iter().map(|text| value(text)).collect();
+        let over = Timestamp::EPOCH;
+        let own = own.iter().map(|text| value(text));
+        let own: Vec<SentValue> = own.map(|value| SentValue { value, over }).collect();
         let found = is_fight(PropertyType::Number, &all, &value(held), &own);
         assert_eq!(found, expected, "{pushes} {held}");
     }
@@ -99,6 +107,18 @@ mod tests {
         check("2>1 1.0>1 1.0>1 1.0>1 1.0>1", "1.0", &[], false);
         // The last push stands.
         check("2>1 2>1 2>1 2>1 2>1 2>1", "1", &[], false);
+    }
+
+    #[test]
+    fn a_persons_word_begins_a_new_count() {
+        let at = |minute: u64| Timestamp::EPOCH + Duration::from_mins(minute);
+        for (decided_at, expected) in [
+            (None, at(50)),
+            (Some(at(40)), at(50)),
+            (Some(at(55)), at(55)),
+        ] {
+            assert_eq!(counted_since(at(60), decided_at), expected);
+        }
     }
 
     #[test]
