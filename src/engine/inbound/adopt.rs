@@ -123,6 +123,9 @@ pub fn link_made(
         let base = CleanBase::Given(&sent);
         return link(tx, applying, record, entry.local_id, Some(create), base);
     }
+    if entry.row.is_none() {
+        return deleted_meanwhile(tx, record, Some(create), applying);
+    }
     // Deleted while it was in doubt: its archive is measured against what the create carried.
     for field in &entry.fields {
         let base = match &field.sent {
@@ -550,6 +553,23 @@ mod tests {
                 ["Ours"]
             );
         }
+    }
+
+    #[test]
+    fn a_record_of_a_lost_create_whose_row_went_without_a_deletion_is_not_archived() {
+        let scene = Scene::of(Policy::Newest);
+        insert_at(&scene, 0);
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET key = 'k', attempts = 1, unanswered_since = '{}'; DELETE FROM contacts",
+            at(0)
+        ));
+        let made = RemoteRecord {
+            own_key: Some("k".to_owned()),
+            ..record(101, 1, &[("email", ANN)])
+        };
+        scene.apply(How::at(100), &made);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
     }
 
     #[test]
