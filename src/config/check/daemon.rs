@@ -10,8 +10,8 @@ use crate::config::reader::Reader;
 use crate::config::render::SettingOrigin;
 use crate::config::settings::{LogFormat, LogSettings, Retention};
 use crate::config::suggest::which;
-use crate::decide::quota::OAUTH_BURST;
-use crate::model::settings::{Guard, Limits, SEARCH_PER_SECOND, Tier};
+use crate::decide::quota::{BURST_WINDOW, LimitSettings};
+use crate::model::settings::{Guard, Limits, Tier};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -50,33 +50,33 @@ pub(super) fn limits(
         (defaults.reserve_for_push, "0.1"),
         |reader, entry| reader.number(entry, 0.0..=0.9),
     );
-    // As `LimitSettings` has them in force.
-    let (own, per_day_of_all, origin) = match is_oauth {
-        true => (OAUTH_BURST, String::new(), SettingOrigin::App),
-        false => (
-            tier.burst_per_10_seconds(),
-            tier.per_day().to_string(),
-            SettingOrigin::Tier,
-        ),
-    };
-    let window = burst.map_or(own, |burst| burst as u32);
-    for (name, value) in [
-        ("burst_per_10_seconds", window.to_string()),
-        ("per_second", format!("{:?}", f64::from(window) / 10.0)),
-        ("search_per_second", format!("{SEARCH_PER_SECOND:?}")),
-        ("per_day", per_day_of_all),
-    ] {
-        if table.get(name).is_none() {
-            reader.show(&join(&table.path, name), &value, origin);
-        }
-    }
-    Limits {
+    let limits = Limits {
         burst_per_10_seconds: burst.map(|burst| burst as u32),
         per_second,
         search_per_second: search,
         per_day,
         reserve_for_push,
+    };
+    let (in_force, origin) = match is_oauth {
+        true => (LimitSettings::oauth(&limits), SettingOrigin::App),
+        false => (LimitSettings::new(&limits, tier), SettingOrigin::Tier),
+    };
+    let per_second = f64::from(in_force.burst) / BURST_WINDOW.as_secs_f64();
+    let per_day = in_force.per_day.map(|per_day| per_day.to_string());
+    for (name, value) in [
+        ("burst_per_10_seconds", in_force.burst.to_string()),
+        ("per_second", format!("{per_second:?}")),
+        (
+            "search_per_second",
+            format!("{:?}", in_force.search_per_second),
+        ),
+        ("per_day", per_day.unwrap_or_default()),
+    ] {
+        if table.get(name).is_none() {
+            reader.show(&join(&table.path, name), &value, origin);
+        }
     }
+    limits
 }
 
 /// `[http]`: without it nothing listens.

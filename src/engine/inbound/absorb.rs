@@ -6,8 +6,9 @@
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
-use crate::engine::inbound::apply::{Applying, refuse_record};
+use crate::engine::inbound::apply::{Applying, refuse_saying};
 use crate::engine::inbound::existence::Matter;
+use crate::engine::inbound::removal::why_kept;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{HubspotId, LocalId};

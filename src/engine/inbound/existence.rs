@@ -230,13 +230,17 @@ impl Matter<'_> {
         let Some(row) = self.row else { return Ok(()) };
         let local_id = row.record.local_id;
         let (object, now) = (self.object.object(), self.moment.now);
-        if let Some(id) = row.record.hs_id {
+        let former = row.record.hs_id;
+        if let Some(id) = former {
             reads::bury(tx, object, id, now)?;
         }
         self.end(tx)?;
         let mut row = row.clone();
         row.unlink();
         self.object.table.update(tx, &row)?;
+        if let Some(id) = former {
+            self.object.table.check_given_up(tx, id)?;
+        }
         conflicts::follow(tx, object, local_id, None)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
         let entry = self.queued.map(|queued| &queued.entry);

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{FoundBy, made_by_us};
+use crate::decide::echo::{FoundBy, Histories, begun_by_another, made_by_us};
 use crate::decide::existence::Moment;
 use crate::decide::matching::LookBefore;
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record, may_come_back};
 use crate::engine::inbound::convert::{identities, match_identity, record_identities};
+use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::outbound::searched;
 use crate::engine::outbound::settle::{Sent, settle_batch};

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::decide::news::{Verdict, verdict};
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;

@@ -229,6 +229,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The transaction's time by HubSpot's clock.
+    pub fn there(&self) -> Timestamp {
+        self.now.plus_millis(self.offset_ms)
+    }
+
     /// A time of this machine in HubSpot's clock: what claims to be later, by a clock that is ahead, was by then.
     pub fn in_hubspot(&self, at: Timestamp) -> Timestamp {
         at.min(self.now).plus_millis(self.offset_ms)

@@ -37,7 +37,7 @@ pub fn counted_since(now: Timestamp, decided_at: Option<Timestamp>) -> Timestamp
 /// answer.
 ///
 /// HubSpot's side has moved between two pushes where the second found another value than the first had left.
-pub fn is_fight(kind: PropertyType, pushes: &[Push], held: &Value, own: &[SentValue]) -> bool {
+pub fn is_fight(kind: PropertyType, pushes: &[FieldPush], held: &Value, own: &[SentValue]) -> bool {
     let found = pushes.iter().skip(1).map(|push| &push.before);
     let found = found.chain([held]);
     let moved = |left: &Value, found: &Value| !kind.same(left, found) && !is_sent(kind, own, found);

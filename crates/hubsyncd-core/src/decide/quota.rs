@@ -47,7 +47,7 @@ pub const ON_THE_WIRE: Duration = Duration::from_secs(5);
 pub const LEASE_REQUESTS: u32 = 20;
 
 /// Requests in 10 seconds of an OAuth app in one account (`hubspot/api-facts.md#3`).
-pub const OAUTH_BURST: u32 = 110;
+const OAUTH_BURST: u32 = 110;
 
 /// Who is in the way of whom: earlier ones go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
