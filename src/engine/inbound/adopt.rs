@@ -569,7 +569,7 @@ mod tests {
         };
         scene.apply(How::at(100), &made);
         assert_eq!(scene.outbox(), Vec::<String>::new());
-        assert_eq!(scene.rows("SELECT hs_id FROM sync_reads"), ["101"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 
     #[test]
