@@ -102,15 +102,7 @@ fn token(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> SecretSource {
         reader.show(&path, &default().to_toml(), SettingOrigin::Default);
         return default();
     };
-    secret(reader, &entry).unwrap_or_else(default)
-}
-
-/// A secret's place, shown as it stands there.
-fn secret(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<SecretSource> {
-    let source = reader.secret(entry)?;
-    let (line, _) = reader.source.position(entry.key_span.start);
-    reader.show(&entry.path, &source.to_toml(), SettingOrigin::File { line });
-    Some(source)
+    reader.shown_secret(&entry).unwrap_or_else(default)
 }
 
 fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {
@@ -141,7 +133,7 @@ fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {
         .and_then(|entry| client_id(reader, &entry));
     let mut place = |name: &str| {
         let entry = table.get(name).cloned()?;
-        secret(reader, &entry)
+        reader.shown_secret(&entry)
     };
     let (client_secret, token_key) = (place("client_secret"), place("token_key"));
     let redirect_uri = reader.or_default(
@@ -188,7 +180,7 @@ fn oauth(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<OAuth> {
 /// An app's id is printed in every consent URL: it may stand in the file.
 fn client_id(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<ClientId> {
     if Reader::is_table(entry) {
-        return secret(reader, entry).map(ClientId::Kept);
+        return reader.shown_secret(entry).map(ClientId::Kept);
     }
     reader.show_entry(entry);
     let text = reader.text(entry)?;

@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use crate::config::file::KeyAndValue;
 use crate::config::keys;
 use crate::config::reader::Reader;
+use crate::config::render::SettingOrigin;
 use crate::config::schedule::{Schedule, ScheduleError};
 use crate::config::secret::{SecretSource, is_open_to_others};
 use crate::config::units::{DURATION_HINT, SIZE_HINT, duration_text, parse_duration, parse_size};
@@ -229,6 +230,14 @@ impl<'t> Reader<'_> {
             return None;
         };
         self.secret_place(place)
+    }
+
+    /// The same, noted for `--show`: only a place that was understood is ever shown, in our own spelling.
+    pub(super) fn shown_secret(&mut self, entry: &KeyAndValue<'t>) -> Option<SecretSource> {
+        let source = self.secret(entry)?;
+        let (line, _) = self.source.position(entry.key_span.start);
+        self.show(&entry.path, &source.to_toml(), SettingOrigin::File { line });
+        Some(source)
     }
 
     fn secret_place(&mut self, place: &KeyAndValue<'t>) -> Option<SecretSource> {

@@ -69,9 +69,10 @@ pub(super) fn webhooks(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Option<
     let app_id = reader.optional(&table, "app_id", |reader, entry| {
         reader.integer(entry, 1..=i64::MAX as u64)
     });
-    let developer_key = reader.optional(&table, "developer_key", |reader, entry| {
-        reader.secret(entry)
-    });
+    let developer_key = table
+        .get("developer_key")
+        .cloned()
+        .and_then(|entry| reader.shown_secret(&entry));
     for (own, other) in [("app_id", "developer_key"), ("developer_key", "app_id")] {
         if let (Some(entry), None) = (table.get(own), table.get(other)) {
             let message = format!("`{own}` is of no use without `{other}`");
