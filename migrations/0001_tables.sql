@@ -30,15 +30,16 @@ CREATE TABLE _sync_replaced (
     local_id INTEGER NOT NULL,
     hs_id INTEGER,
     row TEXT NOT NULL,
+    -- The key of the row's create, where one waits.
+    key TEXT,
     PRIMARY KEY (object, local_id)
 ) STRICT, WITHOUT ROWID;
 
--- The fields that a local write has changed, while its trigger works; empty at any other time.
+-- The fields that a local write has changed, while its trigger works, as the columns hold them; empty at any other time.
 CREATE TABLE _sync_changed (
     property TEXT NOT NULL PRIMARY KEY,
-    base_value TEXT,
-    new_value TEXT,
-    real_value REAL
+    base_value ANY,
+    new_value ANY
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sync_outbox (
@@ -88,7 +89,8 @@ CREATE INDEX sync_outbox_discarded ON sync_outbox (discarded_at) WHERE discarded
 CREATE TABLE sync_outbox_fields (
     outbox_id INTEGER NOT NULL REFERENCES sync_outbox (id) ON DELETE CASCADE,
     property TEXT NOT NULL,
-    base_value TEXT,
+    -- What the column held, as SQLite holds it.
+    base_value ANY,
     changed_at TEXT NOT NULL,
     base_known INTEGER NOT NULL DEFAULT 1 CONSTRAINT sync_outbox_fields_base_known CHECK (base_known IN (0, 1)),
     sent_value TEXT,

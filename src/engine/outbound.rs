@@ -9,3 +9,4 @@ pub mod push;
 pub mod searched;
 pub mod settle;
 pub mod taken;
+pub mod unchanged;

@@ -328,6 +328,26 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The open conflicts whose local value a trigger wrote as the column held it, and its canonical spelling.
+const MISSPELLED: &str = "SELECT c.id, hubsyncd_canonical(c.local_value, f.type) AS spelled
+         FROM sync_conflicts AS c
+         JOIN sync_fields AS f ON f.object = c.object AND f.property = c.property
+         WHERE c.resolved_at IS NULL AND c.local_value IS NOT hubsyncd_canonical(c.local_value, f.type)";
+
+/// Whether a trigger has written a local value that is not canonical.
+pub fn is_misspelled(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection.prepare_cached(MISSPELLED)?.exists([])?)
+}
+
+/// Spells those.
+pub fn spell(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.prepare_cached(&format!(
+        "UPDATE sync_conflicts SET local_value = m.spelled FROM ({MISSPELLED}) AS m WHERE sync_conflicts.id = m.id"
+    ))?
+    .execute([])?;
+    Ok(())
+}
+
 /// How a conflict ended.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {

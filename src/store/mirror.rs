@@ -19,6 +19,7 @@ use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::fields::FieldRow;
 use crate::store::file::savepoint;
 use crate::store::file::text;
+use crate::store::outbox::OF_ROW;
 use crate::store::rowjson::OwnValue;
 use crate::store::shape::bring_up;
 use crate::store::shape::ddl::quoted;
@@ -738,7 +739,7 @@ impl IdentityStatements {
             creating: format!(
                 "SELECT 1 FROM {table} WHERE {UNLINKED} AND {holds} AND local_id <> ?2 \
                  AND EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = ?3 AND e.local_id = {table}.local_id \
-                 AND e.operation IN ('create', 'update', 'archive') AND +e.operation = 'create' AND e.state <> 'dead' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL))"
+                 AND e.{OF_ROW} AND +e.operation = 'create' AND e.state <> 'dead' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL))"
             ),
         }
     }
@@ -785,7 +786,7 @@ impl Statements {
                  WHERE c.object = ?1 AND c.resolved_at IS NULL AND c.property <> '*' \
                  AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.local_id = c.local_id) \
                  AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.object = c.object AND e.local_id = c.local_id \
-                 AND e.operation IN ('create', 'update', 'archive')) LIMIT ?2"
+                 AND e.{OF_ROW}) LIMIT ?2"
             ),
         }
     }

@@ -14,12 +14,20 @@ use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsF
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
-use crate::store::StoreError;
+use crate::model::value::{PropertyType, Value};
 use crate::store::file::text;
+use crate::store::{StoreError, rowjson};
 
 /// What `last_error` says of an entry whose record an answer did not show, or in no form that can be read.
 pub const UNREAD: &str = "HubSpot's answer shows the record in no form that can be read, or not at all, so that nothing is written over it: it is read again; see sync_unreadable";
+
+/// Which entries are a row's own, at most one a row; the others are associations of it. In the words of the index
+/// `sync_outbox_record`.
+pub(crate) const OF_ROW: &str = "operation IN ('create', 'update', 'archive')";
+
+/// Which entries may be sent once their time has come. What a person gave up goes only where it may be done already.
+const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
+     AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))";
 
 const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL, taken_by, sent_keyless";
 
@@ -99,7 +107,10 @@ fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreErr
         version: raw.version,
         waits_for,
         key: raw.key,
-        row: raw.row,
+        row: raw
+            .row
+            .map(|row| spelled_row(connection, id, &row))
+            .transpose()?,
         fields: fields(connection, id)?,
     };
     let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
@@ -211,20 +222,50 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
     Ok(())
 }
 
-/// The fields of an entry, by property name.
+/// The canonical value of what a column held, as text; what can't be of its type stays as it is.
+fn spelled(kind: Option<PropertyType>, held: Option<String>) -> Value {
+    let canonical = kind.and_then(|kind| kind.canonical(held.as_deref()).ok());
+    canonical.unwrap_or_else(|| Value::from_stored(held))
+}
+
+/// A row as canonical text; triggers write what its columns held.
+fn spelled_row(connection: &Connection, id: OutboxId, row: &str) -> Result<String, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT s.property, s.type
+         FROM sync_outbox AS e
+         JOIN sync_fields AS s ON s.object = e.object
+         WHERE e.id = :id",
+    )?;
+    let types = statement
+        .query_map(named_params! { ":id": id.0 }, |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?))
+        })?
+        .collect::<Result<Vec<(String, String)>, _>>()?;
+    let types = types
+        .into_iter()
+        .filter_map(|(property, name)| Some((property, PropertyType::parse(&name)?)))
+        .collect();
+    Ok(rowjson::spelled(row, &types))
+}
+
+/// The fields of an entry, by property name. Their bases are canonical; triggers write what the columns held.
 pub fn fields(connection: &Connection, id: OutboxId) -> Result<Vec<EntryField>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT property, base_value, changed_at, base_known, sent_value, sent_value IS NOT NULL
-         FROM sync_outbox_fields
-         WHERE outbox_id = :id
-         ORDER BY property",
+        "SELECT f.property, f.base_value, f.changed_at, f.base_known, f.sent_value, f.sent_value IS NOT NULL, s.type
+         FROM sync_outbox_fields AS f
+         JOIN sync_outbox AS e ON e.id = f.outbox_id
+         LEFT JOIN sync_fields AS s ON s.object = e.object AND s.property = f.property
+         WHERE f.outbox_id = :id
+         ORDER BY f.property",
     )?;
     let mut rows = statement.query(named_params! { ":id": id.0 })?;
     let mut fields = Vec::new();
     while let Some(row) = rows.next()? {
         let property: String = row.get(0)?;
         let changed_at: String = row.get(2)?;
-        let base = Value::from_stored(text::of(row, 1)?);
+        let kind: Option<String> = row.get(6)?;
+        let kind = kind.as_deref().and_then(PropertyType::parse);
+        let base = spelled(kind, text::of(row, 1)?);
         fields.push(EntryField {
             property: PropertyName::parse(&property)
                 .map_err(|error| StoreError::UnknownValue(error.to_string()))?,
@@ -276,9 +317,7 @@ pub fn of_row(
     object: &ObjectType,
     local_id: LocalId,
 ) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format(
-        "WHERE object = ?1 AND local_id = ?2 AND operation IN ('create', 'update', 'archive')",
-    );
+    let sql = const_format(&format!("WHERE object = ?1 AND local_id = ?2 AND {OF_ROW}"));
     one(connection, &sql, (object.as_str(), local_id.0))
 }
 
@@ -288,9 +327,9 @@ pub fn of_record(
     object: &ObjectType,
     hs_id: HubspotId,
 ) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format(
-        "WHERE object = ?1 AND hs_id = ?2 AND operation IN ('create', 'update', 'archive') LIMIT 1",
-    );
+    let sql = const_format(&format!(
+        "WHERE object = ?1 AND hs_id = ?2 AND {OF_ROW} LIMIT 1"
+    ));
     one(connection, &sql, (object.as_str(), hs_id.0))
 }
 
@@ -356,20 +395,18 @@ pub fn backlog(
 ) -> Result<Backlog, StoreError> {
     let now = now.to_string();
     let count = |operation: Operation| -> Result<usize, StoreError> {
-        let mut statement = connection.prepare_cached(
+        let mut statement = connection.prepare_cached(&format!(
             "SELECT count(*)
              FROM (
                  SELECT 1
                  FROM sync_outbox
                  WHERE object = :object
                    AND operation = :operation
-                   AND state = 'pending'
+                   AND {MAY_BE_SENT}
                    AND next_attempt_at <= :now
-                   AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-                   AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))
                  LIMIT :bound
-             )",
-        )?;
+             )"
+        ))?;
         let count: i64 = statement.query_row(
             named_params! { ":object": object.as_str(), ":operation": operation.as_str(), ":now": now, ":bound": bound as i64 },
             |row| row.get(0),
@@ -399,18 +436,16 @@ fn newest(
     object: &ObjectType,
     now: &str,
 ) -> Result<Option<Operation>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT next_attempt_at, id
          FROM sync_outbox
          WHERE object = :object
            AND operation = :operation
-           AND state = 'pending'
+           AND {MAY_BE_SENT}
            AND next_attempt_at <= :now
-           AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-           AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))
          ORDER BY next_attempt_at DESC, id DESC
-         LIMIT 1",
-    )?;
+         LIMIT 1"
+    ))?;
     let mut youngest: Option<((String, i64), Operation)> = None;
     for operation in [Operation::Create, Operation::Update] {
         let found = statement
@@ -441,8 +476,7 @@ pub fn due(
         Order::NewestFirst => "ORDER BY next_attempt_at DESC, id DESC LIMIT ?4",
     };
     let condition = format!(
-        "WHERE object = ?1 AND operation = ?2 AND state = 'pending' AND next_attempt_at <= ?3
-         AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL)) {order}"
+        "WHERE object = ?1 AND operation = ?2 AND {MAY_BE_SENT} AND next_attempt_at <= ?3 {order}"
     );
     many(
         connection,
@@ -461,14 +495,12 @@ pub fn next_due(
     connection: &Connection,
     object: &ObjectType,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT min(next_attempt_at)
          FROM sync_outbox
          WHERE object = :object
-           AND state = 'pending'
-           AND (waits_for IS NULL OR waits_for IN ('answer', 'lock'))
-           AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))",
-    )?;
+           AND {MAY_BE_SENT}"
+    ))?;
     let text: Option<String> = statement
         .query_row(named_params! { ":object": object.as_str() }, |row| {
             row.get(0)
@@ -632,12 +664,15 @@ pub fn ensure_update(
     now: Timestamp,
 ) -> Result<OutboxId, StoreError> {
     let found: Option<i64> = tx
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT id
              FROM sync_outbox
-             WHERE object = :object AND local_id = :local_id AND operation IN ('create', 'update', 'archive')",
-        )?
-        .query_row(named_params! { ":object": object.as_str(), ":local_id": local_id.0 }, |row| row.get(0))
+             WHERE object = :object AND local_id = :local_id AND {OF_ROW}"
+        ))?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":local_id": local_id.0 },
+            |row| row.get(0),
+        )
         .optional()?;
     if let Some(id) = found {
         return Ok(OutboxId(id));
@@ -878,11 +913,11 @@ pub fn is_writable(
 
 /// Entries of an object that were left in flight: nobody knows what became of them.
 pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Queued>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT id FROM sync_outbox
-         WHERE object = :object AND operation IN ('create', 'update', 'archive') AND state = 'in_flight'
-         ORDER BY id",
-    )?;
+         WHERE object = :object AND {OF_ROW} AND state = 'in_flight'
+         ORDER BY id"
+    ))?;
     let found = statement
         .query_map(named_params! { ":object": object.as_str() }, |row| {
             row.get(0)
@@ -1050,15 +1085,15 @@ pub fn sent_earlier(
     local_id: LocalId,
     since: Timestamp,
 ) -> Result<SentValues, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT property, value, sent_over
          FROM _sync_sent AS s
          WHERE object = :object
            AND local_id = :local_id
            AND (sent_at >= :since OR EXISTS (
                SELECT 1 FROM sync_outbox AS e
-               WHERE e.object = s.object AND e.local_id = s.local_id AND e.operation IN ('create', 'update', 'archive')))",
-    )?;
+               WHERE e.object = s.object AND e.local_id = s.local_id AND e.{OF_ROW}))"
+    ))?;
     let mut rows = statement.query(named_params! {
         ":object": object.as_str(),
         ":local_id": local_id.0,
@@ -1123,15 +1158,15 @@ pub fn move_sent(
 
 /// Forgets what lost updates carried before `before`, unless the row still waits.
 pub fn forget_sent(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
-    tx.prepare_cached(
+    tx.prepare_cached(&format!(
         "DELETE FROM _sync_sent
          WHERE sent_at < :before
            AND NOT EXISTS (
                SELECT 1 FROM sync_outbox AS e
                WHERE e.object = _sync_sent.object
                  AND e.local_id = _sync_sent.local_id
-                 AND e.operation IN ('create', 'update', 'archive'))",
-    )?
+                 AND e.{OF_ROW})"
+    ))?
     .execute(named_params! { ":before": before.to_string() })?;
     Ok(())
 }
@@ -1143,12 +1178,14 @@ pub fn rename_record(
     local_id: LocalId,
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
+    tx.prepare_cached(&format!(
         "UPDATE sync_outbox
          SET hs_id = :hs_id
-         WHERE object = :object AND local_id = :local_id AND operation IN ('create', 'update', 'archive')",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":local_id": local_id.0, ":hs_id": hs_id.0 })?;
+         WHERE object = :object AND local_id = :local_id AND {OF_ROW}"
+    ))?
+    .execute(
+        named_params! { ":object": object.as_str(), ":local_id": local_id.0, ":hs_id": hs_id.0 },
+    )?;
     Ok(())
 }
 
@@ -1160,11 +1197,15 @@ pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), 
 
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
 /// than any wait.
-const PUT_OFF_BY_A_CLOCK: &str = "object = :object
-           AND operation IN ('create', 'update', 'archive')
+fn put_off_by_a_clock() -> String {
+    format!(
+        "object = :object
+           AND {OF_ROW}
            AND state = 'pending'
            AND next_attempt_at > :now
-           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))";
+           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))"
+    )
+}
 
 /// Whether a clock that was ahead has put an entry off.
 pub fn is_put_off_by_a_clock(
@@ -1174,7 +1215,8 @@ pub fn is_put_off_by_a_clock(
 ) -> Result<bool, StoreError> {
     Ok(connection
         .prepare_cached(&format!(
-            "SELECT 1 FROM sync_outbox WHERE {PUT_OFF_BY_A_CLOCK}"
+            "SELECT 1 FROM sync_outbox WHERE {}",
+            put_off_by_a_clock()
         ))?
         .exists(named_params! {
             ":object": object.as_str(),
@@ -1191,7 +1233,8 @@ pub fn heal_times(
 ) -> Result<usize, StoreError> {
     Ok(tx
         .prepare_cached(&format!(
-            "UPDATE sync_outbox SET next_attempt_at = :now WHERE {PUT_OFF_BY_A_CLOCK}"
+            "UPDATE sync_outbox SET next_attempt_at = :now WHERE {}",
+            put_off_by_a_clock()
         ))?
         .execute(named_params! {
             ":object": object.as_str(),

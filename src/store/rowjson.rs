@@ -2,19 +2,21 @@
 //!
 //! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the columns that the mapping does not know stand beside
 //! them: `$column:NAME` a text, a whole number or NULL, `$real:NAME` the digits of a REAL, `$blob:NAME` a BLOB's in
-//! hexadecimal. Text that is no JSON object reads as an empty row: the file is open to other programs.
+//! hexadecimal. Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
+//! other. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use rusqlite::types::Value as SqlValue;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{PropertyType, Value};
 
 fn object(text: &str) -> Map<String, Json> {
     match serde_json::from_str(text) {
@@ -30,6 +32,25 @@ fn text_of(json: &Json) -> Option<String> {
         Json::Number(number) => Some(number.to_string()),
         Json::String(text) => Some(text.clone()),
     }
+}
+
+/// A row whose values of these types are canonical; what can't be of its type stays as it is. Numbers are read digit by
+/// digit: JSON's own reader may take another one for the last.
+pub fn spelled(text: &str, types: &BTreeMap<String, PropertyType>) -> String {
+    let mut map = object(text);
+    let raw: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
+    for (property, kind) in types {
+        let Some(json) = map.get_mut(property) else {
+            continue;
+        };
+        let held = match (&*json, raw.get(property)) {
+            (Json::Number(_), Some(raw)) => Some(raw.get().to_owned()),
+            _ => text_of(json),
+        };
+        let canonical = kind.canonical(held.as_deref()).map(Value::into_stored);
+        *json = Json::from(canonical.unwrap_or(held));
+    }
+    Json::Object(map).to_string()
 }
 
 /// What a row held in one property, mapped or not, as text; `None` where it says nothing of it, within where it was empty.
@@ -190,4 +211,31 @@ fn of_all<'a>(values: impl Iterator<Item = (&'a PropertyName, &'a Value)>) -> St
         })
         .collect();
     Json::Object(map).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_columns_held_is_spelled_by_its_types_and_the_rest_stays() {
+        let types = [
+            ("flag", PropertyType::Bool),
+            ("number", PropertyType::Number),
+            ("digits", PropertyType::Number),
+            ("moment", PropertyType::Datetime),
+            ("empty", PropertyType::String),
+            ("wrong", PropertyType::Date),
+            ("missing", PropertyType::Integer),
+        ];
+        let types = types.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let held = r#"{"flag":1,"number":9.0,"digits":3.00000000000000044408e-01,"moment":"2026-11-24 03:10",
+            "empty":"","wrong":"soon","other":7,"$local_id":1,"$real:own":"0.1"}"#;
+        let spelled_once = spelled(held, &types);
+        assert_eq!(
+            spelled_once,
+            r#"{"$local_id":1,"$real:own":"0.1","digits":"0.30000000000000004","empty":null,"flag":"true","moment":"2026-11-24T03:10:00.000Z","number":"9","other":7,"wrong":"soon"}"#
+        );
+        assert_eq!(spelled(&spelled_once, &types), spelled_once);
+    }
 }

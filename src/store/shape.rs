@@ -7,6 +7,7 @@ pub mod bring_up;
 pub(crate) mod bypassed;
 pub mod ddl;
 pub(crate) mod definition;
+pub(crate) mod entries;
 pub(crate) mod guards;
 #[cfg(test)]
 pub(crate) mod local_sql;

@@ -23,6 +23,7 @@ use crate::engine::outbound::archive;
 use crate::engine::outbound::create;
 use crate::engine::outbound::settle::{Ground, Late, Sent, recover_object, settle_batch};
 use crate::engine::outbound::taken;
+use crate::engine::outbound::unchanged;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::reads::AFTER_UNREAD;
@@ -81,6 +82,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if due.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
+    let due = if pick.operation == Operation::Update {
+        unchanged::without_unchanged(engine, object, due).await?
+    } else {
+        due
+    };
     let due = taken::without_waiting(engine, object, due).await?;
     if due.is_empty() {
         return Ok(Progress::More);

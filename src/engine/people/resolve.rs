@@ -253,6 +253,12 @@ async fn close_gone(engine: &Engine) -> Result<bool, StepError> {
 }
 
 async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
+    if engine.store.read(conflicts::is_misspelled).await? {
+        engine
+            .store
+            .write(Lane::Interactive, |tx| conflicts::spell(tx))
+            .await?;
+    }
     let waiting = engine
         .store
         .read(|connection| conflicts::waiting(connection, BATCH))

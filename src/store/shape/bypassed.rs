@@ -41,15 +41,25 @@ const ENTRIES: &str = "entries";
 /// Until when something is told: the column is filled again. Its property follows.
 const COLUMN: &str = "column ";
 
-/// The statement by which a trigger marks a table that is written to while the gate is open.
-pub(crate) fn mark(object: &ObjectMapping) -> String {
+/// The statement by which a trigger marks the table of `new.object`, which is written to while the gate is open.
+pub(crate) fn mark() -> String {
+    let (before, after) = GATE;
     format!(
-        "INSERT INTO _sync_bypassed (object, until, at, problem) VALUES ({}, {}, {NOW}, {}) ON CONFLICT DO NOTHING",
-        literal(object.object.as_str()),
+        "INSERT INTO _sync_bypassed (object, until, at, problem)\n\
+         VALUES (new.object, {}, {NOW},\n    \
+         {} || coalesce((SELECT table_name FROM _sync_objects WHERE object = new.object), new.object) || {})\n\
+         ON CONFLICT DO NOTHING",
         literal(MARK),
-        literal(&how(object, Way::Gate)),
+        literal(before),
+        literal(after),
     )
 }
+
+/// What is said of a write past the gate, before and after the table's name.
+const GATE: (&str, &str) = (
+    "a program opened `_sync_gate`, so that writes to `",
+    "` were not recorded",
+);
 
 /// Whether any table is marked.
 pub(crate) fn is_marked(connection: &Connection) -> Result<bool, StoreError> {
@@ -73,9 +83,7 @@ pub(crate) fn take_marks(tx: &Transaction<'_>) -> Result<BTreeSet<String>, Store
 fn how(object: &ObjectMapping, way: Way) -> String {
     let table = &object.table;
     match way {
-        Way::Gate => {
-            format!("a program opened `_sync_gate`, so that writes to `{table}` were not recorded")
-        }
+        Way::Gate => format!("{}{table}{}", GATE.0, GATE.1),
         Way::Triggers => format!(
             "a program dropped or altered triggers of `{table}`, so that writes to it were not recorded"
         ),
@@ -193,10 +201,11 @@ fn queue_new_rows(
              WHERE m.\"hs_id\" IS NULL
                AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
                                WHERE e.object = :object AND e.local_id = m.\"local_id\"
-                                 AND e.operation IN ('create', 'update', 'archive'))
+                                 AND e.{})
                AND NOT EXISTS (SELECT 1 FROM _sync_excluded AS x WHERE x.object = :object AND x.local_id = m.\"local_id\")
              ORDER BY m.\"local_id\"",
-            quoted(object.table.as_str())
+            quoted(object.table.as_str()),
+            outbox::OF_ROW,
         ))?
         .query_map(named_params! { ":object": name }, |row| row.get(0))?
         .collect::<Result<_, _>>()?;

@@ -4,6 +4,7 @@
 //! A guard lets through what a mirror table's trigger writes, because that opens `_sync_gate`; the daemon fires no trigger.
 
 use crate::store::shape::ddl::{each, quoted};
+use crate::store::shape::entries;
 use crate::store::shape::triggers::{
     CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, OPENED, made, raise,
 };
@@ -54,10 +55,12 @@ const RECORDING: [&str; 5] = [
     "sync_outbox_fields",
 ];
 
-/// Whether a guard of this name keeps programs from a table that recording stands on.
+/// Whether recording stands on what has this name: a guard of one of those tables, or a part that writes to them.
 pub(crate) fn keeps_recording(name: &str) -> bool {
     let guarded = name.strip_prefix("sync_guard_");
-    guarded.is_some_and(|rest| RECORDING.iter().any(|table| rest.starts_with(table)))
+    let is_guard =
+        guarded.is_some_and(|rest| RECORDING.iter().any(|table| rest.starts_with(table)));
+    is_guard || name.starts_with(entries::PREFIX) || entries::is_view(name)
 }
 
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
@@ -113,7 +116,7 @@ fn gate() -> [Made; 3] {
     })
 }
 
-fn kept_by_hubsyncd(table: &str) -> String {
+pub(crate) fn kept_by_hubsyncd(table: &str) -> String {
     format!("{table} is kept by hubsyncd: read it, and write to the mirror tables instead")
 }
 

@@ -1,5 +1,5 @@
 //! The rule of `decide/matching.rs` in SQL: a function of the daemon's own connections, and the terms of the indexes that
-//! find its candidates.
+//! find its candidates. Beside it another function of theirs, which spells values.
 //!
 //! Other programs keep the indexes up, so that their terms use nothing but what SQLite 3.37 knows by itself. A term is
 //! coarser than the rule: two values of one form have one term, or the empty one. The function has the last word.
@@ -10,6 +10,7 @@ use rusqlite::{Connection, Result};
 
 use crate::decide::matching::{MatchRule, is_unseen};
 use crate::model::value::{ColumnValue, PropertyType};
+use crate::store::file::text;
 
 /// The function's name: of a column's value and a rule's name it makes the form.
 pub(crate) const FORM: &str = "hubsyncd_match_form";
@@ -19,7 +20,27 @@ pub fn register(connection: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_DIRECTONLY;
-    connection.create_scalar_function(FORM, 2, flags, |context| form(context))
+    connection.create_scalar_function(FORM, 2, flags, |context| form(context))?;
+    connection.create_scalar_function(SPELLED, 2, flags, |context| spelled(context))
+}
+
+/// Another function's name: of a column's value and a type's name it makes canonical text; what can't be of the type stays
+/// as it is.
+pub(crate) const SPELLED: &str = "hubsyncd_canonical";
+
+fn spelled(context: &Context<'_>) -> Result<Option<String>> {
+    let held = match context.get_raw(0) {
+        ValueRef::Null => return Ok(None),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => text::spelled(bytes),
+    };
+    let name: Option<String> = context.get(1)?;
+    let kind = name.as_deref().and_then(PropertyType::parse);
+    Ok(match kind.map(|kind| kind.canonical(Some(&held))) {
+        Some(Ok(value)) => value.into_stored(),
+        Some(Err(_)) | None => Some(held),
+    })
 }
 
 fn form(context: &Context<'_>) -> Result<Option<String>> {

@@ -15,6 +15,7 @@ use crate::store::file::savepoint;
 use crate::store::shape::bring_up::{self, bring_up};
 use crate::store::shape::bypassed::{self, Way};
 use crate::store::shape::ddl::{literal, quoted};
+use crate::store::shape::entries;
 use crate::store::shape::guards;
 use crate::store::shape::sequences;
 use crate::store::shape::triggers::{self, Made, MirrorShape, UNMAPPED_PREFIX};
@@ -133,20 +134,26 @@ pub(crate) fn put_back(
     tx: &Transaction<'_>,
     mapping: &Mapping,
 ) -> Result<BTreeSet<String>, StoreError> {
-    let found = found(tx)?;
+    let mut there = found(tx)?;
     let expected = expected(tx, mapping)?;
     for made in &expected {
-        let there = found.get(&made.name);
-        if there.is_some_and(|found| found.sql == made.sql) {
+        if there
+            .get(&made.name)
+            .is_some_and(|found| found.sql == made.sql)
+        {
             continue;
         }
-        if let Some(found) = there {
-            drop_one(tx, found)?;
+        if let Some(other) = there.get(&made.name) {
+            drop_one(tx, other)?;
+            if other.kind == "view" {
+                // Its triggers went with it.
+                there = found(tx)?;
+            }
         }
         tx.execute_batch(&made.sql)?;
     }
     let names: BTreeSet<String> = expected.into_iter().map(|made| made.name).collect();
-    for stale in found
+    for stale in there
         .values()
         .filter(|found| !names.contains(&found.name))
         // SQLite rewrites a trigger whose table is renamed: the seal of a refusal is broken, and it must go all the same.
@@ -242,9 +249,14 @@ fn remember(tx: &Transaction<'_>, names: &BTreeSet<String>) -> Result<(), StoreE
 /// Drops all triggers and views that are ours, so that tables and columns can be altered.
 pub(crate) fn take_away(tx: &Transaction<'_>) -> Result<(), StoreError> {
     for found in found(tx)?.values() {
-        let ours = ["sync_mirror_", "sync_guard_", UNMAPPED_PREFIX]
-            .iter()
-            .any(|prefix| found.name.starts_with(prefix));
+        let ours = [
+            "sync_mirror_",
+            "sync_guard_",
+            entries::PREFIX,
+            UNMAPPED_PREFIX,
+        ]
+        .iter()
+        .any(|prefix| found.name.starts_with(prefix));
         if ours || found.kind == "view" || is_sealed(&found.sql) {
             drop_one(tx, found)?;
         }
@@ -270,7 +282,7 @@ pub(crate) fn renamed_column(
 ) -> Option<String> {
     let text = texts.get(&format!("sync_mirror_{}_update", object.table))?;
     let (_, rest) = text.split_once(&format!("({}, ", literal(property)))?;
-    let (_, rest) = rest.split_once("+old.\"")?;
+    let (_, rest) = rest.split_once("old.\"")?;
     let (name, _) = rest.split_once('"')?;
     Some(name.to_owned())
 }
@@ -286,7 +298,7 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError>
         "SELECT type, name, sql
          FROM sqlite_schema
          WHERE (type = 'trigger' AND name LIKE 'sync\\_%' ESCAPE '\\')
-            OR (type = 'view' AND name IN ('sync_status', 'sync_health'))",
+            OR type = 'view'",
     )?;
     let rows = statement.query_map([], |row| {
         Ok(Found {
@@ -295,11 +307,18 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError>
             sql: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
         })
     })?;
-    rows.map(|row| {
-        row.map(|found| (found.name.clone(), found))
-            .map_err(StoreError::from)
-    })
-    .collect()
+    let mut ours = BTreeMap::new();
+    for row in rows {
+        let found = row?;
+        let is_ours = match found.kind.as_str() {
+            "view" => views::NAMES.contains(&&*found.name) || entries::is_view(&found.name),
+            _ => true,
+        };
+        if is_ours {
+            ours.insert(found.name.clone(), found);
+        }
+    }
+    Ok(ours)
 }
 
 fn drop_one(tx: &Transaction<'_>, found: &Found) -> Result<(), StoreError> {
@@ -314,6 +333,7 @@ fn drop_one(tx: &Transaction<'_>, found: &Found) -> Result<(), StoreError> {
 fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, StoreError> {
     let unread = meta::get(connection, meta::UNREAD)?.unwrap_or_default();
     let mut all = views::of_mapping(mapping, &unread);
+    all.extend(entries::all());
     all.extend(guards::all());
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));

@@ -8,6 +8,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::store::StoreError;
+use crate::store::outbox::OF_ROW;
 use crate::store::shape::bring_up;
 use crate::store::shape::ddl::quoted;
 use crate::store::shape::triggers::LARGEST_LOCAL_ID;
@@ -174,14 +175,14 @@ fn noted(connection: &Connection, table: &str) -> Result<Option<i64>, StoreError
 
 fn seen(connection: &Connection, object: &str) -> Result<i64, StoreError> {
     let found: Option<i64> = connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT max(id)
              FROM (SELECT max(local_id) AS id FROM sync_outbox
-                   WHERE object = :object AND operation IN ('create', 'update', 'archive')
+                   WHERE object = :object AND {OF_ROW}
                    UNION ALL SELECT max(local_id) FROM sync_history WHERE object = :object
                    UNION ALL SELECT max(local_id) FROM sync_conflicts WHERE object = :object)
-             WHERE id <= :largest",
-        )?
+             WHERE id <= :largest"
+        ))?
         .query_row(
             named_params! { ":object": object, ":largest": LARGEST_LOCAL_ID },
             |row| row.get(0),

@@ -11,22 +11,25 @@
 //! | trigger | does |
 //! |---|---|
 //! | `…_before_insert` | notes the rows that the insert stands for: the only place where a REPLACE can be seen |
+//! | `…_refuse_insert` | refuses an INSERT of what can't be pushed |
 //! | `…_insert` | a create |
 //! | `…_insert_again` | where a row was noted: the update that a REPLACE, or a DELETE and INSERT, was meant as |
 //! | `…_refuse` | refuses an UPDATE of what can't be pushed |
-//! | `…_before_replace` | notes the rows that an UPDATE collides with, for `UPDATE OR REPLACE`, where the user has UNIQUE indexes |
+//! | `…_before_replace`, `…_after_replace` | notes the rows that an UPDATE collides with, and refuses where `UPDATE OR REPLACE` took one away; where the user has UNIQUE indexes |
 //! | `…_update` | an update, field by field |
 //! | `…_delete` | an archive, or nothing where HubSpot never saw the row |
 //! | `…_past_by_…` | marks the table where a program writes while the gate is open, so that none of the others sees it |
 //!
+//! They say what was written, as the columns hold it; what it is in the outbox say the parts that all mirrors share
+//! (`entries.rs`). The order in which SQLite fires triggers of one event is nobody's promise: none of these counts on it.
+//!
 //! A table whose object left the mapping has none of these, and `sync_unmapped_…` instead, which refuse every write.
 
-use crate::model::mapping::{Direction, FieldMapping, ObjectMapping};
+use std::collections::BTreeSet;
+
+use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::{LONGEST_VALUE, PropertyType};
-use crate::store::outbox::UNWRITABLE;
-use crate::store::shape::bypassed;
 use crate::store::shape::ddl::{each, literal, quoted};
-use crate::store::shape::views::NOW;
 
 /// The key of a create: 128 random bits.
 pub(crate) const KEY: &str = "lower(hex(randomblob(16)))";
@@ -74,22 +77,42 @@ impl MirrorShape<'_> {
         !self.object.direction.pushes() || !field.direction.pushes()
     }
 
-    /// The fields that only come from HubSpot.
-    fn pulled(&self) -> impl Iterator<Item = &FieldMapping> {
-        let fields = self.object.fields.iter();
-        fields.filter(|field| self.is_pulled(field))
-    }
-
-    /// The fields whose writes are taken, also while they are left out of requests: then they wait.
+    /// The fields that an INSERT may write.
     fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
         let fields = self.object.fields.iter();
         fields.filter(|field| !self.is_pulled(field))
     }
 
-    fn refusal(&self, field: &FieldMapping) -> String {
+    /// The fields whose update is taken: one that is left out of requests at the moment waits until it is healed.
+    fn updated(&self) -> impl Iterator<Item = &FieldMapping> {
+        let is_updated = |field: &&FieldMapping| self.closed(field) != Some(Closed::Pulled);
+        self.object.fields.iter().filter(is_updated)
+    }
+
+    /// Fields that a program writes as text of any length.
+    fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
+        self.updated()
+            .filter(|field| field.property_type.sql_type() == "TEXT")
+    }
+
+    fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
         let (table, column) = (&self.object.table, &field.column);
         raise(&format!(
             "{table}.{column} comes from HubSpot and can not be written here: leave it as it is"
+        ))
+    }
+
+    fn too_long(&self, field: &FieldMapping) -> String {
+        raise(&format!(
+            "{}.{} takes {LONGEST_VALUE} characters, as many as HubSpot does: write a shorter text",
+            self.object.table, field.column
+        ))
+    }
+
+    fn archived(&self) -> String {
+        raise(&format!(
+            "this record of {} is archived in HubSpot: DELETE its row, or restore it in HubSpot",
+            self.object.table
         ))
     }
 
@@ -104,7 +127,7 @@ impl MirrorShape<'_> {
     }
 }
 
-/// A trigger's text, sealed so that an altered one is known.
+/// A trigger's text; its lines after a step's first are indented by whoever writes them.
 pub(crate) fn made(name: &str, event: &str, table: &str, when: &str, steps: &[String]) -> Made {
     let steps = each(steps, |step| format!("    {step};\n"));
     let sql = format!(
@@ -121,17 +144,39 @@ pub(crate) fn raise(sentence: &str) -> String {
     format!("RAISE(ABORT, {})", literal(sentence))
 }
 
+/// Steps between opening the gate and closing it.
+fn through_the_gate(steps: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all = vec![OPEN_GATE.to_owned()];
+    all.extend(steps);
+    all.push(CLOSE_GATE.to_owned());
+    all
+}
+
+/// Items of a list, a line each.
+fn lines(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(",\n    ")
+}
+
+/// A refusal for each condition that holds, a line each.
+fn refuse_where(cases: &[(String, String)]) -> String {
+    each(cases, |(condition, raise)| {
+        format!("\n    WHEN {condition} THEN {raise}")
+    })
+}
+
 /// The triggers of a mirror table.
 pub(crate) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
     let mut all = vec![
         before_insert(shape),
         insert(shape),
         refuse_update(shape),
-        update(shape),
         delete(shape),
     ];
-    all.extend(insert_again(shape));
-    all.extend(before_replace(shape));
+    if shape.object.direction.pushes() {
+        all.extend([refuse_insert(shape), insert_again(shape)]);
+    }
+    all.extend(update(shape));
+    all.extend(replace(shape));
     all.extend(past_the_gate(shape));
     all
 }
@@ -160,7 +205,7 @@ pub(crate) fn of_unmapped(object: &str, table: &str, columns: &[String]) -> Vec<
         &format!("{UNMAPPED_PREFIX}{table}_number"),
         "BEFORE INSERT",
         &quoted(table),
-        &format!("{FROM_OUTSIDE} AND new.\"local_id\" > {LARGEST_GIVEN_ID}"),
+        &format!("{FROM_OUTSIDE} AND new.local_id > {LARGEST_GIVEN_ID}"),
         &[refuse_number(table)],
     );
     vec![
@@ -188,150 +233,50 @@ fn any(terms: &[String]) -> String {
     }
 }
 
-/// Canonical text of a value, as `model/value.rs` writes it: empty text as NULL, booleans by name, a time in UTC to the
-/// millisecond, whole numbers without `.0`, others with as few digits as read back the same and without an exponent.
-/// `kind` is `PLAIN`, `BOOL` or `TIME`.
-fn canonical(value: &str, kind: &str) -> String {
-    let fifteen = format!("printf('%.15g', {value})");
-    format!(
-        "CASE WHEN {value} IS NULL OR {value} = '' THEN NULL \
-         WHEN typeof({value}) = 'text' THEN CASE {kind} WHEN {TIME} \
-         THEN coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {value}), {value}) ELSE {value} END \
-         WHEN typeof({value}) = 'integer' THEN CASE WHEN {kind} <> {BOOL} THEN CAST({value} AS TEXT) WHEN {value} THEN 'true' ELSE 'false' END \
-         WHEN abs({value}) < 9007199254740992.0 AND {value} = CAST({value} AS INTEGER) THEN CAST(CAST({value} AS INTEGER) AS TEXT) \
-         WHEN instr({fifteen}, 'e') = 0 AND CAST({fifteen} AS REAL) = {value} THEN {fifteen} \
-         ELSE {} END",
-        plain_decimal(value)
-    )
-}
-
-/// A REAL in digits and a point: its shortest form with an exponent (15 to 17 digits), taken apart and put together anew.
-fn plain_decimal(value: &str) -> String {
-    let digits = |format: &str| format!("printf('{format}', abs({value}))");
-    let (fifteen, sixteen, seventeen) = (digits("%.14e"), digits("%!.15e"), digits("%!.16e"));
-    let zeros = |count: &str| format!("substr(hex(zeroblob(({count}) / 2 + 1)), 1, {count})");
-    format!(
-        "(SELECT CASE WHEN {value} < 0 THEN '-' ELSE '' END || CASE \
-         WHEN x < 0 THEN '0.' || {before} || d \
-         WHEN length(d) <= x + 1 THEN d || {after} \
-         ELSE substr(d, 1, x + 1) || '.' || substr(d, x + 2) END \
-         FROM (SELECT rtrim(replace(substr(s, 1, instr(s, 'e') - 1), '.', ''), '0') AS d, \
-         CAST(substr(s, instr(s, 'e') + 1) AS INTEGER) AS x \
-         FROM (SELECT CASE WHEN CAST({fifteen} AS REAL) = abs({value}) THEN {fifteen} \
-         WHEN CAST({sixteen} AS REAL) = abs({value}) THEN {sixteen} ELSE {seventeen} END AS s)))",
-        before = zeros("-x - 1"),
-        after = zeros("x + 1 - length(d)"),
-    )
-}
-
-/// How a column's value is spelled: as it is, as a boolean, as a time.
-const PLAIN: u8 = 0;
-const BOOL: u8 = 1;
-const TIME: u8 = 2;
-/// In a row's JSON: a value of the user's own, which keeps its class (`store/rowjson.rs` reads it again).
-const OWN: u8 = 3;
-
-/// Canonical text of a column of a type.
-pub(crate) fn canonical_column(column: &str, property_type: PropertyType) -> String {
-    canonical(column, &kind_of(property_type).to_string())
-}
-
-fn kind(field: &FieldMapping) -> u8 {
-    kind_of(field.property_type)
-}
-
-fn kind_of(property_type: PropertyType) -> u8 {
-    match property_type {
-        PropertyType::Bool => BOOL,
-        PropertyType::Datetime => TIME,
-        PropertyType::String
-        | PropertyType::Number
-        | PropertyType::Decimal
-        | PropertyType::Integer
-        | PropertyType::Date
-        | PropertyType::Enumeration
-        | PropertyType::Set => PLAIN,
-    }
-}
-
-/// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`,
-/// and one value more. A list of VALUES has no limit on its length, `json_object` has one on its arguments.
-fn row_json(shape: &MirrorShape<'_>, from: &str, more: Option<(&str, &str)>) -> String {
+/// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`, all
+/// as the columns hold them, REALs with all their digits. A list of VALUES has
+/// no limit on its length, `json_object` has one on its arguments. A column's own name would be that of the list's column:
+/// the sign before it keeps it from that, here and in the other lists.
+fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
     let mapped = shape.object.fields.iter().map(|field| {
         format!(
-            "({}, {}, +{from}.{})",
+            "({}, +{from}.{})",
             literal(field.property.as_str()),
-            kind(field),
             quoted(field.column.as_str())
         )
     });
     let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
         .iter()
-        .map(|name| {
-            format!(
-                "({}, {PLAIN}, +{from}.{})",
-                literal(&format!("${name}")),
-                quoted(name)
-            )
-        });
+        .map(|name| format!("({}, +{from}.{name})", literal(&format!("${name}"))));
+    // A value of the user's own keeps its class (`store/rowjson.rs` reads it again).
     let own = shape.own_columns.iter().map(|name| {
         let column = format!("{from}.{}", quoted(name));
         let key = |class: &str| literal(&format!("${class}:{name}"));
         format!(
-            "(CASE typeof({column}) WHEN 'blob' THEN {} WHEN 'real' THEN {} ELSE {} END, {OWN}, \
-             CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END)",
+            "(CASE typeof({column}) WHEN 'blob' THEN {} WHEN 'real' THEN {} ELSE {} END, \
+             CASE typeof({column}) WHEN 'blob' THEN hex({column}) WHEN 'real' THEN printf('%!.17g', {column}) ELSE {column} END)",
             key("blob"),
             key("real"),
             key("column")
         )
     });
-    let values = mapped
-        .chain(fixed)
-        .chain(own)
-        .chain(more.map(|(name, value)| format!("({}, {PLAIN}, {value})", literal(name))))
-        .collect::<Vec<_>>()
-        .join(", ");
     format!(
-        "(SELECT json_group_object(column1, CASE WHEN column2 = {OWN} AND typeof(column3) <> 'real' THEN column3 \
-         ELSE {} END) FROM (VALUES {values}))",
-        canonical("column3", "column2")
+        "(SELECT json_group_object(column1, iif(typeof(column2) = 'real', json(quote(column2)), column2)) FROM (VALUES\n    {}))",
+        lines(mapped.chain(fixed).chain(own))
     )
 }
 
-/// The condition that finds a row's own entry, in the words of the index `sync_outbox_record`.
-fn entry(shape: &MirrorShape<'_>, alias: &str, local_id: &str) -> String {
-    format!(
-        "{alias}object = {} AND {alias}local_id = {local_id} AND {alias}operation IN ('create', 'update', 'archive')",
-        shape.object()
-    )
-}
-
-fn changed(field: &FieldMapping) -> String {
-    let column = quoted(field.column.as_str());
-    format!("new.{column} IS NOT old.{column}")
-}
-
-/// Rows that a new row collides with, by id and by each of the user's own UNIQUE indexes.
-fn collisions(shape: &MirrorShape<'_>, by_id: bool) -> Vec<String> {
+/// Queries for the rows that a new row collides with by each of the user's own UNIQUE indexes.
+fn collisions(shape: &MirrorShape<'_>) -> Vec<String> {
     let table = shape.table();
-    let find = |condition: String| format!("SELECT \"local_id\" FROM {table} WHERE {condition}");
-    let ids = ["local_id", "hs_id"]
-        .iter()
-        .filter(|_| by_id)
-        .map(|name| find(format!("\"{name}\" = new.\"{name}\"")));
-    let unique = shape.unique.iter().map(|same| {
-        let mut conditions = same.clone();
-        if !by_id {
-            conditions.push("\"local_id\" <> old.\"local_id\"".to_owned());
-        }
-        find(conditions.join(" AND "))
-    });
-    ids.chain(unique).collect()
+    let find =
+        |same: &Vec<String>| format!("SELECT local_id FROM {table} WHERE {}", same.join(" AND "));
+    shape.unique.iter().map(find).collect()
 }
 
-fn clear_notes(shape: &MirrorShape<'_>) -> String {
+fn is_noted(shape: &MirrorShape<'_>) -> String {
     format!(
-        "DELETE FROM _sync_replaced WHERE object = {}",
+        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
         shape.object()
     )
 }
@@ -341,74 +286,38 @@ fn clear_notes(shape: &MirrorShape<'_>) -> String {
 /// next INSERT or the daemon's next look, so that of the two triggers that follow only one finds what it is for.
 fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
-    let found = collisions(shape, true);
-    let former = former_entries(shape);
-    let mut any_of: Vec<String> = found
-        .iter()
-        .map(|query| format!("EXISTS ({query})"))
-        .collect();
-    any_of.extend(
-        former
-            .iter()
-            .map(|condition| format!("EXISTS (SELECT 1 FROM sync_outbox WHERE {condition})")),
-    );
-    any_of.push(format!(
-        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object})"
-    ));
-    any_of.push(format!("new.\"local_id\" > {LARGEST_GIVEN_ID}"));
-    let when = format!("{FROM_OUTSIDE} AND {}", any(&any_of));
-    let create = format!(
-        "(SELECT key FROM sync_outbox WHERE {} AND operation = 'create')",
-        entry(shape, "", "e.\"local_id\"")
-    );
-    let note = format!(
-        "INSERT INTO _sync_replaced (object, local_id, hs_id, row) \
-         SELECT {object}, e.\"local_id\", e.\"hs_id\", {} \
-         FROM {table} AS e WHERE e.\"local_id\" IN ({})",
-        row_json(shape, "e", Some(("$create", &create))),
-        found.join(" UNION "),
-    );
-    let mut steps = vec![
-        refuse_number(shape.object.table.as_str()),
-        OPEN_GATE.to_owned(),
-        clear_notes(shape),
-        note,
-    ];
-    steps.extend(former.iter().map(|condition| {
+    let same_id = "local_id = new.local_id OR hs_id = new.hs_id";
+    let same_key = collisions(shape);
+    let exists = [
+        format!("SELECT 1 FROM {table} WHERE {same_id}"),
+        format!("SELECT 1 FROM _sync_entry_kept WHERE object = {object} AND hs_id = new.hs_id"),
         format!(
-            "INSERT INTO _sync_replaced (object, local_id, hs_id, row) \
-             SELECT object, local_id, hs_id, row FROM sync_outbox WHERE {condition} ON CONFLICT DO NOTHING"
-        )
-    }));
-    steps.push(CLOSE_GATE.to_owned());
-    shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
-}
-
-/// Conditions that find the entry of a deleted row that an INSERT brings back, by its record or by its own id.
-fn former_entries(shape: &MirrorShape<'_>) -> [String; 2] {
-    let object = shape.object();
-    let kept = "row IS NOT NULL AND operation IN ('create', 'update', 'archive')";
-    [
-        format!("object = {object} AND hs_id = new.\"hs_id\" AND {kept}"),
-        format!(
-            "object = {object} AND local_id = new.\"local_id\" AND new.\"hs_id\" IS NULL AND {kept}"
+            "SELECT 1 FROM _sync_entry_kept WHERE object = {object} AND local_id = new.local_id"
         ),
-    ]
-}
-
-/// What the one valid note says, or NULL.
-fn noted(shape: &MirrorShape<'_>, what: &str) -> String {
-    format!(
-        "(SELECT {what} FROM _sync_replaced WHERE object = {})",
-        shape.object()
-    )
-}
-
-fn noted_json(shape: &MirrorShape<'_>, key: &str) -> String {
-    noted(
-        shape,
-        &format!("json_extract(row, {})", literal(&format!("$.\"{key}\""))),
-    )
+        format!("SELECT 1 FROM _sync_replaced WHERE object = {object}"),
+    ];
+    let exists = each(&[exists.as_slice(), &same_key].concat(), |query| {
+        format!("\n    OR EXISTS ({query})")
+    });
+    let same_key = match same_key.as_slice() {
+        [] => String::new(),
+        queries => format!(" OR local_id IN ({})", queries.join(" UNION ")),
+    };
+    let when = format!("{FROM_OUTSIDE} AND (new.local_id > {LARGEST_GIVEN_ID}{exists})");
+    let note = format!(
+        "INSERT INTO _sync_replaced (object, local_id, hs_id, key, row)\n    \
+         SELECT {object}, e.local_id, e.hs_id,\n    \
+         (SELECT key FROM _sync_entry WHERE object = {object} AND local_id = e.local_id AND operation = 'create'),\n    \
+         {}\n    \
+         FROM {table} AS e WHERE {same_id}{same_key}\n    \
+         ON CONFLICT DO NOTHING",
+        row_json(shape, "e"),
+    );
+    let deleted =
+        format!("INSERT INTO _sync_entry_note VALUES ({object}, new.local_id, new.hs_id)");
+    let mut steps = vec![refuse_number(shape.object.table.as_str())];
+    steps.extend(through_the_gate([deleted, note]));
+    shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
 }
 
 /// A new row is a create, unless it stands for a row that was there.
@@ -425,78 +334,60 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
             &[format!("SELECT {}", raise(&sentence))],
         );
     }
-    let when = format!("{FROM_OUTSIDE} AND NOT {}", is_noted(shape));
-    // A list of VALUES and no SELECT, which SQLite would copy into a table of its own for each row.
     let create = format!(
-        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-         VALUES ({}, new.\"local_id\", 'create', {NOW}, {}, {}, {KEY}) ON CONFLICT DO NOTHING",
-        shape.object(),
-        due_at_once(shape),
-        waits_for_backfill(shape),
-    );
-    let steps = [
-        OPEN_GATE.to_owned(),
-        refuse_insert(shape),
-        create,
-        CLOSE_GATE.to_owned(),
-    ];
-    shape.trigger("insert", "AFTER INSERT", &when, &steps)
-}
-
-fn is_noted(shape: &MirrorShape<'_>) -> String {
-    format!(
-        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
+        "INSERT INTO _sync_entry_create VALUES ({}, new.local_id, NULL)",
         shape.object()
+    );
+    shape.trigger(
+        "insert",
+        "AFTER INSERT",
+        &format!("{FROM_OUTSIDE} AND NOT {}", is_noted(shape)),
+        &through_the_gate([create]),
     )
 }
 
 /// A row that a REPLACE has just overwritten, or one that was deleted and whose archive is still pending: the new row takes
 /// its identity, and the difference between the two is an update.
-fn insert_again(shape: &MirrorShape<'_>) -> Option<Made> {
-    if !shape.object.direction.pushes() {
-        return None;
-    }
-    let local_id = format!("coalesce({}, new.\"local_id\")", noted(shape, "local_id"));
-    let hs_id = noted(shape, "hs_id");
-    let mut steps = vec![OPEN_GATE.to_owned()];
-    steps.extend(find_former(shape));
-    steps.push(refuse_insert(shape));
+fn insert_again(shape: &MirrorShape<'_>) -> Made {
+    let mut steps: Vec<String> = find_former(shape).into_iter().collect();
     steps.push(take_identity(shape));
-    steps.push(changed_since_note(shape));
-    steps.push(revive_entry(shape));
-    steps.push(queue_create(shape, &local_id));
-    steps.extend(queue_changes(shape, &local_id, &hs_id));
-    steps.push(CLOSE_GATE.to_owned());
-    let when = format!("{FROM_OUTSIDE} AND {}", is_noted(shape));
-    Some(shape.trigger("insert_again", "AFTER INSERT", &when, &steps))
+    steps.extend(written_again(shape));
+    steps.push(format!(
+        "INSERT INTO _sync_entry_again VALUES ({}, new.local_id)",
+        shape.object()
+    ));
+    shape.trigger(
+        "insert_again",
+        "AFTER INSERT",
+        &format!("{FROM_OUTSIDE} AND {}", is_noted(shape)),
+        &through_the_gate(steps),
+    )
 }
 
-/// Leaves at most one note: the row that the new one stands for.
-fn find_former(shape: &MirrorShape<'_>) -> [String; 3] {
-    let (table, object) = (shape.table(), shape.object());
-    let still_there = format!(
-        "DELETE FROM _sync_replaced WHERE object = {object} AND local_id <> new.\"local_id\" \
-         AND EXISTS (SELECT 1 FROM {table} AS e WHERE e.\"local_id\" = _sync_replaced.local_id)"
-    );
-    let two = format!(
-        "{} would overwrite two rows: DELETE one of them first",
-        shape.object.table
-    );
-    let refuse_two = format!(
-        "SELECT {} WHERE (SELECT count(*) FROM _sync_replaced WHERE object = {object}) > 1",
-        raise(&two)
-    );
-    let archiving = format!(
+/// A partial UNIQUE index is met by rows that it does not hold: they are still there beside the new one, as long as that has
+/// not taken the number of the row for which it stands.
+fn still_there(shape: &MirrorShape<'_>, note: &str) -> Option<String> {
+    let is_partial = !shape.unique.is_empty();
+    is_partial.then(|| {
+        format!(
+            "(SELECT count(*) FROM {} WHERE local_id IN (new.local_id, {note}.local_id)) = 2",
+            shape.table()
+        )
+    })
+}
+
+/// Leaves the note of the row that the new one stands for.
+fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
+    let object = shape.object();
+    let archiving = raise(&format!(
         "the former row of {} is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
         shape.object.table
-    );
-    let refuse_archiving = format!(
-        "SELECT {} WHERE EXISTS (SELECT 1 FROM sync_outbox WHERE {} AND operation = 'archive' \
-         AND (state = 'in_flight' OR unanswered_since IS NOT NULL))",
-        raise(&archiving),
-        entry(shape, "", &noted(shape, "local_id")),
-    );
-    [still_there, refuse_two, refuse_archiving]
+    ));
+    let narrow = still_there(shape, "_sync_replaced").map(|still_there| {
+        format!("DELETE FROM _sync_replaced WHERE object = {object} AND {still_there}")
+    });
+    let refuse = format!("SELECT {archiving} FROM _sync_entry_leaving WHERE object = {object}");
+    narrow.into_iter().chain([refuse]).collect()
 }
 
 /// SQLite gives no number after the largest one that a row ever had, or that an INSERT tried: one of 2⁶³ − 1 would end all
@@ -512,433 +403,306 @@ fn refuse_number(table: &str) -> String {
         "this {table}.local_id leaves no room for rows after it: leave local_id out, or use one up to {LARGEST_GIVEN_ID}"
     );
     format!(
-        "SELECT {} WHERE new.\"local_id\" > {LARGEST_GIVEN_ID}",
+        "SELECT {} WHERE new.local_id > {LARGEST_GIVEN_ID}",
         raise(&sentence)
     )
 }
 
 /// Whether a text is longer than HubSpot takes. In characters, which SQLite counts up to the first NUL: what is behind one
 /// is bounded by the bytes that so many characters have at most.
-fn is_too_long(value: &str) -> String {
-    let bytes = format!("length(CAST({value} AS BLOB))");
-    format!(
-        "({bytes} > {LONGEST_VALUE} AND (length({value}) > {LONGEST_VALUE} OR {bytes} > {}))",
-        4 * LONGEST_VALUE
-    )
+pub(crate) fn is_too_long(value: &str) -> String {
+    format!("max(length({value}), length(CAST({value} AS BLOB)) / 4.0) > {LONGEST_VALUE}")
 }
 
-impl MirrorShape<'_> {
-    /// Fields that a program writes as text of any length.
-    fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.pushed()
-            .filter(|field| field.property_type.sql_type() == "TEXT")
-    }
-
-    fn too_long(&self, field: &FieldMapping) -> String {
-        raise(&format!(
-            "{}.{} takes {LONGEST_VALUE} characters, as many as HubSpot does: write a shorter text",
-            self.object.table, field.column
-        ))
-    }
+/// What the note says, of a row `n` of notes.
+fn noted(key: &str) -> String {
+    format!("json_extract(n.row, {})", literal(&format!("$.\"{key}\"")))
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had, and values that HubSpot never takes.
-fn refuse_insert(shape: &MirrorShape<'_>) -> String {
+fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
     let table = &shape.object.table;
+    let of_note = |note: &str| {
+        let still_there =
+            still_there(shape, note).map(|still_there| format!(" AND NOT {still_there}"));
+        format!(
+            "{note}.object = {}{}",
+            shape.object(),
+            still_there.unwrap_or_default()
+        )
+    };
     let mut cases = vec![
-        format!(
-            "WHEN {} = '1' THEN {}",
-            noted_json(shape, "$hs_archived"),
+        (
+            format!(
+                "(SELECT count(*) FROM _sync_replaced AS m WHERE {}) > 1",
+                of_note("m")
+            ),
             raise(&format!(
-                "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
-            ))
+                "{table} would overwrite two rows: DELETE one of them first"
+            )),
         ),
-        format!(
-            "WHEN new.\"hs_id\" IS NOT NULL AND new.\"hs_id\" IS NOT {} THEN {}",
-            noted(shape, "hs_id"),
+        (
+            format!("{} IN (1, '1')", noted("$hs_archived")),
+            shape.archived(),
+        ),
+        (
+            "new.hs_id IS NOT NULL AND new.hs_id IS NOT n.hs_id".to_owned(),
             raise(&format!(
                 "{table}.hs_id is given by HubSpot: leave hs_id out"
-            ))
+            )),
         ),
-        format!(
-            "WHEN new.\"hs_archived\" <> 0 THEN {}",
+        (
+            "new.hs_archived <> 0".to_owned(),
             raise(&format!(
                 "{table}.hs_archived is set by hubsyncd: leave hs_archived out"
-            ))
+            )),
         ),
         // Before the insert −1 stands for a number that SQLite is to give.
-        format!(
-            "WHEN new.\"local_id\" < 1 AND new.\"local_id\" IS NOT {} THEN {}",
-            noted(shape, "local_id"),
+        (
+            "new.local_id < 1 AND new.local_id IS NOT n.local_id".to_owned(),
             raise(&format!(
                 "{table}.local_id counts from 1: leave local_id out, or use a number from 1"
-            ))
+            )),
         ),
     ];
     for name in ["hs_created_at", "hs_modified_at"] {
-        cases.push(format!(
-            "WHEN new.{column} IS NOT NULL AND new.{column} IS NOT {noted} THEN {raise}",
-            column = quoted(name),
-            noted = noted_json(shape, &format!("${name}")),
-            raise = raise(&format!(
+        cases.push((
+            format!(
+                "new.{name} IS NOT NULL AND new.{name} IS NOT {}",
+                noted(&format!("${name}"))
+            ),
+            raise(&format!(
                 "{table}.{name} is given by HubSpot: leave {name} out"
             )),
         ));
     }
     for field in shape.pulled() {
         let value = format!("new.{}", quoted(field.column.as_str()));
-        cases.push(format!(
-            "WHEN {value} <> '' AND {} IS NOT {} THEN {}",
-            canonical(&value, &kind(field).to_string()),
-            noted_json(shape, field.property.as_str()),
-            shape.refusal(field),
+        cases.push((
+            format!("{value} <> '' AND {value} IS NOT {}", noted_column(field)),
+            shape.refusal(field, closed),
         ));
     }
-    // What HubSpot itself holds may be longer: a REPLACE writes it again.
-    for field in shape.texts() {
-        let value = format!("new.{}", quoted(field.column.as_str()));
-        cases.push(format!(
-            "WHEN {} AND {value} IS NOT {} THEN {}",
-            is_too_long(&value),
-            noted_json(shape, field.property.as_str()),
-            shape.too_long(field),
-        ));
-    }
-    format!("SELECT CASE {} END", cases.join(" "))
+    // The gate has one row, whether there is a note or none.
+    let refuse = format!(
+        "SELECT CASE{} END\n    FROM _sync_gate LEFT JOIN _sync_replaced AS n ON {}",
+        refuse_where(&cases),
+        of_note("n"),
+    );
+    let steps: Vec<String> = [refuse].into_iter().chain(refuse_too_long(shape)).collect();
+    shape.trigger("refuse_insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
 }
 
-/// The canonical text of the note as the column stores it.
-fn noted_column(shape: &MirrorShape<'_>, field: &FieldMapping) -> String {
-    let text = noted_json(shape, field.property.as_str());
+/// What HubSpot itself holds may be longer: a REPLACE writes it again.
+fn refuse_too_long(shape: &MirrorShape<'_>) -> Option<String> {
+    let values = shape.texts().map(|field| {
+        format!(
+            "({}, +new.{})",
+            literal(field.property.as_str()),
+            quoted(field.column.as_str())
+        )
+    });
+    Some(format!(
+        "SELECT CASE column1{} END\n    FROM (VALUES\n    {})\n    \
+         WHERE {} AND column2 IS NOT (SELECT json_extract(row, '$.\"' || column1 || '\"') FROM _sync_replaced WHERE object = {})",
+        too_long(shape)?,
+        lines(values),
+        is_too_long("column2"),
+        shape.object(),
+    ))
+}
+
+/// The refusal for each property whose text is too long.
+fn too_long(shape: &MirrorShape<'_>) -> Option<String> {
+    let cases: Vec<(String, String)> = shape
+        .texts()
+        .map(|field| (literal(field.property.as_str()), shape.too_long(field)))
+        .collect();
+    (!cases.is_empty()).then(|| refuse_where(&cases))
+}
+
+/// What the note says of a field, as its column holds it: a row that the daemon has spelled says `true`, not 1.
+fn noted_column(field: &FieldMapping) -> String {
+    let value = noted(field.property.as_str());
     match field.property_type {
-        PropertyType::Bool => format!("CASE {text} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"),
-        PropertyType::Number => format!("CAST({text} AS REAL)"),
-        PropertyType::Integer => format!("CAST({text} AS INTEGER)"),
+        PropertyType::Bool => {
+            format!("CASE {value} WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE {value} END")
+        }
+        PropertyType::Number => format!("CAST({value} AS REAL)"),
+        PropertyType::Integer => format!("CAST({value} AS INTEGER)"),
         PropertyType::String
         | PropertyType::Decimal
         | PropertyType::Date
         | PropertyType::Datetime
         | PropertyType::Enumeration
-        | PropertyType::Set => text,
+        | PropertyType::Set => value,
     }
 }
 
 /// Gives the new row the former one's ids, times and values that only HubSpot gives.
 fn take_identity(shape: &MirrorShape<'_>) -> String {
-    let mut settings = vec![
-        format!("\"local_id\" = {}", noted(shape, "local_id")),
-        format!("\"hs_id\" = {}", noted(shape, "hs_id")),
-        format!(
-            "\"hs_created_at\" = {}",
-            noted_json(shape, "$hs_created_at")
-        ),
-        format!(
-            "\"hs_modified_at\" = {}",
-            noted_json(shape, "$hs_modified_at")
-        ),
-    ];
-    settings.extend(shape.pulled().map(|field| {
-        format!(
-            "{} = {}",
-            quoted(field.column.as_str()),
-            noted_column(shape, field)
-        )
-    }));
-    format!(
-        "UPDATE {} SET {} WHERE \"local_id\" = new.\"local_id\" AND EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
-        shape.table(),
-        settings.join(", "),
-        shape.object(),
-    )
-}
-
-/// Into `_sync_changed`: the fields in which the new row differs from the noted one. The list comes first: as the inner
-/// loop SQLite would make a table of it for each row, and an insert take ten times as long.
-fn changed_since_note(shape: &MirrorShape<'_>) -> String {
-    let values: Vec<String> = shape
-        .pushed()
+    let settings = ["local_id", "hs_id"]
+        .map(|name| format!("{name} = n.{name}"))
+        .into_iter()
+        .chain(
+            ["hs_created_at", "hs_modified_at"]
+                .map(|name| format!("{name} = {}", noted(&format!("${name}")))),
+        );
+    let closed = shape
+        .object
+        .fields
+        .iter()
+        .filter(|field| shape.closed(field).is_some())
         .map(|field| {
             format!(
-                "({}, {}, +new.{})",
-                literal(field.property.as_str()),
-                kind(field),
-                quoted(field.column.as_str())
+                "{} = {}",
+                quoted(field.column.as_str()),
+                noted_column(field)
             )
-        })
-        .collect();
-    if values.is_empty() {
-        return "DELETE FROM _sync_changed".to_owned();
-    }
-    let becomes = canonical("v.column3", "v.column2");
-    let was = "json_extract(n.row, '$.\"' || v.column1 || '\"')";
+        });
     format!(
-        "INSERT INTO _sync_changed (property, base_value, new_value, real_value) \
-         SELECT v.column1, {was}, {becomes}, CASE typeof(v.column3) WHEN 'real' THEN v.column3 END \
-         FROM (VALUES {}) AS v CROSS JOIN _sync_replaced AS n \
-         WHERE n.object = {} AND {was} IS NOT {becomes}",
-        values.join(", "),
+        "UPDATE {} SET\n    {}\n    \
+         FROM _sync_replaced AS n WHERE n.object = {} AND {}.local_id = new.local_id",
+        shape.table(),
+        lines(settings.chain(closed)),
         shape.object(),
+        shape.table(),
     )
 }
 
-/// The row is back: what a DELETE made of its entry is undone. A dead one is due again.
-fn revive_entry(shape: &MirrorShape<'_>) -> String {
-    format!(
-        "UPDATE sync_outbox SET \
-         version = version + 1, row = NULL, discarded_at = NULL, \
-         attempts = CASE WHEN operation = 'archive' OR state = 'dead' THEN 0 ELSE attempts END, \
-         next_attempt_at = CASE WHEN operation = 'archive' OR state = 'dead' THEN enqueued_at ELSE next_attempt_at END, \
-         waits_for = CASE operation WHEN 'archive' THEN NULL ELSE waits_for END, \
-         approved_hold = CASE operation WHEN 'archive' THEN NULL ELSE approved_hold END, \
-         last_error = CASE operation WHEN 'archive' THEN NULL ELSE last_error END, \
-         state = CASE state WHEN 'dead' THEN 'pending' ELSE state END, \
-         operation = CASE operation WHEN 'archive' THEN 'update' ELSE operation END \
-         WHERE {} AND row IS NOT NULL",
-        entry(shape, "", &noted(shape, "local_id"))
-    )
-}
-
-/// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already.
-fn waits_for_backfill(shape: &MirrorShape<'_>) -> String {
-    if shape.object.direction == Direction::Push {
-        return "NULL".to_owned();
-    }
-    format!(
-        "(SELECT 'backfill' FROM _sync_cursors WHERE object = {} AND backfill <> 'done')",
-        shape.object()
-    )
-}
-
-/// What waits for the backfill has no time, so that a long queue of it costs a look at what is due nothing.
-fn due_at_once(shape: &MirrorShape<'_>) -> String {
-    format!(
-        "CASE WHEN {} IS NULL THEN {NOW} END",
-        waits_for_backfill(shape)
-    )
-}
-
-/// A row that was never there is a create; so is one whose create a REPLACE has just taken away.
-fn queue_create(shape: &MirrorShape<'_>, local_id: &str) -> String {
-    let (object, former_key) = (shape.object(), noted_json(shape, "$create"));
-    format!(
-        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-         SELECT {object}, {local_id}, 'create', {NOW}, {due}, {waits_for}, coalesce({former_key}, {KEY}) \
-         WHERE NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {entry}) \
-         AND ({former_key} IS NOT NULL OR NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object}))",
-        due = due_at_once(shape),
-        waits_for = waits_for_backfill(shape),
-        entry = entry(shape, "", local_id),
-    )
-}
-
-/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields.
-fn queue_changes(shape: &MirrorShape<'_>, local_id: &str, hs_id: &str) -> Vec<String> {
-    let object = shape.object();
-    let conflicts = format!("object = {object} AND local_id = {local_id} AND resolved_at IS NULL");
-    let own = entry(shape, "", local_id);
-    let settled = format!(
-        "{own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
-    );
-    vec![
-        // A field in an open conflict waits for a person: only the conflict learns of the write.
+/// The new row's values into `_sync_changed`: those that the note says too are left out there.
+fn written_again(shape: &MirrorShape<'_>) -> Option<String> {
+    shape.pushed().next()?;
+    let values = shape.pushed().map(|field| {
         format!(
-            "UPDATE sync_conflicts SET local_value = \
-             (SELECT c.new_value FROM _sync_changed AS c WHERE c.property = sync_conflicts.property) \
-             WHERE {conflicts} AND property IN (SELECT property FROM _sync_changed)"
-        ),
-        format!(
-            "DELETE FROM _sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {conflicts})"
-        ),
-        format!(
-            "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL, \
-             attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, \
-             next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END, \
-             last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END, \
-             state = CASE state WHEN 'dead' THEN 'pending' ELSE state END \
-             WHERE {own} AND operation <> 'archive' AND EXISTS (SELECT 1 FROM _sync_changed)",
-            // What can't be written rests for a while; what is written now must not wait for it.
-            unwritable = literal(UNWRITABLE),
-        ),
-        format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-             SELECT {object}, {local_id}, {hs_id}, 'update', {NOW}, {NOW}, NULL, NULL \
-             WHERE {hs_id} IS NOT NULL AND EXISTS (SELECT 1 FROM _sync_changed) \
-             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
-        ),
-        // A row without a record and without an entry is one whose create was discarded: the next write creates it.
-        format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key) \
-             SELECT {object}, {local_id}, NULL, 'create', {NOW}, {due}, {waits_for}, {KEY} \
-             WHERE {hs_id} IS NULL AND EXISTS (SELECT 1 FROM _sync_changed) \
-             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})",
-            due = due_at_once(shape),
-            waits_for = waits_for_backfill(shape),
-        ),
-        // The first write saves the base. A create sends whole rows: its fields say when a column was written after the INSERT,
-        // and while an attempt is open, that it was written since.
-        format!(
-            "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known) \
-             SELECT e.id, c.property, CASE e.operation WHEN 'update' THEN c.base_value END, {NOW}, e.operation = 'update' \
-             FROM sync_outbox AS e CROSS JOIN _sync_changed AS c \
-             WHERE {} AND e.operation <> 'archive' \
-             ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at",
-            entry(shape, "e.", local_id),
-        ),
-        // Back to the base: nothing is left to send. Not while an attempt is open.
-        format!(
-            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {settled}) \
-             AND base_known = 1 AND sent_value IS NULL AND EXISTS (SELECT 1 FROM _sync_changed AS c \
-             WHERE c.property = sync_outbox_fields.property \
-             AND (c.new_value IS sync_outbox_fields.base_value OR c.real_value = CAST(sync_outbox_fields.base_value AS REAL)))"
-        ),
-        format!(
-            "DELETE FROM sync_outbox WHERE {settled} \
-             AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id)"
-        ),
-        "DELETE FROM _sync_changed".to_owned(),
-    ]
+            "({}, +new.{})",
+            literal(field.property.as_str()),
+            quoted(field.column.as_str())
+        )
+    });
+    Some(format!(
+        "INSERT INTO _sync_changed (property, new_value) VALUES\n    {}",
+        lines(values)
+    ))
 }
 
 /// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free.
 fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     let table = &shape.object.table;
-    let mut cases = Vec::new();
-    let mut refuse = |condition: String, raise: String| cases.push((condition, raise));
-    for (name, owner) in [
+    let changed = |column: &str| format!("new.{column} IS NOT old.{column}");
+    let fixed = [
         ("local_id", "is the row's own id for ever"),
         ("hs_id", "is given by HubSpot"),
         ("hs_created_at", "is given by HubSpot"),
         ("hs_modified_at", "is given by HubSpot"),
         ("hs_archived", "is set by hubsyncd"),
-    ] {
-        refuse(
-            format!("new.\"{name}\" IS NOT old.\"{name}\""),
-            raise(&format!("{table}.{name} {owner}: leave it as it is")),
-        );
-    }
-    for field in shape.pulled() {
-        refuse(changed(field), shape.refusal(field));
-    }
-    for field in shape.texts() {
-        let value = format!("new.{}", quoted(field.column.as_str()));
-        refuse(
-            format!("({} AND {})", changed(field), is_too_long(&value)),
-            shape.too_long(field),
-        );
-    }
-    let pushed: Vec<String> = shape.pushed().map(changed).collect();
-    let archived = format!(
-        "this record of {table} is archived in HubSpot: DELETE its row, or restore it in HubSpot"
-    );
-    refuse(
-        format!("(old.\"hs_archived\" = 1 AND {})", any(&pushed)),
-        raise(&archived),
-    );
-    let conditions: Vec<String> = cases
-        .iter()
-        .map(|(condition, _)| condition.clone())
-        .collect();
-    let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
-    let arms = each(&cases, |(condition, raise)| {
-        format!(" WHEN {condition} THEN {raise}")
+    ]
+    .map(|(name, owner)| {
+        let refusal = raise(&format!("{table}.{name} {owner}: leave it as it is"));
+        (changed(name), refusal)
     });
-    shape.trigger(
-        "refuse",
-        "AFTER UPDATE",
-        &when,
-        &[format!("SELECT CASE{arms} END")],
-    )
+    let pulled = shape
+        .object
+        .fields
+        .iter()
+        .filter(|field| shape.closed(field) == Some(Closed::Pulled))
+        .map(|field| {
+            let refusal = shape.refusal(field, Closed::Pulled);
+            (changed(&quoted(field.column.as_str())), refusal)
+        });
+    let cases: Vec<(String, String)> = fixed.into_iter().chain(pulled).collect();
+    let refuse = format!("SELECT CASE{} END", refuse_where(&cases));
+    shape.trigger("refuse", "AFTER UPDATE", FROM_OUTSIDE, &[refuse])
 }
 
-/// Notes the rows that an UPDATE collides with: `UPDATE OR REPLACE` would take them away without a DELETE trigger. By its
-/// ids a row collides with none, since they can't change.
-fn before_replace(shape: &MirrorShape<'_>) -> Option<Made> {
+/// What watches an UPDATE where the user has UNIQUE indexes. The rows that it collides with are noted: `UPDATE OR REPLACE`
+/// would take them away without a DELETE trigger. By its ids a row collides with none, since they can't change. Where one of
+/// them is gone afterwards the UPDATE is refused.
+fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
     let object = shape.object();
-    let found = collisions(shape, false);
+    let found: Vec<String> = collisions(shape)
+        .iter()
+        .map(|query| format!("{query} AND local_id <> old.local_id"))
+        .collect();
     if found.is_empty() {
-        return None;
+        return Vec::new();
     }
-    let exists = each(&found, |query| format!(" OR EXISTS ({query})"));
-    let when = format!(
-        "{FROM_OUTSIDE} AND (EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object}){exists})"
-    );
+    let is_noted = is_noted(shape);
+    let exists = each(&found, |query| format!("\n    OR EXISTS ({query})"));
+    let clear = format!("DELETE FROM _sync_replaced WHERE object = {object}");
     let note = format!(
-        "INSERT INTO _sync_replaced (object, local_id, row) SELECT {object}, \"local_id\", '{{}}' FROM ({})",
+        "INSERT INTO _sync_replaced (object, local_id, row) SELECT {object}, local_id, '{{}}' FROM ({})",
         found.join(" UNION ")
     );
-    let steps = [
-        OPEN_GATE.to_owned(),
-        clear_notes(shape),
-        note,
-        CLOSE_GATE.to_owned(),
-    ];
-    Some(shape.trigger("before_replace", "BEFORE UPDATE", &when, &steps))
-}
-
-/// An update, field by field.
-fn update(shape: &MirrorShape<'_>) -> Made {
-    let pushed: Vec<String> = shape.pushed().map(changed).collect();
-    let mut conditions = vec![any(&pushed)];
-    let mut steps = vec![OPEN_GATE.to_owned()];
-    if !shape.unique.is_empty() {
-        let object = shape.object();
-        conditions.push(format!(
-            "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {object})"
-        ));
-        steps.extend([refuse_replaced(shape), clear_notes(shape)]);
-    }
-    if !pushed.is_empty() {
-        steps.push(changed_by_update(shape));
-        steps.extend(queue_changes(shape, "new.\"local_id\"", "new.\"hs_id\""));
-    }
-    steps.push(CLOSE_GATE.to_owned());
-    let when = format!("{FROM_OUTSIDE} AND {}", any(&conditions));
-    shape.trigger("update", "AFTER UPDATE", &when, &steps)
-}
-
-/// Refuses where a row that was noted before is gone.
-fn refuse_replaced(shape: &MirrorShape<'_>) -> String {
     let sentence = format!(
         "UPDATE OR REPLACE would take another row of {} away: DELETE that row first",
         shape.object.table
     );
-    format!(
-        "SELECT {} WHERE EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = {} \
-         AND NOT EXISTS (SELECT 1 FROM {} AS e WHERE e.\"local_id\" = n.local_id))",
+    let refuse = format!(
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = {object} \
+         AND NOT EXISTS (SELECT 1 FROM {} AS e WHERE e.local_id = n.local_id))",
         raise(&sentence),
-        shape.object(),
         shape.table(),
-    )
-}
-
-/// Into `_sync_changed`: the fields that an UPDATE has changed.
-fn changed_by_update(shape: &MirrorShape<'_>) -> String {
-    let values: Vec<String> = shape
-        .pushed()
-        .map(|field| {
-            let column = quoted(field.column.as_str());
-            format!(
-                "({}, {}, +old.{column}, +new.{column})",
-                literal(field.property.as_str()),
-                kind(field)
-            )
-        })
-        .collect();
-    let (was, becomes) = (
-        canonical("column3", "column2"),
-        canonical("column4", "column2"),
     );
-    format!(
-        "INSERT INTO _sync_changed (property, base_value, new_value, real_value) \
-         SELECT column1, {was}, {becomes}, CASE typeof(column4) WHEN 'real' THEN column4 END \
-         FROM (VALUES {}) \
-         WHERE column3 IS NOT column4 AND {was} IS NOT {becomes}",
-        values.join(", "),
-    )
+    vec![
+        shape.trigger(
+            "before_replace",
+            "BEFORE UPDATE",
+            &format!("{FROM_OUTSIDE} AND ({is_noted}{exists})"),
+            &through_the_gate([clear.clone(), note]),
+        ),
+        shape.trigger(
+            "after_replace",
+            "AFTER UPDATE",
+            &format!("{FROM_OUTSIDE} AND {is_noted}"),
+            &through_the_gate([refuse, clear]),
+        ),
+    ]
 }
 
-/// An archive that keeps the whole row; nothing where HubSpot never saw it. While an attempt is open, only the row is
-/// kept: settling makes the archive.
+/// An update, field by field.
+fn update(shape: &MirrorShape<'_>) -> Option<Made> {
+    let columns = |of: &str| {
+        shape
+            .updated()
+            .map(|field| format!("{of}.{}", quoted(field.column.as_str())))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    shape.updated().next()?;
+    let when = format!(
+        "{FROM_OUTSIDE}\n    AND ({}) IS NOT ({})",
+        columns("new"),
+        columns("old")
+    );
+    let values = shape.updated().map(|field| {
+        let column = quoted(field.column.as_str());
+        format!(
+            "({}, +old.{column}, +new.{column})",
+            literal(field.property.as_str())
+        )
+    });
+    let changed = format!(
+        "INSERT INTO _sync_changed (property, base_value, new_value)\n    \
+         SELECT column1, column2, column3 FROM (VALUES\n    {})\n    \
+         WHERE column2 IS NOT column3",
+        lines(values)
+    );
+    let archived = format!("SELECT {} WHERE old.hs_archived", shape.archived());
+    let too_long = too_long(shape)
+        .map(|cases| format!("SELECT CASE property{cases} END FROM _sync_entry_too_long"));
+    let write = format!(
+        "INSERT INTO _sync_entry_update VALUES ({}, new.local_id, new.hs_id)",
+        shape.object()
+    );
+    let steps = [archived, changed]
+        .into_iter()
+        .chain(too_long)
+        .chain([write]);
+    Some(shape.trigger("update", "AFTER UPDATE", &when, &through_the_gate(steps)))
+}
+
+/// An archive that keeps the whole row. A row that is marked as archived is just removed.
 fn delete(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
         let sentence = format!(
@@ -952,117 +716,127 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
             &[format!("SELECT {}", raise(&sentence))],
         );
     }
-    let object = shape.object();
-    let own = entry(shape, "", "old.\"local_id\"");
-    let unseen = format!(
-        "{own} AND operation = 'create' AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))"
+    let archive = format!(
+        "INSERT INTO _sync_entry_archive\n    \
+         VALUES ({}, old.local_id, iif(old.hs_archived, NULL, old.hs_id),\n    {})",
+        shape.object(),
+        row_json(shape, "old"),
     );
-    let steps = [
-        OPEN_GATE.to_owned(),
-        format!(
-            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"
-        ),
-        format!("DELETE FROM sync_outbox WHERE {unseen}"),
-        format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, version) \
-             SELECT {object}, old.\"local_id\", old.\"hs_id\", 'archive', {NOW}, {NOW}, 0 \
-             WHERE old.\"hs_id\" IS NOT NULL AND old.\"hs_archived\" = 0 \
-             AND NOT EXISTS (SELECT 1 FROM sync_outbox WHERE {own})"
-        ),
-        format!(
-            // The DELETE's own time, also where an attempt is open: an edit in HubSpot is compared with it.
-            "UPDATE sync_outbox SET row = {}, version = version + 1, discarded_at = NULL, enqueued_at = {NOW} WHERE {own}",
-            row_json(shape, "old", None)
-        ),
-        format!(
-            "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW}, \
-             last_error = NULL, waits_for = NULL, approved_hold = NULL \
-             WHERE {own} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
-        ),
-        CLOSE_GATE.to_owned(),
-    ];
-    shape.trigger("delete", "AFTER DELETE", FROM_OUTSIDE, &steps)
+    shape.trigger(
+        "delete",
+        "AFTER DELETE",
+        FROM_OUTSIDE,
+        &through_the_gate([archive]),
+    )
 }
 
 /// What marks a write with the gate open: a program has opened it, and may close it again before the daemon looks. The one
 /// such write of our own is [`take_identity`], after which the row has the number that is noted. They name no column that a
 /// program may drop: it would have to drop them first.
 fn past_the_gate(shape: &MirrorShape<'_>) -> [Made; 3] {
-    let not_our_own = format!("new.\"local_id\" IS NOT {}", noted(shape, "local_id"));
-    let mark = [bypassed::mark(shape.object)];
+    let object = shape.object();
+    let not_our_own = format!(
+        " AND new.local_id IS NOT (SELECT local_id FROM _sync_replaced WHERE object = {object})"
+    );
+    let mark = [format!("INSERT INTO _sync_entry_past VALUES ({object})")];
     [
-        ("past_by_insert", "AFTER INSERT", "1"),
+        ("past_by_insert", "AFTER INSERT", ""),
         ("past_by_change", "AFTER UPDATE", &not_our_own),
-        ("past_by_delete", "AFTER DELETE", "1"),
+        ("past_by_delete", "AFTER DELETE", ""),
     ]
     .map(|(kind, event, condition)| {
-        shape.trigger(
-            kind,
-            event,
-            &format!("{PAST_THE_GATE} AND {condition}"),
-            &mark,
-        )
+        shape.trigger(kind, event, &format!("{PAST_THE_GATE}{condition}"), &mark)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{
-        ProptestConfig, Strategy, TestCaseError, prop_assert, prop_assert_eq, prop_oneof,
-    };
-    use proptest::test_runner::TestRunner;
-    use rusqlite::Connection;
-
     use super::*;
-    use crate::model::value::ColumnValue;
+    use crate::model::mapping::Direction;
+    use crate::store::shape::entries;
+    use crate::store::testing::{field, object};
 
-    fn by_sql(connection: &Connection, kind: u8, number: f64) -> Option<String> {
-        let sql = format!(
-            "SELECT {} FROM (SELECT ?1 AS number)",
-            canonical("number", &kind.to_string())
-        );
-        connection
-            .prepare_cached(&sql)
-            .expect("is SQL")
-            .query_row([number], |row| row.get(0))
-            .expect("a row")
+    /// Contacts as `config.example.toml` maps them.
+    fn example() -> ObjectMapping {
+        let both = |property: &str, column: &str| {
+            field(property, column, PropertyType::Enumeration, Direction::Both)
+        };
+        object(
+            "contacts",
+            Direction::Both,
+            vec![
+                both("email", "email"),
+                both("firstname", "first_name"),
+                both("lastname", "last_name"),
+                both("hubspot_owner_id", "owner_id"),
+                both("lifecyclestage", "stage"),
+                field(
+                    "annualrevenue",
+                    "revenue",
+                    PropertyType::Number,
+                    Direction::Pull,
+                ),
+            ],
+        )
     }
 
-    /// The last of 16 or 17 digits may be another one: SQLite's own arithmetic is not exact there. The number is the same.
-    fn check(connection: &Connection, number: f64) -> Result<(), TestCaseError> {
-        let expected = PropertyType::Number
-            .from_column(&ColumnValue::Real(number))
-            .expect("a number");
-        let expected = expected.as_deref().expect("is not empty");
-        let found = by_sql(connection, PLAIN, number).expect("is not NULL");
-        prop_assert_eq!(found.parse(), Ok(number));
-        prop_assert!(!found.contains('e') && digits_of(&found).len() <= 17);
-        if digits_of(expected).len() <= 15 {
-            prop_assert_eq!(found.as_str(), expected);
+    fn shape(object: &ObjectMapping) -> MirrorShape<'_> {
+        MirrorShape {
+            object,
+            degraded: BTreeSet::new(),
+            own_columns: Vec::new(),
+            unique: Vec::new(),
         }
-        Ok(())
-    }
-
-    fn digits_of(text: &str) -> String {
-        let digits = text.replace(['-', '.'], "");
-        digits.trim_matches('0').to_owned()
     }
 
     #[test]
-    fn sql_spells_a_number_as_the_model_does() {
-        let connection = Connection::open_in_memory().expect("opens");
-        let with_all_digits =
-            (proptest::num::f64::NORMAL, -30..=30).prop_map(|(number, exponent)| {
-                let of_one_to_two =
-                    0x3ff0_0000_0000_0000 | (number.to_bits() & 0x800f_ffff_ffff_ffff);
-                f64::from_bits(of_one_to_two) * 10_f64.powi(exponent)
-            });
-        let with_few_digits = (-99_999_999_i64..99_999_999, 0..12)
-            .prop_map(|(digits, places)| digits as f64 / 10_f64.powi(places));
-        let done = TestRunner::new(ProptestConfig::with_cases(4_000))
-            .run(&prop_oneof![with_all_digits, with_few_digits], |number| {
-                check(&connection, number)
-            });
-        done.expect("both spell it alike");
+    fn triggers_read_like_this() {
+        let contacts = example();
+        let plain = of_mirror(&shape(&contacts));
+        let mut special = shape(&contacts);
+        special.own_columns = vec!["note".to_owned()];
+        special.degraded = BTreeSet::from(["lifecyclestage".to_owned()]);
+        special.unique = vec![vec![
+            "\"email\" = new.\"email\" COLLATE \"NOCASE\"".to_owned(),
+        ]];
+        let special = of_mirror(&special).into_iter().map(|made| Made {
+            name: format!("{}_of_a_special_table", made.name),
+            ..made
+        });
+        let is_known = |special: &Made| plain.iter().any(|made| made.sql == special.sql);
+        let special: Vec<Made> = special.filter(|made| !is_known(made)).collect();
+        let parts = entries::all();
+        let (views, parts): (Vec<Made>, Vec<Made>) = parts
+            .into_iter()
+            .partition(|made| made.sql.starts_with("CREATE VIEW"));
+        for made in plain.iter().chain(&special).chain(&parts) {
+            insta::assert_snapshot!(made.name.clone(), made.sql);
+        }
+        insta::assert_snapshot!(
+            "sync_entry_views",
+            each(&views, |view| format!("{};\n", view.sql))
+        );
+    }
+
+    /// Every program's SQLite reads them at every open. 36 bytes a trigger are its seal's.
+    #[test]
+    fn the_triggers_of_an_object_take_at_most_8_kib_beside_their_sentences() {
+        let contacts = example();
+        let all = of_mirror(&shape(&contacts));
+        let sizes: Vec<(&str, usize, usize)> = all
+            .iter()
+            .map(|made| (&*made.name, made.sql.len() + 36, sentences(&made.sql)))
+            .collect();
+        let whole: usize = sizes.iter().map(|(_, size, _)| size).sum();
+        let sentences: usize = sizes.iter().map(|(_, _, sentences)| sentences).sum();
+        eprintln!("{whole} bytes, {sentences} of them sentences: {sizes:?}");
+        assert!(whole - sentences <= 8_192, "{whole} bytes: {sizes:?}");
+        assert!(whole <= 10_500, "{whole} bytes: {sizes:?}");
+    }
+
+    /// The bytes of a trigger's refusals.
+    fn sentences(sql: &str) -> usize {
+        let raises = sql.split("RAISE(ABORT, ").skip(1);
+        raises.filter_map(|rest| rest.find("')")).sum()
     }
 }

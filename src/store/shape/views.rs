@@ -2,11 +2,15 @@
 //! section 6.3); columns are only ever added at the end.
 
 use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::triggers::Made;
 
 /// This moment as text, to the millisecond.
 pub(crate) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+
+/// The views' names.
+pub(crate) const NAMES: [&str; 2] = ["sync_status", "sync_health"];
 
 /// Both views for a mapping.
 /// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
@@ -64,7 +68,7 @@ fn status_row(object: &ObjectMapping) -> String {
         )
     };
     let open = format!("object = {name} AND resolved_at IS NULL");
-    let entry = "operation IN ('create', 'update', 'archive')";
+    let entry = OF_ROW;
     let in_conflict = |id: &str| {
         format!(
             "EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)"

@@ -19,7 +19,7 @@ fn a_delete_is_an_archive_that_keeps_the_whole_row() {
         assert_eq!(
             scene.rows(&format!("SELECT {} FROM sync_outbox", columns.join(", "))),
             [
-                "ada@example.com Ada 1.5 12.50 7 false 1815-12-10 2026-11-24T03:10:00.000Z lead a;b 9 1 0 2026-01-01T00:00:00.000Z mine"
+                "ada@example.com Ada 1.5 12.50 7 0 1815-12-10 2026-11-24T03:10:00.000Z lead a;b 9.0 1 0 2026-01-01T00:00:00.000Z mine"
             ]
         );
     });

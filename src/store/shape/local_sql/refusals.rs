@@ -335,7 +335,7 @@ fn an_object_that_only_goes_to_hubspot_takes_every_write() {
         );
         assert_eq!(
             scene.outbox(),
-            ["update deals 1 301; amount was 5", "create deals 2 -"]
+            ["update deals 1 301; amount was 5.0", "create deals 2 -"]
         );
     });
 }

@@ -45,7 +45,7 @@ fn columns_that_a_replace_leaves_out_are_emptied_but_for_hubspots_own() {
             scene.outbox(),
             [
                 "update contacts 1 101; annualrevenue was 1.5; birthday was 1815-12-10; firstname was Ada; interests was a;b; \
-              optout was false; owner was 7; price was 12.50; seen was 2026-11-24T03:10:00.000Z; stage was lead"
+              optout was 0; owner was 7; price was 12.50; seen was 2026-11-24T03:10:00.000Z; stage was lead"
             ]
         );
         assert_eq!(

@@ -10,13 +10,15 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
+use crate::model::entry::{Base, EntryField};
+use crate::model::id::OutboxId;
 use crate::model::mapping::{Direction, Mapping};
 use crate::model::value::PropertyType;
-use crate::store::shape::ddl;
+use crate::store::shape::{ddl, matching};
 use crate::store::testing::{
     Standing, at_once, contacts, field, folder, mapping, now, object, open, options, shown,
 };
-use crate::store::{Lane, Mode, Store};
+use crate::store::{Lane, Mode, Store, conflicts, outbox, rowjson};
 
 /// Conflict clauses of INSERT and UPDATE.
 pub(super) const CLAUSES: [&str; 6] = [
@@ -118,6 +120,7 @@ impl Scene {
         daemon
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
             .expect("turns triggers off");
+        matching::register(&daemon).expect("registers");
         Self {
             folder,
             path,
@@ -220,6 +223,58 @@ impl Scene {
              FROM sync_outbox AS e
              ORDER BY object, local_id",
         )
+    }
+
+    /// What the daemon does before it looks at open conflicts.
+    pub(super) fn spell_conflicts(&self) {
+        assert!(conflicts::is_misspelled(&self.daemon).expect("looks"));
+        let tx = self.daemon.unchecked_transaction().expect("begins");
+        conflicts::spell(&tx).expect("spells");
+        tx.commit().expect("commits");
+        assert!(!conflicts::is_misspelled(&self.daemon).expect("looks"));
+    }
+
+    fn queued(&self) -> Vec<outbox::Queued> {
+        let mut statement = self
+            .daemon
+            .prepare_cached("SELECT id FROM sync_outbox ORDER BY object, local_id")
+            .expect("prepares");
+        let ids = statement.query_map([], |row| row.get(0).map(OutboxId));
+        ids.expect("asks")
+            .map(|id| {
+                let queued = outbox::by_id(&self.daemon, id.expect("reads"));
+                queued.expect("reads").expect("is there")
+            })
+            .collect()
+    }
+
+    /// The outbox as the daemon reads it: operation, row, and the fields with their bases.
+    pub(super) fn read_by_the_daemon(&self) -> Vec<String> {
+        let field = |field: &EntryField| {
+            let base = match &field.base {
+                Base::Known(value) => value.as_deref().unwrap_or("-"),
+                Base::Unknown => "?",
+            };
+            format!("; {} was {base}", field.property)
+        };
+        let queued = self.queued();
+        queued
+            .iter()
+            .map(|queued| {
+                let fields: String = queued.entry.fields.iter().map(field).collect();
+                let operation = queued.entry.operation.as_str();
+                format!("{operation} {}{fields}", queued.entry.local_id)
+            })
+            .collect()
+    }
+
+    /// What the rows that entries keep say of a property, as the daemon reads them.
+    pub(super) fn kept_by_the_daemon(&self, property: &str) -> Vec<String> {
+        let kept = |queued: &outbox::Queued| {
+            let row = queued.entry.row.as_deref()?;
+            rowjson::text_in(row, property)?
+        };
+        self.queued().iter().filter_map(kept).collect()
     }
 
     /// What the program itself reads.

@@ -40,7 +40,7 @@ fn a_table_of_1200_columns_is_written_like_any_other() {
         assert_eq!(
             scene.outbox(),
             [
-                "update contacts 1 101; p1 was 1; p1195 was -",
+                "update contacts 1 101; p1 was 1.0; p1195 was -",
                 "update contacts 2 102; p0 was b",
                 "create contacts 3 -"
             ]

@@ -30,17 +30,26 @@ fn the_first_value_stays_the_base_however_often_a_field_is_written() {
 }
 
 #[test]
-fn every_type_keeps_its_base_in_canonical_spelling() {
+fn every_type_keeps_its_base_as_the_column_held_it_and_the_daemon_reads_it_in_canonical_spelling() {
     with_each_clause(&CLAUSES, |scene, clause| {
         scene.do_run(&format!(
             "UPDATE {clause} contacts SET revenue = 0.1 + 0.2, price = '13', owner = 8, opt_out = 1, birthday = NULL,
                     seen = '2026-11-25 00:00', stage = 'customer', interests = 'b' WHERE local_id = 1"
         ));
         assert_eq!(
-            scene.outbox(),
+            scene.rows(
+                "SELECT group_concat(property || ' ' || typeof(base_value) || ' ' || base_value, '; ') FROM sync_outbox_fields"
+            ),
             [
-                "update contacts 1 101; annualrevenue was 1.5; birthday was 1815-12-10; interests was a;b; optout was false; \
-              owner was 7; price was 12.50; seen was 2026-11-24T03:10:00.000Z; stage was lead"
+                "annualrevenue real 1.5; birthday text 1815-12-10; interests text a;b; optout integer 0; \
+                 owner integer 7; price text 12.50; seen text 2026-11-24T03:10:00.000Z; stage text lead"
+            ]
+        );
+        assert_eq!(
+            scene.read_by_the_daemon(),
+            [
+                "update 1; annualrevenue was 1.5; birthday was 1815-12-10; interests was a;b; optout was false; \
+                 owner was 7; price was 12.5; seen was 2026-11-24T03:10:00.000Z; stage was lead"
             ]
         );
         scene.do_run("UPDATE contacts SET revenue = 100, opt_out = 0 WHERE local_id = 2");
@@ -52,7 +61,7 @@ fn every_type_keeps_its_base_in_canonical_spelling() {
 }
 
 #[test]
-fn numbers_are_kept_with_as_few_digits_as_read_back_the_same() {
+fn numbers_are_kept_with_all_their_digits_and_read_with_as_few_as_read_back_the_same() {
     let numbers = [
         ("0.1 + 0.2", "0.30000000000000004"),
         ("100", "100"),
@@ -75,10 +84,30 @@ fn numbers_are_kept_with_as_few_digits_as_read_back_the_same() {
             ));
             scene.do_run("UPDATE contacts SET revenue = NULL WHERE local_id = 2");
             assert_eq!(
-                scene.outbox(),
-                [format!("update contacts 2 102; annualrevenue was {text}")],
+                scene.rows(&format!(
+                    "SELECT typeof(base_value), base_value = CAST({number} AS REAL) FROM sync_outbox_fields"
+                )),
+                ["real 1"],
                 "{number}"
             );
+            assert_eq!(
+                scene.read_by_the_daemon(),
+                [format!("update 2; annualrevenue was {text}")],
+                "{number}"
+            );
+            // A deleted row keeps them too.
+            scene.as_daemon(&format!(
+                "DELETE FROM sync_outbox_fields; DELETE FROM sync_outbox; UPDATE contacts SET revenue = {number}, email = 'b@example.com' WHERE local_id = 2"
+            ));
+            scene.do_run("DELETE FROM contacts WHERE local_id = 2");
+            assert_eq!(
+                scene.kept_by_the_daemon("annualrevenue"),
+                [text.to_owned()],
+                "{number}"
+            );
+            scene.as_daemon(&format!(
+                "INSERT INTO contacts (local_id, hs_id, email, revenue) VALUES (2, 102, 'b@example.com', {number})"
+            ));
         }
     });
 }
@@ -109,38 +138,42 @@ fn an_orm_that_sets_every_column_queues_what_differs() {
 
 /// As ORMs write it back.
 #[test]
-fn a_moment_in_another_spelling_is_the_same_moment() {
+fn a_moment_in_another_spelling_waits_for_the_daemon_to_see_that_it_is_the_same_one() {
     let spellings = [
         "2026-11-24 03:10:00.000000",
         "2026-11-24 03:10",
         "2026-11-24T03:10:00Z",
         "2026-11-24T04:10:00.000+01:00",
     ];
+    let queued = ["update contacts 1 101; seen was 2026-11-24T03:10:00.000Z"];
     everywhere(|scene| {
         for spelling in spellings {
             scene.do_run(&format!(
                 "UPDATE contacts SET seen = '{spelling}' WHERE local_id = 1"
             ));
-            assert_eq!(scene.outbox(), Vec::<String>::new(), "{spelling}");
+            assert_eq!(scene.outbox(), queued, "{spelling}");
         }
         scene.do_run("UPDATE contacts SET seen = '2026-11-24 03:11' WHERE local_id = 1");
-        assert_eq!(
-            scene.outbox(),
-            ["update contacts 1 101; seen was 2026-11-24T03:10:00.000Z"]
-        );
-        scene.do_run("UPDATE contacts SET seen = '2026-11-24 03:10' WHERE local_id = 1");
+        assert_eq!(scene.outbox(), queued);
+        scene.do_run("UPDATE contacts SET seen = '2026-11-24T03:10:00.000Z' WHERE local_id = 1");
         assert_eq!(scene.outbox(), Vec::<String>::new());
     });
 }
 
 #[test]
-fn empty_text_and_null_are_the_same() {
+fn empty_text_over_null_waits_for_the_daemon_to_see_that_both_are_empty() {
     everywhere(|scene| {
         scene
             .do_run("UPDATE contacts SET stage = '', birthday = '', price = '' WHERE local_id = 2");
-        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(
+            scene.outbox(),
+            ["update contacts 2 102; birthday was -; price was -; stage was -"]
+        );
         scene.do_run("UPDATE contacts SET stage = NULL WHERE local_id = 2");
-        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(
+            scene.outbox(),
+            ["update contacts 2 102; birthday was -; price was -"]
+        );
     });
 }
 
@@ -275,6 +308,31 @@ fn a_field_in_an_open_conflict_tells_the_conflict_and_is_not_queued() {
         assert_eq!(
             scene.rows("SELECT base_value, local_value, remote_value FROM sync_conflicts"),
             ["A Countess Augusta"]
+        );
+    });
+}
+
+#[test]
+fn the_daemon_spells_what_a_write_told_an_open_conflict() {
+    everywhere(|scene| {
+        for property in ["annualrevenue", "optout", "seen", "stage"] {
+            scene.as_daemon(&format!(
+                "INSERT INTO sync_conflicts (object, local_id, hs_id, property, policy, detected_at)
+                 VALUES ('contacts', 1, 101, '{property}', 'manual', '2026-11-24T03:10:00.000Z')"
+            ));
+        }
+        scene.do_run(
+            "UPDATE contacts SET revenue = 0.1 + 0.2, opt_out = 1, seen = '2026-11-25 04:00', stage = '' WHERE local_id = 1",
+        );
+        scene.spell_conflicts();
+        assert_eq!(
+            scene.rows("SELECT local_value FROM sync_conflicts ORDER BY id"),
+            [
+                "0.30000000000000004",
+                "true",
+                "2026-11-25T04:00:00.000Z",
+                "-"
+            ]
         );
     });
 }

@@ -1,0 +1,147 @@
+//! Updates of nothing: a program wrote a value in another spelling, or empty text over NULL. Triggers see a change there, since
+//! they know no types; they end here, before HubSpot is asked for anything.
+
+use rusqlite::{Connection, Transaction};
+
+use crate::engine::Engine;
+use crate::engine::portal::objects::ObjectSync;
+use crate::model::entry::{Base, EntryState, Operation};
+use crate::model::id::OutboxId;
+use crate::model::name::PropertyName;
+use crate::store::outbox::Queued;
+use crate::store::{Lane, StoreError, outbox};
+
+/// Ends what changes nothing, and gives the other entries; one that is only partly unchanged is due at the next step.
+pub(crate) async fn without_unchanged(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: Vec<Queued>,
+) -> Result<Vec<Queued>, StoreError> {
+    let (of, ids) = (object.clone(), ids_of(&due));
+    let unchanged = engine
+        .store
+        .read(move |connection| {
+            let mut unchanged = Vec::new();
+            for id in ids {
+                if !unchanged_fields(connection, &of, id)?.is_empty() {
+                    unchanged.push(id);
+                }
+            }
+            Ok(unchanged)
+        })
+        .await?;
+    if unchanged.is_empty() {
+        return Ok(due);
+    }
+    let (of, ids) = (object.clone(), unchanged.clone());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            ids.iter().try_for_each(|id| end_unchanged(tx, &of, *id))
+        })
+        .await?;
+    let left = due
+        .into_iter()
+        .filter(|queued| !unchanged.contains(&queued.entry.id));
+    Ok(left.collect())
+}
+
+fn ids_of(due: &[Queued]) -> Vec<OutboxId> {
+    due.iter().map(|queued| queued.entry.id).collect()
+}
+
+fn end_unchanged(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    id: OutboxId,
+) -> Result<(), StoreError> {
+    let unchanged = unchanged_fields(tx, object, id)?;
+    if unchanged.is_empty() {
+        return Ok(());
+    }
+    for property in &unchanged {
+        outbox::drop_field(tx, id, property)?;
+    }
+    if outbox::fields(tx, id)?.is_empty() {
+        outbox::end(tx, id)?;
+    }
+    Ok(())
+}
+
+/// The fields of a waiting update in which the row holds their base; none while an attempt is open, which may have brought
+/// something else.
+fn unchanged_fields(
+    connection: &Connection,
+    object: &ObjectSync,
+    id: OutboxId,
+) -> Result<Vec<PropertyName>, StoreError> {
+    let Some(queued) = outbox::by_id(connection, id)? else {
+        return Ok(Vec::new());
+    };
+    let entry = queued.entry;
+    let is_at_rest = entry.operation == Operation::Update
+        && entry.state == EntryState::Pending
+        && entry.row.is_none()
+        && queued.unanswered_since.is_none();
+    if !is_at_rest {
+        return Ok(Vec::new());
+    }
+    let Some(row) = object.table.by_local_id(connection, entry.local_id)? else {
+        return Ok(Vec::new());
+    };
+    let fields = entry.fields.into_iter().filter(|field| {
+        let kind = object
+            .mapping()
+            .field(&field.property)
+            .map(|mapping| mapping.property_type);
+        match (kind, &field.base, &field.sent) {
+            (Some(kind), Base::Known(base), None) => kind.same(base, row.value(&field.property)),
+            _ => false,
+        }
+    });
+    Ok(fields.map(|field| field.property).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::{How, Scene, record};
+    use crate::model::mapping::Policy;
+
+    fn scene() -> Scene {
+        let scene = Scene::of(Policy::Local);
+        let values = [
+            ("firstname", "Ada"),
+            ("annualrevenue", "1.5"),
+            ("seen", "2026-11-24T03:10:00.000Z"),
+        ];
+        scene.apply(How::at(0), &record(101, 0, &values));
+        scene
+    }
+
+    fn end(scene: &Scene) {
+        scene.write(|tx| end_unchanged(tx, &scene.object, OutboxId(1)));
+    }
+
+    #[test]
+    fn an_update_to_the_same_values_in_another_spelling_ends_before_hubspot_is_asked() {
+        let scene = scene();
+        scene.program("UPDATE contacts SET seen = '2026-11-24 03:10', stage = '', interests = ';'");
+        assert_eq!(scene.rows("SELECT count(*) FROM sync_outbox_fields"), ["3"]);
+        end(&scene);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_changes_something_stays_and_so_does_what_an_open_attempt_may_have_brought() {
+        let scene = scene();
+        scene.program("UPDATE contacts SET seen = '2026-11-24 03:10', first_name = 'Eve'");
+        end(&scene);
+        let left = "SELECT property FROM sync_outbox_fields";
+        assert_eq!(scene.rows(left), ["firstname"]);
+        scene.daemon("UPDATE sync_outbox SET unanswered_since = '2026-11-24T03:10:00.000Z'");
+        scene.program("UPDATE contacts SET first_name = 'Ada'");
+        end(&scene);
+        assert_eq!(scene.rows(left), ["firstname"]);
+    }
+}
