@@ -252,3 +252,48 @@ fn a_replace_of_a_field_in_an_open_conflict_tells_the_conflict() {
         );
     });
 }
+
+#[test]
+fn the_order_in_which_triggers_fire_changes_nothing() {
+    everywhere(|scene| {
+        scene.do_run("CREATE UNIQUE INDEX own ON contacts (email) WHERE stage = 'lead'");
+        assert_eq!(scene.repair(), Vec::<String>::new());
+        for turned in [false, true] {
+            if turned {
+                scene.turn_triggers_round();
+            }
+            scene.refused(
+                "REPLACE INTO contacts (local_id, hs_id, email) VALUES (1, 102, 'x@example.com')",
+                "contacts would overwrite two rows: DELETE one of them first",
+            );
+            scene.refused(
+                "REPLACE INTO contacts (hs_id, score) VALUES (101, 8)",
+                "contacts.score comes from HubSpot and can not be written here: leave it as it is",
+            );
+            scene.do_run(
+                "BEGIN;
+                 REPLACE INTO contacts (email, stage, first_name) VALUES ('ada@example.com', 'lead', 'Augusta');
+                 REPLACE INTO contacts (email, stage) VALUES ('ada@example.com', 'other');
+                 DELETE FROM contacts WHERE local_id = 2;
+                 INSERT INTO contacts (hs_id, email, first_name) VALUES (102, 'bob@example.com', 'Rob');
+                 UPDATE contacts SET first_name = 'Countess' WHERE local_id = 1;
+                 COMMIT",
+            );
+            assert_eq!(scene.contacts()[0], "1 101 ada@example.com Countess");
+            assert_eq!(scene.contacts()[1], "2 102 bob@example.com Rob");
+            let outbox = scene.outbox();
+            assert!(
+                outbox[0].contains("; firstname was Ada; interests was a;b"),
+                "{outbox:?}"
+            );
+            assert_eq!(outbox[1], "update contacts 2 102; firstname was Bob");
+            assert!(outbox[2].starts_with("create contacts "), "{outbox:?}");
+            assert_eq!(outbox.len(), 3);
+            scene.as_daemon(
+                "DELETE FROM sync_outbox_fields; DELETE FROM sync_outbox; DELETE FROM contacts WHERE local_id > 2;
+                 UPDATE contacts SET first_name = 'Ada', interests = 'a;b', stage = 'lead' WHERE local_id = 1;
+                 UPDATE contacts SET first_name = 'Bob' WHERE local_id = 2",
+            );
+        }
+    });
+}

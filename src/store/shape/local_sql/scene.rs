@@ -176,6 +176,20 @@ impl Scene {
         assert_eq!(self.all(), before, "{sql}");
     }
 
+    /// Makes the triggers of contacts anew, the last one first: SQLite fires those of one event in an order that follows it.
+    pub(super) fn turn_triggers_round(&self) {
+        let triggers =
+            "FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'sync_mirror_contacts_%'";
+        let names = self.rows(&format!("SELECT name {triggers}"));
+        let texts = self.rows(&format!("SELECT sql {triggers} ORDER BY rowid DESC"));
+        for name in names {
+            self.as_daemon(&format!("DROP TRIGGER {name}"));
+        }
+        for text in texts {
+            self.as_daemon(&text);
+        }
+    }
+
     /// Runs statements as the daemon: no trigger fires.
     pub(super) fn as_daemon(&self, sql: &str) {
         self.daemon.execute_batch(sql).expect("runs");
