@@ -36,6 +36,45 @@ fn an_altered_trigger_is_put_back_and_named() {
 }
 
 #[test]
+fn without_a_part_that_mirrors_share_no_write_goes_unrecorded_and_it_is_put_back() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DROP VIEW _sync_entry_update; DROP TRIGGER sync_entry_create;
+             DROP VIEW _sync_entry; CREATE VIEW _sync_entry AS SELECT 1 AS id",
+        );
+        for sql in [
+            "UPDATE contacts SET first_name = 'B' WHERE local_id = 1",
+            "INSERT INTO contacts (email) VALUES ('cy@example.com')",
+        ] {
+            assert!(scene.run(sql).is_err(), "{sql}");
+        }
+        assert_eq!(scene.outbox(), NONE);
+        let mut put_back = scene.repair();
+        put_back.sort();
+        assert_eq!(
+            put_back,
+            [
+                "_sync_entry",
+                "_sync_entry_update",
+                "sync_entry_create",
+                "sync_entry_update"
+            ]
+        );
+        assert_eq!(scene.repair(), NONE);
+        scene.do_run(
+            "UPDATE contacts SET first_name = 'B' WHERE local_id = 1; INSERT INTO contacts (email) VALUES ('cy@example.com')",
+        );
+        assert_eq!(
+            scene.outbox(),
+            [
+                "update contacts 1 101; firstname was Ada",
+                "create contacts 3 -"
+            ]
+        );
+    });
+}
+
+#[test]
 fn dropped_and_replaced_indexes_of_the_bookkeeping_are_put_back_and_named() {
     everywhere(|scene| {
         scene.do_run(
