@@ -8,7 +8,7 @@ use crate::model::value::PropertyType;
 use crate::store::StoreError;
 use crate::store::fields::FieldRow;
 use crate::store::shape::ddl::{self, quoted};
-use crate::store::shape::matching::SPELLED;
+use crate::store::shape::matching::spelled_as;
 
 pub(crate) fn rename_table(from: &str, to: &str) -> String {
     format!("ALTER TABLE {} RENAME TO {}", quoted(from), quoted(to))
@@ -98,7 +98,7 @@ pub(crate) fn values_to_history(
     from: PropertyType,
 ) -> String {
     let (table, column) = (quoted(object.table.as_str()), quoted(field.column.as_str()));
-    let value = format!("{SPELLED}({column}, '{from}')");
+    let value = spelled_as(&column, from);
     format!(
         "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
          SELECT :now, :object, \"local_id\", \"hs_id\", :property, {value}, NULL, 'schema'

@@ -12,7 +12,7 @@ use crate::model::value::PropertyType;
 use crate::store::shape::alter;
 use crate::store::shape::bring_up;
 use crate::store::shape::ddl::{self, each, quoted};
-use crate::store::shape::triggers::canonical_column;
+use crate::store::shape::matching::spelled_as;
 use crate::store::{StoreError, mirror, outbox};
 
 /// Gives what stands in a table's place another name, and returns that.
@@ -407,7 +407,7 @@ pub(crate) fn follow_conflicts(
          SET local_value = (SELECT {} FROM {table} AS m WHERE m.\"local_id\" = sync_conflicts.local_id)
          WHERE object = :object AND property = :property AND resolved_at IS NULL
            AND EXISTS (SELECT 1 FROM {table} AS m WHERE m.\"local_id\" = sync_conflicts.local_id)",
-        canonical_column(&column, field.property_type)
+        spelled_as(&column, field.property_type)
     );
     tx.execute(
         &sql,

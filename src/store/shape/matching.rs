@@ -26,7 +26,12 @@ pub fn register(connection: &Connection) -> Result<()> {
 
 /// Another function's name: of a column's value and a type's name it makes canonical text; what can't be of the type stays
 /// as it is.
-pub(crate) const SPELLED: &str = "hubsyncd_canonical";
+const SPELLED: &str = "hubsyncd_canonical";
+
+/// A column's value in canonical spelling, as SQL for the daemon's own connections.
+pub(crate) fn spelled_as(column: &str, kind: PropertyType) -> String {
+    format!("{SPELLED}({column}, '{kind}')")
+}
 
 fn spelled(context: &Context<'_>) -> Result<Option<String>> {
     let held = match context.get_raw(0) {

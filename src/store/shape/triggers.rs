@@ -25,8 +25,6 @@
 //!
 //! A table whose object left the mapping has none of these, and `sync_unmapped_…` instead, which refuse every write.
 
-use std::collections::BTreeSet;
-
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::value::{LONGEST_VALUE, PropertyType};
 use crate::store::shape::ddl::{each, literal, quoted};
@@ -77,25 +75,25 @@ impl MirrorShape<'_> {
         !self.object.direction.pushes() || !field.direction.pushes()
     }
 
-    /// The fields that an INSERT may write.
+    /// The fields that only come from HubSpot.
+    fn pulled(&self) -> impl Iterator<Item = &FieldMapping> {
+        let fields = self.object.fields.iter();
+        fields.filter(|field| self.is_pulled(field))
+    }
+
+    /// The fields whose writes are taken, also while they are left out of requests: then they wait.
     fn pushed(&self) -> impl Iterator<Item = &FieldMapping> {
         let fields = self.object.fields.iter();
         fields.filter(|field| !self.is_pulled(field))
     }
 
-    /// The fields whose update is taken: one that is left out of requests at the moment waits until it is healed.
-    fn updated(&self) -> impl Iterator<Item = &FieldMapping> {
-        let is_updated = |field: &&FieldMapping| self.closed(field) != Some(Closed::Pulled);
-        self.object.fields.iter().filter(is_updated)
-    }
-
     /// Fields that a program writes as text of any length.
     fn texts(&self) -> impl Iterator<Item = &FieldMapping> {
-        self.updated()
+        self.pushed()
             .filter(|field| field.property_type.sql_type() == "TEXT")
     }
 
-    fn refusal(&self, field: &FieldMapping, closed: Closed) -> String {
+    fn refusal(&self, field: &FieldMapping) -> String {
         let (table, column) = (&self.object.table, &field.column);
         raise(&format!(
             "{table}.{column} comes from HubSpot and can not be written here: leave it as it is"
@@ -480,7 +478,7 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
         let value = format!("new.{}", quoted(field.column.as_str()));
         cases.push((
             format!("{value} <> '' AND {value} IS NOT {}", noted_column(field)),
-            shape.refusal(field, closed),
+            shape.refusal(field),
         ));
     }
     // The gate has one row, whether there is a note or none.
@@ -548,23 +546,18 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
             ["hs_created_at", "hs_modified_at"]
                 .map(|name| format!("{name} = {}", noted(&format!("${name}")))),
         );
-    let closed = shape
-        .object
-        .fields
-        .iter()
-        .filter(|field| shape.closed(field).is_some())
-        .map(|field| {
-            format!(
-                "{} = {}",
-                quoted(field.column.as_str()),
-                noted_column(field)
-            )
-        });
+    let pulled = shape.pulled().map(|field| {
+        format!(
+            "{} = {}",
+            quoted(field.column.as_str()),
+            noted_column(field)
+        )
+    });
     format!(
         "UPDATE {} SET\n    {}\n    \
          FROM _sync_replaced AS n WHERE n.object = {} AND {}.local_id = new.local_id",
         shape.table(),
-        lines(settings.chain(closed)),
+        lines(settings.chain(pulled)),
         shape.object(),
         shape.table(),
     )
@@ -601,15 +594,10 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
         let refusal = raise(&format!("{table}.{name} {owner}: leave it as it is"));
         (changed(name), refusal)
     });
-    let pulled = shape
-        .object
-        .fields
-        .iter()
-        .filter(|field| shape.closed(field) == Some(Closed::Pulled))
-        .map(|field| {
-            let refusal = shape.refusal(field, Closed::Pulled);
-            (changed(&quoted(field.column.as_str())), refusal)
-        });
+    let pulled = shape.pulled().map(|field| {
+        let refusal = shape.refusal(field);
+        (changed(&quoted(field.column.as_str())), refusal)
+    });
     let cases: Vec<(String, String)> = fixed.into_iter().chain(pulled).collect();
     let refuse = format!("SELECT CASE{} END", refuse_where(&cases));
     shape.trigger("refuse", "AFTER UPDATE", FROM_OUTSIDE, &[refuse])
@@ -664,18 +652,18 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
 fn update(shape: &MirrorShape<'_>) -> Option<Made> {
     let columns = |of: &str| {
         shape
-            .updated()
+            .pushed()
             .map(|field| format!("{of}.{}", quoted(field.column.as_str())))
             .collect::<Vec<_>>()
             .join(", ")
     };
-    shape.updated().next()?;
+    shape.pushed().next()?;
     let when = format!(
         "{FROM_OUTSIDE}\n    AND ({}) IS NOT ({})",
         columns("new"),
         columns("old")
     );
-    let values = shape.updated().map(|field| {
+    let values = shape.pushed().map(|field| {
         let column = quoted(field.column.as_str());
         format!(
             "({}, +old.{column}, +new.{column})",
@@ -783,7 +771,6 @@ mod tests {
     fn shape(object: &ObjectMapping) -> MirrorShape<'_> {
         MirrorShape {
             object,
-            degraded: BTreeSet::new(),
             own_columns: Vec::new(),
             unique: Vec::new(),
         }
@@ -795,7 +782,6 @@ mod tests {
         let plain = of_mirror(&shape(&contacts));
         let mut special = shape(&contacts);
         special.own_columns = vec!["note".to_owned()];
-        special.degraded = BTreeSet::from(["lifecyclestage".to_owned()]);
         special.unique = vec![vec![
             "\"email\" = new.\"email\" COLLATE \"NOCASE\"".to_owned(),
         ]];
