@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;
 use crate::hubspot::call::observe::Observations;
 use crate::hubspot::call::standing::Learnt;
-use crate::hubspot::endpoints::list::Walks;
+use crate::hubspot::endpoints::list::ListWalks;
 use crate::hubspot::endpoints::pages::PageSize;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
@@ -91,7 +91,7 @@ struct ClientInner {
     /// How long pages are, by endpoint and object.
     page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
     /// Where the pages of lists began that are being walked.
-    walks: Mutex<Walks>,
+    walks: Mutex<ListWalks>,
 }
 
 /// What is known of the app that the token belongs to.

@@ -212,9 +212,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         SystemTime.format_time(&mut writer)?;
-        let mut parts = Parts::default();
+        let mut parts = LogParts::default();
         event.record(&mut parts);
-        let Parts {
+        let LogParts {
             sentence,
             fields,
             hint,
@@ -233,13 +233,13 @@ where
 
 /// An event in pieces. A piece of text has no line's end of its own, so that nobody's value looks like a line of ours.
 #[derive(Default)]
-struct Parts {
+struct LogParts {
     sentence: String,
     fields: String,
     hint: Option<String>,
 }
 
-impl Visit for Parts {
+impl Visit for LogParts {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             HINT => self.hint = Some(on_one_line(value)),

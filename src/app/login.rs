@@ -409,14 +409,14 @@ impl<'c> LoginApp<'c> {
     }
 
     /// Revokes as far as it goes.
-    async fn revoke(&self, client: &Client, all: &[Installation]) -> Vec<Ended> {
+    async fn revoke(&self, client: &Client, all: &[Installation]) -> Vec<LoginEnded> {
         let mut ended = Vec::with_capacity(all.len());
         for one in all {
             let problem = match self.open(one) {
                 Ok(tokens) => self.revoke_token(client, &tokens.refresh).await,
                 Err(error) => Some(error.to_string()),
             };
-            ended.push(Ended {
+            ended.push(LoginEnded {
                 portal: one.portal_id,
                 problem,
             });
@@ -441,7 +441,10 @@ impl<'c> LoginApp<'c> {
 ///
 /// # Errors
 /// The file has a static token, or the database can't be written.
-pub async fn logout(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Ended>, LoginError> {
+pub async fn logout(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<LoginEnded>, LoginError> {
     if !matches!(config.auth, Auth::OAuth(_)) {
         return Err(LoginError::Static);
     }
@@ -457,7 +460,7 @@ pub async fn logout(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Ended
         Ok((entry, client)) => entry.revoke(&client, &all).await,
         Err(error) => all
             .iter()
-            .map(|one| Ended {
+            .map(|one| LoginEnded {
                 portal: one.portal_id,
                 problem: Some(error.to_string()),
             })
@@ -482,12 +485,12 @@ pub struct Login {
     /// What was granted, where HubSpot said it.
     pub scopes: Option<Vec<String>>,
     /// Logins to other portals, which a database can't have beside it.
-    pub replaced: Vec<Ended>,
+    pub replaced: Vec<LoginEnded>,
 }
 
 /// An installation that was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct LoginEnded {
     /// The portal.
     pub portal: PortalId,
     /// Why its refresh token was not revoked, where it was not.

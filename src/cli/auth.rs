@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::app::login::{self, Ended, LoginApp};
+use crate::app::login::{self, LoginApp, LoginEnded};
 use crate::cli::ExitStatus;
 use crate::cli::args::AuthCommand;
 use crate::clock::{Clock, SystemClock};
@@ -193,7 +193,7 @@ async fn logout(
     })
 }
 
-fn say_ended(ended: &Ended, out: &mut dyn Write) -> std::io::Result<()> {
+fn say_ended(ended: &LoginEnded, out: &mut dyn Write) -> std::io::Result<()> {
     let portal = ended.portal;
     match &ended.problem {
         None => writeln!(

@@ -15,7 +15,7 @@ use crate::cli::progress::Screen;
 use crate::cli::run::watch_signals;
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::build::{BUSY_TIMEOUT, build_within};
-use crate::daemon::once::{Failure, Keeping, OnceOptions, OnceReport, once as agree};
+use crate::daemon::once::{Keeping, OnceFailure, OnceOptions, OnceReport, once as agree};
 use crate::daemon::run::DRAIN;
 use crate::daemon::tasks::with_causes;
 use crate::{config, telemetry};
@@ -165,7 +165,7 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
 }
 
 /// A sentence, and its remedy on a line of its own.
-fn tell(out: &mut dyn Write, kind: &str, failure: &Failure) -> anyhow::Result<()> {
+fn tell(out: &mut dyn Write, kind: &str, failure: &OnceFailure) -> anyhow::Result<()> {
     writeln!(out, "{kind}: {}", printable(&failure.words))?;
     if let Some(hint) = &failure.hint {
         writeln!(out, "hint: {}", printable(hint))?;
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::daemon::once::ObjectReport;
 
-    fn printed(failure: Option<Failure>, warnings: Vec<Failure>, requests: u64) -> String {
+    fn printed(failure: Option<OnceFailure>, warnings: Vec<OnceFailure>, requests: u64) -> String {
         let contacts = ObjectReport {
             object: "contacts".to_owned(),
             pulled: 1_500,
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_failure_stands_apart_from_the_counts_with_its_remedy() {
-        let failure = |words: &str, hint: &str| Failure {
+        let failure = |words: &str, hint: &str| OnceFailure {
             words: words.to_owned(),
             hint: Some(hint.to_owned()),
         };

@@ -25,7 +25,7 @@ const STALE: Duration = Duration::from_secs(30);
 /// What is wrong, shared by all tasks.
 #[derive(Debug, Default)]
 pub struct Condition {
-    inner: Mutex<State>,
+    inner: Mutex<ConditionState>,
     changed: Arc<Ring>,
 }
 
@@ -39,7 +39,7 @@ pub enum Source {
 }
 
 #[derive(Debug, Default, Clone)]
-struct State {
+struct ConditionState {
     unauthorized: Option<String>,
     logged_out: Option<String>,
     renewal: Option<Renewal>,
@@ -65,7 +65,7 @@ struct Renewal {
     refused: bool,
 }
 
-impl State {
+impl ConditionState {
     /// Why HubSpot takes nothing: there is no token, or a refused one that could not be renewed.
     fn unauthorized(&self) -> Option<String> {
         let refused = || {
@@ -98,7 +98,7 @@ impl State {
 }
 
 impl Condition {
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut ConditionState)) {
         let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.kind();
         change(&mut state);
@@ -114,7 +114,7 @@ impl Condition {
         Arc::clone(&self.changed)
     }
 
-    fn look(&self) -> State {
+    fn look(&self) -> ConditionState {
         self.inner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

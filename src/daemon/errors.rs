@@ -15,12 +15,12 @@ pub(super) struct Errors(Mutex<Failing>);
 #[derive(Debug, Default)]
 struct Failing {
     by_task: BTreeMap<Task, String>,
-    told: Told,
+    told: ToldErrors,
 }
 
 /// What `sync_status` says of an object's errors.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ToldErrors {
     /// What the last run left there.
     #[default]
     Former,
@@ -32,7 +32,7 @@ pub(super) enum Told {
 
 impl Errors {
     /// How a task's step ended. Gives what is to be told, where that is news.
-    pub(super) fn note(&self, task: Task, words: Option<String>) -> Option<Told> {
+    pub(super) fn note(&self, task: Task, words: Option<String>) -> Option<ToldErrors> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match words {
             Some(words) => drop(failing.by_task.insert(task, words)),
@@ -41,8 +41,8 @@ impl Errors {
         let words: BTreeSet<&str> = failing.by_task.values().map(String::as_str).collect();
         let words = words.into_iter().collect::<Vec<_>>().join("; ");
         let all = match words.as_str() {
-            "" => Told::Well,
-            _ => Told::Failing(words),
+            "" => ToldErrors::Well,
+            _ => ToldErrors::Failing(words),
         };
         let is_news = failing.told != all;
         failing.told = all.clone();
@@ -51,11 +51,11 @@ impl Errors {
 }
 
 /// Keeps the words of an object's errors where `sync_status` shows them, and forgets them when they are over.
-pub(super) async fn write_down(engine: &Engine, name: &ObjectType, told: Told) {
+pub(super) async fn write_down(engine: &Engine, name: &ObjectType, told: ToldErrors) {
     let name = name.clone();
     let words = match told {
-        Told::Former | Told::Well => None,
-        Told::Failing(words) => Some(words),
+        ToldErrors::Former | ToldErrors::Well => None,
+        ToldErrors::Failing(words) => Some(words),
     };
     let noted = engine
         .store()
@@ -76,8 +76,12 @@ mod tests {
     fn what_one_task_does_well_ends_no_error_of_another() {
         let errors = Errors::default();
         let said = |words: &str| Some(words.to_owned());
-        let told = |words: &str| Some(Told::Failing(words.to_owned()));
-        assert_eq!(errors.note(Task::Inbound, None), Some(Told::Well), "over");
+        let told = |words: &str| Some(ToldErrors::Failing(words.to_owned()));
+        assert_eq!(
+            errors.note(Task::Inbound, None),
+            Some(ToldErrors::Well),
+            "over"
+        );
         assert_eq!(errors.note(Task::Inbound, None), None);
         assert_eq!(errors.note(Task::Push, said("refused")), told("refused"));
         assert_eq!(errors.note(Task::Inbound, None), None);
@@ -87,6 +91,6 @@ mod tests {
             told("lost; refused")
         );
         assert_eq!(errors.note(Task::Push, None), told("lost"));
-        assert_eq!(errors.note(Task::Reads, None), Some(Told::Well));
+        assert_eq!(errors.note(Task::Reads, None), Some(ToldErrors::Well));
     }
 }

@@ -82,22 +82,22 @@ pub struct OnceReport {
     pub requests: u64,
     /// Why it ended early, where it did.
     #[serde(skip)]
-    pub failure: Option<Failure>,
+    pub failure: Option<OnceFailure>,
     /// What is done and should be known all the same.
     #[serde(skip)]
-    pub warnings: Vec<Failure>,
+    pub warnings: Vec<OnceFailure>,
 }
 
 /// What went wrong, and what somebody can do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct OnceFailure {
     /// A sentence.
     pub words: String,
     /// The remedy.
     pub hint: Option<String>,
 }
 
-impl From<&StepError> for Failure {
+impl From<&StepError> for OnceFailure {
     fn from(error: &StepError) -> Self {
         Self {
             words: with_causes(error),
@@ -124,7 +124,7 @@ pub async fn once(
         last_run: engine.store().read(runs::last).await?,
         requests: engine.store().read(quota::requests_in_all).await?,
     };
-    let work = Work {
+    let work = OnceWork {
         engine: Arc::clone(engine),
         condition: Arc::clone(&keeping.all.condition),
         begun: engine.clock().monotonic(),
@@ -149,13 +149,13 @@ pub async fn once(
             heartbeat::end_failed(engine.store(), with_causes(&error)).await;
             return Err(error);
         }
-        Err(error) => Some(Failure::from(&error)),
+        Err(error) => Some(OnceFailure::from(&error)),
     };
     report(&work, before, failure).await
 }
 
 /// Carries the work on to its end, and after a stop to the end of what was sent: nothing more is.
-async fn until_stopped<T>(work: &Work, all: impl Future<Output = T>) -> T {
+async fn until_stopped<T>(work: &OnceWork, all: impl Future<Output = T>) -> T {
     tokio::pin!(all);
     tokio::select! {
         biased;
@@ -246,7 +246,7 @@ impl Keeping {
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// What every part of one run is handed.
-struct Work {
+struct OnceWork {
     engine: Arc<Engine>,
     begun: Duration,
     condition: Arc<Condition>,
@@ -255,12 +255,12 @@ struct Work {
     /// What was begun and had more to do when the time was up, or the stop came.
     left: Mutex<BTreeSet<String>>,
     /// What failed, while the rest went on.
-    failures: Mutex<Vec<(Option<ObjectType>, Failure)>>,
+    failures: Mutex<Vec<(Option<ObjectType>, OnceFailure)>>,
     /// Objects that were read to this moment.
     read: AtomicUsize,
 }
 
-impl Work {
+impl OnceWork {
     fn is_over(&self) -> bool {
         self.stop.is_cancelled() || self.left().is_zero()
     }
@@ -290,7 +290,7 @@ impl Work {
     }
 
     /// What the time was too short for, or what a stop came before, in a sentence.
-    fn unfinished(&self) -> Option<Failure> {
+    fn unfinished(&self) -> Option<OnceFailure> {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let parts: Vec<&str> = left.iter().map(String::as_str).collect();
         let (ended, hint) = match self.stop.is_cancelled() {
@@ -305,7 +305,7 @@ impl Work {
             [] => ended.to_owned(),
             [..] => format!("{ended} before this was done: {}", parts.join(", ")),
         };
-        Some(Failure {
+        Some(OnceFailure {
             words,
             hint: Some(hint.to_owned()),
         })
@@ -321,7 +321,7 @@ impl Work {
             return Err(error);
         }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.push((object.cloned(), Failure::from(&error)));
+        failures.push((object.cloned(), OnceFailure::from(&error)));
         Ok(())
     }
 
@@ -356,18 +356,18 @@ impl Work {
     }
 
     /// Why something is left, the gravest first.
-    fn failure(&self) -> Option<Failure> {
+    fn failure(&self) -> Option<OnceFailure> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let words: BTreeSet<&str> = failures
             .iter()
             .map(|(_, failure)| failure.words.as_str())
             .collect();
-        let failed = failures.first().map(|(_, first)| Failure {
+        let failed = failures.first().map(|(_, first)| OnceFailure {
             words: words.into_iter().collect::<Vec<_>>().join("; "),
             hint: first.hint.clone(),
         });
         let forbidden = || {
-            Some(Failure {
+            Some(OnceFailure {
                 words: self.engine.forbidden()?,
                 hint: self.engine.remedies(),
             })
@@ -511,7 +511,7 @@ fn words(step: Step, object: Option<&ObjectType>) -> String {
 }
 
 /// The parts of the round, one after another; those of objects side by side.
-async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepError> {
+async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), StepError> {
     let engine = &work.engine;
     for step in round::steps(Part::Portal, 0) {
         if !read_portal(config, work, step, compare).await? {
@@ -552,7 +552,7 @@ async fn agree(config: &Config, work: &Work, compare: bool) -> Result<(), StepEr
 /// Reads what the portal is like, where it is to be read. `false`: there is no time for more.
 async fn read_portal(
     config: &Config,
-    work: &Work,
+    work: &OnceWork,
     step: Step,
     compare: bool,
 ) -> Result<bool, StepError> {
@@ -578,7 +578,7 @@ async fn read_portal(
 }
 
 /// Looks at what was pushed, without waiting for more of it.
-async fn end(work: &Work, object: &ObjectSync) -> Result<(), StepError> {
+async fn end(work: &OnceWork, object: &ObjectSync) -> Result<(), StepError> {
     for step in round::steps(Part::End, 0) {
         work.drain(step, Some(object)).await?;
     }
@@ -587,7 +587,7 @@ async fn end(work: &Work, object: &ObjectSync) -> Result<(), StepError> {
 
 /// What came of each object; one that failed is left out, and kept in what is told at the end.
 fn each_alone<T>(
-    work: &Work,
+    work: &OnceWork,
     objects: &[Arc<ObjectSync>],
     done: Vec<Result<T, StepError>>,
 ) -> Result<Vec<(Arc<ObjectSync>, T)>, StepError> {
@@ -621,7 +621,7 @@ enum Pulled {
     InPart,
 }
 
-async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled, StepError> {
+async fn pull(work: &OnceWork, object: &ObjectSync, compare: bool) -> Result<Pulled, StepError> {
     for step in round::steps(Part::Pull, work.engine.again().len()) {
         if is_wanted(work, object, step, compare).await?
             && work.drain(step, Some(object)).await? == Progress::More
@@ -635,7 +635,7 @@ async fn pull(work: &Work, object: &ObjectSync, compare: bool) -> Result<Pulled,
 
 /// Prepares a step, and tells whether it is to be called.
 async fn is_wanted(
-    work: &Work,
+    work: &OnceWork,
     object: &ObjectSync,
     step: Step,
     compare: bool,
@@ -655,7 +655,7 @@ async fn is_wanted(
 }
 
 /// Reads, removals and pushes until nothing is due; tells when the next of them is.
-async fn settle(work: &Work, object: &ObjectSync) -> Result<Option<Timestamp>, StepError> {
+async fn settle(work: &OnceWork, object: &ObjectSync) -> Result<Option<Timestamp>, StepError> {
     loop {
         let mut said = Vec::new();
         for step in round::steps(Part::Settle, 0) {
@@ -685,9 +685,9 @@ fn passes(error: &StepError) -> bool {
 }
 
 async fn report(
-    work: &Work,
+    work: &OnceWork,
     before: Before,
-    failure: Option<Failure>,
+    failure: Option<OnceFailure>,
 ) -> Result<OnceReport, StepError> {
     let engine = &work.engine;
     work.condition.stands(&engine.standing());
@@ -705,7 +705,7 @@ async fn report(
     let objects = objects_since(engine, before.last_run).await?;
     let pending: u64 = objects.iter().map(|object| object.pending).sum();
     let waiting = || {
-        (pending > 0).then(|| Failure {
+        (pending > 0).then(|| OnceFailure {
             words: match pending {
                 1 => "1 change still waits to be pushed".to_owned(),
                 _ => format!("{pending} changes still wait to be pushed"),
@@ -714,7 +714,7 @@ async fn report(
         })
     };
     let troubled = engine.store().read(fields::troubled).await?;
-    let mut warnings: Vec<Failure> = troubled.into_iter().map(Failure::from).collect();
+    let mut warnings: Vec<OnceFailure> = troubled.into_iter().map(OnceFailure::from).collect();
     warnings.extend(odd_answers(engine).await?);
     Ok(OnceReport {
         failure: failure.or_else(waiting),
@@ -725,7 +725,7 @@ async fn report(
 }
 
 /// What of HubSpot's answers can't be read and no field's problem tells of, an object each.
-async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<Failure>, StepError> {
+async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
     let objects = engine.mapping().objects.iter();
     let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
     let told = engine
@@ -739,7 +739,7 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<Failure>, StepError> {
             Ok(told)
         })
         .await?;
-    let failure = |words| Failure {
+    let failure = |words| OnceFailure {
         words,
         hint: Some(
             "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
@@ -802,7 +802,7 @@ async fn objects_since(
     Ok(counted.into_iter().map(ObjectReport::from).collect())
 }
 
-impl From<Troubled> for Failure {
+impl From<Troubled> for OnceFailure {
     fn from(field: Troubled) -> Self {
         let values = match field.unreadable {
             0 => String::new(),
@@ -847,7 +847,7 @@ mod tests {
             folder: _folder,
             ..
         } = Desk::new(0);
-        let work = Work {
+        let work = OnceWork {
             begun: Duration::ZERO,
             condition: Arc::default(),
             deadline: engine.clock().monotonic() + Duration::from_secs(10),

@@ -16,7 +16,7 @@ use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::seldom::Seldom;
 use crate::daemon::steps::{self, Caller};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::tasks::{Job, Loop, Name, Step, is_fatal, is_stopping, with_causes};
+use crate::daemon::tasks::{Job, Loop, Name, StepCall, is_fatal, is_stopping, with_causes};
 use crate::daemon::webhooks;
 use crate::decide::round::{self, Chore, CountsFrom, LOOK, Next, Seen, Task, Turn, Walks};
 use crate::engine::portal::access;
@@ -50,16 +50,16 @@ struct Line {
     bell: Option<Bell>,
     /// Whom it rings.
     rings: &'static [Bell],
-    step: Made,
+    step: MadeTasks,
     /// What it calls, as the documentation names it.
     calls: &'static str,
 }
 
 /// A step, and how long its loop waits at most.
-type Paced = (Duration, Step);
+type Paced = (Duration, StepCall);
 
 /// How a task's step is made.
-enum Made {
+enum MadeTasks {
     /// One for the daemon.
     Once(fn(&Parts, Rings) -> Paced),
     /// One for the daemon, where there is something for it to do.
@@ -71,7 +71,7 @@ enum Made {
 /// All tasks, in the order in which they are started.
 const TABLE: [Line; 16] = {
     use Begins::{AtOnce, WithTheSchema};
-    use Made::{ForEachObject, Maybe, Once};
+    use MadeTasks::{ForEachObject, Maybe, Once};
     [
         line(
             Task::Heartbeat,
@@ -202,7 +202,7 @@ const fn line(
     begins: Begins,
     bell: Option<Bell>,
     rings: &'static [Bell],
-    step: Made,
+    step: MadeTasks,
     calls: &'static str,
 ) -> Line {
     Line {
@@ -219,8 +219,8 @@ const fn line(
 pub fn shown() -> Vec<String> {
     let lines = TABLE.iter().map(|line| {
         let of = match line.step {
-            Made::Once(_) | Made::Maybe(_) => "",
-            Made::ForEachObject => " (of each object)",
+            MadeTasks::Once(_) | MadeTasks::Maybe(_) => "",
+            MadeTasks::ForEachObject => " (of each object)",
         };
         let bell = line.bell.map_or("–", Bell::as_str);
         let rings: Vec<&str> = line.rings.iter().map(|bell| bell.as_str()).collect();
@@ -277,7 +277,7 @@ pub fn jobs(parts: &Parts, begins: Begins) -> Vec<Job> {
     let mut jobs: Vec<Job> = lines().filter_map(|line| job(parts, line)).collect();
     for object in &parts.all.engine.mapping().objects {
         let errors = Arc::new(Errors::default());
-        let own = lines().filter(|line| matches!(line.step, Made::ForEachObject));
+        let own = lines().filter(|line| matches!(line.step, MadeTasks::ForEachObject));
         jobs.extend(own.map(|line| job_of(parts, line, &object.object, &errors)));
     }
     jobs
@@ -287,9 +287,9 @@ pub fn jobs(parts: &Parts, begins: Begins) -> Vec<Job> {
 fn job(parts: &Parts, line: &Line) -> Option<Job> {
     let rings = rings(parts, line);
     let (longest, step) = match line.step {
-        Made::Once(make) => make(parts, rings),
-        Made::Maybe(make) => make(parts, rings)?,
-        Made::ForEachObject => return None,
+        MadeTasks::Once(make) => make(parts, rings),
+        MadeTasks::Maybe(make) => make(parts, rings)?,
+        MadeTasks::ForEachObject => return None,
     };
     Some(Job {
         name: line.task.into(),
@@ -301,7 +301,7 @@ fn job(parts: &Parts, line: &Line) -> Option<Job> {
 
 /// The job of an object's task.
 fn job_of(parts: &Parts, line: &Line, object: &ObjectType, errors: &Arc<Errors>) -> Job {
-    let own = Arc::new(Own {
+    let own = Arc::new(OwnTurn {
         task: line.task,
         object: object.clone(),
         poll: Arc::clone(&parts.poll),
@@ -347,7 +347,7 @@ where
     F: Future<Output = Result<(), StepError>> + Send + 'static,
 {
     let pace = Arc::new(Mutex::new(Chore::every(interval)));
-    let step: Step = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine| {
         let now = engine.clock().now();
         let is_due = lock(&pace).is_due(now);
         let (pace, work) = (Arc::clone(&pace), is_due.then(|| chore(engine)));
@@ -392,7 +392,7 @@ fn erase(_: &Parts, _: Rings) -> Paced {
 
 /// Events that a former run stored are taken in without `[webhooks]` too.
 fn inbox(_: &Parts, rings: Rings) -> Paced {
-    let step: Step = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine| {
         let rings = rings.clone();
         async move {
             if engine.objects().is_empty() {
@@ -440,7 +440,7 @@ fn certificate(parts: &Parts, _: Rings) -> Option<Paced> {
 fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
     let keeper = parts.keeper.clone()?;
     let condition = Arc::clone(&parts.all.condition);
-    let step: Step = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine| {
         let (keeper, condition) = (Arc::clone(&keeper), Arc::clone(&condition));
         async move {
             let done = tokens::step(&engine, &keeper).await;
@@ -477,7 +477,7 @@ fn portal(parts: &Parts, rings: Rings) -> Paced {
 }
 
 fn decisions(_: &Parts, rings: Rings) -> Paced {
-    let step: Step = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine| {
         let rings = rings.clone();
         async move {
             let progress = steps::shared(&engine, round::Step::Decisions).await?;
@@ -499,7 +499,7 @@ const UNWRITTEN: Duration = Duration::from_secs(1);
 fn heartbeat(parts: &Parts, _: Rings) -> Paced {
     let interval = parts.systemd.watchdog_interval().unwrap_or(BEAT).min(BEAT);
     let (parts, unwritten) = (parts.clone(), Arc::new(Seldom::default()));
-    let step: Step = Box::new(move |engine| {
+    let step: StepCall = Box::new(move |engine| {
         let (parts, unwritten) = (parts.clone(), Arc::clone(&unwritten));
         async move { beat(&engine, &parts, interval, &unwritten).await }.boxed()
     });
@@ -576,11 +576,11 @@ fn tell(health: &watch::Sender<Health>, systemd: &Systemd, now: Health) {
 }
 
 /// What a task of one object goes by.
-struct Own {
+struct OwnTurn {
     task: Task,
     object: ObjectType,
     poll: Arc<PollSettings>,
-    known: Mutex<Known>,
+    known: Mutex<KnownOfObject>,
     errors: Arc<Errors>,
     rings: Rings,
     all: Loop,
@@ -588,13 +588,13 @@ struct Own {
 
 /// What is known of an object from turn to turn, and is in no table.
 #[derive(Debug, Default, Clone, Copy)]
-struct Known {
+struct KnownOfObject {
     walks: Walks,
     /// When the last comparison of this run began.
     compares_since: Option<Timestamp>,
 }
 
-impl Own {
+impl OwnTurn {
     /// A turn, unless the object is not in force or waits for a scope; its failure is kept where `sync_status` shows it.
     async fn step(self: Arc<Self>, engine: Arc<Engine>) -> Result<Progress, StepError> {
         let Some(object) = engine.object(&self.object) else {

@@ -66,7 +66,7 @@ impl fmt::Display for Name {
 }
 
 /// What a loop calls, again and again.
-pub type Step =
+pub type StepCall =
     Box<dyn FnMut(Arc<Engine>) -> BoxFuture<'static, Result<Progress, StepError>> + Send>;
 
 /// What a loop needs.
@@ -78,7 +78,7 @@ pub struct Job {
     /// How long it waits at most.
     pub longest: Duration,
     /// What it calls.
-    pub step: Step,
+    pub step: StepCall,
 }
 
 impl Loop {
@@ -258,7 +258,7 @@ mod tests {
     fn counting(name: &Name) -> (Job, Arc<AtomicU32>) {
         let counts = Arc::new(AtomicU32::new(0));
         let own = Arc::clone(&counts);
-        let step: Step = Box::new(move |_| {
+        let step: StepCall = Box::new(move |_| {
             own.fetch_add(1, Ordering::Relaxed);
             // The test's clock never lets anybody wait.
             async {

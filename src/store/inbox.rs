@@ -121,7 +121,7 @@ fn names(ids: &[HubspotId]) -> Option<String> {
 
 /// A stored event that waits.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct WaitingEvent {
     /// The row.
     pub id: i64,
     /// When it came.
@@ -131,7 +131,7 @@ pub struct Waiting {
 }
 
 /// Events for which no read was asked yet, the oldest first, at most `limit`.
-pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<WaitingEvent>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others, own
          FROM sync_inbox
@@ -143,12 +143,12 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn waiting_from_row(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+fn waiting_from_row(row: &Row<'_>) -> rusqlite::Result<WaitingEvent> {
     let time = |text: Option<String>| text.as_deref().and_then(Timestamp::parse);
     let object: Option<String> = row.get(4)?;
     let property: Option<String> = row.get(7)?;
     let others: Option<String> = row.get(9)?;
-    Ok(Waiting {
+    Ok(WaitingEvent {
         id: row.get(0)?,
         received_at: time(row.get(1)?).unwrap_or_default(),
         event: Event {
@@ -247,7 +247,7 @@ pub fn unanswered(
     object: &ObjectType,
     id: HubspotId,
     read_number: i64,
-) -> Result<Vec<Waiting>, StoreError> {
+) -> Result<Vec<WaitingEvent>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, received_at, event_id, event_type, object, hs_id, occurred_at, property, value, others, own
          FROM sync_inbox

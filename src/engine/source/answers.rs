@@ -14,7 +14,7 @@ use crate::model::event::EventKind;
 use crate::model::id::HubspotId;
 use crate::model::time::Timestamp;
 use crate::store::history::Origin;
-use crate::store::inbox::{self, State, Waiting};
+use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::reads::Due;
 use crate::store::{StoreError, reads};
 
@@ -77,7 +77,7 @@ fn next_look(received_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Whether an answer shows what an event says, whatever its time.
-fn shows(object: &ObjectSync, record: &Record, waiting: &Waiting) -> bool {
+fn shows(object: &ObjectSync, record: &Record, waiting: &WaitingEvent) -> bool {
     let event = &waiting.event;
     match event.kind() {
         Some(EventKind::PropertyChange) => {

@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
 use crate::store::gaps;
 use crate::store::history::{self, Origin};
-use crate::store::inbox::{self, State, Waiting};
+use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::{Lane, StoreError, conflicts, merges, outbox, reads};
@@ -93,8 +93,8 @@ struct Left {
     did_something: bool,
 }
 
-fn by_object(waiting: Vec<Waiting>) -> BTreeMap<Option<ObjectType>, Vec<Waiting>> {
-    let mut objects: BTreeMap<_, Vec<Waiting>> = BTreeMap::new();
+fn by_object(waiting: Vec<WaitingEvent>) -> BTreeMap<Option<ObjectType>, Vec<WaitingEvent>> {
+    let mut objects: BTreeMap<_, Vec<WaitingEvent>> = BTreeMap::new();
     for event in waiting {
         objects
             .entry(event.event.object.clone())
@@ -107,11 +107,11 @@ fn by_object(waiting: Vec<Waiting>) -> BTreeMap<Option<ObjectType>, Vec<Waiting>
 /// The events of one record, the oldest first.
 struct Group {
     id: HubspotId,
-    events: Vec<Waiting>,
+    events: Vec<WaitingEvent>,
 }
 
 /// By record, in the order of each one's oldest event.
-fn by_record(waiting: Vec<Waiting>) -> Vec<Group> {
+fn by_record(waiting: Vec<WaitingEvent>) -> Vec<Group> {
     let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for event in waiting {
@@ -146,7 +146,7 @@ fn parts(groups: Vec<Group>) -> Vec<Vec<Group>> {
 }
 
 /// Ends events of an object that is not mapped any more.
-async fn ignore(engine: &Engine, waiting: Vec<Waiting>) -> Result<(), StepError> {
+async fn ignore(engine: &Engine, waiting: Vec<WaitingEvent>) -> Result<(), StepError> {
     engine
         .store
         .write(Lane::Bulk, move |tx| {
@@ -168,7 +168,7 @@ async fn ignore(engine: &Engine, waiting: Vec<Waiting>) -> Result<(), StepError>
 async fn sort_out(
     engine: &Engine,
     object: &ObjectSync,
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingEvent>,
     left: &mut Left,
 ) -> Result<Vec<Group>, StepError> {
     let hubspot_ahead = engine.client.clock_offset_ms();
@@ -305,7 +305,7 @@ fn ask(
 ) -> Result<(), StoreError> {
     let name = object.object();
     let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
-    for Waiting { id, event, .. } in &group.events {
+    for WaitingEvent { id, event, .. } in &group.events {
         match event.kind() {
             Some(EventKind::PrivacyDeletion) => {
                 reads::note_erasure(tx, name, group.id, now)?;
@@ -412,7 +412,7 @@ impl Known {
         }
     }
 
-    fn need(&self, object: &ObjectSync, waiting: &Waiting, moment: Moment) -> Need {
+    fn need(&self, object: &ObjectSync, waiting: &WaitingEvent, moment: Moment) -> Need {
         let moment = news::Moment {
             now: moment.now,
             hubspot_ahead_ms: moment.hubspot_ahead,

@@ -25,7 +25,7 @@ use crate::decide::quota::day::{Day, KnownDay};
 use crate::decide::quota::{
     Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, QuotaVerdict, Recent,
 };
-use crate::hubspot::call::limiter::pace::Pace;
+use crate::hubspot::call::limiter::pace::RequestPace;
 use crate::hubspot::call::limiter::queue::{Queue, Ticket};
 use crate::model::time::Timestamp;
 
@@ -144,7 +144,7 @@ pub struct Limiter {
 
 struct LimiterState {
     quota: Quota,
-    pace: [Pace; 2],
+    pace: [RequestPace; 2],
     queues: [Queue; 2],
     leasing: bool,
     /// Whether nothing new is let go, and who waits to hear of that.
@@ -196,7 +196,7 @@ impl Limiter {
         let day = Day::new(&settings, &known, now);
         let quota = Quota::new(settings, &start.recent, day, now);
         let pace = [EndpointClass::Search, EndpointClass::Crm]
-            .map(|class| Pace::new(quota.pace(class), &clock));
+            .map(|class| RequestPace::new(quota.pace(class), &clock));
         Arc::new(Self {
             clock,
             lease,
@@ -247,14 +247,14 @@ impl Limiter {
         loop {
             let mut sleep = None;
             match poll_fn(|context| place.poll(&mut sleep, context)).await? {
-                Turn::Go(grants) => {
+                QueueTurn::Go(grants) => {
                     let permit = |grant| Permit {
                         limiter: Arc::clone(self),
                         grant: Some(grant),
                     };
                     return Ok(grants.into_iter().map(permit).collect());
                 }
-                Turn::Lease(request) => self.take_lease(request).await?,
+                QueueTurn::Lease(request) => self.take_lease(request).await?,
             }
         }
     }
@@ -391,7 +391,7 @@ impl Limiter {
 }
 
 /// What a waiting request does next.
-enum Turn {
+enum QueueTurn {
     Go(Vec<Grant>),
     Lease(LeaseRequest),
 }
@@ -413,7 +413,7 @@ impl QueuePlace<'_> {
         &mut self,
         sleep: &mut Option<BoxFuture<'static, ()>>,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Turn, LimiterError>> {
+    ) -> Poll<Result<QueueTurn, LimiterError>> {
         loop {
             let wait = match self.look(context) {
                 QueueLook::Ready(result) => return Poll::Ready(result),
@@ -471,7 +471,7 @@ impl QueuePlace<'_> {
             QuotaVerdict::Lease(_) if state.leasing => QueueLook::Wait(None),
             QuotaVerdict::Lease(count) => {
                 let request = state.begin_lease(count, self.limiter.clock.now());
-                QueueLook::Ready(Ok(Turn::Lease(request)))
+                QueueLook::Ready(Ok(QueueTurn::Lease(request)))
             }
             QuotaVerdict::Go => self.go(&mut state, requests, now),
             QuotaVerdict::OutOfQuota(_) | QuotaVerdict::Unreachable(_) => {
@@ -491,12 +491,12 @@ impl QueuePlace<'_> {
         }
         state.queues[lane].let_go(self.ticket);
         let grants = (0..requests).map(|_| state.quota.grant(self.class, now));
-        QueueLook::Ready(Ok(Turn::Go(grants.collect())))
+        QueueLook::Ready(Ok(QueueTurn::Go(grants.collect())))
     }
 }
 
 enum QueueLook {
-    Ready(Result<Turn, LimiterError>),
+    Ready(Result<QueueTurn, LimiterError>),
     Wait(Option<Duration>),
 }
 

@@ -61,7 +61,7 @@ pub struct Page<T = Record> {
 /// Where the pages of lists began that are being walked, by object, archive and properties: one that begins there again
 /// leads in a circle. Ids tell that by themselves and are not kept.
 #[derive(Debug, Default)]
-pub(crate) struct Walks(BTreeMap<(ObjectType, bool, Vec<String>), BTreeSet<String>>);
+pub(crate) struct ListWalks(BTreeMap<(ObjectType, bool, Vec<String>), BTreeSet<String>>);
 
 /// An `after` of our own: where a list leads nowhere, the records behind an id are searched for.
 const BY_SEARCH: &str = "search:";

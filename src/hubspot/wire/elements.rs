@@ -104,10 +104,10 @@ impl<T: DeserializeOwned> Elements<T> {
 /// The id of an element of which nothing else can be read.
 fn id_of(element: &str) -> Option<HubspotId> {
     #[derive(serde::Deserialize)]
-    struct Named {
+    struct NamedElement {
         id: Id,
     }
-    let named: Named = read(element.as_bytes()).ok()?;
+    let named: NamedElement = read(element.as_bytes()).ok()?;
     Some(HubspotId(named.id.0))
 }
 

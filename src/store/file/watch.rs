@@ -31,7 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Watches the database until it is dropped; then its thread has ended.
 pub struct Watch {
-    bell: Arc<Bell>,
+    bell: Arc<CommitBell>,
     thread: Option<JoinHandle<()>>,
     /// `None` where the system has no watch to give: the slow poll finds everything.
     _watcher: Option<RecommendedWatcher>,
@@ -58,7 +58,7 @@ impl Watch {
         fallback: Duration,
         ring: impl Fn() + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::new(CommitBell::default());
         let watcher = match watch_folder(path, Arc::clone(&bell)) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
@@ -69,7 +69,7 @@ impl Watch {
                 None
             }
         };
-        let look = Look {
+        let look = WatchLook {
             path: path.to_path_buf(),
             connection: None,
             seen: None,
@@ -102,7 +102,7 @@ impl Drop for Watch {
 }
 
 /// Watches the folder, not the file: the WAL comes and goes.
-fn watch_folder(path: &Path, bell: Arc<Bell>) -> notify::Result<RecommendedWatcher> {
+fn watch_folder(path: &Path, bell: Arc<CommitBell>) -> notify::Result<RecommendedWatcher> {
     let name = path.file_name().unwrap_or_default().to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.map_or(true, |event| may_be_a_commit(&event, &name)) {
@@ -144,7 +144,7 @@ fn may_be_a_commit(event: &notify::Event, name: &OsStr) -> bool {
 
 /// What the watch's thread is told.
 #[derive(Default)]
-struct Bell {
+struct CommitBell {
     told: Mutex<AlreadyTold>,
     changed: Condvar,
 }
@@ -162,7 +162,7 @@ enum Woken {
     Stopped,
 }
 
-impl Bell {
+impl CommitBell {
     fn event(&self) {
         self.tell(|told| told.event = true);
     }
@@ -205,7 +205,7 @@ impl Bell {
 
 /// Looks after each event at all of `WAITS`, and again from the first where another event comes meanwhile. The first wait is
 /// not cut short, so that a folder in which something happens all the time is looked at, and not more often than that.
-fn work(bell: &Bell, fallback: Duration, mut look: Look, ring: &dyn Fn()) {
+fn work(bell: &CommitBell, fallback: Duration, mut look: WatchLook, ring: &dyn Fn()) {
     let mut look = || {
         if look.has_changed() {
             ring();
@@ -231,14 +231,14 @@ fn work(bell: &Bell, fallback: Duration, mut look: Look, ring: &dyn Fn()) {
 }
 
 /// A connection of its own, since `data_version` tells of the commits of others only.
-struct Look {
+struct WatchLook {
     path: PathBuf,
     connection: Option<Connection>,
     /// What the connection saw last; another connection's numbers mean nothing to it.
     seen: Option<i64>,
 }
 
-impl Look {
+impl WatchLook {
     /// Whether something was committed since the last look, as far as this connection can tell: its first look says yes.
     /// One that fails drops the connection, and the next look opens another.
     fn has_changed(&mut self) -> bool {
@@ -352,8 +352,8 @@ mod tests {
         let folder = folder();
         let path = database(&folder);
         let program = program(&path);
-        let bell = Arc::new(Bell::default());
-        let look = Look {
+        let bell = Arc::new(CommitBell::default());
+        let look = WatchLook {
             path,
             connection: None,
             seen: None,
@@ -377,7 +377,7 @@ mod tests {
         let folder = folder();
         let path = database(&folder);
         let program = program(&path);
-        let mut look = Look {
+        let mut look = WatchLook {
             path,
             connection: None,
             seen: None,
@@ -398,7 +398,7 @@ mod tests {
         let path = database(&folder);
         let away = folder.path().join("away.db");
         fs::rename(&path, &away).expect("moves");
-        let mut look = Look {
+        let mut look = WatchLook {
             path: path.clone(),
             connection: None,
             seen: Some(1),
@@ -423,13 +423,13 @@ mod tests {
         assert_eq!(folder_of(Path::new("crm.db")), Path::new("."));
         assert_eq!(folder_of(Path::new("a/crm.db")), Path::new("a"));
         assert_eq!(folder_of(Path::new("/crm.db")), Path::new("/"));
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::new(CommitBell::default());
         assert!(watch_folder(Path::new("crm.db"), bell).is_ok());
     }
 
     #[test]
     fn an_event_is_taken_once_and_a_pause_leaves_it() {
-        let bell = Bell::default();
+        let bell = CommitBell::default();
         assert_eq!(bell.wait(Duration::ZERO), Woken::TimeOver);
         bell.event();
         bell.event();

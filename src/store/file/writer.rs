@@ -69,14 +69,14 @@ trait QueuedJob: Send {
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct Job<T, J> {
+struct WriterJob<T, J> {
     /// Taken when it runs.
     work: Option<J>,
     result: Option<Result<T, StoreError>>,
     waiter: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, J> QueuedJob for Job<T, J>
+impl<T, J> QueuedJob for WriterJob<T, J>
 where
     T: Send,
     J: FnOnce(&WriteTx<'_>) -> Result<T, StoreError> + Send,
@@ -106,10 +106,10 @@ struct WaitingJobs {
 }
 
 pub(crate) struct Writer {
-    hands: Hands,
+    hands: WriterHands,
 }
 
-enum Hands {
+enum WriterHands {
     Thread {
         shared: Arc<WriterShared>,
         thread: Mutex<Option<JoinHandle<()>>>,
@@ -161,7 +161,7 @@ impl Writer {
         };
         if mode == Mode::Inline {
             return Ok(Self {
-                hands: Hands::Inline(Mutex::new(Some(owner))),
+                hands: WriterHands::Inline(Mutex::new(Some(owner))),
             });
         }
         let shared = Arc::new(WriterShared {
@@ -180,7 +180,7 @@ impl Writer {
                 source: Arc::new(error),
             })?;
         Ok(Self {
-            hands: Hands::Thread {
+            hands: WriterHands::Thread {
                 shared,
                 thread: Mutex::new(Some(thread)),
             },
@@ -194,11 +194,11 @@ impl Writer {
     {
         let (work, mut answer) = prepare(job);
         match &self.hands {
-            Hands::Thread { shared, .. } => {
+            WriterHands::Thread { shared, .. } => {
                 shared.hand_over(lane, work).await?;
                 answer.await.map_err(|_gone| StoreError::Closed)?
             }
-            Hands::Inline(owner) => {
+            WriterHands::Inline(owner) => {
                 let mut owner = owner.lock().expect("no holder panics");
                 owner
                     .as_mut()
@@ -211,7 +211,7 @@ impl Writer {
 
     pub(crate) fn close(&self) {
         match &self.hands {
-            Hands::Thread { shared, thread } => {
+            WriterHands::Thread { shared, thread } => {
                 shared.close();
                 let joined = thread
                     .lock()
@@ -223,7 +223,7 @@ impl Writer {
                     "the writer's thread panicked"
                 );
             }
-            Hands::Inline(owner) => {
+            WriterHands::Inline(owner) => {
                 if let Some(owner) = owner.lock().expect("no holder panics").take() {
                     owner.end();
                 }
@@ -235,7 +235,7 @@ impl Writer {
 impl Drop for Writer {
     /// The last handle may go with its task: the process must not end before the log is in the file.
     fn drop(&mut self) {
-        if let Hands::Thread { shared, thread } = &mut self.hands {
+        if let WriterHands::Thread { shared, thread } = &mut self.hands {
             shared.close();
             let thread = thread.get_mut().ok().and_then(Option::take);
             // A job that held the last handle is dropped by the thread itself, which then ends.
@@ -255,7 +255,7 @@ where
 {
     let (waiter, answer) = oneshot::channel();
     (
-        Box::new(Job {
+        Box::new(WriterJob {
             work: Some(job),
             result: None,
             waiter,

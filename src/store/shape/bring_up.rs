@@ -51,9 +51,9 @@ pub fn bring_up(
     // First: everything that follows reads these tables, and looks entries and conflicts up by these indexes.
     let tables = migrate::put_back_tables(tx, now)?;
     let indexes = repair::put_back_indexes(tx)?;
-    let known = Known::read(tx)?;
+    let known = KnownBefore::read(tx)?;
     let lost = repair::lost(tx)?;
-    let mut work = Work {
+    let mut work = ShapeWork {
         tx,
         triggers_before: repair::texts_of_updates(tx)?,
         now,
@@ -110,12 +110,12 @@ pub fn bring_up(
 }
 
 /// What the file knew before.
-struct Known {
+struct KnownBefore {
     tables: BTreeMap<String, String>,
     fields: BTreeMap<(String, String), FieldRow>,
 }
 
-impl Known {
+impl KnownBefore {
     fn read(connection: &Connection) -> Result<Self, StoreError> {
         let mut statement =
             connection.prepare_cached("SELECT object, table_name FROM _sync_objects")?;
@@ -161,12 +161,12 @@ impl Known {
     }
 }
 
-struct Work<'a> {
+struct ShapeWork<'a> {
     tx: &'a Transaction<'a>,
     /// The update triggers as they were found, by name.
     triggers_before: BTreeMap<String, String>,
     now: Timestamp,
-    known: &'a Known,
+    known: &'a KnownBefore,
     lines: Vec<String>,
     /// Whether the triggers and views were dropped for a table or column to be altered.
     way_is_clear: bool,
@@ -176,7 +176,7 @@ struct Work<'a> {
     made: BTreeSet<ObjectType>,
 }
 
-impl Work<'_> {
+impl ShapeWork<'_> {
     fn say(&mut self, line: String) {
         self.lines.push(line);
     }
@@ -627,7 +627,7 @@ impl Work<'_> {
     /// What the mapping no longer has: columns and tables stay, unsynced.
     fn forget_unmapped(&mut self, mapping: &Mapping) -> Result<(), StoreError> {
         // Read anew: a column that made way has another name.
-        let known = Known::read(self.tx)?;
+        let known = KnownBefore::read(self.tx)?;
         for field in known
             .fields
             .values()
@@ -735,7 +735,7 @@ pub fn hold_types(
     connection: &Connection,
     mapping: &Mapping,
 ) -> Result<(Mapping, Vec<FieldProblem>), StoreError> {
-    let known = Known::read(connection)?;
+    let known = KnownBefore::read(connection)?;
     let (mut held, mut problems) = (mapping.clone(), Vec::new());
     for object in &mut held.objects {
         for index in 0..object.fields.len() {
@@ -864,7 +864,7 @@ pub(crate) fn exists(connection: &Connection, table: &str) -> Result<bool, Store
 
 /// The tables of the objects that were brought up, where they are still there and no program has replaced them.
 pub(crate) fn tables_of(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
-    let mut tables = Known::read(connection)?.tables;
+    let mut tables = KnownBefore::read(connection)?.tables;
     let mut gone = Vec::new();
     for (object, table) in &tables {
         if definition::difference(connection, table, &[])?.is_some() {

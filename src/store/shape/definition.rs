@@ -19,7 +19,7 @@ pub(crate) fn difference(
     table: &str,
     fields: &[FieldMapping],
 ) -> Result<Option<String>, StoreError> {
-    let Some(found) = Found::of(connection, table)? else {
+    let Some(found) = FoundTable::of(connection, table)? else {
         return Ok(Some("it is not there".to_owned()));
     };
     Ok(found.kind().or_else(|| found.own_columns()).or_else(|| {
@@ -31,7 +31,7 @@ pub(crate) fn difference(
 }
 
 /// A table as the file has it.
-struct Found {
+struct FoundTable {
     kind: String,
     is_without_rowid: bool,
     is_strict: bool,
@@ -48,7 +48,7 @@ struct Column {
     key: i64,
 }
 
-impl Found {
+impl FoundTable {
     fn of(connection: &Connection, table: &str) -> Result<Option<Self>, StoreError> {
         let name = named_params! { ":table": table };
         let found = connection

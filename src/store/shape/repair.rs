@@ -287,13 +287,13 @@ pub(crate) fn renamed_column(
     Some(name.to_owned())
 }
 
-struct Found {
+struct FoundInFile {
     kind: String,
     name: String,
     sql: String,
 }
 
-fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError> {
+fn found(connection: &Connection) -> Result<BTreeMap<String, FoundInFile>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT type, name, sql
          FROM sqlite_schema
@@ -301,7 +301,7 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError>
             OR type = 'view'",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(Found {
+        Ok(FoundInFile {
             kind: row.get(0)?,
             name: row.get(1)?,
             sql: row.get::<_, Option<String>>(2)?.unwrap_or_default(),
@@ -321,7 +321,7 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, Found>, StoreError>
     Ok(ours)
 }
 
-fn drop_one(tx: &Transaction<'_>, found: &Found) -> Result<(), StoreError> {
+fn drop_one(tx: &Transaction<'_>, found: &FoundInFile) -> Result<(), StoreError> {
     let kind = if found.kind == "view" {
         "VIEW"
     } else {

@@ -27,12 +27,12 @@ impl GovernorClock for Steady {
 }
 
 /// A bucket and what it was made for.
-pub(super) struct Pace {
+pub(super) struct RequestPace {
     rate_and_burst: (f64, u32),
     bucket: RateLimiter<NotKeyed, InMemoryState, Steady, NoOpMiddleware<Duration>>,
 }
 
-impl Pace {
+impl RequestPace {
     /// So many requests a second, and so many at once.
     pub(super) fn new(rate_and_burst: (f64, u32), clock: &Arc<dyn Clock>) -> Self {
         let (rate, burst) = rate_and_burst;
