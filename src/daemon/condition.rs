@@ -1,7 +1,7 @@
 //! How the daemon is doing: what the tasks learnt from their last steps, for `sync_health`, readiness and the log.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::bells::Ring;
@@ -13,6 +13,7 @@ use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
 use crate::model::time::Timestamp;
 use crate::store::meta::Daemon;
+use parking_lot::Mutex;
 
 /// So many requests in a row that came to nothing, whatever it was, and nothing works. One that was not sent or got no
 /// answer says so at once.
@@ -99,7 +100,7 @@ impl ConditionState {
 
 impl Condition {
     fn change(&self, change: impl FnOnce(&mut ConditionState)) {
-        let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.inner.lock();
         let before = state.kind();
         change(&mut state);
         let after = state.kind();
@@ -115,10 +116,7 @@ impl Condition {
     }
 
     fn look(&self) -> ConditionState {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.inner.lock().clone()
     }
 
     /// A step went well. Many need no request: what HubSpot last said tells whether the token is accepted and HubSpot

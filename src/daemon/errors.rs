@@ -1,7 +1,8 @@
 //! What keeps failing of one object, for `sync_status.last_error`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::decide::round::Task;
 use crate::engine::Engine;
@@ -33,7 +34,7 @@ pub(super) enum ToldErrors {
 impl Errors {
     /// How a task's step ended. Gives what is to be told, where that is news.
     pub(super) fn note(&self, task: Task, words: Option<String>) -> Option<ToldErrors> {
-        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failing = self.0.lock();
         match words {
             Some(words) => drop(failing.by_task.insert(task, words)),
             None => drop(failing.by_task.remove(&task)),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -285,13 +286,13 @@ impl OnceWork {
     }
 
     fn leave(&self, what: String) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         left.insert(what);
     }
 
     /// What the time was too short for, or what a stop came before, in a sentence.
     fn unfinished(&self) -> Option<OnceFailure> {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.left.lock();
         let parts: Vec<&str> = left.iter().map(String::as_str).collect();
         let (ended, hint) = match self.stop.is_cancelled() {
             true => ("it was stopped", "run it again, it goes on from there"),
@@ -320,14 +321,14 @@ impl OnceWork {
         if is_fatal(&error) || error.is_configuration() {
             return Err(error);
         }
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         failures.push((object.cloned(), OnceFailure::from(&error)));
         Ok(())
     }
 
     /// Of each object what it failed of.
     fn failed(&self) -> Vec<(ObjectType, Option<String>)> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         let of = |name: &ObjectType| {
             let own = failures
                 .iter()
@@ -357,7 +358,7 @@ impl OnceWork {
 
     /// Why something is left, the gravest first.
     fn failure(&self) -> Option<OnceFailure> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         let words: BTreeSet<&str> = failures
             .iter()
             .map(|(_, failure)| failure.words.as_str())

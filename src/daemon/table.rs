@@ -2,10 +2,11 @@
 //! here; `docs/ARCHITECTURE.md` shows it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::{PollSettings, Schedule};
@@ -336,10 +337,6 @@ pub(super) fn renewal_job(parts: &Parts) -> Option<Job> {
         .and_then(|line| job(parts, line))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Calls something at an interval.
 fn every<S, F>(interval: Duration, mut chore: S) -> Paced
 where
@@ -349,14 +346,14 @@ where
     let pace = Arc::new(Mutex::new(Chore::every(interval)));
     let step: StepCall = Box::new(move |engine| {
         let now = engine.clock().now();
-        let is_due = lock(&pace).is_due(now);
+        let is_due = pace.lock().is_due(now);
         let (pace, work) = (Arc::clone(&pace), is_due.then(|| chore(engine)));
         async move {
             if let Some(work) = work {
                 work.await?;
-                lock(&pace).done(now);
+                pace.lock().done(now);
             }
-            Ok(lock(&pace).rest())
+            Ok(pace.lock().rest())
         }
         .boxed()
     });
@@ -629,7 +626,7 @@ impl OwnTurn {
             let now = engine.clock().now();
             if said != Progress::More && matches!(step, round::Step::Poll | round::Step::Again(_)) {
                 let (again, next) = (engine.again().len(), self.next_poll(engine, now));
-                let mut known = lock(&self.known);
+                let mut known = self.known.lock();
                 known.walks = known.walks.walked(again, next);
             }
             if let Some(end) = turn.ends(step, said, now) {
@@ -659,7 +656,7 @@ impl OwnTurn {
             .await?;
         let now = engine.clock().now();
         let next_poll = self.next_poll(engine, now);
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         known.walks = known.walks.by(next_poll);
         known.compares_since = cursor.reconcile_started_at.or(known.compares_since);
         let ended = cursor.last_reconcile_at.or(cursor.backfill_started_at);
