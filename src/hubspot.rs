@@ -1,6 +1,6 @@
 //! HubSpot's API: `Client`, one typed method for each endpoint that is called.
 //!
-//! The client paces itself by the [`limiter`], repeats reads and whatever HubSpot did not carry out (429), and never
+//! The client paces itself by the [`Limiter`], repeats reads and whatever HubSpot did not carry out (429), and never
 //! repeats a write whose outcome is unknown. It decides nothing about records: what an answer means for a row is said
 //! by `decide/`, and carried out by `engine/`. Nothing here knows SQLite.
 

@@ -30,7 +30,7 @@ const PARTS: u64 = 2;
 /// How long a part goes on drawing seeds where nothing else is said.
 const SECONDS: u64 = 100;
 /// Fewer seeds than this test too little: a part on a slow machine goes on beyond its time until it has them.
-const LEAST: u64 = 200;
+const LEAST: u64 = 140;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

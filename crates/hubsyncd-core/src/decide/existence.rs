@@ -31,7 +31,7 @@
 //!
 //! A record that is shown and has a row is `record`'s business, and one without a row is a new row (`adopt` looks for one
 //! that means it). The rest of the design's table has its place here: `on_remote_delete` (`mark`, `recreate`) beside the
-//! clean row in [`removed`], `on_local_delete` (`restore`) beside the unchanged record in [`deleted`], and a marked row is
+//! clean row in `removed`, `on_local_delete` (`restore`) beside the unchanged record in `deleted`, and a marked row is
 //! one more [`Here`], which a shown record unmarks.
 
 use crate::decide::merge::{BY_POLICY, LOCAL_LATER, REMOTE_LATER};
