@@ -7,6 +7,7 @@
 pub(crate) mod desk;
 pub mod inbound;
 pub mod outbound;
+pub mod pass;
 pub mod people;
 pub mod portal;
 pub mod source;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::decide::existence::Moment;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;
 use crate::model::mapping::{ObjectMapping, Policy};
@@ -126,12 +127,14 @@ impl Scene {
 
     pub(crate) fn applying(&self, how: How) -> Applying<'_> {
         Applying {
-            object: &self.object,
-            origin: Origin::Poll,
+            pass: Pass {
+                object: &self.object,
+                origin: Origin::Poll,
+                now: how.now,
+                offset_ms: how.clock_offset_ms,
+            },
             evidence: how.evidence,
             asked_at: how.asked_at,
-            now: how.now,
-            clock_offset_ms: how.clock_offset_ms,
             with_history: true,
         }
     }

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::cursor::SearchWindow;
 use hubsyncd::engine::inbound::apply::{Applying, Evidence, apply_page};
+use hubsyncd::engine::pass::Pass;
 use hubsyncd::engine::portal::objects::ObjectSync;
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::mapping::{
@@ -414,12 +415,14 @@ fn settle(
 
 fn applying(object: &ObjectSync, origin: Origin, with_history: bool) -> Applying<'_> {
     Applying {
-        object,
-        origin,
+        pass: Pass {
+            object,
+            origin,
+            now: now(),
+            offset_ms: 0,
+        },
         evidence: Evidence::Store,
         asked_at: now(),
-        now: now(),
-        clock_offset_ms: 0,
         with_history,
     }
 }

@@ -9,6 +9,7 @@ use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
 use crate::engine::inbound::apply::{Applying, refuse_saying};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::inbound::removal::why_kept;
+use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{HubspotId, LocalId};
@@ -26,12 +27,13 @@ pub fn absorb_merged(
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<bool, StoreError> {
+    let pass = &applying.pass;
     let mut changed = false;
     let mut losers = Vec::new();
-    merges::note(tx, applying.object.object(), record.id, &record.merged_ids)?;
+    merges::note(tx, pass.name(), record.id, &record.merged_ids)?;
     for id in &record.merged_ids {
-        changed |= end_archive(tx, applying, *id, record)?;
-        if let Some(row) = applying.object.table.by_hs_id(tx, *id)? {
+        changed |= end_archive(tx, pass, *id, record)?;
+        if let Some(row) = pass.object.table.by_hs_id(tx, *id)? {
             losers.push(row);
         }
     }
@@ -40,16 +42,16 @@ pub fn absorb_merged(
     }
     losers.sort_by_key(|row| row.record.local_id);
     let mut losers = losers.into_iter();
-    let mut survivor = match applying.object.table.by_hs_id(tx, record.id)? {
+    let mut survivor = match pass.object.table.by_hs_id(tx, record.id)? {
         Some(row) => row,
         None => match losers.next() {
-            Some(row) => take_over(tx, applying, row, record)?,
+            Some(row) => take_over(tx, pass, row, record)?,
             None => return Ok(changed),
         },
     };
     for loser in losers {
         let mut with_loser = survivor.clone();
-        match savepoint::within(tx, || lose_row(tx, applying, &mut with_loser, &loser)) {
+        match savepoint::within(tx, || lose_row(tx, pass, &mut with_loser, &loser)) {
             // A program's constraint keeps the row: it is tried again later, and the survivor goes on.
             Err(error) if error.is_of_one_row() => {
                 refuse_loss(tx, applying, record.id, &loser, &error)?;
@@ -71,36 +73,37 @@ fn refuse_loss(
     loser: &MirrorRow,
     error: &StoreError,
 ) -> Result<(), StoreError> {
+    let pass = &applying.pass;
     let merged = match loser.record.hs_id {
         Some(id) => format!("record {id}"),
         None => "a record".to_owned(),
     };
     let words = format!(
         "HubSpot merged {merged} into record {survivor}, and {} row {} can't be removed: {}",
-        applying.object.mapping().table,
+        pass.object.mapping().table,
         loser.record.local_id,
-        why_kept(tx, applying.object, error)?
+        why_kept(tx, pass.object, error)?
     );
-    refuse_saying(tx, applying, survivor, &words)
+    refuse_saying(tx, pass, survivor, &words)
 }
 
 /// The only row of the pair takes the survivor's id.
 fn take_over(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     mut row: MirrorRow,
     record: &RemoteRecord,
 ) -> Result<MirrorRow, StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     if let Some(former) = row.record.hs_id {
-        reads::bury(tx, object, former, applying.now)?;
+        reads::bury(tx, object, former, pass.now)?;
         reads::forget_removal(tx, object, former)?;
     }
     let former = row.record.hs_id.replace(record.id);
     row.record.modified_at = None;
-    applying.object.table.update(tx, &row)?;
+    pass.object.table.update(tx, &row)?;
     if let Some(former) = former {
-        applying.object.table.check_given_up(tx, former)?;
+        pass.object.table.check_given_up(tx, former)?;
     }
     outbox::rename_record(tx, object, row.record.local_id, record.id)?;
     conflicts::follow(tx, object, row.record.local_id, Some(record.id))?;
@@ -109,13 +112,13 @@ fn take_over(
 
 fn lose_row(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     survivor: &mut MirrorRow,
     loser: &MirrorRow,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     let unmapped = fields::unmapped(tx, object)?;
-    let lost = applying.object.table.whole(tx, loser, &unmapped)?;
+    let lost = pass.object.table.whole(tx, loser, &unmapped)?;
     let kept = survivor.record.local_id.to_string();
     let change = Change {
         object,
@@ -126,13 +129,13 @@ fn lose_row(
         new: Some(&kept),
         origin: Origin::Absorb,
     };
-    history::record(tx, change, applying.now)?;
+    history::record(tx, change, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
-        move_pending(tx, applying, survivor, loser, &queued.entry)?;
-        outbox::remember_sent(tx, object, &queued.entry, applying.now)?;
+        move_pending(tx, pass, survivor, loser, &queued.entry)?;
+        outbox::remember_sent(tx, object, &queued.entry, pass.now)?;
         outbox::end(tx, queued.entry.id)?;
     }
-    move_open(tx, applying, survivor, loser)?;
+    move_open(tx, pass, survivor, loser)?;
     // What is still on its way to the lost record lands on the survivor.
     outbox::move_sent(tx, object, loser.record.local_id, survivor.record.local_id)?;
     conflicts::close_all_of(
@@ -141,25 +144,25 @@ fn lose_row(
         loser.record.local_id,
         Winner::Remote,
         "the record was merged into another one in HubSpot, and the row went with it",
-        applying.now,
+        pass.now,
     )?;
     if let Some(id) = loser.record.hs_id {
-        reads::bury(tx, object, id, applying.now)?;
+        reads::bury(tx, object, id, pass.now)?;
         reads::forget_removal(tx, object, id)?;
     }
-    applying.object.table.delete(tx, loser.record.local_id)
+    pass.object.table.delete(tx, loser.record.local_id)
 }
 
 /// The lost row's pending changes go to the survivor; where that has its own, or waits for a person's word, the other is a
 /// closed conflict.
 fn move_pending(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     survivor: &mut MirrorRow,
     loser: &MirrorRow,
     entry: &Entry,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     let Some(hs_id) = survivor.record.hs_id else {
         return Ok(());
     };
@@ -176,7 +179,7 @@ fn move_pending(
                 base_known: field.base != Base::Unknown,
                 local: value.as_deref(),
                 remote: survivor.value(&field.property).as_deref(),
-                policy: applying.object.mapping().policy.as_str(),
+                policy: pass.object.mapping().policy.as_str(),
                 reason,
             };
             let about = About {
@@ -184,15 +187,15 @@ fn move_pending(
                 local_id: survivor.record.local_id,
                 hs_id: Some(hs_id),
             };
-            conflicts::record_closed(tx, about, lost, Winner::Remote, applying.now)?;
+            conflicts::record_closed(tx, about, lost, Winner::Remote, pass.now)?;
         } else {
             let local_id = survivor.record.local_id;
-            let target = outbox::ensure_update(tx, object, local_id, hs_id, applying.now)?;
+            let target = outbox::ensure_update(tx, object, local_id, hs_id, pass.now)?;
             outbox::put_field(tx, target, &field.property, &field.base, field.changed_at)?;
-            survivor.set(applying.object.mapping(), &field.property, value);
+            survivor.set(pass.object.mapping(), &field.property, value);
         }
     }
-    applying.object.table.update(tx, survivor)
+    pass.object.table.update(tx, survivor)
 }
 
 /// Why the survivor's value of a field stays.
@@ -221,11 +224,11 @@ fn taken(
 /// survivor has a change or a conflict of its own: then the lost row's is closed with the row.
 fn move_open(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     survivor: &mut MirrorRow,
     loser: &MirrorRow,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     let about = |row: &MirrorRow| About {
         object,
         local_id: row.record.local_id,
@@ -236,27 +239,27 @@ fn move_open(
         if taken(tx, object, survivor.record.local_id, property)?.is_none() {
             let value = loser.value(property);
             conflicts::move_open(tx, about(loser), property, about(survivor), value)?;
-            survivor.set(applying.object.mapping(), property, value);
+            survivor.set(pass.object.mapping(), property, value);
         }
     }
     if open.is_empty() {
         return Ok(());
     }
-    applying.object.table.update(tx, survivor)
+    pass.object.table.update(tx, survivor)
 }
 
 /// A pending archive of a merged record is never sent: it would take the survivor with it.
 fn end_archive(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     id: HubspotId,
     survivor: &RemoteRecord,
 ) -> Result<bool, StoreError> {
-    let object = applying.object;
+    let object = pass.object;
     let queued = outbox::of_record(tx, object.object(), id)?;
     let moment = Moment {
-        now: applying.now,
-        offset_ms: applying.clock_offset_ms,
+        now: pass.now,
+        offset_ms: pass.offset_ms,
     };
     let actions = decide(&Sides {
         hubspot: Hubspot::Merged,
@@ -274,7 +277,7 @@ fn end_archive(
         row: None,
         queued: queued.as_ref(),
         record: Some(survivor),
-        origin: applying.origin,
+        origin: pass.origin,
         key: "",
         decided: None,
         moment,

@@ -44,10 +44,10 @@ impl Hands<'_, '_> {
                     old,
                 } => {
                     self.row
-                        .set(self.applying.object.mapping(), property, value);
+                        .set(self.applying.pass.object.mapping(), property, value);
                     self.drop_field(property)?;
                     if lost_in_conflict != Some(property) {
-                        self.history(property, old, value, self.applying.origin)?;
+                        self.history(property, old, value, self.applying.pass.origin)?;
                     }
                     changed = true;
                 }
@@ -59,7 +59,7 @@ impl Hands<'_, '_> {
                 } => self.history(property, old, value, Origin::Push)?,
                 FieldAction::Checked { property } => outbox::check_sent(
                     self.tx,
-                    self.applying.object.object(),
+                    self.applying.pass.name(),
                     self.row.record.local_id,
                     property,
                     self.version,
@@ -71,7 +71,7 @@ impl Hands<'_, '_> {
                         self.about(),
                         note.into(),
                         *winner,
-                        self.applying.now,
+                        self.applying.pass.now,
                     )?;
                     let (old, new) = losing_first(note, *winner);
                     self.history(&note.property, old, new, Origin::Conflict)?;
@@ -89,7 +89,7 @@ impl Hands<'_, '_> {
                 }
                 FieldAction::Close { id, winner } => {
                     let end = ended_by_itself(*winner);
-                    conflicts::close(self.tx, *id, end, self.applying.now)?;
+                    conflicts::close(self.tx, *id, end, self.applying.pass.now)?;
                 }
             }
         }
@@ -97,13 +97,13 @@ impl Hands<'_, '_> {
     }
 
     fn ask(&mut self, note: &ConflictNote) -> Result<(), StoreError> {
-        conflicts::record_open(self.tx, self.about(), note.into(), self.applying.now)?;
+        conflicts::record_open(self.tx, self.about(), note.into(), self.applying.pass.now)?;
         self.drop_field(&note.property)
     }
 
     fn about(&self) -> About<'_> {
         About {
-            object: self.applying.object.object(),
+            object: self.applying.pass.name(),
             local_id: self.row.record.local_id,
             hs_id: self.row.record.hs_id,
         }
@@ -124,8 +124,8 @@ impl Hands<'_, '_> {
         let Some(hs_id) = self.row.record.hs_id else {
             return Ok(());
         };
-        let object = self.applying.object.object();
-        let now = self.applying.now;
+        let object = self.applying.pass.name();
+        let now = self.applying.pass.now;
         let entry = match self.entry {
             Some(entry) => entry,
             None => outbox::ensure_update(self.tx, object, self.row.record.local_id, hs_id, now)?,
@@ -162,7 +162,7 @@ impl Hands<'_, '_> {
             return Ok(());
         }
         let change = Change {
-            object: self.applying.object.object(),
+            object: self.applying.pass.name(),
             local_id: self.row.record.local_id,
             hs_id: self.row.record.hs_id,
             property: property.as_str(),
@@ -170,7 +170,7 @@ impl Hands<'_, '_> {
             new: new.as_deref(),
             origin,
         };
-        history::record(self.tx, change, self.applying.now)
+        history::record(self.tx, change, self.applying.pass.now)
     }
 }
 

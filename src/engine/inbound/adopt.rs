@@ -17,6 +17,7 @@ use crate::engine::outbound::create::sent_values;
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::NO_RECORD;
 use crate::engine::outbound::settle::{keep_defaults, note_pushed};
+use crate::engine::pass::Pass;
 use crate::engine::source::reads::AFTER_FLIGHT;
 use crate::model::entry::{Base, Entry, EntryField};
 use crate::model::id::{HubspotId, LocalId};
@@ -36,7 +37,8 @@ pub fn adopt(
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<Option<bool>, StoreError> {
-    let object = applying.object.object();
+    let pass = &applying.pass;
+    let object = pass.name();
     let state = |queued: &Queued| queued.entry.state;
     let pending = outbox::of_record(tx, object, record.id)?;
     let made_by = match &record.own_key {
@@ -45,7 +47,7 @@ pub fn adopt(
     };
     let matched = match made_by {
         Some(_) => None,
-        None => matched(tx, applying, record)?,
+        None => matched(tx, pass, record)?,
     };
     let create = match matched {
         Some(local_id) => outbox::of_row(tx, object, local_id)?,
@@ -69,7 +71,7 @@ pub fn adopt(
         (Adoption::TakePlace, Some(local_id), Some(archive), _) => {
             take_place(tx, applying, record, local_id, create.as_ref(), &archive)
         }
-        (Adoption::Wait, ..) => wait(tx, applying, record),
+        (Adoption::Wait, ..) => wait(tx, pass, record),
         (Adoption::Leave, ..) => Ok(false),
         (Adoption::Nobody | Adoption::Made | Adoption::Take | Adoption::TakePlace, ..) => {
             return Ok(None);
@@ -81,11 +83,11 @@ pub fn adopt(
 /// The row without a record that has the surest of a record's values.
 fn matched(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
 ) -> Result<Option<LocalId>, StoreError> {
-    for identity in record_identities(applying.object, record) {
-        let found = applying.object.table.unlinked_by(tx, &identity)?;
+    for identity in record_identities(pass.object, record) {
+        let found = pass.object.table.unlinked_by(tx, &identity)?;
         if found.is_some() {
             return Ok(found);
         }
@@ -104,7 +106,8 @@ pub fn link_made(
     record: &RemoteRecord,
     create: &Queued,
 ) -> Result<bool, StoreError> {
-    let (object, entry) = (applying.object.object(), &create.entry);
+    let pass = &applying.pass;
+    let (object, entry) = (pass.name(), &create.entry);
     let sent = sent_values(entry);
     let about = About {
         object,
@@ -112,19 +115,14 @@ pub fn link_made(
         hs_id: Some(record.id),
     };
     for (property, value) in &sent {
-        note_pushed(tx, about, property, &NO_RECORD, value, applying.now)?;
+        note_pushed(tx, about, property, &NO_RECORD, value, pass.now)?;
     }
-    if applying
-        .object
-        .table
-        .by_local_id(tx, entry.local_id)?
-        .is_some()
-    {
+    if pass.object.table.by_local_id(tx, entry.local_id)?.is_some() {
         let base = CleanBase::Given(&sent);
         return link(tx, applying, record, entry.local_id, Some(create), base);
     }
     if entry.row.is_none() {
-        return deleted_meanwhile(tx, record, Some(create), applying);
+        return deleted_meanwhile(tx, pass, record, Some(create));
     }
     // Deleted while it was in doubt: its archive is measured against what the create carried.
     for field in &entry.fields {
@@ -135,9 +133,9 @@ pub fn link_made(
         outbox::put_field(tx, entry.id, &field.property, &base, field.changed_at)?;
     }
     if record.updated_at.since(record.created_at) < FRESH {
-        keep_defaults(tx, applying, entry, record)?;
+        keep_defaults(tx, pass, entry, record)?;
     }
-    outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+    outbox::become_archive(tx, entry.id, record.id, pass.now)?;
     Ok(false)
 }
 
@@ -150,32 +148,29 @@ pub fn take_place(
     create: Option<&Queued>,
     archive: &Queued,
 ) -> Result<bool, StoreError> {
+    let pass = &applying.pass;
     let former = archive
         .entry
         .row
         .as_deref()
-        .map(|row| rowjson::values(applying.object.mapping(), row))
+        .map(|row| rowjson::values(pass.object.mapping(), row))
         .unwrap_or_default();
     outbox::end(tx, archive.entry.id)?;
-    if let Some(row) = applying.object.table.by_local_id(tx, local_id)? {
-        let object = applying.object.object();
+    if let Some(row) = pass.object.table.by_local_id(tx, local_id)? {
+        let object = pass.name();
         take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
     }
     let base = CleanBase::Given(&former);
     link(tx, applying, record, local_id, create, base)
 }
 
-fn wait(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
-    record: &RemoteRecord,
-) -> Result<bool, StoreError> {
+fn wait(tx: &Transaction<'_>, pass: &Pass<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
     reads::ask(
         tx,
-        applying.object.object(),
+        pass.name(),
         record.id,
-        applying.origin,
-        applying.now + AFTER_FLIGHT,
+        pass.origin,
+        pass.now + AFTER_FLIGHT,
     )?;
     Ok(false)
 }
@@ -189,18 +184,19 @@ pub fn link(
     create: Option<&Queued>,
     clean_base: CleanBase<'_>,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
-    let Some(mut row) = applying.object.table.by_local_id(tx, local_id)? else {
-        return deleted_meanwhile(tx, record, create, applying);
+    let pass = &applying.pass;
+    let object = pass.name();
+    let Some(mut row) = pass.object.table.by_local_id(tx, local_id)? else {
+        return deleted_meanwhile(tx, pass, record, create);
     };
     row.link(record);
     take_spelling(tx, applying, &mut row, record)?;
-    applying.object.table.update(tx, &row)?;
+    pass.object.table.update(tx, &row)?;
     reads::unbury(tx, object, record.id)?;
     conflicts::follow(tx, object, local_id, Some(record.id))?;
     if let Some(create) = create {
-        rebase(tx, applying, &create.entry, &row, clean_base)?;
-        outbox::become_update(tx, create.entry.id, record.id, applying.now)?;
+        rebase(tx, pass, &create.entry, &row, clean_base)?;
+        outbox::become_update(tx, create.entry.id, record.id, pass.now)?;
     }
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
     row.record.modified_at = None;
@@ -212,21 +208,21 @@ pub fn link(
 /// in `clean_base`.
 fn rebase(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     create: &Entry,
     row: &MirrorRow,
     clean_base: CleanBase<'_>,
 ) -> Result<(), StoreError> {
     // A field that is left out at the moment waits on, its base unknown.
-    let left_out = fields::left_out(tx, applying.object.mapping())?;
-    let left_out = left_out::keep(tx, applying.object, create, &left_out)?;
+    let left_out = fields::left_out(tx, pass.object.mapping())?;
+    let left_out = left_out::keep(tx, pass.object, create, &left_out)?;
     for EntryField {
         property,
         changed_at,
         ..
     } in &create.fields
     {
-        if applying.object.mapping().field(property).is_some() {
+        if pass.object.mapping().field(property).is_some() {
             let base = clean_base.of(property, row.value(property));
             outbox::put_field(tx, create.id, property, &base, *changed_at)?;
         } else if !left_out.contains(property) {
@@ -244,8 +240,9 @@ fn take_spelling(
     row: &mut MirrorRow,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let mapping = applying.object.mapping();
-    let held = conflicts::open_of(tx, applying.object.object(), row.record.local_id)?;
+    let pass = &applying.pass;
+    let mapping = pass.object.mapping();
+    let held = conflicts::open_of(tx, pass.name(), row.record.local_id)?;
     let free =
         |field: &&FieldMapping| field.direction.pulls() && !held.contains_key(&field.property);
     for field in mapping.identities().filter(free) {
@@ -259,16 +256,16 @@ fn take_spelling(
             continue;
         }
         let change = Change {
-            object: applying.object.object(),
+            object: pass.name(),
             local_id: row.record.local_id,
             hs_id: Some(record.id),
             property: field.property.as_str(),
             old: local.as_deref(),
             new: remote.as_deref(),
-            origin: applying.origin,
+            origin: pass.origin,
         };
         if applying.with_history {
-            history::record(tx, change, applying.now)?;
+            history::record(tx, change, pass.now)?;
         }
         row.set(mapping, &field.property, remote);
     }
@@ -299,26 +296,20 @@ pub fn take_conflicts(
 /// The row was deleted while its create was in doubt, and the record is there: it is archived, past the guard.
 fn deleted_meanwhile(
     tx: &Transaction<'_>,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
     create: Option<&Queued>,
-    applying: &Applying<'_>,
 ) -> Result<bool, StoreError> {
     match create {
         // Nobody deleted it: its table was dropped. The record comes in as any other.
         Some(create) if create.entry.row.is_none() => {
             outbox::end(tx, create.entry.id)?;
-            reads::ask(
-                tx,
-                applying.object.object(),
-                record.id,
-                applying.origin,
-                applying.now,
-            )?;
+            reads::ask(tx, pass.name(), record.id, pass.origin, pass.now)?;
             Ok(false)
         }
         Some(create) => {
             outbox::drop_fields(tx, create.entry.id)?;
-            outbox::become_archive(tx, create.entry.id, record.id, applying.now)?;
+            outbox::become_archive(tx, create.entry.id, record.id, pass.now)?;
             Ok(false)
         }
         None => Ok(false),

@@ -15,7 +15,7 @@ use crate::engine::inbound::absorb;
 use crate::engine::inbound::actions::{Hands, late_since};
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::removal::why_kept;
-use crate::engine::portal::objects::ObjectSync;
+use crate::engine::pass::Pass;
 use crate::engine::source::reads::AFTER_FLIGHT;
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
@@ -23,7 +23,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::Queued;
 use crate::store::{StoreError, conflicts, outbox, reads, unreadable};
@@ -33,18 +33,12 @@ pub use crate::decide::freshness::Evidence;
 /// What is being applied, and how.
 #[derive(Debug)]
 pub struct Applying<'a> {
-    /// The object.
-    pub object: &'a ObjectSync,
-    /// What `sync_history` says of the change.
-    pub origin: Origin,
+    /// The transaction's work that this is a part of.
+    pub pass: Pass<'a>,
     /// How sure the answer is.
     pub evidence: Evidence,
     /// This machine's time before the request was sent.
     pub asked_at: Timestamp,
-    /// The transaction's time.
-    pub now: Timestamp,
-    /// HubSpot's clock minus this machine's.
-    pub clock_offset_ms: i64,
     /// Whether changes are written to `sync_history`: not during the first backfill.
     pub with_history: bool,
 }
@@ -54,7 +48,7 @@ impl Applying<'_> {
         Question {
             evidence: self.evidence,
             asked_at: self.asked_at,
-            now: self.now,
+            now: self.pass.now,
         }
     }
 }
@@ -83,7 +77,8 @@ pub fn apply_page_naming(
     applying: &Applying<'_>,
     records: &[RemoteRecord],
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
-    let around = around::look(tx, applying.object.object(), &applying.object.table)?;
+    let pass = &applying.pass;
+    let around = around::look(tx, pass.name(), &pass.object.table)?;
     let mut seen = BTreeSet::new();
     // A record that stands twice in a page was applied the first time.
     let records: Vec<&RemoteRecord> = records
@@ -95,7 +90,7 @@ pub fn apply_page_naming(
         applied => applied?,
     };
     if !changed.is_empty() && applying.with_history {
-        crate::store::cursors::set_last_change(tx, applying.object.object(), applying.now)?;
+        crate::store::cursors::set_last_change(tx, pass.name(), pass.now)?;
     }
     Ok(changed)
 }
@@ -142,7 +137,9 @@ fn apply_each(
         match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
             Ok(true) => changed.push((record.id, record.updated_at)),
             Ok(false) => {}
-            Err(error) if error.is_of_one_row() => refuse_record(tx, applying, record.id, &error)?,
+            Err(error) if error.is_of_one_row() => {
+                refuse_record(tx, &applying.pass, record.id, &error)?;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -152,30 +149,30 @@ fn apply_each(
 /// Puts off a record that the table refuses: it is read and tried again later, and `sync_status` says so until then.
 pub fn refuse_record(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     id: HubspotId,
     error: &StoreError,
 ) -> Result<(), StoreError> {
-    let table = &applying.object.mapping().table;
+    let table = &pass.object.mapping().table;
     let why = match error.is_of_reference() {
-        true => why_kept(tx, applying.object, error)?,
+        true => why_kept(tx, pass.object, error)?,
         false => error.to_string(),
     };
     let words = format!("HubSpot record {id} does not fit into {table}: {why}");
-    refuse_saying(tx, applying, id, &words)
+    refuse_saying(tx, pass, id, &words)
 }
 
 /// The same, in these words.
 pub fn refuse_saying(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     id: HubspotId,
     words: &str,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
-    let again = applying.now + AFTER_CONSTRAINT;
-    reads::ask_refused(tx, object, id, applying.origin, again, words)
+    let again = pass.now + AFTER_CONSTRAINT;
+    reads::ask_refused(tx, object, id, pass.origin, again, words)
 }
 
 /// Applies one record. Tells whether it changed something here.
@@ -195,11 +192,12 @@ fn apply_within(
     histories: Option<&Histories>,
     around: Around,
 ) -> Result<bool, StoreError> {
+    let pass = &applying.pass;
     if around.tombstones && !may_come_back(tx, applying, record)? {
         return Ok(false);
     }
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
-    if let Some(row) = applying.object.table.by_hs_id(tx, record.id)? {
+    if let Some(row) = pass.object.table.by_hs_id(tx, record.id)? {
         if around.removals {
             doubt_removal(tx, applying, record)?;
         }
@@ -219,25 +217,25 @@ fn apply_within(
     {
         return Ok(adopted);
     }
-    if !applying.object.mapping().direction.pulls() || !may_appear(tx, applying, record, around)? {
+    if !pass.object.mapping().direction.pulls() || !may_appear(tx, pass, record, around)? {
         return Ok(absorbed);
     }
     insert(tx, applying, record)?;
-    note_unreadable(tx, applying, record, around)?;
+    note_unreadable(tx, pass, record, around)?;
     Ok(true)
 }
 
 /// Notes values that no column can hold, and that former ones can be read again.
 fn note_unreadable(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
     around: Around,
 ) -> Result<(), StoreError> {
     if record.invalid.is_empty() && !around.unreadable {
         return Ok(());
     }
-    unreadable::note(tx, applying.object.object(), record, applying.now)
+    unreadable::note(tx, pass.name(), record, pass.now)
 }
 
 /// Whether a record that left the mirror may be applied again: as a new row, or as the row that means it by now.
@@ -246,11 +244,12 @@ pub fn may_come_back(
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
+    let pass = &applying.pass;
+    let object = pass.name();
     let Some(left_at) = reads::buried_at(tx, object, record.id)? else {
         return Ok(true);
     };
-    if applying.object.table.by_hs_id(tx, record.id)?.is_some() {
+    if pass.object.table.by_hs_id(tx, record.id)?.is_some() {
         return Ok(true);
     }
     let freshness = of_departed(applying.question(), left_at);
@@ -259,10 +258,10 @@ pub fn may_come_back(
             Evidence::Search => Duration::ZERO,
             Evidence::Store => AFTER_UNSURE,
         };
-        reads::ask(tx, object, record.id, applying.origin, applying.now + wait)?;
-        if left_at > applying.now {
+        reads::ask(tx, object, record.id, pass.origin, pass.now + wait)?;
+        if left_at > pass.now {
             // Of before the clock was put back: from here on it is compared with what is asked later.
-            reads::bury(tx, object, record.id, applying.now)?;
+            reads::bury(tx, object, record.id, pass.now)?;
         }
     }
     Ok(freshness == Freshness::Fresh)
@@ -274,15 +273,14 @@ fn doubt_removal(
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let pass = &applying.pass;
+    let object = pass.name();
     let Some(seen_at) = reads::removal_noted_at(tx, object, record.id)? else {
         return Ok(());
     };
     match of_departed(applying.question(), seen_at) {
         Freshness::Fresh => reads::forget_removal(tx, object, record.id),
-        Freshness::Unsure => {
-            reads::ask(tx, object, record.id, applying.origin, applying.now).map(drop)
-        }
+        Freshness::Unsure => reads::ask(tx, object, record.id, pass.origin, pass.now).map(drop),
         Freshness::Stale => Ok(()),
     }
 }
@@ -290,26 +288,20 @@ fn doubt_removal(
 /// Whether a record that no row matches may become a new row.
 fn may_appear(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
     around: Around,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     let unsure = around.entries
         && outbox::keyless_create_in_doubt(
             tx,
             object,
-            applying.object.key_property.is_some(),
-            record.created_at.plus_millis(-applying.clock_offset_ms) + CLOCK_MOVED,
+            pass.object.key_property.is_some(),
+            record.created_at.plus_millis(-pass.offset_ms) + CLOCK_MOVED,
         )?;
     if unsure {
-        reads::ask(
-            tx,
-            object,
-            record.id,
-            applying.origin,
-            applying.now + AFTER_DOUBT,
-        )?;
+        reads::ask(tx, object, record.id, pass.origin, pass.now + AFTER_DOUBT)?;
     }
     Ok(!unsure)
 }
@@ -319,8 +311,9 @@ fn insert(
     applying: &Applying<'_>,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
-    let local_id = applying.object.table.insert_record(tx, record)?;
+    let pass = &applying.pass;
+    let object = pass.name();
+    let local_id = pass.object.table.insert_record(tx, record)?;
     if !applying.with_history {
         return Ok(());
     }
@@ -333,9 +326,9 @@ fn insert(
             property: property.as_str(),
             old: None,
             new: value.as_deref(),
-            origin: applying.origin,
+            origin: pass.origin,
         };
-        history::record(tx, change, applying.now)?;
+        history::record(tx, change, pass.now)?;
     }
     Ok(())
 }
@@ -369,12 +362,13 @@ fn merge_within(
     clean_base: CleanBase<'_>,
     around: Around,
 ) -> Result<bool, StoreError> {
+    let pass = &applying.pass;
     let known = row.record.modified_at;
     let freshness = of_version(applying.evidence, record.updated_at, known);
     if freshness == Freshness::Stale {
         return Ok(false);
     }
-    let object = applying.object.object();
+    let object = pass.name();
     let queued = match around.entries {
         true => outbox::of_row(tx, object, row.record.local_id)?,
         false => None,
@@ -387,21 +381,21 @@ fn merge_within(
         clean_base,
         around,
     };
-    let plan = plan_for(tx, applying, &input)?;
+    let plan = plan_for(tx, pass, &input)?;
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
-            reads::ask(tx, object, record.id, applying.origin, applying.now)?;
+            reads::ask(tx, object, record.id, pass.origin, pass.now)?;
         }
         return Ok(false);
     }
-    note_unreadable(tx, applying, record, around)?;
-    let settled = ask_for_more(tx, applying, &plan, record)?;
+    note_unreadable(tx, pass, record, around)?;
+    let settled = ask_for_more(tx, pass, &plan, record)?;
     let entry = queued.as_ref().map(|queued| queued.entry.id);
     let written_at = written_at(
         queued.as_ref().map(|queued| &queued.entry),
         clean_base,
         record.updated_at,
-        applying.clock_offset_ms,
+        pass.offset_ms,
     );
     let mut hands = Hands {
         tx,
@@ -419,7 +413,7 @@ fn merge_within(
         row.record.modified_at = Some(record.updated_at);
     }
     if changed || moved {
-        applying.object.table.update(tx, &row)?;
+        pass.object.table.update(tx, &row)?;
     }
     end_if_done(tx, queued.as_ref(), record)?;
     Ok(changed)
@@ -436,13 +430,13 @@ struct Input<'a> {
 
 fn plan_for(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     input: &Input<'_>,
 ) -> Result<RecordPlan, StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     let local_id = input.row.record.local_id;
     let sent_earlier = match input.around.sent {
-        true => outbox::sent_earlier(tx, object, local_id, late_since(applying.now))?,
+        true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now))?,
         false => SentValues::new(),
     };
     let open = match input.around.conflicts {
@@ -450,15 +444,15 @@ fn plan_for(
         false => BTreeMap::new(),
     };
     Ok(merge_record(&RecordInput {
-        mapping: applying.object.mapping(),
+        mapping: pass.object.mapping(),
         local: &input.row.record,
         entry: input.queued.map(|queued| &queued.entry),
         open: &open,
         remote: input.record,
         histories: input.histories,
         sent_earlier: &sent_earlier,
-        now: applying.now,
-        clock_offset_ms: applying.clock_offset_ms,
+        now: pass.now,
+        clock_offset_ms: pass.offset_ms,
         clean_base: input.clean_base,
     }))
 }
@@ -466,21 +460,15 @@ fn plan_for(
 /// Asks for the reads that a plan still needs; tells whether the record's version is settled.
 fn ask_for_more(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     plan: &RecordPlan,
     record: &RemoteRecord,
 ) -> Result<bool, StoreError> {
-    let object = applying.object.object();
+    let object = pass.name();
     if plan.deferred {
-        reads::ask(
-            tx,
-            object,
-            record.id,
-            applying.origin,
-            applying.now + AFTER_FLIGHT,
-        )?;
+        reads::ask(tx, object, record.id, pass.origin, pass.now + AFTER_FLIGHT)?;
     } else if !plan.need_history.is_empty() {
-        reads::ask(tx, object, record.id, applying.origin, applying.now)?;
+        reads::ask(tx, object, record.id, pass.origin, pass.now)?;
     }
     Ok(!plan.deferred && plan.need_history.is_empty())
 }

@@ -20,6 +20,7 @@ use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::outbound::searched;
 use crate::engine::outbound::settle::{Sent, settle_batch};
 use crate::engine::outbound::taken;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reads::{AFTER_UNREAD, note_missing};
@@ -247,12 +248,9 @@ async fn look(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
-                origin: Origin::Poll,
+                pass: Pass::of(tx, &sync, Origin::Poll, offset),
                 evidence: Evidence::Store,
                 asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             for record in found.iter().chain(&archived) {
@@ -291,7 +289,8 @@ fn take_found(
     record: &RemoteRecord,
     told: Option<&Histories>,
 ) -> Result<(), StoreError> {
-    let object = applying.object;
+    let pass = &applying.pass;
+    let object = pass.object;
     let mut found = looks
         .iter()
         .filter_map(|(id, by)| Some((*id, by.found_by(object, record)?)));
@@ -316,7 +315,7 @@ fn take_found(
                 && !is_anothers
                 && create
                     .unanswered_since
-                    .is_some_and(|lost| made_by_us(by, lost, record, applying.clock_offset_ms))
+                    .is_some_and(|lost| made_by_us(by, lost, record, pass.offset_ms))
         }),
         None => None,
     };

@@ -74,11 +74,11 @@ pub fn note(
     record: &RemoteRecord,
     push: Push,
 ) -> Result<(), StoreError> {
-    let object = applying.object.object();
+    let pass = &applying.pass;
+    let object = pass.name();
     // A read that was asked for while the write was on its way: something showed a change.
     let seen = reads::is_asked(tx, object, record.id)?;
-    let look_at =
-        is_looked_at(push.records, push.age, seen).then_some(applying.now + COLLECTED_FOR);
+    let look_at = is_looked_at(push.records, push.age, seen).then_some(pass.now + COLLECTED_FOR);
     if look_at.is_none() && !push.has_webhooks {
         return Ok(());
     }
@@ -92,7 +92,7 @@ pub fn note(
         read_version,
         answer: Some(record),
     };
-    note_fields(tx, &written, look_at, seen, applying.now)
+    note_fields(tx, &written, look_at, seen, pass.now)
 }
 
 /// Keeps what a write would have gone over whose answer was lost, or that a stopped daemon left: it may have landed, or may

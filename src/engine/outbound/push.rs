@@ -24,6 +24,7 @@ use crate::engine::outbound::create;
 use crate::engine::outbound::settle::{Ground, Late, Sent, recover_object, settle_batch};
 use crate::engine::outbound::taken;
 use crate::engine::outbound::unchanged;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::reads::AFTER_UNREAD;
@@ -236,12 +237,9 @@ async fn claim_updates(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
-                origin: Origin::Poll,
+                pass: Pass::of(tx, &sync, Origin::Poll, offset),
                 evidence: Evidence::Store,
                 asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             let mut claimed = Vec::with_capacity(due.len());
@@ -517,8 +515,9 @@ fn merge_and_claim(
     queued: &Queued,
     present: &Present,
 ) -> Result<Option<Sent>, StoreError> {
-    let object = applying.object.object();
-    if park_without_row(tx, applying.object, queued.entry.id, applying.now)? {
+    let pass = &applying.pass;
+    let object = pass.name();
+    if park_without_row(tx, pass.object, queued.entry.id, pass.now)? {
         return Ok(None);
     }
     let Some(hs_id) = queued.entry.hs_id else {
@@ -526,34 +525,31 @@ fn merge_and_claim(
     };
     let Some(record) = present.of(hs_id) else {
         if present.is_unread(hs_id) {
-            present.note_unread(tx, object, hs_id, applying.now)?;
-            outbox::put_off_unread(tx, queued.entry.id, applying.now + AFTER_UNREAD)?;
+            present.note_unread(tx, object, hs_id, pass.now)?;
+            outbox::put_off_unread(tx, queued.entry.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }
-        let row = applying
-            .object
-            .table
-            .by_local_id(tx, queued.entry.local_id)?;
+        let row = pass.object.table.by_local_id(tx, queued.entry.local_id)?;
         let created_at = row.and_then(|row| row.created_at());
-        let now_there = applying.now.plus_millis(applying.clock_offset_ms);
+        let now_there = pass.now.plus_millis(pass.offset_ms);
         if let Some(again) = missing_too_soon(created_at, now_there, false) {
-            let again = again.plus_millis(-applying.clock_offset_ms);
+            let again = again.plus_millis(-pass.offset_ms);
             outbox::put_off(tx, queued.entry.id, again)?;
             return Ok(None);
         }
         // Archived or gone: a read with the archive says which, and the guard has its word.
         if reads::is_removal_noted(tx, object, hs_id)? {
-            outbox::put_off(tx, queued.entry.id, applying.now + AFTER_REMOVAL)?;
+            outbox::put_off(tx, queued.entry.id, pass.now + AFTER_REMOVAL)?;
             return Ok(None);
         }
-        reads::ask(tx, object, hs_id, Origin::Poll, applying.now)?;
-        outbox::put_off(tx, queued.entry.id, applying.now + AFTER_READ)?;
+        reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
+        outbox::put_off(tx, queued.entry.id, pass.now + AFTER_READ)?;
         return Ok(None);
     };
     apply_record(tx, applying, record, None)?;
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
         // Whatever waits for a read that is due later asks when its time has come.
-        let next = due.clamp(applying.now + AFTER_READ, latest_due(applying.now));
+        let next = due.clamp(pass.now + AFTER_READ, latest_due(pass.now));
         outbox::put_off(tx, queued.entry.id, next)?;
         return Ok(None);
     }
@@ -563,7 +559,7 @@ fn merge_and_claim(
                 && present.entry.state == EntryState::Pending
                 && !present.discarded =>
         {
-            claim_update(tx, applying, &present, record)
+            claim_update(tx, pass, &present, record)
         }
         Some(_) | None => Ok(None),
     }
@@ -597,25 +593,25 @@ pub fn park_without_row(
 
 fn claim_update(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     queued: &Queued,
     record: &RemoteRecord,
 ) -> Result<Option<Sent>, StoreError> {
     let entry = &queued.entry;
-    let Some(row) = applying.object.table.by_local_id(tx, entry.local_id)? else {
+    let Some(row) = pass.object.table.by_local_id(tx, entry.local_id)? else {
         // Deleted while an attempt was in doubt.
-        outbox::become_archive(tx, entry.id, record.id, applying.now)?;
+        outbox::become_archive(tx, entry.id, record.id, pass.now)?;
         return Ok(None);
     };
     let is_sent = |property: &PropertyName| {
         let mut fields = entry.fields.iter();
         fields.any(|field| &field.property == property)
     };
-    if let Some(words) = unsendable(applying.object, &row, is_sent) {
+    if let Some(words) = unsendable(pass.object, &row, is_sent) {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }
-    let held = conflicts::open_of(tx, applying.object.object(), entry.local_id)?;
+    let held = conflicts::open_of(tx, pass.name(), entry.local_id)?;
     let mut properties = Vec::new();
     for field in &entry.fields {
         if held.contains_key(&field.property) {
@@ -623,12 +619,12 @@ fn claim_update(
             outbox::drop_field(tx, entry.id, &field.property)?;
             continue;
         }
-        let active = applying
+        let active = pass
             .object
             .mapping()
             .field(&field.property)
             .is_some_and(|mapping| mapping.direction.pushes());
-        if !active || park_fight(tx, applying, &row, record, field)? {
+        if !active || park_fight(tx, pass, &row, record, field)? {
             continue;
         }
         let value = row.value(&field.property);
@@ -642,14 +638,14 @@ fn claim_update(
         if outbox::fields(tx, entry.id)?.is_empty() {
             outbox::end(tx, entry.id)?;
         } else {
-            let rest = match outbox::is_writable(tx, applying.object.object(), entry.id)? {
+            let rest = match outbox::is_writable(tx, pass.name(), entry.id)? {
                 true => AFTER_READ,
                 false => AFTER_DRIFT,
             };
             outbox::retry(
                 tx,
                 entry.id,
-                applying.now + rest,
+                pass.now + rest,
                 Some(outbox::UNWRITABLE),
                 None,
                 outbox::Answered::Yes,
@@ -657,7 +653,7 @@ fn claim_update(
         }
         return Ok(None);
     }
-    outbox::mark_in_flight_over(tx, entry.id, record.updated_at, applying.now)?;
+    outbox::mark_in_flight_over(tx, entry.id, record.updated_at, pass.now)?;
     let trace_id = trace_id(entry.id, entry.attempts + 1);
     let input = WriteInput {
         trace_id,
@@ -681,14 +677,13 @@ pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
 /// Parks a field over which two systems fight.
 fn park_fight(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     row: &MirrorRow,
     record: &RemoteRecord,
     field: &EntryField,
 ) -> Result<bool, StoreError> {
-    let (object, property) = (applying.object.object(), &field.property);
-    let (Some(mapping), Base::Known(held)) =
-        (applying.object.mapping().field(property), &field.base)
+    let (object, property) = (pass.name(), &field.property);
+    let (Some(mapping), Base::Known(held)) = (pass.object.mapping().field(property), &field.base)
     else {
         return Ok(false);
     };
@@ -698,12 +693,12 @@ fn park_fight(
         hs_id: Some(record.id),
     };
     let decided_at = conflicts::last_decided_at(tx, about, property)?;
-    let since = fight::counted_since(applying.now, decided_at);
+    let since = fight::counted_since(pass.now, decided_at);
     let pushes = history::pushes_since(tx, object, about.local_id, property, since)?;
     if pushes.len() < fight::ROUNDS {
         return Ok(false);
     }
-    let late = outbox::sent_earlier(tx, object, about.local_id, applying.now - fight::SPAN)?;
+    let late = outbox::sent_earlier(tx, object, about.local_id, pass.now - fight::SPAN)?;
     let own = late.get(property).map_or(&[][..], Vec::as_slice);
     if !fight::is_fight(mapping.property_type, &pushes, held, own) {
         return Ok(false);
@@ -717,7 +712,7 @@ fn park_fight(
         policy: Policy::Manual.as_str(),
         reason: fight::REASON,
     };
-    conflicts::record_open(tx, about, conflict, applying.now)?;
+    conflicts::record_open(tx, about, conflict, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, about.local_id)? {
         outbox::drop_field(tx, queued.entry.id, property)?;
     }

@@ -11,6 +11,7 @@ use crate::decide::plan::BATCH;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::identities;
 use crate::engine::outbound::push::read_records;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
@@ -86,18 +87,15 @@ pub(crate) async fn look(
             .store
             .write(Lane::Interactive, move |tx| {
                 let applying = Applying {
-                    object: &sync,
-                    origin: Origin::Poll,
+                    pass: Pass::of(tx, &sync, Origin::Poll, offset),
                     evidence: Evidence::Store,
                     asked_at,
-                    now: tx.now(),
-                    clock_offset_ms: offset,
                     with_history: true,
                 };
                 for record in &present.records {
                     match savepoint::within(tx, || apply_record(tx, &applying, record, None)) {
                         Err(error) if error.is_constraint() => {
-                            let again = applying.now + AFTER_UNREAD;
+                            let again = applying.pass.now + AFTER_UNREAD;
                             reads::ask(tx, sync.object(), record.id, Origin::Poll, again)?;
                         }
                         applied => {

@@ -26,6 +26,7 @@ use crate::engine::outbound::archive::archive_key;
 use crate::engine::outbound::gap::{self, Push};
 use crate::engine::outbound::push::next_wait;
 use crate::engine::outbound::taken;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
@@ -243,13 +244,10 @@ async fn settle_answer(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
                 // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-                origin: Origin::Poll,
+                pass: Pass::of(tx, &sync, Origin::Poll, offset),
                 evidence: Evidence::Store,
                 asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             let seen = settled.len();
@@ -407,36 +405,37 @@ fn settle_entry(
     adopted: &[RemoteRecord],
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    let object = applying.object;
+    let pass = &applying.pass;
+    let object = pass.object;
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
         Settlement::Adopt(id) => adopt_existing(tx, applying, entry, id, adopted, next),
         Settlement::LookForMatch(_) | Settlement::Taken(_)
-            if settle_taken(tx, object, entry, applying.now)? =>
+            if settle_taken(tx, object, entry, pass.now)? =>
         {
             Ok(())
         }
         Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
             // Refused for sure: what it carried made no record, whoever's record the look finds.
             give_back(tx, entry)?;
-            outbox::lose(tx, entry.id, &words, applying.now, applying.now)
+            outbox::lose(tx, entry.id, &words, pass.now, pass.now)
         }
         Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),
         Settlement::Reread(words) => {
             if let Some(id) = entry.hs_id {
-                reads::ask(tx, object.object(), id, Origin::Poll, applying.now)?;
+                reads::ask(tx, object.object(), id, Origin::Poll, pass.now)?;
             }
-            outbox::remember_sent(tx, object.object(), entry, applying.now)?;
+            outbox::remember_sent(tx, object.object(), entry, pass.now)?;
             outbox::clear_sent(tx, entry.id)?;
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
         Settlement::Retry(words) => {
             give_back(tx, entry)?;
             // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
-            let next = next.max(applying.now + LOCK_LASTS);
+            let next = next.max(pass.now + LOCK_LASTS);
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
-        Settlement::Lost(words) => lose(tx, object.object(), entry, &words, next, applying.now),
+        Settlement::Lost(words) => lose(tx, object.object(), entry, &words, next, pass.now),
         Settlement::Dead(words) => refuse(tx, entry, &words),
     }
 }
@@ -520,7 +519,8 @@ fn acknowledge(
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let object = applying.object;
+    let pass = &applying.pass;
+    let object = pass.object;
     if entry.operation == Operation::Create
         && let Some(other) = object.table.by_hs_id(tx, record.id)?
         && other.record.local_id != entry.local_id
@@ -536,7 +536,7 @@ fn acknowledge(
         return outbox::park(tx, entry.id, &words, Answered::Yes);
     }
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
-        return deleted_meanwhile(tx, applying, entry, record);
+        return deleted_meanwhile(tx, pass, entry, record);
     };
     if entry.operation == Operation::Create {
         row.link(record);
@@ -555,7 +555,7 @@ fn acknowledge(
         let answered = record.values.get(&field.property).unwrap_or(sent);
         settle_field(
             tx,
-            applying,
+            pass,
             entry,
             &mut row,
             &FieldAnswer {
@@ -568,7 +568,7 @@ fn acknowledge(
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     take_defaults(applying, entry, &held, &mut row, record);
-    unreadable::note(tx, object.object(), record, applying.now)?;
+    unreadable::note(tx, object.object(), record, pass.now)?;
     let known = row.record.modified_at;
     if of_version(Evidence::Store, record.updated_at, known) != Freshness::Stale {
         row.record.modified_at = Some(record.updated_at);
@@ -578,7 +578,7 @@ fn acknowledge(
         outbox::end(tx, entry.id)
     } else {
         // Whoever rewrites a row all the time does not get a push for each write.
-        outbox::become_update(tx, entry.id, record.id, applying.now + AFTER_REWRITE)
+        outbox::become_update(tx, entry.id, record.id, pass.now + AFTER_REWRITE)
     }
 }
 
@@ -591,17 +591,17 @@ struct FieldAnswer<'a> {
 
 fn settle_field(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     entry: &Entry,
     row: &mut MirrorRow,
     answer: &FieldAnswer<'_>,
 ) -> Result<(), StoreError> {
-    let mapping = applying.object.mapping();
+    let mapping = pass.object.mapping();
     let Some(field) = mapping.field(answer.property) else {
         return Ok(());
     };
     let same = |left: &Value, right: &Value| field.property_type.same(left, right);
-    let object = applying.object.object();
+    let object = pass.name();
     let about = About {
         object,
         local_id: entry.local_id,
@@ -624,7 +624,7 @@ fn settle_field(
             policy: field.policy.as_str(),
             reason: "HubSpot took the update and kept its own value",
         };
-        conflicts::record_closed(tx, about, conflict, Winner::Remote, applying.now)?;
+        conflicts::record_closed(tx, about, conflict, Winner::Remote, pass.now)?;
     }
     if refused {
         let change = Change {
@@ -636,7 +636,7 @@ fn settle_field(
             new: answer.answered.as_deref(),
             origin: Origin::Conflict,
         };
-        history::record(tx, change, applying.now)?;
+        history::record(tx, change, pass.now)?;
     } else {
         note_pushed(
             tx,
@@ -644,7 +644,7 @@ fn settle_field(
             answer.property,
             answer.base,
             answer.answered,
-            applying.now,
+            pass.now,
         )?;
     }
     if same(row.value(answer.property), answer.sent) {
@@ -692,7 +692,7 @@ fn take_defaults(
     if entry.operation != Operation::Create {
         return;
     }
-    let mapping = applying.object.mapping();
+    let mapping = applying.pass.object.mapping();
     for field in mapping
         .fields
         .iter()
@@ -715,12 +715,12 @@ fn take_defaults(
 /// The row was deleted while its push was in flight: the record is to be archived.
 fn deleted_meanwhile(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let about = About {
-        object: applying.object.object(),
+        object: pass.name(),
         local_id: entry.local_id,
         hs_id: Some(record.id),
     };
@@ -730,14 +730,7 @@ fn deleted_meanwhile(
         match &field.sent {
             Some(sent) => {
                 let answered = record.values.get(&field.property).unwrap_or(sent);
-                note_pushed(
-                    tx,
-                    about,
-                    &field.property,
-                    &field.base,
-                    answered,
-                    applying.now,
-                )?;
+                note_pushed(tx, about, &field.property, &field.base, answered, pass.now)?;
                 if is_deleted {
                     outbox::set_base(tx, entry.id, &field.property, answered)?;
                 } else {
@@ -752,28 +745,24 @@ fn deleted_meanwhile(
         }
     }
     if !is_deleted {
-        let object = applying.object.object();
-        reads::ask(tx, object, record.id, Origin::Poll, applying.now)?;
-        return end_without_row(tx, applying, entry.id);
+        let object = pass.name();
+        reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
+        return end_without_row(tx, pass, entry.id);
     }
     if entry.operation == Operation::Create {
-        keep_defaults(tx, applying, entry, record)?;
+        keep_defaults(tx, pass, entry, record)?;
     }
-    outbox::become_archive(tx, entry.id, record.id, applying.now)
+    outbox::become_archive(tx, entry.id, record.id, pass.now)
 }
 
 /// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
-fn end_without_row(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
-    id: OutboxId,
-) -> Result<(), StoreError> {
+fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<(), StoreError> {
     let left = outbox::by_id(tx, id)?.map(|queued| queued.entry);
     let unsent =
         left.filter(|entry| entry.operation == Operation::Update && !entry.fields.is_empty());
     match unsent {
         Some(entry) => {
-            let table = &applying.object.mapping().table;
+            let table = &pass.object.mapping().table;
             outbox::park_without_row(tx, table, &entry, outbox::UNRECORDED)
         }
         None => outbox::end(tx, id),
@@ -783,7 +772,7 @@ fn end_without_row(
 /// What HubSpot gave a new record by itself is nobody's edit, also where the row is gone already.
 pub fn keep_defaults(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
@@ -794,7 +783,7 @@ pub fn keep_defaults(
         let mut fields = entry.fields.iter();
         fields.any(|field| field.property == *property)
     };
-    let row = rowjson::with_defaults(applying.object.mapping(), text, record, is_written);
+    let row = rowjson::with_defaults(pass.object.mapping(), text, record, is_written);
     outbox::set_row(tx, entry.id, &row)
 }
 
@@ -807,7 +796,7 @@ fn adopt_existing(
     adopted: &[RemoteRecord],
     next: Timestamp,
 ) -> Result<(), StoreError> {
-    let object = applying.object;
+    let object = applying.pass.object;
     let found = adopted.iter().find(|record| record.answers_to(id));
     let holder = object
         .table
@@ -834,12 +823,12 @@ fn adopt_existing(
     });
     match (outcome, found, holder) {
         (ExistingOutcome::Refuse, _, Some(holder)) => {
-            refuse_second(tx, applying, entry, (holder, id))
+            refuse_second(tx, &applying.pass, entry, (holder, id))
         }
         (ExistingOutcome::LeaveAlone, ..) => {
             outbox::end(tx, entry.id)?;
             let applying = Applying {
-                origin: Origin::Poll,
+                pass: applying.pass.saying(Origin::Poll),
                 ..*applying
             };
             found.map_or(Ok(()), |record| {
@@ -887,12 +876,12 @@ fn exists(tx: &Transaction<'_>, entry: &Entry, next: Timestamp) -> Result<(), St
 /// Refuses a create whose record another row has.
 fn refuse_second(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    pass: &Pass<'_>,
     entry: &Entry,
     holder: (LocalId, HubspotId),
 ) -> Result<(), StoreError> {
-    let object = applying.object;
-    if settle_taken(tx, object, entry, applying.now)? {
+    let object = pass.object;
+    if settle_taken(tx, object, entry, pass.now)? {
         return Ok(());
     }
     let shared = object
@@ -950,13 +939,10 @@ async fn settle_failed_batch(
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
                 // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-                origin: Origin::Poll,
+                pass: Pass::of(tx, &sync, Origin::Poll, offset),
                 evidence: Evidence::Store,
                 asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             for (sent, wait) in entries {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::decide::cursor::no_later;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_page};
 use crate::engine::inbound::convert::remote_records;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::reads::ask_unread;
@@ -148,12 +149,9 @@ async fn apply(
         // Polling goes on from there: no later than a page knows of.
         let started = no_later(started, page.date);
         let applying = Applying {
-            object: &sync,
-            origin: Origin::Poll,
+            pass: Pass::of(tx, &sync, Origin::Poll, offset),
             evidence: Evidence::Store,
             asked_at: page.asked_at,
-            now,
-            clock_offset_ms: offset,
             with_history: false,
         };
         let rows = page.records.len();

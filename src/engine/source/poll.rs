@@ -9,6 +9,7 @@ use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end};
 use crate::decide::plan::BATCH;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_page_naming};
 use crate::engine::inbound::convert::remote_records;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::deliveries;
@@ -138,12 +139,9 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
         .write(Lane::Bulk, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
-                origin: Origin::Poll,
+                pass: Pass::of(tx, &sync, Origin::Poll, offset),
                 evidence: page.read.evidence,
                 asked_at: page.asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             let doubtful = match page.read.evidence {

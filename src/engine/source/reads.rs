@@ -17,6 +17,7 @@ use crate::engine::inbound::apply::{
 use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::settle::note_pushed;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
 use crate::engine::source::blanks;
@@ -109,19 +110,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
                 let applying = Applying {
-                    object: &sync,
-                    origin,
+                    pass: Pass::of(tx, &sync, origin, offset),
                     evidence: Evidence::Store,
                     asked_at,
-                    now,
-                    clock_offset_ms: offset,
                     with_history: true,
                 };
                 match savepoint::within(tx, || {
                     apply_record(tx, &applying, &remote, Some(&histories))
                 }) {
                     Err(error) if error.is_of_one_row() => {
-                        refuse_record(tx, &applying, remote.id, &error)?;
+                        refuse_record(tx, &applying.pass, remote.id, &error)?;
                     }
                     applied => {
                         applied?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::decide::cursor::is_ahead;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_page};
 use crate::engine::inbound::convert::remote_records;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill::PAGE;
 use crate::engine::source::blanks;
@@ -164,12 +165,9 @@ async fn compare_page(
         .write(Lane::Bulk, move |tx| {
             let now = tx.now();
             let applying = Applying {
-                object: &sync,
-                origin: Origin::Reconcile,
+                pass: Pass::of(tx, &sync, Origin::Reconcile, offset),
                 evidence: Evidence::Store,
                 asked_at,
-                now,
-                clock_offset_ms: offset,
                 with_history: true,
             };
             let changed = apply_page(tx, &applying, &page.records)?;
