@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
-use crate::decide::existence::Moment;
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -139,6 +138,14 @@ impl Scene {
         }
     }
 
+    /// A transaction at this time, by clocks that agree.
+    pub(crate) fn pass(&self, now: Timestamp) -> Pass<'_> {
+        Pass {
+            now,
+            ..pass(&self.object)
+        }
+    }
+
     /// The rows of a query, columns joined by spaces; NULL is `-`.
     pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
         let connection = self.daemon.borrow();
@@ -199,8 +206,10 @@ pub(crate) fn record(id: i64, updated: i64, values: &[(&str, &str)]) -> RemoteRe
 /// As many keys as a step may need.
 const KEYS: usize = 200;
 
-pub(crate) fn moment() -> Moment {
-    Moment {
+pub(crate) fn pass(object: &ObjectSync) -> Pass<'_> {
+    Pass {
+        object,
+        origin: Origin::Poll,
         now: now(),
         offset_ms: 0,
     }

@@ -5,7 +5,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
+use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
 use crate::engine::inbound::apply::{Applying, refuse_saying};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::inbound::removal::why_kept;
@@ -257,13 +257,9 @@ fn end_archive(
 ) -> Result<bool, StoreError> {
     let object = pass.object;
     let queued = outbox::of_record(tx, object.object(), id)?;
-    let moment = Moment {
-        now: pass.now,
-        offset_ms: pass.offset_ms,
-    };
     let actions = decide(&Sides {
         hubspot: Hubspot::Merged,
-        here: Here::rowless(queued.as_ref().map(|queued| &queued.entry), &moment),
+        here: Here::rowless(queued.as_ref().map(|queued| &queued.entry), &pass.moment()),
         word: Word::Passed,
         policy: object.mapping().policy,
         is_erasure: false,
@@ -272,15 +268,13 @@ fn end_archive(
         return Ok(false);
     }
     let matter = Matter {
-        object,
+        pass: *pass,
         hs_id: id,
         row: None,
         queued: queued.as_ref(),
         record: Some(survivor),
-        origin: pass.origin,
         key: "",
         decided: None,
-        moment,
     };
     matter.carry_out(tx, &actions)?;
     tracing::warn!(object = %object.object(), hs_id = %id, "an archive was dropped: its record was merged in HubSpot");

@@ -3,14 +3,12 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{Action, Moment};
-use crate::engine::portal::objects::ObjectSync;
+use crate::decide::existence::Action;
+use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, Operation};
 use crate::model::id::{ConflictId, HubspotId};
-use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
-use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
@@ -21,8 +19,8 @@ use crate::store::{StoreError, cursors, erase, fields, reads, rowjson, unreadabl
 
 /// A record and its row, as they were looked at.
 pub struct Matter<'a> {
-    /// The object.
-    pub object: &'a ObjectSync,
+    /// The transaction's work that this is a part of.
+    pub pass: Pass<'a>,
     /// The record.
     pub hs_id: HubspotId,
     /// The row as it is.
@@ -31,14 +29,10 @@ pub struct Matter<'a> {
     pub queued: Option<&'a Queued>,
     /// What HubSpot shows.
     pub record: Option<&'a RemoteRecord>,
-    /// What `sync_history` says of a row that goes.
-    pub origin: Origin,
     /// The key of a create that takes the place of what was there.
     pub key: &'a str,
     /// The conflict that a person has decided.
     pub decided: Option<ConflictId>,
-    /// The moment of the decision.
-    pub moment: Moment,
 }
 
 impl Matter<'_> {
@@ -52,11 +46,11 @@ impl Matter<'_> {
     }
 
     fn act(&self, tx: &Transaction<'_>, action: Action) -> Result<(), StoreError> {
-        let (object, id, now) = (self.object.object(), self.hs_id, self.moment.now);
+        let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
         match action {
             Action::LookAgain(_) | Action::Archive => Ok(()),
             Action::NoteRemoval { archived_at } => {
-                let origin = self.origin;
+                let origin = self.pass.origin;
                 let removal = Removal {
                     id,
                     archived_at,
@@ -66,13 +60,11 @@ impl Matter<'_> {
             }
             Action::ForgetRemoval => reads::forget_removal(tx, object, id),
             Action::AskRead => reads::ask(tx, object, id, self.source(), now).map(drop),
-            Action::Erase => erase::erase(tx, &self.object.table, id, now),
+            Action::Erase => erase::erase(tx, &self.pass.object.table, id, now),
             Action::RemoveRow => self.remove_row(tx),
             Action::CreateAgain => self.create_again(tx),
             Action::BringBack => match (self.queued, self.record) {
-                (Some(queued), Some(record)) => {
-                    bring_back(tx, self.object, &queued.entry, record, now)
-                }
+                (Some(queued), Some(record)) => bring_back(tx, &self.pass, &queued.entry, record),
                 (None, _) | (_, None) => Ok(()),
             },
             Action::CountAsSeen => self.count_as_seen(tx),
@@ -92,9 +84,9 @@ impl Matter<'_> {
 
     /// A person's word brings no record; a poll does.
     fn source(&self) -> Origin {
-        match self.origin == Origin::Conflict {
+        match self.pass.origin == Origin::Conflict {
             true => Origin::Poll,
-            false => self.origin,
+            false => self.pass.origin,
         }
     }
 
@@ -116,7 +108,7 @@ impl Matter<'_> {
             reason,
         };
         self.decided.map_or(Ok(()), |conflict| {
-            conflicts::close(tx, conflict, end, self.moment.now)
+            conflicts::close(tx, conflict, end, self.pass.now)
         })
     }
 
@@ -128,7 +120,7 @@ impl Matter<'_> {
         self.of_entry(|entry| {
             outbox::drop_fields(tx, entry.id)?;
             let former = entry.row.as_deref().unwrap_or_default();
-            let row = rowjson::with_record(self.object.mapping(), former, record);
+            let row = rowjson::with_record(self.pass.object.mapping(), former, record);
             outbox::set_row(tx, entry.id, &row)
         })
     }
@@ -138,10 +130,10 @@ impl Matter<'_> {
         let Some(queued) = self.queued else {
             return Ok(());
         };
-        let (entry, object, now) = (&queued.entry, self.object.object(), self.moment.now);
+        let (entry, object, now) = (&queued.entry, self.pass.name(), self.pass.now);
         if let Some(id) = entry.hs_id {
             if entry.operation == Operation::Archive && queued.unanswered_since.is_some() {
-                note_archived(tx, object, entry, id, now)?;
+                note_archived(tx, &self.pass, entry, id)?;
             }
             reads::bury(tx, object, id, now)?;
         }
@@ -156,11 +148,11 @@ impl Matter<'_> {
         winner: Option<Winner>,
         reason: &str,
     ) -> Result<(), StoreError> {
-        let object = self.object.object();
+        let object = self.pass.name();
         let (local_id, local, base) = match (self.row, self.queued) {
             (Some(row), _) => {
                 let unmapped = fields::unmapped(tx, object)?;
-                let local = self.object.table.whole(tx, row, &unmapped)?;
+                let local = self.pass.object.table.whole(tx, row, &unmapped)?;
                 (row.record.local_id, Some(local), None)
             }
             (None, Some(Queued { entry, .. })) => (entry.local_id, None, entry.row.as_deref()),
@@ -173,7 +165,7 @@ impl Matter<'_> {
             base_known: self.row.is_none(),
             local: local.as_deref(),
             remote: remote.as_deref(),
-            policy: self.object.mapping().policy.as_str(),
+            policy: self.pass.object.mapping().policy.as_str(),
             reason,
         };
         let about = About {
@@ -181,7 +173,7 @@ impl Matter<'_> {
             local_id,
             hs_id: Some(self.hs_id),
         };
-        let now = self.moment.now;
+        let now = self.pass.now;
         match winner {
             // The archive that it was written for was not sent, and is decided again.
             Some(winner)
@@ -198,9 +190,9 @@ impl Matter<'_> {
     fn remove_row(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(row) = self.row else { return Ok(()) };
         let local_id = row.record.local_id;
-        let (object, id, now) = (self.object.object(), self.hs_id, self.moment.now);
+        let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
         let unmapped = fields::unmapped(tx, object)?;
-        let lost = self.object.table.whole(tx, row, &unmapped)?;
+        let lost = self.pass.object.table.whole(tx, row, &unmapped)?;
         let change = Change {
             object,
             local_id,
@@ -208,7 +200,7 @@ impl Matter<'_> {
             property: WHOLE_RECORD,
             old: Some(&lost),
             new: None,
-            origin: self.origin,
+            origin: self.pass.origin,
         };
         history::record(tx, change, now)?;
         self.end(tx)?;
@@ -222,14 +214,14 @@ impl Matter<'_> {
         )?;
         reads::bury(tx, object, id, now)?;
         cursors::set_last_change(tx, object, now)?;
-        self.object.table.delete(tx, local_id)
+        self.pass.object.table.delete(tx, local_id)
     }
 
     /// The row stays, loses its id, and a create with all columns is queued.
     fn create_again(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(row) = self.row else { return Ok(()) };
         let local_id = row.record.local_id;
-        let (object, now) = (self.object.object(), self.moment.now);
+        let (object, now) = (self.pass.name(), self.pass.now);
         let former = row.record.hs_id;
         if let Some(id) = former {
             reads::bury(tx, object, id, now)?;
@@ -237,9 +229,9 @@ impl Matter<'_> {
         self.end(tx)?;
         let mut row = row.clone();
         row.unlink();
-        self.object.table.update(tx, &row)?;
+        self.pass.object.table.update(tx, &row)?;
         if let Some(id) = former {
-            self.object.table.check_given_up(tx, id)?;
+            self.pass.object.table.check_given_up(tx, id)?;
         }
         conflicts::follow(tx, object, local_id, None)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
@@ -262,11 +254,11 @@ impl Matter<'_> {
 /// Writes down that a deletion has reached HubSpot.
 pub fn note_archived(
     tx: &Transaction<'_>,
-    object: &ObjectType,
+    pass: &Pass<'_>,
     entry: &Entry,
     hs_id: HubspotId,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.name(), pass.now);
     let change = Change {
         object,
         local_id: entry.local_id,
@@ -283,11 +275,11 @@ pub fn note_archived(
 /// row held.
 pub fn bring_back(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     entry: &Entry,
     record: &RemoteRecord,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     outbox::end(tx, entry.id)?;
     reads::unbury(tx, object.object(), record.id)?;
     if object.table.by_local_id(tx, entry.local_id)?.is_some()
@@ -296,7 +288,7 @@ pub fn bring_back(
         return Ok(());
     }
     object.table.insert_back(tx, entry.local_id, record)?;
-    bring_unmapped_back(tx, object, entry, now)?;
+    bring_unmapped_back(tx, pass, entry)?;
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
         && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
@@ -315,10 +307,10 @@ pub fn bring_back(
 /// HubSpot is not asked for them. What has no column any more is written down as lost.
 fn bring_unmapped_back(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     entry: &Entry,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(text) = entry.row.as_deref() else {
         return Ok(());
     };

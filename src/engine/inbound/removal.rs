@@ -2,11 +2,12 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{Action, Here, Hubspot, Moment, Sides, Word, decide};
+use crate::decide::existence::{Action, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::engine::inbound::apply::AFTER_CONSTRAINT;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::push::bounds;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::id::HubspotId;
@@ -15,6 +16,7 @@ use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::conflicts;
 use crate::store::file::savepoint;
+use crate::store::history::Origin;
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::reads::Removal;
 use crate::store::shape::referrers;
@@ -31,11 +33,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let progress = engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let moment = Moment {
-                now: tx.now(),
-                offset_ms,
-            };
-            remove_due(tx, &sync, &guard, &moment, keys)
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset_ms);
+            remove_due(tx, &pass, &guard, keys)
         })
         .await?;
     Ok(progress)
@@ -44,12 +43,12 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 /// One batch of what is due, or a hold of all that is.
 fn remove_due(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     guard: &Guard,
-    moment: &Moment,
     keys: Vec<String>,
 ) -> Result<Progress, StoreError> {
-    let (name, now) = (object.object(), moment.now);
+    let object = pass.object;
+    let (name, now) = (object.object(), pass.now);
     let due = reads::count_due_removals(tx, name, now)?;
     let until = reads::next_removal(tx, name, now)?;
     if due == 0 || still_looking(tx, name, now)? {
@@ -58,7 +57,7 @@ fn remove_due(
     let key = removal_key(name);
     let count = Count {
         due,
-        in_window: holds::counted(tx, key, moment.there() - guard.window)?,
+        in_window: holds::counted(tx, key, pass.moment().there() - guard.window)?,
         left: object.table.linked(tx)?.saturating_sub(due),
     };
     if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
@@ -66,8 +65,8 @@ fn remove_due(
         return Ok(Progress::RING);
     }
     let removals = reads::removals(tx, name, None, now, BATCH)?;
-    let done = remove_all(tx, object, &removals, moment, keys)?;
-    holds::count(tx, key, done.settled as u64, moment.there())?;
+    let done = remove_all(tx, pass, &removals, keys)?;
+    holds::count(tx, key, done.settled as u64, pass.moment().there())?;
     Ok(match done.settled + done.refused > 0 {
         true => Progress::More,
         false => Progress::Idle { until },
@@ -123,16 +122,15 @@ pub struct Removed {
 /// keeps, keeps no other one.
 pub fn remove_all(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     removals: &[Removal],
-    moment: &Moment,
     keys: Vec<String>,
 ) -> Result<Removed, StoreError> {
     let mut done = Removed::default();
     for (removal, key) in removals.iter().zip(keys) {
-        match savepoint::within(tx, || remove(tx, object, removal, moment, &key)) {
+        match savepoint::within(tx, || remove(tx, pass, removal, &key)) {
             Err(error) if error.is_of_one_row() => {
-                refuse(tx, object, removal.id, &error, moment.now)?;
+                refuse(tx, pass, removal.id, &error)?;
                 done.refused += 1;
             }
             settled => done.settled += usize::from(settled?),
@@ -144,11 +142,11 @@ pub fn remove_all(
 /// Names the row that can't be removed, and puts its removal off.
 fn refuse(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: HubspotId,
     error: &StoreError,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let table = &object.mapping().table;
     let row = match object.table.by_hs_id(tx, id) {
         Ok(Some(row)) => format!("row {}", row.record.local_id),
@@ -182,11 +180,11 @@ pub fn why_kept(
 
 fn remove(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     removal: &Removal,
-    moment: &Moment,
     key: &str,
 ) -> Result<bool, StoreError> {
+    let object = pass.object;
     let name = object.object();
     let row = object.table.by_hs_id(tx, removal.id)?;
     let mut here = Here::Nothing;
@@ -198,7 +196,7 @@ fn remove(
         here = Here::row(
             queued.as_ref().map(|queued| &queued.entry),
             asked_at,
-            moment,
+            &pass.moment(),
         );
     }
     let actions = decide(&Sides {
@@ -214,15 +212,13 @@ fn remove(
         return Ok(false);
     }
     let matter = Matter {
-        object,
+        pass: pass.saying(removal.origin),
         hs_id: removal.id,
         row: row.as_ref(),
         queued: queued.as_ref(),
         record: None,
-        origin: removal.origin,
         key,
         decided: None,
-        moment: *moment,
     };
     matter.carry_out(tx, &actions)?;
     Ok(true)
@@ -234,7 +230,6 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::HubspotId;
     use crate::model::mapping::Policy;
-    use crate::store::history::Origin;
 
     fn remove_101(scene: &Scene, archived_at: i64, offset_ms: i64) {
         let removal = Removal {
@@ -242,12 +237,12 @@ mod tests {
             archived_at: Some(at(archived_at)),
             origin: Origin::Poll,
         };
-        let moment = Moment {
-            now: at(1_000),
+        let pass = Pass {
             offset_ms,
+            ..scene.pass(at(1_000))
         };
         let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
-        scene.write(|tx| remove_all(tx, &scene.object, &[removal], &moment, keys));
+        scene.write(|tx| remove_all(tx, &pass, &[removal], keys));
     }
 
     /// Written twice: the first name at 5, the price at 20.
@@ -352,8 +347,8 @@ mod guard_tests {
 
     use super::*;
     use crate::engine::outbound::push::Present;
-    use crate::engine::people::resolve::settle_removals;
-    use crate::engine::testing::{keys, moment, sync, with_contacts, write};
+    use crate::engine::people::resolve::{HoldPart, settle_removals};
+    use crate::engine::testing::{keys, pass, sync, with_contacts, write};
     use crate::model::record::RemoteRecord;
     use crate::store::Store;
     use crate::store::mirror::MirrorTable;
@@ -385,9 +380,7 @@ mod guard_tests {
     }
 
     fn remove(store: &Store) -> Progress {
-        write(store, |tx| {
-            remove_due(tx, &sync(), &GUARD, &moment(), keys())
-        })
+        write(store, |tx| remove_due(tx, &pass(&sync()), &GUARD, keys()))
     }
 
     fn rows_left(folder: &TempDir) -> String {
@@ -426,13 +419,18 @@ mod guard_tests {
         note(&store, 61..=120);
         // Put ahead by a day, and right by HubSpot's answers all the while.
         let day_ms = 24 * 3_600_000;
-        let ahead = Moment {
-            now: now().plus_millis(day_ms),
-            offset_ms: -day_ms,
+        let remove_on = |days| {
+            write(&store, move |tx| {
+                let object = sync();
+                let pass = Pass {
+                    now: now().plus_millis(days * day_ms),
+                    offset_ms: -day_ms,
+                    ..pass(&object)
+                };
+                remove_due(tx, &pass, &GUARD, keys())
+            })
         };
-        write(&store, move |tx| {
-            remove_due(tx, &sync(), &GUARD, &ahead, keys())
-        });
+        remove_on(1);
         assert_eq!(rows_left(&folder), "340");
         assert_eq!(
             shown(&folder, "SELECT CAST(records AS TEXT) FROM sync_holds"),
@@ -440,13 +438,7 @@ mod guard_tests {
         );
         // The window ends when its time has passed there.
         note(&store, 121..=122);
-        let later = Moment {
-            now: now().plus_millis(2 * day_ms),
-            offset_ms: -day_ms,
-        };
-        write(&store, move |tx| {
-            remove_due(tx, &sync(), &GUARD, &later, keys())
-        });
+        remove_on(2);
         assert_eq!(rows_left(&folder), "338");
     }
 
@@ -477,17 +469,13 @@ mod guard_tests {
             let hold = holds::approved(tx)?.remove(0).id;
             let removals = reads::removals(tx, sync().object(), Some(hold), now(), 100)?;
             let in_hold = reads::count_removals(tx, sync().object(), Some(hold))?;
-            settle_removals(
-                tx,
-                &sync(),
+            let part = HoldPart {
                 hold,
-                &removals,
+                removals: &removals,
                 in_hold,
-                &present,
-                &moment(),
-                keys(),
-            )
-            .map(drop)
+                keys: keys(),
+            };
+            settle_removals(tx, &pass(&sync()), part, &present).map(drop)
         });
     }
 
@@ -602,7 +590,7 @@ mod guard_tests {
             ..sync()
         };
         write(&store, move |tx| {
-            remove_due(tx, &stage_is_gone, &GUARD, &moment(), keys())
+            remove_due(tx, &pass(&stage_is_gone), &GUARD, keys())
         });
         let kept = "SELECT old_value ->> 'stage' || ' ' || (old_value ->> '$column:note') || ' ' || (old_value ->> 'email')
                     FROM sync_history WHERE property = '*'";

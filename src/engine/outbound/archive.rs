@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Transaction;
 
 use crate::decide::echo::{self, Edited, Histories};
-use crate::decide::existence::{Action, Again, Here, Hubspot, Moment, Sides, Word, decide};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
@@ -18,6 +18,7 @@ use crate::engine::outbound::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
 };
 use crate::engine::outbound::settle::{Archive, Ground, Sent, settle_batch};
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
@@ -186,10 +187,11 @@ async fn claim_all(
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            let now = pass.now;
             let mut claimed = Vec::new();
             for queued in &due {
-                match savepoint::within(tx, || claim(tx, &sync, queued, &present, now, offset)) {
+                match savepoint::within(tx, || claim(tx, &pass, queued, &present)) {
                     Err(error) if error.is_of_one_row() => put_aside(tx, queued, &error, now)?,
                     archive => claimed.extend(archive?),
                 }
@@ -210,12 +212,11 @@ async fn claim_all(
 
 fn claim(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     queued: &Queued,
     read: &Present,
-    now: Timestamp,
-    offset_ms: i64,
 ) -> Result<Option<Sent>, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
         return Ok(None);
     };
@@ -228,14 +229,12 @@ fn claim(
     else {
         return Ok(None);
     };
-    let moment = Moment { now, offset_ms };
     let look = Look {
         tx,
-        object,
+        pass: *pass,
         entry: &entry,
         hs_id,
         read,
-        moment,
     };
     let actions = decide(&Sides {
         hubspot: look.hubspot()?,
@@ -253,15 +252,13 @@ fn claim(
         return Ok(None);
     }
     let matter = Matter {
-        object,
+        pass: *pass,
         hs_id,
         row: None,
         queued: Some(&present),
         record: read.of(hs_id),
-        origin: Origin::Poll,
         key: "",
         decided: None,
-        moment,
     };
     matter.carry_out(tx, &actions)?;
     if !actions.contains(&Action::Archive) {
@@ -293,22 +290,21 @@ fn claim(
 /// A deleted row and its record, before its archive.
 struct Look<'a, 'tx> {
     tx: &'a Transaction<'tx>,
-    object: &'a ObjectSync,
+    pass: Pass<'a>,
     entry: &'a Entry,
     hs_id: HubspotId,
     read: &'a Present,
-    moment: Moment,
 }
 
 impl Look<'_, '_> {
     fn former(&self) -> BTreeMap<PropertyName, Value> {
         let text = self.entry.row.as_deref();
-        text.map(|text| rowjson::values(self.object.mapping(), text))
+        text.map(|text| rowjson::values(self.pass.object.mapping(), text))
             .unwrap_or_default()
     }
 
     fn here(&self) -> Result<Here, StoreError> {
-        let (tx, object) = (self.tx, self.object);
+        let (tx, object) = (self.tx, self.pass.object);
         if object.table.by_hs_id(tx, self.hs_id)?.is_some() {
             return Ok(Here::Replaced);
         }
@@ -320,17 +316,17 @@ impl Look<'_, '_> {
                 return Ok(Here::InsertedAgain);
             }
         }
-        Ok(Here::rowless(Some(self.entry), &self.moment))
+        Ok(Here::rowless(Some(self.entry), &self.pass.moment()))
     }
 
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
-        let (tx, object, hs_id) = (self.tx, self.object, self.hs_id);
+        let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
         let Some(record) = self.read.records.iter().find(|record| record.id == hs_id) else {
             return Ok(self.not_shown());
         };
         unreadable::forget_whole(tx, object.object(), hs_id)?;
         let histories = self.read.histories.get(&hs_id);
-        let edited = edited_since(tx, object, self.entry, record, histories, self.moment.now)?;
+        let edited = edited_since(tx, object, self.entry, record, histories, self.pass.now)?;
         let is_edited = match edited {
             Edited::NeedHistory => return Ok(Hubspot::Untold),
             Edited::Yes => true,
@@ -353,7 +349,7 @@ impl Look<'_, '_> {
             return Hubspot::Merged;
         }
         let created_at = self.entry.row.as_deref().and_then(rowjson::created_at);
-        let now_there = self.moment.now.plus_millis(self.moment.offset_ms);
+        let now_there = self.pass.now.plus_millis(self.pass.offset_ms);
         match missing_too_soon(created_at, now_there, false) {
             Some(again) => Hubspot::Young(again),
             None => Hubspot::Gone { archived_at: None },
@@ -361,14 +357,14 @@ impl Look<'_, '_> {
     }
 
     fn put_off(&self, again: Again) -> Result<(), StoreError> {
-        let (tx, id, now) = (self.tx, self.entry.id, self.moment.now);
+        let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
         match again {
             Again::Unread => {
                 self.read
-                    .note_unread(tx, self.object.object(), self.hs_id, now)?;
+                    .note_unread(tx, self.pass.name(), self.hs_id, now)?;
                 outbox::put_off_unread(tx, id, now + AFTER_UNREAD)
             }
-            Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.moment.offset_ms)),
+            Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.pass.offset_ms)),
             Again::Create => outbox::put_off(tx, id, now + AFTER_REINSERT),
             Again::History | Again::Flight => outbox::put_off(tx, id, now + AFTER_READ),
         }
@@ -465,12 +461,16 @@ mod tests {
     use crate::store::testing::{mapping, now};
 
     fn claimed(scene: &Scene, shown: RemoteRecord, now: i64, offset_ms: i64) -> usize {
+        let pass = Pass {
+            offset_ms,
+            ..scene.pass(at(now))
+        };
         let mut present = Present::default();
         present.records.push(shown);
         scene.write(|tx| {
             let mut claimed = 0;
             for queued in outbox::waiting_archives(tx, scene.object.object(), 10)? {
-                let one = claim(tx, &scene.object, &queued, &present, at(now), offset_ms)?;
+                let one = claim(tx, &pass, &queued, &present)?;
                 claimed += usize::from(one.is_some());
             }
             Ok(claimed)
@@ -508,7 +508,7 @@ mod tests {
             scene.program("DELETE FROM contacts");
             scene.write(|tx| {
                 let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
-                claim(tx, &scene.object, &queued, present, at(10), 0)
+                claim(tx, &scene.pass(at(10)), &queued, present)
             });
             scene.outbox().len()
         };
@@ -527,7 +527,7 @@ mod tests {
         scene.write(|tx| {
             let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
             let present = Present::showing(Vec::new(), &["101"]);
-            claim(tx, &scene.object, &queued, &present, at(10), 0)
+            claim(tx, &scene.pass(at(10)), &queued, &present)
         });
         assert_eq!(
             scene.rows("SELECT state || ' ' || attempts || ': ' || last_error FROM sync_outbox"),
@@ -596,7 +596,7 @@ mod tests {
     fn back(scene: &Scene, shown: &RemoteRecord) {
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?.expect("waits");
-            bring_back(tx, &scene.object, &queued.entry, shown, at(10))
+            bring_back(tx, &scene.pass(at(10)), &queued.entry, shown)
         });
     }
 

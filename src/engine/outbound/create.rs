@@ -9,7 +9,6 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::{FoundBy, Histories, begun_by_another, made_by_us};
-use crate::decide::existence::Moment;
 use crate::decide::matching::LookBefore;
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
@@ -262,11 +261,7 @@ async fn look(
                     archived_at: record.archived_at,
                     origin: Origin::Poll,
                 };
-                let moment = Moment {
-                    now,
-                    offset_ms: offset,
-                };
-                note_missing(tx, &sync, removal, moment)?;
+                note_missing(tx, &applying.pass, removal)?;
             }
             for (id, by) in &looks {
                 if put_off.contains(id) {

@@ -21,6 +21,7 @@ use crate::engine::inbound::apply::Applying;
 use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::outbound::create::MAY_STILL_LAND;
 use crate::engine::outbound::settle::Sent;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, Progress, StepError};
@@ -182,11 +183,11 @@ pub fn note_claimed_archive(
 /// An archive was answered: its record is looked at, or an event may tell of it.
 pub fn note_archived(
     tx: &Transaction<'_>,
-    object: &ObjectType,
+    pass: &Pass<'_>,
     hs_id: HubspotId,
     push: Push,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.name(), pass.now);
     let seen = reads::is_asked(tx, object, hs_id)?;
     if is_looked_at(push.records, push.age, seen) {
         gaps::look_at_archive(tx, object, hs_id, now + COLLECTED_FOR)
@@ -635,8 +636,7 @@ mod tests {
     fn an_archive_is_looked_at_once_it_was_answered_or_its_answer_is_lost() {
         let scene = archiving();
         assert_eq!(scene.rows(LOOKS), ["101 * -"]);
-        let object = scene.object.object();
-        scene.write(|tx| note_archived(tx, object, HubspotId(101), SMALL, at(8)));
+        scene.write(|tx| note_archived(tx, &scene.pass(at(8)), HubspotId(101), SMALL));
         assert_eq!(scene.rows(LOOKS), [format!("101 * {}", at(23))]);
         // A large push with a short gap: only an event tells, where any come.
         let large = Push {
@@ -648,9 +648,9 @@ mod tests {
             has_webhooks: true,
             ..large
         };
-        scene.write(|tx| note_archived(tx, object, HubspotId(101), told, at(8)));
+        scene.write(|tx| note_archived(tx, &scene.pass(at(8)), HubspotId(101), told));
         assert_eq!(scene.rows(LOOKS), ["101 * -"]);
-        scene.write(|tx| note_archived(tx, object, HubspotId(101), large, at(8)));
+        scene.write(|tx| note_archived(tx, &scene.pass(at(8)), HubspotId(101), large));
         assert_eq!(scene.rows(LOOKS), Vec::<String>::new());
     }
 

@@ -995,16 +995,17 @@ async fn archived(
     batch: Vec<Sent>,
     push: Option<Push>,
 ) -> Result<(), StepError> {
-    let sync = object.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
+            let pass = Pass::of(tx, &sync, Origin::Push, offset);
+            let now = pass.now;
             let changed = batch.len();
             for archive in batch.into_iter().filter_map(|sent| sent.archive) {
-                note_archived(tx, sync.object(), &archive.entry, archive.hs_id, now)?;
+                note_archived(tx, &pass, &archive.entry, archive.hs_id)?;
                 if let Some(push) = push {
-                    gap::note_archived(tx, sync.object(), archive.hs_id, push, now)?;
+                    gap::note_archived(tx, &pass, archive.hs_id, push)?;
                 }
                 reads::bury(tx, sync.object(), archive.hs_id, now)?;
                 outbox::end(tx, archive.entry.id)?;

@@ -3,7 +3,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::echo::is_sent;
-use crate::decide::existence::{Here, Hubspot, Moment, Sides, Word, decide};
+use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::inbound::actions::{ended_by_itself, late_since};
@@ -12,6 +12,7 @@ use crate::engine::inbound::removal::remove_all;
 use crate::engine::outbound::archive::{archive_key, update_key};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{Present, read_records};
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -58,17 +59,18 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
     if waiting.is_empty() {
         return Ok(false);
     }
+    let offset_ms = engine.client.clock_offset_ms();
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
             let mut carried_out = false;
             for (object, queued) in outbox::discarded(tx, BATCH)? {
                 let Some(sync) = objects.get(&object) else {
                     continue;
                 };
                 carried_out = true;
-                match savepoint::within(tx, || discard_one(tx, &sync, &queued, now)) {
+                let pass = Pass::of(tx, &sync, Origin::Discard, offset_ms);
+                match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
                     Err(error) if error.is_of_one_row() => {
                         let words = format!("it can't be discarded: {error}");
                         outbox::refuse_discard(tx, queued.entry.id, &words)?;
@@ -82,30 +84,20 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
     Ok(more)
 }
 
-fn discard_one(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    queued: &Queued,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let entry = &queued.entry;
     match (entry.operation, entry.hs_id) {
         (Operation::Update, Some(hs_id)) if entry.row.is_none() => {
-            take_back(tx, object, queued, now)?;
+            take_back(tx, pass, queued)?;
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
         // An update in doubt whose row was deleted is an archive to be.
         (Operation::Archive | Operation::Update, Some(hs_id)) => {
             let text = entry.row.clone().unwrap_or_default();
-            bring_back(
-                tx,
-                object,
-                entry,
-                &former_record(object, hs_id, &text, now),
-                now,
-            )?;
+            bring_back(tx, pass, entry, &former_record(pass, hs_id, &text))?;
             for field in &entry.fields {
-                take_back_unmapped(tx, object, queued, field, now)?;
+                take_back_unmapped(tx, pass, queued, field)?;
             }
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
                 let end = End {
@@ -130,7 +122,8 @@ fn discard_one(
 }
 
 /// The row as it was when it was deleted.
-fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp) -> RemoteRecord {
+fn former_record(pass: &Pass<'_>, id: HubspotId, text: &str) -> RemoteRecord {
+    let (object, now) = (pass.object, pass.now);
     RemoteRecord {
         id,
         values: rowjson::values(object.mapping(), text),
@@ -146,12 +139,8 @@ fn former_record(object: &ObjectSync, id: HubspotId, text: &str, now: Timestamp)
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.
-fn take_back(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    queued: &Queued,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let entry = &queued.entry;
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return Ok(());
@@ -162,7 +151,7 @@ fn take_back(
             Base::Unknown => Value::EMPTY,
         };
         if object.mapping().field(&field.property).is_none() {
-            take_back_unmapped(tx, object, queued, field, now)?;
+            take_back_unmapped(tx, pass, queued, field)?;
             continue;
         }
         let change = Change {
@@ -184,11 +173,11 @@ fn take_back(
 /// column, nothing is taken back, and nothing is written down.
 fn take_back_unmapped(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     queued: &Queued,
     field: &EntryField,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Base::Known(base) = &field.base else {
         return Ok(());
     };
@@ -277,10 +266,6 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
     let more = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let moment = Moment {
-                now: tx.now(),
-                offset_ms,
-            };
             let mut carried_out = false;
             // Both sides may have moved, and the person may have thought better of it, while the records were read.
             let still = conflicts::waiting(tx, BATCH)?;
@@ -307,12 +292,12 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                     continue;
                 }
                 let decision = Decision {
+                    pass: Pass::of(tx, &object, Origin::Conflict, offset_ms),
                     conflict,
                     record: present.and_then(|(present, id)| present.of(id)),
-                    moment,
                     key,
                 };
-                carried_out |= decision.carry_out(tx, &object)?;
+                carried_out |= decision.carry_out(tx)?;
             }
             Ok(carried_out)
         })
@@ -352,18 +337,18 @@ const UNKNOWN_WORD: &str =
     "this is no decision: write `local`, `remote` or `value:…` with the value behind it";
 
 struct Decision<'a> {
+    pass: Pass<'a>,
     conflict: &'a Waiting,
     record: Option<&'a RemoteRecord>,
-    moment: Moment,
     key: &'a str,
 }
 
 impl Decision<'_> {
     /// Each for itself: one that somebody else's constraint refuses goes back to the person, and keeps no other one.
-    fn carry_out(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+    fn carry_out(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
         let decide = || match self.conflict.property == WHOLE_RECORD {
-            true => self.whole(tx, object),
-            false => self.field(tx, object),
+            true => self.whole(tx),
+            false => self.field(tx),
         };
         match savepoint::within(tx, decide) {
             Err(error) if error.is_of_one_row() => {
@@ -373,16 +358,19 @@ impl Decision<'_> {
         }
     }
 
-    fn field(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+    fn field(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
         let conflict = self.conflict;
         let property = PropertyName::parse(&conflict.property).ok();
-        let Some((property, field)) = property
-            .as_ref()
-            .and_then(|name| object.mapping().field(name).map(|field| (name, field)))
-        else {
+        let Some((property, field)) = property.as_ref().and_then(|name| {
+            self.pass
+                .object
+                .mapping()
+                .field(name)
+                .map(|field| (name, field))
+        }) else {
             return self.refuse(tx, "the property is not mapped any more");
         };
-        let Some(row) = object.table.by_local_id(tx, conflict.local_id)? else {
+        let Some(row) = self.pass.object.table.by_local_id(tx, conflict.local_id)? else {
             // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
             return match conflict.resolution {
                 Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
@@ -398,7 +386,7 @@ impl Decision<'_> {
             .and_then(|record| record.shown(property))
             .unwrap_or(&conflict.remote)
             .clone();
-        let theirs = self.theirs(tx, object, property, field, &remote)?;
+        let theirs = self.theirs(tx, property, field, &remote)?;
         let unreadable = field.property_type.canonical(theirs.as_deref()).is_err();
         let decided = |winner, reason| End {
             winner,
@@ -410,7 +398,7 @@ impl Decision<'_> {
                 // Nothing here is to be sent any more; what can't be read is not taken either.
                 Some(Winner::Remote) if unreadable => {
                     let end = ended_by_itself(Winner::Remote);
-                    conflicts::close(tx, conflict.id, end, self.moment.now)?;
+                    conflicts::close(tx, conflict.id, end, self.pass.now)?;
                     return Ok(true);
                 }
                 Some(Winner::Remote) => (ended_by_itself(Winner::Remote), theirs),
@@ -444,8 +432,8 @@ impl Decision<'_> {
                 None => return self.refuse(tx, UNKNOWN_WORD),
             },
         };
-        conflicts::close(tx, conflict.id, end, self.moment.now)?;
-        self.settle_field(tx, object, property, &value, &remote)?;
+        conflicts::close(tx, conflict.id, end, self.pass.now)?;
+        self.settle_field(tx, property, &value, &remote)?;
         Ok(true)
     }
 
@@ -461,13 +449,12 @@ impl Decision<'_> {
     fn theirs(
         &self,
         tx: &Transaction<'_>,
-        object: &ObjectSync,
         property: &PropertyName,
         field: &FieldMapping,
         remote: &Value,
     ) -> Result<Value, StoreError> {
-        let (row, since) = (self.conflict.local_id, late_since(self.moment.now));
-        let sent = outbox::sent_earlier(tx, object.object(), row, since)?;
+        let (row, since) = (self.conflict.local_id, late_since(self.pass.now));
+        let sent = outbox::sent_earlier(tx, self.pass.name(), row, since)?;
         let is_ours = sent
             .get(property)
             .is_some_and(|sent| is_sent(field.property_type, sent, remote));
@@ -481,21 +468,25 @@ impl Decision<'_> {
     fn settle_field(
         &self,
         tx: &Transaction<'_>,
-        object: &ObjectSync,
         property: &PropertyName,
         value: &Value,
         remote: &Value,
     ) -> Result<(), StoreError> {
-        let Some(mut row) = object.table.by_local_id(tx, self.conflict.local_id)? else {
+        let Some(mut row) = self
+            .pass
+            .object
+            .table
+            .by_local_id(tx, self.conflict.local_id)?
+        else {
             return Ok(());
         };
-        let Some(field) = object.mapping().field(property) else {
+        let Some(field) = self.pass.object.mapping().field(property) else {
             return Ok(());
         };
         let former = row.value(property).clone();
         if !field.property_type.same(&former, value) {
             let change = Change {
-                object: object.object(),
+                object: self.pass.name(),
                 local_id: self.conflict.local_id,
                 hs_id: row.record.hs_id,
                 property: property.as_str(),
@@ -503,15 +494,15 @@ impl Decision<'_> {
                 new: value.as_deref(),
                 origin: Origin::Conflict,
             };
-            history::record(tx, change, self.moment.now)?;
-            row.set(object.mapping(), property, value);
-            object.table.update(tx, &row)?;
+            history::record(tx, change, self.pass.now)?;
+            row.set(self.pass.object.mapping(), property, value);
+            self.pass.object.table.update(tx, &row)?;
         }
-        let queued = outbox::of_row(tx, object.object(), self.conflict.local_id)?;
+        let queued = outbox::of_row(tx, self.pass.name(), self.conflict.local_id)?;
         let Some(hs_id) = row.record.hs_id else {
             // The create takes the value along; where that is under way without it, an update follows.
             return queued.map_or(Ok(()), |queued| {
-                let now = self.moment.now;
+                let now = self.pass.now;
                 outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, now)
             });
         };
@@ -523,21 +514,21 @@ impl Decision<'_> {
         }
         let entry = outbox::ensure_update(
             tx,
-            object.object(),
+            self.pass.name(),
             self.conflict.local_id,
             hs_id,
-            self.moment.now,
+            self.pass.now,
         )?;
         outbox::put_field(
             tx,
             entry,
             property,
             &Base::Known(remote.clone()),
-            self.moment.now,
+            self.pass.now,
         )
     }
 
-    fn whole(&self, tx: &Transaction<'_>, object: &ObjectSync) -> Result<bool, StoreError> {
+    fn whole(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
         let word = match self.conflict.resolution.as_deref() {
             Some("local") => Word::Local,
             Some("remote") => Word::Remote,
@@ -548,8 +539,8 @@ impl Decision<'_> {
             None => return Ok(false),
         };
         let conflict = self.conflict;
-        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
-        let row = object.table.by_local_id(tx, conflict.local_id)?;
+        let queued = outbox::of_row(tx, self.pass.name(), conflict.local_id)?;
+        let row = self.pass.object.table.by_local_id(tx, conflict.local_id)?;
         let entry = queued.as_ref().map(|queued| &queued.entry);
         let actions = decide(&Sides {
             hubspot: match self.record {
@@ -557,25 +548,23 @@ impl Decision<'_> {
                 None => Hubspot::Gone { archived_at: None },
             },
             here: match &row {
-                Some(_) => Here::row(entry, None, &self.moment),
-                None => Here::rowless(entry, &self.moment),
+                Some(_) => Here::row(entry, None, &self.pass.moment()),
+                None => Here::rowless(entry, &self.pass.moment()),
             },
             word,
-            policy: object.mapping().policy,
+            policy: self.pass.object.mapping().policy,
             is_erasure: false,
         });
         let of_row = row.as_ref().and_then(|row| row.record.hs_id);
         let shown = self.record.map(|record| record.id);
         let matter = Matter {
-            object,
+            pass: self.pass,
             hs_id: shown.or(of_row).or(conflict.hs_id).unwrap_or(HubspotId(0)),
             row: row.as_ref(),
             queued: queued.as_ref(),
             record: self.record,
-            origin: Origin::Conflict,
             key: self.key,
             decided: Some(conflict.id),
-            moment: self.moment,
         };
         matter.carry_out(tx, &actions)?;
         Ok(true)
@@ -646,49 +635,61 @@ async fn approve_removals(
     let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let moment = Moment {
-                now: tx.now(),
-                offset_ms,
+            let pass = Pass::of(tx, &sync, Origin::Reconcile, offset_ms);
+            let part = HoldPart {
+                hold: id,
+                removals: &removals,
+                in_hold,
+                keys,
             };
-            settle_removals(tx, &sync, id, &removals, in_hold, &present, &moment, keys)
+            settle_removals(tx, &pass, part, &present)
         })
         .await?;
     Ok(carried_out)
 }
 
-/// Removes of `removals` what a fresh read did not show; the rows stay whose record is there, or could not be read this
+/// Removals that a hold holds, as many as one batch takes.
+pub(crate) struct HoldPart<'a> {
+    /// The hold.
+    pub(crate) hold: HoldId,
+    /// What is to be removed.
+    pub(crate) removals: &'a [Removal],
+    /// How many the hold holds in all.
+    pub(crate) in_hold: u64,
+    /// A key for each record that is created again.
+    pub(crate) keys: Vec<String>,
+}
+
+/// Removes of a hold's part what a fresh read did not show; the rows stay whose record is there, or could not be read this
 /// time. Tells whether something was carried out.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is something else, and only a test calls it too"
-)]
 pub(crate) fn settle_removals(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
-    hold: HoldId,
-    removals: &[Removal],
-    in_hold: u64,
+    pass: &Pass<'_>,
+    part: HoldPart<'_>,
     present: &Present,
-    moment: &Moment,
-    keys: Vec<String>,
 ) -> Result<bool, StoreError> {
+    let object = pass.object;
     for record in &present.records {
-        keep_row(tx, object, record, moment)?;
+        keep_row(tx, pass, record)?;
     }
     // One that is shown again meanwhile is none any more.
-    let noted = reads::removals(tx, object.object(), Some(hold), moment.now, BATCH)?;
-    let gone: Vec<Removal> = removals
+    let noted = reads::removals(tx, object.object(), Some(part.hold), pass.now, BATCH)?;
+    let gone: Vec<Removal> = part
+        .removals
         .iter()
         .filter(|removal| noted.contains(removal))
         .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
         .filter(|removal| !present.is_unread(removal.id))
         .copied()
         .collect();
-    let settled = remove_all(tx, object, &gone, moment, keys)?.settled;
-    let unread = removals.iter().any(|removal| present.is_unread(removal.id));
-    let all = removals.len() as u64 == in_hold;
+    let settled = remove_all(tx, pass, &gone, part.keys)?.settled;
+    let unread = part
+        .removals
+        .iter()
+        .any(|removal| present.is_unread(removal.id));
+    let all = part.removals.len() as u64 == part.in_hold;
     if all && settled == gone.len() && !unread {
-        holds::settle(tx, hold, moment.now)?;
+        holds::settle(tx, part.hold, pass.now)?;
     }
     // With nothing but records that HubSpot could not read, the next look is a second away.
     Ok(!unread || !gone.is_empty() || !present.records.is_empty())
@@ -697,15 +698,15 @@ pub(crate) fn settle_removals(
 /// A row that was to be removed, and whose record is shown.
 fn keep_row(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
-    moment: &Moment,
 ) -> Result<(), StoreError> {
+    let object = pass.object;
     let row = object.table.by_hs_id(tx, record.id)?;
     let actions = decide(&Sides {
         hubspot: Hubspot::Unchanged,
         here: match row {
-            Some(_) => Here::row(None, None, moment),
+            Some(_) => Here::row(None, None, &pass.moment()),
             None => Here::Nothing,
         },
         word: Word::Passed,
@@ -713,15 +714,13 @@ fn keep_row(
         is_erasure: false,
     });
     let matter = Matter {
-        object,
+        pass: pass.saying(Origin::Reconcile),
         hs_id: record.id,
         row: row.as_ref(),
         queued: None,
         record: Some(record),
-        origin: Origin::Reconcile,
         key: "",
         decided: None,
-        moment: *moment,
     };
     matter.carry_out(tx, &actions)
 }
@@ -776,15 +775,12 @@ mod tests {
         scene.write(|tx| {
             let waiting = conflicts::waiting(tx, BATCH)?;
             let decision = Decision {
+                pass: scene.pass(at(100)),
                 conflict: &waiting[0],
                 record,
-                moment: Moment {
-                    now: at(100),
-                    offset_ms: 0,
-                },
                 key: "",
             };
-            decision.field(tx, &scene.object)
+            decision.field(tx)
         })
     }
 
@@ -828,7 +824,7 @@ mod row_tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::testing::{moment, sync, with_contacts, write};
+    use crate::engine::testing::{pass, sync, with_contacts, write};
     use crate::model::mapping::ObjectMapping;
     use crate::store::Store;
     use crate::store::mirror::MirrorTable;
@@ -857,7 +853,7 @@ mod row_tests {
         };
         write(store, move |tx| {
             let queued = outbox::by_id(tx, crate::model::id::OutboxId(1))?.expect("is there");
-            discard_one(tx, &object, &queued, now())
+            discard_one(tx, &pass(&object), &queued)
         });
     }
 
@@ -961,13 +957,14 @@ mod row_tests {
     fn decide(store: &Store) {
         write(store, |tx| {
             for conflict in conflicts::waiting(tx, BATCH)? {
+                let object = sync();
                 let decision = Decision {
+                    pass: pass(&object),
                     conflict: &conflict,
                     record: None,
-                    moment: moment(),
                     key: "00",
                 };
-                decision.carry_out(tx, &sync())?;
+                decision.carry_out(tx)?;
             }
             Ok(())
         });

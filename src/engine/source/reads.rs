@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::echo::is_sent;
-use crate::decide::existence::{Action, Again, Here, Hubspot, Moment, Sides, Word, decide};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::inbound::actions::late_since;
@@ -92,7 +92,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            let now = pass.now;
             // A read is done before it is applied: applying may ask for another one.
             put_off_unread(tx, &sync, &unread, now)?;
             put_off_unreadable(tx, &sync, &odd, now)?;
@@ -110,7 +111,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
                 let applying = Applying {
-                    pass: Pass::of(tx, &sync, origin, offset),
+                    pass: pass.saying(origin),
                     evidence: Evidence::Store,
                     asked_at,
                     with_history: true,
@@ -148,11 +149,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     archived_at,
                     origin,
                 };
-                let moment = Moment {
-                    now,
-                    offset_ms: offset,
-                };
-                note_missing(tx, &sync, removal, moment)?;
+                note_missing(tx, &pass, removal)?;
             }
             Ok(())
         })
@@ -455,14 +452,13 @@ fn is_of_before(
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
 pub fn note_missing(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     removal: Removal,
-    moment: Moment,
 ) -> Result<(), StoreError> {
-    match savepoint::within(tx, || note_missing_one(tx, object, removal, moment)) {
+    match savepoint::within(tx, || note_missing_one(tx, pass, removal)) {
         // A program's constraint keeps what should go: it goes later, and the others now.
         Err(error) if error.is_of_one_row() => {
-            let (name, again) = (object.object(), moment.now + AFTER_CONSTRAINT);
+            let (name, again) = (pass.name(), pass.now + AFTER_CONSTRAINT);
             let words = format!(
                 "HubSpot record {} can't be taken out of the database: {error}",
                 removal.id
@@ -476,11 +472,11 @@ pub fn note_missing(
 
 fn note_missing_one(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     removal: Removal,
-    moment: Moment,
 ) -> Result<(), StoreError> {
-    let (name, id, now) = (object.object(), removal.id, moment.now);
+    let moment = pass.moment();
+    let (object, name, id, now) = (pass.object, pass.name(), removal.id, pass.now);
     let row = object.table.by_hs_id(tx, id)?;
     let queued = match row {
         Some(_) => None,
@@ -493,7 +489,7 @@ fn note_missing_one(
             .and_then(|entry| entry.row.as_deref())
             .and_then(rowjson::created_at),
     };
-    let now_there = now.plus_millis(moment.offset_ms);
+    let now_there = moment.there();
     let is_archived = removal.archived_at.is_some();
     let actions = decide(&Sides {
         hubspot: match missing_too_soon(created_at, now_there, is_archived) {
@@ -512,21 +508,19 @@ fn note_missing_one(
     });
     if let [Action::LookAgain(again)] = actions[..] {
         let again = match again {
-            Again::At(there) => there.plus_millis(-moment.offset_ms),
+            Again::At(there) => there.plus_millis(-pass.offset_ms),
             Again::Flight | Again::Unread | Again::History | Again::Create => now + AFTER_FLIGHT,
         };
         return reads::ask(tx, name, id, removal.origin, again).map(drop);
     }
     let matter = Matter {
-        object,
+        pass: pass.saying(removal.origin),
         hs_id: id,
         row: row.as_ref(),
         queued: queued.as_ref(),
         record: None,
-        origin: removal.origin,
         key: "",
         decided: None,
-        moment,
     };
     matter.carry_out(tx, &actions)
 }
@@ -589,11 +583,11 @@ mod tests {
                 archived_at,
                 origin: Origin::Poll,
             };
-            let moment = Moment {
-                now: at(second),
+            let pass = Pass {
                 offset_ms,
+                ..scene.pass(at(second))
             };
-            scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
+            scene.write(|tx| note_missing(tx, &pass, removal));
             let removals = scene.rows("SELECT hs_id FROM _sync_removals").len();
             (removals, scene.rows("SELECT due_at FROM _sync_reads"))
         };
@@ -614,11 +608,7 @@ mod tests {
             archived_at: None,
             origin: Origin::Webhook,
         };
-        let moment = Moment {
-            now: at(20),
-            offset_ms: 0,
-        };
-        scene.write(|tx| note_missing(tx, &scene.object, removal, moment));
+        scene.write(|tx| note_missing(tx, &scene.pass(at(20)), removal));
         let stale = How {
             asked_at: at(10),
             ..How::at(30)
