@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{self, Edited, Histories};
+use crate::decide::echo::{self, Edited};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::missing_too_soon;
-use crate::decide::guard::{Count, Verdict, judge};
+use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::inbound::actions::late_since;
@@ -89,27 +89,22 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
             let now = tx.now();
             let since = now.plus_millis(offset) - guard.window;
             let left = sync.table.linked(tx)?;
-            judge_one(
-                tx,
-                archive_key(sync.object()),
-                bounds(&guard),
+            let archives = Measure {
+                bounds: bounds(&guard),
                 left,
-                now,
                 since,
-            )?;
+            };
+            judge_one(tx, archive_key(sync.object()), archives, now)?;
             if guard.max_updates > 0 {
-                let updates = crate::decide::guard::Bounds {
-                    max_records: guard.max_updates,
-                    max_share: 0.0,
-                };
-                judge_one(
-                    tx,
-                    update_key(sync.object()),
-                    updates,
-                    left.max(1),
-                    now,
+                let updates = Measure {
+                    bounds: Bounds {
+                        max_records: guard.max_updates,
+                        max_share: 0.0,
+                    },
+                    left: left.max(1),
                     since,
-                )?;
+                };
+                judge_one(tx, update_key(sync.object()), updates, now)?;
             }
             Ok(())
         })
@@ -117,23 +112,31 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
     Ok(())
 }
 
+/// What the guard measures by.
+#[derive(Clone, Copy)]
+struct Measure {
+    bounds: Bounds,
+    /// Records that are here.
+    left: u64,
+    /// Where the window begins, in HubSpot's time.
+    since: Timestamp,
+}
+
 fn judge_one(
     tx: &Transaction<'_>,
     key: HoldKey<'_>,
-    bounds: crate::decide::guard::Bounds,
-    left: u64,
+    measure: Measure,
     now: Timestamp,
-    since: Timestamp,
 ) -> Result<(), StoreError> {
     let (due, held) = holds::due_and_held(tx, key, now)?;
-    let in_window = holds::counted(tx, key, since)?;
+    let in_window = holds::counted(tx, key, measure.since)?;
     if let Verdict::Hold { allowed } = judge(
         Count {
             due,
             in_window,
-            left,
+            left: measure.left,
         },
-        bounds,
+        measure.bounds,
     ) {
         holds::hold_entries(tx, key, now)?;
         holds::hold(tx, key, held + due, allowed, now)?;
@@ -269,7 +272,7 @@ fn claim(
     };
     let approved = outbox::is_approved(tx, entry.id)?;
     outbox::mark_in_flight(tx, entry.id, now)?;
-    gap::note_claimed_archive(tx, object, &entry, record, now)?;
+    gap::note_claimed_archive(tx, pass, &entry, record)?;
     Ok(Some(Sent {
         entry: entry.id,
         attempts: entry.attempts + 1,
@@ -325,8 +328,7 @@ impl Look<'_, '_> {
             return Ok(self.not_shown());
         };
         unreadable::forget_whole(tx, object.object(), hs_id)?;
-        let histories = self.read.histories.get(&hs_id);
-        let edited = edited_since(tx, object, self.entry, record, histories, self.pass.now)?;
+        let edited = self.edited(record)?;
         let is_edited = match edited {
             Edited::NeedHistory => return Ok(Hubspot::Untold),
             Edited::Yes => true,
@@ -339,6 +341,66 @@ impl Look<'_, '_> {
             true => Hubspot::Edited(record.updated_at),
             false => Hubspot::Unchanged,
         })
+    }
+
+    /// Whether somebody changed a mapped field in HubSpot since both sides agreed on it: not we, with a late request.
+    fn edited(&self, record: &RemoteRecord) -> Result<Edited, StoreError> {
+        let histories = self.read.histories.get(&self.hs_id);
+        let Some(text) = self.entry.row.as_deref() else {
+            return Ok(Edited::No);
+        };
+        if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
+            return Ok(Edited::No);
+        }
+        let former = rowjson::values(self.pass.object.mapping(), text);
+        let sent = outbox::sent_earlier(
+            self.tx,
+            self.pass.name(),
+            self.entry.local_id,
+            late_since(self.pass.now),
+        )?;
+        let mut edited = Edited::No;
+        for field in self
+            .pass
+            .object
+            .mapping()
+            .fields
+            .iter()
+            .filter(|field| field.direction.pulls() && field.direction.pushes())
+        {
+            let property = &field.property;
+            let Some(remote) = record.shown(property) else {
+                continue;
+            };
+            let local = former.get(property).unwrap_or(&Value::EMPTY);
+            let pending = self
+                .entry
+                .fields
+                .iter()
+                .find(|other| other.property == *property);
+            let base = match pending {
+                Some(pending) => pending.base.clone(),
+                None => Base::Known(local.clone()),
+            };
+            let found = echo::edited(&echo::SentField {
+                kind: field.property_type,
+                base: &base,
+                local,
+                remote,
+                pending: pending.is_some(),
+                sent: sent.get(property).map_or(&[], Vec::as_slice),
+                history: histories
+                    .and_then(|histories| histories.get(property))
+                    .map(Vec::as_slice),
+                updated_at: record.updated_at,
+            });
+            match found {
+                Edited::Yes => return Ok(Edited::Yes),
+                Edited::NeedHistory => edited = Edited::NeedHistory,
+                Edited::No => {}
+            }
+        }
+        Ok(edited)
     }
 
     fn not_shown(&self) -> Hubspot {
@@ -390,64 +452,6 @@ fn is_undecided(
             Some(Winner::Local | Winner::Value | Winner::Agreed) => false,
         }
     })
-}
-
-/// Whether somebody changed a mapped field in HubSpot since both sides agreed on it: not we, with a late request.
-fn edited_since(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    record: &RemoteRecord,
-    histories: Option<&Histories>,
-    now: Timestamp,
-) -> Result<Edited, StoreError> {
-    let Some(text) = entry.row.as_deref() else {
-        return Ok(Edited::No);
-    };
-    if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
-        return Ok(Edited::No);
-    }
-    let former = rowjson::values(object.mapping(), text);
-    let sent = outbox::sent_earlier(tx, object.object(), entry.local_id, late_since(now))?;
-    let mut edited = Edited::No;
-    for field in object
-        .mapping()
-        .fields
-        .iter()
-        .filter(|field| field.direction.pulls() && field.direction.pushes())
-    {
-        let property = &field.property;
-        let Some(remote) = record.shown(property) else {
-            continue;
-        };
-        let local = former.get(property).unwrap_or(&Value::EMPTY);
-        let pending = entry
-            .fields
-            .iter()
-            .find(|other| other.property == *property);
-        let base = match pending {
-            Some(pending) => pending.base.clone(),
-            None => Base::Known(local.clone()),
-        };
-        let found = echo::edited(&echo::SentField {
-            kind: field.property_type,
-            base: &base,
-            local,
-            remote,
-            pending: pending.is_some(),
-            sent: sent.get(property).map_or(&[], Vec::as_slice),
-            history: histories
-                .and_then(|histories| histories.get(property))
-                .map(Vec::as_slice),
-            updated_at: record.updated_at,
-        });
-        match found {
-            Edited::Yes => return Ok(Edited::Yes),
-            Edited::NeedHistory => edited = Edited::NeedHistory,
-            Edited::No => {}
-        }
-    }
-    Ok(edited)
 }
 
 #[cfg(test)]

@@ -30,7 +30,6 @@ use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
-use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts;
 use crate::store::fields::{self, FieldRow};
@@ -67,7 +66,7 @@ pub async fn send(
             || engine.may_be_done(queued.entry.enqueued_at)
     });
     let unread = look(engine, object, &doubtful, priority).await?;
-    let sync = object.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let entries = doubtful
         .into_iter()
         .chain(fresh)
@@ -78,12 +77,12 @@ pub async fn send(
     let claimed = engine
         .store
         .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            link_reinserted(tx, &sync, &entries, now)?;
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            link_reinserted(tx, &pass, &entries)?;
             let left_out = fields::left_out(tx, sync.mapping())?;
             let mut claimed = Vec::with_capacity(entries.len());
             for id in &entries {
-                claimed.extend(claim_alone(tx, &sync, *id, &left_out, now)?);
+                claimed.extend(claim_alone(tx, &pass, *id, &left_out)?);
             }
             Ok(claimed)
         })
@@ -212,7 +211,8 @@ async fn look(
             let is_own_key = object.key_property.as_ref() == Some(property);
             for present in match is_own_key || !in_doubt {
                 true => {
-                    vec![read_by(engine, object, property.as_str(), keys, priority, false).await?]
+                    let query = query_by(object, property, keys, false);
+                    vec![push::read(engine, object, &query, priority).await?]
                 }
                 false => read_with_history(engine, object, property, keys, priority).await?,
             } {
@@ -267,7 +267,7 @@ async fn look(
                 if put_off.contains(id) {
                     outbox::put_off_unread(tx, *id, now + AFTER_UNREAD)?;
                 } else {
-                    after_look(tx, &sync, *id, by, now)?;
+                    after_look(tx, &applying.pass, *id, by)?;
                 }
             }
             Ok(())
@@ -342,29 +342,27 @@ async fn read_archived(
     let Some(property) = object.key_property.as_ref().filter(|_| !keys.is_empty()) else {
         return Ok(Vec::new());
     };
-    match read_by(engine, object, property.as_str(), keys, priority, true).await {
+    let query = query_by(object, property, keys, true);
+    match push::read(engine, object, &query, priority).await {
         // Whether archived records can be read by a unique property is unsure (`hubspot/api-facts.md#5`).
         Err(StepError::Hubspot(HubspotError::Refused { .. })) => Ok(Vec::new()),
         found => Ok(found?.records),
     }
 }
 
-async fn read_by(
-    engine: &Engine,
+fn query_by(
     object: &ObjectSync,
-    property: &str,
+    property: &PropertyName,
     values: Vec<String>,
-    priority: Priority,
     archived: bool,
-) -> Result<Present, StepError> {
-    let query = ReadQuery {
+) -> ReadQuery {
+    ReadQuery {
         keys: values,
-        id_property: Some(property.to_owned()),
+        id_property: Some(property.as_str().to_owned()),
         properties: object.properties.clone(),
         with_history: Vec::new(),
         archived,
-    };
-    push::read(engine, object, &query, priority).await
+    }
 }
 
 /// The same by a natural key, with the history of its values.
@@ -378,11 +376,8 @@ async fn read_with_history(
     let mut parts = Vec::new();
     for keys in values.chunks(BATCH_WITH_HISTORY) {
         let query = ReadQuery {
-            keys: keys.to_vec(),
-            id_property: Some(property.as_str().to_owned()),
-            properties: object.properties.clone(),
             with_history: vec![property.as_str().to_owned()],
-            archived: false,
+            ..query_by(object, property, keys.to_vec(), false)
         };
         parts.push(push::read_with_histories(engine, object, &query, priority, property).await?);
     }
@@ -393,11 +388,11 @@ async fn read_with_history(
 /// find it.
 fn after_look(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: OutboxId,
     by: &LookBy,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(());
     };
@@ -434,7 +429,7 @@ fn after_look(
             outbox::Answered::No,
         );
     }
-    if !queued.discarded && push::park_without_row(tx, object, id, now)? {
+    if !queued.discarded && push::park_without_row(tx, pass, id)? {
         return Ok(());
     }
     if row.is_none() || queued.discarded {
@@ -449,10 +444,10 @@ fn after_look(
 /// A row inserted again while the archive of the same person waits keeps its record: the create becomes an update of it.
 fn link_reinserted(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     creates: &[OutboxId],
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let object = pass.object;
     let archives = outbox::waiting_archives(tx, object.object(), ARCHIVES_COMPARED)?;
     if archives.is_empty() {
         return Ok(());
@@ -491,7 +486,7 @@ fn link_reinserted(
             && !create.discarded
             && outbox::by_id(tx, archive.entry.id)?.is_some()
         {
-            relink(tx, object, row, &create, archive, now)?;
+            relink(tx, pass, row, &create, archive)?;
         }
     }
     Ok(())
@@ -499,12 +494,12 @@ fn link_reinserted(
 
 fn relink(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     mut row: MirrorRow,
     create: &Queued,
     archive: &Queued,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let (Some(hs_id), Some(former)) = (archive.entry.hs_id, archive.entry.row.as_deref()) else {
         return Ok(());
     };
@@ -563,15 +558,14 @@ fn relink(
 /// Takes a create, or puts it aside where its row is its own problem.
 fn claim_alone(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: OutboxId,
     left_out: &[FieldRow],
-    now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
-    match savepoint::within(tx, || claim_create(tx, object, id, left_out, now)) {
+    match savepoint::within(tx, || claim_create(tx, pass, id, left_out)) {
         Err(error) if error.is_of_one_row() => {
             if let Some(queued) = outbox::by_id(tx, id)? {
-                push::put_aside(tx, &queued, &error, now)?;
+                push::put_aside(tx, &queued, &error, pass.now)?;
             }
             Ok(None)
         }
@@ -582,11 +576,11 @@ fn claim_alone(
 /// Takes a create: all columns that have a value and are pushed. What has a value and is left out waits on.
 fn claim_create(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: OutboxId,
     left_out: &[FieldRow],
-    now: Timestamp,
 ) -> Result<Option<Sent>, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(None);
     };
@@ -599,7 +593,7 @@ fn claim_create(
         return Ok(None);
     }
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
-        if !push::park_without_row(tx, object, id, now)? {
+        if !push::park_without_row(tx, pass, id)? {
             outbox::end(tx, id)?;
         }
         return Ok(None);
@@ -859,10 +853,9 @@ mod tests {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(row))?;
             claim_create(
                 tx,
-                &scene.object,
+                &scene.pass(at(10)),
                 create.expect("waits").entry.id,
                 &[],
-                at(10),
             )
         });
         sent.is_some()
@@ -896,7 +889,7 @@ mod tests {
         scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
             let create = create.expect("a create").entry.id;
-            link_reinserted(tx, &scene.object, &[create], at(10))
+            link_reinserted(tx, &scene.pass(at(10)), &[create])
         });
         assert_eq!(
             scene.rows("SELECT local_id, hs_id FROM contacts"),
@@ -929,7 +922,7 @@ mod tests {
             for row in [1, 2, 3] {
                 let create =
                     outbox::of_row(tx, scene.object.object(), LocalId(row))?.expect("waits");
-                let sent = claim_create(tx, &scene.object, create.entry.id, &left_out, at(10))?;
+                let sent = claim_create(tx, &scene.pass(at(10)), create.entry.id, &left_out)?;
                 let sent = sent.expect("is sent").input.properties;
                 assert_eq!(
                     sent.iter()
@@ -966,10 +959,9 @@ mod tests {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             claim_create(
                 tx,
-                &scene.object,
+                &scene.pass(at(10)),
                 create.expect("waits").entry.id,
                 &[],
-                at(10),
             )
         });
         let properties = sent.expect("is sent").input.properties;

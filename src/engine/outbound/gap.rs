@@ -170,14 +170,14 @@ fn note_fields(
 /// answer never comes.
 pub fn note_claimed_archive(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     entry: &Entry,
     read: &RemoteRecord,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     let ids = (read.id, entry.local_id);
     let shown = (&*rowjson::of_record(read), read.updated_at);
-    gaps::note_archive(tx, object.object(), ids, shown, now)
+    gaps::note_archive(tx, pass.name(), ids, shown, now)
 }
 
 /// An archive was answered: its record is looked at, or an event may tell of it.
@@ -250,11 +250,12 @@ pub async fn step(
         }
         found => found?,
     };
-    let sync = object.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let now = tx.now();
+            let pass = Pass::of(tx, &sync, Origin::Conflict, offset);
+            let now = pass.now;
             for id in told {
                 gaps::leave_to_events(tx, id)?;
             }
@@ -265,7 +266,7 @@ pub async fn step(
                 }
                 let record = found.records.iter().find(|record| record.id == noted.hs_id);
                 if let Some(record) = record {
-                    look(tx, &sync, &noted, record, now)?;
+                    look(tx, &pass, &noted, record)?;
                 }
                 gaps::end(tx, noted.id)?;
             }
@@ -278,7 +279,7 @@ pub async fn step(
                 // One that is not archived was restored, or the request never landed: nothing is lost.
                 if let Some(record) = records.find(|record| record.id == noted.hs_id) {
                     let record = remote_record(&sync, record.clone());
-                    look_at_archived(tx, &sync, &noted, &record, now)?;
+                    look_at_archived(tx, &pass, &noted, &record)?;
                 }
                 gaps::end(tx, noted.id)?;
             }
@@ -363,11 +364,11 @@ async fn ask(
 /// Reads one field's history.
 fn look(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     noted: &Noted,
     record: &Record,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let object = pass.object;
     let Some(field) = object.mapping().field(&noted.property) else {
         return Ok(());
     };
@@ -381,7 +382,7 @@ fn look(
     let sent = outbox::sent_earlier(tx, object.object(), noted.local_id, since)?;
     let sent = sent.get(&noted.property).map_or(&[][..], Vec::as_slice);
     match written_over(field.property_type, history, &noted.gap, sent) {
-        Some(value) => keep(tx, object, field, noted, value, now),
+        Some(value) => keep(tx, pass, field, noted, value),
         None => Ok(()),
     }
 }
@@ -389,11 +390,11 @@ fn look(
 /// Compares an archived record with what the read before its archive showed, and keeps an edit that was archived over.
 fn look_at_archived(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     noted: &NotedArchive,
     record: &RemoteRecord,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let sent = outbox::sent_earlier(
         tx,
         object.object(),
@@ -441,18 +442,18 @@ fn look_at_archived(
 /// An event of somebody's change of a record that was archived: whether it came before the archive, the record tells.
 pub fn take_event_of_archived(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     noted: &NotedArchive,
     event: &Event,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
     let is_later = event.occurred_at.is_some_and(|at| at > noted.read_version);
     if noted.is_looked_at || !is_change || !is_later {
         return Ok(());
     }
     // Not at once: the archive may be on its way.
-    gaps::look_at_archive(tx, object.object(), noted.hs_id, now + COLLECTED_FOR)
+    gaps::look_at_archive(tx, pass.name(), noted.hs_id, now + COLLECTED_FOR)
 }
 
 /// A text of HubSpot's, canonical where its type can hold it.
@@ -466,11 +467,11 @@ fn value_of(field: &FieldMapping, text: Option<&str>) -> Value {
 /// Whether an event tells of an edit that was written over, which is kept then.
 pub fn take_event(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     noted: &[Noted],
     event: &Event,
-    now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
     let (Some(at), Some(property)) = (
         event.occurred_at,
@@ -492,7 +493,7 @@ pub fn take_event(
             &said,
         ) {
             (Told::WrittenOver, Some(said)) => {
-                keep(tx, object, field, noted, said, now)?;
+                keep(tx, pass, field, noted, said)?;
                 is_kept = true;
             }
             (Told::Unsure, _) => gaps::look_at(tx, noted.id, now)?,
@@ -505,14 +506,14 @@ pub fn take_event(
 /// Keeps a value that our write went over, once.
 fn keep(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     field: &FieldMapping,
     noted: &Noted,
     value: &Value,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     let about = About {
-        object: object.object(),
+        object: pass.name(),
         local_id: noted.local_id,
         hs_id: Some(noted.hs_id),
     };
@@ -535,7 +536,7 @@ fn keep(
     };
     conflicts::record_closed(tx, about, conflict, Winner::Local, now)?;
     let change = Change {
-        object: object.object(),
+        object: pass.name(),
         local_id: noted.local_id,
         hs_id: Some(noted.hs_id),
         property: field.property.as_str(),
@@ -578,7 +579,7 @@ mod tests {
             let entry = queued.expect("an archive waits").entry;
             outbox::mark_in_flight(tx, entry.id, at(6))?;
             let read = record(101, 5, &[("firstname", "Base"), ("stage", "lead")]);
-            note_claimed_archive(tx, &scene.object, &entry, &read, at(6))
+            note_claimed_archive(tx, &scene.pass(at(6)), &entry, &read)
         });
         scene
     }
@@ -588,7 +589,7 @@ mod tests {
         scene.write(|tx| {
             let noted = gaps::archive_of(tx, scene.object.object(), HubspotId(101))?;
             let noted = noted.expect("it is kept");
-            look_at_archived(tx, &scene.object, &noted, shown, at(30))
+            look_at_archived(tx, &scene.pass(at(30)), &noted, shown)
         });
     }
 

@@ -517,7 +517,7 @@ fn merge_and_claim(
 ) -> Result<Option<Sent>, StoreError> {
     let pass = &applying.pass;
     let object = pass.name();
-    if park_without_row(tx, pass.object, queued.entry.id, pass.now)? {
+    if park_without_row(tx, pass, queued.entry.id)? {
         return Ok(None);
     }
     let Some(hs_id) = queued.entry.hs_id else {
@@ -569,10 +569,10 @@ fn merge_and_claim(
 /// not deleted archives nothing. Its record comes in as a new row.
 pub fn park_without_row(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: OutboxId,
-    now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };

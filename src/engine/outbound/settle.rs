@@ -410,9 +410,7 @@ fn settle_entry(
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
         Settlement::Adopt(id) => adopt_existing(tx, applying, entry, id, adopted, next),
-        Settlement::LookForMatch(_) | Settlement::Taken(_)
-            if settle_taken(tx, object, entry, pass.now)? =>
-        {
+        Settlement::LookForMatch(_) | Settlement::Taken(_) if settle_taken(tx, pass, entry)? => {
             Ok(())
         }
         Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
@@ -441,13 +439,8 @@ fn settle_entry(
 }
 
 /// A refusal of a value that another record has, where our own rows say more about it.
-fn settle_taken(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    entry: &Entry,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    if entry.row.is_some() || !taken::settle(tx, object, entry, now)? {
+fn settle_taken(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<bool, StoreError> {
+    if entry.row.is_some() || !taken::settle(tx, pass, entry)? {
         return Ok(false);
     }
     give_back(tx, entry)?;
@@ -881,7 +874,7 @@ fn refuse_second(
     holder: (LocalId, HubspotId),
 ) -> Result<(), StoreError> {
     let object = pass.object;
-    if settle_taken(tx, object, entry, pass.now)? {
+    if settle_taken(tx, pass, entry)? {
         return Ok(());
     }
     let shared = object

@@ -9,6 +9,7 @@ use rusqlite::Transaction;
 use crate::decide::matching::MatchRule;
 use crate::decide::settle::{TakenOutcome, ValueHolder, settle_taken};
 use crate::engine::Engine;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -16,9 +17,10 @@ use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::history::{self, Origin};
 use crate::store::mirror::Identity;
 use crate::store::outbox::{self, Answered, Giver, Queued};
-use crate::store::{Lane, StoreError, history};
+use crate::store::{Lane, StoreError};
 
 /// How long after the other change's next attempt an entry looks whether that is done.
 const AFTER_GIVER: Duration = Duration::from_secs(1);
@@ -70,12 +72,12 @@ fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<
 /// Settles an entry whose value was refused as taken. `false`: our own rows say nothing about it.
 pub(crate) fn settle(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     entry: &Entry,
-    now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     for (field, value) in wanted(object, entry) {
-        let Held { by, giver, words } = held(tx, object, entry, (field, &value), now)?;
+        let Held { by, giver, words } = held(tx, pass, entry, (field, &value))?;
         match (settle_taken(by, entry.attempts), giver, words) {
             (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => {
                 let next = next_look(giver.next, now);
@@ -107,13 +109,14 @@ pub(crate) async fn without_waiting(
     if waiting.is_empty() {
         return Ok(due);
     }
-    let sync = object.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let put_off = engine
         .store
         .write(Lane::Interactive, move |tx| {
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
             let mut put_off = BTreeSet::new();
             for id in waiting {
-                if still_waits(tx, &sync, id, tx.now())? {
+                if still_waits(tx, &pass, id)? {
                     put_off.insert(id);
                 }
             }
@@ -125,12 +128,8 @@ pub(crate) async fn without_waiting(
 }
 
 /// Puts an entry off that met such a value and whose other change is still to come.
-fn still_waits(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    id: OutboxId,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+fn still_waits(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };
@@ -148,7 +147,7 @@ fn still_waits(
         let Some(value) = identity(object, field, row.value(&field.property)) else {
             continue;
         };
-        let held = held(tx, object, entry, (field, &value), now)?;
+        let held = held(tx, pass, entry, (field, &value))?;
         if let (ValueHolder::GivesItUp, Some(giver)) = (held.by, held.giver) {
             outbox::put_off(tx, id, next_look(giver.next, now))?;
             return Ok(true);
@@ -173,11 +172,11 @@ struct Held {
 
 fn held(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     entry: &Entry,
     (field, value): (&FieldMapping, &Identity),
-    now: Timestamp,
 ) -> Result<Held, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let (table, property, own) = (&object.mapping().table, &value.property, entry.local_id);
     let kept = |words: Option<String>| Held {
         by: ValueHolder::KeepsIt,
@@ -307,14 +306,14 @@ mod tests {
             let mut entry = queued.entry;
             let email = &mut entry.fields[0];
             email.sent = Some(Value::from_canonical("a@example.com"));
-            assert!(settle(tx, &scene.object, &entry, at(0))?);
+            assert!(settle(tx, &scene.pass(at(0)), &entry)?);
             Ok(entry.id)
         });
         (scene, id)
     }
 
     fn looks_at(scene: &Scene, id: OutboxId, now: Timestamp) -> Option<String> {
-        let waits = scene.write(|tx| still_waits(tx, &scene.object, id, now));
+        let waits = scene.write(|tx| still_waits(tx, &scene.pass(now), id));
         let next = "SELECT next_attempt_at FROM sync_outbox WHERE local_id = 2";
         waits.then(|| scene.rows(next).remove(0))
     }

@@ -12,6 +12,7 @@ use crate::decide::news::{self, Need};
 use crate::decide::plan::BATCH;
 use crate::engine::inbound::actions::late_since;
 use crate::engine::outbound::gap;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::event::{Event, EventKind};
@@ -178,14 +179,12 @@ async fn sort_out(
         let sorted = engine
             .store
             .write(Lane::Bulk, move |tx| {
-                let now = tx.now();
-                let moment = Moment {
-                    now,
-                    hubspot_ahead,
+                let pass = Pass::of(tx, &sync, Origin::Webhook, hubspot_ahead);
+                let surroundings = Surroundings {
                     creating: outbox::is_creating(tx, sync.object())?,
                     around: around::look(tx, sync.object(), &sync.table)?,
                 };
-                sort_part(tx, &sync, part, moment)
+                sort_part(tx, &pass, part, surroundings)
             })
             .await?;
         left.did_something |= sorted.ended;
@@ -195,10 +194,9 @@ async fn sort_out(
     Ok(wanted)
 }
 
+/// What was looked at before an object's events are sorted.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
-    now: Timestamp,
-    hubspot_ahead: i64,
+struct Surroundings {
     /// Whether creates of the object are being sent.
     creating: bool,
     around: Around,
@@ -212,43 +210,43 @@ struct Sorted {
 
 fn sort_part(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     groups: Vec<Group>,
-    moment: Moment,
+    surroundings: Surroundings,
 ) -> Result<Sorted, StoreError> {
     let mut sorted = Sorted {
         wanted: Vec::new(),
         ended: false,
         doubtful: false,
     };
-    let has_gaps = gaps::is_any(tx, object.object())?;
+    let has_gaps = gaps::is_any(tx, pass.name())?;
     for group in groups {
-        let known = Known::look(tx, object, group.id, moment.around)?;
+        let known = Known::look(tx, pass.object, group.id, surroundings.around)?;
         let noted = match has_gaps {
-            true => gaps::of_record(tx, object.object(), group.id)?,
+            true => gaps::of_record(tx, pass.name(), group.id)?,
             false => Vec::new(),
         };
         let archive = match has_gaps {
-            true => gaps::archive_of(tx, object.object(), group.id)?,
+            true => gaps::archive_of(tx, pass.name(), group.id)?,
             false => None,
         };
         let mut needs = Vec::new();
         for event in group.events {
             if let Some(archive) = &archive {
-                gap::take_event_of_archived(tx, object, archive, &event.event, moment.now)?;
+                gap::take_event_of_archived(tx, pass, archive, &event.event)?;
             }
-            if gap::take_event(tx, object, &noted, &event.event, moment.now)? {
+            if gap::take_event(tx, pass, &noted, &event.event)? {
                 inbox::end(tx, event.id, State::Done, None)?;
                 sorted.ended = true;
                 continue;
             }
-            match known.need(object, &event, moment) {
+            match known.need(pass, &event, surroundings.creating) {
                 Need::Nothing => {
                     inbox::end(tx, event.id, State::Done, None)?;
                     sorted.ended = true;
                 }
                 Need::Patience => sorted.doubtful = true,
-                Need::Read if known.is_late_echo(tx, object, &event.event, moment.now)? => {
+                Need::Read if known.is_late_echo(tx, pass, &event.event)? => {
                     inbox::end(tx, event.id, State::Done, None)?;
                     sorted.ended = true;
                 }
@@ -283,12 +281,13 @@ async fn ask_for(
     let mut wanted = wanted.into_iter().peekable();
     while wanted.peek().is_some() {
         let batch: Vec<Group> = wanted.by_ref().take(BATCH).collect();
-        let sync = object.clone();
+        let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
         engine
             .store
             .write(Lane::Bulk, move |tx| {
+                let pass = Pass::of(tx, &sync, Origin::Webhook, offset);
                 for group in &batch {
-                    ask(tx, &sync, group, tx.now())?;
+                    ask(tx, &pass, group)?;
                 }
                 Ok::<_, StoreError>(())
             })
@@ -297,12 +296,8 @@ async fn ask_for(
     Ok(())
 }
 
-fn ask(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    group: &Group,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &Group) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let name = object.object();
     let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
     for WaitingEvent { id, event, .. } in &group.events {
@@ -312,7 +307,7 @@ fn ask(
                 inbox::forget_values(tx, name, group.id)?;
             }
             Some(EventKind::Merge) => {
-                let gone = note_merge(tx, name, event, group.id, now)?;
+                let gone = note_merge(tx, pass, event, group.id)?;
                 for other in &event.others {
                     let is_here = object.table.by_hs_id(tx, *other)?.is_some();
                     if *other != group.id && (is_here || gone.contains(other)) {
@@ -338,11 +333,11 @@ fn ask(
 /// or is to be, so is what went into it: that is answered with.
 fn note_merge(
     tx: &Transaction<'_>,
-    object: &ObjectType,
+    pass: &Pass<'_>,
     event: &Event,
     own: HubspotId,
-    now: Timestamp,
 ) -> Result<Vec<HubspotId>, StoreError> {
+    let (object, now) = (pass.name(), pass.now);
     let Some(survivor) = event.others.last().copied() else {
         return Ok(Vec::new());
     };
@@ -412,24 +407,29 @@ impl Known {
         }
     }
 
-    fn need(&self, object: &ObjectSync, waiting: &WaitingEvent, moment: Moment) -> Need {
+    fn need(&self, pass: &Pass<'_>, waiting: &Waiting, creating: bool) -> Need {
         let moment = news::Moment {
-            now: moment.now,
-            hubspot_ahead_ms: moment.hubspot_ahead,
-            creating: moment.creating,
+            now: pass.now,
+            hubspot_ahead_ms: pass.offset_ms,
+            creating,
             received_at: waiting.received_at,
         };
-        news::need(object.mapping(), &self.shown(), &waiting.event, &moment)
+        news::need(
+            pass.object.mapping(),
+            &self.shown(),
+            &waiting.event,
+            &moment,
+        )
     }
 
     /// Whether a change is an earlier push of ours that comes back after a later one.
     fn is_late_echo(
         &self,
         tx: &Transaction<'_>,
-        object: &ObjectSync,
+        pass: &Pass<'_>,
         event: &Event,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let (object, now) = (pass.object, pass.now);
         let echo = news::may_be_late_echo(object.mapping(), &self.shown(), event);
         let (Some(echo), Some(row)) = (echo, &self.row) else {
             return Ok(false);
