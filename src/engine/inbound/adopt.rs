@@ -11,12 +11,12 @@ use rusqlite::Transaction;
 use crate::decide::adopt::{self as decide, Adoption, Claims, Matched};
 use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
-use crate::engine::inbound::apply::{Applying, merge_into};
+use crate::engine::inbound::apply::{Applying, ShownRecord, merge_into};
 use crate::engine::inbound::convert::record_identities;
 use crate::engine::outbound::create::sent_values;
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::NO_RECORD;
-use crate::engine::outbound::settle::{keep_defaults, note_pushed};
+use crate::engine::outbound::settle::{Pushed, keep_defaults, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::source::reads::AFTER_FLIGHT;
 use crate::model::entry::{Base, Entry, EntryField};
@@ -24,12 +24,22 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
 use crate::store::fields;
 use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::{StoreError, reads, rowjson};
+
+/// A row that has no record and is to get one.
+#[derive(Clone, Copy)]
+pub struct Claimant<'a> {
+    /// The row.
+    pub local_id: LocalId,
+    /// Its create, where that waits.
+    pub create: Option<&'a Queued>,
+}
 
 /// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
 pub fn adopt(
@@ -62,14 +72,18 @@ pub fn adopt(
             .as_ref()
             .map(|queued| (queued.entry.operation, queued.entry.state)),
     });
+    let claimant = |local_id| Claimant {
+        local_id,
+        create: create.as_ref(),
+    };
     match (adoption, matched, pending, made_by) {
         (Adoption::Made, _, _, Some(made_by)) => link_made(tx, applying, record, &made_by),
         (Adoption::Take, Some(local_id), ..) => {
             let unknown = CleanBase::Unknown;
-            link(tx, applying, record, local_id, create.as_ref(), unknown)
+            link(tx, applying, record, claimant(local_id), unknown)
         }
         (Adoption::TakePlace, Some(local_id), Some(archive), _) => {
-            take_place(tx, applying, record, local_id, create.as_ref(), &archive)
+            take_place(tx, applying, record, claimant(local_id), &archive)
         }
         (Adoption::Wait, ..) => wait(tx, pass, record),
         (Adoption::Leave, ..) => Ok(false),
@@ -115,11 +129,24 @@ pub fn link_made(
         hs_id: Some(record.id),
     };
     for (property, value) in &sent {
-        note_pushed(tx, about, property, &NO_RECORD, value, pass.now)?;
+        note_pushed(
+            tx,
+            about,
+            Pushed {
+                property,
+                base: &NO_RECORD,
+                value,
+            },
+            pass.now,
+        )?;
     }
     if pass.object.table.by_local_id(tx, entry.local_id)?.is_some() {
         let base = CleanBase::Given(&sent);
-        return link(tx, applying, record, entry.local_id, Some(create), base);
+        let claimant = Claimant {
+            local_id: entry.local_id,
+            create: Some(create),
+        };
+        return link(tx, applying, record, claimant, base);
     }
     if entry.row.is_none() {
         return deleted_meanwhile(tx, pass, record, Some(create));
@@ -144,8 +171,7 @@ pub fn take_place(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
-    local_id: LocalId,
-    create: Option<&Queued>,
+    claimant: Claimant<'_>,
     archive: &Queued,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
@@ -156,12 +182,12 @@ pub fn take_place(
         .map(|row| rowjson::values(pass.object.mapping(), row))
         .unwrap_or_default();
     outbox::end(tx, archive.entry.id)?;
-    if let Some(row) = pass.object.table.by_local_id(tx, local_id)? {
+    if let Some(row) = pass.object.table.by_local_id(tx, claimant.local_id)? {
         let object = pass.name();
         take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
     }
     let base = CleanBase::Given(&former);
-    link(tx, applying, record, local_id, create, base)
+    link(tx, applying, record, claimant, base)
 }
 
 fn wait(tx: &Transaction<'_>, pass: &Pass<'_>, record: &RemoteRecord) -> Result<bool, StoreError> {
@@ -180,10 +206,10 @@ pub fn link(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
-    local_id: LocalId,
-    create: Option<&Queued>,
+    claimant: Claimant<'_>,
     clean_base: CleanBase<'_>,
 ) -> Result<bool, StoreError> {
+    let Claimant { local_id, create } = claimant;
     let pass = &applying.pass;
     let object = pass.name();
     let Some(mut row) = pass.object.table.by_local_id(tx, local_id)? else {
@@ -200,7 +226,13 @@ pub fn link(
     }
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
     row.record.modified_at = None;
-    merge_into(tx, applying, row, record, None, clean_base)?;
+    let shown = ShownRecord {
+        record,
+        histories: None,
+        clean_base,
+        around: Around::ANYTHING,
+    };
+    merge_into(tx, applying, row, shown)?;
     Ok(true)
 }
 

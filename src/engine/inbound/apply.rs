@@ -201,15 +201,13 @@ fn apply_within(
         if around.removals {
             doubt_removal(tx, applying, record)?;
         }
-        let changed = merge_within(
-            tx,
-            applying,
-            row,
+        let shown = ShownRecord {
             record,
             histories,
-            CleanBase::Mirror,
+            clean_base: CleanBase::Mirror,
             around,
-        )?;
+        };
+        let changed = merge_into(tx, applying, row, shown)?;
         return Ok(changed || absorbed);
     }
     if around.may_adopt()
@@ -333,35 +331,32 @@ fn insert(
     Ok(())
 }
 
+/// What HubSpot shows of a record, as its row is to be merged with it.
+#[derive(Clone, Copy)]
+pub struct ShownRecord<'a> {
+    /// The record.
+    pub record: &'a RemoteRecord,
+    /// The histories that were read with it.
+    pub histories: Option<&'a Histories>,
+    /// What both sides agreed on where nothing waits.
+    pub clean_base: CleanBase<'a>,
+    /// What may stand around its row.
+    pub around: Around,
+}
+
 /// Merges a record into its row.
 pub fn merge_into(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    row: MirrorRow,
-    record: &RemoteRecord,
-    histories: Option<&Histories>,
-    clean_base: CleanBase<'_>,
-) -> Result<bool, StoreError> {
-    merge_within(
-        tx,
-        applying,
-        row,
-        record,
-        histories,
-        clean_base,
-        Around::ANYTHING,
-    )
-}
-
-fn merge_within(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
     mut row: MirrorRow,
-    record: &RemoteRecord,
-    histories: Option<&Histories>,
-    clean_base: CleanBase<'_>,
-    around: Around,
+    shown: ShownRecord<'_>,
 ) -> Result<bool, StoreError> {
+    let ShownRecord {
+        record,
+        clean_base,
+        around,
+        ..
+    } = shown;
     let pass = &applying.pass;
     let known = row.record.modified_at;
     let freshness = of_version(applying.evidence, record.updated_at, known);
@@ -373,15 +368,7 @@ fn merge_within(
         true => outbox::of_row(tx, object, row.record.local_id)?,
         false => None,
     };
-    let input = Input {
-        row: &row,
-        queued: queued.as_ref(),
-        record,
-        histories,
-        clean_base,
-        around,
-    };
-    let plan = plan_for(tx, pass, &input)?;
+    let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {
             reads::ask(tx, object, record.id, pass.origin, pass.now)?;
@@ -419,41 +406,34 @@ fn merge_within(
     Ok(changed)
 }
 
-struct Input<'a> {
-    row: &'a MirrorRow,
-    queued: Option<&'a Queued>,
-    record: &'a RemoteRecord,
-    histories: Option<&'a Histories>,
-    clean_base: CleanBase<'a>,
-    around: Around,
-}
-
 fn plan_for(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    input: &Input<'_>,
+    row: &MirrorRow,
+    queued: Option<&Queued>,
+    shown: ShownRecord<'_>,
 ) -> Result<RecordPlan, StoreError> {
     let object = pass.name();
-    let local_id = input.row.record.local_id;
-    let sent_earlier = match input.around.sent {
+    let local_id = row.record.local_id;
+    let sent_earlier = match shown.around.sent {
         true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now))?,
         false => SentValues::new(),
     };
-    let open = match input.around.conflicts {
+    let open = match shown.around.conflicts {
         true => conflicts::open_of(tx, object, local_id)?,
         false => BTreeMap::new(),
     };
     Ok(merge_record(&RecordInput {
         mapping: pass.object.mapping(),
-        local: &input.row.record,
-        entry: input.queued.map(|queued| &queued.entry),
+        local: &row.record,
+        entry: queued.map(|queued| &queued.entry),
         open: &open,
-        remote: input.record,
-        histories: input.histories,
+        remote: shown.record,
+        histories: shown.histories,
         sent_earlier: &sent_earlier,
         now: pass.now,
         clock_offset_ms: pass.offset_ms,
-        clean_base: input.clean_base,
+        clean_base: shown.clean_base,
     }))
 }
 

@@ -17,7 +17,7 @@ use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{
     AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
 };
-use crate::engine::outbound::settle::{Archive, Ground, Sent, settle_batch};
+use crate::engine::outbound::settle::{Archive, Ground, Sending, Sent, settle_batch};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
@@ -173,8 +173,14 @@ pub async fn send(
         let (claimed, claimed_at) =
             claim_all(engine, object, batch.entries.clone(), present).await?;
         let ground = Ground { reread, claimed_at };
-        let archive = Operation::Archive;
-        let late = settle_batch(engine, object, archive, claimed, priority, Some(&ground)).await?;
+        let sending = Sending {
+            engine,
+            object,
+            operation: Operation::Archive,
+            priority,
+            ground: Some(&ground),
+        };
+        let late = settle_batch(sending, claimed).await?;
         batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
     }
     Ok(())

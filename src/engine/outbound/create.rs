@@ -17,7 +17,7 @@ use crate::engine::inbound::convert::{identities, match_identity, record_identit
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
 use crate::engine::outbound::searched;
-use crate::engine::outbound::settle::{Sent, settle_batch};
+use crate::engine::outbound::settle::{Sending, Sent, settle_batch};
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -87,10 +87,14 @@ pub async fn send(
             Ok(claimed)
         })
         .await?;
-    // A create overwrites nobody's values: nothing was read for it.
-    settle_batch(engine, object, Operation::Create, claimed, priority, None)
-        .await
-        .map(drop)
+    let sending = Sending {
+        engine,
+        object,
+        operation: Operation::Create,
+        priority,
+        ground: None,
+    };
+    settle_batch(sending, claimed).await.map(drop)
 }
 
 /// How a create can be found again.

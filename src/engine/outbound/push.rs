@@ -21,7 +21,7 @@ use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_
 use crate::engine::inbound::convert::{histories, remote_records};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::create;
-use crate::engine::outbound::settle::{Ground, Late, Sent, recover_object, settle_batch};
+use crate::engine::outbound::settle::{Ground, Late, Sending, Sent, recover_object, settle_batch};
 use crate::engine::outbound::taken;
 use crate::engine::outbound::unchanged;
 use crate::engine::pass::Pass;
@@ -178,15 +178,14 @@ async fn send_updates(
         let (claimed, claimed_at) =
             claim_updates(engine, object, batch.entries.clone(), present, asked_at).await?;
         let ground = Ground { reread, claimed_at };
-        let late = settle_batch(
+        let sending = Sending {
             engine,
             object,
-            Operation::Update,
-            claimed,
+            operation: Operation::Update,
             priority,
-            Some(&ground),
-        )
-        .await?;
+            ground: Some(&ground),
+        };
+        let late = settle_batch(sending, claimed).await?;
         batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::decide::settle::{
     ALONE_AFTER, BatchFate, FailedOutcome, Failure, InputAnswer, Refusal, Settlement,
     settle_failed, settle_failure, settle_input,
 };
-use crate::engine::inbound::adopt;
+use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
 use crate::engine::inbound::existence::note_archived;
@@ -93,16 +93,28 @@ pub struct Late {
     pub is_part: bool,
 }
 
+/// How entries are sent.
+#[derive(Clone, Copy)]
+pub struct Sending<'a> {
+    /// By which store and client.
+    pub engine: &'a Engine,
+    /// The object.
+    pub object: &'a ObjectSync,
+    /// What is asked of HubSpot.
+    pub operation: Operation,
+    /// Before which other requests.
+    pub priority: Priority,
+    /// What the claims rest on; `None` for creates: nothing is read for what overwrites nobody's values.
+    pub ground: Option<&'a Ground>,
+}
+
 /// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
 /// is too old by then is answered with.
 pub async fn settle_batch(
-    engine: &Engine,
-    object: &ObjectSync,
-    operation: Operation,
+    sending: Sending<'_>,
     claimed: Vec<Sent>,
-    priority: Priority,
-    ground: Option<&Ground>,
 ) -> Result<Vec<Late>, StepError> {
+    let (engine, ground) = (sending.engine, sending.ground);
     let in_all = claimed.len();
     let mut late = Vec::new();
     let (alone, together): (Vec<_>, Vec<_>) = claimed
@@ -116,8 +128,7 @@ pub async fn settle_batch(
             continue;
         }
         let asked_at = engine.now();
-        let reread = ground.map(|ground| &ground.reread);
-        match send(engine, object, operation, &batch, priority, reread).await {
+        match send(sending, &batch).await {
             Ok(answer) => {
                 let push = ground.map(|ground| Push {
                     records: batch.len(),
@@ -126,16 +137,15 @@ pub async fn settle_batch(
                 });
                 match answer {
                     Answer::Each(answer) => {
-                        settle_answer(engine, object, operation, &batch, answer, asked_at, push)
-                            .await?;
+                        settle_answer(sending, &batch, answer, asked_at, push).await?;
                     }
-                    Answer::Archived => archived(engine, object, batch, push).await?,
+                    Answer::Archived => archived(sending, batch, push).await?,
                 }
             }
             Err(HubspotError::Stale { .. }) => {
                 let entries = batch.iter().map(|sent| sent.entry).collect();
                 let is_part = batch.len() < in_all;
-                unclaim(engine, object, ground, batch).await?;
+                unclaim(sending, batch).await?;
                 late.push(Late { entries, is_part });
             }
             Err(error) => {
@@ -146,7 +156,7 @@ pub async fn settle_batch(
                     batches.extend([rest, batch]);
                     continue;
                 }
-                settle_failed_batch(engine, object, operation, &batch, fate, &error).await?;
+                settle_failed_batch(sending, &batch, fate, &error).await?;
                 if fate != BatchFate::Dead {
                     first_error.get_or_insert(error);
                 }
@@ -157,17 +167,13 @@ pub async fn settle_batch(
 }
 
 /// Takes the claims of entries back, those of archives also from what the guard has counted.
-async fn unclaim(
-    engine: &Engine,
-    object: &ObjectSync,
-    ground: Option<&Ground>,
-    batch: Vec<Sent>,
-) -> Result<(), StoreError> {
-    let Some(claimed_at) = ground.map(|ground| ground.claimed_at) else {
+async fn unclaim(sending: Sending<'_>, batch: Vec<Sent>) -> Result<(), StoreError> {
+    let Some(claimed_at) = sending.ground.map(|ground| ground.claimed_at) else {
         return Ok(());
     };
-    let sync = object.clone();
-    engine
+    let sync = sending.object.clone();
+    sending
+        .engine
         .store
         .write(Lane::Interactive, move |tx| {
             let mut counted = 0;
@@ -194,17 +200,12 @@ enum Answer {
     Archived,
 }
 
-async fn send(
-    engine: &Engine,
-    object: &ObjectSync,
-    operation: Operation,
-    batch: &[Sent],
-    priority: Priority,
-    reread: Option<&Reread>,
-) -> Result<Answer, HubspotError> {
-    let (client, name) = (&engine.client, object.object());
+async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<Answer, HubspotError> {
+    let (client, name) = (&sending.engine.client, sending.object.object());
+    let priority = sending.priority;
+    let reread = sending.ground.map(|ground| &ground.reread);
     let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
-    let written = match (operation, &object.key_property) {
+    let written = match (sending.operation, &sending.object.key_property) {
         (Operation::Create, Some(key)) => {
             let key = key.as_str();
             client.batch_upsert(name, &inputs, key, priority).await
@@ -224,14 +225,18 @@ async fn send(
 }
 
 async fn settle_answer(
-    engine: &Engine,
-    object: &ObjectSync,
-    operation: Operation,
+    sending: Sending<'_>,
     batch: &[Sent],
     answer: BatchWrite,
     asked_at: Timestamp,
     push: Option<Push>,
 ) -> Result<(), StepError> {
+    let Sending {
+        engine,
+        object,
+        operation,
+        ..
+    } = sending;
     let settled = decide(object, operation, batch, answer);
     let adopted = read_adopted(engine, object, &settled).await?;
     let waits: Vec<Duration> = settled
@@ -250,6 +255,11 @@ async fn settle_answer(
                 asked_at,
                 with_history: true,
             };
+            let settling = |next| Settling {
+                applying: &applying,
+                adopted: &adopted,
+                next,
+            };
             let seen = settled.len();
             let mut acknowledged = 0;
             for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
@@ -258,7 +268,7 @@ async fn settle_answer(
                     if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
                         gap::note(tx, &applying, &sent, record, push)?;
                     }
-                    settle_one(tx, &applying, &sent, settlement, &adopted, now + wait)
+                    settle_one(tx, &settling(now + wait), &sent, settlement)
                 });
                 match settled {
                     Err(error) if error.is_of_one_row() => {
@@ -378,13 +388,20 @@ async fn read_existing(
     }
 }
 
+/// What an entry is settled with.
+struct Settling<'a> {
+    applying: &'a Applying<'a>,
+    /// Records that creates met, as HubSpot shows them.
+    adopted: &'a [RemoteRecord],
+    /// When an entry is due that is tried again.
+    next: Timestamp,
+}
+
 fn settle_one(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    settling: &Settling<'_>,
     sent: &Sent,
     settlement: Settlement,
-    adopted: &[RemoteRecord],
-    next: Timestamp,
 ) -> Result<(), StoreError> {
     // Settling an entry that is gone, or that somebody settled already, is not an error.
     let Some(queued) = outbox::by_id(tx, sent.entry)? else {
@@ -394,22 +411,21 @@ fn settle_one(
     if entry.state != EntryState::InFlight {
         return Ok(());
     }
-    settle_entry(tx, applying, &entry, settlement, adopted, next)
+    settle_entry(tx, settling, &entry, settlement)
 }
 
 fn settle_entry(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    settling: &Settling<'_>,
     entry: &Entry,
     settlement: Settlement,
-    adopted: &[RemoteRecord],
-    next: Timestamp,
 ) -> Result<(), StoreError> {
+    let (applying, next) = (settling.applying, settling.next);
     let pass = &applying.pass;
     let object = pass.object;
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
-        Settlement::Adopt(id) => adopt_existing(tx, applying, entry, id, adopted, next),
+        Settlement::Adopt(id) => adopt_existing(tx, settling, entry, id),
         Settlement::LookForMatch(_) | Settlement::Taken(_) if settle_taken(tx, pass, entry)? => {
             Ok(())
         }
@@ -433,7 +449,13 @@ fn settle_entry(
             let next = next.max(pass.now + LOCK_LASTS);
             outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
         }
-        Settlement::Lost(words) => lose(tx, object.object(), entry, &words, next, pass.now),
+        Settlement::Lost(words) => {
+            let loss = Loss {
+                words: &words,
+                next,
+            };
+            lose(tx, object.object(), entry, loss, pass.now)
+        }
         Settlement::Dead(words) => refuse(tx, entry, &words),
     }
 }
@@ -479,15 +501,23 @@ fn park_in_doubt(
     outbox::park(tx, entry.id, words, Answered::Yes)
 }
 
+/// What is said of a lost answer.
+#[derive(Clone, Copy)]
+struct Loss<'a> {
+    words: &'a str,
+    /// When the entry is due again.
+    next: Timestamp,
+}
+
 /// The answer to an attempt is lost: it may have happened, and may still happen.
 fn lose(
     tx: &Transaction<'_>,
     object: &ObjectType,
     entry: &Entry,
-    words: &str,
-    next: Timestamp,
+    loss: Loss<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let Loss { words, next } = loss;
     let (after, hs_id) = (after_loss(entry), entry.hs_id);
     if after == AfterLoss::Look {
         return outbox::lose(tx, entry.id, words, now, now);
@@ -634,9 +664,11 @@ fn settle_field(
         note_pushed(
             tx,
             about,
-            answer.property,
-            answer.base,
-            answer.answered,
+            Pushed {
+                property: answer.property,
+                base: answer.base,
+                value: answer.answered,
+            },
             pass.now,
         )?;
     }
@@ -649,16 +681,25 @@ fn settle_field(
     }
 }
 
+/// A local value that has reached HubSpot.
+#[derive(Clone, Copy)]
+pub struct Pushed<'a> {
+    /// Its property.
+    pub property: &'a PropertyName,
+    /// What was there before.
+    pub base: &'a Base,
+    /// The value as HubSpot has it.
+    pub value: &'a Value,
+}
+
 /// Writes down that a local value has reached HubSpot, over the value that was there.
 pub fn note_pushed(
     tx: &Transaction<'_>,
     about: About<'_>,
-    property: &PropertyName,
-    base: &Base,
-    value: &Value,
+    pushed: Pushed<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let old = match base {
+    let old = match pushed.base {
         Base::Known(base) => base.as_deref(),
         Base::Unknown => None,
     };
@@ -666,9 +707,9 @@ pub fn note_pushed(
         object: about.object,
         local_id: about.local_id,
         hs_id: about.hs_id,
-        property: property.as_str(),
+        property: pushed.property.as_str(),
         old,
-        new: value.as_deref(),
+        new: pushed.value.as_deref(),
         origin: Origin::Push,
     };
     history::record(tx, change, now)
@@ -723,7 +764,16 @@ fn deleted_meanwhile(
         match &field.sent {
             Some(sent) => {
                 let answered = record.values.get(&field.property).unwrap_or(sent);
-                note_pushed(tx, about, &field.property, &field.base, answered, pass.now)?;
+                note_pushed(
+                    tx,
+                    about,
+                    Pushed {
+                        property: &field.property,
+                        base: &field.base,
+                        value: answered,
+                    },
+                    pass.now,
+                )?;
                 if is_deleted {
                     outbox::set_base(tx, entry.id, &field.property, answered)?;
                 } else {
@@ -783,14 +833,13 @@ pub fn keep_defaults(
 /// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
 fn adopt_existing(
     tx: &Transaction<'_>,
-    applying: &Applying<'_>,
+    settling: &Settling<'_>,
     entry: &Entry,
     id: HubspotId,
-    adopted: &[RemoteRecord],
-    next: Timestamp,
 ) -> Result<(), StoreError> {
+    let (applying, next) = (settling.applying, settling.next);
     let object = applying.pass.object;
-    let found = adopted.iter().find(|record| record.answers_to(id));
+    let found = settling.adopted.iter().find(|record| record.answers_to(id));
     let holder = object
         .table
         .by_hs_id(tx, found.map_or(id, |record| record.id))?;
@@ -837,14 +886,16 @@ fn adopt_existing(
         }
         (ExistingOutcome::Take | ExistingOutcome::TakePlace, Some(record), _) => {
             exists(tx, entry, next)?;
-            let (create, row) = (outbox::by_id(tx, entry.id)?, entry.local_id);
+            let create = outbox::by_id(tx, entry.id)?;
+            let claimant = Claimant {
+                local_id: entry.local_id,
+                create: create.as_ref(),
+            };
             match archive {
-                Some(archive) => {
-                    adopt::take_place(tx, applying, record, row, create.as_ref(), &archive)
-                }
+                Some(archive) => adopt::take_place(tx, applying, record, claimant, &archive),
                 None => {
                     let unknown = CleanBase::Unknown;
-                    adopt::link(tx, applying, record, row, create.as_ref(), unknown)
+                    adopt::link(tx, applying, record, claimant, unknown)
                 }
             }
             .map(drop)
@@ -887,13 +938,17 @@ fn refuse_second(
 }
 
 async fn settle_failed_batch(
-    engine: &Engine,
-    object: &ObjectSync,
-    operation: Operation,
+    sending: Sending<'_>,
     batch: &[Sent],
     fate: BatchFate,
     error: &HubspotError,
 ) -> Result<(), StepError> {
+    let Sending {
+        engine,
+        object,
+        operation,
+        ..
+    } = sending;
     let asked_at = engine.now();
     let words = error.words();
     let in_doubt = error.batch_failure() == Failure::ServerError;
@@ -938,6 +993,11 @@ async fn settle_failed_batch(
                 asked_at,
                 with_history: true,
             };
+            let settling = |next| Settling {
+                applying: &applying,
+                adopted: &adopted,
+                next,
+            };
             for (sent, wait) in entries {
                 let next = until.unwrap_or(now + wait).min(latest_due(now));
                 let Some(queued) = outbox::by_id(tx, sent.entry)? else {
@@ -955,14 +1015,13 @@ async fn settle_failed_batch(
                 }
                 match settle_failed(operation, fate, in_doubt, refusal.as_ref()) {
                     FailedOutcome::Adopt(existing) => {
-                        adopt_existing(tx, &applying, &entry, existing, &adopted, next)?;
+                        adopt_existing(tx, &settling(next), &entry, existing)?;
                     }
                     FailedOutcome::ParkInDoubt => {
                         park_in_doubt(tx, sync.object(), &entry, &words, now)?;
                     }
                     FailedOutcome::Settle(settlement) => {
-                        let next = now + wait;
-                        settle_entry(tx, &applying, &entry, settlement, &adopted, next)?;
+                        settle_entry(tx, &settling(now + wait), &entry, settlement)?;
                     }
                     FailedOutcome::Refuse => refuse(tx, &entry, &words)?,
                     FailedOutcome::Retry => {
@@ -972,7 +1031,11 @@ async fn settle_failed_batch(
                         outbox::uncount_attempt(tx, entry.id)?;
                     }
                     FailedOutcome::Lose => {
-                        lose(tx, sync.object(), &entry, &words, next, now)?;
+                        let loss = Loss {
+                            words: &words,
+                            next,
+                        };
+                        lose(tx, sync.object(), &entry, loss, now)?;
                     }
                 }
             }
@@ -983,12 +1046,12 @@ async fn settle_failed_batch(
 }
 
 async fn archived(
-    engine: &Engine,
-    object: &ObjectSync,
+    sending: Sending<'_>,
     batch: Vec<Sent>,
     push: Option<Push>,
 ) -> Result<(), StepError> {
-    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let engine = sending.engine;
+    let (sync, offset) = (sending.object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -1039,7 +1102,8 @@ pub fn recover_object(
     let left = outbox::in_flight(tx, object)?;
     let words = "the daemon stopped before the answer came";
     for queued in &left {
-        lose(tx, object, &queued.entry, words, now, now)?;
+        let loss = Loss { words, next: now };
+        lose(tx, object, &queued.entry, loss, now)?;
     }
     Ok(left.len())
 }

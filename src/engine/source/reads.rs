@@ -16,7 +16,7 @@ use crate::engine::inbound::apply::{
 };
 use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::inbound::existence::Matter;
-use crate::engine::outbound::settle::note_pushed;
+use crate::engine::outbound::settle::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
@@ -236,7 +236,16 @@ fn agree_with_archived(
         }
         let carried = sent.get(&pending.property);
         if carried.is_some_and(|sent| is_sent(field.property_type, sent, value)) {
-            note_pushed(tx, about, &pending.property, &pending.base, value, now)?;
+            note_pushed(
+                tx,
+                about,
+                Pushed {
+                    property: &pending.property,
+                    base: &pending.base,
+                    value,
+                },
+                now,
+            )?;
         }
         outbox::drop_field(tx, entry.id, &pending.property)?;
         left -= 1;
