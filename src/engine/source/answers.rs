@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::hubspot::Record;
 use crate::model::event::EventKind;
@@ -29,11 +30,11 @@ const LOOKS: [Duration; 3] = [
 /// Ends the events that a read answers, and asks for another one where the answer is older than an event.
 pub fn end_events(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     due: Due,
     found: &[Record],
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let name = object.object();
     let record = found
         .iter()

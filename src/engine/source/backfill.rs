@@ -162,7 +162,7 @@ async fn apply(
         };
         runs::extend(tx, sync.object(), Kind::Backfill, work, now)?;
         runs::note(tx, sync.object(), Kind::Backfill, page.odd.as_deref())?;
-        ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
+        ask_unread(tx, &applying.pass, &page.unread)?;
         match &page.after {
             Some(after) => cursors::move_backfill(tx, sync.object(), after, rows, started)?,
             None => {

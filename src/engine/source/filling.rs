@@ -8,6 +8,7 @@ use rusqlite::Transaction;
 
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::engine::inbound::convert::remote_record;
+use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill::PAGE;
 use crate::engine::source::blanks;
@@ -17,7 +18,6 @@ use crate::hubspot::{ListQuery, Priority};
 use crate::model::entry::Base;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::model::time::Timestamp;
 use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox::{self, Queued};
@@ -58,21 +58,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .await?;
     blanks::fill(engine, object, &query.properties, &mut page.records).await?;
     let done = page.after.is_none();
-    let sync = object.clone();
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
         .store
         .write(Lane::Bulk, move |tx| {
-            let now = tx.now();
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            let now = pass.now;
             let mut changed = 0;
             let seen = page.records.len();
             for record in page.records {
-                changed += usize::from(fill(
-                    tx,
-                    &sync,
-                    &remote_record(&sync, record),
-                    &filling,
-                    now,
-                )?);
+                changed += usize::from(fill(tx, &pass, &remote_record(&sync, record), &filling)?);
             }
             let work = runs::Work {
                 requests: 1,
@@ -81,7 +76,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             };
             runs::extend(tx, sync.object(), Kind::Schema, work, now)?;
             runs::note(tx, sync.object(), Kind::Schema, page.odd.as_deref())?;
-            ask_unread(tx, &sync, &page.unread, Origin::Poll, now)?;
+            ask_unread(tx, &pass, &page.unread)?;
             cursors::move_filling(tx, sync.object(), page.after.as_deref())?;
             if page.after.is_none() {
                 fields::end_filling(tx, sync.object(), now)?;
@@ -95,11 +90,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
 
 fn fill(
     tx: &Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
     filling: &BTreeSet<PropertyName>,
-    now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(mut row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(false);
     };
@@ -195,7 +190,7 @@ mod tests {
 
     fn fill_first_name(scene: &Scene, record: &RemoteRecord) -> bool {
         let filling = [property("firstname")].into();
-        scene.write(|tx| fill(tx, &scene.object, record, &filling, at(100)))
+        scene.write(|tx| fill(tx, &scene.pass(at(100)), record, &filling))
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(
             let seen = records.len();
             records.retain(|record| !doubtful.contains(&record.id));
             let changed = apply_page_naming(tx, &applying, &records)?;
-            ask_unread(tx, &sync, &page.read.unread, Origin::Poll, now)?;
+            ask_unread(tx, &applying.pass, &page.read.unread)?;
             let work = runs::Work {
                 requests: page.read.requests,
                 seen,

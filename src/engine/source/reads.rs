@@ -25,7 +25,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::About;
@@ -95,16 +95,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             let pass = Pass::of(tx, &sync, Origin::Poll, offset);
             let now = pass.now;
             // A read is done before it is applied: applying may ask for another one.
-            put_off_unread(tx, &sync, &unread, now)?;
-            put_off_unreadable(tx, &sync, &odd, now)?;
+            put_off_unread(tx, &pass, &unread)?;
+            put_off_unreadable(tx, &pass, &odd)?;
             for due in ids.iter().filter(|due| !unread.contains(due)) {
                 reads::done(tx, sync.object(), *due)?;
-                answers::end_events(tx, &sync, *due, &found, now)?;
+                answers::end_events(tx, &pass, *due, &found)?;
             }
             let mut own_app = own_app;
             for record in found {
                 if wanted.in_doubt && own_app.is_none() {
-                    own_app = app_of_our_pushes(tx, &sync, &record, offset)?;
+                    own_app = app_of_our_pushes(tx, &pass, &record)?;
                     own_app.as_deref().inspect(|id| client.learn_own_app(id));
                 }
                 let histories = histories(&sync, &record, &wanted.with_history, own_app.as_deref());
@@ -129,11 +129,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 reads::forget_removal(tx, sync.object(), remote.id)?;
                 // Also an id that was merged away and that the survivor answers.
                 for due in ids.iter().filter(|due| remote.answers_to(due.id)) {
-                    look_again_before_erasing(tx, sync.object(), due.id, now, borne_out)?;
+                    look_again_before_erasing(tx, &pass, due.id, borne_out)?;
                 }
             }
             for Due { id, origin, .. } in missing {
-                if is_of_before(tx, &sync, id, asked_at, offset)? {
+                if is_of_before(tx, &pass, id, asked_at)? {
                     reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
                     continue;
                 }
@@ -142,7 +142,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 let archived_at = shown.and_then(|record| record.archived_at);
                 if let Some(record) = shown {
                     let record = remote_record(&sync, record.clone());
-                    agree_with_archived(tx, &sync, &record, now)?;
+                    agree_with_archived(tx, &pass, &record)?;
                 }
                 let removal = Removal {
                     id,
@@ -163,10 +163,10 @@ const ACKNOWLEDGED_WITHIN_MS: i64 = 60_000;
 /// The app that a history names as the author of a value which HubSpot has acknowledged to us at that time.
 fn app_of_our_pushes(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     record: &Record,
-    offset_ms: i64,
 ) -> Result<Option<String>, StoreError> {
+    let object = pass.object;
     let Some(row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(None);
     };
@@ -182,7 +182,7 @@ fn app_of_our_pushes(
             else {
                 continue;
             };
-            let at = entry.at.plus_millis(-offset_ms);
+            let at = entry.at.plus_millis(-pass.offset_ms);
             let span = (
                 at.plus_millis(-ACKNOWLEDGED_WITHIN_MS),
                 at.plus_millis(ACKNOWLEDGED_WITHIN_MS),
@@ -199,10 +199,10 @@ fn app_of_our_pushes(
 /// Pending changes that an archived record holds have reached it before: its row counts as clean for them.
 fn agree_with_archived(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     record: &RemoteRecord,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let Some(row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(());
     };
@@ -284,17 +284,17 @@ async fn read(
 /// Records that HubSpot could not read this time are asked for again.
 fn put_off_unread(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     unread: &[Due],
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     if !unread.is_empty() {
         let ids = unread.iter().take(MOST_NAMED);
         let ids: Vec<String> = ids.map(|due| due.id.to_string()).collect();
-        tracing::warn!(object = %object.object(), records = unread.len(), hs_ids = ids.join(" "), "HubSpot neither showed records nor said that they are gone; they are asked for again");
+        tracing::warn!(object = %pass.name(), records = unread.len(), hs_ids = ids.join(" "), "HubSpot neither showed records nor said that they are gone; they are asked for again");
     }
     for due in unread {
-        reads::put_off(tx, object.object(), due.id, now + AFTER_UNREAD)?;
+        reads::put_off(tx, pass.name(), due.id, now + AFTER_UNREAD)?;
     }
     Ok(())
 }
@@ -303,13 +303,13 @@ fn put_off_unread(
 /// must change first.
 fn put_off_unreadable(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     odd: &[HubspotId],
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     for id in odd {
-        unreadable::note_record(tx, object.object(), *id, now)?;
-        reads::put_off(tx, object.object(), *id, now + AFTER_CONSTRAINT)?;
+        unreadable::note_record(tx, pass.name(), *id, now)?;
+        reads::put_off(tx, pass.name(), *id, now + AFTER_CONSTRAINT)?;
     }
     Ok(())
 }
@@ -318,14 +318,13 @@ fn put_off_unreadable(
 /// note back.
 pub fn ask_unread(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     unread: &[HubspotId],
-    origin: Origin,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     for id in unread {
-        unreadable::note_record(tx, object.object(), *id, now)?;
-        reads::ask(tx, object.object(), *id, origin, now + AFTER_UNREAD)?;
+        unreadable::note_record(tx, pass.name(), *id, now)?;
+        reads::ask(tx, pass.name(), *id, pass.origin, now + AFTER_UNREAD)?;
     }
     Ok(())
 }
@@ -423,11 +422,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_mins(5);
 /// A record that is to be erased and that HubSpot still shows: a deletion is believed only after a read.
 fn look_again_before_erasing(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectType,
+    pass: &Pass<'_>,
     id: HubspotId,
-    now: Timestamp,
     borne_out: Option<Timestamp>,
 ) -> Result<(), StoreError> {
+    let (object, now) = (pass.name(), pass.now);
     let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
         return Ok(());
     };
@@ -448,14 +447,14 @@ fn look_again_before_erasing(
 /// Whether a row was written from a later version than an answer that did not show its record.
 fn is_of_before(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     id: HubspotId,
     asked_at: Timestamp,
-    clock_offset_ms: i64,
 ) -> Result<bool, StoreError> {
+    let object = pass.object;
     let row = object.table.by_hs_id(tx, id)?;
     let known = row.and_then(|row| row.record.modified_at);
-    Ok(of_absence(asked_at, known, clock_offset_ms) == Freshness::Stale)
+    Ok(of_absence(asked_at, known, pass.offset_ms) == Freshness::Stale)
 }
 
 /// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
@@ -545,7 +544,11 @@ mod tests {
         let scene = Scene::of(Policy::Newest);
         scene.apply(How::at(30), &record(101, 30, &[("firstname", "Ann")]));
         let of_before = |asked_at, offset| {
-            scene.write(|tx| is_of_before(tx, &scene.object, HubspotId(101), at(asked_at), offset))
+            let pass = Pass {
+                offset_ms: offset,
+                ..scene.pass(at(40))
+            };
+            scene.write(|tx| is_of_before(tx, &pass, HubspotId(101), at(asked_at)))
         };
         assert!(of_before(10, 0));
         assert!(!of_before(31, 0));
@@ -566,7 +569,7 @@ mod tests {
             scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
             scene.write(|tx| {
                 reads::note_erasure(tx, object, HubspotId(101), at(0))?;
-                look_again_before_erasing(tx, object, HubspotId(101), at(second), None)
+                look_again_before_erasing(tx, &scene.pass(at(second)), HubspotId(101), None)
             });
             let again = scene.rows("SELECT due_at FROM _sync_reads");
             let expected = wait.map(|wait| at(second + wait).to_string());

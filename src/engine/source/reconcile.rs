@@ -178,14 +178,14 @@ async fn compare_page(
             };
             runs::extend(tx, sync.object(), Kind::Reconcile, work, now)?;
             runs::note(tx, sync.object(), Kind::Reconcile, page.odd.as_deref())?;
-            ask_unread(tx, &sync, &page.unread, Origin::Reconcile, now)?;
-            if let Some(last) = ask_for_absent(tx, &sync, &cursor, &page, now)? {
+            ask_unread(tx, &applying.pass, &page.unread)?;
+            if let Some(last) = ask_for_absent(tx, &applying.pass, &cursor, &page)? {
                 // More rows than one small transaction takes: the page is read once more from here.
                 let after = cursor.reconcile_after.as_deref().unwrap_or("");
                 cursors::move_reconcile(tx, sync.object(), after, Some(last))?;
                 return Ok(false);
             }
-            advance(tx, &sync, &cursor, &page, now)?;
+            advance(tx, &applying.pass, &cursor, &page)?;
             Ok(page.after.is_none())
         })
         .await?;
@@ -194,16 +194,16 @@ async fn compare_page(
 
 fn advance(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     cursor: &Cursor,
     page: &Page<RemoteRecord>,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let now = pass.now;
     match &page.after {
-        Some(after) => cursors::move_reconcile(tx, object.object(), after, page_last(cursor, page)),
+        Some(after) => cursors::move_reconcile(tx, pass.name(), after, page_last(cursor, page)),
         None => {
-            cursors::end_reconcile(tx, object.object(), now)?;
-            runs::finish(tx, object.object(), Kind::Reconcile, None, now)
+            cursors::end_reconcile(tx, pass.name(), now)?;
+            runs::finish(tx, pass.name(), Kind::Reconcile, None, now)
         }
     }
 }
@@ -222,11 +222,11 @@ fn shown(page: &Page<RemoteRecord>) -> impl Iterator<Item = HubspotId> {
 /// which it stopped, where there are more.
 fn ask_for_absent(
     tx: &rusqlite::Transaction<'_>,
-    object: &ObjectSync,
+    pass: &Pass<'_>,
     cursor: &Cursor,
     page: &Page<RemoteRecord>,
-    now: Timestamp,
 ) -> Result<Option<HubspotId>, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     let after = cursor.reconcile_last_id.map_or(0, |id| id.0);
     let to = if page.after.is_none() {
         i64::MAX
