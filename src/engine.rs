@@ -125,7 +125,7 @@ pub struct Engine {
     /// Objects that wait for a scope.
     pub(crate) refusals: access::Refusals,
     /// Which properties HubSpot has, where an answer made somebody ask.
-    known_properties: Mutex<BTreeMap<ObjectType, blanks::Known>>,
+    known_properties: Mutex<BTreeMap<ObjectType, blanks::KnownProperties>>,
     /// Whether webhooks arrive.
     pub(crate) deliveries: deliveries::Deliveries,
     /// When events came.
@@ -214,11 +214,11 @@ impl Engine {
         self.ahead.lock().remove(object)
     }
 
-    pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::Known> {
+    pub(crate) fn known_properties(&self, object: &ObjectType) -> Option<blanks::KnownProperties> {
         self.known_properties.lock().get(object).cloned()
     }
 
-    pub(crate) fn set_known_properties(&self, object: &ObjectType, known: blanks::Known) {
+    pub(crate) fn set_known_properties(&self, object: &ObjectType, known: blanks::KnownProperties) {
         self.known_properties.lock().insert(object.clone(), known);
     }
 

@@ -16,7 +16,7 @@ use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, outbox};
 
 /// The row under hands and its entry.
-pub struct Hands<'a, 'tx> {
+pub struct RecordHands<'a, 'tx> {
     /// The transaction.
     pub tx: &'a Transaction<'tx>,
     /// What is being applied.
@@ -31,7 +31,7 @@ pub struct Hands<'a, 'tx> {
     pub written_at: Timestamp,
 }
 
-impl Hands<'_, '_> {
+impl RecordHands<'_, '_> {
     /// Carries out a plan. Tells whether the mirror row changed.
     pub fn carry_out(&mut self, plan: &RecordPlan) -> Result<bool, StoreError> {
         let mut changed = false;

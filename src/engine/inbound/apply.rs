@@ -12,7 +12,7 @@ use crate::decide::echo::{Histories, SentValues};
 use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
 use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, written_at};
 use crate::engine::inbound::absorb;
-use crate::engine::inbound::actions::{Hands, late_since};
+use crate::engine::inbound::actions::{RecordHands, late_since};
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::removal::why_kept;
 use crate::engine::pass::Pass;
@@ -384,7 +384,7 @@ pub fn merge_into(
         record.updated_at,
         pass.offset_ms,
     );
-    let mut hands = Hands {
+    let mut hands = RecordHands {
         tx,
         applying,
         version: record.updated_at,

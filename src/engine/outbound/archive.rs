@@ -238,7 +238,7 @@ fn claim(
     else {
         return Ok(None);
     };
-    let look = Look {
+    let look = ArchiveLook {
         tx,
         pass: *pass,
         entry: &entry,
@@ -297,7 +297,7 @@ fn claim(
 }
 
 /// A deleted row and its record, before its archive.
-struct Look<'a, 'tx> {
+struct ArchiveLook<'a, 'tx> {
     tx: &'a Transaction<'tx>,
     pass: Pass<'a>,
     entry: &'a Entry,
@@ -305,7 +305,7 @@ struct Look<'a, 'tx> {
     read: &'a Present,
 }
 
-impl Look<'_, '_> {
+impl ArchiveLook<'_, '_> {
     fn former(&self) -> BTreeMap<PropertyName, Value> {
         let text = self.entry.row.as_deref();
         text.map(|text| rowjson::values(self.pass.object.mapping(), text))

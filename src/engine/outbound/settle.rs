@@ -136,10 +136,10 @@ pub async fn settle_batch(
                     has_webhooks: engine.settings.relaxed_poll.is_some(),
                 });
                 match answer {
-                    Answer::Each(answer) => {
+                    BatchAnswer::Each(answer) => {
                         settle_answer(sending, &batch, answer, asked_at, push).await?;
                     }
-                    Answer::Archived => archived(sending, batch, push).await?,
+                    BatchAnswer::Archived => archived(sending, batch, push).await?,
                 }
             }
             Err(HubspotError::Stale { .. }) => {
@@ -193,14 +193,14 @@ async fn unclaim(sending: Sending<'_>, batch: Vec<Sent>) -> Result<(), StoreErro
 }
 
 /// What HubSpot said to a batch.
-enum Answer {
+enum BatchAnswer {
     /// Something of each input.
     Each(BatchWrite),
     /// That all of its records are archived.
     Archived,
 }
 
-async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<Answer, HubspotError> {
+async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<BatchAnswer, HubspotError> {
     let (client, name) = (&sending.engine.client, sending.object.object());
     let priority = sending.priority;
     let reread = sending.ground.map(|ground| &ground.reread);
@@ -215,13 +215,13 @@ async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<Answer, HubspotErr
             let archives = batch.iter().filter_map(|sent| sent.archive.as_ref());
             let ids: Vec<HubspotId> = archives.map(|archive| archive.hs_id).collect();
             client.batch_archive(name, &ids, priority, reread).await?;
-            return Ok(Answer::Archived);
+            return Ok(BatchAnswer::Archived);
         }
         (Operation::Update | Operation::Associate | Operation::Disassociate, _) => {
             client.batch_update(name, &inputs, priority, reread).await
         }
     };
-    written.map(Answer::Each)
+    written.map(BatchAnswer::Each)
 }
 
 async fn settle_answer(

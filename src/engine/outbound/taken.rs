@@ -77,7 +77,7 @@ pub(crate) fn settle(
 ) -> Result<bool, StoreError> {
     let (object, now) = (pass.object, pass.now);
     for (field, value) in wanted(object, entry) {
-        let Held { by, giver, words } = held(tx, pass, entry, (field, &value))?;
+        let HeldValue { by, giver, words } = held(tx, pass, entry, (field, &value))?;
         match (settle_taken(by, entry.attempts), giver, words) {
             (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => {
                 let next = next_look(giver.next, now);
@@ -164,7 +164,7 @@ fn next_look(other: Option<Timestamp>, now: Timestamp) -> Timestamp {
 }
 
 /// Who has a unique value, with the row that gives it up and what is to be said, as far as our own rows tell.
-struct Held {
+struct HeldValue {
     by: ValueHolder,
     giver: Option<Giver>,
     words: Option<String>,
@@ -175,10 +175,10 @@ fn held(
     pass: &Pass<'_>,
     entry: &Entry,
     (field, value): (&FieldMapping, &Identity),
-) -> Result<Held, StoreError> {
+) -> Result<HeldValue, StoreError> {
     let (object, now) = (pass.object, pass.now);
     let (table, property, own) = (&object.mapping().table, &value.property, entry.local_id);
-    let kept = |words: Option<String>| Held {
+    let kept = |words: Option<String>| HeldValue {
         by: ValueHolder::KeepsIt,
         giver: None,
         words,
@@ -204,7 +204,7 @@ fn held(
             );
             (ValueHolder::GivesItUp, words)
         };
-        return Ok(Held {
+        return Ok(HeldValue {
             by,
             giver: Some(giver),
             words: Some(words),
@@ -224,7 +224,7 @@ fn held(
     let since = now - FREED_LATELY;
     let was_freed = history::was_given_up(tx, object.object(), property, rule, &value.form, since)?;
     Ok(match was_freed {
-        true => Held {
+        true => HeldValue {
             by: ValueHolder::GaveItUp,
             ..kept(None)
         },

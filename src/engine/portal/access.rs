@@ -27,11 +27,11 @@ pub const TO_PUSH: &[Access] = &[Access::Read, Access::Write];
 /// Which refusals were met since the schema was last read, and what is written down of them.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    inner: Mutex<Known>,
+    inner: Mutex<KnownRefusals>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownRefusals {
     /// Counts the reads of the schema.
     look: u64,
     met_at: BTreeMap<(ObjectType, Access), u64>,
@@ -47,7 +47,7 @@ enum News {
     Over,
 }
 
-impl Known {
+impl KnownRefusals {
     /// Remembers what was written down of an object. Several steps of it end at the same time: what one of them told is no
     /// news of another's.
     fn written(&mut self, object: &ObjectType, sentences: &[String]) -> Option<News> {
@@ -61,7 +61,7 @@ impl Known {
 }
 
 impl Refusals {
-    fn known(&self) -> parking_lot::MutexGuard<'_, Known> {
+    fn known(&self) -> parking_lot::MutexGuard<'_, KnownRefusals> {
         self.inner.lock()
     }
 
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_once_and_its_end_only_after_one() {
-        let mut known = Known::default();
+        let mut known = KnownRefusals::default();
         let contacts = ObjectType::parse("contacts").expect("a name");
         let refused = ["the token may not read contacts".to_owned()];
         // Two steps that end at the same time, with nothing wrong before.

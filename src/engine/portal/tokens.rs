@@ -30,11 +30,11 @@ const BETWEEN_RENEWALS: Duration = Duration::from_secs(15);
 pub struct Keeper {
     app: App,
     sealer: Sealer,
-    held: Mutex<Held>,
+    held: Mutex<HeldTokens>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldTokens {
     /// The generation of the token that the client sends.
     generation: Option<i64>,
     renewed_at: Option<Timestamp>,
@@ -52,7 +52,7 @@ impl Keeper {
         }
     }
 
-    fn held<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+    fn held<T>(&self, change: impl FnOnce(&mut HeldTokens) -> T) -> T {
         change(&mut self.held.lock())
     }
 }

@@ -22,7 +22,7 @@ const HOLDS: Duration = Duration::from_secs(1);
 
 /// What HubSpot said of an object's properties.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct KnownProperties {
     at: Timestamp,
     names: BTreeSet<String>,
 }
@@ -122,7 +122,7 @@ fn is_shown(name: &str, records: &[Record]) -> bool {
     records.iter().any(|record| record.shows(name))
 }
 
-async fn known(engine: &Engine, object: &ObjectSync) -> Result<Known, StepError> {
+async fn known(engine: &Engine, object: &ObjectSync) -> Result<KnownProperties, StepError> {
     let now = engine.now();
     if let Some(known) = engine.known_properties(object.object())
         && (known.at..=known.at + HOLDS).contains(&now)
@@ -130,7 +130,7 @@ async fn known(engine: &Engine, object: &ObjectSync) -> Result<Known, StepError>
         return Ok(known);
     }
     let found = engine.client.properties(object.object()).await?;
-    let known = Known {
+    let known = KnownProperties {
         at: now,
         names: found.into_iter().map(|property| property.name).collect(),
     };

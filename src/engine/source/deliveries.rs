@@ -34,12 +34,12 @@ const CLOCKS: Duration = Duration::from_secs(5);
 /// What is known of the deliveries.
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    inner: Mutex<State>,
+    inner: Mutex<Heard>,
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Heard {
     last_at: Option<Timestamp>,
     missed: Option<Missed>,
     suspects: VecDeque<Suspect>,
@@ -84,7 +84,7 @@ impl Standing {
 }
 
 impl Deliveries {
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Heard) -> T) -> T {
         change(&mut self.inner.lock())
     }
 

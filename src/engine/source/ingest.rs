@@ -106,20 +106,20 @@ fn by_object(waiting: Vec<WaitingEvent>) -> BTreeMap<Option<ObjectType>, Vec<Wai
 }
 
 /// The events of one record, the oldest first.
-struct Group {
+struct RecordEvents {
     id: HubspotId,
     events: Vec<WaitingEvent>,
 }
 
 /// By record, in the order of each one's oldest event.
-fn by_record(waiting: Vec<WaitingEvent>) -> Vec<Group> {
+fn by_record(waiting: Vec<Waiting>) -> Vec<RecordEvents> {
     let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<RecordEvents> = Vec::new();
     for event in waiting {
         let id = event.event.hs_id.unwrap_or(HubspotId(0));
         let place = *places.entry(id).or_insert(groups.len());
         if place == groups.len() {
-            groups.push(Group {
+            groups.push(RecordEvents {
                 id,
                 events: Vec::new(),
             });
@@ -130,8 +130,8 @@ fn by_record(waiting: Vec<WaitingEvent>) -> Vec<Group> {
 }
 
 /// Parts of about so many events: a delivery that waits for the writer must not wait for all of them.
-fn parts(groups: Vec<Group>) -> Vec<Vec<Group>> {
-    let mut parts: Vec<Vec<Group>> = Vec::new();
+fn parts(groups: Vec<RecordEvents>) -> Vec<Vec<RecordEvents>> {
+    let mut parts: Vec<Vec<RecordEvents>> = Vec::new();
     let mut events = usize::MAX;
     for group in groups {
         if events >= PART {
@@ -171,7 +171,7 @@ async fn sort_out(
     object: &ObjectSync,
     waiting: Vec<WaitingEvent>,
     left: &mut Left,
-) -> Result<Vec<Group>, StepError> {
+) -> Result<Vec<RecordEvents>, StepError> {
     let hubspot_ahead = engine.client.clock_offset_ms();
     let mut wanted = Vec::new();
     for part in parts(by_record(waiting)) {
@@ -203,7 +203,7 @@ struct Surroundings {
 }
 
 struct Sorted {
-    wanted: Vec<Group>,
+    wanted: Vec<RecordEvents>,
     ended: bool,
     doubtful: bool,
 }
@@ -211,7 +211,7 @@ struct Sorted {
 fn sort_part(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    groups: Vec<Group>,
+    groups: Vec<RecordEvents>,
     surroundings: Surroundings,
 ) -> Result<Sorted, StoreError> {
     let mut sorted = Sorted {
@@ -221,7 +221,7 @@ fn sort_part(
     };
     let has_gaps = gaps::is_any(tx, pass.name())?;
     for group in groups {
-        let known = Known::look(tx, pass.object, group.id, surroundings.around)?;
+        let known = KnownRecord::look(tx, pass.object, group.id, surroundings.around)?;
         let noted = match has_gaps {
             true => gaps::of_record(tx, pass.name(), group.id)?,
             false => Vec::new(),
@@ -254,7 +254,7 @@ fn sort_part(
             }
         }
         if !needs.is_empty() {
-            sorted.wanted.push(Group {
+            sorted.wanted.push(RecordEvents {
                 id: group.id,
                 events: needs,
             });
@@ -267,7 +267,7 @@ fn sort_part(
 async fn ask_for(
     engine: &Engine,
     object: &ObjectSync,
-    mut wanted: Vec<Group>,
+    mut wanted: Vec<RecordEvents>,
     all: bool,
     left: &mut Left,
 ) -> Result<(), StepError> {
@@ -280,7 +280,7 @@ async fn ask_for(
     // A batch a transaction: reads that go on meanwhile stay full.
     let mut wanted = wanted.into_iter().peekable();
     while wanted.peek().is_some() {
-        let batch: Vec<Group> = wanted.by_ref().take(BATCH).collect();
+        let batch: Vec<RecordEvents> = wanted.by_ref().take(BATCH).collect();
         let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
         engine
             .store
@@ -296,7 +296,7 @@ async fn ask_for(
     Ok(())
 }
 
-fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &Group) -> Result<(), StoreError> {
+fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
     let name = object.object();
     let number = reads::ask(tx, name, group.id, Origin::Webhook, now)?;
@@ -356,14 +356,14 @@ fn note_merge(
 }
 
 /// What the mirror knows of a record.
-struct Known {
+struct KnownRecord {
     row: Option<MirrorRow>,
     queued: Option<Queued>,
     contested: Vec<PropertyName>,
     buried_at: Option<Timestamp>,
 }
 
-impl Known {
+impl KnownRecord {
     fn look(
         tx: &Transaction<'_>,
         object: &ObjectSync,

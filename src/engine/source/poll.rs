@@ -77,7 +77,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         last_id: end,
         ..window.seen_at(date)
     };
-    let page = Page {
+    let page = WindowPage {
         read,
         window,
         polled_to,
@@ -123,7 +123,7 @@ struct Read {
     odd: Option<String>,
 }
 
-struct Page {
+struct WindowPage {
     read: Read,
     window: SearchWindow,
     /// Where the window before ended.
@@ -132,7 +132,11 @@ struct Page {
     asked_at: Timestamp,
 }
 
-async fn save_page(engine: &Engine, object: &ObjectSync, page: Page) -> Result<(), StepError> {
+async fn save_page(
+    engine: &Engine,
+    object: &ObjectSync,
+    page: WindowPage,
+) -> Result<(), StepError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let changed = engine
         .store
