@@ -1,7 +1,7 @@
 //! Keeps the layers apart and the tree clean: what `docs/ARCHITECTURE.md` says about who may know whom is tested here.
 //! Each rule is a function from a file's text to what it finds, and is shown a bad sample first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -441,6 +441,72 @@ fn nothing_is_public_that_nobody_names() {
         .collect();
     let found = named_by_nobody(&public, &all);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Types whose names stand in more than one file, with the files.
+fn shared_type_names(all: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
+    let kinds = ["struct", "enum", "trait", "type"];
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in all {
+        // Associated types stand further in.
+        let code = code(text);
+        for line in code.lines().filter(|line| !line.starts_with([' ', '/'])) {
+            let mut words = line.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+            let own = words
+                .by_ref()
+                .take(4)
+                .find(|word| kinds.contains(word))
+                .and_then(|_| words.next());
+            if let Some(own) = own.filter(|own| !own.is_empty()) {
+                found
+                    .entry(own.to_owned())
+                    .or_default()
+                    .insert(name.clone());
+            }
+        }
+    }
+    found.retain(|_, files| files.len() > 1);
+    found
+}
+
+/// What HubSpot sends of the portal stands three times under its own name: as it is sent, as it is asked for, as a row.
+const TWINS: [&str; 3] = ["Owner", "Pipeline", "Stage"];
+
+#[test]
+fn each_type_has_a_name_of_its_own() {
+    let sample = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let shared = shared_type_names(&[
+        sample("a", "pub struct Work;\nenum Alone {}\n"),
+        sample("b", "pub(crate) enum Work {}\n    type Alone = ();\n"),
+    ]);
+    assert_eq!(shared.keys().collect::<Vec<_>>(), ["Work"]);
+    // What HubSpot's answers are read into is named as HubSpot names it.
+    let all: Vec<_> = ["src", "crates/hubsyncd-core/src"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .filter(|(name, _)| !name.starts_with("src/hubspot/wire"))
+        .collect();
+    let mut shared = shared_type_names(&all);
+    for twin in TWINS {
+        assert!(shared.remove(twin).is_some(), "{twin} is no twin any more");
+    }
+    assert!(shared.is_empty(), "{shared:#?}");
+}
+
+/// Files that a folder holds at most: where it outgrows that, it has rooms that nobody has named yet.
+const MOST_FILES: usize = 20;
+
+#[test]
+fn no_folder_has_outgrown_its_rooms() {
+    let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, _) in files("src", "rs") {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        *folders.entry(folder.to_owned()).or_default() += 1;
+    }
+    // A file a table.
+    assert!(folders.remove("src/store").is_some());
+    folders.retain(|_, files| *files > MOST_FILES);
+    assert!(folders.is_empty(), "{folders:?}");
 }
 
 #[test]

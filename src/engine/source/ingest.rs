@@ -112,7 +112,7 @@ struct RecordEvents {
 }
 
 /// By record, in the order of each one's oldest event.
-fn by_record(waiting: Vec<Waiting>) -> Vec<RecordEvents> {
+fn by_record(waiting: Vec<WaitingEvent>) -> Vec<RecordEvents> {
     let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
     let mut groups: Vec<RecordEvents> = Vec::new();
     for event in waiting {
@@ -407,7 +407,7 @@ impl KnownRecord {
         }
     }
 
-    fn need(&self, pass: &Pass<'_>, waiting: &Waiting, creating: bool) -> Need {
+    fn need(&self, pass: &Pass<'_>, waiting: &WaitingEvent, creating: bool) -> Need {
         let moment = news::Moment {
             now: pass.now,
             hubspot_ahead_ms: pass.offset_ms,
