@@ -1,6 +1,6 @@
 //! `sync_fields`: a row per property that is or was mapped, and the state of each. `ddl.rs` makes the rows.
 
-use rusqlite::{Connection, Row, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::schema::FieldProblem;
 use crate::model::entry::states;
@@ -107,6 +107,27 @@ pub fn troubled(connection: &Connection) -> Result<Vec<Troubled>, StoreError> {
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Since when a property's field is in its state.
+pub fn since(
+    connection: &Connection,
+    object: &ObjectType,
+    property: &PropertyName,
+) -> Result<Option<Timestamp>, StoreError> {
+    let since: Option<String> = connection
+        .prepare_cached(
+            "SELECT since
+             FROM sync_fields
+             WHERE object = :object
+               AND property = :property",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":property": property.as_str() },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(since.as_deref().and_then(Timestamp::parse))
 }
 
 /// The properties of an object that are in a state, by name.

@@ -131,13 +131,18 @@ fn fill(
             continue;
         }
         if let Some(queued) = pending(queued.as_ref(), property) {
-            // Written here before the column was filled: the push's merge decides, with an unknown base.
             let written = queued
                 .entry
                 .fields
                 .iter()
                 .find(|other| &other.property == property)
                 .map(|other| other.changed_at);
+            // Written before the filling began, the column held what both sides had agreed on: that base stays.
+            let since = fields::since(tx, object.object(), property)?;
+            if written.is_some_and(|written| since.is_some_and(|since| written < since)) {
+                continue;
+            }
+            // Written here before the column was filled: the push's merge decides, with an unknown base.
             outbox::put_field(
                 tx,
                 queued.entry.id,
@@ -223,6 +228,27 @@ mod tests {
             scene.rows("SELECT changed_at FROM sync_outbox_fields"),
             [at(1).to_string()]
         );
+    }
+
+    #[test]
+    fn a_write_from_before_the_column_was_to_be_filled_again_keeps_its_base() {
+        let scene = Scene::of(Policy::Remote);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}';
+             UPDATE sync_fields SET state = 'filling', since = '{}' WHERE property = 'firstname'",
+            at(1),
+            at(2)
+        ));
+        fill_first_name(&scene, &record(101, 9, &[("firstname", "Base")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Base"]);
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(3)
+        ));
+        fill_first_name(&scene, &record(101, 9, &[("firstname", "Base")]));
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was ?"]);
     }
 
     #[test]
