@@ -5,7 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::echo::{SentValue, SentValues};
-pub use crate::decide::entry::{Answered, UNWRITABLE};
+pub use crate::decide::entry::{Answered, Attempt, UNWRITABLE};
 use crate::decide::entry::{Event, Standing, step};
 use crate::decide::matching::MatchRule;
 use crate::decide::plan::{Backlog, Order, Pick};
@@ -29,157 +29,109 @@ pub(crate) const OF_ROW: &str = "operation IN ('create', 'update', 'archive')";
 const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
      AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))";
 
-const COLUMNS: &str = "id, local_id, hs_id, operation, state, attempts, enqueued_at, version, waits_for, key, row, unanswered_since, discarded_at IS NOT NULL, taken_by, sent_keyless";
+/// What says where an entry stands, in the order in which `standing_of` reads it.
+const STANDING: &str = "operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error, \
+     sent_over, sent_keyless, taken_by, discarded_at, approved_hold, row IS NOT NULL";
 
-/// An entry with what only the push needs to know.
+/// An entry, and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queued {
-    /// The entry.
+    /// The entry, as decisions about its record see it.
     pub entry: Entry,
-    /// Since when an attempt has had no answer.
-    pub unanswered_since: Option<Timestamp>,
-    /// Whether a person has discarded it.
-    pub discarded: bool,
-    /// The row that had a unique value of it when HubSpot was last asked, and that gives it up.
-    pub taken_by: Option<LocalId>,
-    /// Whether the last attempt of a create carried no key: HubSpot knew none, so that no look by key finds its record.
-    pub sent_keyless: bool,
+    /// Where it stands.
+    pub standing: Standing,
 }
 
 fn unknown(what: &str, text: &str) -> StoreError {
     StoreError::UnknownValue(format!("`{text}` as {what} of `sync_outbox`"))
 }
 
-/// The columns of an entry before its words are understood.
-struct RawEntry {
-    id: i64,
-    local_id: i64,
-    hs_id: Option<i64>,
-    operation: String,
-    state: String,
-    attempts: u32,
-    enqueued_at: String,
-    version: i64,
-    waits_for: Option<String>,
-    key: Option<String>,
-    row: Option<String>,
-    unanswered_since: Option<String>,
-    discarded: bool,
-    taken_by: Option<i64>,
-    sent_keyless: bool,
-}
-
-fn from_row(row: &Row<'_>) -> rusqlite::Result<RawEntry> {
-    Ok(RawEntry {
-        id: row.get(0)?,
-        local_id: row.get(1)?,
-        hs_id: row.get(2)?,
-        operation: row.get(3)?,
-        state: row.get(4)?,
-        attempts: row.get(5)?,
-        enqueued_at: row.get(6)?,
-        version: row.get(7)?,
-        waits_for: row.get(8)?,
-        key: row.get(9)?,
-        row: text::json_of(row, 10)?,
-        unanswered_since: row.get(11)?,
-        discarded: row.get(12)?,
-        taken_by: row.get(13)?,
-        sent_keyless: row.get(14)?,
-    })
-}
-
-fn understand(connection: &Connection, raw: RawEntry) -> Result<Queued, StoreError> {
-    let id = OutboxId(raw.id);
-    let waits_for = match raw.waits_for.as_deref() {
-        Some(text) => Some(WaitsFor::parse(text).ok_or_else(|| unknown("waits_for", text))?),
-        None => None,
-    };
-    let entry = Entry {
-        id,
-        local_id: LocalId(raw.local_id),
-        hs_id: raw.hs_id.map(HubspotId),
-        operation: Operation::parse(&raw.operation)
-            .ok_or_else(|| unknown("operation", &raw.operation))?,
-        state: EntryState::parse(&raw.state).ok_or_else(|| unknown("state", &raw.state))?,
-        attempts: raw.attempts,
-        enqueued_at: time_of(&raw.enqueued_at)?,
-        version: raw.version,
-        waits_for,
-        key: raw.key,
-        row: raw
-            .row
-            .map(|row| spelled_row(connection, id, &row))
-            .transpose()?,
-        fields: fields(connection, id)?,
-    };
-    let unanswered_since = raw.unanswered_since.as_deref().map(time_of).transpose()?;
-    Ok(Queued {
-        entry,
-        unanswered_since,
-        discarded: raw.discarded,
-        sent_keyless: raw.sent_keyless,
-        taken_by: raw.taken_by.map(LocalId),
-    })
-}
-
 fn time_of(text: &str) -> Result<Timestamp, StoreError> {
     Timestamp::parse(text).ok_or_else(|| unknown("a time", text))
 }
 
-/// Where an entry stands; `None` where it is gone.
-pub fn standing(connection: &Connection, id: OutboxId) -> Result<Option<Standing>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error,
-                sent_over, sent_keyless, taken_by, discarded_at, approved_hold, row IS NOT NULL
-         FROM sync_outbox
-         WHERE id = :id",
-    )?;
-    let mut rows = statement.query(named_params! { ":id": id.0 })?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let word = |index: usize| row.get::<_, Option<String>>(index);
+fn standing_of(row: &Row<'_>) -> Result<Standing, StoreError> {
     let time = |index: usize| -> Result<Option<Timestamp>, StoreError> {
-        row.get::<_, Option<String>>(index)?
-            .as_deref()
-            .map(time_of)
-            .transpose()
+        let text: Option<String> = row.get(index)?;
+        text.as_deref().map(time_of).transpose()
     };
-    let (operation, state) = (word(0)?.unwrap_or_default(), word(2)?.unwrap_or_default());
-    let waits_for = match word(6)?.as_deref() {
-        Some(text) => Some(WaitsFor::parse(text).ok_or_else(|| unknown("waits_for", text))?),
-        None => None,
-    };
-    Ok(Some(Standing {
+    let (operation, state): (String, String) = (row.get(0)?, row.get(2)?);
+    let waits_for: Option<String> = row.get(6)?;
+    let waits_for =
+        waits_for.map(|text| WaitsFor::parse(&text).ok_or_else(|| unknown("waits_for", &text)));
+    let enqueued_at: String = row.get(4)?;
+    Ok(Standing {
         operation: Operation::parse(&operation).ok_or_else(|| unknown("operation", &operation))?,
         hs_id: row.get::<_, Option<i64>>(1)?.map(HubspotId),
         state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
         attempts: row.get(3)?,
-        enqueued_at: time(4)?.unwrap_or_default(),
+        enqueued_at: time_of(&enqueued_at)?,
         due: time(5)?,
-        waits_for,
+        waits_for: waits_for.transpose()?,
         unanswered_since: time(7)?,
-        last_error: word(8)?,
+        last_error: row.get(8)?,
         sent_over: time(9)?,
         sent_keyless: row.get(10)?,
         taken_by: row.get::<_, Option<i64>>(11)?.map(LocalId),
         discarded_at: time(12)?,
         approved_hold: row.get(13)?,
         has_row: row.get(14)?,
-    }))
+    })
+}
+
+/// The columns are those of `select`.
+fn from_row(connection: &Connection, row: &Row<'_>) -> Result<Queued, StoreError> {
+    let standing = standing_of(row)?;
+    let id = OutboxId(row.get(15)?);
+    let kept = text::json_of(row, 19)?;
+    let entry = Entry {
+        id,
+        local_id: LocalId(row.get(16)?),
+        hs_id: standing.hs_id,
+        operation: standing.operation,
+        state: standing.state,
+        attempts: standing.attempts,
+        enqueued_at: standing.enqueued_at,
+        version: row.get(17)?,
+        key: row.get(18)?,
+        row: kept
+            .map(|kept| spelled_row(connection, id, &kept))
+            .transpose()?,
+        fields: fields(connection, id)?,
+    };
+    Ok(Queued { entry, standing })
+}
+
+/// Where an entry stands; `None` where it is gone.
+pub fn standing(connection: &Connection, id: OutboxId) -> Result<Option<Standing>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {STANDING} FROM sync_outbox WHERE id = :id"
+    ))?;
+    let mut rows = statement.query(named_params! { ":id": id.0 })?;
+    rows.next()?.map(standing_of).transpose()
 }
 
 /// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
 fn change(tx: &Transaction<'_>, id: OutboxId, event: Event) -> Result<bool, StoreError> {
-    let Some(before) = standing(tx, id)? else {
-        return Ok(false);
-    };
+    match standing(tx, id)? {
+        Some(before) => carry_over(tx, id, &before, event),
+        None => Ok(false),
+    }
+}
+
+/// The same where the caller knows how the entry stands in this transaction.
+fn carry_over(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    before: &Standing,
+    event: Event,
+) -> Result<bool, StoreError> {
+    debug_assert_eq!(standing(tx, id)?.as_ref(), Some(before), "{event:?}");
     let Some(after) = step(before.clone(), event) else {
         end(tx, id)?;
         return Ok(true);
     };
-    if after == before {
+    if after == *before {
         return Ok(false);
     }
     save(tx, id, &after)?;
@@ -194,6 +146,7 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
              hs_id = :hs_id,
              state = :state,
              attempts = :attempts,
+             enqueued_at = :enqueued_at,
              next_attempt_at = :due,
              waits_for = :waits_for,
              unanswered_since = :unanswered_since,
@@ -201,7 +154,8 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
              sent_over = :sent_over,
              sent_keyless = :sent_keyless,
              taken_by = :taken_by,
-             discarded_at = :discarded_at
+             discarded_at = :discarded_at,
+             approved_hold = :approved_hold
          WHERE id = :id",
     )?
     .execute(named_params! {
@@ -210,6 +164,7 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
         ":hs_id": standing.hs_id.map(|hs_id| hs_id.0),
         ":state": standing.state.as_str(),
         ":attempts": standing.attempts,
+        ":enqueued_at": standing.enqueued_at.to_string(),
         ":due": text(standing.due),
         ":waits_for": standing.waits_for.map(WaitsFor::as_str),
         ":unanswered_since": text(standing.unanswered_since),
@@ -218,6 +173,7 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
         ":sent_keyless": standing.sent_keyless,
         ":taken_by": standing.taken_by.map(|row| row.0),
         ":discarded_at": text(standing.discarded_at),
+        ":approved_hold": standing.approved_hold,
     })?;
     Ok(())
 }
@@ -290,11 +246,11 @@ fn one(
     sql: &str,
     params: impl rusqlite::Params,
 ) -> Result<Option<Queued>, StoreError> {
-    let raw = connection
-        .prepare_cached(sql)?
-        .query_row(params, from_row)
-        .optional()?;
-    raw.map(|raw| understand(connection, raw)).transpose()
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?
+        .map(|row| from_row(connection, row))
+        .transpose()
 }
 
 fn many(
@@ -303,12 +259,12 @@ fn many(
     params: impl rusqlite::Params,
 ) -> Result<Vec<Queued>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
-    let raws = statement
-        .query_map(params, from_row)?
-        .collect::<Result<Vec<_>, _>>()?;
-    raws.into_iter()
-        .map(|raw| understand(connection, raw))
-        .collect()
+    let mut rows = statement.query(params)?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(from_row(connection, row)?);
+    }
+    Ok(entries)
 }
 
 /// The entry of a row.
@@ -317,7 +273,7 @@ pub fn of_row(
     object: &ObjectType,
     local_id: LocalId,
 ) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format(&format!("WHERE object = ?1 AND local_id = ?2 AND {OF_ROW}"));
+    let sql = select(&format!("WHERE object = ?1 AND local_id = ?2 AND {OF_ROW}"));
     one(connection, &sql, (object.as_str(), local_id.0))
 }
 
@@ -327,7 +283,7 @@ pub fn of_record(
     object: &ObjectType,
     hs_id: HubspotId,
 ) -> Result<Option<Queued>, StoreError> {
-    let sql = const_format(&format!(
+    let sql = select(&format!(
         "WHERE object = ?1 AND hs_id = ?2 AND {OF_ROW} LIMIT 1"
     ));
     one(connection, &sql, (object.as_str(), hs_id.0))
@@ -341,18 +297,18 @@ pub fn of_key(
 ) -> Result<Option<Queued>, StoreError> {
     one(
         connection,
-        &const_format("WHERE key = ?2 AND object = ?1 AND operation = 'create'"),
+        &select("WHERE key = ?2 AND object = ?1 AND operation = 'create'"),
         (object.as_str(), key),
     )
 }
 
 /// An entry by its id.
 pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Queued>, StoreError> {
-    one(connection, &const_format("WHERE id = ?1"), [id.0])
+    one(connection, &select("WHERE id = ?1"), [id.0])
 }
 
-fn const_format(condition: &str) -> String {
-    format!("SELECT {COLUMNS} FROM sync_outbox {condition}")
+fn select(condition: &str) -> String {
+    format!("SELECT {STANDING}, id, local_id, version, key, row FROM sync_outbox {condition}")
 }
 
 /// Entries that people have discarded, at most `limit`; not those whose attempt is under way, nor creates that may be
@@ -480,7 +436,7 @@ pub fn due(
     );
     many(
         connection,
-        &const_format(&condition),
+        &select(&condition),
         (
             object.as_str(),
             pick.operation.as_str(),
@@ -508,48 +464,15 @@ pub fn next_due(
     text.as_deref().map(time_of).transpose()
 }
 
-/// Takes an entry for an attempt: one more, in flight, unanswered.
-pub fn mark_in_flight(
+/// Takes an entry for an attempt: one more, in flight, unanswered. Nothing may have befallen it since it was read.
+pub fn claim(
     tx: &Transaction<'_>,
-    id: OutboxId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    claim(tx, id, None, false, now)
-}
-
-/// The same for a create, which carries a key of ours or not.
-pub fn mark_create_in_flight(
-    tx: &Transaction<'_>,
-    id: OutboxId,
-    is_keyless: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    claim(tx, id, None, is_keyless, now)
-}
-
-/// The same for an update, which goes over a version of its record: what it brings is later, by HubSpot's own clock.
-pub fn mark_in_flight_over(
-    tx: &Transaction<'_>,
-    id: OutboxId,
-    over: Timestamp,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    claim(tx, id, Some(over), false, now)
-}
-
-fn claim(
-    tx: &Transaction<'_>,
-    id: OutboxId,
-    over: Option<Timestamp>,
-    is_keyless: bool,
+    queued: &Queued,
+    attempt: Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let event = Event::Claimed {
-        at,
-        over,
-        is_keyless,
-    };
-    change(tx, id, event).map(drop)
+    let event = Event::Claimed { at, attempt };
+    carry_over(tx, queued.entry.id, &queued.standing, event).map(drop)
 }
 
 /// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by
@@ -1258,16 +1181,6 @@ pub fn put_off_unread(
     change(tx, id, Event::PutOff { next, words }).map(drop)
 }
 
-/// Whether an operator approved an entry's hold.
-pub fn is_approved(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT approved_hold IS NOT NULL FROM sync_outbox WHERE id = :id")?;
-    Ok(statement
-        .query_row(named_params! { ":id": id.0 }, |row| row.get(0))
-        .optional()?
-        .unwrap_or(false))
-}
-
 /// Archives that are not in flight, at most `limit`.
 pub fn waiting_archives(
     connection: &Connection,
@@ -1276,7 +1189,7 @@ pub fn waiting_archives(
 ) -> Result<Vec<Queued>, StoreError> {
     many(
         connection,
-        &const_format("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),
+        &select("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),
         (object.as_str(), limit as i64),
     )
 }
@@ -1389,12 +1302,13 @@ mod tests {
                  VALUES (1, 'contacts', 1, 1, 'update', 0, '{before}', NULL), (2, 'contacts', 2, 2, 'update', 4, '{before}', '{before}')"
             ))?;
             for (id, attempts, doubt) in [(1, 0, None), (2, 4, Some(before))] {
-                mark_in_flight(tx, OutboxId(id), now())?;
+                let queued = by_id(tx, OutboxId(id))?.expect("it is there");
+                claim(tx, &queued, Attempt::Archive, now())?;
                 unclaim(tx, OutboxId(id), now())?;
                 let queued = by_id(tx, OutboxId(id))?.expect("it is there");
                 assert_eq!(queued.entry.state, EntryState::Pending);
                 assert_eq!(queued.entry.attempts, attempts);
-                assert_eq!(queued.unanswered_since, doubt);
+                assert_eq!(queued.standing.unanswered_since, doubt);
             }
             Ok::<_, StoreError>(())
         }));

@@ -23,6 +23,7 @@ use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::{PropertyType, Value};
 use hubsyncd::store::history::{self, Change, Origin};
 use hubsyncd::store::mirror::MirrorTable;
+use hubsyncd::store::outbox::Attempt;
 use hubsyncd::store::shape::ddl;
 use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, cursors, outbox};
 use rand::{RngExt as _, SeedableRng as _};
@@ -370,7 +371,11 @@ fn claim(tx: &Transaction<'_>, object: &ObjectSync, id: i64) -> Result<(), Store
         return Ok(());
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    outbox::mark_in_flight(tx, id, now())?;
+    let attempt = match queued.entry.hs_id {
+        Some(_) => Attempt::Update { over: now() },
+        None => Attempt::Create { is_keyless: false },
+    };
+    outbox::claim(tx, &queued, attempt, now())?;
     for field in &queued.entry.fields {
         let sent = row
             .as_ref()

@@ -34,7 +34,7 @@ use crate::store::conflicts;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::holds::{self, HeldOperation, HoldKey, Side};
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox::{self, Attempt, Queued};
 use crate::store::{Lane, StoreError, rowjson, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
@@ -229,7 +229,7 @@ fn claim(
     let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
         return Ok(None);
     };
-    if present.discarded {
+    if present.standing.discarded_at.is_some() {
         return Ok(None);
     }
     let entry = present.entry.clone();
@@ -248,7 +248,7 @@ fn claim(
     let actions = decide(&Sides {
         hubspot: look.hubspot()?,
         here: look.here()?,
-        word: match entry.waits_for {
+        word: match present.standing.waits_for {
             Some(WaitsFor::Guard) => Word::Held,
             Some(WaitsFor::Backfill | WaitsFor::Answer | WaitsFor::Create | WaitsFor::Lock)
             | None => Word::Passed,
@@ -276,9 +276,9 @@ fn claim(
     let Some(record) = read.of(hs_id) else {
         return Ok(None);
     };
-    let approved = outbox::is_approved(tx, entry.id)?;
-    outbox::mark_in_flight(tx, entry.id, now)?;
-    gap::note_claimed_archive(tx, pass, &entry, record)?;
+    let approved = present.standing.approved_hold.is_some();
+    outbox::claim(tx, &present, Attempt::Archive, now)?;
+    gap::note_claimed_archive(tx, object, &entry, record, now)?;
     Ok(Some(Sent {
         entry: entry.id,
         attempts: entry.attempts + 1,

@@ -36,7 +36,7 @@ use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::mirror::{Identity, MirrorRow};
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox::{self, Attempt, Queued};
 use crate::store::reads::Removal;
 use crate::store::{Lane, StoreError, rowjson};
 
@@ -61,7 +61,7 @@ pub async fn send(
     let due = searched::ripe(engine, object, due).await?;
     let without_backfill = object.looked_up(LookBefore::BatchRead).next().is_some();
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
-        queued.unanswered_since.is_some()
+        queued.standing.unanswered_since.is_some()
             || without_backfill
             || engine.may_be_done(queued.entry.enqueued_at)
     });
@@ -114,11 +114,12 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
         .map(|row| rowjson::values(object.mapping(), row));
     let values = row.map(|row| &row.record.values).or(former.as_ref());
     // A lost create made its record with what it carried, whatever the row holds by now.
-    let sent = queued.unanswered_since.map(|_| sent_values(&queued.entry));
+    let Queued { entry, standing } = queued;
+    let sent = standing.unanswered_since.map(|_| sent_values(entry));
     let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
     // HubSpot may know the key's property only since the attempt: what that made does not carry the key.
-    let carried = queued.unanswered_since.is_none() || !queued.sent_keyless;
-    let key = queued.entry.key.as_ref();
+    let carried = standing.unanswered_since.is_none() || !standing.sent_keyless;
+    let key = entry.key.as_ref();
     let key = key.filter(|_| object.key_property.is_some() && carried);
     LookBy {
         key: key.cloned(),
@@ -195,7 +196,7 @@ async fn look(
     let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
     let in_doubt = entries
         .iter()
-        .any(|queued| queued.unanswered_since.is_some());
+        .any(|queued| queued.standing.unanswered_since.is_some());
     let asked_at = engine.now();
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut told: BTreeMap<HubspotId, Histories> = BTreeMap::new();
@@ -313,6 +314,7 @@ fn take_found(
                 && may_have_landed
                 && !is_anothers
                 && create
+                    .standing
                     .unanswered_since
                     .is_some_and(|lost| made_by_us(by, lost, record, pass.offset_ms))
         }),
@@ -403,12 +405,12 @@ fn after_look(
     let (Operation::Create, EntryState::Pending, Some(lost)) = (
         queued.entry.operation,
         queued.entry.state,
-        queued.unanswered_since,
+        queued.standing.unanswered_since,
     ) else {
         return Ok(());
     };
     let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    if by.is_empty() && queued.discarded {
+    if by.is_empty() && queued.standing.discarded_at.is_some() {
         outbox::exclude(tx, object.object(), queued.entry.local_id)?;
         return outbox::end(tx, id);
     }
@@ -433,10 +435,10 @@ fn after_look(
             outbox::Answered::No,
         );
     }
-    if !queued.discarded && push::park_without_row(tx, pass, id)? {
+    if queued.standing.discarded_at.is_none() && push::park_without_row(tx, object, id, now)? {
         return Ok(());
     }
-    if row.is_none() || queued.discarded {
+    if row.is_none() || queued.standing.discarded_at.is_some() {
         // Not wanted any more, and never made there.
         outbox::exclude(tx, object.object(), queued.entry.local_id)?;
         return outbox::end(tx, id);
@@ -486,8 +488,8 @@ fn link_reinserted(
         });
         if let Some(archive) = same
             && create.entry.operation == Operation::Create
-            && create.unanswered_since.is_none()
-            && !create.discarded
+            && create.standing.unanswered_since.is_none()
+            && create.standing.discarded_at.is_none()
             && outbox::by_id(tx, archive.entry.id)?.is_some()
         {
             relink(tx, pass, row, &create, archive)?;
@@ -591,8 +593,8 @@ fn claim_create(
     let entry = &queued.entry;
     if entry.operation != Operation::Create
         || entry.state != EntryState::Pending
-        || queued.unanswered_since.is_some()
-        || queued.discarded
+        || queued.standing.unanswered_since.is_some()
+        || queued.standing.discarded_at.is_some()
     {
         return Ok(None);
     }
@@ -645,7 +647,8 @@ fn claim_create(
         }
     }
     let key = object.key_property.as_ref().zip(entry.key.as_ref());
-    outbox::mark_create_in_flight(tx, id, key.is_none(), now)?;
+    let is_keyless = key.is_none();
+    outbox::claim(tx, &queued, Attempt::Create { is_keyless }, now)?;
     if let Some((property, key)) = key {
         properties.push((property.as_str().to_owned(), key.clone()));
     }

@@ -559,6 +559,7 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::store::outbox::Attempt;
 
     const SMALL: Push = Push {
         records: 1,
@@ -576,8 +577,9 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
-            let entry = queued.expect("an archive waits").entry;
-            outbox::mark_in_flight(tx, entry.id, at(6))?;
+            let queued = queued.expect("an archive waits");
+            outbox::claim(tx, &queued, Attempt::Archive, at(6))?;
+            let entry = queued.entry;
             let read = record(101, 5, &[("firstname", "Base"), ("stage", "lead")]);
             note_claimed_archive(tx, &scene.pass(at(6)), &entry, &read)
         });
@@ -666,12 +668,12 @@ mod tests {
         scene.program("UPDATE contacts SET first_name = 'Ours'");
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
-            let entry = queued.expect("an update waits").entry;
-            for field in &entry.fields {
+            let queued = queued.expect("an update waits");
+            for field in &queued.entry.fields {
                 let ours = Value::from_canonical("Ours");
-                outbox::set_sent(tx, entry.id, &field.property, &ours)?;
+                outbox::set_sent(tx, queued.entry.id, &field.property, &ours)?;
             }
-            outbox::mark_in_flight_over(tx, entry.id, at(5), at(6))?;
+            outbox::claim(tx, &queued, Attempt::Update { over: at(5) }, at(6))?;
             recover(tx, at(40))
         });
         assert_eq!(

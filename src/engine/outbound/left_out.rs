@@ -60,7 +60,7 @@ pub async fn without_keyless(
                     sync.mapping().table,
                     queued.entry.local_id
                 );
-                let waits_for = queued.entry.waits_for;
+                let waits_for = queued.standing.waits_for;
                 let id = queued.entry.id;
                 outbox::retry(tx, id, again, Some(&words), waits_for, Answered::No)?;
             }

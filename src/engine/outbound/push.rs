@@ -42,7 +42,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox::{self, Attempt, Queued};
 use crate::store::{Lane, StoreError, history, reads, unreadable};
 
 /// How long an entry waits whose record must be read once more before its update can be sent.
@@ -475,7 +475,7 @@ pub fn put_aside(
         queued.entry.id,
         now + AFTER_CONSTRAINT,
         Some(&words),
-        queued.entry.waits_for,
+        queued.standing.waits_for,
         outbox::Answered::No,
     )
 }
@@ -556,7 +556,7 @@ fn merge_and_claim(
         Some(present)
             if present.entry.operation == Operation::Update
                 && present.entry.state == EntryState::Pending
-                && !present.discarded =>
+                && present.standing.discarded_at.is_none() =>
         {
             claim_update(tx, pass, &present, record)
         }
@@ -652,7 +652,8 @@ fn claim_update(
         }
         return Ok(None);
     }
-    outbox::mark_in_flight_over(tx, entry.id, record.updated_at, pass.now)?;
+    let over = record.updated_at;
+    outbox::claim(tx, queued, Attempt::Update { over }, applying.now)?;
     let trace_id = trace_id(entry.id, entry.attempts + 1);
     let input = WriteInput {
         trace_id,

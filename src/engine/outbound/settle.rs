@@ -1114,6 +1114,7 @@ mod tests {
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
+    use crate::store::outbox::Attempt;
     /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
     fn on_its_way() -> Scene {
         let scene = Scene::of(Policy::Newest);
@@ -1216,13 +1217,14 @@ mod tests {
         scene.program("UPDATE contacts SET first_name = 'Ours'");
         let id = scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
-            let entry = queued.expect("an update waits").entry;
-            for field in &entry.fields {
+            let queued = queued.expect("an update waits");
+            let id = queued.entry.id;
+            for field in &queued.entry.fields {
                 let ours = Value::from_canonical("Ours");
-                outbox::set_sent(tx, entry.id, &field.property, &ours)?;
+                outbox::set_sent(tx, id, &field.property, &ours)?;
             }
-            outbox::mark_in_flight_over(tx, entry.id, at(0), at(6))?;
-            Ok(entry.id)
+            outbox::claim(tx, &queued, Attempt::Update { over: at(0) }, at(6))?;
+            Ok(id)
         });
         meanwhile(&scene);
         let answer = record(101, 7, &[("firstname", "Ours")]);

@@ -104,7 +104,9 @@ pub(crate) async fn without_waiting(
     object: &ObjectSync,
     mut due: Vec<Queued>,
 ) -> Result<Vec<Queued>, StoreError> {
-    let waiting = due.iter().filter(|queued| queued.taken_by.is_some());
+    let waiting = due
+        .iter()
+        .filter(|queued| queued.standing.taken_by.is_some());
     let waiting: Vec<OutboxId> = waiting.map(|queued| queued.entry.id).collect();
     if waiting.is_empty() {
         return Ok(due);

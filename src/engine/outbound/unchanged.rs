@@ -82,7 +82,7 @@ fn unchanged_fields(
     let is_at_rest = entry.operation == Operation::Update
         && entry.state == EntryState::Pending
         && entry.row.is_none()
-        && queued.unanswered_since.is_none();
+        && queued.standing.unanswered_since.is_none();
     if !is_at_rest {
         return Ok(Vec::new());
     }

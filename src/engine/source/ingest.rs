@@ -401,7 +401,7 @@ impl KnownRecord {
         news::Known {
             row: self.row.as_ref().map(|row| &row.record),
             entry: queued.map(|queued| &queued.entry),
-            in_doubt: queued.is_some_and(|queued| queued.unanswered_since.is_some()),
+            in_doubt: queued.is_some_and(|queued| queued.standing.unanswered_since.is_some()),
             contested: &self.contested,
             left_at: self.buried_at,
         }

@@ -555,7 +555,6 @@ mod tests {
                 attempts: 1,
                 enqueued_at: at(0),
                 version: 1,
-                waits_for: None,
                 key: None,
                 row: row.map(str::to_owned),
                 fields: Vec::new(),

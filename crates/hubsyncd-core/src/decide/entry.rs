@@ -74,6 +74,23 @@ pub enum Answered {
     No,
 }
 
+/// What an attempt sends, with what is to be known of it while its answer is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// A new record.
+    Create {
+        /// Whether it carries no key of ours: HubSpot knew none.
+        is_keyless: bool,
+    },
+    /// Properties of a record.
+    Update {
+        /// The record's version that it goes over: what it brings is later, by HubSpot's own clock.
+        over: Timestamp,
+    },
+    /// The record goes to the archive.
+    Archive,
+}
+
 /// What befalls an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -81,10 +98,8 @@ pub enum Event {
     Claimed {
         /// When.
         at: Timestamp,
-        /// The record's version that it goes over, of an update.
-        over: Option<Timestamp>,
-        /// Whether a create goes without a key.
-        is_keyless: bool,
+        /// What is sent.
+        attempt: Attempt,
     },
     /// The attempt of that time was not sent after all.
     TakenBack {
@@ -203,17 +218,16 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
         Answered::No => now.unanswered_since,
     };
     Some(match event {
-        Event::Claimed {
-            at,
-            over,
-            is_keyless,
-        } if is_free(&now) => Standing {
+        Event::Claimed { at, attempt } if is_free(&now) => Standing {
             state: InFlight,
             attempts: now.attempts.saturating_add(1),
             waits_for: None,
             unanswered_since: now.unanswered_since.or(Some(at)),
-            sent_over: over,
-            sent_keyless: is_keyless,
+            sent_over: match attempt {
+                Attempt::Update { over } => Some(over),
+                Attempt::Create { .. } | Attempt::Archive => None,
+            },
+            sent_keyless: attempt == Attempt::Create { is_keyless: true },
             taken_by: None,
             ..now
         },
@@ -512,11 +526,15 @@ mod tests {
             Event::Retried,
             Event::Discarded { at: at(50) },
         ];
-        for is_keyless in [false, true] {
+        for attempt in [
+            Attempt::Create { is_keyless: false },
+            Attempt::Create { is_keyless: true },
+            Attempt::Update { over: at(9) },
+            Attempt::Archive,
+        ] {
             events.push(Event::Claimed {
                 at: at(10),
-                over: None,
-                is_keyless,
+                attempt,
             });
         }
         for operation in [Operation::Update, Operation::Archive] {
@@ -733,14 +751,15 @@ mod tests {
             let claimed_at = at(99);
             let claim = Event::Claimed {
                 at: claimed_at,
-                over: None,
-                is_keyless: standing.sent_keyless,
+                attempt: Attempt::Archive,
             };
             let claimed = step(standing.clone(), claim).expect("stays");
             let back = step(claimed, Event::TakenBack { claimed_at }).expect("stays");
             let expected = Standing {
                 waits_for: None,
                 taken_by: None,
+                sent_over: None,
+                sent_keyless: false,
                 ..standing
             };
             assert_eq!(back, expected);

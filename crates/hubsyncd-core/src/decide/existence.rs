@@ -936,7 +936,6 @@ mod tests {
             attempts: 0,
             enqueued_at: at(5),
             version: 1,
-            waits_for: None,
             key: None,
             row: row.map(str::to_owned),
             fields: vec![field("city", 20), field("zip", 7)],

@@ -403,7 +403,6 @@ mod tests {
             attempts: 0,
             enqueued_at: at(0),
             version: 1,
-            waits_for: None,
             key: None,
             row: None,
             fields: vec![EntryField {

@@ -671,7 +671,6 @@ mod tests {
             attempts: 1,
             enqueued_at: at(11),
             version: 1,
-            waits_for: None,
             key: None,
             row: None,
             fields: vec![field(base)],

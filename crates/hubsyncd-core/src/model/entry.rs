@@ -120,8 +120,6 @@ pub struct Entry {
     pub enqueued_at: Timestamp,
     /// Raised by every local write; tells whether the row changed while an attempt was in flight.
     pub version: i64,
-    /// What it waits for.
-    pub waits_for: Option<WaitsFor>,
     /// The random key that a create carries.
     pub key: Option<String>,
     /// The whole row as JSON, once it was deleted.

@@ -56,7 +56,6 @@ fn entry(state: EntryState, base: Base, changed_at: Timestamp) -> Entry {
         attempts: 0,
         enqueued_at: changed_at,
         version: 1,
-        waits_for: None,
         key: None,
         row: None,
         fields: vec![EntryField {
