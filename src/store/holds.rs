@@ -272,39 +272,3 @@ pub fn recount_entries(
     .execute(named_params! { ":id": open.0, ":records": held as i64 })?;
     Ok(())
 }
-
-/// Makes all due entries of an operation wait for an operator's word.
-pub fn hold_entries(
-    tx: &Transaction<'_>,
-    key: HoldKey<'_>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = 'guard', next_attempt_at = NULL
-         WHERE object = :object
-           AND operation = :operation
-           AND state = 'pending'
-           AND next_attempt_at <= :now
-           AND approved_hold IS NULL",
-    )?
-    .execute(named_params! { ":object": key.object.as_str(), ":operation": key.operation.as_str(), ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Lets go the entries that wait for the guard.
-pub fn release_entries(
-    tx: &Transaction<'_>,
-    object: &str,
-    operation: &str,
-    hold: HoldId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
-         WHERE object = :object AND operation = :operation AND state = 'pending' AND waits_for = 'guard'",
-    )?
-    .execute(named_params! { ":object": object, ":operation": operation, ":hold": hold.0, ":now": now.to_string() })?;
-    Ok(())
-}

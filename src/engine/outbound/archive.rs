@@ -138,7 +138,7 @@ fn judge_one(
         },
         measure.bounds,
     ) {
-        holds::hold_entries(tx, key, now)?;
+        outbox::hold_due(tx, key.object.as_str(), key.operation.as_str(), now)?;
         holds::hold(tx, key, held + due, allowed, now)?;
         tracing::error!(
             object = %key.object, records = held + due, allowed,

@@ -602,7 +602,7 @@ async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            holds::release_entries(tx, &hold.object, &hold.operation, hold.id, now)?;
+            outbox::release_held(tx, &hold.object, &hold.operation, hold.id, now)?;
             holds::settle(tx, hold.id, now)
         })
         .await?;

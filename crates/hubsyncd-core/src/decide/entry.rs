@@ -13,15 +13,26 @@
 //! | decided | due | due | due |
 //! | put off | due later | – | – |
 //! | held, released | waits for the guard, goes on | – | – |
+//! | backfilled | due, where it waited for the first backfill | the same | the same |
+//! | writable | due, where only its time keeps it | – | – |
+//! | healed | due, where no wait explains its time | – | – |
+//! | renamed | of the record that survived a merge | the same | the same |
 //! | written | as it was; due, where it waited for another write | as it was | due: the write may mend it |
 //! | deleted | an archive; gone, if HubSpot never heard of it | as it was | an archive; a create is gone |
 //! | inserted again | an update again | as it was | due |
 //! | retried | due | – | due, nothing in doubt |
 //! | discarded | to be given up | – | to be given up |
 //!
-//! Triggers on the mirror tables make the last five; `store/shape/local_sql` holds them to this table. An entry that has an
-//! attempt in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
+//! Triggers on the mirror tables make the last five, and one statement over many entries makes held, released, backfilled,
+//! writable and healed (`store/outbox/bulk`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
+//! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
+//!
+//! `associate` and `disassociate` are entries of a pair of rows, not of one: no row's write or deletion turns them into
+//! anything, and none of them is linked. They take the table's upper part as it is (claimed to decided), wait for the creates
+//! of both sides (`waits_for` create), and get columns of their own in `deleted` and `inserted again`, where `step` looks at
+//! the operation.
 
+use crate::decide::retry::latest_due;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::time::Timestamp;
@@ -189,6 +200,23 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// The object's first backfill is done.
+    Backfilled,
+    /// A property of it can be written again.
+    Writable {
+        /// When.
+        at: Timestamp,
+    },
+    /// Times by a clock that was ahead are looked for.
+    Healed {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its record was merged into another in HubSpot.
+    Renamed {
+        /// The one that survived.
+        hs_id: HubspotId,
+    },
     /// Its row was written.
     Written,
     /// Its row was deleted.
@@ -341,6 +369,30 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
                 ..now
             }
         }
+        Event::Backfilled if now.waits_for == Some(WaitsFor::Backfill) => Standing {
+            waits_for: None,
+            due: Some(now.enqueued_at),
+            ..now
+        },
+        Event::Writable { at }
+            if state == Pending
+                && now.operation != Operation::Archive
+                && now.waits_for.is_none()
+                && now.due > Some(at) =>
+        {
+            Standing {
+                due: Some(at),
+                ..now
+            }
+        }
+        Event::Healed { at } if is_put_off_by_a_clock(&now, at) => Standing {
+            due: Some(at),
+            ..now
+        },
+        Event::Renamed { hs_id } => Standing {
+            hs_id: Some(hs_id),
+            ..now
+        },
         Event::Written if now.operation != Operation::Archive => written(now),
         Event::Deleted { at } => return deleted(now, at),
         Event::InsertedAgain if now.has_row => inserted_again(now),
@@ -367,6 +419,9 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
         | Event::PutOff { .. }
         | Event::Held
         | Event::Released { .. }
+        | Event::Backfilled
+        | Event::Writable { .. }
+        | Event::Healed { .. }
         | Event::Written
         | Event::InsertedAgain
         | Event::Retried
@@ -381,6 +436,16 @@ fn is_free(standing: &Standing) -> bool {
         Some(WaitsFor::Guard | WaitsFor::Backfill | WaitsFor::Create)
     );
     standing.state == EntryState::Pending && standing.due.is_some() && !waits
+}
+
+/// Whether an entry's time is none that the daemon set: due at once when it was queued, by a clock that was ahead; or later
+/// than any wait.
+fn is_put_off_by_a_clock(standing: &Standing, now: Timestamp) -> bool {
+    let Some(due) = standing.due.filter(|due| *due > now) else {
+        return false;
+    };
+    let is_as_queued = standing.attempts == 0 && due == standing.enqueued_at;
+    standing.state == EntryState::Pending && (due > latest_due(now) || is_as_queued)
 }
 
 /// A write is no retry of what waits, but it may mend what is dead, and what can't be written must not hold it up.
@@ -520,6 +585,12 @@ mod tests {
                 hold: 1,
                 at: at(40),
             },
+            Event::Backfilled,
+            Event::Writable { at: at(0) },
+            Event::Healed { at: at(0) },
+            Event::Renamed {
+                hs_id: HubspotId(101),
+            },
             Event::Written,
             Event::Deleted { at: at(50) },
             Event::InsertedAgain,
@@ -578,6 +649,11 @@ mod tests {
         let mut found: Vec<Standing> = [Operation::Create, Operation::Update, Operation::Archive]
             .map(fresh)
             .into();
+        found.push(Standing {
+            due: None,
+            waits_for: Some(WaitsFor::Backfill),
+            ..fresh(Operation::Create)
+        });
         let mut seen: BTreeSet<Standing> = found.iter().map(shape).collect();
         let mut next = 0;
         while next < found.len() {
@@ -593,15 +669,18 @@ mod tests {
         found
     }
 
-    /// Whether something or somebody is bound to touch it again: the clock, an answer, the guard, or a person whom it is
-    /// told to.
+    /// Whether something or somebody is bound to touch it again: the clock, an answer, the guard, the end of the
+    /// first backfill, or a person whom it is told to.
     fn is_heard_of(standing: &Standing) -> bool {
         match standing.state {
             EntryState::InFlight => standing.unanswered_since.is_some(),
             EntryState::Dead => standing.last_error.is_some(),
             EntryState::Pending => {
                 standing.due.is_some()
-                    || standing.waits_for == Some(WaitsFor::Guard)
+                    || matches!(
+                        standing.waits_for,
+                        Some(WaitsFor::Guard | WaitsFor::Backfill)
+                    )
                     || standing.last_error.is_some()
             }
         }
@@ -687,6 +766,10 @@ mod tests {
                     | Event::DiscardRefused { .. }
                     | Event::Held
                     | Event::Released { .. }
+                    | Event::Backfilled
+                    | Event::Writable { .. }
+                    | Event::Healed { .. }
+                    | Event::Renamed { .. }
                     | Event::Written
                     | Event::Deleted { .. }
                     | Event::InsertedAgain
@@ -712,6 +795,8 @@ mod tests {
                 Event::Retried,
                 Event::Discarded { at: at(50) },
                 Event::Held,
+                Event::Writable { at: at(0) },
+                Event::Healed { at: at(0) },
                 Event::PutOff {
                     next: at(60),
                     words: None,

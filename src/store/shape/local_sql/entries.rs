@@ -7,7 +7,6 @@ use crate::decide::entry::{Event, Standing, UNWRITABLE, step};
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::time::Timestamp;
-use crate::store::holds::{self, HeldOperation, HoldKey, Side};
 use crate::store::shape::ddl;
 use crate::store::testing::{self, contacts, daemons_connection, folder, mapping, now, open};
 use crate::store::{Lane, Mode, StoreError, WriteTx, outbox};
@@ -80,8 +79,8 @@ fn put(connection: &Connection, standing: &Standing) {
     connection
         .execute(
             "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at,
-                                      last_error, waits_for, key, row, unanswered_since, discarded_at)
-             VALUES (1, 'contacts', 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'key', ?9, ?10, ?11)",
+                                      last_error, waits_for, key, row, unanswered_since, discarded_at, approved_hold)
+             VALUES (1, 'contacts', 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'key', ?9, ?10, ?11, ?12)",
             rusqlite::params![
                 hs_id,
                 standing.operation.as_str(),
@@ -94,6 +93,7 @@ fn put(connection: &Connection, standing: &Standing) {
                 standing.has_row.then_some("{}"),
                 standing.unanswered_since.map(|since| since.to_string()),
                 standing.discarded_at.map(|at| at.to_string()),
+                standing.approved_hold,
             ],
         )
         .expect("an entry");
@@ -123,11 +123,57 @@ fn timeless(standing: Standing) -> Standing {
     }
 }
 
-/// Holds what `act` makes of each standing to what the table says of the events; where `act` is refused nothing changes.
-fn holds_to_the_table(
+/// The same with each time that the daemon's own statements tell apart, each before and after `now`, and with an approval.
+fn standings_in_time() -> Vec<Standing> {
+    let minute = now().plus_millis(60_000);
+    let times = [
+        (long_ago(), Some(long_ago())),
+        (long_ago(), Some(now())),
+        (long_ago(), Some(minute)),
+        (minute, Some(minute)),
+        (long_ago(), Some(now().plus_millis(24 * 3_600_000))),
+        (long_ago(), None),
+    ];
+    let all = standings().into_iter().flat_map(|standing| {
+        times.map(|(enqueued_at, due)| Standing {
+            enqueued_at,
+            due,
+            approved_hold: (standing.attempts > 0).then_some(3),
+            ..standing.clone()
+        })
+    });
+    // What no daemon's statement looks at.
+    all.filter(|standing| standing.last_error.is_none() && standing.discarded_at.is_none())
+        .collect()
+}
+
+/// Holds what a program's statement makes of each standing to what the table says of the events; where it is refused nothing
+/// changes.
+fn a_program_holds_to_the_table(
     concerns: impl Fn(&Standing) -> bool,
     events: impl Fn() -> Vec<Event>,
+    sql: &'static str,
+) {
+    let standings = standings().into_iter().filter(concerns);
+    hold_to_the_table(standings, events, program(sql), timeless);
+}
+
+/// The same of a statement of the daemon's.
+fn the_daemon_holds_to_the_table(
+    concerns: impl Fn(&Standing) -> bool,
+    event: &Event,
+    act: impl Fn(&Transaction<'_>) -> Result<(), StoreError>,
+) {
+    let standings = standings_in_time().into_iter().filter(concerns);
+    let act = |tx: &Transaction<'_>| act(tx).expect("runs");
+    hold_to_the_table(standings, || vec![event.clone()], act, |standing| standing);
+}
+
+fn hold_to_the_table(
+    standings: impl Iterator<Item = Standing>,
+    events: impl Fn() -> Vec<Event>,
     act: impl Fn(&Transaction<'_>),
+    seen_as: impl Fn(Standing) -> Standing,
 ) {
     let folder = folder();
     let store = open(&folder, Mode::Inline).expect("opens");
@@ -139,15 +185,15 @@ fn holds_to_the_table(
     store.close();
     let connection = daemons_connection(&folder);
     let mut seen = 0;
-    for standing in standings().into_iter().filter(concerns) {
+    for standing in standings {
         let tx = connection.unchecked_transaction().expect("begins");
         put(&tx, &standing);
         act(&tx);
-        let found = outbox::standing(&tx, ENTRY).expect("reads").map(timeless);
+        let found = outbox::standing(&tx, ENTRY).expect("reads").map(&seen_as);
         let expected = events()
             .into_iter()
             .try_fold(standing.clone(), step)
-            .map(timeless);
+            .map(&seen_as);
         assert_eq!(found, expected, "{standing:?}");
         tx.rollback().expect("rolls back");
         seen += 1;
@@ -170,73 +216,102 @@ fn has_its_row(standing: &Standing) -> bool {
 
 #[test]
 fn a_write_makes_of_an_entry_what_the_table_says() {
-    holds_to_the_table(
+    a_program_holds_to_the_table(
         has_its_row,
         || vec![Event::Written],
-        program("UPDATE contacts SET first_name = 'Eve'"),
+        "UPDATE contacts SET first_name = 'Eve'",
     );
 }
 
 #[test]
 fn a_deletion_makes_of_an_entry_what_the_table_says() {
-    holds_to_the_table(
+    a_program_holds_to_the_table(
         has_its_row,
         || vec![Event::Deleted { at: now() }],
-        program("DELETE FROM contacts"),
+        "DELETE FROM contacts",
     );
 }
 
 #[test]
 fn a_replacement_makes_of_an_entry_what_the_table_says() {
-    holds_to_the_table(
+    a_program_holds_to_the_table(
         // The create of a row that HubSpot never heard of goes and comes again.
         |standing| standing.operation == Operation::Update,
         || vec![Event::Deleted { at: now() }, Event::InsertedAgain],
-        program(
-            "PRAGMA recursive_triggers = ON;
+        "PRAGMA recursive_triggers = ON;
              REPLACE INTO contacts (local_id, hs_id, first_name) VALUES (1, 101, 'Ada')",
-        ),
     );
 }
 
 #[test]
 fn a_retry_makes_of_an_entry_what_the_table_says() {
-    holds_to_the_table(
+    a_program_holds_to_the_table(
         |_| true,
         || vec![Event::Retried],
-        program("UPDATE sync_outbox SET state = 'pending'"),
+        "UPDATE sync_outbox SET state = 'pending'",
     );
 }
 
 #[test]
 fn giving_an_entry_up_makes_of_it_what_the_table_says() {
-    holds_to_the_table(
+    a_program_holds_to_the_table(
         |_| true,
         || vec![Event::Discarded { at: now() }],
-        program("DELETE FROM sync_outbox"),
+        "DELETE FROM sync_outbox",
     );
 }
 
 #[test]
 fn an_approval_makes_of_an_entry_what_the_table_says() {
-    holds_to_the_table(
+    the_daemon_holds_to_the_table(
         |standing| standing.operation == Operation::Archive,
-        || vec![Event::Released { hold: 7, at: now() }],
-        |tx| holds::release_entries(tx, "contacts", "archive", HoldId(7), now()).expect("lets go"),
+        &Event::Released { hold: 7, at: now() },
+        |tx| outbox::release_held(tx, "contacts", "archive", HoldId(7), now()),
     );
 }
 
 #[test]
 fn the_guard_makes_of_an_entry_what_the_table_says() {
-    let object = contacts().object;
-    let key = HoldKey {
-        object: &object,
-        side: Side::Hubspot,
-        operation: HeldOperation::Archive,
-    };
-    holds_to_the_table(
-        |standing| standing.operation == Operation::Archive,
-        || vec![Event::Held],
-        |tx| holds::hold_entries(tx, key, now()).expect("holds"),
+    the_daemon_holds_to_the_table(
+        // The guard looks at what is due.
+        |standing| {
+            standing.operation == Operation::Archive && standing.due.is_some_and(|due| due <= now())
+        },
+        &Event::Held,
+        |tx| outbox::hold_due(tx, "contacts", "archive", now()),
+    );
+}
+
+#[test]
+fn the_end_of_a_backfill_makes_of_an_entry_what_the_table_says() {
+    the_daemon_holds_to_the_table(
+        // Nothing else waits for one.
+        |standing| standing.operation == Operation::Create,
+        &Event::Backfilled,
+        |tx| outbox::release_backfill(tx, &contacts().object),
+    );
+}
+
+#[test]
+fn a_property_that_can_be_written_again_makes_of_an_entry_what_the_table_says() {
+    the_daemon_holds_to_the_table(
+        |_| true,
+        &Event::Writable { at: now() },
+        |tx| outbox::release_property(tx, "contacts", "email", now()),
+    );
+}
+
+#[test]
+fn healing_makes_of_an_entry_what_the_table_says() {
+    the_daemon_holds_to_the_table(
+        |_| true,
+        &Event::Healed { at: now() },
+        |tx| {
+            let object = contacts().object;
+            let was_put_off = outbox::is_put_off_by_a_clock(tx, &object, now())?;
+            let healed = outbox::heal_times(tx, &object, now())?;
+            assert_eq!(was_put_off, healed > 0);
+            Ok(())
+        },
     );
 }

@@ -1,0 +1,183 @@
+//! What befalls many entries at once, in one statement each: a first backfill or a hold has more of them than a
+//! transaction could carry over one by one. Each makes of an entry what `decide/entry` says; `store/shape/local_sql/entries`
+//! holds them to it.
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::decide::retry::latest_due;
+use crate::model::id::HoldId;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::outbox::OF_ROW;
+
+/// Lets go the creates that waited for the first backfill.
+pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = NULL, next_attempt_at = enqueued_at
+         WHERE object = :object AND operation = 'create' AND waits_for = 'backfill'",
+    )?
+    .execute(named_params! { ":object": object.as_str() })?;
+    Ok(())
+}
+
+/// Makes updates due that carry a property which can be written again: while it could not, they were put off.
+pub fn release_property(
+    tx: &Transaction<'_>,
+    object: &str,
+    property: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET next_attempt_at = :now
+         WHERE object = :object
+           AND operation IN ('create', 'update')
+           AND state = 'pending'
+           AND waits_for IS NULL
+           AND next_attempt_at > :now
+           AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id AND f.property = :property)",
+    )?
+    .execute(named_params! { ":object": object, ":property": property, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Makes all due entries of an operation wait for an operator's word.
+pub fn hold_due(
+    tx: &Transaction<'_>,
+    object: &str,
+    operation: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = 'guard', next_attempt_at = NULL
+         WHERE object = :object
+           AND operation = :operation
+           AND state = 'pending'
+           AND next_attempt_at <= :now
+           AND approved_hold IS NULL",
+    )?
+    .execute(
+        named_params! { ":object": object, ":operation": operation, ":now": now.to_string() },
+    )?;
+    Ok(())
+}
+
+/// Lets go the entries that wait for the guard.
+pub fn release_held(
+    tx: &Transaction<'_>,
+    object: &str,
+    operation: &str,
+    hold: HoldId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
+         WHERE object = :object AND operation = :operation AND state = 'pending' AND waits_for = 'guard'",
+    )?
+    .execute(named_params! { ":object": object, ":operation": operation, ":hold": hold.0, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
+/// than any wait.
+fn put_off_by_a_clock() -> String {
+    format!(
+        "object = :object
+           AND {OF_ROW}
+           AND state = 'pending'
+           AND next_attempt_at > :now
+           AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))"
+    )
+}
+
+/// Whether a clock that was ahead has put an entry off.
+pub fn is_put_off_by_a_clock(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(&format!(
+            "SELECT 1 FROM sync_outbox WHERE {}",
+            put_off_by_a_clock()
+        ))?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+        })?)
+}
+
+/// Makes those due. Tells how many they are.
+pub fn heal_times(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    Ok(tx
+        .prepare_cached(&format!(
+            "UPDATE sync_outbox SET next_attempt_at = :now WHERE {}",
+            put_off_by_a_clock()
+        ))?
+        .execute(named_params! {
+            ":object": object.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+        })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode, WriteTx};
+
+    #[test]
+    fn a_time_to_come_that_no_wait_explains_is_due() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let name = ObjectType::parse("contacts").expect("a name");
+        let (hours, minutes) = (
+            |hours| now() + std::time::Duration::from_hours(hours),
+            |minutes| now() + std::time::Duration::from_mins(minutes),
+        );
+        let entries = [
+            // By a program whose clock is ahead.
+            (1, 0, hours(8), hours(8), true),
+            (2, 0, minutes(3), minutes(3), true),
+            // By this machine while its clock was ahead.
+            (3, 2, now(), hours(8), true),
+            // By the daemon: a wait, and a put-off.
+            (4, 1, now(), minutes(5), false),
+            (5, 0, now(), minutes(1), false),
+            (6, 0, now(), now(), false),
+        ];
+        let healed = at_once(store.write(Lane::Bulk, move |tx: &WriteTx<'_>| {
+            let mut insert = tx.prepare(
+                "INSERT INTO sync_outbox (object, local_id, hs_id, operation, attempts, enqueued_at, next_attempt_at)
+                 VALUES ('contacts', ?1, ?1, 'update', ?2, ?3, ?4)",
+            )?;
+            for (id, attempts, enqueued_at, next, _) in entries {
+                insert.execute((id, attempts, enqueued_at.to_string(), next.to_string()))?;
+            }
+            assert!(is_put_off_by_a_clock(tx, &name, now())?);
+            let healed = heal_times(tx, &name, now())?;
+            assert!(!is_put_off_by_a_clock(tx, &name, now())?);
+            for (id, _, _, next, is_due) in entries {
+                let due: String = tx.query_row(
+                    "SELECT next_attempt_at FROM sync_outbox WHERE local_id = ?1",
+                    [id],
+                    |row| row.get(0),
+                )?;
+                let expected = if is_due { now() } else { next };
+                assert_eq!(due, expected.to_string(), "{id}");
+            }
+            Ok::<_, StoreError>(healed)
+        }));
+        assert_eq!(healed.expect("heals"), 3);
+    }
+}

@@ -1,0 +1,323 @@
+//! What befalls one entry: each function is an event of `decide/entry`, carried over into the row.
+
+use rusqlite::{Transaction, named_params};
+
+use crate::decide::entry::{Answered, Attempt, Event, Standing, step};
+use crate::model::entry::{Entry, Operation, WaitsFor};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::name::{ObjectType, TableName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::outbox::fields::{clear_sent, drop_fields};
+use crate::store::outbox::made::{end, id_of_row};
+use crate::store::outbox::{Queued, UNREAD, standing};
+
+/// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
+fn change(tx: &Transaction<'_>, id: OutboxId, event: Event) -> Result<bool, StoreError> {
+    match standing(tx, id)? {
+        Some(before) => carry_over(tx, id, &before, event),
+        None => Ok(false),
+    }
+}
+
+/// The same where the caller knows how the entry stands in this transaction.
+fn carry_over(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    before: &Standing,
+    event: Event,
+) -> Result<bool, StoreError> {
+    debug_assert_eq!(standing(tx, id)?.as_ref(), Some(before), "{event:?}");
+    let Some(after) = step(before.clone(), event) else {
+        end(tx, id)?;
+        return Ok(true);
+    };
+    if after == *before {
+        return Ok(false);
+    }
+    save(tx, id, &after)?;
+    Ok(true)
+}
+
+fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), StoreError> {
+    let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET operation = :operation,
+             hs_id = :hs_id,
+             state = :state,
+             attempts = :attempts,
+             enqueued_at = :enqueued_at,
+             next_attempt_at = :due,
+             waits_for = :waits_for,
+             unanswered_since = :unanswered_since,
+             last_error = :last_error,
+             sent_over = :sent_over,
+             sent_keyless = :sent_keyless,
+             taken_by = :taken_by,
+             discarded_at = :discarded_at,
+             approved_hold = :approved_hold
+         WHERE id = :id",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":operation": standing.operation.as_str(),
+        ":hs_id": standing.hs_id.map(|hs_id| hs_id.0),
+        ":state": standing.state.as_str(),
+        ":attempts": standing.attempts,
+        ":enqueued_at": standing.enqueued_at.to_string(),
+        ":due": text(standing.due),
+        ":waits_for": standing.waits_for.map(WaitsFor::as_str),
+        ":unanswered_since": text(standing.unanswered_since),
+        ":last_error": standing.last_error,
+        ":sent_over": text(standing.sent_over),
+        ":sent_keyless": standing.sent_keyless,
+        ":taken_by": standing.taken_by.map(|row| row.0),
+        ":discarded_at": text(standing.discarded_at),
+        ":approved_hold": standing.approved_hold,
+    })?;
+    Ok(())
+}
+
+/// Takes an entry for an attempt: one more, in flight, unanswered. Nothing may have befallen it since it was read.
+pub fn claim(
+    tx: &Transaction<'_>,
+    queued: &Queued,
+    attempt: Attempt,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let event = Event::Claimed { at, attempt };
+    carry_over(tx, queued.entry.id, &queued.standing, event).map(drop)
+}
+
+/// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by
+/// which an older attempt in doubt is known.
+pub fn unclaim(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    claimed_at: Timestamp,
+) -> Result<(), StoreError> {
+    match change(tx, id, Event::TakenBack { claimed_at })? {
+        true => clear_sent(tx, id),
+        false => Ok(()),
+    }
+}
+
+/// Makes an entry an update of a record, due at once: after a create was acknowledged or its record found.
+pub fn become_update(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    become_operation(tx, id, Operation::Update, hs_id, now)
+}
+
+/// Makes an entry the archive of a record, due at once: its row was deleted while an attempt was in flight.
+pub fn become_archive(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    hs_id: HubspotId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    become_operation(tx, id, Operation::Archive, hs_id, now)
+}
+
+fn become_operation(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    operation: Operation,
+    hs_id: HubspotId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let event = Event::Linked {
+        operation,
+        hs_id,
+        at,
+    };
+    change(tx, id, event).map(drop)
+}
+
+/// Sends an entry back to the queue: due at `next`, with the words of the last error. `answered` ends the doubt about
+/// its attempts.
+pub fn retry(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+    words: Option<&str>,
+    waits_for: Option<WaitsFor>,
+    answered: Answered,
+) -> Result<(), StoreError> {
+    let event = Event::SentBack {
+        next,
+        words: words.map(str::to_owned),
+        waits_for,
+        answered,
+    };
+    change(tx, id, event).map(drop)
+}
+
+/// Notes when the answer to an attempt was given up: a lost request may still land for a while after that.
+pub fn lose(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    words: &str,
+    next: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let event = Event::Lost {
+        at: now,
+        next,
+        words: words.to_owned(),
+    };
+    change(tx, id, event).map(drop)
+}
+
+/// Puts a pending entry off without counting an attempt.
+pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
+    change(tx, id, Event::PutOff { next, words: None }).map(drop)
+}
+
+/// The same of an entry whose record could not be read: its `last_error` says so.
+pub fn put_off_unread(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    next: Timestamp,
+) -> Result<(), StoreError> {
+    let words = Some(UNREAD.to_owned());
+    change(tx, id, Event::PutOff { next, words }).map(drop)
+}
+
+/// An attempt that never reached HubSpot does not count.
+pub fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    change(tx, id, Event::Uncounted).map(drop)
+}
+
+/// Parks an entry for a person.
+pub fn park(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    words: &str,
+    answered: Answered,
+) -> Result<(), StoreError> {
+    let words = words.to_owned();
+    change(tx, id, Event::Refused { words, answered }).map(drop)
+}
+
+/// Where a row went whose deletion no trigger has recorded.
+pub const UNRECORDED: &str = "is gone, and no trigger recorded its deletion";
+
+/// Parks an entry whose row is gone without a trigger's word: nothing of it can be sent, and no record can be taken for its
+/// own. It names row, record and properties, and `went` says where the row is. Without a time, by which it is known; retried,
+/// it is parked again.
+pub fn park_without_row(
+    tx: &Transaction<'_>,
+    table: &TableName,
+    entry: &Entry,
+    went: &str,
+) -> Result<(), StoreError> {
+    let row = entry.local_id;
+    let record = entry
+        .hs_id
+        .map_or_else(String::new, |id| format!(", HubSpot record {id},"));
+    let properties: Vec<String> = entry
+        .fields
+        .iter()
+        .map(|field| format!("`{}`", field.property))
+        .collect();
+    let words = match (entry.operation, properties.is_empty()) {
+        (Operation::Create, _) => format!(
+            "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry"
+        ),
+        (_, false) => format!(
+            "row {row}{record} {went}, with what waited of it: write {} again, and discard this entry",
+            properties.join(", ")
+        ),
+        (_, true) => format!("row {row}{record} {went}: discard this entry"),
+    };
+    tracing::error!(table_name = %table, local_id = %row, operation = entry.operation.as_str(), "{words}");
+    drop_fields(tx, entry.id)?;
+    // The old key is the key of a record that may come in as any other.
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET key = lower(hex(randomblob(16)))
+         WHERE id = :id AND key IS NOT NULL",
+    )?
+    .execute(named_params! { ":id": entry.id.0 })?;
+    change(tx, entry.id, Event::RowGone { words }).map(drop)
+}
+
+/// Sends an entry back to the queue whose unique value the record of `row` has, and gives up.
+pub fn wait_for_row(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    row: LocalId,
+    next: Timestamp,
+    words: &str,
+) -> Result<(), StoreError> {
+    let words = words.to_owned();
+    change(tx, id, Event::TakenByRow { row, next, words }).map(drop)
+}
+
+/// Keeps an entry from being sent until somebody decides.
+pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+    let words = words.to_owned();
+    change(tx, id, Event::Asked { words }).map(drop)
+}
+
+/// Lets an entry go on of which a person has decided, also a dead one.
+pub fn decide(tx: &Transaction<'_>, id: OutboxId, at: Timestamp) -> Result<(), StoreError> {
+    change(tx, id, Event::Decided { at }).map(drop)
+}
+
+/// Gives a discarding that can't be carried out back to the person, with the reason.
+pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
+    let words = words.to_owned();
+    change(tx, id, Event::DiscardRefused { words }).map(drop)
+}
+
+/// Gives a row's entry the id of the record that survived a merge in HubSpot.
+pub fn rename_record(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    hs_id: HubspotId,
+) -> Result<(), StoreError> {
+    match id_of_row(tx, object, local_id)? {
+        Some(id) => change(tx, id, Event::Renamed { hs_id }).map(drop),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::EntryState;
+    use crate::store::outbox::by_id;
+    use crate::store::testing::{at_once, folder, now, open};
+    use crate::store::{Lane, Mode, WriteTx};
+
+    #[test]
+    fn a_claim_that_is_taken_back_leaves_an_older_doubt_alone() {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let done = at_once(store.write(Lane::Bulk, |tx: &WriteTx<'_>| {
+            let before = now() - std::time::Duration::from_secs(9);
+            tx.execute_batch(&format!(
+                "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, attempts, enqueued_at, unanswered_since)
+                 VALUES (1, 'contacts', 1, 1, 'update', 0, '{before}', NULL), (2, 'contacts', 2, 2, 'update', 4, '{before}', '{before}')"
+            ))?;
+            for (id, attempts, doubt) in [(1, 0, None), (2, 4, Some(before))] {
+                let queued = by_id(tx, OutboxId(id))?.expect("it is there");
+                claim(tx, &queued, Attempt::Archive, now())?;
+                unclaim(tx, OutboxId(id), now())?;
+                let queued = by_id(tx, OutboxId(id))?.expect("it is there");
+                assert_eq!(queued.entry.state, EntryState::Pending);
+                assert_eq!(queued.entry.attempts, attempts);
+                assert_eq!(queued.standing.unanswered_since, doubt);
+            }
+            Ok::<_, StoreError>(())
+        }));
+        done.expect("unclaims");
+    }
+}

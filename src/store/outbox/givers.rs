@@ -1,0 +1,79 @@
+//! Who still has a unique value, by the outbox: records that are to give it up.
+
+use rusqlite::{Connection, named_params};
+
+use crate::decide::matching::MatchRule;
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::outbox::time_of;
+
+/// A record whose value of a property HubSpot is still to learn, or that is to be archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Giver {
+    /// Its row.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether its entry is dead.
+    pub is_dead: bool,
+    /// When its entry is tried next; `None` while it waits for a person's word.
+    pub next: Option<Timestamp>,
+}
+
+/// Records that HubSpot shows with a value of this form and that a change of ours, or an archive, takes it from.
+pub fn givers(
+    connection: &Connection,
+    object: &ObjectType,
+    property: &PropertyName,
+    rule: MatchRule,
+    form: &str,
+) -> Result<Vec<Giver>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.local_id, e.hs_id, e.state = 'dead', iif(e.waits_for IS 'guard', NULL, e.next_attempt_at)
+         FROM sync_outbox_fields AS f
+         JOIN sync_outbox AS e ON e.id = f.outbox_id
+         WHERE f.property = :property
+           AND f.base_known = 1
+           AND e.object = :object
+           AND e.operation = 'update'
+           AND e.hs_id IS NOT NULL
+           AND hubsyncd_match_form(f.base_value, :rule) = :form
+         UNION ALL
+         SELECT e.local_id, e.hs_id, e.state = 'dead', iif(e.waits_for IS 'guard', NULL, e.next_attempt_at)
+         FROM sync_outbox AS e
+         WHERE e.object = :object
+           AND e.operation = 'archive'
+           AND e.hs_id IS NOT NULL
+           AND json_valid(e.row)
+           AND hubsyncd_match_form(json_extract(e.row, :path), :rule) = :form",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":object": object.as_str(),
+            ":property": property.as_str(),
+            ":path": format!("$.\"{property}\""),
+            ":rule": rule.as_str(),
+            ":form": form,
+        },
+        |row| {
+            Ok((
+                LocalId(row.get(0)?),
+                HubspotId(row.get(1)?),
+                row.get(2)?,
+                row.get::<_, Option<String>>(3)?,
+            ))
+        },
+    )?;
+    rows.map(|row| {
+        let (local_id, hs_id, is_dead, next) = row?;
+        Ok(Giver {
+            local_id,
+            hs_id,
+            is_dead,
+            next: next.as_deref().map(time_of).transpose()?,
+        })
+    })
+    .collect()
+}
