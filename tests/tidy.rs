@@ -208,6 +208,37 @@ fn wrong_doors(name: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Who writes where an entry of the outbox stands: events of `decide/entry`, one by one or many at once, and the triggers,
+/// which tests hold to its table. `people` writes as a person's program does, and triggers answer it.
+const WRITERS_OF_ENTRIES: [&str; 5] = [
+    "src/store/outbox",
+    "src/store/shape/entries.rs",
+    "src/store/shape/guards.rs",
+    "src/store/shape/local_sql",
+    "src/store/people",
+];
+
+fn entries_written_past_the_table(name: &str, text: &str) -> Vec<String> {
+    if WRITERS_OF_ENTRIES
+        .iter()
+        .any(|place| name.starts_with(place))
+        || name.ends_with("/tests.rs")
+    {
+        return Vec::new();
+    }
+    let code = code(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    ["UPDATE sync_outbox", "REPLACE INTO sync_outbox"]
+        .iter()
+        .flat_map(|statement| {
+            code.split(statement)
+                .skip(1)
+                .filter(|rest| !rest.starts_with('_'))
+                .map(|rest| rest.chars().take(60).collect::<String>())
+        })
+        .map(|rest| format!("{name} writes an entry: {rest}"))
+        .collect()
+}
+
 /// Whether a line names a library or call, and not another one that ends alike.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
@@ -358,6 +389,16 @@ fn each_library_has_one_door() {
     let retry = "crates/hubsyncd-core/src/decide/retry.rs";
     assert!(wrong_doors(retry, "use backoff::x;").is_empty());
     all_clean(&SOURCES, wrong_doors);
+}
+
+#[test]
+fn what_becomes_of_an_entry_is_written_where_its_table_is_carried_out() {
+    let elsewhere = "src/store/holds.rs";
+    let written = "\"UPDATE sync_outbox\n     SET waits_for = 'guard'\"";
+    assert_eq!(entries_written_past_the_table(elsewhere, written).len(), 1);
+    let field = "\"UPDATE sync_outbox_fields SET base_value = NULL\"";
+    assert!(entries_written_past_the_table(elsewhere, field).is_empty());
+    all_clean(&SOURCES, entries_written_past_the_table);
 }
 
 #[test]
