@@ -27,10 +27,10 @@
 //! writable and healed (`store/outbox/bulk`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
-//! `associate` and `disassociate` are entries of a pair of rows, not of one: no row's write or deletion turns them into
-//! anything, and none of them is linked. They take the table's upper part as it is (claimed to decided), wait for the creates
-//! of both sides (`waits_for` create), and get columns of their own in `deleted` and `inserted again`, where `step` looks at
-//! the operation.
+//! `associate` and `disassociate` are entries of two rows, not a row's own. What an attempt, the guard or a person makes of an
+//! entry holds for them as it is; `linked`, `renamed`, `written` and `inserted again` befall a row's own entry alone. They
+//! wait first for the creates of both sides (`waits_for` create), and what the deletion of either row makes of them is a
+//! branch of `deleted`.
 
 use crate::decide::retry::latest_due;
 use crate::model::entry::{EntryState, Operation, WaitsFor};
