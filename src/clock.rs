@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::time::{Moment, Timestamp};
+use crate::model::time::{ClockMoment, Timestamp};
 
 /// Tells the time and waits.
 pub trait Clock: Send + Sync {
@@ -16,8 +16,8 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 
     /// Both at once.
-    fn moment(&self) -> Moment {
-        Moment {
+    fn moment(&self) -> ClockMoment {
+        ClockMoment {
             steady: self.monotonic(),
             wall: self.now(),
         }

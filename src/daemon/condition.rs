@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::daemon::bells::Ring;
 use crate::daemon::tasks::{Name, with_causes};
 use crate::engine::StepError;
-use crate::engine::portal::access::Standing;
+use crate::engine::portal::access::AccessStanding;
 use crate::http::health::Health;
 use crate::hubspot::call::oauth::OAuthError;
 use crate::hubspot::{HubspotError, RENEWING};
@@ -121,7 +121,7 @@ impl Condition {
 
     /// A step went well. Many need no request: what HubSpot last said tells whether the token is accepted and HubSpot
     /// reached.
-    pub fn answered(&self, standing: &Standing) {
+    pub fn answered(&self, standing: &AccessStanding) {
         self.change(|state| {
             if standing.token_works {
                 state.unauthorized = None;
@@ -134,7 +134,7 @@ impl Condition {
     }
 
     /// What HubSpot last said, whoever asked.
-    pub fn stands(&self, standing: &Standing) {
+    pub fn stands(&self, standing: &AccessStanding) {
         self.change(|state| {
             match &standing.trouble {
                 None => state.unreachable = None,
@@ -391,11 +391,11 @@ mod tests {
         .into()
     }
 
-    fn well(token_works: bool) -> Standing {
-        Standing {
+    fn well(token_works: bool) -> AccessStanding {
+        AccessStanding {
             token_works,
             goes_on: true,
-            ..Standing::default()
+            ..AccessStanding::default()
         }
     }
 
@@ -403,9 +403,9 @@ mod tests {
     fn a_missing_scope_is_a_state_of_its_own_and_readiness_follows_what_goes_on() {
         let condition = Condition::default();
         let sentence = "the token may not read companies: scope `x` is missing";
-        let told = |goes_on| Standing {
+        let told = |goes_on| AccessStanding {
             forbidden: vec![sentence.to_owned()],
-            ..Standing {
+            ..AccessStanding {
                 goes_on,
                 ..well(true)
             }
@@ -433,7 +433,7 @@ mod tests {
     fn requests_that_come_to_nothing_in_a_row_are_no_running_whatever_they_are() {
         let condition = Condition::default();
         condition.schema_read();
-        let trouble = |in_a_row| Standing {
+        let trouble = |in_a_row| AccessStanding {
             trouble: Some(Trouble {
                 words: "a page that is no answer".into(),
                 hint: None,

@@ -24,7 +24,7 @@ use crate::engine::portal::access;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::portal::tokens::{self, Keeper};
-use crate::engine::source::deliveries::{self, Standing};
+use crate::engine::source::deliveries::{self, DeliveryStanding};
 use crate::engine::source::reconcile;
 use crate::engine::{Engine, Progress, StepError};
 use crate::http::health::Health;
@@ -671,10 +671,9 @@ impl OwnTurn {
     /// At the object's own interval, or at the relaxed one while webhooks are healthy.
     fn next_poll(&self, engine: &Engine, now: Timestamp) -> Timestamp {
         let by_schedule = self.poll.of(&self.object).next(now);
-        let relaxed = engine
-            .settings()
-            .relaxed_poll
-            .filter(|relaxed| engine.deliveries().standing(now, *relaxed) == Standing::Healthy);
+        let relaxed = engine.settings().relaxed_poll.filter(|relaxed| {
+            engine.deliveries().standing(now, *relaxed) == DeliveryStanding::Healthy
+        });
         round::next_poll(now, by_schedule, relaxed)
     }
 }

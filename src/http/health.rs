@@ -57,9 +57,9 @@ pub fn router(health: watch::Receiver<Health>) -> Router {
         .with_state(health)
 }
 
-type Answer = (StatusCode, [(header::HeaderName, HeaderValue); 2], String);
+type HealthAnswer = (StatusCode, [(header::HeaderName, HeaderValue); 2], String);
 
-async fn alive() -> Answer {
+async fn alive() -> HealthAnswer {
     answer(
         StatusCode::OK,
         "text/plain; charset=utf-8",
@@ -68,7 +68,7 @@ async fn alive() -> Answer {
 }
 
 /// A sender that is gone means that the daemon's tasks are.
-async fn ready(State(health): State<watch::Receiver<Health>>) -> Answer {
+async fn ready(State(health): State<watch::Receiver<Health>>) -> HealthAnswer {
     let gone = health.has_changed().is_err();
     let seen = if gone {
         Health::not_ready("stopping", "the daemon is stopping".to_owned())
@@ -83,7 +83,7 @@ async fn ready(State(health): State<watch::Receiver<Health>>) -> Answer {
     answer(status, "application/json", seen.to_json())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> HealthAnswer {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

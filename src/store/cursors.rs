@@ -326,7 +326,7 @@ pub fn move_filling(
 
 /// Where a chain of walks again stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Again {
+pub struct AgainWalk {
     /// Everything up to here was walked again.
     pub walked_to: Timestamp,
     /// The window whose walk was begun.
@@ -338,7 +338,7 @@ pub fn again(
     connection: &Connection,
     object: &ObjectType,
     delay: Duration,
-) -> Result<Option<Again>, StoreError> {
+) -> Result<Option<AgainWalk>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT walked_to, window_to, last_id
          FROM _sync_again
@@ -363,7 +363,7 @@ pub fn again(
             to,
             last_id: last_id.map(HubspotId),
         });
-        Some(Again { walked_to, window })
+        Some(AgainWalk { walked_to, window })
     }))
 }
 
@@ -372,7 +372,7 @@ pub fn save_again(
     tx: &Transaction<'_>,
     object: &ObjectType,
     delay: Duration,
-    again: &Again,
+    again: &AgainWalk,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO _sync_again (object, delay_ms, walked_to, window_to, last_id)

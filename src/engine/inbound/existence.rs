@@ -133,7 +133,7 @@ impl Matter<'_> {
         let (entry, object, now) = (&queued.entry, self.pass.name(), self.pass.now);
         if let Some(id) = entry.hs_id {
             if entry.operation == Operation::Archive && queued.standing.unanswered_since.is_some() {
-                note_archived(tx, object, entry, id, now)?;
+                note_archived(tx, &self.pass, entry, id)?;
             }
             reads::bury(tx, object, id, now)?;
         }

@@ -278,7 +278,7 @@ fn claim(
     };
     let approved = present.standing.approved_hold.is_some();
     outbox::claim(tx, &present, Attempt::Archive, now)?;
-    gap::note_claimed_archive(tx, object, &entry, record, now)?;
+    gap::note_claimed_archive(tx, pass, &entry, record)?;
     Ok(Some(Sent {
         entry: entry.id,
         attempts: entry.attempts + 1,

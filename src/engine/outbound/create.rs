@@ -435,7 +435,7 @@ fn after_look(
             outbox::Answered::No,
         );
     }
-    if queued.standing.discarded_at.is_none() && push::park_without_row(tx, object, id, now)? {
+    if queued.standing.discarded_at.is_none() && push::park_without_row(tx, pass, id)? {
         return Ok(());
     }
     if row.is_none() || queued.standing.discarded_at.is_some() {

@@ -653,7 +653,7 @@ fn claim_update(
         return Ok(None);
     }
     let over = record.updated_at;
-    outbox::claim(tx, queued, Attempt::Update { over }, applying.now)?;
+    outbox::claim(tx, queued, Attempt::Update { over }, pass.now)?;
     let trace_id = trace_id(entry.id, entry.attempts + 1);
     let input = WriteInput {
         trace_id,

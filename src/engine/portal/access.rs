@@ -86,7 +86,7 @@ impl Refusals {
 
 /// How HubSpot stands to the daemon, for its state.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct AccessStanding {
     /// Whether HubSpot accepted the token.
     pub token_works: bool,
     /// Why nothing comes of requests at present.
@@ -99,8 +99,8 @@ pub struct Standing {
 
 impl Engine {
     /// How HubSpot stands to the daemon.
-    pub fn standing(&self) -> Standing {
-        Standing {
+    pub fn standing(&self) -> AccessStanding {
+        AccessStanding {
             token_works: self.client.token_works(),
             trouble: self.client.trouble(),
             forbidden: self.client.forbidden(),

@@ -63,7 +63,7 @@ struct Suspect {
 
 /// How webhooks are doing, as `sync_health.webhooks` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum DeliveryStanding {
     /// None has come yet.
     Waiting,
     /// They come, and polling has found nothing that they had not announced.
@@ -72,7 +72,7 @@ pub enum Standing {
     Missed,
 }
 
-impl Standing {
+impl DeliveryStanding {
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl Deliveries {
     }
 
     /// How webhooks are doing, where `relaxed` is the relaxed interval.
-    pub fn standing(&self, now: Timestamp, relaxed: Duration) -> Standing {
+    pub fn standing(&self, now: Timestamp, relaxed: Duration) -> DeliveryStanding {
         self.change(|state| {
             let trust = relaxed * POLLS_OF_TRUST;
             let is_over = |missed: &Missed| {
@@ -122,9 +122,9 @@ impl Deliveries {
                 state.missed = None;
             }
             match (&state.missed, state.last_at) {
-                (Some(_), _) => Standing::Missed,
-                (None, Some(_)) => Standing::Healthy,
-                (None, None) => Standing::Waiting,
+                (Some(_), _) => DeliveryStanding::Missed,
+                (None, Some(_)) => DeliveryStanding::Healthy,
+                (None, None) => DeliveryStanding::Waiting,
             }
         })
     }
@@ -216,7 +216,7 @@ pub async fn look_for_missed(engine: &Engine) -> Result<bool, StepError> {
         "HubSpot sent no webhook for a change of {} record {} at {}; polling goes on at the short interval. See `hubsyncd webhooks list`",
         missed.object, missed.id, missed.changed_at
     );
-    let was_healthy = engine.deliveries.standing(now, relaxed) == Standing::Healthy;
+    let was_healthy = engine.deliveries.standing(now, relaxed) == DeliveryStanding::Healthy;
     if was_healthy {
         tracing::warn!(object = %missed.object, hs_id = %missed.id, changed_at = %missed.changed_at, "polling found a change that no webhook announced; it goes on at the short interval");
     }
@@ -248,7 +248,7 @@ pub async fn remember(engine: &Engine) -> Result<(), StepError> {
         .store
         .read(|connection| {
             let was_healthy =
-                meta::webhooks(connection)?.as_deref() == Some(Standing::Healthy.as_str());
+                meta::webhooks(connection)?.as_deref() == Some(DeliveryStanding::Healthy.as_str());
             match was_healthy {
                 true => inbox::last_received_at(connection),
                 false => Ok(None),
@@ -283,15 +283,33 @@ mod tests {
     #[test]
     fn they_are_healthy_from_the_first_delivery_until_one_is_missed() {
         let deliveries = Deliveries::default();
-        assert_eq!(deliveries.standing(at(0), RELAXED), Standing::Waiting);
+        assert_eq!(
+            deliveries.standing(at(0), RELAXED),
+            DeliveryStanding::Waiting
+        );
         deliveries.came(at(1));
-        assert_eq!(deliveries.standing(at(9000), RELAXED), Standing::Healthy);
+        assert_eq!(
+            deliveries.standing(at(9000), RELAXED),
+            DeliveryStanding::Healthy
+        );
         miss(&deliveries, at(9001));
-        assert_eq!(deliveries.standing(at(9002), RELAXED), Standing::Missed);
-        assert_eq!(deliveries.standing(at(20_000), RELAXED), Standing::Missed);
+        assert_eq!(
+            deliveries.standing(at(9002), RELAXED),
+            DeliveryStanding::Missed
+        );
+        assert_eq!(
+            deliveries.standing(at(20_000), RELAXED),
+            DeliveryStanding::Missed
+        );
         deliveries.came(at(9003));
-        assert_eq!(deliveries.standing(at(9004), RELAXED), Standing::Missed);
-        assert_eq!(deliveries.standing(at(9601), RELAXED), Standing::Healthy);
+        assert_eq!(
+            deliveries.standing(at(9004), RELAXED),
+            DeliveryStanding::Missed
+        );
+        assert_eq!(
+            deliveries.standing(at(9601), RELAXED),
+            DeliveryStanding::Healthy
+        );
         assert_eq!(deliveries.problem(), None);
     }
 

@@ -408,7 +408,7 @@ impl KnownRecord {
     }
 
     fn need(&self, pass: &Pass<'_>, waiting: &WaitingEvent, creating: bool) -> Need {
-        let moment = news::Moment {
+        let moment = news::NewsMoment {
             now: pass.now,
             hubspot_ahead_ms: pass.offset_ms,
             creating,

@@ -21,7 +21,7 @@ use crate::hubspot::{Priority, ReadQuery, Record, SearchPage, SearchQuery};
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::store::cursors::{self, Again, Backfill};
+use crate::store::cursors::{self, AgainWalk, Backfill};
 use crate::store::history::Origin;
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, reads};
@@ -320,7 +320,7 @@ pub async fn step_again(
         return Ok(Progress::RING);
     };
     let Some(again) = again else {
-        let first = Again {
+        let first = AgainWalk {
             walked_to: polled_to - engine.settings.overlap,
             window: None,
         };
@@ -341,12 +341,12 @@ pub async fn step_again(
     let done = page.is_last;
     let window = window.seen_at(page.date);
     let next = if done {
-        Again {
+        AgainWalk {
             walked_to: window.to,
             window: None,
         }
     } else {
-        Again {
+        AgainWalk {
             walked_to: again.walked_to,
             window: Some(SearchWindow {
                 last_id: end,
@@ -366,7 +366,7 @@ async fn save_again(
     engine: &Engine,
     object: &ObjectSync,
     delay: Duration,
-    again: Again,
+    again: AgainWalk,
     seen: Vec<(HubspotId, Option<Timestamp>)>,
     requests: usize,
 ) -> Result<(), StepError> {
@@ -525,7 +525,7 @@ mod tests {
         let future = desk.hubspot.now().plus_millis(8 * HOUR_MS);
         let written = run(desk.engine.store().write(Lane::Bulk, move |tx| {
             cursors::end_window(tx, &name, future, future)?;
-            let again = Again {
+            let again = AgainWalk {
                 walked_to: future,
                 window: None,
             };

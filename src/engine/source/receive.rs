@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::decide::news::{Verdict, verdict};
+use crate::decide::news::{NewsVerdict, verdict};
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;
 use crate::model::id::PortalId;
@@ -71,9 +71,9 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
 /// What is to become of an event, by the mapping alone.
 fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
     let (state, words) = match verdict(mapping, &event) {
-        Verdict::Wanted => (State::Pending, None),
-        Verdict::Ignored(words) => (State::Ignored, Some(words)),
-        Verdict::Dead(words) => (State::Dead, Some(words)),
+        NewsVerdict::Wanted => (State::Pending, None),
+        NewsVerdict::Ignored(words) => (State::Ignored, Some(words)),
+        NewsVerdict::Dead(words) => (State::Dead, Some(words)),
     };
     if let Some((end, _)) = event.event_type.char_indices().nth(LONGEST_TYPE) {
         event.event_type.truncate(end);

@@ -20,7 +20,7 @@ use crate::hubspot::call::limiter::Permit;
 use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::model::name::ObjectType;
-use crate::model::time::Moment;
+use crate::model::time::ClockMoment;
 
 /// A read and a write.
 const REQUESTS: u32 = 2;
@@ -45,8 +45,8 @@ struct RereadState {
 /// When the read was sent, by the attempt that was answered, and when its answer came.
 #[derive(Clone, Copy)]
 struct ReadTimes {
-    asked_at: Moment,
-    answered_at: Moment,
+    asked_at: ClockMoment,
+    answered_at: ClockMoment,
 }
 
 impl Client {
@@ -91,8 +91,9 @@ impl Reread {
     pub fn age(&self) -> Age {
         let now = self.clock.moment();
         let read = self.state().read;
-        let since =
-            |at: fn(ReadTimes) -> Moment| read.map_or(Duration::MAX, |read| now.since(at(read)));
+        let since = |at: fn(ReadTimes) -> ClockMoment| {
+            read.map_or(Duration::MAX, |read| now.since(at(read)))
+        };
         Age {
             asked: since(|read| read.asked_at),
             answered: since(|read| read.answered_at),
@@ -119,7 +120,7 @@ impl Reread {
 
     /// Waits for the read's answer; tells when it came. A process that stood still meanwhile can't know that: then it may
     /// have come right after the last look.
-    pub(crate) async fn attend<T>(&self, answer: impl Future<Output = T>) -> (T, Moment) {
+    pub(crate) async fn attend<T>(&self, answer: impl Future<Output = T>) -> (T, ClockMoment) {
         let mut answer = pin!(answer);
         let mut looked_at = self.clock.moment();
         loop {
@@ -146,7 +147,7 @@ impl Reread {
     }
 
     /// The read was answered. One in parts is as old as the first of them.
-    pub(crate) fn was_answered(&self, asked_at: Moment, answered_at: Moment) {
+    pub(crate) fn was_answered(&self, asked_at: ClockMoment, answered_at: ClockMoment) {
         let read = ReadTimes {
             asked_at,
             answered_at,

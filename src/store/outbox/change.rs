@@ -2,7 +2,7 @@
 
 use rusqlite::{Transaction, named_params};
 
-use crate::decide::entry::{Answered, Attempt, Event, Standing, step};
+use crate::decide::entry::{Answered, Attempt, EntryEvent, Standing, step};
 use crate::model::entry::{Entry, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
@@ -13,7 +13,7 @@ use crate::store::outbox::made::{end, id_of_row};
 use crate::store::outbox::{Queued, UNREAD, standing};
 
 /// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
-fn change(tx: &Transaction<'_>, id: OutboxId, event: Event) -> Result<bool, StoreError> {
+fn change(tx: &Transaction<'_>, id: OutboxId, event: EntryEvent) -> Result<bool, StoreError> {
     match standing(tx, id)? {
         Some(before) => carry_over(tx, id, &before, event),
         None => Ok(false),
@@ -25,7 +25,7 @@ fn carry_over(
     tx: &Transaction<'_>,
     id: OutboxId,
     before: &Standing,
-    event: Event,
+    event: EntryEvent,
 ) -> Result<bool, StoreError> {
     debug_assert_eq!(standing(tx, id)?.as_ref(), Some(before), "{event:?}");
     let Some(after) = step(before.clone(), event) else {
@@ -86,7 +86,7 @@ pub fn claim(
     attempt: Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let event = Event::Claimed { at, attempt };
+    let event = EntryEvent::Claimed { at, attempt };
     carry_over(tx, queued.entry.id, &queued.standing, event).map(drop)
 }
 
@@ -97,7 +97,7 @@ pub fn unclaim(
     id: OutboxId,
     claimed_at: Timestamp,
 ) -> Result<(), StoreError> {
-    match change(tx, id, Event::TakenBack { claimed_at })? {
+    match change(tx, id, EntryEvent::TakenBack { claimed_at })? {
         true => clear_sent(tx, id),
         false => Ok(()),
     }
@@ -130,7 +130,7 @@ fn become_operation(
     hs_id: HubspotId,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let event = Event::Linked {
+    let event = EntryEvent::Linked {
         operation,
         hs_id,
         at,
@@ -148,7 +148,7 @@ pub fn retry(
     waits_for: Option<WaitsFor>,
     answered: Answered,
 ) -> Result<(), StoreError> {
-    let event = Event::SentBack {
+    let event = EntryEvent::SentBack {
         next,
         words: words.map(str::to_owned),
         waits_for,
@@ -165,7 +165,7 @@ pub fn lose(
     next: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let event = Event::Lost {
+    let event = EntryEvent::Lost {
         at: now,
         next,
         words: words.to_owned(),
@@ -175,7 +175,7 @@ pub fn lose(
 
 /// Puts a pending entry off without counting an attempt.
 pub fn put_off(tx: &Transaction<'_>, id: OutboxId, next: Timestamp) -> Result<(), StoreError> {
-    change(tx, id, Event::PutOff { next, words: None }).map(drop)
+    change(tx, id, EntryEvent::PutOff { next, words: None }).map(drop)
 }
 
 /// The same of an entry whose record could not be read: its `last_error` says so.
@@ -185,12 +185,12 @@ pub fn put_off_unread(
     next: Timestamp,
 ) -> Result<(), StoreError> {
     let words = Some(UNREAD.to_owned());
-    change(tx, id, Event::PutOff { next, words }).map(drop)
+    change(tx, id, EntryEvent::PutOff { next, words }).map(drop)
 }
 
 /// An attempt that never reached HubSpot does not count.
 pub fn uncount_attempt(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
-    change(tx, id, Event::Uncounted).map(drop)
+    change(tx, id, EntryEvent::Uncounted).map(drop)
 }
 
 /// Parks an entry for a person.
@@ -201,7 +201,7 @@ pub fn park(
     answered: Answered,
 ) -> Result<(), StoreError> {
     let words = words.to_owned();
-    change(tx, id, Event::Refused { words, answered }).map(drop)
+    change(tx, id, EntryEvent::Refused { words, answered }).map(drop)
 }
 
 /// Where a row went whose deletion no trigger has recorded.
@@ -244,7 +244,7 @@ pub fn park_without_row(
          WHERE id = :id AND key IS NOT NULL",
     )?
     .execute(named_params! { ":id": entry.id.0 })?;
-    change(tx, entry.id, Event::RowGone { words }).map(drop)
+    change(tx, entry.id, EntryEvent::RowGone { words }).map(drop)
 }
 
 /// Sends an entry back to the queue whose unique value the record of `row` has, and gives up.
@@ -256,24 +256,24 @@ pub fn wait_for_row(
     words: &str,
 ) -> Result<(), StoreError> {
     let words = words.to_owned();
-    change(tx, id, Event::TakenByRow { row, next, words }).map(drop)
+    change(tx, id, EntryEvent::TakenByRow { row, next, words }).map(drop)
 }
 
 /// Keeps an entry from being sent until somebody decides.
 pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
     let words = words.to_owned();
-    change(tx, id, Event::Asked { words }).map(drop)
+    change(tx, id, EntryEvent::Asked { words }).map(drop)
 }
 
 /// Lets an entry go on of which a person has decided, also a dead one.
 pub fn decide(tx: &Transaction<'_>, id: OutboxId, at: Timestamp) -> Result<(), StoreError> {
-    change(tx, id, Event::Decided { at }).map(drop)
+    change(tx, id, EntryEvent::Decided { at }).map(drop)
 }
 
 /// Gives a discarding that can't be carried out back to the person, with the reason.
 pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
     let words = words.to_owned();
-    change(tx, id, Event::DiscardRefused { words }).map(drop)
+    change(tx, id, EntryEvent::DiscardRefused { words }).map(drop)
 }
 
 /// Gives a row's entry the id of the record that survived a merge in HubSpot.
@@ -284,7 +284,7 @@ pub fn rename_record(
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
     match id_of_row(tx, object, local_id)? {
-        Some(id) => change(tx, id, Event::Renamed { hs_id }).map(drop),
+        Some(id) => change(tx, id, EntryEvent::Renamed { hs_id }).map(drop),
         None => Ok(()),
     }
 }

@@ -104,7 +104,7 @@ pub enum Attempt {
 
 /// What befalls an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum EntryEvent {
     /// An attempt begins. Written down before the request leaves.
     Claimed {
         /// When.
@@ -236,7 +236,7 @@ pub enum Event {
 }
 
 /// What an event makes of an entry; `None`: it is gone.
-pub fn step(standing: Standing, event: Event) -> Option<Standing> {
+pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
     use EntryState::{Dead, InFlight, Pending};
 
     let now = standing;
@@ -246,7 +246,7 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
         Answered::No => now.unanswered_since,
     };
     Some(match event {
-        Event::Claimed { at, attempt } if is_free(&now) => Standing {
+        EntryEvent::Claimed { at, attempt } if is_free(&now) => Standing {
             state: InFlight,
             attempts: now.attempts.saturating_add(1),
             waits_for: None,
@@ -259,13 +259,13 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             taken_by: None,
             ..now
         },
-        Event::TakenBack { claimed_at } if state == InFlight => Standing {
+        EntryEvent::TakenBack { claimed_at } if state == InFlight => Standing {
             state: Pending,
             attempts: now.attempts.saturating_sub(1),
             unanswered_since: now.unanswered_since.filter(|since| *since != claimed_at),
             ..now
         },
-        Event::SentBack {
+        EntryEvent::SentBack {
             next,
             words,
             waits_for,
@@ -278,7 +278,7 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             unanswered_since: unanswered(answered),
             ..now
         },
-        Event::TakenByRow { row, next, words } if state != Dead => Standing {
+        EntryEvent::TakenByRow { row, next, words } if state != Dead => Standing {
             state: Pending,
             due: Some(next),
             last_error: Some(words),
@@ -287,7 +287,7 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             taken_by: Some(row),
             ..now
         },
-        Event::Lost { at, next, words } if state != Dead => Standing {
+        EntryEvent::Lost { at, next, words } if state != Dead => Standing {
             state: Pending,
             due: Some(next),
             last_error: Some(words),
@@ -295,14 +295,14 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             unanswered_since: Some(at),
             ..now
         },
-        Event::Refused { words, answered } => Standing {
+        EntryEvent::Refused { words, answered } => Standing {
             state: Dead,
             last_error: Some(words),
             waits_for: None,
             unanswered_since: unanswered(answered),
             ..now
         },
-        Event::RowGone { words } => Standing {
+        EntryEvent::RowGone { words } => Standing {
             state: Dead,
             attempts: 0,
             hs_id: None,
@@ -312,7 +312,7 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             last_error: Some(words),
             ..now
         },
-        Event::Linked {
+        EntryEvent::Linked {
             operation,
             hs_id,
             at,
@@ -327,39 +327,39 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
             unanswered_since: None,
             ..now
         },
-        Event::Asked { words } => Standing {
+        EntryEvent::Asked { words } => Standing {
             state: Pending,
             due: None,
             last_error: Some(words),
             ..now
         },
-        Event::Decided { at } => Standing {
+        EntryEvent::Decided { at } => Standing {
             state: Pending,
             due: Some(at),
             waits_for: None,
             unanswered_since: None,
             ..now
         },
-        Event::PutOff { next, words } if state == Pending => Standing {
+        EntryEvent::PutOff { next, words } if state == Pending => Standing {
             due: Some(next),
             last_error: words.or(now.last_error),
             ..now
         },
-        Event::Uncounted => Standing {
+        EntryEvent::Uncounted => Standing {
             attempts: now.attempts.saturating_sub(1),
             ..now
         },
-        Event::DiscardRefused { words } => Standing {
+        EntryEvent::DiscardRefused { words } => Standing {
             discarded_at: None,
             last_error: Some(words),
             ..now
         },
-        Event::Held if state == Pending && now.approved_hold.is_none() => Standing {
+        EntryEvent::Held if state == Pending && now.approved_hold.is_none() => Standing {
             waits_for: Some(WaitsFor::Guard),
             due: None,
             ..now
         },
-        Event::Released { hold, at }
+        EntryEvent::Released { hold, at }
             if state == Pending && now.waits_for == Some(WaitsFor::Guard) =>
         {
             Standing {
@@ -369,12 +369,12 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
                 ..now
             }
         }
-        Event::Backfilled if now.waits_for == Some(WaitsFor::Backfill) => Standing {
+        EntryEvent::Backfilled if now.waits_for == Some(WaitsFor::Backfill) => Standing {
             waits_for: None,
             due: Some(now.enqueued_at),
             ..now
         },
-        Event::Writable { at }
+        EntryEvent::Writable { at }
             if state == Pending
                 && now.operation != Operation::Archive
                 && now.waits_for.is_none()
@@ -385,18 +385,18 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
                 ..now
             }
         }
-        Event::Healed { at } if is_put_off_by_a_clock(&now, at) => Standing {
+        EntryEvent::Healed { at } if is_put_off_by_a_clock(&now, at) => Standing {
             due: Some(at),
             ..now
         },
-        Event::Renamed { hs_id } => Standing {
+        EntryEvent::Renamed { hs_id } => Standing {
             hs_id: Some(hs_id),
             ..now
         },
-        Event::Written if now.operation != Operation::Archive => written(now),
-        Event::Deleted { at } => return deleted(now, at),
-        Event::InsertedAgain if now.has_row => inserted_again(now),
-        Event::Retried if state != InFlight => Standing {
+        EntryEvent::Written if now.operation != Operation::Archive => written(now),
+        EntryEvent::Deleted { at } => return deleted(now, at),
+        EntryEvent::InsertedAgain if now.has_row => inserted_again(now),
+        EntryEvent::Retried if state != InFlight => Standing {
             state: Pending,
             attempts: 0,
             due: Some(now.enqueued_at),
@@ -407,25 +407,25 @@ pub fn step(standing: Standing, event: Event) -> Option<Standing> {
                 .filter(|waits| matches!(waits, WaitsFor::Guard | WaitsFor::Backfill)),
             ..now
         },
-        Event::Discarded { at } if state != InFlight => Standing {
+        EntryEvent::Discarded { at } if state != InFlight => Standing {
             discarded_at: now.discarded_at.or(Some(at)),
             ..now
         },
-        Event::Claimed { .. }
-        | Event::TakenBack { .. }
-        | Event::SentBack { .. }
-        | Event::TakenByRow { .. }
-        | Event::Lost { .. }
-        | Event::PutOff { .. }
-        | Event::Held
-        | Event::Released { .. }
-        | Event::Backfilled
-        | Event::Writable { .. }
-        | Event::Healed { .. }
-        | Event::Written
-        | Event::InsertedAgain
-        | Event::Retried
-        | Event::Discarded { .. } => now,
+        EntryEvent::Claimed { .. }
+        | EntryEvent::TakenBack { .. }
+        | EntryEvent::SentBack { .. }
+        | EntryEvent::TakenByRow { .. }
+        | EntryEvent::Lost { .. }
+        | EntryEvent::PutOff { .. }
+        | EntryEvent::Held
+        | EntryEvent::Released { .. }
+        | EntryEvent::Backfilled
+        | EntryEvent::Writable { .. }
+        | EntryEvent::Healed { .. }
+        | EntryEvent::Written
+        | EntryEvent::InsertedAgain
+        | EntryEvent::Retried
+        | EntryEvent::Discarded { .. } => now,
     })
 }
 
@@ -557,45 +557,45 @@ mod tests {
     }
 
     /// Every event, each with the parts that change something.
-    fn events() -> Vec<Event> {
+    fn events() -> Vec<EntryEvent> {
         let words = || "words".to_owned();
         let mut events = vec![
-            Event::TakenBack { claimed_at: at(10) },
-            Event::TakenByRow {
+            EntryEvent::TakenBack { claimed_at: at(10) },
+            EntryEvent::TakenByRow {
                 row: LocalId(7),
                 next: at(30),
                 words: words(),
             },
-            Event::Lost {
+            EntryEvent::Lost {
                 at: at(20),
                 next: at(30),
                 words: words(),
             },
-            Event::RowGone { words: words() },
-            Event::Asked { words: words() },
-            Event::Decided { at: at(40) },
-            Event::PutOff {
+            EntryEvent::RowGone { words: words() },
+            EntryEvent::Asked { words: words() },
+            EntryEvent::Decided { at: at(40) },
+            EntryEvent::PutOff {
                 next: at(30),
                 words: Some(words()),
             },
-            Event::Uncounted,
-            Event::DiscardRefused { words: words() },
-            Event::Held,
-            Event::Released {
+            EntryEvent::Uncounted,
+            EntryEvent::DiscardRefused { words: words() },
+            EntryEvent::Held,
+            EntryEvent::Released {
                 hold: 1,
                 at: at(40),
             },
-            Event::Backfilled,
-            Event::Writable { at: at(0) },
-            Event::Healed { at: at(0) },
-            Event::Renamed {
+            EntryEvent::Backfilled,
+            EntryEvent::Writable { at: at(0) },
+            EntryEvent::Healed { at: at(0) },
+            EntryEvent::Renamed {
                 hs_id: HubspotId(101),
             },
-            Event::Written,
-            Event::Deleted { at: at(50) },
-            Event::InsertedAgain,
-            Event::Retried,
-            Event::Discarded { at: at(50) },
+            EntryEvent::Written,
+            EntryEvent::Deleted { at: at(50) },
+            EntryEvent::InsertedAgain,
+            EntryEvent::Retried,
+            EntryEvent::Discarded { at: at(50) },
         ];
         for attempt in [
             Attempt::Create { is_keyless: false },
@@ -603,25 +603,25 @@ mod tests {
             Attempt::Update { over: at(9) },
             Attempt::Archive,
         ] {
-            events.push(Event::Claimed {
+            events.push(EntryEvent::Claimed {
                 at: at(10),
                 attempt,
             });
         }
         for operation in [Operation::Update, Operation::Archive] {
-            events.push(Event::Linked {
+            events.push(EntryEvent::Linked {
                 operation,
                 hs_id: HubspotId(101),
                 at: at(40),
             });
         }
         for answered in [Answered::Yes, Answered::No] {
-            events.push(Event::Refused {
+            events.push(EntryEvent::Refused {
                 words: words(),
                 answered,
             });
             for waits_for in [None, Some(WaitsFor::Answer), Some(WaitsFor::Lock)] {
-                events.push(Event::SentBack {
+                events.push(EntryEvent::SentBack {
                     next: at(30),
                     words: Some(words()),
                     waits_for,
@@ -704,13 +704,13 @@ mod tests {
             for event in events() {
                 let asked = matches!(
                     event,
-                    Event::Linked { .. }
-                        | Event::Asked { .. }
-                        | Event::Decided { .. }
-                        | Event::Written
-                        | Event::Deleted { .. }
-                        | Event::InsertedAgain
-                        | Event::Retried
+                    EntryEvent::Linked { .. }
+                        | EntryEvent::Asked { .. }
+                        | EntryEvent::Decided { .. }
+                        | EntryEvent::Written
+                        | EntryEvent::Deleted { .. }
+                        | EntryEvent::InsertedAgain
+                        | EntryEvent::Retried
                 );
                 let after = step(standing.clone(), event.clone());
                 let is_dead = after.is_some_and(|after| after.state == EntryState::Dead);
@@ -723,7 +723,7 @@ mod tests {
     fn only_a_deletion_ends_an_entry_and_only_one_that_hubspot_never_heard_of() {
         for standing in all_reached() {
             for event in events() {
-                let is_deletion = matches!(event, Event::Deleted { .. });
+                let is_deletion = matches!(event, EntryEvent::Deleted { .. });
                 if step(standing.clone(), event).is_some() {
                     continue;
                 }
@@ -746,34 +746,33 @@ mod tests {
             }
             for event in events() {
                 let knows = match &event {
-                    Event::SentBack { answered, .. } | Event::Refused { answered, .. } => {
-                        *answered == Answered::Yes
-                    }
-                    Event::TakenBack { claimed_at } => {
+                    EntryEvent::SentBack { answered, .. }
+                    | EntryEvent::Refused { answered, .. } => *answered == Answered::Yes,
+                    EntryEvent::TakenBack { claimed_at } => {
                         standing.unanswered_since == Some(*claimed_at)
                     }
-                    Event::TakenByRow { .. }
-                    | Event::Linked { .. }
-                    | Event::RowGone { .. }
-                    | Event::Decided { .. } => true,
+                    EntryEvent::TakenByRow { .. }
+                    | EntryEvent::Linked { .. }
+                    | EntryEvent::RowGone { .. }
+                    | EntryEvent::Decided { .. } => true,
                     // A person retries what is dead after a look in HubSpot.
-                    Event::Retried => standing.state == EntryState::Dead,
-                    Event::Claimed { .. }
-                    | Event::Lost { .. }
-                    | Event::Asked { .. }
-                    | Event::PutOff { .. }
-                    | Event::Uncounted
-                    | Event::DiscardRefused { .. }
-                    | Event::Held
-                    | Event::Released { .. }
-                    | Event::Backfilled
-                    | Event::Writable { .. }
-                    | Event::Healed { .. }
-                    | Event::Renamed { .. }
-                    | Event::Written
-                    | Event::Deleted { .. }
-                    | Event::InsertedAgain
-                    | Event::Discarded { .. } => false,
+                    EntryEvent::Retried => standing.state == EntryState::Dead,
+                    EntryEvent::Claimed { .. }
+                    | EntryEvent::Lost { .. }
+                    | EntryEvent::Asked { .. }
+                    | EntryEvent::PutOff { .. }
+                    | EntryEvent::Uncounted
+                    | EntryEvent::DiscardRefused { .. }
+                    | EntryEvent::Held
+                    | EntryEvent::Released { .. }
+                    | EntryEvent::Backfilled
+                    | EntryEvent::Writable { .. }
+                    | EntryEvent::Healed { .. }
+                    | EntryEvent::Renamed { .. }
+                    | EntryEvent::Written
+                    | EntryEvent::Deleted { .. }
+                    | EntryEvent::InsertedAgain
+                    | EntryEvent::Discarded { .. } => false,
                 };
                 let after = step(standing.clone(), event.clone());
                 let is_sure = after.is_some_and(|after| after.unanswered_since.is_none());
@@ -789,21 +788,21 @@ mod tests {
                 continue;
             }
             for event in [
-                Event::Written,
-                Event::Deleted { at: at(50) },
-                Event::InsertedAgain,
-                Event::Retried,
-                Event::Discarded { at: at(50) },
-                Event::Held,
-                Event::Writable { at: at(0) },
-                Event::Healed { at: at(0) },
-                Event::PutOff {
+                EntryEvent::Written,
+                EntryEvent::Deleted { at: at(50) },
+                EntryEvent::InsertedAgain,
+                EntryEvent::Retried,
+                EntryEvent::Discarded { at: at(50) },
+                EntryEvent::Held,
+                EntryEvent::Writable { at: at(0) },
+                EntryEvent::Healed { at: at(0) },
+                EntryEvent::PutOff {
                     next: at(60),
                     words: None,
                 },
             ] {
                 let after = step(standing.clone(), event.clone()).expect("it stays");
-                let is_undone = event == Event::InsertedAgain
+                let is_undone = event == EntryEvent::InsertedAgain
                     && standing.has_row
                     && standing.operation == Operation::Archive;
                 let expected = if is_undone {
@@ -818,9 +817,10 @@ mod tests {
 
     #[test]
     fn a_deletion_and_the_same_row_again_are_an_update() {
-        let deleted = step(fresh(Operation::Update), Event::Deleted { at: at(5) }).expect("stays");
+        let deleted =
+            step(fresh(Operation::Update), EntryEvent::Deleted { at: at(5) }).expect("stays");
         assert_eq!(deleted.operation, Operation::Archive);
-        let again = step(deleted, Event::InsertedAgain).expect("stays");
+        let again = step(deleted, EntryEvent::InsertedAgain).expect("stays");
         assert_eq!(
             (again.operation, again.state, again.due),
             (Operation::Update, EntryState::Pending, Some(at(5)))
@@ -834,12 +834,12 @@ mod tests {
                 continue;
             }
             let claimed_at = at(99);
-            let claim = Event::Claimed {
+            let claim = EntryEvent::Claimed {
                 at: claimed_at,
                 attempt: Attempt::Archive,
             };
             let claimed = step(standing.clone(), claim).expect("stays");
-            let back = step(claimed, Event::TakenBack { claimed_at }).expect("stays");
+            let back = step(claimed, EntryEvent::TakenBack { claimed_at }).expect("stays");
             let expected = Standing {
                 waits_for: None,
                 taken_by: None,

@@ -36,7 +36,7 @@ const LONGEST_DOUBT: Duration = Duration::from_secs(10);
 
 /// What is to become of an event by the mapping alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum NewsVerdict {
     /// It is kept until its record was read.
     Wanted,
     /// It is understood and not wanted, for that reason.
@@ -46,40 +46,40 @@ pub enum Verdict {
 }
 
 /// Says what is to become of an event.
-pub fn verdict(mapping: &Mapping, event: &Event) -> Verdict {
+pub fn verdict(mapping: &Mapping, event: &Event) -> NewsVerdict {
     if let Some(problem) = event.problem {
-        return Verdict::Dead(problem);
+        return NewsVerdict::Dead(problem);
     }
     if event.event_type.is_empty() {
-        return Verdict::Dead("the event has no type");
+        return NewsVerdict::Dead("the event has no type");
     }
     let Some(kind) = event.kind() else {
-        return Verdict::Ignored("no event of records");
+        return NewsVerdict::Ignored("no event of records");
     };
     if kind == EventKind::AssociationChange {
-        return Verdict::Ignored("no association is mapped");
+        return NewsVerdict::Ignored("no association is mapped");
     }
     let object = event.object.as_ref();
     let Some(object) = object.and_then(|object| mapping.object(object.as_str())) else {
-        return Verdict::Ignored("the object is not mapped");
+        return NewsVerdict::Ignored("the object is not mapped");
     };
     // A person's data must go, whoever wrote it.
     if !object.direction.pulls() && kind != EventKind::PrivacyDeletion {
-        return Verdict::Ignored("the object is only pushed");
+        return NewsVerdict::Ignored("the object is only pushed");
     }
     if event.hs_id.is_none() {
-        return Verdict::Dead("the event names no record");
+        return NewsVerdict::Dead("the event names no record");
     }
     if kind != EventKind::PropertyChange {
-        return Verdict::Wanted;
+        return NewsVerdict::Wanted;
     }
     let Some(property) = &event.property else {
-        return Verdict::Dead("the event names no property");
+        return NewsVerdict::Dead("the event names no property");
     };
     match object.field(property) {
-        Some(field) if field.direction.pulls() => Verdict::Wanted,
-        Some(_) => Verdict::Ignored("the property is only pushed"),
-        None => Verdict::Ignored("the property is not mapped"),
+        Some(field) if field.direction.pulls() => NewsVerdict::Wanted,
+        Some(_) => NewsVerdict::Ignored("the property is only pushed"),
+        None => NewsVerdict::Ignored("the property is not mapped"),
     }
 }
 
@@ -111,7 +111,7 @@ pub struct Known<'a> {
 
 /// When and amid what an event is looked at.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct NewsMoment {
     /// The transaction's time.
     pub now: Timestamp,
     /// HubSpot's clock minus this machine's.
@@ -123,7 +123,12 @@ pub struct Moment {
 }
 
 /// Says what an event costs.
-pub fn need(mapping: &ObjectMapping, known: &Known<'_>, event: &Event, moment: &Moment) -> Need {
+pub fn need(
+    mapping: &ObjectMapping,
+    known: &Known<'_>,
+    event: &Event,
+    moment: &NewsMoment,
+) -> Need {
     match (event.kind(), known.row) {
         (None, _) => Need::Nothing,
         (Some(kind), Some(row)) => match kind {
@@ -138,7 +143,12 @@ pub fn need(mapping: &ObjectMapping, known: &Known<'_>, event: &Event, moment: &
     }
 }
 
-fn need_without_row(known: &Known<'_>, kind: EventKind, event: &Event, moment: &Moment) -> Need {
+fn need_without_row(
+    known: &Known<'_>,
+    kind: EventKind,
+    event: &Event,
+    moment: &NewsMoment,
+) -> Need {
     // It left the mirror after that: our own archive, or one that was seen already.
     // A tombstone of the future was set before the clock was put back: it says nothing.
     let left_later = known.left_at.is_some_and(|left| {
@@ -319,14 +329,14 @@ mod tests {
             property: Some(property(name)),
             ..change()
         };
-        check(Direction::Both, change(), Verdict::Wanted);
-        check(Direction::Both, event("deletion"), Verdict::Wanted);
+        check(Direction::Both, change(), NewsVerdict::Wanted);
+        check(Direction::Both, event("deletion"), NewsVerdict::Wanted);
         let problem = Some("it is too long");
         let broken = Event {
             problem,
             ..change()
         };
-        check(Direction::Both, broken, Verdict::Dead("it is too long"));
+        check(Direction::Both, broken, NewsVerdict::Dead("it is too long"));
         let untyped = Event {
             event_type: String::new(),
             ..change()
@@ -334,19 +344,19 @@ mod tests {
         check(
             Direction::Both,
             untyped,
-            Verdict::Dead("the event has no type"),
+            NewsVerdict::Dead("the event has no type"),
         );
         let message = event("newMessage");
         check(
             Direction::Both,
             message,
-            Verdict::Ignored("no event of records"),
+            NewsVerdict::Ignored("no event of records"),
         );
         let association = event("associationChange");
         check(
             Direction::Both,
             association,
-            Verdict::Ignored("no association is mapped"),
+            NewsVerdict::Ignored("no association is mapped"),
         );
         let unmapped = Event {
             object: None,
@@ -355,14 +365,18 @@ mod tests {
         check(
             Direction::Both,
             unmapped,
-            Verdict::Ignored("the object is not mapped"),
+            NewsVerdict::Ignored("the object is not mapped"),
         );
         check(
             Direction::Push,
             change(),
-            Verdict::Ignored("the object is only pushed"),
+            NewsVerdict::Ignored("the object is only pushed"),
         );
-        check(Direction::Push, event("privacyDeletion"), Verdict::Wanted);
+        check(
+            Direction::Push,
+            event("privacyDeletion"),
+            NewsVerdict::Wanted,
+        );
         let nobodys = Event {
             hs_id: None,
             ..change()
@@ -370,7 +384,7 @@ mod tests {
         check(
             Direction::Both,
             nobodys,
-            Verdict::Dead("the event names no record"),
+            NewsVerdict::Dead("the event names no record"),
         );
         let nothings = Event {
             property: None,
@@ -379,17 +393,17 @@ mod tests {
         check(
             Direction::Both,
             nothings,
-            Verdict::Dead("the event names no property"),
+            NewsVerdict::Dead("the event names no property"),
         );
         check(
             Direction::Both,
             of("score"),
-            Verdict::Ignored("the property is only pushed"),
+            NewsVerdict::Ignored("the property is only pushed"),
         );
         check(
             Direction::Both,
             of("stage"),
-            Verdict::Ignored("the property is not mapped"),
+            NewsVerdict::Ignored("the property is not mapped"),
         );
     }
 
@@ -432,8 +446,8 @@ mod tests {
         left_at: None,
     };
 
-    fn moment() -> Moment {
-        Moment {
+    fn moment() -> NewsMoment {
+        NewsMoment {
             now: at(12),
             hubspot_ahead_ms: 0,
             creating: false,
@@ -441,7 +455,7 @@ mod tests {
         }
     }
 
-    fn needs(known: &Known<'_>, event: &Event, moment: &Moment) -> Need {
+    fn needs(known: &Known<'_>, event: &Event, moment: &NewsMoment) -> Need {
         need(&object(Direction::Both), known, event, moment)
     }
 
@@ -514,7 +528,7 @@ mod tests {
     }
 
     /// The needs of creation, change, deletion, privacy deletion, merge, restore, association.
-    fn check_all(known: &Known<'_>, moment: &Moment, expected: [Need; 7]) {
+    fn check_all(known: &Known<'_>, moment: &NewsMoment, expected: [Need; 7]) {
         let all = EventKind::ALL.map(|kind| {
             let event = event(kind.as_str());
             needs(known, &event, moment)
@@ -527,7 +541,7 @@ mod tests {
         use Need::{Nothing, Patience, Read};
 
         let unknown = [Read, Read, Nothing, Read, Read, Read, Nothing];
-        let creating = Moment {
+        let creating = NewsMoment {
             creating: true,
             ..moment()
         };
@@ -536,7 +550,7 @@ mod tests {
         check_all(&NOBODY, &creating, may_be_ours);
         // For ten seconds, and by a clock that was not put back meanwhile.
         for received_at in [at(2), at(13)] {
-            let received = Moment {
+            let received = NewsMoment {
                 received_at,
                 ..creating
             };
@@ -568,7 +582,7 @@ mod tests {
                 left_at: Some(at(left)),
                 ..NOBODY
             };
-            let moment = Moment {
+            let moment = NewsMoment {
                 hubspot_ahead_ms,
                 ..moment()
             };

@@ -91,14 +91,14 @@ impl Timestamp {
 /// A moment by both clocks of a machine: the one that never goes back, which stands still while the machine sleeps, and
 /// the time of day, which may jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockMoment {
     /// By the clock that never goes back.
     pub steady: Duration,
     /// By the time of day.
     pub wall: Timestamp,
 }
 
-impl Moment {
+impl ClockMoment {
     /// How long ago `earlier` may have been: what the clock says that tells more. A time of day that was set back counts
     /// like one that went on.
     pub fn since(self, earlier: Self) -> Duration {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_clock_that_tells_more_says_how_long_ago_a_moment_was() {
-        let at = |steady, wall: i64| Moment {
+        let at = |steady, wall: i64| ClockMoment {
             steady: Duration::from_millis(steady),
             wall: Timestamp::from_millis(1_790_000_000_000 + wall),
         };

@@ -3,7 +3,7 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction};
 
-use crate::decide::entry::{Event, Standing, UNWRITABLE, step};
+use crate::decide::entry::{EntryEvent, Standing, UNWRITABLE, step};
 use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::time::Timestamp;
@@ -151,7 +151,7 @@ fn standings_in_time() -> Vec<Standing> {
 /// changes.
 fn a_program_holds_to_the_table(
     concerns: impl Fn(&Standing) -> bool,
-    events: impl Fn() -> Vec<Event>,
+    events: impl Fn() -> Vec<EntryEvent>,
     sql: &'static str,
 ) {
     let standings = standings().into_iter().filter(concerns);
@@ -161,7 +161,7 @@ fn a_program_holds_to_the_table(
 /// The same of a statement of the daemon's.
 fn the_daemon_holds_to_the_table(
     concerns: impl Fn(&Standing) -> bool,
-    event: &Event,
+    event: &EntryEvent,
     act: impl Fn(&Transaction<'_>) -> Result<(), StoreError>,
 ) {
     let standings = standings_in_time().into_iter().filter(concerns);
@@ -171,7 +171,7 @@ fn the_daemon_holds_to_the_table(
 
 fn hold_to_the_table(
     standings: impl Iterator<Item = Standing>,
-    events: impl Fn() -> Vec<Event>,
+    events: impl Fn() -> Vec<EntryEvent>,
     act: impl Fn(&Transaction<'_>),
     seen_as: impl Fn(Standing) -> Standing,
 ) {
@@ -218,7 +218,7 @@ fn has_its_row(standing: &Standing) -> bool {
 fn a_write_makes_of_an_entry_what_the_table_says() {
     a_program_holds_to_the_table(
         has_its_row,
-        || vec![Event::Written],
+        || vec![EntryEvent::Written],
         "UPDATE contacts SET first_name = 'Eve'",
     );
 }
@@ -227,7 +227,7 @@ fn a_write_makes_of_an_entry_what_the_table_says() {
 fn a_deletion_makes_of_an_entry_what_the_table_says() {
     a_program_holds_to_the_table(
         has_its_row,
-        || vec![Event::Deleted { at: now() }],
+        || vec![EntryEvent::Deleted { at: now() }],
         "DELETE FROM contacts",
     );
 }
@@ -237,7 +237,7 @@ fn a_replacement_makes_of_an_entry_what_the_table_says() {
     a_program_holds_to_the_table(
         // The create of a row that HubSpot never heard of goes and comes again.
         |standing| standing.operation == Operation::Update,
-        || vec![Event::Deleted { at: now() }, Event::InsertedAgain],
+        || vec![EntryEvent::Deleted { at: now() }, EntryEvent::InsertedAgain],
         "PRAGMA recursive_triggers = ON;
              REPLACE INTO contacts (local_id, hs_id, first_name) VALUES (1, 101, 'Ada')",
     );
@@ -247,7 +247,7 @@ fn a_replacement_makes_of_an_entry_what_the_table_says() {
 fn a_retry_makes_of_an_entry_what_the_table_says() {
     a_program_holds_to_the_table(
         |_| true,
-        || vec![Event::Retried],
+        || vec![EntryEvent::Retried],
         "UPDATE sync_outbox SET state = 'pending'",
     );
 }
@@ -256,7 +256,7 @@ fn a_retry_makes_of_an_entry_what_the_table_says() {
 fn giving_an_entry_up_makes_of_it_what_the_table_says() {
     a_program_holds_to_the_table(
         |_| true,
-        || vec![Event::Discarded { at: now() }],
+        || vec![EntryEvent::Discarded { at: now() }],
         "DELETE FROM sync_outbox",
     );
 }
@@ -265,7 +265,7 @@ fn giving_an_entry_up_makes_of_it_what_the_table_says() {
 fn an_approval_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
         |standing| standing.operation == Operation::Archive,
-        &Event::Released { hold: 7, at: now() },
+        &EntryEvent::Released { hold: 7, at: now() },
         |tx| outbox::release_held(tx, "contacts", "archive", HoldId(7), now()),
     );
 }
@@ -277,7 +277,7 @@ fn the_guard_makes_of_an_entry_what_the_table_says() {
         |standing| {
             standing.operation == Operation::Archive && standing.due.is_some_and(|due| due <= now())
         },
-        &Event::Held,
+        &EntryEvent::Held,
         |tx| outbox::hold_due(tx, "contacts", "archive", now()),
     );
 }
@@ -287,7 +287,7 @@ fn the_end_of_a_backfill_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
         // Nothing else waits for one.
         |standing| standing.operation == Operation::Create,
-        &Event::Backfilled,
+        &EntryEvent::Backfilled,
         |tx| outbox::release_backfill(tx, &contacts().object),
     );
 }
@@ -296,7 +296,7 @@ fn the_end_of_a_backfill_makes_of_an_entry_what_the_table_says() {
 fn a_property_that_can_be_written_again_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
         |_| true,
-        &Event::Writable { at: now() },
+        &EntryEvent::Writable { at: now() },
         |tx| outbox::release_property(tx, "contacts", "email", now()),
     );
 }
@@ -305,7 +305,7 @@ fn a_property_that_can_be_written_again_makes_of_an_entry_what_the_table_says() 
 fn healing_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
         |_| true,
-        &Event::Healed { at: now() },
+        &EntryEvent::Healed { at: now() },
         |tx| {
             let object = contacts().object;
             let was_put_off = outbox::is_put_off_by_a_clock(tx, &object, now())?;
