@@ -43,7 +43,17 @@ pub struct Applying<'a> {
     pub with_history: bool,
 }
 
-impl Applying<'_> {
+impl<'a> Applying<'a> {
+    /// The store's answer to a question that was asked at that time.
+    pub fn from_store(pass: Pass<'a>, asked_at: Timestamp) -> Self {
+        Self {
+            pass,
+            evidence: Evidence::Store,
+            asked_at,
+            with_history: true,
+        }
+    }
+
     fn question(&self) -> Question {
         Question {
             evidence: self.evidence,

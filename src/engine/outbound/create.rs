@@ -12,7 +12,7 @@ use crate::decide::echo::{FoundBy, Histories, begun_by_another, made_by_us};
 use crate::decide::matching::LookBefore;
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
-use crate::engine::inbound::apply::{Applying, Evidence, apply_record, may_come_back};
+use crate::engine::inbound::apply::{Applying, apply_record, may_come_back};
 use crate::engine::inbound::convert::{identities, match_identity, record_identities};
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
@@ -251,12 +251,8 @@ async fn look(
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            let applying = Applying {
-                pass: Pass::of(tx, &sync, Origin::Poll, offset),
-                evidence: Evidence::Store,
-                asked_at,
-                with_history: true,
-            };
+            let applying =
+                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
             for record in found.iter().chain(&archived) {
                 take_found(tx, &applying, &looks, record, told.get(&record.id))?;
             }

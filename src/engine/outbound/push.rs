@@ -17,7 +17,7 @@ use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::inbound::actions::late_since;
-use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, Evidence, apply_record};
+use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record};
 use crate::engine::inbound::convert::{histories, remote_records};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::create;
@@ -235,12 +235,8 @@ async fn claim_updates(
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            let applying = Applying {
-                pass: Pass::of(tx, &sync, Origin::Poll, offset),
-                evidence: Evidence::Store,
-                asked_at,
-                with_history: true,
-            };
+            let applying =
+                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
             let mut claimed = Vec::with_capacity(due.len());
             for queued in &due {
                 match savepoint::within(tx, || merge_and_claim(tx, &applying, queued, &present)) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG};
 use crate::decide::plan::BATCH;
-use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::engine::inbound::apply::{Applying, apply_record};
 use crate::engine::inbound::convert::identities;
 use crate::engine::outbound::push::read_records;
 use crate::engine::pass::Pass;
@@ -86,12 +86,8 @@ pub(crate) async fn look(
         engine
             .store
             .write(Lane::Interactive, move |tx| {
-                let applying = Applying {
-                    pass: Pass::of(tx, &sync, Origin::Poll, offset),
-                    evidence: Evidence::Store,
-                    asked_at,
-                    with_history: true,
-                };
+                let applying =
+                    Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
                 for record in &present.records {
                     match savepoint::within(tx, || apply_record(tx, &applying, record, None)) {
                         Err(error) if error.is_constraint() => {

@@ -248,13 +248,9 @@ async fn settle_answer(
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            let applying = Applying {
-                // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-                pass: Pass::of(tx, &sync, Origin::Poll, offset),
-                evidence: Evidence::Store,
-                asked_at,
-                with_history: true,
-            };
+            // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
+            let applying =
+                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
             let settling = |next| Settling {
                 applying: &applying,
                 adopted: &adopted,
@@ -986,13 +982,9 @@ async fn settle_failed_batch(
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            let applying = Applying {
-                // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-                pass: Pass::of(tx, &sync, Origin::Poll, offset),
-                evidence: Evidence::Store,
-                asked_at,
-                with_history: true,
-            };
+            // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
+            let applying =
+                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
             let settling = |next| Settling {
                 applying: &applying,
                 adopted: &adopted,

@@ -17,17 +17,17 @@ pub(crate) async fn without_unchanged(
     object: &ObjectSync,
     due: Vec<Queued>,
 ) -> Result<Vec<Queued>, StoreError> {
-    let (of, ids) = (object.clone(), ids_of(&due));
-    let unchanged = engine
+    let of = object.clone();
+    let (due, unchanged) = engine
         .store
         .read(move |connection| {
             let mut unchanged = Vec::new();
-            for id in ids {
-                if !unchanged_fields(connection, &of, id)?.is_empty() {
-                    unchanged.push(id);
+            for queued in &due {
+                if !unchanged_fields(connection, &of, queued)?.is_empty() {
+                    unchanged.push(queued.entry.id);
                 }
             }
-            Ok(unchanged)
+            Ok((due, unchanged))
         })
         .await?;
     if unchanged.is_empty() {
@@ -46,16 +46,16 @@ pub(crate) async fn without_unchanged(
     Ok(left.collect())
 }
 
-fn ids_of(due: &[Queued]) -> Vec<OutboxId> {
-    due.iter().map(|queued| queued.entry.id).collect()
-}
-
 fn end_unchanged(
     tx: &Transaction<'_>,
     object: &ObjectSync,
     id: OutboxId,
 ) -> Result<(), StoreError> {
-    let unchanged = unchanged_fields(tx, object, id)?;
+    // A program may have written since the entry was looked at.
+    let Some(queued) = outbox::by_id(tx, id)? else {
+        return Ok(());
+    };
+    let unchanged = unchanged_fields(tx, object, &queued)?;
     if unchanged.is_empty() {
         return Ok(());
     }
@@ -73,12 +73,9 @@ fn end_unchanged(
 fn unchanged_fields(
     connection: &Connection,
     object: &ObjectSync,
-    id: OutboxId,
+    queued: &Queued,
 ) -> Result<Vec<PropertyName>, StoreError> {
-    let Some(queued) = outbox::by_id(connection, id)? else {
-        return Ok(Vec::new());
-    };
-    let entry = queued.entry;
+    let entry = &queued.entry;
     let is_at_rest = entry.operation == Operation::Update
         && entry.state == EntryState::Pending
         && entry.row.is_none()
@@ -89,7 +86,7 @@ fn unchanged_fields(
     let Some(row) = object.table.by_local_id(connection, entry.local_id)? else {
         return Ok(Vec::new());
     };
-    let fields = entry.fields.into_iter().filter(|field| {
+    let fields = entry.fields.iter().filter(|field| {
         let kind = object
             .mapping()
             .field(&field.property)
@@ -99,7 +96,7 @@ fn unchanged_fields(
             _ => false,
         }
     });
-    Ok(fields.map(|field| field.property).collect())
+    Ok(fields.map(|field| field.property.clone()).collect())
 }
 
 #[cfg(test)]

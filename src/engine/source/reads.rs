@@ -11,9 +11,7 @@ use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide
 use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::inbound::actions::late_since;
-use crate::engine::inbound::apply::{
-    AFTER_CONSTRAINT, Applying, Evidence, apply_record, refuse_record,
-};
+use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record, refuse_record};
 use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::settle::{Pushed, note_pushed};
@@ -110,12 +108,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 let histories = histories(&sync, &record, &wanted.with_history, own_app.as_deref());
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
-                let applying = Applying {
-                    pass: pass.saying(origin),
-                    evidence: Evidence::Store,
-                    asked_at,
-                    with_history: true,
-                };
+                let applying = Applying::from_store(pass.saying(origin), asked_at);
                 match savepoint::within(tx, || {
                     apply_record(tx, &applying, &remote, Some(&histories))
                 }) {

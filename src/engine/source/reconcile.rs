@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::decide::cursor::is_ahead;
-use crate::engine::inbound::apply::{Applying, Evidence, apply_page};
+use crate::engine::inbound::apply::{Applying, apply_page};
 use crate::engine::inbound::convert::remote_records;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -164,12 +164,8 @@ async fn compare_page(
         .store
         .write(Lane::Bulk, move |tx| {
             let now = tx.now();
-            let applying = Applying {
-                pass: Pass::of(tx, &sync, Origin::Reconcile, offset),
-                evidence: Evidence::Store,
-                asked_at,
-                with_history: true,
-            };
+            let applying =
+                Applying::from_store(Pass::of(tx, &sync, Origin::Reconcile, offset), asked_at);
             let changed = apply_page(tx, &applying, &page.records)?;
             let work = runs::Work {
                 requests: 1,

@@ -602,47 +602,14 @@ mod cases;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::cases::{at, city, mapping};
     use super::*;
     use crate::decide::echo::{Author, PastValue};
     use crate::model::entry::Operation;
     use crate::model::id::{HubspotId, LocalId, OutboxId};
-    use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
-    use crate::model::name::{ColumnName, ObjectType, TableName};
-
-    fn city() -> PropertyName {
-        PropertyName::parse("city").expect("a name")
-    }
 
     fn value(text: &str) -> Value {
         Value::from_canonical(text)
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::EPOCH.plus_millis(seconds * 1000)
-    }
-
-    fn mapping(policy: Policy) -> ObjectMapping {
-        ObjectMapping {
-            object: ObjectType::parse("contacts").expect("a name"),
-            table: TableName::parse("contacts").expect("a name"),
-            direction: Direction::Both,
-            key: KeyChoice::Auto,
-            match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
-            policy,
-            poll: Duration::from_secs(5),
-            fields: vec![FieldMapping {
-                property: city(),
-                column: ColumnName::parse("city").expect("a name"),
-                declared_type: None,
-                property_type: PropertyType::String,
-                direction: Direction::Both,
-                policy,
-            }],
-        }
     }
 
     /// A row in doubt: "Lima" was sent over the version of second 10 and its answer lost. `base` is the pending field's.
@@ -696,7 +663,7 @@ mod tests {
             over: at(10),
         };
         merge_record(&RecordInput {
-            mapping: &mapping(doubt.policy),
+            mapping: &mapping(Direction::Both, doubt.policy),
             local: &LocalRecord {
                 local_id: LocalId(1),
                 hs_id: Some(HubspotId(7)),

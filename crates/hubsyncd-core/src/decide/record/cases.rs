@@ -12,7 +12,7 @@ use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
 use crate::model::name::{ColumnName, ObjectType, TableName};
 
-fn city() -> PropertyName {
+pub(super) fn city() -> PropertyName {
     PropertyName::parse("city").expect("a name")
 }
 
@@ -20,11 +20,11 @@ fn value(text: &str) -> Value {
     Value::from_canonical(text)
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::EPOCH.plus_millis(second * 1_000)
 }
 
-fn mapping(direction: Direction, policy: Policy) -> ObjectMapping {
+pub(super) fn mapping(direction: Direction, policy: Policy) -> ObjectMapping {
     ObjectMapping {
         object: ObjectType::parse("contacts").expect("a name"),
         table: TableName::parse("contacts").expect("a name"),
