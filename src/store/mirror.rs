@@ -10,6 +10,7 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
 use crate::decide::matching::MatchRule;
+use crate::model::field_values::{FieldNames, FieldValues};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
@@ -34,6 +35,7 @@ const OWN_COLUMNS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct MirrorTable {
     mapping: Arc<ObjectMapping>,
+    names: Arc<FieldNames>,
     sql: Arc<Statements>,
 }
 
@@ -98,7 +100,7 @@ impl MirrorRow {
             self.changed.insert(index);
             self.raw.remove(&index);
             self.record.unreadable.remove(property);
-            self.record.values.insert(property.clone(), value.clone());
+            self.record.values.set_at(index, value.clone());
         }
     }
 
@@ -112,12 +114,22 @@ impl MirrorTable {
     /// Prepares the statement texts of an object.
     pub fn new(mapping: Arc<ObjectMapping>) -> Self {
         let sql = Arc::new(Statements::of(&mapping));
-        Self { mapping, sql }
+        let names = FieldNames::of(&mapping);
+        Self {
+            mapping,
+            names,
+            sql,
+        }
     }
 
     /// The object's mapping.
     pub fn mapping(&self) -> &Arc<ObjectMapping> {
         &self.mapping
+    }
+
+    /// The properties of the mapping, by whose places values are numbered.
+    pub fn names(&self) -> &Arc<FieldNames> {
+        &self.names
     }
 
     /// The row of a record.
@@ -550,7 +562,7 @@ impl MirrorTable {
     }
 
     fn read_row(&self, row: &Row<'_>) -> rusqlite::Result<MirrorRow> {
-        let mut values = BTreeMap::new();
+        let mut values = FieldValues::nothing(&self.names);
         let mut columns = Vec::with_capacity(self.mapping.fields.len());
         let (mut raw, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
         for (index, field) in self.mapping.fields.iter().enumerate() {
@@ -560,7 +572,7 @@ impl MirrorTable {
                 unreadable.insert(field.property.clone());
             }
             let column = from_sql(stored);
-            values.insert(field.property.clone(), readable(field, &column));
+            values.set_at(index, readable(field, &column));
             columns.push(column);
         }
         let modified: Option<String> = row.get(OWN_COLUMNS)?;

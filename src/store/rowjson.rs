@@ -12,6 +12,7 @@ use rusqlite::types::Value as SqlValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
+use crate::model::field_values::FieldValues;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
@@ -59,7 +60,7 @@ pub fn text_in(text: &str, property: &str) -> Option<Option<String>> {
 }
 
 /// The mapped values of a row, canonical; a missing key is an empty value.
-pub fn values(mapping: &ObjectMapping, text: &str) -> BTreeMap<PropertyName, Value> {
+pub fn values(mapping: &ObjectMapping, text: &str) -> FieldValues {
     let map = object(text);
     let value = |name: &str| map.get(name).and_then(text_of);
     mapping
@@ -158,7 +159,7 @@ pub fn with_defaults(
 ) -> String {
     let own = values(mapping, text);
     let mut map = object(text);
-    for (property, value) in &record.values {
+    for (property, value) in record.values.iter() {
         let is_empty = own.get(property).is_none_or(Value::is_empty);
         if is_empty && !is_written(property) {
             let json = value.as_deref().map_or(Json::Null, Json::from);
@@ -186,12 +187,12 @@ pub fn with_record(mapping: &ObjectMapping, text: &str, record: &RemoteRecord) -
 }
 
 /// Values as such a JSON.
-pub fn of_values(values: &BTreeMap<PropertyName, Value>) -> String {
+pub fn of_values(values: &FieldValues) -> String {
     of_all(values.iter())
 }
 
 /// Values as such a JSON, with those of columns that the mapping does not know; what is empty there is left out.
-pub fn of_row(values: &BTreeMap<PropertyName, Value>, others: Vec<(String, Value)>) -> String {
+pub fn of_row(values: &FieldValues, others: Vec<(String, Value)>) -> String {
     let mut map = object(&of_values(values));
     for (name, value) in others {
         if let Some(text) = value.into_stored() {

@@ -46,8 +46,8 @@ pub fn note(
         }
     }
     let is_readable = |property: &str| {
-        let mut readable = record.values.keys();
-        property == RECORD || readable.any(|name| name.as_str() == property)
+        let mut readable = record.values.iter();
+        property == RECORD || readable.any(|(name, _)| name.as_str() == property)
     };
     forget_where(tx, object, record.id, is_readable, now)
 }

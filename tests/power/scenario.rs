@@ -433,7 +433,6 @@ fn applying(object: &ObjectSync, origin: Origin, with_history: bool) -> Applying
 }
 
 fn record(number: i64, version: i64) -> RemoteRecord {
-    let mut values = BTreeMap::new();
     let texts = [
         ("email", format!("p{number}@example.com")),
         ("firstname", format!("remote {number} {version}")),
@@ -443,12 +442,11 @@ fn record(number: i64, version: i64) -> RemoteRecord {
             "a longer text that fills pages ".repeat(6 + version as usize % 3),
         ),
     ];
-    for (property, text) in texts {
-        values.insert(property_name(property), Value::from_canonical(text));
-    }
+    let values =
+        texts.map(|(property, text)| (property_name(property), Value::from_canonical(text)));
     RemoteRecord {
         id: HubspotId(1000 + number),
-        values,
+        values: values.into_iter().collect(),
         invalid: BTreeMap::new(),
         created_at: now(),
         updated_at: at(version),

@@ -5,6 +5,7 @@
 pub mod conflict;
 pub mod entry;
 pub mod event;
+pub mod field_values;
 pub mod hex;
 pub mod id;
 pub mod mapping;

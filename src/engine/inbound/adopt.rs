@@ -128,7 +128,7 @@ pub fn link_made(
         local_id: entry.local_id,
         hs_id: Some(record.id),
     };
-    for (property, value) in &sent {
+    for (property, value) in sent.iter() {
         note_pushed(
             tx,
             about,

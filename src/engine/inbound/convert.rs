@@ -6,6 +6,7 @@ use crate::decide::echo::{Histories, PastValue, author};
 use crate::decide::matching::MatchRule;
 use crate::engine::portal::objects::{OTHER_EMAILS, ObjectSync};
 use crate::hubspot::Record;
+use crate::model::field_values::FieldValues;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
@@ -17,9 +18,9 @@ use crate::store::mirror::Identity;
 pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
     let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
     let other_emails = other_emails(object, &record);
-    let mut values = BTreeMap::new();
+    let mut values = FieldValues::nothing(object.table.names());
     let mut invalid = BTreeMap::new();
-    for field in &object.mapping().fields {
+    for (position, field) in object.mapping().fields.iter().enumerate() {
         if let Some(json) = record.odd.remove(field.property.as_str()) {
             invalid.insert(field.property.clone(), Value::from_canonical(json));
             continue;
@@ -28,9 +29,11 @@ pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
             continue;
         };
         match field.property_type.canonical_of(text) {
-            Ok(value) => values.insert(field.property.clone(), value),
-            Err(text) => invalid.insert(field.property.clone(), Value::from_canonical(text)),
-        };
+            Ok(value) => values.set_at(position, value),
+            Err(text) => {
+                invalid.insert(field.property.clone(), Value::from_canonical(text));
+            }
+        }
     }
     RemoteRecord {
         id: record.id,
@@ -109,7 +112,7 @@ pub fn histories(
 }
 
 /// What says which record values belong to, the surest first.
-pub fn identities(object: &ObjectSync, values: &BTreeMap<PropertyName, Value>) -> Vec<Identity> {
+pub fn identities(object: &ObjectSync, values: &FieldValues) -> Vec<Identity> {
     object
         .mapping()
         .identities()
@@ -157,10 +160,7 @@ pub fn has_unique_value(
 }
 
 /// The value of the match property in the form in which two of them are compared.
-pub fn match_identity(
-    object: &ObjectSync,
-    values: &BTreeMap<PropertyName, Value>,
-) -> Option<Identity> {
+pub fn match_identity(object: &ObjectSync, values: &FieldValues) -> Option<Identity> {
     let field = object.mapping().match_field()?;
     identity(object, field, values.get(&field.property)?)
 }
@@ -186,13 +186,11 @@ mod tests {
             history: BTreeMap::new(),
         };
         let shown = remote_record(&scene.object, shown);
-        let names = |values: &BTreeMap<PropertyName, Value>| -> Vec<String> {
-            let named =
-                |(name, value): (&PropertyName, &Value)| format!("{name}={}", value.to_wire());
-            values.iter().map(named).collect()
-        };
-        assert_eq!(names(&shown.values), ["email="]);
-        assert_eq!(names(&shown.invalid), [r#"firstname={"a":1}"#]);
+        let named = |(name, value): (&PropertyName, &Value)| format!("{name}={}", value.to_wire());
+        let readable: Vec<String> = shown.values.iter().map(named).collect();
+        assert_eq!(readable, ["email="]);
+        let invalid: Vec<String> = shown.invalid.iter().map(named).collect();
+        assert_eq!(invalid, [r#"firstname={"a":1}"#]);
     }
 
     #[test]

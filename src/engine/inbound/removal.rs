@@ -489,7 +489,7 @@ mod guard_tests {
         });
         let live = RemoteRecord {
             id: HubspotId(1008),
-            values: std::collections::BTreeMap::new(),
+            values: crate::model::field_values::FieldValues::default(),
             invalid: std::collections::BTreeMap::new(),
             created_at: now(),
             updated_at: now(),

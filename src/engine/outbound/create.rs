@@ -26,6 +26,7 @@ use crate::engine::source::reads::{AFTER_UNREAD, note_missing};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
 use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
+use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
@@ -127,10 +128,7 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     }
 }
 
-fn unique_values(
-    object: &ObjectSync,
-    values: &BTreeMap<PropertyName, Value>,
-) -> Vec<(String, Identity)> {
+fn unique_values(object: &ObjectSync, values: &FieldValues) -> Vec<(String, Identity)> {
     identities(object, values)
         .into_iter()
         .filter(|identity| object.is_unique(&identity.property))
@@ -138,7 +136,11 @@ fn unique_values(
             // HubSpot keeps an address in its form; any other value as it stands, and perhaps tells its letters apart.
             let asked = match is_unique_in_hubspot(object.object(), &identity.property) {
                 true => identity.form.clone(),
-                false => values[&identity.property].to_wire().to_owned(),
+                false => values
+                    .get(&identity.property)
+                    .unwrap_or(&Value::EMPTY)
+                    .to_wire()
+                    .to_owned(),
             };
             (asked, identity)
         })
@@ -326,7 +328,7 @@ fn take_found(
 }
 
 /// What an attempt carried.
-pub fn sent_values(entry: &Entry) -> BTreeMap<PropertyName, Value> {
+pub fn sent_values(entry: &Entry) -> FieldValues {
     entry
         .fields
         .iter()

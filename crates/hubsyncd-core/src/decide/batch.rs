@@ -64,6 +64,7 @@ pub fn is_result_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::field_values::FieldValues;
     use crate::model::id::HubspotId;
     use crate::model::time::Timestamp;
 
@@ -115,7 +116,7 @@ mod tests {
     fn record(key: Option<&str>) -> RemoteRecord {
         RemoteRecord {
             id: HubspotId(101),
-            values: std::collections::BTreeMap::new(),
+            values: FieldValues::default(),
             invalid: std::collections::BTreeMap::new(),
             created_at: Timestamp::EPOCH,
             updated_at: Timestamp::EPOCH,

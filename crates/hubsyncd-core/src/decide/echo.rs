@@ -238,6 +238,7 @@ pub fn after_loss(entry: &Entry) -> AfterLoss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::field_values::FieldValues;
 
     fn value(text: &str) -> Value {
         Value::from_canonical(text)
@@ -526,7 +527,7 @@ mod tests {
     fn only_its_key_says_that_a_create_of_ours_made_a_record() {
         let record = RemoteRecord {
             id: crate::model::id::HubspotId(7),
-            values: BTreeMap::new(),
+            values: FieldValues::default(),
             invalid: BTreeMap::new(),
             created_at: at(1000),
             updated_at: at(1000),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::decide::echo::{Author, PastValue, SentValue, is_sent};
 use crate::model::entry::Base;
+use crate::model::field_values::FieldValues;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
@@ -117,7 +118,7 @@ pub fn written_over<'a>(
 /// history is needed: what was archived changes no more.
 pub fn was_archived_over(
     mapping: &ObjectMapping,
-    read: &BTreeMap<PropertyName, Value>,
+    read: &FieldValues,
     archived: &RemoteRecord,
     sent_earlier: &BTreeMap<PropertyName, Vec<SentValue>>,
 ) -> bool {

@@ -261,6 +261,7 @@ impl MaybeEcho<'_> {
 mod tests {
     use super::*;
     use crate::model::entry::Operation;
+    use crate::model::field_values::FieldValues;
     use crate::model::id::{HubspotId, LocalId, OutboxId};
     use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
     use crate::model::name::{ColumnName, ObjectType, TableName};
@@ -434,7 +435,7 @@ mod tests {
             hs_id: Some(HubspotId(101)),
             modified_at: Some(at(0)),
             unreadable: std::collections::BTreeSet::new(),
-            values: [(property("price"), Value::from_canonical(price))].into(),
+            values: FieldValues::from_iter([(property("price"), Value::from_canonical(price))]),
         }
     }
 

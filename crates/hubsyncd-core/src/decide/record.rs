@@ -21,6 +21,7 @@ use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
+use crate::model::field_values::FieldValues;
 use crate::model::id::ConflictId;
 use crate::model::mapping::{Direction, FieldMapping, ObjectMapping, Policy};
 use crate::model::name::PropertyName;
@@ -47,7 +48,7 @@ pub enum CleanBase<'a> {
     /// Nobody knows: the row was just linked to the record, or the column is being filled.
     Unknown,
     /// The values of the row that was deleted and is inserted again.
-    Given(&'a BTreeMap<PropertyName, Value>),
+    Given(&'a FieldValues),
 }
 
 impl CleanBase<'_> {
@@ -669,13 +670,13 @@ mod tests {
                 hs_id: Some(HubspotId(7)),
                 modified_at: Some(at(10)),
                 unreadable: std::collections::BTreeSet::new(),
-                values: [(city(), value(doubt.local))].into(),
+                values: FieldValues::from_iter([(city(), value(doubt.local))]),
             },
             entry: entry.as_ref(),
             open: &open.into_iter().collect(),
             remote: &RemoteRecord {
                 id: HubspotId(7),
-                values: [(city(), value(doubt.remote))].into(),
+                values: FieldValues::from_iter([(city(), value(doubt.remote))]),
                 invalid: BTreeMap::new(),
                 created_at: at(1),
                 updated_at: at(30),

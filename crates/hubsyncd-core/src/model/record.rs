@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
@@ -13,7 +14,7 @@ pub struct RemoteRecord {
     /// Its id in the answer; after a merge not always the id that was asked for.
     pub id: HubspotId,
     /// The mapped properties that the answer carried.
-    pub values: BTreeMap<PropertyName, Value>,
+    pub values: FieldValues,
     /// Properties whose text can't be of the mapping's type, with that text.
     pub invalid: BTreeMap<PropertyName, Value>,
     /// `createdAt`.
@@ -54,7 +55,7 @@ pub struct LocalRecord {
     /// The record's id, once HubSpot has it.
     pub hs_id: Option<HubspotId>,
     /// The mapped columns by property, canonical.
-    pub values: BTreeMap<PropertyName, Value>,
+    pub values: FieldValues,
     /// Properties whose column holds text that is no UTF-8. It can't be sent; its value above is the literal of its bytes.
     pub unreadable: BTreeSet<PropertyName>,
     /// HubSpot's `updatedAt` when the row was last written from it.

@@ -8,6 +8,7 @@ use proptest::prelude::{Strategy, any, prop_oneof};
 use super::*;
 use crate::decide::echo::{Author, PastValue};
 use crate::model::entry::Operation;
+use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
 use crate::model::name::{ColumnName, ObjectType, TableName};
@@ -70,7 +71,7 @@ fn entry(state: EntryState, base: Base, changed_at: Timestamp) -> Entry {
 fn remote(shown: &str, updated_at: Timestamp) -> RemoteRecord {
     RemoteRecord {
         id: HubspotId(7),
-        values: [(city(), value(shown))].into(),
+        values: FieldValues::from_iter([(city(), value(shown))]),
         invalid: BTreeMap::new(),
         created_at: at(0),
         updated_at,
@@ -88,7 +89,7 @@ fn local(held: &str) -> LocalRecord {
         hs_id: Some(HubspotId(7)),
         modified_at: None,
         unreadable: BTreeSet::new(),
-        values: [(city(), value(held))].into(),
+        values: FieldValues::from_iter([(city(), value(held))]),
     }
 }
 
@@ -180,7 +181,11 @@ fn plan_of(case: Case) -> RecordPlan {
     }
     let mut remote = remote(case.remote, at(30));
     if case.is_invalid_there {
-        remote.invalid = std::mem::take(&mut remote.values);
+        let shown = std::mem::take(&mut remote.values);
+        let shown = shown.iter();
+        remote.invalid = shown
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
     }
     merge_record(&RecordInput {
         mapping: &mapping(case.direction, case.policy),
