@@ -9,4 +9,5 @@ pub mod push;
 pub mod searched;
 pub mod settle;
 pub mod taken;
+mod together;
 pub mod unchanged;

@@ -118,6 +118,68 @@ const FOUND_AFTERWARDS: &str = "SELECT group_concat(coalesce(base_value, '') || 
 const KEPT: &str = "SELECT count(*) FROM sync_history
      WHERE property = 'city' AND origin = 'conflict' AND old_value = 'Oslo' AND new_value = 'Lima'";
 
+/// A program that takes the write lock after each read for longer than a read stays fresh, until the write is sent.
+fn lock_after_each_read(portal: &Portal, site: &Site, write: &str) -> usize {
+    let program = site.program();
+    portal.script(FaultKind::Slow, 12, "/batch/read");
+    let mut seen = 0;
+    while portal.requests(write) == 0 && seen < 12 {
+        eventually("another read or the write", || {
+            portal.requests("/batch/read") > seen || portal.requests(write) > 0
+        });
+        seen = portal.requests("/batch/read");
+        program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        wait(Duration::from_millis(2_200));
+        program
+            .execute_batch("COMMIT")
+            .expect("the lock is given up");
+    }
+    seen
+}
+
+#[test]
+fn a_write_goes_out_where_every_claim_takes_longer_than_a_read_stays_fresh() {
+    let (portal, id, site) = loaded();
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    let reads = lock_after_each_read(&portal, &site, "/batch/update");
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert!(reads <= 4, "{reads} reads for one write");
+}
+
+#[test]
+fn an_archive_goes_out_where_every_claim_takes_longer_than_a_read_stays_fresh() {
+    let (portal, id, site) = loaded();
+    site.execute("DELETE FROM contacts");
+    let reads = lock_after_each_read(&portal, &site, "/batch/archive");
+    assert_eq!(portal.value(id, "email"), None);
+    assert!(reads <= 4, "{reads} reads for one archive");
+}
+
+#[test]
+fn an_edit_behind_a_claim_that_took_long_is_seen_before_the_write() {
+    let (portal, id, site) = loaded();
+    portal.script(FaultKind::Slow, 12, "/batch/read");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    let program = site.program();
+    for reads in 1..=2 {
+        eventually("a read before the write", || {
+            portal.requests("/batch/read") >= reads
+        });
+        program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        wait(Duration::from_millis(1_700));
+        if reads == 2 {
+            portal.edit(id, &[("city", "Oslo")]);
+        }
+        program
+            .execute_batch("COMMIT")
+            .expect("the lock is given up");
+    }
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(found_by_the_read(&site).as_deref(), Some(BY_POLICY));
+    assert_eq!(portal.requests("/batch/update"), 1);
+}
+
 /// Somebody edits the record after the read before our write was carried out, and before our write comes.
 fn edit_in_the_gap(portal: &Portal, id: u64) {
     until_it_is_read(portal);

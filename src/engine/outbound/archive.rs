@@ -8,23 +8,21 @@ use crate::decide::echo::{self, Edited};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::convert::identities;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::gap;
-use crate::engine::outbound::push::{
-    AFTER_READ, Doubt, Present, Together, bounds, put_aside, reread_records,
-};
-use crate::engine::outbound::settle::{Archive, Ground, Sending, Sent, settle_batch};
+use crate::engine::outbound::push::{AFTER_READ, Present, bounds, put_aside};
+use crate::engine::outbound::settle::{Archive, Sent};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{Priority, WriteInput};
+use crate::hubspot::WriteInput;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
+use crate::model::field_values::FieldValues;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
@@ -148,45 +146,8 @@ fn judge_one(
     holds::recount_entries(tx, key, now)
 }
 
-/// Reads the records once more and archives those that are as the deleted rows were.
-pub async fn send(
-    engine: &Engine,
-    object: &ObjectSync,
-    due: Vec<Queued>,
-    priority: Priority,
-) -> Result<(), StepError> {
-    // Where histories are asked for, a batch is smaller (`hubspot/api-facts.md#3`).
-    let doubt = Doubt::about(engine, object, &due).await?;
-    let size = if doubt.is_none() {
-        BATCH
-    } else {
-        BATCH_WITH_HISTORY
-    };
-    let mut batches: Vec<Together> = due
-        .chunks(size)
-        .map(|due| Together::of(due.to_vec()))
-        .collect();
-    while let Some(batch) = batches.pop() {
-        let reread = engine.client.begin_reread(priority).await?;
-        let present =
-            reread_records(engine, object, &batch.ids(), priority, &reread, &doubt).await?;
-        let (claimed, claimed_at) =
-            claim_all(engine, object, batch.entries.clone(), present).await?;
-        let ground = Ground { reread, claimed_at };
-        let sending = Sending {
-            engine,
-            object,
-            operation: Operation::Archive,
-            priority,
-            ground: Some(&ground),
-        };
-        let late = settle_batch(sending, claimed).await?;
-        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
-    }
-    Ok(())
-}
-
-async fn claim_all(
+/// Claims the archives of records that are as the deleted rows were.
+pub(super) async fn claim_all(
     engine: &Engine,
     object: &ObjectSync,
     due: Vec<Queued>,
@@ -306,7 +267,7 @@ struct ArchiveLook<'a, 'tx> {
 }
 
 impl ArchiveLook<'_, '_> {
-    fn former(&self) -> BTreeMap<PropertyName, Value> {
+    fn former(&self) -> FieldValues {
         let text = self.entry.row.as_deref();
         text.map(|text| rowjson::values(self.pass.object.mapping(), text))
             .unwrap_or_default()
@@ -443,7 +404,7 @@ impl ArchiveLook<'_, '_> {
 fn is_undecided(
     object: &ObjectSync,
     open: &BTreeMap<PropertyName, OpenConflict>,
-    former: &BTreeMap<PropertyName, Value>,
+    former: &FieldValues,
     record: &RemoteRecord,
 ) -> bool {
     open.iter().any(|(property, conflict)| {

@@ -12,7 +12,6 @@ use rusqlite::Transaction;
 use crate::decide::echo::Histories;
 use crate::decide::fight;
 use crate::decide::freshness::missing_too_soon;
-use crate::decide::gap::MOST_LATE;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
@@ -21,8 +20,9 @@ use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record};
 use crate::engine::inbound::convert::{histories, remote_records};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::create;
-use crate::engine::outbound::settle::{Ground, Late, Sending, Sent, recover_object, settle_batch};
+use crate::engine::outbound::settle::{Sent, recover_object};
 use crate::engine::outbound::taken;
+use crate::engine::outbound::together;
 use crate::engine::outbound::unchanged;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -100,8 +100,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     };
     match pick.operation {
         Operation::Create => create::send(engine, object, due, priority).await?,
-        Operation::Update => send_updates(engine, object, due, priority).await?,
-        Operation::Archive => archive::send(engine, object, due, priority).await?,
+        Operation::Update | Operation::Archive => {
+            together::send(engine, object, pick.operation, due, priority).await?;
+        }
         Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
     }
     Ok(Progress::More)
@@ -156,74 +157,7 @@ pub fn bounds(guard: &Guard) -> Bounds {
     }
 }
 
-async fn send_updates(
-    engine: &Engine,
-    object: &ObjectSync,
-    due: Vec<Queued>,
-    priority: Priority,
-) -> Result<(), StepError> {
-    let mut batches = vec![Together::of(due)];
-    while let Some(batch) = batches.pop() {
-        let asked_at = engine.now();
-        let reread = engine.client.begin_reread(priority).await?;
-        let present = reread_records(
-            engine,
-            object,
-            &batch.ids(),
-            priority,
-            &reread,
-            &Doubt::default(),
-        )
-        .await?;
-        let (claimed, claimed_at) =
-            claim_updates(engine, object, batch.entries.clone(), present, asked_at).await?;
-        let ground = Ground { reread, claimed_at };
-        let sending = Sending {
-            engine,
-            object,
-            operation: Operation::Update,
-            priority,
-            ground: Some(&ground),
-        };
-        let late = settle_batch(sending, claimed).await?;
-        batches.extend(late.into_iter().filter_map(|late| batch.again(&late)));
-    }
-    Ok(())
-}
-
-/// Entries that are read, claimed and sent together.
-pub struct Together {
-    /// The entries, as they were when the step began.
-    pub entries: Vec<Queued>,
-    late: u32,
-}
-
-impl Together {
-    /// A batch that has not been tried.
-    pub fn of(entries: Vec<Queued>) -> Self {
-        Self { entries, late: 0 }
-    }
-
-    /// The records to be read.
-    pub fn ids(&self) -> Vec<HubspotId> {
-        let ids = self.entries.iter().filter_map(|queued| queued.entry.hs_id);
-        ids.collect()
-    }
-
-    /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
-    /// sent stays a part, so that halving comes to an end.
-    pub fn again(&self, late: &Late) -> Option<Self> {
-        let entries = self.entries.iter();
-        let entries = entries.filter(|queued| late.entries.contains(&queued.entry.id));
-        let again = Self {
-            entries: entries.cloned().collect(),
-            late: if late.is_part { 0 } else { self.late + 1 },
-        };
-        (again.late <= MOST_LATE).then_some(again)
-    }
-}
-
-async fn claim_updates(
+pub(super) async fn claim_updates(
     engine: &Engine,
     object: &ObjectSync,
     due: Vec<Queued>,
@@ -250,7 +184,7 @@ async fn claim_updates(
 }
 
 /// What a batch read showed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Present {
     /// The records that are there.
     pub records: Vec<RemoteRecord>,

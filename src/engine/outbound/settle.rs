@@ -167,7 +167,7 @@ pub async fn settle_batch(
 }
 
 /// Takes the claims of entries back, those of archives also from what the guard has counted.
-async fn unclaim(sending: Sending<'_>, batch: Vec<Sent>) -> Result<(), StoreError> {
+pub(super) async fn unclaim(sending: Sending<'_>, batch: Vec<Sent>) -> Result<(), StoreError> {
     let Some(claimed_at) = sending.ground.map(|ground| ground.claimed_at) else {
         return Ok(());
     };
