@@ -17,6 +17,7 @@ use crate::model::time::Timestamp;
 use crate::store::file::access::Remedy;
 
 pub mod around;
+pub mod awaited;
 pub mod conflicts;
 pub mod counts;
 pub mod cursors;

@@ -23,17 +23,18 @@ use crate::daemon::table::{Parts, renewal_job};
 use crate::daemon::tasks::{
     Job, Loop, Name, Tasks, is_fatal, is_stopping, wait_after_failure, with_causes,
 };
-use crate::decide::round::{self, Part, Settled, Step, Task};
+use crate::decide::round::{self, Part, Retries, Settled, Step, Task};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reconcile;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{HubspotError, RENEWING};
+use crate::hubspot::{HubspotError, RENEWING, Retry};
+use crate::model::mapping::KeyChoice;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::fields::{self, Troubled};
 use crate::store::meta::Phase;
-use crate::store::{Lane, counts, cursors, meta, quota, runs, unreadable};
+use crate::store::{Lane, awaited, counts, cursors, meta, quota, runs, unreadable};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
@@ -439,12 +440,29 @@ impl OnceWork {
                 || error.is_configuration()
                 || !(is_renewed || passes(&error))
                 || (failures >= ENOUGH && self.others_wait(&error))
-                || wait >= self.left()
+                || wait.max(self.pause(&error)) >= self.left()
             {
                 return Err(error);
             }
             tracing::warn!(error = %with_causes(&error), hint = error.hint(), wait_ms = wait.as_millis() as u64, "a step failed and is tried again");
             self.wait(wait).await;
+        }
+    }
+
+    /// How long HubSpot lets nothing through: what a daemon looks at again meanwhile, a run that ends before need not.
+    fn pause(&self, error: &StepError) -> Duration {
+        match error {
+            StepError::Hubspot(error) => match error.retry() {
+                Retry::At(until) => until.since(self.engine.clock().now()),
+                Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => {
+                    Duration::ZERO
+                }
+            },
+            StepError::OAuth(_)
+            | StepError::Seal(_)
+            | StepError::Store(_)
+            | StepError::NoProgress(_)
+            | StepError::OtherPortal { .. } => Duration::ZERO,
         }
     }
 
@@ -662,12 +680,30 @@ async fn settle(work: &OnceWork, object: &ObjectSync) -> Result<Option<Timestamp
         for step in round::steps(Part::Settle, 0) {
             said.push((step, work.drain(step, Some(object)).await?));
         }
-        match round::settled(said, work.engine.clock().now()) {
+        let retries = retries(work, object).await?;
+        match round::settled(said, retries, work.engine.clock().now()) {
             Settled::Again => {}
             Settled::Until(until) => return Ok(until),
             Settled::Cut => return Ok(None),
         }
     }
+}
+
+/// When the next retries of an object fall due.
+async fn retries(work: &OnceWork, object: &ObjectSync) -> Result<Retries, StepError> {
+    let engine = &work.engine;
+    let (name, now) = (object.object().clone(), engine.clock().now());
+    let keyless = match &object.mapping().key {
+        KeyChoice::Property(key) if object.mapping().key_field().is_none() => Some(key.clone()),
+        KeyChoice::Property(_) | KeyChoice::Auto | KeyChoice::None => None,
+    };
+    let retries = engine.store().read(move |connection| {
+        Ok(Retries {
+            read: awaited::next_read(connection, &name, now)?,
+            push: awaited::next_attempt(connection, &name, keyless.as_ref(), now)?,
+        })
+    });
+    Ok(retries.await?)
 }
 
 /// Whether HubSpot refused the token.
@@ -717,6 +753,7 @@ async fn report(
     let troubled = engine.store().read(fields::troubled).await?;
     let mut warnings: Vec<OnceFailure> = troubled.into_iter().map(OnceFailure::from).collect();
     warnings.extend(odd_answers(engine).await?);
+    warnings.extend(erasures(engine).await?);
     Ok(OnceReport {
         failure: failure.or_else(waiting),
         objects,
@@ -747,6 +784,33 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError
         ),
     };
     Ok(told.into_iter().map(failure).collect())
+}
+
+/// The privacy deletions that HubSpot has announced and not carried out, an object each.
+async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
+    let objects = engine.mapping().objects.iter();
+    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let counted = engine.store().read(move |connection| {
+        let mut counted = Vec::new();
+        for object in names {
+            let records = awaited::erasures(connection, &object)?;
+            counted.push((object, records));
+        }
+        Ok(counted)
+    });
+    let counted = counted.await?.into_iter();
+    let told = counted.filter_map(|(object, records)| {
+        let words = match records {
+            0 => return None,
+            1 => "1 record is to be erased, and HubSpot still shows it".to_owned(),
+            _ => format!("{records} records are to be erased, and HubSpot still shows them"),
+        };
+        Some(OnceFailure {
+            words: format!("{object}: {words}"),
+            hint: Some("run it again, until HubSpot has deleted them".to_owned()),
+        })
+    });
+    Ok(told.collect())
 }
 
 /// All that was done, and all requests that the database knows of.

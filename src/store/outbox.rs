@@ -29,11 +29,13 @@ pub use self::change::{
     park_without_row, put_off, put_off_unread, refuse_discard, rename_record, retry, unclaim,
     uncount_attempt, wait_for_row,
 };
+pub(crate) use self::fields::WRITABLE;
 pub use self::fields::{
     clear_sent, drop_field, drop_fields, fields, is_writable, put_field, set_base, set_sent,
 };
 pub use self::givers::{Giver, givers};
 pub use self::made::{end, ensure_update, exclude, queue_create, set_row};
+pub(crate) use self::queue::MAY_BE_SENT;
 pub use self::queue::{backlog, discarded, due, in_flight, next_due, objects, waiting_archives};
 pub use self::sent::{
     check_sent, forget_sent, is_creating, keyless_create_in_doubt, move_sent, remember_sent,

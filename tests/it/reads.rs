@@ -73,7 +73,7 @@ fn a_property_that_is_left_out_is_empty_and_one_that_is_gone_keeps_its_column() 
 }
 
 /// A custom property of deals that HubSpot keeps unique, as somebody makes and archives it.
-fn make_property(portal: &Portal, object: &str, name: &str, unique: bool) {
+pub(crate) fn make_property(portal: &Portal, object: &str, name: &str, unique: bool) {
     let property = json!({"name": name, "label": name, "type": "string", "fieldType": "text",
                           "groupName": format!("{}information", object.trim_end_matches('s')),
                           "hasUniqueValue": unique});
@@ -85,7 +85,7 @@ fn make_property(portal: &Portal, object: &str, name: &str, unique: bool) {
     );
 }
 
-fn archive_property(portal: &Portal, object: &str, name: &str) {
+pub(crate) fn archive_property(portal: &Portal, object: &str, name: &str) {
     let path = format!("/crm/properties/2026-03/{object}/{name}");
     call(portal, "DELETE", &path, &Value::Null);
 }

@@ -1,9 +1,14 @@
 //! What waits for a time: it asks when that time has come, and no clock that was ahead makes it wait for hours.
 
+use std::time::Duration;
+
+use hubsyncd::clock::{Clock as _, SystemClock};
+use hubsyncd::simulator::settings::Settings;
 use rusqlite::config::DbConfig;
 
-use crate::daemon::Site;
+use crate::daemon::{CONTACTS, Site};
 use crate::portal::Portal;
+use crate::reads::{archive_property, make_property};
 
 #[test]
 fn a_write_of_a_program_whose_clock_is_ahead_is_pushed_at_once() {
@@ -53,4 +58,50 @@ fn a_pending_entry_that_waits_for_later_is_retried_too() {
     assert!(words.starts_with("1 entry is due again"), "{words}");
     site.once();
     assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+}
+
+#[test]
+fn a_run_that_ends_waits_for_no_degraded_field() {
+    let portal = Portal::quick();
+    let id = portal.contact("ann@example.com");
+    make_property(&portal, "contacts", "nickname", false);
+    let site = Site::with(&portal, "", &format!("{CONTACTS}nickname = \"nickname\"\n"));
+    site.once();
+    archive_property(&portal, "contacts", "nickname");
+    site.execute("UPDATE contacts SET nickname = 'Annie'");
+    let clock = SystemClock::new();
+    for run in 1..=3 {
+        let begun = clock.monotonic();
+        let ended = site.run(&["once", "--timeout", "15m"]);
+        let took = clock.monotonic().saturating_sub(begun);
+        assert!(took < Duration::from_secs(60), "run {run} took {took:?}");
+        assert_eq!(ended.status.code(), Some(1), "run {run}");
+        let words = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(
+            words.contains("ended early: 1 change still waits to be pushed"),
+            "{words}"
+        );
+        assert!(words.contains("warning: contacts.nickname: "), "{words}");
+    }
+    make_property(&portal, "contacts", "nickname", false);
+    site.once();
+    assert_eq!(portal.value(id, "nickname").as_deref(), Some("Annie"));
+}
+
+#[test]
+fn a_run_that_ends_before_the_day_does_not_wait_for_the_next_one() {
+    let portal = Portal::with(Settings {
+        daily_limit: 24,
+        index_delay_min_ms: 0,
+        index_delay_max_ms: 0,
+        ..Settings::default()
+    });
+    portal.fill("contacts", 3_000);
+    let site = Site::with(&portal, "[limits]\nper_day = 24\n", CONTACTS);
+    let clock = SystemClock::new();
+    let begun = clock.monotonic();
+    let ended = site.run(&["once", "--timeout", "10m"]);
+    let took = clock.monotonic().saturating_sub(begun);
+    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    assert_eq!(ended.status.code(), Some(1));
 }

@@ -169,6 +169,12 @@ pub fn drop_fields(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Whether the field `s` of `sync_fields` can be written.
+pub(crate) const WRITABLE: &str = "s.direction <> 'pull' \
+     AND (s.state IN ('active', 'filling') \
+          OR (s.state = 'degraded' AND EXISTS (SELECT 1 FROM sync_unreadable AS u \
+                                               WHERE u.object = s.object AND u.property = s.property)))";
+
 /// Whether a field of an entry can be written, as `sync_fields` says: a step that began before it could does not know.
 pub fn is_writable(
     connection: &Connection,
@@ -176,16 +182,12 @@ pub fn is_writable(
     id: OutboxId,
 ) -> Result<bool, StoreError> {
     Ok(connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT 1
              FROM sync_outbox_fields AS f
              JOIN sync_fields AS s ON s.object = :object AND s.property = f.property
-             WHERE f.outbox_id = :id
-               AND s.direction <> 'pull'
-               AND (s.state IN ('active', 'filling')
-                    OR (s.state = 'degraded' AND EXISTS (SELECT 1 FROM sync_unreadable AS u
-                                                         WHERE u.object = s.object AND u.property = s.property)))",
-        )?
+             WHERE f.outbox_id = :id AND {WRITABLE}"
+        ))?
         .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
 }
 

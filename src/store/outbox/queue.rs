@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::outbox::{OF_ROW, Queued, by_id, many, select, time_of};
 
 /// Which entries may be sent once their time has come. What a person gave up goes only where it may be done already.
-const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
+pub(crate) const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
      AND (discarded_at IS NULL OR (operation = 'create' AND unanswered_since IS NOT NULL))";
 
 /// What may be sent of an object, counted up to `bound`.

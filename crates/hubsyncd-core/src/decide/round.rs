@@ -506,12 +506,46 @@ pub enum Settled {
     Cut,
 }
 
+/// When the next retries of an object fall due, those left out that rest until somebody else has changed something: a
+/// run that ends waits for no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retries {
+    /// Of reads.
+    pub read: Option<Timestamp>,
+    /// Of local changes.
+    pub push: Option<Timestamp>,
+}
+
 /// What the steps of [`Part::Settle`] came to, each called until it was idle or cut off.
-pub fn settled(said: impl IntoIterator<Item = (Step, Progress)>, now: Timestamp) -> Settled {
+pub fn settled(
+    said: impl IntoIterator<Item = (Step, Progress)>,
+    retries: Retries,
+    now: Timestamp,
+) -> Settled {
     let all = said.into_iter().map(|(step, said)| match (step, said) {
-        // A removal that a program's constraint refused is not waited for.
-        (Step::Removals, Progress::Idle { .. }) => Progress::RING,
-        (_, said) => said,
+        (_, Progress::More) => Progress::More,
+        (_, Progress::Idle { until: None }) => Progress::RING,
+        (step, Progress::Idle { until: Some(until) }) => {
+            let retry = match step {
+                Step::Reads => retries.read,
+                Step::Push => retries.push,
+                // A removal that a program's constraint refused is not waited for.
+                Step::Removals => None,
+                Step::Schema
+                | Step::Reference
+                | Step::FirstRead
+                | Step::Filling
+                | Step::Comparison
+                | Step::Poll
+                | Step::Again(_)
+                | Step::Decisions
+                | Step::Inbox
+                | Step::Looks => Some(until),
+            };
+            Progress::Idle {
+                until: retry.map(|retry| retry.max(until)),
+            }
+        }
     });
     match all.fold(Progress::RING, Progress::or) {
         Progress::More => Settled::Cut,
@@ -781,13 +815,21 @@ mod tests {
 
     #[test]
     fn once_goes_round_until_nothing_is_due() {
+        let due = |said| match said {
+            Progress::Idle { until } => until,
+            Progress::More => None,
+        };
         let check = |reads, removals, push, expected| {
             let said = [
                 (Step::Reads, reads),
                 (Step::Removals, removals),
                 (Step::Push, push),
             ];
-            assert_eq!(settled(said, at(NOW)), expected);
+            let retries = Retries {
+                read: due(reads),
+                push: due(push),
+            };
+            assert_eq!(settled(said, retries, at(NOW)), expected);
         };
         let none = Progress::RING;
         check(none, none, none, Settled::Until(None));
@@ -804,6 +846,26 @@ mod tests {
         );
         assert_eq!(wait([Some(at(80)), None], 80), None, "not in time");
         assert_eq!(wait([Some(at(0)), None], 100), Some(SHORTEST_WAIT));
+    }
+
+    #[test]
+    fn once_waits_for_retries_and_not_for_what_rests_until_somebody_else_acts() {
+        let check = |read, push, expected| {
+            let said = [(Step::Reads, idle(60)), (Step::Push, idle(70))];
+            let settled = settled(said, Retries { read, push }, at(NOW));
+            assert_eq!(settled, Settled::Until(expected));
+        };
+        check(Some(at(60)), Some(at(70)), Some(at(60)));
+        check(None, Some(at(70)), Some(at(70)));
+        check(None, Some(at(90)), Some(at(90)));
+        check(None, None, None);
+        // A step that waits for nothing has no retries either.
+        let said = [(Step::Push, Progress::RING)];
+        let retries = Retries {
+            read: None,
+            push: Some(at(NOW)),
+        };
+        assert_eq!(settled(said, retries, at(NOW)), Settled::Until(None));
     }
 
     /// An object with so much to do at each step; time passes in the waits alone.
