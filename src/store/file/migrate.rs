@@ -13,6 +13,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 use crate::model::time::Timestamp;
 use crate::store::shape::aside;
 use crate::store::shape::ddl::quoted;
+use crate::store::shape::sequences;
 use crate::store::{StoreError, meta};
 
 /// The migrations, the first of them number 1.
@@ -42,6 +43,8 @@ pub fn migrate(connection: &mut Connection, now: Timestamp) -> Result<bool, Stor
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     put_back_tables(&tx, now)?;
     note_version(&tx)?;
+    // Before the first row: a program may have set a number so high that none is left for it.
+    sequences::heal_own(&tx)?;
     tx.commit()?;
     Ok(recognised)
 }

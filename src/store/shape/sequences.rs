@@ -16,29 +16,100 @@ use crate::store::shape::triggers::LARGEST_LOCAL_ID;
 /// Brings numbers that leave no room down to the largest that a row has, and gives rows beyond it, written past the
 /// triggers, a number of the others'. Names the tables where one has moved.
 pub(crate) fn heal(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
-    let tables = too_high(tx)?;
-    let mut healed = Vec::new();
-    if tables.is_empty() {
-        return Ok(healed);
-    }
+    let mut healed = heal_own(tx)?;
     let mirrors = bring_up::tables_of(tx)?;
-    for (table, is_own) in tables {
+    for (table, is_own) in too_high(tx)? {
         let is_mirror = |(_, mirror): (&String, &String)| mirror.eq_ignore_ascii_case(&table);
-        let has_moved = match mirrors.iter().find(|entry| is_mirror(*entry)) {
-            Some((object, _)) => heal_mirror(tx, object, &table)?,
-            None if is_own => set(tx, &table, &largest(&table, "id"))?,
-            // What a program put in a mirror's place counts as it likes.
-            None => false,
-        };
-        if has_moved {
-            tracing::warn!(
-                name = table,
-                "numbers of this table left no room for rows after them: they were brought down"
-            );
+        // What a program put in a mirror's place counts as it likes.
+        if !is_own
+            && let Some((object, _)) = mirrors.iter().find(|entry| is_mirror(*entry))
+            && heal_mirror(tx, object, &table)?
+        {
+            tell(&table);
             healed.push(table);
         }
     }
     Ok(healed)
+}
+
+/// The same of hubsyncd's own tables alone, before the first of them is written to: what stands in a mirror's place is
+/// looked at when the portal's schema is known.
+pub(crate) fn heal_own(tx: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    let mut healed = Vec::new();
+    for (table, is_own) in too_high(tx)? {
+        if is_own && renumber(tx, &table)? {
+            tell(&table);
+            healed.push(table);
+        }
+    }
+    Ok(healed)
+}
+
+fn tell(table: &str) {
+    tracing::warn!(
+        name = table,
+        "numbers of this table left no room for rows after them: they were brought down"
+    );
+}
+
+/// Where the numbers of hubsyncd's own tables are named in others.
+const NAMED_IN: [(&str, &str, &str); 3] = [
+    ("sync_outbox", "sync_outbox_fields", "outbox_id"),
+    ("sync_holds", "sync_outbox", "approved_hold"),
+    ("sync_holds", "_sync_removals", "hold_id"),
+];
+
+/// Tells whether a number of an own table has moved.
+fn renumber(tx: &Transaction<'_>, table: &str) -> Result<bool, StoreError> {
+    let last: i64 = tx.query_row(&largest(table, "id"), [], |row| row.get(0))?;
+    let moves = moves(tx, table, "id", last)?;
+    // A field of an entry is the entry's again when both have moved.
+    tx.pragma_update(None, "defer_foreign_keys", true)?;
+    for (former, next) in &moves {
+        let named = NAMED_IN.iter().filter(|(own, _, _)| *own == table);
+        let named = named.map(|(_, other, column)| (*other, *column));
+        for (table, column) in named.chain([(table, "id")]) {
+            move_number(tx, table, column, (*former, *next))?;
+        }
+    }
+    let last = last + moves.len() as i64;
+    Ok(set(tx, table, &last.to_string())? || have_moved(&moves))
+}
+
+/// The rows beyond the last number that leaves room, and the numbers after `last` that they are to have; the same number
+/// where there is no room below either.
+fn moves(
+    tx: &Transaction<'_>,
+    table: &str,
+    column: &str,
+    last: i64,
+) -> Result<Vec<(i64, i64)>, StoreError> {
+    let (table, column) = (quoted(table), quoted(column));
+    let beyond: Vec<i64> = tx
+        .prepare(&format!(
+            "SELECT {column} FROM {table} WHERE {column} >= {LARGEST_LOCAL_ID} ORDER BY {column}"
+        ))?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(beyond.into_iter().zip(last + 1..).collect())
+}
+
+fn have_moved(moves: &[(i64, i64)]) -> bool {
+    moves.iter().any(|(former, next)| former != next)
+}
+
+fn move_number(
+    tx: &Transaction<'_>,
+    table: &str,
+    column: &str,
+    (former, next): (i64, i64),
+) -> Result<(), StoreError> {
+    let (table, column) = (quoted(table), quoted(column));
+    tx.execute(
+        &format!("UPDATE {table} SET {column} = :next WHERE {column} = :former"),
+        named_params! { ":next": next, ":former": former },
+    )?;
+    Ok(())
 }
 
 /// hubsyncd's tables whose next rows would have no number, or one that few languages can count to, and whether they are its
@@ -69,28 +140,14 @@ fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<bool, 
         history = used_in("sync_history"),
         conflicts = used_in("sync_conflicts"),
     );
-    let name = quoted(table);
-    let beyond: Vec<i64> = tx
-        .prepare(&format!(
-            "SELECT \"local_id\" FROM {name} WHERE \"local_id\" >= {LARGEST_LOCAL_ID} ORDER BY \"local_id\""
-        ))?
-        .query_map([], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
     let last: i64 = tx.query_row(
         &format!("SELECT {used}"),
         named_params! { ":object": object },
         |row| row.get(0),
     )?;
-    let mut has_moved = false;
-    for (next, former) in (last + 1..).zip(&beyond) {
-        if next == *former {
-            continue;
-        }
-        has_moved = true;
-        tx.execute(
-            &format!("UPDATE {name} SET \"local_id\" = :next WHERE \"local_id\" = :former"),
-            named_params! { ":next": next, ":former": former },
-        )?;
+    let moves = moves(tx, table, "local_id", last)?;
+    for (former, next) in &moves {
+        move_number(tx, table, "local_id", (*former, *next))?;
         for known in [
             "sync_outbox",
             "sync_history",
@@ -103,13 +160,13 @@ fn heal_mirror(tx: &Transaction<'_>, object: &str, table: &str) -> Result<bool, 
             )?;
         }
     }
-    let last = last + beyond.len() as i64;
+    let last = last + moves.len() as i64;
     // Or the number that was lost would be raised to it again.
     tx.execute(
         "UPDATE _sync_objects SET last_local_id = :last WHERE object = :object AND last_local_id > :last",
         named_params! { ":last": last, ":object": object },
     )?;
-    Ok(set(tx, table, &last.to_string())? || has_moved)
+    Ok(set(tx, table, &last.to_string())? || have_moved(&moves))
 }
 
 /// The largest number of a table's rows that leaves room, as SQL.
@@ -207,8 +264,51 @@ fn raise(tx: &Transaction<'_>, table: &str, to: i64) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::store::shape::ddl;
-    use crate::store::testing::{contacts, daemons_connection, folder, mapping, now, open};
-    use crate::store::{Lane, Mode, WriteTx, testing};
+    use crate::store::testing::{contacts, daemons_connection, folder, mapping, now, open, texts};
+    use crate::store::{Lane, Mode, WriteTx, quota, testing};
+
+    #[test]
+    fn the_next_open_brings_numbers_down_before_anything_is_written() {
+        let folder = folder();
+        open(&folder, Mode::Inline).expect("opens").close();
+        let lease = |tx: &WriteTx<'_>| quota::lease(tx, 20, "2026-11-24", now());
+        let tables = texts(
+            &folder,
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%AUTOINCREMENT%' ORDER BY name",
+        );
+        assert!(
+            tables.contains(&"_sync_quota_leases".to_owned()),
+            "{tables:?}"
+        );
+        let program = daemons_connection(&folder);
+        for table in &tables {
+            let high = format!(
+                "DELETE FROM sqlite_sequence WHERE name = '{table}';
+                 INSERT INTO sqlite_sequence VALUES ('{table}', 9223372036854775807)"
+            );
+            program.execute_batch(&high).expect(table);
+        }
+        let store = open(&folder, Mode::Inline).expect("opens");
+        testing::at_once(store.write(Lane::Bulk, lease)).expect("leases");
+        let high = "SELECT name FROM sqlite_sequence WHERE seq > 100";
+        assert_eq!(texts(&folder, high), Vec::<String>::new());
+        store.close();
+        // A row that was written past the triggers takes the last number as well.
+        program
+            .execute_batch(
+                "INSERT INTO _sync_quota_leases (id, granted_at, requests) VALUES (9223372036854775807, '2026-11-24T03:09:00.000Z', 1);
+                 INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, enqueued_at)
+                 VALUES (9223372036854775807, 'contacts', 1, 101, 'update', '2026-11-24T03:09:00.000Z');
+                 INSERT INTO sync_outbox_fields (outbox_id, property, changed_at)
+                 VALUES (9223372036854775807, 'city', '2026-11-24T03:09:00.000Z')",
+            )
+            .expect("is written");
+        let store = open(&folder, Mode::Inline).expect("opens");
+        testing::at_once(store.write(Lane::Bulk, lease)).expect("leases");
+        let entries =
+            "SELECT e.id || ' ' || f.outbox_id FROM sync_outbox AS e JOIN sync_outbox_fields AS f";
+        assert_eq!(texts(&folder, entries), ["1 1"]);
+    }
 
     /// What each of three looks healed after `sql`, and the number of contacts then.
     fn healed(sql: &str) -> (Vec<usize>, i64) {
