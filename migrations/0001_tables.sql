@@ -211,9 +211,10 @@ CREATE TABLE _sync_removals (
     seen_at TEXT NOT NULL,
     origin TEXT NOT NULL,
     hold_id INTEGER,
-    -- When a removal that was refused is tried again, and what refused it.
+    -- When a removal that was refused is tried again, what refused it, and how often.
     due_at TEXT,
     problem TEXT,
+    refusals INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -377,8 +378,9 @@ CREATE TABLE _sync_reads (
     due_at TEXT NOT NULL,
     -- How often a read was asked for: one that was asked for again while it ran is not done with its answer.
     asked INTEGER NOT NULL DEFAULT 1,
-    -- Why a record could not be taken, until the read is done that tries again.
+    -- Why a record could not be taken, until the read is done that tries again, and how often it was tried.
     problem TEXT,
+    refusals INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_reads_problem ON _sync_reads (object) WHERE problem IS NOT NULL;

@@ -127,7 +127,7 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         writeln!(out, "{}", serde_json::to_string(report)?)?;
         return Ok(());
     }
-    let (mut dead, mut conflicts, mut held, mut unreadable) = (0, 0, 0, 0);
+    let (mut dead, mut conflicts, mut held, mut unreadable, mut refused) = (0, 0, 0, 0, 0);
     for object in &report.objects {
         writeln!(
             out,
@@ -138,6 +138,7 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         conflicts += object.conflicts;
         held += object.held;
         unreadable += object.unreadable;
+        refused += object.refused;
     }
     for warning in &report.warnings {
         tell(out, "warning", warning)?;
@@ -148,8 +149,12 @@ pub fn print(report: &OnceReport, json: bool, out: &mut dyn Write) -> anyhow::Re
         0 => String::new(),
         _ => format!(", {unreadable} unreadable (see `sync_unreadable`)"),
     };
+    let refused = match refused {
+        0 => String::new(),
+        _ => format!(", {refused} refused by a table"),
+    };
     let counts = format!(
-        "{dead} dead, {conflicts} open conflict{}, {held} held{odd}, {} request{}",
+        "{dead} dead, {conflicts} open conflict{}, {held} held{odd}{refused}, {} request{}",
         several(conflicts),
         report.requests,
         several(report.requests)
@@ -188,6 +193,8 @@ mod tests {
             conflicts: 1,
             held: 0,
             unreadable: 500 * warnings.len() as u64,
+            refused: 0,
+            refusal: None,
         };
         let report = OnceReport {
             objects: vec![contacts],

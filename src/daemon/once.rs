@@ -1,5 +1,7 @@
 //! `hubsyncd once`: the daemon's steps, called until nothing is due, and an end.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -9,7 +11,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::login::LoginError;
@@ -32,9 +33,11 @@ use crate::hubspot::{HubspotError, RENEWING, Retry};
 use crate::model::mapping::KeyChoice;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::fields::{self, Troubled};
 use crate::store::meta::Phase;
-use crate::store::{Lane, awaited, counts, cursors, meta, quota, runs, unreadable};
+use crate::store::{Lane, awaited, cursors, meta, quota, reads, runs};
+
+use self::report::Before;
+pub use self::report::{ObjectReport, OnceFailure, OnceReport, report_of_all};
 
 /// Tokens that HubSpot may refuse to one step before `once` gives up: a renewed one that is refused too may have met
 /// the same change of HubSpot's, a third says that renewing doesn't help.
@@ -52,67 +55,6 @@ pub struct OnceOptions {
     pub deadline: Duration,
     /// Cancelled by a signal, from when on the same holds.
     pub stop: CancellationToken,
-}
-
-/// What `once` did to one object.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-pub struct ObjectReport {
-    /// The object.
-    pub object: String,
-    /// Records that changed the mirror.
-    pub pulled: u64,
-    /// Local changes that HubSpot acknowledged.
-    pub pushed: u64,
-    /// Entries that are pending or in flight, those that wait for the guard left out.
-    pub pending: u64,
-    /// Entries that HubSpot refused.
-    pub dead: u64,
-    /// Open conflicts.
-    pub conflicts: u64,
-    /// Records that wait for an operator's word.
-    pub held: u64,
-    /// Values and records of HubSpot's that can't be read: `sync_unreadable` has them.
-    pub unreadable: u64,
-}
-
-/// What `once` did.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-pub struct OnceReport {
-    /// Each object, in the mapping's order.
-    pub objects: Vec<ObjectReport>,
-    /// Requests sent.
-    pub requests: u64,
-    /// Why it ended early, where it did.
-    #[serde(skip)]
-    pub failure: Option<OnceFailure>,
-    /// What is done and should be known all the same.
-    #[serde(skip)]
-    pub warnings: Vec<OnceFailure>,
-}
-
-/// What went wrong, and what somebody can do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnceFailure {
-    /// A sentence.
-    pub words: String,
-    /// The remedy.
-    pub hint: Option<String>,
-}
-
-impl From<&StepError> for OnceFailure {
-    fn from(error: &StepError) -> Self {
-        Self {
-            words: with_causes(error),
-            hint: error.hint().map(str::to_owned),
-        }
-    }
-}
-
-impl OnceReport {
-    /// Whether nothing is left to do.
-    pub fn is_done(&self) -> bool {
-        self.failure.is_none() && self.objects.iter().all(|object| object.pending == 0)
-    }
 }
 
 /// Brings both sides into agreement once: schema, first full read, decisions, poll to now, outbox.
@@ -153,7 +95,25 @@ pub async fn once(
         }
         Err(error) => Some(OnceFailure::from(&error)),
     };
-    report(&work, before, failure).await
+    end_work(&work).await?;
+    report::report(engine, before, failure).await
+}
+
+/// Says how it went, and gives back what was leased and not sent.
+async fn end_work(work: &OnceWork) -> Result<(), StepError> {
+    let engine = &work.engine;
+    work.condition.stands(&engine.standing());
+    heartbeat::beat(engine, &work.condition).await?;
+    let limiter = engine.client().limiter();
+    let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            quota::end_leases(tx, unsent, &recent)?;
+            meta::set_phase(tx, Phase::Stopped, tx.now())
+        })
+        .await?;
+    Ok(())
 }
 
 /// Carries the work on to its end, and after a stop to the end of what was sent: nothing more is.
@@ -168,13 +128,6 @@ async fn until_stopped<T>(work: &OnceWork, all: impl Future<Output = T>) -> T {
             all.await
         }
     }
-}
-
-/// What stood in the database before.
-struct Before {
-    /// The last of `sync_runs`: its times would be those of a clock that may be set back meanwhile.
-    last_run: i64,
-    requests: u64,
 }
 
 /// Keeps an OAuth app's token fresh, and says how it goes, while `once` works.
@@ -537,6 +490,7 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
             return Ok(());
         }
     }
+    try_refused(work).await?;
     let mut objects: Vec<Arc<ObjectSync>> = engine.objects().iter().cloned().collect();
     let pulls = objects.iter().map(|object| pull(work, object, compare));
     let pulled = each_alone(work, &objects, join_all(pulls).await)?;
@@ -566,6 +520,19 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
     }
     let looked = join_all(objects.iter().map(|object| end(work, object))).await;
     each_alone(work, &objects, looked).map(drop)
+}
+
+/// Makes due what tables have refused: somebody who runs this may have mended what refuses it.
+async fn try_refused(work: &OnceWork) -> Result<(), StepError> {
+    let objects = work.engine.objects();
+    let store = work.engine.store();
+    let made_due = store.write(Lane::Interactive, move |tx| {
+        for object in objects.iter() {
+            reads::try_refused(tx, object.object(), tx.now())?;
+        }
+        Ok(())
+    });
+    Ok(made_due.await?)
 }
 
 /// Reads what the portal is like, where it is to be read. `false`: there is no time for more.
@@ -718,184 +685,6 @@ fn passes(error: &StepError) -> bool {
         StepError::Hubspot(error) => !error.is_unauthorized() && !error.is_forbidden(),
         StepError::OAuth(_) | StepError::Seal(_) | StepError::Store(_) => true,
         StepError::NoProgress(_) | StepError::OtherPortal { .. } => false,
-    }
-}
-
-async fn report(
-    work: &OnceWork,
-    before: Before,
-    failure: Option<OnceFailure>,
-) -> Result<OnceReport, StepError> {
-    let engine = &work.engine;
-    work.condition.stands(&engine.standing());
-    heartbeat::beat(engine, &work.condition).await?;
-    let limiter = engine.client().limiter();
-    let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
-    engine
-        .store()
-        .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, &recent)?;
-            meta::set_phase(tx, Phase::Stopped, tx.now())
-        })
-        .await?;
-    let requests = engine.store().read(quota::requests_in_all).await?;
-    let objects = objects_since(engine, before.last_run).await?;
-    let pending: u64 = objects.iter().map(|object| object.pending).sum();
-    let waiting = || {
-        (pending > 0).then(|| OnceFailure {
-            words: match pending {
-                1 => "1 change still waits to be pushed".to_owned(),
-                _ => format!("{pending} changes still wait to be pushed"),
-            },
-            hint: Some("see `hubsyncd outbox list`, and run it again".to_owned()),
-        })
-    };
-    let troubled = engine.store().read(fields::troubled).await?;
-    let mut warnings: Vec<OnceFailure> = troubled.into_iter().map(OnceFailure::from).collect();
-    warnings.extend(odd_answers(engine).await?);
-    warnings.extend(erasures(engine).await?);
-    Ok(OnceReport {
-        failure: failure.or_else(waiting),
-        objects,
-        requests: requests.saturating_sub(before.requests),
-        warnings,
-    })
-}
-
-/// What of HubSpot's answers can't be read and no field's problem tells of, an object each.
-async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
-    let objects = engine.mapping().objects.iter();
-    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
-    let told = engine
-        .store()
-        .read(move |connection| {
-            let mut told = Vec::new();
-            for object in &names {
-                let words = unreadable::odd_answers(connection, object)?;
-                told.extend(words.map(|words| format!("{object}: {words}")));
-            }
-            Ok(told)
-        })
-        .await?;
-    let failure = |words| OnceFailure {
-        words,
-        hint: Some(
-            "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
-        ),
-    };
-    Ok(told.into_iter().map(failure).collect())
-}
-
-/// The privacy deletions that HubSpot has announced and not carried out, an object each.
-async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
-    let objects = engine.mapping().objects.iter();
-    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
-    let counted = engine.store().read(move |connection| {
-        let mut counted = Vec::new();
-        for object in names {
-            let records = awaited::erasures(connection, &object)?;
-            counted.push((object, records));
-        }
-        Ok(counted)
-    });
-    let counted = counted.await?.into_iter();
-    let told = counted.filter_map(|(object, records)| {
-        let words = match records {
-            0 => return None,
-            1 => "1 record is to be erased, and HubSpot still shows it".to_owned(),
-            _ => format!("{records} records are to be erased, and HubSpot still shows them"),
-        };
-        Some(OnceFailure {
-            words: format!("{object}: {words}"),
-            hint: Some("run it again, until HubSpot has deleted them".to_owned()),
-        })
-    });
-    Ok(told.collect())
-}
-
-/// All that was done, and all requests that the database knows of.
-pub async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
-    count_requests(engine).await?;
-    let requests = engine.store().read(quota::requests_in_all).await?;
-    Ok(OnceReport {
-        objects: objects_since(engine, 0).await?,
-        requests,
-        failure: None,
-        warnings: Vec::new(),
-    })
-}
-
-/// Writes the counts of requests down.
-async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
-    let counts = engine.client().take_request_counts();
-    engine
-        .store()
-        .write(Lane::Interactive, move |tx| {
-            for (class, count) in counts {
-                let count = quota::Requests {
-                    requests: count.requests,
-                    errors: count.errors,
-                    throttled: count.throttled,
-                };
-                quota::count(tx, class, count, tx.now())?;
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(())
-}
-
-async fn objects_since(
-    engine: &Arc<Engine>,
-    last_run: i64,
-) -> Result<Vec<ObjectReport>, StepError> {
-    let names: Vec<_> = engine
-        .mapping()
-        .objects
-        .iter()
-        .map(|object| object.object.clone())
-        .collect();
-    let counted = engine
-        .store()
-        .read(move |connection| {
-            names
-                .iter()
-                .map(|name| counts::of(connection, name, last_run))
-                .collect::<Result<Vec<_>, _>>()
-        })
-        .await?;
-    Ok(counted.into_iter().map(ObjectReport::from).collect())
-}
-
-impl From<Troubled> for OnceFailure {
-    fn from(field: Troubled) -> Self {
-        let values = match field.unreadable {
-            0 => String::new(),
-            1 => " (1 value)".to_owned(),
-            many => format!(" ({many} values)"),
-        };
-        Self {
-            words: format!(
-                "{}.{}: {}{values}",
-                field.object, field.property, field.problem
-            ),
-            hint: field.hint,
-        }
-    }
-}
-
-impl From<counts::Counts> for ObjectReport {
-    fn from(count: counts::Counts) -> Self {
-        Self {
-            object: count.object,
-            pulled: count.pulled,
-            pushed: count.pushed,
-            pending: count.pending,
-            dead: count.dead,
-            conflicts: count.conflicts,
-            held: count.held,
-            unreadable: count.unreadable,
-        }
     }
 }
 

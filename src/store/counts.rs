@@ -3,7 +3,7 @@
 use rusqlite::{Connection, named_params};
 
 use crate::model::name::ObjectType;
-use crate::store::StoreError;
+use crate::store::{StoreError, reads};
 
 /// Numbers of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct Counts {
     pub held: u64,
     /// Values of HubSpot's that their columns can't hold, and records of which nothing can be read.
     pub unreadable: u64,
+    /// Records that the table refuses, in or out.
+    pub refused: u64,
+    /// Why it refuses one of them.
+    pub refusal: Option<String>,
 }
 
 /// Counts what is left of an object, and what was done in the runs after one.
@@ -58,6 +62,7 @@ pub fn of(
         },
     )?;
     let [pulled, pushed, pending, dead, conflicts, held, unreadable] = row;
+    let (refused, refusal) = reads::refused(connection, object)?;
     Ok(Counts {
         object: object.as_str().to_owned(),
         pulled,
@@ -67,5 +72,7 @@ pub fn of(
         conflicts,
         held,
         unreadable,
+        refused,
+        refusal,
     })
 }

@@ -2,12 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-use crate::decide::retry::latest_due;
+use crate::decide::retry::{latest_due, rest_of_refused};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::history::Origin;
+use crate::store::shape::ddl::literal;
+use crate::store::shape::views;
 
 /// A read that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,9 @@ pub fn ask(
         "INSERT INTO _sync_reads (object, hs_id, origin, due_at)
          VALUES (:object, :id, :origin, :due)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET due_at = min(due_at, excluded.due_at), asked = asked + 1
+         SET due_at = iif(asked = 0, excluded.due_at, min(due_at, excluded.due_at)),
+             problem = iif(asked = 0, NULL, problem),
+             asked = asked + 1
          RETURNING asked",
     )?;
     let number = statement.query_row(
@@ -48,21 +52,80 @@ pub fn ask(
     Ok(number)
 }
 
-/// Asks for a later read of a record that its table refused, and keeps the words until that read is done.
+/// Asks for a later read of a record that its table refused, after a rest that grows with each try, and keeps the words
+/// until that read is done. Tells whether they are news.
 pub fn ask_refused(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
     origin: Origin,
-    due: Timestamp,
+    now: Timestamp,
     words: &str,
-) -> Result<(), StoreError> {
-    ask(tx, object, id, origin, due)?;
+) -> Result<bool, StoreError> {
+    let former: Option<(Option<String>, u32, bool)> = tx
+        .prepare_cached(
+            "SELECT problem, refusals, asked = 0 FROM _sync_reads WHERE object = :object AND hs_id = :id",
+        )?
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .optional()?;
+    let (is_news, refusals) = match former {
+        // A page that shows it during its rest is no further try.
+        Some((Some(problem), refusals, is_done)) => {
+            (problem != words, refusals + u32::from(is_done))
+        }
+        Some((None, _, _)) | None => (true, 1),
+    };
+    ask(tx, object, id, origin, now + rest_of_refused(refusals))?;
     tx.prepare_cached(
-        "UPDATE _sync_reads SET problem = :words WHERE object = :object AND hs_id = :id",
+        "UPDATE _sync_reads
+         SET problem = :words, refusals = :refusals
+         WHERE object = :object AND hs_id = :id",
     )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":words": words })?;
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":words": words,
+        ":refusals": refusals,
+    })?;
+    Ok(is_news)
+}
+
+/// Makes due what tables have refused of an object: whoever calls may have mended what refused it.
+pub fn try_refused(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_reads
+         SET due_at = :now
+         WHERE object = :object AND problem IS NOT NULL AND due_at > :now",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
+    tx.prepare_cached(
+        "UPDATE _sync_removals
+         SET due_at = NULL
+         WHERE object = :object AND problem IS NOT NULL AND hold_id IS NULL",
+    )?
+    .execute(named_params! { ":object": object.as_str() })?;
     Ok(())
+}
+
+/// How many records of an object tables refuse, in or out, and why they refuse one of them.
+pub fn refused(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<(u64, Option<String>), StoreError> {
+    let sql = format!(
+        "SELECT count(*), min(problem) FROM ({})",
+        views::refused(&literal(object.as_str()))
+    );
+    Ok(connection.query_row(&sql, [], |row| {
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
+    })?)
 }
 
 /// Reads that are due, at most `limit`, with where they came from. A time that no wait explains was written by a clock
@@ -112,14 +175,33 @@ pub fn next_due(
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
-/// A read is done; one that was asked for again while it ran is due once more.
+/// A read is done; one that was asked for again while it ran is due once more. What the table had refused of it before is
+/// known until [`end_done`].
 pub fn done(tx: &Transaction<'_>, object: &ObjectType, due: Due) -> Result<(), StoreError> {
+    let of = named_params! { ":object": object.as_str(), ":id": due.id.0, ":number": due.number };
+    let done = tx
+        .prepare_cached(
+            "DELETE FROM _sync_reads
+             WHERE object = :object AND hs_id = :id AND asked <= :number AND problem IS NULL",
+        )?
+        .execute(of)?;
+    if done == 0 {
+        tx.prepare_cached(
+            "UPDATE _sync_reads
+             SET asked = 0
+             WHERE object = :object AND hs_id = :id AND asked <= :number",
+        )?
+        .execute(of)?;
+    }
+    Ok(())
+}
+
+/// Ends the reads that are done and were not asked for again.
+pub fn end_done(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "DELETE FROM _sync_reads WHERE object = :object AND hs_id = :id AND asked <= :number",
+        "DELETE FROM _sync_reads WHERE object = :object AND problem IS NOT NULL AND asked = 0",
     )?
-    .execute(
-        named_params! { ":object": object.as_str(), ":id": due.id.0, ":number": due.number },
-    )?;
+    .execute(named_params! { ":object": object.as_str() })?;
     Ok(())
 }
 
@@ -220,26 +302,37 @@ pub fn note_removal(
     Ok(())
 }
 
-/// Puts a removal off that a constraint of somebody else's refused, with the words.
+/// Puts a removal off that a constraint of somebody else's refused, with the words, each time for longer. Tells whether
+/// they are news.
 pub fn refuse_removal(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
-    due: Timestamp,
+    now: Timestamp,
     words: &str,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let of = named_params! { ":object": object.as_str(), ":id": id.0 };
+    let (former, refusals): (Option<String>, u32) = tx
+        .prepare_cached(
+            "SELECT problem, refusals FROM _sync_removals WHERE object = :object AND hs_id = :id",
+        )?
+        .query_row(of, |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .unwrap_or_default();
+    let refusals = refusals + 1;
     tx.prepare_cached(
         "UPDATE _sync_removals
-         SET due_at = :due, problem = :words
+         SET due_at = :due, problem = :words, refusals = :refusals
          WHERE object = :object AND hs_id = :id",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
         ":id": id.0,
-        ":due": due.to_string(),
+        ":due": (now + rest_of_refused(refusals)).to_string(),
         ":words": words,
+        ":refusals": refusals,
     })?;
-    Ok(())
+    Ok(former.as_deref() != Some(words))
 }
 
 /// When the next removal falls due, later than `now`, that was refused and that no hold has.
@@ -503,6 +596,43 @@ mod tests {
     use super::*;
     use crate::store::testing::{at_once, folder, now, open};
     use crate::store::{Lane, Mode};
+
+    #[test]
+    fn a_refusal_is_news_until_its_words_change_or_a_read_was_taken_and_rests_longer_after_each_try()
+     {
+        let folder = folder();
+        let store = open(&folder, Mode::Inline).expect("opens");
+        let contacts = ObjectType::parse("contacts").expect("a name");
+        let done = at_once(store.write(Lane::Bulk, move |tx| {
+            let minute = |minutes| now() + Duration::from_mins(minutes);
+            let refuse = |words: &str, at| -> Result<(bool, Option<Timestamp>), StoreError> {
+                let id = HubspotId(1);
+                let is_news = ask_refused(tx, &contacts, id, Origin::Poll, at, words)?;
+                Ok((is_news, next_due(tx, &contacts)?))
+            };
+            let read = |at| -> Result<(), StoreError> {
+                for found in due(tx, &contacts, at, 10)? {
+                    super::done(tx, &contacts, found)?;
+                }
+                Ok(())
+            };
+            assert_eq!(refuse("taken", now())?, (true, Some(minute(1))));
+            // Pages show it meanwhile.
+            let second = now() + Duration::from_secs(1);
+            assert_eq!(refuse("taken", second)?, (false, Some(minute(1))));
+            read(minute(1))?;
+            assert_eq!(refuse("taken", minute(1))?, (false, Some(minute(3))));
+            end_done(tx, &contacts)?;
+            assert_eq!(refuse("too long", minute(2))?, (true, Some(minute(3))));
+            assert_eq!(refused(tx, &contacts)?, (1, Some("too long".to_owned())));
+            read(minute(3))?;
+            end_done(tx, &contacts)?;
+            assert_eq!(refused(tx, &contacts)?, (0, None));
+            assert_eq!(refuse("too long", minute(4))?, (true, Some(minute(5))));
+            Ok::<_, StoreError>(())
+        }));
+        done.expect("is written");
+    }
 
     #[test]
     fn a_read_that_was_put_off_before_the_clock_was_set_back_is_due() {

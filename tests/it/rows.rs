@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use serde_json::Value;
 
 use crate::daemon::{CONTACTS, Site, eventually, open};
 use crate::portal::Portal;
@@ -189,10 +190,11 @@ fn a_removal_that_a_program_keeps_is_named_and_once_ends_all_the_same() {
         portal.stand().archive("contacts", *id, now);
     }
     let compared = site.run(&["once", "--reconcile", "--timeout", "50s"]);
+    assert_eq!(compared.status.code(), Some(1), "a row is left");
+    let told = String::from_utf8_lossy(&compared.stdout).into_owned();
     assert!(
-        compared.status.success(),
-        "{}",
-        String::from_utf8_lossy(&compared.stderr)
+        told.contains("ended early: the table refuses 1 record"),
+        "{told}"
     );
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 3);
     let words = site
@@ -208,4 +210,66 @@ fn a_removal_that_a_program_keeps_is_named_and_once_ends_all_the_same() {
     );
     assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
     assert_eq!(site.text("SELECT last_error FROM sync_status"), None);
+}
+
+#[test]
+fn a_record_that_a_table_refuses_is_told_with_the_reason_until_it_is_mended_and_logged_once() {
+    let portal = Portal::quick();
+    let ids = people(&portal, 3);
+    let mut site = Site::with(&portal, "", CONTACTS);
+    site.once();
+    site.execute("CREATE UNIQUE INDEX one_city ON contacts (city)");
+    for id in &ids {
+        portal.edit(*id, &[("city", "Oslo")]);
+    }
+    let ended = site.run(&["once", "--timeout", "50s"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    for words in [
+        "warning: contacts: HubSpot record ",
+        " does not fit into contacts: SQLite: UNIQUE constraint failed: contacts.city: change the rows, or what refuses it",
+        " (2 such records)",
+        "ended early: the tables refuse 2 records",
+        ", 2 refused by a table, ",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let status = site.run(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.contains("UNIQUE constraint failed: contacts.city")
+            && status.contains("; and 1 more like it"),
+        "{status}"
+    );
+    let ended = site.run(&["once", "--json", "--timeout", "50s"]);
+    assert_eq!(ended.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&ended.stdout).expect("one value");
+    let contacts = &report["objects"][0];
+    assert_eq!(contacts["refused"], 2);
+    assert!(
+        contacts["refusal"]
+            .as_str()
+            .is_some_and(|words| words.contains("UNIQUE constraint failed")),
+        "{contacts}"
+    );
+    site.execute("DROP INDEX one_city");
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Oslo'"),
+        3
+    );
+    assert_eq!(site.text("SELECT last_error FROM sync_status"), None);
+    site.execute("CREATE UNIQUE INDEX one_name ON contacts (last_name)");
+    site.start_and_settle();
+    for id in &ids[..2] {
+        portal.edit(*id, &[("lastname", "King")]);
+    }
+    site.until_sql("SELECT instr(last_error, 'UNIQUE constraint failed') > 0 FROM sync_status");
+    let polls = portal.requests("/search");
+    // Their window begins before the last one's end: each of them shows the record again.
+    eventually("five polls", || portal.requests("/search") >= polls + 5);
+    let lines = site.log();
+    let lines = lines.matches("the table refuses a record").count();
+    assert_eq!(lines, 1, "it is said once");
+    assert_eq!(site.stop(), 0);
 }

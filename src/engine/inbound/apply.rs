@@ -130,7 +130,8 @@ fn after_merges(around: Around, record: &RemoteRecord) -> Around {
     }
 }
 
-/// How long a record waits that one of the user's own constraints refused.
+/// How long an entry waits whose record one of the user's own constraints refused, and a record that HubSpot shows in no
+/// form that can be read.
 pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
 
 /// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK), or whose row is too
@@ -166,7 +167,9 @@ pub fn refuse_record(
     let table = &pass.object.mapping().table;
     let why = match error.is_of_reference() {
         true => why_kept(tx, pass.object, error)?,
-        false => error.to_string(),
+        false => {
+            format!("{error}: change the rows, or what refuses it; it is tried again by itself")
+        }
     };
     let words = format!("HubSpot record {id} does not fit into {table}: {why}");
     refuse_saying(tx, pass, id, &words)
@@ -180,9 +183,10 @@ pub fn refuse_saying(
     words: &str,
 ) -> Result<(), StoreError> {
     let object = pass.name();
-    tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
-    let again = pass.now + AFTER_CONSTRAINT;
-    reads::ask_refused(tx, object, id, pass.origin, again, words)
+    if reads::ask_refused(tx, object, id, pass.origin, pass.now, words)? {
+        tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
+    }
+    Ok(())
 }
 
 /// Applies one record. Tells whether it changed something here.

@@ -4,7 +4,6 @@ use rusqlite::Transaction;
 
 use crate::decide::existence::{Action, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Count, Verdict, judge};
-use crate::engine::inbound::apply::AFTER_CONSTRAINT;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::outbound::push::bounds;
 use crate::engine::pass::Pass;
@@ -156,9 +155,11 @@ fn refuse(
     let why = why_kept(tx, object, error)?;
     let words =
         format!("HubSpot no longer has record {id}, and {table} {row} can't be removed: {why}");
-    tracing::error!(object = %object.object(), hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
     let name = object.object();
-    reads::refuse_removal(tx, name, id, now + AFTER_CONSTRAINT, &words)
+    if reads::refuse_removal(tx, name, id, now, &words)? {
+        tracing::error!(object = %name, hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
+    }
+    Ok(())
 }
 
 /// Why a constraint keeps a row, with the tables whose rows refer to it, and what to do.
@@ -346,6 +347,7 @@ mod guard_tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::decide::retry::rest_of_refused;
     use crate::engine::outbound::push::Present;
     use crate::engine::people::resolve::{HoldPart, settle_removals};
     use crate::engine::testing::{keys, pass, sync, with_contacts, write};
@@ -541,7 +543,7 @@ mod guard_tests {
                 "{words:?}"
             );
             // It is tried again later, not at once and not for ever.
-            let until = Some(now() + AFTER_CONSTRAINT);
+            let until = Some(now() + rest_of_refused(1));
             assert_eq!(remove(&store), Progress::Idle { until });
             note(&store, 4..=4);
             assert_eq!(remove(&store), Progress::More);

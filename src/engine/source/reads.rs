@@ -144,7 +144,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 };
                 note_missing(tx, &pass, removal)?;
             }
-            Ok(())
+            reads::end_done(tx, sync.object())
         })
         .await?;
     Ok(Progress::More)
@@ -459,13 +459,15 @@ pub fn note_missing(
     match savepoint::within(tx, || note_missing_one(tx, pass, removal)) {
         // A program's constraint keeps what should go: it goes later, and the others now.
         Err(error) if error.is_of_one_row() => {
-            let (name, again) = (pass.name(), pass.now + AFTER_CONSTRAINT);
+            let name = pass.name();
             let words = format!(
                 "HubSpot record {} can't be taken out of the database: {error}",
                 removal.id
             );
-            tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
-            reads::ask_refused(tx, name, removal.id, removal.origin, again, &words)
+            if reads::ask_refused(tx, name, removal.id, removal.origin, pass.now, &words)? {
+                tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
+            }
+            Ok(())
         }
         noted => noted,
     }

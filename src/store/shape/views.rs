@@ -110,8 +110,8 @@ FROM (
            k.last_reconcile_at, {pending} AS pending, {in_flight} AS in_flight, {dead} AS dead,
            (SELECT count(*) FROM sync_conflicts WHERE {open}) AS conflicts,
            coalesce(k.forbidden, k.last_error,
-                    (SELECT min(problem) FROM _sync_removals WHERE object = {name} AND problem IS NOT NULL),
-                    (SELECT min(problem) FROM _sync_reads WHERE object = {name} AND problem IS NOT NULL),
+                    (SELECT min(problem) || iif(count(*) > 1, '; and ' || (count(*) - 1) || ' more like it', '')
+                     FROM ({refused}) HAVING count(*) > 0),
                     {odd}) AS last_error,
            {waiting} AS waiting,
            {failing} AS failing,
@@ -123,11 +123,20 @@ FROM (
 ) AS s",
         ahead = HUBSPOT_AHEAD,
         odd = odd_answers(&name),
+        refused = refused(&name),
         table_name = literal(object.table.as_str()),
         direction = literal(object.direction.as_str()),
         pending = entries("pending"),
         in_flight = entries("in_flight"),
         dead = entries("dead"),
+    )
+}
+
+/// Why records of an object could not be taken into its table, or out of it: those that leave first.
+pub(crate) fn refused(object: &str) -> String {
+    format!(
+        "SELECT problem FROM _sync_removals WHERE object = {object} AND problem IS NOT NULL
+                           UNION ALL SELECT problem FROM _sync_reads WHERE object = {object} AND problem IS NOT NULL"
     )
 }
 

@@ -23,6 +23,12 @@ pub const LOCK_LASTS: Duration = Duration::from_secs(2);
 /// A record that alone draws server errors is probed once a day (engineering notes, 2.5).
 pub const POISON_PROBE: Duration = Duration::from_hours(24);
 
+/// How long a record that a table refuses rests at first: somebody may be mending what refuses it.
+const FIRST_REST: Duration = Duration::from_mins(1);
+
+/// How long it rests at most: under [`LATEST_DUE`].
+const LONGEST_REST: Duration = Duration::from_mins(10);
+
 /// No wait that stands in the database is longer: a later time was written by a clock that was ahead, a program's or this
 /// machine's, or is a pause whose end is asked for again meanwhile.
 const LATEST_DUE: Duration = Duration::from_mins(15);
@@ -53,6 +59,12 @@ pub fn next_attempt(class: RetryClass, attempts: u32, random: f64) -> Duration {
         RetryClass::Locked => LOCK_LASTS + jittered(ceiling(attempts), random),
         RetryClass::Poison => POISON_PROBE,
     }
+}
+
+/// How long a record rests that a table has refused so many times, by a constraint of somebody else's.
+pub fn rest_of_refused(times: u32) -> Duration {
+    let doublings = times.saturating_sub(1).min(FLAT_AFTER);
+    (FIRST_REST * 2_u32.pow(doublings)).min(LONGEST_REST)
 }
 
 /// The curve's step after `attempts` failed attempts, without jitter: 1 s, 2 s, 4 s … 5 min.
@@ -88,6 +100,14 @@ mod tests {
             .collect();
         assert_eq!(steps, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(ceiling(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn the_rest_of_a_refused_record_doubles_from_a_minute_to_ten() {
+        let rests: Vec<u64> = [1, 2, 3, 4, 5, u32::MAX]
+            .map(|times| rest_of_refused(times).as_secs() / 60)
+            .to_vec();
+        assert_eq!(rests, [1, 2, 4, 8, 10, 10]);
     }
 
     #[test]

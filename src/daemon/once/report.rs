@@ -1,0 +1,283 @@
+//! What `once` tells at its end: what it did to each object, what is left, and why.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::daemon::tasks::with_causes;
+use crate::engine::{Engine, StepError};
+use crate::model::name::ObjectType;
+use crate::store::fields::{self, Troubled};
+use crate::store::{Lane, awaited, counts, quota, unreadable};
+
+/// What `once` did to one object.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct ObjectReport {
+    /// The object.
+    pub object: String,
+    /// Records that changed the mirror.
+    pub pulled: u64,
+    /// Local changes that HubSpot acknowledged.
+    pub pushed: u64,
+    /// Entries that are pending or in flight, those that wait for the guard left out.
+    pub pending: u64,
+    /// Entries that HubSpot refused.
+    pub dead: u64,
+    /// Open conflicts.
+    pub conflicts: u64,
+    /// Records that wait for an operator's word.
+    pub held: u64,
+    /// Values and records of HubSpot's that can't be read: `sync_unreadable` has them.
+    pub unreadable: u64,
+    /// Records that the table refuses, in or out, by a constraint of somebody else's.
+    pub refused: u64,
+    /// Why it refuses one of them.
+    pub refusal: Option<String>,
+}
+
+/// What `once` did.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct OnceReport {
+    /// Each object, in the mapping's order.
+    pub objects: Vec<ObjectReport>,
+    /// Requests sent.
+    pub requests: u64,
+    /// Why it ended early, where it did.
+    #[serde(skip)]
+    pub failure: Option<OnceFailure>,
+    /// What is done and should be known all the same.
+    #[serde(skip)]
+    pub warnings: Vec<OnceFailure>,
+}
+
+/// What went wrong, and what somebody can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnceFailure {
+    /// A sentence.
+    pub words: String,
+    /// The remedy.
+    pub hint: Option<String>,
+}
+
+impl From<&StepError> for OnceFailure {
+    fn from(error: &StepError) -> Self {
+        Self {
+            words: with_causes(error),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl OnceReport {
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        let is_done = |object: &ObjectReport| object.pending == 0 && object.refused == 0;
+        self.failure.is_none() && self.objects.iter().all(is_done)
+    }
+}
+
+/// What stood in the database before.
+pub(super) struct Before {
+    /// The last of `sync_runs`: its times would be those of a clock that may be set back meanwhile.
+    pub(super) last_run: i64,
+    /// Requests sent.
+    pub(super) requests: u64,
+}
+
+/// What was done since then, and why it ended early, where it did.
+pub(super) async fn report(
+    engine: &Arc<Engine>,
+    before: Before,
+    failure: Option<OnceFailure>,
+) -> Result<OnceReport, StepError> {
+    let requests = engine.store().read(quota::requests_in_all).await?;
+    let objects = objects_since(engine, before.last_run).await?;
+    let troubled = engine.store().read(fields::troubled).await?;
+    let mut warnings: Vec<OnceFailure> = troubled.into_iter().map(OnceFailure::from).collect();
+    warnings.extend(odd_answers(engine).await?);
+    warnings.extend(erasures(engine).await?);
+    warnings.extend(objects.iter().filter_map(refused));
+    Ok(OnceReport {
+        failure: failure.or_else(|| left(&objects)),
+        objects,
+        requests: requests.saturating_sub(before.requests),
+        warnings,
+    })
+}
+
+/// What is left of work that failed of nothing.
+fn left(objects: &[ObjectReport]) -> Option<OnceFailure> {
+    let pending: u64 = objects.iter().map(|object| object.pending).sum();
+    let refused: u64 = objects.iter().map(|object| object.refused).sum();
+    let waits = match pending {
+        0 => None,
+        1 => Some("1 change still waits to be pushed".to_owned()),
+        _ => Some(format!("{pending} changes still wait to be pushed")),
+    };
+    let stands_apart = match refused {
+        0 => None,
+        1 => Some("the table refuses 1 record".to_owned()),
+        _ => Some(format!("the tables refuse {refused} records")),
+    };
+    let hint = match waits {
+        Some(_) => "see `hubsyncd outbox list`, and run it again",
+        None => "change what refuses them, and run it again",
+    };
+    let words: Vec<String> = waits.into_iter().chain(stands_apart).collect();
+    (!words.is_empty()).then(|| OnceFailure {
+        words: words.join("; "),
+        hint: Some(hint.to_owned()),
+    })
+}
+
+/// The records that an object's table refuses, with one of the reasons.
+fn refused(object: &ObjectReport) -> Option<OnceFailure> {
+    let why = object.refusal.as_deref()?;
+    let more = match object.refused {
+        0 | 1 => String::new(),
+        many => format!(" ({many} such records)"),
+    };
+    Some(OnceFailure {
+        words: format!("{}: {why}{more}", object.object),
+        hint: None,
+    })
+}
+
+/// What of HubSpot's answers can't be read and no field's problem tells of, an object each.
+async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
+    let objects = engine.mapping().objects.iter();
+    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let told = engine
+        .store()
+        .read(move |connection| {
+            let mut told = Vec::new();
+            for object in &names {
+                let words = unreadable::odd_answers(connection, object)?;
+                told.extend(words.map(|words| format!("{object}: {words}")));
+            }
+            Ok(told)
+        })
+        .await?;
+    let failure = |words| OnceFailure {
+        words,
+        hint: Some(
+            "open the records named in HubSpot, then compare in full (`--reconcile`)".to_owned(),
+        ),
+    };
+    Ok(told.into_iter().map(failure).collect())
+}
+
+/// The privacy deletions that HubSpot has announced and not carried out, an object each.
+async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
+    let objects = engine.mapping().objects.iter();
+    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let counted = engine.store().read(move |connection| {
+        let mut counted = Vec::new();
+        for object in names {
+            let records = awaited::erasures(connection, &object)?;
+            counted.push((object, records));
+        }
+        Ok(counted)
+    });
+    let counted = counted.await?.into_iter();
+    let told = counted.filter_map(|(object, records)| {
+        let words = match records {
+            0 => return None,
+            1 => "1 record is to be erased, and HubSpot still shows it".to_owned(),
+            _ => format!("{records} records are to be erased, and HubSpot still shows them"),
+        };
+        Some(OnceFailure {
+            words: format!("{object}: {words}"),
+            hint: Some("run it again, until HubSpot has deleted them".to_owned()),
+        })
+    });
+    Ok(told.collect())
+}
+
+/// All that was done, and all requests that the database knows of.
+pub async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError> {
+    count_requests(engine).await?;
+    let requests = engine.store().read(quota::requests_in_all).await?;
+    Ok(OnceReport {
+        objects: objects_since(engine, 0).await?,
+        requests,
+        failure: None,
+        warnings: Vec::new(),
+    })
+}
+
+/// Writes the counts of requests down.
+async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
+    let counts = engine.client().take_request_counts();
+    engine
+        .store()
+        .write(Lane::Interactive, move |tx| {
+            for (class, count) in counts {
+                let count = quota::Requests {
+                    requests: count.requests,
+                    errors: count.errors,
+                    throttled: count.throttled,
+                };
+                quota::count(tx, class, count, tx.now())?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+async fn objects_since(
+    engine: &Arc<Engine>,
+    last_run: i64,
+) -> Result<Vec<ObjectReport>, StepError> {
+    let names: Vec<_> = engine
+        .mapping()
+        .objects
+        .iter()
+        .map(|object| object.object.clone())
+        .collect();
+    let counted = engine
+        .store()
+        .read(move |connection| {
+            names
+                .iter()
+                .map(|name| counts::of(connection, name, last_run))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    Ok(counted.into_iter().map(ObjectReport::from).collect())
+}
+
+impl From<Troubled> for OnceFailure {
+    fn from(field: Troubled) -> Self {
+        let values = match field.unreadable {
+            0 => String::new(),
+            1 => " (1 value)".to_owned(),
+            many => format!(" ({many} values)"),
+        };
+        Self {
+            words: format!(
+                "{}.{}: {}{values}",
+                field.object, field.property, field.problem
+            ),
+            hint: field.hint,
+        }
+    }
+}
+
+impl From<counts::Counts> for ObjectReport {
+    fn from(count: counts::Counts) -> Self {
+        Self {
+            object: count.object,
+            pulled: count.pulled,
+            pushed: count.pushed,
+            pending: count.pending,
+            dead: count.dead,
+            conflicts: count.conflicts,
+            held: count.held,
+            unreadable: count.unreadable,
+            refused: count.refused,
+            refusal: count.refusal,
+        }
+    }
+}
