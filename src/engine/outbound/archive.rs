@@ -389,8 +389,7 @@ impl ArchiveLook<'_, '_> {
         let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
         match again {
             Again::Unread => {
-                self.read
-                    .note_unread(tx, self.pass.name(), self.hs_id, now)?;
+                unreadable::note_record(tx, self.pass.name(), self.hs_id, now)?;
                 outbox::put_off_unread(tx, id, now + AFTER_UNREAD)
             }
             Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.pass.offset_ms)),

@@ -33,7 +33,7 @@ use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput}
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::Policy;
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -191,8 +191,6 @@ pub struct Present {
     /// The histories that were asked for, by record.
     pub histories: BTreeMap<HubspotId, Histories>,
     unread: Vec<String>,
-    /// Records among them that the answer shows and of which nothing but the id can be read.
-    unreadable: Vec<HubspotId>,
 }
 
 impl Present {
@@ -209,20 +207,6 @@ impl Present {
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
     pub fn is_unread(&self, id: HubspotId) -> bool {
         self.is_unread_key(&id.to_string())
-    }
-
-    /// Notes a record that is shown and makes no sense, by its id.
-    pub fn note_unread(
-        &self,
-        tx: &Transaction<'_>,
-        object: &ObjectType,
-        id: HubspotId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        match self.unreadable.contains(&id) {
-            true => unreadable::note_record(tx, object, id, now),
-            false => Ok(()),
-        }
     }
 
     /// The same by the key that was asked for.
@@ -388,7 +372,6 @@ async fn present(
         records: remote_records(object, found.records),
         histories: BTreeMap::new(),
         unread: found.unread,
-        unreadable: found.unreadable,
     })
 }
 
@@ -454,7 +437,7 @@ fn merge_and_claim(
     };
     let Some(record) = present.of(hs_id) else {
         if present.is_unread(hs_id) {
-            present.note_unread(tx, object, hs_id, pass.now)?;
+            unreadable::note_record(tx, object, hs_id, pass.now)?;
             outbox::put_off_unread(tx, queued.entry.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }

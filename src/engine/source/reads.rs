@@ -274,7 +274,8 @@ async fn read(
     Ok(found)
 }
 
-/// Records that HubSpot could not read this time are asked for again.
+/// Records that HubSpot could not read this time are noted, and asked for again: the read that shows or misses them takes
+/// the note back.
 fn put_off_unread(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
@@ -287,6 +288,7 @@ fn put_off_unread(
         tracing::warn!(object = %pass.name(), records = unread.len(), hs_ids = ids.join(" "), "HubSpot neither showed records nor said that they are gone; they are asked for again");
     }
     for due in unread {
+        unreadable::note_record(tx, pass.name(), due.id, now)?;
         reads::put_off(tx, pass.name(), due.id, now + AFTER_UNREAD)?;
     }
     Ok(())
@@ -548,6 +550,29 @@ mod tests {
         assert!(of_before(10, 0));
         assert!(!of_before(31, 0));
         assert!(!of_before(20, 15_000));
+    }
+
+    #[test]
+    fn a_record_that_is_neither_shown_nor_called_missing_is_named_until_a_read_tells_of_it() {
+        let scene = Scene::of(Policy::Newest);
+        let object = scene.object.object();
+        let told = || scene.rows("SELECT last_error FROM sync_status");
+        let unread = |second| {
+            scene.write(|tx| {
+                reads::ask(tx, object, HubspotId(101), Origin::Webhook, at(second))?;
+                let due = reads::due(tx, object, at(second), BATCH)?;
+                put_off_unread(tx, &scene.pass(at(second)), &due)
+            });
+        };
+        unread(10);
+        assert_eq!(
+            told(),
+            ["HubSpot record 101 can't be read: SELECT * FROM sync_unreadable shows which"]
+        );
+        let again = scene.rows("SELECT due_at FROM _sync_reads");
+        assert_eq!(again, [at(40).to_string()]);
+        scene.apply(How::at(40), &record(101, 20, &[("firstname", "Ann")]));
+        assert_eq!(told(), ["-"]);
     }
 
     #[test]
