@@ -705,6 +705,52 @@ mod tests {
     }
 
     #[test]
+    fn a_database_or_an_index_that_is_written_over_in_place_is_noticed_before_anything_more_is_acknowledged()
+     {
+        let elsewhere = folder();
+        open(&elsewhere, Mode::Threads).expect("opens").close();
+        let other = std::fs::read(elsewhere.path().join("crm.db")).expect("reads");
+        let nothing = vec![0; 65_536];
+        for (name, bytes) in [
+            ("crm.db", other.as_slice()),
+            ("crm.db", nothing.as_slice()),
+            ("crm.db", &[][..]),
+            ("crm.db-shm", &[][..]),
+        ] {
+            let folder = folder();
+            let store = open(&folder, Mode::Threads).expect("opens");
+            for _ in 0..3 {
+                // As many pages as make the file larger, which its first page counts.
+                let grow = |tx: &WriteTx<'_>| {
+                    let sql = "INSERT INTO _sync_meta (name, value) VALUES (hex(randomblob(8)), hex(zeroblob(20000)))";
+                    Ok(tx.execute_batch(sql)?)
+                };
+                at_once(store.write(Lane::Bulk, grow)).expect("writes");
+                let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+                let program = Connection::open(store.path()).expect("opens");
+                let busy: i64 = program
+                    .query_row(checkpoint, [], |row| row.get(0))
+                    .expect("writes back");
+                assert_eq!(busy, 0);
+                store.check_file().expect("it is the same file");
+            }
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).expect("is written over");
+            let error = remember(&store, Lane::Bulk, "b").expect_err("nobody would see it");
+            assert!(
+                matches!(&error, StoreError::FileReplaced { path: found } if *found == path),
+                "{name}: {error}"
+            );
+            store.close();
+            let left = std::fs::read(&path).expect("reads");
+            assert!(
+                left == bytes || name == "crm.db-shm",
+                "nothing is written into it"
+            );
+        }
+    }
+
+    #[test]
     fn a_log_that_was_removed_is_noticed_before_anything_more_is_acknowledged() {
         for name in ["crm.db-wal", "crm.db-shm"] {
             let folder = folder();

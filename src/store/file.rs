@@ -2,6 +2,7 @@
 //! Knows no table of the mirror.
 
 pub(crate) mod access;
+pub(crate) mod head;
 pub mod lease;
 pub mod migrate;
 pub mod program;

@@ -16,6 +16,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 use crate::store::file::access;
+use crate::store::file::head::DatabaseHead;
 use crate::store::file::wal::Log;
 use crate::store::{StoreError, meta};
 
@@ -25,8 +26,9 @@ const MAX_LOCK_BYTES: u64 = 64;
 /// What stands beside a database in WAL mode while a connection is open: the log, and the log's index. SQLite makes them
 /// with the first connection and takes them away with the last one, so that none of them may change in between: whoever
 /// removes the log gets one of its own, and what is committed to the open one is seen by nobody.
-const BESIDE: [&str; 2] = [LOG, "-shm"];
+const BESIDE: [&str; 2] = [LOG, INDEX];
 const LOG: &str = "-wal";
+const INDEX: &str = "-shm";
 
 /// What this process may rely on while it holds the database.
 #[derive(Debug, Clone)]
@@ -34,6 +36,7 @@ pub struct Lease {
     path: PathBuf,
     /// The database, its log and the log's index.
     files: Arc<[(PathBuf, FileIdentity)]>,
+    head: Arc<DatabaseHead>,
     log: Arc<Log>,
     epoch: i64,
     /// What was first found to be wrong with them.
@@ -65,9 +68,11 @@ impl Lease {
         }
         let [log, index] = BESIDE.map(|suffix| beside(&path, suffix));
         let opened = Log::open(&log, &index).map_err(|error| cannot_open(&log, error))?;
+        let head = DatabaseHead::open(&path).map_err(|error| cannot_open(&path, error))?;
         Ok(Self {
             path,
             files: files.into(),
+            head: Arc::new(head),
             log: Arc::new(opened),
             epoch,
             harm: Arc::default(),
@@ -84,15 +89,11 @@ impl Lease {
         self.epoch
     }
 
-    /// Fails once a path has named another file, or none, even if it names the old one again; and once the log was cut.
+    /// Fails once a path has named another file, or none, even if it names the old one again; once another file was written
+    /// over the database in place; and once the log or its index was cut.
     pub fn check_file(&self) -> Result<(), StoreError> {
-        let moved = self
-            .files
-            .iter()
-            .find(|(path, open)| !file_identity(path).is_ok_and(|found| found == *open));
         // Whatever was first is told.
-        if let Some((path, _)) = moved {
-            let path = path.clone();
+        if let Some(path) = self.replaced() {
             self.harm.get_or_init(|| StoreError::FileReplaced { path });
         } else if !self.log.is_whole() {
             let path = beside(&self.path, LOG);
@@ -104,6 +105,21 @@ impl Lease {
         }
     }
 
+    /// A file that is no more what was opened.
+    fn replaced(&self) -> Option<PathBuf> {
+        let mut files = self.files.iter();
+        let moved =
+            files.find(|(path, open)| !file_identity(path).is_ok_and(|found| found == *open));
+        if let Some((path, _)) = moved {
+            return Some(path.clone());
+        }
+        if !self.head.is_ours(&self.log) {
+            return Some(self.path.clone());
+        }
+        let index = || beside(&self.path, INDEX);
+        self.log.index_is_cut().then(index)
+    }
+
     /// Whether what is in the open log may still be written into the database: it is all there, and nobody else can have a
     /// log of their own, also where ours was removed.
     pub(crate) fn log_may_be_written_back(&self) -> bool {
@@ -112,7 +128,10 @@ impl Lease {
             let is_log = path.as_os_str().as_encoded_bytes().ends_with(b"-wal");
             found.is_ok_and(|found| found == *open) || (is_log && !path.exists())
         });
-        is_the_only_one && !self.log_was_cut()
+        is_the_only_one
+            && self.head.is_ours(&self.log)
+            && !self.log.index_is_cut()
+            && !self.log_was_cut()
     }
 
     /// Whether the log has lost something that was committed.

@@ -18,6 +18,11 @@ const HEAD: usize = 48;
 /// Bytes of the log's header, and of a frame's before its page.
 const LOG_HEAD: u64 = 32;
 const FRAME_HEAD: u64 = 24;
+/// Where the index says how many frames are in the database, and how many are on their way there.
+const DONE: u64 = 96;
+const BEGUN: u64 = 128;
+/// Bytes of the index while a connection is open: it grows by as many.
+const SHORTEST_INDEX: u64 = 32 * 1024;
 /// The one version of the index that there is.
 const VERSION: u32 = 3_007_000;
 /// Looks until the index stands still: other programs commit meanwhile.
@@ -57,6 +62,23 @@ impl Head {
     }
 }
 
+/// How far checkpoints have come, by the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoints {
+    salts: Salts,
+    /// Frames that are in the database.
+    done: u32,
+    /// Frames that a checkpoint has begun to write there.
+    begun: u32,
+}
+
+impl Checkpoints {
+    /// Whether none is at work, and none was cut off.
+    pub(crate) fn are_over(&self) -> bool {
+        self.done == self.begun
+    }
+}
+
 /// The open log with its index.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -92,6 +114,28 @@ impl Log {
             }
         }
         true
+    }
+
+    /// Whether the index was cut in place: SQLite has it mapped, and whoever touches what is not there any more is killed.
+    /// What can't be read says nothing.
+    pub(crate) fn index_is_cut(&self) -> bool {
+        let index = self.index.metadata();
+        index.is_ok_and(|index| index.len() < SHORTEST_INDEX)
+    }
+
+    /// `None` where somebody writes the index at the moment.
+    pub(crate) fn checkpoints(&self) -> Option<Checkpoints> {
+        let salts = self.head()?.salts;
+        let number = |at: u64| {
+            let mut bytes = [0; 4];
+            self.index.read_exact_at(&mut bytes, at).ok()?;
+            Some(u32::from_ne_bytes(bytes))
+        };
+        Some(Checkpoints {
+            salts,
+            done: number(DONE)?,
+            begun: number(BEGUN)?,
+        })
     }
 
     fn head(&self) -> Option<Head> {
