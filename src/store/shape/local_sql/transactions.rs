@@ -155,3 +155,31 @@ fn a_gate_left_open_is_shut_by_the_daemon_which_says_so_and_compares_everything(
         assert_eq!(scene.outbox(), ["update contacts 1 101; firstname was Ada"]);
     });
 }
+
+#[test]
+fn what_a_program_takes_out_of_the_outbox_with_the_gate_open_is_queued_again_or_compared() {
+    everywhere(|scene| {
+        scene.do_run("UPDATE contacts SET first_name = 'B' WHERE local_id = 1");
+        scene.do_run("INSERT INTO contacts (local_id, email) VALUES (70, 'new@example.com')");
+        let program = Connection::open(scene.path()).expect("opens");
+        program
+            .execute_batch("PRAGMA foreign_keys = OFF; UPDATE _sync_gate SET open = 20813; DELETE FROM sync_outbox")
+            .expect("is let through");
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.repair(), Vec::<String>::new());
+        assert_eq!(scene.outbox(), ["create contacts 70 -"]);
+        assert_eq!(
+            scene.rows("SELECT count(*) FROM sync_outbox_fields"),
+            ["0"],
+            "nothing is left of what was taken out"
+        );
+        assert_eq!(
+            scene.rows("SELECT reconcile_started_at IS NOT NULL FROM _sync_cursors WHERE object = 'contacts'"),
+            ["1"]
+        );
+        assert_eq!(
+            scene.rows("SELECT problem LIKE 'a program opened `_sync_gate`%row 70 is new%' FROM _sync_bypassed WHERE object = 'contacts'"),
+            ["1"]
+        );
+    });
+}
