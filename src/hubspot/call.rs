@@ -170,7 +170,8 @@ impl Client {
         call: &Call,
         mut reserved: Option<Permit>,
     ) -> Result<(HeaderValue, Permit), HubspotError> {
-        let class = request.endpoint.class();
+        let (class, work) = (request.endpoint.class(), request.endpoint.work());
+        let limiter = &self.inner.limiter;
         loop {
             if let Err(why) = self.token().await {
                 if let Some(permit) = reserved {
@@ -180,13 +181,18 @@ impl Client {
                 return Err(HubspotError::LoggedOut { call, why });
             }
             let permit = match reserved.take() {
-                Some(permit) => permit,
-                None => self
-                    .inner
-                    .limiter
-                    .acquire(class, request.priority)
-                    .await
-                    .map_err(|source| self.held_back(call, source))?,
+                Some(permit) if limiter.rest_of(work).is_none() => permit,
+                reserved => {
+                    if let Some(permit) = reserved {
+                        permit.unused();
+                    }
+                    let let_go = async {
+                        limiter.rest(work).await?;
+                        limiter.acquire(class, request.priority).await
+                    };
+                    let let_go = let_go.await;
+                    let_go.map_err(|source| self.held_back(call, source))?
+                }
             };
             match self.present_token() {
                 Ok(token) => return Ok((token, permit)),
@@ -218,14 +224,13 @@ impl Client {
         attempt: u32,
     ) -> Result<HttpResponse, HubspotError> {
         let answer = (!is_success(&response)).then(|| read_answer(response.status, &response.body));
-        let class = request.endpoint.class();
         let retry_after = headers::read_retry_after(&response.headers, self.hubspot_now());
         let until = permit.answered(&QuotaWord {
             observed: headers::read_quota(&response.headers),
             by_hubspot: !answer.as_ref().is_some_and(is_from_elsewhere),
             pause: answer
                 .as_ref()
-                .and_then(|answer| pause_for(answer, class, retry_after.is_some())),
+                .and_then(|answer| pause_for(answer, request.endpoint, retry_after.is_some())),
             retry_after,
         });
         self.log(&call, &response, took, attempt);
@@ -450,10 +455,10 @@ fn may_be_json(body: &[u8]) -> bool {
 
 /// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
 /// out like the burst's (`hubspot/api-facts.md#3`).
-fn pause_for(answer: &Answer, class: EndpointClass, says_how_long: bool) -> Option<Pause> {
+fn pause_for(answer: &Answer, endpoint: Endpoint, says_how_long: bool) -> Option<Pause> {
     match answer.status {
         477 => return Some(Pause::Everything),
-        503 if says_how_long => return Some(Pause::Rest(class)),
+        503 if says_how_long => return Some(Pause::Rest(endpoint.work())),
         429 => {}
         _ => return None,
     }
@@ -463,7 +468,7 @@ fn pause_for(answer: &Answer, class: EndpointClass, says_how_long: bool) -> Opti
     } else if named.contains("daily") {
         Some(Pause::Day)
     } else if answer.policy.is_empty() || named.contains("secondly") {
-        Some(Pause::Class(class))
+        Some(Pause::Class(endpoint.class()))
     } else {
         Some(Pause::Class(EndpointClass::Crm))
     }

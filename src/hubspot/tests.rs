@@ -20,6 +20,7 @@ use crate::hubspot::endpoints::search::search_body_fits;
 use crate::hubspot::testing::{
     ManualClock, Script, answer, answer_with, lost, not_sent, run, run_all,
 };
+use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::ObjectType;
 use crate::model::settings::{Limits, Tier};
@@ -627,6 +628,32 @@ fn a_batch_that_the_gateway_gives_up_on_is_read_in_smaller_ones() {
     assert!(bench.read(&query).is_ok());
     let inputs = |number: usize| bench.script.body(number)["inputs"].as_array().map(Vec::len);
     assert_eq!([0, 1, 2, 3, 4].map(inputs), [12, 10, 2, 10, 2].map(Some));
+}
+
+#[test]
+fn trouble_with_updates_keeps_no_create_waiting_and_no_read() {
+    let bench = bench([
+        answer_with(503, &[("retry-after", "3600")], "{}"),
+        answer(201, r#"{"status":"COMPLETE","results":[]}"#),
+        answer(200, r#"{"results":[]}"#),
+        answer(200, r#"{"status":"COMPLETE","results":[]}"#),
+    ]);
+    let update = [write("1-1", Some("101"), &[("city", "Lima")])];
+    bench.update(&update).expect_err("503");
+    let held = bench.update(&update).expect_err("updates rest");
+    assert!(matches!(held, HubspotError::HeldBack { .. }), "{held:?}");
+    let rest = |operation| bench.client.rest_of(operation);
+    assert_eq!(rest(Operation::Update), Some(Duration::from_mins(1)));
+    assert_eq!(
+        (rest(Operation::Create), rest(Operation::Archive)),
+        (None, None)
+    );
+    bench.create(&one_create()).expect("creates go on");
+    bench.list(&page_query()).expect("and so do reads");
+    assert_eq!(bench.sent(), 3);
+    bench.clock.advance(Duration::from_mins(1));
+    assert_eq!(rest(Operation::Update), None);
+    bench.update(&update).expect("they go on");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::decide::echo::Histories;
 use crate::decide::fight;
 use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::Bounds;
-use crate::decide::plan::{BATCH, next_batch};
+use crate::decide::plan::{BATCH, Backlog, next_batch};
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record};
@@ -63,7 +63,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     heal_times(engine, object).await?;
     archive::judge_due(engine, object).await?;
     let (name, now) = (object.object().clone(), engine.now());
-    let (backlog, next) = engine
+    let (mut backlog, next) = engine
         .store
         .read(move |connection| {
             Ok((
@@ -72,8 +72,11 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             ))
         })
         .await?;
+    let rest = leave_alone(engine, &mut backlog);
     let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
-        return Ok(Progress::Idle { until: next });
+        return Ok(Progress::Idle {
+            until: rest.or(next),
+        });
     };
     let (name, now) = (object.object().clone(), engine.now());
     let due = engine
@@ -106,6 +109,17 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
     }
     Ok(Progress::More)
+}
+
+/// Leaves out what HubSpot is in trouble with, so that everything else goes on. Gives the moment at which the first of it
+/// may go again.
+fn leave_alone(engine: &Engine, backlog: &mut Backlog) -> Option<Timestamp> {
+    let operations = [Operation::Create, Operation::Update, Operation::Archive];
+    let rests = operations.into_iter().filter_map(|operation| {
+        let rest = engine.client.rest_of(operation)?;
+        backlog.leave_out(operation).then_some(rest)
+    });
+    rests.min().map(|rest| engine.now() + rest)
 }
 
 /// Takes up what a step before this one could not settle.

@@ -10,12 +10,12 @@ mod pace;
 mod queue;
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 
@@ -24,6 +24,7 @@ pub use crate::decide::quota::LimitSettings;
 use crate::decide::quota::day::{Day, KnownDay};
 use crate::decide::quota::{
     Ending, EndpointClass, Grant, Now, Observed, Pause, Priority, Quota, QuotaVerdict, Recent,
+    RestingWork,
 };
 use crate::hubspot::call::limiter::pace::RequestPace;
 use crate::hubspot::call::limiter::queue::{Queue, Ticket};
@@ -257,6 +258,30 @@ impl Limiter {
                 QueueTurn::Lease(request) => self.take_lease(request).await?,
             }
         }
+    }
+
+    /// Waits while HubSpot is to be left alone with this.
+    ///
+    /// # Errors
+    /// That lasts longer than is waited here, or nothing new is let go.
+    pub async fn rest(self: &Arc<Self>, work: RestingWork) -> Result<(), LimiterError> {
+        while let Some(rest) = self.rest_of(work) {
+            if rest > LONGEST_PAUSE {
+                let until = self.clock.now() + rest;
+                return Err(LimiterError::Paused { until });
+            }
+            let closed = pin!(self.closed());
+            if let Either::Right(_) = select(self.clock.sleep(rest), closed).await {
+                return Err(LimiterError::Closed);
+            }
+        }
+        Ok(())
+    }
+
+    /// How long HubSpot is still to be left alone with this.
+    pub fn rest_of(&self, work: RestingWork) -> Option<Duration> {
+        let state = self.state();
+        state.quota.rest_of(work, self.now(&state))
     }
 
     async fn take_lease(self: &Arc<Self>, request: LeaseRequest) -> Result<(), LimiterError> {

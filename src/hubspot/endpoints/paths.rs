@@ -5,7 +5,7 @@
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::decide::quota::EndpointClass;
+use crate::decide::quota::{EndpointClass, RestingWork};
 use crate::decide::scopes::Access;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
@@ -108,6 +108,24 @@ impl Endpoint {
             | Self::Pipelines
             | Self::Account
             | Self::DailyUsage => EndpointClass::Crm,
+        }
+    }
+
+    /// What rests with it while HubSpot is in trouble.
+    pub fn work(self) -> RestingWork {
+        match self {
+            Self::Search => RestingWork::Search,
+            Self::List | Self::BatchRead => RestingWork::Read,
+            Self::BatchCreate | Self::BatchUpsert => RestingWork::Create,
+            Self::BatchUpdate => RestingWork::Update,
+            Self::BatchArchive => RestingWork::Archive,
+            Self::Properties
+            | Self::CreateProperty
+            | Self::PropertyGroups
+            | Self::Owners
+            | Self::Pipelines
+            | Self::Account
+            | Self::DailyUsage => RestingWork::Portal,
         }
     }
 

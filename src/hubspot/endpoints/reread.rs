@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::decide::gap::{Age, FRESH};
-use crate::decide::quota::{EndpointClass, Priority};
+use crate::decide::quota::{EndpointClass, Priority, RestingWork};
 use crate::hubspot::Client;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::limiter::Permit;
@@ -56,10 +56,15 @@ impl Client {
     /// The limiter lets nothing go.
     pub async fn begin_reread(&self, priority: Priority) -> Result<Reread, HubspotError> {
         let limiter = &self.inner.limiter;
-        let permits = limiter
-            .acquire_together(EndpointClass::Crm, priority, REQUESTS)
-            .await
-            .map_err(|source| self.held_back(&self.name(Endpoint::BatchRead), source))?;
+        let let_go = async {
+            limiter.rest(RestingWork::Read).await?;
+            limiter
+                .acquire_together(EndpointClass::Crm, priority, REQUESTS)
+                .await
+        };
+        let let_go = let_go.await;
+        let permits =
+            let_go.map_err(|source| self.held_back(&self.name(Endpoint::BatchRead), source))?;
         Ok(Reread {
             clock: Arc::clone(&self.inner.clock),
             is_pair: permits.len() == REQUESTS as usize,

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::decide::plan::BATCH;
-use crate::decide::quota::Priority;
+use crate::decide::quota::{Priority, RestingWork};
 use crate::hubspot::Client;
 use crate::hubspot::call::Request;
 use crate::hubspot::call::answer::{Answer, Words, read_entry};
@@ -21,6 +22,7 @@ use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::record::{Record, from_wire};
 use crate::hubspot::wire;
+use crate::model::entry::Operation;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 
@@ -172,6 +174,17 @@ impl Client {
             None,
         )
         .await
+    }
+
+    /// How long HubSpot is still to be left alone with what an operation of the outbox sends.
+    pub fn rest_of(&self, operation: Operation) -> Option<Duration> {
+        let work = match operation {
+            Operation::Create => RestingWork::Create,
+            Operation::Update => RestingWork::Update,
+            Operation::Archive => RestingWork::Archive,
+            Operation::Associate | Operation::Disassociate => return None,
+        };
+        self.inner.limiter.rest_of(work)
     }
 
     /// Archives records; those that are gone already are no error (`hubspot/api-facts.md#4`). With `reread` as

@@ -21,6 +21,27 @@ pub struct Backlog {
     pub newest: Option<Operation>,
 }
 
+impl Backlog {
+    /// Leaves out an operation with which HubSpot is in trouble. Tells whether something of it waits.
+    pub fn leave_out(&mut self, operation: Operation) -> bool {
+        let waiting = match operation {
+            Operation::Create => &mut self.creates,
+            Operation::Update => &mut self.updates,
+            Operation::Archive => &mut self.archives,
+            Operation::Associate | Operation::Disassociate => return false,
+        };
+        if std::mem::take(waiting) == 0 {
+            return false;
+        }
+        if operation == Operation::Create {
+            // Nor is one overtaken by an archive.
+            self.archives = 0;
+        }
+        self.newest = self.newest.filter(|newest| *newest != operation);
+        true
+    }
+}
+
 /// In which order a batch is taken from the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -87,6 +108,34 @@ mod tests {
         check(0, 1, 1, Some(Operation::Update));
         check(0, 0, 1, Some(Operation::Archive));
         check(0, 0, 0, None);
+    }
+
+    #[test]
+    fn what_hubspot_is_in_trouble_with_is_left_out_and_no_archive_overtakes_a_create() {
+        let backlog = Backlog {
+            creates: 1,
+            updates: 1,
+            archives: 1,
+            newest: Some(Operation::Update),
+        };
+        let next = |operation| {
+            let mut left = backlog;
+            assert!(left.leave_out(operation));
+            assert!(!left.leave_out(operation), "nothing of it is left");
+            [0, 1].map(|turn| next_batch(&left, turn).map(|pick| pick.operation))
+        };
+        assert_eq!(next(Operation::Update), [Some(Operation::Create); 2]);
+        assert_eq!(next(Operation::Create), [Some(Operation::Update); 2]);
+        assert_eq!(
+            next(Operation::Archive),
+            [Operation::Create, Operation::Update].map(Some)
+        );
+        let mut left = Backlog {
+            updates: 0,
+            ..backlog
+        };
+        assert!(left.leave_out(Operation::Create));
+        assert_eq!(next_batch(&left, 0), None);
     }
 
     #[test]

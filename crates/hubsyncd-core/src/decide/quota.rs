@@ -14,6 +14,7 @@ pub mod learned;
 pub mod minute;
 pub mod window;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decide::quota::breaker::Breaker;
@@ -71,6 +72,23 @@ pub enum EndpointClass {
     Search,
     /// Everything else: burst and day.
     Crm,
+}
+
+/// What rests together while HubSpot is in trouble: with one of them it may be, and well with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestingWork {
+    /// Searches.
+    Search,
+    /// Lists and reads by id.
+    Read,
+    /// Creates, also those that go as upserts.
+    Create,
+    /// Updates.
+    Update,
+    /// Archives.
+    Archive,
+    /// What the portal is like.
+    Portal,
 }
 
 /// The limits as tier and file say them.
@@ -201,8 +219,8 @@ pub enum Ending {
 pub enum Pause {
     /// One class waits: its limit is exceeded.
     Class(EndpointClass),
-    /// One class waits: HubSpot is in trouble, and says for how long.
-    Rest(EndpointClass),
+    /// HubSpot is in trouble with this, and says for how long.
+    Rest(RestingWork),
     /// Nothing goes.
     Everything,
     /// The day is spent.
@@ -226,6 +244,7 @@ pub struct Quota {
     day: Day,
     breaker: Breaker,
     paused: [Duration; 2],
+    rests: BTreeMap<RestingWork, Duration>,
     throttled_in_a_row: [u32; 2],
     leased: u32,
     granted: u64,
@@ -264,6 +283,7 @@ impl Quota {
             day,
             breaker: Breaker::default(),
             paused: [Duration::ZERO; 2],
+            rests: BTreeMap::new(),
             throttled_in_a_row: [0; 2],
             leased: 0,
             granted: 0,
@@ -526,10 +546,10 @@ impl Quota {
                 self.paused = self.paused.map(|paused| paused.max(now.steady + wait));
                 now.hubspot + wait
             }
-            Pause::Rest(class) => {
+            Pause::Rest(work) => {
                 let wait = retry_after.unwrap_or_default().min(LONGEST_REST);
-                let paused = &mut self.paused[index(class)];
-                *paused = (*paused).max(now.steady + wait);
+                let until = self.rests.entry(work).or_default();
+                *until = (*until).max(now.steady + wait);
                 now.hubspot + wait
             }
             Pause::Class(class) => {
@@ -545,6 +565,12 @@ impl Quota {
                 now.hubspot + wait
             }
         }
+    }
+
+    /// How long HubSpot is still to be left alone with this.
+    pub fn rest_of(&self, work: RestingWork, now: Now) -> Option<Duration> {
+        let until = self.rests.get(&work)?;
+        Some(until.saturating_sub(now.steady)).filter(|rest| !rest.is_zero())
     }
 
     /// HubSpot's own client waits 10 s, or 1 s for searches, times the attempt (`hubspot/api-facts.md#3`).

@@ -973,14 +973,24 @@ fn a_place_that_was_reserved_is_given_up_in_a_pause_and_at_the_end() {
 
 #[test]
 fn a_class_rests_for_a_minute_at_most_whatever_hubspot_asks_for() {
+    let (search, read) = (RestingWork::Search, RestingWork::Read);
     for (pause, throttled) in [
-        (Pause::Rest(EndpointClass::Search), 0),
+        (Pause::Rest(search), 0),
         (Pause::Class(EndpointClass::Search), 1),
     ] {
         let clock = ManualClock::at(NOON);
         let world = World::default();
         let limiter = limiter(&clock, settings(190), &world);
-        let acquire = |class| run(&clock, limiter.acquire(class, Priority::Poll));
+        let acquire = |class| {
+            let work = match class {
+                EndpointClass::Search => search,
+                EndpointClass::Crm => read,
+            };
+            run(&clock, async {
+                limiter.rest(work).await?;
+                limiter.acquire(class, Priority::Poll).await
+            })
+        };
         let until = acquire(EndpointClass::Search)
             .expect("budget")
             .answered(&QuotaWord {
