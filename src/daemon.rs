@@ -8,6 +8,7 @@ pub mod heartbeat;
 pub mod once;
 pub mod run;
 mod seldom;
+pub mod settings;
 mod steps;
 pub mod systemd;
 pub mod table;

@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 pub use crate::decide::round::Progress;
@@ -113,7 +114,7 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) client: Client,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
+    settings: watch::Sender<Arc<Settings>>,
     /// The mapping as the file gives it.
     pub(crate) mapping: Arc<Mapping>,
     objects: RwLock<Arc<Objects>>,
@@ -149,7 +150,7 @@ impl Engine {
             store,
             client,
             clock,
-            settings,
+            settings: watch::Sender::new(Arc::new(settings)),
             mapping,
             objects: RwLock::new(Arc::new(Objects::default())),
             resolved: RwLock::new(None),
@@ -201,9 +202,14 @@ impl Engine {
         &self.deliveries
     }
 
-    /// What of the mapping file the steps were handed.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// What of the mapping file is in force at this moment. A step looks once.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// Puts other settings in force; a step that runs ends by those that it has looked at.
+    pub fn exchange_settings(&self, settings: Settings) {
+        self.settings.send_replace(Arc::new(settings));
     }
 
     pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
@@ -252,7 +258,7 @@ impl Engine {
 
     /// After which times a window is walked again.
     pub fn again(&self) -> Vec<Duration> {
-        self.settings.again.clone()
+        self.settings().again.clone()
     }
 
     /// How long to wait after that many failures in a row.

@@ -15,7 +15,6 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, ClientId, Config, ConfigError, OAuth, PortalIdSource, SecretSource};
-use crate::decide::quota::LimitSettings;
 use crate::decide::scopes;
 use crate::engine::portal::tokens::{Keeper, tokens_of};
 use crate::http::callback::{self, IsAwaited};
@@ -203,11 +202,10 @@ impl<'c> LoginApp<'c> {
 
     fn client(&self, clock: &Arc<dyn Clock>) -> Result<Client, LoginError> {
         let transport = Arc::new(ReqwestTransport::new(&self.config.portal.base_url)?);
-        let settings = LimitSettings::oauth(&self.config.limits);
         let start = StartState::default();
         // A handful of requests in another process than the daemon's: its reserve holds them.
         let lease: LeaseFn = Arc::new(|_request| Box::pin(async { Ok(()) }));
-        let limiter = Limiter::new(settings, Arc::clone(clock), lease, &start);
+        let limiter = Limiter::new(self.config.limits, Arc::clone(clock), lease, &start);
         Ok(Client::logged_out(
             transport,
             limiter,

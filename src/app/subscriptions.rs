@@ -10,7 +10,6 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
-use crate::decide::quota::LimitSettings;
 use crate::decide::subscriptions::{
     self, CONCURRENT, FoundSubscription, MOST, Plan, Subscription, project,
 };
@@ -216,9 +215,13 @@ async fn by_hand(config: &Config, client: &Client) -> Result<SubscriptionWay, We
 /// A client that sends no token of the portal: the developer API takes none.
 fn client(config: &Config, clock: &Arc<dyn Clock>) -> Result<Client, WebhooksError> {
     let transport = Arc::new(ReqwestTransport::new(&config.portal.base_url)?);
-    let settings = LimitSettings::new(&config.limits, config.portal.tier);
     let lease: LeaseFn = Arc::new(|_request| Box::pin(async { Ok(()) }));
-    let limiter = Limiter::new(settings, Arc::clone(clock), lease, &StartState::default());
+    let limiter = Limiter::new(
+        config.limits,
+        Arc::clone(clock),
+        lease,
+        &StartState::default(),
+    );
     let version = config.portal.api_version;
     Ok(Client::logged_out(
         transport,

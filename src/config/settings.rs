@@ -10,9 +10,10 @@ use chrono_tz::Tz;
 use crate::config::problem::Problem;
 use crate::config::schedule::Schedule;
 use crate::config::secret::{PortalIdSource, SecretSource};
+use crate::decide::quota::LimitSettings;
 use crate::model::mapping::Mapping;
 use crate::model::name::ObjectType;
-use crate::model::settings::{ApiVersion, Guard, Limits, SignatureVersion, Tier};
+use crate::model::settings::{ApiVersion, Guard, SignatureVersion, Tier};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,8 +24,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[database] path`; a relative one is taken from the file's folder.
     pub database: PathBuf,
-    /// `[limits]`.
-    pub limits: Limits,
+    /// `[limits]`, with what the tier, or an OAuth app, says where the file doesn't.
+    pub limits: LimitSettings,
     /// `[schedule]`, and each object's own `poll`.
     pub poll: PollSettings,
     /// `[webhooks]`; without it polling alone finds changes.

@@ -9,11 +9,10 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError};
-use crate::daemon::heartbeat;
 use crate::daemon::tasks::with_causes;
-use crate::decide::quota::LimitSettings;
+use crate::daemon::{heartbeat, settings};
+use crate::engine::Engine;
 use crate::engine::outbound::settle;
-use crate::engine::{Engine, Settings};
 use crate::hubspot::call::limiter::{LeaseError, LeaseFn, Limiter, StartState};
 use crate::hubspot::call::transport::{ReqwestTransport, TransportSetupError};
 use crate::hubspot::{BadToken, Client};
@@ -142,10 +141,6 @@ async fn join(
     let zone = store
         .read(|connection| meta::get(connection, "time_zone"))
         .await?;
-    let settings = match token {
-        Some(_) => LimitSettings::new(&config.limits, config.portal.tier),
-        None => LimitSettings::oauth(&config.limits),
-    };
     let start = StartState {
         recent: start.recent,
         day: start.day,
@@ -154,7 +149,12 @@ async fn join(
         day_resets_at: start.day_resets_at,
         time_zone: zone,
     };
-    let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
+    let limiter = Limiter::new(
+        config.limits,
+        Arc::clone(&clock),
+        lease_from(&store),
+        &start,
+    );
     if let Some(wait) = limiter.first_wait() {
         let until = clock.now().plus_millis(wait.as_millis() as i64);
         tracing::info!(%until, "what the last run sent fills HubSpot's window; the first requests wait until it is free");
@@ -171,22 +171,12 @@ async fn join(
         Auth::OAuth(_) => client,
     };
     let client = client.with_seed(seed);
-    let settings = Settings {
-        portal,
-        overlap: config.poll.overlap,
-        again: config.poll.again.clone(),
-        guard: config.guard,
-        relaxed_poll: config
-            .webhooks
-            .is_some()
-            .then_some(config.poll.poll_with_webhooks),
-    };
     Ok(Engine::new(
         store,
         client,
         clock,
         Arc::new(config.mapping.clone()),
-        settings,
+        settings::of_engine(config, portal),
         seed,
     ))
 }

@@ -12,6 +12,7 @@ use crate::daemon::bells::{AFTER_A_COMMIT, Bell, Bells};
 use crate::daemon::build::StartError;
 use crate::daemon::condition::{Condition, Source};
 use crate::daemon::heartbeat;
+use crate::daemon::settings::{InForce, TaskSettings};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::table::{self, Begins, Parts};
 use crate::daemon::tasks::{Loop, Tasks, is_fatal, wait_after_failure, with_causes};
@@ -27,7 +28,6 @@ use crate::http::tls::TlsError;
 use crate::hubspot::NO_TOKEN_YET;
 use crate::store::file::watch::Watch;
 use crate::store::meta::Phase;
-use crate::store::retention::Keep;
 use crate::store::{Lane, StoreError, quota};
 
 /// How long running steps may take to finish after a stop.
@@ -164,13 +164,7 @@ pub(super) fn parts(config: &Config, all: &Loop, bells: &Bells) -> Parts {
     Parts {
         all: all.clone(),
         bells: bells.clone(),
-        poll: Arc::new(config.poll.clone()),
-        keep: Keep {
-            history: config.retention.history,
-            inbox: config.retention.inbox,
-            runs: config.retention.runs,
-            max_bytes: config.retention.max_size,
-        },
+        settings: InForce::new(TaskSettings::from(config)),
         webhooks: config.webhooks.is_some(),
         tls: None,
         keeper: None,

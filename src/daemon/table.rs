@@ -9,12 +9,13 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::config::{PollSettings, Schedule};
+use crate::config::Schedule;
 use crate::daemon::bells::{Bell, Bells};
 use crate::daemon::condition::Source;
 use crate::daemon::errors::{self, Errors};
 use crate::daemon::heartbeat::{self, BEAT, FORGET, TRIGGERS};
 use crate::daemon::seldom::Seldom;
+use crate::daemon::settings::InForce;
 use crate::daemon::steps::{self, Caller};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::tasks::{Job, Loop, Name, StepCall, is_fatal, is_stopping, with_causes};
@@ -32,7 +33,6 @@ use crate::http::tls::Tls;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
-use crate::store::retention::Keep;
 
 /// When a task begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,10 +242,8 @@ pub struct Parts {
     pub all: Loop,
     /// The bells.
     pub bells: Bells,
-    /// When HubSpot is asked.
-    pub poll: Arc<PollSettings>,
-    /// What is forgotten, and when.
-    pub keep: Keep,
+    /// What is in force of the mapping file.
+    pub settings: InForce,
     /// Whether webhooks are listened for.
     pub webhooks: bool,
     /// A certificate to be read again when its files change.
@@ -305,7 +303,7 @@ fn job_of(parts: &Parts, line: &Line, object: &ObjectType, errors: &Arc<Errors>)
     let own = Arc::new(OwnTurn {
         task: line.task,
         object: object.clone(),
-        poll: Arc::clone(&parts.poll),
+        settings: parts.settings.clone(),
         known: Mutex::default(),
         errors: Arc::clone(errors),
         rings: rings(parts, line),
@@ -374,9 +372,10 @@ fn triggers(_: &Parts, _: Rings) -> Paced {
 }
 
 fn forget(parts: &Parts, _: Rings) -> Paced {
-    let keep = parts.keep;
-    every(FORGET, move |engine| async move {
-        heartbeat::forget(&engine, keep).await
+    let settings = parts.settings.clone();
+    every(FORGET, move |engine| {
+        let keep = settings.now().keep;
+        async move { heartbeat::forget(&engine, keep).await }
     })
 }
 
@@ -456,7 +455,7 @@ fn renewal(parts: &Parts, _: Rings) -> Option<Paced> {
 fn portal(parts: &Parts, rings: Rings) -> Paced {
     let condition = Arc::clone(&parts.all.condition);
     let mut first = true;
-    every(parts.poll.reference, move |engine| {
+    every(parts.settings.now().poll.reference, move |engine| {
         let (condition, rings) = (Arc::clone(&condition), rings.clone());
         let again = !std::mem::take(&mut first) || engine.has_kept_back();
         async move {
@@ -576,7 +575,7 @@ fn tell(health: &watch::Sender<Health>, systemd: &Systemd, now: Health) {
 struct OwnTurn {
     task: Task,
     object: ObjectType,
-    poll: Arc<PollSettings>,
+    settings: InForce,
     known: Mutex<KnownOfObject>,
     errors: Arc<Errors>,
     rings: Rings,
@@ -664,13 +663,18 @@ impl OwnTurn {
             first_read_is_done: cursor.backfill == Backfill::Done,
             walks: known.walks,
             compares: cursor.reconcile_started_at.is_some(),
-            comparison_due: next_comparison(&self.poll.reconcile, ended, known.compares_since, now),
+            comparison_due: next_comparison(
+                &self.settings.now().poll.reconcile,
+                ended,
+                known.compares_since,
+                now,
+            ),
         })
     }
 
     /// At the object's own interval, or at the relaxed one while webhooks are healthy.
     fn next_poll(&self, engine: &Engine, now: Timestamp) -> Timestamp {
-        let by_schedule = self.poll.of(&self.object).next(now);
+        let by_schedule = self.settings.now().poll.of(&self.object).next(now);
         let relaxed = engine.settings().relaxed_poll.filter(|relaxed| {
             engine.deliveries().standing(now, *relaxed) == DeliveryStanding::Healthy
         });

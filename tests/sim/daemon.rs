@@ -12,6 +12,7 @@ use hubsyncd::daemon::bells::{AFTER_A_COMMIT, Bell, Bells, Ring};
 use hubsyncd::daemon::build::lease_from;
 use hubsyncd::daemon::condition::Condition;
 use hubsyncd::daemon::run;
+use hubsyncd::daemon::settings::{InForce, TaskSettings};
 use hubsyncd::daemon::table::{self, Begins, Parts};
 use hubsyncd::daemon::tasks::{Job, Loop, is_fatal};
 use hubsyncd::decide::quota::LimitSettings;
@@ -128,23 +129,25 @@ fn parts(plan: &Plan, engine: &Arc<Engine>) -> Parts {
             condition,
             stop: CancellationToken::new(),
         },
-        poll: Arc::new(PollSettings {
-            poll: Schedule::Every(plan.poll),
-            objects: Vec::new(),
-            reconcile: Schedule::Every(plan.reconcile),
-            timezone: chrono_tz::Tz::UTC,
-            overlap: plan.overlap,
-            again: plan.again.clone(),
-            poll_with_webhooks: relaxed(plan),
-            reference: Duration::from_hours(1),
-            associations: Duration::from_hours(24),
+        settings: InForce::new(TaskSettings {
+            poll: PollSettings {
+                poll: Schedule::Every(plan.poll),
+                objects: Vec::new(),
+                reconcile: Schedule::Every(plan.reconcile),
+                timezone: chrono_tz::Tz::UTC,
+                overlap: plan.overlap,
+                again: plan.again.clone(),
+                poll_with_webhooks: relaxed(plan),
+                reference: Duration::from_hours(1),
+                associations: Duration::from_hours(24),
+            },
+            keep: Keep {
+                history: KEPT,
+                inbox: KEPT,
+                runs: KEPT,
+                max_bytes: 0,
+            },
         }),
-        keep: Keep {
-            history: KEPT,
-            inbox: KEPT,
-            runs: KEPT,
-            max_bytes: 0,
-        },
         webhooks: plan.settings.webhooks.is_some(),
         tls: None,
         keeper: None,

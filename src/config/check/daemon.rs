@@ -29,7 +29,7 @@ pub(super) fn limits(
     root: &TomlTable<'_>,
     tier: Tier,
     is_oauth: bool,
-) -> Limits {
+) -> LimitSettings {
     let table = reader.section(root, "limits", keys::LIMITS);
     let burst = reader.optional(&table, "burst_per_10_seconds", |reader, entry| {
         reader.integer(entry, 1..=10_000)
@@ -76,7 +76,7 @@ pub(super) fn limits(
             reader.show(&join(&table.path, name), &value, origin);
         }
     }
-    limits
+    in_force
 }
 
 /// `[http]`: without it nothing listens.

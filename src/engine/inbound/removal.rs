@@ -26,7 +26,7 @@ const BATCH: usize = 200;
 
 /// Judges and carries out what was found missing, once nothing more is being looked for.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
-    let (sync, guard) = (object.clone(), engine.settings.guard);
+    let (sync, guard) = (object.clone(), engine.settings().guard);
     let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
     let progress = engine

@@ -58,7 +58,7 @@ pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
-    let (sync, guard) = (object.clone(), engine.settings.guard);
+    let (sync, guard) = (object.clone(), engine.settings().guard);
     let max_updates = guard.max_updates;
     let (read_sync, due) = (object.clone(), engine.now());
     let crossing = engine

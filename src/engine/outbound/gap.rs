@@ -206,7 +206,7 @@ pub async fn step(
 ) -> Result<Progress, StepError> {
     let (sync, now) = (object.clone(), engine.now());
     // Events take a while, and where they tell, nobody has to ask.
-    let full_is_due = engine.settings.relaxed_poll.is_none();
+    let full_is_due = engine.settings().relaxed_poll.is_none();
     let (noted, archives, next) = engine
         .store
         .read(move |connection| {

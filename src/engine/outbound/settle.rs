@@ -133,7 +133,7 @@ pub async fn settle_batch(
                 let push = ground.map(|ground| Push {
                     records: batch.len(),
                     age: ground.reread.age(),
-                    has_webhooks: engine.settings.relaxed_poll.is_some(),
+                    has_webhooks: engine.settings().relaxed_poll.is_some(),
                 });
                 match answer {
                     BatchAnswer::Each(answer) => {

@@ -732,7 +732,7 @@ const LATE_EVENTS: std::time::Duration = std::time::Duration::from_hours(30 * 24
 /// Forgets what only matters for a while: values of lost requests, counts of the guard, tombstones, erasures; and what
 /// could not be read of records that are here no more.
 pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
-    let window = engine.settings.guard.window;
+    let window = engine.settings().guard.window;
     let objects = engine.objects();
     engine
         .store

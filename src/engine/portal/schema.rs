@@ -125,7 +125,11 @@ fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, HubspotError)]) {
 async fn check_portal(engine: &Engine) -> Result<(), StepError> {
     let account = engine.client.account().await?;
     let found = account.portal_id;
-    if let Some(expected) = engine.settings.portal.filter(|expected| *expected != found) {
+    if let Some(expected) = engine
+        .settings()
+        .portal
+        .filter(|expected| *expected != found)
+    {
         return Err(StepError::OtherPortal { found, expected });
     }
     if let Some(zone) = &account.time_zone {

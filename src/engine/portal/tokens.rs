@@ -72,7 +72,7 @@ pub async fn step(engine: &Engine, keeper: &Keeper) -> Result<Progress, StepErro
     if let Some((installation, tokens)) = keeper.held(|held| held.unsaved.take()) {
         save(engine, keeper, installation, tokens).await?;
     }
-    let configured = engine.settings.portal;
+    let configured = engine.settings().portal;
     let found = engine
         .store
         .read(move |connection| tokens::own(connection, configured))
@@ -113,7 +113,7 @@ pub async fn check_key(
     engine: &Engine,
     keeper: &Keeper,
 ) -> Result<Result<(), SealError>, StoreError> {
-    let configured = engine.settings.portal;
+    let configured = engine.settings().portal;
     let found = engine
         .store
         .read(move |connection| tokens::own(connection, configured))

@@ -170,7 +170,7 @@ pub(crate) fn found_by_polling(
     object: &ObjectType,
     changed: Vec<(HubspotId, Timestamp)>,
 ) {
-    if engine.settings.relaxed_poll.is_none() || engine.deliveries.is_silent() {
+    if engine.settings().relaxed_poll.is_none() || engine.deliveries.is_silent() {
         return;
     }
     let ahead = engine.client.clock_offset_ms();
@@ -195,7 +195,7 @@ impl Deliveries {
 /// # Errors
 /// The database can't be read.
 pub async fn look_for_missed(engine: &Engine) -> Result<bool, StepError> {
-    let Some(relaxed) = engine.settings.relaxed_poll else {
+    let Some(relaxed) = engine.settings().relaxed_poll else {
         return Ok(false);
     };
     let now = engine.now();

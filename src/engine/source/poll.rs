@@ -51,7 +51,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         None => next_window(
             polled_to,
             engine.client.hubspot_now(),
-            engine.settings.overlap,
+            engine.settings().overlap,
         ),
     };
     let asked_at = engine.now();
@@ -321,7 +321,7 @@ pub async fn step_again(
     };
     let Some(again) = again else {
         let first = AgainWalk {
-            walked_to: polled_to - engine.settings.overlap,
+            walked_to: polled_to - engine.settings().overlap,
             window: None,
         };
         return save_again(engine, object, delay, first, Vec::new(), 0)

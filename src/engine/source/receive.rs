@@ -37,7 +37,7 @@ pub enum Receipt {
 /// The database refused: nothing of the delivery is promised, and HubSpot must send it again.
 pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, StepError> {
     let mapping = engine.mapping_arc();
-    let configured = engine.settings.portal;
+    let configured = engine.settings().portal;
     let all = events.len();
     let receipt = engine
         .store
