@@ -1246,11 +1246,11 @@ fn owners_and_pipelines_are_read() {
     let closed: Vec<_> = pipelines
         .iter()
         .flat_map(|pipeline| &pipeline.stages)
-        .map(|stage| stage.is_closed)
+        .map(|stage| stage.closed)
         .collect();
-    assert_eq!(closed, [false, true, true]);
+    assert_eq!(closed, [Some(false), Some(true), Some(true)]);
     assert_eq!((&*pipelines[1].id, &*pipelines[1].stages[0].id), ("0", "4"));
-    assert_eq!(pipelines[0].stages[0].probability.as_deref(), Some("0.2"));
+    assert_eq!(pipelines[0].stages[0].probability, Some(0.2));
 }
 
 #[test]

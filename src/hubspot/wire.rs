@@ -382,8 +382,6 @@ pub(super) struct Owner {
     pub(super) user_id: Option<Id>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) archived: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) updated_at: Option<WireMoment>,
 }
 
 /// A pipeline.

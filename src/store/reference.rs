@@ -8,56 +8,8 @@ use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::schema::{Definition, Definitions};
 use crate::model::name::ObjectType;
+use crate::model::reference::{Owner, Pipeline, Stage};
 use crate::store::StoreError;
-
-/// A row of `owners`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// HubSpot's id, the value of `hubspot_owner_id`.
-    pub id: i64,
-    /// Address.
-    pub email: Option<String>,
-    /// First name.
-    pub first_name: Option<String>,
-    /// Last name.
-    pub last_name: Option<String>,
-    /// The user behind the owner.
-    pub user_id: Option<i64>,
-    /// Whether the owner was deactivated.
-    pub archived: bool,
-}
-
-/// A row of `pipelines`, with its stages.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pipeline {
-    /// The internal name, the value of `pipeline`.
-    pub id: String,
-    /// What people see.
-    pub label: Option<String>,
-    /// Its place in the list.
-    pub display_order: Option<i64>,
-    /// Whether it was archived.
-    pub archived: bool,
-    /// Its stages.
-    pub stages: Vec<Stage>,
-}
-
-/// A row of `pipeline_stages`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stage {
-    /// The internal name, the value of `dealstage`.
-    pub id: String,
-    /// What people see.
-    pub label: Option<String>,
-    /// Its place in the pipeline.
-    pub display_order: Option<i64>,
-    /// Whether a record in it is closed.
-    pub closed: Option<bool>,
-    /// The chance that a deal in it is won, 0 to 1.
-    pub probability: Option<f64>,
-    /// Whether it was archived.
-    pub archived: bool,
-}
 
 /// A row of `properties`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ pub mod mapping;
 pub mod name;
 pub mod object;
 pub mod record;
+pub mod reference;
 pub mod settings;
 pub mod time;
 pub mod value;

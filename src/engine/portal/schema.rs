@@ -8,11 +8,11 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
 use crate::hubspot::call::standing::with_causes;
-use crate::hubspot::endpoints::owners::Owner;
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::{StandardObject, group_of, is_unique_in_hubspot};
+use crate::model::reference::Owner;
 use crate::store::file::lease;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
 use crate::store::mirror::MirrorTable;
@@ -397,11 +397,7 @@ pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
                 reference::replace_owners(tx, &owners)?;
             }
             for (object, found) in &pipelines {
-                reference::replace_pipelines(
-                    tx,
-                    object,
-                    &found.iter().map(pipeline_row).collect::<Vec<_>>(),
-                )?;
+                reference::replace_pipelines(tx, object, found)?;
             }
             Ok(())
         })
@@ -427,7 +423,7 @@ const MOST_OWNER_PAGES: usize = 1000;
 /// Owners as HubSpot's list has them.
 #[derive(Default)]
 struct FoundOwners {
-    read: BTreeMap<i64, reference::Owner>,
+    read: BTreeMap<i64, Owner>,
     /// Owners that are there and make no sense.
     unread: BTreeSet<i64>,
     /// Whether the list led to its end.
@@ -436,7 +432,7 @@ struct FoundOwners {
 
 impl FoundOwners {
     /// The table's next content: who was not read, and may be there all the same, stays as known.
-    fn joined(self, known: Vec<reference::Owner>) -> Vec<reference::Owner> {
+    fn joined(self, known: Vec<Owner>) -> Vec<Owner> {
         let mut owners = self.read;
         for owner in known {
             if !self.is_whole || self.unread.contains(&owner.id) {
@@ -459,8 +455,8 @@ async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
         for number in 1.. {
             let page = engine.client.owners(after.as_deref(), archived).await?;
             let known = found.read.len() + found.unread.len();
-            let rows = page.records.iter().map(owner_row);
-            found.read.extend(rows.map(|owner| (owner.id, owner)));
+            let owners = page.records.into_iter();
+            found.read.extend(owners.map(|owner| (owner.id, owner)));
             found.unread.extend(page.unread.iter().map(|id| id.0));
             after = page.after;
             if after.is_none() {
@@ -477,38 +473,6 @@ async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
         }
     }
     Ok(found)
-}
-
-fn owner_row(owner: &Owner) -> reference::Owner {
-    reference::Owner {
-        id: owner.id,
-        email: owner.email.clone(),
-        first_name: owner.first_name.clone(),
-        last_name: owner.last_name.clone(),
-        user_id: owner.user_id,
-        archived: owner.archived,
-    }
-}
-
-fn pipeline_row(pipeline: &crate::hubspot::endpoints::pipelines::Pipeline) -> reference::Pipeline {
-    let stages = pipeline.stages.iter().map(|stage| reference::Stage {
-        id: stage.id.clone(),
-        label: Some(stage.label.clone()),
-        display_order: Some(stage.display_order),
-        closed: Some(stage.is_closed),
-        probability: stage
-            .probability
-            .as_deref()
-            .and_then(|text| text.parse().ok()),
-        archived: stage.archived,
-    });
-    reference::Pipeline {
-        id: pipeline.id.clone(),
-        label: Some(pipeline.label.clone()),
-        display_order: Some(pipeline.display_order),
-        archived: pipeline.archived,
-        stages: stages.collect(),
-    }
 }
 
 #[cfg(test)]

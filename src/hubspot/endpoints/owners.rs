@@ -6,29 +6,10 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::list::{Page, encoded};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::{Client, wire};
-use crate::model::time::Timestamp;
+use crate::model::reference::Owner;
 
 /// Owners of a page; the endpoint allows 500 (`hubspot/api-facts.md#9`), but a hundred is enough for most accounts.
 const PAGE: u32 = 100;
-
-/// An owner; records name it by `id`, not by `user_id` (`hubspot/api-facts.md#9`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// What `hubspot_owner_id` holds.
-    pub id: i64,
-    /// The address.
-    pub email: Option<String>,
-    /// The first name.
-    pub first_name: Option<String>,
-    /// The last name.
-    pub last_name: Option<String>,
-    /// The user; none for queues and deactivated users.
-    pub user_id: Option<i64>,
-    /// Whether deactivated.
-    pub archived: bool,
-    /// When last changed.
-    pub updated_at: Option<Timestamp>,
-}
 
 impl Client {
     /// A page of owners; deactivated ones are apart.
@@ -66,6 +47,5 @@ fn from_wire(owner: wire::Owner) -> Owner {
         last_name: owner.last_name.0,
         user_id: owner.user_id.map(|id| id.0),
         archived: owner.archived.unwrap_or(false),
-        updated_at: owner.updated_at.map(|moment| moment.0),
     }
 }

@@ -6,38 +6,7 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
-
-/// A pipeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pipeline {
-    /// What records hold: `default`, a number.
-    pub id: String,
-    /// What people see.
-    pub label: String,
-    /// Its place.
-    pub display_order: i64,
-    /// Whether it lies in the archive.
-    pub archived: bool,
-    /// Its stages.
-    pub stages: Vec<Stage>,
-}
-
-/// A stage of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stage {
-    /// What records hold.
-    pub id: String,
-    /// What people see.
-    pub label: String,
-    /// Its place.
-    pub display_order: i64,
-    /// Whether it ends a deal or ticket (`isClosed`, or `ticketState` = `CLOSED`).
-    pub is_closed: bool,
-    /// A deal's probability, as text.
-    pub probability: Option<String>,
-    /// Whether it lies in the archive.
-    pub archived: bool,
-}
+use crate::model::reference::{Pipeline, Stage};
 
 impl Client {
     /// All pipelines of an object that are not archived; objects without pipelines are refused.
@@ -58,8 +27,8 @@ impl Client {
 fn from_wire(pipeline: wire::Pipeline) -> Pipeline {
     Pipeline {
         id: pipeline.id.0.unwrap_or_default(),
-        label: pipeline.label.0.unwrap_or_default(),
-        display_order: pipeline.display_order.unwrap_or(0),
+        label: pipeline.label.0.or_else(|| Some(String::new())),
+        display_order: pipeline.display_order.or(Some(0)),
         archived: pipeline.archived.unwrap_or(false),
         stages: pipeline
             .stages
@@ -72,17 +41,18 @@ fn from_wire(pipeline: wire::Pipeline) -> Pipeline {
     }
 }
 
+/// `isClosed` says it of deals, `ticketState` of tickets.
 fn stage_from_wire(stage: wire::Stage) -> Stage {
     let mut known = stage.metadata.unwrap_or_default().texts;
     let mut metadata = |name| known.remove(name).flatten();
     let is_closed = metadata("isClosed").is_some_and(|text| text == "true")
         || metadata("ticketState").is_some_and(|text| text == "CLOSED");
-    let probability = metadata("probability");
+    let probability = metadata("probability").and_then(|text| text.parse().ok());
     Stage {
         id: stage.id.0.unwrap_or_default(),
-        label: stage.label.0.unwrap_or_default(),
-        display_order: stage.display_order.unwrap_or(0),
-        is_closed,
+        label: stage.label.0.or_else(|| Some(String::new())),
+        display_order: stage.display_order.or(Some(0)),
+        closed: Some(is_closed),
         probability,
         archived: stage.archived.unwrap_or(false),
     }
