@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 pub use crate::decide::round::Progress;
+use crate::engine::people::later;
 use crate::engine::portal::access;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::source::{backfill, blanks, deliveries, receive};
@@ -131,6 +132,8 @@ pub struct Engine {
     pub(crate) deliveries: deliveries::Deliveries,
     /// When events came.
     pub(crate) arrivals: receive::Arrivals,
+    /// Which decisions wait for a better answer.
+    pub(crate) later: later::LaterDecisions,
     started_at: Timestamp,
 }
 
@@ -161,6 +164,7 @@ impl Engine {
             known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),
+            later: later::LaterDecisions::default(),
         }
     }
 

@@ -1,3 +1,4 @@
 //! What people decide by SQL or by a command: conflicts, discards, holds. Noticed here, carried out in one transaction each.
 
+pub mod later;
 pub mod resolve;

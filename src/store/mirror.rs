@@ -600,6 +600,13 @@ impl MirrorRow {
         self.created_at = Some(record.created_at.to_string());
     }
 
+    /// Links the row to the record that a deleted row was, by what is kept of that.
+    pub fn link_former(&mut self, id: HubspotId, former: &str) {
+        self.record.hs_id = Some(id);
+        self.record.modified_at = rowjson::modified_at(former);
+        self.created_at = rowjson::created_at(former).map(|at| at.to_string());
+    }
+
     /// When HubSpot made the record.
     pub fn created_at(&self) -> Option<Timestamp> {
         self.created_at.as_deref().and_then(Timestamp::parse)

@@ -335,6 +335,20 @@ pub fn refuse_removal(
     Ok(former.as_deref() != Some(words))
 }
 
+/// Puts a removal off whose record HubSpot could not read.
+pub fn put_off_removal(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    due: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_removals SET due_at = :due WHERE object = :object AND hs_id = :id",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
+    Ok(())
+}
+
 /// When the next removal falls due, later than `now`, that was refused and that no hold has.
 pub fn next_removal(
     connection: &Connection,

@@ -150,6 +150,21 @@ pub fn created_at(text: &str) -> Option<Timestamp> {
         .and_then(Timestamp::parse)
 }
 
+/// A row with the times of the record that its create made; the version only where the row is what that shows.
+pub fn with_times(text: &str, created_at: Timestamp, version: Option<Timestamp>) -> String {
+    let mut map = object(text);
+    let times = [
+        ("$hs_created_at", Some(created_at)),
+        ("$hs_modified_at", version),
+    ];
+    for (name, time) in times {
+        if let Some(time) = time {
+            map.insert(name.to_owned(), Json::from(time.to_string()));
+        }
+    }
+    Json::Object(map).to_string()
+}
+
 /// A row with the values that HubSpot gave its new record by itself, where the row has none and nobody wrote one.
 pub fn with_defaults(
     mapping: &ObjectMapping,

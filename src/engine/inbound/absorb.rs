@@ -99,7 +99,8 @@ fn take_over(
         reads::bury(tx, object, former, pass.now)?;
         reads::forget_removal(tx, object, former)?;
     }
-    let former = row.record.hs_id.replace(record.id);
+    let former = row.record.hs_id;
+    row.link(record);
     row.record.modified_at = None;
     pass.object.table.update(tx, &row)?;
     if let Some(former) = former {
@@ -395,6 +396,20 @@ mod tests {
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
         assert_eq!(scene.outbox(), Vec::<String>::new());
         assert_eq!(scene.rows("SELECT local_id FROM _sync_sent"), ["1"]);
+    }
+
+    #[test]
+    fn a_row_that_takes_the_survivors_id_takes_the_time_of_its_making_too() {
+        let scene = three(Policy::Newest);
+        let survivor = RemoteRecord {
+            created_at: at(9),
+            ..merged(900, &[102], &[("firstname", "B")])
+        };
+        scene.apply(How::at(10), &survivor);
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_created_at FROM contacts WHERE hs_id = 900"),
+            [format!("2 {}", at(9))]
+        );
     }
 
     #[test]

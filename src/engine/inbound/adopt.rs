@@ -13,10 +13,11 @@ use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::engine::inbound::apply::{Applying, ShownRecord, merge_into};
 use crate::engine::inbound::convert::record_identities;
+use crate::engine::inbound::existence::{MadeRecord, archive_made};
 use crate::engine::outbound::create::sent_values;
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::push::NO_RECORD;
-use crate::engine::outbound::settle::{Pushed, keep_defaults, note_pushed};
+use crate::engine::outbound::settle::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::source::reads::AFTER_FLIGHT;
 use crate::model::entry::{Base, Entry, EntryField};
@@ -159,10 +160,11 @@ pub fn link_made(
         };
         outbox::put_field(tx, entry.id, &field.property, &base, field.changed_at)?;
     }
-    if record.updated_at.since(record.created_at) < FRESH {
-        keep_defaults(tx, pass, entry, record)?;
-    }
-    outbox::become_archive(tx, entry.id, record.id, pass.now)?;
+    let shows = match record.updated_at.since(record.created_at) < FRESH {
+        true => MadeRecord::Fresh,
+        false => MadeRecord::Found,
+    };
+    archive_made(tx, pass, entry, record, shows)?;
     Ok(false)
 }
 
@@ -341,7 +343,7 @@ fn deleted_meanwhile(
         }
         Some(create) => {
             outbox::drop_fields(tx, create.entry.id)?;
-            outbox::become_archive(tx, create.entry.id, record.id, pass.now)?;
+            archive_made(tx, pass, &create.entry, record, MadeRecord::Found)?;
             Ok(false)
         }
         None => Ok(false),

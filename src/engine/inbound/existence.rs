@@ -3,12 +3,14 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::Action;
+use crate::decide::existence::{Action, Missed};
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, Operation};
 use crate::model::id::{ConflictId, HubspotId};
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
@@ -249,6 +251,60 @@ impl Matter<'_> {
         }
         Ok(())
     }
+}
+
+/// What is known here of a record that an answer misses: of its row, or of what its entry keeps of a deleted one. A deleted
+/// row's version is of before any question about it.
+pub fn missed(row: Option<&MirrorRow>, entry: Option<&Entry>, asked_at: Timestamp) -> Missed {
+    let kept = || rowjson::created_at(entry?.row.as_deref()?);
+    Missed {
+        asked_at,
+        created_at: match row {
+            Some(row) => row.created_at(),
+            None => kept(),
+        },
+        version: row.and_then(|row| row.record.modified_at),
+        archived_at: None,
+    }
+}
+
+/// What is shown of a record that a create made whose row was deleted meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MadeRecord {
+    /// What the create's own answer shows.
+    Answered,
+    /// No more than its create and HubSpot's own defaults.
+    Fresh,
+    /// Whatever became of it since.
+    Found,
+}
+
+/// Makes a create the archive of the record that it made. What is kept of the deleted row tells when HubSpot made the
+/// record, so that no answer which misses it is believed too soon, and what HubSpot gave it by itself is nobody's edit.
+pub fn archive_made(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+    shows: MadeRecord,
+) -> Result<(), StoreError> {
+    if let Some(text) = entry.row.as_deref() {
+        let is_written = |property: &PropertyName| {
+            let mut fields = entry.fields.iter();
+            fields.any(|field| field.property == *property)
+        };
+        let mapping = pass.object.mapping();
+        let filled = match shows {
+            MadeRecord::Answered | MadeRecord::Fresh => {
+                rowjson::with_defaults(mapping, text, record, is_written)
+            }
+            MadeRecord::Found => text.to_owned(),
+        };
+        let version = (shows == MadeRecord::Answered).then_some(record.updated_at);
+        let row = rowjson::with_times(&filled, record.created_at, version);
+        outbox::set_row(tx, entry.id, &row)?;
+    }
+    outbox::become_archive(tx, entry.id, record.id, pass.now)
 }
 
 /// Writes down that a deletion has reached HubSpot.

@@ -466,10 +466,11 @@ mod guard_tests {
         );
     }
 
-    fn approve(store: &Store, present: Present) {
+    fn approve(store: &Store, seconds: i64, present: Present) -> usize {
         write(store, move |tx| {
+            let now = now().plus_millis(seconds * 1_000);
             let hold = holds::approved(tx)?.remove(0).id;
-            let removals = reads::removals(tx, sync().object(), Some(hold), now(), 100)?;
+            let removals = reads::removals(tx, sync().object(), Some(hold), now, 100)?;
             let in_hold = reads::count_removals(tx, sync().object(), Some(hold))?;
             let part = HoldPart {
                 hold,
@@ -477,8 +478,14 @@ mod guard_tests {
                 in_hold,
                 keys: keys(),
             };
-            settle_removals(tx, &pass(&sync()), part, &present).map(drop)
-        });
+            let object = sync();
+            let pass = Pass {
+                now,
+                ..pass(&object)
+            };
+            settle_removals(tx, &pass, part, &present)?;
+            Ok(removals.len())
+        })
     }
 
     #[test]
@@ -501,7 +508,7 @@ mod guard_tests {
             own_key: None,
             other_emails: Vec::new(),
         };
-        approve(&store, Present::showing(vec![live], &["1007"]));
+        approve(&store, 0, Present::showing(vec![live], &["1007"]));
         let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";
         assert_eq!(shown(&folder, left), ["1007", "1008"]);
         let open = "SELECT CAST(records AS TEXT) FROM sync_holds WHERE settled_at IS NULL";
@@ -510,7 +517,12 @@ mod guard_tests {
             ["20"],
             "what was not read is still held"
         );
-        approve(&store, Present::showing(Vec::new(), &[]));
+        let looked_at = approve(&store, 1, Present::default());
+        assert_eq!(
+            looked_at, 0,
+            "a look a second would cost a request a second"
+        );
+        approve(&store, 30, Present::showing(Vec::new(), &[]));
         assert_eq!(shown(&folder, left), ["1008"]);
         assert_eq!(shown(&folder, open), [""; 0]);
     }

@@ -6,12 +6,11 @@ use rusqlite::Transaction;
 
 use crate::decide::echo::{self, Edited};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::convert::identities;
-use crate::engine::inbound::existence::Matter;
+use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{AFTER_READ, Present, bounds, put_aside};
 use crate::engine::outbound::settle::{Archive, Sent};
@@ -377,12 +376,8 @@ impl ArchiveLook<'_, '_> {
         if self.read.of(self.hs_id).is_some() {
             return Hubspot::Merged;
         }
-        let created_at = self.entry.row.as_deref().and_then(rowjson::created_at);
-        let now_there = self.pass.now.plus_millis(self.pass.offset_ms);
-        match missing_too_soon(created_at, now_there, false) {
-            Some(again) => Hubspot::Young(again),
-            None => Hubspot::Gone { archived_at: None },
-        }
+        let missed = missed(None, Some(self.entry), self.pass.now);
+        Hubspot::missed(&missed, &self.pass.moment())
     }
 
     fn put_off(&self, again: Again) -> Result<(), StoreError> {
@@ -423,6 +418,7 @@ fn is_undecided(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::inbound::adopt::link_made;
     use crate::engine::inbound::existence::bring_back;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
@@ -487,6 +483,36 @@ mod tests {
         assert_eq!(left(at(0), &Present::default()), 1);
         // HubSpot says that it is not there: gone on both sides.
         assert_eq!(left(long_ago, &Present::default()), 0);
+    }
+
+    #[test]
+    fn a_record_that_a_lost_create_made_moments_ago_is_not_gone_because_one_read_misses_it() {
+        let scene = Scene::of(Policy::Local);
+        scene.program("INSERT INTO contacts (first_name) VALUES ('Ours')");
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{}'",
+            at(0)
+        ));
+        scene.program("DELETE FROM contacts");
+        // Somebody has edited it since.
+        let found = RemoteRecord {
+            created_at: at(0),
+            ..record(101, 15, &[("firstname", "Theirs")])
+        };
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?.expect("waits");
+            link_made(tx, &scene.applying(How::at(20)), &found, &create)
+        });
+        let missed = |second| {
+            scene.write(|tx| {
+                let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+                claim(tx, &scene.pass(at(second)), &queued, &Present::default())
+            });
+            scene.rows("SELECT next_attempt_at FROM sync_outbox")
+        };
+        assert_eq!(missed(20), [at(30).to_string()]);
+        assert_eq!(missed(55), [at(60).to_string()]);
+        assert_eq!(missed(60), Vec::<String>::new());
     }
 
     #[test]

@@ -264,7 +264,7 @@ async fn look(
                     archived_at: record.archived_at,
                     origin: Origin::Poll,
                 };
-                note_missing(tx, &applying.pass, removal)?;
+                note_missing(tx, &applying.pass, removal, asked_at)?;
             }
             for (id, by) in &looks {
                 if put_off.contains(id) {
@@ -511,8 +511,7 @@ fn relink(
         // A record that was merged into it has given its row to it meanwhile: that row is the record now.
         return outbox::end(tx, archive.entry.id);
     }
-    row.record.hs_id = Some(hs_id);
-    row.record.modified_at = rowjson::modified_at(former);
+    row.link_former(hs_id, former);
     object.table.update(tx, &row)?;
     let values = rowjson::values(object.mapping(), former);
     outbox::become_update(tx, create.entry.id, hs_id, now)?;
@@ -889,7 +888,11 @@ mod tests {
     #[test]
     fn a_row_that_is_inserted_again_keeps_the_record_whose_archive_waits() {
         let scene = Scene::of(Policy::Newest);
-        scene.apply(How::at(0), &record(101, 0, &[("email", "ann@example.com")]));
+        let made = RemoteRecord {
+            created_at: at(-5),
+            ..record(101, 0, &[("email", "ann@example.com")])
+        };
+        scene.apply(How::at(0), &made);
         scene.program(&format!("DELETE FROM contacts; {ANN}"));
         scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
@@ -897,8 +900,8 @@ mod tests {
             link_reinserted(tx, &scene.pass(at(10)), &[create])
         });
         assert_eq!(
-            scene.rows("SELECT local_id, hs_id FROM contacts"),
-            ["2 101"]
+            scene.rows("SELECT local_id, hs_id, hs_created_at FROM contacts"),
+            [format!("2 101 {}", at(-5))]
         );
         assert_eq!(scene.outbox(), Vec::<String>::new());
     }

@@ -10,14 +10,15 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::Histories;
+use crate::decide::existence::Hubspot;
 use crate::decide::fight;
-use crate::decide::freshness::missing_too_soon;
 use crate::decide::guard::Bounds;
 use crate::decide::plan::{BATCH, Backlog, next_batch};
 use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record};
 use crate::engine::inbound::convert::{histories, remote_records};
+use crate::engine::inbound::existence::missed;
 use crate::engine::outbound::archive;
 use crate::engine::outbound::create;
 use crate::engine::outbound::settle::{Sent, recover_object};
@@ -456,9 +457,8 @@ fn merge_and_claim(
             return Ok(None);
         }
         let row = pass.object.table.by_local_id(tx, queued.entry.local_id)?;
-        let created_at = row.and_then(|row| row.created_at());
-        let now_there = pass.now.plus_millis(pass.offset_ms);
-        if let Some(again) = missing_too_soon(created_at, now_there, false) {
+        let missed = missed(row.as_ref(), Some(&queued.entry), applying.asked_at);
+        if let Hubspot::Young(again) = Hubspot::missed(&missed, &pass.moment()) {
             let again = again.plus_millis(-pass.offset_ms);
             outbox::put_off(tx, queued.entry.id, again)?;
             return Ok(None);

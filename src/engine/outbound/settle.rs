@@ -21,7 +21,7 @@ use crate::decide::settle::{
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
-use crate::engine::inbound::existence::note_archived;
+use crate::engine::inbound::existence::{MadeRecord, archive_made, note_archived};
 use crate::engine::outbound::archive::archive_key;
 use crate::engine::outbound::gap::{self, Push};
 use crate::engine::outbound::push::next_wait;
@@ -44,7 +44,7 @@ use crate::store::holds;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, gaps, reads, rowjson, unreadable};
+use crate::store::{Lane, StoreError, gaps, reads, unreadable};
 
 /// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
 const AFTER_REWRITE: Duration = Duration::from_millis(500);
@@ -788,10 +788,12 @@ fn deleted_meanwhile(
         reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
         return end_without_row(tx, pass, entry.id);
     }
-    if entry.operation == Operation::Create {
-        keep_defaults(tx, pass, entry, record)?;
+    match entry.operation {
+        Operation::Create => archive_made(tx, pass, entry, record, MadeRecord::Answered),
+        Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate => {
+            outbox::become_archive(tx, entry.id, record.id, pass.now)
+        }
     }
-    outbox::become_archive(tx, entry.id, record.id, pass.now)
 }
 
 /// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
@@ -806,24 +808,6 @@ fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Resul
         }
         None => outbox::end(tx, id),
     }
-}
-
-/// What HubSpot gave a new record by itself is nobody's edit, also where the row is gone already.
-pub fn keep_defaults(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    entry: &Entry,
-    record: &RemoteRecord,
-) -> Result<(), StoreError> {
-    let Some(text) = entry.row.as_deref() else {
-        return Ok(());
-    };
-    let is_written = |property: &PropertyName| {
-        let mut fields = entry.fields.iter();
-        fields.any(|field| field.property == *property)
-    };
-    let row = rowjson::with_defaults(pass.object.mapping(), text, record, is_written);
-    outbox::set_row(tx, entry.id, &row)
 }
 
 /// "Already exists" adopts: the row takes the record's id, and the fields go through the merge.
@@ -1231,6 +1215,28 @@ mod tests {
     fn a_row_that_was_deleted_while_its_update_was_in_flight_is_archived() {
         let scene = acknowledged(|scene| scene.program("DELETE FROM contacts"));
         assert_eq!(scene.outbox(), ["archive 1 101; firstname was Ours"]);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_row_that_was_deleted_while_its_create_was_in_flight_has_its_records_times()
+    {
+        let scene = Scene::of(Policy::Local);
+        scene
+            .program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ours')");
+        scene.daemon(
+            "UPDATE sync_outbox SET state = 'in_flight', attempts = 1;
+             INSERT INTO sync_outbox_fields (outbox_id, property, changed_at, sent_value)
+             SELECT id, 'firstname', enqueued_at, 'Ours' FROM sync_outbox",
+        );
+        scene.program("DELETE FROM contacts");
+        let made = RemoteRecord {
+            created_at: at(18),
+            ..record(101, 19, &[("firstname", "Ours")])
+        };
+        answered(&scene, &made);
+        assert_eq!(scene.outbox(), ["archive 1 101; firstname was Ours"]);
+        let kept = "SELECT row ->> '$.\"$hs_created_at\"', row ->> '$.\"$hs_modified_at\"' FROM sync_outbox";
+        assert_eq!(scene.rows(kept), [format!("{} {}", at(18), at(19))]);
     }
 
     #[test]

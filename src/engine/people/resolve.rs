@@ -3,17 +3,18 @@
 use rusqlite::Transaction;
 
 use crate::decide::echo::is_sent;
-use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::inbound::actions::{ended_by_itself, late_since};
-use crate::engine::inbound::existence::{Matter, bring_back};
+use crate::engine::inbound::existence::{Matter, bring_back, missed};
 use crate::engine::inbound::removal::remove_all;
 use crate::engine::outbound::archive::{archive_key, update_key};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::push::{Present, read_records};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::source::reads::{AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -248,27 +249,32 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
             .write(Lane::Interactive, |tx| conflicts::spell(tx))
             .await?;
     }
+    let later = engine.later.ids(engine.now());
+    let limit = BATCH + later.len();
     let waiting = engine
         .store
-        .read(|connection| conflicts::waiting(connection, BATCH))
+        .read(move |connection| conflicts::waiting(connection, limit))
         .await?;
     let objects = engine.objects();
     let waiting: Vec<Waiting> = waiting
         .into_iter()
         .filter(|conflict| object_of(&objects, conflict).is_some())
+        .filter(|conflict| !later.contains(&conflict.id))
         .collect();
     if waiting.is_empty() {
         return Ok(false);
     }
+    let asked_at = engine.now();
     let records = read_present(engine, &objects, &waiting).await?;
     let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
-    let more = engine
+    let (carried_out, put_off) = engine
         .store
         .write(Lane::Interactive, move |tx| {
             let mut carried_out = false;
+            let mut put_off = Vec::new();
             // Both sides may have moved, and the person may have thought better of it, while the records were read.
-            let still = conflicts::waiting(tx, BATCH)?;
+            let still = conflicts::waiting(tx, limit)?;
             for (conflict, key) in waiting.iter().zip(&keys) {
                 let found = still.iter().find(|present| {
                     present.id == conflict.id
@@ -287,22 +293,25 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                     .find(|(name, _)| name == object.object())
                     .map(|(_, present)| present)
                     .zip(conflict.hs_id);
-                if present.is_some_and(|(present, id)| present.is_unread(id)) {
-                    // Whether the record is there is not known: the decision waits for a read that tells.
-                    continue;
-                }
                 let decision = Decision {
                     pass: Pass::of(tx, &object, Origin::Conflict, offset_ms),
                     conflict,
                     record: present.and_then(|(present, id)| present.of(id)),
+                    is_unread: present.is_some_and(|(present, id)| present.is_unread(id)),
+                    asked_at,
                     key,
                 };
-                carried_out |= decision.carry_out(tx)?;
+                match decision.carry_out(tx)? {
+                    CarriedOut::Yes => carried_out = true,
+                    CarriedOut::NotYet => {}
+                    CarriedOut::Later(until) => put_off.push((conflict.id, until)),
+                }
             }
-            Ok(carried_out)
+            Ok((carried_out, put_off))
         })
         .await?;
-    Ok(more)
+    engine.later.put_off(put_off);
+    Ok(carried_out)
 }
 
 fn object_of(objects: &Objects, conflict: &Waiting) -> Option<std::sync::Arc<ObjectSync>> {
@@ -340,12 +349,27 @@ struct Decision<'a> {
     pass: Pass<'a>,
     conflict: &'a Waiting,
     record: Option<&'a RemoteRecord>,
+    /// Whether HubSpot could not read the record this time.
+    is_unread: bool,
+    /// When it was asked.
+    asked_at: Timestamp,
     key: &'a str,
+}
+
+/// What came of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CarriedOut {
+    /// It was carried out, or given back.
+    Yes,
+    /// It waits for what this machine is about to learn.
+    NotYet,
+    /// It waits for a better answer of HubSpot's, which is not to be asked before that time.
+    Later(Timestamp),
 }
 
 impl Decision<'_> {
     /// Each for itself: one that somebody else's constraint refuses goes back to the person, and keeps no other one.
-    fn carry_out(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
+    fn carry_out(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
         let decide = || match self.conflict.property == WHOLE_RECORD {
             true => self.whole(tx),
             false => self.field(tx),
@@ -358,8 +382,11 @@ impl Decision<'_> {
         }
     }
 
-    fn field(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
+    fn field(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
         let conflict = self.conflict;
+        if self.is_unread {
+            return Ok(self.later(Again::Unread));
+        }
         let property = PropertyName::parse(&conflict.property).ok();
         let Some((property, field)) = property.as_ref().and_then(|name| {
             self.pass
@@ -374,11 +401,11 @@ impl Decision<'_> {
             // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
             return match conflict.resolution {
                 Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
-                None => Ok(false),
+                None => Ok(CarriedOut::NotYet),
             };
         };
         if self.is_read_before(&row) {
-            return Ok(false);
+            return Ok(CarriedOut::NotYet);
         }
         let local = row.value(property).clone();
         let remote = self
@@ -399,11 +426,11 @@ impl Decision<'_> {
                 Some(Winner::Remote) if unreadable => {
                     let end = ended_by_itself(Winner::Remote);
                     conflicts::close(tx, conflict.id, end, self.pass.now)?;
-                    return Ok(true);
+                    return Ok(CarriedOut::Yes);
                 }
                 Some(Winner::Remote) => (ended_by_itself(Winner::Remote), theirs),
                 Some(winner) => (ended_by_itself(winner), local),
-                None => return Ok(false),
+                None => return Ok(CarriedOut::NotYet),
             },
             Some("local") => (
                 decided(Winner::Local, "decided: the value here stays"),
@@ -434,7 +461,7 @@ impl Decision<'_> {
         };
         conflicts::close(tx, conflict.id, end, self.pass.now)?;
         self.settle_field(tx, property, &value, &remote)?;
-        Ok(true)
+        Ok(CarriedOut::Yes)
     }
 
     /// Whether the row was written from a later version of the record: the decision waits for the next read.
@@ -528,7 +555,7 @@ impl Decision<'_> {
         )
     }
 
-    fn whole(&self, tx: &Transaction<'_>) -> Result<bool, StoreError> {
+    fn whole(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
         let word = match self.conflict.resolution.as_deref() {
             Some("local") => Word::Local,
             Some("remote") => Word::Remote,
@@ -536,7 +563,7 @@ impl Decision<'_> {
                 let reason = "a conflict about a whole record takes `local` or `remote`";
                 return self.refuse(tx, reason);
             }
-            None => return Ok(false),
+            None => return Ok(CarriedOut::NotYet),
         };
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, self.pass.name(), conflict.local_id)?;
@@ -545,7 +572,11 @@ impl Decision<'_> {
         let actions = decide(&Sides {
             hubspot: match self.record {
                 Some(_) => Hubspot::Unchanged,
-                None => Hubspot::Gone { archived_at: None },
+                None if self.is_unread => Hubspot::Unread,
+                None => Hubspot::missed(
+                    &missed(row.as_ref(), entry, self.asked_at),
+                    &self.pass.moment(),
+                ),
             },
             here: match &row {
                 Some(_) => Here::row(entry, None, &self.pass.moment()),
@@ -555,6 +586,9 @@ impl Decision<'_> {
             policy: self.pass.object.mapping().policy,
             is_erasure: false,
         });
+        if let [Action::LookAgain(again)] = actions[..] {
+            return Ok(self.later(again));
+        }
         let of_row = row.as_ref().and_then(|row| row.record.hs_id);
         let shown = self.record.map(|record| record.id);
         let matter = Matter {
@@ -567,12 +601,22 @@ impl Decision<'_> {
             decided: Some(conflict.id),
         };
         matter.carry_out(tx, &actions)?;
-        Ok(true)
+        Ok(CarriedOut::Yes)
     }
 
-    fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<bool, StoreError> {
+    /// When HubSpot is asked again.
+    fn later(&self, again: Again) -> CarriedOut {
+        let now = self.pass.now;
+        CarriedOut::Later(match again {
+            Again::At(there) => there.plus_millis(-self.pass.offset_ms),
+            Again::Unread => now + AFTER_UNREAD,
+            Again::History | Again::Flight | Again::Create => now + AFTER_FLIGHT,
+        })
+    }
+
+    fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<CarriedOut, StoreError> {
         conflicts::refuse_resolution(tx, self.conflict.id, reason)?;
-        Ok(true)
+        Ok(CarriedOut::Yes)
     }
 }
 
@@ -683,15 +727,17 @@ pub(crate) fn settle_removals(
         .copied()
         .collect();
     let settled = remove_all(tx, pass, &gone, part.keys)?.settled;
-    let unread = part
-        .removals
-        .iter()
-        .any(|removal| present.is_unread(removal.id));
+    let mut unread = false;
+    for removal in part.removals {
+        if present.is_unread(removal.id) {
+            unread = true;
+            reads::put_off_removal(tx, object.object(), removal.id, pass.now + AFTER_UNREAD)?;
+        }
+    }
     let all = part.removals.len() as u64 == part.in_hold;
     if all && settled == gone.len() && !unread {
         holds::settle(tx, part.hold, pass.now)?;
     }
-    // With nothing but records that HubSpot could not read, the next look is a second away.
     Ok(!unread || !gone.is_empty() || !present.records.is_empty())
 }
 
@@ -754,7 +800,10 @@ pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::engine::desk::{Desk, run};
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::Policy;
 
@@ -778,9 +827,11 @@ mod tests {
                 pass: scene.pass(at(100)),
                 conflict: &waiting[0],
                 record,
+                is_unread: false,
+                asked_at: at(100),
                 key: "",
             };
-            decision.field(tx)
+            Ok(decision.field(tx)? == CarriedOut::Yes)
         })
     }
 
@@ -801,6 +852,75 @@ mod tests {
             ["Theirs again"]
         );
     }
+
+    #[test]
+    fn a_record_that_was_made_moments_ago_is_not_created_again_because_one_read_misses_it() {
+        for word in ["local", "remote"] {
+            let scene = Scene::of(Policy::Manual);
+            let young = RemoteRecord {
+                created_at: at(0),
+                ..record(101, 1, &[("firstname", "Base")])
+            };
+            scene.apply(How::at(1), &young);
+            scene.daemon(&format!(
+                "INSERT INTO sync_conflicts (object, local_id, hs_id, property, policy, detected_at, resolution)
+                 VALUES ('contacts', 1, 101, '*', 'manual', '{}', '{word}')",
+                at(2)
+            ));
+            let decided = |second, asked_at| {
+                scene.write(|tx| {
+                    let waiting = conflicts::waiting(tx, BATCH)?;
+                    let decision = Decision {
+                        pass: scene.pass(at(second)),
+                        conflict: &waiting[0],
+                        record: None,
+                        is_unread: false,
+                        asked_at: at(asked_at),
+                        key: "0123456789abcdef0123456789abcdef",
+                    };
+                    decision.carry_out(tx)
+                })
+            };
+            assert_eq!(decided(20, 20), CarriedOut::Later(at(30)));
+            assert_eq!(decided(55, 55), CarriedOut::Later(at(60)));
+            // It was seen since the question.
+            assert_eq!(decided(70, 0), CarriedOut::Later(at(100)));
+            assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+            assert_eq!(decided(70, 70), CarriedOut::Yes);
+            assert_eq!(
+                scene.rows("SELECT hs_id FROM contacts WHERE hs_id = 101"),
+                NOTHING
+            );
+        }
+    }
+
+    #[test]
+    fn a_decision_that_waits_for_a_better_answer_does_not_ask_each_second() {
+        let desk = Desk::new(0);
+        desk.loaded();
+        let made = desk.engine.now();
+        let fill = desk.engine.store().write(Lane::Bulk, move |tx| {
+            Ok(tx.execute_batch(&format!(
+                "INSERT INTO contacts (local_id, hs_id, hs_created_at, email) VALUES (1, 101, '{made}', 'ann@example.com');
+                 INSERT INTO sync_conflicts (object, local_id, hs_id, property, policy, detected_at, resolution)
+                 VALUES ('contacts', 1, 101, '*', 'manual', '{made}', 'local')"
+            ))?)
+        });
+        run(fill).expect("fills");
+        let missing = r#"{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{"category":"OBJECT_NOT_FOUND",
+            "message":"Could not get some objects","context":{"ids":["101"]}}]}"#;
+        let mut asked = Vec::new();
+        for _ in 0..12 {
+            desk.hubspot.answer("/batch/read", missing);
+            run(step(&desk.engine)).expect("a step");
+            asked.push(desk.hubspot.asked("/batch/read").len());
+            desk.clock.pass(Duration::from_secs(1));
+        }
+        assert_eq!(asked[..9], [1; 9]);
+        assert_eq!(asked[11], 2);
+    }
+
+    const NOTHING: [&str; 0] = [];
 
     #[test]
     fn what_is_decided_while_its_record_is_created_again_follows_the_create() {
@@ -962,6 +1082,8 @@ mod row_tests {
                     pass: pass(&object),
                     conflict: &conflict,
                     record: None,
+                    is_unread: false,
+                    asked_at: now(),
                     key: "00",
                 };
                 decision.carry_out(tx)?;

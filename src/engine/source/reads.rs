@@ -7,13 +7,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::echo::is_sent;
-use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
+use crate::decide::existence::{Action, Again, Here, Hubspot, Missed, Sides, Word, decide};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::inbound::actions::late_since;
 use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record, refuse_record};
 use crate::engine::inbound::convert::{histories, remote_record};
-use crate::engine::inbound::existence::Matter;
+use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::settle::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -30,7 +29,7 @@ use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, outbox, reads, rowjson, unreadable};
+use crate::store::{Lane, StoreError, outbox, reads, unreadable};
 
 /// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
 pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
@@ -91,7 +90,6 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         .store
         .write(Lane::Interactive, move |tx| {
             let pass = Pass::of(tx, &sync, Origin::Poll, offset);
-            let now = pass.now;
             // A read is done before it is applied: applying may ask for another one.
             put_off_unread(tx, &pass, &unread)?;
             put_off_unreadable(tx, &pass, &odd)?;
@@ -126,23 +124,20 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                 }
             }
             for Due { id, origin, .. } in missing {
-                if is_of_before(tx, &pass, id, asked_at)? {
-                    reads::ask(tx, sync.object(), id, origin, now + AFTER_UNREAD)?;
+                let shown = archived.iter().find(|record| record.id == id);
+                let removal = Removal {
+                    id,
+                    archived_at: shown.and_then(|record| record.archived_at),
+                    origin,
+                };
+                if !note_missing(tx, &pass, removal, asked_at)? {
                     continue;
                 }
                 unreadable::forget_whole(tx, sync.object(), id)?;
-                let shown = archived.iter().find(|record| record.id == id);
-                let archived_at = shown.and_then(|record| record.archived_at);
                 if let Some(record) = shown {
                     let record = remote_record(&sync, record.clone());
                     agree_with_archived(tx, &pass, &record)?;
                 }
-                let removal = Removal {
-                    id,
-                    archived_at,
-                    origin,
-                };
-                note_missing(tx, &pass, removal)?;
             }
             reads::end_done(tx, sync.object())
         })
@@ -439,26 +434,15 @@ fn look_again_before_erasing(
     reads::forget_erasure(tx, object, id)
 }
 
-/// Whether a row was written from a later version than an answer that did not show its record.
-fn is_of_before(
-    tx: &rusqlite::Transaction<'_>,
-    pass: &Pass<'_>,
-    id: HubspotId,
-    asked_at: Timestamp,
-) -> Result<bool, StoreError> {
-    let object = pass.object;
-    let row = object.table.by_hs_id(tx, id)?;
-    let known = row.and_then(|row| row.record.modified_at);
-    Ok(of_absence(asked_at, known, pass.offset_ms) == Freshness::Stale)
-}
-
-/// A record that HubSpot no longer shows: its row waits for the guard, its pending archive is done.
+/// A record that an answer to a question of `asked_at` misses: its row waits for the guard, its pending archive is done.
+/// Tells whether that is believed; else the record is read again.
 pub fn note_missing(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
     removal: Removal,
-) -> Result<(), StoreError> {
-    match savepoint::within(tx, || note_missing_one(tx, pass, removal)) {
+    asked_at: Timestamp,
+) -> Result<bool, StoreError> {
+    match savepoint::within(tx, || note_missing_one(tx, pass, removal, asked_at)) {
         // A program's constraint keeps what should go: it goes later, and the others now.
         Err(error) if error.is_of_one_row() => {
             let name = pass.name();
@@ -469,7 +453,7 @@ pub fn note_missing(
             if reads::ask_refused(tx, name, removal.id, removal.origin, pass.now, &words)? {
                 tracing::error!(object = %name, hs_id = %removal.id, "a constraint keeps a record that HubSpot no longer has; see sync_status.last_error");
             }
-            Ok(())
+            Ok(false)
         }
         noted => noted,
     }
@@ -479,7 +463,8 @@ fn note_missing_one(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
     removal: Removal,
-) -> Result<(), StoreError> {
+    asked_at: Timestamp,
+) -> Result<bool, StoreError> {
     let moment = pass.moment();
     let (object, name, id, now) = (pass.object, pass.name(), removal.id, pass.now);
     let row = object.table.by_hs_id(tx, id)?;
@@ -488,21 +473,12 @@ fn note_missing_one(
         None => outbox::of_record(tx, name, id)?,
     };
     let entry = queued.as_ref().map(|queued| &queued.entry);
-    let created_at = match &row {
-        Some(row) => row.created_at(),
-        None => entry
-            .and_then(|entry| entry.row.as_deref())
-            .and_then(rowjson::created_at),
+    let missed = Missed {
+        archived_at: removal.archived_at,
+        ..missed(row.as_ref(), entry, asked_at)
     };
-    let now_there = moment.there();
-    let is_archived = removal.archived_at.is_some();
     let actions = decide(&Sides {
-        hubspot: match missing_too_soon(created_at, now_there, is_archived) {
-            Some(again) => Hubspot::Young(again),
-            None => Hubspot::Gone {
-                archived_at: removal.archived_at,
-            },
-        },
+        hubspot: Hubspot::missed(&missed, &moment),
         here: match row {
             Some(_) => Here::row(None, None, &moment),
             None => Here::rowless(entry, &moment),
@@ -514,9 +490,11 @@ fn note_missing_one(
     if let [Action::LookAgain(again)] = actions[..] {
         let again = match again {
             Again::At(there) => there.plus_millis(-pass.offset_ms),
-            Again::Flight | Again::Unread | Again::History | Again::Create => now + AFTER_FLIGHT,
+            Again::Unread => now + AFTER_UNREAD,
+            Again::Flight | Again::History | Again::Create => now + AFTER_FLIGHT,
         };
-        return reads::ask(tx, name, id, removal.origin, again).map(drop);
+        reads::ask(tx, name, id, removal.origin, again)?;
+        return Ok(false);
     }
     let matter = Matter {
         pass: pass.saying(removal.origin),
@@ -527,7 +505,8 @@ fn note_missing_one(
         key: "",
         decided: None,
     };
-    matter.carry_out(tx, &actions)
+    matter.carry_out(tx, &actions)?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -540,16 +519,25 @@ mod tests {
     fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
         let scene = Scene::of(Policy::Newest);
         scene.apply(How::at(30), &record(101, 30, &[("firstname", "Ann")]));
-        let of_before = |asked_at, offset| {
+        let is_missing = |asked_at, offset| {
             let pass = Pass {
                 offset_ms: offset,
                 ..scene.pass(at(40))
             };
-            scene.write(|tx| is_of_before(tx, &pass, HubspotId(101), at(asked_at)))
+            let removal = Removal {
+                id: HubspotId(101),
+                archived_at: None,
+                origin: Origin::Poll,
+            };
+            scene.write(|tx| note_missing(tx, &pass, removal, at(asked_at)))
         };
-        assert!(of_before(10, 0));
-        assert!(!of_before(31, 0));
-        assert!(!of_before(20, 15_000));
+        assert!(!is_missing(10, 0));
+        assert_eq!(
+            scene.rows("SELECT due_at FROM _sync_reads"),
+            [at(70).to_string()]
+        );
+        assert!(is_missing(31, 0));
+        assert!(is_missing(20, 15_000));
     }
 
     #[test]
@@ -619,7 +607,7 @@ mod tests {
                 offset_ms,
                 ..scene.pass(at(second))
             };
-            scene.write(|tx| note_missing(tx, &pass, removal));
+            scene.write(|tx| note_missing(tx, &pass, removal, pass.now));
             let removals = scene.rows("SELECT hs_id FROM _sync_removals").len();
             (removals, scene.rows("SELECT due_at FROM _sync_reads"))
         };
@@ -640,7 +628,7 @@ mod tests {
             archived_at: None,
             origin: Origin::Webhook,
         };
-        scene.write(|tx| note_missing(tx, &scene.pass(at(20)), removal));
+        scene.write(|tx| note_missing(tx, &scene.pass(at(20)), removal, at(20)));
         let stale = How {
             asked_at: at(10),
             ..How::at(30)

@@ -19,10 +19,15 @@
 //! | shown | a row inserted again may be it | the archive waits |
 //! | anything | held by the guard | stays as it is |
 //!
+//! An answer that misses a record says that it is gone only by [`Hubspot::missed`]: one made moments ago is young, and one
+//! of which a later version is here is unread.
+//!
 //! A person's word on the conflict `*` goes before the policy:
 //!
 //! | in HubSpot | here | `local` | `remote` |
 //! |---|---|---|---|
+//! | not told (unread, young) | anything | whoever looked looks again | the same |
+//! | told | something on its way | its answer first | the same |
 //! | gone | row | created again | the row goes |
 //! | gone | deleted | done on both sides | done on both sides |
 //! | shown | row that waits | what waits goes out | what waits goes out, and the record is read |
@@ -34,6 +39,7 @@
 //! clean row in `removed`, `on_local_delete` (`restore`) beside the unchanged record in `deleted`, and a marked row is
 //! one more [`Here`], which a shown record unmarks.
 
+use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::decide::merge::{BY_POLICY, LOCAL_LATER, REMOTE_LATER};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Entry, EntryState, Operation};
@@ -74,6 +80,39 @@ pub enum Hubspot {
     },
     /// It has become a part of another one.
     Merged,
+}
+
+/// An answer that does not show a record, and what is known here of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missed {
+    /// When HubSpot was asked, by this machine's clock.
+    pub asked_at: Timestamp,
+    /// When HubSpot made the record.
+    pub created_at: Option<Timestamp>,
+    /// The version of the record that its row has.
+    pub version: Option<Timestamp>,
+    /// When it was archived, where HubSpot's archive shows it.
+    pub archived_at: Option<Timestamp>,
+}
+
+impl Hubspot {
+    /// What such an answer says of the record. No absence is believed but here.
+    pub fn missed(missed: &Missed, moment: &Moment) -> Self {
+        let Missed {
+            asked_at,
+            created_at,
+            version,
+            archived_at,
+        } = *missed;
+        // It was made or restored since the question.
+        if of_absence(asked_at, version, moment.offset_ms) == Freshness::Stale {
+            return Self::Unread;
+        }
+        match missing_too_soon(created_at, moment.there(), archived_at.is_some()) {
+            Some(again) => Self::Young(again),
+            None => Self::Gone { archived_at },
+        }
+    }
 }
 
 /// What is on its way to HubSpot of a row that was deleted.
@@ -456,43 +495,55 @@ fn deleted(policy: Policy, edited_at: Option<Timestamp>, deleted_at: Timestamp) 
     }
 }
 
-/// Whether a decision finds the record in HubSpot. What was merged counts as its survivor.
-fn is_there(hubspot: Hubspot) -> Option<bool> {
+/// Whether a decision finds the record in HubSpot, or what it waits for. What was merged counts as its survivor.
+fn is_there(hubspot: Hubspot, here: Here) -> Result<bool, Again> {
+    let is_flying = matches!(
+        here,
+        Here::Row {
+            waits: Waits::Flight,
+            ..
+        } | Here::Deleted {
+            flight: Flight::Archive | Flight::Push,
+            ..
+        } | Here::Vanished { in_flight: true }
+    );
     match hubspot {
-        Hubspot::Unchanged | Hubspot::Edited(_) | Hubspot::Untold | Hubspot::Merged => Some(true),
-        Hubspot::Young(_) | Hubspot::Gone { .. } => Some(false),
-        Hubspot::Unread => None,
+        Hubspot::Unread => Err(Again::Unread),
+        Hubspot::Young(again) => Err(Again::At(again)),
+        _ if is_flying => Err(Again::Flight),
+        Hubspot::Unchanged | Hubspot::Edited(_) | Hubspot::Untold | Hubspot::Merged => Ok(true),
+        Hubspot::Gone { .. } => Ok(false),
     }
 }
 
 fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Local, reason);
-    match (is_there(hubspot), here) {
-        (None, _) => vec![Action::LookAgain(Again::Unread)],
-        (Some(false), Here::Row { .. }) => vec![
+    match (is_there(hubspot, here), here) {
+        (Err(again), _) => vec![Action::LookAgain(again)],
+        (Ok(false), Here::Row { .. }) => vec![
             Action::CreateAgain,
             close("decided: the record is created again in HubSpot"),
         ],
         (
-            Some(true),
+            Ok(true),
             Here::Row {
                 waits: Waits::Nothing,
                 ..
             },
         ) => vec![close("decided: the row stays; nothing waits to be sent")],
-        (Some(true), Here::Row { .. }) => vec![
+        (Ok(true), Here::Row { .. }) => vec![
             Action::MakeDue,
             close("decided: what changed here goes to HubSpot"),
         ],
         (_, Here::Nothing) => vec![close(
             "decided; the row is gone, and nothing waits to be sent",
         )],
-        (Some(true), _) => vec![
+        (Ok(true), _) => vec![
             Action::CountAsSeen,
             Action::MakeDue,
             close("decided: the record is archived in HubSpot"),
         ],
-        (Some(false), _) => vec![
+        (Ok(false), _) => vec![
             Action::Done,
             close("decided; neither side has the record any more"),
         ],
@@ -501,20 +552,20 @@ fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
 
 fn decided_remote(hubspot: Hubspot, here: Here) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Remote, reason);
-    match (is_there(hubspot), here) {
-        (None, _) => vec![Action::LookAgain(Again::Unread)],
+    match (is_there(hubspot, here), here) {
+        (Err(again), _) => vec![Action::LookAgain(again)],
         // First: the row's conflicts are closed with it.
-        (Some(false), Here::Row { .. }) => {
+        (Ok(false), Here::Row { .. }) => {
             vec![close("decided: the row is removed here"), Action::RemoveRow]
         }
         (
-            Some(true),
+            Ok(true),
             Here::Row {
                 waits: Waits::Nothing,
                 ..
             },
         ) => vec![close("decided: the row stays; nothing waits to be sent")],
-        (Some(true), Here::Row { .. }) => vec![
+        (Ok(true), Here::Row { .. }) => vec![
             Action::MakeDue,
             Action::AskRead,
             close("decided; the record is in HubSpot again, and what changed here goes there"),
@@ -522,11 +573,11 @@ fn decided_remote(hubspot: Hubspot, here: Here) -> Vec<Action> {
         (_, Here::Nothing) => vec![close(
             "decided; the row is gone, and nothing waits to be sent",
         )],
-        (Some(true), _) => vec![
+        (Ok(true), _) => vec![
             Action::BringBack,
             close("decided: the row is back with HubSpot's values"),
         ],
-        (Some(false), _) => vec![
+        (Ok(false), _) => vec![
             Action::Done,
             close("decided; neither side has the record any more"),
         ],
@@ -685,8 +736,36 @@ mod tests {
         let young = sides(Hubspot::Young(at(10)), deleted_at(1), Word::Passed);
         assert_eq!(decide(&young), [Action::LookAgain(Again::At(at(10)))]);
         for word in [Word::Local, Word::Remote] {
-            check(sides(Hubspot::Unread, written(1), word), &["again unread"]);
+            for here in [CLEAN, written(1), deleted_at(1)] {
+                check(sides(Hubspot::Unread, here, word), &["again unread"]);
+                let young = sides(Hubspot::Young(at(10)), here, word);
+                assert_eq!(decide(&young), [Action::LookAgain(Again::At(at(10)))]);
+            }
         }
+    }
+
+    #[test]
+    fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_since() {
+        let long_ago = at(-1_000);
+        let check = |created_at, version, archived_at, expected| {
+            let missed = Missed {
+                asked_at: at(20),
+                created_at,
+                version,
+                archived_at,
+            };
+            let moment = Moment {
+                now: at(22),
+                offset_ms: 3_000,
+            };
+            assert_eq!(Hubspot::missed(&missed, &moment), expected, "{missed:?}");
+        };
+        let gone = |archived_at| Hubspot::Gone { archived_at };
+        check(None, None, None, gone(None));
+        check(Some(long_ago), Some(at(23)), None, gone(None));
+        check(Some(long_ago), Some(at(24)), None, Hubspot::Unread);
+        check(Some(at(5)), Some(at(5)), None, Hubspot::Young(at(35)));
+        check(Some(at(5)), Some(at(5)), Some(T), gone(Some(T)));
     }
 
     #[test]
@@ -869,14 +948,15 @@ mod tests {
     }
 
     #[test]
-    fn a_persons_word_is_answered_once_unless_hubspot_can_not_be_read() {
+    fn a_persons_word_is_answered_once_unless_it_has_to_wait() {
         for sides in everything(1) {
             let is_decided = matches!(sides.word, Word::Local | Word::Remote);
             let actions = decide(&sides);
             let closes = actions
                 .iter()
                 .filter(|action| matches!(action, Action::Close(..)));
-            let expected = usize::from(is_decided && sides.hubspot != Hubspot::Unread);
+            let is_told = is_there(sides.hubspot, sides.here).is_ok();
+            let expected = usize::from(is_decided && is_told);
             assert_eq!(closes.count(), expected, "{sides:?}");
         }
     }
@@ -1059,7 +1139,7 @@ mod tests {
         fn what_is_done_fits_what_is_there(second in -100_i64..100) {
             for sides in everything(second) {
                 let has_row = matches!(sides.here, Here::Row { .. });
-                let is_shown = is_there(sides.hubspot) == Some(true);
+                let is_shown = is_there(sides.hubspot, Here::Nothing) == Ok(true);
                 for action in decide(&sides) {
                     let fits = match action {
                         Action::RemoveRow | Action::CreateAgain => has_row && !is_shown,
