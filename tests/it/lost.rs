@@ -241,6 +241,34 @@ fn a_row_deleted_after_its_lost_create_is_archived_whatever_was_written_between(
     assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
 }
 
+#[test]
+fn a_row_deleted_after_its_lost_create_is_archived_also_where_none_of_its_values_is_unique() {
+    let portal = Portal::quick();
+    let objects = "[objects.companies]\nkey = \"none\"\nmatch = \"domain\"\n[objects.companies.properties]\n\
+                   domain = \"domain\"\nname = \"name\"\n";
+    let mut site = Site::with(&portal, SELDOM, objects);
+    site.start_and_settle();
+    let live = || {
+        let stand = portal.stand();
+        let records = stand.records("companies");
+        records
+            .iter()
+            .filter(|record| !record.is_archived())
+            .count()
+    };
+    portal.stand().faults_mut().slow_ms = 20_000;
+    portal.script(FaultKind::Slow, 1, "/companies/batch/create");
+    site.execute("INSERT INTO companies (domain, name) VALUES ('example.com', 'Ours')");
+    eventually("HubSpot has it", || live() == 1);
+    site.kill();
+    site.execute("DELETE FROM companies");
+    site.start();
+    eventually("archived", || live() == 0);
+    site.until_pushed();
+    assert_eq!(site.number("SELECT count(*) FROM companies"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+}
+
 /// Nothing but the looks and answers of pushes shows a record: a poll is far away.
 const SELDOM: &str = "[schedule]\npoll = \"10m\"\n";
 

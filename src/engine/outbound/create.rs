@@ -1,15 +1,16 @@
 //! Creates: at most once, whatever crashes (promise 2).
 //!
 //! An attempt whose answer was lost is looked for by our own key, or by a unique value of the row, at once and again just
-//! before it is repeated, 60 s after the loss: a lost request may still land.
+//! before it is repeated, 60 s after the loss: a lost request may still land. Where HubSpot keeps none of its values unique,
+//! the record adopts the row by them; of a row that was deleted since, search shows the record once it is no more behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{FoundBy, Histories, begun_by_another, made_by_us};
-use crate::decide::matching::LookBefore;
+use crate::decide::echo::{FoundBy, Histories, begun_by_another, earliest_made, made_by_us};
+use crate::decide::matching::{LookBefore, SEARCH_LAG};
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{Applying, apply_record, may_come_back};
@@ -31,6 +32,7 @@ use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts;
 use crate::store::fields::{self, FieldRow};
@@ -105,6 +107,9 @@ struct LookBy {
     key: Option<String>,
     /// Values of the row that HubSpot keeps unique, as they are asked for, and what they say.
     unique: Vec<(String, Identity)>,
+    /// Others that say which record it is, of a row that was deleted while its create was in doubt: no row can take the
+    /// record, so that search must show it.
+    searched: Vec<Identity>,
 }
 
 fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
@@ -122,9 +127,16 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     let carried = standing.unanswered_since.is_none() || !standing.sent_keyless;
     let key = entry.key.as_ref();
     let key = key.filter(|_| object.key_property.is_some() && carried);
+    let unique = values.map_or_else(Vec::new, |values| unique_values(object, values));
+    let is_deleted = row.is_none() && entry.row.is_some() && standing.unanswered_since.is_some();
+    let searched = match (key, values) {
+        (None, Some(values)) if unique.is_empty() && is_deleted => identities(object, values),
+        (Some(_), _) | (None, _) => Vec::new(),
+    };
     LookBy {
         key: key.cloned(),
-        unique: values.map_or_else(Vec::new, |values| unique_values(object, values)),
+        unique,
+        searched,
     }
 }
 
@@ -149,7 +161,15 @@ fn unique_values(object: &ObjectSync, values: &FieldValues) -> Vec<(String, Iden
 
 impl LookBy {
     fn is_empty(&self) -> bool {
-        self.key.is_none() && self.unique.is_empty()
+        self.key.is_none() && self.unique.is_empty() && self.searched.is_empty()
+    }
+
+    /// How far behind the store the look may be.
+    fn lag(&self) -> Duration {
+        match self.searched.is_empty() {
+            true => Duration::ZERO,
+            false => SEARCH_LAG,
+        }
     }
 
     fn asks_for(&self, key: &str) -> bool {
@@ -162,7 +182,8 @@ impl LookBy {
 
     fn found_by(&self, object: &ObjectSync, record: &RemoteRecord) -> Option<FoundBy> {
         let found = record_identities(object, record);
-        let matches = self.unique.iter().any(|(_, own)| found.contains(own));
+        let unique = self.unique.iter().map(|(_, own)| own);
+        let matches = unique.chain(&self.searched).any(|own| found.contains(own));
         match (&self.key, matches) {
             (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
             (Some(_), true) => Some(FoundBy::MatchWithoutKey),
@@ -184,7 +205,7 @@ async fn look(
         return Ok(Vec::new());
     }
     let (sync, queued) = (object.clone(), entries.to_vec());
-    let looks: Vec<(OutboxId, LookBy)> = engine
+    let mut looks: Vec<(OutboxId, LookBy)> = engine
         .store
         .read(move |connection| {
             let mut looks = Vec::with_capacity(queued.len());
@@ -234,6 +255,10 @@ async fn look(
             }
         }
     }
+    for present in search(engine, object, entries, &mut looks, priority).await? {
+        found.extend(present.records);
+        told.extend(present.histories);
+    }
     let mut unseen = keys;
     unseen.retain(|key| {
         !found
@@ -277,6 +302,50 @@ async fn look(
         })
         .await?;
     Ok(doubtful)
+}
+
+/// Searches for what lost creates made whose values HubSpot does not keep unique. Where it does not search by a property,
+/// nothing is looked for by it.
+async fn search(
+    engine: &Engine,
+    object: &ObjectSync,
+    entries: &[Queued],
+    looks: &mut [(OutboxId, LookBy)],
+    priority: Priority,
+) -> Result<Vec<Present>, StepError> {
+    let lost = |id: OutboxId| {
+        let mut entries = entries.iter();
+        entries
+            .find(|queued| queued.entry.id == id)?
+            .standing
+            .unanswered_since
+    };
+    let offset = engine.client.clock_offset_ms();
+    let mut wanted: BTreeMap<PropertyName, (BTreeSet<String>, Timestamp)> = BTreeMap::new();
+    for (id, by) in looks.iter() {
+        let Some(since) = lost(*id).map(|lost| earliest_made(lost, offset)) else {
+            continue;
+        };
+        for Identity { property, form } in &by.searched {
+            let (forms, earliest) = wanted
+                .entry(property.clone())
+                .or_insert_with(|| (BTreeSet::new(), since));
+            forms.insert(form.clone());
+            *earliest = since.min(*earliest);
+        }
+    }
+    let mut shown = Vec::new();
+    for (property, (forms, since)) in wanted {
+        match searched::made_since(engine, object, (&property, forms), since, priority).await {
+            Err(StepError::Hubspot(HubspotError::Refused { .. })) => {
+                for (_, by) in looks.iter_mut() {
+                    by.searched.retain(|identity| identity.property != property);
+                }
+            }
+            found => shown.extend(found?),
+        }
+    }
+    Ok(shown)
 }
 
 /// Gives a record that a look found to the row whose lost create made it; any other goes the usual way.
@@ -413,16 +482,24 @@ fn after_look(
         return outbox::end(tx, id);
     }
     if by.is_empty() {
-        let words = "the answer to this create was lost, and without a key or a match value nobody can tell whether HubSpot \
-                     has the record: look for it there, then retry the entry or delete the row";
+        let words = match row.is_none() && queued.entry.row.is_some() {
+            true => {
+                "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be asked \
+                 for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
+            }
+            false => {
+                "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
+                 whether it has the record: look for it there, then retry the entry or delete the row"
+            }
+        };
         return outbox::park(tx, id, words, outbox::Answered::No);
     }
     if lost > now {
         // The clock was set back: the wait begins anew, and does not last as long as the clock was ahead.
         let words = "the clock was set back after the answer was lost";
-        return outbox::lose(tx, id, words, now + MAY_STILL_LAND, now);
+        return outbox::lose(tx, id, words, now + MAY_STILL_LAND + by.lag(), now);
     }
-    let repeat_at = lost + MAY_STILL_LAND;
+    let repeat_at = lost + MAY_STILL_LAND + by.lag();
     if now < repeat_at {
         return outbox::retry(
             tx,
@@ -789,6 +866,89 @@ mod tests {
             });
             assert_eq!(scene.outbox(), [left]);
         }
+    }
+
+    /// A row of an object that has neither a key nor a unique value, deleted while its create is in doubt since 0.
+    fn deleted_in_doubt(values: &str) -> Scene {
+        let mut scene = Scene::of(Policy::Newest);
+        scene.object.unique.clear();
+        scene.program(&format!(
+            "INSERT INTO contacts (email, first_name) VALUES ({values})"
+        ));
+        scene.daemon(&format!(
+            "UPDATE sync_outbox SET attempts = 1, unanswered_since = '{0}';
+             INSERT INTO sync_outbox_fields (outbox_id, property, base_known, changed_at, sent_value)
+             SELECT id, column1, 1, '{0}', column2
+             FROM sync_outbox, (VALUES ('email', (SELECT email FROM contacts)), ('firstname', 'Ours'))
+             WHERE column2 IS NOT NULL",
+            at(0)
+        ));
+        scene.program("DELETE FROM contacts");
+        scene
+    }
+
+    fn looked(scene: &Scene, second: i64, found: Option<&RemoteRecord>) -> Vec<String> {
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let create = create.expect("it may have arrived");
+            let by = look_by(&scene.object, &create, None);
+            let looks = [(create.entry.id, by)];
+            if let Some(record) = found {
+                take_found(tx, &scene.applying(How::at(second)), &looks, record, None)?;
+            }
+            after_look(tx, &scene.pass(at(second)), create.entry.id, &looks[0].1)
+        });
+        scene.rows("SELECT operation, state, next_attempt_at FROM sync_outbox")
+    }
+
+    #[test]
+    fn a_row_deleted_while_its_create_was_in_doubt_is_looked_for_by_values_that_are_not_unique() {
+        let ann = "'ann@example.com', 'Ours'";
+        let at_90 = format!("create pending {}", at(90));
+        for discarded in ["", "DELETE FROM sync_outbox"] {
+            let scene = deleted_in_doubt(ann);
+            scene.program(discarded);
+            // As long as its request may land, and search does not show it.
+            assert_eq!(looked(&scene, 1, None), [at_90.clone()]);
+            assert_eq!(looked(&scene, 89, None), [at_90.clone()]);
+            assert_eq!(looked(&scene, 90, None), Vec::<String>::new());
+            let made = RemoteRecord {
+                created_at: at(-2),
+                ..record(
+                    101,
+                    1,
+                    &[("email", "ann@example.com"), ("firstname", "Ours")],
+                )
+            };
+            let scene = deleted_in_doubt(ann);
+            scene.program(discarded);
+            let archive = format!("archive pending {}", at(90));
+            assert_eq!(looked(&scene, 90, Some(&made)), [archive]);
+            // Somebody's, of long before.
+            let older = RemoteRecord {
+                created_at: at(-200),
+                ..made
+            };
+            let scene = deleted_in_doubt(ann);
+            scene.program(discarded);
+            assert_eq!(looked(&scene, 1, Some(&older)), [at_90.clone()]);
+        }
+    }
+
+    #[test]
+    fn a_deleted_row_of_which_no_value_can_be_asked_for_is_told_so_and_ends_with_its_discarding() {
+        let scene = deleted_in_doubt("NULL, 'Ours'");
+        assert_eq!(looked(&scene, 1, None).len(), 1);
+        let words = scene.rows("SELECT state || ': ' || last_error FROM sync_outbox");
+        assert!(
+            words[0]
+                .starts_with("dead: the answer to this create was lost, its row was deleted, and"),
+            "{words:?}"
+        );
+        assert!(words[0].ends_with("archive it, then discard this entry"));
+        scene.program("DELETE FROM sync_outbox");
+        let given_up = scene.write(|tx| outbox::discarded(tx, 1));
+        assert_eq!(given_up.len(), 1);
     }
 
     #[test]

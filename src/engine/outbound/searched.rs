@@ -1,5 +1,5 @@
-//! A look by search just before a create, where HubSpot keeps no value of the row unique and nothing is read into the
-//! mirror (`direction = "push"`).
+//! A look by search, where HubSpot keeps no value of the row unique: just before a create where nothing is read into the mirror
+//! (`direction = "push"`), and for what a lost create made whose row was deleted since, so that no row can take it.
 //!
 //! Search is behind the store: a create waits until what was there when its row was made can be found. A record that
 //! somebody makes within that time is not found; `check` says so.
@@ -7,18 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG};
-use crate::decide::plan::BATCH;
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::inbound::apply::{Applying, apply_record};
 use crate::engine::inbound::convert::identities;
-use crate::engine::outbound::push::read_records;
+use crate::engine::outbound::push::{Present, read_records, read_with_histories};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::Priority;
 use crate::hubspot::endpoints::search::{ValuesQuery, values_that_fit};
+use crate::hubspot::{Priority, ReadQuery};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::FieldMapping;
+use crate::model::name::PropertyName;
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::Lane;
 use crate::store::file::savepoint;
@@ -145,13 +147,35 @@ async fn search(
     values: Vec<String>,
     priority: Priority,
 ) -> Result<Vec<HubspotId>, StepError> {
+    let mut first: BTreeMap<String, HubspotId> = BTreeMap::new();
+    for hit in hits(engine, object, field, values, priority).await? {
+        first.entry(hit.form).or_insert(hit.id);
+    }
+    Ok(first.into_values().collect())
+}
+
+/// A record that search shows for a value.
+struct ValueHit {
+    form: String,
+    id: HubspotId,
+    created_at: Timestamp,
+}
+
+/// The records of some values, by rising id.
+async fn hits(
+    engine: &Engine,
+    object: &ObjectSync,
+    field: &FieldMapping,
+    values: Vec<String>,
+    priority: Priority,
+) -> Result<Vec<ValueHit>, StepError> {
     let rule = MatchRule::of(object.object(), field);
     let mut query = ValuesQuery {
         property: [field.property.as_str().to_owned()],
         values,
         after_id: None,
     };
-    let mut first: BTreeMap<String, HubspotId> = BTreeMap::new();
+    let mut hits = Vec::new();
     for _ in 0..MOST_PAGES {
         let page = engine
             .client
@@ -160,7 +184,11 @@ async fn search(
         for record in &page.records {
             let text = record.text(field.property.as_str()).unwrap_or_default();
             if let Some(form) = rule.form(&Value::from_canonical(text)) {
-                first.entry(form).or_insert(record.id);
+                hits.push(ValueHit {
+                    form,
+                    id: record.id,
+                    created_at: record.created_at,
+                });
             }
         }
         query.after_id = page
@@ -172,5 +200,37 @@ async fn search(
             break;
         }
     }
-    Ok(first.into_values().collect())
+    Ok(hits)
+}
+
+/// Records that hold one of these values and were made since then, as the store shows them, with the history of the value:
+/// a lost create may have made them.
+pub(crate) async fn made_since(
+    engine: &Engine,
+    object: &ObjectSync,
+    values: (&PropertyName, BTreeSet<String>),
+    since: Timestamp,
+    priority: Priority,
+) -> Result<Vec<Present>, StepError> {
+    let (property, forms) = values;
+    let Some(field) = object.mapping().field(property) else {
+        return Ok(Vec::new());
+    };
+    let mut made = Vec::new();
+    for part in values_that_fit(forms) {
+        let hits = hits(engine, object, field, part, priority).await?;
+        made.extend(hits.into_iter().filter(|hit| hit.created_at >= since));
+    }
+    let mut shown = Vec::new();
+    for hits in made.chunks(BATCH_WITH_HISTORY) {
+        let query = ReadQuery {
+            keys: hits.iter().map(|hit| hit.id.to_string()).collect(),
+            id_property: None,
+            properties: object.properties.clone(),
+            with_history: vec![property.as_str().to_owned()],
+            archived: false,
+        };
+        shown.push(read_with_histories(engine, object, &query, priority, property).await?);
+    }
+    Ok(shown)
 }

@@ -195,14 +195,16 @@ pub fn made_by_us(
     record: &RemoteRecord,
     clock_offset_ms: i64,
 ) -> bool {
-    let created = record
-        .created_at
-        .plus_millis(SENT_BEFORE_LOSS_MS - clock_offset_ms);
     match found_by {
         FoundBy::Key => true,
-        FoundBy::MatchAlone => lost_at <= created,
+        FoundBy::MatchAlone => record.created_at >= earliest_made(lost_at, clock_offset_ms),
         FoundBy::MatchWithoutKey => false,
     }
+}
+
+/// When a create that was lost then may have made its record at the earliest, by HubSpot's clock.
+pub fn earliest_made(lost_at: Timestamp, clock_offset_ms: i64) -> Timestamp {
+    lost_at.plus_millis(clock_offset_ms - SENT_BEFORE_LOSS_MS)
 }
 
 /// Whether a property's history says that its first value is surely not ours: somebody else has made the record with it.
