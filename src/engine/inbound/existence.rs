@@ -235,6 +235,15 @@ impl Matter<'_> {
         if let Some(id) = former {
             self.pass.object.table.check_given_up(tx, id)?;
         }
+        // A person who was asked about the record that is gone need not answer, and what was asked keeps its id.
+        if let Some(whole) = conflicts::open_whole(tx, object, local_id)? {
+            let end = End {
+                winner: Winner::Local,
+                resolution: "policy",
+                reason: "the record is created again in HubSpot",
+            };
+            conflicts::close(tx, whole, end, now)?;
+        }
         conflicts::follow(tx, object, local_id, None)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
         let entry = self.queued.map(|queued| &queued.entry);

@@ -305,6 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_was_asked_of_a_record_that_is_created_again_keeps_its_id() {
+        let scene = written(Policy::Local);
+        scene.daemon(&format!(
+            "INSERT INTO sync_conflicts (object, local_id, hs_id, property, policy, detected_at)
+             VALUES ('contacts', 1, 101, '*', 'manual', '{}')",
+            at(6)
+        ));
+        remove_101(&scene, 30, 0);
+        let told = "SELECT hs_id, winner, resolved_at IS NOT NULL FROM sync_conflicts";
+        assert_eq!(scene.rows(told), ["101 local 1"; 2]);
+    }
+
+    #[test]
     fn a_row_that_waits_for_a_decision_is_not_removed_as_a_clean_one() {
         let in_conflict = |policy| {
             let scene = Scene::with(|mapping| {

@@ -891,6 +891,8 @@ mod tests {
                 scene.rows("SELECT hs_id FROM contacts WHERE hs_id = 101"),
                 NOTHING
             );
+            let told = "SELECT hs_id, winner FROM sync_conflicts WHERE resolved_at IS NOT NULL";
+            assert_eq!(scene.rows(told), [format!("101 {word}")]);
         }
     }
 

@@ -520,9 +520,10 @@ fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Local, reason);
     match (is_there(hubspot, here), here) {
         (Err(again), _) => vec![Action::LookAgain(again)],
+        // First: what is still open of the row follows it to the record that is to be.
         (Ok(false), Here::Row { .. }) => vec![
-            Action::CreateAgain,
             close("decided: the record is created again in HubSpot"),
+            Action::CreateAgain,
         ],
         (
             Ok(true),
@@ -916,7 +917,7 @@ mod tests {
         check(
             GONE,
             written(1),
-            &["CreateAgain", "close local"],
+            &["close local", "CreateAgain"],
             &["close remote", "RemoveRow"],
         );
         check(
