@@ -27,7 +27,7 @@ pub use self::bulk::{
 pub use self::change::{
     UNRECORDED, become_archive, become_update, claim, decide, lose, never_due, park,
     park_without_row, put_off, put_off_unread, refuse_discard, rename_record, retry, unclaim,
-    uncount_attempt, wait_for_row,
+    uncount_attempt, undelete, wait_for_row,
 };
 pub(crate) use self::fields::WRITABLE;
 pub use self::fields::{

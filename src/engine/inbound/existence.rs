@@ -336,21 +336,31 @@ pub fn note_archived(
     history::record(tx, change, now)
 }
 
-/// The row comes back with HubSpot's values and its own `local_id`. A field that waits for a person's word keeps what the
-/// row held.
+/// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits.
 pub fn bring_back(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let (object, now) = (pass.object, pass.now);
     outbox::end(tx, entry.id)?;
+    put_back(tx, pass, entry, record).map(drop)
+}
+
+/// Puts a deleted row back with these values and its own `local_id`; one that has taken its place stays, and then it tells
+/// `false`. A field that waits for a person's word keeps what the row held.
+pub fn put_back(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    let (object, now) = (pass.object, pass.now);
     reads::unbury(tx, object.object(), record.id)?;
     if object.table.by_local_id(tx, entry.local_id)?.is_some()
         || object.table.by_hs_id(tx, record.id)?.is_some()
     {
-        return Ok(());
+        return Ok(false);
     }
     object.table.insert_back(tx, entry.local_id, record)?;
     bring_unmapped_back(tx, pass, entry)?;
@@ -365,7 +375,8 @@ pub fn bring_back(
         object.table.update(tx, &row)?;
         reads::ask(tx, object.object(), record.id, Origin::Poll, now)?;
     }
-    unreadable::note(tx, object.object(), record, now)
+    unreadable::note(tx, object.object(), record, now)?;
+    Ok(true)
 }
 
 /// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:

@@ -7,7 +7,7 @@ use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::engine::inbound::actions::{ended_by_itself, late_since};
-use crate::engine::inbound::existence::{Matter, bring_back, missed};
+use crate::engine::inbound::existence::{Matter, missed, put_back};
 use crate::engine::inbound::removal::remove_all;
 use crate::engine::outbound::archive::{archive_key, update_key};
 use crate::engine::outbound::gap;
@@ -91,15 +91,12 @@ fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result
     match (entry.operation, entry.hs_id) {
         (Operation::Update, Some(hs_id)) if entry.row.is_none() => {
             take_back(tx, pass, queued)?;
+            outbox::end(tx, entry.id)?;
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
         // An update in doubt whose row was deleted is an archive to be.
         (Operation::Archive | Operation::Update, Some(hs_id)) => {
-            let text = entry.row.clone().unwrap_or_default();
-            bring_back(tx, pass, entry, &former_record(pass, hs_id, &text))?;
-            for field in &entry.fields {
-                take_back_unmapped(tx, pass, queued, field)?;
-            }
+            undelete(tx, pass, queued, hs_id)?;
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
                 let end = End {
                     winner: Winner::Remote,
@@ -110,16 +107,49 @@ fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result
             }
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
-        _ => {}
+        _ => {
+            if entry.operation == Operation::Create {
+                outbox::exclude(tx, object.object(), entry.local_id)?;
+            }
+            outbox::end(tx, entry.id)?;
+        }
     }
-    if entry.operation == Operation::Create {
-        outbox::exclude(tx, object.object(), entry.local_id)?;
-    }
-    outbox::end(tx, entry.id)?;
     for key in [archive_key, update_key].map(|key| key(object.object())) {
         holds::recount_entries(tx, key, now)?;
     }
     Ok(())
+}
+
+/// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again.
+fn undelete(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    queued: &Queued,
+    hs_id: HubspotId,
+) -> Result<(), StoreError> {
+    let (object, entry) = (pass.object, &queued.entry);
+    let text = entry.row.as_deref().unwrap_or_default();
+    let record = former_record(pass, hs_id, text);
+    if !put_back(tx, pass, entry, &record)? {
+        return outbox::end(tx, entry.id);
+    }
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    for field in &entry.fields {
+        let agreed = object
+            .mapping()
+            .field(&field.property)
+            .is_some_and(|mapped| {
+                let held = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
+                matches!(&field.base, Base::Known(base) if mapped.property_type.same(base, held))
+            });
+        if agreed || open.contains_key(&field.property) {
+            outbox::drop_field(tx, entry.id, &field.property)?;
+        }
+    }
+    match outbox::fields(tx, entry.id)?.is_empty() {
+        true => outbox::end(tx, entry.id),
+        false => outbox::undelete(tx, entry.id),
+    }
 }
 
 /// The row as it was when it was deleted.
@@ -946,8 +976,8 @@ mod row_tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::testing::{pass, sync, with_contacts, write};
-    use crate::model::mapping::ObjectMapping;
+    use crate::engine::testing::{How, Scene, at, pass, record, sync, with_contacts, write};
+    use crate::model::mapping::{ObjectMapping, Policy};
     use crate::store::Store;
     use crate::store::mirror::MirrorTable;
     use crate::store::shape::ddl;
@@ -1007,6 +1037,54 @@ mod row_tests {
     }
 
     #[test]
+    fn a_discarded_deletion_leaves_pending_what_was_pending_before_it() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program(
+            "UPDATE contacts SET first_name = 'Ours', price = '2';
+             UPDATE contacts SET price = '1' WHERE price = '2'",
+        );
+        scene.daemon(&format!(
+            "UPDATE sync_outbox_fields SET changed_at = '{}'",
+            at(3)
+        ));
+        let before = scene.outbox();
+        assert_eq!(before, ["update 1 101; firstname was Base"]);
+        scene.program("DELETE FROM contacts; DELETE FROM sync_outbox");
+        scene.write(|tx| {
+            let (_, queued) = outbox::discarded(tx, BATCH)?.remove(0);
+            discard_one(tx, &scene.pass(at(9)), &queued)
+        });
+        assert_eq!(scene.outbox(), before);
+        assert_eq!(
+            scene.rows("SELECT local_id, first_name, price FROM contacts"),
+            ["1 Ours 1"]
+        );
+        let waits = "SELECT e.state, e.row IS NULL, e.discarded_at IS NULL, e.next_attempt_at IS NOT NULL, f.changed_at
+                     FROM sync_outbox AS e, sync_outbox_fields AS f";
+        assert_eq!(scene.rows(waits), [format!("pending 1 1 1 {}", at(3))]);
+        assert_eq!(
+            scene.rows("SELECT origin FROM sync_history WHERE origin = 'discard'"),
+            NOTHING
+        );
+        // Nothing was pending: nothing is.
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("DELETE FROM contacts; DELETE FROM sync_outbox");
+        scene.write(|tx| {
+            let (_, queued) = outbox::discarded(tx, BATCH)?.remove(0);
+            discard_one(tx, &scene.pass(at(9)), &queued)
+        });
+        assert_eq!(scene.outbox(), NOTHING);
+        assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Base"]);
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    #[test]
     fn a_discarded_deletion_brings_back_what_was_pending_of_a_property_that_left_the_mapping() {
         let (folder, store) = with_contacts(2);
         write(&store, |tx| {
@@ -1022,14 +1100,14 @@ mod row_tests {
         discard_the_only_entry(&store);
         assert_eq!(
             shown(&folder, "SELECT stage FROM contacts WHERE local_id = 1"),
-            ["customer"]
+            ["lead"]
         );
+        let waits = "SELECT e.operation || ' ' || f.base_value
+                     FROM sync_outbox_fields AS f JOIN sync_outbox AS e ON e.id = f.outbox_id WHERE f.property = 'stage'";
+        assert_eq!(shown(&folder, waits), ["update customer"]);
         assert_eq!(
-            shown(
-                &folder,
-                "SELECT old_value || ' ' || new_value || ' ' || origin FROM sync_history WHERE property = 'stage'"
-            ),
-            ["lead customer discard"]
+            shown(&folder, "SELECT origin FROM sync_history"),
+            NOTHING.map(str::to_owned)
         );
     }
 

@@ -276,6 +276,14 @@ pub fn refuse_discard(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result
     change(tx, id, EntryEvent::DiscardRefused { words }).map(drop)
 }
 
+/// Undoes what a DELETE made of an entry, whose row is back: what was pending before it is pending again.
+pub fn undelete(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    change(tx, id, EntryEvent::InsertedAgain)?;
+    tx.prepare_cached("UPDATE sync_outbox SET row = NULL WHERE id = :id")?
+        .execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
 /// Gives a row's entry the id of the record that survived a merge in HubSpot.
 pub fn rename_record(
     tx: &Transaction<'_>,

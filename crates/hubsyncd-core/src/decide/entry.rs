@@ -23,7 +23,7 @@
 //! | retried | due | – | due, nothing in doubt |
 //! | discarded | to be given up | – | to be given up |
 //!
-//! Triggers on the mirror tables make the last five, and one statement over many entries makes held, released, backfilled,
+//! Triggers on the mirror tables make the last five (a deletion that is discarded is undone by `inserted again` too), and one statement over many entries makes held, released, backfilled,
 //! writable and healed (`store/outbox/bulk`); `store/shape/local_sql` holds both to this table. An entry that has an attempt
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
