@@ -33,7 +33,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::Policy;
+use crate::model::mapping::{FieldMapping, Policy};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
@@ -415,6 +415,10 @@ pub fn unsendable(
     is_sent: impl Fn(&PropertyName) -> bool,
 ) -> Option<String> {
     let mapping = object.mapping();
+    let is_identity = |field: &FieldMapping| {
+        let mut identities = mapping.identities();
+        identities.any(|identity| identity.property == field.property)
+    };
     let pushed = mapping
         .fields
         .iter()
@@ -428,6 +432,11 @@ pub fn unsendable(
         } else if row.value(&field.property).is_too_long() {
             Some(format!(
                 "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text"
+            ))
+        } else if is_identity(field) && field.property_type.is_blurred(row.value(&field.property)) {
+            Some(format!(
+                "`{table}.{column}` of row {id} says which record the row is, and holds a number of more digits than a column of type \
+                 `number` can keep: discard this, give the property the type `decimal` in the mapping file, and write it again"
             ))
         } else {
             None
@@ -659,6 +668,7 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::value::PropertyType;
 
     /// Row 1 is record 101, and its first name was written here at 10.
     fn written(policy: Policy) -> Scene {
@@ -743,6 +753,33 @@ mod tests {
         let kept = "SELECT e.state, e.last_error LIKE '`contacts.first_name` of row 1 holds text that is no UTF-8%', hex(first_name)
                     FROM sync_outbox AS e, contacts";
         assert_eq!(scene.rows(kept), ["dead 1 FFFE41"]);
+    }
+
+    #[test]
+    fn a_number_that_tells_the_record_and_that_its_column_can_not_keep_is_dead_and_not_sent() {
+        for (number, sent) in [("9007199254740991", true), ("9007199254740993", false)] {
+            for kind in [PropertyType::Number, PropertyType::Decimal] {
+                let scene = Scene::with(|mapping| {
+                    mapping.match_property = Some(property("price"));
+                    let fields = mapping.fields.iter_mut();
+                    for field in fields.filter(|field| field.property.as_str() == "price") {
+                        field.property_type = kind;
+                    }
+                });
+                scene.apply(How::at(0), &record(101, 0, &[("price", "1")]));
+                scene.program(&format!("UPDATE contacts SET price = {number}"));
+                let shown = record(101, 0, &[("price", "1")]);
+                let claimed = claimed(&scene, 30, &shown);
+                let dead = scene.rows("SELECT last_error FROM sync_outbox WHERE state = 'dead'");
+                if sent || kind == PropertyType::Decimal {
+                    assert_eq!(claimed, [format!("price = {number}")]);
+                } else {
+                    assert_eq!(claimed, NOTHING);
+                    let named = "`contacts.price` of row 1 says which record the row is";
+                    assert!(dead[0].starts_with(named), "{dead:?}");
+                }
+            }
+        }
     }
 
     #[test]

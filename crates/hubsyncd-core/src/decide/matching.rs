@@ -165,6 +165,8 @@ fn typed(property_type: PropertyType, text: &str) -> String {
     };
     let canonical = value.to_wire();
     match property_type {
+        // Several numbers are one in the column: it says nothing of which of them is meant.
+        PropertyType::Number if property_type.is_blurred(&value) => String::new(),
         PropertyType::Number => canonical
             .parse::<f64>()
             .map_or_else(|_| plain(canonical), |number| (number + 0.0).to_string()),
@@ -322,6 +324,29 @@ mod tests {
         let real =
             MatchRule::Typed(PropertyType::Number).form_of_column(&ColumnValue::Real(4711.0));
         assert_eq!(real.as_deref(), Some("4711"));
+    }
+
+    #[test]
+    fn a_number_that_a_real_can_not_tell_from_its_neighbours_matches_nothing() {
+        use PropertyType::{Decimal, Integer, Number, String};
+        let form = |kind, text| MatchRule::Typed(kind).form(&Value::from_canonical(text));
+        assert_eq!(
+            form(Number, "9007199254740991").as_deref(),
+            Some("9007199254740991")
+        );
+        for text in ["9007199254740992", "9007199254740993", "1.0E16", "-1e300"] {
+            assert_eq!(form(Number, text), None, "{text}");
+        }
+        for kind in [Decimal, Integer, String] {
+            let own = form(kind, "9007199254740993");
+            assert_eq!(own.as_deref(), Some("9007199254740993"));
+            assert_ne!(own, form(kind, "9007199254740992"));
+        }
+        assert_eq!(form(Integer, "1.0E16"), form(Integer, "10000000000000000"));
+        assert_eq!(form(Decimal, "1.0E16"), form(Decimal, "10000000000000000"));
+        let real =
+            MatchRule::Typed(Number).form_of_column(&ColumnValue::Real(9_007_199_254_740_992.0));
+        assert_eq!(real, None);
     }
 
     #[test]

@@ -334,6 +334,13 @@ impl PropertyType {
         }
     }
 
+    /// Whether a value is one of several that a column of this type takes for one: from 2^53 on a REAL does not hold each whole
+    /// number. Such a value can't say which record is meant.
+    pub fn is_blurred(self, value: &Value) -> bool {
+        let number = || value.as_deref()?.trim().parse::<f64>().ok();
+        self == Self::Number && number().is_some_and(|number| number.abs() >= FIRST_BLURRED)
+    }
+
     /// Whether two canonical values mean the same. A number's last digits may be spelled in more than one way.
     pub fn same(self, left: &Value, right: &Value) -> bool {
         left == right
@@ -341,6 +348,9 @@ impl PropertyType {
             || (self == Self::Number && is_one_number(left, right))
     }
 }
+
+/// 2^53: the number after it is the same REAL.
+const FIRST_BLURRED: f64 = 9_007_199_254_740_992.0;
 
 fn is_one_number(left: &Value, right: &Value) -> bool {
     let number = |value: &Value| value.as_deref()?.parse::<f64>().ok();
@@ -631,6 +641,27 @@ mod tests {
         assert!(PropertyType::Number.same(&set(spelling), &set(other)));
         assert!(!PropertyType::Decimal.same(&set(spelling), &set(other)));
         assert!(!PropertyType::Number.same(&set("0"), &Value::EMPTY));
+    }
+
+    #[test]
+    fn only_a_number_that_a_real_tells_from_all_others_says_which_record_is_meant() {
+        let check = |kind: PropertyType, text: &str, expected: bool| {
+            let value = Value::from_canonical(text);
+            assert_eq!(kind.is_blurred(&value), expected, "{kind} {text}");
+        };
+        check(PropertyType::Number, "9007199254740991", false);
+        check(PropertyType::Number, "9007199254740992", true);
+        check(PropertyType::Number, "-9007199254740993", true);
+        check(PropertyType::Number, "1.0E16", true);
+        check(PropertyType::Number, "0.1", false);
+        check(PropertyType::Number, "", false);
+        for kind in [
+            PropertyType::Integer,
+            PropertyType::Decimal,
+            PropertyType::String,
+        ] {
+            check(kind, "9007199254740993", false);
+        }
     }
 
     #[test]
