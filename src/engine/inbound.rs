@@ -5,6 +5,8 @@ pub mod absorb;
 pub mod actions;
 pub mod adopt;
 pub mod apply;
+pub mod applying;
 pub mod convert;
 pub mod existence;
+pub mod merge;
 pub mod removal;

@@ -2,11 +2,16 @@
 //! Nothing here reads the mirror into HubSpot but through an entry of the outbox.
 
 pub mod archive;
+pub mod claiming;
 pub mod create;
 pub mod gap;
+pub mod guarded;
 pub mod left_out;
+pub mod present;
 pub mod push;
+pub mod pushed;
 pub mod searched;
+pub mod sending;
 pub mod settle;
 pub mod taken;
 mod together;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
-use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::decide::freshness::Evidence;
+use crate::engine::inbound::apply::apply_record;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;

@@ -6,9 +6,8 @@
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
-use crate::engine::inbound::apply::{Applying, refuse_saying};
+use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
 use crate::engine::inbound::existence::Matter;
-use crate::engine::inbound::removal::why_kept;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry};

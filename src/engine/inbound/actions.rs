@@ -3,7 +3,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, reason_of_end};
-use crate::engine::inbound::apply::Applying;
+use crate::engine::inbound::applying::Applying;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::OutboxId;
@@ -191,12 +191,4 @@ fn losing_first(note: &ConflictNote, winner: Winner) -> (&Value, &Value) {
         Winner::Remote => (&note.local, &note.remote),
         Winner::Local | Winner::Value | Winner::Agreed => (&note.remote, &note.local),
     }
-}
-
-/// How long values that lost requests carried are remembered.
-pub const LATE_REQUESTS: std::time::Duration = std::time::Duration::from_mins(10);
-
-/// The moment since which lost requests count.
-pub fn late_since(now: Timestamp) -> Timestamp {
-    now - LATE_REQUESTS
 }

@@ -9,29 +9,28 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::adopt::{self as decide, Adoption, Claims, Matched};
+use crate::decide::echo::sent_values;
 use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
-use crate::engine::inbound::apply::{Applying, ShownRecord, merge_into};
+use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::convert::record_identities;
 use crate::engine::inbound::existence::{MadeRecord, archive_made};
-use crate::engine::outbound::create::sent_values;
+use crate::engine::inbound::merge::{ShownRecord, merge_into};
 use crate::engine::outbound::left_out;
-use crate::engine::outbound::push::NO_RECORD;
-use crate::engine::outbound::settle::{Pushed, note_pushed};
+use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
-use crate::engine::source::reads::AFTER_FLIGHT;
-use crate::model::entry::{Base, Entry, EntryField};
+use crate::model::entry::{Base, Entry, EntryField, NO_RECORD};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
-use crate::store::fields;
 use crate::store::history::{self, Change};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
-use crate::store::{StoreError, reads, rowjson};
+use crate::store::{StoreError, fields, reads, rowjson};
 
 /// A row that has no record and is to get one.
 #[derive(Clone, Copy)]

@@ -3,65 +3,26 @@
 //!
 //! It sends nothing. Whatever it can't decide without asking HubSpot becomes a row of `_sync_reads`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{Histories, SentValues};
-use crate::decide::freshness::{Freshness, Question, of_departed, of_version};
-use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, written_at};
+use crate::decide::echo::Histories;
+use crate::decide::freshness::{Evidence, Freshness, of_departed};
+use crate::decide::record::CleanBase;
 use crate::engine::inbound::absorb;
-use crate::engine::inbound::actions::{RecordHands, late_since};
 use crate::engine::inbound::adopt;
-use crate::engine::inbound::removal::why_kept;
+use crate::engine::inbound::applying::{Applying, refuse_record};
+use crate::engine::inbound::merge::{ShownRecord, merge_into, note_unreadable};
 use crate::engine::pass::Pass;
-use crate::engine::source::reads::AFTER_FLIGHT;
-use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::Queued;
-use crate::store::{StoreError, conflicts, outbox, reads, unreadable};
-
-pub use crate::decide::freshness::Evidence;
-
-/// What is being applied, and how.
-#[derive(Debug)]
-pub struct Applying<'a> {
-    /// The transaction's work that this is a part of.
-    pub pass: Pass<'a>,
-    /// How sure the answer is.
-    pub evidence: Evidence,
-    /// This machine's time before the request was sent.
-    pub asked_at: Timestamp,
-    /// Whether changes are written to `sync_history`: not during the first backfill.
-    pub with_history: bool,
-}
-
-impl<'a> Applying<'a> {
-    /// The store's answer to a question that was asked at that time.
-    pub fn from_store(pass: Pass<'a>, asked_at: Timestamp) -> Self {
-        Self {
-            pass,
-            evidence: Evidence::Store,
-            asked_at,
-            with_history: true,
-        }
-    }
-
-    fn question(&self) -> Question {
-        Question {
-            evidence: self.evidence,
-            asked_at: self.asked_at,
-            now: self.pass.now,
-        }
-    }
-}
+use crate::store::{StoreError, outbox, reads};
 
 /// How long a read waits that is to tell whether a record is back: it must be asked after all that is known of it.
 const AFTER_UNSURE: Duration = Duration::from_secs(1);
@@ -95,28 +56,13 @@ pub fn apply_page_naming(
         .iter()
         .filter(|record| seen.insert(record.id))
         .collect();
-    let changed = match savepoint::within(tx, || apply_all(tx, applying, &records, around)) {
-        Err(error) if error.is_of_one_row() => apply_each(tx, applying, &records, around)?,
+    let apply = |way| apply_all(tx, applying, &records, around, way);
+    let changed = match savepoint::within(tx, || apply(PageWay::Together)) {
+        Err(error) if error.is_of_one_row() => apply(PageWay::OneByOne)?,
         applied => applied?,
     };
     if !changed.is_empty() && applying.with_history {
         crate::store::cursors::set_last_change(tx, pass.name(), pass.now)?;
-    }
-    Ok(changed)
-}
-
-fn apply_all(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
-    records: &[&RemoteRecord],
-    mut around: Around,
-) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
-    let mut changed = Vec::new();
-    for record in records {
-        around = after_merges(around, record);
-        if apply_within(tx, applying, record, None, around)? {
-            changed.push((record.id, record.updated_at));
-        }
     }
     Ok(changed)
 }
@@ -130,63 +76,41 @@ fn after_merges(around: Around, record: &RemoteRecord) -> Around {
     }
 }
 
-/// How long an entry waits whose record one of the user's own constraints refused, and a record that HubSpot shows in no
-/// form that can be read.
-pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
+/// How the records of a page are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageWay {
+    /// All or none.
+    Together,
+    /// Each for itself: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK), or whose row is too large,
+    /// must not keep the others out.
+    OneByOne,
+}
 
-/// Applies record by record: one that a constraint of the user's own refuses (a UNIQUE index, a CHECK), or whose row is too
-/// large, must not keep the others out.
-fn apply_each(
+fn apply_all(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     records: &[&RemoteRecord],
     mut around: Around,
+    way: PageWay,
 ) -> Result<Vec<(HubspotId, Timestamp)>, StoreError> {
     let mut changed = Vec::new();
     for record in records {
         around = after_merges(around, record);
-        match savepoint::within(tx, || apply_within(tx, applying, record, None, around)) {
+        let apply = || apply_within(tx, applying, record, None, around);
+        let applied = match way {
+            PageWay::Together => apply(),
+            PageWay::OneByOne => savepoint::within(tx, apply),
+        };
+        match applied {
             Ok(true) => changed.push((record.id, record.updated_at)),
             Ok(false) => {}
-            Err(error) if error.is_of_one_row() => {
+            Err(error) if way == PageWay::OneByOne && error.is_of_one_row() => {
                 refuse_record(tx, &applying.pass, record.id, &error)?;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(changed)
-}
-
-/// Puts off a record that the table refuses: it is read and tried again later, and `sync_status` says so until then.
-pub fn refuse_record(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    id: HubspotId,
-    error: &StoreError,
-) -> Result<(), StoreError> {
-    let table = &pass.object.mapping().table;
-    let why = match error.is_of_reference() {
-        true => why_kept(tx, pass.object, error)?,
-        false => {
-            format!("{error}: change the rows, or what refuses it; it is tried again by itself")
-        }
-    };
-    let words = format!("HubSpot record {id} does not fit into {table}: {why}");
-    refuse_saying(tx, pass, id, &words)
-}
-
-/// The same, in these words.
-pub fn refuse_saying(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    id: HubspotId,
-    words: &str,
-) -> Result<(), StoreError> {
-    let object = pass.name();
-    if reads::ask_refused(tx, object, id, pass.origin, pass.now, words)? {
-        tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
-    }
-    Ok(())
 }
 
 /// Applies one record. Tells whether it changed something here.
@@ -235,19 +159,6 @@ fn apply_within(
     insert(tx, applying, record)?;
     note_unreadable(tx, pass, record, around)?;
     Ok(true)
-}
-
-/// Notes values that no column can hold, and that former ones can be read again.
-fn note_unreadable(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    record: &RemoteRecord,
-    around: Around,
-) -> Result<(), StoreError> {
-    if record.invalid.is_empty() && !around.unreadable {
-        return Ok(());
-    }
-    unreadable::note(tx, pass.name(), record, pass.now)
 }
 
 /// Whether a record that left the mirror may be applied again: as a new row, or as the row that means it by now.
@@ -341,151 +252,6 @@ fn insert(
             origin: pass.origin,
         };
         history::record(tx, change, pass.now)?;
-    }
-    Ok(())
-}
-
-/// What HubSpot shows of a record, as its row is to be merged with it.
-#[derive(Clone, Copy)]
-pub struct ShownRecord<'a> {
-    /// The record.
-    pub record: &'a RemoteRecord,
-    /// The histories that were read with it.
-    pub histories: Option<&'a Histories>,
-    /// What both sides agreed on where nothing waits.
-    pub clean_base: CleanBase<'a>,
-    /// What may stand around its row.
-    pub around: Around,
-}
-
-/// Merges a record into its row.
-pub fn merge_into(
-    tx: &Transaction<'_>,
-    applying: &Applying<'_>,
-    mut row: MirrorRow,
-    shown: ShownRecord<'_>,
-) -> Result<bool, StoreError> {
-    let ShownRecord {
-        record,
-        clean_base,
-        around,
-        ..
-    } = shown;
-    let pass = &applying.pass;
-    let known = row.record.modified_at;
-    let freshness = of_version(applying.evidence, record.updated_at, known);
-    if freshness == Freshness::Stale {
-        return Ok(false);
-    }
-    let object = pass.name();
-    let queued = match around.entries {
-        true => outbox::of_row(tx, object, row.record.local_id)?,
-        false => None,
-    };
-    let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
-    if freshness == Freshness::Unsure {
-        if !plan.actions.is_empty() || !plan.need_history.is_empty() {
-            reads::ask(tx, object, record.id, pass.origin, pass.now)?;
-        }
-        return Ok(false);
-    }
-    note_unreadable(tx, pass, record, around)?;
-    let settled = ask_for_more(tx, pass, &plan, record)?;
-    let entry = queued.as_ref().map(|queued| queued.entry.id);
-    let written_at = written_at(
-        queued.as_ref().map(|queued| &queued.entry),
-        clean_base,
-        record.updated_at,
-        pass.offset_ms,
-    );
-    let mut hands = RecordHands {
-        tx,
-        applying,
-        version: record.updated_at,
-        row: &mut row,
-        entry,
-        written_at,
-    };
-    let changed = hands.carry_out(&plan)?;
-    hands.keep_bases(&plan.need_history, clean_base)?;
-    hands.keep_bases(&plan.held, clean_base)?;
-    let moved = settled && known != Some(record.updated_at);
-    if moved {
-        row.record.modified_at = Some(record.updated_at);
-    }
-    if changed || moved {
-        pass.object.table.update(tx, &row)?;
-    }
-    end_if_done(tx, queued.as_ref(), record)?;
-    Ok(changed)
-}
-
-fn plan_for(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    row: &MirrorRow,
-    queued: Option<&Queued>,
-    shown: ShownRecord<'_>,
-) -> Result<RecordPlan, StoreError> {
-    let object = pass.name();
-    let local_id = row.record.local_id;
-    let sent_earlier = match shown.around.sent {
-        true => outbox::sent_earlier(tx, object, local_id, late_since(pass.now))?,
-        false => SentValues::new(),
-    };
-    let open = match shown.around.conflicts {
-        true => conflicts::open_of(tx, object, local_id)?,
-        false => BTreeMap::new(),
-    };
-    Ok(merge_record(&RecordInput {
-        mapping: pass.object.mapping(),
-        local: &row.record,
-        entry: queued.map(|queued| &queued.entry),
-        open: &open,
-        remote: shown.record,
-        histories: shown.histories,
-        sent_earlier: &sent_earlier,
-        now: pass.now,
-        clock_offset_ms: pass.offset_ms,
-        clean_base: shown.clean_base,
-    }))
-}
-
-/// Asks for the reads that a plan still needs; tells whether the record's version is settled.
-fn ask_for_more(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    plan: &RecordPlan,
-    record: &RemoteRecord,
-) -> Result<bool, StoreError> {
-    let object = pass.name();
-    if plan.deferred {
-        reads::ask(tx, object, record.id, pass.origin, pass.now + AFTER_FLIGHT)?;
-    } else if !plan.need_history.is_empty() {
-        reads::ask(tx, object, record.id, pass.origin, pass.now)?;
-    }
-    Ok(!plan.deferred && plan.need_history.is_empty())
-}
-
-/// Ends an update of which nothing is left, and makes an adopted row's create an update or ends it.
-pub fn end_if_done(
-    tx: &Transaction<'_>,
-    queued: Option<&Queued>,
-    record: &RemoteRecord,
-) -> Result<(), StoreError> {
-    let Some(queued) = queued else { return Ok(()) };
-    let entry = &queued.entry;
-    if entry.state == EntryState::InFlight
-        || entry.row.is_some()
-        || entry.operation != Operation::Update
-    {
-        return Ok(());
-    }
-    if outbox::fields(tx, entry.id)?.is_empty() {
-        return outbox::end(tx, entry.id);
-    }
-    if entry.hs_id != Some(record.id) {
-        outbox::become_update(tx, entry.id, record.id, entry.enqueued_at)?;
     }
     Ok(())
 }

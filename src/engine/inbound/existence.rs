@@ -4,6 +4,7 @@
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Action, Missed};
+use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, Operation};
@@ -16,8 +17,8 @@ use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
-use crate::store::reads::Removal;
-use crate::store::{StoreError, cursors, erase, fields, reads, rowjson, unreadable};
+use crate::store::reads::{self, Removal};
+use crate::store::{StoreError, cursors, erase, fields, rowjson, unreadable};
 
 /// A record and its row, as they were looked at.
 pub struct Matter<'a> {
@@ -314,26 +315,6 @@ pub fn archive_made(
         outbox::set_row(tx, entry.id, &row)?;
     }
     outbox::become_archive(tx, entry.id, record.id, pass.now)
-}
-
-/// Writes down that a deletion has reached HubSpot.
-pub fn note_archived(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    entry: &Entry,
-    hs_id: HubspotId,
-) -> Result<(), StoreError> {
-    let (object, now) = (pass.name(), pass.now);
-    let change = Change {
-        object,
-        local_id: entry.local_id,
-        hs_id: Some(hs_id),
-        property: WHOLE_RECORD,
-        old: entry.row.as_deref(),
-        new: None,
-        origin: Origin::Push,
-    };
-    history::record(tx, change, now)
 }
 
 /// The row comes back with HubSpot's values and its own `local_id`, and nothing of it waits.

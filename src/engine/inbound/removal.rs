@@ -4,8 +4,9 @@ use rusqlite::Transaction;
 
 use crate::decide::existence::{Action, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Count, Verdict, judge};
+use crate::engine::inbound::applying::why_kept;
 use crate::engine::inbound::existence::Matter;
-use crate::engine::outbound::push::bounds;
+use crate::engine::outbound::guarded::{bounds, removal_key};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
@@ -13,13 +14,11 @@ use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::store::conflicts;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::holds::{self, HeldOperation, HoldKey, Side};
-use crate::store::reads::Removal;
-use crate::store::shape::referrers;
-use crate::store::{Lane, StoreError, cursors, outbox, reads};
+use crate::store::holds::{self, HoldKey};
+use crate::store::reads::{self, Removal};
+use crate::store::{Lane, StoreError, conflicts, cursors, outbox};
 
 /// How many rows are removed in one transaction.
 const BATCH: usize = 200;
@@ -70,15 +69,6 @@ fn remove_due(
         true => Progress::More,
         false => Progress::Idle { until },
     })
-}
-
-/// The guard's key of removals here.
-pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey {
-        object,
-        side: Side::Local,
-        operation: HeldOperation::Delete,
-    }
 }
 
 fn still_looking(
@@ -160,23 +150,6 @@ fn refuse(
         tracing::error!(object = %name, hs_id = %id, "a constraint keeps a row whose record HubSpot no longer has; see sync_status.last_error");
     }
     Ok(())
-}
-
-/// Why a constraint keeps a row, with the tables whose rows refer to it, and what to do.
-pub fn why_kept(
-    tx: &Transaction<'_>,
-    object: &ObjectSync,
-    error: &StoreError,
-) -> Result<String, StoreError> {
-    let table = &object.mapping().table;
-    let referrers = referrers::of_table(tx, table.as_str())?;
-    let whose = match referrers.is_empty() {
-        true => String::new(),
-        false => format!("; rows of `{}` refer to {table}", referrers.join("`, `")),
-    };
-    Ok(format!(
-        "{error}{whose}: delete what keeps it, or let it refer to nothing"
-    ))
 }
 
 fn remove(
@@ -361,7 +334,7 @@ mod guard_tests {
 
     use super::*;
     use crate::decide::retry::rest_of_refused;
-    use crate::engine::outbound::push::Present;
+    use crate::engine::outbound::present::Present;
     use crate::engine::people::resolve::{HoldPart, settle_removals};
     use crate::engine::testing::{keys, pass, sync, with_contacts, write};
     use crate::model::record::RemoteRecord;

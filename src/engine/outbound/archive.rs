@@ -4,56 +4,39 @@ use std::collections::BTreeMap;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{self, Edited};
+use crate::decide::echo::{self, Edited, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::record::{OpenConflict, judge_open};
-use crate::engine::inbound::actions::late_since;
+use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::inbound::convert::identities;
 use crate::engine::inbound::existence::{Matter, missed};
+use crate::engine::outbound::claiming::{Together, put_aside};
 use crate::engine::outbound::gap;
-use crate::engine::outbound::push::{AFTER_READ, Present, bounds, put_aside};
-use crate::engine::outbound::settle::{Archive, Sent};
+use crate::engine::outbound::guarded::{archive_key, bounds, update_key};
+use crate::engine::outbound::present::{Doubt, Present, reread_records};
+use crate::engine::outbound::sending::{Archive, Ground, Sending, Sent};
+use crate::engine::outbound::settle::settle_batch;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::WriteInput;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::field_values::FieldValues;
 use crate::model::id::HubspotId;
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::holds::{self, HeldOperation, HoldKey, Side};
+use crate::store::holds::{self, HoldKey};
 use crate::store::outbox::{self, Attempt, Queued};
-use crate::store::{Lane, StoreError, rowjson, unreadable};
+use crate::store::{Lane, StoreError, conflicts, rowjson, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// The guard's key of archives in HubSpot.
-pub fn archive_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey {
-        object,
-        side: Side::Hubspot,
-        operation: HeldOperation::Archive,
-    }
-}
-
-/// The guard's key of updates in HubSpot.
-pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
-    HoldKey {
-        object,
-        side: Side::Hubspot,
-        operation: HeldOperation::Update,
-    }
-}
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {

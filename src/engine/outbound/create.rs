@@ -9,24 +9,30 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::{FoundBy, Histories, begun_by_another, earliest_made, made_by_us};
+use crate::decide::echo::{
+    FoundBy, Histories, MAY_STILL_LAND, begun_by_another, earliest_made, made_by_us, sent_values,
+};
 use crate::decide::matching::{LookBefore, SEARCH_LAG};
 use crate::decide::plan::BATCH_WITH_HISTORY;
+use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
-use crate::engine::inbound::apply::{Applying, apply_record, may_come_back};
+use crate::engine::inbound::apply::{apply_record, may_come_back};
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::convert::{identities, match_identity, record_identities};
+use crate::engine::outbound::claiming::{self, trace_id};
 use crate::engine::outbound::left_out;
-use crate::engine::outbound::push::{self, NO_RECORD, Present, trace_id};
+use crate::engine::outbound::present::{self, Present};
 use crate::engine::outbound::searched;
-use crate::engine::outbound::settle::{Sending, Sent, settle_batch};
+use crate::engine::outbound::sending::{Sending, Sent};
+use crate::engine::outbound::settle::settle_batch;
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
-use crate::engine::source::reads::{AFTER_UNREAD, note_missing};
+use crate::engine::source::reads::note_missing;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
-use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation, WaitsFor};
+use crate::model::entry::{Base, EntryField, EntryState, NO_RECORD, Operation, WaitsFor};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
@@ -34,17 +40,13 @@ use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts;
 use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::mirror::{Identity, MirrorRow};
 use crate::store::outbox::{self, Attempt, Queued};
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, rowjson};
-
-/// How long after its loss a request may still land (`design.md`, section 4).
-pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+use crate::store::{Lane, StoreError, conflicts, rowjson};
 
 /// How long a create waits for that of another row with the same value.
 const AFTER_TWIN: Duration = Duration::from_secs(1);
@@ -240,7 +242,7 @@ async fn look(
             for present in match is_own_key || !in_doubt {
                 true => {
                     let query = query_by(object, property, keys, false);
-                    vec![push::read(engine, object, &query, priority).await?]
+                    vec![present::read(engine, object, &query, priority).await?]
                 }
                 false => read_with_history(engine, object, property, keys, priority).await?,
             } {
@@ -396,15 +398,6 @@ fn take_found(
     link_made(tx, applying, record, &create).map(drop)
 }
 
-/// What an attempt carried.
-pub fn sent_values(entry: &Entry) -> FieldValues {
-    entry
-        .fields
-        .iter()
-        .filter_map(|field| Some((field.property.clone(), field.sent.clone()?)))
-        .collect()
-}
-
 /// Records that the lost creates made and somebody has archived since: the rows are theirs all the same.
 async fn read_archived(
     engine: &Engine,
@@ -416,7 +409,7 @@ async fn read_archived(
         return Ok(Vec::new());
     };
     let query = query_by(object, property, keys, true);
-    match push::read(engine, object, &query, priority).await {
+    match present::read(engine, object, &query, priority).await {
         // Whether archived records can be read by a unique property is unsure (`hubspot/api-facts.md#5`).
         Err(StepError::Hubspot(HubspotError::Refused { .. })) => Ok(Vec::new()),
         found => Ok(found?.records),
@@ -452,7 +445,7 @@ async fn read_with_history(
             with_history: vec![property.as_str().to_owned()],
             ..query_by(object, property, keys.to_vec(), false)
         };
-        parts.push(push::read_with_histories(engine, object, &query, priority, property).await?);
+        parts.push(present::read_with_histories(engine, object, &query, priority, property).await?);
     }
     Ok(parts)
 }
@@ -510,7 +503,7 @@ fn after_look(
             outbox::Answered::No,
         );
     }
-    if queued.standing.discarded_at.is_none() && push::park_without_row(tx, pass, id)? {
+    if queued.standing.discarded_at.is_none() && claiming::park_without_row(tx, pass, id)? {
         return Ok(());
     }
     if row.is_none() || queued.standing.discarded_at.is_some() {
@@ -645,7 +638,7 @@ fn claim_alone(
     match savepoint::within(tx, || claim_create(tx, pass, id, left_out)) {
         Err(error) if error.is_of_one_row() => {
             if let Some(queued) = outbox::by_id(tx, id)? {
-                push::put_aside(tx, &queued, &error, pass.now)?;
+                claiming::put_aside(tx, &queued, &error, pass.now)?;
             }
             Ok(None)
         }
@@ -673,7 +666,7 @@ fn claim_create(
         return Ok(None);
     }
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
-        if !push::park_without_row(tx, pass, id)? {
+        if !claiming::park_without_row(tx, pass, id)? {
             outbox::end(tx, id)?;
         }
         return Ok(None);
@@ -682,7 +675,7 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
-    if let Some(words) = push::unsendable(object, &row, |_| true) {
+    if let Some(words) = claiming::unsendable(object, &row, |_| true) {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }

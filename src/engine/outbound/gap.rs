@@ -11,19 +11,17 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::{MAY_STILL_LAND, late_since};
 use crate::decide::gap::{
     ARCHIVED_OVER, Age, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
     told_by_event, was_archived_over, written_over,
 };
-use crate::decide::retry::latest_due;
-use crate::engine::inbound::actions::late_since;
-use crate::engine::inbound::apply::Applying;
+use crate::decide::retry::{AFTER_UNREAD, latest_due};
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::convert::{histories, remote_record};
-use crate::engine::outbound::create::MAY_STILL_LAND;
-use crate::engine::outbound::settle::Sent;
+use crate::engine::outbound::sending::Sent;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery, Record};
 use crate::model::conflict::{WHOLE_RECORD, Winner};

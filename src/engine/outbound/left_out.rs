@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use crate::engine::outbound::push::AFTER_DRIFT;
+use crate::decide::retry::AFTER_DRIFT;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::model::entry::{Base, Entry};

@@ -4,56 +4,46 @@
 //! Due entries → re-read → merge and claim in one transaction → send → settle. Nothing is sent that is not on disk as
 //! an attempt.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::Histories;
 use crate::decide::existence::Hubspot;
 use crate::decide::fight;
-use crate::decide::guard::Bounds;
-use crate::decide::plan::{BATCH, Backlog, next_batch};
-use crate::decide::retry::{RetryClass, latest_due, next_attempt};
-use crate::engine::inbound::actions::late_since;
-use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record};
-use crate::engine::inbound::convert::{histories, remote_records};
+use crate::decide::plan::{BATCH, next_batch};
+use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, AFTER_UNREAD, latest_due};
+use crate::engine::inbound::apply::apply_record;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::missed;
 use crate::engine::outbound::archive;
+use crate::engine::outbound::claiming::{
+    Together, park_without_row, put_aside, trace_id, unsendable,
+};
 use crate::engine::outbound::create;
-use crate::engine::outbound::settle::{Sent, recover_object};
+use crate::engine::outbound::present::{Doubt, Present, reread_records};
+use crate::engine::outbound::sending::{Ground, Sending, Sent};
+use crate::engine::outbound::settle::{recover_object, settle_batch};
 use crate::engine::outbound::taken;
 use crate::engine::outbound::together;
 use crate::engine::outbound::unchanged;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::blanks;
-use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread, WriteInput};
+use crate::hubspot::{Priority, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
-use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{FieldMapping, Policy};
+use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::model::value::{LONGEST_VALUE, Value};
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
-use crate::store::history::Origin;
+use crate::store::history::{self, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Attempt, Queued};
-use crate::store::{Lane, StoreError, history, reads, unreadable};
-
-/// How long an entry waits whose record must be read once more before its update can be sent.
-pub(crate) const AFTER_READ: Duration = Duration::from_secs(1);
+use crate::store::{Lane, StoreError, reads};
 
 /// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
-
-/// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
-pub(crate) const AFTER_DRIFT: Duration = Duration::from_mins(10);
 
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -164,14 +154,6 @@ async fn heal_times(engine: &Engine, object: &ObjectSync) -> Result<(), StoreErr
         .await
 }
 
-/// The guard's bounds.
-pub fn bounds(guard: &Guard) -> Bounds {
-    Bounds {
-        max_records: guard.max_archives,
-        max_share: guard.max_share,
-    }
-}
-
 pub(super) async fn claim_updates(
     engine: &Engine,
     object: &ObjectSync,
@@ -196,252 +178,6 @@ pub(super) async fn claim_updates(
             Ok((claimed, now))
         })
         .await
-}
-
-/// What a batch read showed.
-#[derive(Debug, Clone, Default)]
-pub struct Present {
-    /// The records that are there.
-    pub records: Vec<RemoteRecord>,
-    /// The histories that were asked for, by record.
-    pub histories: BTreeMap<HubspotId, Histories>,
-    unread: Vec<String>,
-}
-
-impl Present {
-    /// An answer of these records, with the keys that could not be read.
-    #[cfg(test)]
-    pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Self {
-        Self {
-            records,
-            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
-            ..Self::default()
-        }
-    }
-
-    /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
-    pub fn is_unread(&self, id: HubspotId) -> bool {
-        self.is_unread_key(&id.to_string())
-    }
-
-    /// The same by the key that was asked for.
-    pub fn is_unread_key(&self, key: &str) -> bool {
-        self.unread.iter().any(|unread| unread == key)
-    }
-
-    /// The record that an id means now, itself or merged into another one.
-    pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
-        self.records.iter().find(|record| record.answers_to(id))
-    }
-}
-
-/// Reads the present state of records, by id; those that are gone are left out.
-pub async fn read_records(
-    engine: &Engine,
-    object: &ObjectSync,
-    ids: &[HubspotId],
-    priority: Priority,
-) -> Result<Present, StepError> {
-    if ids.is_empty() {
-        return Ok(Present::default());
-    }
-    let query = ReadQuery {
-        keys: ids.iter().map(ToString::to_string).collect(),
-        id_property: None,
-        properties: object.properties.clone(),
-        with_history: Vec::new(),
-        archived: false,
-    };
-    read(engine, object, &query, priority).await
-}
-
-/// The properties of which updates were lost: their histories tell whose values HubSpot holds.
-#[derive(Debug, Default)]
-pub struct Doubt {
-    properties: Vec<PropertyName>,
-    own_app: Option<String>,
-}
-
-impl Doubt {
-    /// What is in doubt of these entries' rows.
-    pub async fn about(
-        engine: &Engine,
-        object: &ObjectSync,
-        due: &[Queued],
-    ) -> Result<Self, StepError> {
-        let rows: Vec<LocalId> = due.iter().map(|queued| queued.entry.local_id).collect();
-        let (sync, since) = (object.clone(), late_since(engine.now()));
-        let properties: Vec<PropertyName> = engine
-            .store
-            .read(move |connection| {
-                let mut properties = BTreeSet::new();
-                for row in rows {
-                    let sent = outbox::sent_earlier(connection, sync.object(), row, since)?;
-                    properties.extend(sent.into_keys());
-                }
-                properties.retain(|property| sync.mapping().field(property).is_some());
-                Ok(properties.into_iter().collect())
-            })
-            .await?;
-        let own_app = match properties.is_empty() {
-            true => None,
-            false => engine.client.own_app().await,
-        };
-        Ok(Self {
-            properties,
-            own_app,
-        })
-    }
-
-    /// Whether every request was answered.
-    pub fn is_none(&self) -> bool {
-        self.properties.is_empty()
-    }
-}
-
-/// Reads the present state of records that are to be written right afterwards.
-pub async fn reread_records(
-    engine: &Engine,
-    object: &ObjectSync,
-    ids: &[HubspotId],
-    priority: Priority,
-    reread: &Reread,
-    doubt: &Doubt,
-) -> Result<Present, StepError> {
-    let query = ReadQuery {
-        keys: ids.iter().map(ToString::to_string).collect(),
-        id_property: None,
-        properties: object.properties.clone(),
-        with_history: doubt.properties.iter().map(ToString::to_string).collect(),
-        archived: false,
-    };
-    let found = engine
-        .client
-        .reread(object.object(), &query, priority, reread)
-        .await?;
-    let told = |record: &Record| {
-        let own_app = doubt.own_app.as_deref();
-        (
-            record.id,
-            histories(object, record, &doubt.properties, own_app),
-        )
-    };
-    let told: BTreeMap<HubspotId, Histories> = found.records.iter().map(told).collect();
-    let present = present(engine, object, &query, found).await?;
-    Ok(Present {
-        histories: told,
-        ..present
-    })
-}
-
-/// Reads records by a batch read.
-pub async fn read(
-    engine: &Engine,
-    object: &ObjectSync,
-    query: &ReadQuery,
-    priority: Priority,
-) -> Result<Present, StepError> {
-    let found = engine
-        .client
-        .batch_read(object.object(), query, priority)
-        .await?;
-    present(engine, object, query, found).await
-}
-
-/// The same with the history of one property, as far as HubSpot tells it.
-pub async fn read_with_histories(
-    engine: &Engine,
-    object: &ObjectSync,
-    query: &ReadQuery,
-    priority: Priority,
-    property: &PropertyName,
-) -> Result<Present, StepError> {
-    let own_app = engine.client.own_app().await;
-    let found = engine
-        .client
-        .batch_read(object.object(), query, priority)
-        .await?;
-    let asked = std::slice::from_ref(property);
-    let told = |record: &Record| {
-        (
-            record.id,
-            histories(object, record, asked, own_app.as_deref()),
-        )
-    };
-    let told = found.records.iter().map(told).collect();
-    let present = present(engine, object, query, found).await?;
-    Ok(Present {
-        histories: told,
-        ..present
-    })
-}
-
-async fn present(
-    engine: &Engine,
-    object: &ObjectSync,
-    query: &ReadQuery,
-    mut found: BatchRead,
-) -> Result<Present, StepError> {
-    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
-    Ok(Present {
-        records: remote_records(object, found.records),
-        histories: BTreeMap::new(),
-        unread: found.unread,
-    })
-}
-
-/// An entry whose row a constraint of somebody else's refuses, or that is too large to be read, rests; the others go on.
-pub fn put_aside(
-    tx: &Transaction<'_>,
-    queued: &Queued,
-    error: &StoreError,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let words = format!("HubSpot's values do not fit into the table: {error}");
-    outbox::retry(
-        tx,
-        queued.entry.id,
-        now + AFTER_CONSTRAINT,
-        Some(&words),
-        queued.standing.waits_for,
-        outbox::Answered::No,
-    )
-}
-
-/// Why a value of a row can't be sent, in words that name the column; nothing where all that is sent can.
-pub fn unsendable(
-    object: &ObjectSync,
-    row: &MirrorRow,
-    is_sent: impl Fn(&PropertyName) -> bool,
-) -> Option<String> {
-    let mapping = object.mapping();
-    let is_identity = |field: &FieldMapping| {
-        let mut identities = mapping.identities();
-        identities.any(|identity| identity.property == field.property)
-    };
-    let pushed = mapping
-        .fields
-        .iter()
-        .filter(|field| field.direction.pushes());
-    pushed.filter(|field| is_sent(&field.property)).find_map(|field| {
-        let (table, column, id) = (&mapping.table, &field.column, row.record.local_id);
-        if row.record.unreadable.contains(&field.property) {
-            Some(format!(
-                "`{table}.{column}` of row {id} holds text that is no UTF-8, so that it can't be sent: write it again"
-            ))
-        } else if row.value(&field.property).is_too_long() {
-            Some(format!(
-                "`{table}.{column}` of row {id} holds more than the {LONGEST_VALUE} characters that HubSpot takes: write a shorter text"
-            ))
-        } else if is_identity(field) && field.property_type.is_blurred(row.value(&field.property)) {
-            Some(format!(
-                "`{table}.{column}` of row {id} says which record the row is, and holds a number of more digits than a column of type \
-                 `number` can keep: discard this, give the property the type `decimal` in the mapping file, and write it again"
-            ))
-        } else {
-            None
-        }
-    })
 }
 
 /// Merges what the read showed, and takes what is still to be sent.
@@ -498,32 +234,6 @@ fn merge_and_claim(
         }
         Some(_) | None => Ok(None),
     }
-}
-
-/// Parks what waits of a row that is gone without a trigger's word, before anything is decided by its absence: a row that was
-/// not deleted archives nothing. Its record comes in as a new row.
-pub fn park_without_row(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    id: OutboxId,
-) -> Result<bool, StoreError> {
-    let (object, now) = (pass.object, pass.now);
-    let Some(queued) = outbox::by_id(tx, id)? else {
-        return Ok(false);
-    };
-    let entry = queued.entry;
-    let is_waiting = entry.state == EntryState::Pending && entry.row.is_none();
-    if !is_waiting
-        || !matches!(entry.operation, Operation::Create | Operation::Update)
-        || object.table.by_local_id(tx, entry.local_id)?.is_some()
-    {
-        return Ok(false);
-    }
-    outbox::park_without_row(tx, &object.mapping().table, &entry, outbox::UNRECORDED)?;
-    if let Some(hs_id) = entry.hs_id {
-        reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
-    }
-    Ok(true)
 }
 
 fn claim_update(
@@ -605,11 +315,6 @@ fn claim_update(
     }))
 }
 
-/// The trace id of an attempt: HubSpot answers for each input apart by it (`hubspot/api-facts.md#4`).
-pub fn trace_id(entry: OutboxId, attempt: u32) -> String {
-    format!("{entry}-{attempt}")
-}
-
 /// Parks a field over which two systems fight.
 fn park_fight(
     tx: &Transaction<'_>,
@@ -655,20 +360,13 @@ fn park_fight(
     Ok(true)
 }
 
-/// The base that a field of a fresh create has: the record is not there yet.
-pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
-
-/// How long an entry rests that could not be sent.
-pub fn next_wait(engine: &Engine, attempts: u32) -> Duration {
-    next_attempt(RetryClass::Transient, attempts, engine.jitter())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::{Author, PastValue};
+    use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
-    use crate::model::value::PropertyType;
+    use crate::model::id::{HubspotId, LocalId};
+    use crate::model::value::{LONGEST_VALUE, PropertyType, Value};
 
     /// Row 1 is record 101, and its first name was written here at 10.
     fn written(policy: Policy) -> Scene {
@@ -684,10 +382,7 @@ mod tests {
 
     /// What a push of this moment would send of row 1.
     fn claimed(scene: &Scene, second: i64, shown: &RemoteRecord) -> Vec<String> {
-        let present = Present {
-            records: vec![shown.clone()],
-            ..Present::default()
-        };
+        let present = Present::showing(vec![shown.clone()], &[]);
         let sent = scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("something waits");

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
-use crate::engine::inbound::apply::{Applying, apply_record};
+use crate::decide::retry::AFTER_UNREAD;
+use crate::engine::inbound::apply::apply_record;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::convert::identities;
-use crate::engine::outbound::push::{Present, read_records, read_with_histories};
+use crate::engine::outbound::present::{Present, read_records, read_with_histories};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::source::reads::AFTER_UNREAD;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::search::{ValuesQuery, values_that_fit};
 use crate::hubspot::{Priority, ReadQuery};
@@ -22,11 +23,10 @@ use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::Lane;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Queued};
-use crate::store::reads;
+use crate::store::{Lane, reads};
 
 /// The most pages that are looked through for one part of the values: beyond 10,000 records of one value nobody could say
 /// which of them is meant.

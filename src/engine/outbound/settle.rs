@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 use crate::decide::adopt::{Existing, ExistingOutcome, LOOKS_FOR_MATCH, Met, settle_existing};
 use crate::decide::batch::{Input, Named, is_error_of, is_result_of};
 use crate::decide::echo::{AfterLoss, after_loss};
-use crate::decide::freshness::{Freshness, of_version};
+use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
 use crate::decide::settle::{
@@ -19,17 +19,19 @@ use crate::decide::settle::{
     settle_failed, settle_failure, settle_input,
 };
 use crate::engine::inbound::adopt::{self, Claimant};
-use crate::engine::inbound::apply::{Applying, Evidence, apply_record};
+use crate::engine::inbound::apply::apply_record;
+use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::convert::{has_unique_value, remote_record};
-use crate::engine::inbound::existence::{MadeRecord, archive_made, note_archived};
-use crate::engine::outbound::archive::archive_key;
+use crate::engine::inbound::existence::{MadeRecord, archive_made};
 use crate::engine::outbound::gap::{self, Push};
-use crate::engine::outbound::push::next_wait;
+use crate::engine::outbound::guarded::archive_key;
+use crate::engine::outbound::pushed::{Pushed, note_archived, note_pushed};
+use crate::engine::outbound::sending::{Late, Sending, Sent};
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Reread, Retry, WriteInput};
+use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
@@ -40,73 +42,13 @@ use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
-use crate::store::holds;
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, gaps, reads, unreadable};
+use crate::store::{Lane, StoreError, gaps, holds, reads, unreadable};
 
 /// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
 const AFTER_REWRITE: Duration = Duration::from_millis(500);
-
-/// An input that was claimed for an attempt.
-#[derive(Debug, Clone)]
-pub struct Sent {
-    /// The entry.
-    pub entry: OutboxId,
-    /// Which attempt this is.
-    pub attempts: u32,
-    /// What is sent.
-    pub input: WriteInput,
-    /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
-    pub read_version: Option<Timestamp>,
-    /// What an archive takes away.
-    pub archive: Option<Archive>,
-}
-
-/// What an archive takes away.
-#[derive(Debug, Clone)]
-pub struct Archive {
-    /// Its entry, with the deleted row.
-    pub entry: Entry,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// Whether an operator approved it, so that the guard does not count it.
-    pub approved: bool,
-}
-
-/// What a claim rests on.
-pub struct Ground {
-    /// The read before it.
-    pub reread: Reread,
-    /// The claim's time.
-    pub claimed_at: Timestamp,
-}
-
-/// Entries that were claimed and not sent, because what their claim rests on had grown too old: they are pending again,
-/// as if they had not been claimed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Late {
-    /// The entries.
-    pub entries: Vec<OutboxId>,
-    /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
-    pub is_part: bool,
-}
-
-/// How entries are sent.
-#[derive(Clone, Copy)]
-pub struct Sending<'a> {
-    /// By which store and client.
-    pub engine: &'a Engine,
-    /// The object.
-    pub object: &'a ObjectSync,
-    /// What is asked of HubSpot.
-    pub operation: Operation,
-    /// Before which other requests.
-    pub priority: Priority,
-    /// What the claims rest on; `None` for creates: nothing is read for what overwrites nobody's values.
-    pub ground: Option<&'a Ground>,
-}
 
 /// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
 /// is too old by then is answered with.
@@ -224,6 +166,25 @@ async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<BatchAnswer, Hubsp
     written.map(BatchAnswer::Each)
 }
 
+/// One transaction in which the answer to a question of `asked_at` is settled. What it shows beside what was sent is HubSpot's:
+/// only `note_pushed` tells of a push.
+async fn in_one(
+    sending: Sending<'_>,
+    asked_at: Timestamp,
+    settle: impl FnOnce(&Transaction<'_>, &Applying<'_>) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StepError> {
+    let engine = sending.engine;
+    let (sync, offset) = (sending.object.clone(), engine.client.clock_offset_ms());
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let pass = Pass::of(tx, &sync, Origin::Poll, offset);
+            settle(tx, &Applying::from_store(pass, asked_at))
+        })
+        .await?;
+    Ok(())
+}
+
 async fn settle_answer(
     sending: Sending<'_>,
     batch: &[Sent],
@@ -241,52 +202,44 @@ async fn settle_answer(
     let adopted = read_adopted(engine, object, &settled).await?;
     let waits: Vec<Duration> = settled
         .iter()
-        .map(|(sent, _)| next_wait(engine, sent.attempts))
+        .map(|(sent, _)| engine.backoff(sent.attempts))
         .collect();
-    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-            let applying =
-                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
-            let settling = |next| Settling {
-                applying: &applying,
-                adopted: &adopted,
-                next,
-            };
-            let seen = settled.len();
-            let mut acknowledged = 0;
-            for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
-                acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
-                let settled = savepoint::within(tx, || {
-                    if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
-                        gap::note(tx, &applying, &sent, record, push)?;
-                    }
-                    settle_one(tx, &settling(now + wait), &sent, settlement)
-                });
-                match settled {
-                    Err(error) if error.is_of_one_row() => {
-                        let words =
-                            format!("HubSpot's answer does not fit into the table: {error}");
-                        if let Some(queued) = outbox::by_id(tx, sent.entry)? {
-                            park_in_doubt(tx, sync.object(), &queued.entry, &words, now)?;
-                        }
-                    }
-                    settled => settled?,
+    let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
+        let (name, now) = (applying.pass.name(), applying.pass.now);
+        let settling = |next| Settling {
+            applying,
+            adopted: &adopted,
+            next,
+        };
+        let seen = settled.len();
+        let mut acknowledged = 0;
+        for ((sent, settlement), wait) in settled.into_iter().zip(waits) {
+            acknowledged += usize::from(matches!(settlement, Settlement::Acknowledge(_)));
+            let settled = savepoint::within(tx, || {
+                if let (Settlement::Acknowledge(record), Some(push)) = (&settlement, push) {
+                    gap::note(tx, applying, &sent, record, push)?;
                 }
+                settle_one(tx, &settling(now + wait), &sent, settlement)
+            });
+            match settled {
+                Err(error) if error.is_of_one_row() => {
+                    let words = format!("HubSpot's answer does not fit into the table: {error}");
+                    if let Some(queued) = outbox::by_id(tx, sent.entry)? {
+                        park_in_doubt(tx, name, &queued.entry, &words, now)?;
+                    }
+                }
+                settled => settled?,
             }
-            let work = runs::Work {
-                requests: 1,
-                seen,
-                changed: acknowledged,
-            };
-            runs::extend(tx, sync.object(), Kind::Push, work, now)?;
-            runs::finish(tx, sync.object(), Kind::Push, None, now)
-        })
-        .await?;
-    Ok(())
+        }
+        let work = runs::Work {
+            requests: 1,
+            seen,
+            changed: acknowledged,
+        };
+        runs::extend(tx, name, Kind::Push, work, now)?;
+        runs::finish(tx, name, Kind::Push, None, now)
+    };
+    in_one(sending, asked_at, settle).await
 }
 
 /// Matches results and errors to inputs: by trace id, by id, by the value of the key.
@@ -375,7 +328,8 @@ async fn read_existing(
     object: &ObjectSync,
     ids: &[HubspotId],
 ) -> Result<Vec<RemoteRecord>, StepError> {
-    match crate::engine::outbound::push::read_records(engine, object, ids, Priority::Webhook).await
+    match crate::engine::outbound::present::read_records(engine, object, ids, Priority::Webhook)
+        .await
     {
         Ok(present) => Ok(present.records),
         // The creates are settled all the same: they are looked for again.
@@ -677,40 +631,6 @@ fn settle_field(
     }
 }
 
-/// A local value that has reached HubSpot.
-#[derive(Clone, Copy)]
-pub struct Pushed<'a> {
-    /// Its property.
-    pub property: &'a PropertyName,
-    /// What was there before.
-    pub base: &'a Base,
-    /// The value as HubSpot has it.
-    pub value: &'a Value,
-}
-
-/// Writes down that a local value has reached HubSpot, over the value that was there.
-pub fn note_pushed(
-    tx: &Transaction<'_>,
-    about: About<'_>,
-    pushed: Pushed<'_>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let old = match pushed.base {
-        Base::Known(base) => base.as_deref(),
-        Base::Unknown => None,
-    };
-    let change = Change {
-        object: about.object,
-        local_id: about.local_id,
-        hs_id: about.hs_id,
-        property: pushed.property.as_str(),
-        old,
-        new: pushed.value.as_deref(),
-        origin: Origin::Push,
-    };
-    history::record(tx, change, now)
-}
-
 /// Values that HubSpot gave a new record by itself.
 fn take_defaults(
     applying: &Applying<'_>,
@@ -946,7 +866,7 @@ async fn settle_failed_batch(
     let entries: Vec<(Sent, Duration)> = batch
         .iter()
         .map(|sent| {
-            let wait = lock_lasts.unwrap_or_else(|| next_wait(engine, sent.attempts).max(rest));
+            let wait = lock_lasts.unwrap_or_else(|| engine.backoff(sent.attempts).max(rest));
             (sent.clone(), wait)
         })
         .collect();
@@ -961,64 +881,57 @@ async fn settle_failed_batch(
         }
         _ => Vec::new(),
     };
-    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            // What an answer shows beside what was sent is HubSpot's: only `note_pushed` tells of a push.
-            let applying =
-                Applying::from_store(Pass::of(tx, &sync, Origin::Poll, offset), asked_at);
-            let settling = |next| Settling {
-                applying: &applying,
-                adopted: &adopted,
-                next,
+    let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
+        let (name, now) = (applying.pass.name(), applying.pass.now);
+        let settling = |next| Settling {
+            applying,
+            adopted: &adopted,
+            next,
+        };
+        for (sent, wait) in entries {
+            let next = until.unwrap_or(now + wait).min(latest_due(now));
+            let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+                continue;
             };
-            for (sent, wait) in entries {
-                let next = until.unwrap_or(now + wait).min(latest_due(now));
-                let Some(queued) = outbox::by_id(tx, sent.entry)? else {
-                    continue;
-                };
-                let entry = queued.entry;
-                if entry.state != EntryState::InFlight {
-                    continue;
+            let entry = queued.entry;
+            if entry.state != EntryState::InFlight {
+                continue;
+            }
+            if let (Operation::Archive, Some(hs_id)) = (operation, entry.hs_id)
+                && fate != BatchFate::Lost
+                && !in_doubt
+            {
+                gaps::forget_archive(tx, name, hs_id)?;
+            }
+            match settle_failed(operation, fate, in_doubt, refusal.as_ref()) {
+                FailedOutcome::Adopt(existing) => {
+                    adopt_existing(tx, &settling(next), &entry, existing)?;
                 }
-                if let (Operation::Archive, Some(hs_id)) = (operation, entry.hs_id)
-                    && fate != BatchFate::Lost
-                    && !in_doubt
-                {
-                    gaps::forget_archive(tx, sync.object(), hs_id)?;
+                FailedOutcome::ParkInDoubt => {
+                    park_in_doubt(tx, name, &entry, &words, now)?;
                 }
-                match settle_failed(operation, fate, in_doubt, refusal.as_ref()) {
-                    FailedOutcome::Adopt(existing) => {
-                        adopt_existing(tx, &settling(next), &entry, existing)?;
-                    }
-                    FailedOutcome::ParkInDoubt => {
-                        park_in_doubt(tx, sync.object(), &entry, &words, now)?;
-                    }
-                    FailedOutcome::Settle(settlement) => {
-                        settle_entry(tx, &settling(now + wait), &entry, settlement)?;
-                    }
-                    FailedOutcome::Refuse => refuse(tx, &entry, &words)?,
-                    FailedOutcome::Retry => {
-                        give_back(tx, &entry)?;
-                        let waits_for = locked.then_some(WaitsFor::Lock);
-                        outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
-                        outbox::uncount_attempt(tx, entry.id)?;
-                    }
-                    FailedOutcome::Lose => {
-                        let loss = Loss {
-                            words: &words,
-                            next,
-                        };
-                        lose(tx, sync.object(), &entry, loss, now)?;
-                    }
+                FailedOutcome::Settle(settlement) => {
+                    settle_entry(tx, &settling(now + wait), &entry, settlement)?;
+                }
+                FailedOutcome::Refuse => refuse(tx, &entry, &words)?,
+                FailedOutcome::Retry => {
+                    give_back(tx, &entry)?;
+                    let waits_for = locked.then_some(WaitsFor::Lock);
+                    outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
+                    outbox::uncount_attempt(tx, entry.id)?;
+                }
+                FailedOutcome::Lose => {
+                    let loss = Loss {
+                        words: &words,
+                        next,
+                    };
+                    lose(tx, name, &entry, loss, now)?;
                 }
             }
-            Ok(())
-        })
-        .await?;
-    Ok(())
+        }
+        Ok(())
+    };
+    in_one(sending, asked_at, settle).await
 }
 
 async fn archived(

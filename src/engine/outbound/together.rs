@@ -4,8 +4,10 @@
 use crate::decide::gap::MOST_LATE;
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::engine::outbound::archive;
-use crate::engine::outbound::push::{Doubt, Present, claim_updates, reread_records};
-use crate::engine::outbound::settle::{Ground, Late, Sending, Sent, settle_batch, unclaim};
+use crate::engine::outbound::present::{Doubt, Present, reread_records};
+use crate::engine::outbound::push::claim_updates;
+use crate::engine::outbound::sending::{Ground, Late, Sending, Sent};
+use crate::engine::outbound::settle::{settle_batch, unclaim};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{Priority, Reread};

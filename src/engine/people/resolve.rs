@@ -2,19 +2,19 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::echo::is_sent;
+use crate::decide::echo::{is_sent, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
-use crate::engine::inbound::actions::{ended_by_itself, late_since};
+use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD};
+use crate::engine::inbound::actions::ended_by_itself;
 use crate::engine::inbound::existence::{Matter, missed, put_back};
 use crate::engine::inbound::removal::remove_all;
-use crate::engine::outbound::archive::{archive_key, update_key};
 use crate::engine::outbound::gap;
-use crate::engine::outbound::push::{Present, read_records};
+use crate::engine::outbound::guarded::{archive_key, update_key};
+use crate::engine::outbound::present::{Present, read_records};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::{ObjectSync, Objects};
-use crate::engine::source::reads::{AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -25,15 +25,13 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{End, Waiting};
+use crate::store::conflicts::{self, End, Waiting};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
-use crate::store::outbox::Queued;
-use crate::store::reads::Removal;
-use crate::store::{
-    Lane, StoreError, conflicts, fields, holds, outbox, reads, rowjson, unreadable,
-};
+use crate::store::outbox::{self, Queued};
+use crate::store::reads::{self, Removal};
+use crate::store::{Lane, StoreError, fields, holds, rowjson, unreadable};
 
 /// How many decisions one step takes.
 const BATCH: usize = 100;

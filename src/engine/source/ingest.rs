@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::echo::late_since;
 use crate::decide::news::{self, Need};
 use crate::decide::plan::BATCH;
-use crate::engine::inbound::actions::late_since;
 use crate::engine::outbound::gap;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -20,12 +20,11 @@ use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
-use crate::store::gaps;
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::mirror::MirrorRow;
-use crate::store::outbox::Queued;
-use crate::store::{Lane, StoreError, conflicts, merges, outbox, reads};
+use crate::store::outbox::{self, Queued};
+use crate::store::{Lane, StoreError, conflicts, gaps, merges, reads};
 
 /// The most events that are looked at in one step.
 const MOST: usize = 2_000;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::decide::echo::is_sent;
+use crate::decide::echo::{is_sent, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Missed, Sides, Word, decide};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
-use crate::engine::inbound::actions::late_since;
-use crate::engine::inbound::apply::{AFTER_CONSTRAINT, Applying, apply_record, refuse_record};
+use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
+use crate::engine::inbound::apply::apply_record;
+use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::inbound::existence::{Matter, missed};
-use crate::engine::outbound::settle::{Pushed, note_pushed};
+use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
@@ -28,17 +29,11 @@ use crate::model::time::Timestamp;
 use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
-use crate::store::reads::{Due, Removal};
-use crate::store::{Lane, StoreError, outbox, reads, unreadable};
-
-/// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
-pub(crate) const AFTER_UNREAD: Duration = Duration::from_secs(30);
+use crate::store::reads::{self, Due, Removal};
+use crate::store::{Lane, StoreError, outbox, unreadable};
 
 /// So many of them are named in a line of the log.
 const MOST_NAMED: usize = 20;
-
-/// How long a record waits for the answer of an attempt that is under way, before it is read again.
-pub(crate) const AFTER_FLIGHT: Duration = Duration::from_secs(5);
 
 struct Wanted {
     ids: Vec<Due>,

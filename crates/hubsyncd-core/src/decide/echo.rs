@@ -5,8 +5,10 @@
 //! It fetches nothing: what was sent and what a property's history says is handed in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::entry::{Base, Entry, Operation};
+use crate::model::field_values::FieldValues;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
@@ -237,10 +239,29 @@ pub fn after_loss(entry: &Entry) -> AfterLoss {
     }
 }
 
+/// How long after its loss a request may still land (`design.md`, section 4).
+pub const MAY_STILL_LAND: Duration = Duration::from_mins(1);
+
+/// How long values that lost requests carried are remembered.
+pub const LATE_REQUESTS: Duration = Duration::from_mins(10);
+
+/// The moment since which lost requests count.
+pub fn late_since(now: Timestamp) -> Timestamp {
+    now - LATE_REQUESTS
+}
+
+/// What an attempt carried.
+pub fn sent_values(entry: &Entry) -> FieldValues {
+    entry
+        .fields
+        .iter()
+        .filter_map(|field| Some((field.property.clone(), field.sent.clone()?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::field_values::FieldValues;
 
     fn value(text: &str) -> Value {
         Value::from_canonical(text)

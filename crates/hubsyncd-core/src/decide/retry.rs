@@ -29,6 +29,21 @@ const FIRST_REST: Duration = Duration::from_mins(1);
 /// How long it rests at most: under [`LATEST_DUE`].
 const LONGEST_REST: Duration = Duration::from_mins(10);
 
+/// A record that HubSpot could not read is asked for again after this long: it is neither shown nor gone.
+pub const AFTER_UNREAD: Duration = Duration::from_secs(30);
+
+/// How long a record waits for the answer of an attempt that is under way, before it is read again.
+pub const AFTER_FLIGHT: Duration = Duration::from_secs(5);
+
+/// How long a record waits that one of the user's own constraints refused.
+pub const AFTER_CONSTRAINT: Duration = Duration::from_mins(10);
+
+/// How long an entry waits whose record must be read once more before its update can be sent.
+pub const AFTER_READ: Duration = Duration::from_secs(1);
+
+/// How long an entry waits of which nothing can be sent, because HubSpot no longer has its properties.
+pub const AFTER_DRIFT: Duration = Duration::from_mins(10);
+
 /// No wait that stands in the database is longer: a later time was written by a clock that was ahead, a program's or this
 /// machine's, or is a pause whose end is asked for again meanwhile.
 const LATEST_DUE: Duration = Duration::from_mins(15);

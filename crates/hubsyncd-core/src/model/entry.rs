@@ -127,3 +127,6 @@ pub struct Entry {
     /// The fields that differ from their base.
     pub fields: Vec<EntryField>,
 }
+
+/// The base that a field of a fresh create has: the record is not there yet.
+pub const NO_RECORD: Base = Base::Known(Value::EMPTY);

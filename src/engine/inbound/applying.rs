@@ -1,0 +1,95 @@
+//! What a step applies of HubSpot's answer, and what is said of a record that its table refuses.
+
+use rusqlite::Transaction;
+
+use crate::decide::freshness::{Evidence, Question};
+use crate::decide::retry::AFTER_CONSTRAINT;
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+use crate::store::shape::referrers;
+use crate::store::{StoreError, reads};
+
+/// What is being applied, and how.
+#[derive(Debug)]
+pub struct Applying<'a> {
+    /// The transaction's work that this is a part of.
+    pub pass: Pass<'a>,
+    /// How sure the answer is.
+    pub evidence: Evidence,
+    /// This machine's time before the request was sent.
+    pub asked_at: Timestamp,
+    /// Whether changes are written to `sync_history`: not during the first backfill.
+    pub with_history: bool,
+}
+
+impl<'a> Applying<'a> {
+    /// The store's answer to a question that was asked at that time.
+    pub fn from_store(pass: Pass<'a>, asked_at: Timestamp) -> Self {
+        Self {
+            pass,
+            evidence: Evidence::Store,
+            asked_at,
+            with_history: true,
+        }
+    }
+
+    /// The question that is answered.
+    pub fn question(&self) -> Question {
+        Question {
+            evidence: self.evidence,
+            asked_at: self.asked_at,
+            now: self.pass.now,
+        }
+    }
+}
+
+/// Puts off a record that the table refuses: it is read and tried again later, and `sync_status` says so until then.
+pub fn refuse_record(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    let table = &pass.object.mapping().table;
+    let why = match error.is_of_reference() {
+        true => why_kept(tx, pass.object, error)?,
+        false => {
+            format!("{error}: change the rows, or what refuses it; it is tried again by itself")
+        }
+    };
+    let words = format!("HubSpot record {id} does not fit into {table}: {why}");
+    refuse_saying(tx, pass, id, &words)
+}
+
+/// The same, in these words.
+pub fn refuse_saying(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+    words: &str,
+) -> Result<(), StoreError> {
+    let object = pass.name();
+    if reads::ask_refused(tx, object, id, pass.origin, pass.now, words)? {
+        tracing::error!(object = %object, hs_id = %id, "the table refuses a record; see sync_status.last_error");
+    }
+    Ok(())
+}
+
+/// Why a constraint keeps a row, with the tables whose rows refer to it, and what to do.
+pub fn why_kept(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    error: &StoreError,
+) -> Result<String, StoreError> {
+    let table = &object.mapping().table;
+    let referrers = referrers::of_table(tx, table.as_str())?;
+    let whose = match referrers.is_empty() {
+        true => String::new(),
+        false => format!("; rows of `{}` refer to {table}", referrers.join("`, `")),
+    };
+    Ok(format!(
+        "{error}{whose}: delete what keeps it, or let it refer to nothing"
+    ))
+}

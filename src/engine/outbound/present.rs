@@ -1,0 +1,227 @@
+//! The present state of records, read just before something is decided about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Transaction;
+
+use crate::decide::echo::{Histories, late_since};
+use crate::engine::inbound::convert::{histories, remote_records};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::source::blanks;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::record::RemoteRecord;
+use crate::model::time::Timestamp;
+use crate::store::outbox::{self, Queued};
+use crate::store::{StoreError, unreadable};
+
+/// What a batch read showed.
+#[derive(Debug, Clone, Default)]
+pub struct Present {
+    /// The records that are there.
+    pub records: Vec<RemoteRecord>,
+    /// The histories that were asked for, by record.
+    pub histories: BTreeMap<HubspotId, Histories>,
+    unread: Vec<String>,
+    /// Records among them that the answer shows and of which nothing but the id can be read.
+    unreadable: Vec<HubspotId>,
+}
+
+impl Present {
+    /// An answer of these records, with the keys that could not be read.
+    #[cfg(test)]
+    pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Self {
+        Self {
+            records,
+            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
+    pub fn is_unread(&self, id: HubspotId) -> bool {
+        self.is_unread_key(&id.to_string())
+    }
+
+    /// Notes a record that is shown and makes no sense, by its id.
+    pub fn note_unread(
+        &self,
+        tx: &Transaction<'_>,
+        object: &ObjectType,
+        id: HubspotId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match self.unreadable.contains(&id) {
+            true => unreadable::note_record(tx, object, id, now),
+            false => Ok(()),
+        }
+    }
+
+    /// The same by the key that was asked for.
+    pub fn is_unread_key(&self, key: &str) -> bool {
+        self.unread.iter().any(|unread| unread == key)
+    }
+
+    /// The record that an id means now, itself or merged into another one.
+    pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
+        self.records.iter().find(|record| record.answers_to(id))
+    }
+}
+
+/// Reads the present state of records, by id; those that are gone are left out.
+pub async fn read_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+) -> Result<Present, StepError> {
+    if ids.is_empty() {
+        return Ok(Present::default());
+    }
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: Vec::new(),
+        archived: false,
+    };
+    read(engine, object, &query, priority).await
+}
+
+/// The properties of which updates were lost: their histories tell whose values HubSpot holds.
+#[derive(Debug, Default)]
+pub struct Doubt {
+    properties: Vec<PropertyName>,
+    own_app: Option<String>,
+}
+
+impl Doubt {
+    /// What is in doubt of these entries' rows.
+    pub async fn about(
+        engine: &Engine,
+        object: &ObjectSync,
+        due: &[Queued],
+    ) -> Result<Self, StepError> {
+        let rows: Vec<LocalId> = due.iter().map(|queued| queued.entry.local_id).collect();
+        let (sync, since) = (object.clone(), late_since(engine.now()));
+        let properties: Vec<PropertyName> = engine
+            .store
+            .read(move |connection| {
+                let mut properties = BTreeSet::new();
+                for row in rows {
+                    let sent = outbox::sent_earlier(connection, sync.object(), row, since)?;
+                    properties.extend(sent.into_keys());
+                }
+                properties.retain(|property| sync.mapping().field(property).is_some());
+                Ok(properties.into_iter().collect())
+            })
+            .await?;
+        let own_app = match properties.is_empty() {
+            true => None,
+            false => engine.client.own_app().await,
+        };
+        Ok(Self {
+            properties,
+            own_app,
+        })
+    }
+
+    /// Whether every request was answered.
+    pub fn is_none(&self) -> bool {
+        self.properties.is_empty()
+    }
+}
+
+/// Reads the present state of records that are to be written right afterwards.
+pub async fn reread_records(
+    engine: &Engine,
+    object: &ObjectSync,
+    ids: &[HubspotId],
+    priority: Priority,
+    reread: &Reread,
+    doubt: &Doubt,
+) -> Result<Present, StepError> {
+    let query = ReadQuery {
+        keys: ids.iter().map(ToString::to_string).collect(),
+        id_property: None,
+        properties: object.properties.clone(),
+        with_history: doubt.properties.iter().map(ToString::to_string).collect(),
+        archived: false,
+    };
+    let found = engine
+        .client
+        .reread(object.object(), &query, priority, reread)
+        .await?;
+    let told = |record: &Record| {
+        let own_app = doubt.own_app.as_deref();
+        (
+            record.id,
+            histories(object, record, &doubt.properties, own_app),
+        )
+    };
+    let told: BTreeMap<HubspotId, Histories> = found.records.iter().map(told).collect();
+    let present = present(engine, object, &query, found).await?;
+    Ok(Present {
+        histories: told,
+        ..present
+    })
+}
+
+/// Reads records by a batch read.
+pub async fn read(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    priority: Priority,
+) -> Result<Present, StepError> {
+    let found = engine
+        .client
+        .batch_read(object.object(), query, priority)
+        .await?;
+    present(engine, object, query, found).await
+}
+
+/// The same with the history of one property, as far as HubSpot tells it.
+pub async fn read_with_histories(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    priority: Priority,
+    property: &PropertyName,
+) -> Result<Present, StepError> {
+    let own_app = engine.client.own_app().await;
+    let found = engine
+        .client
+        .batch_read(object.object(), query, priority)
+        .await?;
+    let asked = std::slice::from_ref(property);
+    let told = |record: &Record| {
+        (
+            record.id,
+            histories(object, record, asked, own_app.as_deref()),
+        )
+    };
+    let told = found.records.iter().map(told).collect();
+    let present = present(engine, object, query, found).await?;
+    Ok(Present {
+        histories: told,
+        ..present
+    })
+}
+
+async fn present(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+    mut found: BatchRead,
+) -> Result<Present, StepError> {
+    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    Ok(Present {
+        records: remote_records(object, found.records),
+        histories: BTreeMap::new(),
+        unread: found.unread,
+        unreadable: found.unreadable,
+    })
+}
