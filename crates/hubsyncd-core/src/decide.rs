@@ -6,6 +6,7 @@ pub mod adopt;
 pub mod batch;
 pub mod clock;
 pub mod cursor;
+pub mod doubt;
 pub mod echo;
 pub mod entry;
 pub mod existence;

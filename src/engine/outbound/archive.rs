@@ -372,7 +372,9 @@ impl ArchiveLook<'_, '_> {
             }
             Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.pass.offset_ms)),
             Again::Create => outbox::put_off(tx, id, now + AFTER_REINSERT),
-            Again::History | Again::Flight => outbox::put_off(tx, id, now + AFTER_READ),
+            Again::History | Again::Flight | Again::Removal => {
+                outbox::put_off(tx, id, now + AFTER_READ)
+            }
         }
     }
 }

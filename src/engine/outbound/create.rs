@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::doubt::{self, AfterLook, LookIn, RowOfCreate, Unfound};
 use crate::decide::echo::{
-    FoundBy, Histories, MAY_STILL_LAND, begun_by_another, earliest_made, made_by_us, sent_values,
+    FoundBy, Histories, begun_by_another, earliest_made, made_by_us, sent_values,
 };
-use crate::decide::matching::{LookBefore, SEARCH_LAG};
+use crate::decide::matching::LookBefore;
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
@@ -162,15 +163,13 @@ fn unique_values(object: &ObjectSync, values: &FieldValues) -> Vec<(String, Iden
 }
 
 impl LookBy {
-    fn is_empty(&self) -> bool {
-        self.key.is_none() && self.unique.is_empty() && self.searched.is_empty()
-    }
-
-    /// How far behind the store the look may be.
-    fn lag(&self) -> Duration {
-        match self.searched.is_empty() {
-            true => Duration::ZERO,
-            false => SEARCH_LAG,
+    fn look_in(&self) -> LookIn {
+        if self.key.is_some() || !self.unique.is_empty() {
+            LookIn::Store
+        } else if self.searched.is_empty() {
+            LookIn::Nowhere
+        } else {
+            LookIn::Search
         }
     }
 
@@ -450,8 +449,7 @@ async fn read_with_history(
     Ok(parts)
 }
 
-/// A create that the look did not find waits until its lost request can no longer land, or is dead where nothing could
-/// find it.
+/// Carries out what becomes of a create that the look did not find.
 fn after_look(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -462,57 +460,56 @@ fn after_look(
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(());
     };
-    let (Operation::Create, EntryState::Pending, Some(lost)) = (
-        queued.entry.operation,
-        queued.entry.state,
-        queued.standing.unanswered_since,
-    ) else {
+    let (entry, standing) = (&queued.entry, &queued.standing);
+    let (Operation::Create, EntryState::Pending, Some(lost_at)) =
+        (entry.operation, entry.state, standing.unanswered_since)
+    else {
         return Ok(());
     };
-    let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    if by.is_empty() && queued.standing.discarded_at.is_some() {
-        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
-        return outbox::end(tx, id);
+    let row = match object.table.by_local_id(tx, entry.local_id)? {
+        Some(_) => RowOfCreate::There,
+        None if entry.row.is_some() => RowOfCreate::Deleted,
+        None => RowOfCreate::Gone,
+    };
+    let after = doubt::after_look(&Unfound {
+        look: by.look_in(),
+        row,
+        is_given_up: standing.discarded_at.is_some(),
+        lost_at,
+        now,
+    });
+    match after {
+        AfterLook::End => {
+            outbox::exclude(tx, object.object(), entry.local_id)?;
+            outbox::end(tx, id)
+        }
+        AfterLook::Tell => {
+            let words = match row {
+                RowOfCreate::Deleted => {
+                    "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be \
+                     asked for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
+                }
+                RowOfCreate::There | RowOfCreate::Gone => {
+                    "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
+                     whether it has the record: look for it there, then retry the entry or delete the row"
+                }
+            };
+            outbox::park(tx, id, words, outbox::Answered::No)
+        }
+        AfterLook::WaitAnew(until) => {
+            let words = "the clock was set back after the answer was lost";
+            outbox::lose(tx, id, words, until, now)
+        }
+        AfterLook::LookAgain(at) => {
+            let waits_for = Some(WaitsFor::Answer);
+            outbox::retry(tx, id, at, None, waits_for, outbox::Answered::No)
+        }
+        AfterLook::ParkWithoutRow => claiming::park_without_row(tx, pass, id).map(drop),
+        AfterLook::Repeat => {
+            outbox::clear_sent(tx, id)?;
+            outbox::retry(tx, id, now, None, None, outbox::Answered::Yes)
+        }
     }
-    if by.is_empty() {
-        let words = match row.is_none() && queued.entry.row.is_some() {
-            true => {
-                "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be asked \
-                 for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
-            }
-            false => {
-                "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
-                 whether it has the record: look for it there, then retry the entry or delete the row"
-            }
-        };
-        return outbox::park(tx, id, words, outbox::Answered::No);
-    }
-    if lost > now {
-        // The clock was set back: the wait begins anew, and does not last as long as the clock was ahead.
-        let words = "the clock was set back after the answer was lost";
-        return outbox::lose(tx, id, words, now + MAY_STILL_LAND + by.lag(), now);
-    }
-    let repeat_at = lost + MAY_STILL_LAND + by.lag();
-    if now < repeat_at {
-        return outbox::retry(
-            tx,
-            id,
-            repeat_at,
-            None,
-            Some(WaitsFor::Answer),
-            outbox::Answered::No,
-        );
-    }
-    if queued.standing.discarded_at.is_none() && claiming::park_without_row(tx, pass, id)? {
-        return Ok(());
-    }
-    if row.is_none() || queued.standing.discarded_at.is_some() {
-        // Not wanted any more, and never made there.
-        outbox::exclude(tx, object.object(), queued.entry.local_id)?;
-        return outbox::end(tx, id);
-    }
-    outbox::clear_sent(tx, id)?;
-    outbox::retry(tx, id, now, None, None, outbox::Answered::Yes)
 }
 
 /// A row inserted again while the archive of the same person waits keeps its record: the create becomes an update of it.
@@ -750,7 +747,7 @@ fn has_record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::echo::{Author, PastValue};
+    use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue};
     use crate::engine::desk::{Desk, run};
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::id::LocalId;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::Hubspot;
+use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::fight;
 use crate::decide::plan::{BATCH, next_batch};
 use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, AFTER_UNREAD, latest_due};
@@ -31,6 +31,7 @@ use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{Priority, WriteInput};
 use crate::model::entry::{Base, EntryField, EntryState, Operation};
+use crate::model::id::HubspotId;
 use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
@@ -180,6 +181,42 @@ pub(super) async fn claim_updates(
         .await
 }
 
+/// Puts an update off whose record the read misses: a read with the archive says what became of it, and the guard has its word
+/// on the row.
+fn put_off_missed(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    queued: &Queued,
+    hs_id: HubspotId,
+) -> Result<(), StoreError> {
+    let (pass, entry) = (&applying.pass, &queued.entry);
+    let (object, moment) = (pass.name(), pass.moment());
+    let row = pass.object.table.by_local_id(tx, entry.local_id)?;
+    let missed = missed(row.as_ref(), Some(entry), applying.asked_at);
+    let actions = decide(&Sides {
+        hubspot: Hubspot::missed(&missed, &moment),
+        here: match row {
+            Some(_) => Here::row(Some(entry), None, &moment),
+            None => Here::rowless(Some(entry), &moment),
+        },
+        word: match reads::is_removal_noted(tx, object, hs_id)? {
+            true => Word::Noted,
+            false => Word::Unasked,
+        },
+        policy: pass.object.mapping().policy,
+        is_erasure: false,
+    });
+    let next = match actions[..] {
+        [Action::LookAgain(Again::At(there))] => there.plus_millis(-pass.offset_ms),
+        [Action::LookAgain(Again::Removal)] => pass.now + AFTER_REMOVAL,
+        _ => {
+            reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
+            pass.now + AFTER_READ
+        }
+    };
+    outbox::put_off(tx, entry.id, next)
+}
+
 /// Merges what the read showed, and takes what is still to be sent.
 fn merge_and_claim(
     tx: &Transaction<'_>,
@@ -201,21 +238,7 @@ fn merge_and_claim(
             outbox::put_off_unread(tx, queued.entry.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }
-        let row = pass.object.table.by_local_id(tx, queued.entry.local_id)?;
-        let missed = missed(row.as_ref(), Some(&queued.entry), applying.asked_at);
-        if let Hubspot::Young(again) = Hubspot::missed(&missed, &pass.moment()) {
-            let again = again.plus_millis(-pass.offset_ms);
-            outbox::put_off(tx, queued.entry.id, again)?;
-            return Ok(None);
-        }
-        // Archived or gone: a read with the archive says which, and the guard has its word.
-        if reads::is_removal_noted(tx, object, hs_id)? {
-            outbox::put_off(tx, queued.entry.id, pass.now + AFTER_REMOVAL)?;
-            return Ok(None);
-        }
-        reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
-        outbox::put_off(tx, queued.entry.id, pass.now + AFTER_READ)?;
-        return Ok(None);
+        return put_off_missed(tx, applying, queued, hs_id).map(|()| None);
     };
     apply_record(tx, applying, record, None)?;
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
@@ -365,7 +388,7 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
-    use crate::model::id::{HubspotId, LocalId};
+    use crate::model::id::LocalId;
     use crate::model::value::{LONGEST_VALUE, PropertyType, Value};
 
     /// Row 1 is record 101, and its first name was written here at 10.

@@ -638,7 +638,7 @@ impl Decision<'_> {
         CarriedOut::Later(match again {
             Again::At(there) => there.plus_millis(-self.pass.offset_ms),
             Again::Unread => now + AFTER_UNREAD,
-            Again::History | Again::Flight | Again::Create => now + AFTER_FLIGHT,
+            Again::History | Again::Flight | Again::Create | Again::Removal => now + AFTER_FLIGHT,
         })
     }
 

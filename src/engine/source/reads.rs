@@ -486,7 +486,7 @@ fn note_missing_one(
         let again = match again {
             Again::At(there) => there.plus_millis(-pass.offset_ms),
             Again::Unread => now + AFTER_UNREAD,
-            Again::Flight | Again::History | Again::Create => now + AFTER_FLIGHT,
+            Again::Flight | Again::History | Again::Create | Again::Removal => now + AFTER_FLIGHT,
         };
         reads::ask(tx, name, id, removal.origin, again)?;
         return Ok(false);

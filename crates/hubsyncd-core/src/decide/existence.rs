@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | not told (unread, young, history wanted) | anything | whoever looked looks again |
 //! | gone | row, nobody has judged it yet | noted: the guard has its word on it |
+//! | gone | row that waits for the guard | what waits of it waits too |
 //! | gone | row with a push on its way | its answer first |
 //! | gone, erased for privacy | anything | all of it goes, whatever waits |
 //! | gone | row, clean | the row goes |
@@ -172,6 +173,8 @@ pub enum Here {
 pub enum Word {
     /// Nobody: the guard counts first what would go.
     Unasked,
+    /// Nobody yet: its row waits for the guard.
+    Noted,
     /// The guard lets it go, or an operator did.
     Passed,
     /// The guard holds it.
@@ -210,6 +213,8 @@ pub enum Again {
     Flight,
     /// What becomes of another row's create.
     Create,
+    /// The guard's word on the row.
+    Removal,
 }
 
 /// What is done.
@@ -332,7 +337,7 @@ pub fn decide(sides: &Sides) -> Vec<Action> {
         Word::Held => Vec::new(),
         Word::Local => decided_local(sides.hubspot, sides.here),
         Word::Remote => decided_remote(sides.hubspot, sides.here),
-        Word::Unasked | Word::Passed => merged(sides),
+        Word::Unasked | Word::Noted | Word::Passed => merged(sides),
     }
 }
 
@@ -375,6 +380,7 @@ fn gone(sides: &Sides, archived_at: Option<Timestamp>) -> Vec<Action> {
     let erases = sides.is_erasure;
     match (sides.here, sides.word) {
         (Here::Row { .. }, Word::Unasked) => vec![Action::NoteRemoval { archived_at }],
+        (Here::Row { .. }, Word::Noted) => vec![Action::LookAgain(Again::Removal)],
         (Here::Nothing, Word::Passed) => vec![Action::ForgetRemoval],
         (
             Here::Row {
@@ -608,8 +614,9 @@ mod tests {
         Hubspot::Merged,
     ];
 
-    const WORDS: [Word; 5] = [
+    const WORDS: [Word; 6] = [
         Word::Unasked,
+        Word::Noted,
         Word::Passed,
         Word::Held,
         Word::Local,
@@ -773,6 +780,7 @@ mod tests {
     fn the_guard_has_its_word_before_a_row_goes_and_what_it_holds_stays() {
         check(sides(GONE, CLEAN, Word::Unasked), &["note removal"]);
         check(sides(GONE, written(1), Word::Unasked), &["note removal"]);
+        check(sides(GONE, written(1), Word::Noted), &["again removal"]);
         for held in everything(1) {
             if held.word == Word::Held {
                 check(held, &[]);
