@@ -74,7 +74,7 @@ fn a_run_that_ends_waits_for_no_degraded_field() {
         let begun = clock.monotonic();
         let ended = site.run(&["once", "--timeout", "15m"]);
         let took = clock.monotonic().saturating_sub(begun);
-        assert!(took < Duration::from_secs(60), "run {run} took {took:?}");
+        assert!(took < Duration::from_mins(1), "run {run} took {took:?}");
         assert_eq!(ended.status.code(), Some(1), "run {run}");
         let words = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(
@@ -102,6 +102,6 @@ fn a_run_that_ends_before_the_day_does_not_wait_for_the_next_one() {
     let begun = clock.monotonic();
     let ended = site.run(&["once", "--timeout", "10m"]);
     let took = clock.monotonic().saturating_sub(begun);
-    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    assert!(took < Duration::from_mins(1), "it took {took:?}");
     assert_eq!(ended.status.code(), Some(1));
 }
