@@ -21,6 +21,7 @@ use hubsyncd::engine::{Engine, Progress, Settings as EngineSettings};
 use hubsyncd::hubspot::Client;
 use hubsyncd::hubspot::call::limiter::{Limiter, StartState};
 use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, TransportError};
+use hubsyncd::model::field_values::{FieldNames, FieldValues};
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::record::{LocalRecord, RemoteRecord};
 use hubsyncd::model::settings::{ApiVersion, Limits, Tier};
@@ -338,14 +339,14 @@ fn merge() {
     let config = write_config(folder.path(), "http://127.0.0.1:1");
     let mapping = &config.mapping.objects[0];
     let now = SystemClock::new().now();
-    let values: BTreeMap<_, _> = mapping
-        .fields
-        .iter()
-        .map(|field| (field.property.clone(), Value::from_canonical("Lima")))
-        .collect();
+    let names = FieldNames::of(mapping);
+    let mut values = FieldValues::nothing(&names);
+    for position in 0..mapping.fields.len() {
+        values.set_at(position, Value::from_canonical("Lima"));
+    }
     let mut changed = values.clone();
-    for value in changed.values_mut().take(3) {
-        *value = Value::from_canonical("Oslo");
+    for position in 0..3 {
+        changed.set_at(position, Value::from_canonical("Oslo"));
     }
     let local = LocalRecord {
         local_id: LocalId(1),

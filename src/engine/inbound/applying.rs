@@ -3,7 +3,6 @@
 use rusqlite::Transaction;
 
 use crate::decide::freshness::{Evidence, Question};
-use crate::decide::retry::AFTER_CONSTRAINT;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;

@@ -6,7 +6,7 @@ use crate::decide::retry::AFTER_CONSTRAINT;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::entry::{EntryState, Operation};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::model::id::OutboxId;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::Transaction;
-
 use crate::decide::echo::{Histories, late_since};
 use crate::engine::inbound::convert::{histories, remote_records};
 use crate::engine::portal::objects::ObjectSync;
@@ -11,11 +9,9 @@ use crate::engine::source::blanks;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread};
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::model::time::Timestamp;
 use crate::store::outbox::{self, Queued};
-use crate::store::{StoreError, unreadable};
 
 /// What a batch read showed.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +21,6 @@ pub struct Present {
     /// The histories that were asked for, by record.
     pub histories: BTreeMap<HubspotId, Histories>,
     unread: Vec<String>,
-    /// Records among them that the answer shows and of which nothing but the id can be read.
-    unreadable: Vec<HubspotId>,
 }
 
 impl Present {
@@ -43,20 +37,6 @@ impl Present {
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
     pub fn is_unread(&self, id: HubspotId) -> bool {
         self.is_unread_key(&id.to_string())
-    }
-
-    /// Notes a record that is shown and makes no sense, by its id.
-    pub fn note_unread(
-        &self,
-        tx: &Transaction<'_>,
-        object: &ObjectType,
-        id: HubspotId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        match self.unreadable.contains(&id) {
-            true => unreadable::note_record(tx, object, id, now),
-            false => Ok(()),
-        }
     }
 
     /// The same by the key that was asked for.
@@ -222,6 +202,5 @@ async fn present(
         records: remote_records(object, found.records),
         histories: BTreeMap::new(),
         unread: found.unread,
-        unreadable: found.unreadable,
     })
 }

@@ -10,19 +10,17 @@ use rusqlite::Transaction;
 
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::fight;
-use crate::decide::plan::{BATCH, next_batch};
+use crate::decide::plan::{BATCH, Backlog, next_batch};
 use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, AFTER_UNREAD, latest_due};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::missed;
 use crate::engine::outbound::archive;
-use crate::engine::outbound::claiming::{
-    Together, park_without_row, put_aside, trace_id, unsendable,
-};
+use crate::engine::outbound::claiming::{park_without_row, put_aside, trace_id, unsendable};
 use crate::engine::outbound::create;
-use crate::engine::outbound::present::{Doubt, Present, reread_records};
-use crate::engine::outbound::sending::{Ground, Sending, Sent};
-use crate::engine::outbound::settle::{recover_object, settle_batch};
+use crate::engine::outbound::present::Present;
+use crate::engine::outbound::sending::Sent;
+use crate::engine::outbound::settle::recover_object;
 use crate::engine::outbound::taken;
 use crate::engine::outbound::together;
 use crate::engine::outbound::unchanged;
@@ -41,7 +39,7 @@ use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Attempt, Queued};
-use crate::store::{Lane, StoreError, reads};
+use crate::store::{Lane, StoreError, reads, unreadable};
 
 /// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
 const AFTER_REMOVAL: Duration = Duration::from_mins(1);
