@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{Action, Missed};
+use crate::decide::existence::{Absence, Action};
 use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -265,9 +265,9 @@ impl Matter<'_> {
 
 /// What is known here of a record that an answer misses: of its row, or of what its entry keeps of a deleted one. A deleted
 /// row's version is of before any question about it.
-pub fn missed(row: Option<&MirrorRow>, entry: Option<&Entry>, asked_at: Timestamp) -> Missed {
+pub fn missed(row: Option<&MirrorRow>, entry: Option<&Entry>, asked_at: Timestamp) -> Absence {
     let kept = || rowjson::created_at(entry?.row.as_deref()?);
-    Missed {
+    Absence {
         asked_at,
         created_at: match row {
             Some(row) => row.created_at(),

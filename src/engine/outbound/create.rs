@@ -134,7 +134,7 @@ fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> Loo
     let is_deleted = row.is_none() && entry.row.is_some() && standing.unanswered_since.is_some();
     let searched = match (key, values) {
         (None, Some(values)) if unique.is_empty() && is_deleted => identities(object, values),
-        (Some(_), _) | (None, _) => Vec::new(),
+        (Some(_) | None, _) => Vec::new(),
     };
     LookBy {
         key: key.cloned(),

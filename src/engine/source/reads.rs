@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::echo::{is_sent, late_since};
-use crate::decide::existence::{Action, Again, Here, Hubspot, Missed, Sides, Word, decide};
+use crate::decide::existence::{Absence, Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::inbound::apply::apply_record;
@@ -468,7 +468,7 @@ fn note_missing_one(
         None => outbox::of_record(tx, name, id)?,
     };
     let entry = queued.as_ref().map(|queued| &queued.entry);
-    let missed = Missed {
+    let missed = Absence {
         archived_at: removal.archived_at,
         ..missed(row.as_ref(), entry, asked_at)
     };

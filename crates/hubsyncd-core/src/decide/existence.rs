@@ -85,7 +85,7 @@ pub enum Hubspot {
 
 /// An answer that does not show a record, and what is known here of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missed {
+pub struct Absence {
     /// When HubSpot was asked, by this machine's clock.
     pub asked_at: Timestamp,
     /// When HubSpot made the record.
@@ -98,8 +98,8 @@ pub struct Missed {
 
 impl Hubspot {
     /// What such an answer says of the record. No absence is believed but here.
-    pub fn missed(missed: &Missed, moment: &Moment) -> Self {
-        let Missed {
+    pub fn missed(missed: &Absence, moment: &Moment) -> Self {
+        let Absence {
             asked_at,
             created_at,
             version,
@@ -756,7 +756,7 @@ mod tests {
     fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_since() {
         let long_ago = at(-1_000);
         let check = |created_at, version, archived_at, expected| {
-            let missed = Missed {
+            let missed = Absence {
                 asked_at: at(20),
                 created_at,
                 version,
