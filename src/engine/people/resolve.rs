@@ -3,7 +3,9 @@
 use rusqlite::Transaction;
 
 use crate::decide::echo::{is_sent, late_since};
-use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
+use crate::decide::existence::{
+    Action, Again, GivenUp, Here, Hubspot, Sides, Word, decide, given_up,
+};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::judge_open;
 use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD};
@@ -18,7 +20,7 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, EntryField, Operation};
+use crate::model::entry::{Base, EntryField};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
@@ -86,14 +88,13 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
 fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
     let entry = &queued.entry;
-    match (entry.operation, entry.hs_id) {
-        (Operation::Update, Some(hs_id)) if entry.row.is_none() => {
+    match given_up(entry) {
+        GivenUp::TakeBack(hs_id) => {
             take_back(tx, pass, queued)?;
             outbox::end(tx, entry.id)?;
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
-        // An update in doubt whose row was deleted is an archive to be.
-        (Operation::Archive | Operation::Update, Some(hs_id)) => {
+        GivenUp::Undelete(hs_id) => {
             undelete(tx, pass, queued, hs_id)?;
             if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
                 let end = End {
@@ -105,12 +106,11 @@ fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result
             }
             reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
         }
-        _ => {
-            if entry.operation == Operation::Create {
-                outbox::exclude(tx, object.object(), entry.local_id)?;
-            }
+        GivenUp::Exclude => {
+            outbox::exclude(tx, object.object(), entry.local_id)?;
             outbox::end(tx, entry.id)?;
         }
+        GivenUp::End => outbox::end(tx, entry.id)?,
     }
     for key in [archive_key, update_key].map(|key| key(object.object())) {
         holds::recount_entries(tx, key, now)?;

@@ -35,6 +35,15 @@
 //! | shown | deleted | archived as it is now | the row comes back |
 //! | anything | nothing waits | the conflict ends | the conflict ends |
 //!
+//! A person who gives up what waits (`given_up`):
+//!
+//! | what waits | its row | what is done |
+//! |---|---|---|
+//! | a create | any | the row stays here alone |
+//! | an update | there | its fields go back to their base, and the record is read |
+//! | an update or an archive | deleted | the row comes back with what was pending of it, and the record is read |
+//! | anything of no record, or of two | any | it ends |
+//!
 //! A record that is shown and has a row is `record`'s business, and one without a row is a new row (`adopt` looks for one
 //! that means it). The rest of the design's table has its place here: `on_remote_delete` (`mark`, `recreate`) beside the
 //! clean row in `removed`, `on_local_delete` (`restore`) beside the unchanged record in `deleted`, and a marked row is
@@ -44,6 +53,7 @@ use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::decide::merge::{BY_POLICY, LOCAL_LATER, REMOTE_LATER};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Entry, EntryState, Operation};
+use crate::model::id::HubspotId;
 use crate::model::mapping::Policy;
 use crate::model::time::Timestamp;
 
@@ -591,6 +601,33 @@ fn decided_remote(hubspot: Hubspot, here: Here) -> Vec<Action> {
     }
 }
 
+/// What it means that a person gives up what waits of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It ends, and the row stays here alone.
+    Exclude,
+    /// The fields go back to their base, and the record is read.
+    TakeBack(HubspotId),
+    /// The deleted row comes back with what was pending of it, and the record is read.
+    Undelete(HubspotId),
+    /// It ends.
+    End,
+}
+
+/// Decides what becomes of an entry that a person gives up.
+pub fn given_up(entry: &Entry) -> GivenUp {
+    match (entry.operation, entry.hs_id) {
+        (Operation::Create, _) => GivenUp::Exclude,
+        (Operation::Update, Some(id)) if entry.row.is_none() => GivenUp::TakeBack(id),
+        // An update in doubt whose row was deleted is an archive to be.
+        (Operation::Update | Operation::Archive, Some(id)) => GivenUp::Undelete(id),
+        (
+            Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate,
+            _,
+        ) => GivenUp::End,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1029,6 +1066,39 @@ mod tests {
             row: row.map(str::to_owned),
             fields: vec![field("city", 20), field("zip", 7)],
         }
+    }
+
+    #[test]
+    fn what_a_person_gives_up_takes_nothing_along_that_was_there_before() {
+        let id = HubspotId(101);
+        let check = |operation, hs_id, row, expected| {
+            let entry = Entry {
+                hs_id,
+                ..entry(operation, EntryState::Pending, row)
+            };
+            assert_eq!(
+                given_up(&entry),
+                expected,
+                "{operation:?} {hs_id:?} {row:?}"
+            );
+        };
+        for row in [None, Some("{}")] {
+            for hs_id in [None, Some(id)] {
+                check(Operation::Create, hs_id, row, GivenUp::Exclude);
+                check(Operation::Associate, hs_id, row, GivenUp::End);
+                check(Operation::Disassociate, hs_id, row, GivenUp::End);
+            }
+            check(Operation::Update, None, row, GivenUp::End);
+            check(Operation::Archive, None, row, GivenUp::End);
+            check(Operation::Archive, Some(id), row, GivenUp::Undelete(id));
+        }
+        check(Operation::Update, Some(id), None, GivenUp::TakeBack(id));
+        check(
+            Operation::Update,
+            Some(id),
+            Some("{}"),
+            GivenUp::Undelete(id),
+        );
     }
 
     fn noon() -> Moment {
