@@ -894,13 +894,13 @@ mod tests {
     #[test]
     fn a_row_deleted_while_its_create_was_in_doubt_is_looked_for_by_values_that_are_not_unique() {
         let ann = "'ann@example.com', 'Ours'";
-        let at_90 = format!("create pending {}", at(90));
+        let at_90 = [format!("create pending {}", at(90))];
         for discarded in ["", "DELETE FROM sync_outbox"] {
             let scene = deleted_in_doubt(ann);
             scene.program(discarded);
             // As long as its request may land, and search does not show it.
-            assert_eq!(looked(&scene, 1, None), [at_90.clone()]);
-            assert_eq!(looked(&scene, 89, None), [at_90.clone()]);
+            assert_eq!(looked(&scene, 1, None), at_90);
+            assert_eq!(looked(&scene, 89, None), at_90);
             assert_eq!(looked(&scene, 90, None), Vec::<String>::new());
             let made = RemoteRecord {
                 created_at: at(-2),
@@ -921,7 +921,7 @@ mod tests {
             };
             let scene = deleted_in_doubt(ann);
             scene.program(discarded);
-            assert_eq!(looked(&scene, 1, Some(&older)), [at_90.clone()]);
+            assert_eq!(looked(&scene, 1, Some(&older)), at_90);
         }
     }
 
