@@ -436,7 +436,14 @@ impl MirrorTable {
     ) -> Result<(), StoreError> {
         let settings: Vec<String> = own
             .iter()
-            .map(|value| format!("{} = ?", quoted(&value.column)))
+            .map(|value| {
+                let given = if value.is_text_of_bytes {
+                    "CAST(? AS TEXT)"
+                } else {
+                    "?"
+                };
+                format!("{} = {given}", quoted(&value.column))
+            })
             .collect();
         if settings.is_empty() {
             return Ok(());

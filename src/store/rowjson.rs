@@ -2,7 +2,7 @@
 //!
 //! Keys are property names; `$hs_created_at`, `$hs_modified_at` and the columns that the mapping does not know stand beside
 //! them: `$column:NAME` a text, a whole number or NULL, `$real:NAME` the digits of a REAL, `$blob:NAME` a BLOB's in
-//! hexadecimal. Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
+//! hexadecimal, `$text:NAME` those of a text that is no UTF-8 (`file/text.rs`). Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
 //! other. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
 use std::collections::BTreeMap;
@@ -82,6 +82,8 @@ pub struct OwnValue {
     pub column: String,
     /// The value, of the class that it had.
     pub value: SqlValue,
+    /// Whether a BLOB stands for a text of its bytes, which are no UTF-8.
+    pub is_text_of_bytes: bool,
 }
 
 impl OwnValue {
@@ -118,11 +120,14 @@ pub fn own_values(text: &str) -> Vec<OwnValue> {
             ("column", Json::String(text)) => SqlValue::Text(text),
             ("column", Json::Number(number)) => SqlValue::Integer(number.as_i64()?),
             ("real", Json::String(digits)) => SqlValue::Real(digits.parse().ok()?),
-            ("blob", Json::String(digits)) => SqlValue::Blob(bytes_of(&digits)?),
+            ("blob" | "text", Json::String(digits)) => SqlValue::Blob(bytes_of(&digits)?),
             _ => return None,
         };
-        let column = column.to_owned();
-        Some(OwnValue { column, value })
+        Some(OwnValue {
+            column: column.to_owned(),
+            value,
+            is_text_of_bytes: class == "text",
+        })
     };
     object(text).into_iter().filter_map(own).collect()
 }

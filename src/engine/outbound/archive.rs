@@ -562,9 +562,12 @@ mod tests {
              ALTER TABLE contacts ADD COLUMN anything ANY;
              ALTER TABLE contacts ADD COLUMN number ANY;
              ALTER TABLE contacts ADD COLUMN given TEXT DEFAULT 'given';
+             ALTER TABLE contacts ADD COLUMN broken TEXT;
+             ALTER TABLE contacts ADD COLUMN alike TEXT;
              ALTER TABLE contacts ADD COLUMN computed TEXT AS (upper(mine));
              UPDATE contacts SET mine = '', \"odd \"\" name\" = 0.1 + 0.2, photo = x'00ff', anything = 1e300,
-                    number = 9007199254740993, given = NULL",
+                    number = 9007199254740993, given = NULL,
+                    broken = CAST(x'22fffe410a5cc3' AS TEXT), alike = 'x''fffe41'''",
         );
         let all = mapping(vec![scene.object.mapping().clone()]);
         scene.write(|tx| ddl::bring_up(tx, &all, now()).map(drop));
@@ -585,10 +588,10 @@ mod tests {
         let (scene, shown) = deleted_with_own_columns("");
         back(&scene, &shown);
         let held = "SELECT quote(mine), \"odd \"\" name\" = 0.1 + 0.2, quote(photo), typeof(anything), anything = 1e300,
-                           quote(number), given, quote(computed) FROM contacts";
+                           quote(number), given, quote(computed), typeof(broken), hex(broken), alike FROM contacts";
         assert_eq!(
             scene.rows(held),
-            ["'' 1 X'00FF' real 1 9007199254740993 - ''"]
+            ["'' 1 X'00FF' real 1 9007199254740993 - '' text 22FFFE410A5CC3 x'fffe41'"]
         );
         let lost = "SELECT count(*) FROM sync_history WHERE property LIKE '$column:%'";
         assert_eq!(scene.rows(lost), ["0"]);
