@@ -26,21 +26,50 @@ INSERT INTO _sync_gate (id, open) VALUES (1, 0);
 
 -- The row that an INSERT OR REPLACE is about to overwrite: noted before the insert, used after it.
 CREATE TABLE _sync_replaced (
+    id INTEGER PRIMARY KEY,
     object TEXT NOT NULL,
+    -- The number of the row for which it is noted; below 1 while SQLite is to give one.
+    for_id INTEGER NOT NULL DEFAULT -1,
     local_id INTEGER NOT NULL,
     hs_id INTEGER,
-    row TEXT NOT NULL,
+    hs_created_at TEXT,
+    hs_modified_at TEXT,
+    hs_archived INTEGER NOT NULL DEFAULT 0,
+    -- Whether the new row is still to be given the ids of this one (0), is given them just now (1), or has them (2).
+    taking INTEGER NOT NULL DEFAULT 0,
     -- The key of the row's create, where one waits.
     key TEXT,
-    PRIMARY KEY (object, local_id)
-) STRICT, WITHOUT ROWID;
+    -- The values of its fields.
+    row TEXT NOT NULL
+) STRICT;
+
+-- What triggers of the user's have written to an inserted row that is still to be given the ids of a noted one.
+CREATE TABLE _sync_written (
+    object TEXT NOT NULL,
+    for_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    value ANY,
+    PRIMARY KEY (object, for_id, property)
+) STRICT;
 
 -- The fields that a local write has changed, while its trigger works, as the columns hold them; empty at any other time.
 CREATE TABLE _sync_changed (
     property TEXT NOT NULL PRIMARY KEY,
     base_value ANY,
-    new_value ANY
+    new_value ANY,
+    -- What the row holds by now: triggers of the user's may have written to it since.
+    held_value ANY
 ) STRICT, WITHOUT ROWID;
+
+-- Fields that a trigger of the user's has changed from their base: the write that brought them to it is yet to be told. Of use
+-- to one statement only.
+CREATE TABLE _sync_left (
+    outbox_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    at TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (outbox_id, property)
+) STRICT;
 
 CREATE TABLE sync_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

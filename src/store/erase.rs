@@ -65,6 +65,9 @@ pub fn erase(
          WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
+    // Of use to one statement, which has ended.
+    tx.prepare_cached("DELETE FROM _sync_written WHERE object = :object")?
+        .execute(named_params! { ":object": object.as_str() })?;
     for row in rows {
         match savepoint::within(tx, || table.delete(tx, row)) {
             // A program's constraint keeps the row: it stays without anything of the person in it.

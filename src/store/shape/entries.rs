@@ -5,32 +5,54 @@
 //! | written to | means |
 //! |---|---|
 //! | `_sync_entry_note` | an INSERT is about to come: of the rows that it may stand for, the deleted ones are noted |
+//! | `_sync_entry_former` | a row that an INSERT may stand for is noted |
+//! | `_sync_entry_found` | the new row is to take the identity of the noted one |
+//! | `_sync_entry_insert` | a row was inserted: it is a create, unless it stands for a noted one |
 //! | `_sync_entry_create` | a row is to become a record |
 //! | `_sync_entry_update` | the fields in `_sync_changed` were written |
+//! | `_sync_entry_written` | these are of a row that is still to take the identity of a noted one |
+//! | `_sync_entry_late` | some of these writes are told after later ones |
+//! | `_sync_entry_first` | these are the first that are to be sent |
 //! | `_sync_entry_again` | the noted row is back, with the values in `_sync_changed` |
+//! | `_sync_entry_rewritten` | triggers of the user's have written to that row meanwhile |
 //! | `_sync_entry_archive` | a row was deleted |
 //! | `_sync_entry_past` | something was written while the gate was open |
 //!
 //! All but the last take nothing while the gate is shut. Read are `_sync_entry`, the entries
 //! that are a row's own, `_sync_entry_kept`, those of deleted rows, `_sync_entry_leaving`, the noted rows whose archive is on its
 //! way, and `_sync_entry_too_long`, the properties in `_sync_changed` whose text HubSpot would not take.
+//!
+//! A trigger of the user's that writes to the row which fired it is run before or after ours, as it happens. Then the later of two
+//! writes is told first: see [`late`].
 
 use crate::store::outbox::{OF_ROW, UNWRITABLE};
 use crate::store::shape::bypassed;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::guards::kept_by_hubsyncd;
-use crate::store::shape::triggers::{FROM_OUTSIDE, KEY, Made, is_too_long, made, raise};
+use crate::store::shape::triggers::{
+    CLOSE_GATE, FROM_OUTSIDE, KEY, Made, is_too_long, made, raise,
+};
 use crate::store::shape::views::NOW;
 
 /// How the triggers of these views begin.
 pub(crate) const PREFIX: &str = "sync_entry_";
 
 /// The views by name, and their columns.
-const WRITTEN_TO: [(&str, &str); 6] = [
-    ("_sync_entry_note", "object, local_id, hs_id"),
+const WRITTEN_TO: [(&str, &str); 13] = [
+    ("_sync_entry_note", "object, local_id, hs_id, newest"),
+    (
+        "_sync_entry_former",
+        "object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, hs_archived, row",
+    ),
+    ("_sync_entry_found", "object, local_id"),
+    ("_sync_entry_insert", "object, local_id"),
     ("_sync_entry_create", "object, local_id, key"),
     ("_sync_entry_update", "object, local_id, hs_id"),
+    ("_sync_entry_written", "object, local_id, hs_id"),
+    ("_sync_entry_late", "id"),
+    ("_sync_entry_first", "object, local_id, hs_id"),
     ("_sync_entry_again", "object, local_id"),
+    ("_sync_entry_rewritten", "object, for_id, local_id, key"),
     ("_sync_entry_archive", "object, local_id, hs_id, row"),
     ("_sync_entry_past", "object"),
 ];
@@ -69,8 +91,8 @@ pub(crate) fn all() -> Vec<Made> {
         ),
         view(
             leaving,
-            "object",
-            "SELECT e.object FROM _sync_entry AS e JOIN _sync_replaced AS n ON n.object = e.object AND n.local_id = e.local_id\n\
+            "object, for_id",
+            "SELECT e.object, n.for_id FROM _sync_entry AS e JOIN _sync_replaced AS n ON n.object = e.object AND n.local_id = e.local_id\n\
              WHERE e.operation = 'archive' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL)",
         ),
         view(
@@ -85,11 +107,18 @@ pub(crate) fn all() -> Vec<Made> {
     let mut all: Vec<Made> = read.into_iter().chain(written_to).collect();
     all.extend([
         part("note", &note()),
+        part("former", &[former()]),
+        part("found", &found()),
+        part_where("insert", IS_NEW, &[insert()]),
         part("create", &[create()]),
         part("update", &update()),
+        part_where("written", IS_OF_A_NEW_ROW, &[written()]),
+        part_where("late", &are_late(), &late()),
+        part_where("first", &format!("{ENTRY} IS NULL AND {CHANGED}"), &first()),
         part("again", &again()),
+        part_where("rewritten", IS_REWRITTEN, &rewritten()),
         part("archive", &archive()),
-        trigger("past", &[bypassed::mark()]),
+        trigger("past", "1", &[bypassed::mark()]),
     ]);
     all
 }
@@ -101,7 +130,7 @@ fn view(name: &str, columns: &str, select: &str) -> Made {
     }
 }
 
-fn trigger(what: &str, steps: &[String]) -> Made {
+fn trigger(what: &str, when: &str, steps: &[String]) -> Made {
     let steps: Vec<String> = steps
         .iter()
         .map(|step| step.replace('\n', "\n    "))
@@ -110,37 +139,94 @@ fn trigger(what: &str, steps: &[String]) -> Made {
         &format!("{PREFIX}{what}"),
         "INSTEAD OF INSERT",
         &quoted(&format!("_sync_entry_{what}")),
-        "1",
+        when,
         &steps,
     )
 }
 
 /// A trigger that nobody but a mirror's own can fire.
 fn part(what: &str, steps: &[String]) -> Made {
+    part_where(what, "1", steps)
+}
+
+/// A part that has nothing to do unless a condition holds.
+fn part_where(what: &str, when: &str, steps: &[String]) -> Made {
     let sentence = kept_by_hubsyncd(&format!("_sync_entry_{what}"));
     let refuse = format!("SELECT {} WHERE {FROM_OUTSIDE}", raise(&sentence));
-    trigger(what, &[&[refuse], steps].concat())
+    trigger(what, when, &[&[refuse], steps].concat())
 }
 
 /// The entry of the row that a part is told of, as its id.
 const ENTRY: &str =
     "(SELECT id FROM _sync_entry WHERE object = new.object AND local_id = new.local_id)";
 
-/// The entry of a deleted row keeps the row. It comes back by its record, or by its own id.
+/// Whether a write has changed anything that is to be sent.
+const CHANGED: &str = "EXISTS (SELECT 1 FROM _sync_changed)";
+
+/// As many notes as triggers of the user's can need at once, each inside the other's REPLACE. What an UPSERT noted is of no use.
+const NOTES_KEPT: usize = 4;
+
+/// The entry of a deleted row keeps the row. It comes back by its record, or by its own id. A note without a number is that
+/// of the newest row, into whose trigger this INSERT is put, or of none.
 fn note() -> Vec<String> {
-    let former = |condition: &str| {
-        format!(
-            "INSERT INTO _sync_replaced (object, local_id, hs_id, row)\n\
-             SELECT object, local_id, hs_id, row FROM _sync_entry_kept\n\
-             WHERE object = new.object AND {condition}\n\
-             ON CONFLICT DO NOTHING"
-        )
-    };
+    let kept = |name: &str| format!("json_extract(row, '$.\"${name}\"')");
+    let (created_at, modified_at) = (kept("hs_created_at"), kept("hs_modified_at"));
+    let former = format!(
+        "INSERT INTO _sync_replaced (object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, row)\n\
+         SELECT object, new.local_id, local_id, hs_id, {created_at}, {modified_at}, row FROM _sync_entry_kept\n\
+         WHERE object = new.object AND (hs_id = new.hs_id OR (local_id = new.local_id AND new.hs_id IS NULL))"
+    );
     vec![
-        "DELETE FROM _sync_replaced WHERE object = new.object".to_owned(),
-        former("hs_id = new.hs_id"),
-        former("local_id = new.local_id AND new.hs_id IS NULL"),
+        "DELETE FROM _sync_replaced WHERE object = new.object AND for_id = new.local_id AND for_id > 0".to_owned(),
+        "UPDATE _sync_replaced SET for_id = coalesce(new.newest, 0) WHERE object = new.object AND for_id = -1".to_owned(),
+        format!("DELETE FROM _sync_replaced WHERE id <= (SELECT max(id) FROM _sync_replaced) - {NOTES_KEPT}"),
+        "DELETE FROM _sync_written WHERE (object = new.object AND for_id = new.local_id) OR NOT EXISTS (SELECT 1\n    \
+         FROM _sync_replaced AS n WHERE n.object = _sync_written.object AND _sync_written.for_id IN (n.for_id, n.local_id))"
+            .to_owned(),
+        former,
     ]
+}
+
+/// The row itself, with the key of its create.
+fn former() -> String {
+    "INSERT INTO _sync_replaced (object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, hs_archived, key, row)\n\
+     VALUES (new.object, new.for_id, new.local_id, new.hs_id, new.hs_created_at, new.hs_modified_at, new.hs_archived,\n    \
+     (SELECT key FROM _sync_entry WHERE object = new.object AND local_id = new.local_id AND operation = 'create'), new.row)"
+        .to_owned()
+}
+
+/// Whether an inserted row is still there, and no note is for it.
+const IS_NEW: &str = "new.local_id IS NOT NULL\n    \
+    AND NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = new.object AND for_id IN (-1, new.local_id))";
+
+fn insert() -> String {
+    "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, NULL)".to_owned()
+}
+
+/// The row takes its identity with the gate shut, so that what triggers of the user's write then is recorded.
+fn found() -> Vec<String> {
+    vec![
+        "DELETE FROM _sync_written WHERE object = new.object AND for_id IN (SELECT local_id FROM _sync_replaced\n    \
+         WHERE object = new.object AND for_id IN (-1, new.local_id) AND local_id <> new.local_id)"
+            .to_owned(),
+        "UPDATE _sync_replaced SET for_id = new.local_id, taking = 1\n\
+         WHERE object = new.object AND for_id IN (-1, new.local_id)"
+            .to_owned(),
+        CLOSE_GATE.to_owned(),
+    ]
+}
+
+/// Whether a row that is written to is one that is noted: it is still to take its identity, or is just taking it. One that
+/// has the number of the noted row has it by the INSERT itself.
+const IS_OF_A_NEW_ROW: &str = "EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = new.object\n    \
+    AND ((n.for_id = new.local_id AND n.taking < 2) OR (n.taking = 1 AND n.local_id = new.local_id)\n        \
+    OR (n.for_id = -1 AND n.local_id <> new.local_id AND coalesce(new.hs_id, n.hs_id) IS n.hs_id)))";
+
+fn written() -> String {
+    "INSERT INTO _sync_written\n\
+     SELECT new.object, new.local_id, property, held_value FROM _sync_changed WHERE 1\n\
+     ON CONFLICT (object, for_id, property) DO UPDATE SET value = excluded.value"
+        .to_owned()
 }
 
 /// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already. What waits
@@ -162,21 +248,22 @@ fn create() -> String {
 /// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields.
 fn update() -> Vec<String> {
     let open = "object = new.object AND local_id = new.local_id AND resolved_at IS NULL";
-    let changed = "EXISTS (SELECT 1 FROM _sync_changed)";
     let settled = format!(
         "id = {ENTRY} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
     );
     vec![
+        "INSERT INTO _sync_entry_written VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
         // A field in an open conflict waits for a person: only the conflict learns of the write. The daemon spells it.
         format!(
             "UPDATE sync_conflicts\n\
-             SET local_value = (SELECT iif(typeof(c.new_value) = 'real', quote(c.new_value), c.new_value)\n    \
+             SET local_value = (SELECT iif(typeof(c.held_value) = 'real', quote(c.held_value), c.held_value)\n    \
              FROM _sync_changed AS c WHERE c.property = sync_conflicts.property)\n\
              WHERE {open} AND property IN (SELECT property FROM _sync_changed)"
         ),
         format!(
             "DELETE FROM _sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {open})"
         ),
+        format!("INSERT INTO _sync_entry_late VALUES ({ENTRY})"),
         // What can't be written rests for a while; what is written after it must not wait for it.
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL,\n    \
@@ -184,20 +271,10 @@ fn update() -> Vec<String> {
              next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END,\n    \
              last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END,\n    \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END\n\
-             WHERE id = {ENTRY} AND operation <> 'archive' AND {changed}",
+             WHERE id = {ENTRY} AND operation <> 'archive' AND {CHANGED}",
             unwritable = literal(UNWRITABLE),
         ),
-        format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at)\n\
-             SELECT new.object, new.local_id, new.hs_id, 'update', {NOW}, {NOW}\n\
-             WHERE new.hs_id IS NOT NULL AND {changed} AND {ENTRY} IS NULL"
-        ),
-        // A row without a record and without an entry is one whose create was discarded: the next write creates it.
-        format!(
-            "INSERT INTO _sync_entry_create (object, local_id)\n\
-             SELECT new.object, new.local_id\n\
-             WHERE new.hs_id IS NULL AND {changed} AND {ENTRY} IS NULL"
-        ),
+        "INSERT INTO _sync_entry_first VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
         // The first write saves the base. A create sends whole rows: its fields say when a column was written after the INSERT,
         // and while an attempt is open, that it was written since.
         format!(
@@ -207,12 +284,15 @@ fn update() -> Vec<String> {
              WHERE e.object = new.object AND e.local_id = new.local_id AND e.operation <> 'archive'\n\
              ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at"
         ),
-        // Back to the base: nothing is left to send. Not while an attempt is open.
+        // Back to the base: nothing is left to send. Not while an attempt is open, nor before the row that takes another's
+        // identity has been told of.
         format!(
             "DELETE FROM sync_outbox_fields\n\
              WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {settled}) AND base_known = 1 AND sent_value IS NULL\n    \
+             AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n\n        \
+             WHERE n.object = new.object AND n.local_id = new.local_id AND n.taking = 1)\n    \
              AND EXISTS (SELECT 1 FROM _sync_changed AS c\n        \
-             WHERE c.property = sync_outbox_fields.property AND c.new_value IS sync_outbox_fields.base_value)"
+             WHERE c.property = sync_outbox_fields.property AND c.held_value IS sync_outbox_fields.base_value)"
         ),
         format!(
             "DELETE FROM sync_outbox\n\
@@ -222,16 +302,93 @@ fn update() -> Vec<String> {
     ]
 }
 
+/// The entry that the first write makes.
+fn first() -> Vec<String> {
+    vec![
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at)\n\
+             SELECT new.object, new.local_id, new.hs_id, 'update', {NOW}, {NOW} WHERE new.hs_id IS NOT NULL"
+        ),
+        "INSERT INTO _sync_entry_create (object, local_id)\n\
+         SELECT new.object, new.local_id WHERE new.hs_id IS NULL"
+            .to_owned(),
+    ]
+}
+
+/// The field of an entry whose base is known, beside a write `c`.
+const BASED: &str = "f.outbox_id = new.id AND f.property = c.property AND f.base_known = 1";
+
+/// Whether a write was made before one that has been told already, or may turn out to be made after one that has not.
+fn are_late() -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM _sync_changed AS c LEFT JOIN sync_outbox_fields AS f ON {BASED}\n    \
+         WHERE c.held_value IS NOT c.new_value OR (f.property IS NOT NULL AND f.base_value IS c.base_value))\n    \
+         OR EXISTS (SELECT 1 FROM _sync_left)"
+    )
+}
+
+/// Writes of one statement that are told in another order than they were made in: a write fires a trigger of the user's, whose
+/// own write is told first.
+///
+/// Whatever the order, the writes of a field make a way from its base to what the row holds by now. A write that ends at the
+/// base comes before it, and has the true base, unless the way has left the base once more than it came there: then it is
+/// what the way came by. Where nothing of a field is to be sent but the row holds something else than was written, the later
+/// writes have been told and have led back to the base.
+fn late() -> Vec<String> {
+    let ends_at_base = format!(
+        "EXISTS (SELECT 1 FROM sync_outbox_fields AS f, _sync_changed AS c\n    \
+         WHERE {BASED} AND c.new_value IS f.base_value AND c.property = "
+    );
+    let is_left = format!(
+        "EXISTS (SELECT 1 FROM _sync_left AS l WHERE l.at = {NOW} AND l.outbox_id = new.id AND l.property = _sync_changed.property)"
+    );
+    vec![
+        format!(
+            "UPDATE _sync_left SET times = times - 1 WHERE at = {NOW} AND outbox_id = new.id AND {ends_at_base}_sync_left.property)"
+        ),
+        format!(
+            "DELETE FROM _sync_changed WHERE {is_left} AND {ends_at_base}_sync_changed.property)"
+        ),
+        format!("DELETE FROM _sync_left WHERE times = 0 OR at <> {NOW}"),
+        format!(
+            "INSERT INTO _sync_left\n\
+             SELECT new.id, c.property, {NOW}, 1 FROM _sync_changed AS c, sync_outbox_fields AS f\n\
+             WHERE {BASED} AND f.base_value IS c.base_value\n\
+             ON CONFLICT (outbox_id, property) DO UPDATE SET times = times + 1"
+        ),
+        "DELETE FROM _sync_changed\n\
+         WHERE held_value IS NOT new_value AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f\n    \
+         WHERE f.outbox_id = new.id AND f.property = _sync_changed.property)"
+            .to_owned(),
+        format!(
+            "UPDATE sync_outbox_fields SET base_value = (SELECT c.base_value FROM _sync_changed AS c WHERE c.property = sync_outbox_fields.property)\n\
+             WHERE outbox_id = new.id AND base_known = 1 AND sent_value IS NULL\n    \
+             AND EXISTS (SELECT 1 FROM _sync_changed AS c WHERE c.property = sync_outbox_fields.property\n        \
+             AND c.new_value IS sync_outbox_fields.base_value AND c.held_value IS NOT c.new_value)"
+        ),
+    ]
+}
+
 /// The row is back: what a DELETE made of its entry is undone, and a dead one is due again. A row that was never there is a
 /// create; so is one whose create a REPLACE has just taken away, under the same key.
 fn again() -> Vec<String> {
-    let noted =
-        |what: &str| format!("(SELECT {what} FROM _sync_replaced WHERE object = new.object)");
+    let noted = |what: &str| {
+        format!(
+            "(SELECT {what} FROM _sync_replaced WHERE object = new.object AND for_id = new.local_id)"
+        )
+    };
     let local_id = format!("coalesce({}, new.local_id)", noted("local_id"));
     vec![
+        "UPDATE _sync_replaced SET taking = 2 WHERE object = new.object AND for_id = new.local_id"
+            .to_owned(),
         format!(
-            "UPDATE _sync_changed SET base_value = {}",
+            "UPDATE _sync_changed SET base_value = {}, held_value = new_value",
             noted("json_extract(row, '$.\"' || property || '\"')")
+        ),
+        format!(
+            "INSERT INTO _sync_entry_rewritten VALUES (new.object, new.local_id, {}, {})",
+            noted("local_id"),
+            noted("key")
         ),
         format!(
             "DELETE FROM _sync_changed WHERE base_value IS new_value OR {} IS NULL",
@@ -261,6 +418,52 @@ fn again() -> Vec<String> {
             "INSERT INTO _sync_entry_update (object, local_id, hs_id) VALUES (new.object, {local_id}, {})",
             noted("hs_id")
         ),
+    ]
+}
+
+/// Whether triggers of the user's have written to a row that has taken the identity of a noted one, before or while it did.
+const IS_REWRITTEN: &str = "EXISTS (SELECT 1 FROM _sync_written WHERE object = new.object AND for_id IN (new.for_id, new.local_id))";
+
+/// What was made of such writes under the number that the row had then goes, and so does the create of a row that seemed to
+/// have no record.
+fn rewritten() -> Vec<String> {
+    let untold = "object = new.object AND local_id = new.for_id AND operation <> 'archive' AND row IS NULL\n    \
+                  AND (local_id <> new.local_id OR (operation = 'create' AND key IS NOT new.key))";
+    let written = |row: &str| {
+        format!(
+            "SELECT w.property FROM _sync_written AS w WHERE w.object = new.object AND w.for_id = new.{row}"
+        )
+    };
+    let value = |row: &str| {
+        format!(
+            "(SELECT w.value FROM _sync_written AS w\n    \
+             WHERE w.object = new.object AND w.for_id = new.{row} AND w.property = _sync_changed.property)"
+        )
+    };
+    vec![
+        format!(
+            "DELETE FROM sync_outbox_fields WHERE outbox_id IN (SELECT id FROM _sync_entry WHERE {untold})"
+        ),
+        format!("DELETE FROM sync_outbox WHERE id IN (SELECT id FROM _sync_entry WHERE {untold})"),
+        // What was written before the row took its number is what it was given; what was written then stands in the entry.
+        format!(
+            "UPDATE _sync_changed SET new_value = {value}, held_value = {value}\n\
+             WHERE new.for_id <> new.local_id AND property IN ({})",
+            written("for_id"),
+            value = value("for_id"),
+        ),
+        format!(
+            "UPDATE _sync_changed SET held_value = {} WHERE property IN ({})",
+            value("local_id"),
+            written("local_id")
+        ),
+        // The same where no entry tells of it.
+        "UPDATE _sync_changed SET new_value = held_value WHERE NOT EXISTS (SELECT 1\n    \
+         FROM _sync_entry AS e JOIN sync_outbox_fields AS f ON f.outbox_id = e.id AND f.property = _sync_changed.property\n    \
+         WHERE e.object = new.object AND e.local_id = new.local_id AND e.operation <> 'archive')"
+            .to_owned(),
+        "DELETE FROM _sync_written WHERE object = new.object AND for_id IN (new.for_id, new.local_id)"
+            .to_owned(),
     ]
 }
 

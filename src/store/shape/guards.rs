@@ -11,11 +11,13 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 31] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
+    "_sync_written",
     "_sync_changed",
+    "_sync_left",
     "sync_outbox_fields",
     "_sync_sent",
     "sync_inbox",
@@ -47,10 +49,12 @@ const KEPT: [&str; 29] = [
 const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "properties"];
 
 /// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
-const RECORDING: [&str; 5] = [
+const RECORDING: [&str; 7] = [
     "_sync_gate",
     "_sync_replaced",
+    "_sync_written",
     "_sync_changed",
+    "_sync_left",
     "sync_outbox",
     "sync_outbox_fields",
 ];

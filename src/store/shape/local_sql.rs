@@ -10,6 +10,8 @@ mod delete;
 mod entries;
 mod insert;
 mod loads;
+mod nested;
+mod random;
 mod refusals;
 mod repair;
 mod replace;

@@ -49,8 +49,13 @@ pub(crate) fn tidy(
 ) -> Result<(), StoreError> {
     close_gate(tx, mapping, now)?;
     // With a condition: without one SQLite writes the empty table anew.
-    tx.prepare_cached("DELETE FROM _sync_replaced WHERE object IS NOT NULL")?
-        .execute([])?;
+    for left in [
+        "DELETE FROM _sync_replaced WHERE object IS NOT NULL",
+        "DELETE FROM _sync_written WHERE object IS NOT NULL",
+        "DELETE FROM _sync_left WHERE outbox_id IS NOT NULL",
+    ] {
+        tx.prepare_cached(left)?.execute([])?;
+    }
     sequences::heal(tx)?;
     for object in &mapping.objects {
         sequences::keep(tx, object.object.as_str(), object.table.as_str())?;

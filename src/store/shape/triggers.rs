@@ -11,8 +11,7 @@
 //! | trigger | does |
 //! |---|---|
 //! | `…_before_insert` | notes the rows that the insert stands for: the only place where a REPLACE can be seen |
-//! | `…_refuse_insert` | refuses an INSERT of what can't be pushed |
-//! | `…_insert` | a create |
+//! | `…_insert` | refuses an INSERT of what can't be pushed; a create, unless a row was noted |
 //! | `…_insert_again` | where a row was noted: the update that a REPLACE, or a DELETE and INSERT, was meant as |
 //! | `…_refuse` | refuses an UPDATE of what can't be pushed |
 //! | `…_before_replace`, `…_after_replace` | notes the rows that an UPDATE collides with, and refuses where `UPDATE OR REPLACE` took one away; where the user has UNIQUE indexes |
@@ -127,7 +126,7 @@ impl MirrorShape<'_> {
 
 /// A trigger's text; its lines after a step's first are indented by whoever writes them.
 pub(crate) fn made(name: &str, event: &str, table: &str, when: &str, steps: &[String]) -> Made {
-    let steps = each(steps, |step| format!("    {step};\n"));
+    let steps = each(steps, |step| format!("{step};\n"));
     let sql = format!(
         "CREATE TRIGGER {} {event} ON {table}\nWHEN {when}\nBEGIN\n{steps}END",
         quoted(name)
@@ -152,13 +151,13 @@ fn through_the_gate(steps: impl IntoIterator<Item = String>) -> Vec<String> {
 
 /// Items of a list, a line each.
 fn lines(items: impl Iterator<Item = String>) -> String {
-    items.collect::<Vec<_>>().join(",\n    ")
+    items.collect::<Vec<_>>().join(",\n")
 }
 
 /// A refusal for each condition that holds, a line each.
 fn refuse_where(cases: &[(String, String)]) -> String {
     each(cases, |(condition, raise)| {
-        format!("\n    WHEN {condition} THEN {raise}")
+        format!("\nWHEN {condition} THEN {raise}")
     })
 }
 
@@ -171,7 +170,7 @@ pub(crate) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
         delete(shape),
     ];
     if shape.object.direction.pushes() {
-        all.extend([refuse_insert(shape), insert_again(shape)]);
+        all.push(insert_again(shape));
     }
     all.extend(update(shape));
     all.extend(replace(shape));
@@ -236,13 +235,6 @@ fn any(terms: &[String]) -> String {
 /// no limit on its length, `json_object` has one on its arguments. A column's own name would be that of the list's column:
 /// the sign before it keeps it from that, here and in the other lists.
 fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
-    let mapped = shape.object.fields.iter().map(|field| {
-        format!(
-            "({}, +{from}.{})",
-            literal(field.property.as_str()),
-            quoted(field.column.as_str())
-        )
-    });
     let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
         .iter()
         .map(|name| format!("({}, +{from}.{name})", literal(&format!("${name}"))));
@@ -258,9 +250,24 @@ fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
             key("column")
         )
     });
+    json(mapped(shape, from).chain(fixed).chain(own))
+}
+
+/// The values of the mapped columns.
+fn mapped<'a>(shape: &'a MirrorShape<'_>, from: &'a str) -> impl Iterator<Item = String> + 'a {
+    shape.object.fields.iter().map(move |field| {
+        format!(
+            "({}, +{from}.{})",
+            literal(field.property.as_str()),
+            quoted(field.column.as_str())
+        )
+    })
+}
+
+fn json(values: impl Iterator<Item = String>) -> String {
     format!(
-        "(SELECT json_group_object(column1, iif(typeof(column2) = 'real', json(quote(column2)), column2)) FROM (VALUES\n    {}))",
-        lines(mapped.chain(fixed).chain(own))
+        "(SELECT json_group_object(column1, iif(typeof(column2) = 'real', json(quote(column2)), column2)) FROM (VALUES\n{}))",
+        lines(values)
     )
 }
 
@@ -272,16 +279,24 @@ fn collisions(shape: &MirrorShape<'_>) -> Vec<String> {
     shape.unique.iter().map(find).collect()
 }
 
-fn is_noted(shape: &MirrorShape<'_>) -> String {
+/// The notes for the row that is inserted. Before SQLite gives it a number that is −1.
+fn noted_for(shape: &MirrorShape<'_>) -> String {
     format!(
-        "EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {})",
+        "object = {} AND for_id IN (-1, new.local_id)",
         shape.object()
     )
 }
 
+fn is_noted(shape: &MirrorShape<'_>) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM _sync_replaced WHERE {})",
+        noted_for(shape)
+    )
+}
+
 /// Notes the rows that an INSERT may stand for: those that it collides with, and one that was deleted and whose entry is
-/// still here. It refuses nothing but a number that leaves no room, since an UPSERT passes here too. Notes stay until the
-/// next INSERT or the daemon's next look, so that of the two triggers that follow only one finds what it is for.
+/// still here. It refuses nothing but a number that leaves no room, since an UPSERT passes here too. A note is of use to one
+/// row: the next INSERT, which may come from a trigger of the user's before the first one is done, gives it that row's number.
 fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let (table, object) = (shape.table(), shape.object());
     let same_id = "local_id = new.local_id OR hs_id = new.hs_id";
@@ -292,33 +307,36 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         format!(
             "SELECT 1 FROM _sync_entry_kept WHERE object = {object} AND local_id = new.local_id"
         ),
-        format!("SELECT 1 FROM _sync_replaced WHERE object = {object}"),
+        format!("SELECT 1 FROM _sync_replaced WHERE {}", noted_for(shape)),
     ];
     let exists = each(&[exists.as_slice(), &same_key].concat(), |query| {
-        format!("\n    OR EXISTS ({query})")
+        format!("\nOR EXISTS ({query})")
     });
     let same_key = match same_key.as_slice() {
         [] => String::new(),
         queries => format!(" OR local_id IN ({})", queries.join(" UNION ")),
     };
     let when = format!("{FROM_OUTSIDE} AND (new.local_id > {LARGEST_GIVEN_ID}{exists})");
+    let row = match shape.object.fields.as_slice() {
+        [] => "'{}'".to_owned(),
+        _ => json(mapped(shape, "e")),
+    };
     let note = format!(
-        "INSERT INTO _sync_replaced (object, local_id, hs_id, key, row)\n    \
-         SELECT {object}, e.local_id, e.hs_id,\n    \
-         (SELECT key FROM _sync_entry WHERE object = {object} AND local_id = e.local_id AND operation = 'create'),\n    \
-         {}\n    \
-         FROM {table} AS e WHERE {same_id}{same_key}\n    \
-         ON CONFLICT DO NOTHING",
-        row_json(shape, "e"),
+        "INSERT INTO _sync_entry_former\n\
+         SELECT {object}, new.local_id, e.local_id, e.hs_id, e.hs_created_at, e.hs_modified_at, e.hs_archived,\n\
+         {}\n\
+         FROM {table} AS e WHERE {same_id}{same_key}",
+        row
     );
-    let deleted =
-        format!("INSERT INTO _sync_entry_note VALUES ({object}, new.local_id, new.hs_id)");
+    let deleted = format!(
+        "INSERT INTO _sync_entry_note VALUES ({object}, new.local_id, new.hs_id, (SELECT max(local_id) FROM {table}))"
+    );
     let mut steps = vec![refuse_number(shape.object.table.as_str())];
     steps.extend(through_the_gate([deleted, note]));
     shape.trigger("before_insert", "BEFORE INSERT", &when, &steps)
 }
 
-/// A new row is a create, unless it stands for a row that was there.
+/// A new row is a create, unless it stands for a row that was there. What can't be pushed is refused.
 fn insert(shape: &MirrorShape<'_>) -> Made {
     if !shape.object.direction.pushes() {
         let sentence = format!(
@@ -332,33 +350,35 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
             &[format!("SELECT {}", raise(&sentence))],
         );
     }
-    let create = format!(
-        "INSERT INTO _sync_entry_create VALUES ({}, new.local_id, NULL)",
-        shape.object()
+    // A trigger of the user's may have taken it away again.
+    let insert = format!(
+        "INSERT INTO _sync_entry_insert VALUES ({}, (SELECT local_id FROM {} WHERE local_id = new.local_id))",
+        shape.object(),
+        shape.table()
     );
-    shape.trigger(
-        "insert",
-        "AFTER INSERT",
-        &format!("{FROM_OUTSIDE} AND NOT {}", is_noted(shape)),
-        &through_the_gate([create]),
-    )
+    let mut steps = refuse_insert(shape);
+    steps.extend(through_the_gate([insert]));
+    shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
 }
 
 /// A row that a REPLACE has just overwritten, or one that was deleted and whose archive is still pending: the new row takes
-/// its identity, and the difference between the two is an update.
+/// its identity, and the difference between the two is an update. It takes it outside the gate: what triggers of the user's
+/// write meanwhile is recorded like any other write.
 fn insert_again(shape: &MirrorShape<'_>) -> Made {
-    let mut steps: Vec<String> = find_former(shape).into_iter().collect();
-    steps.push(take_identity(shape));
+    let mut steps = vec![OPEN_GATE.to_owned()];
+    steps.extend(find_former(shape));
+    steps.extend([take_identity(shape), OPEN_GATE.to_owned()]);
     steps.extend(written_again(shape));
     steps.push(format!(
         "INSERT INTO _sync_entry_again VALUES ({}, new.local_id)",
         shape.object()
     ));
+    steps.push(CLOSE_GATE.to_owned());
     shape.trigger(
         "insert_again",
         "AFTER INSERT",
         &format!("{FROM_OUTSIDE} AND {}", is_noted(shape)),
-        &through_the_gate(steps),
+        &steps,
     )
 }
 
@@ -374,7 +394,7 @@ fn still_there(shape: &MirrorShape<'_>, note: &str) -> Option<String> {
     })
 }
 
-/// Leaves the note of the row that the new one stands for.
+/// Leaves the note of the row that the new one stands for, and closes the gate.
 fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
     let object = shape.object();
     let archiving = raise(&format!(
@@ -382,10 +402,16 @@ fn find_former(shape: &MirrorShape<'_>) -> Vec<String> {
         shape.object.table
     ));
     let narrow = still_there(shape, "_sync_replaced").map(|still_there| {
-        format!("DELETE FROM _sync_replaced WHERE object = {object} AND {still_there}")
+        format!(
+            "DELETE FROM _sync_replaced WHERE {} AND {still_there}",
+            noted_for(shape)
+        )
     });
-    let refuse = format!("SELECT {archiving} FROM _sync_entry_leaving WHERE object = {object}");
-    narrow.into_iter().chain([refuse]).collect()
+    let found = format!("INSERT INTO _sync_entry_found VALUES ({object}, new.local_id)");
+    let refuse = format!(
+        "SELECT {archiving} FROM _sync_entry_leaving WHERE object = {object} AND for_id = new.local_id"
+    );
+    narrow.into_iter().chain([found, refuse]).collect()
 }
 
 /// SQLite gives no number after the largest one that a row ever had, or that an INSERT tried: one of 2⁶³ − 1 would end all
@@ -418,14 +444,14 @@ fn noted(key: &str) -> String {
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had, and values that HubSpot never takes.
-fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
+fn refuse_insert(shape: &MirrorShape<'_>) -> Vec<String> {
     let table = &shape.object.table;
     let of_note = |note: &str| {
         let still_there =
             still_there(shape, note).map(|still_there| format!(" AND NOT {still_there}"));
         format!(
-            "{note}.object = {}{}",
-            shape.object(),
+            "{note}.{}{}",
+            noted_for(shape),
             still_there.unwrap_or_default()
         )
     };
@@ -439,10 +465,7 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
                 "{table} would overwrite two rows: DELETE one of them first"
             )),
         ),
-        (
-            format!("{} IN (1, '1')", noted("$hs_archived")),
-            shape.archived(),
-        ),
+        ("n.hs_archived = 1".to_owned(), shape.archived()),
         (
             "new.hs_id IS NOT NULL AND new.hs_id IS NOT n.hs_id".to_owned(),
             raise(&format!(
@@ -465,10 +488,7 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
     ];
     for name in ["hs_created_at", "hs_modified_at"] {
         cases.push((
-            format!(
-                "new.{name} IS NOT NULL AND new.{name} IS NOT {}",
-                noted(&format!("${name}"))
-            ),
+            format!("new.{name} IS NOT NULL AND new.{name} IS NOT n.{name}"),
             raise(&format!(
                 "{table}.{name} is given by HubSpot: leave {name} out"
             )),
@@ -483,12 +503,11 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> Made {
     }
     // The gate has one row, whether there is a note or none.
     let refuse = format!(
-        "SELECT CASE{} END\n    FROM _sync_gate LEFT JOIN _sync_replaced AS n ON {}",
+        "SELECT CASE{} END\nFROM _sync_gate LEFT JOIN _sync_replaced AS n ON {}",
         refuse_where(&cases),
         of_note("n"),
     );
-    let steps: Vec<String> = [refuse].into_iter().chain(refuse_too_long(shape)).collect();
-    shape.trigger("refuse_insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
+    [refuse].into_iter().chain(refuse_too_long(shape)).collect()
 }
 
 /// What HubSpot itself holds may be longer: a REPLACE writes it again.
@@ -501,12 +520,12 @@ fn refuse_too_long(shape: &MirrorShape<'_>) -> Option<String> {
         )
     });
     Some(format!(
-        "SELECT CASE column1{} END\n    FROM (VALUES\n    {})\n    \
-         WHERE {} AND column2 IS NOT (SELECT json_extract(row, '$.\"' || column1 || '\"') FROM _sync_replaced WHERE object = {})",
+        "SELECT CASE column1{} END\nFROM (VALUES\n{})\n\
+         WHERE {} AND column2 IS NOT (SELECT json_extract(row, '$.\"' || column1 || '\"') FROM _sync_replaced WHERE {})",
         too_long(shape)?,
         lines(values),
         is_too_long("column2"),
-        shape.object(),
+        noted_for(shape),
     ))
 }
 
@@ -539,13 +558,8 @@ fn noted_column(field: &FieldMapping) -> String {
 
 /// Gives the new row the former one's ids, times and values that only HubSpot gives.
 fn take_identity(shape: &MirrorShape<'_>) -> String {
-    let settings = ["local_id", "hs_id"]
-        .map(|name| format!("{name} = n.{name}"))
-        .into_iter()
-        .chain(
-            ["hs_created_at", "hs_modified_at"]
-                .map(|name| format!("{name} = {}", noted(&format!("${name}")))),
-        );
+    let settings = ["local_id", "hs_id", "hs_created_at", "hs_modified_at"]
+        .map(|name| format!("{name} = n.{name}"));
     let pulled = shape.pulled().map(|field| {
         format!(
             "{} = {}",
@@ -554,10 +568,10 @@ fn take_identity(shape: &MirrorShape<'_>) -> String {
         )
     });
     format!(
-        "UPDATE {} SET\n    {}\n    \
-         FROM _sync_replaced AS n WHERE n.object = {} AND {}.local_id = new.local_id",
+        "UPDATE {} SET\n{}\n\
+         FROM _sync_replaced AS n WHERE n.object = {} AND n.for_id = new.local_id AND {}.local_id = new.local_id",
         shape.table(),
-        lines(settings.chain(pulled)),
+        lines(settings.into_iter().chain(pulled)),
         shape.object(),
         shape.table(),
     )
@@ -574,9 +588,32 @@ fn written_again(shape: &MirrorShape<'_>) -> Option<String> {
         )
     });
     Some(format!(
-        "INSERT INTO _sync_changed (property, new_value) VALUES\n    {}",
+        "INSERT INTO _sync_changed (property, new_value) VALUES\n{}",
         lines(values)
     ))
+}
+
+fn columns(shape: &MirrorShape<'_>, of: &str) -> String {
+    let names = shape.pushed();
+    let names: Vec<String> = names
+        .map(|field| format!("{of}{}", quoted(field.column.as_str())))
+        .collect();
+    names.join(", ")
+}
+
+/// What the row `e` holds by now of a property: a trigger of the user's that runs before ours may have written to it.
+fn held(shape: &MirrorShape<'_>) -> String {
+    let columns: Vec<String> = shape
+        .pushed()
+        .map(|field| {
+            format!(
+                " WHEN {} THEN e.{}",
+                literal(field.property.as_str()),
+                quoted(field.column.as_str())
+            )
+        })
+        .collect();
+    format!("CASE v.column1{} END", columns.concat())
 }
 
 /// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free.
@@ -600,7 +637,12 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     });
     let cases: Vec<(String, String)> = fixed.into_iter().chain(pulled).collect();
     let refuse = format!("SELECT CASE{} END", refuse_where(&cases));
-    shape.trigger("refuse", "AFTER UPDATE", FROM_OUTSIDE, &[refuse])
+    // Our own write to a mirror is [`take_identity`].
+    let when = format!(
+        "{FROM_OUTSIDE} AND NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {} AND taking = 1 AND for_id = old.local_id)",
+        shape.object()
+    );
+    shape.trigger("refuse", "AFTER UPDATE", &when, &[refuse])
 }
 
 /// What watches an UPDATE where the user has UNIQUE indexes. The rows that it collides with are noted: `UPDATE OR REPLACE`
@@ -615,11 +657,13 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
     if found.is_empty() {
         return Vec::new();
     }
-    let is_noted = is_noted(shape);
-    let exists = each(&found, |query| format!("\n    OR EXISTS ({query})"));
-    let clear = format!("DELETE FROM _sync_replaced WHERE object = {object}");
+    // No INSERT has such a number.
+    let notes = format!("object = {object} AND for_id = -1 - old.local_id");
+    let is_noted = format!("EXISTS (SELECT 1 FROM _sync_replaced WHERE {notes})");
+    let exists = each(&found, |query| format!("\nOR EXISTS ({query})"));
+    let clear = format!("DELETE FROM _sync_replaced WHERE {notes}");
     let note = format!(
-        "INSERT INTO _sync_replaced (object, local_id, row) SELECT {object}, local_id, '{{}}' FROM ({})",
+        "INSERT INTO _sync_replaced (object, for_id, local_id, row) SELECT {object}, -1 - old.local_id, local_id, '{{}}' FROM ({})",
         found.join(" UNION ")
     );
     let sentence = format!(
@@ -627,7 +671,7 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
         shape.object.table
     );
     let refuse = format!(
-        "SELECT {} WHERE EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = {object} \
+        "SELECT {} WHERE EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.{notes} \
          AND NOT EXISTS (SELECT 1 FROM {} AS e WHERE e.local_id = n.local_id))",
         raise(&sentence),
         shape.table(),
@@ -650,18 +694,11 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
 
 /// An update, field by field.
 fn update(shape: &MirrorShape<'_>) -> Option<Made> {
-    let columns = |of: &str| {
-        shape
-            .pushed()
-            .map(|field| format!("{of}.{}", quoted(field.column.as_str())))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
     shape.pushed().next()?;
     let when = format!(
-        "{FROM_OUTSIDE}\n    AND ({}) IS NOT ({})",
-        columns("new"),
-        columns("old")
+        "{FROM_OUTSIDE}\nAND ({}) IS NOT ({})",
+        columns(shape, "new."),
+        columns(shape, "old.")
     );
     let values = shape.pushed().map(|field| {
         let column = quoted(field.column.as_str());
@@ -671,10 +708,12 @@ fn update(shape: &MirrorShape<'_>) -> Option<Made> {
         )
     });
     let changed = format!(
-        "INSERT INTO _sync_changed (property, base_value, new_value)\n    \
-         SELECT column1, column2, column3 FROM (VALUES\n    {})\n    \
-         WHERE column2 IS NOT column3",
-        lines(values)
+        "INSERT INTO _sync_changed\n\
+         SELECT v.column1, v.column2, v.column3, {}\nFROM (VALUES\n{}) AS v, {} AS e\n\
+         WHERE v.column2 IS NOT v.column3 AND e.local_id = new.local_id",
+        held(shape),
+        lines(values),
+        shape.table(),
     );
     let archived = format!("SELECT {} WHERE old.hs_archived", shape.archived());
     let too_long = too_long(shape)
@@ -705,8 +744,8 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
         );
     }
     let archive = format!(
-        "INSERT INTO _sync_entry_archive\n    \
-         VALUES ({}, old.local_id, iif(old.hs_archived, NULL, old.hs_id),\n    {})",
+        "INSERT INTO _sync_entry_archive\n\
+         VALUES ({}, old.local_id, iif(old.hs_archived, NULL, old.hs_id),\n{})",
         shape.object(),
         row_json(shape, "old"),
     );
@@ -718,23 +757,19 @@ fn delete(shape: &MirrorShape<'_>) -> Made {
     )
 }
 
-/// What marks a write with the gate open: a program has opened it, and may close it again before the daemon looks. The one
-/// such write of our own is [`take_identity`], after which the row has the number that is noted. They name no column that a
-/// program may drop: it would have to drop them first.
+/// What marks a write with the gate open: a program has opened it, and may close it again before the daemon looks. None of our
+/// own triggers writes to a mirror then. They name no column that a program may drop: it would have to drop them first.
 fn past_the_gate(shape: &MirrorShape<'_>) -> [Made; 3] {
-    let object = shape.object();
-    let not_our_own = format!(
-        " AND new.local_id IS NOT (SELECT local_id FROM _sync_replaced WHERE object = {object})"
-    );
-    let mark = [format!("INSERT INTO _sync_entry_past VALUES ({object})")];
+    let mark = [format!(
+        "INSERT INTO _sync_entry_past VALUES ({})",
+        shape.object()
+    )];
     [
-        ("past_by_insert", "AFTER INSERT", ""),
-        ("past_by_change", "AFTER UPDATE", &not_our_own),
-        ("past_by_delete", "AFTER DELETE", ""),
+        ("past_by_insert", "AFTER INSERT"),
+        ("past_by_change", "AFTER UPDATE"),
+        ("past_by_delete", "AFTER DELETE"),
     ]
-    .map(|(kind, event, condition)| {
-        shape.trigger(kind, event, &format!("{PAST_THE_GATE}{condition}"), &mark)
-    })
+    .map(|(kind, event)| shape.trigger(kind, event, PAST_THE_GATE, &mark))
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ fn fill_every_table(scene: &Scene) {
     scene.as_daemon(
         "INSERT INTO sync_unreadable (object, property, hs_id, value, seen_at) VALUES ('contacts', 'revenue', 101, 'many', 'x');
          INSERT INTO _sync_replaced (object, local_id, row) VALUES ('x', 1, '{}');
+         INSERT INTO _sync_written (object, for_id, property) VALUES ('x', 1, 'x');
+         INSERT INTO _sync_left (outbox_id, property, at, times) VALUES (1, 'x', 'x', 1);
          INSERT INTO _sync_sent (object, local_id, property, sent_at) VALUES ('contacts', 1, 'x', 'x');
          INSERT INTO sync_inbox (event_type, received_at, state) VALUES ('x', 'x', 'done');
          INSERT INTO _sync_removals (object, hs_id, seen_at, origin) VALUES ('contacts', 1, 'x', 'poll');

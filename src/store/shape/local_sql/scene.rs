@@ -309,9 +309,11 @@ impl Scene {
         }
     }
 
-    /// Everything but the notes of a REPLACE, which may stay behind.
+    /// Everything but what is noted for one statement, which may stay behind.
     fn all(&self) -> Vec<String> {
-        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> '_sync_replaced'";
+        let tables =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
+                      AND name NOT IN ('_sync_replaced', '_sync_written', '_sync_left')";
         self.rows(tables)
             .iter()
             .flat_map(|table| self.rows(&format!("SELECT '{table}', * FROM \"{table}\"")))
