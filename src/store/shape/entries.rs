@@ -171,11 +171,14 @@ const NOTES_KEPT: usize = 4;
 fn note() -> Vec<String> {
     let kept = |name: &str| format!("json_extract(row, '$.\"${name}\"')");
     let (created_at, modified_at) = (kept("hs_created_at"), kept("hs_modified_at"));
-    let former = format!(
-        "INSERT INTO _sync_replaced (object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, row)\n\
-         SELECT object, new.local_id, local_id, hs_id, {created_at}, {modified_at}, row FROM _sync_entry_kept\n\
-         WHERE object = new.object AND (hs_id = new.hs_id OR (local_id = new.local_id AND new.hs_id IS NULL))"
-    );
+    // One for each index: both at once would be a walk over all entries.
+    let former = |condition: &str| {
+        format!(
+            "INSERT INTO _sync_replaced (object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, row)\n\
+             SELECT object, new.local_id, local_id, hs_id, {created_at}, {modified_at}, row FROM _sync_entry_kept\n\
+             WHERE object = new.object AND {condition}"
+        )
+    };
     vec![
         "DELETE FROM _sync_replaced WHERE object = new.object AND for_id = new.local_id AND for_id > 0".to_owned(),
         "UPDATE _sync_replaced SET for_id = coalesce(new.newest, 0) WHERE object = new.object AND for_id = -1".to_owned(),
@@ -183,7 +186,8 @@ fn note() -> Vec<String> {
         "DELETE FROM _sync_written WHERE (object = new.object AND for_id = new.local_id) OR NOT EXISTS (SELECT 1\n    \
          FROM _sync_replaced AS n WHERE n.object = _sync_written.object AND _sync_written.for_id IN (n.for_id, n.local_id))"
             .to_owned(),
-        former,
+        former("hs_id = new.hs_id"),
+        former("local_id = new.local_id AND new.hs_id IS NULL"),
     ]
 }
 
