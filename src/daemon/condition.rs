@@ -137,6 +137,7 @@ impl Condition {
     pub fn stands(&self, standing: &AccessStanding) {
         self.change(|state| {
             match &standing.trouble {
+                _ if standing.moving.is_some() => state.unreachable.clone_from(&standing.moving),
                 None => state.unreachable = None,
                 Some(trouble) if trouble.in_a_row >= NOTHING_WORKS => {
                     state.unreachable = Some(trouble.words.to_string());
@@ -451,6 +452,27 @@ mod tests {
         assert_eq!(state(), "unreachable");
         condition.answered(&well(true));
         assert_eq!(state(), "running");
+    }
+
+    #[test]
+    fn an_account_that_is_moved_is_unreachable_whoever_met_that() {
+        let condition = Condition::default();
+        condition.schema_read();
+        let words = "HubSpot is moving the account until 2026-11-24T14:00:00.000Z";
+        let moving = AccessStanding {
+            moving: Some(words.to_owned()),
+            ..well(true)
+        };
+        // The answer to a request that was on its way is no sign that it is over.
+        assert!(rings(&condition, |now| now.answered(&moving)));
+        let health = condition.health(Some("running"), Duration::ZERO);
+        assert_eq!(
+            (health.state.as_str(), health.reason.as_deref()),
+            ("unreachable", Some(words))
+        );
+        assert_eq!(condition.daemon(0, 0).unreachable.as_deref(), Some(words));
+        condition.answered(&well(true));
+        assert_eq!(condition.daemon(0, 0).unreachable, None);
     }
 
     #[test]

@@ -287,6 +287,32 @@ fn what_is_held_back_names_the_cause_that_came_before() {
 }
 
 #[test]
+fn whoever_is_held_back_says_what_the_pause_is_for() {
+    for (status, wait, reason, is_everything) in [
+        (477, "1800", "HubSpot is moving the account until ", true),
+        (429, "60", "HubSpot's limit of requests is exceeded", false),
+        (503, "60", "HubSpot is in trouble with updates", false),
+    ] {
+        let bench = bench([answer_with(status, &[("retry-after", wait)], "{}")]);
+        let update = [write("1-1", Some("101"), &[("city", "Lima")])];
+        let met = bench.update(&update).expect_err("a pause");
+        let held = bench.update(&update).expect_err("nothing goes");
+        assert!(matches!(held, HubspotError::HeldBack { .. }), "{held:?}");
+        assert!(held.words().contains(reason), "{}", held.words());
+        assert!(held.is_unreachable() == is_everything, "{held:?}");
+        if let HubspotError::HeldBack { .. } = met {
+            // A 429 is repeated inside of the call.
+            assert_eq!(status, 429);
+        } else {
+            assert_eq!(met.hint(), held.hint());
+        }
+        assert_eq!(bench.client.moving().is_some(), is_everything);
+        bench.clock.advance(Duration::from_mins(30));
+        assert_eq!(bench.client.moving(), None);
+    }
+}
+
+#[test]
 fn a_page_in_place_of_an_answer_is_not_hubspots_whatever_its_status() {
     let html = "<!DOCTYPE html><title>Sign in</title>";
     for (status, body) in [

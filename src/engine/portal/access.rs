@@ -89,6 +89,8 @@ impl Refusals {
 pub struct AccessStanding {
     /// Whether HubSpot accepted the token.
     pub token_works: bool,
+    /// That HubSpot moves the account, and until when nothing goes.
+    pub moving: Option<String>,
     /// Why nothing comes of requests at present.
     pub trouble: Option<Trouble>,
     /// What is forbidden to the token, a sentence each.
@@ -102,6 +104,7 @@ impl Engine {
     pub fn standing(&self) -> AccessStanding {
         AccessStanding {
             token_works: self.client.token_works(),
+            moving: self.client.moving(),
             trouble: self.client.trouble(),
             forbidden: self.client.forbidden(),
             goes_on: self.mapping.objects.is_empty()

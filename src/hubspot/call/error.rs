@@ -8,13 +8,13 @@ use std::time::Duration;
 use http::Method;
 use thiserror::Error;
 
-use crate::decide::quota::LONGEST_REST;
+use crate::decide::quota::{LONGEST_REST, Pause};
 use crate::decide::retry::RetryClass;
 use crate::decide::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::settle::Failure;
 use crate::hubspot::call::answer::Answer;
 use crate::hubspot::call::limiter::LimiterError;
-use crate::hubspot::call::standing::Trouble;
+use crate::hubspot::call::standing::{Trouble, with_causes};
 use crate::hubspot::call::transport::{Cause, TooLarge, TransportError};
 use crate::model::time::Timestamp;
 
@@ -319,7 +319,14 @@ impl HubspotError {
             | Self::Lost { .. }
             | Self::Gateway { .. }
             | Self::Moving { .. } => true,
-            Self::HeldBack { source, .. } => matches!(source, LimiterError::Unreachable { .. }),
+            Self::HeldBack { source, .. } => matches!(
+                source,
+                LimiterError::Unreachable { .. }
+                    | LimiterError::Paused {
+                        why: Pause::Everything,
+                        ..
+                    }
+            ),
             Self::Refused { .. }
             | Self::Unauthorized { .. }
             | Self::LoggedOut { .. }
@@ -378,9 +385,16 @@ impl HubspotError {
             Self::Gateway { answer, .. } if answer.status < 500 && answer.status != 408 => Some(
                 "something on the way answers in HubSpot's place: look at proxy, firewall and `[portal].base_url`",
             ),
-            Self::Gateway { .. } | Self::Server { .. } => {
-                Some("HubSpot is in trouble: look at https://status.hubspot.com, and wait")
-            }
+            Self::Gateway { .. }
+            | Self::Server { .. }
+            | Self::HeldBack {
+                source:
+                    LimiterError::Paused {
+                        why: Pause::Rest(_),
+                        ..
+                    },
+                ..
+            } => Some("HubSpot is in trouble: look at https://status.hubspot.com, and wait"),
             Self::Unreadable { .. } => Some(
                 "if it goes on, look whether a proxy changes HubSpot's answers, and report it with this line",
             ),
@@ -397,9 +411,15 @@ impl HubspotError {
                 .as_ref()
                 .and_then(|trouble| trouble.hint)
                 .or(Some("look at this machine's network, DNS and proxy")),
-            Self::Throttled { .. } => {
-                Some("another app uses the account's limit up: lower `[limits]`, or slow it down")
-            }
+            Self::Throttled { .. }
+            | Self::HeldBack {
+                source:
+                    LimiterError::Paused {
+                        why: Pause::Class(_),
+                        ..
+                    },
+                ..
+            } => Some("another app uses the account's limit up: lower `[limits]`, or slow it down"),
             Self::Moving { .. }
             | Self::Locked { .. }
             | Self::HeldBack { .. }
@@ -530,7 +550,8 @@ impl HubspotError {
                 };
                 format!("{}{rest}", answer.message.as_str())
             }
-            Some(_) | None => self.to_string(),
+            Some(_) => self.to_string(),
+            None => with_causes(self),
         }
     }
 

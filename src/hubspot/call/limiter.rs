@@ -82,8 +82,10 @@ pub enum LimiterError {
         until: Timestamp,
     },
     /// HubSpot asked for a pause that is longer than anybody should wait inside a step.
-    #[error("HubSpot asked for a pause until {until}")]
+    #[error("{} until {until}", reason(*why))]
     Paused {
+        /// What HubSpot asked for it for.
+        why: Pause,
         /// When it goes on, by this machine's clock.
         until: Timestamp,
     },
@@ -101,13 +103,34 @@ pub enum LimiterError {
     Closed,
 }
 
+/// Why HubSpot is left alone, in words that a moment ends.
+fn reason(pause: Pause) -> String {
+    let work = match pause {
+        Pause::Everything => return "HubSpot is moving the account".to_owned(),
+        Pause::Day => return "the day's requests are spent".to_owned(),
+        Pause::Class(EndpointClass::Search) => {
+            return "HubSpot's limit of searches is exceeded, and they rest".to_owned();
+        }
+        Pause::Class(EndpointClass::Crm) => {
+            return "HubSpot's limit of requests is exceeded, and they rest".to_owned();
+        }
+        Pause::Rest(RestingWork::Search) => "searches",
+        Pause::Rest(RestingWork::Read) => "reads",
+        Pause::Rest(RestingWork::Create) => "creates",
+        Pause::Rest(RestingWork::Update) => "updates",
+        Pause::Rest(RestingWork::Archive) => "archives",
+        Pause::Rest(RestingWork::Portal) => "questions about the portal",
+    };
+    format!("HubSpot is in trouble with {work}, and they rest")
+}
+
 impl LimiterError {
     /// When to come back, where that is known.
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::OutOfQuota { until } | Self::Paused { until } | Self::Unreachable { until } => {
-                Some(*until)
-            }
+            Self::OutOfQuota { until }
+            | Self::Paused { until, .. }
+            | Self::Unreachable { until } => Some(*until),
             Self::Lease(_) | Self::Closed => None,
         }
     }
@@ -268,7 +291,8 @@ impl Limiter {
         while let Some(rest) = self.rest_of(work) {
             if rest > LONGEST_PAUSE {
                 let until = self.clock.now() + rest;
-                return Err(LimiterError::Paused { until });
+                let why = Pause::Rest(work);
+                return Err(LimiterError::Paused { why, until });
             }
             let closed = pin!(self.closed());
             if let Either::Right(_) = select(self.clock.sleep(rest), closed).await {
@@ -282,6 +306,14 @@ impl Limiter {
     pub fn rest_of(&self, work: RestingWork) -> Option<Duration> {
         let state = self.state();
         state.quota.rest_of(work, self.now(&state))
+    }
+
+    /// Until when nothing goes because HubSpot moves the account, by this machine's clock.
+    pub fn moving_until(&self) -> Option<Timestamp> {
+        let state = self.state();
+        let now = self.now(&state);
+        let until = state.quota.moving_until(now)?;
+        Some(self.clock.now() + until.saturating_sub(now.steady))
     }
 
     async fn take_lease(self: &Arc<Self>, request: LeaseRequest) -> Result<(), LimiterError> {
@@ -474,12 +506,13 @@ impl QueuePlace<'_> {
             QuotaVerdict::Unreachable(at) => Some(LimiterError::Unreachable {
                 until: by_our_clock(at),
             }),
-            QuotaVerdict::Paused(at) if at > now.steady + LONGEST_PAUSE => {
+            QuotaVerdict::Paused(at, why) if at > now.steady + LONGEST_PAUSE => {
                 Some(LimiterError::Paused {
+                    why,
                     until: by_our_clock(at),
                 })
             }
-            QuotaVerdict::Paused(_)
+            QuotaVerdict::Paused(_, _)
             | QuotaVerdict::Wait(_)
             | QuotaVerdict::Lease(_)
             | QuotaVerdict::Go => None,
@@ -492,7 +525,7 @@ impl QueuePlace<'_> {
         }
         match verdict {
             QuotaVerdict::Wait(at) => QueueLook::Wait(at.map(|at| at.saturating_sub(now.steady))),
-            QuotaVerdict::Paused(at) => QueueLook::Wait(Some(at.saturating_sub(now.steady))),
+            QuotaVerdict::Paused(at, _) => QueueLook::Wait(Some(at.saturating_sub(now.steady))),
             QuotaVerdict::Lease(_) if state.leasing => QueueLook::Wait(None),
             QuotaVerdict::Lease(count) => {
                 let request = state.begin_lease(count, self.limiter.clock.now());

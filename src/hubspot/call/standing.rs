@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::decide::quota::Pause;
 use crate::decide::scopes::{Access, says};
 use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::call::limiter::LimiterError;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::{Answer, Client};
 
@@ -54,6 +56,13 @@ impl Client {
         let learnt = self.learnt();
         let both = learnt.unanswered.iter().chain(&learnt.unreadable);
         both.max_by_key(|trouble| trouble.in_a_row).cloned()
+    }
+
+    /// That nothing goes because HubSpot moves the account, in words, whoever met it.
+    pub fn moving(&self) -> Option<String> {
+        let until = self.inner.limiter.moving_until()?;
+        let why = Pause::Everything;
+        Some(LimiterError::Paused { why, until }.to_string())
     }
 
     /// What HubSpot forbids to the token, a sentence each; what it has let through since is left out.

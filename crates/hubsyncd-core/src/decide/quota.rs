@@ -168,8 +168,8 @@ pub enum QuotaVerdict {
     Lease(u32),
     /// Not before this steady time; `None`: not before something changes (an answer comes).
     Wait(Option<Duration>),
-    /// HubSpot asked for a pause until this steady time.
-    Paused(Duration),
+    /// HubSpot asked for a pause until this steady time, and why.
+    Paused(Duration, Pause),
     /// The day is spent for its priority.
     OutOfQuota(Timestamp),
     /// HubSpot does not answer; the next probe goes at this steady time.
@@ -243,7 +243,8 @@ pub struct Quota {
     searches_in_burst: bool,
     day: Day,
     breaker: Breaker,
-    paused: [Duration; 2],
+    /// Until when each class waits, and why.
+    paused: [(Duration, Pause); 2],
     rests: BTreeMap<RestingWork, Duration>,
     throttled_in_a_row: [u32; 2],
     leased: u32,
@@ -282,7 +283,8 @@ impl Quota {
             searches_in_burst: false,
             day,
             breaker: Breaker::default(),
-            paused: [Duration::ZERO; 2],
+            // None yet: that time is over.
+            paused: [(Duration::ZERO, Pause::Everything); 2],
             rests: BTreeMap::new(),
             throttled_in_a_row: [0; 2],
             leased: 0,
@@ -320,9 +322,9 @@ impl Quota {
         {
             return QuotaVerdict::OutOfQuota(until);
         }
-        let paused = self.paused[index(class)];
-        if paused > now.steady {
-            return QuotaVerdict::Paused(paused);
+        let (until, why) = self.paused[index(class)];
+        if until > now.steady {
+            return QuotaVerdict::Paused(until, why);
         }
         let in_flight = self.burst.in_flight() + self.search.in_flight();
         if let Some(verdict) = self.breaker.verdict(in_flight, now.steady) {
@@ -433,7 +435,7 @@ impl Quota {
     /// Whether a request that was let go a while ago may still go: HubSpot has asked for no pause since. It counts as
     /// newly let go, so that its answer is held against what was sent before it.
     pub fn may_still_go(&mut self, grant: &mut Grant, now: Now) -> bool {
-        if self.paused[index(grant.class)] > now.steady {
+        if self.paused[index(grant.class)].0 > now.steady {
             return false;
         }
         self.granted += 1;
@@ -543,7 +545,8 @@ impl Quota {
             Pause::Day => self.day.spent(retry_after, now.hubspot),
             Pause::Everything => {
                 let wait = retry_after.unwrap_or(MOVING_WAIT);
-                self.paused = self.paused.map(|paused| paused.max(now.steady + wait));
+                self.wait(EndpointClass::Search, now.steady + wait, pause);
+                self.wait(EndpointClass::Crm, now.steady + wait, pause);
                 now.hubspot + wait
             }
             Pause::Rest(work) => {
@@ -558,13 +561,26 @@ impl Quota {
                 let wait = retry_after
                     .map_or_else(|| self.own_pause(class), |wait| wait.min(LONGEST_REST));
                 self.throttled_in_a_row[index(class)] += 1;
-                for class in [class, met_by.class] {
-                    let paused = &mut self.paused[index(class)];
-                    *paused = (*paused).max(now.steady + wait);
-                }
+                self.wait(class, now.steady + wait, pause);
+                self.wait(met_by.class, now.steady + wait, pause);
                 now.hubspot + wait
             }
         }
+    }
+
+    /// Lets nothing of a class go before a moment; the longest pause holds, with its reason.
+    fn wait(&mut self, class: EndpointClass, until: Duration, why: Pause) {
+        let paused = &mut self.paused[index(class)];
+        if until > paused.0 {
+            *paused = (until, why);
+        }
+    }
+
+    /// Until when nothing goes because HubSpot moves the account.
+    pub fn moving_until(&self, now: Now) -> Option<Duration> {
+        let moving = self.paused.iter();
+        let moving = moving.filter(|(until, why)| *why == Pause::Everything && *until > now.steady);
+        moving.map(|(until, _)| *until).max()
     }
 
     /// How long HubSpot is still to be left alone with this.
