@@ -25,8 +25,8 @@ pub use self::bulk::{
     heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held, release_property,
 };
 pub use self::change::{
-    UNRECORDED, become_archive, become_update, claim, decide, lose, never_due, park,
-    park_without_row, put_off, put_off_unread, refuse_discard, rename_record, retry, unclaim,
+    UNRECORDED, become_archive, become_update, claim, decide, hold_to_the_look, lose, never_due,
+    park, park_without_row, put_off, put_off_unread, refuse_discard, rename_record, retry, unclaim,
     uncount_attempt, undelete, wait_for_row,
 };
 pub(crate) use self::fields::WRITABLE;

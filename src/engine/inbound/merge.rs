@@ -55,6 +55,9 @@ pub fn merge_into(
         true => outbox::of_row(tx, object, row.record.local_id)?,
         false => None,
     };
+    if let Some(queued) = &queued {
+        outbox::hold_to_the_look(tx, &queued.entry, pass.now)?;
+    }
     let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
     if freshness == Freshness::Unsure {
         if !plan.actions.is_empty() || !plan.need_history.is_empty() {

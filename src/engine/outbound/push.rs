@@ -441,6 +441,46 @@ mod tests {
     }
 
     #[test]
+    fn a_write_by_a_clock_that_is_ahead_is_no_later_than_the_look_that_saw_it() {
+        let theirs = record(101, 20, &[("firstname", "Theirs")]);
+        let base = record(101, 1, &[("firstname", "Base")]);
+        for is_claimed in [true, false] {
+            let scene = written(Policy::Newest);
+            scene.daemon(&format!(
+                "UPDATE sync_outbox_fields SET changed_at = '{}'",
+                at(500)
+            ));
+            if is_claimed {
+                assert_eq!(claimed(&scene, 12, &base), ["firstname = Ours"]);
+                scene.daemon(
+                    "UPDATE sync_outbox SET state = 'pending', unanswered_since = NULL;
+                     UPDATE sync_outbox_fields SET sent_value = NULL",
+                );
+            } else {
+                scene.apply(How::at(12), &base);
+            }
+            assert_eq!(
+                scene.rows("SELECT changed_at FROM sync_outbox_fields"),
+                [at(12).to_string()]
+            );
+            let top = PastValue {
+                value: Value::from_canonical("Theirs"),
+                at: at(20),
+                author: Author::Other,
+            };
+            let histories: Histories = [(property("firstname"), vec![top])].into();
+            scene.write(|tx| {
+                apply_record(tx, &scene.applying(How::at(30)), &theirs, Some(&histories))
+            });
+            assert_eq!(
+                scene.rows("SELECT first_name FROM contacts"),
+                ["Theirs"],
+                "{is_claimed}"
+            );
+        }
+    }
+
+    #[test]
     fn an_update_that_waits_for_a_read_asks_when_the_time_of_that_has_come() {
         let scene = written(Policy::Local);
         let shown = record(101, 0, &[("firstname", "Base")]);

@@ -112,15 +112,28 @@ pub fn is_put_off_by_a_clock(
         })?)
 }
 
-/// Makes those due. Tells how many they are.
+/// Makes those due, and their writes no later than now: a write is not made after it was seen. Tells how many they are.
 pub fn heal_times(
     tx: &Transaction<'_>,
     object: &ObjectType,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
+    tx.prepare_cached(&format!(
+        "UPDATE sync_outbox_fields
+         SET changed_at = :now
+         WHERE changed_at > :now AND outbox_id IN (SELECT id FROM sync_outbox WHERE {})",
+        put_off_by_a_clock()
+    ))?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":now": now.to_string(),
+        ":latest": latest_due(now).to_string(),
+    })?;
     Ok(tx
         .prepare_cached(&format!(
-            "UPDATE sync_outbox SET next_attempt_at = :now WHERE {}",
+            "UPDATE sync_outbox
+             SET next_attempt_at = :now, enqueued_at = min(enqueued_at, :now)
+             WHERE {}",
             put_off_by_a_clock()
         ))?
         .execute(named_params! {
@@ -164,10 +177,14 @@ mod tests {
             for (id, attempts, enqueued_at, next, _) in entries {
                 insert.execute((id, attempts, enqueued_at.to_string(), next.to_string()))?;
             }
+            tx.execute_batch(
+                "INSERT INTO sync_outbox_fields (outbox_id, property, changed_at)
+                 SELECT id, 'city', enqueued_at FROM sync_outbox",
+            )?;
             assert!(is_put_off_by_a_clock(tx, &name, now())?);
             let healed = heal_times(tx, &name, now())?;
             assert!(!is_put_off_by_a_clock(tx, &name, now())?);
-            for (id, _, _, next, is_due) in entries {
+            for (id, _, enqueued_at, next, is_due) in entries {
                 let due: String = tx.query_row(
                     "SELECT next_attempt_at FROM sync_outbox WHERE local_id = ?1",
                     [id],
@@ -175,6 +192,16 @@ mod tests {
                 )?;
                 let expected = if is_due { now() } else { next };
                 assert_eq!(due, expected.to_string(), "{id}");
+                let times: (String, String) = tx.query_row(
+                    "SELECT e.enqueued_at, f.changed_at
+                     FROM sync_outbox AS e
+                     JOIN sync_outbox_fields AS f ON f.outbox_id = e.id
+                     WHERE e.local_id = ?1",
+                    [id],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )?;
+                let written = enqueued_at.min(now()).to_string();
+                assert_eq!(times, (written.clone(), written), "{id}");
             }
             Ok::<_, StoreError>(healed)
         }));

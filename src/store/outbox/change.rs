@@ -86,8 +86,32 @@ pub fn claim(
     attempt: Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    hold_to_the_look(tx, &queued.entry, at)?;
     let event = EntryEvent::Claimed { at, attempt };
     carry_over(tx, queued.entry.id, &queued.standing, event).map(drop)
+}
+
+/// Writes down that what an entry carries was written at the latest when it was looked at: a program's clock may be ahead,
+/// and whatever HubSpot is changed to afterwards is later.
+pub fn hold_to_the_look(
+    tx: &Transaction<'_>,
+    entry: &Entry,
+    looked_at: Timestamp,
+) -> Result<(), StoreError> {
+    if entry
+        .fields
+        .iter()
+        .all(|field| field.changed_at <= looked_at)
+    {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "UPDATE sync_outbox_fields
+         SET changed_at = :looked_at
+         WHERE outbox_id = :id AND changed_at > :looked_at",
+    )?
+    .execute(named_params! { ":id": entry.id.0, ":looked_at": looked_at.to_string() })?;
+    Ok(())
 }
 
 /// Takes a claim back whose attempt was not sent: as if it had never been made. `claimed_at` is the claim's time, by

@@ -15,7 +15,7 @@
 //! | held, released | waits for the guard, goes on | – | – |
 //! | backfilled | due, where it waited for the first backfill | the same | the same |
 //! | writable | due, where only its time keeps it | – | – |
-//! | healed | due, where no wait explains its time | – | – |
+//! | healed | due, and written by now, where no wait explains its time | – | – |
 //! | renamed | of the record that survived a merge | the same | the same |
 //! | written | as it was; due, where it waited for another write | as it was | due: the write may mend it |
 //! | deleted | an archive; gone, if HubSpot never heard of it | as it was | an archive; a create is gone |
@@ -249,6 +249,8 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
         EntryEvent::Claimed { at, attempt } if is_free(&now) => Standing {
             state: InFlight,
             attempts: now.attempts.saturating_add(1),
+            // A write that is seen was made, whatever its program's clock says.
+            enqueued_at: now.enqueued_at.min(at),
             waits_for: None,
             unanswered_since: now.unanswered_since.or(Some(at)),
             sent_over: match attempt {
@@ -386,6 +388,7 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
             }
         }
         EntryEvent::Healed { at } if is_put_off_by_a_clock(&now, at) => Standing {
+            enqueued_at: now.enqueued_at.min(at),
             due: Some(at),
             ..now
         },
