@@ -116,7 +116,7 @@ impl Store {
             source: Arc::new(source),
         })?;
         let readers = Readers::new(options);
-        let writer = Writer::start(options.mode, connection, clock, lease.clone(), lock)?;
+        let writer = Writer::start(options, connection, clock, lease.clone(), lock)?;
         Ok(Self {
             inner: Arc::new(StoreInner {
                 readers,
@@ -169,6 +169,12 @@ impl Store {
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
         self.check_file()?;
         self.inner.readers.empty_log().await
+    }
+
+    /// Waits for no other program's lock any more once the steady clock shows this time: from then on a write that meets
+    /// one fails at once, and so does the last checkpoint.
+    pub fn wait_until(&self, end: Duration) {
+        self.inner.writer.wait_until(end);
     }
 
     /// Whether the file is older than what its last daemon left (a backup was put back) or came without its lock file:

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::daemon::bells::{Bell, Bells};
 use crate::daemon::condition::{Condition, Source};
 use crate::daemon::heartbeat::{self, BEAT};
-use crate::daemon::run::{DRAIN, keeper, parts, wait_for_token};
+use crate::daemon::run::{DRAIN, keeper, parts, wait_for_token, write_end};
 use crate::daemon::steps::{self, Caller};
 use crate::daemon::table::{Parts, renewal_job};
 use crate::daemon::tasks::{
@@ -99,21 +99,10 @@ pub async fn once(
     report::report(engine, before, failure).await
 }
 
-/// Says how it went, and gives back what was leased and not sent.
+/// Says how HubSpot stands at the end, and writes it down.
 async fn end_work(work: &OnceWork) -> Result<(), StepError> {
-    let engine = &work.engine;
-    work.condition.stands(&engine.standing());
-    heartbeat::beat(engine, &work.condition).await?;
-    let limiter = engine.client().limiter();
-    let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
-    engine
-        .store()
-        .write(Lane::Interactive, move |tx| {
-            quota::end_leases(tx, unsent, &recent)?;
-            meta::set_phase(tx, Phase::Stopped, tx.now())
-        })
-        .await?;
-    Ok(())
+    work.condition.stands(&work.engine.standing());
+    write_end(&work.engine, &work.condition).await
 }
 
 /// Carries the work on to its end, and after a stop to the end of what was sent: nothing more is.
@@ -124,7 +113,9 @@ async fn until_stopped<T>(work: &OnceWork, all: impl Future<Output = T>) -> T {
         done = &mut all => done,
         () = work.stop.cancelled() => {
             tracing::info!("stopping");
-            work.engine.client().limiter().close();
+            let engine = &work.engine;
+            engine.client().limiter().close();
+            engine.store().wait_until(engine.clock().monotonic() + DRAIN);
             all.await
         }
     }

@@ -304,13 +304,21 @@ async fn finish(
     let engine = &all.engine;
     // What was sent is waited for; nothing new is.
     engine.client().limiter().close();
-    if ended.is_ok() {
-        tracing::info!("stopping");
-        heartbeat::set_phase(engine, Phase::Stopping).await?;
-    }
-    let drained = tokio::time::timeout(DRAIN, async { while tasks.ended().await.is_some() {} })
-        .await
-        .is_ok();
+    // A program that holds the write lock keeps the end waiting for no longer than a step does.
+    engine
+        .store()
+        .wait_until(engine.clock().monotonic() + DRAIN);
+    let is_asked = ended.is_ok();
+    let tell = async {
+        if is_asked {
+            tracing::info!("stopping");
+            // Whatever keeps this from being written meets the last write too.
+            drop(heartbeat::set_phase(engine, Phase::Stopping).await);
+        }
+    };
+    let drain = async { while tasks.ended().await.is_some() {} };
+    let ((), drained) = tokio::join!(tell, tokio::time::timeout(DRAIN, drain));
+    let drained = drained.is_ok();
     if let Some(health) = listeners.health {
         health.abort();
     }
@@ -326,7 +334,19 @@ async fn finish(
         heartbeat::end_failed(engine.store(), with_causes(&error)).await;
         return Err(error);
     }
-    heartbeat::beat(engine, &all.condition).await?;
+    match write_end(engine, &all.condition).await {
+        Ok(()) => tracing::info!(drained, "stopped"),
+        Err(StepError::Store(error @ StoreError::Busy(_))) => {
+            tracing::warn!(%error, hint = error.hint(), drained, "stopped, and the end could not be written down; nothing is lost");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Says how it went, and gives back what was leased and not sent.
+pub(super) async fn write_end(engine: &Engine, condition: &Condition) -> Result<(), StepError> {
+    heartbeat::beat(engine, condition).await?;
     let limiter = engine.client().limiter();
     let (unsent, recent) = (limiter.unused_lease(), limiter.recent());
     engine
@@ -336,6 +356,5 @@ async fn finish(
             crate::store::meta::set_phase(tx, Phase::Stopped, tx.now())
         })
         .await?;
-    tracing::info!(drained, "stopped");
     Ok(())
 }

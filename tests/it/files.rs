@@ -2,6 +2,7 @@
 //! a dump, a clean end.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use hubsyncd::simulator::request::Request;
 use hubsyncd::simulator::settings::DEFAULT_TOKEN;
@@ -56,6 +57,35 @@ fn a_clean_end_leaves_everything_in_the_database() {
     assert!(
         !site.path("crm.db-wal").exists(),
         "a command leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_stop_beside_a_program_that_holds_the_write_lock_takes_five_seconds_and_ends_well() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 20);
+    let mut site = Site::new(&portal);
+    site.start_and_settle();
+    let program = site.program();
+    program
+        .execute_batch("BEGIN IMMEDIATE; UPDATE contacts SET city = 'Kiel' WHERE local_id = 1")
+        .expect("it writes");
+    let begun = Instant::now();
+    assert_eq!(site.stop(), 0, "{}", site.log());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    let log = site.log();
+    assert!(!log.contains("a program reads in a transaction"), "{log}");
+    assert!(
+        log.contains("stopped, and the end could not be written down; nothing is lost"),
+        "{log}"
+    );
+    program.execute_batch("COMMIT").expect("ends");
+    drop(program);
+    site.once();
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Kiel'"),
+        1
     );
 }
 

@@ -31,7 +31,7 @@ const MAX_SHARING: usize = 64;
 /// Statement texts that stay prepared: those of all tables and of a dozen objects.
 const CACHED_STATEMENTS: usize = 256;
 
-/// How long the last checkpoint waits for a reader: what it has not read yet stays in the log.
+/// How long the last checkpoint waits for another program: what a reader has not read yet stays in the log.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// The log is cut to this when it begins anew: more than stands in it between two checkpoints, so that only one that a
@@ -107,6 +107,24 @@ struct WaitingJobs {
 
 pub(crate) struct Writer {
     hands: WriterHands,
+    patience: Arc<Patience>,
+}
+
+/// How long another program's lock is waited for, and until when at the latest, by the steady clock.
+#[derive(Debug)]
+struct Patience {
+    longest: Duration,
+    ends_at: Mutex<Option<Duration>>,
+}
+
+impl Patience {
+    /// How long a wait that begins now may last, where `longest` is no bound of its own.
+    fn left(&self, longest: Duration, clock: &dyn Clock) -> Duration {
+        let ends_at = *self.ends_at.lock().expect("no holder panics");
+        ends_at.map_or(longest, |end| {
+            longest.min(end.saturating_sub(clock.monotonic()))
+        })
+    }
 }
 
 enum WriterHands {
@@ -121,6 +139,7 @@ enum WriterHands {
 struct FileOwner {
     connection: Connection,
     clock: Arc<dyn Clock>,
+    patience: Arc<Patience>,
     lease: Lease,
     lock: Lock,
 }
@@ -147,21 +166,27 @@ impl fmt::Debug for Writer {
 
 impl Writer {
     pub(crate) fn start(
-        mode: Mode,
+        options: &OpenOptions,
         connection: Connection,
         clock: Arc<dyn Clock>,
         lease: Lease,
         lock: Lock,
     ) -> Result<Self, StoreError> {
+        let patience = Arc::new(Patience {
+            longest: options.busy_timeout,
+            ends_at: Mutex::default(),
+        });
         let owner = FileOwner {
             connection,
             clock,
+            patience: Arc::clone(&patience),
             lease,
             lock,
         };
-        if mode == Mode::Inline {
+        if options.mode == Mode::Inline {
             return Ok(Self {
                 hands: WriterHands::Inline(Mutex::new(Some(owner))),
+                patience,
             });
         }
         let shared = Arc::new(WriterShared {
@@ -184,7 +209,13 @@ impl Writer {
                 shared,
                 thread: Mutex::new(Some(thread)),
             },
+            patience,
         })
+    }
+
+    /// Waits for no other program's lock any more once the steady clock shows this time.
+    pub(crate) fn wait_until(&self, end: Duration) {
+        *self.patience.ends_at.lock().expect("no holder panics") = Some(end);
     }
 
     pub(crate) async fn write<T, J>(&self, lane: Lane, job: J) -> Result<T, StoreError>
@@ -336,6 +367,8 @@ impl FileOwner {
 
     fn commit(&mut self, jobs: &mut [Box<dyn QueuedJob>]) -> Result<(), StoreError> {
         self.lease.check_file()?;
+        let patience = self.patience.left(self.patience.longest, &*self.clock);
+        self.connection.busy_timeout(patience)?;
         let tx = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         // Only now is the lock ours: another program may have held it for as long as the busy timeout.
         let tx = WriteTx {
@@ -362,7 +395,8 @@ impl FileOwner {
             tracing::warn!(%error, "the lock file could not be emptied; the next start takes the database for what was left");
         }
         let ended = if self.lease.log_may_be_written_back() {
-            let wait = self.connection.busy_timeout(LAST_WAIT);
+            let wait = self.patience.left(LAST_WAIT, &*self.clock);
+            let wait = self.connection.busy_timeout(wait);
             let emptied = wait.and_then(|()| {
                 self.connection
                     .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
@@ -371,7 +405,7 @@ impl FileOwner {
                 if is_busy {
                     tracing::info!(
                         hint = "copy `-wal` and `-shm` with the database, or end that program's transaction before",
-                        "the log beside the database could not be emptied: a program reads in a transaction; nothing is lost"
+                        "the log beside the database could not be emptied: another program has a transaction open; nothing is lost"
                     );
                 }
             })
