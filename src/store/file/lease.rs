@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -199,14 +199,7 @@ impl Lock {
 /// Takes the lock beside the database, or says who holds it.
 pub(crate) fn lock(database: &Path) -> Result<Lock, StoreError> {
     let path = beside(database, ".lock");
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o660)
-        .open(&path);
-    let mut file = opened.map_err(|error| cannot_open(&path, error))?;
+    let mut file = open_or_make(&path).map_err(|error| cannot_open(&path, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -272,20 +265,40 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Makes the database file where it is missing, so that its group may write to it if the umask allows that; SQLite's own
-/// default would not.
+/// Makes the database file where it is missing, so that its group may write to it if the umask or its folder allows that;
+/// SQLite's own default would not. The log and its index get the file's mode from SQLite.
 pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return Ok(());
     }
-    fs::OpenOptions::new()
+    open_or_make(path)
+        .map(drop)
+        .map_err(|error| cannot_open(path, error))
+}
+
+/// Opens a file, or makes it for this user and, where the umask or the folder says so, its group.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let is_new = !path.exists();
+    let file = fs::OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o660)
-        .open(path)
-        .map(drop)
-        .map_err(|error| cannot_open(path, error))
+        .open(path)?;
+    let (folder, made) = (fs::metadata(folder_of(path))?, file.metadata()?);
+    if is_new && let Some(mode) = shared_mode(folder.mode(), made.mode()) {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+/// The mode of a new file in a folder that hands its group on and lets it write: programs of the group write to the file
+/// too, whatever the umask takes from them. Where that takes the reading too, the file is meant for its user alone.
+fn shared_mode(folder: u32, file: u32) -> Option<u32> {
+    let is_shared = folder & 0o2020 == 0o2020;
+    let is_half_open = file & 0o060 == 0o040;
+    (is_shared && is_half_open).then_some((file & 0o7777) | 0o020)
 }
 
 /// Device and inode of the file at a path.
@@ -343,8 +356,40 @@ pub fn check_portal(tx: &Transaction<'_>, portal: PortalId) -> Result<(), StoreE
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::store::Mode;
     use crate::store::testing::{folder, open};
+
+    #[test]
+    fn in_a_folder_that_a_group_shares_its_files_are_the_groups_to_write_whatever_the_umask_is() {
+        for (folder, file, expected) in [
+            (0o042_770, 0o100_640, Some(0o660)),
+            (0o042_775, 0o100_644, Some(0o664)),
+            (0o042_770, 0o100_660, None),
+            // Umask 077: the file is its user's alone.
+            (0o042_770, 0o100_600, None),
+            (0o042_750, 0o100_640, None),
+            (0o040_770, 0o100_640, None),
+        ] {
+            assert_eq!(shared_mode(folder, file), expected, "{folder:o} {file:o}");
+        }
+        let made = folder();
+        let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
+        let plain = made.path().join("plain");
+        fs::write(&plain, "").expect("writes");
+        let umask_takes = 0o666 & !mode(&plain);
+        let shared = fs::Permissions::from_mode(0o2770);
+        fs::set_permissions(made.path(), shared).expect("sets");
+        let expected = match umask_takes & 0o040 {
+            0 => 0o060,
+            _ => 0,
+        };
+        let store = open(&made, Mode::Inline).expect("opens");
+        for name in ["crm.db", "crm.db-wal", "crm.db-shm", "crm.db.lock"] {
+            assert_eq!(mode(&made.path().join(name)) & 0o060, expected, "{name}");
+        }
+        drop(store);
+    }
 
     #[test]
     fn a_file_that_comes_without_its_lock_file_counts_as_restored() {
