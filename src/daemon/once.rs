@@ -76,6 +76,7 @@ pub async fn once(
         stop: options.stop.clone(),
         left: Mutex::default(),
         failures: Mutex::default(),
+        kept_from: Mutex::default(),
         read: AtomicUsize::new(0),
     };
     heartbeat::set_phase(engine, Phase::Running).await?;
@@ -202,6 +203,8 @@ struct OnceWork {
     left: Mutex<BTreeSet<String>>,
     /// What failed, while the rest went on.
     failures: Mutex<Vec<(Option<ObjectType>, OnceFailure)>>,
+    /// What a step that is left had failed of, the last time.
+    kept_from: Mutex<Option<OnceFailure>>,
     /// Objects that were read to this moment.
     read: AtomicUsize,
 }
@@ -251,9 +254,17 @@ impl OnceWork {
             [] => ended.to_owned(),
             [..] => format!("{ended} before this was done: {}", parts.join(", ")),
         };
+        let kept_from = self.kept_from.lock();
+        let Some(cause) = kept_from.as_ref() else {
+            return Some(OnceFailure {
+                words,
+                hint: Some(hint.to_owned()),
+            });
+        };
+        // More time helps only where nothing else is in the way.
         Some(OnceFailure {
-            words,
-            hint: Some(hint.to_owned()),
+            words: format!("{words}; the last try failed: {}", cause.words),
+            hint: cause.hint.clone().or_else(|| Some(hint.to_owned())),
         })
     }
 
@@ -349,7 +360,27 @@ impl OnceWork {
         &self,
         source: Source,
         limit: Duration,
+        step: S,
+    ) -> Result<Option<T>, StepError>
+    where
+        S: FnMut() -> F,
+        F: Future<Output = Result<T, StepError>>,
+    {
+        let mut last = None;
+        let done = self.try_again(source, limit, step, &mut last).await;
+        if matches!(done, Ok(None)) && last.is_some() {
+            *self.kept_from.lock() = last;
+        }
+        done
+    }
+
+    /// The same; `last` keeps what the step failed of.
+    async fn try_again<T, S, F>(
+        &self,
+        source: Source,
+        limit: Duration,
         mut step: S,
+        last: &mut Option<OnceFailure>,
     ) -> Result<Option<T>, StepError>
     where
         S: FnMut() -> F,
@@ -374,6 +405,7 @@ impl OnceWork {
                 () = self.cut_off(limit) => return Ok(None),
             };
             failures += 1;
+            *last = Some(OnceFailure::from(&error));
             self.condition.failed(&source, &error);
             refusals += u32::from(is_refused(&error));
             let wait = wait_after_failure(engine, &error, failures);
@@ -682,7 +714,10 @@ fn passes(error: &StepError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::desk::Desk;
+    use crate::engine::desk::{Desk, run};
+    use crate::hubspot::call::answer::Answer;
+    use crate::hubspot::call::error::Call;
+    use crate::hubspot::call::limiter::LimiterError;
 
     #[test]
     fn a_step_of_the_wall_clock_neither_ends_a_run_nor_prolongs_it() {
@@ -700,6 +735,7 @@ mod tests {
             stop: CancellationToken::new(),
             left: Mutex::default(),
             failures: Mutex::default(),
+            kept_from: Mutex::default(),
             read: AtomicUsize::new(0),
         };
         clock.step(3_600_000);
@@ -709,5 +745,64 @@ mod tests {
         assert_eq!(work.left(), Duration::from_secs(1));
         clock.pass(Duration::from_secs(1));
         assert!(work.is_over());
+    }
+
+    #[test]
+    fn a_run_whose_time_ends_during_a_try_says_what_the_one_before_it_failed_of() {
+        let Desk {
+            engine,
+            clock,
+            folder: _folder,
+            ..
+        } = Desk::new(0);
+        let work = OnceWork {
+            begun: Duration::ZERO,
+            condition: Arc::default(),
+            deadline: engine.clock().monotonic() + Duration::from_mins(1),
+            engine: Arc::new(engine),
+            stop: CancellationToken::new(),
+            left: Mutex::default(),
+            failures: Mutex::default(),
+            kept_from: Mutex::default(),
+            read: AtomicUsize::new(0),
+        };
+        let call = || Call {
+            method: http::Method::GET,
+            template: "/account-info",
+        };
+        let mut answers = vec![
+            HubspotError::HeldBack {
+                call: call(),
+                source: LimiterError::Closed,
+                because: None,
+            },
+            HubspotError::Gateway {
+                call: call(),
+                answer: Box::new(Answer {
+                    status: 407,
+                    ..Answer::default()
+                }),
+            },
+        ];
+        let step = || {
+            let answer = answers.pop().expect("two tries");
+            if answers.is_empty() {
+                clock.pass(Duration::from_mins(1));
+            }
+            std::future::ready(Err(StepError::from(answer)))
+        };
+        let done = run(work.look(Step::Schema, step));
+        assert!(matches!(done, Ok(false)));
+        let failure = work.unfinished().expect("it is left");
+        assert!(
+            failure
+                .words
+                .starts_with("the time was up before this was done: the read of the portal's schema; the last try failed: "),
+            "{}",
+            failure.words
+        );
+        assert!(failure.words.contains("407, a proxy"), "{}", failure.words);
+        let hint = failure.hint.unwrap_or_default();
+        assert!(hint.contains("HTTPS_PROXY"), "{hint}");
     }
 }
