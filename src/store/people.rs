@@ -83,6 +83,9 @@ pub enum PeopleError {
         /// Its group.
         group: String,
     },
+    /// Its file system can only be read: SQLite needs to write beside the file even to read it.
+    #[error(transparent)]
+    ReadOnlyDisk(StoreError),
     /// The user of this command may not write.
     #[error("this user may not write to the database")]
     ReadOnly,
@@ -109,6 +112,7 @@ impl PeopleError {
     /// What somebody can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::ReadOnlyDisk(error) => error.hint(),
             Self::Missing { .. } => Some(
                 "start `hubsyncd run` or `hubsyncd once` to make it, or name another mapping file with `--config`",
             ),
@@ -272,8 +276,16 @@ enum OpenedFor {
     Decide,
 }
 
-/// Why a file could not be opened: whose it is, where that is the reason.
+/// Why a file could not be opened: its disk can only be read, or whose it is, where one of them is the reason.
 fn closed(path: &Path, source: rusqlite::Error) -> PeopleError {
+    closed_on(access::is_on_a_read_only_disk(path), path, source)
+}
+
+fn closed_on(is_read_only: bool, path: &Path, source: rusqlite::Error) -> PeopleError {
+    if is_read_only {
+        let path = path.to_owned();
+        return PeopleError::ReadOnlyDisk(StoreError::ReadOnlyDisk { path });
+    }
     match access::closed_to_us(path) {
         Some(access::ClosedFile { path, user, group }) => {
             PeopleError::NotOurs { path, user, group }

@@ -11,10 +11,10 @@ use secrecy::SecretString;
 use crate::clock::Clock;
 use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
-use crate::store::file::lease;
 use crate::store::file::migrate::{NEWEST, known_version};
 use crate::store::file::readers;
 use crate::store::file::writer;
+use crate::store::file::{access, lease};
 use crate::store::seal::{SealError, Sealer};
 use crate::store::{Mode, OpenOptions, Store, StoreError, meta};
 
@@ -257,6 +257,14 @@ pub fn beside_the_daemon<T>(
     clock: &Arc<dyn Clock>,
     job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    write_beside(path, clock, job).map_err(|error| access::explain(path, error))
+}
+
+fn write_beside<T>(
+    path: &Path,
+    clock: &Arc<dyn Clock>,
+    job: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     if version(path)? < NEWEST {
         let options = OpenOptions {
             path: path.to_owned(),
@@ -289,6 +297,13 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
 /// # Errors
 /// The file can't be read, or is newer.
 pub fn look<T>(
+    path: &Path,
+    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    look_beside(path, job).map_err(|error| access::explain(path, error))
+}
+
+fn look_beside<T>(
     path: &Path,
     job: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {

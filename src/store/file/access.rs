@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+use rustix::fs::StatVfsMountFlags;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use crate::store::StoreError;
@@ -86,11 +87,21 @@ pub(crate) fn explain(database: &Path, error: StoreError) -> StoreError {
     if !is_access {
         return error;
     }
+    if is_on_a_read_only_disk(database) {
+        let path = database.to_path_buf();
+        return StoreError::ReadOnlyDisk { path };
+    }
     let own = Process::own();
     match closed_of(&own, database) {
         Some((path, file)) => not_ours(&own, path, file),
         None => error,
     }
+}
+
+/// Whether nobody may write a file, whoever it belongs to: its file system is mounted to be read only.
+pub(crate) fn is_on_a_read_only_disk(path: &Path) -> bool {
+    let found = rustix::fs::statvfs(path);
+    found.is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// A file that is closed to this process.

@@ -21,6 +21,27 @@ fn ids(db: &PeopleDb, which: Which, most: Most) -> Vec<i64> {
 }
 
 #[test]
+fn a_file_on_a_disk_that_can_only_be_read_is_told_as_that_and_not_as_another_users() {
+    let folder = folder();
+    let path = folder.path().join("crm.db");
+    assert!(!access::is_on_a_read_only_disk(folder.path()));
+    let source = || {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(code, None)
+    };
+    let error = closed_on(true, &path, source());
+    let words = error.to_string();
+    assert!(
+        words.ends_with("its file system is mounted to be read only"),
+        "{words}"
+    );
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.starts_with("mount it to be written"), "{hint}");
+    let other = closed_on(false, &path, source());
+    assert!(matches!(other, PeopleError::Closed { .. }), "{other}");
+}
+
+#[test]
 fn a_file_that_is_missing_or_something_else_is_refused_with_a_hint() {
     let folder = folder();
     let path = folder.path().join("none.db");
