@@ -34,7 +34,7 @@ use crate::model::mapping::KeyChoice;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::meta::Phase;
-use crate::store::{Lane, awaited, cursors, meta, quota, reads, runs};
+use crate::store::{Lane, awaited, cursors, meta, reads};
 
 use self::report::Before;
 pub use self::report::{ObjectReport, OnceFailure, OnceReport, report_of_all};
@@ -64,10 +64,7 @@ pub async fn once(
     keeping: &Keeping,
     options: OnceOptions,
 ) -> Result<OnceReport, StepError> {
-    let before = Before {
-        last_run: engine.store().read(runs::last).await?,
-        requests: engine.store().read(quota::requests_in_all).await?,
-    };
+    let before = Before::look(engine).await?;
     let work = OnceWork {
         engine: Arc::clone(engine),
         condition: Arc::clone(&keeping.all.condition),

@@ -30,18 +30,41 @@ pub struct Counts {
     pub refusal: Option<String>,
 }
 
-/// Counts what is left of an object, and what was done in the runs after one.
+/// What all runs of an object did that are still kept. A run may go on after a stop, so that no number of a run parts what
+/// was done before from what was done since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WorkDone {
+    pulled: u64,
+    pushed: u64,
+}
+
+/// What all kept runs of an object did.
+pub fn done(connection: &Connection, object: &ObjectType) -> Result<WorkDone, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT
+             coalesce(sum(changed) FILTER (WHERE kind IN ('backfill', 'poll', 'reconcile')), 0),
+             coalesce(sum(changed) FILTER (WHERE kind = 'push'), 0)
+         FROM sync_runs
+         WHERE object = :object",
+    )?;
+    Ok(
+        statement.query_row(named_params! { ":object": object.as_str() }, |row| {
+            Ok(WorkDone {
+                pulled: row.get::<_, i64>(0)?.unsigned_abs(),
+                pushed: row.get::<_, i64>(1)?.unsigned_abs(),
+            })
+        })?,
+    )
+}
+
+/// Counts what is left of an object, and what was done since `before`.
 pub fn of(
     connection: &Connection,
     object: &ObjectType,
-    last_run: i64,
+    before: WorkDone,
 ) -> Result<Counts, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT
-             (SELECT coalesce(sum(changed), 0) FROM sync_runs
-              WHERE object = :object AND kind IN ('backfill', 'poll', 'reconcile') AND id > :last_run),
-             (SELECT coalesce(sum(changed), 0) FROM sync_runs
-              WHERE object = :object AND kind = 'push' AND id > :last_run),
              (SELECT count(*) FROM sync_outbox
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
                 AND next_attempt_at IS NOT NULL),
@@ -51,22 +74,20 @@ pub fn of(
              + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL),
              (SELECT count(*) FROM sync_unreadable WHERE object = :object)",
     )?;
-    let row = statement.query_row(
-        named_params! { ":object": object.as_str(), ":last_run": last_run },
-        |row| {
-            let mut numbers = [0_u64; 7];
-            for (index, number) in numbers.iter_mut().enumerate() {
-                *number = row.get::<_, i64>(index)?.unsigned_abs();
-            }
-            Ok(numbers)
-        },
-    )?;
-    let [pulled, pushed, pending, dead, conflicts, held, unreadable] = row;
+    let row = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
+        let mut numbers = [0_u64; 5];
+        for (index, number) in numbers.iter_mut().enumerate() {
+            *number = row.get::<_, i64>(index)?.unsigned_abs();
+        }
+        Ok(numbers)
+    })?;
+    let [pending, dead, conflicts, held, unreadable] = row;
+    let now = done(connection, object)?;
     let (refused, refusal) = reads::refused(connection, object)?;
     Ok(Counts {
         object: object.as_str().to_owned(),
-        pulled,
-        pushed,
+        pulled: now.pulled.saturating_sub(before.pulled),
+        pushed: now.pushed.saturating_sub(before.pushed),
         pending,
         dead,
         conflicts,

@@ -126,12 +126,6 @@ fn begin(
     Ok(())
 }
 
-/// The number of the last run; 0 before any.
-pub fn last(connection: &Connection) -> Result<i64, StoreError> {
-    let sql = "SELECT coalesce(max(id), 0) FROM sync_runs";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
-}
-
 /// Says in the last run of an object what it met and could not read; the run goes on.
 pub fn note(
     tx: &Transaction<'_>,

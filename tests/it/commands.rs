@@ -426,9 +426,13 @@ fn once_that_runs_out_of_time_ends_with_1_and_says_what_is_unfinished() {
         "{words}"
     );
     assert!(!words.contains("\ndone"), "{words}");
-    let output = site.run(&["once", "--json", "--timeout", "1s"]);
+    let rows = site.number("SELECT count(*) FROM contacts");
+    let output = site.run(&["once", "--json", "--timeout", "3s"]);
     assert_eq!(output.status.code(), Some(1));
-    serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one JSON value");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
+    let more = site.number("SELECT count(*) FROM contacts") - rows;
+    assert!(more > 0, "it goes on");
+    assert_eq!(told["objects"][0]["pulled"], more, "{told}");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(log.contains("ended early: the time was up before"), "{log}");
 }

@@ -1,5 +1,6 @@
 //! What `once` tells at its end: what it did to each object, what is left, and why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use crate::daemon::tasks::with_causes;
 use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
+use crate::store::counts::WorkDone;
 use crate::store::fields::{self, Troubled};
 use crate::store::{Lane, awaited, counts, quota, unreadable};
 
@@ -78,10 +80,35 @@ impl OnceReport {
 
 /// What stood in the database before.
 pub(super) struct Before {
-    /// The last of `sync_runs`: its times would be those of a clock that may be set back meanwhile.
-    pub(super) last_run: i64,
+    /// What was done of each object.
+    done: BTreeMap<ObjectType, WorkDone>,
     /// Requests sent.
-    pub(super) requests: u64,
+    requests: u64,
+}
+
+impl Before {
+    /// As it stands now.
+    pub(super) async fn look(engine: &Arc<Engine>) -> Result<Self, StepError> {
+        let names = names(engine);
+        let store = engine.store();
+        let done = store.read(move |connection| {
+            let of = |name: ObjectType| counts::done(connection, &name).map(|done| (name, done));
+            names
+                .into_iter()
+                .map(of)
+                .collect::<Result<BTreeMap<_, _>, _>>()
+        });
+        Ok(Self {
+            done: done.await?,
+            requests: store.read(quota::requests_in_all).await?,
+        })
+    }
+}
+
+/// The objects, in the mapping's order.
+fn names(engine: &Arc<Engine>) -> Vec<ObjectType> {
+    let objects = engine.mapping().objects.iter();
+    objects.map(|object| object.object.clone()).collect()
 }
 
 /// What was done since then, and why it ended early, where it did.
@@ -91,7 +118,7 @@ pub(super) async fn report(
     failure: Option<OnceFailure>,
 ) -> Result<OnceReport, StepError> {
     let requests = engine.store().read(quota::requests_in_all).await?;
-    let objects = objects_since(engine, before.last_run).await?;
+    let objects = objects_since(engine, before.done).await?;
     let troubled = engine.store().read(fields::troubled).await?;
     let mut warnings: Vec<OnceFailure> = troubled.into_iter().map(OnceFailure::from).collect();
     warnings.extend(odd_answers(engine).await?);
@@ -145,8 +172,7 @@ fn refused(object: &ObjectReport) -> Option<OnceFailure> {
 
 /// What of HubSpot's answers can't be read and no field's problem tells of, an object each.
 async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
-    let objects = engine.mapping().objects.iter();
-    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let names = names(engine);
     let told = engine
         .store()
         .read(move |connection| {
@@ -169,8 +195,7 @@ async fn odd_answers(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError
 
 /// The privacy deletions that HubSpot has announced and not carried out, an object each.
 async fn erasures(engine: &Arc<Engine>) -> Result<Vec<OnceFailure>, StepError> {
-    let objects = engine.mapping().objects.iter();
-    let names: Vec<ObjectType> = objects.map(|object| object.object.clone()).collect();
+    let names = names(engine);
     let counted = engine.store().read(move |connection| {
         let mut counted = Vec::new();
         for object in names {
@@ -199,7 +224,7 @@ pub async fn report_of_all(engine: &Arc<Engine>) -> Result<OnceReport, StepError
     count_requests(engine).await?;
     let requests = engine.store().read(quota::requests_in_all).await?;
     Ok(OnceReport {
-        objects: objects_since(engine, 0).await?,
+        objects: objects_since(engine, BTreeMap::new()).await?,
         requests,
         failure: None,
         warnings: Vec::new(),
@@ -228,20 +253,18 @@ async fn count_requests(engine: &Arc<Engine>) -> Result<(), StepError> {
 
 async fn objects_since(
     engine: &Arc<Engine>,
-    last_run: i64,
+    before: BTreeMap<ObjectType, WorkDone>,
 ) -> Result<Vec<ObjectReport>, StepError> {
-    let names: Vec<_> = engine
-        .mapping()
-        .objects
-        .iter()
-        .map(|object| object.object.clone())
-        .collect();
+    let names = names(engine);
     let counted = engine
         .store()
         .read(move |connection| {
             names
                 .iter()
-                .map(|name| counts::of(connection, name, last_run))
+                .map(|name| {
+                    let before = before.get(name).copied().unwrap_or_default();
+                    counts::of(connection, name, before)
+                })
                 .collect::<Result<Vec<_>, _>>()
         })
         .await?;
