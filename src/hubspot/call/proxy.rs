@@ -31,9 +31,10 @@ pub struct BadProxy {
     pub(crate) variable: &'static str,
 }
 
-/// The proxy that the environment names, said in the log.
+/// The proxy that the environment names for HubSpot's port, said in the log.
 pub(crate) fn choose(
     is_this_machine: bool,
+    port: Option<u16>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Chosen>, BadProxy> {
     if is_this_machine {
@@ -60,8 +61,24 @@ pub(crate) fn choose(
     Ok(Some(Chosen {
         variable: name,
         url,
-        except: first(&EXCEPT).map(|(_, hosts)| hosts),
+        except: first(&EXCEPT).map(|(_, hosts)| without_ports(&hosts, port)),
     }))
+}
+
+/// The hosts of a list without their ports, which the HTTP client does not read: a host with another port than HubSpot's is
+/// another place.
+fn without_ports(hosts: &str, port: Option<u16>) -> String {
+    let hosts = hosts.split(',').map(str::trim);
+    let meant = hosts.filter_map(|host| match host.rsplit_once(':') {
+        Some((name, number)) if !name.contains(':') || name.ends_with(']') => {
+            let Ok(own) = number.parse::<u16>() else {
+                return Some(host);
+            };
+            (Some(own) == port).then(|| name.trim_start_matches('[').trim_end_matches(']'))
+        }
+        Some(_) | None => Some(host),
+    });
+    meant.collect::<Vec<_>>().join(",")
 }
 
 /// How long a proxy may take to say why it opens no tunnel.
@@ -128,7 +145,7 @@ mod tests {
             let found = variables.iter().find(|(name, _)| *name == wanted);
             found.map(|(_, text)| (*text).to_owned())
         };
-        let chosen = choose(own, &variable)?;
+        let chosen = choose(own, Some(443), &variable)?;
         Ok(chosen.map(|chosen| (chosen.url, chosen.except.unwrap_or_default())))
     }
 
@@ -145,6 +162,16 @@ mod tests {
         assert_eq!(
             chosen(false, &low),
             some("http://proxy:3128", ".example.com")
+        );
+        // Each entry may have a port, as Go reads it.
+        let hosts = "api.hubapi.com:443, other:8080,[::1]:443,10.0.0.0/8,fe80::/10,.x.com";
+        let ports = [("HTTPS_PROXY", "proxy:3128"), ("NO_PROXY", hosts)];
+        assert_eq!(
+            chosen(false, &ports),
+            some(
+                "http://proxy:3128",
+                "api.hubapi.com,::1,10.0.0.0/8,fe80::/10,.x.com"
+            )
         );
         assert_eq!(chosen(false, &[("HTTPS_PROXY", " ")]), Ok(None));
         let plain = [("HTTP_PROXY", "http://proxy:3128")];

@@ -209,7 +209,9 @@ impl ReqwestTransport {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(verified_by(authorities)?);
-        let chosen = proxy::choose(is_own(&base_url), variable)?;
+        let port = reqwest::Url::parse(&base_url).ok();
+        let port = port.and_then(|url| url.port_or_known_default());
+        let chosen = proxy::choose(is_own(&base_url), port, variable)?;
         if let Some(chosen) = &chosen {
             builder = builder.proxy(proxied(chosen)?);
         }
