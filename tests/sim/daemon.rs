@@ -64,7 +64,8 @@ impl Daemon {
         let options = OpenOptions {
             path: path.to_owned(),
             mode: Mode::Inline,
-            busy_timeout: Duration::from_millis(50),
+            // Whoever holds the lock holds it for virtual time: waiting for it is no use.
+            busy_timeout: Duration::from_millis(1),
         };
         let store = Store::open(&options, clock.clone())?;
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
@@ -224,7 +225,8 @@ fn watched(mut job: Job, world: &Arc<World>) -> Job {
 /// A failure is HubSpot's, or a bug.
 fn failed(world: &World, task: &str, error: &StepError) {
     world.note(&format!("{task} failed: {error}"));
-    if is_fatal(error) || matches!(error, StepError::Store(_)) {
+    let is_locked = world.state().locked;
+    if is_fatal(error) || (matches!(error, StepError::Store(_)) && !is_locked) {
         ended(world, task, error);
     }
 }

@@ -3,6 +3,7 @@
 //! `strftime` and `randomblob` are replaced on that connection, so that what triggers write follows virtual time and the
 //! seed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::plan::{TAG, pick};
+use crate::plan::{Hot, Plan, TAG, pick};
+use crate::script::Act;
 use crate::values::{Values, is_unique_text};
 use crate::world::World;
 
@@ -71,14 +73,21 @@ impl Shadow {
 pub(crate) struct Programs {
     connection: Connection,
     mapping: Mapping,
+    hot: Hot,
     world: Arc<World>,
     /// What they remember.
     pub(crate) shadow: Shadow,
+    /// Records whose rows they deleted.
+    pub(crate) deleted_ids: BTreeSet<u64>,
+    /// What rows that they deleted were known by.
+    pub(crate) deleted_tags: BTreeSet<String>,
+    /// Rows that they deleted, with their objects.
+    pub(crate) deleted_rows: BTreeSet<(String, i64)>,
 }
 
 impl Programs {
     /// Opens the file beside the daemon.
-    pub(crate) fn open(path: &Path, world: &Arc<World>, mapping: &Mapping) -> Self {
+    pub(crate) fn open(path: &Path, world: &Arc<World>, plan: &Plan) -> Self {
         let connection = Connection::open(path).expect("the file opens");
         connection
             .pragma_update(None, "synchronous", "OFF")
@@ -86,9 +95,13 @@ impl Programs {
         replace_functions(&connection, world).expect("functions can be replaced");
         Self {
             connection,
-            mapping: mapping.clone(),
+            mapping: plan.mapping.clone(),
+            hot: plan.hot.clone(),
             world: Arc::clone(world),
             shadow: Shadow::default(),
+            deleted_ids: BTreeSet::new(),
+            deleted_tags: BTreeSet::new(),
+            deleted_rows: BTreeSet::new(),
         }
     }
 
@@ -105,35 +118,105 @@ impl Programs {
             .all(|object| self.rows(object).is_some())
     }
 
-    /// One write, drawn from the seed.
-    pub(crate) fn act(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let object = pick(rng, &self.mapping.objects.clone()).clone();
+    /// One thing that a program does.
+    pub(crate) fn act(&mut self, act: Act, rng: &mut ChaCha8Rng, values: &mut Values) {
+        let objects = self.hot.of_objects(rng, &self.mapping);
+        let object = pick(rng, &objects).clone();
         let rows = self.rows(&object).unwrap_or_default();
-        let row = (!rows.is_empty()).then(|| *pick(rng, &rows));
-        match (rng.random_range(0..100), row) {
-            (0..18, _) | (_, None) => self.insert(rng, values, &object),
-            (18..60, Some(row)) => self.update(rng, values, &object, row),
-            (60..66, Some(row)) => self.update_same(&object, row),
-            (66..72, Some(row)) => self.there_and_back(rng, values, &object, row),
-            (72..78, Some(row)) => self.delete(&object, row),
-            (78..82, Some(row)) => self.delete_and_insert(rng, values, &object, row),
-            (82..86, Some(row)) => self.replace(rng, values, &object, row),
-            (86..90, Some(row)) => self.upsert(rng, values, &object, row),
-            (90..94, Some(row)) => {
+        if rows.is_empty() {
+            return self.insert(rng, values, &object);
+        }
+        let near = self.hot.of_records(rng, &rows);
+        let row = *pick(rng, &near);
+        match act {
+            Act::WriteTwice => {
                 self.update(rng, values, &object, row);
                 self.update(rng, values, &object, row);
             }
-            (94..96, Some(row)) => self.rolled_back(rng, values, &object, row),
-            (96..98, Some(_)) => {
+            Act::WriteSame => self.update_same(&object, row),
+            Act::ThereAndBack => self.there_and_back(rng, values, &object, row),
+            Act::Toggle => {
+                for _ in 0..rng.random_range(2..6) {
+                    self.there_and_back(rng, values, &object, row);
+                }
+                self.update(rng, values, &object, row);
+            }
+            Act::WriteAll => {
                 for row in rows {
                     self.update(rng, values, &object, row);
                 }
             }
-            (_, Some(row)) => {
+            Act::Insert => self.insert(rng, values, &object),
+            Act::InsertKnown => self.insert_known(rng, values, &object),
+            Act::InsertAndDelete => {
                 self.insert(rng, values, &object);
                 self.delete(&object, row);
             }
+            Act::Delete => self.delete(&object, row),
+            Act::Reinsert => self.delete_and_insert(rng, values, &object, row),
+            Act::Replace => self.replace(rng, values, &object, row),
+            Act::Upsert => self.upsert(rng, values, &object, row),
+            Act::PassOn => self.pass_on(rng, values, &object, &rows),
+            Act::RollBack => self.rolled_back(rng, values, &object, row),
+            _ => self.update(rng, values, &object, row),
         }
+    }
+
+    /// A row for a person that HubSpot has, by the value that tells who it is.
+    fn insert_known(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
+        let Some(matching) = object.match_field().cloned() else {
+            return self.insert(rng, values, object);
+        };
+        let known: Vec<String> = {
+            let state = self.world.state();
+            let records = state.portal.records(object.object.as_str());
+            let theirs = records.iter();
+            theirs
+                .filter_map(|record| record.value(matching.property.as_str()))
+                .map(str::to_owned)
+                .collect()
+        };
+        let mut fields = Self::fresh_row(rng, values, object);
+        fields.retain(|(field, _)| field.property != matching.property);
+        if !known.is_empty() {
+            fields.push((matching, pick(rng, &known).clone()));
+        }
+        self.insert_fields(object, &fields);
+    }
+
+    /// Three rows pass their values of the property by which they are known on to each other; the first takes a new one.
+    fn pass_on(
+        &mut self,
+        rng: &mut ChaCha8Rng,
+        values: &mut Values,
+        object: &ObjectMapping,
+        rows: &[i64],
+    ) {
+        let Some(matching) = object.match_field().cloned() else {
+            return;
+        };
+        if !matching.direction.pushes() {
+            return;
+        }
+        let sql = format!(
+            "SELECT {} FROM {} WHERE local_id = ?",
+            matching.column, object.table
+        );
+        let mut next = values.for_property(rng, matching.property.as_str(), "l");
+        for row in rows.iter().take(3) {
+            let own = self.connection.query_row(&sql, [row], |row| row.get(0));
+            let Ok(own) = own else { return };
+            self.set(object, *row, &[(matching.clone(), next)]);
+            let own: Option<String> = own;
+            next = own.unwrap_or_default();
+        }
+    }
+
+    /// Holds the lock, or lets it go.
+    pub(crate) fn lock(&self, is_held: bool) -> bool {
+        let sql = if is_held { "BEGIN IMMEDIATE" } else { "COMMIT" };
+        self.world.state().locked = is_held;
+        self.connection.execute_batch(sql).is_ok()
     }
 
     /// Rows of an object; `None` while the table is missing.
@@ -141,7 +224,7 @@ impl Programs {
         let mut statement = self
             .connection
             .prepare(&format!(
-                "SELECT local_id FROM {} ORDER BY local_id",
+                "SELECT local_id FROM {} ORDER BY hs_id IS NULL, hs_id, local_id",
                 object.table
             ))
             .ok()?;
@@ -153,7 +236,8 @@ impl Programs {
         Some(rows)
     }
 
-    fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
+    /// Runs a statement; whether it changed something.
+    pub(crate) fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
         let result = self
             .connection
             .execute(sql, params_from_iter(values.iter().cloned()));
@@ -249,9 +333,13 @@ impl Programs {
 
     fn insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
         let fields = Self::fresh_row(rng, values, object);
+        self.insert_fields(object, &fields);
+    }
+
+    fn insert_fields(&mut self, object: &ObjectMapping, fields: &[(FieldMapping, String)]) {
         if !fields.is_empty()
             && self
-                .insert_row("insert", object, "INSERT", None, &fields)
+                .insert_row("insert", object, "INSERT", None, fields)
                 .is_some()
         {
             self.shadow.inserts += 1;
@@ -273,6 +361,7 @@ impl Programs {
         if fields.is_empty() {
             return;
         }
+        let fields = self.hot.of_fields(rng, &fields);
         let mut sets: Vec<(FieldMapping, String)> = Vec::new();
         for _ in 0..rng.random_range(1..=2) {
             let field = pick(rng, &fields).clone();
@@ -344,6 +433,7 @@ impl Programs {
             .into_iter()
             .filter(|field| field.property.as_str() != tag)
             .collect();
+        let fields = self.hot.of_fields(rng, &fields);
         let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else {
             return;
         };
@@ -374,6 +464,18 @@ impl Programs {
     }
 
     fn delete(&mut self, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let known = self.connection.query_row(
+            &format!("SELECT hs_id, c_{tag} FROM {} WHERE local_id = ?", object.table),
+            [row],
+            |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<String>>(1)?)),
+        );
+        if let Ok((id, tag)) = known {
+            self.deleted_ids.extend(id.map(i64::unsigned_abs));
+            self.deleted_tags.extend(tag);
+            let object = object.object.as_str().to_owned();
+            self.deleted_rows.insert((object, row));
+        }
         if self.run(
             "delete",
             &format!("DELETE FROM {} WHERE local_id = ?", object.table),
@@ -511,68 +613,8 @@ impl Programs {
         self.world.note("local rolled back");
     }
 
-    /// What a person with a SQL shell does: decides, discards, retries, approves.
-    pub(crate) fn operate(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        match rng.random_range(0..4) {
-            0 => self.decide(rng, values),
-            1 => self.discard(rng),
-            2 => {
-                self.run("retry", RETRY, &[]);
-            }
-            _ => {
-                let now = self.now();
-                self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
-            }
-        }
-    }
-
-    /// Decides one open conflict.
-    pub(crate) fn decide(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let open = self
-            .list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY id");
-        if open.is_empty() {
-            return;
-        }
-        let (id, property) = pick(rng, &open).clone();
-        let resolution = match rng.random_range(0..3) {
-            0 => "local".to_owned(),
-            1 => "remote".to_owned(),
-            _ if property == "*" => "remote".to_owned(),
-            _ => format!("value:{}", values.for_property(rng, &property, "d")),
-        };
-        self.run(
-            "decide",
-            "UPDATE sync_conflicts SET resolution = ? WHERE id = ?",
-            &[Sql::Text(resolution), Sql::Integer(id)],
-        );
-    }
-
-    /// Discards one pending or dead entry.
-    fn discard(&mut self, rng: &mut ChaCha8Rng) {
-        let waiting = self
-            .list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' AND NOT (state = 'dead' AND unanswered_since IS NOT NULL) ORDER BY id");
-        if !waiting.is_empty() {
-            let (id, _) = pick(rng, &waiting).clone();
-            self.run(
-                "discard",
-                "DELETE FROM sync_outbox WHERE id = ?",
-                &[Sql::Integer(id)],
-            );
-        }
-    }
-
-    /// Decides everything, retries what is dead, approves what is held.
-    pub(crate) fn settle_all(&mut self, rng: &mut ChaCha8Rng) {
-        for (id, _) in self.list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NULL ORDER BY id") {
-            let resolution = *pick(rng, &["local", "remote"]);
-            self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution.to_owned()), Sql::Integer(id)]);
-        }
-        self.run("retry", RETRY, &[]);
-        let now = self.now();
-        self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
-    }
-
-    fn list(&self, sql: &str) -> Vec<(i64, String)> {
+    /// Ids and texts.
+    pub(crate) fn list(&self, sql: &str) -> Vec<(i64, String)> {
         let Ok(mut statement) = self.connection.prepare(sql) else {
             return Vec::new();
         };
@@ -582,7 +624,8 @@ impl Programs {
         rows.collect::<Result<_, _>>().expect("ids and texts")
     }
 
-    fn now(&self) -> String {
+    /// The machine's time.
+    pub(crate) fn now(&self) -> String {
         hubsyncd::model::time::Timestamp::from_millis(self.world.state().wall_ms()).to_string()
     }
 
@@ -601,9 +644,6 @@ impl Programs {
         }
     }
 }
-
-/// A lost create that nothing could find again is left alone: a person looks in HubSpot before retrying it.
-const RETRY: &str = "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead' AND last_error NOT LIKE 'the answer to this create%'";
 
 /// The property that rows of an object are known by.
 pub(crate) fn tag_of(object: &str) -> &'static str {
