@@ -7,12 +7,15 @@ mod checks;
 mod daemon;
 mod executor;
 mod local;
+mod model;
 mod people;
 mod plan;
+mod points;
 mod run;
 mod trace;
 mod values;
 mod world;
+mod worlds;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -54,6 +54,11 @@ impl Trace {
         }
     }
 
+    /// An empty trace of the same kind.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.is_whole())
+    }
+
     /// How often each kind of thing happened.
     pub(crate) fn happened(&self) -> &BTreeMap<&'static str, u64> {
         &self.happened

@@ -14,9 +14,10 @@ use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, T
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::simulator::portal::Portal;
 use hubsyncd::simulator::request::{Delivery, Reply, Request};
-use rand::RngExt as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::points::{Call, Moment, Passing, Point};
 use crate::trace::Trace;
 
 /// The true time at which every run begins: 2026-11-24T06:00:00Z.
@@ -58,12 +59,14 @@ pub(crate) struct State {
     pub(crate) broken: Option<String>,
     /// Requests that arrived.
     pub(crate) requests: u64,
+    /// The points that were passed since somebody looked; `None`: nobody looks.
+    pub(crate) points: Option<Vec<Passing>>,
 }
 
 enum Event {
     Wake(Waker),
     Arrive(Box<Arrival>),
-    Answer(u64, Box<Result<HttpResponse, TransportError>>),
+    Answer(Call, u64, Box<Result<HttpResponse, TransportError>>),
 }
 
 struct Arrival {
@@ -73,6 +76,7 @@ struct Arrival {
     timeout_ns: u64,
     sent: u64,
     template: &'static str,
+    call: Call,
 }
 
 #[derive(Default)]
@@ -98,25 +102,29 @@ impl World {
         rng: ChaCha8Rng,
         key_rng: ChaCha8Rng,
     ) -> Arc<Self> {
-        let state = State {
-            steady: 0,
-            wall_offset_ms: 0,
-            events: BTreeMap::new(),
-            next_id: 0,
-            slots: BTreeMap::new(),
-            portal,
-            trace,
-            rng,
-            key_rng,
-            network,
-            incarnation: 0,
-            in_flight: BTreeSet::new(),
-            broken: None,
-            requests: 0,
-        };
+        let state = State::new(portal, trace, network, rng, key_rng);
         Arc::new(Self {
             state: Mutex::new(state),
         })
+    }
+
+    /// Begins anew, with a portal as it stands at that time (nanoseconds). Nobody may wait for the former one.
+    pub(crate) fn begin_again(&self, portal: Portal, at: u64, seed: u64) {
+        let mut state = self.state();
+        let draws =
+            |stream: u64| ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(stream));
+        let again = State::new(
+            portal,
+            state.trace.again(),
+            state.network,
+            draws(1),
+            draws(2),
+        );
+        *state = State {
+            steady: at,
+            points: state.points.as_ref().map(|_former| Vec::new()),
+            ..again
+        };
     }
 
     /// The state, for a moment.
@@ -149,7 +157,8 @@ impl World {
                 waker.wake();
             }
             Event::Arrive(arrival) => state.arrive(&arrival),
-            Event::Answer(slot, answer) => {
+            Event::Answer(call, slot, answer) => {
+                state.passes(call, Moment::Answered, String::new());
                 let Some(waiting) = state.slots.get_mut(&slot) else {
                     return true;
                 };
@@ -192,6 +201,32 @@ impl World {
 }
 
 impl State {
+    fn new(
+        portal: Portal,
+        trace: Trace,
+        network: Network,
+        rng: ChaCha8Rng,
+        key_rng: ChaCha8Rng,
+    ) -> Self {
+        Self {
+            steady: 0,
+            wall_offset_ms: 0,
+            events: BTreeMap::new(),
+            next_id: 0,
+            slots: BTreeMap::new(),
+            portal,
+            trace,
+            rng,
+            key_rng,
+            network,
+            incarnation: 0,
+            in_flight: BTreeSet::new(),
+            broken: None,
+            requests: 0,
+            points: None,
+        }
+    }
+
     /// True time, epoch milliseconds.
     pub(crate) fn true_ms(&self) -> i64 {
         START_MS + (self.steady / MS) as i64
@@ -212,6 +247,15 @@ impl State {
     pub(crate) fn breaks(&mut self, what: String) {
         self.note(&format!("BROKEN {what}"));
         self.broken.get_or_insert(what);
+    }
+
+    fn passes(&mut self, call: Call, moment: Moment, answer: String) {
+        if let Some(points) = &mut self.points {
+            points.push(Passing {
+                point: Point { call, moment },
+                answer,
+            });
+        }
     }
 
     fn put(&mut self, due: u64, event: Event) -> (u64, u64) {
@@ -245,11 +289,20 @@ impl State {
         if self.trace.is_whole() && arrival.request.method != "GET" {
             self.note(&String::from_utf8_lossy(&reply.body));
         }
+        let answer = if self.points.is_some() && reply.status < 300 {
+            String::from_utf8_lossy(&reply.body).into_owned()
+        } else {
+            String::new()
+        };
+        self.passes(arrival.call, Moment::Landed, answer);
         if arrival.incarnation != self.incarnation {
             return;
         }
         let (due, answer) = self.carry_back(arrival, reply);
-        self.put(due, Event::Answer(arrival.slot, Box::new(answer)));
+        self.put(
+            due,
+            Event::Answer(arrival.call, arrival.slot, Box::new(answer)),
+        );
     }
 
     fn carry_back(
@@ -415,7 +468,10 @@ fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
     if state.trace.is_whole() {
         state.note(&String::from_utf8_lossy(&sent.body));
     }
+    let call = Call::of(request.template, request.body.as_deref());
+    state.passes(call, Moment::Departed, String::new());
     let arrival = Arrival {
+        call,
         slot,
         incarnation: state.incarnation,
         request: sent,
