@@ -67,7 +67,19 @@ impl Daemon {
             // Whoever holds the lock holds it for virtual time: waiting for it is no use.
             busy_timeout: Duration::from_millis(1),
         };
-        let store = Store::open(&options, clock.clone())?;
+        let store = Store::open(&options, clock)?;
+        Self::on(plan, world, store, executor, |_task| true)
+    }
+
+    /// Recovers on an open file, and starts the loops of the tasks that are wanted.
+    pub(crate) fn on(
+        plan: &Plan,
+        world: &Arc<World>,
+        store: Store,
+        executor: &mut Executor,
+        wanted: fn(Task) -> bool,
+    ) -> Result<Self, StoreError> {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(world)));
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
         let parts = parts(plan, &engine);
         let (bells, door) = (parts.bells.clone(), executor.door());
@@ -78,7 +90,9 @@ impl Daemon {
             door.spawn("webhooks", hubspot.boxed());
         }
         for job in table::jobs(&parts, Begins::AtOnce) {
-            spawn(&parts, job, world, &door);
+            if wanted(job.name.task) {
+                spawn(&parts, job, world, &door);
+            }
         }
         let comparisons = Comparisons::default();
         let begin = begin(
@@ -86,6 +100,7 @@ impl Daemon {
             Arc::clone(world),
             door.clone(),
             Arc::clone(&comparisons),
+            wanted,
         );
         door.spawn("start", begin.boxed());
         Ok(Self {
@@ -159,12 +174,19 @@ fn relaxed(plan: &Plan) -> Duration {
 }
 
 /// Reads the schema, and starts the loops that wait for it.
-async fn begin(parts: Parts, world: Arc<World>, door: Door, comparisons: Comparisons) {
+async fn begin(
+    parts: Parts,
+    world: Arc<World>,
+    door: Door,
+    comparisons: Comparisons,
+    wanted: fn(Task) -> bool,
+) {
     if let Err(error) = run::begin(&parts.all).await {
         ended(&world, "the start", &error);
         return;
     }
-    for job in table::jobs(&parts, Begins::WithTheSchema) {
+    let jobs = table::jobs(&parts, Begins::WithTheSchema).into_iter();
+    for job in jobs.filter(|job| wanted(job.name.task)) {
         if job.name.task == Task::Comparison {
             let ring = Arc::clone(&job.ring);
             comparisons.lock().expect("no panic").push(ring);

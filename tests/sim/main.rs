@@ -11,6 +11,7 @@ mod cut;
 mod daemon;
 mod executor;
 mod local;
+mod model;
 mod operators;
 mod people;
 mod plan;
@@ -22,6 +23,7 @@ mod tally;
 mod trace;
 mod values;
 mod world;
+mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;

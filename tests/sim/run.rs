@@ -352,7 +352,7 @@ impl Drop for Run {
 }
 
 /// A folder in memory, where there is one.
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let shared = std::path::Path::new("/dev/shm");
     let made = if shared.is_dir() {
         TempDir::new_in(shared)
