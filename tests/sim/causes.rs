@@ -109,8 +109,7 @@ fn no_record_is_archived_without_a_deletion(
         ids.insert(entry.id);
         let is_known = ids.iter().any(|id| {
             let mut own = tags.get(id).into_iter().flatten();
-            programs.deleted_ids.contains(id)
-                || own.any(|tag| programs.deleted_tags.contains(*tag))
+            programs.deleted_ids.contains(id) || own.any(|tag| programs.deleted_tags.contains(*tag))
         });
         if !is_known {
             return Err(format!(
@@ -140,7 +139,9 @@ fn no_row_is_gone_without_a_cause(
                 let merged = entry.properties.iter();
                 let merged = merged.filter(|property| property.name == "hs_merged_object_ids");
                 let ids = merged.filter_map(|property| property.new.as_deref());
-                left.extend(ids.flat_map(|ids| ids.split(';').filter_map(|id| id.parse::<u64>().ok())));
+                left.extend(
+                    ids.flat_map(|ids| ids.split(';').filter_map(|id| id.parse::<u64>().ok())),
+                );
             }
             Operation::Create | Operation::Update | Operation::Restore => {}
         }

@@ -213,7 +213,7 @@ impl Run {
     fn put_file(&mut self, bytes: &[u8], shadow: Shadow) {
         let elsewhere = self.folder.path().join("elsewhere.db");
         // The old connection must let go of the file before it is replaced.
-        self.programs = Programs::open(&elsewhere, &self.world, &self.plan);
+        self.programs = Programs::open(&elsewhere, &self.world, &self.plan.mapping);
         for suffix in ["-wal", "-shm"] {
             let side = self.folder.path().join(format!("crm.db{suffix}"));
             if side.exists() {
@@ -221,7 +221,8 @@ impl Run {
             }
         }
         std::fs::write(self.path(), bytes).expect("the copy can be written");
-        self.programs = Programs::open(&self.path(), &self.world, &self.plan);
+        self.programs =
+            Programs::open(&self.path(), &self.world, &self.plan.mapping).meeting(&self.plan.hot);
         self.programs.shadow = shadow;
         self.versions.clear();
     }

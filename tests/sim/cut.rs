@@ -36,7 +36,11 @@ impl Cut {
         Self {
             seed: plan.seed,
             records: plan.records,
-            faults: plan.chances.keys().map(|kind| format!("{kind:?}")).collect(),
+            faults: plan
+                .chances
+                .keys()
+                .map(|kind| format!("{kind:?}"))
+                .collect(),
             fields: fields.collect(),
             plain: Vec::new(),
             script: plan.script.clone(),
@@ -55,7 +59,9 @@ impl Cut {
                 .fields
                 .retain(|field| self.fields.contains(&format!("{name}.{}", field.property)));
         }
-        plan.mapping.objects.retain(|object| !object.fields.is_empty());
+        plan.mapping
+            .objects
+            .retain(|object| !object.fields.is_empty());
         for what in &self.plain {
             match what.as_str() {
                 "webhooks" => plan.settings.webhooks = None,
@@ -88,7 +94,11 @@ impl Cut {
         let mut lines = text.lines().filter(|line| !line.starts_with('#'));
         let mut after = |key: &str| {
             let line = lines.next()?.strip_prefix(key)?;
-            Some(line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            Some(
+                line.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>(),
+            )
         };
         Some(Self {
             seed: after("seed:")?.first()?.parse().ok()?,

@@ -15,7 +15,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::plan::{Hot, Plan, TAG, pick};
+use crate::plan::{Hot, TAG, pick};
 use crate::script::Act;
 use crate::values::{Values, is_unique_text};
 use crate::world::World;
@@ -87,7 +87,7 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// Opens the file beside the daemon.
-    pub(crate) fn open(path: &Path, world: &Arc<World>, plan: &Plan) -> Self {
+    pub(crate) fn open(path: &Path, world: &Arc<World>, mapping: &Mapping) -> Self {
         let connection = Connection::open(path).expect("the file opens");
         connection
             .pragma_update(None, "synchronous", "OFF")
@@ -95,14 +95,20 @@ impl Programs {
         replace_functions(&connection, world).expect("functions can be replaced");
         Self {
             connection,
-            mapping: plan.mapping.clone(),
-            hot: plan.hot.clone(),
+            mapping: mapping.clone(),
+            hot: Hot::default(),
             world: Arc::clone(world),
             shadow: Shadow::default(),
             deleted_ids: BTreeSet::new(),
             deleted_tags: BTreeSet::new(),
             deleted_rows: BTreeSet::new(),
         }
+    }
+
+    /// The same, with most of what they do falling on what is hot.
+    pub(crate) fn meeting(mut self, hot: &Hot) -> Self {
+        self.hot = hot.clone();
+        self
     }
 
     /// The connection, for looking.
@@ -119,6 +125,10 @@ impl Programs {
     }
 
     /// One thing that a program does.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the acts of others are none of theirs"
+    )]
     pub(crate) fn act(&mut self, act: Act, rng: &mut ChaCha8Rng, values: &mut Values) {
         let objects = self.hot.of_objects(rng, &self.mapping);
         let object = pick(rng, &objects).clone();
@@ -215,8 +225,9 @@ impl Programs {
     /// Holds the lock, or lets it go.
     pub(crate) fn lock(&self, is_held: bool) -> bool {
         let sql = if is_held { "BEGIN IMMEDIATE" } else { "COMMIT" };
-        self.world.state().locked = is_held;
-        self.connection.execute_batch(sql).is_ok()
+        let done = self.connection.execute_batch(sql).is_ok();
+        self.world.state().locked = is_held && done;
+        done
     }
 
     /// Rows of an object; `None` while the table is missing.
@@ -466,9 +477,17 @@ impl Programs {
     fn delete(&mut self, object: &ObjectMapping, row: i64) {
         let tag = tag_of(object.object.as_str());
         let known = self.connection.query_row(
-            &format!("SELECT hs_id, c_{tag} FROM {} WHERE local_id = ?", object.table),
+            &format!(
+                "SELECT hs_id, c_{tag} FROM {} WHERE local_id = ?",
+                object.table
+            ),
             [row],
-            |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<String>>(1)?)),
+            |row| {
+                Ok((
+                    row.get::<_, Option<i64>>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                ))
+            },
         );
         if let Ok((id, tag)) = known {
             self.deleted_ids.extend(id.map(i64::unsigned_abs));

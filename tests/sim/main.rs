@@ -229,7 +229,9 @@ fn run_part(part: u64) {
     for failure in &failures {
         writeln!(out, "{failure}\n").expect("stderr");
         let line = failure.lines().next().unwrap_or_default();
-        let named = line.strip_prefix("seed ").and_then(|rest| rest.split_once(": "));
+        let named = line
+            .strip_prefix("seed ")
+            .and_then(|rest| rest.split_once(": "));
         if let Some((seed, what)) = named
             && let Some(small) = seed.parse().ok().and_then(|seed| smaller(seed, what))
         {

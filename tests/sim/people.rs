@@ -37,6 +37,10 @@ impl People {
     }
 
     /// One thing that a person does.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the acts of others are none of theirs"
+    )]
     pub(crate) fn act(
         &mut self,
         act: Act,
@@ -145,9 +149,10 @@ impl People {
     fn edit_back(&mut self, object: &ObjectMapping, world: &World, id: u64) {
         let name = object.object.as_str();
         let mut state = world.state();
-        let last = state.portal.write_log().iter().rev().find(|entry| {
-            !entry.by_api && entry.operation == Operation::Update && entry.id == id
-        });
+        let last =
+            state.portal.write_log().iter().rev().find(|entry| {
+                !entry.by_api && entry.operation == Operation::Update && entry.id == id
+            });
         let properties: Vec<(String, String)> = last.map_or_else(Vec::new, |entry| {
             let was = entry.properties.iter();
             was.map(|one| (one.name.clone(), one.old.clone().unwrap_or_default()))

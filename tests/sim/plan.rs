@@ -62,7 +62,7 @@ pub(crate) struct Plan {
 }
 
 /// The records and fields on which most acts fall, so that two of them meet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Hot {
     /// So many of the first records.
     pub(crate) records: usize,
@@ -104,11 +104,7 @@ impl Hot {
     }
 
     /// The object that is hot, or all.
-    pub(crate) fn of_objects(
-        &self,
-        rng: &mut ChaCha8Rng,
-        mapping: &Mapping,
-    ) -> Vec<ObjectMapping> {
+    pub(crate) fn of_objects(&self, rng: &mut ChaCha8Rng, mapping: &Mapping) -> Vec<ObjectMapping> {
         self.narrow(rng, &mapping.objects, |place, _| place == 0)
     }
 

@@ -106,7 +106,7 @@ impl Run {
         let mut filling = draws(4);
         let schedule = draws(3);
         let mut run = Self {
-            programs: Programs::open(&path, &world, &plan),
+            programs: Programs::open(&path, &world, &plan.mapping).meeting(&plan.hot),
             world,
             folder,
             executor: Executor::default(),

@@ -2,6 +2,7 @@
 //!
 //! An act carries the seed of its own draws, so that it does the same whatever was left out before it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rand::{Rng as _, RngExt as _};
@@ -131,7 +132,12 @@ impl Act {
         (Self::Kill, Side::Machine, 3, "the daemon is killed"),
         (Self::PutBack, Side::Machine, 1, "an older file is put back"),
         (Self::Jump, Side::Machine, 2, "the clock jumps"),
-        (Self::StepDate, Side::Machine, 2, "the date of answers steps"),
+        (
+            Self::StepDate,
+            Side::Machine,
+            2,
+            "the date of answers steps",
+        ),
         (Self::Sleep, Side::Machine, 2, "the process sleeps"),
         (Self::Lock, Side::Machine, 2, "a program holds the lock"),
         (
@@ -239,7 +245,14 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, allowed: Allowed) -> Vec<Deed> {
         .map(|_| {
             *pick(
                 rng,
-                &[(0, 0), (0, 60), (0, 600), (0, 4_000), (0, 12_000), (40_000, 120_000)],
+                &[
+                    (0, 0),
+                    (0, 60),
+                    (0, 600),
+                    (0, 4_000),
+                    (0, 12_000),
+                    (40_000, 120_000),
+                ],
             )
         })
         .collect();
@@ -255,13 +268,22 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, allowed: Allowed) -> Vec<Deed> {
         };
         deeds.push(deed(rng, &weights, number, when));
     }
-    for number in 1..=rng.random_range(0..=5) {
+    let meets: Vec<(Act, u32)> = even(allowed)
+        .filter(|(act, _)| MEETS.contains(act))
+        .map(|(act, _)| (act, 1))
+        .collect();
+    for number in 1..=*pick(rng, &[0, 2, 4, 8]) {
         let point = Point {
             call: *pick(rng, &MET),
             moment: *pick(rng, &Moment::ALL),
         };
         let when = When::At(point, *pick(rng, &[1, 1, 2, 3, 5]));
-        deeds.push(deed(rng, &weights, 1_000 + number, when));
+        let kinds = if rng.random_bool(0.7) {
+            &meets
+        } else {
+            &weights
+        };
+        deeds.push(deed(rng, kinds, 1_000 + number, when));
     }
     deeds
 }
@@ -276,6 +298,21 @@ const MET: [Call; 8] = [
     Call::Upsert,
     Call::Update,
     Call::Archive,
+];
+
+/// What is made to happen there, more often than anything else.
+const MEETS: [Act; 11] = [
+    Act::Write,
+    Act::Edit,
+    Act::EditBack,
+    Act::Delete,
+    Act::Reinsert,
+    Act::Archive,
+    Act::Merge,
+    Act::Kill,
+    Act::Jump,
+    Act::Lock,
+    Act::LoseAnswers,
 ];
 
 fn deed(rng: &mut ChaCha8Rng, weights: &[(Act, u32)], number: u64, when: When) -> Deed {
@@ -307,7 +344,19 @@ fn weights(rng: &mut ChaCha8Rng, allowed: Allowed) -> Vec<(Act, u32)> {
             _ => *pick(rng, &[0, 3, 10, 10, 40]),
         })
         .collect();
-    let is_allowed = |act: Act, side: Side| match (act, side) {
+    let factors: BTreeMap<Act, u32> = Act::ALL
+        .iter()
+        .map(|(act, _, _, _)| *act)
+        .zip(factors)
+        .collect();
+    even(allowed)
+        .map(|(act, weight)| (act, weight * factors[&act]))
+        .collect()
+}
+
+/// What is allowed, and how often in an even plan.
+fn even(allowed: Allowed) -> impl Iterator<Item = (Act, u32)> {
+    let is_allowed = move |act: Act, side: Side| match (act, side) {
         (_, Side::Machine) => allowed.faults,
         (_, Side::Operator) => allowed.operators,
         (Act::Archive | Act::Restore, _) => allowed.removals,
@@ -315,11 +364,9 @@ fn weights(rng: &mut ChaCha8Rng, allowed: Allowed) -> Vec<(Act, u32)> {
         (_, Side::Program | Side::Person) => true,
     };
     Act::ALL
-        .iter()
-        .zip(factors)
-        .filter(|((act, side, _, _), _)| is_allowed(*act, *side))
-        .map(|((act, _, weight, _), factor)| (*act, weight * factor))
-        .collect()
+        .into_iter()
+        .filter(move |(act, side, _, _)| is_allowed(*act, *side))
+        .map(|(act, _, weight, _)| (act, weight))
 }
 
 #[test]

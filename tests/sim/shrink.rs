@@ -45,24 +45,41 @@ fn once(cut: &Cut, fails: &mut dyn FnMut(&Cut) -> bool) -> Cut {
     let whole = cut.script.clone();
     let left = fewer(&whole, &mut |left| {
         let script = in_time(&whole, left);
-        fails(&Cut { script, ..cut.clone() })
+        fails(&Cut {
+            script,
+            ..cut.clone()
+        })
     });
     cut.script = in_time(&whole, &left);
     cut.faults = fewer(&cut.faults.clone(), &mut |faults| {
         let faults = faults.to_vec();
-        fails(&Cut { faults, ..cut.clone() })
+        fails(&Cut {
+            faults,
+            ..cut.clone()
+        })
     });
     for records in [0, 1, 2, 3, cut.records / 2] {
-        if records < cut.records && fails(&Cut { records, ..cut.clone() }) {
+        if records < cut.records
+            && fails(&Cut {
+                records,
+                ..cut.clone()
+            })
+        {
             cut.records = records;
             break;
         }
     }
-    let (may_go, stay): (Vec<_>, Vec<_>) =
-        cut.fields.iter().cloned().partition(|field| Cut::may_go(field));
+    let (may_go, stay): (Vec<_>, Vec<_>) = cut
+        .fields
+        .iter()
+        .cloned()
+        .partition(|field| Cut::may_go(field));
     let left = fewer(&may_go, &mut |left| {
         let fields = [stay.as_slice(), left].concat();
-        fails(&Cut { fields, ..cut.clone() })
+        fails(&Cut {
+            fields,
+            ..cut.clone()
+        })
     });
     if left.len() < may_go.len() {
         cut.fields = [stay.as_slice(), &left].concat();
@@ -136,6 +153,9 @@ fn what_is_left_happens_at_its_time() {
     let texts: Vec<_> = left.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
-        ["2 after 12 ms: a person edits (2)", "4 after 1 ms: a program deletes (4)"]
+        [
+            "2 after 12 ms: a person edits (2)",
+            "4 after 1 ms: a program deletes (4)"
+        ]
     );
 }

@@ -56,7 +56,9 @@ impl Tally {
                 None => moves.push(format!("entry: none -> {now}")),
             }
         }
-        let gone = former.iter().filter(|(id, _)| !self.entries.contains_key(id));
+        let gone = former
+            .iter()
+            .filter(|(id, _)| !self.entries.contains_key(id));
         moves.extend(gone.map(|(_, was)| format!("entry: {was} -> none")));
         for one in moves {
             self.count(one);
@@ -88,7 +90,11 @@ impl Tally {
             let field = mapped.fields.iter();
             let mut field = field.filter(|one| one.property.as_str() == property);
             let policy = field.next().map_or(mapped.policy, |field| field.policy);
-            let kind = if property == "*" { "existence" } else { "merge" };
+            let kind = if property == "*" {
+                "existence"
+            } else {
+                "merge"
+            };
             self.count(format!(
                 "{kind}: {} {winner}: {}",
                 policy.as_str(),

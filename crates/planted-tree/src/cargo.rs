@@ -64,9 +64,9 @@ impl Workshop {
         self.target.join("packages.json")
     }
 
-    /// Where the last run's words are.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.target.join("log")
+    /// Where the words of the last build or run are, of so many side by side.
+    pub(crate) fn log(&self, place: usize) -> PathBuf {
+        self.target.join(format!("log-{place}"))
     }
 
     /// Builds the targets. What the compiler refuses is no error of this function.
@@ -85,9 +85,9 @@ impl Workshop {
             .args(["test", "--no-run", "--message-format", "short"])
             .args(targets)
             .stdout(Stdio::null())
-            .stderr(File::create(self.log())?)
+            .stderr(File::create(self.log(0))?)
             .status()?;
-        let words = std::fs::read_to_string(self.log())?;
+        let words = std::fs::read_to_string(self.log(0))?;
         if !short.success() {
             let complaints = complaints(&words);
             if complaints.is_empty() {
@@ -109,14 +109,16 @@ impl Workshop {
         Ok(Vec::new())
     }
 
-    /// Runs the tests of what was built that a filter names, with variables set, for so long at most.
+    /// Runs the tests of what was built that a filter names, with variables set, for so long at most. `place` tells those
+    /// that run side by side apart.
     pub(crate) fn test(
         &self,
         filter: &str,
         variables: &[(&str, String)],
         most: Duration,
+        place: usize,
     ) -> Result<Ended> {
-        let log = File::create(self.log())?;
+        let log = File::create(self.log(place))?;
         let mut child = self
             .cargo()
             .args(["nextest", "run", "--no-tests", "fail", "-E", filter])
@@ -124,7 +126,12 @@ impl Workshop {
             .arg(self.binaries())
             .arg("--cargo-metadata")
             .arg(self.packages())
-            .args(["--failure-output", "immediate", "--success-output", "immediate"])
+            .args([
+                "--failure-output",
+                "immediate",
+                "--success-output",
+                "immediate",
+            ])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -144,7 +151,7 @@ impl Workshop {
                     .args(["-s", "TERM", "--", &format!("-{}", child.id())])
                     .status()?;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            breathe();
         };
         Ok(match status.code() {
             _ if told => Ended::Late,
@@ -156,12 +163,14 @@ impl Workshop {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the bound of a test's real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bound of real time")]
 fn started() -> Instant {
     Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a child is waited for")]
+fn breathe() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// What short messages of the compiler complain of.
@@ -186,7 +195,10 @@ pub(crate) fn filter_of(targets: &[String]) -> Result<String> {
         (Some("--lib"), None, None) => Ok("kind(lib)".to_owned()),
         (Some("--test"), Some(name), None) => Ok(format!("binary(={name})")),
         (Some("-p"), Some(name), None) => Ok(format!("package(={name}) & kind(lib)")),
-        _ => bail!("`in:` says `--lib`, `--test NAME` or `-p NAME`, not `{}`", targets.join(" ")),
+        _ => bail!(
+            "`in:` says `--lib`, `--test NAME` or `-p NAME`, not `{}`",
+            targets.join(" ")
+        ),
     }
 }
 
@@ -225,7 +237,10 @@ mod tests {
     fn targets_are_filters_and_one_build() {
         let (lib, it, core) = (words("--lib"), words("--test it"), words("-p core"));
         assert_eq!(filter_of(&it).expect("a filter"), "binary(=it)");
-        assert_eq!(filter_of(&core).expect("a filter"), "package(=core) & kind(lib)");
+        assert_eq!(
+            filter_of(&core).expect("a filter"),
+            "package(=core) & kind(lib)"
+        );
         filter_of(&words("--bins")).expect_err("no filter");
         let all = [lib.as_slice(), &it, &core, &it];
         assert_eq!(together(all.into_iter()), ["--lib", "--test", "it"]);

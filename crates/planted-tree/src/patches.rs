@@ -76,7 +76,10 @@ pub(crate) fn load(root: &Path, scratch: &Path, folder: &Path, name: &str) -> Re
         .args(["apply", "-C1"])
         .arg(&path)
         .current_dir(scratch)
-        .env("GIT_CEILING_DIRECTORIES", scratch.parent().context("a folder")?)
+        .env(
+            "GIT_CEILING_DIRECTORIES",
+            scratch.parent().context("a folder")?,
+        )
         .stderr(Stdio::null())
         .status()?;
     if !applied.success() {
@@ -127,7 +130,10 @@ mod tests {
         assert_eq!(names(&root, &["7".to_owned()]).expect("names"), ["7-one"]);
         let bug = load(&root, &scratch, &root, "7-one").expect("a patch");
         assert_eq!(bug.files["src/one.rs"], "fn one() -> u8 { 2 }\n");
-        assert_eq!((bug.why.as_str(), bug.expect.as_str()), ("one is two", "test(one)"));
+        assert_eq!(
+            (bug.why.as_str(), bug.expect.as_str()),
+            ("one is two", "test(one)")
+        );
         let there = std::fs::read_to_string(root.join("src/one.rs")).expect("a file");
         assert_eq!(there, "fn one() -> u8 { 1 }\n");
     }

@@ -43,11 +43,7 @@ impl Merged {
 }
 
 /// Puts all bugs but those without a place beside others into one set of files. A bug's number is its place in the list.
-pub(crate) fn merged(
-    root: &Path,
-    bugs: &[Bug],
-    alone: BTreeMap<String, String>,
-) -> Result<Merged> {
+pub(crate) fn merged(root: &Path, bugs: &[Bug], alone: BTreeMap<String, String>) -> Result<Merged> {
     let mut tree = Merged {
         alone,
         ..Merged::default()
