@@ -2,7 +2,7 @@
 //!
 //! `HUBSYNC_SIM_SEED=7` replays one seed and prints its whole trace; `HUBSYNC_SIM_SEEDS=N` and `HUBSYNC_SIM_SECONDS=S`
 //! choose how many are run, from `HUBSYNC_SIM_FIRST=N` on. A seed that fails is made smaller for `HUBSYNC_SIM_SHRINK=S` seconds
-//! and printed as a list, for `tests/sim/found/`.
+//! and printed as a list, for `tests/sim/found/`; `HUBSYNC_SIM_PLAN=FILE` plays such a list and prints its whole trace.
 
 mod causes;
 mod chaos;
@@ -260,6 +260,14 @@ fn every_promise_holds_under_every_odd_seed() {
 /// Plans that once failed, cut down to what it took.
 #[test]
 fn what_was_found_once_is_mended() {
+    if let Some(path) = std::env::var_os("HUBSYNC_SIM_PLAN") {
+        let text = std::fs::read_to_string(path).expect("a text");
+        let plan = Cut::parse(&text).expect("a plan").plan();
+        if let Some(report) = report(plan.seed, &run_plan(plan.clone(), true)) {
+            panic!("{report}");
+        }
+        return;
+    }
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/found");
     let mut played = 0;
     for file in std::fs::read_dir(folder).expect("the folder is there") {
