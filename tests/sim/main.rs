@@ -8,6 +8,7 @@ mod daemon;
 mod executor;
 mod local;
 mod model;
+mod model_existence;
 mod people;
 mod plan;
 mod points;

@@ -289,7 +289,8 @@ impl State {
         if self.trace.is_whole() && arrival.request.method != "GET" {
             self.note(&String::from_utf8_lossy(&reply.body));
         }
-        let answer = if self.points.is_some() && reply.status < 300 {
+        let comes_back = matches!(reply.delivery, Delivery::Whole { .. }) && reply.status < 300;
+        let answer = if self.points.is_some() && comes_back {
             String::from_utf8_lossy(&reply.body).into_owned()
         } else {
             String::new()
