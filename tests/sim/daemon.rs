@@ -42,6 +42,23 @@ const DELIVERIES: Duration = Duration::from_millis(250);
 /// Nothing that a run writes down is forgotten in it.
 const KEPT: Duration = Duration::from_hours(24 * 365);
 
+/// With what a daemon begins.
+pub(crate) struct Begun {
+    /// The tasks whose loops are started.
+    pub(crate) wanted: fn(Task) -> bool,
+    /// Who has read the portal's schema before.
+    pub(crate) knows: Option<Arc<Engine>>,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        Self {
+            wanted: |_task| true,
+            knows: None,
+        }
+    }
+}
+
 /// One run of the daemon, from start to kill.
 pub(crate) struct Daemon {
     engine: Arc<Engine>,
@@ -68,19 +85,22 @@ impl Daemon {
             busy_timeout: Duration::from_millis(1),
         };
         let store = Store::open(&options, clock)?;
-        Self::on(plan, world, store, executor, |_task| true)
+        Self::on(plan, world, store, executor, &Begun::default())
     }
 
-    /// Recovers on an open file, and starts the loops of the tasks that are wanted.
+    /// Recovers on an open file, and starts the loops.
     pub(crate) fn on(
         plan: &Plan,
         world: &Arc<World>,
         store: Store,
         executor: &mut Executor,
-        wanted: fn(Task) -> bool,
+        begun: &Begun,
     ) -> Result<Self, StoreError> {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(world)));
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
+        if let Some(former) = &begun.knows {
+            engine.knows_the_portal_from(former);
+        }
         let parts = parts(plan, &engine);
         let (bells, door) = (parts.bells.clone(), executor.door());
         if parts.webhooks {
@@ -90,7 +110,7 @@ impl Daemon {
             door.spawn("webhooks", hubspot.boxed());
         }
         for job in table::jobs(&parts, Begins::AtOnce) {
-            if wanted(job.name.task) {
+            if (begun.wanted)(job.name.task) {
                 spawn(&parts, job, world, &door);
             }
         }
@@ -100,7 +120,7 @@ impl Daemon {
             Arc::clone(world),
             door.clone(),
             Arc::clone(&comparisons),
-            wanted,
+            begun.wanted,
         );
         door.spawn("start", begin.boxed());
         Ok(Self {
@@ -108,6 +128,11 @@ impl Daemon {
             bells,
             comparisons,
         })
+    }
+
+    /// The engine, for another one that need not ask for what this one knows.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Another program has committed.
@@ -181,7 +206,10 @@ async fn begin(
     comparisons: Comparisons,
     wanted: fn(Task) -> bool,
 ) {
-    if let Err(error) = run::begin(&parts.all).await {
+    if !parts.all.engine.objects().is_empty() {
+        // Another engine has read the schema.
+        parts.all.condition.schema_read();
+    } else if let Err(error) = run::begin(&parts.all).await {
         ended(&world, "the start", &error);
         return;
     }

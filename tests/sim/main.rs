@@ -12,6 +12,7 @@ mod daemon;
 mod executor;
 mod local;
 mod model;
+mod model_existence;
 mod operators;
 mod people;
 mod plan;

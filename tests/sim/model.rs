@@ -71,8 +71,8 @@ pub(crate) struct FieldSeen {
     pub(crate) local: Text,
     pub(crate) remote: Text,
     pub(crate) conflicts: Vec<ConflictSeen>,
-    /// Values of the field in `sync_history`.
-    pub(crate) history: BTreeSet<String>,
+    /// Values of the field that lost, in `sync_history` and `sync_conflicts`.
+    pub(crate) kept: BTreeSet<String>,
 }
 
 /// What the model can't know of a run.
@@ -94,6 +94,7 @@ pub(crate) struct FieldModel {
     agreed: Text,
     /// Both sides came to one value without the daemon: it may have seen that, or not.
     coincided: bool,
+    began_anew: bool,
     read_at_ms: i64,
     gone_over: BTreeSet<(Place, String)>,
 }
@@ -121,6 +122,7 @@ impl FieldModel {
             halves: [half.clone(), half],
             agreed: first,
             coincided: false,
+            began_anew: false,
             read_at_ms: at_ms,
             gone_over: BTreeSet::new(),
         }
@@ -129,6 +131,49 @@ impl FieldModel {
     /// HubSpot has told the daemon what it holds.
     pub(crate) fn read(&mut self, at_ms: i64) {
         self.read_at_ms = at_ms;
+        self.may_be_known(Place::Remote);
+    }
+
+    /// When HubSpot told that last.
+    pub(crate) fn read_at_ms(&self) -> i64 {
+        self.read_at_ms
+    }
+
+    /// The daemon may know what a side holds: what takes it back from now on is a write of its own.
+    pub(crate) fn may_be_known(&mut self, place: Place) {
+        let half = &mut self.halves[place as usize];
+        half.was_carried |= half.value != self.agreed;
+    }
+
+    /// A side begins with another record or row, which nobody has compared with the other side.
+    pub(crate) fn begins_anew(&mut self, place: Place) {
+        self.halves[place as usize] = Half::default();
+        self.began_anew = true;
+    }
+
+    /// Whether the last write of a side may not have reached the other one.
+    pub(crate) fn is_pending(&self, place: Place) -> bool {
+        let last = self.halves[place as usize].last;
+        last.is_some_and(|id| {
+            !self.told[id].takes_back && self.halves[place.other() as usize].knows & 1 << id == 0
+        })
+    }
+
+    /// Whether somebody wrote again what stood there first: what that makes of the record's existence is not told.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        let mut later = self.told.iter().skip(1);
+        later.any(|told| told.value == self.told[0].value)
+    }
+
+    /// Whether an edit of it is a word on the record's existence.
+    pub(crate) fn goes_both_ways(&self) -> bool {
+        self.direction == Direction::Both
+    }
+
+    /// When a side was written last.
+    pub(crate) fn last_at_ms(&self, place: Place) -> Option<i64> {
+        let last = self.halves[place as usize].last?;
+        Some(self.told[last].at_ms)
     }
 
     /// A program or a person has written a value that differs from what stood there.
@@ -152,10 +197,12 @@ impl FieldModel {
     }
 
     /// The daemon has written a value. An error: nobody had written it on the other side.
-    pub(crate) fn carried(&mut self, place: Place, at_ms: i64, value: Text) -> Result<(), String> {
+    pub(crate) fn carried(&mut self, place: Place, value: Text) -> Result<(), String> {
         let mut told = self.told.iter().enumerate().rev();
-        let origin = told
-            .find(|(id, told)| told.value == value && (told.place == place.other() || *id == 0));
+        let origin = told.find(|(id, told)| {
+            let is_of_other = told.place == place.other() || *id == 0 || self.began_anew;
+            told.value == value && is_of_other
+        });
         let Some((id, origin)) = origin else {
             return Err(format!(
                 "{place:?} was given {value:?}, which nobody had written"
@@ -176,7 +223,6 @@ impl FieldModel {
         own.knows |= knows;
         own.value = value;
         self.halves[place.other() as usize].was_carried = true;
-        let _at = at_ms;
         let [local, remote] = &mut self.halves;
         if local.value == remote.value {
             self.agreed.clone_from(&local.value);
@@ -256,10 +302,9 @@ impl FieldModel {
             Policy::Remote => out.push(theirs),
             Policy::Manual => out.push(Stands::Open { l, r }),
             Policy::Newest => {
-                if ahead > -doubt.clock_ms && ahead != 0 || doubt.clock_ms > 0 && ahead == 0 {
-                    if ahead > 0 || ahead > -doubt.clock_ms {
-                        out.push(mine);
-                    }
+                // A tie goes to HubSpot.
+                if ahead > -doubt.clock_ms && (ahead != 0 || doubt.clock_ms > 0) {
+                    out.push(mine);
                 }
                 if ahead <= doubt.clock_ms {
                     out.push(theirs);
@@ -268,12 +313,10 @@ impl FieldModel {
         }
     }
 
-    fn nothing_is_lost(&self, seen: &FieldSeen) -> Result<(), String> {
+    /// Whether every value that the daemon wrote over stands in a table for people.
+    pub(crate) fn nothing_is_lost(&self, seen: &FieldSeen) -> Result<(), String> {
         for (place, value) in &self.gone_over {
-            let in_conflict = seen.conflicts.iter().any(|conflict| {
-                [&conflict.local, &conflict.remote].contains(&&Some(value.clone()))
-            });
-            if !in_conflict && !seen.history.contains(value) {
+            if !seen.kept.contains(value) {
                 return Err(format!(
                     "{value} was written over in {place:?} and is kept nowhere"
                 ));

@@ -131,6 +131,6 @@ impl fmt::Display for Point {
 pub(crate) struct Passing {
     /// Which.
     pub(crate) point: Point,
-    /// What HubSpot answered, where it carried the request out.
+    /// What HubSpot answered, where that is under way to the daemon.
     pub(crate) answer: String,
 }

@@ -311,7 +311,8 @@ impl State {
         if let Some(fault) = fault_of(&reply) {
             *self.met.entry((arrival.call, fault)).or_default() += 1;
         }
-        let answer = if self.points.is_some() && reply.status < 300 {
+        let comes_back = matches!(reply.delivery, Delivery::Whole { .. }) && reply.status < 300;
+        let answer = if self.points.is_some() && comes_back {
             String::from_utf8_lossy(&reply.body).into_owned()
         } else {
             String::new()

@@ -77,6 +77,14 @@ impl Act {
         (Self::Poll, "time passes beyond the next poll"),
     ];
 
+    /// Whether the daemon may need longer for what else happens.
+    pub(crate) fn disturbs(self) -> bool {
+        matches!(
+            self,
+            Self::Kill | Self::Down | Self::ClockAhead | Self::ClockBack | Self::Insert
+        )
+    }
+
     fn words(self) -> &'static str {
         let found = Self::ALL.iter().find(|(act, _)| *act == self);
         found.map_or("", |(_, words)| words)
@@ -132,7 +140,7 @@ pub(crate) const FAULTS: [(FaultKind, &str); 7] = [
 ];
 
 /// What a world's mapping says, and whether HubSpot announces changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) direction: Direction,
@@ -156,6 +164,8 @@ pub(crate) struct Small {
     pub(crate) setup: Setup,
     pub(crate) acts: Vec<Placed>,
     pub(crate) fault: Option<OneFault>,
+    /// Draws the order of tasks that are ready together, and whether a request outlives a kill.
+    pub(crate) chance: u8,
 }
 
 fn word_of<T: PartialEq + Copy>(list: &[(T, &'static str)], one: T) -> &'static str {
@@ -173,10 +183,11 @@ impl fmt::Display for Small {
         let setup = self.setup;
         writeln!(
             formatter,
-            "policy = {}, direction = {}, webhooks = {}",
+            "policy = {}, direction = {}, webhooks = {}, chance = {}",
             setup.policy.as_str(),
             setup.direction.as_str(),
             setup.webhooks,
+            self.chance,
         )?;
         if let Some(fault) = self.fault {
             let words = word_of(&FAULTS, fault.kind);
@@ -200,10 +211,12 @@ impl Small {
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let first = lines.next()?;
         let mut small = Self {
-            setup: parse_setup(lines.next()?)?,
+            setup: parse_setup(first)?,
             acts: Vec::new(),
             fault: None,
+            chance: value_of(first, "chance")?.parse().ok()?,
         };
         for line in lines {
             if let Some(rest) = line.strip_prefix("request ") {
@@ -220,17 +233,16 @@ impl Small {
     }
 }
 
+fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut parts = line.split(", ").filter_map(|part| part.split_once(" = "));
+    parts.find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
 fn parse_setup(line: &str) -> Option<Setup> {
-    let value = |name: &str| {
-        let mut parts = line.split(", ").filter_map(|part| part.split_once(" = "));
-        parts
-            .find(|(own, _)| *own == name)
-            .map(|(_, value)| value.to_owned())
-    };
     Some(Setup {
-        policy: Policy::parse(&value("policy")?)?,
-        direction: Direction::parse(&value("direction")?)?,
-        webhooks: value("webhooks")? == "true",
+        policy: Policy::parse(value_of(line, "policy")?)?,
+        direction: Direction::parse(value_of(line, "direction")?)?,
+        webhooks: value_of(line, "webhooks")? == "true",
     })
 }
 
@@ -264,6 +276,7 @@ fn a_world_is_read_as_it_was_written() {
             kind: FaultKind::AnswerLost,
             after: 2,
         }),
+        chance: 7,
     };
     assert_eq!(Small::parse(&small.to_string()), Some(small));
 }

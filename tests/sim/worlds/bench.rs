@@ -8,7 +8,8 @@ use std::time::Duration;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::round::Task;
 use hubsyncd::model::mapping::{
-    FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -23,7 +24,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Begun, Daemon};
 use crate::executor::Executor;
 use crate::local::Programs;
 use crate::plan::Plan;
@@ -64,6 +65,7 @@ pub(super) struct Bench {
     /// The hot record, and one that may be merged into it.
     pub(super) records: [u64; 2],
     store: Store,
+    begun: Begun,
     /// Puts the tables back, with the image attached to it.
     keeper: Connection,
     back: Vec<String>,
@@ -78,7 +80,6 @@ fn wanted(task: Task) -> bool {
         task,
         Task::Inbox
             | Task::Deliveries
-            | Task::Decisions
             | Task::Inbound
             | Task::Reads
             | Task::Push
@@ -87,9 +88,14 @@ fn wanted(task: Task) -> bool {
     )
 }
 
+/// Where conflicts wait for people, they are looked at too.
+fn wanted_by_people(task: Task) -> bool {
+    wanted(task) || task == Task::Decisions
+}
+
 impl Bench {
     /// Fills a portal, reads it into a database, and keeps both as they stand at rest.
-    pub(super) fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup, whole_trace: bool) -> Self {
         let plan = plan(setup);
         let mut portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
         let records = [PERSON, "other@example.com"].map(|email| {
@@ -97,21 +103,42 @@ impl Bench {
             portal.create("contacts", &properties, START_MS)
         });
         let draws = ChaCha8Rng::seed_from_u64;
-        let world = World::new(portal, Trace::new(false), plan.network, draws(1), draws(2));
+        let world = World::new(
+            portal,
+            Trace::new(whole_trace),
+            plan.network,
+            draws(1),
+            draws(2),
+        );
         let folder = folder();
         let path = folder.path().join("crm.db");
         let mut executor = Executor::default();
-        let first = Daemon::start(&plan, &world, &path, &mut executor).expect("a new file");
-        run_until(&world, &mut executor, 100 * SECOND);
-        executor.kill();
-        first.kill();
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(&world)));
         let options = OpenOptions {
             path: path.clone(),
             mode: Mode::Inline,
             busy_timeout: Duration::ZERO,
         };
-        let store = Store::open(&options, clock).expect("the file opens again");
+        let store = Store::open(&options, clock).expect("a new file");
+        let begin = Begun::default();
+        let first = Daemon::on(&plan, &world, store.clone(), &mut executor, &begin);
+        let first = first.expect("a daemon on a new file");
+        run_until(&world, &mut executor, 100 * SECOND);
+        // A first create makes the property that keys all others.
+        let programs = Programs::open(&path, &world, &plan.mapping);
+        let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
+        programs.connection().execute(insert, []).expect("a row");
+        first.committed();
+        run_until(&world, &mut executor, 300 * SECOND);
+        executor.kill();
+        let begun = Begun {
+            wanted: if setup.policy == Policy::Manual {
+                wanted_by_people
+            } else {
+                wanted
+            },
+            knows: Some(Arc::clone(first.engine())),
+        };
         let image = folder.path().join("image.db");
         let keeper = keeper(&path, &image);
         let (portal, at) = {
@@ -120,13 +147,14 @@ impl Bench {
             (state.portal.clone(), state.steady)
         };
         Self {
-            programs: Programs::open(&path, &world, &plan.mapping),
+            programs,
             back: statements(&keeper),
             plan,
             world,
             executor,
             records,
             store,
+            begun,
             keeper,
             portal,
             at,
@@ -149,6 +177,16 @@ impl Bench {
         put_back().expect("the tables can be put back");
     }
 
+    /// When every world begins (nanoseconds).
+    pub(super) fn started_at(&self) -> u64 {
+        self.at
+    }
+
+    /// What happened in the last world.
+    pub(super) fn trace(&self) -> String {
+        self.world.state().trace.text()
+    }
+
     /// Starts a daemon on the open file.
     pub(super) fn start(&mut self) -> Daemon {
         Daemon::on(
@@ -156,7 +194,7 @@ impl Bench {
             &self.world,
             self.store.clone(),
             &mut self.executor,
-            wanted,
+            &self.begun,
         )
         .expect("a daemon on an open file")
     }
@@ -264,7 +302,7 @@ fn contacts(setup: Setup) -> ObjectMapping {
         direction,
         policy: setup.policy,
     };
-    let both = hubsyncd::model::mapping::Direction::Both;
+    let both = Direction::Both;
     ObjectMapping {
         object: ObjectType::parse("contacts").expect("a name"),
         table: TableName::parse("contacts").expect("a name"),

@@ -1,19 +1,20 @@
 //! Plays one small world: its acts in their places, its fault, the rest that must follow, and what the model says of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use hubsyncd::model::mapping::Direction;
 use hubsyncd::simulator::faults::Script;
-use hubsyncd::simulator::portal::Operation;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use rusqlite::Connection;
 
 use crate::daemon::Daemon;
-use crate::model::{ConflictSeen, Doubt, FieldModel, FieldSeen, Place, Text};
+use crate::model::{FieldModel, Place, Text};
+use crate::model_existence::Existence;
 use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
 use crate::worlds::alphabet::{Act, Placed, Small, When};
-use crate::worlds::bench::{Bench, FIRST, PERSON, SECOND, WAY_MS};
+use crate::worlds::bench::{Bench, FIRST, PERSON, POLL, SECOND};
+use crate::worlds::watch::{RowSeen, rows};
 
 /// Between an act and the next one: in the middle of what the one before set off.
 const BREATH: u64 = 15_000_000;
@@ -21,8 +22,10 @@ const BREATH: u64 = 15_000_000;
 const PAUSE: u64 = 3 * SECOND;
 /// Beyond a poll and what it reads.
 const BEYOND_A_POLL: u64 = 11 * SECOND;
-/// The world must come to rest within this.
-const LONGEST: u64 = 1_200 * SECOND;
+/// A read, a write, a look, and what is asked again.
+const MOST_REQUESTS_OF_AN_ACT: u64 = 6;
+/// How long a world may take to come to rest in which something went wrong: a create that was lost waits for a minute.
+const DISTURBED: u64 = 300 * SECOND;
 /// More polls of the executor at one moment than this is a task that spins.
 const MOST_AT_ONCE: u32 = 5_000;
 /// The fields that are watched: the hot one first.
@@ -42,50 +45,64 @@ pub(super) struct Played {
     /// Requests in all.
     pub(super) requests: u64,
     /// Winners of the conflicts, or `open`.
-    pub(super) conflicts: Vec<String>,
+    pub(super) conflicts: Vec<&'static str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct RowSeen {
-    local_id: i64,
-    hs_id: Option<u64>,
-    values: Vec<Text>,
-}
-
-struct Play<'a> {
-    bench: &'a mut Bench,
-    small: &'a Small,
-    daemon: Option<Daemon>,
-    rng: ChaCha8Rng,
-    models: Vec<FieldModel>,
-    rows: Vec<RowSeen>,
-    writes_seen: usize,
-    values: u32,
-    waiting: Vec<(Placed, u8)>,
-    answered: bool,
-    passes: BTreeMap<Point, u64>,
+/// A world that is played.
+pub(super) struct Play<'a> {
+    pub(super) bench: &'a mut Bench,
+    pub(super) small: &'a Small,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) rng: ChaCha8Rng,
+    pub(super) models: Vec<FieldModel>,
+    pub(super) existence: Existence,
+    /// The person's record as it was seen last.
+    pub(super) record: u64,
+    /// Whether a row of the person was there when the last archive was sent.
+    pub(super) row_at_archive: bool,
+    /// Whether the daemon archived over an edit that it could not know of.
+    pub(super) edit_in_gap: bool,
+    /// When the write was made that waited as the daemon made a record anew.
+    pub(super) created_over_ms: Option<i64>,
+    /// When something happened last (nanoseconds).
+    acted_at: u64,
+    /// Records that the daemon has made.
+    pub(super) creates: u64,
+    /// The landed request that the fault met.
+    pub(super) faulted: Option<Call>,
+    pub(super) landed_since: u8,
+    pub(super) rows: Vec<RowSeen>,
+    pub(super) writes_seen: usize,
+    pub(super) values: u32,
+    pub(super) waiting: Vec<(Placed, u8)>,
+    pub(super) answered: bool,
+    pub(super) passes: BTreeMap<Point, u64>,
 }
 
 /// Plays a world.
 pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
-    bench.put_back(1);
+    bench.put_back(u64::from(small.chance));
     let setup = small.setup;
     let writes_seen = bench.world.state().portal.write_log().len();
     let rows = rows(bench.programs.connection());
     let mut play = Play {
         models: vec![
             FieldModel::new(setup.policy, setup.direction, first(), START_MS),
-            FieldModel::new(
-                setup.policy,
-                hubsyncd::model::mapping::Direction::Both,
-                first(),
-                START_MS,
-            ),
+            FieldModel::new(setup.policy, Direction::Both, first(), START_MS),
         ],
+        existence: Existence::default(),
+        record: bench.records[0],
+        row_at_archive: false,
+        creates: 0,
+        edit_in_gap: false,
+        created_over_ms: None,
+        acted_at: 0,
+        faulted: None,
+        landed_since: 0,
         writes_seen,
         rows,
         daemon: None,
-        rng: ChaCha8Rng::seed_from_u64(1),
+        rng: ChaCha8Rng::seed_from_u64(u64::from(small.chance)),
         values: 0,
         waiting: Vec::new(),
         answered: false,
@@ -98,6 +115,7 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         played.broken = Some(broken);
     }
     played.missed = play.waiting.len();
+    played.faulted = play.faulted;
     played.requests = play.bench.world.state().requests;
     played.passed = std::mem::take(&mut play.passes);
     play.kill();
@@ -130,8 +148,7 @@ impl Play<'_> {
                 When::At(_, nth) => self.waiting.push((*placed, nth)),
             }
         }
-        self.rest()?;
-        self.judge(played)
+        self.rest(played)
     }
 
     fn now(&self) -> u64 {
@@ -177,11 +194,10 @@ impl Play<'_> {
         };
         for passing in passed {
             *self.passes.entry(passing.point).or_default() += 1;
-            if passing.point.moment == Moment::Answered {
-                self.answered = true;
-            }
-            if passing.point.moment == Moment::Landed {
-                self.landed(passing.point.call, &passing.answer)?;
+            match passing.point.moment {
+                Moment::Departed => self.departed(passing.point.call),
+                Moment::Landed => self.landed(passing.point.call, &passing.answer)?,
+                Moment::Answered => self.answered = true,
             }
             let mut due = Vec::new();
             self.waiting.retain_mut(|(placed, left)| {
@@ -202,13 +218,37 @@ impl Play<'_> {
         Ok(())
     }
 
+    fn departed(&mut self, call: Call) {
+        match call {
+            Call::Update | Call::Create | Call::Upsert => {
+                for model in &mut self.models {
+                    model.may_be_known(Place::Local);
+                }
+            }
+            Call::Archive => self.row_at_archive = self.hot().is_some(),
+            Call::Search | Call::Read | Call::History | Call::List | Call::Other => {}
+        }
+    }
+
     /// HubSpot has carried a request out.
     fn landed(&mut self, call: Call, answer: &str) -> Result<(), String> {
-        let id = format!("\"id\":\"{}\"", self.bench.records[0]);
-        if matches!(call, Call::Read | Call::History | Call::List) && answer.contains(&id) {
+        if let Some(fault) = self.small.fault
+            && call != Call::Other
+        {
+            if self.landed_since == fault.after && self.faulted.is_none() {
+                self.faulted = Some(call);
+            }
+            self.landed_since = self.landed_since.saturating_add(1);
+        }
+        let id = format!("\"id\":\"{}\"", self.record);
+        if answer.contains(&id) {
             let now = self.bench.world.state().true_ms();
             for model in &mut self.models {
-                model.read(now);
+                match call {
+                    Call::Read | Call::History | Call::List => model.read(now),
+                    Call::Search => model.may_be_known(Place::Remote),
+                    Call::Create | Call::Upsert | Call::Update | Call::Archive | Call::Other => {}
+                }
             }
         }
         self.look_there()
@@ -216,36 +256,31 @@ impl Play<'_> {
 
     fn act(&mut self, act: Act) -> Result<(), String> {
         self.look(None)?;
-        let record = self.bench.records[0];
+        self.acted_at = self.now();
+        let at_row =
+            |column: &str| format!("UPDATE contacts SET {column} = ?1 WHERE local_id = ?2");
         match act {
             Act::Write => {
                 let value = self.next_value("l");
-                self.sql(
-                    "UPDATE contacts SET c_firstname = ?1 WHERE local_id = ?2",
-                    &value,
-                )
+                self.sql(&at_row("c_firstname"), &value)
             }
-            Act::WriteBack => self.sql(
-                "UPDATE contacts SET c_firstname = ?1 WHERE local_id = ?2",
-                FIRST,
-            ),
+            Act::WriteBack => self.sql(&at_row("c_firstname"), FIRST),
             Act::WriteOther => {
                 let value = self.next_value("l");
-                self.sql(
-                    "UPDATE contacts SET c_lastname = ?1 WHERE local_id = ?2",
-                    &value,
-                )
+                self.sql(&at_row("c_lastname"), &value)
             }
+            Act::Delete => self.sql("DELETE FROM contacts WHERE ?1 = ?1 AND local_id = ?2", ""),
+            Act::Insert => self.insert(),
             Act::Edit => {
                 let value = self.next_value("r");
-                self.edit(record, FIELDS[0], &value)
+                self.edit(FIELDS[0], &value)
             }
-            Act::EditBack => self.edit(record, FIELDS[0], FIRST),
+            Act::EditBack => self.edit(FIELDS[0], FIRST),
             Act::EditOther => {
                 let value = self.next_value("r");
-                self.edit(record, FIELDS[1], &value)
+                self.edit(FIELDS[1], &value)
             }
-            Act::Delete | Act::Insert | Act::Archive | Act::Restore | Act::Merge => Ok(()),
+            Act::Archive | Act::Restore | Act::Merge => self.whole_record(act),
             Act::Announce => {
                 self.bench.world.state().portal.send_at_once();
                 Ok(())
@@ -279,6 +314,51 @@ impl Play<'_> {
         }
     }
 
+    fn insert(&mut self) -> Result<(), String> {
+        if self.hot().is_some() {
+            return Ok(());
+        }
+        let value = self.next_value("l");
+        let sql = "INSERT INTO contacts (c_email, c_firstname) VALUES (?1, ?2)";
+        let done = self
+            .bench
+            .programs
+            .connection()
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute((PERSON, &value)));
+        self.existence.inserted += u64::from(done.is_ok());
+        self.ran(done)
+    }
+
+    /// A person archives, restores or merges the record.
+    fn whole_record(&mut self, act: Act) -> Result<(), String> {
+        let record = self.record;
+        {
+            let mut state = self.bench.world.state();
+            let now = state.true_ms();
+            match act {
+                Act::Archive if state.portal.archive("contacts", record, now) => {
+                    self.existence.archived_ms.push(now);
+                    self.existence.gone.insert(record);
+                }
+                Act::Restore => {
+                    let done = state.portal.restore("contacts", record, now);
+                    self.existence.is_intricate |= done;
+                }
+                Act::Merge => {
+                    let other = self.bench.records[1];
+                    if let Some(id) = state.portal.merge("contacts", record, other, now) {
+                        self.existence.is_intricate = true;
+                        self.existence.gone.extend([record, other]);
+                        self.record = id;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.look_there()
+    }
+
     fn step_clock(&mut self, by_ms: i64) -> Result<(), String> {
         self.bench.world.state().wall_offset_ms += by_ms;
         Ok(())
@@ -299,20 +379,30 @@ impl Play<'_> {
 
     /// A program's statement about the hot row.
     fn sql(&mut self, sql: &str, value: &str) -> Result<(), String> {
-        let Some(row) = self.hot_row() else {
+        let Some(row) = self.hot().map(|row| row.local_id) else {
             return Ok(());
         };
         let connection = self.bench.programs.connection();
         let done = connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute((value, row)));
+        self.ran(done)
+    }
+
+    fn ran(&mut self, done: rusqlite::Result<usize>) -> Result<(), String> {
         match done {
-            Ok(_) => {}
+            Ok(_) => self.committed(),
             // A field that is only pulled refuses it.
             Err(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {}
-            Err(error) => return Err(format!("a program's write failed: {error}")),
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(format!("a program's write failed: {error}")),
         }
+    }
+
+    fn committed(&mut self) -> Result<(), String> {
         self.look(Some(()))?;
         if let Some(daemon) = &self.daemon {
             daemon.committed();
@@ -320,160 +410,95 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn edit(&mut self, record: u64, property: &str, value: &str) -> Result<(), String> {
+    fn edit(&mut self, property: &str, value: &str) -> Result<(), String> {
         {
             let mut state = self.bench.world.state();
             let now = state.true_ms();
-            state
-                .portal
-                .edit("contacts", record, &[(property, value)], now);
+            let change = [(property, value)];
+            state.portal.edit("contacts", self.record, &change, now);
         }
         self.look_there()
     }
 
-    fn hot_row(&self) -> Option<i64> {
-        let record = self.bench.records[0];
-        let linked = self.rows.iter().find(|row| row.hs_id == Some(record));
-        linked.map(|row| row.local_id)
+    /// The person's row.
+    pub(super) fn hot(&self) -> Option<&RowSeen> {
+        self.rows.iter().find(|row| row.is_of_person())
     }
 
-    /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
-    fn look(&mut self, program: Option<()>) -> Result<(), String> {
-        let now = self.bench.world.state().true_ms();
-        let found = rows(self.bench.programs.connection());
-        if found == self.rows {
-            return Ok(());
-        }
-        let record = self.bench.records[0];
-        let hot = |rows: &[RowSeen]| rows.iter().find(|row| row.hs_id == Some(record)).cloned();
-        if let (Some(before), Some(after)) = (hot(&self.rows), hot(&found)) {
-            for (index, model) in self.models.iter_mut().enumerate() {
-                if before.values[index] == after.values[index] {
-                    continue;
-                }
-                let value = after.values[index].clone();
-                match program {
-                    Some(()) => model.written(Place::Local, now, value),
-                    None => model.carried(Place::Local, now, value)?,
-                }
-            }
-        }
-        self.rows = found;
-        Ok(())
-    }
-
-    /// Sees what was written in HubSpot since the last look.
-    fn look_there(&mut self) -> Result<(), String> {
-        let news = {
-            let state = self.bench.world.state();
-            let log = state.portal.write_log();
-            let news = log[self.writes_seen..].to_vec();
-            self.writes_seen = log.len();
-            news
-        };
-        for entry in news
-            .iter()
-            .filter(|entry| entry.id == self.bench.records[0])
-        {
-            let changes = entry.properties.iter().filter(|one| one.old != one.new);
-            for change in changes {
-                let Some(index) = FIELDS.iter().position(|name| *name == change.name) else {
-                    continue;
-                };
-                let model = &mut self.models[index];
-                let value = change.new.clone();
-                match entry.operation {
-                    Operation::Update if entry.by_api => {
-                        model.carried(Place::Remote, entry.at_ms, value)?;
-                    }
-                    _ if !entry.by_api => model.written(Place::Remote, entry.at_ms, value),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Faults end, the daemon is there, and everything that waits has its time.
-    fn rest(&mut self) -> Result<(), String> {
+    /// The daemon is there, what HubSpot has to say is said, and what must follow has its time, and no more.
+    fn rest(&mut self, played: &mut Played) -> Result<(), String> {
         if self.daemon.is_none() {
             self.daemon = Some(self.bench.start());
         }
-        self.bench.world.state().portal.send_at_once();
-        let start = self.now();
-        self.pass(2 * BEYOND_A_POLL)?;
-        while !self.is_at_rest() {
-            if self.now() > start + LONGEST {
-                return Err("it does not come to rest".to_owned());
-            }
+        let is_disturbed = self.small.fault.is_some()
+            || self.small.acts.iter().any(|placed| placed.act.disturbs());
+        let bound = match (is_disturbed, self.small.setup.webhooks) {
+            (true, _) => DISTURBED,
+            (false, true) => 7 * BEYOND_A_POLL,
+            (false, false) => 4 * BEYOND_A_POLL,
+        };
+        let start = self.bench.started_at();
+        self.acted_at = self.now();
+        let mut compared = self.small.setup.webhooks && !self.lost_announcements();
+        loop {
+            self.bench.world.state().portal.send_at_once();
             self.pass(BEYOND_A_POLL)?;
-        }
-        self.look(None)?;
-        self.look_there()
-    }
-
-    fn is_at_rest(&self) -> bool {
-        let busy: i64 = self
-            .bench
-            .programs
-            .connection()
-            .prepare_cached(
-                "SELECT (SELECT count(*) FROM sync_outbox WHERE state <> 'dead')
-                      + (SELECT count(*) FROM _sync_reads)
-                      + (SELECT count(*) FROM _sync_removals)
-                      + (SELECT count(*) FROM _sync_gaps WHERE look_at IS NOT NULL)
-                      + (SELECT count(*) FROM sync_inbox WHERE state = 'pending')",
-            )
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .expect("the tables can be read");
-        let state = self.bench.world.state();
-        busy == 0 && state.portal.late_requests() == 0 && state.portal.waiting_events() == 0
-    }
-
-    fn judge(&mut self, played: &mut Played) -> Result<(), String> {
-        let count = |call, moment| {
-            let point = Point { call, moment };
-            self.passes.get(&point).copied().unwrap_or_default()
-        };
-        let writes = [Call::Update, Call::Upsert, Call::Create, Call::Archive];
-        let unanswered = writes
-            .iter()
-            .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
-            || self.small.fault.is_some();
-        let steps = self
-            .small
-            .acts
-            .iter()
-            .any(|placed| matches!(placed.act, Act::ClockAhead | Act::ClockBack));
-        let doubt = Doubt {
-            unanswered,
-            clock_ms: if steps { 700_000 } else { 0 },
-        };
-        let connection = self.bench.programs.connection();
-        let record = self.bench.records[0];
-        let row = self.rows.iter().find(|row| row.hs_id == Some(record));
-        let state = self.bench.world.state();
-        for (index, property) in FIELDS.into_iter().enumerate() {
-            let remote = state.portal.record("contacts", record);
-            let seen = FieldSeen {
-                local: row.and_then(|row| row.values[index].clone()),
-                remote: remote.and_then(|remote| remote.value(property).map(str::to_owned)),
-                conflicts: conflicts(connection, property),
-                history: history(connection, property),
+            self.look(None)?;
+            self.look_there()?;
+            let left = self.left();
+            let judged = if left.is_empty() {
+                self.judge(played)
+            } else {
+                Err(format!("it does not come to rest; left: {left:?}"))
             };
-            for conflict in &seen.conflicts {
-                let word = if conflict.is_open {
-                    "open"
-                } else {
-                    conflict.winner.as_deref().unwrap_or("nobody")
-                };
-                played.conflicts.push(word.to_owned());
+            if judged.is_ok() {
+                self.costs_its_share(start)?;
+                return self.stays_at_rest();
             }
-            self.models[index]
-                .judge(&seen, doubt)
-                .map_err(|what| format!("{property}: {what}"))?;
+            if self.now() >= self.acted_at + bound {
+                return judged;
+            }
+            // Without an event, only a comparison tells of a record that is gone.
+            if !self.existence.gone.is_empty() && !std::mem::replace(&mut compared, true) {
+                self.daemon.as_ref().map(Daemon::compare);
+            }
+        }
+    }
+
+    /// Polls, and a few requests for each thing that happened.
+    fn costs_its_share(&self, start: u64) -> Result<(), String> {
+        let polls = (self.now() - start) / POLL.as_nanos() as u64 + 1;
+        let happened = self.small.acts.len() + usize::from(self.small.fault.is_some()) + 1;
+        let enough = polls + MOST_REQUESTS_OF_AN_ACT * happened as u64;
+        let requests = self.bench.world.state().requests;
+        if requests > enough {
+            return Err(format!("{requests} requests where {enough} are enough"));
         }
         Ok(())
+    }
+
+    /// Of some worlds: a quiet minute costs its polls, and changes nothing on either side.
+    fn stays_at_rest(&mut self) -> Result<(), String> {
+        if self.small.chance % 8 != 1 {
+            return Ok(());
+        }
+        let (before, requests) = (self.rows.clone(), self.bench.world.state().requests);
+        let writes = self.writes_seen;
+        self.pass(6 * BEYOND_A_POLL)?;
+        self.look(None)?;
+        self.look_there()?;
+        let requests = self.bench.world.state().requests - requests;
+        if self.rows != before || self.writes_seen != writes || requests > 8 {
+            return Err(format!(
+                "a quiet minute changed something or cost {requests} requests"
+            ));
+        }
+        Ok(())
+    }
+
+    fn lost_announcements(&self) -> bool {
+        let mut acts = self.small.acts.iter();
+        acts.any(|placed| placed.act == Act::Lose)
     }
 }
 
@@ -484,60 +509,4 @@ impl Placed {
             When::At(point, _) => Some(point),
         }
     }
-}
-
-fn rows(connection: &Connection) -> Vec<RowSeen> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT local_id, hs_id, c_firstname, c_lastname FROM contacts ORDER BY local_id",
-        )
-        .expect("the mirror can be read");
-    let rows = statement.query_map([], |row| {
-        Ok(RowSeen {
-            local_id: row.get(0)?,
-            hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
-            values: vec![row.get(2)?, row.get(3)?],
-        })
-    });
-    rows.expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("mirror rows")
-}
-
-fn conflicts(connection: &Connection, property: &str) -> Vec<ConflictSeen> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL FROM sync_conflicts WHERE property = ?1",
-        )
-        .expect("the conflicts can be read");
-    let rows = statement.query_map([property], |row| {
-        Ok(ConflictSeen {
-            local: row.get(0)?,
-            remote: row.get(1)?,
-            winner: row.get(2)?,
-            reason: row.get(3)?,
-            is_open: row.get(4)?,
-        })
-    });
-    rows.expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("conflicts")
-}
-
-fn history(connection: &Connection, property: &str) -> BTreeSet<String> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT old_value FROM sync_history WHERE property = ?1 AND old_value IS NOT NULL
-             UNION SELECT new_value FROM sync_history WHERE property = ?1 AND new_value IS NOT NULL AND origin = 'conflict'",
-        )
-        .expect("the history can be read");
-    let rows = statement.query_map([property], |row| row.get(0));
-    rows.expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("history")
-}
-
-#[test]
-fn the_numbers_of_a_world_fit_together() {
-    assert!(BREATH < 2 * WAY_MS * 1_000_000, "{PERSON}");
 }
