@@ -169,6 +169,10 @@ fn no_world_that_was_once_broken_breaks_again() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).expect("the folder of worlds") {
         let path = entry.expect("an entry").path();
+        // Cut plans of the large simulation lie beside them.
+        if path.extension().is_none_or(|ending| ending != "txt") {
+            continue;
+        }
         let small = read(&path);
         let played = benches.play(&small);
         assert!(
