@@ -216,6 +216,13 @@ impl Engine {
         self.settings.send_replace(Arc::new(settings));
     }
 
+    /// Puts in force what another engine has read of the same portal for the same mapping and file, so that it needn't be
+    /// asked for again.
+    pub fn knows_the_portal_from(&self, other: &Self) {
+        *self.objects.write() = other.objects();
+        *self.resolved.write() = other.resolved_mapping();
+    }
+
     pub(crate) fn keep_ahead(&self, object: &ObjectType, ahead: backfill::Ahead) {
         self.ahead.lock().insert(object.clone(), ahead);
     }

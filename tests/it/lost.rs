@@ -332,10 +332,18 @@ fn a_create_that_went_out_before_the_key_was_there_is_not_looked_for_by_it() {
     site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
     site.until_sql("SELECT hs_id FROM contacts WHERE email = 'bob@example.com'");
     assert_eq!(portal.requests("/batch/upsert"), 1, "the key is there now");
+    let reads = portal.requests("/batch/read");
     // It makes the entry due again, and gives the row a value by which it would be looked for.
-    site.execute("UPDATE contacts SET email = 'ann@example.com' WHERE first_name = 'Ann'");
+    site.execute(
+        "UPDATE contacts SET email = 'ann@example.com' WHERE first_name = 'Ann' AND hs_id IS NULL",
+    );
     site.until_sql(is_dead);
     assert_eq!(portal.contacts(), 2);
+    assert_eq!(
+        portal.requests("/batch/read"),
+        reads,
+        "what landed does not carry the key: asking for it says nothing"
+    );
 }
 
 #[test]

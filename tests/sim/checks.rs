@@ -10,6 +10,7 @@ use rusqlite::types::Value as Sql;
 
 use crate::local::{Programs, Shadow, Written, tag_of};
 use crate::plan::Plan;
+use crate::script::Act;
 use crate::world::World;
 
 /// The type in force of a property.
@@ -158,7 +159,8 @@ pub(crate) fn no_write_is_lost(
     Ok(())
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words of a text or of a row's JSON.
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split(|letter: char| !letter.is_alphanumeric() && !"@.-_:".contains(letter))
         .map(str::to_owned)
         .collect()
@@ -237,7 +239,7 @@ pub(crate) fn no_create_happens_twice(
     .flat_map(|text| words(text))
     .collect();
     // A restored file may have forgotten why a record was made again.
-    if plan.restores > 0.0 {
+    if plan.has(Act::PutBack) {
         return Ok(());
     }
     for (tag, ids) in by_tag {
@@ -485,7 +487,7 @@ pub(crate) fn the_brake_holds(
             })
             .map(|entry| entry.at_ms)
             .collect();
-        let most_rows = 60.0 + plan.records as f64 + plan.actions as f64;
+        let most_rows = 60.0 + plan.records as f64 + plan.script.len() as f64;
         let bound = plan
             .guard
             .max_archives

@@ -43,6 +43,23 @@ const DELIVERIES: Duration = Duration::from_millis(250);
 /// Nothing that a run writes down is forgotten in it.
 const KEPT: Duration = Duration::from_hours(24 * 365);
 
+/// With what a daemon begins.
+pub(crate) struct Begun {
+    /// The tasks whose loops are started.
+    pub(crate) wanted: fn(Task) -> bool,
+    /// Who has read the portal's schema before.
+    pub(crate) knows: Option<Arc<Engine>>,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        Self {
+            wanted: |_task| true,
+            knows: None,
+        }
+    }
+}
+
 /// One run of the daemon, from start to kill.
 pub(crate) struct Daemon {
     engine: Arc<Engine>,
@@ -65,10 +82,26 @@ impl Daemon {
         let options = OpenOptions {
             path: path.to_owned(),
             mode: Mode::Inline,
-            busy_timeout: Duration::from_millis(50),
+            // Whoever holds the lock holds it for virtual time: waiting for it is no use.
+            busy_timeout: Duration::from_millis(1),
         };
-        let store = Store::open(&options, clock.clone())?;
+        let store = Store::open(&options, clock)?;
+        Self::on(plan, world, store, executor, &Begun::default())
+    }
+
+    /// Recovers on an open file, and starts the loops.
+    pub(crate) fn on(
+        plan: &Plan,
+        world: &Arc<World>,
+        store: Store,
+        executor: &mut Executor,
+        begun: &Begun,
+    ) -> Result<Self, StoreError> {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(world)));
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
+        if let Some(former) = &begun.knows {
+            engine.knows_the_portal_from(former);
+        }
         let parts = parts(plan, &engine);
         let (bells, door) = (parts.bells.clone(), executor.door());
         if parts.webhooks {
@@ -78,7 +111,9 @@ impl Daemon {
             door.spawn("webhooks", hubspot.boxed());
         }
         for job in table::jobs(&parts, Begins::AtOnce) {
-            spawn(&parts, job, world, &door);
+            if (begun.wanted)(job.name.task) {
+                spawn(&parts, job, world, &door);
+            }
         }
         let comparisons = Comparisons::default();
         let begin = begin(
@@ -86,6 +121,7 @@ impl Daemon {
             Arc::clone(world),
             door.clone(),
             Arc::clone(&comparisons),
+            begun.wanted,
         );
         door.spawn("start", begin.boxed());
         Ok(Self {
@@ -93,6 +129,11 @@ impl Daemon {
             bells,
             comparisons,
         })
+    }
+
+    /// The engine, for another one that need not ask for what this one knows.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Another program has committed.
@@ -161,12 +202,22 @@ fn relaxed(plan: &Plan) -> Duration {
 }
 
 /// Reads the schema, and starts the loops that wait for it.
-async fn begin(parts: Parts, world: Arc<World>, door: Door, comparisons: Comparisons) {
-    if let Err(error) = run::begin(&parts.all).await {
+async fn begin(
+    parts: Parts,
+    world: Arc<World>,
+    door: Door,
+    comparisons: Comparisons,
+    wanted: fn(Task) -> bool,
+) {
+    if !parts.all.engine.objects().is_empty() {
+        // Another engine has read the schema.
+        parts.all.condition.schema_read();
+    } else if let Err(error) = run::begin(&parts.all).await {
         ended(&world, "the start", &error);
         return;
     }
-    for job in table::jobs(&parts, Begins::WithTheSchema) {
+    let jobs = table::jobs(&parts, Begins::WithTheSchema).into_iter();
+    for job in jobs.filter(|job| wanted(job.name.task)) {
         if job.name.task == Task::Comparison {
             let ring = Arc::clone(&job.ring);
             comparisons.lock().expect("no panic").push(ring);
@@ -227,7 +278,8 @@ fn watched(mut job: Job, world: &Arc<World>) -> Job {
 /// A failure is HubSpot's, or a bug.
 fn failed(world: &World, task: &str, error: &StepError) {
     world.note(&format!("{task} failed: {error}"));
-    if is_fatal(error) || matches!(error, StepError::Store(_)) {
+    let is_locked = world.state().locked;
+    if is_fatal(error) || (matches!(error, StepError::Store(_)) && !is_locked) {
         ended(world, task, error);
     }
 }

@@ -3,6 +3,9 @@
 //! `strftime` and `randomblob` are replaced on that connection, so that what triggers write follows virtual time and the
 //! seed.
 
+mod rewrites;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +17,8 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::plan::{TAG, pick};
+use crate::plan::{Hot, TAG, pick};
+use crate::script::Act;
 use crate::values::{Values, is_unique_text};
 use crate::world::World;
 
@@ -71,9 +75,16 @@ impl Shadow {
 pub(crate) struct Programs {
     connection: Connection,
     mapping: Mapping,
+    hot: Hot,
     world: Arc<World>,
     /// What they remember.
     pub(crate) shadow: Shadow,
+    /// Records whose rows they deleted.
+    pub(crate) deleted_ids: BTreeSet<u64>,
+    /// What rows that they deleted were known by.
+    pub(crate) deleted_tags: BTreeSet<String>,
+    /// Rows that they deleted, with their objects.
+    pub(crate) deleted_rows: BTreeSet<(String, i64)>,
 }
 
 impl Programs {
@@ -87,9 +98,19 @@ impl Programs {
         Self {
             connection,
             mapping: mapping.clone(),
+            hot: Hot::default(),
             world: Arc::clone(world),
             shadow: Shadow::default(),
+            deleted_ids: BTreeSet::new(),
+            deleted_tags: BTreeSet::new(),
+            deleted_rows: BTreeSet::new(),
         }
+    }
+
+    /// The same, with most of what they do falling on what is hot.
+    pub(crate) fn meeting(mut self, hot: &Hot) -> Self {
+        self.hot = hot.clone();
+        self
     }
 
     /// The connection, for looking.
@@ -105,35 +126,60 @@ impl Programs {
             .all(|object| self.rows(object).is_some())
     }
 
-    /// One write, drawn from the seed.
-    pub(crate) fn act(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let object = pick(rng, &self.mapping.objects.clone()).clone();
+    /// One thing that a program does.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the acts of others are none of theirs"
+    )]
+    pub(crate) fn act(&mut self, act: Act, rng: &mut ChaCha8Rng, values: &mut Values) {
+        let objects = self.hot.of_objects(rng, &self.mapping);
+        let object = pick(rng, &objects).clone();
         let rows = self.rows(&object).unwrap_or_default();
-        let row = (!rows.is_empty()).then(|| *pick(rng, &rows));
-        match (rng.random_range(0..100), row) {
-            (0..18, _) | (_, None) => self.insert(rng, values, &object),
-            (18..60, Some(row)) => self.update(rng, values, &object, row),
-            (60..66, Some(row)) => self.update_same(&object, row),
-            (66..72, Some(row)) => self.there_and_back(rng, values, &object, row),
-            (72..78, Some(row)) => self.delete(&object, row),
-            (78..82, Some(row)) => self.delete_and_insert(rng, values, &object, row),
-            (82..86, Some(row)) => self.replace(rng, values, &object, row),
-            (86..90, Some(row)) => self.upsert(rng, values, &object, row),
-            (90..94, Some(row)) => {
+        if rows.is_empty() {
+            return self.insert(rng, values, &object);
+        }
+        let near = self.hot.of_records(rng, &rows);
+        let row = *pick(rng, &near);
+        match act {
+            Act::WriteTwice => {
                 self.update(rng, values, &object, row);
                 self.update(rng, values, &object, row);
             }
-            (94..96, Some(row)) => self.rolled_back(rng, values, &object, row),
-            (96..98, Some(_)) => {
+            Act::WriteSame => self.update_same(&object, row),
+            Act::ThereAndBack => self.there_and_back(rng, values, &object, row),
+            Act::Toggle => {
+                for _ in 0..rng.random_range(2..6) {
+                    self.there_and_back(rng, values, &object, row);
+                }
+                self.update(rng, values, &object, row);
+            }
+            Act::WriteAll => {
                 for row in rows {
                     self.update(rng, values, &object, row);
                 }
             }
-            (_, Some(row)) => {
+            Act::Insert => self.insert(rng, values, &object),
+            Act::InsertKnown => self.insert_known(rng, values, &object),
+            Act::InsertAndDelete => {
                 self.insert(rng, values, &object);
                 self.delete(&object, row);
             }
+            Act::Delete => self.delete(&object, row),
+            Act::Reinsert => self.delete_and_insert(rng, values, &object, row),
+            Act::Replace => self.replace(rng, values, &object, row),
+            Act::Upsert => self.upsert(rng, values, &object, row),
+            Act::PassOn => self.pass_on(rng, values, &object, &rows),
+            Act::RollBack => self.rolled_back(rng, values, &object, row),
+            _ => self.update(rng, values, &object, row),
         }
+    }
+
+    /// Holds the lock, or lets it go.
+    pub(crate) fn lock(&self, is_held: bool) -> bool {
+        let sql = if is_held { "BEGIN IMMEDIATE" } else { "COMMIT" };
+        let done = self.connection.execute_batch(sql).is_ok();
+        self.world.state().locked = is_held && done;
+        done
     }
 
     /// Rows of an object; `None` while the table is missing.
@@ -141,7 +187,7 @@ impl Programs {
         let mut statement = self
             .connection
             .prepare(&format!(
-                "SELECT local_id FROM {} ORDER BY local_id",
+                "SELECT local_id FROM {} ORDER BY hs_id IS NULL, hs_id, local_id",
                 object.table
             ))
             .ok()?;
@@ -153,7 +199,8 @@ impl Programs {
         Some(rows)
     }
 
-    fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
+    /// Runs a statement; whether it changed something.
+    pub(crate) fn run(&self, what: &str, sql: &str, values: &[Sql]) -> bool {
         let result = self
             .connection
             .execute(sql, params_from_iter(values.iter().cloned()));
@@ -249,9 +296,13 @@ impl Programs {
 
     fn insert(&mut self, rng: &mut ChaCha8Rng, values: &mut Values, object: &ObjectMapping) {
         let fields = Self::fresh_row(rng, values, object);
+        self.insert_fields(object, &fields);
+    }
+
+    fn insert_fields(&mut self, object: &ObjectMapping, fields: &[(FieldMapping, String)]) {
         if !fields.is_empty()
             && self
-                .insert_row("insert", object, "INSERT", None, &fields)
+                .insert_row("insert", object, "INSERT", None, fields)
                 .is_some()
         {
             self.shadow.inserts += 1;
@@ -273,6 +324,7 @@ impl Programs {
         if fields.is_empty() {
             return;
         }
+        let fields = self.hot.of_fields(rng, &fields);
         let mut sets: Vec<(FieldMapping, String)> = Vec::new();
         for _ in 0..rng.random_range(1..=2) {
             let field = pick(rng, &fields).clone();
@@ -344,6 +396,7 @@ impl Programs {
             .into_iter()
             .filter(|field| field.property.as_str() != tag)
             .collect();
+        let fields = self.hot.of_fields(rng, &fields);
         let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else {
             return;
         };
@@ -374,6 +427,26 @@ impl Programs {
     }
 
     fn delete(&mut self, object: &ObjectMapping, row: i64) {
+        let tag = tag_of(object.object.as_str());
+        let known = self.connection.query_row(
+            &format!(
+                "SELECT hs_id, c_{tag} FROM {} WHERE local_id = ?",
+                object.table
+            ),
+            [row],
+            |row| {
+                Ok((
+                    row.get::<_, Option<i64>>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                ))
+            },
+        );
+        if let Ok((id, tag)) = known {
+            self.deleted_ids.extend(id.map(i64::unsigned_abs));
+            self.deleted_tags.extend(tag);
+            let object = object.object.as_str().to_owned();
+            self.deleted_rows.insert((object, row));
+        }
         if self.run(
             "delete",
             &format!("DELETE FROM {} WHERE local_id = ?", object.table),
@@ -383,196 +456,8 @@ impl Programs {
         }
     }
 
-    /// An ORM's "replace": the person goes and comes back with the same e-mail in one transaction.
-    fn delete_and_insert(
-        &mut self,
-        rng: &mut ChaCha8Rng,
-        values: &mut Values,
-        object: &ObjectMapping,
-        row: i64,
-    ) {
-        let Some(matching) = object.match_field().cloned() else {
-            return;
-        };
-        let sql = format!(
-            "SELECT {} FROM {} WHERE local_id = ?",
-            matching.column, object.table
-        );
-        let Ok(email) = self
-            .connection
-            .query_row(&sql, [row], |row| row.get::<_, Option<String>>(0))
-        else {
-            return;
-        };
-        let mut fields = Self::fresh_row(rng, values, object);
-        fields.retain(|(field, _)| field.property != matching.property);
-        if let Some(email) = email {
-            fields.push((matching, email));
-        }
-        if fields.is_empty() {
-            return;
-        }
-        let before = self.shadow.clone();
-        self.connection.execute_batch("BEGIN").expect("begins");
-        self.delete(object, row);
-        if self
-            .insert_row("reinsert", object, "INSERT", None, &fields)
-            .is_some()
-        {
-            self.shadow.inserts += 1;
-            self.connection.execute_batch("COMMIT").expect("commits");
-        } else {
-            self.connection
-                .execute_batch("ROLLBACK")
-                .expect("rolls back");
-            self.shadow = before;
-            self.world.note("local rolled back");
-        }
-    }
-
-    fn replace(
-        &mut self,
-        rng: &mut ChaCha8Rng,
-        values: &mut Values,
-        object: &ObjectMapping,
-        row: i64,
-    ) {
-        let tag = tag_of(object.object.as_str());
-        let mut fields = Self::fresh_row(rng, values, object);
-        fields.retain(|(field, _)| field.property.as_str() != tag);
-        let kept = self.connection.query_row(
-            &format!("SELECT c_{tag} FROM {} WHERE local_id = ?", object.table),
-            [row],
-            |row| row.get::<_, Option<String>>(0),
-        );
-        let Ok(kept) = kept else { return };
-        if let (Some(kept), Some(field)) = (
-            kept,
-            Self::writable(object)
-                .into_iter()
-                .find(|field| field.property.as_str() == tag),
-        ) {
-            fields.push((field, kept));
-        }
-        // Columns that are left out are emptied by REPLACE.
-        for field in Self::writable(object) {
-            if fields
-                .iter()
-                .all(|(other, _)| other.property != field.property)
-            {
-                fields.push((field, String::new()));
-            }
-        }
-        self.insert_row("replace", object, "REPLACE", Some(row), &fields);
-    }
-
-    fn upsert(
-        &mut self,
-        rng: &mut ChaCha8Rng,
-        values: &mut Values,
-        object: &ObjectMapping,
-        row: i64,
-    ) {
-        let tag = tag_of(object.object.as_str());
-        let fields: Vec<FieldMapping> = Self::writable(object)
-            .into_iter()
-            .filter(|field| field.property.as_str() != tag)
-            .collect();
-        let Some(field) = (!fields.is_empty()).then(|| pick(rng, &fields).clone()) else {
-            return;
-        };
-        let value = values.for_property(rng, field.property.as_str(), "l");
-        let bound = [Sql::Integer(row), self.to_sql(object, &field, &value)];
-        let sql = format!(
-            "INSERT INTO {0} (local_id, {1}) VALUES (?, ?) ON CONFLICT (local_id) DO UPDATE SET {1} = excluded.{1}",
-            object.table, field.column
-        );
-        if self.run("upsert", &sql, &bound) {
-            self.shadow
-                .write(object.object.as_str(), row, field.property.as_str(), &value);
-        }
-    }
-
-    fn rolled_back(
-        &mut self,
-        rng: &mut ChaCha8Rng,
-        values: &mut Values,
-        object: &ObjectMapping,
-        row: i64,
-    ) {
-        let before = self.shadow.clone();
-        self.connection.execute_batch("BEGIN").expect("begins");
-        self.update(rng, values, object, row);
-        self.delete(object, row);
-        self.connection
-            .execute_batch("ROLLBACK")
-            .expect("rolls back");
-        self.shadow = before;
-        self.world.note("local rolled back");
-    }
-
-    /// What a person with a SQL shell does: decides, discards, retries, approves.
-    pub(crate) fn operate(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        match rng.random_range(0..4) {
-            0 => self.decide(rng, values),
-            1 => self.discard(rng),
-            2 => {
-                self.run("retry", RETRY, &[]);
-            }
-            _ => {
-                let now = self.now();
-                self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
-            }
-        }
-    }
-
-    /// Decides one open conflict.
-    pub(crate) fn decide(&mut self, rng: &mut ChaCha8Rng, values: &mut Values) {
-        let open = self
-            .list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL ORDER BY id");
-        if open.is_empty() {
-            return;
-        }
-        let (id, property) = pick(rng, &open).clone();
-        let resolution = match rng.random_range(0..3) {
-            0 => "local".to_owned(),
-            1 => "remote".to_owned(),
-            _ if property == "*" => "remote".to_owned(),
-            _ => format!("value:{}", values.for_property(rng, &property, "d")),
-        };
-        self.run(
-            "decide",
-            "UPDATE sync_conflicts SET resolution = ? WHERE id = ?",
-            &[Sql::Text(resolution), Sql::Integer(id)],
-        );
-    }
-
-    /// Discards one pending or dead entry.
-    fn discard(&mut self, rng: &mut ChaCha8Rng) {
-        let waiting = self
-            .list("SELECT id, operation FROM sync_outbox WHERE state <> 'in_flight' AND NOT (state = 'dead' AND unanswered_since IS NOT NULL) ORDER BY id");
-        if !waiting.is_empty() {
-            let (id, _) = pick(rng, &waiting).clone();
-            self.run(
-                "discard",
-                "DELETE FROM sync_outbox WHERE id = ?",
-                &[Sql::Integer(id)],
-            );
-        }
-    }
-
-    /// Decides everything, retries what is dead, approves what is held.
-    pub(crate) fn settle_all(&mut self, rng: &mut ChaCha8Rng) {
-        for (id, _) in self.list("SELECT id, property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NULL ORDER BY id") {
-            let resolution = *pick(rng, &["local", "remote"]);
-            self.run("decide", "UPDATE sync_conflicts SET resolution = ? WHERE id = ?", &[Sql::Text(resolution.to_owned()), Sql::Integer(id)]);
-        }
-        self.run("retry", RETRY, &[]);
-        let now = self.now();
-        self.run("approve", "UPDATE sync_holds SET approved_at = ? WHERE approved_at IS NULL AND settled_at IS NULL", &[Sql::Text(now)]);
-    }
-
-    fn list(&self, sql: &str) -> Vec<(i64, String)> {
+    /// Ids and texts.
+    pub(crate) fn list(&self, sql: &str) -> Vec<(i64, String)> {
         let Ok(mut statement) = self.connection.prepare(sql) else {
             return Vec::new();
         };
@@ -582,7 +467,8 @@ impl Programs {
         rows.collect::<Result<_, _>>().expect("ids and texts")
     }
 
-    fn now(&self) -> String {
+    /// The machine's time.
+    pub(crate) fn now(&self) -> String {
         hubsyncd::model::time::Timestamp::from_millis(self.world.state().wall_ms()).to_string()
     }
 
@@ -601,9 +487,6 @@ impl Programs {
         }
     }
 }
-
-/// A lost create that nothing could find again is left alone: a person looks in HubSpot before retrying it.
-const RETRY: &str = "UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead' AND last_error NOT LIKE 'the answer to this create%'";
 
 /// The property that rows of an object are known by.
 pub(crate) fn tag_of(object: &str) -> &'static str {

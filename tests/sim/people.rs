@@ -1,11 +1,13 @@
 //! People in HubSpot: they create, edit, archive, merge and restore.
 
 use hubsyncd::model::mapping::ObjectMapping;
+use hubsyncd::simulator::portal::Operation;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::local::tag_of;
 use crate::plan::{Plan, pick};
+use crate::script::Act;
 use crate::values::Values;
 use crate::world::World;
 
@@ -34,24 +36,33 @@ impl People {
         }
     }
 
-    /// One thing that a person does, drawn from the seed.
+    /// One thing that a person does.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the acts of others are none of theirs"
+    )]
     pub(crate) fn act(
         &mut self,
+        act: Act,
         plan: &Plan,
         world: &World,
         rng: &mut ChaCha8Rng,
         values: &mut Values,
     ) {
-        let object = pick(rng, &plan.mapping.objects);
-        let ids = live(world, object);
-        let one = if ids.is_empty() { 0 } else { *pick(rng, &ids) };
-        match (rng.random_range(0..100), ids.is_empty()) {
-            (0..15, _) | (_, true) => self.create(object, world, rng, values),
-            (15..75, false) => self.edit(object, world, rng, values, one),
-            (75..86, false) if plan.removals => self.archive(object, world, one),
-            (86..90, false) if plan.removals => self.restore(world, rng),
-            (90..97, false) if plan.merges && ids.len() > 1 => self.merge(object, world, rng, &ids),
-            _ => self.edit(object, world, rng, values, one),
+        let objects = plan.hot.of_objects(rng, &plan.mapping);
+        let object = pick(rng, &objects).clone();
+        let ids = live(world, &object);
+        if ids.is_empty() || act == Act::Create {
+            return self.create(&object, world, rng, values);
+        }
+        let near = plan.hot.of_records(rng, &ids);
+        let one = *pick(rng, &near);
+        match act {
+            Act::EditBack => self.edit_back(&object, world, one),
+            Act::Archive => self.archive(&object, world, one),
+            Act::Restore => self.restore(world, rng),
+            Act::Merge if ids.len() > 1 => self.merge(&object, world, one, *pick(rng, &ids)),
+            _ => self.edit(&object, plan, world, rng, values, one),
         }
     }
 
@@ -105,17 +116,16 @@ impl People {
     fn edit(
         &mut self,
         object: &ObjectMapping,
+        plan: &Plan,
         world: &World,
         rng: &mut ChaCha8Rng,
         values: &mut Values,
         id: u64,
     ) {
         let tag = tag_of(object.object.as_str());
-        let fields: Vec<_> = object
-            .fields
-            .iter()
-            .filter(|field| field.property.as_str() != tag)
-            .collect();
+        let mut fields = object.fields.clone();
+        fields.retain(|field| field.property.as_str() != tag);
+        let fields = plan.hot.of_fields(rng, &fields);
         let mut properties: Vec<(String, String)> = Vec::new();
         for _ in 0..rng.random_range(1..=2) {
             let property = pick(rng, &fields).property.as_str();
@@ -131,6 +141,27 @@ impl People {
         state.note(&format!(
             "person edits {} {id} {properties:?} -> {done}",
             object.object
+        ));
+        self.changes += u64::from(done);
+    }
+
+    /// The last edit of a record by a person is taken back, field by field.
+    fn edit_back(&mut self, object: &ObjectMapping, world: &World, id: u64) {
+        let name = object.object.as_str();
+        let mut state = world.state();
+        let last =
+            state.portal.write_log().iter().rev().find(|entry| {
+                !entry.by_api && entry.operation == Operation::Update && entry.id == id
+            });
+        let properties: Vec<(String, String)> = last.map_or_else(Vec::new, |entry| {
+            let was = entry.properties.iter();
+            was.map(|one| (one.name.clone(), one.old.clone().unwrap_or_default()))
+                .collect()
+        });
+        let now = state.true_ms();
+        let done = state.portal.edit(name, id, &borrowed(&properties), now);
+        state.note(&format!(
+            "person edits {name} {id} back {properties:?} -> {done}"
         ));
         self.changes += u64::from(done);
     }
@@ -156,8 +187,7 @@ impl People {
         self.changes += u64::from(done);
     }
 
-    fn merge(&mut self, object: &ObjectMapping, world: &World, rng: &mut ChaCha8Rng, ids: &[u64]) {
-        let (primary, other) = (*pick(rng, ids), *pick(rng, ids));
+    fn merge(&mut self, object: &ObjectMapping, world: &World, primary: u64, other: u64) {
         if primary == other {
             return;
         }

@@ -17,14 +17,11 @@ use hubsyncd::simulator::webhooks::Webhooks;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::script::{self, Act, Allowed, Deed, Side};
 use crate::world::Network;
 
 /// A seed's decisions.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says whether one kind of thing happens"
-)]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// The seed.
     pub(crate) seed: u64,
@@ -50,32 +47,97 @@ pub(crate) struct Plan {
     pub(crate) overlap: Duration,
     /// When windows are walked again.
     pub(crate) again: Vec<Duration>,
+    /// Whether polls and webhooks alone must be enough, since nothing happens that only a comparison sees.
+    pub(crate) never_compares: bool,
     /// Time between two full comparisons.
     pub(crate) reconcile: Duration,
     /// Records in HubSpot at the start.
     pub(crate) records: usize,
-    /// Actions of people and programs before the calm.
-    pub(crate) actions: usize,
-    /// Mean time between two actions.
-    pub(crate) gap_ms: u64,
-    /// Chance that an action is a kill of the daemon.
-    pub(crate) kills: f64,
-    /// Chance that an action is a jump of the wall clock.
-    pub(crate) jumps: f64,
-    /// Chance that an action restores an older copy of the file.
-    pub(crate) restores: f64,
-    /// Whether people archive, merge and restore in HubSpot.
-    pub(crate) removals: bool,
-    /// Whether people merge in HubSpot.
-    pub(crate) merges: bool,
-    /// Whether people decide, discard, retry and approve by SQL.
-    pub(crate) operators: bool,
+    /// What happens before the calm, in order; appointments last.
+    pub(crate) script: Vec<Deed>,
+    /// Where most of it happens.
+    pub(crate) hot: Hot,
+    /// How much of what programs do is told to the daemon; the rest it finds by its slow look.
+    pub(crate) rings: f64,
 }
+
+/// The records and fields on which most acts fall, so that two of them meet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hot {
+    /// So many of the first records.
+    pub(crate) records: usize,
+    /// Properties of any object.
+    pub(crate) properties: Vec<&'static str>,
+    /// How often an act falls on one of them.
+    pub(crate) heat: f64,
+}
+
+impl Hot {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let mut properties = vec![*pick(rng, &HOT_FIELDS)];
+        if rng.random_bool(0.4) {
+            properties.push(*pick(rng, &HOT_FIELDS));
+        }
+        Self {
+            records: rng.random_range(1..=3),
+            properties,
+            heat: *pick(rng, &[0.0, 0.6, 0.9, 1.0]),
+        }
+    }
+
+    /// The hot ones of a few; all of them, where the act falls elsewhere or none is hot.
+    fn narrow<T: Clone>(
+        &self,
+        rng: &mut ChaCha8Rng,
+        all: &[T],
+        is_hot: impl Fn(usize, &T) -> bool,
+    ) -> Vec<T> {
+        if !rng.random_bool(self.heat) {
+            return all.to_vec();
+        }
+        let places = all.iter().enumerate();
+        let hot: Vec<T> = places
+            .filter(|(place, one)| is_hot(*place, one))
+            .map(|(_, one)| one.clone())
+            .collect();
+        if hot.is_empty() { all.to_vec() } else { hot }
+    }
+
+    /// The object that is hot, or all.
+    pub(crate) fn of_objects(&self, rng: &mut ChaCha8Rng, mapping: &Mapping) -> Vec<ObjectMapping> {
+        self.narrow(rng, &mapping.objects, |place, _| place == 0)
+    }
+
+    /// The hot ones of records or rows, in their order.
+    pub(crate) fn of_records<T: Clone>(&self, rng: &mut ChaCha8Rng, all: &[T]) -> Vec<T> {
+        self.narrow(rng, all, |place, _| place < self.records)
+    }
+
+    /// The hot ones of fields.
+    pub(crate) fn of_fields(
+        &self,
+        rng: &mut ChaCha8Rng,
+        all: &[FieldMapping],
+    ) -> Vec<FieldMapping> {
+        self.narrow(rng, all, |_, field| {
+            self.properties.contains(&field.property.as_str())
+        })
+    }
+}
+
+/// What may be hot; the first are texts, which can be followed.
+const HOT_FIELDS: [&str; 6] = ["firstname", "firstname", "city", "email", "vip", "name"];
 
 impl Plan {
     /// Whether nothing at all goes wrong, but what people do to each other.
     pub(crate) fn is_faultless(&self) -> bool {
-        self.chances.is_empty() && self.kills == 0.0 && self.jumps == 0.0 && self.restores == 0.0
+        let is_machine = |deed: &Deed| deed.act.side() == Side::Machine;
+        self.chances.is_empty() && !self.script.iter().any(is_machine)
+    }
+
+    /// Whether an act is among what happens.
+    pub(crate) fn has(&self, act: Act) -> bool {
+        self.script.iter().any(|deed| deed.act == act)
     }
 
     /// Draws a plan.
@@ -85,13 +147,19 @@ impl Plan {
         let settings = portal(rng, seed);
         let small_guard = rng.random_bool(0.12);
         let faultless = rng.random_bool(0.15);
-        let some = |rng: &mut ChaCha8Rng, chance: f64, value: f64| {
-            if !faultless && rng.random_bool(chance) {
-                value
-            } else {
-                0.0
-            }
+        let [removals, merges, operators] = [0.6, 0.35, 0.5].map(|chance| rng.random_bool(chance));
+        let chances = if faultless {
+            BTreeMap::new()
+        } else {
+            chances(rng)
         };
+        let hides = [
+            FaultKind::MissingRecord,
+            FaultKind::OmittedRecord,
+            FaultKind::UnreadableRecord,
+        ];
+        let is_seen = !removals && !merges && hides.iter().all(|kind| !chances.contains_key(kind));
+        let never_compares = is_seen && rng.random_bool(0.7);
         let again = if rng.random_bool(0.5) {
             vec![Duration::from_mins(5)]
         } else {
@@ -104,11 +172,7 @@ impl Plan {
                 most_ms: *pick(rng, &[60, 200, 700, 3_000]),
                 times_out: *pick(rng, &[0.0, 0.2, 1.0]),
             },
-            chances: if faultless {
-                BTreeMap::new()
-            } else {
-                chances(rng)
-            },
+            chances,
             late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
             slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
             mapping: mapping(rng),
@@ -117,16 +181,24 @@ impl Plan {
             poll: Duration::from_secs(*pick(rng, &[10, 20, 45])),
             overlap: Duration::from_secs(15),
             again,
-            reconcile: Duration::from_mins(*pick(rng, &[7, 20, 60])),
-            records: rng.random_range(0..40),
-            actions: rng.random_range(10..90),
-            gap_ms: *pick(rng, &[300, 2_000, 6_000]),
-            kills: some(rng, 0.4, 0.03),
-            jumps: some(rng, 0.15, 0.03),
-            restores: some(rng, 0.05, 0.02),
-            removals: rng.random_bool(0.6),
-            merges: rng.random_bool(0.35),
-            operators: rng.random_bool(0.5),
+            never_compares,
+            reconcile: if never_compares {
+                Duration::from_hours(1_000)
+            } else {
+                Duration::from_mins(*pick(rng, &[7, 20, 60]))
+            },
+            records: *pick(rng, &[0, 1, 2, 3, 5, 12, 40]),
+            script: script::draw(
+                rng,
+                Allowed {
+                    faults: !faultless,
+                    removals,
+                    merges,
+                    operators,
+                },
+            ),
+            hot: Hot::draw(rng),
+            rings: *pick(rng, &[0.0, 0.5, 0.9, 1.0]),
             settings: Settings {
                 webhooks: webhooks(seed),
                 ..settings
@@ -172,7 +244,7 @@ fn webhooks(seed: u64) -> Option<Webhooks> {
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
-    const ALL: [FaultKind; 18] = [
+    const ALL: [FaultKind; 19] = [
         FaultKind::RateLimited,
         FaultKind::InternalError,
         FaultKind::BadGateway,
@@ -191,6 +263,7 @@ fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
         FaultKind::MissingRecord,
         FaultKind::UnreadableRecord,
         FaultKind::OmittedRecord,
+        FaultKind::FutureDate,
     ];
     let how_many = rng.random_range(0..5);
     let mut chances = BTreeMap::new();

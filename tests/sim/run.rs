@@ -5,21 +5,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hubsyncd::simulator::portal::Portal;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
+use crate::causes;
+use crate::chaos::Appointments;
 use crate::checks;
 use crate::daemon::Daemon;
 use crate::executor::Executor;
 use crate::local::{Programs, Shadow};
 use crate::people::People;
 use crate::plan::Plan;
+use crate::script::Act;
+use crate::tally::Tally;
 use crate::trace::Trace;
 use crate::values::Values;
 use crate::world::{START_MS, World};
 
-const SECOND: u64 = 1_000_000_000;
+/// In nanoseconds.
+pub(crate) const SECOND: u64 = 1_000_000_000;
 /// More polls at one moment than this is a task that spins.
 const MOST_POLLS_AT_ONCE: u32 = 20_000;
 /// The calm may last this long, virtually.
@@ -32,22 +37,27 @@ pub(crate) struct Outcome {
     pub(crate) digest: (u64, u64),
     /// How often each kind of thing happened.
     pub(crate) happened: BTreeMap<&'static str, u64>,
+    /// What was reached, and how often.
+    pub(crate) reached: BTreeMap<String, u64>,
     /// What was broken, and the end of the trace.
     pub(crate) broken: Option<(String, String)>,
 }
 
-struct Run {
-    plan: Plan,
-    world: Arc<World>,
-    folder: TempDir,
-    executor: Executor,
-    daemon: Option<Daemon>,
-    programs: Programs,
-    people: People,
-    values: Values,
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) world: Arc<World>,
+    pub(crate) folder: TempDir,
+    pub(crate) executor: Executor,
+    pub(crate) daemon: Option<Daemon>,
+    pub(crate) programs: Programs,
+    pub(crate) people: People,
     rng: ChaCha8Rng,
-    versions: BTreeMap<(String, i64), (u64, String)>,
-    copy: Option<(Vec<u8>, Shadow)>,
+    pub(crate) versions: BTreeMap<(String, i64), (u64, String)>,
+    pub(crate) copy: Option<(Vec<u8>, Shadow)>,
+    pub(crate) appointments: Appointments,
+    /// While an act is carried out nobody keeps an appointment.
+    pub(crate) is_acting: bool,
+    pub(crate) tally: Tally,
 }
 
 /// Runs a seed.
@@ -65,10 +75,18 @@ pub(crate) fn run_plan(plan: Plan, whole_trace: bool) -> Outcome {
         run.show_tables();
     }
     run.count_tables();
+    let mut tally = std::mem::take(&mut run.tally);
+    tally.end(run.programs.connection(), &run.plan);
     let state = run.world.state();
+    tally.passed(state.points.as_deref().unwrap_or_default());
+    let mut reached = tally.counts();
+    for ((call, fault), times) in &state.met {
+        reached.insert(format!("fault: {fault} at {}", call.as_str()), *times);
+    }
     Outcome {
         digest: state.trace.digest(),
         happened: state.trace.happened().clone(),
+        reached,
         broken: broken.map(|what| (what, state.trace.text())),
     }
 }
@@ -82,23 +100,28 @@ impl Run {
         let mut trace = Trace::new(whole_trace);
         trace.line(0, &format!("{plan:?}"));
         let world = World::new(portal, trace, plan.network, draws(1), draws(2));
+        world.state().points = Some(Vec::new());
         let folder = folder();
         let path = folder.path().join("crm.db");
+        let mut filling = draws(4);
+        let schedule = draws(3);
         let mut run = Self {
-            programs: Programs::open(&path, &world, &plan.mapping),
+            programs: Programs::open(&path, &world, &plan.mapping).meeting(&plan.hot),
             world,
             folder,
             executor: Executor::default(),
             daemon: None,
             people: People::default(),
-            values: Values::default(),
-            rng: draws(3),
+            rng: schedule,
             versions: BTreeMap::new(),
             copy: None,
+            appointments: Appointments::default(),
+            is_acting: false,
+            tally: Tally::default(),
             plan,
         };
         run.people
-            .fill(&run.plan, &run.world, &mut run.rng, &mut run.values);
+            .fill(&run.plan, &run.world, &mut filling, &mut Values::of(0));
         run
     }
 
@@ -152,7 +175,7 @@ impl Run {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("crm.db")
     }
 
@@ -174,7 +197,7 @@ impl Run {
         faults.migration_s = 30;
     }
 
-    fn start(&mut self) -> Result<(), String> {
+    pub(crate) fn start(&mut self) -> Result<(), String> {
         self.world.note("the daemon starts");
         let path = self.path();
         let daemon = Daemon::start(&self.plan, &self.world, &path, &mut self.executor);
@@ -182,7 +205,7 @@ impl Run {
         Ok(())
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.world.note("the daemon is killed");
         self.executor.kill();
         if let Some(daemon) = self.daemon.take() {
@@ -191,20 +214,23 @@ impl Run {
         self.world.cut_wire();
     }
 
-    /// Lets time pass until then; between any two polls something may happen.
-    fn until(&mut self, end: u64, disturb: bool) -> Result<(), String> {
-        let mut polls = 0;
+    /// Lets time pass until then, or until the tasks have had so many turns; appointments are kept where somebody waits
+    /// for them.
+    pub(crate) fn until(&mut self, end: u64, turns: u64) -> Result<(), String> {
+        let (mut polls, mut left) = (0, turns);
         loop {
             if let Some(what) = self.world.state().broken.clone() {
                 return Err(what);
             }
+            self.keep_appointments()?;
+            self.tally.look(self.programs.connection());
+            if left == 0 {
+                return Ok(());
+            }
             if self.executor.poll_one(&mut self.rng).is_some() {
-                polls += 1;
+                (polls, left) = (polls + 1, left - 1);
                 if polls > MOST_POLLS_AT_ONCE {
                     return Err("a task spins: time does not go on".to_owned());
-                }
-                if disturb && self.rng.random_bool(0.01) {
-                    self.act()?;
                 }
                 continue;
             }
@@ -216,115 +242,6 @@ impl Run {
                 polls = 0;
             }
         }
-    }
-
-    fn chaos(&mut self) -> Result<(), String> {
-        for _ in 0..self.plan.actions {
-            let gap = match self.rng.random_range(0..10) {
-                0 => 0,
-                1 => self.plan.gap_ms * 20,
-                _ => self.rng.random_range(0..=2 * self.plan.gap_ms),
-            };
-            let end = self.world.state().steady + gap * SECOND / 1_000;
-            self.until(end, true)?;
-            self.act()?;
-        }
-        Ok(())
-    }
-
-    fn act(&mut self) -> Result<(), String> {
-        if self.rng.random_bool(self.plan.kills) {
-            return self.restart();
-        }
-        if self.rng.random_bool(self.plan.restores) {
-            return self.restore();
-        }
-        if self.rng.random_bool(self.plan.jumps) {
-            self.jump();
-        }
-        let choice = self.rng.random_range(0..100);
-        if choice < 50 && self.programs.is_ready() {
-            self.programs.act(&mut self.rng, &mut self.values);
-            self.ring();
-        } else if choice < 58 && self.plan.operators && self.programs.is_ready() {
-            self.programs.operate(&mut self.rng, &mut self.values);
-            self.ring();
-        } else {
-            self.people
-                .act(&self.plan, &self.world, &mut self.rng, &mut self.values);
-        }
-        if self.programs.is_ready() && self.rng.random_bool(0.1) {
-            checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
-        }
-        Ok(())
-    }
-
-    fn ring(&mut self) {
-        // A ring is lost now and then; the slow look finds the change.
-        if let Some(daemon) = self.daemon.as_ref().filter(|_| self.rng.random_bool(0.8)) {
-            daemon.committed();
-        }
-    }
-
-    fn jump(&mut self) {
-        let by = *crate::plan::pick(
-            &mut self.rng,
-            &[-600_000, -60_000, -1_000, 1_000, 60_000, 600_000],
-        );
-        let mut state = self.world.state();
-        state.wall_offset_ms += by;
-        state.note(&format!("the wall clock jumps by {by} ms"));
-    }
-
-    fn restart(&mut self) -> Result<(), String> {
-        self.kill();
-        let pause = *crate::plan::pick(&mut self.rng, &[0, 1, 5, 90]);
-        let end = self.world.state().steady + pause * SECOND;
-        self.until(end, false)?;
-        if self.programs.is_ready() && self.rng.random_bool(0.5) {
-            self.programs.act(&mut self.rng, &mut self.values);
-        }
-        self.start()
-    }
-
-    /// Keeps a copy of the file, or puts an older one in its place.
-    fn restore(&mut self) -> Result<(), String> {
-        if !self.programs.is_ready() {
-            return Ok(());
-        }
-        self.kill();
-        self.programs
-            .connection()
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .expect("a checkpoint");
-        match self.copy.take() {
-            None => {
-                self.world.note("a copy of the file is kept");
-                let bytes = std::fs::read(self.path()).expect("the file can be read");
-                self.copy = Some((bytes, self.programs.shadow.clone()));
-            }
-            Some((bytes, shadow)) => {
-                self.world.note("an older copy of the file is put in place");
-                self.put_file(&bytes, shadow);
-            }
-        }
-        self.start()
-    }
-
-    fn put_file(&mut self, bytes: &[u8], shadow: Shadow) {
-        let elsewhere = self.folder.path().join("elsewhere.db");
-        // The old connection must let go of the file before it is replaced.
-        self.programs = Programs::open(&elsewhere, &self.world, &self.plan.mapping);
-        for suffix in ["-wal", "-shm"] {
-            let side = self.folder.path().join(format!("crm.db{suffix}"));
-            if side.exists() {
-                std::fs::remove_file(side).expect("a file can be removed");
-            }
-        }
-        std::fs::write(self.path(), bytes).expect("the copy can be written");
-        self.programs = Programs::open(&self.path(), &self.world, &self.plan.mapping);
-        self.programs.shadow = shadow;
-        self.versions.clear();
     }
 
     fn end_faults(&self) {
@@ -341,7 +258,10 @@ impl Run {
         self.end_faults();
         let start = self.world.state().steady;
         let index = self.plan.settings.index_delay_max_ms * SECOND / 1_000;
-        self.until(start + 70 * SECOND + index, false)?;
+        self.until(start + 70 * SECOND + index, u64::MAX)?;
+        if self.plan.never_compares && !self.plan.has(Act::PutBack) {
+            self.settle_by_polls(start)?;
+        }
         self.compare(start)?;
         checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
         checks::both_sides_agree(self.programs.connection(), &self.world, &self.plan)?;
@@ -352,6 +272,17 @@ impl Run {
         Ok(())
     }
 
+    /// Polls and their walks again find everything by themselves.
+    fn settle_by_polls(&mut self, start: u64) -> Result<(), String> {
+        let again = self.plan.again.iter().max().copied().unwrap_or_default();
+        let index = self.plan.settings.index_delay_max_ms * SECOND / 1_000;
+        let waits = (again + 6 * self.plan.poll).as_nanos() as u64 + index + 90 * SECOND;
+        self.until(start + waits, u64::MAX)?;
+        self.quiet(start)?;
+        checks::both_sides_agree(self.programs.connection(), &self.world, &self.plan)
+            .map_err(|what| format!("I6: without a comparison: {what}"))
+    }
+
     /// A full comparison, and all that follows from it.
     fn compare(&mut self, start: u64) -> Result<(), String> {
         self.quiet(start)?;
@@ -359,7 +290,7 @@ impl Run {
             && self.world.state().steady < start + LONGEST_CALM
         {
             let end = self.world.state().steady + SECOND;
-            self.until(end, false)?;
+            self.until(end, u64::MAX)?;
         }
         self.quiet(start)
     }
@@ -367,7 +298,7 @@ impl Run {
     fn quiet(&mut self, start: u64) -> Result<(), String> {
         loop {
             let end = self.world.state().steady + 2 * SECOND;
-            self.until(end, false)?;
+            self.until(end, u64::MAX)?;
             let left = checks::unfinished(self.programs.connection());
             let (late, untold) = {
                 let state = self.world.state();
@@ -387,11 +318,12 @@ impl Run {
         checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
         checks::both_sides_agree(connection, &self.world, &self.plan)?;
         checks::the_status_adds_up(connection)?;
+        causes::all_have_causes(&self.programs, &self.world, &self.plan, &self.versions)?;
         let before = checks::mirror(connection, &self.plan);
         let writes = self.world.state().portal.write_log().len();
         let start = self.world.state().steady;
         self.compare(start)?;
-        self.until(start + 60 * SECOND, false)?;
+        self.until(start + 60 * SECOND, u64::MAX)?;
         if checks::mirror(self.programs.connection(), &self.plan) != before {
             return Err("I3: one more pass changed the mirror".to_owned());
         }
@@ -420,7 +352,7 @@ impl Drop for Run {
 }
 
 /// A folder in memory, where there is one.
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let shared = std::path::Path::new("/dev/shm");
     let made = if shared.is_dir() {
         TempDir::new_in(shared)

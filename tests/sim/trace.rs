@@ -7,10 +7,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const TAIL: usize = 400;
 
 /// What a line tells of: all of it must happen in an ordinary run, or the seeds test less than they say.
-const KINDS: [(&str, &str); 22] = [
+const KINDS: [(&str, &str); 27] = [
     ("kills of the daemon", "the daemon is killed"),
     ("older copies put back", "an older copy"),
     ("jumps of the clock", "the wall clock jumps"),
+    ("steps of HubSpot's dates", "the dates of answers step"),
+    ("sleeps of the process", "the process sleeps"),
+    ("locks held by programs", "a program holds the lock"),
+    ("answers lost on their way", "answers on their way are lost"),
+    ("acts at a point", "kept act"),
     ("lost answers", "AnswerLost"),
     ("late landings", "Late {"),
     ("cut answers", "CutAfter"),
@@ -52,6 +57,11 @@ impl Trace {
             whole: whole.then(Vec::new),
             happened: KINDS.iter().map(|(kind, _)| (*kind, 0)).collect(),
         }
+    }
+
+    /// An empty trace of the same kind.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.is_whole())
     }
 
     /// How often each kind of thing happened.

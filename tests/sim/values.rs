@@ -6,16 +6,22 @@ use rand_chacha::ChaCha8Rng;
 use crate::plan::pick;
 
 /// Draws values; every text is another one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Values {
+    number: u64,
     next: u64,
 }
 
 impl Values {
+    /// The values of one act: what the others write is the same with it or without it.
+    pub(crate) fn of(number: u64) -> Self {
+        Self { number, next: 0 }
+    }
+
     /// A text that nobody has written before.
     pub(crate) fn text(&mut self, prefix: &str) -> String {
         self.next += 1;
-        format!("{prefix}{}", self.next)
+        format!("{prefix}{}n{}", self.number, self.next)
     }
 
     /// A value for a property, as HubSpot's text; empty for none.

@@ -14,9 +14,10 @@ use hubsyncd::hubspot::call::transport::{HttpRequest, HttpResponse, Transport, T
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::simulator::portal::Portal;
 use hubsyncd::simulator::request::{Delivery, Reply, Request};
-use rand::RngExt as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::points::{Call, Moment, Passing, Point};
 use crate::trace::Trace;
 
 /// The true time at which every run begins: 2026-11-24T06:00:00Z.
@@ -58,12 +59,18 @@ pub(crate) struct State {
     pub(crate) broken: Option<String>,
     /// Requests that arrived.
     pub(crate) requests: u64,
+    /// Whether a program holds the file's lock.
+    pub(crate) locked: bool,
+    /// The faults that requests met.
+    pub(crate) met: BTreeMap<(Call, String), u64>,
+    /// The points that were passed since somebody looked; `None`: nobody looks.
+    pub(crate) points: Option<Vec<Passing>>,
 }
 
 enum Event {
     Wake(Waker),
     Arrive(Box<Arrival>),
-    Answer(u64, Box<Result<HttpResponse, TransportError>>),
+    Answer(Call, u64, Box<Result<HttpResponse, TransportError>>),
 }
 
 struct Arrival {
@@ -73,6 +80,7 @@ struct Arrival {
     timeout_ns: u64,
     sent: u64,
     template: &'static str,
+    call: Call,
 }
 
 #[derive(Default)]
@@ -98,25 +106,29 @@ impl World {
         rng: ChaCha8Rng,
         key_rng: ChaCha8Rng,
     ) -> Arc<Self> {
-        let state = State {
-            steady: 0,
-            wall_offset_ms: 0,
-            events: BTreeMap::new(),
-            next_id: 0,
-            slots: BTreeMap::new(),
-            portal,
-            trace,
-            rng,
-            key_rng,
-            network,
-            incarnation: 0,
-            in_flight: BTreeSet::new(),
-            broken: None,
-            requests: 0,
-        };
+        let state = State::new(portal, trace, network, rng, key_rng);
         Arc::new(Self {
             state: Mutex::new(state),
         })
+    }
+
+    /// Begins anew, with a portal as it stands at that time (nanoseconds). Nobody may wait for the former one.
+    pub(crate) fn begin_again(&self, portal: Portal, at: u64, seed: u64) {
+        let mut state = self.state();
+        let draws =
+            |stream: u64| ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(stream));
+        let again = State::new(
+            portal,
+            state.trace.again(),
+            state.network,
+            draws(1),
+            draws(2),
+        );
+        *state = State {
+            steady: at,
+            points: state.points.as_ref().map(|_former| Vec::new()),
+            ..again
+        };
     }
 
     /// The state, for a moment.
@@ -149,7 +161,8 @@ impl World {
                 waker.wake();
             }
             Event::Arrive(arrival) => state.arrive(&arrival),
-            Event::Answer(slot, answer) => {
+            Event::Answer(call, slot, answer) => {
+                state.passes(call, Moment::Answered, String::new());
                 let Some(waiting) = state.slots.get_mut(&slot) else {
                     return true;
                 };
@@ -166,6 +179,19 @@ impl World {
             }
         }
         true
+    }
+
+    /// What is on its way back to the daemon does not arrive.
+    pub(crate) fn lose_answers(&self) {
+        let mut state = self.state();
+        let mut lost = 0;
+        for event in state.events.values_mut() {
+            if let Event::Answer(_, _, answer) = event {
+                **answer = Err(TransportError::Lost("the connection was cut".into()));
+                lost += 1;
+            }
+        }
+        state.note(&format!("{lost} answers on their way are lost"));
     }
 
     /// The daemon is gone: what it had on the wire arrives or not, as chance has it.
@@ -192,6 +218,34 @@ impl World {
 }
 
 impl State {
+    fn new(
+        portal: Portal,
+        trace: Trace,
+        network: Network,
+        rng: ChaCha8Rng,
+        key_rng: ChaCha8Rng,
+    ) -> Self {
+        Self {
+            steady: 0,
+            wall_offset_ms: 0,
+            events: BTreeMap::new(),
+            next_id: 0,
+            slots: BTreeMap::new(),
+            portal,
+            trace,
+            rng,
+            key_rng,
+            network,
+            incarnation: 0,
+            in_flight: BTreeSet::new(),
+            broken: None,
+            requests: 0,
+            locked: false,
+            met: BTreeMap::new(),
+            points: None,
+        }
+    }
+
     /// True time, epoch milliseconds.
     pub(crate) fn true_ms(&self) -> i64 {
         START_MS + (self.steady / MS) as i64
@@ -212,6 +266,15 @@ impl State {
     pub(crate) fn breaks(&mut self, what: String) {
         self.note(&format!("BROKEN {what}"));
         self.broken.get_or_insert(what);
+    }
+
+    fn passes(&mut self, call: Call, moment: Moment, answer: String) {
+        if let Some(points) = &mut self.points {
+            points.push(Passing {
+                point: Point { call, moment },
+                answer,
+            });
+        }
     }
 
     fn put(&mut self, due: u64, event: Event) -> (u64, u64) {
@@ -245,11 +308,24 @@ impl State {
         if self.trace.is_whole() && arrival.request.method != "GET" {
             self.note(&String::from_utf8_lossy(&reply.body));
         }
+        if let Some(fault) = fault_of(&reply) {
+            *self.met.entry((arrival.call, fault)).or_default() += 1;
+        }
+        let comes_back = matches!(reply.delivery, Delivery::Whole { .. }) && reply.status < 300;
+        let answer = if self.points.is_some() && comes_back {
+            String::from_utf8_lossy(&reply.body).into_owned()
+        } else {
+            String::new()
+        };
+        self.passes(arrival.call, Moment::Landed, answer);
         if arrival.incarnation != self.incarnation {
             return;
         }
         let (due, answer) = self.carry_back(arrival, reply);
-        self.put(due, Event::Answer(arrival.slot, Box::new(answer)));
+        self.put(
+            due,
+            Event::Answer(arrival.call, arrival.slot, Box::new(answer)),
+        );
     }
 
     fn carry_back(
@@ -280,6 +356,18 @@ impl State {
             }
             Delivery::CutAfter(_) => (back, lost("the answer was cut")),
         }
+    }
+}
+
+/// What went wrong with a request.
+fn fault_of(reply: &Reply) -> Option<String> {
+    match reply.delivery {
+        Delivery::Whole { .. } if reply.status < 400 => None,
+        Delivery::Whole { .. } => Some(reply.status.to_string()),
+        Delivery::Never => Some("never arrived".to_owned()),
+        Delivery::AnswerLost => Some("answer lost".to_owned()),
+        Delivery::Late { .. } => Some("late".to_owned()),
+        Delivery::CutAfter(_) => Some("cut".to_owned()),
     }
 }
 
@@ -415,7 +503,10 @@ fn depart(world: &Arc<World>, request: &HttpRequest) -> u64 {
     if state.trace.is_whole() {
         state.note(&String::from_utf8_lossy(&sent.body));
     }
+    let call = Call::of(request.template, request.body.as_deref());
+    state.passes(call, Moment::Departed, String::new());
     let arrival = Arrival {
+        call,
         slot,
         incarnation: state.incarnation,
         request: sent,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Document;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Shown {
     /// `None`: not in the index (not yet, or already gone).
     document: Option<Document>,
@@ -15,7 +15,7 @@ struct Shown {
 }
 
 /// The difference between the records and what search shows of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SearchIndex {
     stale: BTreeMap<u64, Shown>,
     due: BTreeSet<(i64, u64)>,

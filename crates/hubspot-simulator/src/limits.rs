@@ -46,7 +46,7 @@ impl Violations {
 }
 
 /// Arrival times within a rolling window.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Window(VecDeque<i64>);
 
 impl Window {
@@ -93,7 +93,7 @@ impl Asked {
 }
 
 /// The state of all limits.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Limits {
     burst: Window,
     search: Window,

@@ -71,7 +71,7 @@ pub struct RequestLogEntry {
 }
 
 /// Both logs, bounded.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Logs {
     writes: Vec<WriteLogEntry>,
     requests: Vec<RequestLogEntry>,

@@ -59,7 +59,7 @@ struct Consent {
 }
 
 /// Codes and tokens that live. Never printed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Grants {
     codes: BTreeMap<String, Consent>,
     refresh: BTreeMap<String, Vec<String>>,

@@ -47,7 +47,7 @@ pub(super) enum PageFault {
 }
 
 /// A HubSpot account in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Portal {
     settings: Settings,
     faults: Faults,

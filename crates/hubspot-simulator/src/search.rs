@@ -18,7 +18,7 @@ use super::table::{System, Table};
 const MOST_CHARACTERS: usize = 3_000;
 
 /// The hits of the last query.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SearchCache {
     key: String,
     generation: u64,

@@ -20,7 +20,7 @@ struct Subscription {
 }
 
 /// What the app has set.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct AppWebhooks {
     target: Option<String>,
     concurrent: u64,

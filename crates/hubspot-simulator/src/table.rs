@@ -23,7 +23,7 @@ pub(super) enum System {
 }
 
 /// All records of one object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Table {
     pub spec: &'static ObjectSpec,
     pub schema: Schema,

@@ -107,7 +107,7 @@ pub(super) struct Merged {
 }
 
 /// Events that wait, and what became of requests.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Outgoing {
     waiting: BTreeMap<(i64, u64), Value>,
     count: u64,

@@ -1,0 +1,167 @@
+//! Nothing is overwritten, removed or archived without a trace and a cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hubsyncd::simulator::portal::Operation;
+
+use crate::checks::{rows, texts, words};
+use crate::local::{Programs, tag_of};
+use crate::plan::Plan;
+use crate::script::Act;
+use crate::values::is_unique_text;
+use crate::world::World;
+
+/// Which row is which record, as it was seen last: object and row, with the record and its version.
+pub(crate) type Known = BTreeMap<(String, i64), (u64, String)>;
+
+/// At rest: what the log of HubSpot and the tables here say of each other.
+pub(crate) fn all_have_causes(
+    programs: &Programs,
+    world: &World,
+    plan: &Plan,
+    known: &Known,
+) -> Result<(), String> {
+    // A restored file has forgotten why.
+    if plan.has(Act::PutBack) {
+        return Ok(());
+    }
+    no_edit_is_overwritten_unseen(programs, world, plan)?;
+    no_record_is_archived_without_a_deletion(programs, world)?;
+    no_row_is_gone_without_a_cause(programs, world, plan, known)
+}
+
+/// A person's text that a push replaced is in the history or among the conflicts.
+fn no_edit_is_overwritten_unseen(
+    programs: &Programs,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), String> {
+    let mut kept: BTreeSet<String> = BTreeSet::new();
+    for sql in [
+        "SELECT base_value, local_value, remote_value FROM sync_conflicts",
+        "SELECT old_value, new_value FROM sync_history",
+        "SELECT base_value, sent_value FROM sync_outbox_fields",
+        "SELECT row FROM sync_outbox WHERE row IS NOT NULL",
+    ] {
+        for text in texts(programs.connection(), sql) {
+            kept.extend(words(&text));
+        }
+    }
+    let state = world.state();
+    for entry in state.portal.write_log() {
+        // Of a row that a program deleted the history need not tell each value.
+        let is_deleted = programs.deleted_ids.contains(&entry.id);
+        if !entry.by_api || entry.operation != Operation::Update || is_deleted {
+            continue;
+        }
+        for property in &entry.properties {
+            let (Some(old), name) = (&property.old, property.name.as_str()) else {
+                continue;
+            };
+            let is_theirs = is_unique_text(name)
+                && old.starts_with('r')
+                && property.new.as_ref() != Some(old)
+                && is_mapped(plan, entry.object, name);
+            if is_theirs && !kept.contains(old) {
+                return Err(format!(
+                    "I4: a person's {old} in {name} of {} {} was overwritten by {:?} and is kept nowhere",
+                    entry.object, entry.id, property.new
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_mapped(plan: &Plan, object: &str, property: &str) -> bool {
+    let mapped = plan.mapping.objects.iter();
+    let fields = mapped
+        .filter(|one| one.object.as_str() == object)
+        .flat_map(|one| &one.fields);
+    fields
+        .into_iter()
+        .any(|field| field.property.as_str() == property)
+}
+
+/// The daemon archives only what a program deleted.
+fn no_record_is_archived_without_a_deletion(
+    programs: &Programs,
+    world: &World,
+) -> Result<(), String> {
+    let state = world.state();
+    let mut tags: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let mut absorbed: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for entry in state.portal.write_log() {
+        for property in &entry.properties {
+            let Some(new) = property.new.as_deref() else {
+                continue;
+            };
+            if property.name == tag_of(entry.object) {
+                tags.entry(entry.id).or_default().insert(new);
+            }
+            if property.name == "hs_merged_object_ids" {
+                let ids = new.split(';').filter_map(|id| id.parse::<u64>().ok());
+                absorbed.entry(entry.id).or_default().extend(ids);
+            }
+        }
+        if !entry.by_api || entry.operation != Operation::Archive {
+            continue;
+        }
+        let mut ids = absorbed.get(&entry.id).cloned().unwrap_or_default();
+        ids.insert(entry.id);
+        let is_known = ids.iter().any(|id| {
+            let mut own = tags.get(id).into_iter().flatten();
+            programs.deleted_ids.contains(id) || own.any(|tag| programs.deleted_tags.contains(*tag))
+        });
+        if !is_known {
+            return Err(format!(
+                "I11: {} {} was archived by the daemon, and no program deleted it",
+                entry.object, entry.id
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A row goes because a program deleted it, or because its record was archived or merged.
+fn no_row_is_gone_without_a_cause(
+    programs: &Programs,
+    world: &World,
+    plan: &Plan,
+    known: &Known,
+) -> Result<(), String> {
+    let state = world.state();
+    let mut left: BTreeSet<u64> = BTreeSet::new();
+    for entry in state.portal.write_log() {
+        match entry.operation {
+            Operation::Archive => {
+                left.insert(entry.id);
+            }
+            Operation::Merge => {
+                let merged = entry.properties.iter();
+                let merged = merged.filter(|property| property.name == "hs_merged_object_ids");
+                let ids = merged.filter_map(|property| property.new.as_deref());
+                left.extend(
+                    ids.flat_map(|ids| ids.split(';').filter_map(|id| id.parse::<u64>().ok())),
+                );
+            }
+            Operation::Create | Operation::Update | Operation::Restore => {}
+        }
+    }
+    for object in &plan.mapping.objects {
+        let name = object.object.as_str();
+        let there: BTreeSet<i64> = rows(programs.connection(), object)
+            .iter()
+            .map(|row| row.local_id)
+            .collect();
+        for ((of, row), (id, _)) in known {
+            let is_deleted = programs.deleted_rows.contains(&(of.clone(), *row));
+            if of == name && !there.contains(row) && !is_deleted && !left.contains(id) {
+                return Err(format!(
+                    "I11: {name} row {row} of record {id} is gone, and nobody deleted, archived or merged it"
+                ));
+            }
+        }
+    }
+    Ok(())
+}

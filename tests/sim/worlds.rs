@@ -1,0 +1,192 @@
+//! Small worlds: one record, a hot field, a dozen events at most, every sequence of them and every single fault. Who should
+//! have won is told by the model beside this file (`docs/TESTING.md`).
+//!
+//! `HUBSYNC_WORLDS_SECONDS` says how long worlds are drawn, `HUBSYNC_WORLDS_FIRST` where the seeds begin; `HUBSYNC_WORLD`
+//! names a file with one world, which is played with its whole trace.
+
+pub(crate) mod alphabet;
+mod bench;
+mod many;
+mod play;
+mod reached;
+mod watch;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use alphabet::{Setup, Small};
+use bench::Bench;
+use play::{Played, play};
+use reached::Reached;
+
+/// How many parts the worlds are run in, side by side.
+const PARTS: u64 = 2;
+/// How long a part goes on drawing worlds where nothing else is said.
+const SECONDS: u64 = 20;
+/// More failures than this tell nothing new.
+const MOST_FAILURES: usize = 8;
+
+/// A bench for each setup, made when it is needed.
+#[derive(Default)]
+struct Benches(Vec<(Setup, Bench)>);
+
+impl Benches {
+    fn play(&mut self, small: &Small) -> Played {
+        let setup = small.setup;
+        if !self.0.iter().any(|(own, _)| *own == setup) {
+            self.0.push((setup, Bench::new(setup, false)));
+        }
+        let found = self.0.iter_mut().find(|(own, _)| *own == setup);
+        play(&mut found.expect("it was made").1, small)
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test bounds and measures its own real time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A part of a run.
+struct Part {
+    benches: Benches,
+    reached: Reached,
+    failures: Vec<String>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            benches: Benches::default(),
+            reached: Reached::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    fn check(&mut self, small: &Small, whence: &str) {
+        let played = self.benches.play(small);
+        self.reached.count(small, &played);
+        if played.broken.is_none() || self.failures.len() >= MOST_FAILURES {
+            return;
+        }
+        let smallest = many::shrink(small, &mut |world| {
+            self.benches.play(world).broken.is_some()
+        });
+        let what = self.benches.play(&smallest).broken.unwrap_or_default();
+        let report = format!("# {whence}\n# {what}\n{smallest}");
+        if !self
+            .failures
+            .iter()
+            .any(|known| known.ends_with(&smallest.to_string()))
+        {
+            self.failures.push(report);
+        }
+    }
+
+    fn end(self, begun: Instant) {
+        let (worlds, time) = (self.reached.worlds, begun.elapsed());
+        let mut out = std::io::stderr().lock();
+        writeln!(
+            out,
+            "{worlds} worlds in {time:?}, {:.0} a second; {} requests; {} acts whose point was not passed",
+            worlds as f64 / time.as_secs_f64(),
+            self.reached.requests,
+            self.reached.missed
+        )
+        .expect("stderr");
+        for line in self.reached.lines() {
+            writeln!(out, "{line}").expect("stderr");
+        }
+        for failure in &self.failures {
+            writeln!(out, "\nbroken; to be kept in tests/sim/found:\n{failure}").expect("stderr");
+        }
+        drop(out);
+        assert!(self.failures.is_empty(), "{}", self.failures[0]);
+        assert!(
+            self.reached.never().is_empty(),
+            "no world reaches this any more: {:?}",
+            self.reached.never()
+        );
+    }
+}
+
+fn run_part(part: u64) {
+    let begun = now();
+    let mut run = Part::new();
+    let stride = setting("HUBSYNC_WORLDS_STRIDE").unwrap_or(1).max(1);
+    for (number, small) in (0_u64..).zip(many::enumerated()) {
+        if number % (PARTS * stride) == part * stride {
+            run.check(&small, &format!("enumerated {number}"));
+        }
+    }
+    let time = Duration::from_secs(setting("HUBSYNC_WORLDS_SECONDS").unwrap_or(SECONDS));
+    let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
+    let drawing = now();
+    for seed in (first..).filter(|seed| seed % PARTS == part) {
+        if drawing.elapsed() >= time {
+            break;
+        }
+        run.check(&many::drawn(seed), &format!("drawn from seed {seed}"));
+    }
+    run.end(begun);
+}
+
+/// Two parts, each a process of its own under nextest.
+#[test]
+fn every_even_small_world_ends_as_the_design_says() {
+    run_part(0);
+}
+
+#[test]
+fn every_odd_small_world_ends_as_the_design_says() {
+    run_part(1);
+}
+
+/// Every world that once found something, and the one that was asked for.
+#[test]
+fn no_world_that_was_once_broken_breaks_again() {
+    if let Some(path) = std::env::var_os("HUBSYNC_WORLD") {
+        let small = read(Path::new(&path));
+        let mut bench = Bench::new(small.setup, true);
+        let played = play(&mut bench, &small);
+        let trace = bench.trace();
+        assert!(
+            played.broken.is_none(),
+            "{trace}\n{small}{:?}",
+            played.broken
+        );
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/found");
+    let mut benches = Benches::default();
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder of worlds") {
+        let path = entry.expect("an entry").path();
+        // Cut plans of the large simulation lie beside them.
+        if path.extension().is_none_or(|ending| ending != "txt") {
+            continue;
+        }
+        let small = read(&path);
+        let played = benches.play(&small);
+        assert!(
+            played.broken.is_none(),
+            "{}\n{small}{:?}",
+            path.display(),
+            played.broken
+        );
+        count += 1;
+    }
+    assert!(count > 0, "no world was kept");
+}
+
+fn read(path: &Path) -> Small {
+    let text = std::fs::read_to_string(path).expect("the file of a world");
+    Small::parse(&text).unwrap_or_else(|| panic!("{} is no world", path.display()))
+}

@@ -1,0 +1,282 @@
+//! The letters of which small worlds are made, and how a world is written down as a list that reads like a test.
+
+use std::fmt::{self, Write as _};
+
+use hubsyncd::model::mapping::{Direction, Policy};
+use hubsyncd::simulator::faults::FaultKind;
+
+use crate::points::Point;
+
+/// Something that happens in a small world, to its one record and its one field unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Act {
+    /// A program writes a new value.
+    Write,
+    /// A program writes the value of the beginning.
+    WriteBack,
+    /// A program writes another field of the record.
+    WriteOther,
+    /// A program deletes the row.
+    Delete,
+    /// A program inserts a row of the same person.
+    Insert,
+    /// A person writes a new value in HubSpot.
+    Edit,
+    /// A person writes the value of the beginning.
+    EditBack,
+    /// A person writes another field of the record.
+    EditOther,
+    /// A person archives the record.
+    Archive,
+    /// A person restores it.
+    Restore,
+    /// A person merges another record into it.
+    Merge,
+    /// What HubSpot has to announce arrives.
+    Announce,
+    /// What HubSpot has to announce is lost.
+    Lose,
+    /// The daemon is killed and starts again.
+    Kill,
+    /// The daemon is killed, and stays away.
+    Down,
+    /// It starts again.
+    Up,
+    /// The machine's clock goes ahead by ten minutes.
+    ClockAhead,
+    /// It goes back by ten minutes.
+    ClockBack,
+    /// Some seconds pass.
+    Pause,
+    /// Time passes beyond the next poll.
+    Poll,
+}
+
+impl Act {
+    /// All of them, with their words.
+    pub(crate) const ALL: [(Self, &'static str); 20] = [
+        (Self::Write, "a program writes a new value"),
+        (Self::WriteBack, "a program writes the first value"),
+        (Self::WriteOther, "a program writes another field"),
+        (Self::Delete, "a program deletes the row"),
+        (Self::Insert, "a program inserts the same person"),
+        (Self::Edit, "a person writes a new value"),
+        (Self::EditBack, "a person writes the first value"),
+        (Self::EditOther, "a person writes another field"),
+        (Self::Archive, "a person archives the record"),
+        (Self::Restore, "a person restores the record"),
+        (Self::Merge, "a person merges another record into it"),
+        (Self::Announce, "announcements arrive"),
+        (Self::Lose, "announcements are lost"),
+        (Self::Kill, "the daemon is killed and starts again"),
+        (Self::Down, "the daemon is killed"),
+        (Self::Up, "the daemon starts again"),
+        (Self::ClockAhead, "the clock goes ten minutes ahead"),
+        (Self::ClockBack, "the clock goes ten minutes back"),
+        (Self::Pause, "three seconds pass"),
+        (Self::Poll, "time passes beyond the next poll"),
+    ];
+
+    /// Whether the daemon may need longer for what else happens.
+    pub(crate) fn disturbs(self) -> bool {
+        matches!(
+            self,
+            Self::Kill | Self::Down | Self::ClockAhead | Self::ClockBack | Self::Insert
+        )
+    }
+
+    fn words(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(act, _)| *act == self);
+        found.map_or("", |(_, words)| words)
+    }
+
+    fn parse(words: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, own)| *own == words);
+        found.map(|(act, _)| *act)
+    }
+}
+
+/// When an act comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum When {
+    /// A moment after the one before.
+    Next,
+    /// At the nth passing of a point after that, counted from nought.
+    At(Point, u8),
+}
+
+/// An act in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Placed {
+    pub(crate) act: Act,
+    pub(crate) when: When,
+}
+
+impl From<Act> for Placed {
+    fn from(act: Act) -> Self {
+        Self {
+            act,
+            when: When::Next,
+        }
+    }
+}
+
+/// A fault of one request: the one before which so many went through since the first act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OneFault {
+    pub(crate) kind: FaultKind,
+    pub(crate) after: u8,
+}
+
+/// The faults of single requests.
+pub(crate) const FAULTS: [(FaultKind, &str); 7] = [
+    (FaultKind::AnswerLost, "its answer is lost"),
+    (FaultKind::NeverArrived, "it never arrives"),
+    (FaultKind::Late, "it lands late and its answer is lost"),
+    (FaultKind::RateLimited, "it is answered 429"),
+    (FaultKind::Unavailable, "it is answered 503"),
+    (FaultKind::CutBody, "its answer is cut"),
+    (FaultKind::InternalError, "it is answered 500"),
+];
+
+/// What a world's mapping says, and whether HubSpot announces changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Setup {
+    pub(crate) policy: Policy,
+    pub(crate) direction: Direction,
+    pub(crate) webhooks: bool,
+}
+
+impl Setup {
+    /// Both ways, everything else as it usually is.
+    pub(crate) const fn of(policy: Policy) -> Self {
+        Self {
+            policy,
+            direction: Direction::Both,
+            webhooks: false,
+        }
+    }
+}
+
+/// A small world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Small {
+    pub(crate) setup: Setup,
+    pub(crate) acts: Vec<Placed>,
+    pub(crate) fault: Option<OneFault>,
+    /// Draws the order of tasks that are ready together, and whether a request outlives a kill.
+    pub(crate) chance: u8,
+}
+
+fn word_of<T: PartialEq + Copy>(list: &[(T, &'static str)], one: T) -> &'static str {
+    let found = list.iter().find(|(own, _)| *own == one);
+    found.map_or("", |(_, word)| word)
+}
+
+fn of_word<T: Copy>(list: &[(T, &'static str)], word: &str) -> Option<T> {
+    let found = list.iter().find(|(_, own)| *own == word);
+    found.map(|(one, _)| *one)
+}
+
+impl fmt::Display for Small {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let setup = self.setup;
+        writeln!(
+            formatter,
+            "policy = {}, direction = {}, webhooks = {}, chance = {}",
+            setup.policy.as_str(),
+            setup.direction.as_str(),
+            setup.webhooks,
+            self.chance,
+        )?;
+        if let Some(fault) = self.fault {
+            let words = word_of(&FAULTS, fault.kind);
+            writeln!(formatter, "request {}: {words}", fault.after)?;
+        }
+        for placed in &self.acts {
+            let mut line = String::new();
+            if let When::At(point, nth) = placed.when {
+                write!(line, "at {point} {nth}: ")?;
+            }
+            writeln!(formatter, "{line}{}", placed.act.words())?;
+        }
+        Ok(())
+    }
+}
+
+impl Small {
+    /// Reads what `Display` writes; lines that begin with `#` say something to people.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let first = lines.next()?;
+        let mut small = Self {
+            setup: parse_setup(first)?,
+            acts: Vec::new(),
+            fault: None,
+            chance: value_of(first, "chance")?.parse().ok()?,
+        };
+        for line in lines {
+            if let Some(rest) = line.strip_prefix("request ") {
+                let (after, words) = rest.split_once(": ")?;
+                small.fault = Some(OneFault {
+                    kind: of_word(&FAULTS, words)?,
+                    after: after.parse().ok()?,
+                });
+            } else {
+                small.acts.push(parse_placed(line)?);
+            }
+        }
+        Some(small)
+    }
+}
+
+fn value_of<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let mut parts = line.split(", ").filter_map(|part| part.split_once(" = "));
+    parts.find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
+fn parse_setup(line: &str) -> Option<Setup> {
+    Some(Setup {
+        policy: Policy::parse(value_of(line, "policy")?)?,
+        direction: Direction::parse(value_of(line, "direction")?)?,
+        webhooks: value_of(line, "webhooks")? == "true",
+    })
+}
+
+fn parse_placed(line: &str) -> Option<Placed> {
+    let Some(rest) = line.strip_prefix("at ") else {
+        return Some(Act::parse(line)?.into());
+    };
+    let (place, words) = rest.split_once(": ")?;
+    let (point, nth) = place.rsplit_once(' ')?;
+    Some(Placed {
+        act: Act::parse(words)?,
+        when: When::At(Point::parse(point)?, nth.parse().ok()?),
+    })
+}
+
+#[test]
+fn a_world_is_read_as_it_was_written() {
+    let small = Small {
+        setup: Setup {
+            webhooks: true,
+            ..Setup::of(Policy::Newest)
+        },
+        acts: vec![
+            Act::Write.into(),
+            Placed {
+                act: Act::Edit,
+                when: When::At(Point::parse("read answered").expect("a point"), 1),
+            },
+        ],
+        fault: Some(OneFault {
+            kind: FaultKind::AnswerLost,
+            after: 2,
+        }),
+        chance: 7,
+    };
+    assert_eq!(Small::parse(&small.to_string()), Some(small));
+}

@@ -1,0 +1,322 @@
+//! Where small worlds are run: a database and a portal that were filled once, and are put back as they were after each
+//! world. The file stays open and its statements prepared: to open and fill one takes as long as a hundred worlds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubsyncd::clock::Clock;
+use hubsyncd::decide::round::Task;
+use hubsyncd::model::mapping::{
+    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
+    Policy,
+};
+use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
+use hubsyncd::model::settings::Guard;
+use hubsyncd::model::value::PropertyType;
+use hubsyncd::simulator::portal::Portal;
+use hubsyncd::simulator::settings::Settings;
+use hubsyncd::simulator::webhooks::Webhooks;
+use hubsyncd::store::{Mode, OpenOptions, Store};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tempfile::TempDir;
+
+use crate::daemon::{Begun, Daemon};
+use crate::executor::Executor;
+use crate::local::Programs;
+use crate::plan::Plan;
+use crate::run::folder;
+use crate::trace::Trace;
+use crate::world::{Network, START_MS, VirtualClock, World};
+use crate::worlds::alphabet::Setup;
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+/// Between two polls.
+pub(super) const POLL: Duration = Duration::from_secs(10);
+/// One way over the network.
+pub(super) const WAY_MS: u64 = 10;
+/// How long the search index is behind.
+const INDEX_MS: u64 = 1_000;
+/// The value with which the hot field begins.
+pub(super) const FIRST: &str = "first";
+/// The person of the hot record.
+pub(super) const PERSON: &str = "hot@example.com";
+/// Tables of the image that no world changes.
+const UNCHANGED: [&str; 8] = [
+    "_sync_lease",
+    "_sync_objects",
+    "association_types",
+    "owners",
+    "pipeline_stages",
+    "pipelines",
+    "properties",
+    "sync_fields",
+];
+
+/// A database, a portal and an executor for worlds of one setup.
+pub(super) struct Bench {
+    pub(super) plan: Plan,
+    pub(super) world: Arc<World>,
+    pub(super) executor: Executor,
+    pub(super) programs: Programs,
+    /// The hot record, and one that may be merged into it.
+    pub(super) records: [u64; 2],
+    store: Store,
+    begun: Begun,
+    /// Puts the tables back, with the image attached to it.
+    keeper: Connection,
+    back: Vec<String>,
+    portal: Portal,
+    at: u64,
+    _folder: TempDir,
+}
+
+/// What a world runs of the daemon's tasks: those that could lose something.
+fn wanted(task: Task) -> bool {
+    matches!(
+        task,
+        Task::Inbox
+            | Task::Deliveries
+            | Task::Inbound
+            | Task::Reads
+            | Task::Push
+            | Task::Looks
+            | Task::Comparison
+    )
+}
+
+/// Where conflicts wait for people, they are looked at too.
+fn wanted_by_people(task: Task) -> bool {
+    wanted(task) || task == Task::Decisions
+}
+
+impl Bench {
+    /// Fills a portal, reads it into a database, and keeps both as they stand at rest.
+    pub(super) fn new(setup: Setup, whole_trace: bool) -> Self {
+        let plan = plan(setup);
+        let mut portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
+        let records = [PERSON, "other@example.com"].map(|email| {
+            let properties = [("email", email), ("firstname", FIRST), ("lastname", FIRST)];
+            portal.create("contacts", &properties, START_MS)
+        });
+        let draws = ChaCha8Rng::seed_from_u64;
+        let world = World::new(
+            portal,
+            Trace::new(whole_trace),
+            plan.network,
+            draws(1),
+            draws(2),
+        );
+        let folder = folder();
+        let path = folder.path().join("crm.db");
+        let mut executor = Executor::default();
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(&world)));
+        let options = OpenOptions {
+            path: path.clone(),
+            mode: Mode::Inline,
+            busy_timeout: Duration::ZERO,
+        };
+        let store = Store::open(&options, clock).expect("a new file");
+        let begin = Begun::default();
+        let first = Daemon::on(&plan, &world, store.clone(), &mut executor, &begin);
+        let first = first.expect("a daemon on a new file");
+        run_until(&world, &mut executor, 100 * SECOND);
+        // A first create makes the property that keys all others.
+        let programs = Programs::open(&path, &world, &plan.mapping);
+        let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
+        programs.connection().execute(insert, []).expect("a row");
+        first.committed();
+        run_until(&world, &mut executor, 300 * SECOND);
+        executor.kill();
+        let begun = Begun {
+            wanted: if setup.policy == Policy::Manual {
+                wanted_by_people
+            } else {
+                wanted
+            },
+            knows: Some(Arc::clone(first.engine())),
+        };
+        let image = folder.path().join("image.db");
+        let keeper = keeper(&path, &image);
+        let (portal, at) = {
+            let mut state = world.state();
+            state.points = Some(Vec::new());
+            (state.portal.clone(), state.steady)
+        };
+        Self {
+            programs,
+            back: statements(&keeper),
+            plan,
+            world,
+            executor,
+            records,
+            store,
+            begun,
+            keeper,
+            portal,
+            at,
+            _folder: folder,
+        }
+    }
+
+    /// Everything as it was at first; `seed` draws what the network and the triggers draw.
+    pub(super) fn put_back(&mut self, seed: u64) {
+        self.executor.kill();
+        self.world.begin_again(self.portal.clone(), self.at, seed);
+        let put_back = || -> rusqlite::Result<()> {
+            self.keeper.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            for sql in &self.back {
+                self.keeper.prepare_cached(sql)?.execute([])?;
+            }
+            self.keeper.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        };
+        put_back().expect("the tables can be put back");
+    }
+
+    /// When every world begins (nanoseconds).
+    pub(super) fn started_at(&self) -> u64 {
+        self.at
+    }
+
+    /// What happened in the last world.
+    pub(super) fn trace(&self) -> String {
+        self.world.state().trace.text()
+    }
+
+    /// Starts a daemon on the open file.
+    pub(super) fn start(&mut self) -> Daemon {
+        Daemon::on(
+            &self.plan,
+            &self.world,
+            self.store.clone(),
+            &mut self.executor,
+            &self.begun,
+        )
+        .expect("a daemon on an open file")
+    }
+}
+
+/// Lets time pass until then.
+fn run_until(world: &Arc<World>, executor: &mut Executor, end: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    loop {
+        if executor.poll_one(&mut rng).is_none() && !world.advance(end) && !executor.is_ready() {
+            return;
+        }
+    }
+}
+
+/// A connection that fires no trigger, with a copy of the file as it stands.
+fn keeper(path: &Path, image: &Path) -> Connection {
+    let open = || -> rusqlite::Result<Connection> {
+        let keeper = Connection::open(path)?;
+        keeper.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        keeper.pragma_update(None, "synchronous", "OFF")?;
+        keeper.set_prepared_statement_cache_capacity(256);
+        let image = image.to_string_lossy().into_owned();
+        keeper.execute("VACUUM INTO ?1", [&image])?;
+        keeper.execute("ATTACH ?1 AS image", [&image])?;
+        Ok(keeper)
+    };
+    open().expect("a copy of the file")
+}
+
+/// What puts each table back.
+fn statements(keeper: &Connection) -> Vec<String> {
+    let texts = |sql: &str| -> Vec<String> {
+        let mut statement = keeper.prepare(sql).expect(sql);
+        let rows = statement.query_map([], |row| row.get(0)).expect(sql);
+        rows.collect::<Result<_, _>>().expect(sql)
+    };
+    let tables = texts(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND (name = 'sqlite_sequence' OR name NOT LIKE 'sqlite_%')",
+    );
+    let mut back = Vec::new();
+    for table in tables
+        .iter()
+        .filter(|table| !UNCHANGED.contains(&table.as_str()))
+    {
+        let filled = texts(&format!("SELECT 'x' FROM image.\"{table}\" LIMIT 1"));
+        back.push(format!("DELETE FROM main.\"{table}\""));
+        if !filled.is_empty() {
+            let columns = texts(&format!(
+                "SELECT '\"' || name || '\"' FROM pragma_table_xinfo('{table}') WHERE hidden = 0"
+            ))
+            .join(", ");
+            back.push(format!(
+                "INSERT INTO main.\"{table}\" ({columns}) SELECT {columns} FROM image.\"{table}\""
+            ));
+        }
+    }
+    back
+}
+
+/// A portal without moods, and a mapping of one object.
+fn plan(setup: Setup) -> Plan {
+    let settings = Settings {
+        index_delay_min_ms: INDEX_MS,
+        index_delay_max_ms: INDEX_MS,
+        webhooks: setup.webhooks.then(|| Webhooks {
+            url: "http://127.0.0.1:1".to_owned(),
+            // They wait until a world lets them arrive.
+            delay_min_ms: 3_600_000,
+            delay_max_ms: 3_600_000,
+            ..Webhooks::default()
+        }),
+        ..Settings::quick()
+    };
+    Plan {
+        settings,
+        network: Network {
+            least_ms: WAY_MS,
+            most_ms: WAY_MS,
+            times_out: 0.0,
+        },
+        mapping: Mapping {
+            objects: vec![contacts(setup)],
+        },
+        guard: Guard {
+            max_archives: 1_000,
+            max_share: 1.0,
+            window: Duration::from_hours(1),
+            max_updates: 0,
+        },
+        poll: POLL,
+        overlap: Duration::from_secs(15),
+        again: vec![Duration::from_mins(5)],
+        reconcile: Duration::from_hours(24),
+        ..Plan::draw(1)
+    }
+}
+
+fn contacts(setup: Setup) -> ObjectMapping {
+    let field = |property: &str, direction| FieldMapping {
+        property: PropertyName::parse(property).expect(property),
+        column: ColumnName::parse(&format!("c_{property}")).expect(property),
+        declared_type: None,
+        property_type: PropertyType::String,
+        direction,
+        policy: setup.policy,
+    };
+    let both = Direction::Both;
+    ObjectMapping {
+        object: ObjectType::parse("contacts").expect("a name"),
+        table: TableName::parse("contacts").expect("a name"),
+        direction: both,
+        key: KeyChoice::Auto,
+        match_property: Some(PropertyName::parse("email").expect("a name")),
+        on_remote_delete: OnRemoteDelete::Delete,
+        on_local_delete: OnLocalDelete::Archive,
+        policy: setup.policy,
+        poll: POLL,
+        fields: vec![
+            field("email", both),
+            field("firstname", setup.direction),
+            field("lastname", both),
+        ],
+    }
+}

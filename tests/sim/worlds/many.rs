@@ -1,0 +1,180 @@
+//! Which small worlds are run: every short sequence, every single fault in it, every meeting of two acts at a point; and
+//! longer ones, drawn from a seed.
+
+use hubsyncd::model::mapping::{Direction, Policy};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::plan::pick;
+use crate::points::{Call, Moment, Point};
+use crate::worlds::alphabet::{Act, FAULTS, OneFault, Placed, Setup, Small, When};
+
+/// What a world can begin with: before it, nothing can be taken back, restored or lost.
+const BEGINNINGS: [Act; 5] = [Act::Write, Act::Delete, Act::Edit, Act::Archive, Act::Merge];
+
+/// What can follow.
+const LETTERS: [Act; 12] = [
+    Act::Write,
+    Act::WriteBack,
+    Act::Delete,
+    Act::Insert,
+    Act::Edit,
+    Act::EditBack,
+    Act::Archive,
+    Act::Restore,
+    Act::Merge,
+    Act::Kill,
+    Act::ClockAhead,
+    Act::Poll,
+];
+
+/// Requests of a world that can each meet a fault.
+const FAULTY: u8 = 6;
+
+/// Where two acts meet.
+const CALLS: [Call; 7] = [
+    Call::Search,
+    Call::Read,
+    Call::History,
+    Call::Create,
+    Call::Upsert,
+    Call::Update,
+    Call::Archive,
+];
+
+/// The mappings of which there are worlds.
+pub(super) fn setups() -> Vec<Setup> {
+    let mut setups = Policy::ALL.map(Setup::of).to_vec();
+    for direction in [Direction::Pull, Direction::Push] {
+        setups.push(Setup {
+            direction,
+            ..Setup::of(Policy::Remote)
+        });
+    }
+    for policy in [Policy::Remote, Policy::Newest] {
+        setups.push(Setup {
+            webhooks: true,
+            ..Setup::of(policy)
+        });
+    }
+    setups
+}
+
+/// Every short sequence, and those of two acts with each single fault and at each point.
+pub(super) fn enumerated() -> impl Iterator<Item = Small> {
+    setups().into_iter().flat_map(|setup| {
+        let small = move |acts: &[Placed]| Small {
+            setup,
+            acts: acts.to_vec(),
+            fault: None,
+            chance: 0,
+        };
+        let letters = move || {
+            let of_webhooks = [Act::Announce, Act::Lose];
+            let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
+            LETTERS.into_iter().chain(more)
+        };
+        let pairs = move || {
+            BEGINNINGS
+                .into_iter()
+                .flat_map(move |first| letters().map(move |second| (first, second)))
+        };
+        let sequences = pairs().flat_map(move |(first, second)| {
+            letters().map(move |third| small(&[first.into(), second.into(), third.into()]))
+        });
+        let faults = pairs().flat_map(move |(first, second)| {
+            FAULTS.into_iter().flat_map(move |(kind, _)| {
+                (0..FAULTY).map(move |after| Small {
+                    fault: Some(OneFault { kind, after }),
+                    ..small(&[first.into(), second.into()])
+                })
+            })
+        });
+        let meetings = pairs().flat_map(move |(first, act)| {
+            CALLS.into_iter().flat_map(move |call| {
+                Moment::ALL.into_iter().map(move |moment| {
+                    let when = When::At(Point { call, moment }, 0);
+                    small(&[Placed { act, when }, first.into()])
+                })
+            })
+        });
+        sequences.chain(meetings).chain(faults)
+    })
+}
+
+/// A longer world.
+pub(super) fn drawn(seed: u64) -> Small {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0D5A_11AB);
+    let rng = &mut rng;
+    let setup = *pick(rng, &setups());
+    let mut acts: Vec<Placed> = Vec::new();
+    // A few letters of the alphabet each: a world of all of them is always the same soup.
+    let mut own: Vec<Act> = vec![Act::Write, Act::Edit];
+    for _ in 0..rng.random_range(1..5) {
+        own.push(pick(rng, &Act::ALL).0);
+    }
+    for _ in 0..rng.random_range(3..=10) {
+        let act = *pick(rng, &own);
+        let when = if rng.random_bool(0.25) {
+            let point = Point {
+                call: *pick(rng, &CALLS),
+                moment: *pick(rng, &Moment::ALL),
+            };
+            When::At(point, rng.random_range(0..3))
+        } else {
+            When::Next
+        };
+        acts.push(Placed { act, when });
+    }
+    let fault = rng.random_bool(0.4).then(|| OneFault {
+        kind: pick(rng, &FAULTS).0,
+        after: rng.random_range(0..10),
+    });
+    Small {
+        setup,
+        acts,
+        fault,
+        chance: rng.random(),
+    }
+}
+
+/// The smallest world that is still broken.
+pub(super) fn shrink(world: &Small, is_broken: &mut dyn FnMut(&Small) -> bool) -> Small {
+    let mut smallest = world.clone();
+    loop {
+        let mut candidates = Vec::new();
+        for index in 0..smallest.acts.len() {
+            let mut fewer = smallest.clone();
+            fewer.acts.remove(index);
+            candidates.push(fewer);
+        }
+        if smallest.fault.is_some() {
+            candidates.push(Small {
+                fault: None,
+                ..smallest.clone()
+            });
+        }
+        for index in 0..smallest.acts.len() {
+            if smallest.acts[index].when != When::Next {
+                let mut plainer = smallest.clone();
+                plainer.acts[index].when = When::Next;
+                candidates.push(plainer);
+            }
+        }
+        if smallest.setup.webhooks {
+            let mut without = smallest.clone();
+            without.setup.webhooks = false;
+            candidates.push(without);
+        }
+        if smallest.chance != 0 {
+            candidates.push(Small {
+                chance: 0,
+                ..smallest.clone()
+            });
+        }
+        match candidates.into_iter().find(|world| is_broken(world)) {
+            Some(smaller) => smallest = smaller,
+            None => return smallest,
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Plays one small world: its acts in their places, its fault, the rest that must follow, and what the model says of it.
+
+use std::collections::BTreeMap;
+
+use hubsyncd::model::mapping::Direction;
+use hubsyncd::simulator::faults::Script;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::daemon::Daemon;
+use crate::model::{FieldModel, Place, Text};
+use crate::model_existence::Existence;
+use crate::points::{Call, Moment, Point};
+use crate::world::START_MS;
+use crate::worlds::alphabet::{Act, Placed, Small, When};
+use crate::worlds::bench::{Bench, FIRST, PERSON, POLL, SECOND};
+use crate::worlds::watch::{RowSeen, rows};
+
+/// Between an act and the next one: in the middle of what the one before set off.
+const BREATH: u64 = 15_000_000;
+/// How long a pause is.
+const PAUSE: u64 = 3 * SECOND;
+/// Beyond a poll and what it reads.
+const BEYOND_A_POLL: u64 = 11 * SECOND;
+/// A read, a write, a look, and what is asked again.
+const MOST_REQUESTS_OF_AN_ACT: u64 = 6;
+/// How long a world may take to come to rest in which something went wrong: a create that was lost waits for a minute.
+const DISTURBED: u64 = 300 * SECOND;
+/// More polls of the executor at one moment than this is a task that spins.
+const MOST_AT_ONCE: u32 = 5_000;
+/// The fields that are watched: the hot one first.
+pub(super) const FIELDS: [&str; 2] = ["firstname", "lastname"];
+
+/// What happened in a world.
+#[derive(Debug, Default)]
+pub(super) struct Played {
+    /// What was broken.
+    pub(super) broken: Option<String>,
+    /// The points that were passed.
+    pub(super) passed: BTreeMap<Point, u64>,
+    /// Acts that were placed at a point that was not passed.
+    pub(super) missed: usize,
+    /// Which request met the fault.
+    pub(super) faulted: Option<Call>,
+    /// Requests in all.
+    pub(super) requests: u64,
+    /// Winners of the conflicts, or `open`.
+    pub(super) conflicts: Vec<&'static str>,
+}
+
+/// A world that is played.
+pub(super) struct Play<'a> {
+    pub(super) bench: &'a mut Bench,
+    pub(super) small: &'a Small,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) rng: ChaCha8Rng,
+    pub(super) models: Vec<FieldModel>,
+    pub(super) existence: Existence,
+    /// The person's record as it was seen last.
+    pub(super) record: u64,
+    /// Whether a row of the person was there when the last archive was sent.
+    pub(super) row_at_archive: bool,
+    /// Whether the daemon archived over an edit that it could not know of.
+    pub(super) edit_in_gap: bool,
+    /// When the write was made that waited as the daemon made a record anew.
+    pub(super) created_over_ms: Option<i64>,
+    /// When something happened last (nanoseconds).
+    acted_at: u64,
+    /// Records that the daemon has made.
+    pub(super) creates: u64,
+    /// The landed request that the fault met.
+    pub(super) faulted: Option<Call>,
+    pub(super) landed_since: u8,
+    pub(super) rows: Vec<RowSeen>,
+    pub(super) writes_seen: usize,
+    pub(super) values: u32,
+    pub(super) waiting: Vec<(Placed, u8)>,
+    pub(super) answered: bool,
+    pub(super) passes: BTreeMap<Point, u64>,
+}
+
+/// Plays a world.
+pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
+    bench.put_back(u64::from(small.chance));
+    let setup = small.setup;
+    let writes_seen = bench.world.state().portal.write_log().len();
+    let rows = rows(bench.programs.connection());
+    let mut play = Play {
+        models: vec![
+            FieldModel::new(setup.policy, setup.direction, first(), START_MS),
+            FieldModel::new(setup.policy, Direction::Both, first(), START_MS),
+        ],
+        existence: Existence::default(),
+        record: bench.records[0],
+        row_at_archive: false,
+        creates: 0,
+        edit_in_gap: false,
+        created_over_ms: None,
+        acted_at: 0,
+        faulted: None,
+        landed_since: 0,
+        writes_seen,
+        rows,
+        daemon: None,
+        rng: ChaCha8Rng::seed_from_u64(u64::from(small.chance)),
+        values: 0,
+        waiting: Vec::new(),
+        answered: false,
+        passes: BTreeMap::new(),
+        bench,
+        small,
+    };
+    let mut played = Played::default();
+    if let Err(broken) = play.whole(&mut played) {
+        played.broken = Some(broken);
+    }
+    played.missed = play.waiting.len();
+    played.faulted = play.faulted;
+    played.requests = play.bench.world.state().requests;
+    played.passed = std::mem::take(&mut play.passes);
+    play.kill();
+    played
+}
+
+fn first() -> Text {
+    Some(FIRST.to_owned())
+}
+
+impl Play<'_> {
+    fn whole(&mut self, played: &mut Played) -> Result<(), String> {
+        self.daemon = Some(self.bench.start());
+        self.pass(SECOND)?;
+        if let Some(fault) = self.small.fault {
+            let mut state = self.bench.world.state();
+            let faults = state.portal.faults_mut();
+            faults.script(Script {
+                after: u32::from(fault.after),
+                ..Script::new(fault.kind, 1, "/objects/")
+            });
+        }
+        let acts = &self.small.acts;
+        for placed in acts {
+            match placed.when {
+                When::Next => {
+                    self.act(placed.act)?;
+                    self.pass(BREATH)?;
+                }
+                When::At(_, nth) => self.waiting.push((*placed, nth)),
+            }
+        }
+        self.rest(played)
+    }
+
+    fn now(&self) -> u64 {
+        self.bench.world.state().steady
+    }
+
+    /// Lets that much time pass.
+    fn pass(&mut self, nanos: u64) -> Result<(), String> {
+        let end = self.now() + nanos;
+        let mut at_once = 0;
+        loop {
+            if self.bench.executor.poll_one(&mut self.rng).is_some() {
+                at_once += 1;
+                if at_once > MOST_AT_ONCE {
+                    return Err("a task spins: time does not go on".to_owned());
+                }
+            } else if std::mem::take(&mut self.answered) {
+                self.look(None)?;
+            } else {
+                let before = self.now();
+                if !self.bench.world.advance(end) && !self.bench.executor.is_ready() {
+                    return Ok(());
+                }
+                if self.now() != before {
+                    at_once = 0;
+                }
+            }
+            self.points()?;
+        }
+    }
+
+    /// Takes note of the points that were passed, and does what was appointed there.
+    fn points(&mut self) -> Result<(), String> {
+        let passed = {
+            let mut state = self.bench.world.state();
+            if let Some(what) = state.broken.take() {
+                return Err(what);
+            }
+            match &mut state.points {
+                Some(points) if !points.is_empty() => std::mem::take(points),
+                _ => return Ok(()),
+            }
+        };
+        for passing in passed {
+            *self.passes.entry(passing.point).or_default() += 1;
+            match passing.point.moment {
+                Moment::Departed => self.departed(passing.point.call),
+                Moment::Landed => self.landed(passing.point.call, &passing.answer)?,
+                Moment::Answered => self.answered = true,
+            }
+            let mut due = Vec::new();
+            self.waiting.retain_mut(|(placed, left)| {
+                if placed.when_point() != Some(passing.point) {
+                    return true;
+                }
+                if *left > 0 {
+                    *left -= 1;
+                    return true;
+                }
+                due.push(placed.act);
+                false
+            });
+            for act in due {
+                self.act(act)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn departed(&mut self, call: Call) {
+        match call {
+            Call::Update | Call::Create | Call::Upsert => {
+                for model in &mut self.models {
+                    model.may_be_known(Place::Local);
+                }
+            }
+            Call::Archive => self.row_at_archive = self.hot().is_some(),
+            Call::Search | Call::Read | Call::History | Call::List | Call::Other => {}
+        }
+    }
+
+    /// HubSpot has carried a request out.
+    fn landed(&mut self, call: Call, answer: &str) -> Result<(), String> {
+        if let Some(fault) = self.small.fault
+            && call != Call::Other
+        {
+            if self.landed_since == fault.after && self.faulted.is_none() {
+                self.faulted = Some(call);
+            }
+            self.landed_since = self.landed_since.saturating_add(1);
+        }
+        let id = format!("\"id\":\"{}\"", self.record);
+        if answer.contains(&id) {
+            let now = self.bench.world.state().true_ms();
+            for model in &mut self.models {
+                match call {
+                    Call::Read | Call::History | Call::List => model.read(now),
+                    Call::Search => model.may_be_known(Place::Remote),
+                    Call::Create | Call::Upsert | Call::Update | Call::Archive | Call::Other => {}
+                }
+            }
+        }
+        self.look_there()
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), String> {
+        self.look(None)?;
+        self.acted_at = self.now();
+        let at_row =
+            |column: &str| format!("UPDATE contacts SET {column} = ?1 WHERE local_id = ?2");
+        match act {
+            Act::Write => {
+                let value = self.next_value("l");
+                self.sql(&at_row("c_firstname"), &value)
+            }
+            Act::WriteBack => self.sql(&at_row("c_firstname"), FIRST),
+            Act::WriteOther => {
+                let value = self.next_value("l");
+                self.sql(&at_row("c_lastname"), &value)
+            }
+            Act::Delete => self.sql("DELETE FROM contacts WHERE ?1 = ?1 AND local_id = ?2", ""),
+            Act::Insert => self.insert(),
+            Act::Edit => {
+                let value = self.next_value("r");
+                self.edit(FIELDS[0], &value)
+            }
+            Act::EditBack => self.edit(FIELDS[0], FIRST),
+            Act::EditOther => {
+                let value = self.next_value("r");
+                self.edit(FIELDS[1], &value)
+            }
+            Act::Archive | Act::Restore | Act::Merge => self.whole_record(act),
+            Act::Announce => {
+                self.bench.world.state().portal.send_at_once();
+                Ok(())
+            }
+            Act::Lose => {
+                let mut state = self.bench.world.state();
+                state.portal.send_at_once();
+                let now = state.true_ms();
+                while state.portal.take_events(now).is_some() {}
+                Ok(())
+            }
+            Act::Kill => {
+                self.kill();
+                self.daemon = Some(self.bench.start());
+                Ok(())
+            }
+            Act::Down => {
+                self.kill();
+                Ok(())
+            }
+            Act::Up => {
+                if self.daemon.is_none() {
+                    self.daemon = Some(self.bench.start());
+                }
+                Ok(())
+            }
+            Act::ClockAhead => self.step_clock(600_000),
+            Act::ClockBack => self.step_clock(-600_000),
+            Act::Pause => self.pass(PAUSE),
+            Act::Poll => self.pass(BEYOND_A_POLL),
+        }
+    }
+
+    fn insert(&mut self) -> Result<(), String> {
+        if self.hot().is_some() {
+            return Ok(());
+        }
+        let value = self.next_value("l");
+        let sql = "INSERT INTO contacts (c_email, c_firstname) VALUES (?1, ?2)";
+        let done = self
+            .bench
+            .programs
+            .connection()
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute((PERSON, &value)));
+        self.existence.inserted += u64::from(done.is_ok());
+        self.ran(done)
+    }
+
+    /// A person archives, restores or merges the record.
+    fn whole_record(&mut self, act: Act) -> Result<(), String> {
+        let record = self.record;
+        {
+            let mut state = self.bench.world.state();
+            let now = state.true_ms();
+            match act {
+                Act::Archive if state.portal.archive("contacts", record, now) => {
+                    self.existence.archived_ms.push(now);
+                    self.existence.gone.insert(record);
+                }
+                Act::Restore => {
+                    let done = state.portal.restore("contacts", record, now);
+                    self.existence.is_intricate |= done;
+                }
+                Act::Merge => {
+                    let other = self.bench.records[1];
+                    if let Some(id) = state.portal.merge("contacts", record, other, now) {
+                        self.existence.is_intricate = true;
+                        self.existence.gone.extend([record, other]);
+                        self.record = id;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.look_there()
+    }
+
+    fn step_clock(&mut self, by_ms: i64) -> Result<(), String> {
+        self.bench.world.state().wall_offset_ms += by_ms;
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        self.bench.executor.kill();
+        if let Some(daemon) = self.daemon.take() {
+            daemon.kill();
+            self.bench.world.cut_wire();
+        }
+    }
+
+    fn next_value(&mut self, prefix: &str) -> String {
+        self.values += 1;
+        format!("{prefix}{}", self.values)
+    }
+
+    /// A program's statement about the hot row.
+    fn sql(&mut self, sql: &str, value: &str) -> Result<(), String> {
+        let Some(row) = self.hot().map(|row| row.local_id) else {
+            return Ok(());
+        };
+        let connection = self.bench.programs.connection();
+        let done = connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute((value, row)));
+        self.ran(done)
+    }
+
+    fn ran(&mut self, done: rusqlite::Result<usize>) -> Result<(), String> {
+        match done {
+            Ok(_) => self.committed(),
+            // A field that is only pulled refuses it.
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(format!("a program's write failed: {error}")),
+        }
+    }
+
+    fn committed(&mut self) -> Result<(), String> {
+        self.look(Some(()))?;
+        if let Some(daemon) = &self.daemon {
+            daemon.committed();
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, property: &str, value: &str) -> Result<(), String> {
+        {
+            let mut state = self.bench.world.state();
+            let now = state.true_ms();
+            let change = [(property, value)];
+            state.portal.edit("contacts", self.record, &change, now);
+        }
+        self.look_there()
+    }
+
+    /// The person's row.
+    pub(super) fn hot(&self) -> Option<&RowSeen> {
+        self.rows.iter().find(|row| row.is_of_person())
+    }
+
+    /// The daemon is there, what HubSpot has to say is said, and what must follow has its time, and no more.
+    fn rest(&mut self, played: &mut Played) -> Result<(), String> {
+        if self.daemon.is_none() {
+            self.daemon = Some(self.bench.start());
+        }
+        let is_disturbed = self.small.fault.is_some()
+            || self.small.acts.iter().any(|placed| placed.act.disturbs());
+        let bound = match (is_disturbed, self.small.setup.webhooks) {
+            (true, _) => DISTURBED,
+            (false, true) => 7 * BEYOND_A_POLL,
+            (false, false) => 4 * BEYOND_A_POLL,
+        };
+        let start = self.bench.started_at();
+        self.acted_at = self.now();
+        let mut compared = self.small.setup.webhooks && !self.lost_announcements();
+        loop {
+            self.bench.world.state().portal.send_at_once();
+            self.pass(BEYOND_A_POLL)?;
+            self.look(None)?;
+            self.look_there()?;
+            let left = self.left();
+            let judged = if left.is_empty() {
+                self.judge(played)
+            } else {
+                Err(format!("it does not come to rest; left: {left:?}"))
+            };
+            if judged.is_ok() {
+                self.costs_its_share(start)?;
+                return self.stays_at_rest();
+            }
+            if self.now() >= self.acted_at + bound {
+                return judged;
+            }
+            // Without an event, only a comparison tells of a record that is gone.
+            if !self.existence.gone.is_empty() && !std::mem::replace(&mut compared, true) {
+                self.daemon.as_ref().map(Daemon::compare);
+            }
+        }
+    }
+
+    /// Polls, and a few requests for each thing that happened.
+    fn costs_its_share(&self, start: u64) -> Result<(), String> {
+        let polls = (self.now() - start) / POLL.as_nanos() as u64 + 1;
+        let happened = self.small.acts.len() + usize::from(self.small.fault.is_some()) + 1;
+        let enough = polls + MOST_REQUESTS_OF_AN_ACT * happened as u64;
+        let requests = self.bench.world.state().requests;
+        if requests > enough {
+            return Err(format!("{requests} requests where {enough} are enough"));
+        }
+        Ok(())
+    }
+
+    /// Of some worlds: a quiet minute costs its polls, and changes nothing on either side.
+    fn stays_at_rest(&mut self) -> Result<(), String> {
+        if self.small.chance % 8 != 1 {
+            return Ok(());
+        }
+        let (before, requests) = (self.rows.clone(), self.bench.world.state().requests);
+        let writes = self.writes_seen;
+        self.pass(6 * BEYOND_A_POLL)?;
+        self.look(None)?;
+        self.look_there()?;
+        let requests = self.bench.world.state().requests - requests;
+        if self.rows != before || self.writes_seen != writes || requests > 8 {
+            return Err(format!(
+                "a quiet minute changed something or cost {requests} requests"
+            ));
+        }
+        Ok(())
+    }
+
+    fn lost_announcements(&self) -> bool {
+        let mut acts = self.small.acts.iter();
+        acts.any(|placed| placed.act == Act::Lose)
+    }
+}
+
+impl Placed {
+    fn when_point(self) -> Option<Point> {
+        match self.when {
+            When::Next => None,
+            When::At(point, _) => Some(point),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the worlds have reached: something that none reaches is no longer tested.
+
+use std::collections::BTreeMap;
+
+use hubsyncd::model::mapping::Policy;
+
+use crate::points::{Call, Moment, Point};
+use crate::worlds::alphabet::{Act, FAULTS, Small};
+use crate::worlds::play::Played;
+
+/// How often each thing was reached.
+#[derive(Debug)]
+pub(super) struct Reached {
+    counts: BTreeMap<String, u64>,
+    /// Worlds in all.
+    pub(super) worlds: u64,
+    /// Requests in all.
+    pub(super) requests: u64,
+    /// Acts whose point was not passed.
+    pub(super) missed: u64,
+}
+
+/// The calls that must meet every fault and pass every point.
+const CALLS: [Call; 6] = [
+    Call::Search,
+    Call::Read,
+    Call::Create,
+    Call::Upsert,
+    Call::Update,
+    Call::Archive,
+];
+
+impl Reached {
+    /// Nothing yet; what must be reached is counted from nought.
+    pub(super) fn new() -> Self {
+        let mut names: Vec<String> = Vec::new();
+        for call in CALLS.into_iter().filter(|call| *call != Call::Create) {
+            names.extend(Moment::ALL.map(|moment| Point { call, moment }.to_string()));
+            names.extend(FAULTS.map(|(_, words)| of_fault(call, words)));
+        }
+        for (act, _) in Act::ALL {
+            names.push(format!("{act:?}"));
+        }
+        for winner in ["local", "remote"] {
+            for policy in [Policy::Local, Policy::Newest, Policy::Remote] {
+                names.push(of_conflict(policy, winner));
+            }
+        }
+        names.push(of_conflict(Policy::Manual, "open"));
+        Self {
+            counts: names.into_iter().map(|name| (name, 0)).collect(),
+            worlds: 0,
+            requests: 0,
+            missed: 0,
+        }
+    }
+
+    /// Takes note of a world.
+    pub(super) fn count(&mut self, small: &Small, played: &Played) {
+        self.worlds += 1;
+        self.requests += played.requests;
+        self.missed += played.missed as u64;
+        let mut add = |name: String, times: u64| *self.counts.entry(name).or_default() += times;
+        for (point, times) in &played.passed {
+            add(point.to_string(), *times);
+        }
+        if let (Some(fault), Some(call)) = (small.fault, played.faulted) {
+            let words = FAULTS.iter().find(|(kind, _)| *kind == fault.kind);
+            add(of_fault(call, words.map_or("", |(_, words)| words)), 1);
+        }
+        for placed in &small.acts {
+            add(format!("{:?}", placed.act), 1);
+        }
+        for winner in &played.conflicts {
+            add(of_conflict(small.setup.policy, winner), 1);
+        }
+    }
+
+    /// What was never reached.
+    pub(super) fn never(&self) -> Vec<&str> {
+        let never = self.counts.iter().filter(|(_, times)| **times == 0);
+        never.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// A line for each thing.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let lines = self.counts.iter();
+        lines
+            .map(|(name, times)| format!("{times:>9} {name}"))
+            .collect()
+    }
+}
+
+fn of_fault(call: Call, words: &str) -> String {
+    format!("{}: {words}", call.as_str())
+}
+
+fn of_conflict(policy: Policy, winner: &str) -> String {
+    format!("conflict under {}: {winner}", policy.as_str())
+}

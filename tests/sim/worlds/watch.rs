@@ -1,0 +1,316 @@
+//! Watches both sides of a world: what a program or a person wrote, what the daemon wrote, what is left to be done, and what
+//! the model says of it all.
+
+use std::collections::BTreeSet;
+
+use hubsyncd::model::mapping::Direction;
+use hubsyncd::simulator::portal::Operation;
+use rusqlite::Connection;
+
+use crate::model::{ConflictSeen, Doubt, FieldModel, FieldSeen, Place, Text};
+use crate::model_existence::{Deletion, ExistenceSeen};
+use crate::points::{Call, Moment, Point};
+use crate::worlds::alphabet::Act;
+use crate::worlds::bench::PERSON;
+use crate::worlds::play::{FIELDS, Play, Played};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowSeen {
+    pub(super) local_id: i64,
+    pub(super) hs_id: Option<u64>,
+    pub(super) email: Text,
+    pub(super) values: Vec<Text>,
+}
+
+impl Play<'_> {
+    /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
+    pub(super) fn look(&mut self, program: Option<()>) -> Result<(), String> {
+        let now = self.bench.world.state().true_ms();
+        let found = rows(self.bench.programs.connection());
+        if found == self.rows {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.rows, found);
+        for row in &before {
+            if self.rows.iter().any(|other| other.local_id == row.local_id) {
+                continue;
+            }
+            match program {
+                None => self.existence.row_may_go(row.hs_id)?,
+                Some(()) => {
+                    self.existence.unwanted.extend(row.hs_id);
+                    self.existence.deleted.push(Deletion {
+                        at_ms: now,
+                        local_id: row.local_id,
+                        over_an_edit: self
+                            .models
+                            .iter()
+                            .any(|model| model.goes_both_ways() && model.is_pending(Place::Remote)),
+                    });
+                }
+            }
+        }
+        let former = before.into_iter().find(RowSeen::is_of_person);
+        let Some(after) = self.hot().cloned() else {
+            return Ok(());
+        };
+        let same = former.filter(|former| former.local_id == after.local_id);
+        for (index, model) in self.models.iter_mut().enumerate() {
+            let value = after.values[index].clone();
+            match &same {
+                Some(former) if former.values[index] == value => continue,
+                Some(_) => {}
+                None => model.begins_anew(Place::Local),
+            }
+            match program {
+                Some(()) => model.written(Place::Local, now, value),
+                None => model
+                    .carried(Place::Local, value)
+                    .map_err(|what| format!("{}: {what}: {after:?}", FIELDS[index]))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees what was written in HubSpot since the last look.
+    pub(super) fn look_there(&mut self) -> Result<(), String> {
+        let news = {
+            let state = self.bench.world.state();
+            let log = state.portal.write_log();
+            let news = log[self.writes_seen..].to_vec();
+            self.writes_seen = log.len();
+            news
+        };
+        for entry in &news {
+            if entry.operation == Operation::Archive && entry.by_api {
+                self.existence
+                    .record_may_go(entry.id, self.row_at_archive)?;
+                self.edit_in_gap |= self.models.iter().any(|model| {
+                    let edited = model.last_at_ms(Place::Remote);
+                    edited.is_some_and(|at| at >= model.read_at_ms())
+                });
+            }
+            if entry.operation == Operation::Create {
+                self.creates += 1;
+                self.record = entry.id;
+                self.created_over_ms = self.pending_ms();
+                for model in &mut self.models {
+                    model.begins_anew(Place::Remote);
+                }
+            }
+            if entry.id != self.record {
+                continue;
+            }
+            for change in entry.properties.iter().filter(|one| one.old != one.new) {
+                let Some(index) = FIELDS.iter().position(|name| *name == change.name) else {
+                    continue;
+                };
+                let model = &mut self.models[index];
+                let value = change.new.clone();
+                if entry.by_api {
+                    model.carried(Place::Remote, value)?;
+                } else {
+                    model.written(Place::Remote, entry.at_ms, value);
+                }
+            }
+        }
+        let wanted = self.existence.inserted + self.existence.archived_ms.len() as u64;
+        if self.creates > wanted {
+            return Err(format!(
+                "{} creates where {wanted} were wanted",
+                self.creates
+            ));
+        }
+        Ok(())
+    }
+
+    /// What waits to be done.
+    pub(super) fn left(&self) -> Vec<String> {
+        let connection = self.bench.programs.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT 'entry ' || operation || ' ' || state || ' ' || ifnull(waits_for, '') FROM sync_outbox WHERE state <> 'dead' AND next_attempt_at IS NOT NULL
+                 UNION ALL SELECT 'read ' || hs_id FROM _sync_reads
+                 UNION ALL SELECT 'removal ' || hs_id FROM _sync_removals
+                 UNION ALL SELECT 'event ' || event_type FROM sync_inbox WHERE state = 'pending'
+                 UNION ALL SELECT 'look ' || hs_id FROM _sync_gaps WHERE look_at IS NOT NULL",
+            )
+            .expect("the tables can be read");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        let mut left: Vec<String> = rows.collect::<Result<_, _>>().expect("what is left");
+        // The look at a record that was merged away since asks for its old id.
+        left.retain(|what| !what.starts_with("look") || !self.existence.is_intricate);
+        let state = self.bench.world.state();
+        if state.portal.late_requests() > 0 {
+            left.push("a request on the wire".to_owned());
+        }
+        if state.portal.waiting_events() > 0 {
+            left.push("an announcement".to_owned());
+        }
+        left
+    }
+
+    pub(super) fn judge(&mut self, played: &mut Played) -> Result<(), String> {
+        let count = |call, moment| {
+            let point = Point { call, moment };
+            self.passes.get(&point).copied().unwrap_or_default()
+        };
+        let writes = [Call::Update, Call::Upsert, Call::Create, Call::Archive];
+        let unanswered = writes
+            .iter()
+            .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
+            || self.small.fault.is_some();
+        let steps = self
+            .small
+            .acts
+            .iter()
+            .any(|placed| matches!(placed.act, Act::ClockAhead | Act::ClockBack));
+        let doubt = Doubt {
+            unanswered,
+            clock_ms: if steps { 700_000 } else { 0 },
+        };
+        let connection = self.bench.programs.connection();
+        let row = self.hot();
+        let state = self.bench.world.state();
+        let records = state.portal.records("contacts");
+        let record = records
+            .into_iter()
+            .find(|record| record.value("email") == Some(PERSON));
+        let whole = conflicts(connection, "*");
+        played.conflicts.clear();
+        let mut seen_whole = ExistenceSeen {
+            row: row.map(|row| (row.local_id, row.hs_id)),
+            record: record.map(|record| record.id()),
+            is_open: whole.iter().any(|conflict| conflict.is_open),
+            edit_fell_into_a_gap: self.edit_in_gap,
+            pending_local_ms: self.pending_ms().max(self.created_over_ms),
+            ..ExistenceSeen::default()
+        };
+        for (index, property) in FIELDS.into_iter().enumerate() {
+            let model = &self.models[index];
+            let found = conflicts(connection, property);
+            let seen = FieldSeen {
+                local: row.and_then(|row| row.values[index].clone()),
+                remote: record.and_then(|one| one.value(property).map(str::to_owned)),
+                kept: kept(connection, property, &found, &whole),
+                conflicts: found,
+            };
+            played.conflicts.extend(seen.conflicts.iter().map(word));
+            let judged = if self.existence.is_plain() {
+                model.judge(&seen, doubt)
+            } else {
+                model.nothing_is_lost(&seen)
+            };
+            judged.map_err(|what| format!("{property}: {what}"))?;
+            let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
+            let is_of_both = self.small.setup.direction == Direction::Both;
+            if row.is_some() && record.is_some() && !is_open && is_of_both {
+                let (here, there) = (&seen.local, &seen.remote);
+                if here != there {
+                    return Err(format!("{property}: {here:?} here and {there:?} there"));
+                }
+            }
+            let edited = model.last_at_ms(Place::Remote);
+            let edited = edited.filter(|_| model.goes_both_ways());
+            seen_whole.last_remote_ms = seen_whole.last_remote_ms.max(edited);
+        }
+        played.conflicts.extend(whole.iter().map(word));
+        let policy = self.small.setup.policy;
+        let taken_back = self.models.iter().any(FieldModel::was_taken_back);
+        let is_doubtful = unanswered || steps || taken_back;
+        self.existence.judge(policy, &seen_whole, is_doubtful)
+    }
+
+    /// When the last write was made that HubSpot does not have.
+    fn pending_ms(&self) -> Option<i64> {
+        let pending = self
+            .models
+            .iter()
+            .filter(|model| model.is_pending(Place::Local));
+        pending
+            .filter_map(|model| model.last_at_ms(Place::Local))
+            .max()
+    }
+}
+
+fn word(conflict: &ConflictSeen) -> &'static str {
+    match conflict.winner.as_deref() {
+        _ if conflict.is_open => "open",
+        Some("local") => "local",
+        Some("remote") => "remote",
+        Some("agreed") => "agreed",
+        _ => "other",
+    }
+}
+
+impl RowSeen {
+    pub(super) fn is_of_person(&self) -> bool {
+        self.email.as_deref() == Some(PERSON)
+    }
+}
+
+/// The rows of the mirror.
+pub(super) fn rows(connection: &Connection) -> Vec<RowSeen> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname FROM contacts ORDER BY local_id",
+        )
+        .expect("the mirror can be read");
+    let rows = statement.query_map([], |row| {
+        Ok(RowSeen {
+            local_id: row.get(0)?,
+            hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
+            email: row.get(2)?,
+            values: vec![row.get(3)?, row.get(4)?],
+        })
+    });
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("mirror rows")
+}
+
+fn conflicts(connection: &Connection, property: &str) -> Vec<ConflictSeen> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL FROM sync_conflicts WHERE property = ?1",
+        )
+        .expect("the conflicts can be read");
+    let rows = statement.query_map([property], |row| {
+        Ok(ConflictSeen {
+            local: row.get(0)?,
+            remote: row.get(1)?,
+            winner: row.get(2)?,
+            reason: row.get(3)?,
+            is_open: row.get(4)?,
+        })
+    });
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("conflicts")
+}
+
+/// What stands in the tables where people look for what lost.
+fn kept(
+    connection: &Connection,
+    property: &str,
+    of_field: &[ConflictSeen],
+    of_record: &[ConflictSeen],
+) -> BTreeSet<String> {
+    let mut statement = connection
+        .prepare_cached("SELECT old_value, new_value FROM sync_history WHERE property IN (?1, '*')")
+        .expect("the history can be read");
+    let rows = statement.query_map([property], |row| Ok([row.get(0)?, row.get(1)?]));
+    let mut texts: Vec<Text> = rows
+        .expect("rows")
+        .collect::<Result<Vec<[Text; 2]>, _>>()
+        .expect("history")
+        .concat();
+    for conflict in of_field.iter().chain(of_record) {
+        texts.extend([conflict.local.clone(), conflict.remote.clone()]);
+    }
+    let words = |text: String| -> Vec<String> {
+        let words = text.split(|letter: char| !letter.is_alphanumeric());
+        words.map(str::to_owned).collect()
+    };
+    texts.into_iter().flatten().flat_map(words).collect()
+}
