@@ -64,7 +64,7 @@ bench:
 # The long forms of what `check` runs shortly: 20 minutes of seeds, 20 minutes of small worlds, and more power cuts.
 long:
 	HUBSYNC_SIM_SECONDS=1200 cargo nextest run --test sim every_promise
-	HUBSYNC_WORLDS_SECONDS=1200 cargo nextest run --test sim small_world
+	HUBSYNC_WORLDS_STRIDE=1 HUBSYNC_WORLDS_SECONDS=1200 cargo nextest run --test sim small_world
 	HUBSYNC_POWER_SEEDS=20 HUBSYNC_POWER_CUTS=64 cargo nextest run --test power
 
 # Known bugs, put into a copy of the tree one by one: the tests must find each. Each is a build of its own: 150 of them take
