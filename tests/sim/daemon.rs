@@ -95,11 +95,11 @@ impl Daemon {
         world: &Arc<World>,
         store: Store,
         executor: &mut Executor,
-        begun: &Begun,
+        with: &Begun,
     ) -> Result<Self, StoreError> {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(world)));
         let engine = Arc::new(at_once(join(plan, world, store, clock))?);
-        if let Some(former) = &begun.knows {
+        if let Some(former) = &with.knows {
             engine.knows_the_portal_from(former);
         }
         let parts = parts(plan, &engine);
@@ -111,7 +111,7 @@ impl Daemon {
             door.spawn("webhooks", hubspot.boxed());
         }
         for job in table::jobs(&parts, Begins::AtOnce) {
-            if (begun.wanted)(job.name.task) {
+            if (with.wanted)(job.name.task) {
                 spawn(&parts, job, world, &door);
             }
         }
@@ -121,7 +121,7 @@ impl Daemon {
             Arc::clone(world),
             door.clone(),
             Arc::clone(&comparisons),
-            begun.wanted,
+            with.wanted,
         );
         door.spawn("start", begin.boxed());
         Ok(Self {

@@ -315,14 +315,18 @@ impl FieldModel {
 
     /// Whether every value that the daemon wrote over stands in a table for people.
     pub(crate) fn nothing_is_lost(&self, seen: &FieldSeen) -> Result<(), String> {
-        for (place, value) in &self.gone_over {
-            if !seen.kept.contains(value) {
-                return Err(format!(
-                    "{value} was written over in {place:?} and is kept nowhere"
-                ));
-            }
+        let lost = |(_, value): &&(Place, String)| !seen.kept.contains(value);
+        match self.gone_over.iter().find(lost) {
+            Some((place, value)) => Err(format!(
+                "{value} was written over in {place:?} and is kept nowhere"
+            )),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether a push went over a value that it could not know.
+    pub(crate) fn has_a_gap(&self) -> bool {
+        self.told.iter().any(|told| told.fell_into_a_gap)
     }
 
     fn no_conflict_without_two_sides(&self, seen: &FieldSeen, doubt: Doubt) -> Result<(), String> {
@@ -338,7 +342,9 @@ impl FieldModel {
             let [local, remote] = &self.halves;
             let two = local.last.is_some() && remote.last.is_some();
             let is_of_direction = self.direction != Direction::Both;
-            if !(real && two) && !doubt.unanswered && !is_of_direction {
+            let is_excused = doubt.unanswered || is_of_direction;
+            let is_real = real && two;
+            if !is_excused && !is_real {
                 return Err(format!("{conflict:?} is between nobody"));
             }
         }

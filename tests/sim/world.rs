@@ -115,8 +115,10 @@ impl World {
     /// Begins anew, with a portal as it stands at that time (nanoseconds). Nobody may wait for the former one.
     pub(crate) fn begin_again(&self, portal: Portal, at: u64, seed: u64) {
         let mut state = self.state();
-        let draws =
-            |stream: u64| ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(stream));
+        // Not those of the portal's first filling: a key that was drawn twice would be one record's.
+        let draws = |stream: u64| {
+            ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(1_000 + stream))
+        };
         let again = State::new(
             portal,
             state.trace.again(),

@@ -120,8 +120,13 @@ impl Bench {
             busy_timeout: Duration::ZERO,
         };
         let store = Store::open(&options, clock).expect("a new file");
-        let begin = Begun::default();
-        let first = Daemon::on(&plan, &world, store.clone(), &mut executor, &begin);
+        let first = Daemon::on(
+            &plan,
+            &world,
+            store.clone(),
+            &mut executor,
+            &Begun::default(),
+        );
         let first = first.expect("a daemon on a new file");
         run_until(&world, &mut executor, 100 * SECOND);
         // A first create makes the property that keys all others.

@@ -102,6 +102,20 @@ pub(super) fn enumerated() -> impl Iterator<Item = Small> {
     })
 }
 
+/// A person who is deleted and comes again later, with each fault at each request: the one short scene with a create.
+pub(super) fn comings_again(policy: Policy) -> impl Iterator<Item = Small> {
+    FAULTS.into_iter().flat_map(move |(kind, _)| {
+        (0..10).map(move |after| Small {
+            setup: Setup::of(policy),
+            acts: [Act::Delete, Act::Poll, Act::Insert]
+                .map(Placed::from)
+                .to_vec(),
+            fault: Some(OneFault { kind, after }),
+            chance: 0,
+        })
+    })
+}
+
 /// A longer world.
 pub(super) fn drawn(seed: u64) -> Small {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0D5A_11AB);

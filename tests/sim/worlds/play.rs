@@ -8,20 +8,24 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::daemon::Daemon;
-use crate::model::{FieldModel, Place, Text};
+use crate::model::{FieldModel, Place};
 use crate::model_existence::Existence;
 use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
 use crate::worlds::alphabet::{Act, Placed, Small, When};
 use crate::worlds::bench::{Bench, FIRST, PERSON, POLL, SECOND};
-use crate::worlds::watch::{RowSeen, rows};
+use crate::worlds::watch::{Hand, RowSeen, rows};
 
 /// Between an act and the next one: in the middle of what the one before set off.
 const BREATH: u64 = 15_000_000;
+/// By how much the clock steps.
+const STEP_MS: i64 = 600_000;
 /// How long a pause is.
 const PAUSE: u64 = 3 * SECOND;
 /// Beyond a poll and what it reads.
 const BEYOND_A_POLL: u64 = 11 * SECOND;
+/// Its polls, and windows that are walked again.
+const MOST_REQUESTS_OF_A_QUIET_MINUTE: u64 = 16;
 /// A read, a write, a look, and what is asked again.
 const MOST_REQUESTS_OF_AN_ACT: u64 = 6;
 /// How long a world may take to come to rest in which something went wrong: a create that was lost waits for a minute.
@@ -83,12 +87,13 @@ pub(super) struct Play<'a> {
 pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     bench.put_back(u64::from(small.chance));
     let setup = small.setup;
+    let first = Some(FIRST.to_owned());
     let writes_seen = bench.world.state().portal.write_log().len();
     let rows = rows(bench.programs.connection());
     let mut play = Play {
         models: vec![
-            FieldModel::new(setup.policy, setup.direction, first(), START_MS),
-            FieldModel::new(setup.policy, Direction::Both, first(), START_MS),
+            FieldModel::new(setup.policy, setup.direction, first.clone(), START_MS),
+            FieldModel::new(setup.policy, Direction::Both, first, START_MS),
         ],
         existence: Existence::default(),
         record: bench.records[0],
@@ -120,10 +125,6 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     played.passed = std::mem::take(&mut play.passes);
     play.kill();
     played
-}
-
-fn first() -> Text {
-    Some(FIRST.to_owned())
 }
 
 impl Play<'_> {
@@ -166,7 +167,7 @@ impl Play<'_> {
                     return Err("a task spins: time does not go on".to_owned());
                 }
             } else if std::mem::take(&mut self.answered) {
-                self.look(None)?;
+                self.look(Hand::Daemon)?;
             } else {
                 let before = self.now();
                 if !self.bench.world.advance(end) && !self.bench.executor.is_ready() {
@@ -255,7 +256,7 @@ impl Play<'_> {
     }
 
     fn act(&mut self, act: Act) -> Result<(), String> {
-        self.look(None)?;
+        self.look(Hand::Daemon)?;
         self.acted_at = self.now();
         let at_row =
             |column: &str| format!("UPDATE contacts SET {column} = ?1 WHERE local_id = ?2");
@@ -307,8 +308,14 @@ impl Play<'_> {
                 }
                 Ok(())
             }
-            Act::ClockAhead => self.step_clock(600_000),
-            Act::ClockBack => self.step_clock(-600_000),
+            Act::ClockAhead => {
+                self.step_clock(STEP_MS);
+                Ok(())
+            }
+            Act::ClockBack => {
+                self.step_clock(-STEP_MS);
+                Ok(())
+            }
             Act::Pause => self.pass(PAUSE),
             Act::Poll => self.pass(BEYOND_A_POLL),
         }
@@ -336,32 +343,28 @@ impl Play<'_> {
         {
             let mut state = self.bench.world.state();
             let now = state.true_ms();
-            match act {
-                Act::Archive if state.portal.archive("contacts", record, now) => {
-                    self.existence.archived_ms.push(now);
-                    self.existence.gone.insert(record);
-                }
-                Act::Restore => {
-                    let done = state.portal.restore("contacts", record, now);
-                    self.existence.is_intricate |= done;
-                }
-                Act::Merge => {
-                    let other = self.bench.records[1];
-                    if let Some(id) = state.portal.merge("contacts", record, other, now) {
-                        self.existence.is_intricate = true;
-                        self.existence.gone.extend([record, other]);
-                        self.record = id;
-                    }
-                }
-                _ => {}
+            let portal = &mut state.portal;
+            if act == Act::Archive && portal.archive("contacts", record, now) {
+                self.existence.archived_ms.push(now);
+                self.existence.gone.insert(record);
+            }
+            if act == Act::Restore && portal.restore("contacts", record, now) {
+                self.existence.is_intricate = true;
+            }
+            let other = self.bench.records[1];
+            if act == Act::Merge
+                && let Some(id) = portal.merge("contacts", record, other, now)
+            {
+                self.existence.is_intricate = true;
+                self.existence.gone.extend([record, other]);
+                self.record = id;
             }
         }
         self.look_there()
     }
 
-    fn step_clock(&mut self, by_ms: i64) -> Result<(), String> {
+    fn step_clock(&self, by_ms: i64) {
         self.bench.world.state().wall_offset_ms += by_ms;
-        Ok(())
     }
 
     fn kill(&mut self) {
@@ -403,7 +406,7 @@ impl Play<'_> {
     }
 
     fn committed(&mut self) -> Result<(), String> {
-        self.look(Some(()))?;
+        self.look(Hand::Program)?;
         if let Some(daemon) = &self.daemon {
             daemon.committed();
         }
@@ -427,23 +430,30 @@ impl Play<'_> {
 
     /// The daemon is there, what HubSpot has to say is said, and what must follow has its time, and no more.
     fn rest(&mut self, played: &mut Played) -> Result<(), String> {
-        if self.daemon.is_none() {
-            self.daemon = Some(self.bench.start());
-        }
         let is_disturbed = self.small.fault.is_some()
             || self.small.acts.iter().any(|placed| placed.act.disturbs());
+        let steps_back = self
+            .small
+            .acts
+            .iter()
+            .filter(|placed| placed.act == Act::ClockBack);
         let bound = match (is_disturbed, self.small.setup.webhooks) {
-            (true, _) => DISTURBED,
+            // What was due by the former time waits for it.
+            (true, _) => DISTURBED + steps_back.count() as u64 * STEP_MS as u64 * SECOND / 1_000,
             (false, true) => 7 * BEYOND_A_POLL,
             (false, false) => 4 * BEYOND_A_POLL,
         };
         let start = self.bench.started_at();
         self.acted_at = self.now();
-        let mut compared = self.small.setup.webhooks && !self.lost_announcements();
+        let is_announced = self.small.setup.webhooks && !self.lost_announcements();
+        let mut compared_at = 0;
         loop {
+            if self.daemon.is_none() {
+                self.daemon = Some(self.bench.start());
+            }
             self.bench.world.state().portal.send_at_once();
             self.pass(BEYOND_A_POLL)?;
-            self.look(None)?;
+            self.look(Hand::Daemon)?;
             self.look_there()?;
             let left = self.left();
             let judged = if left.is_empty() {
@@ -459,8 +469,13 @@ impl Play<'_> {
                 return judged;
             }
             // Without an event, only a comparison tells of a record that is gone.
-            if !self.existence.gone.is_empty() && !std::mem::replace(&mut compared, true) {
-                self.daemon.as_ref().map(Daemon::compare);
+            if !self.existence.gone.is_empty()
+                && !is_announced
+                && compared_at < self.acted_at
+                && let Some(daemon) = &self.daemon
+            {
+                daemon.compare();
+                compared_at = self.now();
             }
         }
     }
@@ -479,16 +494,21 @@ impl Play<'_> {
 
     /// Of some worlds: a quiet minute costs its polls, and changes nothing on either side.
     fn stays_at_rest(&mut self) -> Result<(), String> {
-        if self.small.chance % 8 != 1 {
+        // A field that is only pushed meets HubSpot's value at some read.
+        if self.small.chance % 8 != 1 || self.small.setup.direction == Direction::Push {
             return Ok(());
         }
+        self.waiting.clear();
         let (before, requests) = (self.rows.clone(), self.bench.world.state().requests);
         let writes = self.writes_seen;
         self.pass(6 * BEYOND_A_POLL)?;
-        self.look(None)?;
+        self.look(Hand::Daemon)?;
         self.look_there()?;
         let requests = self.bench.world.state().requests - requests;
-        if self.rows != before || self.writes_seen != writes || requests > 8 {
+        if self.rows != before
+            || self.writes_seen != writes
+            || requests > MOST_REQUESTS_OF_A_QUIET_MINUTE
+        {
             return Err(format!(
                 "a quiet minute changed something or cost {requests} requests"
             ));

@@ -24,7 +24,7 @@ pub(super) struct RowSeen {
 
 impl Play<'_> {
     /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
-    pub(super) fn look(&mut self, program: Option<()>) -> Result<(), String> {
+    pub(super) fn look(&mut self, hand: Hand) -> Result<(), String> {
         let now = self.bench.world.state().true_ms();
         let found = rows(self.bench.programs.connection());
         if found == self.rows {
@@ -35,9 +35,9 @@ impl Play<'_> {
             if self.rows.iter().any(|other| other.local_id == row.local_id) {
                 continue;
             }
-            match program {
-                None => self.existence.row_may_go(row.hs_id)?,
-                Some(()) => {
+            match hand {
+                Hand::Daemon => self.existence.row_may_go(row.hs_id)?,
+                Hand::Program => {
                     self.existence.unwanted.extend(row.hs_id);
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
@@ -62,9 +62,9 @@ impl Play<'_> {
                 Some(_) => {}
                 None => model.begins_anew(Place::Local),
             }
-            match program {
-                Some(()) => model.written(Place::Local, now, value),
-                None => model
+            match hand {
+                Hand::Program => model.written(Place::Local, now, value),
+                Hand::Daemon => model
                     .carried(Place::Local, value)
                     .map_err(|what| format!("{}: {what}: {after:?}", FIELDS[index]))?,
             }
@@ -85,6 +85,7 @@ impl Play<'_> {
             if entry.operation == Operation::Archive && entry.by_api {
                 self.existence
                     .record_may_go(entry.id, self.row_at_archive)?;
+                self.existence.gone.insert(entry.id);
                 self.edit_in_gap |= self.models.iter().any(|model| {
                     let edited = model.last_at_ms(Place::Remote);
                     edited.is_some_and(|at| at >= model.read_at_ms())
@@ -198,6 +199,9 @@ impl Play<'_> {
             played.conflicts.extend(seen.conflicts.iter().map(word));
             let judged = if self.existence.is_plain() {
                 model.judge(&seen, doubt)
+            } else if model.has_a_gap() {
+                // The look at the gap finds nothing where the record was archived or merged before it.
+                Ok(())
             } else {
                 model.nothing_is_lost(&seen)
             };
@@ -247,6 +251,13 @@ impl RowSeen {
     pub(super) fn is_of_person(&self) -> bool {
         self.email.as_deref() == Some(PERSON)
     }
+}
+
+/// Whose work in the mirror is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hand {
+    Program,
+    Daemon,
 }
 
 /// The rows of the mirror.
