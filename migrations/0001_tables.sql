@@ -328,10 +328,7 @@ CREATE TABLE _sync_objects (
     -- Whether the portal has the unique property that keys creates: its name, once known.
     key_property TEXT,
     -- The largest `local_id` that any row of the object had: SQLite's own note of it goes with a dropped table.
-    last_local_id INTEGER NOT NULL DEFAULT 0,
-    -- Where the table's definition stands in SQLite's own list, and how long it is: as the triggers know its columns.
-    definition_row INTEGER,
-    definition_length INTEGER
+    last_local_id INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- How far each object is: the first full read, the polled window, the full comparison.

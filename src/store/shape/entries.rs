@@ -471,28 +471,6 @@ fn rewritten() -> Vec<String> {
     ]
 }
 
-/// Refuses the deletion of a row with a column that no trigger knows yet: the entry could not keep what it holds. SQLite
-/// numbers its list of tables anew where it rewrites the file: only then is all of it looked through.
-fn refuse_unseen_column() -> String {
-    let definition = |place: &str| {
-        format!(
-            "SELECT 1 FROM sqlite_schema\n    \
-             WHERE {place}name = o.table_name COLLATE NOCASE AND type = 'table' AND length(sql) = o.definition_length"
-        )
-    };
-    format!(
-        "SELECT {} FROM _sync_objects AS o\n\
-         WHERE o.object = new.object AND new.hs_id IS NOT NULL AND o.definition_length IS NOT NULL\n    \
-         AND NOT EXISTS ({}) AND NOT EXISTS ({})",
-        raise(
-            "this table has a column that hubsyncd has not seen yet, and could not give the row back with it: \
-             DELETE again when hubsyncd has run for a minute"
-        ),
-        definition("rowid = o.definition_row AND "),
-        definition("")
-    )
-}
-
 /// An archive that keeps the whole row; nothing where HubSpot never saw it. While an attempt is open, only the row is kept:
 /// settling makes the archive. The DELETE's own time counts, also where an attempt is open: an edit in HubSpot is compared
 /// with it.
@@ -502,7 +480,6 @@ fn archive() -> Vec<String> {
          AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))"
     );
     vec![
-        refuse_unseen_column(),
         format!(
             "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"
         ),

@@ -117,20 +117,11 @@ fn schema_is_as_left(connection: &Connection) -> Result<bool, StoreError> {
     )
 }
 
-/// Remembers the schema, so that the next look is one SELECT, and that a deletion is refused of what no trigger knows.
+/// Remembers the schema, so that the next look is one SELECT.
 pub(crate) fn leave_schema(tx: &Transaction<'_>) -> Result<(), StoreError> {
     if schema_is_as_left(tx)? {
         return Ok(());
     }
-    tx.prepare_cached(
-        "UPDATE _sync_objects
-         SET (definition_row, definition_length) = (
-             SELECT s.rowid, length(s.sql)
-             FROM sqlite_schema AS s
-             WHERE s.type = 'table' AND s.name = _sync_objects.table_name COLLATE NOCASE
-         )",
-    )?
-    .execute([])?;
     let version: i64 = tx.pragma_query_value(None, "schema_version", |row| row.get(0))?;
     meta::set(tx, meta::SCHEMA_SEEN, &version.to_string())
 }

@@ -25,34 +25,6 @@ fn a_delete_is_an_archive_that_keeps_the_whole_row() {
     });
 }
 
-/// What the entry can't keep, a discarded deletion could not bring back.
-#[test]
-fn a_row_with_a_column_that_no_trigger_knows_yet_is_not_deleted_until_one_does() {
-    let sentence = "this table has a column that hubsyncd has not seen yet, and could not give the row back with it: \
-                    DELETE again when hubsyncd has run for a minute";
-    everywhere(|scene| {
-        scene.do_run(
-            "INSERT INTO contacts (email) VALUES ('cy@example.com');
-             ALTER TABLE contacts ADD COLUMN note TEXT; UPDATE contacts SET note = 'mine'",
-        );
-        scene.refused("DELETE FROM contacts WHERE local_id = 1", sentence);
-        // Of a row that HubSpot never saw no entry keeps anything.
-        scene.do_run("DELETE FROM contacts WHERE local_id = 3");
-        assert_eq!(scene.repair(), Vec::<String>::new());
-        // The file is rewritten, and with it SQLite's list of tables.
-        scene.do_run("VACUUM");
-        scene.do_run("DELETE FROM contacts WHERE local_id = 1");
-        assert_eq!(
-            scene.rows("SELECT json_extract(row, '$.\"$column:note\"') FROM sync_outbox"),
-            ["mine"]
-        );
-        scene.do_run("ALTER TABLE contacts ADD COLUMN remark TEXT");
-        scene.refused("DELETE FROM contacts WHERE local_id = 2", sentence);
-        assert_eq!(scene.repair(), Vec::<String>::new());
-        scene.do_run("DELETE FROM contacts WHERE local_id = 2");
-    });
-}
-
 #[test]
 fn deleting_all_rows_queues_an_archive_for_each() {
     everywhere(|scene| {
