@@ -94,7 +94,6 @@ pub(crate) struct FieldModel {
     agreed: Text,
     /// Both sides came to one value without the daemon: it may have seen that, or not.
     coincided: bool,
-    began_anew: bool,
     read_at_ms: i64,
     gone_over: BTreeSet<(Place, String)>,
 }
@@ -122,7 +121,6 @@ impl FieldModel {
             halves: [half.clone(), half],
             agreed: first,
             coincided: false,
-            began_anew: false,
             read_at_ms: at_ms,
             gone_over: BTreeSet::new(),
         }
@@ -148,7 +146,6 @@ impl FieldModel {
     /// A side begins with another record or row, which nobody has compared with the other side.
     pub(crate) fn begins_anew(&mut self, place: Place) {
         self.halves[place as usize] = Half::default();
-        self.began_anew = true;
     }
 
     /// Whether the last write of a side may not have reached the other one.
@@ -198,11 +195,14 @@ impl FieldModel {
 
     /// The daemon has written a value. An error: nobody had written it on the other side.
     pub(crate) fn carried(&mut self, place: Place, value: Text) -> Result<(), String> {
-        let mut told = self.told.iter().enumerate().rev();
-        let origin = told.find(|(id, told)| {
-            let is_of_other = told.place == place.other() || *id == 0 || self.began_anew;
-            told.value == value && is_of_other
-        });
+        // What stood there before may come back over a request of ours that landed late.
+        let find = |place: Option<Place>| {
+            let mut told = self.told.iter().enumerate().rev();
+            told.find(|(id, told)| {
+                told.value == value && (*id == 0 || place.is_none_or(|place| told.place == place))
+            })
+        };
+        let origin = find(Some(place.other())).or_else(|| find(None));
         let Some((id, origin)) = origin else {
             return Err(format!(
                 "{place:?} was given {value:?}, which nobody had written"

@@ -516,7 +516,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn lost_announcements(&self) -> bool {
+    pub(super) fn lost_announcements(&self) -> bool {
         let mut acts = self.small.acts.iter();
         acts.any(|placed| placed.act == Act::Lose)
     }
