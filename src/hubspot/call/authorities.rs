@@ -83,10 +83,10 @@ pub(crate) fn find() -> Result<Authorities, NoAuthorities> {
                 "HubSpot is verified by the system's certificate authorities"
             );
         }
-        Whose::Named(names) => {
+        Whose::Named(variables) => {
             tracing::info!(
                 total,
-                name = names.join(", "),
+                name = variables.join(", "),
                 "HubSpot is verified by certificate authorities of the environment"
             );
         }
