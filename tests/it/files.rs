@@ -61,6 +61,10 @@ fn a_clean_end_leaves_everything_in_the_database() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a stop has a time that is promised, and the daemon can't be asked for it"
+)]
 fn a_stop_beside_a_program_that_holds_the_write_lock_takes_five_seconds_and_ends_well() {
     let portal = Portal::quick();
     portal.fill("contacts", 20);

@@ -373,20 +373,24 @@ mod tests {
         ] {
             assert_eq!(shared_mode(folder, file), expected, "{folder:o} {file:o}");
         }
-        let made = folder();
+        let shared_folder = folder();
         let mode = |path: &Path| fs::metadata(path).expect("is there").mode() & 0o777;
-        let plain = made.path().join("plain");
+        let plain = shared_folder.path().join("plain");
         fs::write(&plain, "").expect("writes");
         let umask_takes = 0o666 & !mode(&plain);
-        let shared = fs::Permissions::from_mode(0o2770);
-        fs::set_permissions(made.path(), shared).expect("sets");
+        let permissions = fs::Permissions::from_mode(0o2770);
+        fs::set_permissions(shared_folder.path(), permissions).expect("sets");
         let expected = match umask_takes & 0o040 {
             0 => 0o060,
             _ => 0,
         };
-        let store = open(&made, Mode::Inline).expect("opens");
+        let store = open(&shared_folder, Mode::Inline).expect("opens");
         for name in ["crm.db", "crm.db-wal", "crm.db-shm", "crm.db.lock"] {
-            assert_eq!(mode(&made.path().join(name)) & 0o060, expected, "{name}");
+            assert_eq!(
+                mode(&shared_folder.path().join(name)) & 0o060,
+                expected,
+                "{name}"
+            );
         }
         drop(store);
     }

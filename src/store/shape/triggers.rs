@@ -324,9 +324,8 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
     let note = format!(
         "INSERT INTO _sync_entry_former\n\
          SELECT {object}, new.local_id, e.local_id, e.hs_id, e.hs_created_at, e.hs_modified_at, e.hs_archived,\n\
-         {}\n\
-         FROM {table} AS e WHERE {same_id}{same_key}",
-        row
+         {row}\n\
+         FROM {table} AS e WHERE {same_id}{same_key}"
     );
     let deleted = format!(
         "INSERT INTO _sync_entry_note VALUES ({object}, new.local_id, new.hs_id, (SELECT max(local_id) FROM {table}))"
