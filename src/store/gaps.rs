@@ -300,6 +300,47 @@ pub fn of_record(
         .collect())
 }
 
+/// A record was merged into another one, which has the history of its fields from now on.
+pub fn rename_record(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    merged: HubspotId,
+    survivor: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_gaps
+         SET hs_id = :survivor
+         WHERE object = :object AND hs_id = :merged AND property <> :whole",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":merged": merged.0,
+        ":survivor": survivor.0,
+        ":whole": WHOLE,
+    })?;
+    Ok(())
+}
+
+/// The row that a record's writes came from went over to another one.
+pub fn move_row(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    from: LocalId,
+    to: LocalId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_gaps SET local_id = :to WHERE object = :object AND hs_id = :id AND local_id = :from",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":from": from.0,
+        ":to": to.0,
+    })?;
+    Ok(())
+}
+
 /// Whether anything is kept of an object's writes.
 pub fn is_any(connection: &Connection, object: &ObjectType) -> Result<bool, StoreError> {
     let found: Option<i64> = connection

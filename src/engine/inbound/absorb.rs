@@ -18,7 +18,7 @@ use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
-use crate::store::{StoreError, fields, merges, outbox, reads};
+use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
 pub fn absorb_merged(
@@ -32,6 +32,7 @@ pub fn absorb_merged(
     merges::note(tx, pass.name(), record.id, &record.merged_ids)?;
     for id in &record.merged_ids {
         changed |= end_archive(tx, pass, *id, record)?;
+        gaps::rename_record(tx, pass.name(), *id, record.id)?;
         if let Some(row) = pass.object.table.by_hs_id(tx, *id)? {
             losers.push(row);
         }
@@ -137,7 +138,11 @@ fn lose_row(
     }
     move_open(tx, pass, survivor, loser)?;
     // What is still on its way to the lost record lands on the survivor.
-    outbox::move_sent(tx, object, loser.record.local_id, survivor.record.local_id)?;
+    let (from, to) = (loser.record.local_id, survivor.record.local_id);
+    outbox::move_sent(tx, object, from, to)?;
+    if let Some(id) = survivor.record.hs_id {
+        gaps::move_row(tx, object, id, from, to)?;
+    }
     conflicts::close_all_of(
         tx,
         object,
@@ -395,6 +400,50 @@ mod tests {
         assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
         assert_eq!(scene.outbox(), Vec::<String>::new());
         assert_eq!(scene.rows("SELECT local_id FROM _sync_sent"), ["1"]);
+    }
+
+    #[test]
+    fn a_look_at_a_push_follows_its_record_into_the_survivor() {
+        const LOOKS: &str =
+            "SELECT hs_id, local_id, property FROM _sync_gaps ORDER BY local_id, property";
+        let noted = |scene: &Scene| {
+            scene.daemon(&format!(
+                "INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, look_at, seen)
+                 SELECT 'contacts', hs_id, local_id, 'firstname', 1, '{time}', '{time}', '{time}', 1 FROM contacts
+                 UNION ALL
+                 SELECT 'contacts', 102, 2, '*', 1, '{time}', '{time}', NULL, 0",
+                time = at(1)
+            ));
+        };
+        let scene = three(Policy::Newest);
+        noted(&scene);
+        scene.apply(How::at(10), &merged(101, &[102], &[("firstname", "B")]));
+        // What was noted of an archive is asked for by the id that was archived.
+        assert_eq!(
+            scene.rows(LOOKS),
+            [
+                "101 1 firstname",
+                "101 1 firstname",
+                "102 2 *",
+                "103 3 firstname"
+            ]
+        );
+        // The survivor's id is new, and no row had it.
+        let scene = three(Policy::Newest);
+        noted(&scene);
+        scene.apply(
+            How::at(10),
+            &merged(900, &[102, 103], &[("firstname", "B")]),
+        );
+        assert_eq!(
+            scene.rows(LOOKS),
+            [
+                "101 1 firstname",
+                "102 2 *",
+                "900 2 firstname",
+                "900 2 firstname"
+            ]
+        );
     }
 
     #[test]
