@@ -88,7 +88,7 @@ impl Record {
 
     /// The ids that were merged into the record (`hubspot/api-facts.md#13`).
     pub fn merged_ids(&self) -> Vec<HubspotId> {
-        self.text("hs_merged_object_ids")
+        self.text(MERGED_IDS)
             .unwrap_or_default()
             .split(';')
             .filter_map(|part| part.trim().parse().ok())
@@ -96,6 +96,9 @@ impl Record {
             .collect()
     }
 }
+
+/// The property that says which ids a record answers to.
+pub(crate) const MERGED_IDS: &str = "hs_merged_object_ids";
 
 /// The properties of a record's creation, for answers that leave the times out.
 const CREATED: [&str; 2] = ["createdate", "hs_createdate"];

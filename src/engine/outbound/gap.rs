@@ -23,6 +23,7 @@ use crate::engine::outbound::sending::Sent;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::record::MERGED_IDS;
 use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery, Record};
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
@@ -262,8 +263,7 @@ pub async fn step(
                     gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
                     continue;
                 }
-                let record = found.records.iter().find(|record| record.id == noted.hs_id);
-                if let Some(record) = record {
+                if let Some(record) = answer_to(&found.records, noted.hs_id) {
                     look(tx, &pass, &noted, record)?;
                 }
                 gaps::end(tx, noted.id)?;
@@ -273,9 +273,8 @@ pub async fn step(
                     gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
                     continue;
                 }
-                let mut records = shown.records.iter();
                 // One that is not archived was restored, or the request never landed: nothing is lost.
-                if let Some(record) = records.find(|record| record.id == noted.hs_id) {
+                if let Some(record) = answer_to(&shown.records, noted.hs_id) {
                     let record = remote_record(&sync, record.clone());
                     look_at_archived(tx, &pass, &noted, &record)?;
                 }
@@ -294,15 +293,9 @@ async fn ask_all(
     wanted: &[Noted],
     archives: &[NotedArchive],
 ) -> Result<(BatchRead, BatchRead), HubspotError> {
-    let told = match ask(engine, object, wanted).await {
-        // Nobody is helped by asking the same again.
-        Err(HubspotError::Refused { .. }) => {
-            tracing::warn!(object = %object.object(), records = wanted.len(), "HubSpot refused to tell the histories of records that were pushed: edits in the moment before the push go unnoticed");
-            BatchRead::default()
-        }
-        told => told?,
-    };
+    let told = ask(engine, object, wanted).await?;
     let shown = match ask_archived(engine, object, archives).await {
+        // Nobody is helped by asking the same again.
         Err(HubspotError::Refused { .. }) => {
             tracing::warn!(object = %object.object(), records = archives.len(), "HubSpot refused to show records that were archived: edits in the moment before the archive go unnoticed");
             BatchRead::default()
@@ -335,28 +328,52 @@ async fn ask_archived(
         .await
 }
 
-/// Asks for the histories of what was pushed, and for nothing else.
+/// Asks for the histories of what was pushed, and for nothing else: of a record that was archived since, in the archive.
 async fn ask(
     engine: &Engine,
     object: &ObjectSync,
     wanted: &[Noted],
 ) -> Result<BatchRead, HubspotError> {
-    if wanted.is_empty() {
-        return Ok(BatchRead::default());
-    }
     let ids: BTreeSet<HubspotId> = wanted.iter().map(|noted| noted.hs_id).collect();
     let properties: BTreeSet<&str> = wanted.iter().map(|noted| noted.property.as_str()).collect();
-    let query = ReadQuery {
+    let mut query = ReadQuery {
         keys: ids.iter().map(ToString::to_string).collect(),
         id_property: None,
-        properties: Vec::new(),
+        properties: vec![MERGED_IDS.to_owned()],
         with_history: properties.into_iter().map(str::to_owned).collect(),
         archived: false,
     };
-    engine
+    let mut told = ask_histories(engine, object, &query).await?;
+    query.keys = std::mem::take(&mut told.missing);
+    query.archived = true;
+    let of_archived = ask_histories(engine, object, &query).await?;
+    told.records.extend(of_archived.records);
+    told.unread.extend(of_archived.unread);
+    Ok(told)
+}
+
+/// Asks for histories once. What HubSpot refuses to tell is not asked for again: it would be refused again.
+async fn ask_histories(
+    engine: &Engine,
+    object: &ObjectSync,
+    query: &ReadQuery,
+) -> Result<BatchRead, HubspotError> {
+    let read = engine
         .client
-        .batch_read(object.object(), &query, Priority::Look)
-        .await
+        .batch_read(object.object(), query, Priority::Look)
+        .await;
+    if let Err(HubspotError::Refused { .. }) = read {
+        tracing::warn!(object = %object.object(), records = query.keys.len(), "HubSpot refused to tell the histories of records that were pushed: edits in the moment before the push go unnoticed");
+        return Ok(BatchRead::default());
+    }
+    read
+}
+
+/// The record of an answer that an id means, itself or merged into another one.
+fn answer_to(records: &[Record], id: HubspotId) -> Option<&Record> {
+    records
+        .iter()
+        .find(|record| record.id == id || record.merged_ids().contains(&id))
 }
 
 /// Reads one field's history.
@@ -552,11 +569,15 @@ pub fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::engine::desk::{Desk, began, run};
     use crate::engine::outbound::settle::recover;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::model::name::PropertyName;
     use crate::store::outbox::Attempt;
 
     const SMALL: Push = Push {
@@ -679,6 +700,110 @@ mod tests {
                 "SELECT property, base_value, sent_value, read_version, look_at FROM _sync_gaps"
             ),
             [format!("firstname Base Ours {} {}", at(5), at(115))]
+        );
+    }
+
+    /// A look that is due at record 101, whose e-mail was `base` at the read and `ours` at the write.
+    fn looking(desk: &Desk) -> Arc<ObjectSync> {
+        let contacts = desk.contacts();
+        let sync = Arc::clone(&contacts);
+        let (read, written) = (began(), began() + Duration::from_secs(2));
+        let noted = desk.engine.store().write(Lane::Bulk, move |tx| {
+            let property = PropertyName::parse("email").expect("a name");
+            let value = Value::from_canonical;
+            let gap = Gap {
+                base: Base::Known(value("base")),
+                sent: value("ours"),
+                answered: Some(value("ours")),
+                read_version: read,
+                written_version: Some(written),
+            };
+            let new = NewGap {
+                object: sync.object(),
+                hs_id: HubspotId(101),
+                local_id: LocalId(1),
+                property: &property,
+                gap: &gap,
+                look_at: Some(read),
+                seen: true,
+            };
+            gaps::note(tx, new, read)
+        });
+        run(noted).expect("is noted");
+        contacts
+    }
+
+    /// The history of an e-mail that somebody set between the read and the write.
+    fn with_an_edit(id: u64, properties: &str) -> String {
+        let entry = |value: &str, second: u64, source: &str| {
+            let at = began() + Duration::from_secs(second);
+            format!(r#"{{"value":"{value}","timestamp":"{at}","sourceType":"{source}"}}"#)
+        };
+        let history = [
+            entry("ours", 2, "INTEGRATION"),
+            entry("theirs", 1, "CRM_UI"),
+            entry("base", 0, "CRM_UI"),
+        ];
+        format!(
+            r#"{{"results":[{{"id":"{id}","properties":{properties},"propertiesWithHistory":{{"email":[{}]}}}}]}}"#,
+            history.join(",")
+        )
+    }
+
+    /// What is kept of the look, and the questions that it took.
+    fn looked(desk: &Desk, contacts: &ObjectSync) -> (Vec<String>, Vec<bool>) {
+        let done = run(step(&desk.engine, contacts, Looks::Due)).expect("a look");
+        assert_eq!(done, Progress::More);
+        let next = run(step(&desk.engine, contacts, Looks::Due)).expect("no look");
+        assert_eq!(next, Progress::Idle { until: None }, "the look has ended");
+        let kept = desk.engine.store().read(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT hs_id || ' ' || local_value || ' ' || remote_value || ' ' || winner FROM sync_conflicts",
+            )?;
+            let kept = statement.query_map([], |row| row.get(0))?;
+            Ok::<_, StoreError>(kept.collect::<Result<Vec<String>, _>>()?)
+        });
+        let asked = desk.hubspot.asked("/batch/read");
+        let in_the_archive = asked.iter().map(|one| one.path.contains("archived=true"));
+        (run(kept).expect("a query"), in_the_archive.collect())
+    }
+
+    const MISSING: &str =
+        r#"{"results":[],"errors":[{"category":"OBJECT_NOT_FOUND","context":{"ids":["101"]}}]}"#;
+
+    #[test]
+    fn what_a_push_went_over_is_found_in_the_archive_too() {
+        let desk = Desk::new(0);
+        let contacts = looking(&desk);
+        desk.hubspot.answer("/batch/read", MISSING);
+        desk.hubspot.answer("/batch/read", with_an_edit(101, "{}"));
+        let (kept, in_the_archive) = looked(&desk, &contacts);
+        assert_eq!(kept, ["101 ours theirs local"]);
+        assert_eq!(in_the_archive, [false, true]);
+        // One that is nowhere is not asked for again.
+        let desk = Desk::new(0);
+        let contacts = looking(&desk);
+        desk.hubspot.answer("/batch/read", MISSING);
+        desk.hubspot.answer("/batch/read", MISSING);
+        let (kept, in_the_archive) = looked(&desk, &contacts);
+        assert_eq!(kept, Vec::<String>::new());
+        assert_eq!(in_the_archive, [false, true]);
+    }
+
+    #[test]
+    fn a_survivors_answer_is_the_answer_to_the_id_that_was_merged_into_it() {
+        let desk = Desk::new(0);
+        let contacts = looking(&desk);
+        let merged = r#"{"hs_merged_object_ids":"101;102"}"#;
+        desk.hubspot
+            .answer("/batch/read", with_an_edit(900, merged));
+        let (kept, in_the_archive) = looked(&desk, &contacts);
+        assert_eq!(kept, ["101 ours theirs local"]);
+        assert_eq!(in_the_archive, [false]);
+        let asked = &desk.hubspot.asked("/batch/read")[0].body;
+        assert!(
+            asked.contains(r#""properties":["hs_merged_object_ids"]"#),
+            "{asked}"
         );
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decide::matching::{LookBefore, look_before_create};
+use crate::hubspot::record::MERGED_IDS;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::is_unique_in_hubspot;
@@ -62,7 +63,7 @@ impl ObjectSync {
         let by_email = mapping
             .identities()
             .any(|field| is_unique_in_hubspot(&mapping.object, &field.property));
-        let own = ["hs_merged_object_ids"]
+        let own = [MERGED_IDS]
             .into_iter()
             .chain(by_email.then_some(OTHER_EMAILS))
             .chain(key.map(PropertyName::as_str));

@@ -16,7 +16,7 @@ use crate::hubspot::endpoints::pages::{PAGE_ATTEMPTS, PageSize, is_too_much};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::endpoints::write::InputError;
-use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::record::{MERGED_IDS, Record, from_wire};
 use crate::hubspot::wire;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
@@ -169,15 +169,12 @@ impl Client {
         let batch = self.parse::<wire::Batch<wire::Shown>>(Endpoint::BatchRead, &response)?;
         self.note_unread(Endpoint::BatchRead, &batch.results);
         let mut read = sort_answer(batch, keys, query.id_property.as_deref());
-        if query.id_property.is_none() && query.properties.iter().any(|name| name == MERGED) {
+        if query.id_property.is_none() && query.properties.iter().any(|name| name == MERGED_IDS) {
             drop_unasked(&mut read.records, keys);
         }
         Ok(read)
     }
 }
-
-/// The property that says which ids a record answers to.
-const MERGED: &str = "hs_merged_object_ids";
 
 /// Drops records that nobody asked for: what is known of them is not known by this answer.
 fn drop_unasked(records: &mut Vec<Record>, asked: &[&str]) {
