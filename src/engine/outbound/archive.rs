@@ -15,6 +15,7 @@ use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::{archive_key, bounds, update_key};
 use crate::engine::outbound::present::Present;
+use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::outbound::sending::{Archive, Sent};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -28,6 +29,7 @@ use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::holds::{self, HoldKey};
@@ -211,6 +213,9 @@ fn claim(
         key: "",
         decided: None,
     };
+    if actions.contains(&Action::Archive) || actions.contains(&Action::BringBack) {
+        look.note_arrived()?;
+    }
     matter.carry_out(tx, &actions)?;
     if !actions.contains(&Action::Archive) {
         return Ok(None);
@@ -351,6 +356,44 @@ impl ArchiveLook<'_, '_> {
         Ok(edited)
     }
 
+    /// Writes down what lost updates of the deleted row have brought to HubSpot, once: the entry's bases are all that is left
+    /// of what they went over.
+    fn note_arrived(&self) -> Result<(), StoreError> {
+        let (tx, object, now) = (self.tx, self.pass.object, self.pass.now);
+        let Some(record) = self.read.of(self.hs_id) else {
+            return Ok(());
+        };
+        let about = About {
+            object: object.object(),
+            local_id: self.entry.local_id,
+            hs_id: Some(self.hs_id),
+        };
+        let sent = outbox::sent_earlier(tx, about.object, about.local_id, late_since(now))?;
+        for field in &self.entry.fields {
+            let property = &field.property;
+            let (Some(mapped), Some(value), Some(sent)) = (
+                object.mapping().field(property),
+                record.shown(property),
+                sent.get(property),
+            ) else {
+                continue;
+            };
+            let kind = mapped.property_type;
+            let is_base = matches!(&field.base, Base::Known(base) if kind.same(base, value));
+            if !is_base && echo::is_sent(kind, sent, value) {
+                let base = &field.base;
+                let pushed = Pushed {
+                    property,
+                    base,
+                    value,
+                };
+                note_pushed(tx, about, pushed, now)?;
+                outbox::set_base(tx, self.entry.id, property, value)?;
+            }
+        }
+        Ok(())
+    }
+
     fn not_shown(&self) -> Hubspot {
         if self.read.is_unread(self.hs_id) {
             return Hubspot::Unread;
@@ -404,6 +447,7 @@ mod tests {
     use super::*;
     use crate::engine::inbound::adopt::link_made;
     use crate::engine::inbound::existence::bring_back;
+    use crate::engine::outbound::settle::recover;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
@@ -444,6 +488,55 @@ mod tests {
         scene.apply(How::at(0), &base());
         scene.program("DELETE FROM contacts");
         assert_eq!(claimed(&scene, base(), 10, 0), 1);
+    }
+
+    /// Row 1, whose update of the first name to `Ours` was sent over a read of second 3, and lost; deleted since.
+    fn lost_and_deleted() -> Scene {
+        let scene = Scene::of(Policy::Remote);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("an update waits");
+            for field in &queued.entry.fields {
+                let ours = Value::from_canonical("Ours");
+                outbox::set_sent(tx, queued.entry.id, &field.property, &ours)?;
+            }
+            outbox::claim(tx, &queued, Attempt::Update { over: at(3) }, at(4))
+        });
+        scene.program("DELETE FROM contacts");
+        scene.write(|tx| recover(tx, at(10)));
+        scene
+    }
+
+    #[test]
+    fn what_a_lost_update_of_a_deleted_row_went_over_is_kept_once() {
+        const PUSHED: &str = "SELECT local_id, hs_id, property, old_value, new_value FROM sync_history WHERE origin = 'push'";
+        let landed = record(101, 5, &[("firstname", "Ours"), ("price", "1")]);
+        let scene = lost_and_deleted();
+        assert_eq!(claimed(&scene, landed.clone(), 90, 0), 1);
+        assert_eq!(scene.rows(PUSHED), ["1 101 firstname Base Ours"]);
+        // The archive's own answer is lost as well, and it is claimed again.
+        scene.write(|tx| recover(tx, at(100)));
+        assert_eq!(claimed(&scene, landed, 190, 0), 1);
+        assert_eq!(scene.rows(PUSHED).len(), 1);
+        // Somebody has edited another field, and the row comes back.
+        let scene = lost_and_deleted();
+        let edited = record(101, 6, &[("firstname", "Ours"), ("price", "2")]);
+        assert_eq!(claimed(&scene, edited, 90, 0), 0);
+        assert_eq!(
+            scene.rows("SELECT first_name, price FROM contacts"),
+            ["Ours 2"]
+        );
+        assert_eq!(scene.rows(PUSHED), ["1 101 firstname Base Ours"]);
+        // It has not landed.
+        let scene = lost_and_deleted();
+        let shown = record(101, 0, &[("firstname", "Base"), ("price", "1")]);
+        assert_eq!(claimed(&scene, shown, 90, 0), 1);
+        assert_eq!(scene.rows(PUSHED), Vec::<String>::new());
     }
 
     #[test]
