@@ -155,16 +155,10 @@ pub fn in_state(
     Ok(properties)
 }
 
-/// The fields of an object that the mapping no longer has; their columns stay.
-pub fn unmapped(connection: &Connection, object: &ObjectType) -> Result<Vec<FieldRow>, StoreError> {
-    let mut fields = all(connection)?;
-    fields.retain(|field| field.object == object.as_str() && field.state == FieldState::Unmapped);
-    Ok(fields)
-}
-
-/// The pushed fields of an object that a mapping in force leaves out of requests: what their columns hold waits. By the
-/// mapping, not by the state alone: a step that began before a field was well again does not know of it.
-pub fn left_out(
+/// The fields of an object that a mapping in force does not have: those that left the mapping file, and those with a problem.
+/// Their columns stay. By the mapping, not by the state alone: a step that began before a field was well again does not know
+/// of it.
+pub fn out_of_force(
     connection: &Connection,
     in_force: &ObjectMapping,
 ) -> Result<Vec<FieldRow>, StoreError> {
@@ -173,11 +167,18 @@ pub fn left_out(
         known.any(|known| known.property.as_str() == field.property)
     };
     let mut fields = all(connection)?;
+    fields.retain(|field| field.object == in_force.object.as_str() && !is_known(field));
+    Ok(fields)
+}
+
+/// The pushed fields among them that the mapping file has: what their columns hold waits.
+pub fn left_out(
+    connection: &Connection,
+    in_force: &ObjectMapping,
+) -> Result<Vec<FieldRow>, StoreError> {
+    let mut fields = out_of_force(connection, in_force)?;
     fields.retain(|field| {
-        field.object == in_force.object.as_str()
-            && field.state != FieldState::Unmapped
-            && field.direction != Direction::Pull.as_str()
-            && !is_known(field)
+        field.state != FieldState::Unmapped && field.direction != Direction::Pull.as_str()
     });
     Ok(fields)
 }

@@ -118,8 +118,8 @@ fn lose_row(
     loser: &MirrorRow,
 ) -> Result<(), StoreError> {
     let object = pass.name();
-    let unmapped = fields::unmapped(tx, object)?;
-    let lost = pass.object.table.whole(tx, loser, &unmapped)?;
+    let others = fields::out_of_force(tx, pass.object.mapping())?;
+    let lost = pass.object.table.whole(tx, loser, &others)?;
     let kept = survivor.record.local_id.to_string();
     let change = Change {
         object,

@@ -154,8 +154,8 @@ impl Matter<'_> {
         let object = self.pass.name();
         let (local_id, local, base) = match (self.row, self.queued) {
             (Some(row), _) => {
-                let unmapped = fields::unmapped(tx, object)?;
-                let local = self.pass.object.table.whole(tx, row, &unmapped)?;
+                let others = fields::out_of_force(tx, self.pass.object.mapping())?;
+                let local = self.pass.object.table.whole(tx, row, &others)?;
                 (row.record.local_id, Some(local), None)
             }
             (None, Some(Queued { entry, .. })) => (entry.local_id, None, entry.row.as_deref()),
@@ -194,8 +194,8 @@ impl Matter<'_> {
         let Some(row) = self.row else { return Ok(()) };
         let local_id = row.record.local_id;
         let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
-        let unmapped = fields::unmapped(tx, object)?;
-        let lost = self.pass.object.table.whole(tx, row, &unmapped)?;
+        let others = fields::out_of_force(tx, self.pass.object.mapping())?;
+        let lost = self.pass.object.table.whole(tx, row, &others)?;
         let change = Change {
             object,
             local_id,
@@ -344,7 +344,7 @@ pub fn put_back(
         return Ok(false);
     }
     object.table.insert_back(tx, entry.local_id, record)?;
-    bring_unmapped_back(tx, pass, entry)?;
+    bring_others_back(tx, pass, entry)?;
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
         && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?
@@ -360,9 +360,9 @@ pub fn put_back(
     Ok(true)
 }
 
-/// Columns that the mapping does not know hold what the row held, the user's own and those of properties that left it:
-/// HubSpot is not asked for them. What has no column any more is written down as lost.
-fn bring_unmapped_back(
+/// Columns that the mapping in force does not know hold what the row held, the user's own and those of properties that left it
+/// or have a problem: HubSpot is not asked for them. What has no column any more is written down as lost.
+fn bring_others_back(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     entry: &Entry,
@@ -372,7 +372,7 @@ fn bring_unmapped_back(
         return Ok(());
     };
     let mut lost: Vec<(String, Option<String>)> = Vec::new();
-    for field in fields::unmapped(tx, object.object())? {
+    for field in fields::out_of_force(tx, object.mapping())? {
         let Some(held) = rowjson::text_in(text, &field.property) else {
             continue;
         };

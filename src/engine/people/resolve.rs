@@ -21,19 +21,20 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, EntryField};
-use crate::model::id::{HoldId, HubspotId};
+use crate::model::id::{HoldId, HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{PropertyType, Value};
 use crate::store::conflicts::{self, End, Waiting};
+use crate::store::fields::{self, FieldRow, FieldState, Troubled};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
 use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Queued};
 use crate::store::reads::{self, Removal};
-use crate::store::{Lane, StoreError, fields, holds, rowjson, unreadable};
+use crate::store::{Lane, StoreError, holds, rowjson, unreadable};
 
 /// How many decisions one step takes.
 const BATCH: usize = 100;
@@ -180,7 +181,7 @@ fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(
             Base::Unknown => Value::EMPTY,
         };
         if object.mapping().field(&field.property).is_none() {
-            take_back_unmapped(tx, pass, queued, field)?;
+            take_back_other(tx, pass, queued, field)?;
             continue;
         }
         let change = Change {
@@ -198,40 +199,53 @@ fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(
     object.table.update(tx, &row)
 }
 
-/// A field that is not mapped any more: its column stands in the table all the same. Without a known base, or without the
-/// column, nothing is taken back, and nothing is written down.
-fn take_back_unmapped(
+/// A field that is not in force, since it left the mapping or has a problem: its column stands in the table all the same.
+/// Without a known base, or without the column, nothing is taken back, and nothing is written down.
+fn take_back_other(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     queued: &Queued,
     field: &EntryField,
 ) -> Result<(), StoreError> {
-    let (object, now) = (pass.object, pass.now);
     let Base::Known(base) = &field.base else {
         return Ok(());
     };
-    let unmapped = fields::unmapped(tx, object.object())?;
-    let Some(former) = unmapped
+    let others = fields::out_of_force(tx, pass.object.mapping())?;
+    let other = others
         .iter()
-        .find(|former| former.property == field.property.as_str())
-    else {
-        return Ok(());
-    };
-    let local_id = queued.entry.local_id;
-    let Some(held) = object.table.former_value(tx, local_id, former)? else {
+        .find(|other| other.property == field.property.as_str());
+    match other {
+        Some(other) => {
+            let ids = (queued.entry.local_id, queued.entry.hs_id);
+            set_other(tx, pass, ids, other, (base, Origin::Discard))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Gives the column of a field that is not in force a value; what it held is kept.
+fn set_other(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    (local_id, hs_id): (LocalId, Option<HubspotId>),
+    other: &FieldRow,
+    (value, origin): (&Value, Origin),
+) -> Result<(), StoreError> {
+    let object = pass.object;
+    let Some(held) = object.table.former_value(tx, local_id, other)? else {
         return Ok(());
     };
     let change = Change {
         object: object.object(),
         local_id,
-        hs_id: queued.entry.hs_id,
-        property: &former.property,
+        hs_id,
+        property: &other.property,
         old: held.as_deref(),
-        new: base.as_deref(),
-        origin: Origin::Discard,
+        new: value.as_deref(),
+        origin,
     };
-    history::record(tx, change, now)?;
-    object.table.set_former(tx, local_id, former, base)
+    history::record(tx, change, pass.now)?;
+    object.table.set_former(tx, local_id, other, value)
 }
 
 /// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
@@ -415,6 +429,13 @@ impl Decision<'_> {
         if self.is_unread {
             return Ok(self.later(Again::Unread));
         }
+        let Some(row) = self.pass.object.table.by_local_id(tx, conflict.local_id)? else {
+            // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
+            return match conflict.resolution {
+                Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
+                None => Ok(CarriedOut::NotYet),
+            };
+        };
         let property = PropertyName::parse(&conflict.property).ok();
         let Some((property, field)) = property.as_ref().and_then(|name| {
             self.pass
@@ -423,14 +444,7 @@ impl Decision<'_> {
                 .field(name)
                 .map(|field| (name, field))
         }) else {
-            return self.refuse(tx, "the property is not mapped any more");
-        };
-        let Some(row) = self.pass.object.table.by_local_id(tx, conflict.local_id)? else {
-            // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
-            return match conflict.resolution {
-                Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
-                None => Ok(CarriedOut::NotYet),
-            };
+            return self.other_field(tx);
         };
         if self.is_read_before(&row) {
             return Ok(CarriedOut::NotYet);
@@ -490,6 +504,63 @@ impl Decision<'_> {
         conflicts::close(tx, conflict.id, end, self.pass.now)?;
         self.settle_field(tx, property, &value, &remote)?;
         Ok(CarriedOut::Yes)
+    }
+
+    /// A field that is not in force: nothing of it can be sent, and HubSpot's value is all that can be decided for.
+    fn other_field(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
+        let conflict = self.conflict;
+        let Some(word) = conflict.resolution.as_deref() else {
+            return Ok(CarriedOut::NotYet);
+        };
+        let others = fields::out_of_force(tx, self.pass.object.mapping())?;
+        let mut mapped = others
+            .iter()
+            .filter(|other| other.state != FieldState::Unmapped);
+        let Some(other) = mapped.find(|other| other.property == conflict.property) else {
+            return self.refuse(tx, "the property is not mapped any more");
+        };
+        if word == "remote" {
+            let end = End {
+                winner: Winner::Remote,
+                resolution: "decided",
+                reason: "decided: HubSpot's value is taken",
+            };
+            conflicts::close(tx, conflict.id, end, self.pass.now)?;
+            self.take_other(tx, other)?;
+            return Ok(CarriedOut::Yes);
+        }
+        let mut troubled = fields::troubled(tx)?.into_iter();
+        let trouble =
+            troubled.find(|field| field.object == other.object && field.property == other.property);
+        let why = match trouble {
+            Some(Troubled { problem, hint, .. }) => {
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!(": {problem}{hint}")
+            }
+            None => String::new(),
+        };
+        let reason = format!(
+            "`{}` is not synced at the moment, so that only `remote` can be decided{why}",
+            other.property
+        );
+        self.refuse(tx, &reason)
+    }
+
+    /// The column takes HubSpot's value as it was last seen, where it can hold it; else it is about to be made anew.
+    fn take_other(&self, tx: &Transaction<'_>, other: &FieldRow) -> Result<(), StoreError> {
+        let (conflict, object) = (self.conflict, self.pass.object);
+        let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
+        if let (Some(queued), Ok(property)) = (queued, PropertyName::parse(&conflict.property)) {
+            outbox::drop_field(tx, queued.entry.id, &property)?;
+        }
+        let kind = PropertyType::parse(&other.property_type).unwrap_or(PropertyType::String);
+        match kind.canonical(conflict.remote.as_deref()) {
+            Ok(value) => {
+                let ids = (conflict.local_id, conflict.hs_id);
+                set_other(tx, &self.pass, ids, other, (&value, Origin::Conflict))
+            }
+            Err(_) => Ok(()),
+        }
     }
 
     /// Whether the row was written from a later version of the record: the decision waits for the next read.
@@ -828,12 +899,14 @@ pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::engine::desk::{Desk, run};
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::Policy;
+    use crate::store::mirror::MirrorTable;
 
     /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
     fn in_conflict() -> Scene {
@@ -879,6 +952,80 @@ mod tests {
             scene.rows("SELECT first_name FROM contacts"),
             ["Theirs again"]
         );
+    }
+
+    /// HubSpot's type of the first name has changed, and its column waits with the type that it had.
+    fn waits_for_its_type(scene: &mut Scene) {
+        scene.daemon(
+            "UPDATE sync_fields SET state = 'degraded', problem = 'HubSpot changed its type', hint = 'set it back'
+             WHERE property = 'firstname'",
+        );
+        let mut mapping = scene.object.mapping().clone();
+        mapping
+            .fields
+            .retain(|field| field.property.as_str() != "firstname");
+        scene.object.table = MirrorTable::new(Arc::new(mapping));
+    }
+
+    const FIRST_NAME: &str = "SELECT first_name FROM contacts";
+    const CHANGES: &str = "SELECT property, old_value, new_value, origin FROM sync_history WHERE origin IN ('conflict', 'discard')";
+
+    #[test]
+    fn an_open_conflict_of_a_field_that_waits_for_its_type_can_be_decided_for_hubspot() {
+        let mut scene = in_conflict();
+        waits_for_its_type(&mut scene);
+        for word in ["local", "value:77"] {
+            assert!(decide(&scene, word, None));
+            assert_eq!(
+                scene.rows("SELECT reason, resolution FROM sync_conflicts"),
+                [
+                    "`firstname` is not synced at the moment, so that only `remote` can be decided: HubSpot changed its type; set it back -"
+                ]
+            );
+        }
+        assert!(decide(&scene, "remote", None));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs remote"]);
+        assert_eq!(scene.rows(FIRST_NAME), ["Theirs"]);
+        assert_eq!(scene.rows(CHANGES), ["firstname Ours Theirs conflict"]);
+        // One that left the mapping stays with whoever maps it again.
+        let mut scene = in_conflict();
+        waits_for_its_type(&mut scene);
+        scene.daemon("UPDATE sync_fields SET state = 'unmapped' WHERE property = 'firstname'");
+        assert!(decide(&scene, "remote", None));
+        assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs -"]);
+        assert_eq!(scene.rows(FIRST_NAME), ["Ours"]);
+    }
+
+    #[test]
+    fn a_discarded_value_of_a_field_that_waits_for_its_type_goes_back_to_its_base() {
+        let mut scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        waits_for_its_type(&mut scene);
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let pass = Pass {
+                origin: Origin::Discard,
+                ..scene.pass(at(10))
+            };
+            discard_one(tx, &pass, &queued.expect("it waits"))
+        });
+        assert_eq!(scene.rows(FIRST_NAME), ["Base"]);
+        assert_eq!(scene.rows(CHANGES), ["firstname Ours Base discard"]);
+        assert_eq!(scene.outbox(), NOTHING);
+    }
+
+    #[test]
+    fn a_discarded_deletion_brings_back_what_a_field_held_that_waits_for_its_type() {
+        let mut scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "Base")]));
+        scene.program("DELETE FROM contacts");
+        waits_for_its_type(&mut scene);
+        scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            discard_one(tx, &scene.pass(at(10)), &queued.expect("it waits"))
+        });
+        assert_eq!(scene.rows(FIRST_NAME), ["Base"]);
     }
 
     #[test]

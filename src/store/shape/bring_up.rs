@@ -768,7 +768,7 @@ pub fn hold_types(
                     "HubSpot changed the type of `{}` from {from} to {}, and {waiting} of its values wait here to be pushed or decided",
                     field.property, field.property_type
                 ),
-                hint: "set the type back in HubSpot, or discard what waits (`hubsyncd outbox list`, `hubsyncd outbox discard`): the column is then made anew within the hour"
+                hint: "set the type back in HubSpot, or discard what waits (`hubsyncd outbox list`, `hubsyncd outbox discard`) and decide its conflicts for HubSpot (`hubsyncd conflicts list`, `hubsyncd conflicts resolve` with `remote`): the column is then made anew within the hour"
                     .to_owned(),
             });
             object.fields[index].property_type = from;
