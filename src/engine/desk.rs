@@ -92,6 +92,7 @@ pub(crate) struct Hubspot {
 }
 
 const PROPERTIES: &str = r#"{"results":[{"name":"email","type":"string","fieldType":"text"},
+    {"name":"hs_object_id","type":"number","fieldType":"number"},
     {"name":"hs_merged_object_ids","type":"string","fieldType":"text"},
     {"name":"hubsyncd_key","type":"string","fieldType":"text","hasUniqueValue":true}]}"#;
 

@@ -585,6 +585,32 @@ fn one_element_that_makes_no_sense_keeps_no_other_out_of_any_answer() {
 }
 
 #[test]
+fn a_list_that_lacks_what_hubspot_always_has_is_not_believed() {
+    let next = r#"{"results":[],"paging":{"next":{"after":"1"}}}"#;
+    let partial = r#"{"results":[{"name":"email"},{"name":"firstname"}]}"#;
+    for body in [r#"{"results":[]}"#, r#"{"results":[7]}"#, next, partial] {
+        let bench = bench([answer(200, body)]);
+        let contacts = object("contacts");
+        let error = run(&bench.clock, bench.client.properties(&contacts)).expect_err(body);
+        assert_eq!(
+            error.retry(),
+            Retry::Backoff(RetryClass::Transient),
+            "{body}"
+        );
+    }
+    for body in [r#"{"results":[]}"#, next] {
+        let bench = bench([answer(200, body)]);
+        let deals = object("deals");
+        let error = run(&bench.clock, bench.client.pipelines(&deals)).expect_err(body);
+        assert_eq!(
+            error.retry(),
+            Retry::Backoff(RetryClass::Transient),
+            "{body}"
+        );
+    }
+}
+
+#[test]
 fn definitions_that_make_no_sense_keep_no_other_out() {
     let contacts = object("contacts");
     let properties = r#"{"results":[{"name":"a","type":"enumeration","options":[{"value":"x","label":"\ud83d"},7]},

@@ -495,6 +495,22 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_of_properties_leaves_every_field_as_it_was_and_is_asked_for_again_soon() {
+        let desk = Desk::new(0);
+        let before = desk.contacts();
+        desk.hubspot.answer("/properties/", r#"{"results":[]}"#);
+        let refreshed = run(refresh(&desk.engine)).expect("goes on");
+        assert!(refreshed.soon.is_some());
+        let after = desk.engine.object(before.object()).expect("contacts");
+        assert_eq!(after.mapping(), before.mapping());
+        let degraded = desk
+            .engine
+            .store()
+            .read(|connection| fields::troubled(connection));
+        assert_eq!(run(degraded).expect("fields"), []);
+    }
+
+    #[test]
     fn only_where_a_key_is_made_for_it_does_a_create_carry_one_of_ours() {
         let desk = Desk::new(0);
         let contacts = desk.contacts();

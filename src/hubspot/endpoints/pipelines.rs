@@ -19,6 +19,14 @@ impl Client {
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::Pipeline>(&request).await?;
+        // Each object that can have pipelines has one of HubSpot's own (`hubspot/api-facts.md#9`).
+        if page.results.len() == 0 {
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::Pipelines),
+                status: 200,
+                source: "no pipeline is shown".into(),
+            });
+        }
         let pipelines = page.results.read.into_iter().map(from_wire);
         Ok(pipelines.filter(|found| !found.id.is_empty()).collect())
     }

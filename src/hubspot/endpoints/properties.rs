@@ -8,6 +8,7 @@ use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::batch::to_body;
 use crate::hubspot::endpoints::paths::Endpoint;
+use crate::hubspot::endpoints::search::ID_PROPERTY;
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
 
@@ -106,6 +107,17 @@ impl Client {
         let response = self.send(&read(Endpoint::Properties, object)).await?;
         let page = self.parse::<wire::Page<wire::Property>>(Endpoint::Properties, &response)?;
         self.note_unread(Endpoint::Properties, &page.results);
+        let read = &page.results.read;
+        let has_id = read.iter().any(|property| property.name == ID_PROPERTY);
+        // Every record has it. Believed, a list without it would take the object's fields out of the requests.
+        if !has_id && (read.is_empty() || page.results.are_whole()) {
+            let shown = page.results.len();
+            return Err(HubspotError::Unreadable {
+                call: self.name(Endpoint::Properties),
+                status: response.status,
+                source: format!("`{ID_PROPERTY}` is not among the {shown} properties").into(),
+            });
+        }
         Ok(page.results.read.into_iter().map(from_wire).collect())
     }
 

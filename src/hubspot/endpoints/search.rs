@@ -108,7 +108,7 @@ struct Sort {
     direction: &'static str,
 }
 
-const ID_PROPERTY: &str = "hs_object_id";
+pub(crate) const ID_PROPERTY: &str = "hs_object_id";
 
 fn filters_of(query: &SearchQuery) -> Vec<Filter<'_>> {
     let window = Filter {
