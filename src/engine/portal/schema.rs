@@ -503,10 +503,7 @@ mod tests {
         assert!(refreshed.soon.is_some());
         let after = desk.engine.object(before.object()).expect("contacts");
         assert_eq!(after.mapping(), before.mapping());
-        let degraded = desk
-            .engine
-            .store()
-            .read(|connection| fields::troubled(connection));
+        let degraded = desk.engine.store().read(fields::troubled);
         assert_eq!(run(degraded).expect("fields"), []);
     }
 
