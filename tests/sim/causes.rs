@@ -49,9 +49,7 @@ fn no_edit_is_overwritten_unseen(
     }
     let state = world.state();
     for entry in state.portal.write_log() {
-        // Of a row that a program deleted the history need not tell each value.
-        let is_deleted = programs.deleted_ids.contains(&entry.id);
-        if !entry.by_api || entry.operation != Operation::Update || is_deleted {
+        if !entry.by_api || entry.operation != Operation::Update {
             continue;
         }
         for property in &entry.properties {
