@@ -311,7 +311,7 @@ fn a_type_that_somebody_changes_in_hubspot_degrades_its_field_and_the_rest_runs(
         "SELECT state = 'active' AND type = 'number' FROM sync_fields WHERE property = 'tier'",
     );
     assert_eq!(
-        site.number("SELECT count(*) FROM sync_history WHERE property = 'tier' AND old_value = 'gold' AND origin = 'schema'"),
+        site.number("SELECT count(*) FROM sync_history WHERE property = 'tier' AND old_value = 'gold' AND origin = 'discard'"),
         1
     );
     assert_eq!(site.stop(), 0);
