@@ -14,6 +14,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::shape::aside;
 use crate::store::shape::ddl::{literal, quoted};
+use crate::store::shape::entries;
 use crate::store::shape::triggers::KEY;
 use crate::store::shape::views::NOW;
 use crate::store::{StoreError, cursors, outbox};
@@ -199,6 +200,7 @@ fn queue_new_rows(
     now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
     let name = object.object.as_str();
+    entries::free_numbers(tx, object)?;
     let rows: Vec<i64> = tx
         .prepare(&format!(
             "SELECT m.\"local_id\"

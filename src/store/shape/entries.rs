@@ -8,6 +8,7 @@
 //! | `_sync_entry_former` | a row that an INSERT may stand for is noted |
 //! | `_sync_entry_found` | the new row is to take the identity of the noted one |
 //! | `_sync_entry_insert` | a row was inserted: it is a create, unless it stands for a noted one |
+//! | `_sync_entry_freed` | a new row has the number of a deleted one whose entry is still here: that entry gives it up |
 //! | `_sync_entry_create` | a row is to become a record |
 //! | `_sync_entry_update` | the fields in `_sync_changed` were written |
 //! | `_sync_entry_written` | these are of a row that is still to take the identity of a noted one |
@@ -25,6 +26,10 @@
 //! A trigger of the user's that writes to the row which fired it is run before or after ours, as it happens. Then the later of two
 //! writes is told first: see [`late`].
 
+use rusqlite::Transaction;
+
+use crate::model::mapping::ObjectMapping;
+use crate::store::StoreError;
 use crate::store::outbox::{OF_ROW, UNWRITABLE};
 use crate::store::shape::bypassed;
 use crate::store::shape::ddl::{literal, quoted};
@@ -38,7 +43,7 @@ use crate::store::shape::views::NOW;
 pub(crate) const PREFIX: &str = "sync_entry_";
 
 /// The views by name, and their columns.
-const WRITTEN_TO: [(&str, &str); 13] = [
+const WRITTEN_TO: [(&str, &str); 14] = [
     ("_sync_entry_note", "object, local_id, hs_id, newest"),
     (
         "_sync_entry_former",
@@ -46,6 +51,7 @@ const WRITTEN_TO: [(&str, &str); 13] = [
     ),
     ("_sync_entry_found", "object, local_id"),
     ("_sync_entry_insert", "object, local_id"),
+    ("_sync_entry_freed", "object, local_id"),
     ("_sync_entry_create", "object, local_id, key"),
     ("_sync_entry_update", "object, local_id, hs_id"),
     ("_sync_entry_written", "object, local_id, hs_id"),
@@ -109,7 +115,8 @@ pub(crate) fn all() -> Vec<Made> {
         part("note", &note()),
         part("former", &[former()]),
         part("found", &found()),
-        part_where("insert", IS_NEW, &[insert()]),
+        part_where("insert", IS_NEW, &insert()),
+        part_where("freed", IS_TAKEN, &freed()),
         part("create", &[create()]),
         part("update", &update()),
         part_where("written", IS_OF_A_NEW_ROW, &[written()]),
@@ -203,8 +210,32 @@ fn former() -> String {
 const IS_NEW: &str = "new.local_id IS NOT NULL\n    \
     AND NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = new.object AND for_id IN (-1, new.local_id))";
 
-fn insert() -> String {
-    "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, NULL)".to_owned()
+fn insert() -> Vec<String> {
+    vec![
+        "INSERT INTO _sync_entry_freed VALUES (new.object, new.local_id)".to_owned(),
+        "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, NULL)".to_owned(),
+    ]
+}
+
+/// Whether the number of a row is that of a deleted one: a program has set `sqlite_sequence` back, or made the table anew.
+const IS_TAKEN: &str =
+    "EXISTS (SELECT 1 FROM _sync_entry_kept WHERE object = new.object AND local_id = new.local_id)";
+
+/// The deleted row's entry goes on under a number that no row has: minus its own id, and one less, since SQLite gives -1 out as
+/// the number of a row before it has one. What else is kept of that row goes with it.
+fn freed() -> Vec<String> {
+    let freed = format!("-1 - {ENTRY}");
+    let moved = |table: &str, only: &str| {
+        format!(
+            "UPDATE {table} SET local_id = {freed} WHERE object = new.object AND local_id = new.local_id{only}"
+        )
+    };
+    vec![
+        moved("sync_conflicts", " AND resolved_at IS NULL"),
+        moved("_sync_sent", ""),
+        moved("_sync_gaps", ""),
+        format!("UPDATE sync_outbox SET local_id = -1 - id WHERE id = {ENTRY}"),
+    ]
 }
 
 /// The row takes its identity with the gate shut, so that what triggers of the user's write then is recorded.
@@ -231,6 +262,34 @@ fn written() -> String {
      SELECT new.object, new.local_id, property, held_value FROM _sync_changed WHERE 1\n\
      ON CONFLICT (object, for_id, property) DO UPDATE SET value = excluded.value"
         .to_owned()
+}
+
+/// The same for rows that got such a number past the triggers.
+pub(crate) fn free_numbers(tx: &Transaction<'_>, object: &ObjectMapping) -> Result<(), StoreError> {
+    let name = object.object.as_str();
+    let taken: Vec<i64> = tx
+        .prepare(&format!(
+            "SELECT local_id FROM sync_outbox
+             WHERE {OF_ROW} AND row IS NOT NULL AND object = ?1
+               AND local_id IN (SELECT local_id FROM {} WHERE hs_id IS NULL)",
+            quoted(object.table.as_str())
+        ))?
+        .query_map([name], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for row in taken {
+        for step in freed() {
+            // The views may be what a program has dropped.
+            let step = step
+                .replace(
+                    "FROM _sync_entry WHERE",
+                    &format!("FROM sync_outbox WHERE {OF_ROW} AND"),
+                )
+                .replace("new.object", "?1")
+                .replace("new.local_id", "?2");
+            tx.execute(&step, (name, row))?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already. What waits

@@ -211,3 +211,35 @@ fn a_held_archive_that_is_taken_back_waits_for_nothing() {
         assert_eq!(scene.rows("SELECT attempts FROM sync_outbox"), ["0"]);
     });
 }
+
+#[test]
+fn a_new_row_that_gets_the_number_of_a_deleted_one_is_a_create_beside_its_archive() {
+    everywhere(|scene| {
+        scene.do_run(
+            "DELETE FROM contacts; DELETE FROM sqlite_sequence WHERE name = 'contacts';
+             INSERT INTO contacts (email) VALUES ('cy@example.com'), ('dan@example.com'), ('eve@example.com')",
+        );
+        let kinds = "SELECT operation, count(*), count(row), count(hs_id) FROM sync_outbox GROUP BY operation ORDER BY operation";
+        assert_eq!(scene.rows(kinds), ["archive 2 2 2", "create 3 0 0"]);
+        let rows = "SELECT local_id FROM sync_outbox WHERE operation = 'create' ORDER BY local_id";
+        assert_eq!(scene.rows(rows), ["1", "2", "3"]);
+        let archives =
+            "SELECT count(*) FROM sync_outbox WHERE operation = 'archive' AND local_id < -1";
+        assert_eq!(scene.rows(archives), ["2"]);
+    });
+}
+
+#[test]
+fn a_row_that_got_a_deleted_ones_number_past_the_triggers_is_created_beside_its_archive() {
+    everywhere(|scene| {
+        scene.do_run("DELETE FROM contacts WHERE local_id = 2");
+        scene.do_run(
+            "DROP TRIGGER sync_mirror_contacts_insert; DELETE FROM sqlite_sequence WHERE name = 'contacts';
+             INSERT INTO contacts (email) VALUES ('cy@example.com')",
+        );
+        scene.repair();
+        let kinds =
+            "SELECT operation, count(*) FROM sync_outbox GROUP BY operation ORDER BY operation";
+        assert_eq!(scene.rows(kinds), ["archive 1", "create 1"]);
+    });
+}
