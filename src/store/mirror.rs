@@ -603,6 +603,11 @@ impl MirrorRow {
     /// Links the row to a record: its id and times.
     pub fn link(&mut self, record: &RemoteRecord) {
         self.record.hs_id = Some(record.id);
+        self.tell_times(record);
+    }
+
+    /// The times of its record. A row that was taken over from another table has none yet.
+    pub fn tell_times(&mut self, record: &RemoteRecord) {
         self.record.modified_at = Some(record.updated_at);
         self.created_at = Some(record.created_at.to_string());
     }

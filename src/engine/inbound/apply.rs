@@ -270,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn a_row_without_its_records_times_is_told_both() {
+        let scene = Scene::of(Policy::Newest);
+        let ann = record(101, 0, &[("email", "ann@example.com")]);
+        assert!(scene.apply(How::at(10), &ann));
+        scene.daemon("UPDATE contacts SET hs_created_at = NULL, hs_modified_at = NULL");
+        scene.apply(How::at(20), &ann);
+        assert_eq!(
+            scene.rows("SELECT hs_created_at, hs_modified_at FROM contacts"),
+            [format!("{} {}", at(-1_000_000), at(0))]
+        );
+    }
+
+    #[test]
     fn a_page_asked_for_before_an_archive_and_applied_after_it_does_not_bring_the_row_back() {
         let scene = Scene::of(Policy::Newest);
         let ann = record(101, 0, &[("email", "ann@example.com")]);

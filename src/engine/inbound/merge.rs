@@ -87,7 +87,7 @@ pub fn merge_into(
     hands.keep_bases(&plan.held, clean_base)?;
     let moved = settled && known != Some(record.updated_at);
     if moved {
-        row.record.modified_at = Some(record.updated_at);
+        row.tell_times(record);
     }
     if changed || moved {
         pass.object.table.update(tx, &row)?;
