@@ -19,7 +19,7 @@ const TRIGGERS: [&str; 11] = [
      BEGIN UPDATE {t} SET email = lower(email) WHERE local_id = new.local_id; END",
     "AFTER UPDATE OF first_name ON {t} WHEN new.first_name IS NOT old.first_name
      BEGIN UPDATE {t} SET stage = 'seen' WHERE local_id = new.local_id; END",
-    "AFTER UPDATE OF email ON {t} WHEN new.email = 'back'
+    "AFTER UPDATE OF email ON {t} WHEN new.email = 'back' AND old.email <> 'back'
      BEGIN UPDATE {t} SET email = old.email WHERE local_id = new.local_id; END",
     "AFTER UPDATE OF email ON {t} WHEN new.hs_id = 101
      BEGIN UPDATE {t} SET stage = new.email WHERE hs_id = 102; END",
