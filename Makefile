@@ -67,10 +67,11 @@ proxies:
 bench:
 	cargo bench
 
-# The long forms of what `check` runs shortly, an hour in all: seeds, small worlds, and more power cuts.
+# The long forms of what `check` runs shortly, an hour in all: seeds, small worlds, statements, and more power cuts.
 long:
 	HUBSYNC_SIM_SECONDS=1700 cargo nextest run --no-fail-fast --test sim every_promise
 	HUBSYNC_WORLDS_STRIDE=1 HUBSYNC_WORLDS_SECONDS=1500 cargo nextest run --no-fail-fast --test sim small_world
+	HUBSYNC_SQL_CASES=20000 cargo nextest run --lib -E 'test(whatever_triggers_write)'
 	HUBSYNC_POWER_SEEDS=20 HUBSYNC_POWER_CUTS=64 cargo nextest run --test power
 
 # Known bugs, all of them in one copy of the tree, woken one by one: the tests must find each. One build and some ten minutes

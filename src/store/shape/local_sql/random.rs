@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rusqlite::Connection;
 
 use super::scene::{Client, everywhere};
@@ -249,11 +249,20 @@ fn whatever_triggers_write_the_outbox_says_how_the_mirror_differs_from_what_hubs
         connection
             .pragma_update(None, "recursive_triggers", scene.has_recursive_triggers())
             .expect("sets");
-        let mut runner = TestRunner::new(Config {
-            cases: 150,
+        let asked = std::env::var("HUBSYNC_SQL_CASES").ok();
+        let more: Option<u32> = asked.and_then(|text| text.parse().ok());
+        let config = Config {
+            cases: more.unwrap_or(150),
             failure_persistence: None,
             ..Config::default()
-        });
+        };
+        // The short form is the same each time; whoever asks for more draws anew.
+        let mut runner = match more {
+            Some(_) => TestRunner::new(config),
+            None => {
+                TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+            }
+        };
         let done = runner.run(&cases(), |case| {
             let checked = check(&connection, &case);
             if !connection.is_autocommit() {
