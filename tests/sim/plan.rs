@@ -145,7 +145,7 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x51A9_0000);
         let rng = &mut rng;
         let settings = portal(rng, seed);
-        let small_guard = rng.random_bool(0.12);
+        let small_guard = rng.random_bool(0.25);
         let faultless = rng.random_bool(0.15);
         let [removals, merges, operators] = [0.6, 0.35, 0.5].map(|chance| rng.random_bool(chance));
         let chances = if faultless {
@@ -283,7 +283,7 @@ fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {
 }
 
 fn guard(small: bool) -> Guard {
-    let (max_archives, max_share) = if small { (3, 0.05) } else { (10_000, 1.0) };
+    let (max_archives, max_share) = if small { (1, 0.02) } else { (10_000, 1.0) };
     Guard {
         max_archives,
         max_share,
