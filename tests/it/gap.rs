@@ -180,6 +180,38 @@ fn an_edit_behind_a_claim_that_took_long_is_seen_before_the_write() {
     assert_eq!(portal.requests("/batch/update"), 1);
 }
 
+#[test]
+fn a_claim_whose_second_read_fails_is_taken_back_and_counts_as_no_lost_write() {
+    let (portal, id, site) = loaded();
+    portal.script(FaultKind::Slow, 1, "/batch/read");
+    portal.script(FaultKind::Unavailable, 8, "/batch/read");
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    let program = site.program();
+    for reads in 1..=2 {
+        eventually("a read before the write", || {
+            portal.requests("/batch/read") >= reads
+        });
+        if reads == 1 {
+            program.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+            wait(Duration::from_millis(2_200));
+            program
+                .execute_batch("COMMIT")
+                .expect("the lock is given up");
+        }
+    }
+    eventually("the second read has failed", || {
+        portal.requests("/batch/read") >= 3
+    });
+    eventually("the write", || {
+        let lost = "SELECT count(*) FROM sync_outbox WHERE state = 'pending' AND unanswered_since IS NOT NULL";
+        assert_eq!(site.number(lost), 0, "it was never sent");
+        portal.requests("/batch/update") > 0
+    });
+    site.until_pushed();
+    assert_eq!(portal.value(id, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.requests("/batch/update"), 1);
+}
+
 /// Somebody edits the record after the read before our write was carried out, and before our write comes.
 fn edit_in_the_gap(portal: &Portal, id: u64) {
     until_it_is_read(portal);

@@ -87,7 +87,9 @@ pub async fn settle_batch(
             Err(HubspotError::Stale { .. }) => {
                 let entries = batch.iter().map(|sent| sent.entry).collect();
                 let is_part = batch.len() < in_all;
-                unclaim(sending, batch).await?;
+                if let Some(ground) = ground {
+                    unclaim(sending, ground.claimed_at, batch).await?;
+                }
                 late.push(Late { entries, is_part });
             }
             Err(error) => {
@@ -109,10 +111,11 @@ pub async fn settle_batch(
 }
 
 /// Takes the claims of entries back, those of archives also from what the guard has counted.
-pub(super) async fn unclaim(sending: Sending<'_>, batch: Vec<Sent>) -> Result<(), StoreError> {
-    let Some(claimed_at) = sending.ground.map(|ground| ground.claimed_at) else {
-        return Ok(());
-    };
+pub(super) async fn unclaim(
+    sending: Sending<'_>,
+    claimed_at: Timestamp,
+    batch: Vec<Sent>,
+) -> Result<(), StoreError> {
     let sync = sending.object.clone();
     sending
         .engine

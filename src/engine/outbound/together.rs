@@ -117,16 +117,22 @@ impl Trying<'_> {
             return self.settle(Ground { reread, claimed_at }, claimed).await;
         };
         drop(reread);
-        let (reread, present) = self.read(batch).await?;
-        let ground = Ground { reread, claimed_at };
+        let (reread, present) = match self.read(batch).await {
+            Ok(read) => read,
+            // Nothing was sent: an entry that stayed in flight would count as one whose answer was lost.
+            Err(error) => {
+                unclaim(self.sending(None), claimed_at, claimed).await?;
+                return Err(error);
+            }
+        };
         let (same, other): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|sent| {
             let id = batch.id_of(sent);
             id.is_some_and(|id| shown.of(id) == present.of(id) && !present.is_unread(id))
         });
         if !other.is_empty() {
-            unclaim(self.sending(&ground), other).await?;
+            unclaim(self.sending(None), claimed_at, other).await?;
         }
-        self.settle(ground, same).await
+        self.settle(Ground { reread, claimed_at }, same).await
     }
 
     async fn read(&self, batch: &Together) -> Result<(Reread, Present), StepError> {
@@ -144,16 +150,16 @@ impl Trying<'_> {
     }
 
     async fn settle(&self, ground: Ground, claimed: Vec<Sent>) -> Result<Vec<Late>, StepError> {
-        settle_batch(self.sending(&ground), claimed).await
+        settle_batch(self.sending(Some(&ground)), claimed).await
     }
 
-    fn sending<'g>(&'g self, ground: &'g Ground) -> Sending<'g> {
+    fn sending<'g>(&'g self, ground: Option<&'g Ground>) -> Sending<'g> {
         Sending {
             engine: self.engine,
             object: self.object,
             operation: self.operation,
             priority: self.priority,
-            ground: Some(ground),
+            ground,
         }
     }
 }
