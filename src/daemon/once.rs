@@ -716,6 +716,21 @@ mod tests {
     use crate::hubspot::call::error::Call;
     use crate::hubspot::call::limiter::LimiterError;
 
+    /// A run that may take so long from now.
+    fn work(engine: Engine, timeout: Duration) -> OnceWork {
+        OnceWork {
+            begun: Duration::ZERO,
+            condition: Arc::default(),
+            deadline: engine.clock().monotonic() + timeout,
+            engine: Arc::new(engine),
+            stop: CancellationToken::new(),
+            left: Mutex::default(),
+            failures: Mutex::default(),
+            kept_from: Mutex::default(),
+            read: AtomicUsize::new(0),
+        }
+    }
+
     #[test]
     fn a_step_of_the_wall_clock_neither_ends_a_run_nor_prolongs_it() {
         let Desk {
@@ -724,17 +739,7 @@ mod tests {
             folder: _folder,
             ..
         } = Desk::new(0);
-        let work = OnceWork {
-            begun: Duration::ZERO,
-            condition: Arc::default(),
-            deadline: engine.clock().monotonic() + Duration::from_secs(10),
-            engine: Arc::new(engine),
-            stop: CancellationToken::new(),
-            left: Mutex::default(),
-            failures: Mutex::default(),
-            kept_from: Mutex::default(),
-            read: AtomicUsize::new(0),
-        };
+        let work = work(engine, Duration::from_secs(10));
         clock.step(3_600_000);
         assert!(!work.is_over());
         clock.step(-7_200_000);
@@ -752,17 +757,7 @@ mod tests {
             folder: _folder,
             ..
         } = Desk::new(0);
-        let work = OnceWork {
-            begun: Duration::ZERO,
-            condition: Arc::default(),
-            deadline: engine.clock().monotonic() + Duration::from_mins(1),
-            engine: Arc::new(engine),
-            stop: CancellationToken::new(),
-            left: Mutex::default(),
-            failures: Mutex::default(),
-            kept_from: Mutex::default(),
-            read: AtomicUsize::new(0),
-        };
+        let work = work(engine, Duration::from_mins(1));
         let call = || Call {
             method: http::Method::GET,
             template: "/account-info",
