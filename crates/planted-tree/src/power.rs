@@ -25,6 +25,8 @@ enum Looks {
 #[derive(Debug, Clone, Copy)]
 struct Suite {
     name: &'static str,
+    /// What cargo builds for it.
+    target: &'static [&'static str],
     filter: &'static str,
     looks: Looks,
 }
@@ -32,21 +34,25 @@ struct Suite {
 const SUITES: [Suite; 5] = [
     Suite {
         name: "unit tests",
+        target: &["--lib"],
         filter: "kind(lib)",
         looks: Looks::Once,
     },
     Suite {
         name: "daemon",
+        target: &["--test", "it"],
         filter: "binary(=it)",
         looks: Looks::Once,
     },
     Suite {
         name: "power cuts",
+        target: &["--test", "power"],
         filter: "binary(=power)",
         looks: Looks::Once,
     },
     Suite {
         name: "simulation",
+        target: &["--test", "sim"],
         filter: "binary(=sim) & test(every_promise_holds)",
         looks: Looks::Seeds(
             "HUBSYNC_SIM_FIRST",
@@ -56,6 +62,7 @@ const SUITES: [Suite; 5] = [
     },
     Suite {
         name: "small worlds",
+        target: &["--test", "sim"],
         filter: "binary(=sim) & test(small_world)",
         looks: Looks::Seeds(
             "HUBSYNC_WORLDS_FIRST",
@@ -89,7 +96,13 @@ pub(crate) fn power(garden: &Garden, page: &Path) -> Result<bool> {
     if suites.is_empty() {
         bail!("no suite is named so: {wanted}");
     }
-    let targets = ["--lib", "--test", "it", "--test", "power", "--test", "sim"].map(str::to_owned);
+    let mut targets: Vec<String> = Vec::new();
+    for suite in &suites {
+        let target: Vec<String> = suite.target.iter().map(|&word| word.to_owned()).collect();
+        if !targets.windows(target.len()).any(|known| known == target) {
+            targets.extend(target);
+        }
+    }
     let alone = garden.build_together(&targets)?;
     let mut table = Table::read(page, &SUITES.map(|suite| suite.name))?;
     let mut all_found = garden.bad.is_empty();
