@@ -1,14 +1,17 @@
 //! What a portal has from the first day: objects, owners, pipelines, and how a property table becomes definitions.
 //!
-//! The tables themselves are in `catalogue_contacts` and `catalogue_others`.
+//! The tables themselves are in `contacts` and `others`.
 
-use super::catalogue_contacts::CONTACTS;
-use super::catalogue_others::{COMPANIES, DEALS, TICKETS};
-use super::schema::{Choice, Kind, Property, Schema};
+pub(crate) mod contacts;
+pub(crate) mod others;
+
+use crate::catalogue::contacts::CONTACTS;
+use crate::catalogue::others::{COMPANIES, DEALS, TICKETS};
+use crate::portal::schema::{Choice, Kind, Property, Schema};
 
 /// One object type (`api-facts.md#5`).
 #[derive(Debug)]
-pub(super) struct ObjectSpec {
+pub(crate) struct ObjectSpec {
     pub plural: &'static str,
     pub singular: &'static str,
     pub type_id: &'static str,
@@ -27,14 +30,14 @@ pub(super) struct ObjectSpec {
 }
 
 /// Position of an object in [`OBJECTS`] and in the portal's tables.
-pub(super) type ObjectIndex = usize;
+pub(crate) type ObjectIndex = usize;
 
-pub(super) const CONTACT: ObjectIndex = 0;
-pub(super) const COMPANY: ObjectIndex = 1;
-pub(super) const DEAL: ObjectIndex = 2;
-pub(super) const TICKET: ObjectIndex = 3;
+pub(crate) const CONTACT: ObjectIndex = 0;
+pub(crate) const COMPANY: ObjectIndex = 1;
+pub(crate) const DEAL: ObjectIndex = 2;
+pub(crate) const TICKET: ObjectIndex = 3;
 
-pub(super) const OBJECTS: [ObjectSpec; 4] = [
+pub(crate) const OBJECTS: [ObjectSpec; 4] = [
     ObjectSpec {
         plural: "contacts",
         singular: "contact",
@@ -118,7 +121,7 @@ pub(super) const OBJECTS: [ObjectSpec; 4] = [
 ];
 
 /// The object with that plural name, singular name or type id, in any case (`api-facts.md#1`).
-pub(super) fn object_named(name: &str) -> Option<ObjectIndex> {
+pub(crate) fn object_named(name: &str) -> Option<ObjectIndex> {
     OBJECTS.iter().position(|object| {
         [object.plural, object.singular, object.type_id]
             .iter()
@@ -128,7 +131,7 @@ pub(super) fn object_named(name: &str) -> Option<ObjectIndex> {
 
 /// One line of a property table.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub name: &'static str,
     pub kind: Kind,
     pub field_type: &'static str,
@@ -138,7 +141,7 @@ pub(super) struct Row {
 
 /// What is special about a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flag {
+pub(crate) enum Flag {
     Plain,
     /// Made in this portal: no `modificationMetadata`.
     Custom,
@@ -154,7 +157,7 @@ pub(super) enum Flag {
     External(&'static str),
 }
 
-pub(super) const fn row(
+pub(crate) const fn row(
     name: &'static str,
     kind: Kind,
     field_type: &'static str,
@@ -169,15 +172,15 @@ pub(super) const fn row(
     }
 }
 
-pub(super) const fn text(name: &'static str) -> Row {
+pub(crate) const fn text(name: &'static str) -> Row {
     row(name, Kind::String, "text", Flag::Plain)
 }
 
-pub(super) const fn number(name: &'static str) -> Row {
+pub(crate) const fn number(name: &'static str) -> Row {
     row(name, Kind::Number, "number", Flag::Plain)
 }
 
-pub(super) const fn choice(
+pub(crate) const fn choice(
     name: &'static str,
     flag: Flag,
     choices: &'static [&'static str],
@@ -191,7 +194,7 @@ pub(super) const fn choice(
     }
 }
 
-pub(super) const fn read_only(name: &'static str, kind: Kind, field_type: &'static str) -> Row {
+pub(crate) const fn read_only(name: &'static str, kind: Kind, field_type: &'static str) -> Row {
     row(name, kind, field_type, Flag::ReadOnly)
 }
 
@@ -229,7 +232,7 @@ fn property_of(row: &Row, group: &str) -> Property {
 }
 
 /// The definitions that a new portal has for an object.
-pub(super) fn schema_of(object: ObjectIndex) -> Schema {
+pub(crate) fn schema_of(object: ObjectIndex) -> Schema {
     let spec = &OBJECTS[object];
     let mut schema = Schema::default();
     for row in spec.properties {
@@ -244,7 +247,7 @@ pub(super) fn schema_of(object: ObjectIndex) -> Schema {
 
 /// A person who may own records (`hubspot_owner_id` holds `id`, never `user_id`).
 #[derive(Debug)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub id: u64,
     pub user_id: u32,
     pub email: &'static str,
@@ -253,7 +256,7 @@ pub(super) struct Owner {
     pub archived: bool,
 }
 
-pub(super) const OWNERS: [Owner; 5] = [
+pub(crate) const OWNERS: [Owner; 5] = [
     owner(
         41_629_779,
         9_586_504,
@@ -316,7 +319,7 @@ const fn owner(
 
 /// A pipeline: id, label, stages (id, label, the `metadata` entry).
 #[derive(Debug)]
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline {
     pub id: &'static str,
     pub label: &'static str,
     pub stages: &'static [(&'static str, &'static str, &'static str)],
@@ -366,7 +369,7 @@ const TICKET_PIPELINES: &[Pipeline] = &[
 ];
 
 /// The pipelines of an object; contacts and companies have none.
-pub(super) fn pipelines_of(object: ObjectIndex) -> &'static [Pipeline] {
+pub(crate) fn pipelines_of(object: ObjectIndex) -> &'static [Pipeline] {
     match object {
         DEAL => DEAL_PIPELINES,
         TICKET => TICKET_PIPELINES,
@@ -375,7 +378,7 @@ pub(super) fn pipelines_of(object: ObjectIndex) -> &'static [Pipeline] {
 }
 
 /// The properties that hold an object's pipeline and stage, with the pipeline that is meant when none is given.
-pub(super) fn pipeline_properties(
+pub(crate) fn pipeline_properties(
     object: ObjectIndex,
 ) -> Option<(&'static str, &'static str, &'static str)> {
     match object {

@@ -5,48 +5,16 @@
 //! client of `hubsyncd`: two readings of one API check each other. The authority on behaviour is `api-facts.md`;
 //! where it says "unsure", [`settings::Settings`] has a switch for both.
 
-pub mod faults;
-pub mod oauth;
-pub mod portal;
-pub mod record;
-pub mod request;
-pub mod scenario;
-pub mod server;
-pub mod settings;
-pub mod webhooks;
-
-mod account;
-mod answer;
-mod auth;
-mod batch;
-mod batch_read;
-mod batch_upsert;
+mod api;
 mod catalogue;
-mod catalogue_contacts;
-mod catalogue_others;
 mod clock;
-mod commit;
-mod fill;
-mod filter;
-mod gateway;
-mod index;
-mod limits;
-mod list;
-mod logs;
-mod merge;
-mod people;
-mod prepare;
-mod problem;
-mod properties;
-mod routes;
-mod schema;
-mod search;
-mod search_query;
-mod sender;
-mod single;
-mod subscriptions;
-mod table;
+pub mod portal;
+pub mod server;
 #[cfg(test)]
 mod testing;
-mod time;
-mod value;
+pub mod webhooks;
+mod world;
+
+pub use api::request;
+pub use portal::record;
+pub use world::{faults, oauth, scenario, settings};

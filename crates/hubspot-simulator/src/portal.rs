@@ -2,34 +2,46 @@
 //!
 //! This file is the front door: token, limits, scopes, faults, then the call; and what tests look at afterwards.
 
+pub(crate) mod commit;
+pub(crate) mod fill;
+pub(crate) mod index;
+pub(crate) mod logs;
+pub(crate) mod merge;
+pub(crate) mod people;
+pub(crate) mod prepare;
+pub mod record;
+pub(crate) mod schema;
+pub(crate) mod table;
+pub(crate) mod value;
+
 use std::collections::BTreeMap;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::answer::Answer;
-use super::auth::{self, Caller};
-use super::batch::Action;
-use super::catalogue::{OBJECTS, ObjectIndex};
-use super::faults::{FaultKind, Faults};
-use super::gateway::{GATEWAY_TIMEOUT, html_reply, json_reply, problem_reply};
-pub use super::limits::Violations;
-use super::limits::{Asked, Limits, Policy, refusal};
-use super::logs::Logs;
-pub use super::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
-use super::oauth::Grants;
-use super::problem::Problem;
-use super::request::{Delivery, Reply, Request};
-use super::routes::{Call, Route, route};
-use super::search::SearchCache;
-use super::settings::Settings;
-use super::subscriptions::AppWebhooks;
-use super::table::Table;
-use super::time;
-use super::webhooks::Outgoing;
+use crate::api::answer::Answer;
+use crate::api::batch::Action;
+use crate::api::problem::Problem;
+use crate::api::request::{Delivery, Reply, Request};
+use crate::api::routes::{Call, Route, route};
+use crate::api::search::SearchCache;
+use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::portal::logs::Logs;
+pub use crate::portal::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
+use crate::portal::table::Table;
+use crate::webhooks::Outgoing;
+use crate::webhooks::subscriptions::AppWebhooks;
+use crate::world::auth::{self, Caller};
+use crate::world::faults::{FaultKind, Faults};
+use crate::world::gateway::{GATEWAY_TIMEOUT, html_reply, json_reply, problem_reply};
+pub use crate::world::limits::Violations;
+use crate::world::limits::{Asked, Limits, Policy, refusal};
+use crate::world::oauth::Grants;
+use crate::world::settings::Settings;
+use crate::world::time;
 
 /// What a handler gives.
-pub(super) type Handled = Result<Answer, Problem>;
+pub(crate) type Handled = Result<Answer, Problem>;
 
 /// How long an archived record can be read (`api-facts.md#13`).
 const ARCHIVE_DAYS: i64 = 90;
@@ -39,7 +51,7 @@ const MOST_URL_BYTES: usize = 12_000;
 
 /// What is done to a page of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PageFault {
+pub(crate) enum PageFault {
     Duplicate,
     Missing,
     Unreadable,
@@ -288,7 +300,7 @@ impl Portal {
         reply
     }
 
-    pub(super) fn called(
+    pub(crate) fn called(
         &mut self,
         request: &Request,
         route: &Result<Route, Problem>,
@@ -364,7 +376,7 @@ impl Portal {
     }
 
     /// HubSpot's clock at a moment of the caller's.
-    pub(super) fn hubspot_ms(&self, now_ms: i64) -> i64 {
+    pub(crate) fn hubspot_ms(&self, now_ms: i64) -> i64 {
         now_ms + self.settings.clock_offset_ms
     }
 
@@ -381,83 +393,83 @@ impl Portal {
         )
     }
 
-    pub(super) fn faults(&self) -> &Faults {
+    pub(crate) fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    pub(super) fn logs(&self) -> &Logs {
+    pub(crate) fn logs(&self) -> &Logs {
         &self.logs
     }
 
-    pub(super) fn logs_mut(&mut self) -> &mut Logs {
+    pub(crate) fn logs_mut(&mut self) -> &mut Logs {
         &mut self.logs
     }
 
-    pub(super) fn app(&self) -> &AppWebhooks {
+    pub(crate) fn app(&self) -> &AppWebhooks {
         &self.app
     }
 
-    pub(super) fn app_mut(&mut self) -> &mut AppWebhooks {
+    pub(crate) fn app_mut(&mut self) -> &mut AppWebhooks {
         &mut self.app
     }
 
-    pub(super) fn grants(&self) -> &Grants {
+    pub(crate) fn grants(&self) -> &Grants {
         &self.grants
     }
 
-    pub(super) fn grants_mut(&mut self) -> &mut Grants {
+    pub(crate) fn grants_mut(&mut self) -> &mut Grants {
         &mut self.grants
     }
 
-    pub(super) fn outgoing(&self) -> &Outgoing {
+    pub(crate) fn outgoing(&self) -> &Outgoing {
         &self.outgoing
     }
 
-    pub(super) fn outgoing_mut(&mut self) -> &mut Outgoing {
+    pub(crate) fn outgoing_mut(&mut self) -> &mut Outgoing {
         &mut self.outgoing
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    pub(super) fn draw_tie_seed(&mut self) -> u64 {
+    pub(crate) fn draw_tie_seed(&mut self) -> u64 {
         self.rng.random()
     }
 
-    pub(super) fn table(&self, object: ObjectIndex) -> &Table {
+    pub(crate) fn table(&self, object: ObjectIndex) -> &Table {
         &self.tables[object]
     }
 
-    pub(super) fn table_mut(&mut self, object: ObjectIndex) -> &mut Table {
+    pub(crate) fn table_mut(&mut self, object: ObjectIndex) -> &mut Table {
         &mut self.tables[object]
     }
 
-    pub(super) fn rng_mut(&mut self) -> &mut ChaCha8Rng {
+    pub(crate) fn rng_mut(&mut self) -> &mut ChaCha8Rng {
         &mut self.rng
     }
 
-    pub(super) fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 
-    pub(super) fn take_page_fault(&mut self) -> Option<PageFault> {
+    pub(crate) fn take_page_fault(&mut self) -> Option<PageFault> {
         self.page_fault.take()
     }
 
-    pub(super) fn search_cache(&self) -> Option<&SearchCache> {
+    pub(crate) fn search_cache(&self) -> Option<&SearchCache> {
         self.search_cache.as_ref()
     }
 
-    pub(super) fn set_search_cache(&mut self, cache: SearchCache) {
+    pub(crate) fn set_search_cache(&mut self, cache: SearchCache) {
         self.search_cache = Some(cache);
     }
 
-    pub(super) fn forget_searches(&mut self) {
+    pub(crate) fn forget_searches(&mut self) {
         self.search_cache = None;
     }
 
-    pub(super) fn used_today(&mut self, at_ms: i64) -> u64 {
+    pub(crate) fn used_today(&mut self, at_ms: i64) -> u64 {
         self.limits.used_today(&self.settings, at_ms)
     }
 
@@ -511,11 +523,11 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use serde_json::{Value, json};
 
-    use super::super::faults::{FaultKind, Script};
-    use super::super::request::Delivery;
-    use super::super::settings::Settings;
-    use super::super::testing::{Desk, START_MS};
     use super::{Operation, Portal};
+    use crate::api::request::Delivery;
+    use crate::testing::{Desk, START_MS};
+    use crate::world::faults::{FaultKind, Script};
+    use crate::world::settings::Settings;
 
     const CREATE: &str = "/crm/objects/2026-03/contacts/batch/create";
 
@@ -735,7 +747,7 @@ mod tests {
             path: CREATE.to_owned(),
             headers: vec![(
                 "authorization".to_owned(),
-                format!("Bearer {}", super::super::settings::DEFAULT_TOKEN),
+                format!("Bearer {}", crate::world::settings::DEFAULT_TOKEN),
             )],
             body: one_contact().to_string().into_bytes(),
             ..super::Request::default()

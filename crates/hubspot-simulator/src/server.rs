@@ -20,10 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::portal::Portal;
-use super::request::{Delivery, Reply, Request};
-use super::sender;
+use crate::api::request::{Delivery, Reply, Request};
 use crate::clock;
+use crate::portal::Portal;
+use crate::webhooks::sender;
 
 /// The largest body that is read: HubSpot documents none, and a batch stays far below.
 const MOST_BODY_BYTES: usize = 16 << 20;
@@ -248,9 +248,9 @@ impl AsyncWrite for CuttableStream {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::super::faults::{FaultKind, Script};
-    use super::super::settings::{DEFAULT_TOKEN, Settings};
     use super::*;
+    use crate::world::faults::{FaultKind, Script};
+    use crate::world::settings::{DEFAULT_TOKEN, Settings};
 
     struct Served {
         portal: Arc<Mutex<Portal>>,

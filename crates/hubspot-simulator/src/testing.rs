@@ -2,32 +2,32 @@
 
 use serde_json::Value;
 
-use super::portal::Portal;
-use super::request::{Reply, Request};
-use super::settings::{DEFAULT_TOKEN, Settings};
+use crate::api::request::{Reply, Request};
+use crate::portal::Portal;
+use crate::world::settings::{DEFAULT_TOKEN, Settings};
 
 /// 2026-11-24, 06:00 UTC.
-pub(super) const START_MS: i64 = 1_795_500_000_000;
+pub(crate) const START_MS: i64 = 1_795_500_000_000;
 
 /// A portal with somebody who calls it.
-pub(super) struct Desk {
+pub(crate) struct Desk {
     pub portal: Portal,
     pub now_ms: i64,
 }
 
 impl Desk {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             portal: Portal::new(settings, 7, START_MS),
             now_ms: START_MS,
         }
     }
 
-    pub(super) fn quick() -> Self {
+    pub(crate) fn quick() -> Self {
         Self::new(Settings::quick())
     }
 
-    pub(super) fn reply(&mut self, method: &str, target: &str, body: &Value) -> Reply {
+    pub(crate) fn reply(&mut self, method: &str, target: &str, body: &Value) -> Reply {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let headers = [
             ("Authorization", format!("Bearer {DEFAULT_TOKEN}")),
@@ -49,7 +49,7 @@ impl Desk {
         self.portal.handle(&request, self.now_ms)
     }
 
-    pub(super) fn call(&mut self, method: &str, target: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn call(&mut self, method: &str, target: &str, body: &Value) -> (u16, Value) {
         let reply = self.reply(method, target, body);
         (
             reply.status,
@@ -57,23 +57,23 @@ impl Desk {
         )
     }
 
-    pub(super) fn get(&mut self, target: &str) -> (u16, Value) {
+    pub(crate) fn get(&mut self, target: &str) -> (u16, Value) {
         self.call("GET", target, &Value::Null)
     }
 
-    pub(super) fn post(&mut self, target: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&mut self, target: &str, body: &Value) -> (u16, Value) {
         self.call("POST", target, body)
     }
 
     /// A contact made by a person.
-    pub(super) fn contact(&mut self, email: &str) -> u64 {
+    pub(crate) fn contact(&mut self, email: &str) -> u64 {
         self.portal
             .create("contacts", &[("email", email)], self.now_ms)
     }
 }
 
 /// The ids of a page's results, in order.
-pub(super) fn ids(body: &Value) -> Vec<u64> {
+pub(crate) fn ids(body: &Value) -> Vec<u64> {
     let results = body["results"].as_array().cloned().unwrap_or_default();
     results
         .iter()

@@ -1,15 +1,18 @@
 //! Events of the portal's changes, as an app's webhooks tell them (`api-facts.md#10`): a queue, no input or output.
 
+pub(crate) mod sender;
+pub(crate) mod subscriptions;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use rand::RngExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::catalogue::{OBJECTS, ObjectIndex};
-use super::portal::{Operation, Portal, WriteLogEntry};
-use super::schema::Kind;
-use super::time;
+use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::portal::schema::Kind;
+use crate::portal::{Operation, Portal, WriteLogEntry};
+use crate::world::time;
 
 /// Deliveries that are remembered for tests.
 const MOST_REMEMBERED: usize = 100_000;
@@ -99,16 +102,16 @@ pub struct DeliveryLogEntry {
 }
 
 /// A merge of two records.
-pub(super) struct Merged {
-    pub(super) primary: u64,
-    pub(super) other: u64,
+pub(crate) struct Merged {
+    pub(crate) primary: u64,
+    pub(crate) other: u64,
     /// The result.
-    pub(super) winner: u64,
+    pub(crate) winner: u64,
 }
 
 /// Events that wait, and what became of requests.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     waiting: BTreeMap<(i64, u64), Value>,
     count: u64,
     log: VecDeque<DeliveryLogEntry>,
@@ -116,7 +119,7 @@ pub(super) struct Outgoing {
 
 impl Portal {
     /// Tells the app what was written.
-    pub(super) fn announce(&mut self, object: ObjectIndex, entry: &WriteLogEntry) {
+    pub(crate) fn announce(&mut self, object: ObjectIndex, entry: &WriteLogEntry) {
         let Some(webhooks) = self.settings().webhooks.clone() else {
             return;
         };
@@ -126,7 +129,7 @@ impl Portal {
     }
 
     /// Tells the app of a privacy deletion.
-    pub(super) fn announce_privacy_deletion(&mut self, object: ObjectIndex, id: u64, at_ms: i64) {
+    pub(crate) fn announce_privacy_deletion(&mut self, object: ObjectIndex, id: u64, at_ms: i64) {
         let Some(webhooks) = self.settings().webhooks.clone() else {
             return;
         };
@@ -236,7 +239,7 @@ impl Portal {
     }
 
     /// Tells the app of a merge, and of the end of the record that lost.
-    pub(super) fn announce_merge(&mut self, object: ObjectIndex, merge: &Merged, at_ms: i64) {
+    pub(crate) fn announce_merge(&mut self, object: ObjectIndex, merge: &Merged, at_ms: i64) {
         let Some(webhooks) = self.settings().webhooks.clone() else {
             return;
         };
@@ -285,7 +288,7 @@ impl Portal {
         (!events.is_empty()).then_some(events)
     }
 
-    pub(super) fn log_delivery(&mut self, entry: DeliveryLogEntry) {
+    pub(crate) fn log_delivery(&mut self, entry: DeliveryLogEntry) {
         let log = &mut self.outgoing_mut().log;
         if log.len() == MOST_REMEMBERED {
             log.pop_front();

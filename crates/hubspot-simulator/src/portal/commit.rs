@@ -1,0 +1,276 @@
+//! Writes that have been checked: the table, the search index and the write log move together here and nowhere else.
+
+use rand::RngExt as _;
+
+use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::portal::record::{Document, Source, Stored, Values};
+use crate::portal::table::Change;
+use crate::portal::{Operation, Portal, PropertyWrite, WriteLogEntry};
+
+/// Who writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Author {
+    pub source: Source,
+    pub by_api: bool,
+    pub trace_id: Option<String>,
+}
+
+impl Author {
+    pub(crate) fn api(trace_id: Option<&str>) -> Self {
+        Self {
+            source: Source::Integration,
+            by_api: true,
+            trace_id: trace_id.map(str::to_owned),
+        }
+    }
+
+    pub(crate) fn other_app(app_id: u32) -> Self {
+        Self {
+            source: Source::OtherApp(app_id),
+            by_api: false,
+            trace_id: None,
+        }
+    }
+
+    pub(crate) fn person(user_id: u32) -> Self {
+        Self {
+            source: Source::Person(user_id),
+            by_api: false,
+            trace_id: None,
+        }
+    }
+}
+
+impl Portal {
+    /// The next id: greater than all before, with gaps as in a portal where others create too.
+    pub(crate) fn take_id(&mut self, object: ObjectIndex) -> u64 {
+        let gap = self.rng_mut().random_range(1..=7);
+        let table = self.table_mut(object);
+        let id = table.next_id;
+        table.next_id += gap;
+        id
+    }
+
+    pub(crate) fn index_due_ms(&mut self, now_ms: i64) -> i64 {
+        let (low, high) = (
+            self.settings().index_delay_min_ms,
+            self.settings().index_delay_max_ms,
+        );
+        if high == 0 {
+            now_ms
+        } else {
+            now_ms + self.rng_mut().random_range(low.min(high)..=high) as i64
+        }
+    }
+
+    /// Creates a record.
+    pub(crate) fn commit_create(
+        &mut self,
+        object: ObjectIndex,
+        changes: &[Change],
+        author: Author,
+        now_ms: i64,
+    ) -> u64 {
+        let id = self.take_id(object);
+        let source = author.source;
+        let entries = changes
+            .iter()
+            .filter_map(|(property, value)| Some((*property, value.as_deref()?)));
+        let document = Document {
+            created_ms: now_ms,
+            modified_ms: now_ms,
+            values: Values::new(entries.collect()),
+        };
+        self.log_write(object, id, Operation::Create, changes, None, author, now_ms);
+        self.place(
+            object,
+            id,
+            Stored {
+                document,
+                origin: source,
+                extra: None,
+            },
+            now_ms,
+        );
+        id
+    }
+
+    /// Puts a new live record in its place and tells the index.
+    pub(crate) fn place(&mut self, object: ObjectIndex, id: u64, stored: Stored, now_ms: i64) {
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table
+            .index
+            .change(id, None, Some(&stored.document), now_ms, due_ms);
+        table.insert(id, stored);
+    }
+
+    /// Writes values of a live record; whether there was one.
+    pub(crate) fn commit_update(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        changes: &[Change],
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let Some(before) = self
+            .table(object)
+            .live
+            .get(&id)
+            .map(|stored| stored.document.clone())
+        else {
+            return false;
+        };
+        let differs = changes
+            .iter()
+            .any(|(property, value)| before.values.get(*property) != value.as_deref());
+        let moves = differs || self.settings().equal_write_moves_modified;
+        let source = author.source;
+        self.log_write(
+            object,
+            id,
+            Operation::Update,
+            changes,
+            Some(&before),
+            author,
+            now_ms,
+        );
+        if !moves {
+            return true;
+        }
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table.update(id, changes, source, now_ms, Some(now_ms));
+        if let Some(stored) = table.live.get(&id) {
+            table
+                .index
+                .change(id, Some(&before), Some(&stored.document), now_ms, due_ms);
+        }
+        true
+    }
+
+    /// Archives a live record; whether there was one.
+    pub(crate) fn commit_archive(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        if !self.vanish(object, id, now_ms, |table, id| table.archive(id, now_ms)) {
+            return false;
+        }
+        self.log_write(object, id, Operation::Archive, &[], None, author, now_ms);
+        true
+    }
+
+    /// Deletes a live record for good, and blocks its e-mail.
+    pub(crate) fn commit_privacy_delete(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let table = self.table(object);
+        let email = table
+            .email()
+            .and_then(|email| table.live.get(&id)?.document.values.get(email));
+        let email = email.map(str::to_owned);
+        let was_there = self.commit_archive(object, id, author, now_ms);
+        let table = self.table_mut(object);
+        table.archived.remove(&id);
+        table.blocked_emails.extend(email);
+        if was_there {
+            self.announce_privacy_deletion(object, id, now_ms);
+        }
+        was_there
+    }
+
+    /// Takes a live record away by `how`; search goes on showing it for the index delay.
+    pub(crate) fn vanish(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        now_ms: i64,
+        how: impl FnOnce(&mut crate::portal::table::Table, u64),
+    ) -> bool {
+        let Some(before) = self
+            .table(object)
+            .live
+            .get(&id)
+            .map(|stored| stored.document.clone())
+        else {
+            return false;
+        };
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        how(table, id);
+        table.index.change(id, Some(&before), None, now_ms, due_ms);
+        true
+    }
+
+    /// Brings an archived record back; not if its e-mail or another key has been taken since.
+    pub(crate) fn commit_restore(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let table = self.table(object);
+        let free = table
+            .archived
+            .get(&id)
+            .is_some_and(|stored| !table.keys_are_taken(&stored.document));
+        if !free {
+            return false;
+        }
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(object);
+        table.restore(id, now_ms);
+        if let Some(stored) = table.live.get(&id) {
+            table
+                .index
+                .change(id, None, Some(&stored.document), now_ms, due_ms);
+        }
+        self.log_write(object, id, Operation::Restore, &[], None, author, now_ms);
+        true
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one line of the log, field by field"
+    )]
+    pub(crate) fn log_write(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        operation: Operation,
+        changes: &[Change],
+        before: Option<&Document>,
+        author: Author,
+        now_ms: i64,
+    ) {
+        let schema = &self.table(object).schema;
+        let properties = changes.iter().map(|(property, new)| PropertyWrite {
+            name: schema.property(*property).name.clone(),
+            old: before
+                .and_then(|document| document.values.get(*property))
+                .map(str::to_owned),
+            new: new.clone(),
+        });
+        let entry = WriteLogEntry {
+            at_ms: now_ms,
+            object: OBJECTS[object].plural,
+            id,
+            operation,
+            properties: properties.collect(),
+            by_api: author.by_api,
+            trace_id: author.trace_id,
+        };
+        self.announce(object, &entry);
+        self.push_write(entry);
+    }
+}
