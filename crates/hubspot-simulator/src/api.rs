@@ -4,6 +4,7 @@
 
 pub(crate) mod account;
 pub(crate) mod answer;
+pub(crate) mod associations;
 pub(crate) mod batch;
 pub(crate) mod batch_read;
 pub(crate) mod batch_upsert;

@@ -3,6 +3,7 @@
 //! The tables themselves are in `contacts` and `others`.
 
 pub(crate) mod contacts;
+pub(crate) mod links;
 pub(crate) mod others;
 
 use crate::catalogue::contacts::CONTACTS;

@@ -5,6 +5,11 @@
 pub(crate) mod commit;
 pub(crate) mod fill;
 pub(crate) mod index;
+pub(crate) mod link_commit;
+pub(crate) mod link_moves;
+pub(crate) mod link_people;
+pub(crate) mod link_types;
+pub(crate) mod links;
 pub(crate) mod logs;
 pub(crate) mod merge;
 pub(crate) mod people;
@@ -26,8 +31,14 @@ use crate::api::request::{Delivery, Reply, Request};
 use crate::api::routes::{Call, Route, route};
 use crate::api::search::SearchCache;
 use crate::catalogue::{OBJECTS, ObjectIndex};
+pub use crate::portal::link_people::{Link, Named, PairType};
+use crate::portal::link_types::LinkTypes;
+pub use crate::portal::link_types::{LinkCategory, LinkType};
+use crate::portal::links::{End, Links};
 use crate::portal::logs::Logs;
-pub use crate::portal::logs::{Operation, PropertyWrite, RequestLogEntry, WriteLogEntry};
+pub use crate::portal::logs::{
+    LinkLogEntry, Operation, PropertyWrite, RequestLogEntry, WriteLogEntry,
+};
 use crate::portal::table::Table;
 use crate::webhooks::Outgoing;
 use crate::webhooks::subscriptions::AppWebhooks;
@@ -35,7 +46,7 @@ use crate::world::auth::{self, Caller};
 use crate::world::faults::{FaultKind, Faults};
 use crate::world::gateway::{GATEWAY_TIMEOUT, html_reply, json_reply, problem_reply};
 pub use crate::world::limits::Violations;
-use crate::world::limits::{Asked, Limits, Policy, refusal};
+use crate::world::limits::{Asked, Counted, Limits, Policy, refusal};
 use crate::world::oauth::Grants;
 use crate::world::settings::Settings;
 use crate::world::time;
@@ -66,6 +77,8 @@ pub struct Portal {
     rng: ChaCha8Rng,
     seed: u64,
     tables: Vec<Table>,
+    links: Links,
+    link_types: LinkTypes,
     limits: Limits,
     late: BTreeMap<(i64, u64), Request>,
     late_count: u64,
@@ -89,6 +102,8 @@ impl Portal {
             rng: ChaCha8Rng::seed_from_u64(seed),
             seed,
             tables: (0..OBJECTS.len()).map(Table::new).collect(),
+            links: Links::default(),
+            link_types: LinkTypes::default(),
             limits: Limits::default(),
             late: BTreeMap::new(),
             late_count: 0,
@@ -162,6 +177,9 @@ impl Portal {
                 .archived
                 .retain(|_, stored| stored.archived_at_ms().is_some_and(|ms| ms > oldest_ms));
         }
+        let tables = &self.tables;
+        let can_come_back = |end: End| tables[end.object].archived.contains_key(&end.id);
+        self.links.keep_shelved(can_come_back);
     }
 
     fn answer(
@@ -184,16 +202,16 @@ impl Portal {
             route(request)
         };
         let known = route.as_ref().ok();
-        let is_search = known.is_some_and(|route| route.call == Call::Search);
+        let counted = known.map_or(Counted::Plain, Route::counted);
         let caller = self.caller(request, known, at_ms);
         let gate = match &caller {
-            Ok(caller) => self.gate(caller, known, is_search, at_ms),
+            Ok(caller) => self.gate(caller, known, counted, at_ms),
             Err(problem) => Err(Gate::Problem(problem.clone())),
         };
         let throttled = matches!(gate, Err(Gate::Limit(_)));
         let mut rate_headers = Vec::new();
         if let Ok(caller) = &caller
-            && !is_search
+            && counted != Counted::Search
             && !matches!(gate, Err(Gate::Problem(_)))
         {
             rate_headers = self.limits.headers(&self.settings, caller.daily(), at_ms);
@@ -267,11 +285,11 @@ impl Portal {
         &mut self,
         caller: &Caller,
         route: Option<&Route>,
-        is_search: bool,
+        counted: Counted,
         at_ms: i64,
     ) -> Result<(), Gate> {
         let asked = Asked {
-            is_search,
+            counted,
             daily: caller.daily(),
         };
         self.limits
@@ -362,6 +380,25 @@ impl Portal {
             Call::AccountDetails => Ok(self.account_details(at_ms)),
             Call::AccountUsage => Ok(self.account_usage(at_ms)),
             Call::TokenInfo => self.token_info(request),
+            Call::Associations => self.associations(route, request),
+            Call::AssociateDefault => self.associate_default(route, at_ms),
+            Call::Associate => self.associate_one(route, request, at_ms),
+            Call::Disassociate => Ok(self.disassociate_one(route, at_ms)),
+            Call::AssociationsRead => self.associations_read(route, request, at_ms),
+            Call::AssociationsCreate => self.associations_create(route, request, at_ms),
+            Call::AssociationsDefault => self.associations_default(route, request, at_ms),
+            Call::AssociationsArchive => self.associations_archive(route, request, at_ms),
+            Call::AssociationLabelsArchive => self.labels_archive(route, request, at_ms),
+            Call::Labels => Ok(self.labels(route)),
+            Call::LabelCreate => self.label_create(route, request),
+            Call::LabelUpdate => self.label_update(route, request),
+            Call::LabelDelete => self.label_delete(route, at_ms),
+            Call::LinkLimits => Ok(self.link_limits(route)),
+            Call::LinkLimitsAll => Ok(self.all_link_limits()),
+            Call::LinkLimitsCreate | Call::LinkLimitsUpdate => {
+                self.link_limits_write(route, request, at_ms)
+            }
+            Call::LinkLimitsPurge => self.link_limits_purge(route, request),
         }
     }
 
@@ -443,6 +480,22 @@ impl Portal {
 
     pub(crate) fn table_mut(&mut self, object: ObjectIndex) -> &mut Table {
         &mut self.tables[object]
+    }
+
+    pub(crate) fn record_links(&self) -> &Links {
+        &self.links
+    }
+
+    pub(crate) fn record_links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    pub(crate) fn link_types(&self) -> &LinkTypes {
+        &self.link_types
+    }
+
+    pub(crate) fn link_types_mut(&mut self) -> &mut LinkTypes {
+        &mut self.link_types
     }
 
     pub(crate) fn rng_mut(&mut self) -> &mut ChaCha8Rng {

@@ -70,6 +70,25 @@ impl Desk {
         self.portal
             .create("contacts", &[("email", email)], self.now_ms)
     }
+
+    /// A company made by a person.
+    pub(crate) fn company(&mut self, name: &str) -> u64 {
+        self.portal
+            .create("companies", &[("name", name)], self.now_ms)
+    }
+
+    /// A deal made by a person.
+    pub(crate) fn deal(&mut self, name: &str) -> u64 {
+        self.portal
+            .create("deals", &[("dealname", name)], self.now_ms)
+    }
+
+    /// Type ids of HubSpot's own types between a contact and a company, as the contact sees them.
+    pub(crate) fn kinds(&self, contact: u64, company: u64) -> Vec<u32> {
+        let links = self.portal.links_of(("contacts", contact), "companies");
+        let pair = links.iter().filter(|link| link.to_id == company);
+        pair.map(|link| link.kind.type_id).collect()
+    }
 }
 
 /// The ids of a page's results, in order.

@@ -1,5 +1,6 @@
 //! Events of the portal's changes, as an app's webhooks tell them (`api-facts.md#10`): a queue, no input or output.
 
+pub(crate) mod links;
 pub(crate) mod sender;
 pub(crate) mod subscriptions;
 
@@ -144,7 +145,7 @@ impl Portal {
         self.send_event(&webhooks, &event, at_ms);
     }
 
-    fn send_event(&mut self, webhooks: &Webhooks, event: &Value, at_ms: i64) {
+    pub(crate) fn send_event(&mut self, webhooks: &Webhooks, event: &Value, at_ms: i64) {
         if webhooks.by_subscription && !self.app().wants(event) {
             return;
         }
@@ -166,7 +167,13 @@ impl Portal {
         }
     }
 
-    fn event(&mut self, webhooks: &Webhooks, object: ObjectIndex, what: &str, at_ms: i64) -> Value {
+    pub(crate) fn event(
+        &mut self,
+        webhooks: &Webhooks,
+        object: ObjectIndex,
+        what: &str,
+        at_ms: i64,
+    ) -> Value {
         let spec = &OBJECTS[object];
         let word = if webhooks.generic {
             "object"

@@ -91,6 +91,8 @@ pub(crate) struct Addition<'a> {
     pub trace_id: Option<&'a str>,
     /// Upsert says whether it created.
     pub new: Option<bool>,
+    /// `associations`, where a read asks for them.
+    pub links: Option<&'a Value>,
 }
 
 /// Writes records of one table in one selection.
@@ -112,6 +114,9 @@ impl RecordWriter<'_> {
         self.open(out, id, &stored.document, stored.archived_at_ms());
         if !self.selection.history.is_empty() {
             self.history(out, id, stored);
+        }
+        if let Some(links) = addition.links {
+            out.extend_from_slice(format!(",\"associations\":{links}").as_bytes());
         }
         if let Some(trace_id) = addition.trace_id {
             out.extend_from_slice(b",\"objectWriteTraceId\":");
@@ -251,6 +256,7 @@ fn history_json(entry: &HistoryEntry, value: &str, settings: &Settings) -> Value
         Source::Person(user) => ("CRM_UI", Some(format!("userId:{user}")), Some(user)),
         Source::Import => ("IMPORT", Some("1".to_owned()), None),
         Source::Merge => ("MERGE_OBJECTS", None, None),
+        Source::Associations => ("ASSOCIATIONS", None, None),
     };
     let at = spelled(&time::iso(entry.at_ms), settings);
     let mut told = json!({"value": value, "timestamp": at, "sourceType": source, "sourceId": source_id, "sourceLabel": null});

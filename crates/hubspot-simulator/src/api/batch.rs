@@ -14,6 +14,7 @@ use crate::api::routes::Route;
 use crate::api::single::{api_aim, body_of, id_text};
 use crate::catalogue::ObjectIndex;
 use crate::portal::commit::Author;
+use crate::portal::links::End;
 use crate::portal::prepare::{Claims, Wanted, wanted_of};
 use crate::portal::record::Stored;
 use crate::portal::table::Change;
@@ -29,6 +30,8 @@ pub(crate) struct Input {
     pub id_property: Option<String>,
     pub wanted: Wanted,
     pub trace_id: Option<String>,
+    /// `associations` of a create, as sent; other calls take none.
+    pub links: Value,
 }
 
 /// One result: the record, and what the answer says besides.
@@ -73,6 +76,7 @@ pub(crate) fn inputs_of(
             id_property: text(input, "idProperty"),
             wanted: wanted_of(input.get("properties"), null_clears)?,
             trace_id: text(input, "objectWriteTraceId"),
+            links: json!({"associations": input.get("associations")}),
         })
     };
     if !inputs.iter().all(Value::is_object) {
@@ -195,6 +199,9 @@ impl Portal {
     ) -> Result<(), Problem> {
         let mut ready: Vec<Option<Vec<Change>>> = Vec::new();
         if !is_traced(inputs) {
+            for input in inputs {
+                self.new_links(route.object, &input.links)?;
+            }
             ready = self.prepare_all(route, inputs.iter().map(|input| (None, input)))?;
         }
         for (position, input) in inputs.iter().enumerate() {
@@ -202,14 +209,20 @@ impl Portal {
                 Some(changes) => Ok(changes),
                 None => self.prepare(api_aim(route, None, &Claims::new()), &input.wanted),
             };
-            match prepared {
-                Ok(changes) => {
+            let links = self.new_links(route.object, &input.links);
+            match prepared.and_then(|changes| Ok((changes, links?))) {
+                Ok((changes, links)) => {
                     let id = self.commit_create(
                         route.object,
                         &changes,
                         Author::api(input.trace_id.as_deref()),
                         now_ms,
                     );
+                    let end = End {
+                        object: route.object,
+                        id,
+                    };
+                    self.commit_new_links(end, &links, now_ms);
                     outcome.done.push(Done {
                         id,
                         trace_id: input.trace_id.clone(),
@@ -356,6 +369,7 @@ impl Portal {
                 let addition = Addition {
                     trace_id: done.trace_id.as_deref(),
                     new: done.new,
+                    links: None,
                 };
                 Some((done.id, table.live.get(&done.id)?, addition))
             })

@@ -85,6 +85,7 @@ impl Portal {
                 id_property,
                 wanted,
                 trace_id,
+                links: serde_json::Value::Null,
             },
         )
     }

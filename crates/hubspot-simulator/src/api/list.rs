@@ -8,6 +8,7 @@ use crate::api::answer::{Addition, Answer, RecordWriter, Selection};
 use crate::api::problem::Problem;
 use crate::api::request::Request;
 use crate::api::routes::{Query, Route};
+use crate::portal::links::End;
 use crate::portal::record::Stored;
 use crate::portal::{Handled, PageFault, Portal};
 
@@ -25,7 +26,8 @@ impl Portal {
         let start = self.start_of(query.get("after"))?;
         let fault = self.take_page_fault();
         let table = self.table(route.object);
-        let records = if query.flag("archived") {
+        let (is_archived, linked) = (query.flag("archived"), query.list("associations"));
+        let records = if is_archived {
             &table.archived
         } else {
             &table.live
@@ -45,7 +47,20 @@ impl Portal {
             if position > 0 {
                 body.push(b',');
             }
-            writer.stored(&mut body, id, stored, Addition::default());
+            let links = if is_archived {
+                None
+            } else {
+                let end = End {
+                    object: route.object,
+                    id,
+                };
+                self.shown_links(end, &linked)
+            };
+            let addition = Addition {
+                links: links.as_ref(),
+                ..Addition::default()
+            };
+            writer.stored(&mut body, id, stored, addition);
         }
         body.push(b']');
         if let Some(last) = next {
@@ -58,7 +73,7 @@ impl Portal {
     }
 
     /// The first id of a page: `after` is the last id plus one, or opaque.
-    fn start_of(&self, after: Option<&str>) -> Result<u64, Problem> {
+    pub(crate) fn start_of(&self, after: Option<&str>) -> Result<u64, Problem> {
         let Some(after) = after.filter(|after| !after.is_empty()) else {
             return Ok(0);
         };
@@ -75,13 +90,18 @@ impl Portal {
         })
     }
 
-    fn paging(&self, request: &Request, last: u64) -> Value {
-        let next = last + 1;
-        let after = if self.settings().opaque_after {
+    /// `after` of the page that begins with an id.
+    pub(crate) fn after_text(&self, next: u64) -> String {
+        if self.settings().opaque_after {
             format!("NT{:x}", next ^ OPAQUE)
         } else {
             next.to_string()
-        };
+        }
+    }
+
+    pub(crate) fn paging(&self, request: &Request, last: u64) -> Value {
+        let next = last + 1;
+        let after = self.after_text(next);
         let rest: Vec<&str> = request
             .query
             .split('&')

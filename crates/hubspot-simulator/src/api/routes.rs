@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::api::problem::Problem;
 use crate::api::request::Request;
 use crate::catalogue::{OBJECTS, ObjectIndex, object_named};
+use crate::world::limits::Counted;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,24 @@ pub(crate) enum Call {
     AccountDetails,
     AccountUsage,
     TokenInfo,
+    Associations,
+    AssociateDefault,
+    Associate,
+    Disassociate,
+    AssociationsRead,
+    AssociationsCreate,
+    AssociationsDefault,
+    AssociationsArchive,
+    AssociationLabelsArchive,
+    Labels,
+    LabelCreate,
+    LabelUpdate,
+    LabelDelete,
+    LinkLimits,
+    LinkLimitsAll,
+    LinkLimitsCreate,
+    LinkLimitsUpdate,
+    LinkLimitsPurge,
 }
 
 /// A call with what the path says.
@@ -45,14 +64,40 @@ pub(crate) struct Route {
     pub object: ObjectIndex,
     /// The last segment where it varies: a record's id, a property's name; else empty.
     pub name: String,
+    /// The object at the other end of an association; else `object`.
+    pub to: ObjectIndex,
+    /// The record at the other end, or a label's id; else empty.
+    pub to_name: String,
     /// 2026-09 obeys the portal's own rules on writes.
     pub enforces_rules: bool,
+    /// Whether the path has a date for its version.
+    pub is_dated: bool,
+    /// Whether the call is outside of the ten-second window, as the OpenAPI files say of bulk association and label calls
+    /// (`api-facts.md#3`).
+    pub is_exempt: bool,
 }
 
 impl Route {
-    /// The scopes of which the call needs one; none: it needs no scope (`api-facts.md#2`).
-    pub(crate) fn scopes(&self) -> Vec<String> {
-        let plural = OBJECTS[self.object].plural;
+    /// Groups of scopes: the call needs one of each. An association needs those of both objects (`api-facts.md#2`).
+    pub(crate) fn scopes(&self) -> Vec<Vec<String>> {
+        let of = |object| self.scopes_of(object);
+        let groups = match self.to == self.object {
+            true => vec![of(self.object)],
+            false => vec![of(self.object), of(self.to)],
+        };
+        groups.into_iter().filter(|one| !one.is_empty()).collect()
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        match self.call {
+            Call::Search => Counted::Search,
+            _ if self.is_exempt => Counted::Exempt,
+            _ => Counted::Plain,
+        }
+    }
+
+    fn scopes_of(&self, object: ObjectIndex) -> Vec<String> {
+        let plural = OBJECTS[object].plural;
         let is_ticket = plural == "tickets";
         let objects = |right: &str| match is_ticket {
             true => vec!["tickets".to_owned()],
@@ -71,7 +116,11 @@ impl Route {
             | Call::BatchRead
             | Call::Search
             | Call::Pipelines
-            | Call::Pipeline => objects("read"),
+            | Call::Pipeline
+            | Call::Associations
+            | Call::AssociationsRead
+            | Call::Labels
+            | Call::LinkLimits => objects("read"),
             Call::Create
             | Call::Patch
             | Call::Delete
@@ -80,9 +129,24 @@ impl Route {
             | Call::BatchUpsert
             | Call::BatchArchive
             | Call::Merge
-            | Call::PrivacyDelete => objects("write"),
+            | Call::PrivacyDelete
+            | Call::AssociateDefault
+            | Call::Associate
+            | Call::Disassociate
+            | Call::AssociationsCreate
+            | Call::AssociationsDefault
+            | Call::AssociationsArchive
+            | Call::AssociationLabelsArchive => objects("write"),
             Call::Properties | Call::Property | Call::Groups => schemas("read"),
-            Call::PropertyCreate | Call::PropertyPatch | Call::PropertyDelete => schemas("write"),
+            Call::PropertyCreate
+            | Call::PropertyPatch
+            | Call::PropertyDelete
+            | Call::LabelCreate
+            | Call::LabelUpdate
+            | Call::LabelDelete
+            | Call::LinkLimitsCreate
+            | Call::LinkLimitsUpdate
+            | Call::LinkLimitsPurge => schemas("write"),
             Call::Owners | Call::Owner => {
                 vec![
                     "crm.objects.owners.read".to_owned(),
@@ -90,7 +154,7 @@ impl Route {
                 ]
             }
             Call::AccountDetails | Call::AccountUsage => vec![APP_SCOPE.to_owned()],
-            Call::TokenInfo => Vec::new(),
+            Call::TokenInfo | Call::LinkLimitsAll => Vec::new(),
         }
     }
 }
@@ -123,6 +187,12 @@ fn area_of<'a>(segments: &'a [&'a str]) -> Option<(&'a str, &'a str, &'a [&'a st
         {
             Some((area, version, rest))
         }
+        ["crm", "v4", area @ ("objects" | "associations"), rest @ ..] => Some((area, "v4", rest)),
+        ["crm", area @ "associations", version, rest @ ..]
+            if *version == "v4" || DATE_VERSIONS.contains(version) =>
+        {
+            Some((area, version, rest))
+        }
         ["oauth", "v2", "private-apps", "get", "access-token-info"] => {
             Some(("token-info", "v2", &[]))
         }
@@ -142,21 +212,127 @@ pub(crate) fn route(request: &Request) -> Result<Route, Problem> {
     let unknown = || Problem::not_found("resource not found");
     let (area, version, rest) = area_of(&segments).ok_or_else(unknown)?;
     let method = request.method.as_str();
-    let (call, object, name) = match area {
-        "objects" => object_route(method, rest)?,
-        "properties" => property_route(method, rest)?,
-        "pipelines" => pipeline_route(method, rest)?,
-        _ => plain_route(method, area, rest)?,
+    let is_pair = area == "associations" || rest.get(2) == Some(&"associations");
+    // Single records' associations are at v4 and at the dates, records at v3 and at the dates.
+    if (version == "v4") != is_pair && (version == "v3" || version == "v4") {
+        return Err(unknown());
+    }
+    let parts = match area {
+        "associations" => pair_route(method, rest)?,
+        "objects" if is_pair => association_route(method, rest)?,
+        "objects" => object_route(method, rest)?.into(),
+        "properties" => property_route(method, rest)?.into(),
+        "pipelines" => pipeline_route(method, rest)?.into(),
+        _ => plain_route(method, area, rest)?.into(),
     };
+    // The older spelling of the label paths is not exempt in the files.
+    let is_old_label = segments.get(1) == Some(&"v4") && rest.get(2) == Some(&"labels");
     Ok(Route {
-        call,
-        object,
-        name: name.to_owned(),
+        call: parts.call,
+        object: parts.object,
+        name: parts.name.to_owned(),
+        to: parts.to,
+        to_name: parts.to_name.to_owned(),
         enforces_rules: version == "2026-09",
+        is_dated: DATE_VERSIONS.contains(&version),
+        is_exempt: area == "associations" && !is_old_label,
     })
 }
 
 type Parts<'a> = (Call, ObjectIndex, &'a str);
+
+/// What a path says, with the other end of an association.
+struct Ends<'a> {
+    call: Call,
+    object: ObjectIndex,
+    name: &'a str,
+    to: ObjectIndex,
+    to_name: &'a str,
+}
+
+impl<'a> From<Parts<'a>> for Ends<'a> {
+    fn from((call, object, name): Parts<'a>) -> Self {
+        Self {
+            call,
+            object,
+            name,
+            to: object,
+            to_name: "",
+        }
+    }
+}
+
+/// The associations of one record.
+fn association_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+    let (call, object, name, to, to_name) = match (method, rest) {
+        ("GET", [object, id, _, to]) => (Call::Associations, object, *id, to, ""),
+        ("PUT", [object, id, _, "default", to, to_id]) => {
+            (Call::AssociateDefault, object, *id, to, *to_id)
+        }
+        ("PUT", [object, id, _, to, to_id]) => (Call::Associate, object, *id, to, *to_id),
+        ("DELETE", [object, id, _, to, to_id]) => (Call::Disassociate, object, *id, to, *to_id),
+        (_, [_, _, _, _] | [_, _, _, _, _] | [_, _, _, "default", _, _]) => {
+            return Err(not_allowed());
+        }
+        _ => return Err(Problem::not_found("resource not found")),
+    };
+    Ok(Ends {
+        call,
+        object: object_in(object)?,
+        name,
+        to: object_in(to)?,
+        to_name,
+    })
+}
+
+/// Batches, labels and limits of a pair of objects.
+fn pair_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+    if rest.starts_with(&["definitions", "configurations"]) {
+        return link_limit_route(method, &rest[2..]);
+    }
+    let [from, to, rest @ ..] = rest else {
+        return Err(Problem::not_found("resource not found"));
+    };
+    let (call, to_name) = match (method, rest) {
+        ("POST", ["batch", "read"]) => (Call::AssociationsRead, ""),
+        ("POST", ["batch", "create"]) => (Call::AssociationsCreate, ""),
+        ("POST", ["batch", "archive"]) => (Call::AssociationsArchive, ""),
+        ("POST", ["batch", "associate", "default"]) => (Call::AssociationsDefault, ""),
+        ("POST", ["batch", "labels", "archive"]) => (Call::AssociationLabelsArchive, ""),
+        ("GET", ["labels"]) => (Call::Labels, ""),
+        ("POST", ["labels"]) => (Call::LabelCreate, ""),
+        ("PUT", ["labels"]) => (Call::LabelUpdate, ""),
+        ("DELETE", ["labels", id]) => (Call::LabelDelete, *id),
+        (_, ["batch", _] | ["labels"] | ["labels", _]) => return Err(not_allowed()),
+        _ => return Err(Problem::not_found("resource not found")),
+    };
+    Ok(Ends {
+        call,
+        object: object_in(from)?,
+        name: "",
+        to: object_in(to)?,
+        to_name,
+    })
+}
+
+fn link_limit_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+    let (call, from, to) = match (method, rest) {
+        ("GET", ["all"]) => return Ok((Call::LinkLimitsAll, 0, "").into()),
+        ("GET", [from, to]) => (Call::LinkLimits, from, to),
+        ("POST", [from, to, "batch", "create"]) => (Call::LinkLimitsCreate, from, to),
+        ("POST", [from, to, "batch", "update"]) => (Call::LinkLimitsUpdate, from, to),
+        ("POST", [from, to, "batch", "purge"]) => (Call::LinkLimitsPurge, from, to),
+        (_, ["all"] | [_, _] | [_, _, "batch", _]) => return Err(not_allowed()),
+        _ => return Err(Problem::not_found("resource not found")),
+    };
+    Ok(Ends {
+        call,
+        object: object_in(from)?,
+        name: "",
+        to: object_in(to)?,
+        to_name: "",
+    })
+}
 
 fn object_in(name: &str) -> Result<ObjectIndex, Problem> {
     object_named(name)
@@ -241,15 +417,22 @@ fn plain_route<'a>(method: &str, area: &str, rest: &[&'a str]) -> Result<Parts<'
 
 /// The path with ids and names of things replaced, for logs.
 pub(crate) fn template(request: &Request, route: &Route) -> String {
-    if route.name.is_empty() {
-        return request.path.clone();
+    let mut segments: Vec<&str> = request.path.trim_end_matches('/').split('/').collect();
+    let own = segments.iter().position(|part| *part == "associations");
+    let own = match own {
+        Some(place) if !route.name.is_empty() => place.checked_sub(1),
+        _ => None,
+    };
+    let is_last = if own.is_some() {
+        !route.to_name.is_empty()
+    } else {
+        !(route.name.is_empty() && route.to_name.is_empty())
+    };
+    let last = Some(segments.len() - 1).filter(|_| is_last);
+    for place in own.into_iter().chain(last) {
+        segments[place] = "{id}";
     }
-    let parent = request
-        .path
-        .trim_end_matches('/')
-        .rsplit_once('/')
-        .map_or("", |(parent, _)| parent);
-    format!("{parent}/{{id}}")
+    segments.join("/")
 }
 
 /// Query parameters, decoded.

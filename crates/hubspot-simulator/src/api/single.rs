@@ -8,6 +8,7 @@ use crate::api::request::Request;
 use crate::api::routes::{Query, Route};
 use crate::catalogue::ObjectIndex;
 use crate::portal::commit::Author;
+use crate::portal::links::End;
 use crate::portal::prepare::{Aim, Claims, wanted_of};
 use crate::portal::{Handled, Portal};
 
@@ -102,7 +103,16 @@ impl Portal {
             settings: self.settings(),
             selection: &selection,
         };
-        writer.stored(&mut body, *id, stored, Addition::default());
+        let end = End {
+            object: route.object,
+            id: *id,
+        };
+        let links = self.shown_links(end, &query.list("associations"));
+        let addition = Addition {
+            links: links.as_ref(),
+            ..Addition::default()
+        };
+        writer.stored(&mut body, *id, stored, addition);
         Ok(Answer { status: 200, body })
     }
 
@@ -112,7 +122,13 @@ impl Portal {
         let changes = self
             .prepare(api_aim(route, None, &Claims::new()), &wanted)
             .map_err(Problem::without_context)?;
+        let links = self.new_links(route.object, &body)?;
         let id = self.commit_create(route.object, &changes, Author::api(None), now_ms);
+        let end = End {
+            object: route.object,
+            id,
+        };
+        self.commit_new_links(end, &links, now_ms);
         let names: Vec<String> = wanted.into_iter().map(|(name, _)| name).collect();
         self.written(route.object, id, 201, &names)
     }

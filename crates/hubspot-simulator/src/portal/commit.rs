@@ -2,7 +2,8 @@
 
 use rand::RngExt as _;
 
-use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::catalogue::{CONTACT, OBJECTS, OWNERS, ObjectIndex};
+use crate::portal::links::End;
 use crate::portal::record::{Document, Source, Stored, Values};
 use crate::portal::table::Change;
 use crate::portal::{Operation, Portal, PropertyWrite, WriteLogEntry};
@@ -13,6 +14,8 @@ pub(crate) struct Author {
     pub source: Source,
     pub by_api: bool,
     pub trace_id: Option<String>,
+    /// Whether the app's webhooks tell what becomes of associations.
+    pub tells_links: bool,
 }
 
 impl Author {
@@ -21,14 +24,14 @@ impl Author {
             source: Source::Integration,
             by_api: true,
             trace_id: trace_id.map(str::to_owned),
+            tells_links: true,
         }
     }
 
     pub(crate) fn other_app(app_id: u32) -> Self {
         Self {
             source: Source::OtherApp(app_id),
-            by_api: false,
-            trace_id: None,
+            ..Self::someone()
         }
     }
 
@@ -37,6 +40,20 @@ impl Author {
             source: Source::Person(user_id),
             by_api: false,
             trace_id: None,
+            tells_links: true,
+        }
+    }
+
+    /// The person who makes all changes that no other one is named for.
+    pub(crate) fn someone() -> Self {
+        Self::person(OWNERS[0].user_id)
+    }
+
+    /// HubSpot, which keeps a property in step with associations.
+    pub(crate) fn associations() -> Self {
+        Self {
+            source: Source::Associations,
+            ..Self::someone()
         }
     }
 }
@@ -81,7 +98,15 @@ impl Portal {
             modified_ms: now_ms,
             values: Values::new(entries.collect()),
         };
-        self.log_write(object, id, Operation::Create, changes, None, author, now_ms);
+        self.log_write(
+            object,
+            id,
+            Operation::Create,
+            changes,
+            None,
+            author.clone(),
+            now_ms,
+        );
         self.place(
             object,
             id,
@@ -92,7 +117,19 @@ impl Portal {
             },
             now_ms,
         );
+        self.obey_written(End { object, id }, changes, &author, now_ms);
         id
+    }
+
+    /// Some properties mean more than their value.
+    fn obey_written(&mut self, end: End, changes: &[Change], author: &Author, now_ms: i64) {
+        let schema = &self.table(end.object).schema;
+        let names_company = |(property, _): &Change| {
+            end.object == CONTACT && schema.property(*property).name == "associatedcompanyid"
+        };
+        if changes.iter().any(names_company) {
+            self.obey_company_property(end, author, now_ms);
+        }
     }
 
     /// Puts a new live record in its place and tells the index.
@@ -105,8 +142,24 @@ impl Portal {
         table.insert(id, stored);
     }
 
-    /// Writes values of a live record; whether there was one.
+    /// Writes values of a live record, with all that follows; whether there was one.
     pub(crate) fn commit_update(
+        &mut self,
+        object: ObjectIndex,
+        id: u64,
+        changes: &[Change],
+        author: Author,
+        now_ms: i64,
+    ) -> bool {
+        let is_there = self.write_values(object, id, changes, author.clone(), now_ms);
+        if is_there {
+            self.obey_written(End { object, id }, changes, &author, now_ms);
+        }
+        is_there
+    }
+
+    /// Writes values of a live record and nothing besides; whether there was one.
+    pub(crate) fn write_values(
         &mut self,
         object: ObjectIndex,
         id: u64,
@@ -150,6 +203,23 @@ impl Portal {
         true
     }
 
+    /// Moves a live record's last-modified time, and nothing else.
+    pub(crate) fn touch(&mut self, end: End, now_ms: i64) {
+        let live = self.table(end.object).live.get(&end.id);
+        let Some(before) = live.map(|stored| stored.document.clone()) else {
+            return;
+        };
+        let due_ms = self.index_due_ms(now_ms);
+        let table = self.table_mut(end.object);
+        table.update(end.id, &[], Source::Associations, now_ms, Some(now_ms));
+        if let Some(stored) = table.live.get(&end.id) {
+            let after = Some(&stored.document);
+            table
+                .index
+                .change(end.id, Some(&before), after, now_ms, due_ms);
+        }
+    }
+
     /// Archives a live record; whether there was one.
     pub(crate) fn commit_archive(
         &mut self,
@@ -158,9 +228,11 @@ impl Portal {
         author: Author,
         now_ms: i64,
     ) -> bool {
-        if !self.vanish(object, id, now_ms, |table, id| table.archive(id, now_ms)) {
+        if !self.is_live(End { object, id }) {
             return false;
         }
+        self.put_links_aside(End { object, id }, &author, now_ms);
+        self.vanish(object, id, now_ms, |table, id| table.archive(id, now_ms));
         self.log_write(object, id, Operation::Archive, &[], None, author, now_ms);
         true
     }
@@ -179,6 +251,7 @@ impl Portal {
             .and_then(|email| table.live.get(&id)?.document.values.get(email));
         let email = email.map(str::to_owned);
         let was_there = self.commit_archive(object, id, author, now_ms);
+        drop(self.record_links_mut().unshelve(End { object, id }));
         let table = self.table_mut(object);
         table.archived.remove(&id);
         table.blocked_emails.extend(email);
@@ -235,7 +308,9 @@ impl Portal {
                 .index
                 .change(id, None, Some(&stored.document), now_ms, due_ms);
         }
-        self.log_write(object, id, Operation::Restore, &[], None, author, now_ms);
+        let restored = author.clone();
+        self.log_write(object, id, Operation::Restore, &[], None, restored, now_ms);
+        self.bring_links_back(End { object, id }, &author, now_ms);
         true
     }
 

@@ -2,8 +2,8 @@
 
 use crate::api::request::Request;
 use crate::api::routes::{Route, template};
-use crate::catalogue::object_named;
 use crate::portal::Portal;
+use crate::portal::link_types::LinkType;
 use crate::portal::record::Record;
 use crate::portal::table::Table;
 use crate::world::limits::Violations;
@@ -53,6 +53,27 @@ pub struct WriteLogEntry {
     pub trace_id: Option<String>,
 }
 
+/// One direction of one association that was made or taken away, whoever did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkLogEntry {
+    /// Epoch milliseconds of HubSpot's clock.
+    pub at_ms: i64,
+    /// Plural name of the object from which it is seen.
+    pub from_object: &'static str,
+    /// The record from which it is seen.
+    pub from_id: u64,
+    /// Plural name of the other object.
+    pub to_object: &'static str,
+    /// The other record.
+    pub to_id: u64,
+    /// The type as `from` sees it.
+    pub kind: LinkType,
+    /// Whether it was taken away; else it was made.
+    pub removed: bool,
+    /// Whether it came through the API; else a person or HubSpot did it.
+    pub by_api: bool,
+}
+
 /// One request that reached HubSpot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLogEntry {
@@ -74,6 +95,7 @@ pub struct RequestLogEntry {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logs {
     writes: Vec<WriteLogEntry>,
+    links: Vec<LinkLogEntry>,
     requests: Vec<RequestLogEntry>,
 }
 
@@ -109,11 +131,21 @@ impl Portal {
         bounded_push(&mut self.logs_mut().writes, entry, limit);
     }
 
+    pub(crate) fn push_link(&mut self, entry: LinkLogEntry) {
+        let limit = self.settings().log_limit;
+        bounded_push(&mut self.logs_mut().links, entry, limit);
+    }
+
+    /// Every change of an association, oldest first, each direction and type on its own, within the bound of the settings.
+    pub fn link_log(&self) -> &[LinkLogEntry] {
+        &self.logs().links
+    }
+
     /// The live records of an object, by id.
     ///
     /// # Panics
     ///
-    /// For an object that isn't one of the four; so do all methods that name one.
+    /// For an object that the portal hasn't; so do all methods that name one.
     pub fn records(&self, object: &str) -> Vec<Record<'_>> {
         let table = self.table_named(object);
         table
@@ -149,7 +181,7 @@ impl Portal {
     }
 
     fn table_named(&self, object: &str) -> &Table {
-        self.table(object_named(object).expect("contacts, companies, deals or tickets"))
+        self.table(self.index_of(object))
     }
 
     /// Every write, oldest first, within the bound of the settings; `fill` isn't logged.

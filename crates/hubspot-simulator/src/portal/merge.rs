@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalogue::contacts::LIFECYCLE_STAGES;
 use crate::catalogue::{CONTACT, ObjectIndex};
 use crate::portal::commit::Author;
+use crate::portal::links::End;
 use crate::portal::record::{Document, HistoryEntry, PropertyId, Source, Stored};
 use crate::portal::schema::Schema;
 use crate::portal::table::Change;
@@ -49,9 +50,11 @@ impl Portal {
             Operation::Merge,
             &changes,
             Some(&kept.document),
-            author,
+            author.clone(),
             now_ms,
         );
+        // The primary's own links come first, so that its primary company stays.
+        let taken = self.take_links(object, &gone, &author, now_ms);
         for id in [primary, other] {
             self.vanish(object, id, now_ms, |table, id| drop(table.take(id)));
         }
@@ -74,6 +77,8 @@ impl Portal {
             .filter(|target| gone.contains(target))
             .for_each(|target| *target = winner);
         redirects.extend(gone.iter().map(|id| (*id, winner)));
+        let end = End { object, id: winner };
+        self.give_links(end, taken, &author, now_ms);
         self.announce_merge(
             object,
             &Merged {

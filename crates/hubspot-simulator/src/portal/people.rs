@@ -1,16 +1,9 @@
 //! What people and other apps do in HubSpot meanwhile: the methods that tests and `demo` call.
 
-use crate::catalogue::{OWNERS, ObjectIndex, object_named};
+use crate::catalogue::{ObjectIndex, object_named};
 use crate::portal::Portal;
 use crate::portal::commit::Author;
 use crate::portal::prepare::{Aim, Claims, Wanted};
-
-/// The person who makes these changes: `sourceId` is `userId:` and this number.
-const USER_ID: u32 = OWNERS[0].user_id;
-
-fn index_of(object: &str) -> ObjectIndex {
-    object_named(object).expect("contacts, companies, deals or tickets")
-}
 
 fn wanted(properties: &[(&str, &str)]) -> Wanted {
     properties
@@ -20,6 +13,16 @@ fn wanted(properties: &[(&str, &str)]) -> Wanted {
 }
 
 impl Portal {
+    /// The object of that name.
+    pub(crate) fn object_of(&self, name: &str) -> Option<ObjectIndex> {
+        object_named(name)
+    }
+
+    /// An object that a test names.
+    pub(crate) fn index_of(&self, object: &str) -> ObjectIndex {
+        self.object_of(object).expect("an object of this portal")
+    }
+
     /// A person creates a record; its id. The values are normalised as HubSpot does.
     ///
     /// # Panics
@@ -27,7 +30,7 @@ impl Portal {
     /// If HubSpot would refuse the values: a test that asks for such a record is wrong.
     pub fn create(&mut self, object: &str, properties: &[(&str, &str)], now_ms: i64) -> u64 {
         self.tick(now_ms);
-        let (object, now_ms) = (index_of(object), self.hubspot_ms(now_ms));
+        let (object, now_ms) = (self.index_of(object), self.hubspot_ms(now_ms));
         let aim = Aim {
             object,
             id: None,
@@ -38,7 +41,7 @@ impl Portal {
         let changes = self
             .prepare(aim, &wanted(properties))
             .expect("HubSpot takes these values");
-        self.commit_create(object, &changes, Author::person(USER_ID), now_ms)
+        self.commit_create(object, &changes, Author::someone(), now_ms)
     }
 
     /// A person edits a record; an empty text clears. False if there is no such live record or HubSpot would refuse.
@@ -49,7 +52,7 @@ impl Portal {
         properties: &[(&str, &str)],
         now_ms: i64,
     ) -> bool {
-        self.change(object, id, properties, Author::person(USER_ID), now_ms)
+        self.change(object, id, properties, Author::someone(), now_ms)
     }
 
     /// Another app edits a record: the history names it by `app_id`, which is not the daemon's. False as for a person.
@@ -73,7 +76,7 @@ impl Portal {
         now_ms: i64,
     ) -> bool {
         self.tick(now_ms);
-        let (object, now_ms) = (index_of(object), self.hubspot_ms(now_ms));
+        let (object, now_ms) = (self.index_of(object), self.hubspot_ms(now_ms));
         let aim = Aim {
             object,
             id: Some(id),
@@ -91,14 +94,14 @@ impl Portal {
     pub fn archive(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_archive(index_of(object), id, Author::person(USER_ID), now_ms)
+        self.commit_archive(self.index_of(object), id, Author::someone(), now_ms)
     }
 
     /// A person deletes a record for good, as a privacy law demands. False if there is no such live record.
     pub fn delete_for_good(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_privacy_delete(index_of(object), id, Author::person(USER_ID), now_ms)
+        self.commit_privacy_delete(self.index_of(object), id, Author::someone(), now_ms)
     }
 
     /// A person restores an archived record (`api-facts.md#13`: in HubSpot's pages only). False if it isn't archived or
@@ -106,7 +109,7 @@ impl Portal {
     pub fn restore(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_restore(index_of(object), id, Author::person(USER_ID), now_ms)
+        self.commit_restore(self.index_of(object), id, Author::someone(), now_ms)
     }
 
     /// A person merges `other` into `primary`; the id of the result: new, or the primary's, by the settings. `None` if
@@ -115,10 +118,10 @@ impl Portal {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
         self.commit_merge(
-            index_of(object),
+            self.index_of(object),
             primary,
             other,
-            Author::person(USER_ID),
+            Author::someone(),
             now_ms,
         )
     }

@@ -96,6 +96,8 @@ pub(crate) enum Source {
     Import,
     /// HubSpot's merge of two records.
     Merge,
+    /// HubSpot, which keeps a property in step with associations.
+    Associations,
 }
 
 /// One entry of a property's history.

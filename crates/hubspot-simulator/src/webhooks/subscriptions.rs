@@ -37,7 +37,8 @@ impl AppWebhooks {
         self.subscriptions.iter().any(|subscription| {
             subscription.active
                 && Some(subscription.event_type.as_str()) == text("subscriptionType")
-                && subscription.object_type_id.as_deref() == text("objectTypeId")
+                && subscription.object_type_id.as_deref()
+                    == text("objectTypeId").or(text("fromObjectTypeId"))
                 && subscription.property.as_deref() == text("propertyName")
         })
     }

@@ -95,11 +95,11 @@ pub(crate) fn authorize(
     caller: &Caller,
     settings: &Settings,
 ) -> Result<(), Problem> {
-    let scopes = route.scopes();
-    if scopes.is_empty() || scopes.iter().any(|scope| caller.has(scope, settings)) {
-        return Ok(());
+    let has_one = |scopes: &Vec<String>| scopes.iter().any(|scope| caller.has(scope, settings));
+    match route.scopes().into_iter().find(|group| !has_one(group)) {
+        Some(missing) => Err(Problem::missing_scopes(missing)),
+        None => Ok(()),
     }
-    Err(Problem::missing_scopes(scopes))
 }
 
 #[cfg(test)]

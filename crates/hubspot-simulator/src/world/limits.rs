@@ -75,20 +75,40 @@ pub(crate) enum Daily {
     Absent,
 }
 
+/// What a request counts as (`api-facts.md#3`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// In the ten seconds and in the day.
+    Plain,
+    /// In a second of its own, and in the day.
+    Search,
+    /// In the day alone: bulk calls and labels of associations.
+    Exempt,
+}
+
 /// What asks to pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    pub is_search: bool,
+    pub counted: Counted,
     pub daily: Daily,
 }
 
 impl Asked {
     fn counts_in_burst(self, settings: &Settings) -> bool {
-        !self.is_search || settings.searches_count_in_burst
+        match self.counted {
+            Counted::Plain => true,
+            Counted::Search => settings.searches_count_in_burst,
+            Counted::Exempt => false,
+        }
     }
 
     fn counts_in_day(self, settings: &Settings) -> bool {
-        self.daily == Daily::Counts && (!self.is_search || settings.searches_count_in_day)
+        let counts = !self.is_search() || settings.searches_count_in_day;
+        self.daily == Daily::Counts && counts
+    }
+
+    fn is_search(self) -> bool {
+        self.counted == Counted::Search
     }
 }
 
@@ -124,7 +144,7 @@ impl Limits {
             }
             return Err(policy);
         }
-        if asked.is_search {
+        if asked.is_search() {
             self.search.0.push_back(now_ms);
         }
         if asked.counts_in_burst(settings) {
@@ -137,7 +157,7 @@ impl Limits {
     }
 
     fn note_arrival(&mut self, settings: &Settings, asked: Asked, now_ms: i64) {
-        if asked.is_search {
+        if asked.is_search() {
             self.searches_arrived.0.push_back(now_ms);
             let count = self.searches_arrived.count(now_ms, SEARCH_WINDOW_MS);
             let most = &mut self.violations.most_searches_in_a_second;
@@ -157,7 +177,7 @@ impl Limits {
             return Err(Policy::Daily);
         }
         let searches = self.search.count(now_ms, SEARCH_WINDOW_MS);
-        if asked.is_search && searches >= u64::from(settings.search_limit) {
+        if asked.is_search() && searches >= u64::from(settings.search_limit) {
             return Err(Policy::Search);
         }
         let requests = self.burst.count(now_ms, BURST_WINDOW_MS);
@@ -265,11 +285,11 @@ mod tests {
     use super::*;
 
     const PLAIN: Asked = Asked {
-        is_search: false,
+        counted: Counted::Plain,
         daily: Daily::Counts,
     };
     const SEARCH: Asked = Asked {
-        is_search: true,
+        counted: Counted::Search,
         daily: Daily::Counts,
     };
 
@@ -362,5 +382,44 @@ mod tests {
             ),
             (0, 9)
         );
+    }
+
+    #[test]
+    fn searches_count_in_the_day_and_not_in_the_ten_seconds() {
+        let (mut limits, settings) = (Limits::default(), portal());
+        for second in 0..5 {
+            assert_eq!(limits.admit(&settings, SEARCH, second * 1_000), Ok(()));
+        }
+        assert_eq!(limits.violations.most_in_ten_seconds, 0);
+        assert_eq!(limits.used_today(&settings, 5_000), 5);
+        assert_eq!(limits.admit(&settings, PLAIN, 5_000), Ok(()));
+    }
+
+    /// api-facts.md#3: exempt from the ten-second window, not from the day.
+    #[test]
+    fn bulk_and_label_calls_of_associations_count_in_the_day_alone() {
+        let mut desk = crate::testing::Desk::new(Settings {
+            limits_enabled: true,
+            ..portal()
+        });
+        let labels = "/crm/associations/2026-03/contacts/companies/labels";
+        let inputs = json!({"inputs": [{"id": "7"}]});
+        for _ in 0..4 {
+            assert_eq!(desk.get(labels).0, 200);
+        }
+        let read = "/crm/v4/associations/contacts/companies/batch/read";
+        for expected in [207, 207] {
+            assert_eq!(desk.post(read, &inputs).0, expected);
+        }
+        assert_eq!(desk.portal.violations().most_in_ten_seconds, 0);
+        // The associations of one record and the older spelling of the label path are not exempt.
+        assert_eq!(desk.get("/crm/v4/associations/0-1/0-2/labels").0, 200);
+        let one = "/crm/v4/objects/contacts/7/associations/companies";
+        assert_eq!(desk.get(one).0, 404);
+        assert_eq!(desk.portal.violations().most_in_ten_seconds, 2);
+        for expected in [207, 207, 429] {
+            assert_eq!(desk.post(read, &inputs).0, expected);
+        }
+        assert_eq!(desk.portal.violations().daily, 1);
     }
 }

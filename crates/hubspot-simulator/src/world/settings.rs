@@ -88,6 +88,24 @@ pub struct Settings {
     pub equal_write_moves_modified: bool,
     /// Whether `null` in a write clears the value; else it is ignored (unknown 17).
     pub null_clears: bool,
+    /// Whether association answers spell record ids as numbers, as seen; else as text, as the files have it.
+    pub association_ids_are_numbers: bool,
+    /// Associations of one record on a page of a list or a batch read (`api-facts.md#8`: 500).
+    pub associations_per_page: usize,
+    /// Whether the default association of a record that has no primary company yet makes that company the primary one.
+    pub first_company_is_primary: bool,
+    /// Whether a label replaces the pair's other labels (unknown 16); else it is added.
+    pub label_replaces_others: bool,
+    /// Whether a change of associations moves the last-modified time of both records (unknown 12).
+    pub association_moves_modified: bool,
+    /// Whether one input with an unknown type fails a whole batch of associations with 400; else it is an entry of the 207.
+    pub bad_association_type_fails_batch: bool,
+    /// Whether date versions answer 200 with a body where associations are archived in a batch, as their files say; else 204.
+    pub association_archive_is_200: bool,
+    /// Whether a read of associations by a merged-away id finds the survivor's.
+    pub merged_id_associations_found: bool,
+    /// Whether webhooks tell the associations that an archive, a restore or a merge moved.
+    pub moved_links_are_told: bool,
     /// Whether numbers are spelled anew, `42.50` as `42.5` (unknown 18).
     pub respell_numbers: bool,
     /// Whether properties without a value are left out of records; else they are `null`, as seen.
@@ -164,6 +182,15 @@ impl Default for Settings {
             archived_holds_unique: false,
             equal_write_moves_modified: false,
             null_clears: false,
+            association_ids_are_numbers: true,
+            associations_per_page: 500,
+            first_company_is_primary: true,
+            label_replaces_others: false,
+            association_moves_modified: false,
+            bad_association_type_fails_batch: true,
+            association_archive_is_200: false,
+            merged_id_associations_found: true,
+            moved_links_are_told: false,
             respell_numbers: true,
             leave_out_empty: false,
             cuts_pairs: false,
@@ -193,7 +220,7 @@ impl Settings {
     /// Every open question decided by the seed, so that many seeds test both answers.
     #[must_use]
     pub fn with_unknowns_from(mut self, seed: u64) -> Self {
-        let switches: [&mut bool; 20] = [
+        let switches: [&mut bool; 28] = [
             &mut self.searches_count_in_burst,
             &mut self.searches_count_in_day,
             &mut self.retry_after_on_429,
@@ -214,6 +241,14 @@ impl Settings {
             &mut self.ties_change_between_pages,
             &mut self.leave_out_empty,
             &mut self.merge_tells_property_changes,
+            &mut self.association_ids_are_numbers,
+            &mut self.first_company_is_primary,
+            &mut self.label_replaces_others,
+            &mut self.association_moves_modified,
+            &mut self.bad_association_type_fails_batch,
+            &mut self.association_archive_is_200,
+            &mut self.merged_id_associations_found,
+            &mut self.moved_links_are_told,
         ];
         let bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         for (position, switch) in switches.into_iter().enumerate() {
