@@ -13,5 +13,6 @@ pub(crate) mod problem;
 pub(crate) mod properties;
 pub mod request;
 pub(crate) mod routes;
+pub(crate) mod schemas;
 pub(crate) mod search;
 pub(crate) mod single;

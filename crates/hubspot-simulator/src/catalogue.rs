@@ -1,34 +1,19 @@
-//! What a portal has from the first day: objects, owners, pipelines, and how a property table becomes definitions.
+//! What a portal has from the first day: objects, owners, and how a property table becomes definitions.
 //!
-//! The tables themselves are in `contacts` and `others`.
+//! The tables themselves are a file each.
 
+pub(crate) mod activities;
+pub(crate) mod commerce;
 pub(crate) mod contacts;
 pub(crate) mod links;
+pub(crate) mod objects;
 pub(crate) mod others;
+pub(crate) mod pipelines;
+pub(crate) mod records;
 
-use crate::catalogue::contacts::CONTACTS;
-use crate::catalogue::others::{COMPANIES, DEALS, TICKETS};
+use crate::catalogue::objects::ObjectSpec;
+use crate::catalogue::pipelines::Stages;
 use crate::portal::schema::{Choice, Kind, Property, Schema};
-
-/// One object type (`api-facts.md#5`).
-#[derive(Debug)]
-pub(crate) struct ObjectSpec {
-    pub plural: &'static str,
-    pub singular: &'static str,
-    pub type_id: &'static str,
-    /// As error messages name it.
-    pub upper: &'static str,
-    /// Contacts are the only object with `lastmodifieddate`.
-    pub modified: &'static str,
-    /// What search and reads return when nothing is asked for.
-    pub defaults: &'static [&'static str],
-    /// The first record's id.
-    pub first_id: u64,
-    /// Entries of a property's history that are kept.
-    pub history_cap: usize,
-    pub group: &'static str,
-    properties: &'static [Row],
-}
 
 /// Position of an object in [`OBJECTS`] and in the portal's tables.
 pub(crate) type ObjectIndex = usize;
@@ -38,87 +23,37 @@ pub(crate) const COMPANY: ObjectIndex = 1;
 pub(crate) const DEAL: ObjectIndex = 2;
 pub(crate) const TICKET: ObjectIndex = 3;
 
-pub(crate) const OBJECTS: [ObjectSpec; 4] = [
-    ObjectSpec {
-        plural: "contacts",
-        singular: "contact",
-        type_id: "0-1",
-        upper: "CONTACT",
-        modified: "lastmodifieddate",
-        defaults: &[
-            "createdate",
-            "email",
-            "firstname",
-            "hs_object_id",
-            "lastmodifieddate",
-            "lastname",
-        ],
-        first_id: 57_156_923_994,
-        history_cap: 45,
-        group: "contactinformation",
-        properties: CONTACTS,
-    },
-    ObjectSpec {
-        plural: "companies",
-        singular: "company",
-        type_id: "0-2",
-        upper: "COMPANY",
-        modified: "hs_lastmodifieddate",
-        defaults: &[
-            "createdate",
-            "domain",
-            "hs_lastmodifieddate",
-            "hs_object_id",
-            "name",
-        ],
-        first_id: 18_213_337_201,
-        history_cap: 20,
-        group: "companyinformation",
-        properties: COMPANIES,
-    },
-    ObjectSpec {
-        plural: "deals",
-        singular: "deal",
-        type_id: "0-3",
-        upper: "DEAL",
-        modified: "hs_lastmodifieddate",
-        defaults: &[
-            "amount",
-            "closedate",
-            "createdate",
-            "dealname",
-            "dealstage",
-            "hs_lastmodifieddate",
-            "hs_object_id",
-            "pipeline",
-        ],
-        first_id: 21_678_228_008,
-        history_cap: 20,
-        group: "dealinformation",
-        properties: DEALS,
-    },
-    ObjectSpec {
-        plural: "tickets",
-        singular: "ticket",
-        type_id: "0-5",
-        upper: "TICKET",
-        modified: "hs_lastmodifieddate",
-        defaults: &[
-            "content",
-            "createdate",
-            "hs_lastmodifieddate",
-            "hs_object_id",
-            "hs_pipeline",
-            "hs_pipeline_stage",
-            "hs_ticket_category",
-            "hs_ticket_priority",
-            "subject",
-        ],
-        first_id: 3_104_455_667,
-        history_cap: 20,
-        group: "ticketinformation",
-        properties: TICKETS,
-    },
+/// Every standard object.
+pub(crate) static OBJECTS: [ObjectSpec; 29] = [
+    records::CONTACTS,
+    records::COMPANIES,
+    records::DEALS,
+    records::TICKETS,
+    commerce::PRODUCTS,
+    commerce::LINE_ITEMS,
+    commerce::QUOTES,
+    activities::LEADS,
+    activities::CALLS,
+    activities::EMAILS,
+    activities::MEETINGS,
+    activities::NOTES,
+    activities::TASKS,
+    activities::COMMUNICATIONS,
+    activities::POSTAL_MAIL,
+    activities::USERS,
+    commerce::OTHERS[0],
+    commerce::OTHERS[1],
+    commerce::OTHERS[2],
+    commerce::OTHERS[3],
+    commerce::OTHERS[4],
+    commerce::OTHERS[5],
+    commerce::OTHERS[6],
+    commerce::OTHERS[7],
+    commerce::OTHERS[8],
+    commerce::OTHERS[9],
+    commerce::OTHERS[10],
+    commerce::OTHERS[11],
+    commerce::OTHERS[12],
 ];
 
 /// The object with that plural name, singular name or type id, in any case (`api-facts.md#1`).
@@ -232,18 +167,61 @@ fn property_of(row: &Row, group: &str) -> Property {
     property
 }
 
+/// Properties that every object has, beside its own times.
+const COMMON: [Row; 4] = [
+    read_only("hs_object_id", Kind::Number, "number"),
+    read_only("hs_merged_object_ids", Kind::Enumeration, "checkbox"),
+    row(
+        "hs_unique_creation_key",
+        Kind::String,
+        "text",
+        Flag::ReadOnlyUnique,
+    ),
+    row(
+        "hubspot_owner_id",
+        Kind::Enumeration,
+        "select",
+        Flag::External("OWNER"),
+    ),
+];
+
 /// The definitions that a new portal has for an object.
-pub(crate) fn schema_of(object: ObjectIndex) -> Schema {
-    let spec = &OBJECTS[object];
+pub(crate) fn schema_of(spec: &ObjectSpec) -> Schema {
     let mut schema = Schema::default();
-    for row in spec.properties {
-        schema.add(property_of(row, spec.group));
+    let times = [spec.created, spec.modified].map(|name| read_only(name, Kind::Datetime, "date"));
+    for row in spec.properties.iter().chain(&times).chain(&COMMON) {
+        if schema.id(row.name).is_none() {
+            schema.add(property_of(row, spec.group));
+        }
+    }
+    for name in spec.stages.into_iter().flat_map(stage_times) {
+        let mut property = Property::new(&name, Kind::Datetime, "date", spec.group);
+        property.read_only = true;
+        property.calculated = true;
+        property.listed = false;
+        schema.add(property);
     }
     schema.groups = vec![(
         spec.group.to_owned(),
         format!("{} information", spec.singular),
     )];
     schema
+}
+
+/// When a record entered and left each stage: readable, and in no list (`api-facts.md#7`).
+fn stage_times(stages: &'static Stages) -> impl Iterator<Item = String> {
+    let all = stages.pipelines.iter().flat_map(|known| known.stages);
+    all.flat_map(|(stage, _, _)| [entered(stage), exited(stage)])
+}
+
+/// The property that tells when a record entered a stage.
+pub(crate) fn entered(stage: &str) -> String {
+    format!("hs_v2_date_entered_{}", stage.replace('-', "_"))
+}
+
+/// The property that tells when a record left a stage.
+pub(crate) fn exited(stage: &str) -> String {
+    format!("hs_v2_date_exited_{}", stage.replace('-', "_"))
 }
 
 /// A person who may own records (`hubspot_owner_id` holds `id`, never `user_id`).
@@ -318,77 +296,6 @@ const fn owner(
     }
 }
 
-/// A pipeline: id, label, stages (id, label, the `metadata` entry).
-#[derive(Debug)]
-pub(crate) struct Pipeline {
-    pub id: &'static str,
-    pub label: &'static str,
-    pub stages: &'static [(&'static str, &'static str, &'static str)],
-}
-
-const DEAL_PIPELINES: &[Pipeline] = &[
-    Pipeline {
-        id: "default",
-        label: "Sales Pipeline",
-        stages: &[
-            ("appointmentscheduled", "Appointment Scheduled", "0.2"),
-            ("qualifiedtobuy", "Qualified To Buy", "0.4"),
-            ("presentationscheduled", "Presentation Scheduled", "0.6"),
-            ("decisionmakerboughtin", "Decision Maker Bought-In", "0.8"),
-            ("contractsent", "Contract Sent", "0.9"),
-            ("closedwon", "Closed Won", "1.0"),
-            ("closedlost", "Closed Lost", "0.0"),
-        ],
-    },
-    Pipeline {
-        id: "75e28846-ad0d-4be2-a027-5e1da6590b98",
-        label: "Renewals",
-        stages: &[
-            ("139921", "Up for renewal", "0.5"),
-            ("139922", "Renewed", "1.0"),
-            ("139923", "Lost", "0.0"),
-        ],
-    },
-];
-
-const TICKET_PIPELINES: &[Pipeline] = &[
-    Pipeline {
-        id: "0",
-        label: "Support Pipeline",
-        stages: &[
-            ("1", "New", "OPEN"),
-            ("2", "Waiting on contact", "OPEN"),
-            ("3", "Waiting on us", "OPEN"),
-            ("4", "Closed", "CLOSED"),
-        ],
-    },
-    Pipeline {
-        id: "1480221",
-        label: "Returns",
-        stages: &[("5566001", "Asked", "OPEN"), ("5566002", "Done", "CLOSED")],
-    },
-];
-
-/// The pipelines of an object; contacts and companies have none.
-pub(crate) fn pipelines_of(object: ObjectIndex) -> &'static [Pipeline] {
-    match object {
-        DEAL => DEAL_PIPELINES,
-        TICKET => TICKET_PIPELINES,
-        _ => &[],
-    }
-}
-
-/// The properties that hold an object's pipeline and stage, with the pipeline that is meant when none is given.
-pub(crate) fn pipeline_properties(
-    object: ObjectIndex,
-) -> Option<(&'static str, &'static str, &'static str)> {
-    match object {
-        DEAL => Some(("pipeline", "dealstage", "default")),
-        TICKET => Some(("hs_pipeline", "hs_pipeline_stage", "0")),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,11 +305,12 @@ mod tests {
         for (index, object) in OBJECTS.iter().enumerate() {
             assert_eq!(object_named(object.plural), Some(index));
             assert_eq!(object_named(object.type_id), Some(index));
-            let schema = schema_of(index);
+            let schema = schema_of(object);
             for name in object
                 .defaults
                 .iter()
-                .chain([&object.modified, &"hs_merged_object_ids"])
+                .chain([&object.modified, &object.created, &"hs_merged_object_ids"])
+                .chain(object.needs.iter().copied().flatten())
             {
                 assert!(
                     schema.live(name).is_some(),
@@ -417,7 +325,7 @@ mod tests {
     /// api-facts.md#7: identifiers wear the type `number`; owners are enumerations without options.
     #[test]
     fn identifiers_and_owners_are_typed_as_hubspot_types_them() {
-        let contacts = schema_of(CONTACT);
+        let contacts = schema_of(&OBJECTS[CONTACT]);
         let company = contacts.property(contacts.id("associatedcompanyid").expect("there"));
         assert_eq!(
             (company.kind, company.referenced_object.as_deref()),

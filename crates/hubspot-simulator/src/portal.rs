@@ -3,6 +3,7 @@
 //! This file is the front door: token, limits, scopes, faults, then the call; and what tests look at afterwards.
 
 pub(crate) mod commit;
+pub(crate) mod custom;
 pub(crate) mod fill;
 pub(crate) mod index;
 pub(crate) mod link_commit;
@@ -20,6 +21,7 @@ pub(crate) mod table;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +33,8 @@ use crate::api::request::{Delivery, Reply, Request};
 use crate::api::routes::{Call, Route, route};
 use crate::api::search::SearchCache;
 use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::portal::custom::CustomObject;
+pub use crate::portal::custom::NewObject;
 pub use crate::portal::link_people::{Link, Named, PairType};
 use crate::portal::link_types::LinkTypes;
 pub use crate::portal::link_types::{LinkCategory, LinkType};
@@ -76,7 +80,9 @@ pub struct Portal {
     faults: Faults,
     rng: ChaCha8Rng,
     seed: u64,
-    tables: Vec<Table>,
+    /// By object, each made when it is first asked for: a portal has many objects and a test few.
+    tables: Vec<OnceLock<Box<Table>>>,
+    customs: Vec<CustomObject>,
     links: Links,
     link_types: LinkTypes,
     limits: Limits,
@@ -101,7 +107,8 @@ impl Portal {
             faults: Faults::default(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             seed,
-            tables: (0..OBJECTS.len()).map(Table::new).collect(),
+            tables: (0..OBJECTS.len()).map(|_| OnceLock::new()).collect(),
+            customs: Vec::new(),
             links: Links::default(),
             link_types: LinkTypes::default(),
             limits: Limits::default(),
@@ -153,7 +160,7 @@ impl Portal {
         {
             let ((due_ms, _), request) = entry.remove_entry();
             let at_ms = self.hubspot_ms(due_ms);
-            if let Ok(route) = route(&request) {
+            if let Ok(route) = self.route(&request) {
                 let status = self
                     .call(&route, &request, at_ms)
                     .map_or_else(|problem| problem.status, |done| done.status);
@@ -161,7 +168,7 @@ impl Portal {
             }
         }
         let at_ms = self.hubspot_ms(now_ms);
-        for table in &mut self.tables {
+        for table in self.tables.iter_mut().filter_map(OnceLock::get_mut) {
             table.index.tick(at_ms);
         }
         if at_ms - self.purged_ms >= time::DAY_MS {
@@ -172,13 +179,16 @@ impl Portal {
     fn purge(&mut self, at_ms: i64) {
         self.purged_ms = at_ms;
         let oldest_ms = at_ms - ARCHIVE_DAYS * time::DAY_MS;
-        for table in &mut self.tables {
+        for table in self.tables.iter_mut().filter_map(OnceLock::get_mut) {
             table
                 .archived
                 .retain(|_, stored| stored.archived_at_ms().is_some_and(|ms| ms > oldest_ms));
         }
         let tables = &self.tables;
-        let can_come_back = |end: End| tables[end.object].archived.contains_key(&end.id);
+        let can_come_back = |end: End| {
+            let table = tables[end.object].get();
+            table.is_some_and(|table| table.archived.contains_key(&end.id))
+        };
         self.links.keep_shelved(can_come_back);
     }
 
@@ -199,7 +209,7 @@ impl Portal {
         let route = if is_too_long(request) {
             Err(Problem::new(414, "URI_TOO_LONG", "HTTP 414 URI Too Long"))
         } else {
-            route(request)
+            self.route(request)
         };
         let known = route.as_ref().ok();
         let counted = known.map_or(Counted::Plain, Route::counted);
@@ -268,6 +278,10 @@ impl Portal {
         Some(reply)
     }
 
+    fn route(&self, request: &Request) -> Result<Route, Problem> {
+        route(request, &|name| self.object_of(name))
+    }
+
     /// Who makes a request; a token that asks about itself names itself in the body.
     fn caller(
         &self,
@@ -297,7 +311,9 @@ impl Portal {
             .map_err(Gate::Limit)?;
         route
             .map_or(Ok(()), |route| {
-                auth::authorize(route, caller, &self.settings)
+                let scopes = |object| self.table(object).spec.scopes;
+                let ends = (scopes(route.object), scopes(route.to));
+                auth::authorize(route, ends, caller, &self.settings)
             })
             .map_err(Gate::Problem)
     }
@@ -398,6 +414,14 @@ impl Portal {
             Call::LinkLimitsCreate | Call::LinkLimitsUpdate => {
                 self.link_limits_write(route, request, at_ms)
             }
+            Call::Schemas => Ok(self.schemas(request)),
+            Call::SchemaCreate => self.schema_create(request, at_ms),
+            Call::SchemasRead => self.schemas_read(request),
+            Call::Schema => self.schema(route, request),
+            Call::SchemaPatch => self.schema_patch(route, request, at_ms),
+            Call::SchemaDelete => self.schema_delete(route, at_ms),
+            Call::SchemaAssociate => self.schema_associate(route, request, at_ms),
+            Call::SchemaDisassociate => self.schema_disassociate(route),
             Call::LinkLimitsPurge => self.link_limits_purge(route, request),
         }
     }
@@ -475,11 +499,31 @@ impl Portal {
     }
 
     pub(crate) fn table(&self, object: ObjectIndex) -> &Table {
-        &self.tables[object]
+        self.tables[object].get_or_init(|| Box::new(Table::new(object)))
     }
 
     pub(crate) fn table_mut(&mut self, object: ObjectIndex) -> &mut Table {
-        &mut self.tables[object]
+        // Made if it wasn't there.
+        self.table(object);
+        self.tables[object]
+            .get_mut()
+            .expect("just made, or there already")
+    }
+
+    /// Gives a new object its table; its place.
+    pub(crate) fn add_table(&mut self, table: Table, custom: CustomObject) -> ObjectIndex {
+        self.tables.push(OnceLock::from(Box::new(table)));
+        self.customs.push(custom);
+        self.tables.len() - 1
+    }
+
+    /// The portal's own objects, in the order of their tables.
+    pub(crate) fn customs(&self) -> &[CustomObject] {
+        &self.customs
+    }
+
+    pub(crate) fn customs_mut(&mut self) -> &mut [CustomObject] {
+        &mut self.customs
     }
 
     pub(crate) fn record_links(&self) -> &Links {

@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::catalogue::{OBJECTS, ObjectIndex};
+use crate::catalogue::ObjectIndex;
 use crate::portal::schema::Kind;
 use crate::portal::{Operation, Portal, WriteLogEntry};
 use crate::world::time;
@@ -134,6 +134,9 @@ impl Portal {
         let Some(webhooks) = self.settings().webhooks.clone() else {
             return;
         };
+        if !self.table(object).spec.has_classic_events {
+            return;
+        }
         // The generic form doesn't know it (`api-facts.md#10`).
         let form = Webhooks {
             generic: false,
@@ -174,12 +177,10 @@ impl Portal {
         what: &str,
         at_ms: i64,
     ) -> Value {
-        let spec = &OBJECTS[object];
-        let word = if webhooks.generic {
-            "object"
-        } else {
-            spec.singular
-        };
+        let spec = self.table(object).spec;
+        // Most objects have no form of their own.
+        let is_generic = webhooks.generic || !spec.has_classic_events;
+        let word = if is_generic { "object" } else { spec.singular };
         // Not unique, as HubSpot's: small numbers come again and again.
         let id = self.rng_mut().random_range(1..=1_000_000_u32);
         let (portal, app) = (self.settings().portal_id, self.settings().app_id);
@@ -192,7 +193,7 @@ impl Portal {
             "subscriptionType": format!("{word}.{what}"),
             "attemptNumber": 0,
         });
-        if webhooks.generic {
+        if is_generic {
             event["objectTypeId"] = json!(spec.type_id);
         }
         event

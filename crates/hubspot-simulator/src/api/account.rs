@@ -7,7 +7,8 @@ use crate::api::problem::Problem;
 use crate::api::request::Request;
 use crate::api::routes::{Query, Route};
 use crate::api::single::body_of;
-use crate::catalogue::{OWNERS, Owner, Pipeline, pipelines_of};
+use crate::catalogue::pipelines::{Pipeline, Stages};
+use crate::catalogue::{OWNERS, Owner};
 use crate::portal::{Handled, Portal};
 use crate::world::auth::static_scopes;
 use crate::world::time;
@@ -22,12 +23,8 @@ fn owner_json(owner: &Owner) -> Value {
            "createdAt": FOUNDED, "updatedAt": FOUNDED, "archived": owner.archived})
 }
 
-fn pipeline_json(pipeline: &Pipeline, is_ticket: bool) -> Value {
-    let key = if is_ticket {
-        "ticketState"
-    } else {
-        "probability"
-    };
+fn pipeline_json(pipeline: &Pipeline, known: &Stages) -> Value {
+    let key = known.metadata;
     let stages = pipeline.stages.iter().enumerate().map(|(position, (id, label, metadata))| {
         json!({"id": id, "label": label, "displayOrder": position, "metadata": {(key): metadata}, "archived": false,
                "createdAt": FOUNDED, "updatedAt": FOUNDED, "writePermissions": "CRM_PERMISSIONS_ENFORCEMENT"})
@@ -89,21 +86,24 @@ impl Portal {
     }
 
     pub(crate) fn pipelines(&self, route: &Route) -> Answer {
-        let is_ticket = self.table(route.object).spec.plural == "tickets";
-        let results: Vec<Value> = pipelines_of(route.object)
-            .iter()
-            .map(|pipeline| pipeline_json(pipeline, is_ticket))
+        let stages = self.table(route.object).spec.stages;
+        let pipelines = stages
+            .into_iter()
+            .flat_map(|known| known.pipelines.iter().map(move |one| (one, known)));
+        let results: Vec<Value> = pipelines
+            .map(|(pipeline, known)| pipeline_json(pipeline, known))
             .collect();
         Answer::json(200, &json!({"results": results}))
     }
 
     pub(crate) fn pipeline(&self, route: &Route) -> Handled {
-        let is_ticket = self.table(route.object).spec.plural == "tickets";
-        let pipeline = pipelines_of(route.object)
-            .iter()
-            .find(|pipeline| pipeline.id == route.name);
-        let pipeline = pipeline.ok_or_else(|| Problem::not_found("resource not found"))?;
-        Ok(Answer::json(200, &pipeline_json(pipeline, is_ticket)))
+        let known = self.table(route.object).spec.stages;
+        let found = known.and_then(|known| {
+            let mut pipelines = known.pipelines.iter();
+            Some((pipelines.find(|one| one.id == route.name)?, known))
+        });
+        let (pipeline, known) = found.ok_or_else(|| Problem::not_found("resource not found"))?;
+        Ok(Answer::json(200, &pipeline_json(pipeline, known)))
     }
 
     pub(crate) fn account_details(&self, now_ms: i64) -> Answer {
@@ -143,8 +143,9 @@ impl Portal {
         if !settings.tokens.0.iter().any(|known| known == key) {
             return Err(Problem::not_found("The token is not known"));
         }
-        let scopes: Vec<String> = static_scopes()
-            .filter(|scope| !settings.denied_scopes.contains(scope))
+        let scopes: Vec<&String> = static_scopes()
+            .iter()
+            .filter(|scope| !settings.denied_scopes.contains(*scope))
             .collect();
         // A service key is no app's.
         let app = (settings.app_id > 0).then_some(settings.app_id);

@@ -56,7 +56,7 @@ impl Selection {
         if names.is_empty() {
             wanted.extend(table.spec.defaults);
         }
-        wanted.extend(["createdate", "hs_object_id", table.spec.modified]);
+        wanted.extend([table.spec.created, "hs_object_id", table.spec.modified]);
         wanted.sort_unstable();
         wanted.dedup();
         let mut selection = Self {

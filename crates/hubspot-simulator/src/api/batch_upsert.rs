@@ -35,7 +35,13 @@ impl Portal {
         for (key, input) in keys.into_iter().zip(inputs) {
             let (id, keyed) = self.keyed(route.object, key, input);
             let author = Author::api(input.trace_id.as_deref());
-            match self.prepare(api_aim(route, id, &Claims::new()), &keyed.wanted) {
+            let prepared = self.prepare(api_aim(route, id, &Claims::new()), &keyed.wanted);
+            // An upsert takes no associations, so it can't create what needs one.
+            let linked = match id {
+                Some(_) => Ok(Vec::new()),
+                None => self.new_links(route.object, &keyed.links),
+            };
+            match linked.and(prepared) {
                 Ok(changes) => {
                     let written = match id {
                         Some(id) => self

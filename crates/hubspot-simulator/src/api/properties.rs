@@ -28,7 +28,7 @@ fn field_types(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-fn property_json(property: &Property, settings: &Settings) -> Value {
+pub(crate) fn property_json(property: &Property, settings: &Settings) -> Value {
     let at = |ms: i64| spelled(&time::iso(ms), settings);
     let options = property.choices.iter().enumerate().map(|(position, choice)| {
         json!({"label": choice.label, "value": choice.value, "displayOrder": position, "hidden": choice.hidden,
@@ -64,7 +64,7 @@ impl Portal {
             .table(route.object)
             .schema
             .iter()
-            .filter(|(_, property)| property.is_live() != archived);
+            .filter(|(_, property)| property.listed && property.is_live() != archived);
         let results: Vec<Value> = wanted
             .map(|(_, property)| property_json(property, self.settings()))
             .collect();
@@ -85,7 +85,7 @@ impl Portal {
         let found = schema
             .id(&route.name)
             .map(|id| schema.property(id))
-            .filter(|found| found.is_live() != archived);
+            .filter(|found| found.listed && found.is_live() != archived);
         let property = found.ok_or_else(|| unknown(&route.name))?;
         Ok(Answer::json(200, &property_json(property, self.settings())))
     }
@@ -188,7 +188,11 @@ fn name_exists(name: &str) -> Problem {
     }
 }
 
-fn new_property(body: &Value, schema: &Schema, now_ms: i64) -> Result<Property, Problem> {
+pub(crate) fn new_property(
+    body: &Value,
+    schema: &Schema,
+    now_ms: i64,
+) -> Result<Property, Problem> {
     let text = |name: &str| {
         let value = body
             .get(name)

@@ -4,7 +4,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::api::problem::Problem;
 use crate::api::request::Request;
-use crate::catalogue::{OBJECTS, ObjectIndex, object_named};
+use crate::catalogue::ObjectIndex;
+use crate::catalogue::objects::{ObjectScopes, Right};
+use crate::portal::custom::CUSTOM_SCOPES;
 use crate::world::limits::Counted;
 
 /// What is asked for.
@@ -54,6 +56,14 @@ pub(crate) enum Call {
     LinkLimitsCreate,
     LinkLimitsUpdate,
     LinkLimitsPurge,
+    Schemas,
+    SchemaCreate,
+    SchemasRead,
+    Schema,
+    SchemaPatch,
+    SchemaDelete,
+    SchemaAssociate,
+    SchemaDisassociate,
 }
 
 /// A call with what the path says.
@@ -79,13 +89,13 @@ pub(crate) struct Route {
 
 impl Route {
     /// Groups of scopes: the call needs one of each. An association needs those of both objects (`api-facts.md#2`).
-    pub(crate) fn scopes(&self) -> Vec<Vec<String>> {
-        let of = |object| self.scopes_of(object);
-        let groups = match self.to == self.object {
-            true => vec![of(self.object)],
-            false => vec![of(self.object), of(self.to)],
-        };
-        groups.into_iter().filter(|one| !one.is_empty()).collect()
+    pub(crate) fn scopes(&self, from: ObjectScopes, to: ObjectScopes) -> Vec<Vec<String>> {
+        let mut groups = vec![self.scopes_of(from)];
+        if self.to != self.object {
+            groups.push(self.scopes_of(to));
+        }
+        groups.retain(|group| !group.is_empty());
+        groups
     }
 
     pub(crate) fn counted(&self) -> Counted {
@@ -96,20 +106,7 @@ impl Route {
         }
     }
 
-    fn scopes_of(&self, object: ObjectIndex) -> Vec<String> {
-        let plural = OBJECTS[object].plural;
-        let is_ticket = plural == "tickets";
-        let objects = |right: &str| match is_ticket {
-            true => vec!["tickets".to_owned()],
-            false => vec![format!("crm.objects.{plural}.{right}")],
-        };
-        let schemas = |right: &str| {
-            let mut scopes = vec![format!("crm.schemas.{plural}.{right}")];
-            if is_ticket {
-                scopes.push("tickets".to_owned());
-            }
-            scopes
-        };
+    fn scopes_of(&self, object: ObjectScopes) -> Vec<String> {
         match self.call {
             Call::List
             | Call::Read
@@ -120,7 +117,7 @@ impl Route {
             | Call::Associations
             | Call::AssociationsRead
             | Call::Labels
-            | Call::LinkLimits => objects("read"),
+            | Call::LinkLimits => object.of(Right::Read),
             Call::Create
             | Call::Patch
             | Call::Delete
@@ -136,8 +133,8 @@ impl Route {
             | Call::AssociationsCreate
             | Call::AssociationsDefault
             | Call::AssociationsArchive
-            | Call::AssociationLabelsArchive => objects("write"),
-            Call::Properties | Call::Property | Call::Groups => schemas("read"),
+            | Call::AssociationLabelsArchive => object.of(Right::Write),
+            Call::Properties | Call::Property | Call::Groups => object.of(Right::ReadSchema),
             Call::PropertyCreate
             | Call::PropertyPatch
             | Call::PropertyDelete
@@ -146,18 +143,24 @@ impl Route {
             | Call::LabelDelete
             | Call::LinkLimitsCreate
             | Call::LinkLimitsUpdate
-            | Call::LinkLimitsPurge => schemas("write"),
+            | Call::LinkLimitsPurge => object.of(Right::WriteSchema),
             Call::Owners | Call::Owner => {
-                vec![
-                    "crm.objects.owners.read".to_owned(),
-                    AUTOMATION_SCOPE.to_owned(),
-                ]
+                vec![OWNERS_SCOPE.to_owned(), AUTOMATION_SCOPE.to_owned()]
             }
+            Call::Schemas | Call::SchemasRead | Call::Schema => CUSTOM_SCOPES.of(Right::ReadSchema),
+            Call::SchemaCreate
+            | Call::SchemaPatch
+            | Call::SchemaDelete
+            | Call::SchemaAssociate
+            | Call::SchemaDisassociate => CUSTOM_SCOPES.of(Right::WriteSchema),
             Call::AccountDetails | Call::AccountUsage => vec![APP_SCOPE.to_owned()],
             Call::TokenInfo | Call::LinkLimitsAll => Vec::new(),
         }
     }
 }
+
+/// The scope that lets owners be read.
+pub(crate) const OWNERS_SCOPE: &str = "crm.objects.owners.read";
 
 /// The scope that lets owners be read, too.
 pub(crate) const AUTOMATION_SCOPE: &str = "automation";
@@ -187,6 +190,12 @@ fn area_of<'a>(segments: &'a [&'a str]) -> Option<(&'a str, &'a str, &'a [&'a st
         {
             Some((area, version, rest))
         }
+        ["crm", "v3", "schemas", rest @ ..] => Some(("schemas", "v3", rest)),
+        ["crm-object-schemas", version, "schemas", rest @ ..]
+            if *version == "v3" || DATE_VERSIONS.contains(version) =>
+        {
+            Some(("schemas", version, rest))
+        }
         ["crm", "v4", area @ ("objects" | "associations"), rest @ ..] => Some((area, "v4", rest)),
         ["crm", area @ "associations", version, rest @ ..]
             if *version == "v4" || DATE_VERSIONS.contains(version) =>
@@ -201,7 +210,7 @@ fn area_of<'a>(segments: &'a [&'a str]) -> Option<(&'a str, &'a str, &'a [&'a st
 }
 
 /// The call that a request makes; 404 and 405 are problems.
-pub(crate) fn route(request: &Request) -> Result<Route, Problem> {
+pub(crate) fn route(request: &Request, objects: Objects<'_>) -> Result<Route, Problem> {
     let decoded: Vec<String> = request
         .path
         .trim_matches('/')
@@ -218,11 +227,12 @@ pub(crate) fn route(request: &Request) -> Result<Route, Problem> {
         return Err(unknown());
     }
     let parts = match area {
-        "associations" => pair_route(method, rest)?,
-        "objects" if is_pair => association_route(method, rest)?,
-        "objects" => object_route(method, rest)?.into(),
-        "properties" => property_route(method, rest)?.into(),
-        "pipelines" => pipeline_route(method, rest)?.into(),
+        "associations" => pair_route(objects, method, rest)?,
+        "objects" if is_pair => association_route(objects, method, rest)?,
+        "objects" => object_route(objects, method, rest)?.into(),
+        "schemas" => schema_route(objects, method, rest)?,
+        "properties" => property_route(objects, method, rest)?.into(),
+        "pipelines" => pipeline_route(objects, method, rest)?.into(),
         _ => plain_route(method, area, rest)?.into(),
     };
     // The older spelling of the label paths is not exempt in the files.
@@ -263,7 +273,11 @@ impl<'a> From<Parts<'a>> for Ends<'a> {
 }
 
 /// The associations of one record.
-fn association_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+fn association_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Ends<'a>, Problem> {
     let (call, object, name, to, to_name) = match (method, rest) {
         ("GET", [object, id, _, to]) => (Call::Associations, object, *id, to, ""),
         ("PUT", [object, id, _, "default", to, to_id]) => {
@@ -278,17 +292,21 @@ fn association_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Pro
     };
     Ok(Ends {
         call,
-        object: object_in(object)?,
+        object: object_in(objects, object)?,
         name,
-        to: object_in(to)?,
+        to: object_in(objects, to)?,
         to_name,
     })
 }
 
 /// Batches, labels and limits of a pair of objects.
-fn pair_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+fn pair_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Ends<'a>, Problem> {
     if rest.starts_with(&["definitions", "configurations"]) {
-        return link_limit_route(method, &rest[2..]);
+        return link_limit_route(objects, method, &rest[2..]);
     }
     let [from, to, rest @ ..] = rest else {
         return Err(Problem::not_found("resource not found"));
@@ -308,14 +326,18 @@ fn pair_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
     };
     Ok(Ends {
         call,
-        object: object_in(from)?,
+        object: object_in(objects, from)?,
         name: "",
-        to: object_in(to)?,
+        to: object_in(objects, to)?,
         to_name,
     })
 }
 
-fn link_limit_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Problem> {
+fn link_limit_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Ends<'a>, Problem> {
     let (call, from, to) = match (method, rest) {
         ("GET", ["all"]) => return Ok((Call::LinkLimitsAll, 0, "").into()),
         ("GET", [from, to]) => (Call::LinkLimits, from, to),
@@ -327,15 +349,18 @@ fn link_limit_route<'a>(method: &str, rest: &[&'a str]) -> Result<Ends<'a>, Prob
     };
     Ok(Ends {
         call,
-        object: object_in(from)?,
+        object: object_in(objects, from)?,
         name: "",
-        to: object_in(to)?,
+        to: object_in(objects, to)?,
         to_name: "",
     })
 }
 
-fn object_in(name: &str) -> Result<ObjectIndex, Problem> {
-    object_named(name)
+/// Which object a name means in this portal.
+pub(crate) type Objects<'o> = &'o dyn Fn(&str) -> Option<ObjectIndex>;
+
+fn object_in(objects: Objects<'_>, name: &str) -> Result<ObjectIndex, Problem> {
+    objects(name)
         .ok_or_else(|| Problem::not_found(format!("Unable to infer object type from: {name}")))
 }
 
@@ -343,11 +368,15 @@ fn not_allowed() -> Problem {
     Problem::new(405, "METHOD_NOT_ALLOWED", "HTTP 405 Method Not Allowed")
 }
 
-fn object_route<'a>(method: &str, rest: &[&'a str]) -> Result<Parts<'a>, Problem> {
+fn object_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Parts<'a>, Problem> {
     let (name, rest) = rest
         .split_first()
         .ok_or_else(|| Problem::not_found("resource not found"))?;
-    let object = object_in(name)?;
+    let object = object_in(objects, name)?;
     let (call, id) = match (method, rest) {
         ("GET", []) => (Call::List, ""),
         ("POST", []) => (Call::Create, ""),
@@ -375,11 +404,15 @@ fn batch_call(name: &str) -> Result<Call, Problem> {
     }
 }
 
-fn property_route<'a>(method: &str, rest: &[&'a str]) -> Result<Parts<'a>, Problem> {
+fn property_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Parts<'a>, Problem> {
     let (name, rest) = rest
         .split_first()
         .ok_or_else(|| Problem::not_found("resource not found"))?;
-    let object = object_in(name)?;
+    let object = object_in(objects, name)?;
     let (call, property) = match (method, rest) {
         ("GET", []) => (Call::Properties, ""),
         ("POST", []) => (Call::PropertyCreate, ""),
@@ -393,13 +426,45 @@ fn property_route<'a>(method: &str, rest: &[&'a str]) -> Result<Parts<'a>, Probl
     Ok((call, object, property))
 }
 
-fn pipeline_route<'a>(method: &str, rest: &[&'a str]) -> Result<Parts<'a>, Problem> {
+fn pipeline_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Parts<'a>, Problem> {
     match (method, rest) {
-        ("GET", [object]) => Ok((Call::Pipelines, object_in(object)?, "")),
-        ("GET", [object, id]) => Ok((Call::Pipeline, object_in(object)?, id)),
+        ("GET", [object]) => Ok((Call::Pipelines, object_in(objects, object)?, "")),
+        ("GET", [object, id]) => Ok((Call::Pipeline, object_in(objects, object)?, id)),
         (_, [_] | [_, _]) => Err(not_allowed()),
         _ => Err(Problem::not_found("resource not found")),
     }
+}
+
+/// Schemas of custom objects; the last segment names an association or an object.
+fn schema_route<'a>(
+    objects: Objects<'_>,
+    method: &str,
+    rest: &[&'a str],
+) -> Result<Ends<'a>, Problem> {
+    let (call, name, to_name) = match (method, rest) {
+        ("GET", []) => return Ok((Call::Schemas, 0, "").into()),
+        ("POST", []) => return Ok((Call::SchemaCreate, 0, "").into()),
+        ("POST", ["batch", "read"]) => return Ok((Call::SchemasRead, 0, "").into()),
+        ("GET", [name]) => (Call::Schema, *name, ""),
+        ("PATCH", [name]) => (Call::SchemaPatch, *name, ""),
+        ("DELETE", [name]) => (Call::SchemaDelete, *name, ""),
+        ("POST", [name, "associations"]) => (Call::SchemaAssociate, *name, ""),
+        ("DELETE", [name, "associations", id]) => (Call::SchemaDisassociate, *name, *id),
+        (_, [] | [_] | [_, "associations"] | [_, "associations", _]) => return Err(not_allowed()),
+        _ => return Err(Problem::not_found("resource not found")),
+    };
+    let object = object_in(objects, name)?;
+    Ok(Ends {
+        call,
+        object,
+        name,
+        to: object,
+        to_name,
+    })
 }
 
 fn plain_route<'a>(method: &str, area: &str, rest: &[&'a str]) -> Result<Parts<'a>, Problem> {
@@ -485,6 +550,7 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::object_named;
 
     fn call(method: &str, path: &str) -> Result<(Call, ObjectIndex, String), u16> {
         let request = Request {
@@ -492,7 +558,7 @@ mod tests {
             path: path.to_owned(),
             ..Request::default()
         };
-        route(&request)
+        route(&request, &object_named)
             .map(|route| (route.call, route.object, route.name))
             .map_err(|problem| problem.status)
     }

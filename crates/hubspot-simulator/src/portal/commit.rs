@@ -2,11 +2,12 @@
 
 use rand::RngExt as _;
 
-use crate::catalogue::{CONTACT, OBJECTS, OWNERS, ObjectIndex};
+use crate::catalogue::{CONTACT, OWNERS, ObjectIndex, entered, exited};
 use crate::portal::links::End;
 use crate::portal::record::{Document, Source, Stored, Values};
 use crate::portal::table::Change;
 use crate::portal::{Operation, Portal, PropertyWrite, WriteLogEntry};
+use crate::world::time;
 
 /// Who writes.
 #[derive(Clone, Debug)]
@@ -90,8 +91,10 @@ impl Portal {
     ) -> u64 {
         let id = self.take_id(object);
         let source = author.source;
+        let times = self.stage_times(object, None, changes, now_ms);
         let entries = changes
             .iter()
+            .chain(&times)
             .filter_map(|(property, value)| Some((*property, value.as_deref()?)));
         let document = Document {
             created_ms: now_ms,
@@ -193,14 +196,43 @@ impl Portal {
             return true;
         }
         let due_ms = self.index_due_ms(now_ms);
+        let mut all = changes.to_vec();
+        all.extend(self.stage_times(object, Some(&before), changes, now_ms));
         let table = self.table_mut(object);
-        table.update(id, changes, source, now_ms, Some(now_ms));
+        table.update(id, &all, source, now_ms, Some(now_ms));
         if let Some(stored) = table.live.get(&id) {
             table
                 .index
                 .change(id, Some(&before), Some(&stored.document), now_ms, due_ms);
         }
         true
+    }
+
+    /// When a record enters a stage and leaves another: HubSpot's own note, no write of anybody's.
+    fn stage_times(
+        &self,
+        object: ObjectIndex,
+        before: Option<&Document>,
+        changes: &[Change],
+        now_ms: i64,
+    ) -> Vec<Change> {
+        let table = self.table(object);
+        let stages = table.spec.stages;
+        let property = stages.and_then(|stages| table.schema.id(stages.stage));
+        let written = changes.iter().find(|(id, _)| Some(*id) == property);
+        let Some((stage_id, now_in)) = written else {
+            return Vec::new();
+        };
+        let was_in = before.and_then(|document| document.values.get(*stage_id));
+        if was_in == now_in.as_deref() {
+            return Vec::new();
+        }
+        let names = [now_in.as_deref().map(entered), was_in.map(exited)];
+        let at = Some(time::iso(now_ms));
+        let known = names.into_iter().flatten();
+        known
+            .filter_map(|name| Some((table.schema.id(&name)?, at.clone())))
+            .collect()
     }
 
     /// Moves a live record's last-modified time, and nothing else.
@@ -338,7 +370,7 @@ impl Portal {
         });
         let entry = WriteLogEntry {
             at_ms: now_ms,
-            object: OBJECTS[object].plural,
+            object: self.table(object).spec.plural,
             id,
             operation,
             properties: properties.collect(),
@@ -347,5 +379,51 @@ impl Portal {
         };
         self.announce(object, &entry);
         self.push_write(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Desk;
+
+    /// api-facts.md#7: answered when asked for by name, and in no list.
+    #[test]
+    fn the_time_of_a_stage_is_readable_and_unlisted() {
+        let mut desk = Desk::quick();
+        let deal = desk.deal("Big");
+        let (first, won) = (
+            "hs_v2_date_entered_appointmentscheduled",
+            "hs_v2_date_entered_closedwon",
+        );
+        let path = format!("/crm/objects/2026-03/deals/{deal}?properties={first},{won}");
+        let (_, body) = desk.get(&path);
+        assert_eq!(body["properties"][first], "2026-11-24T06:00:00Z");
+        assert_eq!(body["properties"][won], json!(null));
+        desk.now_ms += 60_000;
+        let stage = [("dealstage", "closedwon")];
+        assert!(desk.portal.edit("deals", deal, &stage, desk.now_ms));
+        let (_, body) = desk.get(&path);
+        assert_eq!(body["properties"][won], "2026-11-24T06:01:00Z");
+        let (_, list) = desk.get("/crm/properties/2026-03/deals");
+        let names = list["results"].as_array().expect("a list").iter();
+        let names: Vec<_> = names.filter_map(|one| one["name"].as_str()).collect();
+        assert!(names.contains(&"dealstage") && !names.contains(&won));
+        assert_eq!(
+            desk.get(&format!("/crm/properties/2026-03/deals/{won}")).0,
+            404
+        );
+    }
+
+    #[test]
+    fn a_stage_time_cannot_be_written_and_is_in_no_write_log() {
+        let mut desk = Desk::quick();
+        let deal = desk.deal("Big");
+        let written = [("hs_v2_date_entered_closedwon", "2026-01-01")];
+        assert!(!desk.portal.edit("deals", deal, &written, desk.now_ms));
+        let logged = desk.portal.write_log().iter();
+        let mut names = logged.flat_map(|entry| entry.properties.iter().map(|one| &one.name));
+        assert!(names.all(|name| !name.starts_with("hs_v2_")));
     }
 }

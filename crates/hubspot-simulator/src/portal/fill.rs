@@ -15,9 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use crate::catalogue::contacts::{
     INDUSTRIES, INTERESTS, LEAD_STATUSES, LIFECYCLE_STAGES, LOYALTY_TIERS,
 };
-use crate::catalogue::{COMPANY, CONTACT, DEAL, OWNERS, ObjectIndex, object_named, pipelines_of};
+use crate::catalogue::pipelines::{DEAL_STAGES, TICKET_STAGES};
+use crate::catalogue::{COMPANY, CONTACT, DEAL, OWNERS, ObjectIndex, TICKET};
 use crate::portal::Portal;
 use crate::portal::record::{Document, Source, Stored, Values};
+use crate::portal::schema::Kind;
 use crate::world::time;
 
 /// The oldest record's age.
@@ -29,7 +31,7 @@ impl Portal {
     /// Adds `count` records that were created over the last two years, as an import did it long ago: not in the write log,
     /// visible in search at once, none modified after `now_ms`.
     pub fn fill(&mut self, object: &str, count: usize, now_ms: i64) {
-        let object = object_named(object).expect("contacts, companies, deals or tickets");
+        let object = self.index_of(object);
         let now_ms = self.hubspot_ms(now_ms);
         let first_id = self.table(object).next_id;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed() ^ first_id);
@@ -39,7 +41,7 @@ impl Portal {
                 now_ms - AGE_MS + step_ms * number as i64 + rng.random_range(0..step_ms);
             let modified_ms = rng.random_range(created_ms..=now_ms.max(created_ms));
             let id = self.take_id(object);
-            let texts = texts_of(object, id, created_ms, &mut rng);
+            let texts = self.texts_of(object, id, created_ms, &mut rng);
             let table = self.table_mut(object);
             let entries = texts.iter().filter(|(_, text)| !text.is_empty());
             let entries =
@@ -62,12 +64,45 @@ impl Portal {
     }
 }
 
-fn texts_of(object: ObjectIndex, id: u64, created_ms: i64, rng: &mut ChaCha8Rng) -> Texts {
-    match object {
-        CONTACT => contact(id, created_ms, rng),
-        COMPANY => company(id, rng),
-        DEAL => deal(id, created_ms, rng),
-        _ => ticket(id, created_ms, rng),
+impl Portal {
+    fn texts_of(
+        &self,
+        object: ObjectIndex,
+        id: u64,
+        created_ms: i64,
+        rng: &mut ChaCha8Rng,
+    ) -> Texts {
+        match object {
+            CONTACT => contact(id, created_ms, rng),
+            COMPANY => company(id, rng),
+            DEAL => deal(id, created_ms, rng),
+            TICKET => ticket(id, created_ms, rng),
+            _ => self.plain(object, id, created_ms),
+        }
+    }
+
+    /// Any other object: what a create needs, and its first property.
+    fn plain(&self, object: ObjectIndex, id: u64, created_ms: i64) -> Texts {
+        let table = self.table(object);
+        let needed = table.spec.needs.iter().map(|group| group[0]);
+        let first = table.spec.properties.iter().map(|row| row.name).take(1);
+        let text = |name: &'static str| {
+            let property = table.schema.property(table.schema.live(name)?);
+            let text = match property.kind {
+                Kind::Date => time::date(created_ms),
+                Kind::Datetime => time::iso(created_ms),
+                Kind::Number => (id % 1_000).to_string(),
+                Kind::Enumeration => property.choices.first()?.value.clone(),
+                Kind::Bool => "true".to_owned(),
+                Kind::String | Kind::PhoneNumber | Kind::Json => {
+                    format!("{} {id}", table.spec.singular)
+                }
+            };
+            Some((name, text))
+        };
+        let mut texts: Texts = first.chain(needed).filter_map(text).collect();
+        texts.dedup_by_key(|(name, _)| *name);
+        texts
     }
 }
 
@@ -202,7 +237,7 @@ fn company(id: u64, rng: &mut ChaCha8Rng) -> Texts {
 
 fn deal(id: u64, created_ms: i64, rng: &mut ChaCha8Rng) -> Texts {
     let buyer: String = CompanyName().fake_with_rng(rng);
-    let pipeline = &pipelines_of(DEAL)[usize::from(rng.random_ratio(1, 5))];
+    let pipeline = &DEAL_STAGES.pipelines[usize::from(rng.random_ratio(1, 5))];
     let stage = pipeline.stages[rng.random_range(0..pipeline.stages.len())].0;
     let close_ms = created_ms + rng.random_range(5..200) * time::DAY_MS;
     vec![
@@ -235,7 +270,7 @@ fn deal(id: u64, created_ms: i64, rng: &mut ChaCha8Rng) -> Texts {
 }
 
 fn ticket(id: u64, created_ms: i64, rng: &mut ChaCha8Rng) -> Texts {
-    let pipeline = &pipelines_of(crate::catalogue::TICKET)[0];
+    let pipeline = &TICKET_STAGES.pipelines[0];
     let stage = pipeline.stages[rng.random_range(0..pipeline.stages.len())].0;
     vec![
         ("subject", Sentence(3..7).fake_with_rng(rng)),

@@ -1,6 +1,6 @@
 //! What people and other apps do in HubSpot meanwhile: the methods that tests and `demo` call.
 
-use crate::catalogue::{ObjectIndex, object_named};
+use crate::catalogue::{OBJECTS, ObjectIndex, object_named};
 use crate::portal::Portal;
 use crate::portal::commit::Author;
 use crate::portal::prepare::{Aim, Claims, Wanted};
@@ -15,7 +15,11 @@ fn wanted(properties: &[(&str, &str)]) -> Wanted {
 impl Portal {
     /// The object of that name.
     pub(crate) fn object_of(&self, name: &str) -> Option<ObjectIndex> {
-        object_named(name)
+        let missing = &self.settings().missing_objects;
+        let standard = object_named(name);
+        standard
+            .filter(|object| !missing.contains(OBJECTS[*object].plural))
+            .or_else(|| self.custom_named(name))
     }
 
     /// An object that a test names.

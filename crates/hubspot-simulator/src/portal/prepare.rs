@@ -8,9 +8,8 @@ use serde_json::Value;
 
 use crate::api::problem::{Detail, Problem};
 use crate::catalogue::contacts::LIFECYCLE_STAGES;
-use crate::catalogue::{
-    COMPANY, CONTACT, OBJECTS, OWNERS, ObjectIndex, TICKET, pipeline_properties, pipelines_of,
-};
+use crate::catalogue::pipelines::Stages;
+use crate::catalogue::{OWNERS, ObjectIndex};
 use crate::portal::Portal;
 use crate::portal::record::PropertyId;
 use crate::portal::table::{Change, Table};
@@ -159,9 +158,10 @@ impl Portal {
 
     /// The stage must belong to the pipeline; a new record without a pipeline gets the default one (`api-facts.md#5`).
     fn check_pipeline(&self, aim: Aim<'_>, changes: &mut Vec<Change>, details: &mut Vec<Detail>) {
-        let Some((pipeline_name, stage_name, default)) = pipeline_properties(aim.object) else {
+        let Some(stages) = self.table(aim.object).spec.stages else {
             return;
         };
+        let (pipeline_name, stage_name) = (stages.pipeline, stages.stage);
         let schema = &self.table(aim.object).schema;
         let (Some(pipeline_id), Some(stage_id)) = (schema.id(pipeline_name), schema.id(stage_name))
         else {
@@ -176,9 +176,9 @@ impl Portal {
         if self.outcome(aim, changes, pipeline_name).is_none() {
             let named_stage = self.outcome(aim, changes, stage_name).map(str::to_owned);
             changes.retain(|(id, _)| *id != pipeline_id);
-            changes.push((pipeline_id, Some(default.to_owned())));
-            if named_stage.is_none() && aim.object != TICKET && aim.id.is_none() {
-                let first = pipelines_of(aim.object)[0].stages[0].0;
+            changes.push((pipeline_id, Some(stages.default.to_owned())));
+            if named_stage.is_none() && !stages.is_stage_needed && aim.id.is_none() {
+                let first = stages.pipelines[0].stages[0].0;
                 changes.retain(|(id, _)| *id != stage_id);
                 changes.push((stage_id, Some(first.to_owned())));
             }
@@ -187,37 +187,30 @@ impl Portal {
             .outcome(aim, changes, pipeline_name)
             .unwrap_or_default();
         let stage = self.outcome(aim, changes, stage_name);
-        details.extend(stage_problem(
-            aim.object,
-            pipeline,
-            stage,
-            (pipeline_name, stage_name),
-        ));
+        details.extend(stage_problem(stages, pipeline, stage));
     }
 
     fn check_required(&self, aim: Aim<'_>, changes: &[Change], details: &mut Vec<Detail>) {
         let has = |name: &&str| self.outcome(aim, changes, name).is_some();
-        let one_of: &[&str] = match aim.object {
-            CONTACT => &["email", "firstname", "lastname"],
-            COMPANY => &["name", "domain"],
-            TICKET => &["subject"],
-            _ => &["dealname"],
-        };
-        if details.is_empty() && !one_of.iter().any(has) {
-            let message = format!(
-                "One of these properties is required: [{}]",
-                one_of.join(", ")
-            );
+        let is_clean = details.is_empty();
+        let own = self.custom(aim.object).map(|custom| &custom.required);
+        let own = own.into_iter().flatten().map(|name| vec![name.as_str()]);
+        let standard = self.table(aim.object).spec.needs.iter();
+        for group in standard.map(|group| group.to_vec()).chain(own) {
+            if !is_clean || group.iter().any(has) {
+                continue;
+            }
+            let names = group.join(", ");
             details.push(Detail {
-                message,
+                message: format!("One of these properties is required: [{names}]"),
                 code: "REQUIRED_PROPERTY",
-                property: one_of[0].to_owned(),
+                property: group[0].to_owned(),
             });
         }
         let asked = self
             .settings()
             .required_in_2026_09
-            .get(OBJECTS[aim.object].plural);
+            .get(self.table(aim.object).spec.plural);
         let missing = asked
             .into_iter()
             .flatten()
@@ -300,16 +293,9 @@ impl Portal {
     }
 }
 
-fn stage_problem(
-    object: ObjectIndex,
-    pipeline: &str,
-    stage: Option<&str>,
-    names: (&str, &str),
-) -> Option<Detail> {
-    let Some(known) = pipelines_of(object)
-        .iter()
-        .find(|known| known.id == pipeline)
-    else {
+fn stage_problem(stages: &Stages, pipeline: &str, stage: Option<&str>) -> Option<Detail> {
+    let names = (stages.pipeline, stages.stage);
+    let Some(known) = stages.pipelines.iter().find(|known| known.id == pipeline) else {
         let message = format!("{pipeline} is not a valid pipeline");
         return Some(Detail {
             message,

@@ -74,6 +74,8 @@ pub(crate) struct Property {
     pub referenced_object: Option<String>,
     pub hubspot_defined: bool,
     pub read_only: bool,
+    /// Whether the properties API knows it; some are readable all the same (`api-facts.md#7`).
+    pub listed: bool,
     pub display_order: i64,
     pub created_ms: i64,
     pub updated_ms: i64,
@@ -99,6 +101,7 @@ impl Property {
             referenced_object: None,
             hubspot_defined: true,
             read_only: false,
+            listed: true,
             display_order: -1,
             created_ms: 1_577_836_800_000,
             updated_ms: 1_577_836_800_000,

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::catalogue::{CONTACT, OBJECTS, ObjectIndex, ObjectSpec, schema_of};
+use crate::catalogue::objects::ObjectSpec;
+use crate::catalogue::{CONTACT, OBJECTS, ObjectIndex, schema_of};
 use crate::portal::index::{SearchIndex, Visible};
 use crate::portal::record::{Document, HistoryEntry, PropertyId, Source, Stored};
 use crate::portal::schema::Schema;
@@ -25,7 +26,7 @@ pub(crate) enum System {
 /// All records of one object.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    pub spec: &'static ObjectSpec,
+    pub spec: ObjectSpec,
     pub schema: Schema,
     pub live: BTreeMap<u64, Stored>,
     pub archived: BTreeMap<u64, Stored>,
@@ -43,9 +44,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The table of a standard object, without records.
     pub(crate) fn new(object: ObjectIndex) -> Self {
-        let spec = &OBJECTS[object];
-        let schema = schema_of(object);
+        let spec = OBJECTS[object];
+        Self::with(spec, schema_of(&spec))
+    }
+
+    /// The table of any object, without records.
+    pub(crate) fn with(spec: ObjectSpec, schema: Schema) -> Self {
         let named = |name: &str, system| schema.id(name).map(|id| (id, system));
         let system = [
             named("createdate", System::Created),
@@ -53,7 +59,7 @@ impl Table {
             named(spec.modified, System::Modified),
             named("hs_object_id", System::ObjectId),
         ];
-        let email = if object == CONTACT {
+        let email = if spec.type_id == OBJECTS[CONTACT].type_id {
             schema.id("email")
         } else {
             None

@@ -2,7 +2,12 @@
 
 use crate::api::problem::Problem;
 use crate::api::request::Request;
-use crate::api::routes::{APP_SCOPE, Route};
+use std::sync::LazyLock;
+
+use crate::api::routes::{APP_SCOPE, OWNERS_SCOPE, Route};
+use crate::catalogue::OBJECTS;
+use crate::catalogue::objects::ObjectScopes;
+use crate::portal::custom::CUSTOM_SCOPES;
 use crate::world::limits::Daily;
 use crate::world::oauth::{Grants, Standing};
 use crate::world::settings::Settings;
@@ -27,34 +32,30 @@ impl Caller {
 
     fn has(&self, scope: &str, settings: &Settings) -> bool {
         let granted = match self {
-            Self::Static => static_scopes().any(|known| known == scope),
+            Self::Static => static_scopes().iter().any(|known| known == scope),
             Self::OAuth(scopes) => scopes.iter().any(|known| known == scope),
         };
         (granted || scope == APP_SCOPE) && !settings.denied_scopes.contains(scope)
     }
 }
 
-/// The scopes of static tokens.
-pub(crate) fn static_scopes() -> impl Iterator<Item = String> {
-    let of_an_object = |plural: &str| {
-        let scope = |area: &str, right: &str| format!("crm.{area}.{plural}.{right}");
-        [
-            scope("objects", "read"),
-            scope("objects", "write"),
-            scope("schemas", "read"),
-            scope("schemas", "write"),
-        ]
-    };
-    let others = [
-        "tickets",
-        "crm.schemas.tickets.read",
-        "crm.schemas.tickets.write",
-        "crm.objects.owners.read",
-    ];
-    ["contacts", "companies", "deals"]
-        .into_iter()
-        .flat_map(of_an_object)
-        .chain(others.map(str::to_owned))
+/// The scopes of static tokens: all that this portal's objects have, but nobody writes its users.
+pub(crate) fn static_scopes() -> &'static [String] {
+    static SCOPES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let mut scopes: Vec<String> = Vec::new();
+        let objects = OBJECTS.iter().map(|object| object.scopes);
+        for scope in objects
+            .chain([CUSTOM_SCOPES])
+            .flat_map(ObjectScopes::granted)
+            .chain([OWNERS_SCOPE.to_owned()])
+        {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        scopes
+    });
+    &SCOPES
 }
 
 /// Who it is; 401 unless the request carries a token that the portal knows.
@@ -92,11 +93,16 @@ pub(crate) fn authenticate(
 /// 403 if the caller has none of the scopes of which this call needs one.
 pub(crate) fn authorize(
     route: &Route,
+    (from, to): (ObjectScopes, ObjectScopes),
     caller: &Caller,
     settings: &Settings,
 ) -> Result<(), Problem> {
     let has_one = |scopes: &Vec<String>| scopes.iter().any(|scope| caller.has(scope, settings));
-    match route.scopes().into_iter().find(|group| !has_one(group)) {
+    match route
+        .scopes(from, to)
+        .into_iter()
+        .find(|group| !has_one(group))
+    {
         Some(missing) => Err(Problem::missing_scopes(missing)),
         None => Ok(()),
     }

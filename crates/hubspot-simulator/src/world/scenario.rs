@@ -119,8 +119,7 @@ fn settings(found: &mut Found, scenario: &Scenario) {
     found.time("settings.clock_offset_ms", offset);
     for scope in &settings.denied_scopes {
         let others = [APP_SCOPE, AUTOMATION_SCOPE];
-        let is_known =
-            others.contains(&scope.as_str()) || static_scopes().any(|known| known == *scope);
+        let is_known = others.contains(&scope.as_str()) || static_scopes().contains(scope);
         found.unless(is_known, || {
             format!("`settings.denied_scopes` names `{scope}`, which no request needs")
         });
@@ -129,7 +128,7 @@ fn settings(found: &mut Found, scenario: &Scenario) {
         let index = object_named(object).filter(|index| OBJECTS[*index].plural == object);
         let Some(index) = index else {
             found.0.push(format!(
-                "`settings.required_in_2026_09` names `{object}`: there are contacts, companies, deals and tickets"
+                "`settings.required_in_2026_09` names `{object}`, which is no standard object's plural name"
             ));
             continue;
         };

@@ -27,7 +27,7 @@ impl Portal {
         let mut links = NewLinks::new();
         let wanted = input.get("associations").filter(|value| !value.is_null());
         let Some(wanted) = wanted else {
-            return Ok(links);
+            return self.check_needed(object, links);
         };
         let wanted = wanted.as_array().ok_or_else(|| {
             Problem::validation("Invalid input JSON: associations must be a list")
@@ -39,7 +39,24 @@ impl Portal {
                 links.push(self.new_link(object, &to, kind)?);
             }
         }
-        Ok(links)
+        self.check_needed(object, links)
+    }
+
+    /// Some objects are nothing without an association (`api-facts.md#5`).
+    fn check_needed(&self, object: ObjectIndex, links: NewLinks) -> Result<NewLinks, Problem> {
+        let spec = self.table(object).spec;
+        let is_needed = |to: &End| {
+            spec.needs_link
+                .contains(&self.table(to.object).spec.type_id)
+        };
+        if spec.needs_link.is_empty() || links.iter().any(|(to, _)| is_needed(to)) {
+            return Ok(links);
+        }
+        let types = spec.needs_link.join(", ");
+        Err(Problem::validation(format!(
+            "Error creating {}. An association with one of these object types is required: [{types}]",
+            spec.upper
+        )))
     }
 
     fn new_link(

@@ -1,0 +1,113 @@
+//! Contacts, companies, deals and tickets.
+
+use crate::catalogue::objects::{ObjectScopes, ObjectSpec};
+use crate::catalogue::pipelines::{DEAL_STAGES, TICKET_STAGES};
+use crate::catalogue::{contacts, others};
+
+pub(crate) const CONTACTS: ObjectSpec = ObjectSpec {
+    plural: "contacts",
+    singular: "contact",
+    type_id: "0-1",
+    upper: "CONTACT",
+    modified: "lastmodifieddate",
+    defaults: &[
+        "createdate",
+        "email",
+        "firstname",
+        "hs_object_id",
+        "lastmodifieddate",
+        "lastname",
+    ],
+    first_id: 57_156_923_994,
+    history_cap: 45,
+    group: "contactinformation",
+    created: "createdate",
+    needs: &[&["email", "firstname", "lastname"]],
+    needs_link: &[],
+    scopes: ObjectScopes::Own("contacts"),
+    stages: None,
+    has_classic_events: true,
+    properties: contacts::CONTACTS,
+};
+
+pub(crate) const COMPANIES: ObjectSpec = ObjectSpec {
+    plural: "companies",
+    singular: "company",
+    type_id: "0-2",
+    upper: "COMPANY",
+    modified: "hs_lastmodifieddate",
+    defaults: &[
+        "createdate",
+        "domain",
+        "hs_lastmodifieddate",
+        "hs_object_id",
+        "name",
+    ],
+    first_id: 18_213_337_201,
+    history_cap: 20,
+    group: "companyinformation",
+    created: "createdate",
+    needs: &[&["name", "domain"]],
+    needs_link: &[],
+    scopes: ObjectScopes::Own("companies"),
+    stages: None,
+    has_classic_events: true,
+    properties: others::COMPANIES,
+};
+
+pub(crate) const DEALS: ObjectSpec = ObjectSpec {
+    plural: "deals",
+    singular: "deal",
+    type_id: "0-3",
+    upper: "DEAL",
+    modified: "hs_lastmodifieddate",
+    defaults: &[
+        "amount",
+        "closedate",
+        "createdate",
+        "dealname",
+        "dealstage",
+        "hs_lastmodifieddate",
+        "hs_object_id",
+        "pipeline",
+    ],
+    first_id: 21_678_228_008,
+    history_cap: 20,
+    group: "dealinformation",
+    created: "createdate",
+    needs: &[&["dealname"]],
+    needs_link: &[],
+    scopes: ObjectScopes::Own("deals"),
+    stages: Some(&DEAL_STAGES),
+    has_classic_events: true,
+    properties: others::DEALS,
+};
+
+pub(crate) const TICKETS: ObjectSpec = ObjectSpec {
+    plural: "tickets",
+    singular: "ticket",
+    type_id: "0-5",
+    upper: "TICKET",
+    modified: "hs_lastmodifieddate",
+    defaults: &[
+        "content",
+        "createdate",
+        "hs_lastmodifieddate",
+        "hs_object_id",
+        "hs_pipeline",
+        "hs_pipeline_stage",
+        "hs_ticket_category",
+        "hs_ticket_priority",
+        "subject",
+    ],
+    first_id: 3_104_455_667,
+    history_cap: 20,
+    group: "ticketinformation",
+    created: "createdate",
+    needs: &[&["subject"]],
+    needs_link: &[],
+    scopes: ObjectScopes::Tickets,
+    stages: Some(&TICKET_STAGES),
+    has_classic_events: true,
+    properties: others::TICKETS,
+};
