@@ -8,6 +8,7 @@ pub(crate) mod associations;
 pub(crate) mod batch;
 pub(crate) mod batch_read;
 pub(crate) mod batch_upsert;
+pub(crate) mod calls;
 pub(crate) mod list;
 pub(crate) mod problem;
 pub(crate) mod properties;

@@ -1,9 +1,12 @@
 //! From a method and a path to a call: three families of paths, one table (`api-facts.md#1`).
 
+pub(crate) mod pairs;
+
 use percent_encoding::percent_decode_str;
 
 use crate::api::problem::Problem;
 use crate::api::request::Request;
+use crate::api::routes::pairs::{association_route, pair_route, schema_route};
 use crate::catalogue::ObjectIndex;
 use crate::catalogue::objects::{ObjectScopes, Right};
 use crate::portal::custom::CUSTOM_SCOPES;
@@ -249,122 +252,17 @@ pub(crate) fn route(request: &Request, objects: Objects<'_>) -> Result<Route, Pr
     })
 }
 
-type Parts<'a> = (Call, ObjectIndex, &'a str);
-
-/// What a path says, with the other end of an association.
-struct Ends<'a> {
-    call: Call,
-    object: ObjectIndex,
-    name: &'a str,
-    to: ObjectIndex,
-    to_name: &'a str,
-}
-
-impl<'a> From<Parts<'a>> for Ends<'a> {
-    fn from((call, object, name): Parts<'a>) -> Self {
-        Self {
-            call,
-            object,
-            name,
-            to: object,
-            to_name: "",
-        }
-    }
-}
-
-/// The associations of one record.
-fn association_route<'a>(
-    objects: Objects<'_>,
-    method: &str,
-    rest: &[&'a str],
-) -> Result<Ends<'a>, Problem> {
-    let (call, object, name, to, to_name) = match (method, rest) {
-        ("GET", [object, id, _, to]) => (Call::Associations, object, *id, to, ""),
-        ("PUT", [object, id, _, "default", to, to_id]) => {
-            (Call::AssociateDefault, object, *id, to, *to_id)
-        }
-        ("PUT", [object, id, _, to, to_id]) => (Call::Associate, object, *id, to, *to_id),
-        ("DELETE", [object, id, _, to, to_id]) => (Call::Disassociate, object, *id, to, *to_id),
-        (_, [_, _, _, _] | [_, _, _, _, _] | [_, _, _, "default", _, _]) => {
-            return Err(not_allowed());
-        }
-        _ => return Err(Problem::not_found("resource not found")),
-    };
-    Ok(Ends {
-        call,
-        object: object_in(objects, object)?,
-        name,
-        to: object_in(objects, to)?,
-        to_name,
-    })
-}
-
-/// Batches, labels and limits of a pair of objects.
-fn pair_route<'a>(
-    objects: Objects<'_>,
-    method: &str,
-    rest: &[&'a str],
-) -> Result<Ends<'a>, Problem> {
-    if rest.starts_with(&["definitions", "configurations"]) {
-        return link_limit_route(objects, method, &rest[2..]);
-    }
-    let [from, to, rest @ ..] = rest else {
-        return Err(Problem::not_found("resource not found"));
-    };
-    let (call, to_name) = match (method, rest) {
-        ("POST", ["batch", "read"]) => (Call::AssociationsRead, ""),
-        ("POST", ["batch", "create"]) => (Call::AssociationsCreate, ""),
-        ("POST", ["batch", "archive"]) => (Call::AssociationsArchive, ""),
-        ("POST", ["batch", "associate", "default"]) => (Call::AssociationsDefault, ""),
-        ("POST", ["batch", "labels", "archive"]) => (Call::AssociationLabelsArchive, ""),
-        ("GET", ["labels"]) => (Call::Labels, ""),
-        ("POST", ["labels"]) => (Call::LabelCreate, ""),
-        ("PUT", ["labels"]) => (Call::LabelUpdate, ""),
-        ("DELETE", ["labels", id]) => (Call::LabelDelete, *id),
-        (_, ["batch", _] | ["labels"] | ["labels", _]) => return Err(not_allowed()),
-        _ => return Err(Problem::not_found("resource not found")),
-    };
-    Ok(Ends {
-        call,
-        object: object_in(objects, from)?,
-        name: "",
-        to: object_in(objects, to)?,
-        to_name,
-    })
-}
-
-fn link_limit_route<'a>(
-    objects: Objects<'_>,
-    method: &str,
-    rest: &[&'a str],
-) -> Result<Ends<'a>, Problem> {
-    let (call, from, to) = match (method, rest) {
-        ("GET", ["all"]) => return Ok((Call::LinkLimitsAll, 0, "").into()),
-        ("GET", [from, to]) => (Call::LinkLimits, from, to),
-        ("POST", [from, to, "batch", "create"]) => (Call::LinkLimitsCreate, from, to),
-        ("POST", [from, to, "batch", "update"]) => (Call::LinkLimitsUpdate, from, to),
-        ("POST", [from, to, "batch", "purge"]) => (Call::LinkLimitsPurge, from, to),
-        (_, ["all"] | [_, _] | [_, _, "batch", _]) => return Err(not_allowed()),
-        _ => return Err(Problem::not_found("resource not found")),
-    };
-    Ok(Ends {
-        call,
-        object: object_in(objects, from)?,
-        name: "",
-        to: object_in(objects, to)?,
-        to_name: "",
-    })
-}
+pub(crate) type Parts<'a> = (Call, ObjectIndex, &'a str);
 
 /// Which object a name means in this portal.
 pub(crate) type Objects<'o> = &'o dyn Fn(&str) -> Option<ObjectIndex>;
 
-fn object_in(objects: Objects<'_>, name: &str) -> Result<ObjectIndex, Problem> {
+pub(crate) fn object_in(objects: Objects<'_>, name: &str) -> Result<ObjectIndex, Problem> {
     objects(name)
         .ok_or_else(|| Problem::not_found(format!("Unable to infer object type from: {name}")))
 }
 
-fn not_allowed() -> Problem {
+pub(crate) fn not_allowed() -> Problem {
     Problem::new(405, "METHOD_NOT_ALLOWED", "HTTP 405 Method Not Allowed")
 }
 
@@ -437,34 +335,6 @@ fn pipeline_route<'a>(
         (_, [_] | [_, _]) => Err(not_allowed()),
         _ => Err(Problem::not_found("resource not found")),
     }
-}
-
-/// Schemas of custom objects; the last segment names an association or an object.
-fn schema_route<'a>(
-    objects: Objects<'_>,
-    method: &str,
-    rest: &[&'a str],
-) -> Result<Ends<'a>, Problem> {
-    let (call, name, to_name) = match (method, rest) {
-        ("GET", []) => return Ok((Call::Schemas, 0, "").into()),
-        ("POST", []) => return Ok((Call::SchemaCreate, 0, "").into()),
-        ("POST", ["batch", "read"]) => return Ok((Call::SchemasRead, 0, "").into()),
-        ("GET", [name]) => (Call::Schema, *name, ""),
-        ("PATCH", [name]) => (Call::SchemaPatch, *name, ""),
-        ("DELETE", [name]) => (Call::SchemaDelete, *name, ""),
-        ("POST", [name, "associations"]) => (Call::SchemaAssociate, *name, ""),
-        ("DELETE", [name, "associations", id]) => (Call::SchemaDisassociate, *name, *id),
-        (_, [] | [_] | [_, "associations"] | [_, "associations", _]) => return Err(not_allowed()),
-        _ => return Err(Problem::not_found("resource not found")),
-    };
-    let object = object_in(objects, name)?;
-    Ok(Ends {
-        call,
-        object,
-        name,
-        to: object,
-        to_name,
-    })
 }
 
 fn plain_route<'a>(method: &str, area: &str, rest: &[&'a str]) -> Result<Parts<'a>, Problem> {

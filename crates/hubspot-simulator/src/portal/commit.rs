@@ -17,6 +17,8 @@ pub(crate) struct Author {
     pub trace_id: Option<String>,
     /// Whether the app's webhooks tell what becomes of associations.
     pub tells_links: bool,
+    /// A record that is about to go: it loses its links and keeps its values.
+    pub leaving: Option<End>,
 }
 
 impl Author {
@@ -26,6 +28,7 @@ impl Author {
             by_api: true,
             trace_id: trace_id.map(str::to_owned),
             tells_links: true,
+            leaving: None,
         }
     }
 
@@ -42,6 +45,7 @@ impl Author {
             by_api: false,
             trace_id: None,
             tells_links: true,
+            leaving: None,
         }
     }
 

@@ -109,7 +109,7 @@ impl Portal {
             changed |= self.put_kind((from, to), kind, author, now_ms);
         }
         if changed {
-            self.follow_links(from, to, now_ms);
+            self.follow_links((from, to), author, now_ms);
         }
         changed
     }
@@ -188,7 +188,7 @@ impl Portal {
         }
         let changed = self.take_kind((from, to), kind, author, now_ms);
         if changed {
-            self.follow_links(from, to, now_ms);
+            self.follow_links((from, to), author, now_ms);
         }
         changed
     }
@@ -205,7 +205,7 @@ impl Portal {
             self.take_kind((from, to), *kind, author, now_ms);
         }
         if !kinds.is_empty() {
-            self.follow_links(from, to, now_ms);
+            self.follow_links((from, to), author, now_ms);
         }
         !kinds.is_empty()
     }
@@ -316,21 +316,23 @@ impl Portal {
     }
 
     /// What follows from a changed pair: the contact's company, and by the settings the last-modified time.
-    fn follow_links(&mut self, from: End, to: End, now_ms: i64) {
+    fn follow_links(&mut self, (from, to): (End, End), author: &Author, now_ms: i64) {
+        let stays = |end: End| author.leaving != Some(end);
         for (contact, company) in [(from, to), (to, from)] {
-            if (contact.object, company.object) == (CONTACT, COMPANY) {
+            let is_pair = (contact.object, company.object) == (CONTACT, COMPANY);
+            if is_pair && stays(contact) {
                 self.mirror_primary(contact, now_ms);
             }
         }
         if self.settings().association_moves_modified {
-            for end in [from, to] {
+            for end in [from, to].into_iter().filter(|end| stays(*end)) {
                 self.touch(end, now_ms);
             }
         }
     }
 
     /// `associatedcompanyid` names the primary company.
-    fn mirror_primary(&mut self, contact: End, now_ms: i64) {
+    pub(crate) fn mirror_primary(&mut self, contact: End, now_ms: i64) {
         let Some(property) = self.table(CONTACT).schema.id("associatedcompanyid") else {
             return;
         };

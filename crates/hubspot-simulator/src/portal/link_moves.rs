@@ -1,7 +1,7 @@
 //! What becomes of links when their record goes, comes back, or is merged into another (`api-facts.md#13`).
 
-use crate::catalogue::ObjectIndex;
 use crate::catalogue::links::LinkRole;
+use crate::catalogue::{CONTACT, ObjectIndex};
 use crate::portal::Portal;
 use crate::portal::commit::Author;
 use crate::portal::link_types::LinkType;
@@ -9,8 +9,9 @@ use crate::portal::links::End;
 
 impl Portal {
     /// The author of link changes that follow from something else: told as events only where the settings say so.
-    fn link_mover(&self, author: &Author) -> Author {
+    fn link_mover(&self, author: &Author, leaving: Option<End>) -> Author {
         Author {
+            leaving,
             tells_links: self.settings().moved_links_are_told,
             ..author.clone()
         }
@@ -18,7 +19,7 @@ impl Portal {
 
     /// An archived record loses its links, which wait for its restore.
     pub(crate) fn put_links_aside(&mut self, from: End, author: &Author, now_ms: i64) {
-        let mover = self.link_mover(author);
+        let mover = self.link_mover(author, Some(from));
         for (to, kinds) in self.record_links().all_of(from) {
             self.commit_unlink_pair((from, to), &mover, now_ms);
             self.record_links_mut().shelve(from, to, kinds);
@@ -28,8 +29,10 @@ impl Portal {
     /// A restored record gets its links back: to those that are live, by way of merges too. What is archived itself
     /// keeps the link for its own restore.
     pub(crate) fn bring_links_back(&mut self, from: End, author: &Author, now_ms: i64) {
-        let mover = self.link_mover(author);
-        for (to, kinds) in self.record_links_mut().unshelve(from) {
+        let mover = self.link_mover(author, None);
+        let waiting = self.record_links_mut().unshelve(from);
+        let had_links = !waiting.is_empty();
+        for (to, kinds) in waiting {
             let live = self.table(to.object).resolve(to.id);
             if let Some(id) = live {
                 let to = End {
@@ -47,6 +50,9 @@ impl Portal {
                 self.record_links_mut().shelve(to, from, kinds);
             }
         }
+        if had_links && from.object == CONTACT {
+            self.mirror_primary(from, now_ms);
+        }
     }
 
     /// The links of records that were merged, taken before they vanish: the first record's before the others'.
@@ -57,10 +63,10 @@ impl Portal {
         author: &Author,
         now_ms: i64,
     ) -> Vec<(End, Vec<LinkType>)> {
-        let mover = self.link_mover(author);
         let mut taken = Vec::new();
         for id in gone {
             let from = End { object, id: *id };
+            let mover = self.link_mover(author, Some(from));
             for (to, kinds) in self.record_links().all_of(from) {
                 self.commit_unlink_pair((from, to), &mover, now_ms);
                 taken.push((to, kinds));
@@ -77,7 +83,7 @@ impl Portal {
         author: &Author,
         now_ms: i64,
     ) {
-        let mover = self.link_mover(author);
+        let mover = self.link_mover(author, None);
         for (to, kinds) in taken {
             // The two ends of a link may be what was merged.
             if to != winner && self.is_live(to) {
@@ -201,6 +207,20 @@ mod tests {
         let winner = desk.portal.merge("companies", beta, acme, now_ms);
         assert!(desk.portal.restore("contacts", ada, now_ms));
         assert_eq!(desk.kinds(ada, winner.expect("merged")), [1, 279]);
+    }
+
+    #[test]
+    fn a_record_that_goes_keeps_its_values_and_is_not_written_for_its_links() {
+        let mut desk = Desk::quick();
+        let (ada, acme) = pair(&mut desk);
+        let writes = desk.portal.write_log().len();
+        assert!(desk.portal.archive("contacts", ada, desk.now_ms));
+        assert_eq!(desk.portal.write_log().len(), writes + 1);
+        assert!(desk.portal.archive("companies", acme, desk.now_ms));
+        assert!(desk.portal.restore("contacts", ada, desk.now_ms));
+        let named = desk.portal.record("contacts", ada);
+        let named = named.and_then(|record| record.value("associatedcompanyid"));
+        assert_eq!(named, None, "its company is not there");
     }
 
     #[test]
