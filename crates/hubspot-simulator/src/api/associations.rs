@@ -108,7 +108,7 @@ impl Portal {
             self.written_end(route.to, &route.to_name),
         );
         let results = self.default_link(ends, now_ms)?;
-        Ok(self.link_envelope(200, results, &[], now_ms))
+        Ok(self.link_envelope(200, &results, &[], now_ms))
     }
 
     /// Associates by the pair's default; the entries of the answer, both directions of each type.
@@ -274,7 +274,7 @@ impl Portal {
     pub(crate) fn link_envelope(
         &self,
         status: u16,
-        results: Vec<Value>,
+        results: &[Value],
         errors: &[Problem],
         now_ms: i64,
     ) -> Answer {

@@ -168,7 +168,7 @@ impl Portal {
                     .iter()
                     .filter_map(|input| input.id.trim().parse().ok())
                 {
-                    self.commit_archive(route.object, id, Author::api(None), now_ms);
+                    self.commit_archive(route.object, id, &Author::api(None), now_ms);
                 }
                 return Ok(Answer::empty());
             }
@@ -215,7 +215,7 @@ impl Portal {
                     let id = self.commit_create(
                         route.object,
                         &changes,
-                        Author::api(input.trace_id.as_deref()),
+                        &Author::api(input.trace_id.as_deref()),
                         now_ms,
                     );
                     let end = End {
@@ -322,7 +322,7 @@ impl Portal {
                     route.object,
                     id,
                     &changes,
-                    Author::api(input.trace_id.as_deref()),
+                    &Author::api(input.trace_id.as_deref()),
                     now_ms,
                 );
                 if answers {

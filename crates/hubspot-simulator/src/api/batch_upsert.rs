@@ -45,9 +45,9 @@ impl Portal {
                 Ok(changes) => {
                     let written = match id {
                         Some(id) => self
-                            .commit_update(route.object, id, &changes, author, now_ms)
+                            .commit_update(route.object, id, &changes, &author, now_ms)
                             .then_some(id),
-                        None => Some(self.commit_create(route.object, &changes, author, now_ms)),
+                        None => Some(self.commit_create(route.object, &changes, &author, now_ms)),
                     };
                     let done = |done_id| Done {
                         id: done_id,

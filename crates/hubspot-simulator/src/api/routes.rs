@@ -85,7 +85,7 @@ pub(crate) struct Route {
     pub enforces_rules: bool,
     /// Whether the path has a date for its version.
     pub is_dated: bool,
-    /// Whether the call is outside of the ten-second window, as the OpenAPI files say of bulk association and label calls
+    /// Whether the call is outside of the ten-second window, as the `OpenAPI` files say of bulk association and label calls
     /// (`api-facts.md#3`).
     pub is_exempt: bool,
 }
@@ -102,10 +102,12 @@ impl Route {
     }
 
     pub(crate) fn counted(&self) -> Counted {
-        match self.call {
-            Call::Search => Counted::Search,
-            _ if self.is_exempt => Counted::Exempt,
-            _ => Counted::Plain,
+        if self.call == Call::Search {
+            Counted::Search
+        } else if self.is_exempt {
+            Counted::Exempt
+        } else {
+            Counted::Plain
         }
     }
 

@@ -165,8 +165,8 @@ impl Portal {
             properties.push(new_property(&property, &known, now_ms)?);
         }
         let is_known = |wanted: &&String| properties.iter().any(|one| one.name == **wanted);
-        let displayed = custom.primary_display.iter().chain(&custom.required);
-        if let Some(unknown) = displayed.filter(|wanted| !is_known(wanted)).next() {
+        let mut displayed = custom.primary_display.iter().chain(&custom.required);
+        if let Some(unknown) = displayed.find(|wanted| !is_known(wanted)) {
             return Err(invalid(&format!("{unknown} is none of the properties")));
         }
         let mut associated = Vec::new();

@@ -123,7 +123,7 @@ impl Portal {
             .prepare(api_aim(route, None, &Claims::new()), &wanted)
             .map_err(Problem::without_context)?;
         let links = self.new_links(route.object, &body)?;
-        let id = self.commit_create(route.object, &changes, Author::api(None), now_ms);
+        let id = self.commit_create(route.object, &changes, &Author::api(None), now_ms);
         let end = End {
             object: route.object,
             id,
@@ -147,7 +147,7 @@ impl Portal {
         let changes = self
             .prepare(aim, &wanted)
             .map_err(Problem::without_context)?;
-        self.commit_update(route.object, id, &changes, Author::api(None), now_ms);
+        self.commit_update(route.object, id, &changes, &Author::api(None), now_ms);
         let names: Vec<String> = wanted.into_iter().map(|(name, _)| name).collect();
         self.written(route.object, id, 200, &names)
     }
@@ -155,7 +155,7 @@ impl Portal {
     /// 204 also for what is archived already or was never there; a merged-away id touches nothing.
     pub(crate) fn delete(&mut self, route: &Route, now_ms: i64) -> Answer {
         if let Ok(id) = route.name.trim().parse() {
-            self.commit_archive(route.object, id, Author::api(None), now_ms);
+            self.commit_archive(route.object, id, &Author::api(None), now_ms);
         }
         Answer::empty()
     }
@@ -172,7 +172,7 @@ impl Portal {
                 "primaryObjectId and objectIdToMerge are required",
             ));
         };
-        let merged = self.commit_merge(route.object, primary, other, Author::api(None), now_ms);
+        let merged = self.commit_merge(route.object, primary, other, &Author::api(None), now_ms);
         let words = || Problem::validation(format!("Unable to merge {other} into {primary}"));
         self.written(route.object, merged.ok_or_else(words)?, 200, &[])
     }
@@ -189,7 +189,7 @@ impl Portal {
         let text = text.ok_or_else(|| Problem::validation("objectId is required"))?;
         let id_property = body.get("idProperty").and_then(Value::as_str);
         if let Some(id) = self.look_up(route.object, &text, id_property)? {
-            self.commit_privacy_delete(route.object, id, Author::api(None), now_ms);
+            self.commit_privacy_delete(route.object, id, &Author::api(None), now_ms);
         }
         Ok(Answer::empty())
     }

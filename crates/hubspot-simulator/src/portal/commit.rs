@@ -90,7 +90,7 @@ impl Portal {
         &mut self,
         object: ObjectIndex,
         changes: &[Change],
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> u64 {
         let id = self.take_id(object);
@@ -105,15 +105,7 @@ impl Portal {
             modified_ms: now_ms,
             values: Values::new(entries.collect()),
         };
-        self.log_write(
-            object,
-            id,
-            Operation::Create,
-            changes,
-            None,
-            author.clone(),
-            now_ms,
-        );
+        self.log_write(object, id, Operation::Create, changes, None, author, now_ms);
         self.place(
             object,
             id,
@@ -124,7 +116,7 @@ impl Portal {
             },
             now_ms,
         );
-        self.obey_written(End { object, id }, changes, &author, now_ms);
+        self.obey_written(End { object, id }, changes, author, now_ms);
         id
     }
 
@@ -155,12 +147,12 @@ impl Portal {
         object: ObjectIndex,
         id: u64,
         changes: &[Change],
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
-        let is_there = self.write_values(object, id, changes, author.clone(), now_ms);
+        let is_there = self.write_values(object, id, changes, author, now_ms);
         if is_there {
-            self.obey_written(End { object, id }, changes, &author, now_ms);
+            self.obey_written(End { object, id }, changes, author, now_ms);
         }
         is_there
     }
@@ -171,7 +163,7 @@ impl Portal {
         object: ObjectIndex,
         id: u64,
         changes: &[Change],
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
         let Some(before) = self
@@ -261,13 +253,13 @@ impl Portal {
         &mut self,
         object: ObjectIndex,
         id: u64,
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
         if !self.is_live(End { object, id }) {
             return false;
         }
-        self.put_links_aside(End { object, id }, &author, now_ms);
+        self.put_links_aside(End { object, id }, author, now_ms);
         self.vanish(object, id, now_ms, |table, id| table.archive(id, now_ms));
         self.log_write(object, id, Operation::Archive, &[], None, author, now_ms);
         true
@@ -278,7 +270,7 @@ impl Portal {
         &mut self,
         object: ObjectIndex,
         id: u64,
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
         let table = self.table(object);
@@ -325,7 +317,7 @@ impl Portal {
         &mut self,
         object: ObjectIndex,
         id: u64,
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
         let table = self.table(object);
@@ -344,9 +336,8 @@ impl Portal {
                 .index
                 .change(id, None, Some(&stored.document), now_ms, due_ms);
         }
-        let restored = author.clone();
-        self.log_write(object, id, Operation::Restore, &[], None, restored, now_ms);
-        self.bring_links_back(End { object, id }, &author, now_ms);
+        self.log_write(object, id, Operation::Restore, &[], None, author, now_ms);
+        self.bring_links_back(End { object, id }, author, now_ms);
         true
     }
 
@@ -361,7 +352,7 @@ impl Portal {
         operation: Operation,
         changes: &[Change],
         before: Option<&Document>,
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) {
         let schema = &self.table(object).schema;
@@ -379,7 +370,7 @@ impl Portal {
             operation,
             properties: properties.collect(),
             by_api: author.by_api,
-            trace_id: author.trace_id,
+            trace_id: author.trace_id.clone(),
         };
         self.announce(object, &entry);
         self.push_write(entry);

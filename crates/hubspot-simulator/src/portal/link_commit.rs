@@ -141,7 +141,9 @@ impl Portal {
         let primary = known.filter(|one| one.role.is_primary()).find(|one| {
             let (owner, other, kind) = match one.role {
                 LinkRole::Primary => (from, to, one.kind),
-                _ => (to, from, one.inverse),
+                LinkRole::Plain | LinkRole::PrimaryInverse | LinkRole::Labelled => {
+                    (to, from, one.inverse)
+                }
             };
             let mut primaries = self.record_links().with_kind(owner, other.object, kind);
             primaries.next().is_none()
@@ -345,7 +347,7 @@ impl Portal {
                 contact.object,
                 contact.id,
                 &changes,
-                Author::associations(),
+                &Author::associations(),
                 now_ms,
             );
         }

@@ -145,7 +145,7 @@ impl LinkTypes {
     }
 
     /// The type that a record of `from` may have, whatever the other end's object.
-    pub(crate) fn from_object(&self, from: ObjectIndex, kind: LinkType) -> Option<&LinkDefinition> {
+    pub(crate) fn seen_from(&self, from: ObjectIndex, kind: LinkType) -> Option<&LinkDefinition> {
         let pairs = self.pairs.range((from, 0)..(from + 1, 0));
         let mut known = pairs.flat_map(|(_, definitions)| definitions);
         known.find(|definition| definition.kind == kind)

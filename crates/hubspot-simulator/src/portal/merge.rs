@@ -21,7 +21,7 @@ impl Portal {
         object: ObjectIndex,
         primary: u64,
         other: u64,
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> Option<u64> {
         let table = self.table(object);
@@ -50,11 +50,11 @@ impl Portal {
             Operation::Merge,
             &changes,
             Some(&kept.document),
-            author.clone(),
+            author,
             now_ms,
         );
         // The primary's own links come first, so that its primary company stays.
-        let taken = self.take_links(object, &gone, &author, now_ms);
+        let taken = self.take_links(object, &gone, author, now_ms);
         for id in [primary, other] {
             self.vanish(object, id, now_ms, |table, id| drop(table.take(id)));
         }
@@ -78,7 +78,7 @@ impl Portal {
             .for_each(|target| *target = winner);
         redirects.extend(gone.iter().map(|id| (*id, winner)));
         let end = End { object, id: winner };
-        self.give_links(end, taken, &author, now_ms);
+        self.give_links(end, taken, author, now_ms);
         self.announce_merge(
             object,
             &Merged {

@@ -45,7 +45,7 @@ impl Portal {
         let changes = self
             .prepare(aim, &wanted(properties))
             .expect("HubSpot takes these values");
-        self.commit_create(object, &changes, Author::someone(), now_ms)
+        self.commit_create(object, &changes, &Author::someone(), now_ms)
     }
 
     /// A person edits a record; an empty text clears. False if there is no such live record or HubSpot would refuse.
@@ -56,7 +56,7 @@ impl Portal {
         properties: &[(&str, &str)],
         now_ms: i64,
     ) -> bool {
-        self.change(object, id, properties, Author::someone(), now_ms)
+        self.change(object, id, properties, &Author::someone(), now_ms)
     }
 
     /// Another app edits a record: the history names it by `app_id`, which is not the daemon's. False as for a person.
@@ -68,7 +68,7 @@ impl Portal {
         app_id: u32,
         now_ms: i64,
     ) -> bool {
-        self.change(object, id, properties, Author::other_app(app_id), now_ms)
+        self.change(object, id, properties, &Author::other_app(app_id), now_ms)
     }
 
     fn change(
@@ -76,7 +76,7 @@ impl Portal {
         object: &str,
         id: u64,
         properties: &[(&str, &str)],
-        author: Author,
+        author: &Author,
         now_ms: i64,
     ) -> bool {
         self.tick(now_ms);
@@ -98,14 +98,14 @@ impl Portal {
     pub fn archive(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_archive(self.index_of(object), id, Author::someone(), now_ms)
+        self.commit_archive(self.index_of(object), id, &Author::someone(), now_ms)
     }
 
     /// A person deletes a record for good, as a privacy law demands. False if there is no such live record.
     pub fn delete_for_good(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_privacy_delete(self.index_of(object), id, Author::someone(), now_ms)
+        self.commit_privacy_delete(self.index_of(object), id, &Author::someone(), now_ms)
     }
 
     /// A person restores an archived record (`api-facts.md#13`: in HubSpot's pages only). False if it isn't archived or
@@ -113,7 +113,7 @@ impl Portal {
     pub fn restore(&mut self, object: &str, id: u64, now_ms: i64) -> bool {
         self.tick(now_ms);
         let now_ms = self.hubspot_ms(now_ms);
-        self.commit_restore(self.index_of(object), id, Author::someone(), now_ms)
+        self.commit_restore(self.index_of(object), id, &Author::someone(), now_ms)
     }
 
     /// A person merges `other` into `primary`; the id of the result: new, or the primary's, by the settings. `None` if
@@ -125,7 +125,7 @@ impl Portal {
             self.index_of(object),
             primary,
             other,
-            Author::someone(),
+            &Author::someone(),
             now_ms,
         )
     }

@@ -49,7 +49,7 @@ impl Portal {
         }
         errors.extend(self.lose_one(&mut results));
         results.shuffle(self.rng_mut());
-        Ok(self.link_envelope(200, results, &errors, now_ms))
+        Ok(self.link_envelope(200, &results, &errors, now_ms))
     }
 
     fn associations_of(&self, route: &Route, id: &str, start: u64) -> Option<Value> {
@@ -156,7 +156,7 @@ impl Portal {
             }
         }
         results.shuffle(self.rng_mut());
-        Ok(self.link_envelope(201, results, &errors, now_ms))
+        Ok(self.link_envelope(201, &results, &errors, now_ms))
     }
 
     pub(crate) fn associations_default(
@@ -176,7 +176,7 @@ impl Portal {
                 Err(problem) => errors.push(problem),
             }
         }
-        Ok(self.link_envelope(200, results, &errors, now_ms))
+        Ok(self.link_envelope(200, &results, &errors, now_ms))
     }
 
     pub(crate) fn associations_archive(
@@ -212,7 +212,7 @@ impl Portal {
 
     fn archived_links(&self, route: &Route, now_ms: i64) -> Answer {
         if route.is_dated && self.settings().association_archive_is_200 {
-            self.link_envelope(200, Vec::new(), &[], now_ms)
+            self.link_envelope(200, &[], &[], now_ms)
         } else {
             Answer::empty()
         }

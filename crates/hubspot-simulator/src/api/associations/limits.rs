@@ -66,7 +66,7 @@ impl Portal {
         } else {
             200
         };
-        Ok(self.link_envelope(status, results, &errors, now_ms))
+        Ok(self.link_envelope(status, &results, &errors, now_ms))
     }
 
     pub(crate) fn link_limits_purge(&mut self, route: &Route, request: &Request) -> Handled {

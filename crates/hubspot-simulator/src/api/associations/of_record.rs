@@ -67,7 +67,7 @@ impl Portal {
     ) -> Result<(End, LinkDefinition), Problem> {
         // The new record has no id yet.
         let from = End { object, id: 0 };
-        let definition = self.link_types().from_object(object, kind).cloned();
+        let definition = self.link_types().seen_from(object, kind).cloned();
         let Some(definition) = definition else {
             return Err(self.link_problem((from, from), kind, &LinkRefusal::UnknownType));
         };

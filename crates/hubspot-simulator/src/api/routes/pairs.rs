@@ -74,7 +74,7 @@ pub(crate) fn pair_route<'a>(
         ("POST", ["labels"]) => (Call::LabelCreate, ""),
         ("PUT", ["labels"]) => (Call::LabelUpdate, ""),
         ("DELETE", ["labels", id]) => (Call::LabelDelete, *id),
-        (_, ["batch", _] | ["labels"] | ["labels", _]) => return Err(not_allowed()),
+        (_, ["batch" | "labels", _] | ["labels"]) => return Err(not_allowed()),
         _ => return Err(Problem::not_found("resource not found")),
     };
     Ok(Ends {
