@@ -4,6 +4,9 @@
 //! comes from a seed, so a run can be replayed. [`server`] puts it behind HTTP. Nothing here shares a type with the
 //! client of `hubsyncd`: two readings of one API check each other. The authority on behaviour is `api-facts.md`;
 //! where it says "unsure", [`settings::Settings`] has a switch for both.
+//!
+//! Rooms: `portal` is the state and what follows from a write, `api` what is asked for and how it is answered, `catalogue`
+//! what every portal has, `webhooks` what it tells an app, `world` its limits, tokens, faults and settings.
 
 mod api;
 mod catalogue;

@@ -115,7 +115,7 @@ pub(crate) const TASKS: ObjectSpec = activity(
             ],
         ),
         choice("hs_task_priority", Flag::Plain, &["LOW", "MEDIUM", "HIGH"]),
-        choice("hs_task_type", Flag::Plain, &["TODO", "CALL", "EMAIL"]),
+        choice("hs_task_type", Flag::Plain, &["CALL", "EMAIL", "MEETING"]),
     ],
 );
 

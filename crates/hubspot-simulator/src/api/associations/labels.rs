@@ -145,6 +145,10 @@ mod tests {
         let (from, to) = (("contacts", ada), ("companies", acme));
         assert!(desk.portal.label(from, to, adviser, desk.now_ms));
         assert!(desk.portal.rename_label(pair, adviser, "Consultant"));
+        let known = desk.portal.pair_types(pair.0, pair.1);
+        let label = known.iter().find(|known| known.kind == adviser);
+        let label = label.and_then(|known| known.label.as_deref());
+        assert_eq!(label, Some("Consultant"));
         assert!(desk.portal.delete_label(pair, adviser, desk.now_ms));
         assert_eq!(desk.kinds(ada, acme), [279]);
         assert!(!desk.portal.delete_label(pair, adviser, desk.now_ms));
