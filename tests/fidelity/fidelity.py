@@ -13,6 +13,18 @@ import tempfile
 import time
 
 import hubspot
+from hubspot.crm.associations.v4 import (
+    AssociationSpec,
+    BatchInputPublicAssociationMultiArchive,
+    BatchInputPublicAssociationMultiPost,
+    BatchInputPublicDefaultAssociationMultiPost,
+    BatchInputPublicFetchAssociationsBatchRequest,
+)
+from hubspot.crm.associations.v4.exceptions import ApiException as AssociationsException
+from hubspot.crm.associations.v4.schema import (
+    PublicAssociationDefinitionCreateRequest,
+    PublicAssociationDefinitionUpdateRequest,
+)
 from hubspot.crm.contacts import (
     BatchInputSimplePublicObjectBatchInput,
     BatchInputSimplePublicObjectBatchInputForCreate,
@@ -28,6 +40,8 @@ from hubspot.crm.contacts.exceptions import ApiException as ContactsException
 from hubspot.crm.owners.exceptions import ApiException as OwnersException
 from hubspot.crm.properties import PropertyCreate, PropertyUpdate
 from hubspot.crm.properties.exceptions import ApiException as PropertiesException
+from hubspot.crm.schemas import ObjectSchemaEgg, ObjectTypeDefinitionPatch
+from hubspot.crm.schemas.exceptions import ApiException as SchemasException
 
 TOKEN = "pat-na1-fidelity"
 CONTACTS = 1234
@@ -203,6 +217,100 @@ def check_account(client):
     assert pipelines[0].id == "default" and pipelines[0].stages[0].metadata["probability"]
 
 
+def kinds(types):
+    """A pair's types as sets of (category, id, label)."""
+    return {(one.category, one.type_id, one.label) for one in types}
+
+
+def check_associations(client):
+    api, pair = client.crm.associations.v4.basic_api, ("contacts", "companies")
+    contact, lonely = (record.id for record in client.crm.contacts.basic_api.get_page(limit=2).results)
+    first, second = (record.id for record in client.crm.companies.basic_api.get_page(limit=2).results)
+    assert api.get_page("contacts", contact, "companies").results == []
+    made = api.create_default("contacts", contact, "companies", first)
+    assert made.status == "COMPLETE"
+    assert {(one._from.id, one.association_spec.association_type_id) for one in made.results} == {
+        (contact, 279), (first, 280), (contact, 1), (first, 2)}
+    primary = AssociationSpec(association_category="HUBSPOT_DEFINED", association_type_id=1)
+    labelled = api.create("contacts", contact, "companies", second, [primary])
+    assert (str(labelled.from_object_id), str(labelled.to_object_id)) == (contact, second)
+    assert (labelled.from_object_type_id, labelled.labels) == ("0-1", ["Primary"])
+    page = api.get_page("contacts", contact, "companies", limit=500)
+    seen = {str(one.to_object_id): kinds(one.association_types) for one in page.results}
+    plain = ("HUBSPOT_DEFINED", 279, None)
+    assert seen == {first: {plain}, second: {plain, ("HUBSPOT_DEFINED", 1, "Primary")}}, seen
+    batch = client.crm.associations.v4.batch_api
+    asked = BatchInputPublicFetchAssociationsBatchRequest(inputs=[{"id": contact}, {"id": lonely}])
+    read = batch.get_page(*pair, asked)
+    assert [one._from.id for one in read.results] == [contact] and len(read.results[0].to) == 2
+    assert read.num_errors == 1 and read.errors[0].category == "OBJECT_NOT_FOUND"
+    assert read.errors[0].context["fromObjectId"] == [lonely]
+    wrong = AssociationSpec(association_category="USER_DEFINED", association_type_id=3)
+    status, error = refused(AssociationsException, lambda: api.create("contacts", contact, "companies", first, [wrong]))
+    assert (status, error["context"]["associationSpec"]) == (400, ["USER_DEFINED=3"])
+    api.archive("contacts", contact, "companies", first)
+    assert len(api.get_page("contacts", contact, "companies").results) == 1
+    check_association_batches(batch, (contact, lonely), second)
+    found = client.crm.contacts.basic_api.get_by_id(lonely, associations=["companies"])
+    assert found.associations is None
+
+
+def check_association_batches(batch, contacts, company):
+    pair = ("contacts", "companies")
+    ends = [{"from": {"id": contact}, "to": {"id": company}} for contact in contacts]
+    made = batch.create_default(*pair, BatchInputPublicDefaultAssociationMultiPost(inputs=ends))
+    assert made.status == "COMPLETE" and len(made.results) >= 4
+    spec = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 1}
+    typed = BatchInputPublicAssociationMultiPost(inputs=[{**one, "types": [spec]} for one in ends])
+    answer = batch.create(*pair, typed)
+    assert {str(one.from_object_id) for one in answer.results} == set(contacts)
+    batch.archive_labels(*pair, typed)
+    asked = BatchInputPublicFetchAssociationsBatchRequest(inputs=[{"id": contact} for contact in contacts])
+    read = batch.get_page(*pair, asked)
+    assert all(kinds(one.to[0].association_types) == {("HUBSPOT_DEFINED", 279, None)} for one in read.results)
+    gone = BatchInputPublicAssociationMultiArchive(
+        inputs=[{"from": {"id": contact}, "to": [{"id": company}]} for contact in contacts])
+    batch.archive(*pair, gone)
+    assert batch.get_page(*pair, asked).results == []
+
+
+def check_labels(client):
+    api, pair = client.crm.associations.v4.schema.definitions_api, ("contacts", "companies")
+    new = PublicAssociationDefinitionCreateRequest(label="Adviser", name="adviser", inverse_label="Advised by")
+    both = kinds(api.create(*pair, new).results)
+    assert {label for _, _, label in both} == {"Adviser", "Advised by"}
+    kind = next(type_id for _, type_id, label in both if label == "Adviser")
+    api.update(*pair, PublicAssociationDefinitionUpdateRequest(association_type_id=kind, label="Consultant"))
+    own = {one for one in kinds(api.get_all(*pair).results) if one[0] == "USER_DEFINED"}
+    assert own == {("USER_DEFINED", kind, "Consultant")}
+    api.remove(*pair, kind)
+    assert {category for category, _, _ in kinds(api.get_all(*pair).results)} == {"HUBSPOT_DEFINED"}
+    assert client.crm.associations.v4.schema.definition_configurations_api.get_all().results == []
+
+
+def check_schemas(client):
+    api = client.crm.schemas.core_api
+    egg = ObjectSchemaEgg(
+        name="machine", labels={"singular": "Machine", "plural": "Machines"}, primary_display_property="model",
+        required_properties=["model"], searchable_properties=["model"], secondary_display_properties=[],
+        associated_objects=["CONTACT"],
+        properties=[{"name": "model", "label": "Model", "type": "string", "fieldType": "text"}])
+    made = api.create(egg)
+    assert made.object_type_id.startswith("2-") and made.fully_qualified_name.endswith("_machine")
+    assert {(one.from_object_type_id, one.to_object_type_id) for one in made.associations} == {
+        (made.object_type_id, "0-1"), ("0-1", made.object_type_id)}
+    assert [one.name for one in api.get_all().results] == ["machine"]
+    assert api.get_by_id("machine").required_properties == ["model"]
+    assert api.update("machine", ObjectTypeDefinitionPatch(required_properties=[])).required_properties == []
+    records = client.crm.objects.basic_api
+    record = records.create("machine", {"properties": {"model": "M-1"}, "associations": []})
+    found = records.get_by_id(made.object_type_id, record.id, properties=["model"])
+    assert found.properties["model"] == "M-1" and found.properties["hs_createdate"]
+    records.archive("machine", record.id)
+    api.archive("machine")
+    assert refused(SchemasException, lambda: api.get_by_id("machine"))[0] == 404
+
+
 def check_limits(client):
     api = client.crm.contacts.basic_api
     for _ in range(10):
@@ -223,7 +331,7 @@ def check_limits(client):
 def main(binary):
     calm = {"settings": {"limits_enabled": False, "index_delay_min_ms": 100, "index_delay_max_ms": 400}}
     checks = [check_paging, check_one_record, check_conflict, check_batches, check_properties_and_upsert, check_search,
-              check_merge, check_account]
+              check_merge, check_account, check_associations, check_labels, check_schemas]
     with Simulator(binary, calm) as client:
         for check in checks:
             check(client)
