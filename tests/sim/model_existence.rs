@@ -5,17 +5,24 @@ use std::collections::BTreeSet;
 
 use hubsyncd::model::mapping::Policy;
 
+use crate::model::Place;
+use crate::worlds::seen::ExistenceSeen;
+
 /// What was done to the record and its row, with true times.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Existence {
     /// A person archived the record.
     pub(crate) archived_ms: Vec<i64>,
-    /// A person brought it back, or merged another record into it.
-    pub(crate) is_intricate: bool,
+    /// A person had the record erased: nothing of it may stay, whatever the policy.
+    pub(crate) is_erased: bool,
+    /// A person brought it back.
+    pub(crate) is_restored: bool,
+    /// A person merged another record into it.
+    pub(crate) is_merged: bool,
     /// A program deleted the row, and how the sides stood then.
     pub(crate) deleted: Vec<Deletion>,
     /// A program inserted the person again.
-    pub(crate) inserted: u64,
+    pub(crate) inserted: usize,
     /// Records that a person has taken away at some time.
     pub(crate) gone: BTreeSet<u64>,
     /// Records whose row a program has deleted at some time.
@@ -31,22 +38,6 @@ pub(crate) struct Deletion {
     pub(crate) over_an_edit: bool,
 }
 
-/// How both sides stand at rest.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ExistenceSeen {
-    /// The person's row: its id and the record's.
-    pub(crate) row: Option<(i64, Option<u64>)>,
-    /// The person's live record.
-    pub(crate) record: Option<u64>,
-    /// Whether a conflict about the whole record is open.
-    pub(crate) is_open: bool,
-    /// When the last change that only one side has was made there: the row's, and the record's.
-    pub(crate) pending_local_ms: Option<i64>,
-    pub(crate) last_remote_ms: Option<i64>,
-    /// Whether that change of the record came too late for the daemon to see it.
-    pub(crate) edit_fell_into_a_gap: bool,
-}
-
 /// How it may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
@@ -59,37 +50,24 @@ enum Ends {
 }
 
 impl Existence {
+    /// Whether a person did what has an end of its own.
+    fn is_intricate(&self) -> bool {
+        self.is_restored || self.is_merged
+    }
+
     /// Whether nobody did anything to the record as a whole.
     pub(crate) fn is_plain(&self) -> bool {
-        self.archived_ms.is_empty()
-            && self.deleted.is_empty()
-            && self.inserted == 0
-            && !self.is_intricate
+        let nobody = self.archived_ms.is_empty() && self.deleted.is_empty();
+        nobody && self.inserted == 0 && !self.is_erased && !self.is_intricate()
     }
 
-    /// A row vanished by the daemon's hand.
-    pub(crate) fn row_may_go(&self, hs_id: Option<u64>) -> Result<(), String> {
-        match hs_id {
-            Some(id) if !self.gone.contains(&id) && !self.unwanted.contains(&id) => Err(format!(
-                "the row of record {id} was removed, and nobody had taken the record away"
-            )),
-            _ => Ok(()),
+    /// Whether the daemon may remove the row of a record, or archive the record while its person has a row or none.
+    pub(crate) fn may_go(&self, place: Place, id: u64, row_is_there: bool) -> bool {
+        let is_unwanted = self.unwanted.contains(&id);
+        match place {
+            Place::Local => is_unwanted || self.gone.contains(&id),
+            Place::Remote => is_unwanted && !row_is_there,
         }
-    }
-
-    /// A record was archived by the daemon, over rows that were there when the request was sent.
-    pub(crate) fn record_may_go(&self, id: u64, row_is_there: bool) -> Result<(), String> {
-        if !self.unwanted.contains(&id) {
-            return Err(format!(
-                "record {id} was archived, and no program had deleted its row"
-            ));
-        }
-        if row_is_there {
-            return Err(format!(
-                "record {id} was archived while a row of its person was there"
-            ));
-        }
-        Ok(())
     }
 
     /// Whether what stands at rest is what the table says.
@@ -97,7 +75,7 @@ impl Existence {
         &self,
         policy: Policy,
         seen: &ExistenceSeen,
-        unanswered: bool,
+        is_doubtful: bool,
     ) -> Result<(), String> {
         let ends = match (seen.row, seen.record) {
             _ if seen.is_open => Ends::Open,
@@ -105,62 +83,55 @@ impl Existence {
             (Some((_, Some(linked))), Some(record)) if linked == record => Ends::There,
             other => return Err(format!("row and record do not fit together: {other:?}")),
         };
-        let allowed = self.allowed(policy, seen);
-        let is_doubtful = unanswered || self.is_intricate || self.inserted > 0;
-        if !is_doubtful && !allowed.contains(&ends) {
-            return Err(format!(
-                "{ends:?} where the design allows {allowed:?}: {self:?} {seen:?}"
-            ));
+        let allowed = self.allowed(policy, seen, is_doubtful);
+        let came_back = ends == Ends::There && self.inserted == 0 && !self.is_intricate();
+        let fits = match (seen.row, &self.deleted[..]) {
+            (Some((id, _)), [one]) if came_back => id == one.local_id,
+            _ => true,
+        };
+        if fits && allowed.contains(&ends) {
+            return Ok(());
         }
-        if self.inserted > 0 && self.archived_ms.is_empty() && !self.is_intricate {
-            let deleted_last = self.deleted.len() as u64 > self.inserted;
-            if !deleted_last && ends == Ends::Gone {
-                return Err("the person was inserted again, and is gone".to_owned());
-            }
-        }
-        if let (Ends::There, [deletion], 0, Some((local_id, _))) =
-            (ends, &self.deleted[..], self.inserted, seen.row)
-            && local_id != deletion.local_id
-            && !self.is_intricate
-        {
-            return Err(format!("the row came back as {local_id}: {deletion:?}"));
-        }
-        Ok(())
+        Err(format!(
+            "{ends:?}, and the table allows {allowed:?}: {self:?} {seen:?}"
+        ))
     }
 
-    fn allowed(&self, policy: Policy, seen: &ExistenceSeen) -> Vec<Ends> {
+    fn allowed(&self, policy: Policy, seen: &ExistenceSeen, is_doubtful: bool) -> Vec<Ends> {
+        use Ends::{Gone, Open, There};
+        let decided = |of_remote, of_local, local_is_later| match policy {
+            Policy::Remote => of_remote,
+            Policy::Local => of_local,
+            Policy::Manual => Open,
+            Policy::Newest if local_is_later => of_local,
+            Policy::Newest => of_remote,
+        };
+        let came_again = self.inserted > 0;
         match (&self.archived_ms[..], &self.deleted[..]) {
-            ([], []) => vec![Ends::There],
-            ([_, ..], [deletion, ..]) if policy == Policy::Manual && deletion.over_an_edit => {
-                vec![Ends::Gone, Ends::Open]
+            _ if self.is_erased => vec![Gone],
+            _ if self.is_intricate() => vec![Gone, There, Open],
+            ([], all) if came_again && all.len() <= self.inserted => vec![There, Open],
+            _ if came_again || is_doubtful => vec![Gone, There, Open],
+            ([], []) => vec![There],
+            ([_, ..], [one, ..]) if policy == Policy::Manual && one.over_an_edit => {
+                vec![Gone, Open]
             }
-            ([_, ..], [_, ..]) => vec![Ends::Gone],
-            ([archived], []) => match (seen.pending_local_ms, policy) {
-                (None, _) => vec![Ends::Gone],
-                (Some(_), Policy::Remote) => vec![Ends::Gone],
-                (Some(_), Policy::Local) => vec![Ends::There],
-                (Some(_), Policy::Manual) => vec![Ends::Open],
-                (Some(written), Policy::Newest) if written > *archived => vec![Ends::There],
-                (Some(_), Policy::Newest) => vec![Ends::Gone],
-            },
-            ([], [deletion]) => {
-                let edited_after = seen.last_remote_ms.filter(|at| *at >= deletion.at_ms);
-                let by_policy = match policy {
-                    Policy::Remote => Ends::There,
-                    Policy::Local => Ends::Gone,
-                    Policy::Manual => Ends::Open,
-                    Policy::Newest if edited_after.is_some() => Ends::There,
-                    Policy::Newest => Ends::Gone,
-                };
-                match (deletion.over_an_edit, edited_after) {
-                    (false, None) => vec![Ends::Gone],
-                    (true, None) => vec![by_policy],
+            ([_, ..], [_, ..]) => vec![Gone],
+            ([archived], []) => {
+                let written = seen.pending_local_ms;
+                vec![written.map_or(Gone, |written| decided(Gone, There, written > *archived))]
+            }
+            ([], [one]) => {
+                let is_later = seen.last_remote_ms.is_some_and(|at| at >= one.at_ms);
+                let by_policy = decided(There, Gone, !is_later);
+                match (one.over_an_edit, is_later) {
+                    (false, false) => vec![Gone],
                     // An edit of the last milliseconds goes with the record.
-                    (_, Some(_)) if seen.edit_fell_into_a_gap => vec![by_policy, Ends::Gone],
-                    (_, Some(_)) => vec![by_policy],
+                    (_, true) if seen.edit_fell_into_a_gap => vec![by_policy, Gone],
+                    _ => vec![by_policy],
                 }
             }
-            ([..], [..]) => vec![Ends::There, Ends::Gone, Ends::Open],
+            ([..], [..]) => vec![Gone, There, Open],
         }
     }
 }

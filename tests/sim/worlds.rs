@@ -1,14 +1,16 @@
 //! Small worlds: one record, a hot field, a dozen events at most, every sequence of them and every single fault. Who should
 //! have won is told by the model beside this file (`docs/TESTING.md`).
 //!
-//! `HUBSYNC_WORLDS_SECONDS` says how long worlds are drawn, `HUBSYNC_WORLDS_FIRST` where the seeds begin; `HUBSYNC_WORLD`
-//! names a file with one world, which is played with its whole trace.
+//! `HUBSYNC_WORLDS_SECONDS` says how long worlds are drawn, `HUBSYNC_WORLDS_FIRST` where the seeds begin and
+//! `HUBSYNC_WORLDS_MOST` how many there are at most; `HUBSYNC_WORLD` names a file with one world, which is played with its
+//! whole trace.
 
 pub(crate) mod alphabet;
 mod bench;
 mod many;
 mod play;
 mod reached;
+pub(crate) mod seen;
 mod watch;
 
 use std::io::Write as _;
@@ -143,14 +145,16 @@ fn run_part(part: u64) {
     }
     let time = Duration::from_secs(setting("HUBSYNC_WORLDS_SECONDS").unwrap_or(SECONDS));
     let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
+    let most = setting("HUBSYNC_WORLDS_MOST").unwrap_or(u64::MAX);
+    let seeds = first..first.saturating_add(most);
     let drawing = now();
-    for seed in (first..).filter(|seed| seed % PARTS == part) {
+    for seed in seeds.filter(|seed| seed % PARTS == part) {
         if drawing.elapsed() >= time && seed >= first + LEAST {
             break;
         }
         run.check(&many::drawn(seed), &format!("drawn from seed {seed}"));
     }
-    run.end(begun, stride > STRIDE);
+    run.end(begun, stride > STRIDE || most < LEAST);
 }
 
 /// Two parts, each a process of its own under nextest.

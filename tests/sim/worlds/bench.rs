@@ -43,7 +43,7 @@ const INDEX_MS: u64 = 1_000;
 /// The value with which the hot field begins.
 pub(super) const FIRST: &str = "first";
 /// The person of the hot record.
-pub(super) const PERSON: &str = "hot@example.com";
+pub(crate) const PERSON: &str = "hot@example.com";
 /// Tables of the image that no world changes.
 const UNCHANGED: [&str; 8] = [
     "_sync_lease",

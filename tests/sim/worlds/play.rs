@@ -14,7 +14,8 @@ use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
 use crate::worlds::alphabet::{Act, Placed, Small, When};
 use crate::worlds::bench::{Bench, FIRST, PERSON, POLL, SECOND};
-use crate::worlds::watch::{Hand, RowSeen, rows};
+use crate::worlds::seen::{RowSeen, rows};
+use crate::worlds::watch::Hand;
 
 /// Between an act and the next one: in the middle of what the one before set off.
 const BREATH: u64 = 15_000_000;
@@ -71,7 +72,7 @@ pub(super) struct Play<'a> {
     /// When something happened last (nanoseconds).
     acted_at: u64,
     /// Records that the daemon has made.
-    pub(super) creates: u64,
+    pub(super) creates: usize,
     /// The landed request that the fault met.
     pub(super) faulted: Option<Call>,
     pub(super) landed_since: u8,
@@ -87,13 +88,12 @@ pub(super) struct Play<'a> {
 pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     bench.put_back(u64::from(small.chance));
     let setup = small.setup;
-    let first = Some(FIRST.to_owned());
     let writes_seen = bench.world.state().portal.write_log().len();
     let rows = rows(bench.programs.connection());
     let mut play = Play {
         models: vec![
-            FieldModel::new(setup.policy, setup.direction, first.clone(), START_MS),
-            FieldModel::new(setup.policy, Direction::Both, first, START_MS),
+            FieldModel::new(setup.policy, setup.direction, FIRST, START_MS),
+            FieldModel::new(setup.policy, Direction::Both, FIRST, START_MS),
         ],
         existence: Existence::default(),
         record: bench.records[0],
@@ -246,7 +246,10 @@ impl Play<'_> {
             let now = self.bench.world.state().true_ms();
             for model in &mut self.models {
                 match call {
-                    Call::Read | Call::History | Call::List => model.read(now),
+                    Call::Read | Call::History | Call::List => {
+                        model.read_at_ms = now;
+                        model.may_be_known(Place::Remote);
+                    }
                     Call::Search => model.may_be_known(Place::Remote),
                     Call::Create | Call::Upsert | Call::Update | Call::Archive | Call::Other => {}
                 }
@@ -333,7 +336,7 @@ impl Play<'_> {
             .connection()
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute((PERSON, &value)));
-        self.existence.inserted += u64::from(done.is_ok());
+        self.existence.inserted += usize::from(done.is_ok());
         self.ran(done)
     }
 
@@ -349,13 +352,13 @@ impl Play<'_> {
                 self.existence.gone.insert(record);
             }
             if act == Act::Restore && portal.restore("contacts", record, now) {
-                self.existence.is_intricate = true;
+                self.existence.is_restored = true;
             }
             let other = self.bench.records[1];
             if act == Act::Merge
                 && let Some(id) = portal.merge("contacts", record, other, now)
             {
-                self.existence.is_intricate = true;
+                self.existence.is_merged = true;
                 self.existence.gone.extend([record, other]);
                 self.record = id;
             }

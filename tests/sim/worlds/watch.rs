@@ -1,26 +1,16 @@
 //! Watches both sides of a world: what a program or a person wrote, what the daemon wrote, what is left to be done, and what
 //! the model says of it all.
 
-use std::collections::BTreeSet;
-
 use hubsyncd::model::mapping::Direction;
 use hubsyncd::simulator::portal::Operation;
-use rusqlite::Connection;
 
-use crate::model::{ConflictSeen, Doubt, FieldModel, FieldSeen, Place, Text};
-use crate::model_existence::{Deletion, ExistenceSeen};
+use crate::model::{Doubt, FieldModel, Place};
+use crate::model_existence::Deletion;
 use crate::points::{Call, Moment, Point};
 use crate::worlds::alphabet::Act;
 use crate::worlds::bench::PERSON;
 use crate::worlds::play::{FIELDS, Play, Played};
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowSeen {
-    pub(super) local_id: i64,
-    pub(super) hs_id: Option<u64>,
-    pub(super) email: Text,
-    pub(super) values: Vec<Text>,
-}
+use crate::worlds::seen::{ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, kept, rows};
 
 impl Play<'_> {
     /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
@@ -36,16 +26,21 @@ impl Play<'_> {
                 continue;
             }
             match hand {
-                Hand::Daemon => self.existence.row_may_go(row.hs_id)?,
+                Hand::Daemon => {
+                    if let Some(id) = row.hs_id
+                        && !self.existence.may_go(Place::Local, id, true)
+                    {
+                        return Err(format!("the row of record {id} went without a cause"));
+                    }
+                }
                 Hand::Program => {
                     self.existence.unwanted.extend(row.hs_id);
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
                         local_id: row.local_id,
-                        over_an_edit: self
-                            .models
-                            .iter()
-                            .any(|model| model.goes_both_ways() && model.is_pending(Place::Remote)),
+                        over_an_edit: self.models.iter().any(|model| {
+                            model.direction == Direction::Both && model.is_pending(Place::Remote)
+                        }),
                     });
                 }
             }
@@ -64,9 +59,8 @@ impl Play<'_> {
             }
             match hand {
                 Hand::Program => model.written(Place::Local, now, value),
-                Hand::Daemon => model
-                    .carried(Place::Local, value)
-                    .map_err(|what| format!("{}: {what}: {after:?}", FIELDS[index]))?,
+                Hand::Daemon if model.carried(Place::Local, &value) => {}
+                Hand::Daemon => return Err(nobody_wrote(index, &after)),
             }
         }
         Ok(())
@@ -83,12 +77,16 @@ impl Play<'_> {
         };
         for entry in &news {
             if entry.operation == Operation::Archive && entry.by_api {
-                self.existence
-                    .record_may_go(entry.id, self.row_at_archive)?;
+                if !self
+                    .existence
+                    .may_go(Place::Remote, entry.id, self.row_at_archive)
+                {
+                    return Err(format!("record {} was archived without a cause", entry.id));
+                }
                 self.existence.gone.insert(entry.id);
                 self.edit_in_gap |= self.models.iter().any(|model| {
                     let edited = model.last_at_ms(Place::Remote);
-                    edited.is_some_and(|at| at >= model.read_at_ms())
+                    edited.is_some_and(|at| at >= model.read_at_ms)
                 });
             }
             if entry.operation == Operation::Create {
@@ -107,15 +105,14 @@ impl Play<'_> {
                     continue;
                 };
                 let model = &mut self.models[index];
-                let value = change.new.clone();
-                if entry.by_api {
-                    model.carried(Place::Remote, value)?;
-                } else {
-                    model.written(Place::Remote, entry.at_ms, value);
+                if !entry.by_api {
+                    model.written(Place::Remote, entry.at_ms, change.new.clone());
+                } else if !model.carried(Place::Remote, &change.new) {
+                    return Err(nobody_wrote(index, change));
                 }
             }
         }
-        let wanted = self.existence.inserted + self.existence.archived_ms.len() as u64;
+        let wanted = self.existence.inserted + self.existence.archived_ms.len();
         if self.creates > wanted {
             return Err(format!(
                 "{} creates where {wanted} were wanted",
@@ -194,20 +191,11 @@ impl Play<'_> {
                 kept: kept(connection, property, &found, &whole),
                 conflicts: found,
             };
-            played.conflicts.extend(seen.conflicts.iter().map(word));
-            let is_untold = self.small.setup.webhooks && self.lost_announcements();
-            let judged = if model.has_a_gap() && is_untold {
-                // Where events tell of gaps nobody asks, and this one told nobody.
-                Ok(())
-            } else if self.existence.is_plain() {
-                model.judge(&seen, doubt)
-            } else if model.has_a_gap() && self.existence.is_intricate {
-                // A merge writes over values by itself; which of them the look can still tell is not in the model.
-                Ok(())
-            } else {
-                model.nothing_is_lost(&seen)
-            };
-            judged.map_err(|what| format!("{property}: {what}"))?;
+            played
+                .conflicts
+                .extend(seen.conflicts.iter().map(ConflictSeen::word));
+            self.judge_field(model, &seen, doubt)
+                .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
             let is_of_both = self.small.setup.direction == Direction::Both;
             if row.is_some() && record.is_some() && !is_open && is_of_both {
@@ -217,14 +205,54 @@ impl Play<'_> {
                 }
             }
             let edited = model.last_at_ms(Place::Remote);
-            let edited = edited.filter(|_| model.goes_both_ways());
+            let edited = edited.filter(|_| model.direction == Direction::Both);
             seen_whole.last_remote_ms = seen_whole.last_remote_ms.max(edited);
         }
-        played.conflicts.extend(whole.iter().map(word));
+        played
+            .conflicts
+            .extend(whole.iter().map(ConflictSeen::word));
         let policy = self.small.setup.policy;
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
         let is_doubtful = unanswered || steps || taken_back;
         self.existence.judge(policy, &seen_whole, is_doubtful)
+    }
+
+    fn judge_field(
+        &self,
+        model: &FieldModel,
+        seen: &FieldSeen,
+        doubt: Doubt,
+    ) -> Result<(), String> {
+        let mut gaps = model.in_gaps().flatten();
+        if self.small.setup.webhooks && self.lost_announcements() && gaps.next().is_some() {
+            // Where events tell of gaps nobody asks, and this one told nobody.
+            return Ok(());
+        }
+        for (place, value) in &model.gone_over {
+            if !seen.kept.contains(value) {
+                return Err(format!(
+                    "{value} was written over in {place:?} and is kept nowhere"
+                ));
+            }
+        }
+        if !self.existence.is_plain() {
+            return Ok(());
+        }
+        for conflict in &seen.conflicts {
+            if !conflict.is_open && conflict.reason.is_none() {
+                return Err(format!("{conflict:?} has no reason"));
+            }
+            let is_real = model.was_said(Place::Local, &conflict.local)
+                && model.was_said(Place::Remote, &conflict.remote);
+            if !is_real && !doubt.unanswered && model.direction == Direction::Both {
+                return Err(format!("{conflict:?} is between nobody"));
+            }
+        }
+        let (stands, allowed) = (seen.stands(), model.allowed(doubt));
+        match stands.iter().any(|one| allowed.contains(one)) {
+            true => Ok(()),
+            false => Err(format!("{seen:?} where the design allows {allowed:?}")),
+        }
     }
 
     /// When the last write was made that HubSpot does not have.
@@ -239,22 +267,6 @@ impl Play<'_> {
     }
 }
 
-fn word(conflict: &ConflictSeen) -> &'static str {
-    match conflict.winner.as_deref() {
-        _ if conflict.is_open => "open",
-        Some("local") => "local",
-        Some("remote") => "remote",
-        Some("agreed") => "agreed",
-        _ => "other",
-    }
-}
-
-impl RowSeen {
-    pub(super) fn is_of_person(&self) -> bool {
-        self.email.as_deref() == Some(PERSON)
-    }
-}
-
 /// Whose work in the mirror is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hand {
@@ -262,68 +274,7 @@ pub(super) enum Hand {
     Daemon,
 }
 
-/// The rows of the mirror.
-pub(super) fn rows(connection: &Connection) -> Vec<RowSeen> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname FROM contacts ORDER BY local_id",
-        )
-        .expect("the mirror can be read");
-    let rows = statement.query_map([], |row| {
-        Ok(RowSeen {
-            local_id: row.get(0)?,
-            hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
-            email: row.get(2)?,
-            values: vec![row.get(3)?, row.get(4)?],
-        })
-    });
-    rows.expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("mirror rows")
-}
-
-fn conflicts(connection: &Connection, property: &str) -> Vec<ConflictSeen> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL FROM sync_conflicts WHERE property = ?1",
-        )
-        .expect("the conflicts can be read");
-    let rows = statement.query_map([property], |row| {
-        Ok(ConflictSeen {
-            local: row.get(0)?,
-            remote: row.get(1)?,
-            winner: row.get(2)?,
-            reason: row.get(3)?,
-            is_open: row.get(4)?,
-        })
-    });
-    rows.expect("rows")
-        .collect::<Result<_, _>>()
-        .expect("conflicts")
-}
-
-/// What stands in the tables where people look for what lost.
-fn kept(
-    connection: &Connection,
-    property: &str,
-    of_field: &[ConflictSeen],
-    of_record: &[ConflictSeen],
-) -> BTreeSet<String> {
-    let mut statement = connection
-        .prepare_cached("SELECT old_value, new_value FROM sync_history WHERE property IN (?1, '*')")
-        .expect("the history can be read");
-    let rows = statement.query_map([property], |row| Ok([row.get(0)?, row.get(1)?]));
-    let mut texts: Vec<Text> = rows
-        .expect("rows")
-        .collect::<Result<Vec<[Text; 2]>, _>>()
-        .expect("history")
-        .concat();
-    for conflict in of_field.iter().chain(of_record) {
-        texts.extend([conflict.local.clone(), conflict.remote.clone()]);
-    }
-    let words = |text: String| -> Vec<String> {
-        let words = text.split(|letter: char| !letter.is_alphanumeric());
-        words.map(str::to_owned).collect()
-    };
-    texts.into_iter().flatten().flat_map(words).collect()
+fn nobody_wrote(field: usize, seen: &dyn std::fmt::Debug) -> String {
+    let field = FIELDS[field];
+    format!("{field} was given a value which nobody had written: {seen:?}")
 }

@@ -1,0 +1,164 @@
+//! What is seen of a world: the rows of the mirror, and at rest what stands on both sides and in the tables for people.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use crate::model::{Conflict, Place, Stands, Text};
+use crate::worlds::bench::PERSON;
+
+/// A row of the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RowSeen {
+    pub(crate) local_id: i64,
+    pub(crate) hs_id: Option<u64>,
+    pub(crate) email: Text,
+    pub(crate) values: Vec<Text>,
+}
+
+impl RowSeen {
+    pub(crate) fn is_of_person(&self) -> bool {
+        self.email.as_deref() == Some(PERSON)
+    }
+}
+
+/// A conflict as the table for people shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct ConflictSeen {
+    pub(crate) local: Text,
+    pub(crate) remote: Text,
+    pub(crate) winner: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) is_open: bool,
+}
+
+impl ConflictSeen {
+    /// The winner, or `open`.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.winner.as_deref() {
+            _ if self.is_open => "open",
+            Some("local") => "local",
+            Some("remote") => "remote",
+            Some("agreed") => "agreed",
+            _ => "other",
+        }
+    }
+}
+
+/// What is seen of a field when the world has come to rest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FieldSeen {
+    pub(crate) local: Text,
+    pub(crate) remote: Text,
+    pub(crate) conflicts: Vec<ConflictSeen>,
+    /// Values of the field that lost, in `sync_history` and `sync_conflicts`.
+    pub(crate) kept: BTreeSet<String>,
+}
+
+impl FieldSeen {
+    /// The same in the words of the model: each thing that can be said of it.
+    pub(crate) fn stands(&self) -> Vec<Stands> {
+        let (open, closed): (Vec<_>, Vec<_>) = self.conflicts.iter().partition(|one| one.is_open);
+        let conflicts = match &open[..] {
+            [] => {
+                let lost = closed.iter().filter_map(|one| match one.word() {
+                    "local" => Some(Conflict::Lost(Place::Remote, one.remote.clone())),
+                    "remote" => Some(Conflict::Lost(Place::Local, one.local.clone())),
+                    _ => None,
+                });
+                lost.chain([Conflict::Settled]).collect()
+            }
+            [one] if one.local == self.local && one.remote == self.remote => vec![Conflict::Open],
+            _ => Vec::new(),
+        };
+        let stand = |conflict| Stands {
+            local: self.local.clone(),
+            remote: self.remote.clone(),
+            conflict,
+        };
+        conflicts.into_iter().map(stand).collect()
+    }
+}
+
+/// How both sides of the record stand at rest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExistenceSeen {
+    /// The person's row: its id and the record's.
+    pub(crate) row: Option<(i64, Option<u64>)>,
+    /// The person's live record.
+    pub(crate) record: Option<u64>,
+    /// Whether a conflict about the whole record is open.
+    pub(crate) is_open: bool,
+    /// When the last change that only one side has was made there: the row's, and the record's.
+    pub(crate) pending_local_ms: Option<i64>,
+    pub(crate) last_remote_ms: Option<i64>,
+    /// Whether that change of the record came too late for the daemon to see it.
+    pub(crate) edit_fell_into_a_gap: bool,
+}
+
+/// The rows of the mirror.
+pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname FROM contacts ORDER BY local_id",
+        )
+        .expect("the mirror can be read");
+    let rows = statement.query_map([], |row| {
+        Ok(RowSeen {
+            local_id: row.get(0)?,
+            hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
+            email: row.get(2)?,
+            values: vec![row.get(3)?, row.get(4)?],
+        })
+    });
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("mirror rows")
+}
+
+/// The conflicts of a property.
+pub(crate) fn conflicts(connection: &Connection, property: &str) -> Vec<ConflictSeen> {
+    let mut statement = connection
+        .prepare_cached(
+            "SELECT local_value, remote_value, winner, reason, resolved_at IS NULL FROM sync_conflicts WHERE property = ?1",
+        )
+        .expect("the conflicts can be read");
+    let rows = statement.query_map([property], |row| {
+        Ok(ConflictSeen {
+            local: row.get(0)?,
+            remote: row.get(1)?,
+            winner: row.get(2)?,
+            reason: row.get(3)?,
+            is_open: row.get(4)?,
+        })
+    });
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("conflicts")
+}
+
+/// What stands in the tables where people look for what lost.
+pub(crate) fn kept(
+    connection: &Connection,
+    property: &str,
+    of_field: &[ConflictSeen],
+    of_record: &[ConflictSeen],
+) -> BTreeSet<String> {
+    let mut statement = connection
+        .prepare_cached("SELECT old_value, new_value FROM sync_history WHERE property IN (?1, '*')")
+        .expect("the history can be read");
+    let rows = statement.query_map([property], |row| Ok([row.get(0)?, row.get(1)?]));
+    let mut texts: Vec<Text> = rows
+        .expect("rows")
+        .collect::<Result<Vec<[Text; 2]>, _>>()
+        .expect("history")
+        .concat();
+    for conflict in of_field.iter().chain(of_record) {
+        texts.extend([conflict.local.clone(), conflict.remote.clone()]);
+    }
+    let words = |text: String| -> Vec<String> {
+        let words = text.split(|letter: char| !letter.is_alphanumeric());
+        words.map(str::to_owned).collect()
+    };
+    texts.into_iter().flatten().flat_map(words).collect()
+}
