@@ -55,6 +55,30 @@ pub fn ids_of(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A record's id and those of all that it went into, also by way of others.
+pub fn survivors_of(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE known (id) AS (
+             SELECT :id
+             UNION
+             SELECT merged.into_id
+             FROM _sync_merges AS merged
+             JOIN known ON merged.hs_id = known.id
+             WHERE merged.object = :object
+         )
+         SELECT id FROM known",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":id": id.0 },
+        |row| row.get(0).map(HubspotId),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Forgets what went into a record that was erased.
 pub fn forget(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Result<(), StoreError> {
     tx.prepare_cached(

@@ -37,7 +37,7 @@ use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::gaps::{self, NewGap, Noted, NotedArchive};
 use crate::store::history::{self, Change, Origin};
-use crate::store::{Lane, StoreError, inbox, outbox, reads, rowjson};
+use crate::store::{Lane, StoreError, inbox, merges, outbox, reads, rowjson};
 
 /// How long an event may still tell of a gap: events are seconds late, bulk ones minutes
 /// (`hubspot/api-facts.md#10`).
@@ -479,6 +479,20 @@ fn value_of(field: &FieldMapping, text: Option<&str>) -> Value {
         .unwrap_or_else(|_| Value::from_canonical(text.unwrap_or_default()))
 }
 
+/// What is kept of the writes to a record, by an id that it has or had: an event says the one of its time, also where the
+/// record was merged away before it came.
+pub fn noted_of(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+) -> Result<Vec<Noted>, StoreError> {
+    let mut noted = Vec::new();
+    for id in merges::survivors_of(tx, object, id)? {
+        noted.extend(gaps::of_record(tx, object, id)?);
+    }
+    Ok(noted)
+}
+
 /// Whether an event tells of an edit that was written over, which is kept then.
 pub fn take_event(
     tx: &Transaction<'_>,
@@ -574,7 +588,7 @@ mod tests {
     use super::*;
     use crate::engine::desk::{Desk, began, run};
     use crate::engine::outbound::settle::recover;
-    use crate::engine::testing::{How, Scene, at, record};
+    use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
     use crate::model::name::PropertyName;
@@ -805,5 +819,55 @@ mod tests {
             asked.contains(r#""properties":["hs_merged_object_ids"]"#),
             "{asked}"
         );
+    }
+
+    #[test]
+    fn an_event_by_an_id_that_was_merged_away_tells_of_the_survivors_gap() {
+        let scene = Scene::of(Policy::Local);
+        scene.apply(How::at(0), &record(101, 0, &[("firstname", "base")]));
+        let property = property("firstname");
+        let value = Value::from_canonical;
+        let gap = Gap {
+            base: Base::Known(value("base")),
+            sent: value("ours"),
+            answered: Some(value("ours")),
+            read_version: at(1),
+            written_version: Some(at(4)),
+        };
+        let new = NewGap {
+            object: scene.object.object(),
+            hs_id: HubspotId(101),
+            local_id: LocalId(1),
+            property: &property,
+            gap: &gap,
+            look_at: None,
+            seen: false,
+        };
+        scene.write(|tx| gaps::note(tx, new, at(4)));
+        for (second, id, former) in [(5, 900, 101), (6, 901, 900)] {
+            let mut survivor = record(id, second, &[("firstname", "ours")]);
+            survivor.merged_ids = vec![HubspotId(former)];
+            scene.apply(How::at(second), &survivor);
+        }
+        let event = Event {
+            event_id: None,
+            event_type: "contact.propertyChange".to_owned(),
+            portal_id: None,
+            object: Some(scene.object.object().clone()),
+            hs_id: Some(HubspotId(101)),
+            others: Vec::new(),
+            property: Some(property.clone()),
+            value: Some("theirs".to_owned()),
+            occurred_at: Some(at(2)),
+            own: false,
+            problem: None,
+        };
+        let is_kept = scene.write(|tx| {
+            let noted = noted_of(tx, scene.object.object(), HubspotId(101))?;
+            take_event(tx, &scene.pass(at(7)), &noted, &event)
+        });
+        assert!(is_kept);
+        let kept = scene.rows("SELECT local_id, hs_id, remote_value, winner FROM sync_conflicts");
+        assert_eq!(kept, ["1 901 theirs local"]);
     }
 }

@@ -222,7 +222,7 @@ fn sort_part(
     for group in groups {
         let known = KnownRecord::look(tx, pass.object, group.id, surroundings.around)?;
         let noted = match has_gaps {
-            true => gaps::of_record(tx, pass.name(), group.id)?,
+            true => gap::noted_of(tx, pass.name(), group.id)?,
             false => Vec::new(),
         };
         let archive = match has_gaps {

@@ -154,8 +154,12 @@ fn mixed_histories(
         .flat_map(Stored::remembered)
         .collect();
     let mixed = all.into_iter().map(|property| {
-        let mut entries = kept.history(property);
-        entries.extend(lost.history(property));
+        let histories = [kept, lost].map(|stored| stored.history(property));
+        // Of one millisecond, each record's own order stays.
+        let oldest_first = histories
+            .into_iter()
+            .flat_map(|newest_first| newest_first.into_iter().rev());
+        let mut entries: Vec<HistoryEntry> = oldest_first.collect();
         entries.sort_by_key(|entry| entry.at_ms);
         let value = result.document.values.get(property);
         let moved = value != kept.document.values.get(property);
@@ -315,6 +319,24 @@ mod tests {
         assert_eq!(told("email"), emails);
         let newest = &body["propertiesWithHistory"]["city"][0];
         assert_eq!(newest["sourceType"], "MERGE_OBJECTS");
+    }
+
+    #[test]
+    fn what_was_written_in_one_millisecond_keeps_its_order_through_a_merge() {
+        let mut desk = Desk::quick();
+        let [primary, other] = ["a@example.com", "b@example.com"].map(|email| desk.contact(email));
+        for city in ["Quito", "Oslo"] {
+            let change = [("city", city)];
+            assert!(desk.portal.edit("contacts", primary, &change, desk.now_ms));
+        }
+        let winner = desk
+            .portal
+            .merge("contacts", primary, other, desk.now_ms)
+            .expect("two live records");
+        let (_, body) = desk.get(&format!("{CONTACTS}/{winner}?propertiesWithHistory=city"));
+        let told = &body["propertiesWithHistory"]["city"];
+        let cities = [&told[0]["value"], &told[1]["value"], &told[2]];
+        assert_eq!(cities, [&json!("Oslo"), &json!("Quito"), &Value::Null]);
     }
 
     /// api-facts.md#13 has seen no `propertyChange`, api-facts.md#10 expects it for moved values.
