@@ -5,6 +5,7 @@
 
 use rusqlite::{Transaction, named_params};
 
+use crate::model::conflict::WHOLE_RECORD;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -107,7 +108,8 @@ fn erase_id(
 }
 
 /// The rows that are or were one of the records: their rows, and those that entries, history and conflicts know under
-/// their ids. A row that is another record's by now is not among them.
+/// their ids. A row that is another record's by now is not among them, and neither is a new row that got the number of a
+/// former one; one that waits to be made anew in place of the record is.
 fn rows_of(
     tx: &Transaction<'_>,
     table: &MirrorTable,
@@ -135,14 +137,45 @@ fn rows_of(
         rows.extend(table.by_hs_id(tx, *id)?.map(|row| row.record.local_id));
     }
     for row in known {
-        let is_others = table
-            .by_local_id(tx, row)?
-            .is_some_and(|row| row.record.hs_id.is_none_or(|id| !ids.contains(&id)));
+        let is_others = match table.by_local_id(tx, row)?.map(|row| row.record.hs_id) {
+            None => false,
+            Some(Some(id)) => !ids.contains(&id),
+            Some(None) => !is_made_anew(tx, object, row, &of_ids)?,
+        };
         if !is_others && !rows.contains(&row) {
             rows.push(row);
         }
     }
     Ok(rows)
+}
+
+/// Whether a row without a record waits to be created in place of one of these: it was written before that was decided.
+fn is_made_anew(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    row: LocalId,
+    of_ids: &str,
+) -> Result<bool, StoreError> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_outbox AS entry
+             JOIN sync_conflicts AS decided
+               ON decided.object = entry.object AND decided.local_id = entry.local_id
+             WHERE entry.object = :object
+               AND entry.local_id = :row
+               AND entry.operation = 'create'
+               AND decided.property = :whole
+               AND decided.winner = 'local'
+               AND decided.hs_id IN (SELECT value FROM json_each(:ids))
+               AND decided.resolved_at >= entry.enqueued_at",
+        )?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":row": row.0,
+            ":whole": WHOLE_RECORD,
+            ":ids": of_ids,
+        })?)
 }
 
 /// Numbers as the JSON array that `json_each` takes apart.
@@ -282,6 +315,34 @@ mod tests {
         ] {
             assert_eq!(rows(&folder, sql), ["kept"], "{sql}");
         }
+    }
+
+    #[test]
+    fn a_row_that_waits_to_be_made_anew_is_the_erased_persons_and_a_new_row_with_its_number_is_not()
+    {
+        let check = |enqueued: &str, expected: &[&str]| {
+            let fill = format!(
+                "INSERT INTO contacts (local_id, email) VALUES (1, 'x');
+                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at, last_error, code) VALUES
+                     ('contacts', 1, 'create', 'dead', '{enqueued}', 'x', 'x');
+                 INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, winner, resolution, detected_at, resolved_at) VALUES
+                     ('contacts', 1, 300, '*', 'x', 'local', 'local', 'policy', '2026-11-24', '2026-11-24')"
+            );
+            let (folder, store) = filled(fill.leak());
+            erase_contact(&store, 300);
+            assert_eq!(
+                rows(&folder, "SELECT email FROM contacts"),
+                expected,
+                "{enqueued}"
+            );
+            assert_eq!(
+                rows(&folder, "SELECT operation FROM sync_outbox").len(),
+                expected.len()
+            );
+        };
+        check("2026-11-23", &[]);
+        check("2026-11-24", &[]);
+        check("2026-11-25", &["x"]);
     }
 
     #[test]

@@ -160,7 +160,6 @@ impl FieldModel {
         if local.value == remote.value {
             local.knows |= remote.knows;
             remote.knows = local.knows;
-            self.coincided = false;
         }
         true
     }
@@ -178,7 +177,8 @@ impl FieldModel {
     pub(crate) fn is_pending(&self, place: Place) -> bool {
         let other = &self.sides[1 - place as usize];
         let last = self.last(place);
-        last.is_some_and(|told| !told.takes_back && other.knows & told.bit == 0)
+        let is_said = |told: &Told| !told.takes_back && !told.fell_into_a_gap;
+        last.is_some_and(|told| is_said(told) && other.knows & told.bit == 0)
     }
 
     /// Whether somebody wrote again what stood there first: what that makes of the record's existence is not told.
@@ -252,6 +252,8 @@ impl FieldModel {
         allowed.extend(match self.policy {
             Policy::Local => vec![mine],
             Policy::Remote => vec![theirs],
+            // A late request of the daemon's own made both sides equal.
+            Policy::Manual if doubt.unanswered && self.sides[1].value == l.value => vec![both(l)],
             Policy::Manual => vec![stand(l, r, Conflict::Open)],
             Policy::Newest if ahead_ms > doubt.clock_ms => vec![mine],
             // A tie goes to HubSpot.

@@ -108,8 +108,8 @@ impl Existence {
         };
         let came_again = self.inserted > 0;
         match (&self.archived_ms[..], &self.deleted[..]) {
-            _ if self.is_erased => vec![Gone],
-            _ if self.is_intricate() => vec![Gone, There, Open],
+            _ if self.is_erased && !came_again => vec![Gone],
+            _ if self.is_intricate() || self.is_erased => vec![Gone, There, Open],
             ([], all) if came_again && all.len() <= self.inserted => vec![There, Open],
             _ if came_again || is_doubtful => vec![Gone, There, Open],
             ([], []) => vec![There],

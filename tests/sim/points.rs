@@ -23,10 +23,12 @@ pub(crate) enum Call {
     Archive,
     /// Schema, account and what else is asked for seldom.
     Other,
+    /// No request: a program's commit, of which nobody has told the daemon.
+    Commit,
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Search,
         Self::Read,
         Self::History,
@@ -36,6 +38,7 @@ impl Call {
         Self::Update,
         Self::Archive,
         Self::Other,
+        Self::Commit,
     ];
 
     /// By the address, and for reads by what they ask for.
@@ -72,6 +75,7 @@ impl Call {
             Self::Update => "update",
             Self::Archive => "archive",
             Self::Other => "other",
+            Self::Commit => "commit",
         }
     }
 }
@@ -110,6 +114,12 @@ pub(crate) struct Point {
 }
 
 impl Point {
+    /// Between a program's commit and the ring that tells the daemon.
+    pub(crate) const COMMITTED: Self = Self {
+        call: Call::Commit,
+        moment: Moment::Landed,
+    };
+
     /// Reads what `Display` writes.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (call, moment) = text.split_once(' ')?;

@@ -32,6 +32,8 @@ pub(crate) enum Act {
     Restore,
     /// A person merges another record into it.
     Merge,
+    /// A person has the record erased, as a privacy law demands.
+    Erase,
     /// What HubSpot has to announce arrives.
     Announce,
     /// What HubSpot has to announce is lost.
@@ -54,7 +56,7 @@ pub(crate) enum Act {
 
 impl Act {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 20] = [
+    pub(crate) const ALL: [(Self, &'static str); 21] = [
         (Self::Write, "a program writes a new value"),
         (Self::WriteBack, "a program writes the first value"),
         (Self::WriteOther, "a program writes another field"),
@@ -66,6 +68,7 @@ impl Act {
         (Self::Archive, "a person archives the record"),
         (Self::Restore, "a person restores the record"),
         (Self::Merge, "a person merges another record into it"),
+        (Self::Erase, "a person has the record erased"),
         (Self::Announce, "announcements arrive"),
         (Self::Lose, "announcements are lost"),
         (Self::Kill, "the daemon is killed and starts again"),

@@ -42,6 +42,14 @@ const CALLS: [Call; 7] = [
     Call::Archive,
 ];
 
+/// The points at which two acts meet.
+fn points() -> impl Iterator<Item = Point> {
+    let of_calls = CALLS
+        .into_iter()
+        .flat_map(|call| Moment::ALL.map(|moment| Point { call, moment }));
+    of_calls.chain([Point::COMMITTED])
+}
+
 /// The mappings of which there are worlds.
 pub(super) fn setups() -> Vec<Setup> {
     let mut setups = Policy::ALL.map(Setup::of).to_vec();
@@ -51,7 +59,7 @@ pub(super) fn setups() -> Vec<Setup> {
             ..Setup::of(Policy::Remote)
         });
     }
-    for policy in [Policy::Remote, Policy::Newest] {
+    for policy in [Policy::Remote, Policy::Newest, Policy::Local] {
         setups.push(Setup {
             webhooks: true,
             ..Setup::of(policy)
@@ -70,7 +78,7 @@ pub(super) fn enumerated() -> impl Iterator<Item = Small> {
             chance: 0,
         };
         let letters = move || {
-            let of_webhooks = [Act::Announce, Act::Lose];
+            let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
             let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
             LETTERS.into_iter().chain(more)
         };
@@ -91,11 +99,9 @@ pub(super) fn enumerated() -> impl Iterator<Item = Small> {
             })
         });
         let meetings = pairs().flat_map(move |(first, act)| {
-            CALLS.into_iter().flat_map(move |call| {
-                Moment::ALL.into_iter().map(move |moment| {
-                    let when = When::At(Point { call, moment }, 0);
-                    small(&[Placed { act, when }, first.into()])
-                })
+            points().map(move |point| {
+                let when = When::At(point, 0);
+                small(&[Placed { act, when }, first.into()])
             })
         });
         sequences.chain(meetings).chain(faults)
@@ -122,6 +128,7 @@ pub(super) fn drawn(seed: u64) -> Small {
     let rng = &mut rng;
     let setup = *pick(rng, &setups());
     let mut acts: Vec<Placed> = Vec::new();
+    let points: Vec<Point> = points().collect();
     // A few letters of the alphabet each: a world of all of them is always the same soup.
     let mut own: Vec<Act> = vec![Act::Write, Act::Edit];
     for _ in 0..rng.random_range(1..5) {
@@ -130,11 +137,7 @@ pub(super) fn drawn(seed: u64) -> Small {
     for _ in 0..rng.random_range(3..=10) {
         let act = *pick(rng, &own);
         let when = if rng.random_bool(0.25) {
-            let point = Point {
-                call: *pick(rng, &CALLS),
-                moment: *pick(rng, &Moment::ALL),
-            };
-            When::At(point, rng.random_range(0..3))
+            When::At(*pick(rng, &points), rng.random_range(0..3))
         } else {
             When::Next
         };

@@ -51,6 +51,10 @@ pub(super) struct Played {
     pub(super) requests: u64,
     /// Winners of the conflicts, or `open`.
     pub(super) conflicts: Vec<&'static str>,
+    /// How the record and its row ended, where something was done to them as a whole.
+    pub(super) ends: Option<&'static str>,
+    /// Whether it was seen that an erasure left nothing.
+    pub(super) erased: bool,
 }
 
 /// A world that is played.
@@ -200,21 +204,27 @@ impl Play<'_> {
                 Moment::Landed => self.landed(passing.point.call, &passing.answer)?,
                 Moment::Answered => self.answered = true,
             }
-            let mut due = Vec::new();
-            self.waiting.retain_mut(|(placed, left)| {
-                if placed.when_point() != Some(passing.point) {
-                    return true;
-                }
-                if *left > 0 {
-                    *left -= 1;
-                    return true;
-                }
-                due.push(placed.act);
-                false
-            });
-            for act in due {
-                self.act(act)?;
+            self.at(passing.point)?;
+        }
+        Ok(())
+    }
+
+    /// Does what was appointed at a point.
+    fn at(&mut self, point: Point) -> Result<(), String> {
+        let mut due = Vec::new();
+        self.waiting.retain_mut(|(placed, left)| {
+            if placed.when_point() != Some(point) {
+                return true;
             }
+            if *left > 0 {
+                *left -= 1;
+                return true;
+            }
+            due.push(placed.act);
+            false
+        });
+        for act in due {
+            self.act(act)?;
         }
         Ok(())
     }
@@ -227,7 +237,8 @@ impl Play<'_> {
                 }
             }
             Call::Archive => self.row_at_archive = self.hot().is_some(),
-            Call::Search | Call::Read | Call::History | Call::List | Call::Other => {}
+            Call::Search | Call::Read | Call::History | Call::List | Call::Other | Call::Commit => {
+            }
         }
     }
 
@@ -251,7 +262,12 @@ impl Play<'_> {
                         model.may_be_known(Place::Remote);
                     }
                     Call::Search => model.may_be_known(Place::Remote),
-                    Call::Create | Call::Upsert | Call::Update | Call::Archive | Call::Other => {}
+                    Call::Create
+                    | Call::Upsert
+                    | Call::Update
+                    | Call::Archive
+                    | Call::Other
+                    | Call::Commit => {}
                 }
             }
         }
@@ -284,7 +300,7 @@ impl Play<'_> {
                 let value = self.next_value("r");
                 self.edit(FIELDS[1], &value)
             }
-            Act::Archive | Act::Restore | Act::Merge => self.whole_record(act),
+            Act::Archive | Act::Restore | Act::Merge | Act::Erase => self.whole_record(act),
             Act::Announce => {
                 self.bench.world.state().portal.send_at_once();
                 Ok(())
@@ -325,7 +341,8 @@ impl Play<'_> {
     }
 
     fn insert(&mut self) -> Result<(), String> {
-        if self.hot().is_some() {
+        // HubSpot takes nobody back who was erased.
+        if self.hot().is_some() || self.existence.is_erased {
             return Ok(());
         }
         let value = self.next_value("l");
@@ -340,9 +357,10 @@ impl Play<'_> {
         self.ran(done)
     }
 
-    /// A person archives, restores or merges the record.
+    /// A person archives, restores, merges or erases the record.
     fn whole_record(&mut self, act: Act) -> Result<(), String> {
         let record = self.record;
+        let is_announced = self.small.setup.webhooks && !self.lost_announcements();
         {
             let mut state = self.bench.world.state();
             let now = state.true_ms();
@@ -353,6 +371,12 @@ impl Play<'_> {
             }
             if act == Act::Restore && portal.restore("contacts", record, now) {
                 self.existence.is_restored = true;
+            }
+            // Where nobody tells of the law, it is a record that is gone.
+            if act == Act::Erase && is_announced && portal.delete_for_good("contacts", record, now)
+            {
+                self.existence.is_erased = true;
+                self.existence.gone.insert(record);
             }
             let other = self.bench.records[1];
             if act == Act::Merge
@@ -410,6 +434,8 @@ impl Play<'_> {
 
     fn committed(&mut self) -> Result<(), String> {
         self.look(Hand::Program)?;
+        *self.passes.entry(Point::COMMITTED).or_default() += 1;
+        self.at(Point::COMMITTED)?;
         if let Some(daemon) = &self.daemon {
             daemon.committed();
         }

@@ -47,6 +47,12 @@ impl Reached {
             }
         }
         names.push(of_conflict(Policy::Manual, "open"));
+        names.push(Point::COMMITTED.to_string());
+        for policy in Policy::ALL {
+            names.extend(["gone", "there"].map(|ends| of_existence(policy, ends)));
+        }
+        names.push(of_existence(Policy::Manual, "open"));
+        names.push("erased".to_owned());
         Self {
             counts: names.into_iter().map(|name| (name, 0)).collect(),
             worlds: 0,
@@ -71,6 +77,10 @@ impl Reached {
         for placed in &small.acts {
             add(format!("{:?}", placed.act), 1);
         }
+        if let Some(ends) = played.ends {
+            add(of_existence(small.setup.policy, ends), 1);
+        }
+        add("erased".to_owned(), u64::from(played.erased));
         for winner in &played.conflicts {
             add(of_conflict(small.setup.policy, winner), 1);
         }
@@ -97,4 +107,11 @@ fn of_fault(call: Call, words: &str) -> String {
 
 fn of_conflict(policy: Policy, winner: &str) -> String {
     format!("conflict under {}: {winner}", policy.as_str())
+}
+
+fn of_existence(policy: Policy, ends: &str) -> String {
+    format!(
+        "a record that was disturbed as a whole under {}: {ends}",
+        policy.as_str()
+    )
 }

@@ -162,3 +162,21 @@ pub(crate) fn kept(
     };
     texts.into_iter().flatten().flat_map(words).collect()
 }
+
+/// Every text of the file, with the table in which it stands.
+pub(crate) fn everything(connection: &Connection) -> Vec<(String, String)> {
+    let texts = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare_cached(sql).expect(sql);
+        let rows = statement.query_map([], |row| row.get(0)).expect(sql);
+        rows.collect::<Result<_, _>>().expect(sql)
+    };
+    let columns = "SELECT 'SELECT CAST(\"' || columns.name || '\" AS TEXT) FROM \"' || tables.name || '\" WHERE \"' || columns.name || '\" IS NOT NULL'
+         FROM sqlite_schema AS tables
+         JOIN pragma_table_xinfo(tables.name) AS columns
+         WHERE tables.type = 'table'";
+    let of_column = |sql: String| {
+        let found = texts(&sql);
+        found.into_iter().map(move |text| (sql.clone(), text))
+    };
+    texts(columns).into_iter().flat_map(of_column).collect()
+}

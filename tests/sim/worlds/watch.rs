@@ -10,7 +10,9 @@ use crate::points::{Call, Moment, Point};
 use crate::worlds::alphabet::Act;
 use crate::worlds::bench::PERSON;
 use crate::worlds::play::{FIELDS, Play, Played};
-use crate::worlds::seen::{ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, kept, rows};
+use crate::worlds::seen::{
+    ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, kept, rows,
+};
 
 impl Play<'_> {
     /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
@@ -38,9 +40,7 @@ impl Play<'_> {
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
                         local_id: row.local_id,
-                        over_an_edit: self.models.iter().any(|model| {
-                            model.direction == Direction::Both && model.is_pending(Place::Remote)
-                        }),
+                        over_an_edit: self.has_an_edit(),
                     });
                 }
             }
@@ -112,6 +112,11 @@ impl Play<'_> {
                 }
             }
         }
+        // An edit that a push went over meanwhile is no longer there when the row's record is read.
+        let has_an_edit = self.has_an_edit();
+        for deletion in &mut self.existence.deleted {
+            deletion.over_an_edit &= has_an_edit;
+        }
         let wanted = self.existence.inserted + self.existence.archived_ms.len();
         if self.creates > wanted {
             return Err(format!(
@@ -120,6 +125,11 @@ impl Play<'_> {
             ));
         }
         Ok(())
+    }
+
+    fn has_an_edit(&self) -> bool {
+        let mut models = self.models.iter();
+        models.any(|model| model.direction == Direction::Both && model.is_pending(Place::Remote))
     }
 
     /// What waits to be done.
@@ -197,8 +207,8 @@ impl Play<'_> {
             self.judge_field(model, &seen, doubt)
                 .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
-            let is_of_both = self.small.setup.direction == Direction::Both;
-            if row.is_some() && record.is_some() && !is_open && is_of_both {
+            let is_taken = model.direction != Direction::Push;
+            if row.is_some() && record.is_some() && !is_open && is_taken {
                 let (here, there) = (&seen.local, &seen.remote);
                 if here != there {
                     return Err(format!("{property}: {here:?} here and {there:?} there"));
@@ -214,7 +224,16 @@ impl Play<'_> {
         let policy = self.small.setup.policy;
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
         let is_doubtful = unanswered || steps || taken_back;
-        self.existence.judge(policy, &seen_whole, is_doubtful)
+        self.existence.judge(policy, &seen_whole, is_doubtful)?;
+        played.erased = self.existence.is_erased && self.existence.inserted == 0;
+        if played.erased
+            && let Some((query, text)) = everything(connection)
+                .into_iter()
+                .find(|(_, text)| is_of_the_person(text))
+        {
+            return Err(format!("erased, and {query} finds {text}"));
+        }
+        Ok(())
     }
 
     fn judge_field(
@@ -223,6 +242,9 @@ impl Play<'_> {
         seen: &FieldSeen,
         doubt: Doubt,
     ) -> Result<(), String> {
+        if self.existence.is_erased {
+            return Ok(());
+        }
         let mut gaps = model.in_gaps().flatten();
         if self.small.setup.webhooks && self.lost_announcements() && gaps.next().is_some() {
             // Where events tell of gaps nobody asks, and this one told nobody.
@@ -277,4 +299,13 @@ pub(super) enum Hand {
 fn nobody_wrote(field: usize, seen: &dyn std::fmt::Debug) -> String {
     let field = FIELDS[field];
     format!("{field} was given a value which nobody had written: {seen:?}")
+}
+
+/// Whether a text has the person's e-mail, or a value of a world's own.
+fn is_of_the_person(text: &str) -> bool {
+    let mut words = text.split(|letter: char| !letter.is_alphanumeric() && !"@.".contains(letter));
+    words.any(|word| {
+        let number = word.strip_prefix(['l', 'r']);
+        word == PERSON || number.is_some_and(|number| number.parse::<u32>().is_ok())
+    })
 }
