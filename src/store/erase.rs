@@ -66,6 +66,7 @@ pub fn erase(
          WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
+    forget_sent_of_no_row(tx, table)?;
     // Of use to one statement, which has ended.
     tx.prepare_cached("DELETE FROM _sync_written WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str() })?;
@@ -84,6 +85,32 @@ pub fn erase(
         erase_id(tx, object, id, now)?;
     }
     meta::set(tx, LOG_TO_EMPTY, "1")
+}
+
+/// Forgets what lost requests carried for rows that are gone, with their entries: whose they were is not known any more, and
+/// no late request of theirs meets a row.
+fn forget_sent_of_no_row(tx: &Transaction<'_>, table: &MirrorTable) -> Result<(), StoreError> {
+    let object = table.mapping().object.as_str();
+    let mut statement = tx.prepare_cached(
+        "SELECT DISTINCT local_id
+         FROM _sync_sent AS sent
+         WHERE object = :object
+           AND NOT EXISTS (
+               SELECT 1 FROM sync_outbox AS entry WHERE entry.object = sent.object AND entry.local_id = sent.local_id
+           )",
+    )?;
+    let rows = statement
+        .query_map(named_params! { ":object": object }, |row| {
+            row.get(0).map(LocalId)
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    for row in rows {
+        if table.by_local_id(tx, row)?.is_none() {
+            tx.prepare_cached("DELETE FROM _sync_sent WHERE object = :object AND local_id = :row")?
+                .execute(named_params! { ":object": object, ":row": row.0 })?;
+        }
+    }
+    Ok(())
 }
 
 /// What the bookkeeping knows of one id.
@@ -323,8 +350,8 @@ mod tests {
         let check = |enqueued: &str, expected: &[&str]| {
             let fill = format!(
                 "INSERT INTO contacts (local_id, email) VALUES (1, 'x');
-                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at, last_error, code) VALUES
-                     ('contacts', 1, 'create', 'dead', '{enqueued}', 'x', 'x');
+                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at) VALUES
+                     ('contacts', 1, 'create', 'dead', '{enqueued}');
                  INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, winner, resolution, detected_at, resolved_at) VALUES
                      ('contacts', 1, 300, '*', 'x', 'local', 'local', 'policy', '2026-11-24', '2026-11-24')"
             );
@@ -343,6 +370,20 @@ mod tests {
         check("2026-11-23", &[]);
         check("2026-11-24", &[]);
         check("2026-11-25", &["x"]);
+    }
+
+    #[test]
+    fn what_a_lost_request_carried_for_a_row_that_is_gone_goes_with_an_erasure() {
+        let (folder, store) = filled(
+            "INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 100, 'x');
+             INSERT INTO sync_outbox (object, local_id, hs_id, operation, state, enqueued_at, row) VALUES
+                 ('contacts', 2, 200, 'archive', 'dead', 'x', 'x');
+             INSERT INTO _sync_sent (object, local_id, property, value, sent_at) VALUES
+                 ('contacts', 1, 'email', 'kept', 'x'), ('contacts', 2, 'email', 'kept', 'x'), ('contacts', 3, 'email', 'gone', 'x'),
+                 ('companies', 3, 'name', 'kept', 'x')",
+        );
+        erase_contact(&store, 300);
+        assert_eq!(rows(&folder, "SELECT value FROM _sync_sent"), ["kept"; 3]);
     }
 
     #[test]

@@ -52,14 +52,17 @@ pub(crate) enum Conflict {
 
 /// A program's or a person's write.
 #[derive(Debug, Clone)]
-struct Told {
+pub(crate) struct Told {
     place: Place,
-    at_ms: i64,
+    pub(crate) at_ms: i64,
     value: Text,
     bit: u64,
     /// The bits of the writes that its author's side held or had gone over.
     over: u64,
+    /// Whether it is what its side was compared with, and no word of its own.
     takes_back: bool,
+    /// Whether that can't be told.
+    is_doubtful: bool,
     /// Whether it was written over by a push that could not know of it.
     fell_into_a_gap: bool,
 }
@@ -72,6 +75,8 @@ struct Side {
     last: Option<usize>,
     /// What it is compared with; `None`: with nothing, so that whatever stands there is a word.
     base: Option<Text>,
+    /// What it was compared with before the daemon read the other side.
+    former: Option<Text>,
 }
 
 /// The writes of one field of one record.
@@ -110,9 +115,13 @@ impl FieldModel {
 
     /// The daemon may know what a side holds, and compare with it from now on. An open conflict holds the base.
     pub(crate) fn may_be_known(&mut self, place: Place) {
-        let side = &mut self.sides[place as usize];
-        if place == Place::Local || self.policy != Policy::Manual {
-            side.base = Some(side.value.clone());
+        let value = Some(self.sides[place as usize].value.clone());
+        let [local, remote] = &mut self.sides;
+        if place == Place::Local {
+            (local.base, local.former) = (value, None);
+        } else if self.policy != Policy::Manual && remote.base != value {
+            local.former = std::mem::replace(&mut local.base, value.clone());
+            remote.base = value;
         }
     }
 
@@ -131,6 +140,7 @@ impl FieldModel {
             bit: 1 << id,
             over: side.knows,
             takes_back: side.base.as_ref() == Some(&value),
+            is_doubtful: side.former.as_ref() == Some(&value),
             fell_into_a_gap: false,
         });
         side.knows |= 1 << id;
@@ -157,6 +167,7 @@ impl FieldModel {
         side.knows |= knows;
         let [local, remote] = &mut self.sides;
         (local.base, remote.base) = (Some(value.clone()), Some(value.clone()));
+        local.former = None;
         if local.value == remote.value {
             local.knows |= remote.knows;
             remote.knows = local.knows;
@@ -164,13 +175,9 @@ impl FieldModel {
         true
     }
 
-    fn last(&self, place: Place) -> Option<&Told> {
+    /// The last write of a side.
+    pub(crate) fn last(&self, place: Place) -> Option<&Told> {
         Some(&self.told[self.sides[place as usize].last?])
-    }
-
-    /// When a side was written last.
-    pub(crate) fn last_at_ms(&self, place: Place) -> Option<i64> {
-        Some(self.last(place)?.at_ms)
     }
 
     /// Whether the last write of a side may not have reached the other one.
@@ -183,14 +190,14 @@ impl FieldModel {
 
     /// Whether somebody wrote again what stood there first: what that makes of the record's existence is not told.
     pub(crate) fn was_taken_back(&self) -> bool {
-        let first = &self.told[0].value;
-        self.told[1..].iter().any(|told| told.value == *first)
+        self.told[1..]
+            .iter()
+            .any(|told| told.value == self.told[0].value)
     }
 
-    /// The values over which a push went that could not know of them.
-    pub(crate) fn in_gaps(&self) -> impl Iterator<Item = &Text> {
-        let gaps = self.told.iter().filter(|told| told.fell_into_a_gap);
-        gaps.map(|told| &told.value)
+    /// Whether a push went over a value that it could not know.
+    pub(crate) fn has_a_gap(&self) -> bool {
+        self.told.iter().any(|told| told.fell_into_a_gap)
     }
 
     /// Whether that was written on a side that has had its word.
@@ -208,6 +215,7 @@ impl FieldModel {
     pub(crate) fn allowed(&self, doubt: Doubt) -> Vec<Stands> {
         let first = &self.told[0].value;
         let words = |place| match self.last(place) {
+            Some(told) if told.is_doubtful => vec![Some(told), None],
             Some(told) if !self.is_certain(doubt) && told.value == *first => vec![Some(told), None],
             last => vec![last.filter(|told| !told.takes_back)],
         };

@@ -15,10 +15,8 @@ pub(crate) struct Existence {
     pub(crate) archived_ms: Vec<i64>,
     /// A person had the record erased: nothing of it may stay, whatever the policy.
     pub(crate) is_erased: bool,
-    /// A person brought it back.
-    pub(crate) is_restored: bool,
-    /// A person merged another record into it.
-    pub(crate) is_merged: bool,
+    /// A person brought it back, or merged another record into it.
+    pub(crate) is_intricate: bool,
     /// A program deleted the row, and how the sides stood then.
     pub(crate) deleted: Vec<Deletion>,
     /// A program inserted the person again.
@@ -50,24 +48,17 @@ enum Ends {
 }
 
 impl Existence {
-    /// Whether a person did what has an end of its own.
-    fn is_intricate(&self) -> bool {
-        self.is_restored || self.is_merged
-    }
-
     /// Whether nobody did anything to the record as a whole.
     pub(crate) fn is_plain(&self) -> bool {
         let nobody = self.archived_ms.is_empty() && self.deleted.is_empty();
-        nobody && self.inserted == 0 && !self.is_erased && !self.is_intricate()
+        nobody && self.inserted == 0 && !self.is_erased && !self.is_intricate
     }
 
     /// Whether the daemon may remove the row of a record, or archive the record while its person has a row or none.
     pub(crate) fn may_go(&self, place: Place, id: u64, row_is_there: bool) -> bool {
-        let is_unwanted = self.unwanted.contains(&id);
-        match place {
-            Place::Local => is_unwanted || self.gone.contains(&id),
-            Place::Remote => is_unwanted && !row_is_there,
-        }
+        let is_here = place == Place::Local;
+        let is_caused = self.unwanted.contains(&id) || (is_here && self.gone.contains(&id));
+        is_caused && (is_here || !row_is_there)
     }
 
     /// Whether what stands at rest is what the table says.
@@ -84,7 +75,7 @@ impl Existence {
             other => return Err(format!("row and record do not fit together: {other:?}")),
         };
         let allowed = self.allowed(policy, seen, is_doubtful);
-        let came_back = ends == Ends::There && self.inserted == 0 && !self.is_intricate();
+        let came_back = ends == Ends::There && self.inserted == 0 && !self.is_intricate;
         let fits = match (seen.row, &self.deleted[..]) {
             (Some((id, _)), [one]) if came_back => id == one.local_id,
             _ => true,
@@ -109,7 +100,7 @@ impl Existence {
         let came_again = self.inserted > 0;
         match (&self.archived_ms[..], &self.deleted[..]) {
             _ if self.is_erased && !came_again => vec![Gone],
-            _ if self.is_intricate() || self.is_erased => vec![Gone, There, Open],
+            _ if self.is_intricate || self.is_erased => vec![Gone, There, Open],
             ([], all) if came_again && all.len() <= self.inserted => vec![There, Open],
             _ if came_again || is_doubtful => vec![Gone, There, Open],
             ([], []) => vec![There],

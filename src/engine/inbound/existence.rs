@@ -248,7 +248,8 @@ impl Matter<'_> {
         conflicts::follow(tx, object, local_id, None)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
         let entry = self.queued.map(|queued| &queued.entry);
-        let written_at = entry.map_or(now, |entry| entry.enqueued_at);
+        // By a clock that was ahead it was written by now, too: an erasure tells this create from a later row's by that.
+        let written_at = entry.map_or(now, |entry| entry.enqueued_at.min(now));
         let create = outbox::queue_create(tx, object, local_id, self.key, written_at, now)?;
         for field in entry.into_iter().flat_map(|entry| &entry.fields) {
             outbox::put_field(

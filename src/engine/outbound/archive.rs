@@ -302,7 +302,8 @@ impl ArchiveLook<'_, '_> {
         let Some(text) = self.entry.row.as_deref() else {
             return Ok(Edited::No);
         };
-        if rowjson::modified_at(text).is_some_and(|known| record.updated_at <= known) {
+        // Of one version the values are compared: the answer to a push tells its version, and not what else was edited.
+        if rowjson::modified_at(text).is_some_and(|known| record.updated_at < known) {
             return Ok(Edited::No);
         }
         let former = rowjson::values(self.pass.object.mapping(), text);
@@ -736,5 +737,22 @@ mod tests {
         );
         assert_eq!(scene.conflicts()[0], "1 firstname Ours Theirs -");
         assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_edit_that_the_answer_to_our_own_push_did_not_show_is_seen_before_an_archive() {
+        let check = |updated, expected| {
+            let scene = Scene::of(Policy::Remote);
+            scene.apply(How::at(0), &base());
+            scene.daemon(&format!("UPDATE contacts SET hs_modified_at = '{}'", at(5)));
+            scene.program("DELETE FROM contacts");
+            let edited = record(101, updated, &[("firstname", "Theirs")]);
+            assert_eq!(claimed(&scene, edited, 9, 0), expected, "{updated}");
+            let came_back = scene.rows("SELECT first_name FROM contacts");
+            assert_eq!(came_back.len(), 1 - expected, "{updated}");
+        };
+        check(4, 1);
+        check(5, 0);
+        check(6, 0);
     }
 }

@@ -370,7 +370,7 @@ impl Play<'_> {
                 self.existence.gone.insert(record);
             }
             if act == Act::Restore && portal.restore("contacts", record, now) {
-                self.existence.is_restored = true;
+                self.existence.is_intricate = true;
             }
             // Where nobody tells of the law, it is a record that is gone.
             if act == Act::Erase && is_announced && portal.delete_for_good("contacts", record, now)
@@ -382,7 +382,7 @@ impl Play<'_> {
             if act == Act::Merge
                 && let Some(id) = portal.merge("contacts", record, other, now)
             {
-                self.existence.is_merged = true;
+                self.existence.is_intricate = true;
                 self.existence.gone.extend([record, other]);
                 self.record = id;
             }

@@ -2,7 +2,7 @@
 //! the model says of it all.
 
 use hubsyncd::model::mapping::Direction;
-use hubsyncd::simulator::portal::Operation;
+use hubsyncd::simulator::portal::{Operation, WriteLogEntry};
 
 use crate::model::{Doubt, FieldModel, Place};
 use crate::model_existence::Deletion;
@@ -36,7 +36,9 @@ impl Play<'_> {
                     }
                 }
                 Hand::Program => {
-                    self.existence.unwanted.extend(row.hs_id);
+                    // A record that was just made of it is not known to it yet.
+                    let made = row.is_of_person().then_some(self.record);
+                    self.existence.unwanted.extend(row.hs_id.or(made));
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
                         local_id: row.local_id,
@@ -85,13 +87,16 @@ impl Play<'_> {
                 }
                 self.existence.gone.insert(entry.id);
                 self.edit_in_gap |= self.models.iter().any(|model| {
-                    let edited = model.last_at_ms(Place::Remote);
+                    let edited = model.last(Place::Remote).map(|told| told.at_ms);
                     edited.is_some_and(|at| at >= model.read_at_ms)
                 });
             }
             if entry.operation == Operation::Create {
                 self.creates += 1;
                 self.record = entry.id;
+                if self.hot().is_none() {
+                    self.existence.unwanted.insert(entry.id);
+                }
                 self.created_over_ms = self.pending_ms();
                 for model in &mut self.models {
                     model.begins_anew(Place::Remote);
@@ -112,10 +117,13 @@ impl Play<'_> {
                 }
             }
         }
-        // An edit that a push went over meanwhile is no longer there when the row's record is read.
-        let has_an_edit = self.has_an_edit();
-        for deletion in &mut self.existence.deleted {
-            deletion.over_an_edit &= has_an_edit;
+        // An edit that a push went over meanwhile is no longer there when the deleted row's record is read.
+        let is_pushed = |one: &WriteLogEntry| one.by_api && one.operation == Operation::Update;
+        if self.hot().is_none() && news.iter().any(is_pushed) {
+            let has_an_edit = self.has_an_edit();
+            for deletion in &mut self.existence.deleted {
+                deletion.over_an_edit &= has_an_edit;
+            }
         }
         let wanted = self.existence.inserted + self.existence.archived_ms.len();
         if self.creates > wanted {
@@ -214,7 +222,7 @@ impl Play<'_> {
                     return Err(format!("{property}: {here:?} here and {there:?} there"));
                 }
             }
-            let edited = model.last_at_ms(Place::Remote);
+            let edited = model.last(Place::Remote).map(|told| told.at_ms);
             let edited = edited.filter(|_| model.direction == Direction::Both);
             seen_whole.last_remote_ms = seen_whole.last_remote_ms.max(edited);
         }
@@ -245,8 +253,7 @@ impl Play<'_> {
         if self.existence.is_erased {
             return Ok(());
         }
-        let mut gaps = model.in_gaps().flatten();
-        if self.small.setup.webhooks && self.lost_announcements() && gaps.next().is_some() {
+        if self.small.setup.webhooks && self.lost_announcements() && model.has_a_gap() {
             // Where events tell of gaps nobody asks, and this one told nobody.
             return Ok(());
         }
@@ -284,7 +291,8 @@ impl Play<'_> {
             .iter()
             .filter(|model| model.is_pending(Place::Local));
         pending
-            .filter_map(|model| model.last_at_ms(Place::Local))
+            .filter_map(|model| model.last(Place::Local))
+            .map(|told| told.at_ms)
             .max()
     }
 }

@@ -600,6 +600,8 @@ pub fn reason_of_end(winner: Winner) -> &'static str {
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod pairs;
 
 #[cfg(test)]
 mod tests {
