@@ -97,3 +97,46 @@ pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, Step
         | Step::Looks => Ok(Progress::RING),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::desk::{Desk, failure, run};
+    use crate::store::testing::daemons_connection;
+
+    /// The steps that a daemon calls at each ring, in a file that nothing waits in.
+    const OFTEN: [Step; 6] = [
+        Step::Inbox,
+        Step::Decisions,
+        Step::Reads,
+        Step::Removals,
+        Step::Push,
+        Step::Looks,
+    ];
+
+    #[test]
+    fn a_step_that_finds_nothing_to_do_waits_for_no_other_write() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let other = daemons_connection(&desk.folder);
+        let call = |step| run(of_object(&desk.engine, &contacts, step, Caller::Daemon));
+        other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        for step in OFTEN {
+            let done = call(step);
+            assert!(
+                matches!(done, Ok(Progress::Idle { .. })),
+                "{step:?}: {done:?}"
+            );
+        }
+        // One that finds something needs the lock.
+        other
+            .execute_batch(
+                "INSERT INTO _sync_removals (object, hs_id, origin, seen_at) VALUES ('contacts', 101, 'poll', '2026-11-24T03:10:00.000Z');
+                 COMMIT;
+                 BEGIN IMMEDIATE",
+            )
+            .expect("a removal");
+        let words = failure(call(Step::Removals));
+        assert!(words.contains("busy"), "{words}");
+    }
+}

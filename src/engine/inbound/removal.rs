@@ -25,6 +25,17 @@ const BATCH: usize = 200;
 
 /// Judges and carries out what was found missing, once nothing more is being looked for.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let (name, now) = (object.object().clone(), engine.now());
+    let (due, until) = engine
+        .store
+        .read(move |connection| {
+            let due = reads::count_due_removals(connection, &name, now)?;
+            Ok((due, reads::next_removal(connection, &name, now)?))
+        })
+        .await?;
+    if due == 0 {
+        return Ok(Progress::Idle { until });
+    }
     let (sync, guard) = (object.clone(), engine.settings().guard);
     let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = (0..BATCH).map(|_| engine.random_key()).collect();
