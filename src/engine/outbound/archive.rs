@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::echo::{self, Edited, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
@@ -25,8 +25,9 @@ use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::field_values::FieldValues;
 use crate::model::id::HubspotId;
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::About;
@@ -42,23 +43,10 @@ const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
     let (sync, guard) = (object.clone(), engine.settings().guard);
-    let max_updates = guard.max_updates;
-    let (read_sync, due) = (object.clone(), engine.now());
+    let (name, now) = (object.object().clone(), engine.now());
     let crossing = engine
         .store
-        .read(move |connection| {
-            let (archives, held) =
-                holds::due_and_held(connection, archive_key(read_sync.object()), due)?;
-            let updates = match max_updates {
-                0 => (0, 0),
-                _ => holds::due_and_held(connection, update_key(read_sync.object()), due)?,
-            };
-            // A hold whose records have all gone another way is settled there too.
-            let is_open = holds::open(connection, archive_key(read_sync.object()))?.is_some()
-                || max_updates > 0
-                    && holds::open(connection, update_key(read_sync.object()))?.is_some();
-            Ok(archives > 0 || held > 0 || updates.0 > 0 || is_open)
-        })
+        .read(move |connection| is_to_be_judged(connection, &name, guard, now))
         .await?;
     if !crossing {
         return Ok(());
@@ -91,6 +79,24 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
         })
         .await?;
     Ok(())
+}
+
+/// Whether the guard has something to count, or a hold to settle.
+pub(super) fn is_to_be_judged(
+    connection: &Connection,
+    object: &ObjectType,
+    guard: Guard,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (archives, held) = holds::due_and_held(connection, archive_key(object), now)?;
+    let updates = match guard.max_updates {
+        0 => (0, 0),
+        _ => holds::due_and_held(connection, update_key(object), now)?,
+    };
+    // A hold whose records have all gone another way is settled there too.
+    let is_open = holds::open(connection, archive_key(object))?.is_some()
+        || guard.max_updates > 0 && holds::open(connection, update_key(object))?.is_some();
+    Ok(archives > 0 || held > 0 || updates.0 > 0 || is_open)
 }
 
 /// What the guard measures by.

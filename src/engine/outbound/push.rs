@@ -49,19 +49,16 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if !object.mapping().direction.pushes() {
         return Ok(Progress::RING);
     }
-    recover_left(engine, object).await?;
-    heal_times(engine, object).await?;
-    archive::judge_due(engine, object).await?;
-    let (name, now) = (object.object().clone(), engine.now());
-    let (mut backlog, next) = engine
-        .store
-        .read(move |connection| {
-            Ok((
-                outbox::backlog(connection, &name, now, BATCH + 1)?,
-                outbox::next_due(connection, &name)?,
-            ))
-        })
-        .await?;
+    let mut looked = look(engine, object).await?;
+    if looked.needs_care {
+        recover_left(engine, object).await?;
+        heal_times(engine, object).await?;
+        archive::judge_due(engine, object).await?;
+        looked = look(engine, object).await?;
+    }
+    let Looked {
+        mut backlog, next, ..
+    } = looked;
     let rest = leave_alone(engine, &mut backlog);
     let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
         return Ok(Progress::Idle {
@@ -99,6 +96,36 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         Operation::Associate | Operation::Disassociate => return Ok(Progress::RING),
     }
     Ok(Progress::More)
+}
+
+/// What stands in the outbox.
+struct Looked {
+    /// Whether something must be put in order before a batch is picked.
+    needs_care: bool,
+    backlog: Backlog,
+    /// When the next entry falls due.
+    next: Option<Timestamp>,
+}
+
+/// One look at all of it: mostly there is nothing.
+async fn look(engine: &Engine, object: &ObjectSync) -> Result<Looked, StoreError> {
+    let (name, guard, now) = (
+        object.object().clone(),
+        engine.settings().guard,
+        engine.now(),
+    );
+    engine
+        .store
+        .read(move |connection| {
+            Ok(Looked {
+                needs_care: !outbox::in_flight(connection, &name)?.is_empty()
+                    || outbox::is_put_off_by_a_clock(connection, &name, now)?
+                    || archive::is_to_be_judged(connection, &name, guard, now)?,
+                backlog: outbox::backlog(connection, &name, now, BATCH + 1)?,
+                next: outbox::next_due(connection, &name)?,
+            })
+        })
+        .await
 }
 
 /// Leaves out what HubSpot is in trouble with, so that everything else goes on. Gives the moment at which the first of it
