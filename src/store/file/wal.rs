@@ -19,8 +19,10 @@ const HEAD: usize = 48;
 const LOG_HEAD: u64 = 32;
 const FRAME_HEAD: u64 = 24;
 /// Where the index says how many frames are in the database, and how many are on their way there.
-const DONE: u64 = 96;
-const BEGUN: u64 = 128;
+const DONE: usize = 96;
+const BEGUN: usize = 128;
+/// Bytes of the index that are looked at.
+const LOOKED_AT: usize = BEGUN + 4;
 /// Bytes of the index while a connection is open: it grows by as many.
 const SHORTEST_INDEX: u64 = 32 * 1024;
 /// The one version of the index that there is.
@@ -40,8 +42,8 @@ struct Head {
 
 impl Head {
     /// `None` where somebody writes it at the moment, or it is of no kind that is known.
-    fn parse(bytes: &[u8; 2 * HEAD]) -> Option<Self> {
-        let (first, second) = bytes.split_at(HEAD);
+    fn parse(bytes: &[u8; LOOKED_AT]) -> Option<Self> {
+        let (first, second) = bytes.get(..2 * HEAD)?.split_at(HEAD);
         let number = |at: usize| Some(u32::from_ne_bytes(first.get(at..at + 4)?.try_into().ok()?));
         let is_made = *first.get(12)? == 1;
         if first != second || !is_made || number(0)? != VERSION {
@@ -125,23 +127,24 @@ impl Log {
 
     /// `None` where somebody writes the index at the moment.
     pub(crate) fn checkpoints(&self) -> Option<Checkpoints> {
-        let salts = self.head()?.salts;
-        let number = |at: u64| {
-            let mut bytes = [0; 4];
-            self.index.read_exact_at(&mut bytes, at).ok()?;
-            Some(u32::from_ne_bytes(bytes))
-        };
+        let bytes = self.look()?;
+        let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         Some(Checkpoints {
-            salts,
+            salts: Head::parse(&bytes)?.salts,
             done: number(DONE)?,
             begun: number(BEGUN)?,
         })
     }
 
     fn head(&self) -> Option<Head> {
-        let mut bytes = [0; 2 * HEAD];
+        Head::parse(&self.look()?)
+    }
+
+    /// One read of all of it: a commit looks some six times.
+    fn look(&self) -> Option<[u8; LOOKED_AT]> {
+        let mut bytes = [0; LOOKED_AT];
         self.index.read_exact_at(&mut bytes, 0).ok()?;
-        Head::parse(&bytes)
+        Some(bytes)
     }
 
     fn holds(&self, head: &Head) -> io::Result<bool> {
@@ -154,11 +157,13 @@ impl Log {
             return Ok(false);
         }
         let mut seen = self.seen.lock();
-        let before = seen.filter(|(salts, frame)| *salts == head.salts && *frame <= head.frames);
-        let frames = [before.map_or(head.frames, |(_, frame)| frame), head.frames];
-        let mut places = vec![16];
-        places.extend(frames.map(|frame| head.place(frame) + 8));
-        for place in places {
+        let before = seen.filter(|(salts, frame)| *salts == head.salts && *frame < head.frames);
+        let frames = before.map(|(_, frame)| frame).into_iter();
+        let frames = frames.chain([head.frames]);
+        for place in [16]
+            .into_iter()
+            .chain(frames.map(|frame| head.place(frame) + 8))
+        {
             let mut salts = Salts::default();
             self.file.read_exact_at(&mut salts, place)?;
             if salts != head.salts {
