@@ -127,10 +127,10 @@ fn in_one_state<T>(
     connection: &Connection,
     job: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("BEGIN")?;
+    connection.prepare_cached("BEGIN")?.execute([])?;
     let answer = job(connection);
     if !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
     }
     answer
 }

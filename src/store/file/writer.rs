@@ -426,9 +426,11 @@ impl FileOwner {
 /// Runs a job in a savepoint of its own: one that fails takes nothing of its neighbours with it. It fails as a whole where
 /// SQLite itself gave up the transaction (a full disk).
 fn run_alone(tx: &WriteTx<'_>, job: &mut dyn QueuedJob) -> Result<(), StoreError> {
-    tx.execute_batch("SAVEPOINT job")?;
+    tx.prepare_cached("SAVEPOINT job")?.execute([])?;
     match job.run(tx) {
-        Ok(()) => tx.execute_batch("RELEASE job")?,
+        Ok(()) => {
+            tx.prepare_cached("RELEASE job")?.execute([])?;
+        }
         Err(error) if tx.is_autocommit() => return Err(error),
         Err(_told_to_its_waiter) => tx.execute_batch("ROLLBACK TO job; RELEASE job")?,
     }
