@@ -136,17 +136,26 @@ impl std::ops::Sub<Duration> for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moment = self.to_chrono();
-        write!(
-            formatter,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            moment.year(),
-            moment.month(),
-            moment.day(),
-            moment.hour(),
-            moment.minute(),
-            moment.second(),
-            moment.timestamp_subsec_millis(),
-        )
+        // Most statements are handed such a text: by hand it takes a fraction of what `write!` takes.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let parts = [
+            (4, moment.year().unsigned_abs()),
+            (7, moment.month()),
+            (10, moment.day()),
+            (13, moment.hour()),
+            (16, moment.minute()),
+            (19, moment.second()),
+            (23, moment.timestamp_subsec_millis()),
+        ];
+        for (end, number) in parts {
+            let (mut place, mut rest) = (end, number);
+            while rest > 0 {
+                place -= 1;
+                text[place] = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        formatter.write_str(str::from_utf8(&text).expect("digits"))
     }
 }
 
@@ -177,6 +186,19 @@ mod tests {
             (at(9_000, 10), 4_000),
         ] {
             assert_eq!(now.since(read), Duration::from_millis(milliseconds));
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_moments_text_has_its_place_from_the_first_year_to_the_last() {
+        for (millis, text) in [
+            (FIRST_MS, "0001-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_500_060_007, "2026-11-24T06:01:00.007Z"),
+            (LAST_MS, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
         }
     }
 
