@@ -1,5 +1,7 @@
 //! Property definitions over the API: list, read, create, change, archive (`api-facts.md#7`).
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::api::answer::{Answer, spelled};
@@ -99,7 +101,7 @@ impl Portal {
     ) -> Handled {
         let body = body_of(request)?;
         let property = new_property(&body, &self.table(route.object).schema, now_ms)?;
-        let schema = &mut self.table_mut(route.object).schema;
+        let schema = Arc::make_mut(&mut self.table_mut(route.object).schema);
         let id = match schema.id(&property.name) {
             Some(id) if schema.property(id).is_live() => return Err(name_exists(&property.name)),
             Some(id) => {
@@ -166,7 +168,7 @@ impl Portal {
     }
 
     fn live_property(&mut self, object: ObjectIndex, name: &str) -> Result<&mut Property, Problem> {
-        let schema = &mut self.table_mut(object).schema;
+        let schema = Arc::make_mut(&mut self.table_mut(object).schema);
         let id = schema.live(name).ok_or_else(|| unknown(name))?;
         Ok(schema.property_mut(id))
     }

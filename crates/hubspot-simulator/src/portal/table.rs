@@ -3,6 +3,7 @@
 //! Checks nothing and logs nothing: `prepare` has checked, `commit` logs and tells the search index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::catalogue::objects::ObjectSpec;
 use crate::catalogue::{CONTACT, OBJECTS, ObjectIndex, schema_of};
@@ -27,7 +28,8 @@ pub(crate) enum System {
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub spec: ObjectSpec,
-    pub schema: Schema,
+    /// Shared with the copies of this portal until one of them changes it.
+    pub schema: Arc<Schema>,
     pub live: BTreeMap<u64, Stored>,
     pub archived: BTreeMap<u64, Stored>,
     /// Merged-away ids and who took them in.
@@ -73,7 +75,7 @@ impl Table {
             system: system.into_iter().flatten().collect(),
             email,
             additional_emails: schema.id("hs_additional_emails"),
-            schema,
+            schema: Arc::new(schema),
             live: BTreeMap::new(),
             archived: BTreeMap::new(),
             redirects: BTreeMap::new(),
