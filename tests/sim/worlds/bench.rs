@@ -221,6 +221,8 @@ fn keeper(path: &Path, image: &Path) -> Connection {
         let keeper = Connection::open(path)?;
         keeper.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         keeper.pragma_update(None, "synchronous", "OFF")?;
+        // Whole tables are put back.
+        keeper.pragma_update(None, "foreign_keys", false)?;
         keeper.set_prepared_statement_cache_capacity(256);
         let image = image.to_string_lossy().into_owned();
         keeper.execute("VACUUM INTO ?1", [&image])?;
@@ -246,7 +248,9 @@ fn statements(keeper: &Connection) -> Vec<String> {
         .filter(|table| !UNCHANGED.contains(&table.as_str()))
     {
         let filled = texts(&format!("SELECT 'x' FROM image.\"{table}\" LIMIT 1"));
-        back.push(format!("DELETE FROM main.\"{table}\""));
+        // Without a condition SQLite writes the first page of an empty table and of each of its indexes too, and every
+        // other connection reads them again.
+        back.push(format!("DELETE FROM main.\"{table}\" WHERE true"));
         if !filled.is_empty() {
             let columns = texts(&format!(
                 "SELECT '\"' || name || '\"' FROM pragma_table_xinfo('{table}') WHERE hidden = 0"
