@@ -33,8 +33,8 @@ pub use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
 pub use crate::hubspot::endpoints::list::{ListQuery, Page};
 pub use crate::hubspot::endpoints::reread::Reread;
 pub use crate::hubspot::endpoints::search::{SearchPage, SearchQuery};
-pub use crate::hubspot::endpoints::write::{BatchWrite, InputError, WriteInput};
-pub use crate::hubspot::record::{HistoryEntry, Record};
+pub use crate::hubspot::endpoints::write::{BatchWrite, InputError};
+pub use crate::model::answer::{HistoryEntry, Record, WriteInput};
 
 use crate::clock::Clock;
 use crate::decide::clock::HubspotTime;

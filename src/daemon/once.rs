@@ -338,7 +338,7 @@ impl OnceWork {
                 None => steps::shared(engine, step).await,
             }
         };
-        let name = object.map(ObjectSync::object);
+        let name = object.map(|object| object.object());
         while !self.is_over() {
             let limit = self.deadline + DRAIN;
             match self.patiently(source(step, name), limit, call).await? {

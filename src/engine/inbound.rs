@@ -6,7 +6,6 @@ pub mod actions;
 pub mod adopt;
 pub mod apply;
 pub mod applying;
-pub mod convert;
 pub mod existence;
 pub mod merge;
 pub mod removal;

@@ -2,7 +2,6 @@
 //! HubSpot would show them. Nothing is sent; a test calls what a step does inside its transaction.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
@@ -16,10 +15,10 @@ use crate::model::id::HubspotId;
 use crate::model::mapping::{ObjectMapping, Policy};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
+use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::Origin;
-use crate::store::mirror::MirrorTable;
 use crate::store::shape::ddl;
 use crate::store::testing::{
     at_once, connection, contacts, daemons_connection, folder, mapping, now, open, shown,
@@ -85,16 +84,9 @@ impl Scene {
         at_once(store.write(Lane::Bulk, fill)).expect("fills");
         store.close();
         let daemon = daemons_connection(&folder);
-        let properties = ObjectSync::asked_properties(&object, None);
         Self {
             folder,
-            object: ObjectSync {
-                table: MirrorTable::new(Arc::new(object)),
-                key_property: None,
-                key_wanted: false,
-                unique: vec![property("email")],
-                properties,
-            },
+            object: synced(object),
             daemon: RefCell::new(daemon),
         }
     }
@@ -218,13 +210,15 @@ pub(crate) fn pass(object: &ObjectSync) -> Pass<'_> {
 }
 
 pub(crate) fn sync() -> ObjectSync {
-    ObjectSync {
-        table: MirrorTable::new(Arc::new(contacts())),
-        key_property: None,
-        key_wanted: false,
+    synced(contacts())
+}
+
+/// An object with the table of its mapping, and unique e-mail addresses.
+pub(crate) fn synced(mapping: ObjectMapping) -> ObjectSync {
+    ObjectSync::new(SyncedObject {
         unique: vec![property("email")],
-        properties: Vec::new(),
-    }
+        ..SyncedObject::of(mapping)
+    })
 }
 
 /// Contacts 1 to `rows`, whose records are 1001 and so on.

@@ -6,62 +6,10 @@ use crate::decide::fight::FieldPush;
 use crate::decide::matching::MatchRule;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
+pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
-
-/// Where a change came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// An incremental poll, or a read that it asked for.
-    Poll,
-    /// A webhook.
-    Webhook,
-    /// The full comparison.
-    Reconcile,
-    /// A local change that HubSpot acknowledged.
-    Push,
-    /// A value that lost a conflict.
-    Conflict,
-    /// Two records became one.
-    Absorb,
-    /// A person discarded a pending change.
-    Discard,
-    /// A column was filled again.
-    Schema,
-}
-
-impl Origin {
-    /// The text in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Poll => "poll",
-            Self::Webhook => "webhook",
-            Self::Reconcile => "reconcile",
-            Self::Push => "push",
-            Self::Conflict => "conflict",
-            Self::Absorb => "absorb",
-            Self::Discard => "discard",
-            Self::Schema => "schema",
-        }
-    }
-
-    /// Reads the database's text.
-    pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Poll,
-            Self::Webhook,
-            Self::Reconcile,
-            Self::Push,
-            Self::Conflict,
-            Self::Absorb,
-            Self::Discard,
-            Self::Schema,
-        ]
-        .into_iter()
-        .find(|origin| origin.as_str() == text)
-    }
-}
 
 /// A change of one field.
 #[derive(Debug, Clone, Copy)]

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params_from_iter};
 
-use crate::decide::matching::MatchRule;
+use crate::decide::matching::{Identity, MatchRule};
 use crate::model::field_values::{FieldNames, FieldValues};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::fields::FieldRow;
@@ -65,56 +66,16 @@ struct IdentityStatements {
     creating: String,
 }
 
-/// A value that says which record a row is, in the form in which two of them are compared (`decide/matching.rs`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The property: the object's natural key or its match property.
-    pub property: PropertyName,
-    /// The value's form.
-    pub form: String,
-}
-
-/// A mirror row as it lies in the table, ready to be changed and written back.
-#[derive(Debug, Clone)]
-pub struct MirrorRow {
-    /// Its values by property.
-    pub record: LocalRecord,
-    /// Its mapped columns, also those whose text is of no use to their type: they are written back as they are.
-    columns: Vec<ColumnValue>,
-    /// Columns whose text is no UTF-8, by position: they are written back byte for byte.
-    raw: BTreeMap<usize, Vec<u8>>,
-    /// Positions of the columns that were set since the row was read.
-    changed: BTreeSet<usize>,
-    created_at: Option<String>,
-}
-
-impl MirrorRow {
-    /// Sets a field.
-    pub fn set(&mut self, mapping: &ObjectMapping, property: &PropertyName, value: &Value) {
-        let position = mapping
-            .fields
-            .iter()
-            .position(|field| &field.property == property);
-        if let Some((index, field)) = position.map(|index| (index, &mapping.fields[index])) {
-            self.columns[index] = field.property_type.to_column(value).into();
-            self.changed.insert(index);
-            self.raw.remove(&index);
-            self.record.unreadable.remove(property);
-            self.record.values.set_at(index, value.clone());
-        }
-    }
-
-    /// The value of a property; empty where it is not mapped.
-    pub fn value(&self, property: &PropertyName) -> &Value {
-        self.record.values.get(property).unwrap_or(&Value::EMPTY)
-    }
-}
-
 impl MirrorTable {
     /// Prepares the statement texts of an object.
     pub fn new(mapping: Arc<ObjectMapping>) -> Self {
-        let sql = Arc::new(Statements::of(&mapping));
         let names = FieldNames::of(&mapping);
+        Self::of(mapping, names)
+    }
+
+    /// The same with the names of the mapping's properties, which other values share.
+    pub fn of(mapping: Arc<ObjectMapping>, names: Arc<FieldNames>) -> Self {
+        let sql = Arc::new(Statements::of(&mapping));
         Self {
             mapping,
             names,
@@ -594,41 +555,8 @@ impl MirrorTable {
             columns,
             raw,
             changed: BTreeSet::new(),
-            created_at: row.get(2)?,
+            created: row.get(2)?,
         })
-    }
-}
-
-impl MirrorRow {
-    /// Links the row to a record: its id and times.
-    pub fn link(&mut self, record: &RemoteRecord) {
-        self.record.hs_id = Some(record.id);
-        self.tell_times(record);
-    }
-
-    /// The times of its record. A row that was taken over from another table has none yet.
-    pub fn tell_times(&mut self, record: &RemoteRecord) {
-        self.record.modified_at = Some(record.updated_at);
-        self.created_at = Some(record.created_at.to_string());
-    }
-
-    /// Links the row to the record that a deleted row was, by what is kept of that.
-    pub fn link_former(&mut self, id: HubspotId, former: &str) {
-        self.record.hs_id = Some(id);
-        self.record.modified_at = rowjson::modified_at(former);
-        self.created_at = rowjson::created_at(former).map(|at| at.to_string());
-    }
-
-    /// When HubSpot made the record.
-    pub fn created_at(&self) -> Option<Timestamp> {
-        self.created_at.as_deref().and_then(Timestamp::parse)
-    }
-
-    /// Takes the link away.
-    pub fn unlink(&mut self) {
-        self.record.hs_id = None;
-        self.record.modified_at = None;
-        self.created_at = None;
     }
 }
 
@@ -693,7 +621,7 @@ fn write(
                 .hs_id
                 .map_or(ColumnRef::Null, |id| ColumnRef::Integer(id.0)),
         ),
-        to_sql(text_or_null(row.created_at.as_deref())),
+        to_sql(text_or_null(row.created.as_deref())),
         to_sql(text_or_null(modified.as_deref())),
     ];
     let columns = row.columns.iter().enumerate();

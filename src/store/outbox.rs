@@ -13,8 +13,7 @@ mod sent;
 use rusqlite::{Connection, Row, named_params};
 
 use self::fields::spelled_row;
-use crate::decide::entry::Standing;
-use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
+use crate::model::entry::{Entry, EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
@@ -54,15 +53,6 @@ pub(crate) const OF_ROW: &str = "operation IN ('create', 'update', 'archive')";
 const STANDING: &str = "operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error, \
      sent_over, sent_keyless, taken_by, discarded_at, approved_hold, row IS NOT NULL";
 
-/// An entry, and where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Queued {
-    /// The entry, as decisions about its record see it.
-    pub entry: Entry,
-    /// Where it stands.
-    pub standing: Standing,
-}
-
 fn unknown(what: &str, text: &str) -> StoreError {
     StoreError::UnknownValue(format!("`{text}` as {what} of `sync_outbox`"))
 }
@@ -101,26 +91,20 @@ fn standing_of(row: &Row<'_>) -> Result<Standing, StoreError> {
 }
 
 /// The columns are those of `select`.
-fn from_row(connection: &Connection, row: &Row<'_>) -> Result<Queued, StoreError> {
-    let standing = standing_of(row)?;
+fn from_row(connection: &Connection, row: &Row<'_>) -> Result<Entry, StoreError> {
     let id = OutboxId(row.get(15)?);
     let kept = text::json_of(row, 19)?;
-    let entry = Entry {
+    Ok(Entry {
         id,
         local_id: LocalId(row.get(16)?),
-        hs_id: standing.hs_id,
-        operation: standing.operation,
-        state: standing.state,
-        attempts: standing.attempts,
-        enqueued_at: standing.enqueued_at,
+        standing: standing_of(row)?,
         version: row.get(17)?,
         key: row.get(18)?,
         row: kept
             .map(|kept| spelled_row(connection, id, &kept))
             .transpose()?,
         fields: fields(connection, id)?,
-    };
-    Ok(Queued { entry, standing })
+    })
 }
 
 /// Where an entry stands; `None` where it is gone.
@@ -136,7 +120,7 @@ fn one(
     connection: &Connection,
     sql: &str,
     params: impl rusqlite::Params,
-) -> Result<Option<Queued>, StoreError> {
+) -> Result<Option<Entry>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     rows.next()?
@@ -148,7 +132,7 @@ fn many(
     connection: &Connection,
     sql: &str,
     params: impl rusqlite::Params,
-) -> Result<Vec<Queued>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut entries = Vec::new();
@@ -163,7 +147,7 @@ pub fn of_row(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
-) -> Result<Option<Queued>, StoreError> {
+) -> Result<Option<Entry>, StoreError> {
     let sql = select(&format!("WHERE object = ?1 AND local_id = ?2 AND {OF_ROW}"));
     one(connection, &sql, (object.as_str(), local_id.0))
 }
@@ -173,7 +157,7 @@ pub fn of_record(
     connection: &Connection,
     object: &ObjectType,
     hs_id: HubspotId,
-) -> Result<Option<Queued>, StoreError> {
+) -> Result<Option<Entry>, StoreError> {
     let sql = select(&format!(
         "WHERE object = ?1 AND hs_id = ?2 AND {OF_ROW} LIMIT 1"
     ));
@@ -185,7 +169,7 @@ pub fn of_key(
     connection: &Connection,
     object: &ObjectType,
     key: &str,
-) -> Result<Option<Queued>, StoreError> {
+) -> Result<Option<Entry>, StoreError> {
     one(
         connection,
         &select("WHERE key = ?2 AND object = ?1 AND operation = 'create'"),
@@ -194,7 +178,7 @@ pub fn of_key(
 }
 
 /// An entry by its id.
-pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Queued>, StoreError> {
+pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Entry>, StoreError> {
     one(connection, &select("WHERE id = ?1"), [id.0])
 }
 

@@ -21,10 +21,10 @@ use hubsyncd::model::mapping::{
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::record::RemoteRecord;
+use hubsyncd::model::synced::SyncedObject;
 use hubsyncd::model::time::Timestamp;
 use hubsyncd::model::value::{PropertyType, Value};
 use hubsyncd::store::history::{self, Change, Origin};
-use hubsyncd::store::mirror::MirrorTable;
 use hubsyncd::store::outbox::Attempt;
 use hubsyncd::store::shape::ddl;
 use hubsyncd::store::{Lane, Mode, OpenOptions, Store, StoreError, cursors, outbox};
@@ -184,14 +184,10 @@ impl Scene {
                 Daemon::Connection(less_than_the_store(&path))
             }
         };
-        let table = MirrorTable::new(Arc::new(contacts()));
-        let object = Arc::new(ObjectSync {
-            table,
-            key_property: None,
-            key_wanted: false,
+        let object = Arc::new(ObjectSync::new(SyncedObject {
             unique: vec![property_name("email")],
-            properties: Vec::new(),
-        });
+            ..SyncedObject::of(contacts())
+        }));
         Self {
             path,
             daemon,
@@ -372,13 +368,13 @@ fn claim(tx: &Transaction<'_>, object: &ObjectSync, id: i64) -> Result<(), Store
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(());
     };
-    let row = object.table.by_local_id(tx, queued.entry.local_id)?;
-    let attempt = match queued.entry.hs_id {
+    let row = object.table.by_local_id(tx, queued.local_id)?;
+    let attempt = match queued.standing.hs_id {
         Some(_) => Attempt::Update { over: now() },
         None => Attempt::Create { is_keyless: false },
     };
     outbox::claim(tx, &queued, attempt, now())?;
-    for field in &queued.entry.fields {
+    for field in &queued.fields {
         let sent = row
             .as_ref()
             .map_or(Value::EMPTY, |row| row.value(&field.property).clone());
@@ -397,12 +393,12 @@ fn settle(
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(());
     };
-    let local_id: LocalId = queued.entry.local_id;
+    let local_id: LocalId = queued.local_id;
     if let Some(mut row) = object.table.by_local_id(tx, local_id)? {
         let hs_id = row.record.hs_id.unwrap_or(HubspotId(50_000 + local_id.0));
         let mut answer = record(hs_id.0 - 1000, round);
         answer.id = hs_id;
-        for field in &queued.entry.fields {
+        for field in &queued.fields {
             let change = Change {
                 object: object.object(),
                 local_id,

@@ -5,6 +5,7 @@
 pub mod adopt;
 pub mod batch;
 pub mod clock;
+pub mod convert;
 pub mod cursor;
 pub mod doubt;
 pub mod echo;
@@ -17,6 +18,7 @@ pub mod guard;
 pub mod matching;
 pub mod merge;
 pub mod news;
+pub mod owners;
 pub mod plan;
 pub mod quota;
 pub mod record;

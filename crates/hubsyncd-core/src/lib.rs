@@ -6,3 +6,6 @@
 pub mod model;
 
 pub mod decide;
+
+#[cfg(test)]
+mod testing;

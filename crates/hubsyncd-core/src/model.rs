@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or knows SQLite, HTTP or tokio. Every other module speaks in these types.
 
+pub mod answer;
 pub mod conflict;
 pub mod entry;
 pub mod event;
@@ -11,8 +12,12 @@ pub mod id;
 pub mod mapping;
 pub mod name;
 pub mod object;
+pub mod origin;
 pub mod record;
 pub mod reference;
+pub mod row;
+pub mod rowjson;
 pub mod settings;
+pub mod synced;
 pub mod time;
 pub mod value;

@@ -14,10 +14,10 @@ use crate::model::entry::{Base, Entry};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
-use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
@@ -132,9 +132,9 @@ fn lose_row(
     };
     history::record(tx, change, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
-        move_pending(tx, pass, survivor, loser, &queued.entry)?;
-        outbox::remember_sent(tx, object, &queued.entry, pass.now)?;
-        outbox::end(tx, queued.entry.id)?;
+        move_pending(tx, pass, survivor, loser, &queued)?;
+        outbox::remember_sent(tx, object, &queued, pass.now)?;
+        outbox::end(tx, queued.id)?;
     }
     move_open(tx, pass, survivor, loser)?;
     // What is still on its way to the lost record lands on the survivor.
@@ -217,7 +217,7 @@ fn taken(
     }
     let queued = outbox::of_row(tx, object, survivor)?;
     let is_dirty = queued.is_some_and(|queued| {
-        let mut fields = queued.entry.fields.iter();
+        let mut fields = queued.fields.iter();
         fields.any(|field| &field.property == property)
     });
     Ok(is_dirty.then_some(
@@ -264,7 +264,7 @@ fn end_archive(
     let queued = outbox::of_record(tx, object.object(), id)?;
     let actions = decide(&Sides {
         hubspot: Hubspot::Merged,
-        here: Here::rowless(queued.as_ref().map(|queued| &queued.entry), &pass.moment()),
+        here: Here::rowless(queued.as_ref(), &pass.moment()),
         word: Word::Passed,
         policy: object.mapping().policy,
         is_erasure: false,

@@ -8,11 +8,11 @@ use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, End};
 use crate::store::history::{self, Change, Origin};
-use crate::store::mirror::MirrorRow;
 use crate::store::{StoreError, outbox};
 
 /// The row under hands and its entry.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::adopt::{self as decide, Adoption, Claims, Matched};
+use crate::decide::convert::record_identities;
 use crate::decide::echo::sent_values;
 use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::record_identities;
 use crate::engine::inbound::existence::{MadeRecord, archive_made};
 use crate::engine::inbound::merge::{ShownRecord, merge_into};
 use crate::engine::outbound::left_out;
@@ -25,11 +25,11 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
 use crate::store::history::{self, Change};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::{StoreError, fields, reads, rowjson};
 
 /// A row that has no record and is to get one.
@@ -38,7 +38,7 @@ pub struct Claimant<'a> {
     /// The row.
     pub local_id: LocalId,
     /// Its create, where that waits.
-    pub create: Option<&'a Queued>,
+    pub create: Option<&'a Entry>,
 }
 
 /// Links a record to a row that means it. `None`: no row does. `Some(false)`: one may, and the record waits.
@@ -49,7 +49,7 @@ pub fn adopt(
 ) -> Result<Option<bool>, StoreError> {
     let pass = &applying.pass;
     let object = pass.name();
-    let state = |queued: &Queued| queued.entry.state;
+    let state = |queued: &Entry| queued.standing.state;
     let pending = outbox::of_record(tx, object, record.id)?;
     let made_by = match &record.own_key {
         Some(key) => outbox::of_key(tx, object, key)?,
@@ -70,7 +70,7 @@ pub fn adopt(
         }),
         pending: pending
             .as_ref()
-            .map(|queued| (queued.entry.operation, queued.entry.state)),
+            .map(|queued| (queued.standing.operation, queued.standing.state)),
     });
     let claimant = |local_id| Claimant {
         local_id,
@@ -118,10 +118,10 @@ pub fn link_made(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
     record: &RemoteRecord,
-    create: &Queued,
+    create: &Entry,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
-    let (object, entry) = (pass.name(), &create.entry);
+    let (object, entry) = (pass.name(), &create);
     let sent = sent_values(entry);
     let about = About {
         object,
@@ -173,19 +173,18 @@ pub fn take_place(
     applying: &Applying<'_>,
     record: &RemoteRecord,
     claimant: Claimant<'_>,
-    archive: &Queued,
+    archive: &Entry,
 ) -> Result<bool, StoreError> {
     let pass = &applying.pass;
     let former = archive
-        .entry
         .row
         .as_deref()
         .map(|row| rowjson::values(pass.object.mapping(), row))
         .unwrap_or_default();
-    outbox::end(tx, archive.entry.id)?;
+    outbox::end(tx, archive.id)?;
     if let Some(row) = pass.object.table.by_local_id(tx, claimant.local_id)? {
         let object = pass.name();
-        take_conflicts(tx, object, archive.entry.local_id, &row, record.id)?;
+        take_conflicts(tx, object, archive.local_id, &row, record.id)?;
     }
     let base = CleanBase::Given(&former);
     link(tx, applying, record, claimant, base)
@@ -222,8 +221,8 @@ pub fn link(
     reads::unbury(tx, object, record.id)?;
     conflicts::follow(tx, object, local_id, Some(record.id))?;
     if let Some(create) = create {
-        rebase(tx, pass, &create.entry, &row, clean_base)?;
-        outbox::become_update(tx, create.entry.id, record.id, pass.now)?;
+        rebase(tx, pass, &create, &row, clean_base)?;
+        outbox::become_update(tx, create.id, record.id, pass.now)?;
     }
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
     row.record.modified_at = None;
@@ -331,18 +330,18 @@ fn deleted_meanwhile(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     record: &RemoteRecord,
-    create: Option<&Queued>,
+    create: Option<&Entry>,
 ) -> Result<bool, StoreError> {
     match create {
         // Nobody deleted it: its table was dropped. The record comes in as any other.
-        Some(create) if create.entry.row.is_none() => {
-            outbox::end(tx, create.entry.id)?;
+        Some(create) if create.row.is_none() => {
+            outbox::end(tx, create.id)?;
             reads::ask(tx, pass.name(), record.id, pass.origin, pass.now)?;
             Ok(false)
         }
         Some(create) => {
-            outbox::drop_fields(tx, create.entry.id)?;
-            archive_made(tx, pass, &create.entry, record, MadeRecord::Found)?;
+            outbox::drop_fields(tx, create.id)?;
+            archive_made(tx, pass, &create, record, MadeRecord::Found)?;
             Ok(false)
         }
         None => Ok(false),

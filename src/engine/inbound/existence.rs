@@ -11,12 +11,12 @@ use crate::model::entry::{Base, Entry, Operation};
 use crate::model::id::{ConflictId, HubspotId};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::reads::{self, Removal};
 use crate::store::{StoreError, cursors, erase, fields, rowjson, unreadable};
 
@@ -29,7 +29,7 @@ pub struct Matter<'a> {
     /// The row as it is.
     pub row: Option<&'a MirrorRow>,
     /// What waits of it.
-    pub queued: Option<&'a Queued>,
+    pub queued: Option<&'a Entry>,
     /// What HubSpot shows.
     pub record: Option<&'a RemoteRecord>,
     /// The key of a create that takes the place of what was there.
@@ -67,7 +67,7 @@ impl Matter<'_> {
             Action::RemoveRow => self.remove_row(tx),
             Action::CreateAgain => self.create_again(tx),
             Action::BringBack => match (self.queued, self.record) {
-                (Some(queued), Some(record)) => bring_back(tx, &self.pass, &queued.entry, record),
+                (Some(queued), Some(record)) => bring_back(tx, &self.pass, &queued, record),
                 (None, _) | (_, None) => Ok(()),
             },
             Action::CountAsSeen => self.count_as_seen(tx),
@@ -97,7 +97,7 @@ impl Matter<'_> {
         &self,
         act: impl FnOnce(&Entry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.queued.map_or(Ok(()), |queued| act(&queued.entry))
+        self.queued.map_or(Ok(()), |queued| act(&queued))
     }
 
     fn end(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
@@ -133,9 +133,11 @@ impl Matter<'_> {
         let Some(queued) = self.queued else {
             return Ok(());
         };
-        let (entry, object, now) = (&queued.entry, self.pass.name(), self.pass.now);
-        if let Some(id) = entry.hs_id {
-            if entry.operation == Operation::Archive && queued.standing.unanswered_since.is_some() {
+        let (entry, object, now) = (&queued, self.pass.name(), self.pass.now);
+        if let Some(id) = entry.standing.hs_id {
+            if entry.standing.operation == Operation::Archive
+                && queued.standing.unanswered_since.is_some()
+            {
                 note_archived(tx, &self.pass, entry, id)?;
             }
             reads::bury(tx, object, id, now)?;
@@ -158,7 +160,7 @@ impl Matter<'_> {
                 let local = self.pass.object.table.whole(tx, row, &others)?;
                 (row.record.local_id, Some(local), None)
             }
-            (None, Some(Queued { entry, .. })) => (entry.local_id, None, entry.row.as_deref()),
+            (None, Some(entry)) => (entry.local_id, None, entry.row.as_deref()),
             (None, None) => return Ok(()),
         };
         let remote = self.record.map(rowjson::of_record);
@@ -247,9 +249,9 @@ impl Matter<'_> {
         }
         conflicts::follow(tx, object, local_id, None)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
-        let entry = self.queued.map(|queued| &queued.entry);
+        let entry = self.queued;
         // By a clock that was ahead it was written by now, too: an erasure tells this create from a later row's by that.
-        let written_at = entry.map_or(now, |entry| entry.enqueued_at.min(now));
+        let written_at = entry.map_or(now, |entry| entry.standing.enqueued_at.min(now));
         let create = outbox::queue_create(tx, object, local_id, self.key, written_at, now)?;
         for field in entry.into_iter().flat_map(|entry| &entry.fields) {
             outbox::put_field(
@@ -392,7 +394,7 @@ fn bring_others_back(
         let change = Change {
             object: object.object(),
             local_id: entry.local_id,
-            hs_id: entry.hs_id,
+            hs_id: entry.standing.hs_id,
             property,
             old: value.as_deref(),
             new: None,

@@ -11,11 +11,11 @@ use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::actions::RecordHands;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
-use crate::model::entry::{EntryState, Operation};
+use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::store::around::Around;
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::{StoreError, conflicts, reads, unreadable};
 
 /// What HubSpot shows of a record, as its row is to be merged with it.
@@ -56,7 +56,7 @@ pub fn merge_into(
         false => None,
     };
     if let Some(queued) = &queued {
-        outbox::hold_to_the_look(tx, &queued.entry, pass.now)?;
+        outbox::hold_to_the_look(tx, &queued, pass.now)?;
     }
     let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
     if freshness == Freshness::Unsure {
@@ -67,9 +67,9 @@ pub fn merge_into(
     }
     note_unreadable(tx, pass, record, around)?;
     let settled = ask_for_more(tx, pass, &plan, record)?;
-    let entry = queued.as_ref().map(|queued| queued.entry.id);
+    let entry = queued.as_ref().map(|queued| queued.id);
     let written_at = written_at(
-        queued.as_ref().map(|queued| &queued.entry),
+        queued.as_ref(),
         clean_base,
         record.updated_at,
         pass.offset_ms,
@@ -100,7 +100,7 @@ fn plan_for(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,
-    queued: Option<&Queued>,
+    queued: Option<&Entry>,
     shown: ShownRecord<'_>,
 ) -> Result<RecordPlan, StoreError> {
     let object = pass.name();
@@ -116,7 +116,7 @@ fn plan_for(
     Ok(merge_record(&RecordInput {
         mapping: pass.object.mapping(),
         local: &row.record,
-        entry: queued.map(|queued| &queued.entry),
+        entry: queued,
         open: &open,
         remote: shown.record,
         histories: shown.histories,
@@ -146,22 +146,22 @@ fn ask_for_more(
 /// Ends an update of which nothing is left, and makes an adopted row's create an update or ends it.
 fn end_if_done(
     tx: &Transaction<'_>,
-    queued: Option<&Queued>,
+    queued: Option<&Entry>,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let Some(queued) = queued else { return Ok(()) };
-    let entry = &queued.entry;
-    if entry.state == EntryState::InFlight
+    let entry = &queued;
+    if entry.standing.state == EntryState::InFlight
         || entry.row.is_some()
-        || entry.operation != Operation::Update
+        || entry.standing.operation != Operation::Update
     {
         return Ok(());
     }
     if outbox::fields(tx, entry.id)?.is_empty() {
         return outbox::end(tx, entry.id);
     }
-    if entry.hs_id != Some(record.id) {
-        outbox::become_update(tx, entry.id, record.id, entry.enqueued_at)?;
+    if entry.standing.hs_id != Some(record.id) {
+        outbox::become_update(tx, entry.id, record.id, entry.standing.enqueued_at)?;
     }
     Ok(())
 }

@@ -178,11 +178,7 @@ fn remove(
         let local_id = row.record.local_id;
         queued = outbox::of_row(tx, name, local_id)?;
         let asked_at = conflicts::last_opened_at(tx, name, local_id)?;
-        here = Here::row(
-            queued.as_ref().map(|queued| &queued.entry),
-            asked_at,
-            &pass.moment(),
-        );
+        here = Here::row(queued.as_ref(), asked_at, &pass.moment());
     }
     let actions = decide(&Sides {
         hubspot: Hubspot::Gone {
@@ -339,18 +335,15 @@ mod tests {
 
 #[cfg(test)]
 mod guard_tests {
-    use std::sync::Arc;
-
     use tempfile::TempDir;
 
     use super::*;
     use crate::decide::retry::rest_of_refused;
     use crate::engine::outbound::present::Present;
     use crate::engine::people::resolve::{HoldPart, settle_removals};
-    use crate::engine::testing::{keys, pass, sync, with_contacts, write};
+    use crate::engine::testing::{keys, pass, sync, synced, with_contacts, write};
     use crate::model::record::RemoteRecord;
     use crate::store::Store;
-    use crate::store::mirror::MirrorTable;
     use crate::store::shape::ddl;
     use crate::store::testing::{contacts, mapping, now, texts as shown};
 
@@ -596,10 +589,7 @@ mod guard_tests {
             ddl::bring_up(tx, &mapping(vec![without_stage()]), now()).map(drop)
         });
         note(&store, 1..=1);
-        let stage_is_gone = ObjectSync {
-            table: MirrorTable::new(Arc::new(without_stage())),
-            ..sync()
-        };
+        let stage_is_gone = synced(without_stage());
         write(&store, move |tx| {
             remove_due(tx, &pass(&stage_is_gone), &GUARD, keys())
         });

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction};
 
+use crate::decide::convert::identities;
 use crate::decide::echo::{self, Edited, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::record::{OpenConflict, judge_open};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
-use crate::engine::inbound::convert::identities;
 use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
@@ -34,7 +34,7 @@ use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::holds::{self, HoldKey};
-use crate::store::outbox::{self, Attempt, Queued};
+use crate::store::outbox::{self, Attempt};
 use crate::store::{Lane, StoreError, conflicts, rowjson, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
@@ -139,7 +139,7 @@ fn judge_one(
 pub(super) async fn claim_all(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
+    due: Vec<Entry>,
     present: Present,
 ) -> Result<(Vec<Sent>, Timestamp), StoreError> {
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
@@ -172,20 +172,22 @@ pub(super) async fn claim_all(
 fn claim(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Queued,
+    queued: &Entry,
     read: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let Some(present) = outbox::by_id(tx, queued.entry.id)? else {
+    let Some(present) = outbox::by_id(tx, queued.id)? else {
         return Ok(None);
     };
     if present.standing.discarded_at.is_some() {
         return Ok(None);
     }
-    let entry = present.entry.clone();
-    let (Operation::Archive, EntryState::Pending, Some(hs_id)) =
-        (entry.operation, entry.state, entry.hs_id)
-    else {
+    let entry = present.clone();
+    let (Operation::Archive, EntryState::Pending, Some(hs_id)) = (
+        entry.standing.operation,
+        entry.standing.state,
+        entry.standing.hs_id,
+    ) else {
         return Ok(None);
     };
     let look = ArchiveLook {
@@ -234,7 +236,7 @@ fn claim(
     gap::note_claimed_archive(tx, pass, &entry, record)?;
     Ok(Some(Sent {
         entry: entry.id,
-        attempts: entry.attempts + 1,
+        attempts: entry.standing.attempts + 1,
         input: WriteInput {
             trace_id: String::new(),
             id: Some(hs_id.to_string()),
@@ -273,7 +275,7 @@ impl ArchiveLook<'_, '_> {
         for identity in identities(object, &self.former()) {
             if let Some(other) = object.table.unlinked_by(tx, &identity)?
                 && outbox::of_row(tx, object.object(), other)?
-                    .is_some_and(|queued| queued.entry.state != EntryState::Dead)
+                    .is_some_and(|queued| queued.standing.state != EntryState::Dead)
             {
                 return Ok(Here::InsertedAgain);
             }
@@ -508,9 +510,9 @@ mod tests {
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("an update waits");
-            for field in &queued.entry.fields {
+            for field in &queued.fields {
                 let ours = Value::from_canonical("Ours");
-                outbox::set_sent(tx, queued.entry.id, &field.property, &ours)?;
+                outbox::set_sent(tx, queued.id, &field.property, &ours)?;
             }
             outbox::claim(tx, &queued, Attempt::Update { over: at(3) }, at(4))
         });
@@ -679,7 +681,7 @@ mod tests {
     fn back(scene: &Scene, shown: &RemoteRecord) {
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?.expect("waits");
-            bring_back(tx, &scene.pass(at(10)), &queued.entry, shown)
+            bring_back(tx, &scene.pass(at(10)), &queued, shown)
         });
     }
 

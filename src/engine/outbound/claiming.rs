@@ -5,28 +5,28 @@ use rusqlite::Transaction;
 use crate::decide::retry::AFTER_CONSTRAINT;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::entry::{EntryState, Operation};
+use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::id::OutboxId;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::LONGEST_VALUE;
 use crate::store::history::Origin;
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::{StoreError, reads};
 
 /// An entry whose row a constraint of somebody else's refuses, or that is too large to be read, rests; the others go on.
 pub fn put_aside(
     tx: &Transaction<'_>,
-    queued: &Queued,
+    queued: &Entry,
     error: &StoreError,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let words = format!("HubSpot's values do not fit into the table: {error}");
     outbox::retry(
         tx,
-        queued.entry.id,
+        queued.id,
         now + AFTER_CONSTRAINT,
         Some(&words),
         queued.standing.waits_for,
@@ -81,16 +81,19 @@ pub fn park_without_row(
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };
-    let entry = queued.entry;
-    let is_waiting = entry.state == EntryState::Pending && entry.row.is_none();
+    let entry = queued;
+    let is_waiting = entry.standing.state == EntryState::Pending && entry.row.is_none();
     if !is_waiting
-        || !matches!(entry.operation, Operation::Create | Operation::Update)
+        || !matches!(
+            entry.standing.operation,
+            Operation::Create | Operation::Update
+        )
         || object.table.by_local_id(tx, entry.local_id)?.is_some()
     {
         return Ok(false);
     }
     outbox::park_without_row(tx, &object.mapping().table, &entry, outbox::UNRECORDED)?;
-    if let Some(hs_id) = entry.hs_id {
+    if let Some(hs_id) = entry.standing.hs_id {
         reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
     }
     Ok(true)

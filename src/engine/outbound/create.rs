@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::convert::{identities, match_identity, record_identities};
 use crate::decide::doubt::{self, AfterLook, LookIn, RowOfCreate, Unfound};
 use crate::decide::echo::{
     FoundBy, Histories, begun_by_another, earliest_made, made_by_us, sent_values,
 };
-use crate::decide::matching::LookBefore;
+use crate::decide::matching::Identity;
+use crate::decide::matching::{LookBefore, looked_up};
 use crate::decide::plan::BATCH_WITH_HISTORY;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::{identities, match_identity, record_identities};
 use crate::engine::outbound::claiming::{self, trace_id};
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::present::{self, Present};
@@ -33,19 +34,19 @@ use crate::engine::portal::schema;
 use crate::engine::source::reads::note_missing;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
-use crate::model::entry::{Base, EntryField, EntryState, NO_RECORD, Operation, WaitsFor};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, NO_RECORD, Operation, WaitsFor};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::mirror::{Identity, MirrorRow};
-use crate::store::outbox::{self, Attempt, Queued};
+use crate::store::outbox::{self, Attempt};
 use crate::store::reads::Removal;
 use crate::store::{Lane, StoreError, conflicts, rowjson};
 
@@ -59,24 +60,24 @@ const ARCHIVES_COMPARED: usize = 1_000;
 pub async fn send(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
+    due: Vec<Entry>,
     priority: Priority,
 ) -> Result<(), StepError> {
     let object = &schema::ensure_key(engine, object).await?;
     let due = left_out::without_keyless(engine, object, due).await?;
     let due = searched::ripe(engine, object, due).await?;
-    let without_backfill = object.looked_up(LookBefore::BatchRead).next().is_some();
+    let without_backfill = looked_up(object, LookBefore::BatchRead).next().is_some();
     let (doubtful, fresh): (Vec<_>, Vec<_>) = due.into_iter().partition(|queued| {
         queued.standing.unanswered_since.is_some()
             || without_backfill
-            || engine.may_be_done(queued.entry.enqueued_at)
+            || engine.may_be_done(queued.standing.enqueued_at)
     });
     let unread = look(engine, object, &doubtful, priority).await?;
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let entries = doubtful
         .into_iter()
         .chain(fresh)
-        .map(|queued| queued.entry.id)
+        .map(|queued| queued.id)
         .filter(|id| !unread.contains(id))
         .collect::<Vec<_>>();
     searched::look(engine, object, &entries, priority).await?;
@@ -115,15 +116,14 @@ struct LookBy {
     searched: Vec<Identity>,
 }
 
-fn look_by(object: &ObjectSync, queued: &Queued, row: Option<&MirrorRow>) -> LookBy {
+fn look_by(object: &ObjectSync, queued: &Entry, row: Option<&MirrorRow>) -> LookBy {
     let former = queued
-        .entry
         .row
         .as_deref()
         .map(|row| rowjson::values(object.mapping(), row));
     let values = row.map(|row| &row.record.values).or(former.as_ref());
     // A lost create made its record with what it carried, whatever the row holds by now.
-    let Queued { entry, standing } = queued;
+    let (entry, standing) = (queued, &queued.standing);
     let sent = standing.unanswered_since.map(|_| sent_values(entry));
     let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
     // HubSpot may know the key's property only since the attempt: what that made does not carry the key.
@@ -199,7 +199,7 @@ impl LookBy {
 async fn look(
     engine: &Engine,
     object: &ObjectSync,
-    entries: &[Queued],
+    entries: &[Entry],
     priority: Priority,
 ) -> Result<Vec<OutboxId>, StepError> {
     if entries.is_empty() {
@@ -211,8 +211,8 @@ async fn look(
         .read(move |connection| {
             let mut looks = Vec::with_capacity(queued.len());
             for queued in &queued {
-                let row = sync.table.by_local_id(connection, queued.entry.local_id)?;
-                looks.push((queued.entry.id, look_by(&sync, queued, row.as_ref())));
+                let row = sync.table.by_local_id(connection, queued.local_id)?;
+                looks.push((queued.id, look_by(&sync, queued, row.as_ref())));
             }
             Ok(looks)
         })
@@ -310,14 +310,14 @@ async fn look(
 async fn search(
     engine: &Engine,
     object: &ObjectSync,
-    entries: &[Queued],
+    entries: &[Entry],
     looks: &mut [(OutboxId, LookBy)],
     priority: Priority,
 ) -> Result<Vec<Present>, StepError> {
     let lost = |id: OutboxId| {
         let mut entries = entries.iter();
         entries
-            .find(|queued| queued.entry.id == id)?
+            .find(|queued| queued.id == id)?
             .standing
             .unanswered_since
     };
@@ -373,12 +373,12 @@ fn take_found(
     let made = match meant {
         Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
             // A create that was refused carried nothing that could have made a record.
-            let may_have_landed = by == FoundBy::Key || !sent_values(&create.entry).is_empty();
+            let may_have_landed = by == FoundBy::Key || !sent_values(&create).is_empty();
             // Without a key it may be somebody else's who had the same idea: the history of the value knows.
             let is_anothers = by != FoundBy::Key
                 && told.is_some_and(|told| told.values().any(|past| begun_by_another(past)));
-            create.entry.operation == Operation::Create
-                && create.entry.state == EntryState::Pending
+            create.standing.operation == Operation::Create
+                && create.standing.state == EntryState::Pending
                 && may_have_landed
                 && !is_anothers
                 && create
@@ -460,10 +460,12 @@ fn after_look(
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(());
     };
-    let (entry, standing) = (&queued.entry, &queued.standing);
-    let (Operation::Create, EntryState::Pending, Some(lost_at)) =
-        (entry.operation, entry.state, standing.unanswered_since)
-    else {
+    let (entry, standing) = (&queued, &queued.standing);
+    let (Operation::Create, EntryState::Pending, Some(lost_at)) = (
+        entry.standing.operation,
+        entry.standing.state,
+        standing.unanswered_since,
+    ) else {
         return Ok(());
     };
     let row = match object.table.by_local_id(tx, entry.local_id)? {
@@ -527,7 +529,7 @@ fn link_reinserted(
         let Some(create) = outbox::by_id(tx, *id)? else {
             continue;
         };
-        let Some(row) = object.table.by_local_id(tx, create.entry.local_id)? else {
+        let Some(row) = object.table.by_local_id(tx, create.local_id)? else {
             continue;
         };
         let own = identities(object, &row.record.values);
@@ -536,7 +538,6 @@ fn link_reinserted(
         }
         let same = archives.iter().find(|archive| {
             let former = archive
-                .entry
                 .row
                 .as_deref()
                 .map(|text| rowjson::values(object.mapping(), text))
@@ -552,10 +553,10 @@ fn link_reinserted(
             known == Some(true)
         });
         if let Some(archive) = same
-            && create.entry.operation == Operation::Create
+            && create.standing.operation == Operation::Create
             && create.standing.unanswered_since.is_none()
             && create.standing.discarded_at.is_none()
-            && outbox::by_id(tx, archive.entry.id)?.is_some()
+            && outbox::by_id(tx, archive.id)?.is_some()
         {
             relink(tx, pass, row, &create, archive)?;
         }
@@ -567,22 +568,22 @@ fn relink(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     mut row: MirrorRow,
-    create: &Queued,
-    archive: &Queued,
+    create: &Entry,
+    archive: &Entry,
 ) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let (Some(hs_id), Some(former)) = (archive.entry.hs_id, archive.entry.row.as_deref()) else {
+    let (Some(hs_id), Some(former)) = (archive.standing.hs_id, archive.row.as_deref()) else {
         return Ok(());
     };
     if object.table.by_hs_id(tx, hs_id)?.is_some() {
         // A record that was merged into it has given its row to it meanwhile: that row is the record now.
-        return outbox::end(tx, archive.entry.id);
+        return outbox::end(tx, archive.id);
     }
     row.link_former(hs_id, former);
     object.table.update(tx, &row)?;
     let values = rowjson::values(object.mapping(), former);
-    outbox::become_update(tx, create.entry.id, hs_id, now)?;
-    let open = take_conflicts(tx, object.object(), archive.entry.local_id, &row, hs_id)?;
+    outbox::become_update(tx, create.id, hs_id, now)?;
+    let open = take_conflicts(tx, object.object(), archive.local_id, &row, hs_id)?;
     for field in object
         .mapping()
         .fields
@@ -590,7 +591,6 @@ fn relink(
         .filter(|field| field.direction.pushes())
     {
         let older = archive
-            .entry
             .fields
             .iter()
             .find(|other| other.property == field.property)
@@ -599,28 +599,28 @@ fn relink(
         let base = base.unwrap_or(NO_RECORD);
         let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
         if same || open.contains_key(&field.property) {
-            outbox::drop_field(tx, create.entry.id, &field.property)?;
+            outbox::drop_field(tx, create.id, &field.property)?;
             continue;
         }
         outbox::put_field(
             tx,
-            create.entry.id,
+            create.id,
             &field.property,
             &base,
-            create.entry.enqueued_at,
+            create.standing.enqueued_at,
         )?;
     }
     let left_out = fields::left_out(tx, object.mapping())?;
-    for property in left_out::keep(tx, object, &create.entry, &left_out)? {
-        let mut older = archive.entry.fields.iter();
+    for property in left_out::keep(tx, object, &create, &left_out)? {
+        let mut older = archive.fields.iter();
         if let Some(older) = older.find(|other| other.property == property) {
-            let written_at = create.entry.enqueued_at;
-            outbox::put_field(tx, create.entry.id, &property, &older.base, written_at)?;
+            let written_at = create.standing.enqueued_at;
+            outbox::put_field(tx, create.id, &property, &older.base, written_at)?;
         }
     }
-    outbox::end(tx, archive.entry.id)?;
-    if outbox::fields(tx, create.entry.id)?.is_empty() {
-        outbox::end(tx, create.entry.id)?;
+    outbox::end(tx, archive.id)?;
+    if outbox::fields(tx, create.id)?.is_empty() {
+        outbox::end(tx, create.id)?;
     }
     Ok(())
 }
@@ -654,9 +654,9 @@ fn claim_create(
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(None);
     };
-    let entry = &queued.entry;
-    if entry.operation != Operation::Create
-        || entry.state != EntryState::Pending
+    let entry = &queued;
+    if entry.standing.operation != Operation::Create
+        || entry.standing.state != EntryState::Pending
         || queued.standing.unanswered_since.is_some()
         || queued.standing.discarded_at.is_some()
     {
@@ -695,7 +695,13 @@ fn claim_create(
         if value.is_empty() || held.contains_key(&field.property) {
             continue;
         }
-        outbox::put_field(tx, id, &field.property, &NO_RECORD, entry.enqueued_at)?;
+        outbox::put_field(
+            tx,
+            id,
+            &field.property,
+            &NO_RECORD,
+            entry.standing.enqueued_at,
+        )?;
         outbox::set_sent(tx, id, &field.property, value)?;
         properties.push((
             field.property.as_str().to_owned(),
@@ -717,13 +723,13 @@ fn claim_create(
         properties.push((property.as_str().to_owned(), key.clone()));
     }
     let input = WriteInput {
-        trace_id: trace_id(id, entry.attempts + 1),
+        trace_id: trace_id(id, entry.standing.attempts + 1),
         id: key.map(|(_, key)| key.clone()),
         properties,
     };
     Ok(Some(Sent {
         entry: id,
-        attempts: entry.attempts + 1,
+        attempts: entry.standing.attempts + 1,
         input,
         read_version: None,
         archive: None,
@@ -752,6 +758,7 @@ mod tests {
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::model::synced::SyncedObject;
     use crate::store::mirror::MirrorTable;
 
     /// One row, whose create was lost just now.
@@ -851,7 +858,7 @@ mod tests {
             scene.write(|tx| {
                 let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
                 let create = create.expect("it may have arrived");
-                let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
+                let looks = [(create.id, look_by(&scene.object, &create, None))];
                 take_found(tx, &scene.applying(How::at(10)), &looks, &found, None)
             });
             assert_eq!(scene.outbox(), [left]);
@@ -861,7 +868,7 @@ mod tests {
     /// A row of an object that has neither a key nor a unique value, deleted while its create is in doubt since 0.
     fn deleted_in_doubt(values: &str) -> Scene {
         let mut scene = Scene::of(Policy::Newest);
-        scene.object.unique.clear();
+        scene.object = ObjectSync::new(SyncedObject::of(scene.object.mapping().clone()));
         scene.program(&format!(
             "INSERT INTO contacts (email, first_name) VALUES ({values})"
         ));
@@ -882,11 +889,11 @@ mod tests {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let create = create.expect("it may have arrived");
             let by = look_by(&scene.object, &create, None);
-            let looks = [(create.entry.id, by)];
+            let looks = [(create.id, by)];
             if let Some(record) = found {
                 take_found(tx, &scene.applying(How::at(second)), &looks, record, None)?;
             }
-            after_look(tx, &scene.pass(at(second)), create.entry.id, &looks[0].1)
+            after_look(tx, &scene.pass(at(second)), create.id, &looks[0].1)
         });
         scene.rows("SELECT operation, state, next_attempt_at FROM sync_outbox")
     }
@@ -986,7 +993,7 @@ mod tests {
             scene.write(|tx| {
                 let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
                 let create = create.expect("it may have arrived");
-                let looks = [(create.entry.id, look_by(&scene.object, &create, None))];
+                let looks = [(create.id, look_by(&scene.object, &create, None))];
                 take_found(
                     tx,
                     &scene.applying(How::at(10)),
@@ -1005,12 +1012,7 @@ mod tests {
     fn claimed(scene: &Scene, row: i64) -> bool {
         let sent = scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(row))?;
-            claim_create(
-                tx,
-                &scene.pass(at(10)),
-                create.expect("waits").entry.id,
-                &[],
-            )
+            claim_create(tx, &scene.pass(at(10)), create.expect("waits").id, &[])
         });
         sent.is_some()
     }
@@ -1046,7 +1048,7 @@ mod tests {
         scene.program(&format!("DELETE FROM contacts; {ANN}"));
         scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
-            let create = create.expect("a create").entry.id;
+            let create = create.expect("a create").id;
             link_reinserted(tx, &scene.pass(at(10)), &[create])
         });
         assert_eq!(
@@ -1080,7 +1082,7 @@ mod tests {
             for row in [1, 2, 3] {
                 let create =
                     outbox::of_row(tx, scene.object.object(), LocalId(row))?.expect("waits");
-                let sent = claim_create(tx, &scene.pass(at(10)), create.entry.id, &left_out)?;
+                let sent = claim_create(tx, &scene.pass(at(10)), create.id, &left_out)?;
                 let sent = sent.expect("is sent").input.properties;
                 assert_eq!(
                     sent.iter()
@@ -1115,12 +1117,7 @@ mod tests {
         );
         let sent = scene.write(|tx| {
             let create = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
-            claim_create(
-                tx,
-                &scene.pass(at(10)),
-                create.expect("waits").entry.id,
-                &[],
-            )
+            claim_create(tx, &scene.pass(at(10)), create.expect("waits").id, &[])
         });
         let properties = sent.expect("is sent").input.properties;
         assert_eq!(

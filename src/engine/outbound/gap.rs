@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::convert::{histories, remote_record};
 use crate::decide::echo::{MAY_STILL_LAND, late_since};
 use crate::decide::gap::{
     ARCHIVED_OVER, Age, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
@@ -18,13 +19,12 @@ use crate::decide::gap::{
 };
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::outbound::sending::Sent;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::record::MERGED_IDS;
 use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery, Record};
+use crate::model::answer::MERGED_IDS;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::event::{Event, EventKind};
@@ -88,7 +88,7 @@ pub fn note(
     };
     let written = Written {
         object,
-        entry: &queued.entry,
+        entry: &queued,
         read_version,
         answer: Some(record),
     };
@@ -104,7 +104,7 @@ pub fn note_lost(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let look_at = now + MAY_STILL_LAND + COLLECTED_FOR;
-    if let (Operation::Archive, Some(hs_id)) = (entry.operation, entry.hs_id) {
+    if let (Operation::Archive, Some(hs_id)) = (entry.standing.operation, entry.standing.hs_id) {
         return gaps::look_at_archive(tx, object, hs_id, look_at);
     }
     // On disk since the claim, so that a killed daemon knows it too.
@@ -136,9 +136,11 @@ fn note_fields(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (entry, answer) = (written.entry, written.answer);
-    let (Operation::Update, EntryState::InFlight, Some(hs_id)) =
-        (entry.operation, entry.state, entry.hs_id)
-    else {
+    let (Operation::Update, EntryState::InFlight, Some(hs_id)) = (
+        entry.standing.operation,
+        entry.standing.state,
+        entry.standing.hs_id,
+    ) else {
         return Ok(());
     };
     for field in &entry.fields {
@@ -612,7 +614,7 @@ mod tests {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("an archive waits");
             outbox::claim(tx, &queued, Attempt::Archive, at(6))?;
-            let entry = queued.entry;
+            let entry = queued;
             let read = record(101, 5, &[("firstname", "Base"), ("stage", "lead")]);
             note_claimed_archive(tx, &scene.pass(at(6)), &entry, &read)
         });
@@ -702,9 +704,9 @@ mod tests {
         scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("an update waits");
-            for field in &queued.entry.fields {
+            for field in &queued.fields {
                 let ours = Value::from_canonical("Ours");
-                outbox::set_sent(tx, queued.entry.id, &field.property, &ours)?;
+                outbox::set_sent(tx, queued.id, &field.property, &ours)?;
             }
             outbox::claim(tx, &queued, Attempt::Update { over: at(5) }, at(6))?;
             recover(tx, at(40))

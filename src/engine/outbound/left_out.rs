@@ -10,7 +10,7 @@ use crate::model::entry::{Base, Entry};
 use crate::model::mapping::KeyChoice;
 use crate::model::name::PropertyName;
 use crate::store::fields::{self, FieldRow};
-use crate::store::outbox::{self, Answered, Queued};
+use crate::store::outbox::{self, Answered};
 use crate::store::{Lane, StoreError};
 
 /// Notes in a create's entry what its row holds in fields that are left out, each as a change over a value that nobody has
@@ -25,7 +25,13 @@ pub fn keep(
     for property in &held {
         let is_noted = entry.fields.iter().any(|field| field.property == *property);
         if !is_noted {
-            outbox::put_field(tx, entry.id, property, &Base::Unknown, entry.enqueued_at)?;
+            outbox::put_field(
+                tx,
+                entry.id,
+                property,
+                &Base::Unknown,
+                entry.standing.enqueued_at,
+            )?;
         }
     }
     Ok(held)
@@ -35,8 +41,8 @@ pub fn keep(
 pub async fn without_keyless(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
-) -> Result<Vec<Queued>, StepError> {
+    due: Vec<Entry>,
+) -> Result<Vec<Entry>, StepError> {
     let KeyChoice::Property(key) = &object.mapping().key else {
         return Ok(due);
     };
@@ -51,17 +57,17 @@ pub async fn without_keyless(
             let again = tx.now() + AFTER_DRIFT;
             let mut go_on = Vec::with_capacity(due.len());
             for queued in due {
-                if !keep(tx, &sync, &queued.entry, &left_out)?.contains(&key) {
+                if !keep(tx, &sync, &queued, &left_out)?.contains(&key) {
                     go_on.push(queued);
                     continue;
                 }
                 let words = format!(
                     "`{key}` is the key of {} row {} and is not synced at the moment: SELECT problem, hint FROM sync_fields says why",
                     sync.mapping().table,
-                    queued.entry.local_id
+                    queued.local_id
                 );
                 let waits_for = queued.standing.waits_for;
-                let id = queued.entry.id;
+                let id = queued.id;
                 outbox::retry(tx, id, again, Some(&words), waits_for, Answered::No)?;
             }
             Ok(go_on)

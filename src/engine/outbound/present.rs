@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::convert::{histories, remote_records};
 use crate::decide::echo::{Histories, late_since};
-use crate::engine::inbound::convert::{histories, remote_records};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread};
+use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 
 /// What a batch read showed.
 #[derive(Debug, Clone, Default)]
@@ -82,9 +83,9 @@ impl Doubt {
     pub async fn about(
         engine: &Engine,
         object: &ObjectSync,
-        due: &[Queued],
+        due: &[Entry],
     ) -> Result<Self, StepError> {
-        let rows: Vec<LocalId> = due.iter().map(|queued| queued.entry.local_id).collect();
+        let rows: Vec<LocalId> = due.iter().map(|queued| queued.local_id).collect();
         let (sync, since) = (object.clone(), late_since(engine.now()));
         let properties: Vec<PropertyName> = engine
             .store

@@ -28,17 +28,17 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{Priority, WriteInput};
-use crate::model::entry::{Base, EntryField, EntryState, Operation};
+use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
 use crate::model::id::HubspotId;
 use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Attempt, Queued};
+use crate::store::outbox::{self, Attempt};
 use crate::store::{Lane, StoreError, reads, unreadable};
 
 /// How long an entry waits whose record is known to be gone, while the guard or an operator has the word on its row.
@@ -183,7 +183,7 @@ async fn heal_times(engine: &Engine, object: &ObjectSync) -> Result<(), StoreErr
 pub(super) async fn claim_updates(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
+    due: Vec<Entry>,
     present: Present,
     asked_at: Timestamp,
 ) -> Result<(Vec<Sent>, Timestamp), StoreError> {
@@ -211,10 +211,10 @@ pub(super) async fn claim_updates(
 fn put_off_missed(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    queued: &Queued,
+    queued: &Entry,
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
-    let (pass, entry) = (&applying.pass, &queued.entry);
+    let (pass, entry) = (&applying.pass, &queued);
     let (object, moment) = (pass.name(), pass.moment());
     let row = pass.object.table.by_local_id(tx, entry.local_id)?;
     let missed = missed(row.as_ref(), Some(entry), applying.asked_at);
@@ -246,21 +246,21 @@ fn put_off_missed(
 fn merge_and_claim(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    queued: &Queued,
+    queued: &Entry,
     present: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let pass = &applying.pass;
     let object = pass.name();
-    if park_without_row(tx, pass, queued.entry.id)? {
+    if park_without_row(tx, pass, queued.id)? {
         return Ok(None);
     }
-    let Some(hs_id) = queued.entry.hs_id else {
+    let Some(hs_id) = queued.standing.hs_id else {
         return Ok(None);
     };
     let Some(record) = present.of(hs_id) else {
         if present.is_unread(hs_id) {
             unreadable::note_record(tx, object, hs_id, pass.now)?;
-            outbox::put_off_unread(tx, queued.entry.id, pass.now + AFTER_UNREAD)?;
+            outbox::put_off_unread(tx, queued.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }
         return put_off_missed(tx, applying, queued, hs_id).map(|()| None);
@@ -269,13 +269,13 @@ fn merge_and_claim(
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
         // Whatever waits for a read that is due later asks when its time has come.
         let next = due.clamp(pass.now + AFTER_READ, latest_due(pass.now));
-        outbox::put_off(tx, queued.entry.id, next)?;
+        outbox::put_off(tx, queued.id, next)?;
         return Ok(None);
     }
-    match outbox::by_id(tx, queued.entry.id)? {
+    match outbox::by_id(tx, queued.id)? {
         Some(present)
-            if present.entry.operation == Operation::Update
-                && present.entry.state == EntryState::Pending
+            if present.standing.operation == Operation::Update
+                && present.standing.state == EntryState::Pending
                 && present.standing.discarded_at.is_none() =>
         {
             claim_update(tx, pass, &present, record)
@@ -287,10 +287,10 @@ fn merge_and_claim(
 fn claim_update(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Queued,
+    queued: &Entry,
     record: &RemoteRecord,
 ) -> Result<Option<Sent>, StoreError> {
-    let entry = &queued.entry;
+    let entry = &queued;
     let Some(row) = pass.object.table.by_local_id(tx, entry.local_id)? else {
         // Deleted while an attempt was in doubt.
         outbox::become_archive(tx, entry.id, record.id, pass.now)?;
@@ -348,7 +348,7 @@ fn claim_update(
     }
     let over = record.updated_at;
     outbox::claim(tx, queued, Attempt::Update { over }, pass.now)?;
-    let trace_id = trace_id(entry.id, entry.attempts + 1);
+    let trace_id = trace_id(entry.id, entry.standing.attempts + 1);
     let input = WriteInput {
         trace_id,
         id: Some(record.id.to_string()),
@@ -356,7 +356,7 @@ fn claim_update(
     };
     Ok(Some(Sent {
         entry: entry.id,
-        attempts: entry.attempts + 1,
+        attempts: entry.standing.attempts + 1,
         input,
         read_version: Some(record.updated_at),
         archive: None,
@@ -403,7 +403,7 @@ fn park_fight(
     };
     conflicts::record_open(tx, about, conflict, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, about.local_id)? {
-        outbox::drop_field(tx, queued.entry.id, property)?;
+        outbox::drop_field(tx, queued.id, property)?;
     }
     Ok(true)
 }

@@ -6,18 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG};
+use crate::decide::convert::identities;
+use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG, looked_up};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::identities;
 use crate::engine::outbound::present::{Present, read_records, read_with_histories};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::endpoints::search::{ValuesQuery, values_that_fit};
 use crate::hubspot::{Priority, ReadQuery};
+use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
@@ -25,7 +26,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::{Lane, reads};
 
 /// The most pages that are looked through for one part of the values: beyond 10,000 records of one value nobody could say
@@ -36,15 +37,15 @@ const MOST_PAGES: usize = 50;
 pub(crate) async fn ripe(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
-) -> Result<Vec<Queued>, StepError> {
-    if object.looked_up(LookBefore::Search).next().is_none() {
+    due: Vec<Entry>,
+) -> Result<Vec<Entry>, StepError> {
+    if looked_up(object, LookBefore::Search).next().is_none() {
         return Ok(due);
     }
     let now = engine.now();
     // An entry whose time lies in the future was made by a clock that was put right since: it has waited.
-    let is_young = |queued: &Queued| {
-        let made = queued.entry.enqueued_at;
+    let is_young = |queued: &Entry| {
+        let made = queued.standing.enqueued_at;
         made <= now && now < made + SEARCH_LAG
     };
     let (young, ripe): (Vec<_>, Vec<_>) = due.into_iter().partition(is_young);
@@ -53,7 +54,7 @@ pub(crate) async fn ripe(
             .store
             .write(Lane::Interactive, move |tx| {
                 for queued in &young {
-                    outbox::put_off(tx, queued.entry.id, queued.entry.enqueued_at + SEARCH_LAG)?;
+                    outbox::put_off(tx, queued.id, queued.standing.enqueued_at + SEARCH_LAG)?;
                 }
                 Ok(())
             })
@@ -69,7 +70,7 @@ pub(crate) async fn look(
     entries: &[OutboxId],
     priority: Priority,
 ) -> Result<(), StepError> {
-    let fields: Vec<FieldMapping> = object.looked_up(LookBefore::Search).cloned().collect();
+    let fields: Vec<FieldMapping> = looked_up(object, LookBefore::Search).cloned().collect();
     if fields.is_empty() || entries.is_empty() {
         return Ok(());
     }
@@ -124,7 +125,7 @@ async fn values_of(
                 let Some(queued) = outbox::by_id(connection, id)? else {
                     continue;
                 };
-                let Some(row) = sync.table.by_local_id(connection, queued.entry.local_id)? else {
+                let Some(row) = sync.table.by_local_id(connection, queued.local_id)? else {
                     continue;
                 };
                 let own = identities(&sync, &row.record.values).into_iter();

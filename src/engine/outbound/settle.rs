@@ -10,6 +10,7 @@ use rusqlite::Transaction;
 
 use crate::decide::adopt::{Existing, ExistingOutcome, LOOKS_FOR_MATCH, Met, settle_existing};
 use crate::decide::batch::{Input, Named, is_error_of, is_result_of};
+use crate::decide::convert::{has_unique_value, remote_record};
 use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
 use crate::decide::record::{CleanBase, OpenConflict};
@@ -21,7 +22,6 @@ use crate::decide::settle::{
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::{has_unique_value, remote_record};
 use crate::engine::inbound::existence::{MadeRecord, archive_made};
 use crate::engine::outbound::gap::{self, Push};
 use crate::engine::outbound::guarded::archive_key;
@@ -37,12 +37,12 @@ use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
-use crate::store::mirror::MirrorRow;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, gaps, holds, reads, unreadable};
@@ -228,7 +228,7 @@ async fn settle_answer(
                 Err(error) if error.is_of_one_row() => {
                     let words = format!("HubSpot's answer does not fit into the table: {error}");
                     if let Some(queued) = outbox::by_id(tx, sent.entry)? {
-                        park_in_doubt(tx, name, &queued.entry, &words, now)?;
+                        park_in_doubt(tx, name, &queued, &words, now)?;
                     }
                 }
                 settled => settled?,
@@ -360,8 +360,8 @@ fn settle_one(
     let Some(queued) = outbox::by_id(tx, sent.entry)? else {
         return Ok(());
     };
-    let entry = queued.entry;
-    if entry.state != EntryState::InFlight {
+    let entry = queued;
+    if entry.standing.state != EntryState::InFlight {
         return Ok(());
     }
     settle_entry(tx, settling, &entry, settlement)
@@ -382,14 +382,14 @@ fn settle_entry(
         Settlement::LookForMatch(_) | Settlement::Taken(_) if settle_taken(tx, pass, entry)? => {
             Ok(())
         }
-        Settlement::LookForMatch(words) if entry.attempts < LOOKS_FOR_MATCH => {
+        Settlement::LookForMatch(words) if entry.standing.attempts < LOOKS_FOR_MATCH => {
             // Refused for sure: what it carried made no record, whoever's record the look finds.
             give_back(tx, entry)?;
             outbox::lose(tx, entry.id, &words, pass.now, pass.now)
         }
         Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),
         Settlement::Reread(words) => {
-            if let Some(id) = entry.hs_id {
+            if let Some(id) = entry.standing.hs_id {
                 reads::ask(tx, object.object(), id, Origin::Poll, pass.now)?;
             }
             outbox::remember_sent(tx, object.object(), entry, pass.now)?;
@@ -425,8 +425,8 @@ fn settle_taken(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
 /// A definite refusal: nothing of the attempt happened.
 fn refuse(tx: &Transaction<'_>, entry: &Entry, words: &str) -> Result<(), StoreError> {
     give_back(tx, entry)?;
-    tracing::warn!(local_id = %entry.local_id, operation = entry.operation.as_str(), attempts = entry.attempts, "HubSpot refused a record; see sync_outbox.last_error");
-    if entry.row.is_some() && entry.operation == Operation::Create {
+    tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
+    if entry.row.is_some() && entry.standing.operation == Operation::Create {
         return outbox::end(tx, entry.id);
     }
     outbox::park(tx, entry.id, words, Answered::Yes)
@@ -445,7 +445,7 @@ fn park_in_doubt(
     words: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if entry.operation == Operation::Create {
+    if entry.standing.operation == Operation::Create {
         return outbox::park(tx, entry.id, words, Answered::No);
     }
     gap::note_lost(tx, object, entry, now)?;
@@ -471,7 +471,7 @@ fn lose(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Loss { words, next } = loss;
-    let (after, hs_id) = (after_loss(entry), entry.hs_id);
+    let (after, hs_id) = (after_loss(entry), entry.standing.hs_id);
     if after == AfterLoss::Look {
         return outbox::lose(tx, entry.id, words, now, now);
     }
@@ -482,7 +482,11 @@ fn lose(
         (AfterLoss::Archive, Some(hs_id)) => outbox::become_archive(tx, entry.id, hs_id, next),
         _ => {
             // Merged and sent again at once the first time, later by the retry curve.
-            let again = if entry.attempts <= 1 { now } else { next };
+            let again = if entry.standing.attempts <= 1 {
+                now
+            } else {
+                next
+            };
             outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
         }
     }
@@ -497,7 +501,7 @@ fn acknowledge(
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
     let object = pass.object;
-    if entry.operation == Operation::Create
+    if entry.standing.operation == Operation::Create
         && let Some(other) = object.table.by_hs_id(tx, record.id)?
         && other.record.local_id != entry.local_id
     {
@@ -514,7 +518,7 @@ fn acknowledge(
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return deleted_meanwhile(tx, pass, entry, record);
     };
-    if entry.operation == Operation::Create {
+    if entry.standing.operation == Operation::Create {
         row.link(record);
         reads::unbury(tx, object.object(), record.id)?;
         conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
@@ -523,7 +527,7 @@ fn acknowledge(
         let Some(sent) = &field.sent else {
             // Left out of requests when the row was created: HubSpot has nothing of it.
             let is_left_out = object.mapping().field(&field.property).is_none();
-            if is_left_out && entry.operation == Operation::Create {
+            if is_left_out && entry.standing.operation == Operation::Create {
                 outbox::set_base(tx, entry.id, &field.property, &Value::EMPTY)?;
             }
             continue;
@@ -589,7 +593,7 @@ fn settle_field(
     };
     let refused = !same(answer.sent, answer.answered)
         && matches!(answer.base, Base::Known(base) if same(base, answer.answered))
-        && entry.operation == Operation::Update;
+        && entry.standing.operation == Operation::Update;
     if refused {
         let conflict = NewConflict {
             property: answer.property.as_str(),
@@ -642,7 +646,7 @@ fn take_defaults(
     row: &mut MirrorRow,
     record: &RemoteRecord,
 ) {
-    if entry.operation != Operation::Create {
+    if entry.standing.operation != Operation::Create {
         return;
     }
     let mapping = applying.pass.object.mapping();
@@ -699,7 +703,7 @@ fn deleted_meanwhile(
                     outbox::drop_field(tx, entry.id, &field.property)?;
                 }
             }
-            None if entry.operation == Operation::Create => {
+            None if entry.standing.operation == Operation::Create => {
                 let answered = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
                 outbox::set_base(tx, entry.id, &field.property, answered)?;
             }
@@ -711,7 +715,7 @@ fn deleted_meanwhile(
         reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
         return end_without_row(tx, pass, entry.id);
     }
-    match entry.operation {
+    match entry.standing.operation {
         Operation::Create => archive_made(tx, pass, entry, record, MadeRecord::Answered),
         Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate => {
             outbox::become_archive(tx, entry.id, record.id, pass.now)
@@ -721,9 +725,9 @@ fn deleted_meanwhile(
 
 /// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
 fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<(), StoreError> {
-    let left = outbox::by_id(tx, id)?.map(|queued| queued.entry);
-    let unsent =
-        left.filter(|entry| entry.operation == Operation::Update && !entry.fields.is_empty());
+    let left = outbox::by_id(tx, id)?.map(|queued| queued);
+    let unsent = left
+        .filter(|entry| entry.standing.operation == Operation::Update && !entry.fields.is_empty());
     match unsent {
         Some(entry) => {
             let table = &pass.object.mapping().table;
@@ -751,7 +755,7 @@ fn adopt_existing(
         .filter(|holder| *holder != entry.local_id);
     let archive = match found {
         Some(record) => outbox::of_record(tx, object.object(), record.id)?.filter(|pending| {
-            pending.entry.operation == Operation::Archive && pending.entry.id != entry.id
+            pending.standing.operation == Operation::Archive && pending.id != entry.id
         }),
         None => None,
     };
@@ -764,7 +768,7 @@ fn adopt_existing(
         is_held: holder.is_some(),
         has_row: object.table.by_local_id(tx, entry.local_id)?.is_some(),
         archive_waits: archive.is_some(),
-        attempts: entry.attempts,
+        attempts: entry.standing.attempts,
     });
     match (outcome, found, holder) {
         (ExistingOutcome::Refuse, _, Some(holder)) => {
@@ -896,11 +900,11 @@ async fn settle_failed_batch(
             let Some(queued) = outbox::by_id(tx, sent.entry)? else {
                 continue;
             };
-            let entry = queued.entry;
-            if entry.state != EntryState::InFlight {
+            let entry = queued;
+            if entry.standing.state != EntryState::InFlight {
                 continue;
             }
-            if let (Operation::Archive, Some(hs_id)) = (operation, entry.hs_id)
+            if let (Operation::Archive, Some(hs_id)) = (operation, entry.standing.hs_id)
                 && fate != BatchFate::Lost
                 && !in_doubt
             {
@@ -995,7 +999,7 @@ pub fn recover_object(
     let words = "the daemon stopped before the answer came";
     for queued in &left {
         let loss = Loss { words, next: now };
-        lose(tx, object, &queued.entry, loss, now)?;
+        lose(tx, object, &queued, loss, now)?;
     }
     Ok(left.len())
 }
@@ -1049,7 +1053,7 @@ mod tests {
     fn answered(scene: &Scene, record: &RemoteRecord) {
         scene.write(|tx| {
             let queued = outbox::in_flight(tx, scene.object.object())?.remove(0);
-            acknowledge(tx, &scene.applying(How::at(20)), &queued.entry, record)
+            acknowledge(tx, &scene.applying(How::at(20)), &queued, record)
         });
     }
 
@@ -1091,7 +1095,7 @@ mod tests {
         let scene = on_its_way();
         scene.write(|tx| {
             let mut queued = outbox::in_flight(tx, scene.object.object())?;
-            refuse(tx, &queued.remove(0).entry, "HubSpot does not take it")
+            refuse(tx, &queued.remove(0), "HubSpot does not take it")
         });
         assert_eq!(scene.rows("SELECT value FROM _sync_sent"), NOTHING);
         assert_eq!(
@@ -1110,8 +1114,8 @@ mod tests {
         let id = scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("an update waits");
-            let id = queued.entry.id;
-            for field in &queued.entry.fields {
+            let id = queued.id;
+            for field in &queued.fields {
                 let ours = Value::from_canonical("Ours");
                 outbox::set_sent(tx, id, &field.property, &ours)?;
             }
@@ -1121,7 +1125,7 @@ mod tests {
         meanwhile(&scene);
         let answer = record(101, 7, &[("firstname", "Ours")]);
         scene.write(|tx| {
-            let entry = outbox::by_id(tx, id)?.expect("it is in flight").entry;
+            let entry = outbox::by_id(tx, id)?.expect("it is in flight");
             acknowledge(tx, &scene.applying(How::at(8)), &entry, &answer)
         });
         scene

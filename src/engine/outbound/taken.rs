@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::matching::Identity;
 use crate::decide::matching::MatchRule;
 use crate::decide::settle::{TakenOutcome, ValueHolder, settle_taken};
 use crate::engine::Engine;
@@ -18,8 +19,7 @@ use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::history::{self, Origin};
-use crate::store::mirror::Identity;
-use crate::store::outbox::{self, Answered, Giver, Queued};
+use crate::store::outbox::{self, Answered, Giver};
 use crate::store::{Lane, StoreError};
 
 /// How long after the other change's next attempt an entry looks whether that is done.
@@ -78,7 +78,7 @@ pub(crate) fn settle(
     let (object, now) = (pass.object, pass.now);
     for (field, value) in wanted(object, entry) {
         let HeldValue { by, giver, words } = held(tx, pass, entry, (field, &value))?;
-        match (settle_taken(by, entry.attempts), giver, words) {
+        match (settle_taken(by, entry.standing.attempts), giver, words) {
             (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => {
                 let next = next_look(giver.next, now);
                 outbox::wait_for_row(tx, entry.id, giver.local_id, next, &words)?;
@@ -102,12 +102,12 @@ pub(crate) fn settle(
 pub(crate) async fn without_waiting(
     engine: &Engine,
     object: &ObjectSync,
-    mut due: Vec<Queued>,
-) -> Result<Vec<Queued>, StoreError> {
+    mut due: Vec<Entry>,
+) -> Result<Vec<Entry>, StoreError> {
     let waiting = due
         .iter()
         .filter(|queued| queued.standing.taken_by.is_some());
-    let waiting: Vec<OutboxId> = waiting.map(|queued| queued.entry.id).collect();
+    let waiting: Vec<OutboxId> = waiting.map(|queued| queued.id).collect();
     if waiting.is_empty() {
         return Ok(due);
     }
@@ -125,7 +125,7 @@ pub(crate) async fn without_waiting(
             Ok(put_off)
         })
         .await?;
-    due.retain(|queued| !put_off.contains(&queued.entry.id));
+    due.retain(|queued| !put_off.contains(&queued.id));
     Ok(due)
 }
 
@@ -135,13 +135,14 @@ fn still_waits(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<bo
     let Some(queued) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };
-    let entry = &queued.entry;
+    let entry = &queued;
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
         return Ok(false);
     };
     let is_sent = |property: &PropertyName| {
         let mut fields = entry.fields.iter();
-        entry.operation == Operation::Create || fields.any(|field| &field.property == property)
+        entry.standing.operation == Operation::Create
+            || fields.any(|field| &field.property == property)
     };
     let fields = object.mapping().fields.iter();
     let unique = fields.filter(|field| object.is_unique(&field.property));
@@ -305,7 +306,7 @@ mod tests {
         let id = scene.write(|tx| {
             let object = scene.object.object();
             let queued = outbox::of_row(tx, object, LocalId(2))?.expect("an entry");
-            let mut entry = queued.entry;
+            let mut entry = queued;
             let email = &mut entry.fields[0];
             email.sent = Some(Value::from_canonical("a@example.com"));
             assert!(settle(tx, &scene.pass(at(0)), &entry)?);

@@ -11,35 +11,37 @@ use crate::engine::outbound::settle::{settle_batch, unclaim};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{Priority, Reread};
-use crate::model::entry::Operation;
+use crate::model::entry::{Entry, Operation};
 use crate::model::id::HubspotId;
-use crate::store::outbox::Queued;
 
 /// Entries of one try.
 struct Together {
     /// The entries, as they were when the step began.
-    entries: Vec<Queued>,
+    entries: Vec<Entry>,
     /// How often they have come too late.
     late: u32,
 }
 
 impl Together {
     fn ids(&self) -> Vec<HubspotId> {
-        let ids = self.entries.iter().filter_map(|queued| queued.entry.hs_id);
+        let ids = self
+            .entries
+            .iter()
+            .filter_map(|queued| queued.standing.hs_id);
         ids.collect()
     }
 
     fn id_of(&self, sent: &Sent) -> Option<HubspotId> {
         let mut entries = self.entries.iter();
-        let found = entries.find(|queued| queued.entry.id == sent.entry);
-        found?.entry.hs_id
+        let found = entries.find(|queued| queued.id == sent.entry);
+        found?.standing.hs_id
     }
 
     /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
     /// sent stays a part, so that halving comes to an end.
     fn again(&self, late: &Late) -> Option<Self> {
         let entries = self.entries.iter();
-        let entries = entries.filter(|queued| late.entries.contains(&queued.entry.id));
+        let entries = entries.filter(|queued| late.entries.contains(&queued.id));
         let again = Self {
             entries: entries.cloned().collect(),
             late: if late.is_part { 0 } else { self.late + 1 },
@@ -53,7 +55,7 @@ pub(super) async fn send(
     engine: &Engine,
     object: &ObjectSync,
     operation: Operation,
-    due: Vec<Queued>,
+    due: Vec<Entry>,
     priority: Priority,
 ) -> Result<(), StepError> {
     let doubt = match operation {

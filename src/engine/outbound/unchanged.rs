@@ -5,18 +5,17 @@ use rusqlite::{Connection, Transaction};
 
 use crate::engine::Engine;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::entry::{Base, EntryState, Operation};
+use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
-use crate::store::outbox::Queued;
 use crate::store::{Lane, StoreError, outbox};
 
 /// Ends what changes nothing, and gives the other entries; one that is only partly unchanged is due at the next step.
 pub(crate) async fn without_unchanged(
     engine: &Engine,
     object: &ObjectSync,
-    due: Vec<Queued>,
-) -> Result<Vec<Queued>, StoreError> {
+    due: Vec<Entry>,
+) -> Result<Vec<Entry>, StoreError> {
     let of = object.clone();
     let (due, unchanged) = engine
         .store
@@ -24,7 +23,7 @@ pub(crate) async fn without_unchanged(
             let mut unchanged = Vec::new();
             for queued in &due {
                 if !unchanged_fields(connection, &of, queued)?.is_empty() {
-                    unchanged.push(queued.entry.id);
+                    unchanged.push(queued.id);
                 }
             }
             Ok((due, unchanged))
@@ -42,7 +41,7 @@ pub(crate) async fn without_unchanged(
         .await?;
     let left = due
         .into_iter()
-        .filter(|queued| !unchanged.contains(&queued.entry.id));
+        .filter(|queued| !unchanged.contains(&queued.id));
     Ok(left.collect())
 }
 
@@ -73,11 +72,11 @@ fn end_unchanged(
 fn unchanged_fields(
     connection: &Connection,
     object: &ObjectSync,
-    queued: &Queued,
+    queued: &Entry,
 ) -> Result<Vec<PropertyName>, StoreError> {
-    let entry = &queued.entry;
-    let is_at_rest = entry.operation == Operation::Update
-        && entry.state == EntryState::Pending
+    let entry = &queued;
+    let is_at_rest = entry.standing.operation == Operation::Update
+        && entry.standing.state == EntryState::Pending
         && entry.row.is_none()
         && queued.standing.unanswered_since.is_none();
     if !is_at_rest {

@@ -20,19 +20,19 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, EntryField};
+use crate::model::entry::{Base, Entry, EntryField};
 use crate::model::id::{HoldId, HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 use crate::store::conflicts::{self, End, Waiting};
 use crate::store::fields::{self, FieldRow, FieldState, Troubled};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::reads::{self, Removal};
 use crate::store::{Lane, StoreError, holds, rowjson, unreadable};
 
@@ -75,7 +75,7 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
                 match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
                     Err(error) if error.is_of_one_row() => {
                         let words = format!("it can't be discarded: {error}");
-                        outbox::refuse_discard(tx, queued.entry.id, &words)?;
+                        outbox::refuse_discard(tx, queued.id, &words)?;
                     }
                     discarded => discarded?,
                 }
@@ -86,9 +86,9 @@ async fn discard(engine: &Engine) -> Result<bool, StepError> {
     Ok(more)
 }
 
-fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(), StoreError> {
+fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Entry) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let entry = &queued.entry;
+    let entry = &queued;
     match given_up(entry) {
         GivenUp::TakeBack(hs_id) => {
             take_back(tx, pass, queued)?;
@@ -123,10 +123,10 @@ fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result
 fn undelete(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Queued,
+    queued: &Entry,
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
-    let (object, entry) = (pass.object, &queued.entry);
+    let (object, entry) = (pass.object, &queued);
     let text = entry.row.as_deref().unwrap_or_default();
     let record = former_record(pass, hs_id, text);
     if !put_back(tx, pass, entry, &record)? {
@@ -169,9 +169,9 @@ fn former_record(pass: &Pass<'_>, id: HubspotId, text: &str) -> RemoteRecord {
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.
-fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(), StoreError> {
+fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Entry) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let entry = &queued.entry;
+    let entry = &queued;
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return Ok(());
     };
@@ -187,7 +187,7 @@ fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(
         let change = Change {
             object: object.object(),
             local_id: entry.local_id,
-            hs_id: entry.hs_id,
+            hs_id: entry.standing.hs_id,
             property: field.property.as_str(),
             old: row.value(&field.property).as_deref(),
             new: base.as_deref(),
@@ -204,7 +204,7 @@ fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Queued) -> Result<(
 fn take_back_other(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Queued,
+    queued: &Entry,
     field: &EntryField,
 ) -> Result<(), StoreError> {
     let Base::Known(base) = &field.base else {
@@ -216,7 +216,7 @@ fn take_back_other(
         .find(|other| other.property == field.property.as_str());
     match other {
         Some(other) => {
-            let ids = (queued.entry.local_id, queued.entry.hs_id);
+            let ids = (queued.local_id, queued.standing.hs_id);
             set_other(tx, pass, ids, other, (base, Origin::Discard))
         }
         None => Ok(()),
@@ -551,7 +551,7 @@ impl Decision<'_> {
         let (conflict, object) = (self.conflict, self.pass.object);
         let queued = outbox::of_row(tx, object.object(), conflict.local_id)?;
         if let (Some(queued), Ok(property)) = (queued, PropertyName::parse(&conflict.property)) {
-            outbox::drop_field(tx, queued.entry.id, &property)?;
+            outbox::drop_field(tx, queued.id, &property)?;
         }
         let kind = PropertyType::parse(&other.property_type).unwrap_or(PropertyType::String);
         match kind.canonical(conflict.remote.as_deref()) {
@@ -629,12 +629,12 @@ impl Decision<'_> {
             // The create takes the value along; where that is under way without it, an update follows.
             return queued.map_or(Ok(()), |queued| {
                 let now = self.pass.now;
-                outbox::put_field(tx, queued.entry.id, property, &Base::Unknown, now)
+                outbox::put_field(tx, queued.id, property, &Base::Unknown, now)
             });
         };
         if field.property_type.same(value, remote) {
             return match queued {
-                Some(queued) => outbox::drop_field(tx, queued.entry.id, property),
+                Some(queued) => outbox::drop_field(tx, queued.id, property),
                 None => Ok(()),
             };
         }
@@ -667,7 +667,7 @@ impl Decision<'_> {
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, self.pass.name(), conflict.local_id)?;
         let row = self.pass.object.table.by_local_id(tx, conflict.local_id)?;
-        let entry = queued.as_ref().map(|queued| &queued.entry);
+        let entry = queued.as_ref();
         let actions = decide(&Sides {
             hubspot: match self.record {
                 Some(_) => Hubspot::Unchanged,
@@ -899,14 +899,12 @@ pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::engine::desk::{Desk, run};
-    use crate::engine::testing::{How, Scene, at, record};
+    use crate::engine::testing::{How, Scene, at, record, synced};
     use crate::model::mapping::Policy;
-    use crate::store::mirror::MirrorTable;
 
     /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
     fn in_conflict() -> Scene {
@@ -964,7 +962,7 @@ mod tests {
         mapping
             .fields
             .retain(|field| field.property.as_str() != "firstname");
-        scene.object.table = MirrorTable::new(Arc::new(mapping));
+        scene.object = synced(mapping);
     }
 
     const FIRST_NAME: &str = "SELECT first_name FROM contacts";
@@ -1118,13 +1116,11 @@ mod tests {
 
 #[cfg(test)]
 mod row_tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::engine::testing::{How, Scene, at, pass, record, sync, with_contacts, write};
+    use crate::engine::testing::{How, Scene, at, pass, record, synced, with_contacts, write};
     use crate::model::mapping::{ObjectMapping, Policy};
     use crate::store::Store;
-    use crate::store::mirror::MirrorTable;
     use crate::store::shape::ddl;
     use crate::store::testing::{contacts, mapping, now, texts as shown};
 
@@ -1144,10 +1140,7 @@ mod row_tests {
     }
 
     fn discard_the_only_entry(store: &Store) {
-        let object = ObjectSync {
-            table: MirrorTable::new(Arc::new(without_stage())),
-            ..sync()
-        };
+        let object = synced(without_stage());
         write(store, move |tx| {
             let queued = outbox::by_id(tx, crate::model::id::OutboxId(1))?.expect("is there");
             discard_one(tx, &pass(&object), &queued)
@@ -1302,7 +1295,7 @@ mod row_tests {
     fn decide(store: &Store) {
         write(store, |tx| {
             for conflict in conflicts::waiting(tx, BATCH)? {
-                let object = sync();
+                let object = synced(contacts());
                 let decision = Decision {
                     pass: pass(&object),
                     conflict: &conflict,

@@ -1,21 +1,23 @@
 //! Reads the portal's account and schema, settles types and brings the mirror tables up; makes the key property before
 //! the first create.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::decide::schema::{Definition, Definitions, FieldProblem, remarks, resolve};
+use crate::decide::owners::{FoundOwners, OwnerPage};
+use crate::decide::schema::{
+    Definition, Definitions, FieldProblem, key_is_made, remarks, resolve, synced_objects,
+};
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
-use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
+use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::{StandardObject, group_of, is_unique_in_hubspot};
-use crate::model::reference::Owner;
+use crate::model::object::{StandardObject, group_of};
+use crate::model::synced::SyncedObject;
 use crate::store::file::lease;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
-use crate::store::mirror::MirrorTable;
 use crate::store::shape::ddl;
 use crate::store::{Lane, StoreError, fields, meta, quota, reference};
 
@@ -71,7 +73,8 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     let remarks = remarks(&mapping, &portal);
     let wrong = Wrong { problems, remarks };
     let (mapping, problems) = bring_up(engine, mapping, wrong, definitions, &kept_back).await?;
-    engine.set_objects(objects_of(&mapping, &problems, &portal));
+    let objects = synced_objects(&mapping, &problems, &portal).into_iter();
+    engine.set_objects(Objects::new(objects.map(ObjectSync::new).collect()));
     engine.set_resolved(mapping);
     let soon = kept_back
         .iter()
@@ -262,57 +265,6 @@ fn property_row(property: &PropertyDefinition) -> reference::Property {
     }
 }
 
-fn objects_of(
-    mapping: &Mapping,
-    problems: &[FieldProblem],
-    portal: &BTreeMap<ObjectType, Definitions>,
-) -> Objects {
-    let empty = Definitions::new();
-    let objects = mapping.objects.iter().map(|object| {
-        let wrong: BTreeSet<&PropertyName> = problems
-            .iter()
-            .filter(|problem| problem.object == object.object)
-            .map(|problem| &problem.property)
-            .collect();
-        object_sync(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
-    });
-    Objects::new(objects.collect())
-}
-
-fn object_sync(
-    object: &ObjectMapping,
-    wrong: &BTreeSet<&PropertyName>,
-    portal: &Definitions,
-) -> ObjectSync {
-    let fields: Vec<FieldMapping> = object
-        .fields
-        .iter()
-        .filter(|field| !wrong.contains(&field.property))
-        .cloned()
-        .collect();
-    let mapping = ObjectMapping {
-        fields,
-        ..object.clone()
-    };
-    let is_unique = |name: &PropertyName| {
-        let definition = portal.get(name.as_str());
-        definition.is_some_and(|definition| definition.unique)
-            || is_unique_in_hubspot(&object.object, name)
-    };
-    let wanted = object.key == KeyChoice::Auto;
-    let own_key = PropertyName::parse(OWN_KEY).ok().filter(|_| wanted);
-    let key_property = own_key.filter(is_unique);
-    let properties = mapping.fields.iter().map(|field| &field.property);
-    let unique: Vec<PropertyName> = properties.filter(|name| is_unique(name)).cloned().collect();
-    ObjectSync {
-        properties: ObjectSync::asked_properties(&mapping, key_property.as_ref()),
-        key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
-        key_property,
-        unique,
-        table: MirrorTable::new(std::sync::Arc::new(mapping)),
-    }
-}
-
 /// The object with its key property, made before its first create where the mapping wants it. A refusal leaves the
 /// match property as natural key.
 pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSync, StepError> {
@@ -336,37 +288,25 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
         .await
     {
         Ok(definition) => definition.has_unique_value,
-        Err(error) if category(&error) == Some("OBJECT_ALREADY_EXISTS") => true,
-        Err(error)
-            if error.is_forbidden()
-                || category(&error).is_some()
-                    && error.status().is_some_and(|status| status < 429) =>
-        {
-            tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
-            false
+        Err(error) => {
+            let category = error.answer().map(|answer| answer.category.as_str());
+            match key_is_made(category, error.status(), error.is_forbidden()) {
+                Some(true) => true,
+                Some(false) => {
+                    tracing::warn!(object = %object.object(), error = %error, "the key property could not be made; creates rely on the match property");
+                    false
+                }
+                None => return Err(error.into()),
+            }
         }
-        Err(error) => return Err(error.into()),
     };
     if made {
         tracing::info!(object = %object.object(), property = OWN_KEY, "the hidden unique property for creates is there");
     }
-    let key_property = if made {
-        PropertyName::parse(OWN_KEY).ok()
-    } else {
-        None
-    };
-    let synced = ObjectSync {
-        properties: ObjectSync::asked_properties(object.mapping(), key_property.as_ref()),
-        key_property,
-        key_wanted: false,
-        ..object.clone()
-    };
+    let key_property = PropertyName::parse(OWN_KEY).ok().filter(|_| made);
+    let synced = ObjectSync::new(SyncedObject::clone(object).keyed(key_property));
     engine.replace_object(&synced);
     Ok(synced)
-}
-
-fn category(error: &HubspotError) -> Option<&str> {
-    error.answer().map(|answer| answer.category.as_str())
 }
 
 /// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
@@ -417,58 +357,24 @@ fn read_if_allowed<T>(read: Result<T, StepError>, failure: &mut Option<StepError
     }
 }
 
-/// More pages of owners than this are not asked for: a hundred thousand of them.
-const MOST_OWNER_PAGES: usize = 1000;
-
-/// Owners as HubSpot's list has them.
-#[derive(Default)]
-struct FoundOwners {
-    read: BTreeMap<i64, Owner>,
-    /// Owners that are there and make no sense.
-    unread: BTreeSet<i64>,
-    /// Whether the list led to its end.
-    is_whole: bool,
-}
-
-impl FoundOwners {
-    /// The table's next content: who was not read, and may be there all the same, stays as known.
-    fn joined(self, known: Vec<Owner>) -> Vec<Owner> {
-        let mut owners = self.read;
-        for owner in known {
-            if !self.is_whole || self.unread.contains(&owner.id) {
-                owners.entry(owner.id).or_insert(owner);
-            }
-        }
-        owners.into_values().collect()
-    }
-}
-
-/// Both lists of owners, each page by page. A page that brings nobody new ends its list: the one after it may be the same
-/// for ever.
+/// Both lists of owners, each page by page.
 async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
-    let mut found = FoundOwners {
-        is_whole: true,
-        ..FoundOwners::default()
-    };
+    let mut found = FoundOwners::default();
     for archived in [false, true] {
         let mut after = None;
         for number in 1.. {
             let page = engine.client.owners(after.as_deref(), archived).await?;
-            let known = found.read.len() + found.unread.len();
-            let owners = page.records.into_iter();
-            found.read.extend(owners.map(|owner| (owner.id, owner)));
-            found.unread.extend(page.unread.iter().map(|id| id.0));
             after = page.after;
-            if after.is_none() {
-                break;
-            }
-            if found.read.len() + found.unread.len() == known || number == MOST_OWNER_PAGES {
-                tracing::warn!(
-                    total = found.read.len(),
-                    "HubSpot's list of owners leads to no end; those beyond stay as they are known"
-                );
-                found.is_whole = false;
-                break;
+            match found.take(page.records, &page.unread, after.is_some(), number) {
+                OwnerPage::Next => {}
+                OwnerPage::Last => break,
+                OwnerPage::Circle => {
+                    tracing::warn!(
+                        total = found.len(),
+                        "HubSpot's list of owners leads to no end; those beyond stay as they are known"
+                    );
+                    break;
+                }
             }
         }
     }
@@ -505,50 +411,6 @@ mod tests {
         assert_eq!(after.mapping(), before.mapping());
         let degraded = desk.engine.store().read(fields::troubled);
         assert_eq!(run(degraded).expect("fields"), []);
-    }
-
-    #[test]
-    fn only_where_a_key_is_made_for_it_does_a_create_carry_one_of_ours() {
-        let desk = Desk::new(0);
-        let contacts = desk.contacts();
-        let definition = |unique| Definition {
-            kind: "string".to_owned(),
-            field_type: "text".to_owned(),
-            read_only: false,
-            unique,
-            refers_to_record: false,
-        };
-        let email = PropertyName::parse("email").expect("a name");
-        let portal = |names: &[&str]| {
-            let names = names.iter();
-            names
-                .map(|name| ((*name).to_owned(), definition(true)))
-                .collect::<Definitions>()
-        };
-        for (key, known, expected) in [
-            (KeyChoice::Auto, &["email", OWN_KEY][..], (true, false)),
-            (KeyChoice::Auto, &["email"], (false, true)),
-            (
-                KeyChoice::Property(email.clone()),
-                &["email", OWN_KEY],
-                (false, false),
-            ),
-            (
-                KeyChoice::Property(email.clone()),
-                &["email"],
-                (false, false),
-            ),
-            (KeyChoice::None, &["email", OWN_KEY], (false, false)),
-        ] {
-            let object = ObjectMapping {
-                key,
-                ..contacts.mapping().clone()
-            };
-            let sync = object_sync(&object, &BTreeSet::new(), &portal(known));
-            let found = (sync.key_property.is_some(), sync.key_wanted);
-            assert_eq!(found, expected, "{:?} {known:?}", object.key);
-            assert!(sync.is_unique(&email));
-        }
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decide::convert::remote_records;
 use crate::decide::cursor::no_later;
 use crate::decide::freshness::Evidence;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::remote_records;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 
+use crate::decide::convert::remote_record;
 use crate::decide::freshness::{Evidence, Freshness, of_version};
-use crate::engine::inbound::convert::remote_record;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill::PAGE;
@@ -15,12 +15,12 @@ use crate::engine::source::blanks;
 use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Priority};
-use crate::model::entry::Base;
+use crate::model::entry::{Base, Entry};
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::store::fields::FieldState;
 use crate::store::history::{self, Change, Origin};
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, conflicts, cursors, fields, reads, unreadable};
 
@@ -132,7 +132,6 @@ fn fill(
         }
         if let Some(queued) = pending(queued.as_ref(), property) {
             let written = queued
-                .entry
                 .fields
                 .iter()
                 .find(|other| &other.property == property)
@@ -145,7 +144,7 @@ fn fill(
             // Written here before the column was filled: the push's merge decides, with an unknown base.
             outbox::put_field(
                 tx,
-                queued.entry.id,
+                queued.id,
                 property,
                 &Base::Unknown,
                 written.unwrap_or(now),
@@ -177,10 +176,9 @@ fn fill(
     Ok(changed)
 }
 
-fn pending<'a>(queued: Option<&'a Queued>, property: &PropertyName) -> Option<&'a Queued> {
+fn pending<'a>(queued: Option<&'a Entry>, property: &PropertyName) -> Option<&'a Entry> {
     queued.filter(|queued| {
         queued
-            .entry
             .fields
             .iter()
             .any(|field| &field.property == property)

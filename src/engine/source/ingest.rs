@@ -15,15 +15,16 @@ use crate::engine::outbound::gap;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
+use crate::model::entry::Entry;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
-use crate::store::mirror::MirrorRow;
-use crate::store::outbox::{self, Queued};
+use crate::store::outbox;
 use crate::store::{Lane, StoreError, conflicts, gaps, merges, reads};
 
 /// The most events that are looked at in one step.
@@ -357,7 +358,7 @@ fn note_merge(
 /// What the mirror knows of a record.
 struct KnownRecord {
     row: Option<MirrorRow>,
-    queued: Option<Queued>,
+    queued: Option<Entry>,
     contested: Vec<PropertyName>,
     buried_at: Option<Timestamp>,
 }
@@ -399,7 +400,7 @@ impl KnownRecord {
         let queued = self.queued.as_ref();
         news::Known {
             row: self.row.as_ref().map(|row| &row.record),
-            entry: queued.map(|queued| &queued.entry),
+            entry: queued,
             in_doubt: queued.is_some_and(|queued| queued.standing.unanswered_since.is_some()),
             contested: &self.contested,
             left_at: self.buried_at,

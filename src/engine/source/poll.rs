@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::decide::convert::remote_records;
 use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end};
 use crate::decide::freshness::Evidence;
 use crate::decide::plan::BATCH;
 use crate::engine::inbound::apply::apply_page_naming;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::remote_records;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::decide::convert::{histories, remote_record};
 use crate::decide::echo::{is_sent, late_since};
 use crate::decide::existence::{Absence, Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
-use crate::engine::inbound::convert::{histories, remote_record};
 use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
@@ -193,8 +193,9 @@ fn agree_with_archived(
     let Some(queued) = outbox::of_row(tx, object.object(), local_id)? else {
         return Ok(());
     };
-    let entry = queued.entry;
-    if entry.state == EntryState::InFlight || entry.operation != Operation::Update {
+    let entry = queued;
+    if entry.standing.state == EntryState::InFlight || entry.standing.operation != Operation::Update
+    {
         return Ok(());
     }
     let sent = outbox::sent_earlier(tx, object.object(), local_id, late_since(now))?;
@@ -357,7 +358,7 @@ fn contested(
     let pending = outbox::of_row(connection, object.object(), local_id)?;
     let fields = pending
         .into_iter()
-        .flat_map(|queued| queued.entry.fields)
+        .flat_map(|queued| queued.fields)
         .map(|field| field.property);
     let sent = outbox::sent_earlier(connection, object.object(), local_id, late_since(now))?;
     let in_doubt = !sent.is_empty();
@@ -467,7 +468,7 @@ fn note_missing_one(
         Some(_) => None,
         None => outbox::of_record(tx, name, id)?,
     };
-    let entry = queued.as_ref().map(|queued| &queued.entry);
+    let entry = queued.as_ref();
     let missed = Absence {
         archived_at: removal.archived_at,
         ..missed(row.as_ref(), entry, asked_at)

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use crate::decide::convert::remote_records;
 use crate::decide::cursor::is_ahead;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::convert::remote_records;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill::PAGE;

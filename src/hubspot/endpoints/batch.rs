@@ -16,8 +16,9 @@ use crate::hubspot::endpoints::pages::{PAGE_ATTEMPTS, PageSize, is_too_much};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::endpoints::write::InputError;
-use crate::hubspot::record::{MERGED_IDS, Record, from_wire};
+use crate::hubspot::record::from_wire;
 use crate::hubspot::wire;
+use crate::model::answer::{MERGED_IDS, Record};
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 

@@ -5,7 +5,6 @@
 //! silence is no success. None of these is repeated after a lost answer.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,37 +19,12 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::batch::{ReadKey, to_body};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
-use crate::hubspot::record::{Record, from_wire};
+use crate::hubspot::record::from_wire;
 use crate::hubspot::wire;
+use crate::model::answer::{Record, WriteInput};
 use crate::model::entry::Operation;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
-
-/// A record to be written.
-#[derive(Clone, PartialEq, Eq)]
-pub struct WriteInput {
-    /// Distinct in the batch; comes back with the result.
-    pub trace_id: String,
-    /// The record's id, or the value of the id property; creates have none.
-    pub id: Option<String>,
-    /// Texts by property; an empty one clears (`hubspot/api-facts.md#7`).
-    pub properties: Vec<(String, String)>,
-}
-
-impl fmt::Debug for WriteInput {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self
-            .properties
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        formatter
-            .debug_struct("WriteInput")
-            .field("trace_id", &self.trace_id)
-            .field("properties", &names)
-            .finish_non_exhaustive()
-    }
-}
 
 /// HubSpot's refusal of single inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]

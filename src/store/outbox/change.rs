@@ -2,15 +2,15 @@
 
 use rusqlite::{Transaction, named_params};
 
-use crate::decide::entry::{Answered, Attempt, EntryEvent, Standing, step};
-use crate::model::entry::{Entry, Operation, WaitsFor};
+use crate::decide::entry::{Answered, Attempt, EntryEvent, step};
+use crate::model::entry::{Entry, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::outbox::fields::{clear_sent, drop_fields};
 use crate::store::outbox::made::{end, id_of_row};
-use crate::store::outbox::{Queued, UNREAD, standing};
+use crate::store::outbox::{UNREAD, standing};
 
 /// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
 fn change(tx: &Transaction<'_>, id: OutboxId, event: EntryEvent) -> Result<bool, StoreError> {
@@ -82,13 +82,13 @@ fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), S
 /// Takes an entry for an attempt: one more, in flight, unanswered. Nothing may have befallen it since it was read.
 pub fn claim(
     tx: &Transaction<'_>,
-    queued: &Queued,
+    queued: &Entry,
     attempt: Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    hold_to_the_look(tx, &queued.entry, at)?;
+    hold_to_the_look(tx, &queued, at)?;
     let event = EntryEvent::Claimed { at, attempt };
-    carry_over(tx, queued.entry.id, &queued.standing, event).map(drop)
+    carry_over(tx, queued.id, &queued.standing, event).map(drop)
 }
 
 /// Writes down that what an entry carries was written at the latest when it was looked at: a program's clock may be ahead,
@@ -242,6 +242,7 @@ pub fn park_without_row(
 ) -> Result<(), StoreError> {
     let row = entry.local_id;
     let record = entry
+        .standing
         .hs_id
         .map_or_else(String::new, |id| format!(", HubSpot record {id},"));
     let properties: Vec<String> = entry
@@ -249,7 +250,7 @@ pub fn park_without_row(
         .iter()
         .map(|field| format!("`{}`", field.property))
         .collect();
-    let words = match (entry.operation, properties.is_empty()) {
+    let words = match (entry.standing.operation, properties.is_empty()) {
         (Operation::Create, _) => format!(
             "row {row} {went}: INSERT it into {table} again to create it in HubSpot, and discard this entry"
         ),
@@ -259,7 +260,7 @@ pub fn park_without_row(
         ),
         (_, true) => format!("row {row}{record} {went}: discard this entry"),
     };
-    tracing::error!(table_name = %table, local_id = %row, operation = entry.operation.as_str(), "{words}");
+    tracing::error!(table_name = %table, local_id = %row, operation = entry.standing.operation.as_str(), "{words}");
     drop_fields(tx, entry.id)?;
     // The old key is the key of a record that may come in as any other.
     tx.prepare_cached(
@@ -344,8 +345,8 @@ mod tests {
                 claim(tx, &queued, Attempt::Archive, now())?;
                 unclaim(tx, OutboxId(id), now())?;
                 let queued = by_id(tx, OutboxId(id))?.expect("it is there");
-                assert_eq!(queued.entry.state, EntryState::Pending);
-                assert_eq!(queued.entry.attempts, attempts);
+                assert_eq!(queued.standing.state, EntryState::Pending);
+                assert_eq!(queued.standing.attempts, attempts);
                 assert_eq!(queued.standing.unanswered_since, doubt);
             }
             Ok::<_, StoreError>(())

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::decide::plan::{Order, Pick};
     use crate::model::entry::Operation;
-    use crate::store::outbox::{Queued, due};
+    use crate::store::outbox::due;
     use crate::store::testing::{at_once, folder, now, open};
     use crate::store::{Lane, Mode};
 
@@ -221,7 +221,7 @@ mod tests {
             due(tx, &ObjectType::parse("contacts").expect("a name"), pick, now(), 100)
         });
         let entries = at_once(read).expect("reads");
-        let base = |queued: &Queued| match &queued.entry.fields[0].base {
+        let base = |queued: &Entry| match &queued.fields[0].base {
             Base::Known(value) => value.to_wire().to_owned(),
             Base::Unknown => "?".to_owned(),
         };
@@ -230,7 +230,7 @@ mod tests {
             ["x'fffe41'", "Ada"]
         );
         assert_eq!(
-            entries[1].entry.row.as_deref(),
+            entries[1].row.as_deref(),
             Some(r#"{"a":"x'ff'","b":"ada"}"#)
         );
     }

@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use crate::decide::plan::{Backlog, Order, Pick};
-use crate::model::entry::Operation;
+use crate::model::entry::{Entry, Operation};
 use crate::model::id::OutboxId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::{OF_ROW, Queued, by_id, many, select, time_of};
+use crate::store::outbox::{OF_ROW, by_id, many, select, time_of};
 
 /// Which entries may be sent once their time has come. What a person gave up goes only where it may be done already.
 pub(crate) const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
@@ -98,7 +98,7 @@ pub fn due(
     pick: Pick,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<Queued>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     let order = match pick.order {
         Order::OldestFirst => "ORDER BY next_attempt_at, id LIMIT ?4",
         Order::NewestFirst => "ORDER BY next_attempt_at DESC, id DESC LIMIT ?4",
@@ -141,7 +141,7 @@ pub fn next_due(
 pub fn discarded(
     connection: &Connection,
     limit: usize,
-) -> Result<Vec<(ObjectType, Queued)>, StoreError> {
+) -> Result<Vec<(ObjectType, Entry)>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT object, id
          FROM sync_outbox
@@ -168,7 +168,7 @@ pub fn discarded(
 }
 
 /// Entries of an object that were left in flight: nobody knows what became of them.
-pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Queued>, StoreError> {
+pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id FROM sync_outbox
          WHERE object = :object AND {OF_ROW} AND state = 'in_flight'
@@ -191,7 +191,7 @@ pub fn waiting_archives(
     connection: &Connection,
     object: &ObjectType,
     limit: usize,
-) -> Result<Vec<Queued>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     many(
         connection,
         &select("WHERE object = ?1 AND operation = 'archive' AND state = 'pending' LIMIT ?2"),

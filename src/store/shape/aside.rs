@@ -353,7 +353,7 @@ pub(crate) fn park_without_row(
         .collect::<Result<_, _>>()?;
     for id in &found {
         if let Some(queued) = outbox::by_id(tx, OutboxId(*id))? {
-            outbox::park_without_row(tx, &object.table, &queued.entry, went)?;
+            outbox::park_without_row(tx, &object.table, &queued, went)?;
         }
     }
     Ok(found.len())

@@ -230,9 +230,11 @@ pub enum AfterLoss {
 /// Decides for an entry whose answer was lost. What it carried is remembered in every case: a create keeps it beside its
 /// fields.
 pub fn after_loss(entry: &Entry) -> AfterLoss {
-    match entry.operation {
+    match entry.standing.operation {
         Operation::Create => AfterLoss::Look,
-        Operation::Update if entry.row.is_some() && entry.hs_id.is_some() => AfterLoss::Archive,
+        Operation::Update if entry.row.is_some() && entry.standing.hs_id.is_some() => {
+            AfterLoss::Archive
+        }
         Operation::Update | Operation::Archive | Operation::Associate | Operation::Disassociate => {
             AfterLoss::MergeAgain
         }
@@ -573,11 +575,15 @@ mod tests {
             let entry = Entry {
                 id: crate::model::id::OutboxId(1),
                 local_id: crate::model::id::LocalId(1),
-                hs_id,
-                operation,
-                state: crate::model::entry::EntryState::InFlight,
-                attempts: 1,
-                enqueued_at: at(0),
+                standing: crate::model::entry::Standing {
+                    hs_id,
+                    operation,
+                    state: crate::model::entry::EntryState::InFlight,
+                    attempts: 1,
+                    enqueued_at: at(0),
+                    has_row: row.is_some(),
+                    ..crate::model::entry::Standing::NOTHING
+                },
                 version: 1,
                 key: None,
                 row: row.map(str::to_owned),

@@ -33,48 +33,13 @@
 //! branch of `deleted`.
 
 use crate::decide::retry::latest_due;
-use crate::model::entry::{EntryState, Operation, WaitsFor};
+use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::time::Timestamp;
 
 /// What `last_error` says of an entry of which nothing can be sent; a local write to another field makes it due again.
 pub const UNWRITABLE: &str =
     "none of the changed properties can be written in HubSpot: see sync_fields";
-
-/// What says of an entry whether, when and as what it is sent.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Standing {
-    /// What is to be done.
-    pub operation: Operation,
-    /// The record, once HubSpot has it.
-    pub hs_id: Option<HubspotId>,
-    /// Where it stands.
-    pub state: EntryState,
-    /// Attempts since the last success or retry by hand.
-    pub attempts: u32,
-    /// When the first of the coalesced writes was made.
-    pub enqueued_at: Timestamp,
-    /// When it is tried next; `None` while only an event lets it go on.
-    pub due: Option<Timestamp>,
-    /// What it waits for, besides its time.
-    pub waits_for: Option<WaitsFor>,
-    /// Since when an attempt has had no answer.
-    pub unanswered_since: Option<Timestamp>,
-    /// Why it is not done yet.
-    pub last_error: Option<String>,
-    /// HubSpot's time of the record's version that the last attempt went over.
-    pub sent_over: Option<Timestamp>,
-    /// Whether the last attempt of a create carried no key.
-    pub sent_keyless: bool,
-    /// The row that has a unique value of it, and gives that up.
-    pub taken_by: Option<LocalId>,
-    /// When a person gave it up.
-    pub discarded_at: Option<Timestamp>,
-    /// The hold by which the guard let it go.
-    pub approved_hold: Option<i64>,
-    /// Whether it keeps a deleted row.
-    pub has_row: bool,
-}
 
 /// Whether all attempts of an entry are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -304,7 +304,7 @@ impl Here {
             .max();
         Self::Row {
             written_at: written.max(asked_at).map(|at| moment.in_hubspot(at)),
-            waits: match entry.map(|entry| entry.state) {
+            waits: match entry.map(|entry| entry.standing.state) {
                 None => Waits::Nothing,
                 Some(EntryState::InFlight) => Waits::Flight,
                 Some(EntryState::Pending | EntryState::Dead) => Waits::Change,
@@ -317,17 +317,17 @@ impl Here {
         let Some(entry) = entry else {
             return Self::Nothing;
         };
-        let in_flight = entry.state == EntryState::InFlight;
-        match entry.operation {
+        let in_flight = entry.standing.state == EntryState::InFlight;
+        match entry.standing.operation {
             Operation::Archive => Self::Deleted {
-                at: moment.in_hubspot(entry.enqueued_at),
+                at: moment.in_hubspot(entry.standing.enqueued_at),
                 flight: match in_flight {
                     true => Flight::Archive,
                     false => Flight::Nothing,
                 },
             },
             Operation::Create | Operation::Update if entry.row.is_some() => Self::Deleted {
-                at: moment.in_hubspot(entry.enqueued_at),
+                at: moment.in_hubspot(entry.standing.enqueued_at),
                 flight: match in_flight {
                     true => Flight::Push,
                     false => Flight::Nothing,
@@ -616,7 +616,7 @@ pub enum GivenUp {
 
 /// Decides what becomes of an entry that a person gives up.
 pub fn given_up(entry: &Entry) -> GivenUp {
-    match (entry.operation, entry.hs_id) {
+    match (entry.standing.operation, entry.standing.hs_id) {
         (Operation::Create, _) => GivenUp::Exclude,
         (Operation::Update, Some(id)) if entry.row.is_none() => GivenUp::TakeBack(id),
         // An update in doubt whose row was deleted is an archive to be.
@@ -1043,7 +1043,7 @@ mod tests {
     }
 
     fn entry(operation: Operation, state: EntryState, row: Option<&str>) -> Entry {
-        use crate::model::entry::{Base, EntryField};
+        use crate::model::entry::{Base, EntryField, Standing};
         use crate::model::id::{LocalId, OutboxId};
         use crate::model::name::PropertyName;
 
@@ -1056,11 +1056,15 @@ mod tests {
         Entry {
             id: OutboxId(1),
             local_id: LocalId(1),
-            hs_id: None,
-            operation,
-            state,
-            attempts: 0,
-            enqueued_at: at(5),
+            standing: Standing {
+                hs_id: None,
+                operation,
+                state,
+                attempts: 0,
+                enqueued_at: at(5),
+                has_row: row.is_some(),
+                ..Standing::NOTHING
+            },
             version: 1,
             key: None,
             row: row.map(str::to_owned),
@@ -1072,10 +1076,8 @@ mod tests {
     fn what_a_person_gives_up_takes_nothing_along_that_was_there_before() {
         let id = HubspotId(101);
         let check = |operation, hs_id, row, expected| {
-            let entry = Entry {
-                hs_id,
-                ..entry(operation, EntryState::Pending, row)
-            };
+            let mut entry = entry(operation, EntryState::Pending, row);
+            entry.standing.hs_id = hs_id;
             assert_eq!(
                 given_up(&entry),
                 expected,

@@ -7,9 +7,19 @@
 use std::time::Duration;
 
 use crate::model::mapping::{Direction, FieldMapping};
-use crate::model::name::ObjectType;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::StandardObject;
+use crate::model::synced::SyncedObject;
 use crate::model::value::{ColumnValue, PropertyType, Value};
+
+/// A value that says which record a row is, in the form in which two of them are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The property: the object's natural key or its match property.
+    pub property: PropertyName,
+    /// The value's form.
+    pub form: String,
+}
 
 /// How values of a property are held against each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +221,14 @@ pub fn look_before_create(direction: Direction, is_unique: bool) -> LookBefore {
         (Direction::Push, true) => LookBefore::BatchRead,
         (Direction::Push, false) => LookBefore::Search,
     }
+}
+
+/// The fields by which a create's record is looked for in one way before it is sent.
+pub fn looked_up(object: &SyncedObject, way: LookBefore) -> impl Iterator<Item = &FieldMapping> {
+    let direction = object.mapping().direction;
+    object.mapping().identities().filter(move |field| {
+        look_before_create(direction, object.is_unique(&field.property)) == way
+    })
 }
 
 #[cfg(test)]

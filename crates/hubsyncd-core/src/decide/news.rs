@@ -164,7 +164,7 @@ fn need_without_row(
         EventKind::PrivacyDeletion | EventKind::Merge | EventKind::Restore => Need::Read,
         EventKind::AssociationChange => Need::Nothing,
         EventKind::Deletion => match known.entry {
-            Some(entry) if entry.state != EntryState::InFlight => Need::Read,
+            Some(entry) if entry.standing.state != EntryState::InFlight => Need::Read,
             Some(_) => Need::Nothing,
             None if may_be_ours => Need::Patience,
             None => Need::Nothing,
@@ -260,7 +260,7 @@ impl MaybeEcho<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::entry::Operation;
+    use crate::model::entry::{Operation, Standing};
     use crate::model::field_values::FieldValues;
     use crate::model::id::{HubspotId, LocalId, OutboxId};
     use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
@@ -412,11 +412,14 @@ mod tests {
         Entry {
             id: OutboxId(1),
             local_id: LocalId(1),
-            hs_id: Some(HubspotId(101)),
-            operation: Operation::Update,
-            state,
-            attempts: 0,
-            enqueued_at: at(0),
+            standing: Standing {
+                hs_id: Some(HubspotId(101)),
+                operation: Operation::Update,
+                state,
+                attempts: 0,
+                enqueued_at: at(0),
+                ..Standing::NOTHING
+            },
             version: 1,
             key: None,
             row: None,

@@ -243,7 +243,7 @@ fn merge_plain(
         .and_then(|entry| pending_field(entry, &field.property));
     if input
         .entry
-        .is_some_and(|entry| entry.state == EntryState::InFlight)
+        .is_some_and(|entry| entry.standing.state == EntryState::InFlight)
         && pending.is_some()
     {
         plan.deferred = true;
@@ -342,7 +342,7 @@ fn merge_unreadable(
     };
     let in_flight = input
         .entry
-        .is_some_and(|entry| entry.state == EntryState::InFlight);
+        .is_some_and(|entry| entry.standing.state == EntryState::InFlight);
     if in_flight && pending.is_some() {
         plan.deferred = true;
         return;
@@ -415,7 +415,7 @@ fn pending_field<'a>(entry: &'a Entry, property: &PropertyName) -> Option<&'a En
 fn create_time(entry: Option<&Entry>, clean_base: CleanBase<'_>) -> Option<Timestamp> {
     entry
         .filter(|_| clean_base != CleanBase::Mirror)
-        .map(|entry| entry.enqueued_at)
+        .map(|entry| entry.standing.enqueued_at)
 }
 
 /// When the mirror's values were written that have no change of their own on disk, by this machine's clock: what is queued
@@ -608,7 +608,7 @@ mod tests {
     use super::cases::{at, city, mapping};
     use super::*;
     use crate::decide::echo::{Author, PastValue};
-    use crate::model::entry::Operation;
+    use crate::model::entry::{Operation, Standing};
     use crate::model::id::{HubspotId, LocalId, OutboxId};
 
     fn value(text: &str) -> Value {
@@ -635,11 +635,14 @@ mod tests {
         let entry = doubt.base.map(|base| Entry {
             id: OutboxId(1),
             local_id: LocalId(1),
-            hs_id: Some(HubspotId(7)),
-            operation: Operation::Update,
-            state: EntryState::Pending,
-            attempts: 1,
-            enqueued_at: at(11),
+            standing: Standing {
+                hs_id: Some(HubspotId(7)),
+                operation: Operation::Update,
+                state: EntryState::Pending,
+                attempts: 1,
+                enqueued_at: at(11),
+                ..Standing::NOTHING
+            },
             version: 1,
             key: None,
             row: None,

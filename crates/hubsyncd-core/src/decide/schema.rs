@@ -1,10 +1,11 @@
 //! A mapping against the portal's schema: the types in force, and what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::mapping::{Direction, FieldMapping, Mapping, ObjectMapping};
+use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::is_unique_in_hubspot;
+use crate::model::synced::SyncedObject;
 use crate::model::value::PropertyType;
 
 /// A property as the portal defines it.
@@ -167,6 +168,70 @@ fn resolve_field(
     }
 }
 
+/// The objects in force: their fields are those that nothing is wrong with.
+pub fn synced_objects(
+    mapping: &Mapping,
+    problems: &[FieldProblem],
+    portal: &BTreeMap<ObjectType, Definitions>,
+) -> Vec<SyncedObject> {
+    let empty = Definitions::new();
+    let synced = mapping.objects.iter().map(|object| {
+        let wrong: BTreeSet<&PropertyName> = problems
+            .iter()
+            .filter(|problem| problem.object == object.object)
+            .map(|problem| &problem.property)
+            .collect();
+        synced_object(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
+    });
+    synced.collect()
+}
+
+fn synced_object(
+    object: &ObjectMapping,
+    wrong: &BTreeSet<&PropertyName>,
+    portal: &Definitions,
+) -> SyncedObject {
+    let fields: Vec<FieldMapping> = object
+        .fields
+        .iter()
+        .filter(|field| !wrong.contains(&field.property))
+        .cloned()
+        .collect();
+    let is_unique = |name: &PropertyName| {
+        let definition = portal.get(name.as_str());
+        definition.is_some_and(|definition| definition.unique)
+            || is_unique_in_hubspot(&object.object, name)
+    };
+    let properties = fields.iter().map(|field| &field.property);
+    let unique: Vec<PropertyName> = properties.filter(|name| is_unique(name)).cloned().collect();
+    let wanted = object.key == KeyChoice::Auto;
+    let own_key = PropertyName::parse(OWN_KEY).ok().filter(|_| wanted);
+    let key_property = own_key.filter(is_unique);
+    let mapping = ObjectMapping {
+        fields,
+        ..object.clone()
+    };
+    SyncedObject {
+        key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
+        unique,
+        ..SyncedObject::of(mapping).keyed(key_property)
+    }
+}
+
+/// What making the key property came to: whether creates carry a key from here on. `None`: the failure is the caller's.
+pub fn key_is_made(
+    category: Option<&str>,
+    status: Option<u16>,
+    is_forbidden: bool,
+) -> Option<bool> {
+    match category {
+        Some("OBJECT_ALREADY_EXISTS") => Some(true),
+        Some(_) if status.is_some_and(|status| status < 429) => Some(false),
+        _ if is_forbidden => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,5 +345,48 @@ mod tests {
         assert_eq!(told("reference", text, false, Direction::Pull), 0);
         let several = ("enumeration", "checkbox");
         assert_eq!(told("interests", several, false, Direction::Both), 2);
+    }
+
+    #[test]
+    fn only_where_a_key_is_made_for_it_does_a_create_carry_one_of_ours() {
+        let contacts = crate::testing::contacts();
+        let definition = |unique| Definition {
+            kind: "string".to_owned(),
+            field_type: "text".to_owned(),
+            read_only: false,
+            unique,
+            refers_to_record: false,
+        };
+        let email = PropertyName::parse("email").expect("a name");
+        let portal = |names: &[&str]| {
+            let names = names.iter();
+            names
+                .map(|name| ((*name).to_owned(), definition(true)))
+                .collect::<Definitions>()
+        };
+        for (key, known, expected) in [
+            (KeyChoice::Auto, &["email", OWN_KEY][..], (true, false)),
+            (KeyChoice::Auto, &["email"], (false, true)),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email", OWN_KEY],
+                (false, false),
+            ),
+            (
+                KeyChoice::Property(email.clone()),
+                &["email"],
+                (false, false),
+            ),
+            (KeyChoice::None, &["email", OWN_KEY], (false, false)),
+        ] {
+            let object = ObjectMapping {
+                key,
+                ..contacts.mapping().clone()
+            };
+            let sync = synced_object(&object, &BTreeSet::new(), &portal(known));
+            let found = (sync.key_property.is_some(), sync.key_wanted);
+            assert_eq!(found, expected, "{:?} {known:?}", object.key);
+            assert!(sync.is_unique(&email));
+        }
     }
 }

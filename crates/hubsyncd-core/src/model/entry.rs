@@ -101,6 +101,63 @@ pub enum Base {
     Unknown,
 }
 
+/// What says of an entry whether, when and as what it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    /// What is to be done.
+    pub operation: Operation,
+    /// The record, once HubSpot has it.
+    pub hs_id: Option<HubspotId>,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Attempts since the last success or retry by hand.
+    pub attempts: u32,
+    /// When the first of the coalesced writes was made.
+    pub enqueued_at: Timestamp,
+    /// When it is tried next; `None` while only an event lets it go on.
+    pub due: Option<Timestamp>,
+    /// What it waits for, besides its time.
+    pub waits_for: Option<WaitsFor>,
+    /// Since when an attempt has had no answer.
+    pub unanswered_since: Option<Timestamp>,
+    /// Why it is not done yet.
+    pub last_error: Option<String>,
+    /// HubSpot's time of the record's version that the last attempt went over.
+    pub sent_over: Option<Timestamp>,
+    /// Whether the last attempt of a create carried no key.
+    pub sent_keyless: bool,
+    /// The row that has a unique value of it, and gives that up.
+    pub taken_by: Option<LocalId>,
+    /// When a person gave it up.
+    pub discarded_at: Option<Timestamp>,
+    /// The hold by which the guard let it go.
+    pub approved_hold: Option<i64>,
+    /// Whether it keeps a deleted row.
+    pub has_row: bool,
+}
+
+#[cfg(test)]
+impl Standing {
+    /// An update that says nothing, of which a test names the rest.
+    pub(crate) const NOTHING: Self = Self {
+        operation: Operation::Update,
+        hs_id: None,
+        state: EntryState::Pending,
+        attempts: 0,
+        enqueued_at: Timestamp::EPOCH,
+        due: None,
+        waits_for: None,
+        unanswered_since: None,
+        last_error: None,
+        sent_over: None,
+        sent_keyless: false,
+        taken_by: None,
+        discarded_at: None,
+        approved_hold: None,
+        has_row: false,
+    };
+}
+
 /// An entry as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -108,16 +165,8 @@ pub struct Entry {
     pub id: OutboxId,
     /// The row.
     pub local_id: LocalId,
-    /// The record, once HubSpot has it.
-    pub hs_id: Option<HubspotId>,
-    /// What is to be done.
-    pub operation: Operation,
     /// Where it stands.
-    pub state: EntryState,
-    /// Attempts made since the last success or retry by hand.
-    pub attempts: u32,
-    /// When the first of the coalesced writes was made.
-    pub enqueued_at: Timestamp,
+    pub standing: Standing,
     /// Raised by every local write; tells whether the row changed while an attempt was in flight.
     pub version: i64,
     /// The random key that a create carries.

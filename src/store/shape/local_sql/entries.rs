@@ -3,8 +3,8 @@
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction};
 
-use crate::decide::entry::{EntryEvent, Standing, UNWRITABLE, step};
-use crate::model::entry::{EntryState, Operation, WaitsFor};
+use crate::decide::entry::{EntryEvent, UNWRITABLE, step};
+use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
 use crate::model::time::Timestamp;
 use crate::store::shape::ddl;

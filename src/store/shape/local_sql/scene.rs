@@ -248,7 +248,7 @@ impl Scene {
         assert!(!conflicts::is_misspelled(&self.daemon).expect("looks"));
     }
 
-    fn queued(&self) -> Vec<outbox::Queued> {
+    fn queued(&self) -> Vec<crate::model::entry::Entry> {
         let mut statement = self
             .daemon
             .prepare_cached("SELECT id FROM sync_outbox ORDER BY object, local_id")
@@ -275,17 +275,17 @@ impl Scene {
         queued
             .iter()
             .map(|queued| {
-                let fields: String = queued.entry.fields.iter().map(field).collect();
-                let operation = queued.entry.operation.as_str();
-                format!("{operation} {}{fields}", queued.entry.local_id)
+                let fields: String = queued.fields.iter().map(field).collect();
+                let operation = queued.standing.operation.as_str();
+                format!("{operation} {}{fields}", queued.local_id)
             })
             .collect()
     }
 
     /// What the rows that entries keep say of a property, as the daemon reads them.
     pub(super) fn kept_by_the_daemon(&self, property: &str) -> Vec<String> {
-        let kept = |queued: &outbox::Queued| {
-            let row = queued.entry.row.as_deref()?;
+        let kept = |queued: &crate::model::entry::Entry| {
+            let row = queued.row.as_deref()?;
             rowjson::text_in(row, property)?
         };
         self.queued().iter().filter_map(kept).collect()

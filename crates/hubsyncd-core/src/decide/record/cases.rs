@@ -7,7 +7,7 @@ use proptest::prelude::{Strategy, any, prop_oneof};
 
 use super::*;
 use crate::decide::echo::{Author, PastValue};
-use crate::model::entry::Operation;
+use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
@@ -51,11 +51,14 @@ fn entry(state: EntryState, base: Base, changed_at: Timestamp) -> Entry {
     Entry {
         id: OutboxId(1),
         local_id: LocalId(1),
-        hs_id: Some(HubspotId(7)),
-        operation: Operation::Update,
-        state,
-        attempts: 0,
-        enqueued_at: changed_at,
+        standing: Standing {
+            hs_id: Some(HubspotId(7)),
+            operation: Operation::Update,
+            state,
+            attempts: 0,
+            enqueued_at: changed_at,
+            ..Standing::NOTHING
+        },
         version: 1,
         key: None,
         row: None,

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 
 use crate::decide::echo::{Histories, PastValue, author};
-use crate::decide::matching::MatchRule;
-use crate::engine::portal::objects::{OTHER_EMAILS, ObjectSync};
-use crate::hubspot::Record;
+use crate::decide::matching::{Identity, MatchRule};
+use crate::model::answer::Record;
 use crate::model::field_values::FieldValues;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
+use crate::model::synced::{OTHER_EMAILS, SyncedObject};
 use crate::model::value::Value;
-use crate::store::mirror::Identity;
 
 /// A record with its mapped properties in canonical form.
-pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
+pub fn remote_record(object: &SyncedObject, mut record: Record) -> RemoteRecord {
     let (merged_ids, own_key) = (record.merged_ids(), own_key(object, &record));
     let other_emails = other_emails(object, &record);
-    let mut values = FieldValues::nothing(object.table.names());
+    let mut values = FieldValues::nothing(&object.names);
     let mut invalid = BTreeMap::new();
     for (position, field) in object.mapping().fields.iter().enumerate() {
         if let Some(json) = record.odd.remove(field.property.as_str()) {
@@ -50,14 +49,14 @@ pub fn remote_record(object: &ObjectSync, mut record: Record) -> RemoteRecord {
 }
 
 /// Many records, each with its mapped properties in canonical form.
-pub fn remote_records(object: &ObjectSync, records: Vec<Record>) -> Vec<RemoteRecord> {
+pub fn remote_records(object: &SyncedObject, records: Vec<Record>) -> Vec<RemoteRecord> {
     records
         .into_iter()
         .map(|record| remote_record(object, record))
         .collect()
 }
 
-fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
+fn own_key(object: &SyncedObject, record: &Record) -> Option<String> {
     let property = object.key_property.as_ref()?;
     record
         .properties
@@ -66,7 +65,7 @@ fn own_key(object: &ObjectSync, record: &Record) -> Option<String> {
         .filter(|key| !key.is_empty())
 }
 
-fn other_emails(object: &ObjectSync, record: &Record) -> Vec<Value> {
+fn other_emails(object: &SyncedObject, record: &Record) -> Vec<Value> {
     if object.object().as_str() != "contacts" {
         return Vec::new();
     }
@@ -77,7 +76,7 @@ fn other_emails(object: &ObjectSync, record: &Record) -> Vec<Value> {
 /// The history of each property that was asked for, the newest value first. `own_app` is the app that our token belongs
 /// to, where that is known.
 pub fn histories(
-    object: &ObjectSync,
+    object: &SyncedObject,
     record: &Record,
     asked: &[PropertyName],
     own_app: Option<&str>,
@@ -112,7 +111,7 @@ pub fn histories(
 }
 
 /// What says which record values belong to, the surest first.
-pub fn identities(object: &ObjectSync, values: &FieldValues) -> Vec<Identity> {
+pub fn identities(object: &SyncedObject, values: &FieldValues) -> Vec<Identity> {
     object
         .mapping()
         .identities()
@@ -121,7 +120,7 @@ pub fn identities(object: &ObjectSync, values: &FieldValues) -> Vec<Identity> {
 }
 
 /// The same of a record: each of a contact's addresses finds it.
-pub fn record_identities(object: &ObjectSync, record: &RemoteRecord) -> Vec<Identity> {
+pub fn record_identities(object: &SyncedObject, record: &RemoteRecord) -> Vec<Identity> {
     let mut found = identities(object, &record.values);
     let by_email = object
         .mapping()
@@ -134,7 +133,8 @@ pub fn record_identities(object: &ObjectSync, record: &RemoteRecord) -> Vec<Iden
     found
 }
 
-fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<Identity> {
+/// What a value of a field says; `None` where it says nothing.
+pub fn identity(object: &SyncedObject, field: &FieldMapping, value: &Value) -> Option<Identity> {
     let form = MatchRule::of(object.object(), field).form(value)?;
     Some(Identity {
         property: field.property.clone(),
@@ -144,7 +144,7 @@ fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<
 
 /// Whether a record has a unique value that was sent, in whatever spelling HubSpot answers it.
 pub fn has_unique_value(
-    object: &ObjectSync,
+    object: &SyncedObject,
     sent: &[(String, String)],
     record: &RemoteRecord,
 ) -> bool {
@@ -160,7 +160,7 @@ pub fn has_unique_value(
 }
 
 /// The value of the match property in the form in which two of them are compared.
-pub fn match_identity(object: &ObjectSync, values: &FieldValues) -> Option<Identity> {
+pub fn match_identity(object: &SyncedObject, values: &FieldValues) -> Option<Identity> {
     let field = object.mapping().match_field()?;
     identity(object, field, values.get(&field.property)?)
 }
@@ -168,11 +168,11 @@ pub fn match_identity(object: &ObjectSync, values: &FieldValues) -> Option<Ident
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::testing::{Scene, record};
+    use crate::testing::{contacts, record};
 
     #[test]
     fn a_value_that_is_no_scalar_is_one_that_cannot_be_read_and_no_empty_one() {
-        let scene = Scene::with(|_| {});
+        let object = contacts();
         let shown = Record {
             id: crate::model::id::HubspotId(101),
             properties: BTreeMap::from([("email".to_owned(), None)]),
@@ -185,7 +185,7 @@ mod tests {
             trace_id: None,
             history: BTreeMap::new(),
         };
-        let shown = remote_record(&scene.object, shown);
+        let shown = remote_record(&object, shown);
         let named = |(name, value): (&PropertyName, &Value)| format!("{name}={}", value.to_wire());
         let readable: Vec<String> = shown.values.iter().map(named).collect();
         assert_eq!(readable, ["email="]);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_known_by_the_address_that_was_sent_however_hubspot_spells_it() {
-        let scene = Scene::with(|_| {});
+        let object = contacts();
         let sent = |email: &str| {
             let email = ("email".to_owned(), email.to_owned());
             vec![("firstname".to_owned(), "Ann".to_owned()), email]
@@ -206,7 +206,7 @@ mod tests {
             &[("email", "ann@example.com"), ("firstname", "Ann")],
         );
         let knows = |answered: &RemoteRecord, email: &str| {
-            has_unique_value(&scene.object, &sent(email), answered)
+            has_unique_value(&object, &sent(email), answered)
         };
         assert!(knows(&answered, "Ann@Example.com\u{a0}"));
         assert!(!knows(&answered, "bob@example.com"));

@@ -1,0 +1,92 @@
+//! An object in force: its mapping with the portal's types, what identifies its records, and what requests ask for.
+
+use std::sync::Arc;
+
+use crate::model::answer::MERGED_IDS;
+use crate::model::field_values::FieldNames;
+use crate::model::mapping::ObjectMapping;
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::is_unique_in_hubspot;
+
+/// A contact's further e-mail addresses.
+pub(crate) const OTHER_EMAILS: &str = "hs_additional_emails";
+
+/// An object as the portal lets it be synced.
+#[derive(Debug, Clone)]
+pub struct SyncedObject {
+    /// Its mapping, with the fields that can be synced.
+    pub mapping: Arc<ObjectMapping>,
+    /// The properties of the mapping, by whose places values are numbered.
+    pub names: Arc<FieldNames>,
+    /// The property of our own that keys our creates, where the portal has it; never a natural key.
+    pub key_property: Option<PropertyName>,
+    /// Whether the key property is to be made before the first create.
+    pub key_wanted: bool,
+    /// Mapped properties of which HubSpot gives no two records one value: they can be looked up by batch read.
+    pub unique: Vec<PropertyName>,
+    /// The properties that every request asks for.
+    pub properties: Vec<String>,
+}
+
+impl SyncedObject {
+    /// An object without a key property and without unique ones.
+    pub fn of(mapping: ObjectMapping) -> Self {
+        Self {
+            names: FieldNames::of(&mapping),
+            properties: asked_properties(&mapping, None),
+            mapping: Arc::new(mapping),
+            key_property: None,
+            key_wanted: false,
+            unique: Vec::new(),
+        }
+    }
+
+    /// The same with the key property that is there, or was found to be not to be had.
+    #[must_use]
+    pub fn keyed(self, key_property: Option<PropertyName>) -> Self {
+        Self {
+            properties: asked_properties(&self.mapping, key_property.as_ref()),
+            key_property,
+            key_wanted: false,
+            ..self
+        }
+    }
+
+    /// The object's mapping.
+    pub fn mapping(&self) -> &ObjectMapping {
+        &self.mapping
+    }
+
+    /// The object's name.
+    pub fn object(&self) -> &ObjectType {
+        &self.mapping.object
+    }
+
+    /// Whether HubSpot gives no two records one value of a property.
+    pub fn is_unique(&self, property: &PropertyName) -> bool {
+        self.unique.contains(property)
+    }
+}
+
+/// What a request must ask for beside the mapped properties: merges would be invisible otherwise
+/// (`hubspot/api-facts.md#13`), and our own creates can't be told without their key.
+fn asked_properties(mapping: &ObjectMapping, key: Option<&PropertyName>) -> Vec<String> {
+    let mut properties: Vec<String> = mapping
+        .fields
+        .iter()
+        .map(|field| field.property.as_str().to_owned())
+        .collect();
+    let by_email = mapping
+        .identities()
+        .any(|field| is_unique_in_hubspot(&mapping.object, &field.property));
+    let own = [MERGED_IDS]
+        .into_iter()
+        .chain(by_email.then_some(OTHER_EMAILS))
+        .chain(key.map(PropertyName::as_str));
+    for name in own {
+        if !properties.iter().any(|property| property == name) {
+            properties.push(name.to_owned());
+        }
+    }
+    properties
+}
