@@ -1,20 +1,21 @@
 //! What `once` reports of an object: the work since its start and what is left.
 
 use rusqlite::{Connection, named_params};
+use serde::Serialize;
 
 use crate::model::name::ObjectType;
 use crate::store::{StoreError, reads};
 
-/// Numbers of one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counts {
+/// What `once` did to one object, and what is left of it.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct ObjectReport {
     /// The object.
     pub object: String,
     /// Records that changed the mirror.
     pub pulled: u64,
     /// Local changes that HubSpot acknowledged.
     pub pushed: u64,
-    /// Entries that are pending or in flight, those that wait for a person left out.
+    /// Entries that are pending or in flight, those that wait for the guard left out.
     pub pending: u64,
     /// Entries that HubSpot refused.
     pub dead: u64,
@@ -22,9 +23,9 @@ pub struct Counts {
     pub conflicts: u64,
     /// Records that wait for an operator's word.
     pub held: u64,
-    /// Values of HubSpot's that their columns can't hold, and records of which nothing can be read.
+    /// Values and records of HubSpot's that can't be read: `sync_unreadable` has them.
     pub unreadable: u64,
-    /// Records that the table refuses, in or out.
+    /// Records that the table refuses, in or out, by a constraint of somebody else's.
     pub refused: u64,
     /// Why it refuses one of them.
     pub refusal: Option<String>,
@@ -62,7 +63,7 @@ pub fn of(
     connection: &Connection,
     object: &ObjectType,
     before: WorkDone,
-) -> Result<Counts, StoreError> {
+) -> Result<ObjectReport, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT
              (SELECT count(*) FROM sync_outbox
@@ -84,7 +85,7 @@ pub fn of(
     let [pending, dead, conflicts, held, unreadable] = row;
     let now = done(connection, object)?;
     let (refused, refusal) = reads::refused(connection, object)?;
-    Ok(Counts {
+    Ok(ObjectReport {
         object: object.as_str().to_owned(),
         pulled: now.pulled.saturating_sub(before.pulled),
         pushed: now.pushed.saturating_sub(before.pushed),

@@ -8,34 +8,10 @@ use serde::Serialize;
 use crate::daemon::tasks::with_causes;
 use crate::engine::{Engine, StepError};
 use crate::model::name::ObjectType;
+pub use crate::store::counts::ObjectReport;
 use crate::store::counts::WorkDone;
 use crate::store::fields::{self, Troubled};
 use crate::store::{Lane, awaited, counts, quota, unreadable};
-
-/// What `once` did to one object.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-pub struct ObjectReport {
-    /// The object.
-    pub object: String,
-    /// Records that changed the mirror.
-    pub pulled: u64,
-    /// Local changes that HubSpot acknowledged.
-    pub pushed: u64,
-    /// Entries that are pending or in flight, those that wait for the guard left out.
-    pub pending: u64,
-    /// Entries that HubSpot refused.
-    pub dead: u64,
-    /// Open conflicts.
-    pub conflicts: u64,
-    /// Records that wait for an operator's word.
-    pub held: u64,
-    /// Values and records of HubSpot's that can't be read: `sync_unreadable` has them.
-    pub unreadable: u64,
-    /// Records that the table refuses, in or out, by a constraint of somebody else's.
-    pub refused: u64,
-    /// Why it refuses one of them.
-    pub refusal: Option<String>,
-}
 
 /// What `once` did.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -268,7 +244,7 @@ async fn objects_since(
                 .collect::<Result<Vec<_>, _>>()
         })
         .await?;
-    Ok(counted.into_iter().map(ObjectReport::from).collect())
+    Ok(counted)
 }
 
 impl From<Troubled> for OnceFailure {
@@ -284,23 +260,6 @@ impl From<Troubled> for OnceFailure {
                 field.object, field.property, field.problem
             ),
             hint: field.hint,
-        }
-    }
-}
-
-impl From<counts::Counts> for ObjectReport {
-    fn from(count: counts::Counts) -> Self {
-        Self {
-            object: count.object,
-            pulled: count.pulled,
-            pushed: count.pushed,
-            pending: count.pending,
-            dead: count.dead,
-            conflicts: count.conflicts,
-            held: count.held,
-            unreadable: count.unreadable,
-            refused: count.refused,
-            refusal: count.refusal,
         }
     }
 }
