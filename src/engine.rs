@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod desk;
+mod hands;
 pub mod inbound;
 pub mod outbound;
 pub mod pass;

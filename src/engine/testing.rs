@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
 use crate::decide::freshness::Evidence;
+use crate::decide::present::Present;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
@@ -194,6 +195,15 @@ pub(crate) fn record(id: i64, updated: i64, values: &[(&str, &str)]) -> RemoteRe
         merged_ids: Vec::new(),
         own_key: None,
         other_emails: Vec::new(),
+    }
+}
+
+/// An answer of these records, with the keys that could not be read.
+pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Present {
+    Present {
+        records,
+        unread: unread.iter().map(|key| (*key).to_owned()).collect(),
+        ..Present::default()
     }
 }
 

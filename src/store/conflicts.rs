@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::record::{ConflictNote, OpenConflict};
+pub use crate::model::conflict::End;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::{ConflictId, HubspotId, LocalId};
@@ -346,17 +347,6 @@ pub fn spell(tx: &Transaction<'_>) -> Result<(), StoreError> {
     ))?
     .execute([])?;
     Ok(())
-}
-
-/// How a conflict ended.
-#[derive(Debug, Clone, Copy)]
-pub struct End<'a> {
-    /// Whose value stands.
-    pub winner: Winner,
-    /// How it ended by itself, in a word; what a person wrote stays.
-    pub resolution: &'a str,
-    /// What happened, in a sentence.
-    pub reason: &'a str,
 }
 
 /// Closes an open conflict.

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::decide::gap::Gap;
+pub use crate::decide::gap::{Noted, NotedArchive};
 use crate::model::entry::Base;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -16,25 +17,6 @@ const LOOKED_THROUGH: i64 = 2_000;
 
 /// The most rows that one transaction forgets.
 const FORGOTTEN_AT_ONCE: i64 = 10_000;
-
-/// A field of a write, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Noted {
-    /// Its row.
-    pub id: i64,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// The row of the mirror.
-    pub local_id: LocalId,
-    /// The property.
-    pub property: PropertyName,
-    /// What was read, sent and answered.
-    pub gap: Gap,
-    /// When it was noted.
-    pub noted_at: Timestamp,
-    /// Whether its history is asked for although webhooks of the property arrive.
-    pub seen: bool,
-}
 
 /// A field to be kept.
 #[derive(Debug, Clone, Copy)]
@@ -120,25 +102,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Option<Noted>> {
 
 /// What stands in the place of a property's name where a record was archived.
 const WHOLE: &str = "*";
-
-/// A record that was archived, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NotedArchive {
-    /// Its row.
-    pub id: i64,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// The row of the mirror that was deleted.
-    pub local_id: LocalId,
-    /// What the read before the archive showed, as the JSON of a row.
-    pub read: String,
-    /// HubSpot's time of the record as that read showed it.
-    pub read_version: Timestamp,
-    /// When it was noted.
-    pub noted_at: Timestamp,
-    /// Whether it is to be looked at.
-    pub is_looked_at: bool,
-}
 
 /// Keeps what a record showed that is about to be archived, in the place of what an earlier attempt has kept. It is not
 /// looked at before [`look_at_archive`] says so.

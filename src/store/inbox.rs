@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
 use crate::model::entry::states;
 use crate::model::event::Event;
+pub use crate::model::event::WaitingEvent;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
@@ -117,17 +118,6 @@ pub fn receive(
 fn names(ids: &[HubspotId]) -> Option<String> {
     let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
     (!texts.is_empty()).then(|| texts.join(" "))
-}
-
-/// A stored event that waits.
-#[derive(Debug, Clone)]
-pub struct WaitingEvent {
-    /// The row.
-    pub id: i64,
-    /// When it came.
-    pub received_at: Timestamp,
-    /// What HubSpot sent, without its portal.
-    pub event: Event,
 }
 
 /// Events for which no read was asked yet, the oldest first, at most `limit`.

@@ -24,15 +24,15 @@ pub use self::bulk::{
     heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held, release_property,
 };
 pub use self::change::{
-    UNRECORDED, become_archive, become_update, claim, decide, hold_to_the_look, lose, never_due,
-    park, park_without_row, put_off, put_off_unread, refuse_discard, rename_record, retry, unclaim,
-    uncount_attempt, undelete, wait_for_row,
+    UNRECORDED, act, become_archive, become_update, claim, decide, hold_to_the_look, lose,
+    never_due, park, park_without_row, put_off, put_off_unread, refuse_discard, rename_record,
+    retry, unclaim, uncount_attempt, undelete, wait_for_row,
 };
 pub(crate) use self::fields::WRITABLE;
 pub use self::fields::{
     clear_sent, drop_field, drop_fields, fields, is_writable, put_field, set_base, set_sent,
 };
-pub use self::givers::{Giver, givers};
+pub use self::givers::givers;
 pub use self::made::{end, ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;
 pub use self::queue::{backlog, discarded, due, in_flight, next_due, objects, waiting_archives};

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+pub use crate::decide::reading::{Due, Removal};
 use crate::decide::retry::{latest_due, rest_of_refused};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
@@ -10,17 +11,6 @@ use crate::store::StoreError;
 use crate::store::history::Origin;
 use crate::store::shape::ddl::literal;
 use crate::store::shape::views;
-
-/// A read that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    /// The record.
-    pub id: HubspotId,
-    /// Who asked first.
-    pub origin: Origin,
-    /// How often it was asked for.
-    pub number: i64,
-}
 
 /// Asks for a read of a record. An earlier request for the same record stays, with the earlier time. Returns how often
 /// it was asked for: the number of the read that answers this request.
@@ -205,17 +195,34 @@ pub fn end_done(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreEr
     Ok(())
 }
 
-/// A read is put off.
+/// What of a record falls due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FallsDue {
+    /// Its read.
+    Read,
+    /// The removal of its row.
+    Removal,
+}
+
+/// Puts off what falls due of a record.
 pub fn put_off(
     tx: &Transaction<'_>,
+    what: FallsDue,
     object: &ObjectType,
     id: HubspotId,
     due: Timestamp,
 ) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE _sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
+    let sql = match what {
+        FallsDue::Read => {
+            "UPDATE _sync_reads SET due_at = :due WHERE object = :object AND hs_id = :id"
+        }
+        FallsDue::Removal => {
+            "UPDATE _sync_removals SET due_at = :due WHERE object = :object AND hs_id = :id"
+        }
+    };
+    tx.prepare_cached(sql)?.execute(
+        named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() },
+    )?;
     Ok(())
 }
 
@@ -266,17 +273,6 @@ pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), 
         named_params! { ":before": before.to_string() },
     )?;
     Ok(())
-}
-
-/// A row whose record is gone from HubSpot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removal {
-    /// The record.
-    pub id: HubspotId,
-    /// When it was archived, where HubSpot says so.
-    pub archived_at: Option<Timestamp>,
-    /// How it was found.
-    pub origin: Origin,
 }
 
 /// Notes that HubSpot no longer has a record: counted first, then removed or held.
@@ -333,20 +329,6 @@ pub fn refuse_removal(
         ":refusals": refusals,
     })?;
     Ok(former.as_deref() != Some(words))
-}
-
-/// Puts a removal off whose record HubSpot could not read.
-pub fn put_off_removal(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    id: HubspotId,
-    due: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE _sync_removals SET due_at = :due WHERE object = :object AND hs_id = :id",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":due": due.to_string() })?;
-    Ok(())
 }
 
 /// When the next removal falls due, later than `now`, that was refused and that no hold has.

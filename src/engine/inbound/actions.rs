@@ -2,16 +2,15 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, reason_of_end};
+use crate::decide::record::{CleanBase, ConflictNote, FieldAction, RecordPlan, ended_by_itself};
 use crate::engine::inbound::applying::Applying;
-use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::conflicts::{self, About, End};
+use crate::store::conflicts::{self, About};
 use crate::store::history::{self, Change, Origin};
 use crate::store::{StoreError, outbox};
 
@@ -73,7 +72,7 @@ impl RecordHands<'_, '_> {
                         *winner,
                         self.applying.pass.now,
                     )?;
-                    let (old, new) = losing_first(note, *winner);
+                    let (old, new) = note.losing_first(*winner);
                     self.history(&note.property, old, new, Origin::Conflict)?;
                     lost_in_conflict = Some(&note.property);
                 }
@@ -171,24 +170,5 @@ impl RecordHands<'_, '_> {
             origin,
         };
         history::record(self.tx, change, self.applying.pass.now)
-    }
-}
-
-/// How an open conflict ends that nobody decided.
-pub fn ended_by_itself(winner: Winner) -> End<'static> {
-    End {
-        winner,
-        resolution: match winner {
-            Winner::Agreed | Winner::Value => "agreed",
-            Winner::Local | Winner::Remote => "returned to base",
-        },
-        reason: reason_of_end(winner),
-    }
-}
-
-fn losing_first(note: &ConflictNote, winner: Winner) -> (&Value, &Value) {
-    match winner {
-        Winner::Remote => (&note.local, &note.remote),
-        Winner::Local | Winner::Value | Winner::Agreed => (&note.remote, &note.local),
     }
 }

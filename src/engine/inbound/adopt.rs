@@ -4,31 +4,31 @@
 //! row is this record?").
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::adopt::{self as decide, Adoption, Claims, Matched};
+use crate::decide::acts::Act;
+use crate::decide::adopt::{
+    self as decide, Adoption, Claims, Matched, based_on_carried, carried_by_create, is_fresh,
+    rebased, spelled,
+};
 use crate::decide::convert::record_identities;
 use crate::decide::echo::sent_values;
-use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::hands::Hands;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{MadeRecord, archive_made};
 use crate::engine::inbound::merge::{ShownRecord, merge_into};
 use crate::engine::outbound::left_out;
-use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
-use crate::model::entry::{Base, Entry, EntryField, NO_RECORD};
+use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
-use crate::store::history::{self, Change};
 use crate::store::outbox;
 use crate::store::{StoreError, fields, reads, rowjson};
 
@@ -109,9 +109,6 @@ fn matched(
     Ok(None)
 }
 
-/// How long after its creation a record shows no more than its create and HubSpot's own defaults.
-const FRESH: Duration = Duration::from_secs(5);
-
 /// Gives a row the record that its lost create made: what that carried has reached HubSpot, and is what both sides agreed
 /// on.
 pub fn link_made(
@@ -123,23 +120,8 @@ pub fn link_made(
     let pass = &applying.pass;
     let (object, entry) = (pass.name(), &create);
     let sent = sent_values(entry);
-    let about = About {
-        object,
-        local_id: entry.local_id,
-        hs_id: Some(record.id),
-    };
-    for (property, value) in sent.iter() {
-        note_pushed(
-            tx,
-            about,
-            Pushed {
-                property,
-                base: &NO_RECORD,
-                value,
-            },
-            pass.now,
-        )?;
-    }
+    let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
+    hands.carry_out(carried_by_create(&sent))?;
     if pass.object.table.by_local_id(tx, entry.local_id)?.is_some() {
         let base = CleanBase::Given(&sent);
         let claimant = Claimant {
@@ -152,14 +134,8 @@ pub fn link_made(
         return deleted_meanwhile(tx, pass, record, Some(create));
     }
     // Deleted while it was in doubt: its archive is measured against what the create carried.
-    for field in &entry.fields {
-        let base = match &field.sent {
-            Some(sent) => Base::Known(sent.clone()),
-            None => Base::Unknown,
-        };
-        outbox::put_field(tx, entry.id, &field.property, &base, field.changed_at)?;
-    }
-    let shows = match record.updated_at.since(record.created_at) < FRESH {
+    hands.carry_out(based_on_carried(entry))?;
+    let shows = match is_fresh(record) {
         true => MadeRecord::Fresh,
         false => MadeRecord::Found,
     };
@@ -221,7 +197,7 @@ pub fn link(
     reads::unbury(tx, object, record.id)?;
     conflicts::follow(tx, object, local_id, Some(record.id))?;
     if let Some(create) = create {
-        rebase(tx, pass, &create, &row, clean_base)?;
+        rebase(tx, pass, create, &row, clean_base)?;
         outbox::become_update(tx, create.id, record.id, pass.now)?;
     }
     // The row has the record's version already: the merge must not take it for an unchanged search hit.
@@ -248,20 +224,8 @@ fn rebase(
     // A field that is left out at the moment waits on, its base unknown.
     let left_out = fields::left_out(tx, pass.object.mapping())?;
     let left_out = left_out::keep(tx, pass.object, create, &left_out)?;
-    for EntryField {
-        property,
-        changed_at,
-        ..
-    } in &create.fields
-    {
-        if pass.object.mapping().field(property).is_some() {
-            let base = clean_base.of(property, row.value(property));
-            outbox::put_field(tx, create.id, property, &base, *changed_at)?;
-        } else if !left_out.contains(property) {
-            outbox::drop_field(tx, create.id, property)?;
-        }
-    }
-    Ok(())
+    let acts = rebased(pass.object.mapping(), create, row, clean_base, &left_out);
+    Hands::of_entry(tx, pass.name(), create, pass.now).carry_out(acts)
 }
 
 /// Values by which the row and its record are one and that only differ in their spelling are no conflict: HubSpot keeps
@@ -275,33 +239,17 @@ fn take_spelling(
     let pass = &applying.pass;
     let mapping = pass.object.mapping();
     let held = conflicts::open_of(tx, pass.name(), row.record.local_id)?;
-    let free =
-        |field: &&FieldMapping| field.direction.pulls() && !held.contains_key(&field.property);
-    for field in mapping.identities().filter(free) {
-        let rule = MatchRule::of(&mapping.object, field);
-        let Some(remote) = record.values.get(&field.property) else {
-            continue;
-        };
-        let local = row.value(&field.property).clone();
-        if local == *remote || rule.form(remote).is_none() || rule.form(&local) != rule.form(remote)
-        {
-            continue;
-        }
-        let change = Change {
-            object: pass.name(),
-            local_id: row.record.local_id,
-            hs_id: Some(record.id),
-            property: field.property.as_str(),
-            old: local.as_deref(),
-            new: remote.as_deref(),
-            origin: pass.origin,
-        };
-        if applying.with_history {
-            history::record(tx, change, pass.now)?;
-        }
-        row.set(mapping, &field.property, remote);
-    }
-    Ok(())
+    let mut acts = spelled(mapping, row, record, &held, pass.origin);
+    acts.retain(|act| applying.with_history || !matches!(act, Act::History { .. }));
+    let hands = Hands {
+        tx,
+        object: pass.name(),
+        now: pass.now,
+        local_id: row.record.local_id,
+        hs_id: Some(record.id),
+        entry: None,
+    };
+    hands.carry_out_on(mapping, row, acts)
 }
 
 /// What waits for a person's word goes on waiting with the row that is the record by now.
@@ -341,7 +289,7 @@ fn deleted_meanwhile(
         }
         Some(create) => {
             outbox::drop_fields(tx, create.id)?;
-            archive_made(tx, pass, &create, record, MadeRecord::Found)?;
+            archive_made(tx, pass, create, record, MadeRecord::Found)?;
             Ok(false)
         }
         None => Ok(false),
@@ -353,10 +301,9 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::inbound::apply::apply_record;
-    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::engine::testing::{How, Scene, at, property, record, synced};
     use crate::model::mapping::Policy;
     use crate::model::value::Value;
-    use crate::store::mirror::MirrorTable;
 
     const ANN: &str = "ann@example.com";
 
@@ -396,16 +343,16 @@ mod tests {
     fn an_adopted_row_keeps_what_is_left_out_of_requests_until_it_can_be_merged() {
         let mut scene = Scene::of(Policy::Newest);
         insert_at(&scene, 0);
-        let whole = scene.object.table.clone();
-        let mut mapping = whole.mapping().as_ref().clone();
+        let whole = scene.object.clone();
+        let mut mapping = whole.mapping().clone();
         mapping
             .fields
             .retain(|field| field.property.as_str() != "firstname");
-        scene.object.table = MirrorTable::new(std::sync::Arc::new(mapping));
+        scene.object = synced(mapping);
         scene.apply(How::at(10), &record(101, 5, &[("email", ANN)]));
         assert_eq!(scene.outbox(), ["update 1 101; firstname was ?"]);
         // Synced again, and HubSpot's side has another value.
-        scene.object.table = whole;
+        scene.object = whole;
         let theirs = record(101, 20, &[("email", ANN), ("firstname", "Theirs")]);
         read(&scene, 30, &theirs, 20);
         assert_eq!(scene.conflicts(), ["1 firstname Ours Theirs remote"]);

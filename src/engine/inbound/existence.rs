@@ -67,7 +67,7 @@ impl Matter<'_> {
             Action::RemoveRow => self.remove_row(tx),
             Action::CreateAgain => self.create_again(tx),
             Action::BringBack => match (self.queued, self.record) {
-                (Some(queued), Some(record)) => bring_back(tx, &self.pass, &queued, record),
+                (Some(queued), Some(record)) => bring_back(tx, &self.pass, queued, record),
                 (None, _) | (_, None) => Ok(()),
             },
             Action::CountAsSeen => self.count_as_seen(tx),
@@ -97,7 +97,7 @@ impl Matter<'_> {
         &self,
         act: impl FnOnce(&Entry) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.queued.map_or(Ok(()), |queued| act(&queued))
+        self.queued.map_or(Ok(()), act)
     }
 
     fn end(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {

@@ -56,7 +56,7 @@ pub fn merge_into(
         false => None,
     };
     if let Some(queued) = &queued {
-        outbox::hold_to_the_look(tx, &queued, pass.now)?;
+        outbox::hold_to_the_look(tx, queued, pass.now)?;
     }
     let plan = plan_for(tx, pass, &row, queued.as_ref(), shown)?;
     if freshness == Freshness::Unsure {

@@ -338,10 +338,10 @@ mod guard_tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::decide::present::Present;
     use crate::decide::retry::rest_of_refused;
-    use crate::engine::outbound::present::Present;
-    use crate::engine::people::resolve::{HoldPart, settle_removals};
-    use crate::engine::testing::{keys, pass, sync, synced, with_contacts, write};
+    use crate::engine::people::approvals::{HoldPart, settle_removals};
+    use crate::engine::testing::{keys, pass, showing, sync, synced, with_contacts, write};
     use crate::model::record::RemoteRecord;
     use crate::store::Store;
     use crate::store::shape::ddl;
@@ -498,7 +498,7 @@ mod guard_tests {
             own_key: None,
             other_emails: Vec::new(),
         };
-        approve(&store, 0, Present::showing(vec![live], &["1007"]));
+        approve(&store, 0, showing(vec![live], &["1007"]));
         let left = "SELECT CAST(hs_id AS TEXT) FROM contacts ORDER BY hs_id";
         assert_eq!(shown(&folder, left), ["1007", "1008"]);
         let open = "SELECT CAST(records AS TEXT) FROM sync_holds WHERE settled_at IS NULL";
@@ -512,7 +512,7 @@ mod guard_tests {
             looked_at, 0,
             "a look a second would cost a request a second"
         );
-        approve(&store, 30, Present::showing(Vec::new(), &[]));
+        approve(&store, 30, showing(Vec::new(), &[]));
         assert_eq!(shown(&folder, left), ["1008"]);
         assert_eq!(shown(&folder, open), [""; 0]);
     }

@@ -4,38 +4,34 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction};
 
+use crate::decide::archiving::{DeletedRow, is_undecided};
 use crate::decide::convert::identities;
-use crate::decide::echo::{self, Edited, late_since};
+use crate::decide::echo::{Edited, SentValues, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
-use crate::decide::record::{OpenConflict, judge_open};
-use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
+use crate::decide::looking::former_values;
+use crate::decide::present::Present;
+use crate::decide::retry::AFTER_READ;
+use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::{archive_key, bounds, update_key};
-use crate::engine::outbound::present::Present;
-use crate::engine::outbound::pushed::{Pushed, note_pushed};
-use crate::engine::outbound::sending::{Archive, Sent};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::WriteInput;
-use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
-use crate::model::field_values::FieldValues;
+use crate::model::attempt::Sent;
+use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::HubspotId;
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
-use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::holds::{self, HoldKey};
 use crate::store::outbox::{self, Attempt};
-use crate::store::{Lane, StoreError, conflicts, rowjson, unreadable};
+use crate::store::{Lane, StoreError, conflicts, unreadable};
 
 /// How long an archive waits while a row that was inserted again may mean the same record.
 const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -172,11 +168,11 @@ pub(super) async fn claim_all(
 fn claim(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Entry,
+    entry: &Entry,
     read: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let Some(present) = outbox::by_id(tx, queued.id)? else {
+    let Some(present) = outbox::by_id(tx, entry.id)? else {
         return Ok(None);
     };
     if present.standing.discarded_at.is_some() {
@@ -231,24 +227,9 @@ fn claim(
     let Some(record) = read.of(hs_id) else {
         return Ok(None);
     };
-    let approved = present.standing.approved_hold.is_some();
     outbox::claim(tx, &present, Attempt::Archive, now)?;
     gap::note_claimed_archive(tx, pass, &entry, record)?;
-    Ok(Some(Sent {
-        entry: entry.id,
-        attempts: entry.standing.attempts + 1,
-        input: WriteInput {
-            trace_id: String::new(),
-            id: Some(hs_id.to_string()),
-            properties: Vec::new(),
-        },
-        read_version: None,
-        archive: Some(Archive {
-            entry,
-            hs_id,
-            approved,
-        }),
-    }))
+    Ok(Some(Sent::archive_of(entry, hs_id)))
 }
 
 /// A deleted row and its record, before its archive.
@@ -261,18 +242,12 @@ struct ArchiveLook<'a, 'tx> {
 }
 
 impl ArchiveLook<'_, '_> {
-    fn former(&self) -> FieldValues {
-        let text = self.entry.row.as_deref();
-        text.map(|text| rowjson::values(self.pass.object.mapping(), text))
-            .unwrap_or_default()
-    }
-
     fn here(&self) -> Result<Here, StoreError> {
         let (tx, object) = (self.tx, self.pass.object);
         if object.table.by_hs_id(tx, self.hs_id)?.is_some() {
             return Ok(Here::Replaced);
         }
-        for identity in identities(object, &self.former()) {
+        for identity in identities(object, &former_values(object, self.entry)) {
             if let Some(other) = object.table.unlinked_by(tx, &identity)?
                 && outbox::of_row(tx, object.object(), other)?
                     .is_some_and(|queued| queued.standing.state != EntryState::Dead)
@@ -289,13 +264,20 @@ impl ArchiveLook<'_, '_> {
             return Ok(self.not_shown());
         };
         unreadable::forget_whole(tx, object.object(), hs_id)?;
-        let edited = self.edited(record)?;
+        let sent = self.sent_earlier()?;
+        let histories = self.read.histories.get(&hs_id);
+        let edited = self.deleted(record, &sent).edited(histories);
         let is_edited = match edited {
             Edited::NeedHistory => return Ok(Hubspot::Untold),
             Edited::Yes => true,
             Edited::No => {
                 let open = conflicts::open_of(tx, object.object(), self.entry.local_id)?;
-                is_undecided(object, &open, &self.former(), record)
+                is_undecided(
+                    object.mapping(),
+                    &open,
+                    &former_values(object, self.entry),
+                    record,
+                )
             }
         };
         Ok(match is_edited {
@@ -304,103 +286,30 @@ impl ArchiveLook<'_, '_> {
         })
     }
 
-    /// Whether somebody changed a mapped field in HubSpot since both sides agreed on it: not we, with a late request.
-    fn edited(&self, record: &RemoteRecord) -> Result<Edited, StoreError> {
-        let histories = self.read.histories.get(&self.hs_id);
-        let Some(text) = self.entry.row.as_deref() else {
-            return Ok(Edited::No);
-        };
-        // Of one version the values are compared: the answer to a push tells its version, and not what else was edited.
-        if rowjson::modified_at(text).is_some_and(|known| record.updated_at < known) {
-            return Ok(Edited::No);
-        }
-        let former = rowjson::values(self.pass.object.mapping(), text);
-        let sent = outbox::sent_earlier(
-            self.tx,
-            self.pass.name(),
-            self.entry.local_id,
-            late_since(self.pass.now),
-        )?;
-        let mut edited = Edited::No;
-        for field in self
-            .pass
-            .object
-            .mapping()
-            .fields
-            .iter()
-            .filter(|field| field.direction.pulls() && field.direction.pushes())
-        {
-            let property = &field.property;
-            let Some(remote) = record.shown(property) else {
-                continue;
-            };
-            let local = former.get(property).unwrap_or(&Value::EMPTY);
-            let pending = self
-                .entry
-                .fields
-                .iter()
-                .find(|other| other.property == *property);
-            let base = match pending {
-                Some(pending) => pending.base.clone(),
-                None => Base::Known(local.clone()),
-            };
-            let found = echo::edited(&echo::SentField {
-                kind: field.property_type,
-                base: &base,
-                local,
-                remote,
-                pending: pending.is_some(),
-                sent: sent.get(property).map_or(&[], Vec::as_slice),
-                history: histories
-                    .and_then(|histories| histories.get(property))
-                    .map(Vec::as_slice),
-                updated_at: record.updated_at,
-            });
-            match found {
-                Edited::Yes => return Ok(Edited::Yes),
-                Edited::NeedHistory => edited = Edited::NeedHistory,
-                Edited::No => {}
-            }
-        }
-        Ok(edited)
-    }
-
     /// Writes down what lost updates of the deleted row have brought to HubSpot, once: the entry's bases are all that is left
     /// of what they went over.
     fn note_arrived(&self) -> Result<(), StoreError> {
-        let (tx, object, now) = (self.tx, self.pass.object, self.pass.now);
         let Some(record) = self.read.of(self.hs_id) else {
             return Ok(());
         };
-        let about = About {
-            object: object.object(),
-            local_id: self.entry.local_id,
-            hs_id: Some(self.hs_id),
-        };
-        let sent = outbox::sent_earlier(tx, about.object, about.local_id, late_since(now))?;
-        for field in &self.entry.fields {
-            let property = &field.property;
-            let (Some(mapped), Some(value), Some(sent)) = (
-                object.mapping().field(property),
-                record.shown(property),
-                sent.get(property),
-            ) else {
-                continue;
-            };
-            let kind = mapped.property_type;
-            let is_base = matches!(&field.base, Base::Known(base) if kind.same(base, value));
-            if !is_base && echo::is_sent(kind, sent, value) {
-                let base = &field.base;
-                let pushed = Pushed {
-                    property,
-                    base,
-                    value,
-                };
-                note_pushed(tx, about, pushed, now)?;
-                outbox::set_base(tx, self.entry.id, property, value)?;
-            }
+        let sent = self.sent_earlier()?;
+        let arrived = self.deleted(record, &sent).arrived();
+        let hands = Hands::of_entry(self.tx, self.pass.name(), self.entry, self.pass.now);
+        hands.carry_out(arrived)
+    }
+
+    fn sent_earlier(&self) -> Result<SentValues, StoreError> {
+        let since = late_since(self.pass.now);
+        outbox::sent_earlier(self.tx, self.pass.name(), self.entry.local_id, since)
+    }
+
+    fn deleted<'b>(&'b self, record: &'b RemoteRecord, sent: &'b SentValues) -> DeletedRow<'b> {
+        DeletedRow {
+            mapping: self.pass.object.mapping(),
+            entry: self.entry,
+            record,
+            sent,
         }
-        Ok(())
     }
 
     fn not_shown(&self) -> Hubspot {
@@ -416,39 +325,19 @@ impl ArchiveLook<'_, '_> {
 
     fn put_off(&self, again: Again) -> Result<(), StoreError> {
         let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
-        match again {
-            Again::Unread => {
-                unreadable::note_record(tx, self.pass.name(), self.hs_id, now)?;
-                outbox::put_off_unread(tx, id, now + AFTER_UNREAD)
+        let rest = match again {
+            Again::Create => AFTER_REINSERT,
+            Again::At(_) | Again::Unread | Again::History | Again::Flight | Again::Removal => {
+                AFTER_READ
             }
-            Again::At(there) => outbox::put_off(tx, id, there.plus_millis(-self.pass.offset_ms)),
-            Again::Create => outbox::put_off(tx, id, now + AFTER_REINSERT),
-            Again::History | Again::Flight | Again::Removal => {
-                outbox::put_off(tx, id, now + AFTER_READ)
-            }
-        }
-    }
-}
-
-/// Whether one of the row's open conflicts is still one: an edit in HubSpot that nobody has decided about.
-fn is_undecided(
-    object: &ObjectSync,
-    open: &BTreeMap<PropertyName, OpenConflict>,
-    former: &FieldValues,
-    record: &RemoteRecord,
-) -> bool {
-    open.iter().any(|(property, conflict)| {
-        let (Some(field), Some(remote)) =
-            (object.mapping().field(property), record.shown(property))
-        else {
-            return false;
         };
-        let local = former.get(property).unwrap_or(&Value::EMPTY);
-        match judge_open(field.property_type, &conflict.base, local, remote) {
-            None | Some(Winner::Remote) => true,
-            Some(Winner::Local | Winner::Value | Winner::Agreed) => false,
+        let next = again.due(&self.pass.moment(), rest);
+        if again == Again::Unread {
+            unreadable::note_record(tx, self.pass.name(), self.hs_id, now)?;
+            return outbox::put_off_unread(tx, id, next);
         }
-    })
+        outbox::put_off(tx, id, next)
+    }
 }
 
 #[cfg(test)]
@@ -457,9 +346,10 @@ mod tests {
     use crate::engine::inbound::adopt::link_made;
     use crate::engine::inbound::existence::bring_back;
     use crate::engine::outbound::settle::recover;
-    use crate::engine::testing::{How, Scene, at, record};
+    use crate::engine::testing::{How, Scene, at, record, showing};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::model::value::Value;
     use crate::store::shape::ddl;
     use crate::store::testing::{mapping, now};
 
@@ -565,7 +455,7 @@ mod tests {
             scene.outbox().len()
         };
         let long_ago = at(-1_000_000);
-        assert_eq!(left(long_ago, &Present::showing(Vec::new(), &["101"])), 1);
+        assert_eq!(left(long_ago, &showing(Vec::new(), &["101"])), 1);
         assert_eq!(left(at(0), &Present::default()), 1);
         // HubSpot says that it is not there: gone on both sides.
         assert_eq!(left(long_ago, &Present::default()), 0);
@@ -608,7 +498,7 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| {
             let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
-            let present = Present::showing(Vec::new(), &["101"]);
+            let present = showing(Vec::new(), &["101"]);
             claim(tx, &scene.pass(at(10)), &queued, &present)
         });
         assert_eq!(

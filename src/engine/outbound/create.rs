@@ -4,51 +4,53 @@
 //! before it is repeated, 60 s after the loss: a lost request may still land. Where HubSpot keeps none of its values unique,
 //! the record adopts the row by them; of a row that was deleted since, search shows the record once it is no more behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::convert::{identities, match_identity, record_identities};
-use crate::decide::doubt::{self, AfterLook, LookIn, RowOfCreate, Unfound};
-use crate::decide::echo::{
-    FoundBy, Histories, begun_by_another, earliest_made, made_by_us, sent_values,
+use crate::decide::acts::Act;
+use crate::decide::claim::{create_of, unsendable};
+use crate::decide::convert::{identities, match_identity};
+use crate::decide::doubt::{self, AfterLook, RowOfCreate, Unfound};
+use crate::decide::echo::Histories;
+use crate::decide::looking::{
+    LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
+    meant_by, reinserted, relinked, searched_for, unseen_keys,
 };
-use crate::decide::matching::Identity;
 use crate::decide::matching::{LookBefore, looked_up};
 use crate::decide::plan::BATCH_WITH_HISTORY;
+use crate::decide::present::Present;
 use crate::decide::retry::AFTER_UNREAD;
+use crate::decide::taken::shared_words;
+use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
-use crate::engine::outbound::claiming::{self, trace_id};
+use crate::engine::outbound::claiming;
 use crate::engine::outbound::left_out;
-use crate::engine::outbound::present::{self, Present};
+use crate::engine::outbound::present;
 use crate::engine::outbound::searched;
-use crate::engine::outbound::sending::{Sending, Sent};
+use crate::engine::outbound::sending::Sending;
 use crate::engine::outbound::settle::settle_batch;
-use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
 use crate::engine::source::reads::note_missing;
 use crate::engine::{Engine, StepError};
-use crate::hubspot::{HubspotError, Priority, ReadQuery, WriteInput};
-use crate::model::entry::{Base, Entry, EntryField, EntryState, NO_RECORD, Operation, WaitsFor};
-use crate::model::field_values::FieldValues;
+use crate::hubspot::{HubspotError, Priority, ReadQuery};
+use crate::model::attempt::Sent;
+use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::name::PropertyName;
-use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::model::time::Timestamp;
-use crate::model::value::Value;
 use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt};
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, conflicts, rowjson};
+use crate::store::{Lane, StoreError, conflicts};
 
 /// How long a create waits for that of another row with the same value.
 const AFTER_TWIN: Duration = Duration::from_secs(1);
@@ -104,96 +106,6 @@ pub async fn send(
     settle_batch(sending, claimed).await.map(drop)
 }
 
-/// How a create can be found again.
-#[derive(Debug, Default)]
-struct LookBy {
-    /// The random key, in our own property.
-    key: Option<String>,
-    /// Values of the row that HubSpot keeps unique, as they are asked for, and what they say.
-    unique: Vec<(String, Identity)>,
-    /// Others that say which record it is, of a row that was deleted while its create was in doubt: no row can take the
-    /// record, so that search must show it.
-    searched: Vec<Identity>,
-}
-
-fn look_by(object: &ObjectSync, queued: &Entry, row: Option<&MirrorRow>) -> LookBy {
-    let former = queued
-        .row
-        .as_deref()
-        .map(|row| rowjson::values(object.mapping(), row));
-    let values = row.map(|row| &row.record.values).or(former.as_ref());
-    // A lost create made its record with what it carried, whatever the row holds by now.
-    let (entry, standing) = (queued, &queued.standing);
-    let sent = standing.unanswered_since.map(|_| sent_values(entry));
-    let values = sent.as_ref().filter(|sent| !sent.is_empty()).or(values);
-    // HubSpot may know the key's property only since the attempt: what that made does not carry the key.
-    let carried = standing.unanswered_since.is_none() || !standing.sent_keyless;
-    let key = entry.key.as_ref();
-    let key = key.filter(|_| object.key_property.is_some() && carried);
-    let unique = values.map_or_else(Vec::new, |values| unique_values(object, values));
-    let is_deleted = row.is_none() && entry.row.is_some() && standing.unanswered_since.is_some();
-    let searched = match (key, values) {
-        (None, Some(values)) if unique.is_empty() && is_deleted => identities(object, values),
-        (Some(_) | None, _) => Vec::new(),
-    };
-    LookBy {
-        key: key.cloned(),
-        unique,
-        searched,
-    }
-}
-
-fn unique_values(object: &ObjectSync, values: &FieldValues) -> Vec<(String, Identity)> {
-    identities(object, values)
-        .into_iter()
-        .filter(|identity| object.is_unique(&identity.property))
-        .map(|identity| {
-            // HubSpot keeps an address in its form; any other value as it stands, and perhaps tells its letters apart.
-            let asked = match is_unique_in_hubspot(object.object(), &identity.property) {
-                true => identity.form.clone(),
-                false => values
-                    .get(&identity.property)
-                    .unwrap_or(&Value::EMPTY)
-                    .to_wire()
-                    .to_owned(),
-            };
-            (asked, identity)
-        })
-        .collect()
-}
-
-impl LookBy {
-    fn look_in(&self) -> LookIn {
-        if self.key.is_some() || !self.unique.is_empty() {
-            LookIn::Store
-        } else if self.searched.is_empty() {
-            LookIn::Nowhere
-        } else {
-            LookIn::Search
-        }
-    }
-
-    fn asks_for(&self, key: &str) -> bool {
-        self.key.as_deref() == Some(key) || self.unique.iter().any(|(asked, _)| asked == key)
-    }
-
-    fn finds(&self, object: &ObjectSync, record: &RemoteRecord) -> bool {
-        self.found_by(object, record).is_some()
-    }
-
-    fn found_by(&self, object: &ObjectSync, record: &RemoteRecord) -> Option<FoundBy> {
-        let found = record_identities(object, record);
-        let unique = self.unique.iter().map(|(_, own)| own);
-        let matches = unique.chain(&self.searched).any(|own| found.contains(own));
-        match (&self.key, matches) {
-            (Some(_), _) if self.key == record.own_key => Some(FoundBy::Key),
-            (Some(_), true) => Some(FoundBy::MatchWithoutKey),
-            (None, true) => Some(FoundBy::MatchAlone),
-            (_, false) => None,
-        }
-    }
-}
-
 /// Reads the records that creates in doubt would have made, and links those that are there. Answers with the entries of
 /// which HubSpot did not say whether their record is there: they wait.
 async fn look(
@@ -217,62 +129,34 @@ async fn look(
             Ok(looks)
         })
         .await?;
-    let keys: Vec<String> = looks.iter().filter_map(|(_, by)| by.key.clone()).collect();
     let in_doubt = entries
         .iter()
-        .any(|queued| queued.standing.unanswered_since.is_some());
+        .any(|entry| entry.standing.unanswered_since.is_some());
     let asked_at = engine.now();
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     let mut told: BTreeMap<HubspotId, Histories> = BTreeMap::new();
-    let mut asked: BTreeMap<&PropertyName, BTreeSet<String>> = BTreeMap::new();
-    if let Some(property) = &object.key_property {
-        asked.insert(property, keys.iter().cloned().collect());
-    }
-    for (value, identity) in looks.iter().flat_map(|(_, by)| &by.unique) {
-        asked
-            .entry(&identity.property)
-            .or_default()
-            .insert(value.clone());
-    }
-    for (property, values) in asked {
-        if !values.is_empty() {
-            let keys: Vec<String> = values.iter().cloned().collect();
-            let is_own_key = object.key_property.as_ref() == Some(property);
-            for present in match is_own_key || !in_doubt {
-                true => {
-                    let query = query_by(object, property, keys, false);
-                    vec![present::read(engine, object, &query, priority).await?]
-                }
-                false => read_with_history(engine, object, property, keys, priority).await?,
-            } {
-                unread.extend(
-                    values
-                        .iter()
-                        .filter(|key| present.is_unread_key(key))
-                        .cloned(),
-                );
-                found.extend(present.records);
-                told.extend(present.histories);
+    for (property, values) in asked_for(object, &looks) {
+        let keys: Vec<String> = values.into_iter().collect();
+        let is_own_key = object.key_property.as_ref() == Some(&property);
+        for present in match is_own_key || !in_doubt {
+            true => {
+                let query = query_by(object, &property, keys, false);
+                vec![present::read(engine, object, &query, priority).await?]
             }
+            false => read_with_history(engine, object, &property, keys, priority).await?,
+        } {
+            unread.extend(present.unread);
+            found.extend(present.records);
+            told.extend(present.histories);
         }
     }
     for present in search(engine, object, entries, &mut looks, priority).await? {
         found.extend(present.records);
         told.extend(present.histories);
     }
-    let mut unseen = keys;
-    unseen.retain(|key| {
-        !found
-            .iter()
-            .any(|record| record.own_key.as_ref() == Some(key))
-    });
+    let unseen = unseen_keys(&looks, &found);
     let archived = read_archived(engine, object, unseen, priority).await?;
-    let doubtful: Vec<OutboxId> = looks
-        .iter()
-        .filter(|(_, by)| unread.iter().any(|key| by.asks_for(key)))
-        .filter(|(_, by)| !found.iter().any(|record| by.finds(object, record)))
-        .map(|(id, _)| *id)
-        .collect();
+    let doubtful = left_in_doubt(object, &looks, &unread, &found);
     let put_off = doubtful.clone();
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     engine
@@ -314,27 +198,7 @@ async fn search(
     looks: &mut [(OutboxId, LookBy)],
     priority: Priority,
 ) -> Result<Vec<Present>, StepError> {
-    let lost = |id: OutboxId| {
-        let mut entries = entries.iter();
-        entries
-            .find(|queued| queued.id == id)?
-            .standing
-            .unanswered_since
-    };
-    let offset = engine.client.clock_offset_ms();
-    let mut wanted: BTreeMap<PropertyName, (BTreeSet<String>, Timestamp)> = BTreeMap::new();
-    for (id, by) in looks.iter() {
-        let Some(since) = lost(*id).map(|lost| earliest_made(lost, offset)) else {
-            continue;
-        };
-        for Identity { property, form } in &by.searched {
-            let (forms, earliest) = wanted
-                .entry(property.clone())
-                .or_insert_with(|| (BTreeSet::new(), since));
-            forms.insert(form.clone());
-            *earliest = since.min(*earliest);
-        }
-    }
+    let wanted = searched_for(entries, looks, engine.client.clock_offset_ms());
     let mut shown = Vec::new();
     for (property, (forms, since)) in wanted {
         match searched::made_since(engine, object, (&property, forms), since, priority).await {
@@ -359,33 +223,13 @@ fn take_found(
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
     let object = pass.object;
-    let mut found = looks
-        .iter()
-        .filter_map(|(id, by)| Some((*id, by.found_by(object, record)?)));
-    let meant = match object.table.by_hs_id(tx, record.id)?.is_none() {
-        // One that carries a key is the row's whose key it is, whoever else has its match value.
-        true => found
-            .clone()
-            .find(|(_, by)| *by == FoundBy::Key)
-            .or_else(|| found.next()),
-        false => None,
+    let meant = match object.table.by_hs_id(tx, record.id)? {
+        None => meant_by(object, looks, record),
+        Some(_) => None,
     };
     let made = match meant {
-        Some((id, by)) => outbox::by_id(tx, id)?.filter(|create| {
-            // A create that was refused carried nothing that could have made a record.
-            let may_have_landed = by == FoundBy::Key || !sent_values(&create).is_empty();
-            // Without a key it may be somebody else's who had the same idea: the history of the value knows.
-            let is_anothers = by != FoundBy::Key
-                && told.is_some_and(|told| told.values().any(|past| begun_by_another(past)));
-            create.standing.operation == Operation::Create
-                && create.standing.state == EntryState::Pending
-                && may_have_landed
-                && !is_anothers
-                && create
-                    .standing
-                    .unanswered_since
-                    .is_some_and(|lost| made_by_us(by, lost, record, pass.offset_ms))
-        }),
+        Some((id, by)) => outbox::by_id(tx, id)?
+            .filter(|create| has_made(create, by, record, told, pass.offset_ms)),
         None => None,
     };
     let Some(create) = made else {
@@ -486,16 +330,7 @@ fn after_look(
             outbox::end(tx, id)
         }
         AfterLook::Tell => {
-            let words = match row {
-                RowOfCreate::Deleted => {
-                    "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be \
-                     asked for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
-                }
-                RowOfCreate::There | RowOfCreate::Gone => {
-                    "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
-                     whether it has the record: look for it there, then retry the entry or delete the row"
-                }
-            };
+            let words = doubt::words_for_a_person(row);
             outbox::park(tx, id, words, outbox::Answered::No)
         }
         AfterLook::WaitAnew(until) => {
@@ -532,30 +367,8 @@ fn link_reinserted(
         let Some(row) = object.table.by_local_id(tx, create.local_id)? else {
             continue;
         };
-        let own = identities(object, &row.record.values);
-        if own.is_empty() {
-            continue;
-        }
-        let same = archives.iter().find(|archive| {
-            let former = archive
-                .row
-                .as_deref()
-                .map(|text| rowjson::values(object.mapping(), text))
-                .unwrap_or_default();
-            // The surest value that both have decides.
-            let former = identities(object, &former);
-            let known = own.iter().find_map(|identity| {
-                let other = former
-                    .iter()
-                    .find(|other| other.property == identity.property);
-                other.map(|other| other == identity)
-            });
-            known == Some(true)
-        });
-        if let Some(archive) = same
-            && create.standing.operation == Operation::Create
-            && create.standing.unanswered_since.is_none()
-            && create.standing.discarded_at.is_none()
+        if let Some(archive) = reinserted(object, &row, &archives)
+            && is_fresh_create(&create)
             && outbox::by_id(tx, archive.id)?.is_some()
         {
             relink(tx, pass, row, &create, archive)?;
@@ -581,48 +394,19 @@ fn relink(
     }
     row.link_former(hs_id, former);
     object.table.update(tx, &row)?;
-    let values = rowjson::values(object.mapping(), former);
     outbox::become_update(tx, create.id, hs_id, now)?;
     let open = take_conflicts(tx, object.object(), archive.local_id, &row, hs_id)?;
-    for field in object
-        .mapping()
-        .fields
-        .iter()
-        .filter(|field| field.direction.pushes())
-    {
-        let older = archive
-            .fields
-            .iter()
-            .find(|other| other.property == field.property)
-            .map(|other| other.base.clone());
-        let base = older.or_else(|| values.get(&field.property).cloned().map(Base::Known));
-        let base = base.unwrap_or(NO_RECORD);
-        let same = matches!(&base, Base::Known(base) if field.property_type.same(base, row.value(&field.property)));
-        if same || open.contains_key(&field.property) {
-            outbox::drop_field(tx, create.id, &field.property)?;
-            continue;
-        }
-        outbox::put_field(
-            tx,
-            create.id,
-            &field.property,
-            &base,
-            create.standing.enqueued_at,
-        )?;
-    }
+    let hands = Hands::of_entry(tx, object.object(), create, now);
+    hands.carry_out(relinked(object, &row, create, archive, &open))?;
     let left_out = fields::left_out(tx, object.mapping())?;
-    for property in left_out::keep(tx, object, &create, &left_out)? {
-        let mut older = archive.fields.iter();
-        if let Some(older) = older.find(|other| other.property == property) {
+    for property in left_out::keep(tx, object, create, &left_out)? {
+        if let Some(older) = archive.field(&property) {
             let written_at = create.standing.enqueued_at;
             outbox::put_field(tx, create.id, &property, &older.base, written_at)?;
         }
     }
     outbox::end(tx, archive.id)?;
-    if outbox::fields(tx, create.id)?.is_empty() {
-        outbox::end(tx, create.id)?;
-    }
-    Ok(())
+    hands.carry_out(vec![Act::EndIfEmpty])
 }
 
 /// Takes a create, or puts it aside where its row is its own problem.
@@ -651,15 +435,10 @@ fn claim_create(
     left_out: &[FieldRow],
 ) -> Result<Option<Sent>, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let Some(queued) = outbox::by_id(tx, id)? else {
+    let Some(entry) = outbox::by_id(tx, id)? else {
         return Ok(None);
     };
-    let entry = &queued;
-    if entry.standing.operation != Operation::Create
-        || entry.standing.state != EntryState::Pending
-        || queued.standing.unanswered_since.is_some()
-        || queued.standing.discarded_at.is_some()
-    {
+    if !is_fresh_create(&entry) {
         return Ok(None);
     }
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
@@ -672,7 +451,7 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
-    if let Some(words) = claiming::unsendable(object, &row, |_| true) {
+    if let Some(words) = unsendable(object.mapping(), &row, |_| true) {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
@@ -684,56 +463,14 @@ fn claim_create(
         }
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let mut properties = Vec::new();
-    for field in object
-        .mapping()
-        .fields
-        .iter()
-        .filter(|field| field.direction.pushes())
-    {
-        let value = row.value(&field.property);
-        if value.is_empty() || held.contains_key(&field.property) {
-            continue;
-        }
-        outbox::put_field(
-            tx,
-            id,
-            &field.property,
-            &NO_RECORD,
-            entry.standing.enqueued_at,
-        )?;
-        outbox::set_sent(tx, id, &field.property, value)?;
-        properties.push((
-            field.property.as_str().to_owned(),
-            value.to_wire().to_owned(),
-        ));
-    }
-    let kept = left_out::keep(tx, object, entry, left_out)?;
-    for EntryField { property, .. } in &entry.fields {
-        // Written since the INSERT, and nothing of it is sent.
-        let is_sent = properties.iter().any(|(name, _)| name == property.as_str());
-        if !is_sent && !kept.contains(property) {
-            outbox::drop_field(tx, id, property)?;
-        }
-    }
-    let key = object.key_property.as_ref().zip(entry.key.as_ref());
-    let is_keyless = key.is_none();
-    outbox::claim(tx, &queued, Attempt::Create { is_keyless }, now)?;
-    if let Some((property, key)) = key {
-        properties.push((property.as_str().to_owned(), key.clone()));
-    }
-    let input = WriteInput {
-        trace_id: trace_id(id, entry.standing.attempts + 1),
-        id: key.map(|(_, key)| key.clone()),
-        properties,
-    };
-    Ok(Some(Sent {
-        entry: id,
-        attempts: entry.standing.attempts + 1,
-        input,
-        read_version: None,
-        archive: None,
-    }))
+    let carried = carried(object, &row, &held);
+    let kept = left_out::keep(tx, object, &entry, left_out)?;
+    let hands = Hands::of_entry(tx, object.object(), &entry, now);
+    hands.carry_out(claimed(&entry, &carried, &kept))?;
+    let sent = create_of(object, &entry, &carried);
+    let is_keyless = sent.input.id.is_none();
+    outbox::claim(tx, &entry, Attempt::Create { is_keyless }, now)?;
+    Ok(Some(sent))
 }
 
 /// A second row with the match value of a row that has a record already.
@@ -747,7 +484,7 @@ fn has_record(
     };
     let holder = object.table.linked_by(tx, &identity, row.record.local_id)?;
     let shared = identity.property.as_str();
-    Ok(holder.map(|holder| taken::words(object, row.record.local_id, shared, holder)))
+    Ok(holder.map(|holder| shared_words(object, row.record.local_id, shared, holder)))
 }
 
 #[cfg(test)]
@@ -755,11 +492,11 @@ mod tests {
     use super::*;
     use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue};
     use crate::engine::desk::{Desk, run};
-    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::engine::testing::{How, Scene, at, property, record, synced};
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
     use crate::model::synced::SyncedObject;
-    use crate::store::mirror::MirrorTable;
+    use crate::model::value::Value;
 
     /// One row, whose create was lost just now.
     fn in_doubt() -> (Desk, std::sync::Arc<ObjectSync>, String) {
@@ -1064,7 +801,7 @@ mod tests {
         mapping
             .fields
             .retain(|field| field.property.as_str() != "firstname");
-        scene.object.table = MirrorTable::new(std::sync::Arc::new(mapping));
+        scene.object = synced(mapping);
         scene.daemon("UPDATE sync_fields SET state = 'degraded', problem = 'gone' WHERE property = 'firstname'");
     }
 

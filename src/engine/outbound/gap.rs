@@ -6,36 +6,36 @@
 //! Looks stand in `_sync_gaps`, so that a restart loses none. They are collected for a while, asked for 50 at once, and
 //! go after all other requests.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
 use crate::decide::convert::{histories, remote_record};
-use crate::decide::echo::{MAY_STILL_LAND, late_since};
+use crate::decide::echo::late_since;
 use crate::decide::gap::{
-    ARCHIVED_OVER, Age, COLLECTED_FOR, Gap, RECORDS_OF_A_LOOK, Told, WRITTEN_OVER, is_looked_at,
-    told_by_event, was_archived_over, written_over,
+    ARCHIVED_OVER, COLLECTED_FOR, LookAt, LookBatch, Noted, NotedArchive, Push, RECORDS_OF_A_LOOK,
+    gaps_of, is_told_of_archived, kept, read_before_archive, told_gaps, was_archived_over,
+    written_over,
 };
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
+use crate::engine::hands::Hands;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::outbound::sending::Sent;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery, Record};
-use crate::model::answer::MERGED_IDS;
+use crate::hubspot::{BatchRead, HubspotError, Priority, ReadQuery};
+use crate::model::answer::{MERGED_IDS, Record};
+use crate::model::attempt::Sent;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Entry, EntryState, Operation};
-use crate::model::event::{Event, EventKind};
+use crate::model::entry::Entry;
+use crate::model::event::Event;
 use crate::model::id::HubspotId;
 use crate::model::mapping::FieldMapping;
-use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, About, NewConflict};
-use crate::store::gaps::{self, NewGap, Noted, NotedArchive};
+use crate::store::gaps;
 use crate::store::history::{self, Change, Origin};
 use crate::store::{Lane, StoreError, inbox, merges, outbox, reads, rowjson};
 
@@ -55,17 +55,6 @@ pub enum Looks {
     Collected,
 }
 
-/// How a push went.
-#[derive(Debug, Clone, Copy)]
-pub struct Push {
-    /// Records of its request.
-    pub records: usize,
-    /// How old its read was when the write was answered.
-    pub age: Age,
-    /// Whether events may tell of what is not looked at.
-    pub has_webhooks: bool,
-}
-
 /// Keeps the fields of an acknowledged update, to be looked at or to be told of.
 pub fn note(
     tx: &Transaction<'_>,
@@ -78,93 +67,14 @@ pub fn note(
     let object = pass.name();
     // A read that was asked for while the write was on its way: something showed a change.
     let seen = reads::is_asked(tx, object, record.id)?;
-    let look_at = is_looked_at(push.records, push.age, seen).then_some(pass.now + COLLECTED_FOR);
-    if look_at.is_none() && !push.has_webhooks {
-        return Ok(());
-    }
-    let (Some(read_version), Some(queued)) = (sent.read_version, outbox::by_id(tx, sent.entry)?)
+    let look = push.look_at(seen, pass.now);
+    let (Some(look), Some(read_version), Some(entry)) =
+        (look, sent.read_version, outbox::by_id(tx, sent.entry)?)
     else {
         return Ok(());
     };
-    let written = Written {
-        object,
-        entry: &queued,
-        read_version,
-        answer: Some(record),
-    };
-    note_fields(tx, &written, look_at, seen, pass.now)
-}
-
-/// Keeps what a write would have gone over whose answer was lost, or that a stopped daemon left: it may have landed, or may
-/// land yet, over somebody's edit.
-pub fn note_lost(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    entry: &Entry,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let look_at = now + MAY_STILL_LAND + COLLECTED_FOR;
-    if let (Operation::Archive, Some(hs_id)) = (entry.standing.operation, entry.standing.hs_id) {
-        return gaps::look_at_archive(tx, object, hs_id, look_at);
-    }
-    // On disk since the claim, so that a killed daemon knows it too.
-    let Some(read_version) = outbox::sent_over(tx, entry.id)? else {
-        return Ok(());
-    };
-    let written = Written {
-        object,
-        entry,
-        read_version,
-        answer: None,
-    };
-    note_fields(tx, &written, Some(look_at), true, now)
-}
-
-/// An update that was sent.
-struct Written<'a> {
-    object: &'a ObjectType,
-    entry: &'a Entry,
-    read_version: Timestamp,
-    answer: Option<&'a RemoteRecord>,
-}
-
-fn note_fields(
-    tx: &Transaction<'_>,
-    written: &Written<'_>,
-    look_at: Option<Timestamp>,
-    seen: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let (entry, answer) = (written.entry, written.answer);
-    let (Operation::Update, EntryState::InFlight, Some(hs_id)) = (
-        entry.standing.operation,
-        entry.standing.state,
-        entry.standing.hs_id,
-    ) else {
-        return Ok(());
-    };
-    for field in &entry.fields {
-        let Some(value) = &field.sent else { continue };
-        let answered = answer.map(|record| record.shown(&field.property).unwrap_or(value).clone());
-        let gap = Gap {
-            base: field.base.clone(),
-            sent: value.clone(),
-            answered,
-            read_version: written.read_version,
-            written_version: answer.map(|record| record.updated_at),
-        };
-        let new = NewGap {
-            object: written.object,
-            hs_id: answer.map_or(hs_id, |record| record.id),
-            local_id: entry.local_id,
-            property: &field.property,
-            gap: &gap,
-            look_at,
-            seen,
-        };
-        gaps::note(tx, new, now)?;
-    }
-    Ok(())
+    let gaps = gaps_of(&entry, read_version, Some(record), look);
+    Hands::of_entry(tx, object, &entry, pass.now).carry_out(gaps)
 }
 
 /// Keeps what the read before an archive showed, with the claim: what the archive goes over is looked at also where its
@@ -190,12 +100,10 @@ pub fn note_archived(
 ) -> Result<(), StoreError> {
     let (object, now) = (pass.name(), pass.now);
     let seen = reads::is_asked(tx, object, hs_id)?;
-    if is_looked_at(push.records, push.age, seen) {
-        gaps::look_at_archive(tx, object, hs_id, now + COLLECTED_FOR)
-    } else if push.has_webhooks {
-        Ok(())
-    } else {
-        gaps::forget_archive(tx, object, hs_id)
+    match push.look_at(seen, now) {
+        Some(LookAt { at: Some(at), .. }) => gaps::look_at_archive(tx, object, hs_id, at),
+        Some(LookAt { at: None, .. }) => Ok(()),
+        None => gaps::forget_archive(tx, object, hs_id),
     }
 }
 
@@ -208,7 +116,7 @@ pub async fn step(
     let (sync, now) = (object.clone(), engine.now());
     // Events take a while, and where they tell, nobody has to ask.
     let full_is_due = engine.settings().relaxed_poll.is_none();
-    let (noted, archives, next) = engine
+    let (batch, next) = engine
         .store
         .read(move |connection| {
             let (name, latest) = (sync.object(), latest_due(now));
@@ -216,33 +124,23 @@ pub async fn step(
                 Looks::Due => now,
                 Looks::Collected => now + COLLECTED_FOR,
             };
-            let (mut noted, mut archives) = (Vec::new(), Vec::new());
+            let mut batch = LookBatch::default();
             let limit = RECORDS_OF_A_LOOK;
             for id in gaps::due(connection, name, up_to, latest, limit, full_is_due)? {
-                for of_record in gaps::of_record(connection, name, id)? {
-                    let told = !of_record.seen
-                        && inbox::said_after(
-                            connection,
-                            name,
-                            id,
-                            &of_record.property,
-                            of_record.gap.read_version,
-                        )?;
-                    noted.push((of_record, told));
+                for noted in gaps::of_record(connection, name, id)? {
+                    let (property, since) = (&noted.property, noted.gap.read_version);
+                    let is_told = inbox::said_after(connection, name, id, property, since)?;
+                    batch.add(noted, is_told);
                 }
-                let archive = gaps::archive_of(connection, name, id)?;
-                archives.extend(archive.filter(|archive| archive.is_looked_at));
+                batch.add_archive(gaps::archive_of(connection, name, id)?);
             }
-            Ok((noted, archives, gaps::next_due(connection, name)?))
+            Ok((batch, gaps::next_due(connection, name)?))
         })
         .await?;
-    if noted.is_empty() && archives.is_empty() {
+    if batch.is_empty() {
         return Ok(Progress::Idle { until: next });
     }
-    let (told, wanted): (Vec<_>, Vec<_>) = noted.into_iter().partition(|(_, told)| *told);
-    let told: Vec<i64> = told.into_iter().map(|(noted, _)| noted.id).collect();
-    let wanted: Vec<Noted> = wanted.into_iter().map(|(noted, _)| noted).collect();
-    let (found, shown) = match ask_all(engine, object, &wanted, &archives).await {
+    let (found, shown) = match ask_all(engine, object, &batch).await {
         // What is left of the day is for other work: the histories tell as much tomorrow.
         Err(error) if error.out_of_quota_until().is_some() => {
             return Ok(Progress::Idle {
@@ -257,26 +155,26 @@ pub async fn step(
         .write(Lane::Bulk, move |tx| {
             let pass = Pass::of(tx, &sync, Origin::Conflict, offset);
             let now = pass.now;
-            for id in told {
+            for id in batch.told {
                 gaps::leave_to_events(tx, id)?;
             }
-            for noted in wanted {
+            for noted in batch.wanted {
                 if found.unread.contains(&noted.hs_id.to_string()) {
                     gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
                     continue;
                 }
-                if let Some(record) = answer_to(&found.records, noted.hs_id) {
+                if let Some(record) = Record::answering(&found.records, noted.hs_id) {
                     look(tx, &pass, &noted, record)?;
                 }
                 gaps::end(tx, noted.id)?;
             }
-            for noted in archives {
+            for noted in batch.archives {
                 if shown.unread.contains(&noted.hs_id.to_string()) {
                     gaps::put_off(tx, noted.id, now + AFTER_UNREAD)?;
                     continue;
                 }
                 // One that is not archived was restored, or the request never landed: nothing is lost.
-                if let Some(record) = answer_to(&shown.records, noted.hs_id) {
+                if let Some(record) = Record::answering(&shown.records, noted.hs_id) {
                     let record = remote_record(&sync, record.clone());
                     look_at_archived(tx, &pass, &noted, &record)?;
                 }
@@ -292,10 +190,9 @@ pub async fn step(
 async fn ask_all(
     engine: &Engine,
     object: &ObjectSync,
-    wanted: &[Noted],
-    archives: &[NotedArchive],
+    batch: &LookBatch,
 ) -> Result<(BatchRead, BatchRead), HubspotError> {
-    let told = ask(engine, object, wanted).await?;
+    let (told, archives) = (ask(engine, object, batch).await?, &batch.archives);
     let shown = match ask_archived(engine, object, archives).await {
         // Nobody is helped by asking the same again.
         Err(HubspotError::Refused { .. }) => {
@@ -334,15 +231,14 @@ async fn ask_archived(
 async fn ask(
     engine: &Engine,
     object: &ObjectSync,
-    wanted: &[Noted],
+    batch: &LookBatch,
 ) -> Result<BatchRead, HubspotError> {
-    let ids: BTreeSet<HubspotId> = wanted.iter().map(|noted| noted.hs_id).collect();
-    let properties: BTreeSet<&str> = wanted.iter().map(|noted| noted.property.as_str()).collect();
+    let (ids, properties) = batch.asked();
     let mut query = ReadQuery {
         keys: ids.iter().map(ToString::to_string).collect(),
         id_property: None,
         properties: vec![MERGED_IDS.to_owned()],
-        with_history: properties.into_iter().map(str::to_owned).collect(),
+        with_history: properties.into_iter().map(ToString::to_string).collect(),
         archived: false,
     };
     let mut told = ask_histories(engine, object, &query).await?;
@@ -369,13 +265,6 @@ async fn ask_histories(
         return Ok(BatchRead::default());
     }
     read
-}
-
-/// The record of an answer that an id means, itself or merged into another one.
-fn answer_to(records: &[Record], id: HubspotId) -> Option<&Record> {
-    records
-        .iter()
-        .find(|record| record.id == id || record.merged_ids().contains(&id))
 }
 
 /// Reads one field's history.
@@ -418,11 +307,8 @@ fn look_at_archived(
         noted.local_id,
         late_since(noted.noted_at),
     )?;
-    let read = object.mapping().fields.iter().filter_map(|field| {
-        let shown = rowjson::text_in(&noted.read, field.property.as_str())?;
-        Some((field.property.clone(), value_of(field, shown.as_deref())))
-    });
-    if !was_archived_over(object.mapping(), &read.collect(), record, &sent) {
+    let read = read_before_archive(object.mapping(), noted);
+    if !was_archived_over(object.mapping(), &read, record, &sent) {
         return Ok(());
     }
     let about = About {
@@ -463,22 +349,11 @@ pub fn take_event_of_archived(
     noted: &NotedArchive,
     event: &Event,
 ) -> Result<(), StoreError> {
-    let now = pass.now;
-    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
-    let is_later = event.occurred_at.is_some_and(|at| at > noted.read_version);
-    if noted.is_looked_at || !is_change || !is_later {
+    if !is_told_of_archived(noted, event) {
         return Ok(());
     }
     // Not at once: the archive may be on its way.
-    gaps::look_at_archive(tx, pass.name(), noted.hs_id, now + COLLECTED_FOR)
-}
-
-/// A text of HubSpot's, canonical where its type can hold it.
-fn value_of(field: &FieldMapping, text: Option<&str>) -> Value {
-    field
-        .property_type
-        .canonical(text)
-        .unwrap_or_else(|_| Value::from_canonical(text.unwrap_or_default()))
+    gaps::look_at_archive(tx, pass.name(), noted.hs_id, pass.now + COLLECTED_FOR)
 }
 
 /// What is kept of the writes to a record, by an id that it has or had: an event says the one of its time, also where the
@@ -502,36 +377,14 @@ pub fn take_event(
     noted: &[Noted],
     event: &Event,
 ) -> Result<bool, StoreError> {
-    let (object, now) = (pass.object, pass.now);
-    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
-    let (Some(at), Some(property)) = (
-        event.occurred_at,
-        event.property.as_ref().filter(|_| is_change),
-    ) else {
-        return Ok(false);
-    };
-    let Some(field) = object.mapping().field(property) else {
-        return Ok(false);
-    };
-    let said = event
-        .value
-        .as_deref()
-        .map(|text| value_of(field, Some(text)));
-    let mut is_kept = false;
-    for noted in noted.iter().filter(|noted| noted.property == *property) {
-        match (
-            told_by_event(field.property_type, &noted.gap, said.as_ref(), at),
-            &said,
-        ) {
-            (Told::WrittenOver, Some(said)) => {
-                keep(tx, pass, field, noted, said)?;
-                is_kept = true;
-            }
-            (Told::Unsure, _) => gaps::look_at(tx, noted.id, now)?,
-            (Told::WrittenOver | Told::Nothing, _) => {}
-        }
+    let told = told_gaps(pass.object.mapping(), noted, event);
+    for (field, noted, value) in &told.written_over {
+        keep(tx, pass, field, noted, value)?;
     }
-    Ok(is_kept)
+    for id in told.unsure {
+        gaps::look_at(tx, id, pass.now)?;
+    }
+    Ok(!told.written_over.is_empty())
 }
 
 /// Keeps a value that our write went over, once.
@@ -552,30 +405,15 @@ fn keep(
     if conflicts::names_remote_since(tx, about, property, remote, noted.noted_at)? {
         return Ok(());
     }
-    let (base, base_known) = match &noted.gap.base {
-        Base::Known(base) => (base.as_deref(), true),
-        Base::Unknown => (None, false),
+    let hands = Hands {
+        tx,
+        object: about.object,
+        now,
+        local_id: about.local_id,
+        hs_id: about.hs_id,
+        entry: None,
     };
-    let conflict = NewConflict {
-        property: field.property.as_str(),
-        base,
-        base_known,
-        local: noted.gap.ours().as_deref(),
-        remote: value.as_deref(),
-        policy: field.policy.as_str(),
-        reason: WRITTEN_OVER,
-    };
-    conflicts::record_closed(tx, about, conflict, Winner::Local, now)?;
-    let change = Change {
-        object: pass.name(),
-        local_id: noted.local_id,
-        hs_id: Some(noted.hs_id),
-        property: field.property.as_str(),
-        old: value.as_deref(),
-        new: noted.gap.ours().as_deref(),
-        origin: Origin::Conflict,
-    };
-    history::record(tx, change, now)
+    hands.carry_out(kept(field, noted, value).into())
 }
 
 /// Forgets what no event will tell of any more, and looks that could not be made for a day.
@@ -588,12 +426,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::decide::gap::{Age, Gap};
     use crate::engine::desk::{Desk, began, run};
     use crate::engine::outbound::settle::recover;
     use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::model::entry::Base;
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
     use crate::model::name::PropertyName;
+    use crate::store::gaps::NewGap;
     use crate::store::outbox::Attempt;
 
     const SMALL: Push = Push {

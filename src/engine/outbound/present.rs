@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::convert::{histories, remote_records};
 use crate::decide::echo::{Histories, late_since};
+use crate::decide::present::Present;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::{Engine, StepError};
@@ -11,45 +12,7 @@ use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread};
 use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::PropertyName;
-use crate::model::record::RemoteRecord;
 use crate::store::outbox;
-
-/// What a batch read showed.
-#[derive(Debug, Clone, Default)]
-pub struct Present {
-    /// The records that are there.
-    pub records: Vec<RemoteRecord>,
-    /// The histories that were asked for, by record.
-    pub histories: BTreeMap<HubspotId, Histories>,
-    unread: Vec<String>,
-}
-
-impl Present {
-    /// An answer of these records, with the keys that could not be read.
-    #[cfg(test)]
-    pub(crate) fn showing(records: Vec<RemoteRecord>, unread: &[&str]) -> Self {
-        Self {
-            records,
-            unread: unread.iter().map(|key| (*key).to_owned()).collect(),
-            ..Self::default()
-        }
-    }
-
-    /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
-    pub fn is_unread(&self, id: HubspotId) -> bool {
-        self.is_unread_key(&id.to_string())
-    }
-
-    /// The same by the key that was asked for.
-    pub fn is_unread_key(&self, key: &str) -> bool {
-        self.unread.iter().any(|unread| unread == key)
-    }
-
-    /// The record that an id means now, itself or merged into another one.
-    pub fn of(&self, id: HubspotId) -> Option<&RemoteRecord> {
-        self.records.iter().find(|record| record.answers_to(id))
-    }
-}
 
 /// Reads the present state of records, by id; those that are gone are left out.
 pub async fn read_records(

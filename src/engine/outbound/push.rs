@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::acts::Act;
+use crate::decide::claim::{
+    after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
+};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::fight;
 use crate::decide::plan::{BATCH, Backlog, next_batch};
-use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, AFTER_UNREAD, latest_due};
+use crate::decide::present::Present;
+use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
+use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::missed;
 use crate::engine::outbound::archive;
-use crate::engine::outbound::claiming::{park_without_row, put_aside, trace_id, unsendable};
+use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
-use crate::engine::outbound::present::Present;
-use crate::engine::outbound::sending::Sent;
 use crate::engine::outbound::settle::recover_object;
 use crate::engine::outbound::taken;
 use crate::engine::outbound::together;
@@ -27,8 +31,9 @@ use crate::engine::outbound::unchanged;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
-use crate::hubspot::{Priority, WriteInput};
-use crate::model::entry::{Base, Entry, EntryField, EntryState, Operation};
+use crate::hubspot::Priority;
+use crate::model::attempt::Sent;
+use crate::model::entry::{Base, Entry, EntryField, Operation};
 use crate::model::id::HubspotId;
 use crate::model::mapping::Policy;
 use crate::model::name::PropertyName;
@@ -211,10 +216,10 @@ pub(super) async fn claim_updates(
 fn put_off_missed(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    queued: &Entry,
+    entry: &Entry,
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
-    let (pass, entry) = (&applying.pass, &queued);
+    let pass = &applying.pass;
     let (object, moment) = (pass.name(), pass.moment());
     let row = pass.object.table.by_local_id(tx, entry.local_id)?;
     let missed = missed(row.as_ref(), Some(entry), applying.asked_at);
@@ -232,8 +237,9 @@ fn put_off_missed(
         is_erasure: false,
     });
     let next = match actions[..] {
-        [Action::LookAgain(Again::At(there))] => there.plus_millis(-pass.offset_ms),
-        [Action::LookAgain(Again::Removal)] => pass.now + AFTER_REMOVAL,
+        [Action::LookAgain(again @ (Again::At(_) | Again::Removal))] => {
+            again.due(&moment, AFTER_REMOVAL)
+        }
         _ => {
             reads::ask(tx, object, hs_id, Origin::Poll, pass.now)?;
             pass.now + AFTER_READ
@@ -246,121 +252,79 @@ fn put_off_missed(
 fn merge_and_claim(
     tx: &Transaction<'_>,
     applying: &Applying<'_>,
-    queued: &Entry,
+    entry: &Entry,
     present: &Present,
 ) -> Result<Option<Sent>, StoreError> {
     let pass = &applying.pass;
     let object = pass.name();
-    if park_without_row(tx, pass, queued.id)? {
+    if park_without_row(tx, pass, entry.id)? {
         return Ok(None);
     }
-    let Some(hs_id) = queued.standing.hs_id else {
+    let Some(hs_id) = entry.standing.hs_id else {
         return Ok(None);
     };
     let Some(record) = present.of(hs_id) else {
         if present.is_unread(hs_id) {
             unreadable::note_record(tx, object, hs_id, pass.now)?;
-            outbox::put_off_unread(tx, queued.id, pass.now + AFTER_UNREAD)?;
+            outbox::put_off_unread(tx, entry.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }
-        return put_off_missed(tx, applying, queued, hs_id).map(|()| None);
+        return put_off_missed(tx, applying, entry, hs_id).map(|()| None);
     };
     apply_record(tx, applying, record, None)?;
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
-        // Whatever waits for a read that is due later asks when its time has come.
-        let next = due.clamp(pass.now + AFTER_READ, latest_due(pass.now));
-        outbox::put_off(tx, queued.id, next)?;
+        outbox::put_off(tx, entry.id, after_its_read(due, pass.now))?;
         return Ok(None);
     }
-    match outbox::by_id(tx, queued.id)? {
-        Some(present)
-            if present.standing.operation == Operation::Update
-                && present.standing.state == EntryState::Pending
-                && present.standing.discarded_at.is_none() =>
-        {
-            claim_update(tx, pass, &present, record)
-        }
-        Some(_) | None => Ok(None),
+    match outbox::by_id(tx, entry.id)?.filter(is_free_update) {
+        Some(present) => claim_update(tx, pass, &present, record),
+        None => Ok(None),
     }
 }
 
 fn claim_update(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    queued: &Entry,
+    entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<Option<Sent>, StoreError> {
-    let entry = &queued;
     let Some(row) = pass.object.table.by_local_id(tx, entry.local_id)? else {
         // Deleted while an attempt was in doubt.
         outbox::become_archive(tx, entry.id, record.id, pass.now)?;
         return Ok(None);
     };
-    let is_sent = |property: &PropertyName| {
-        let mut fields = entry.fields.iter();
-        fields.any(|field| &field.property == property)
-    };
-    if let Some(words) = unsendable(pass.object, &row, is_sent) {
+    let is_sent = |property: &PropertyName| entry.field(property).is_some();
+    if let Some(words) = unsendable(pass.object.mapping(), &row, is_sent) {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }
-    let held = conflicts::open_of(tx, pass.name(), entry.local_id)?;
-    let mut properties = Vec::new();
-    for field in &entry.fields {
-        if held.contains_key(&field.property) {
-            // A person decides about it, however it came to wait here too.
-            outbox::drop_field(tx, entry.id, &field.property)?;
-            continue;
-        }
-        let active = pass
-            .object
-            .mapping()
-            .field(&field.property)
-            .is_some_and(|mapping| mapping.direction.pushes());
-        if !active || park_fight(tx, pass, &row, record, field)? {
-            continue;
-        }
-        let value = row.value(&field.property);
-        outbox::set_sent(tx, entry.id, &field.property, value)?;
-        properties.push((
-            field.property.as_str().to_owned(),
-            value.to_wire().to_owned(),
-        ));
+    let open = conflicts::open_of(tx, pass.name(), entry.local_id)?;
+    let fields = update_fields(pass.object.mapping(), entry, &open);
+    for property in fields.held {
+        outbox::drop_field(tx, entry.id, property)?;
     }
-    if properties.is_empty() {
-        if outbox::fields(tx, entry.id)?.is_empty() {
-            outbox::end(tx, entry.id)?;
-        } else {
-            let rest = match outbox::is_writable(tx, pass.name(), entry.id)? {
-                true => AFTER_READ,
-                false => AFTER_DRIFT,
-            };
-            outbox::retry(
-                tx,
-                entry.id,
-                pass.now + rest,
-                Some(outbox::UNWRITABLE),
-                None,
-                outbox::Answered::Yes,
-            )?;
+    let mut carried = Vec::new();
+    for field in fields.free {
+        if !park_fight(tx, pass, &row, record, field)? {
+            let value = row.value(&field.property);
+            outbox::set_sent(tx, entry.id, &field.property, value)?;
+            carried.push((&field.property, value));
         }
+    }
+    if carried.is_empty() {
+        let act = match outbox::fields(tx, entry.id)?.is_empty() {
+            true => Act::End,
+            false => {
+                let is_writable = outbox::is_writable(tx, pass.name(), entry.id)?;
+                rest_unwritable(outbox::UNWRITABLE, is_writable, pass.now)
+            }
+        };
+        Hands::of_entry(tx, pass.name(), entry, pass.now).carry_out(vec![act])?;
         return Ok(None);
     }
     let over = record.updated_at;
-    outbox::claim(tx, queued, Attempt::Update { over }, pass.now)?;
-    let trace_id = trace_id(entry.id, entry.standing.attempts + 1);
-    let input = WriteInput {
-        trace_id,
-        id: Some(record.id.to_string()),
-        properties,
-    };
-    Ok(Some(Sent {
-        entry: entry.id,
-        attempts: entry.standing.attempts + 1,
-        input,
-        read_version: Some(record.updated_at),
-        archive: None,
-    }))
+    outbox::claim(tx, entry, Attempt::Update { over }, pass.now)?;
+    Ok(Some(update_of(entry, record, &carried)))
 }
 
 /// Parks a field over which two systems fight.
@@ -412,7 +376,8 @@ fn park_fight(
 mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
-    use crate::engine::testing::{How, Scene, at, property, record};
+    use crate::decide::retry::latest_due;
+    use crate::engine::testing::{How, Scene, at, property, record, showing};
     use crate::model::id::LocalId;
     use crate::model::value::{LONGEST_VALUE, PropertyType, Value};
 
@@ -430,7 +395,7 @@ mod tests {
 
     /// What a push of this moment would send of row 1.
     fn claimed(scene: &Scene, second: i64, shown: &RemoteRecord) -> Vec<String> {
-        let present = Present::showing(vec![shown.clone()], &[]);
+        let present = showing(vec![shown.clone()], &[]);
         let sent = scene.write(|tx| {
             let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
             let queued = queued.expect("something waits");

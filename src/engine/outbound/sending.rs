@@ -1,37 +1,10 @@
-//! What is claimed for an attempt, and how it is sent.
+//! How what is claimed is sent.
 
 use crate::engine::Engine;
 use crate::engine::portal::objects::ObjectSync;
-use crate::hubspot::{Priority, Reread, WriteInput};
-use crate::model::entry::{Entry, Operation};
-use crate::model::id::{HubspotId, OutboxId};
+use crate::hubspot::{Priority, Reread};
+use crate::model::entry::Operation;
 use crate::model::time::Timestamp;
-
-/// An input that was claimed for an attempt.
-#[derive(Debug, Clone)]
-pub struct Sent {
-    /// The entry.
-    pub entry: OutboxId,
-    /// Which attempt this is.
-    pub attempts: u32,
-    /// What is sent.
-    pub input: WriteInput,
-    /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
-    pub read_version: Option<Timestamp>,
-    /// What an archive takes away.
-    pub archive: Option<Archive>,
-}
-
-/// What an archive takes away.
-#[derive(Debug, Clone)]
-pub struct Archive {
-    /// Its entry, with the deleted row.
-    pub entry: Entry,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// Whether an operator approved it, so that the guard does not count it.
-    pub approved: bool,
-}
 
 /// What a claim rests on.
 pub struct Ground {
@@ -39,16 +12,6 @@ pub struct Ground {
     pub reread: Reread,
     /// The claim's time.
     pub claimed_at: Timestamp,
-}
-
-/// Entries that were claimed and not sent, because what their claim rests on had grown too old: they are pending again,
-/// as if they had not been claimed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Late {
-    /// The entries.
-    pub entries: Vec<OutboxId>,
-    /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
-    pub is_part: bool,
 }
 
 /// How entries are sent.

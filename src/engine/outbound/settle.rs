@@ -3,52 +3,50 @@
 //! A batch that is refused as a whole is halved until the bad record is alone. An answer that never came is never taken
 //! for a refusal.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::adopt::{Existing, ExistingOutcome, LOOKS_FOR_MATCH, Met, settle_existing};
-use crate::decide::batch::{Input, Named, is_error_of, is_result_of};
-use crate::decide::convert::{has_unique_value, remote_record};
-use crate::decide::echo::{AfterLoss, after_loss};
-use crate::decide::freshness::{Evidence, Freshness, of_version};
-use crate::decide::record::{CleanBase, OpenConflict};
-use crate::decide::retry::{LOCK_LASTS, RetryClass, latest_due, next_attempt};
-use crate::decide::settle::{
-    ALONE_AFTER, BatchFate, FailedOutcome, Failure, InputAnswer, Refusal, Settlement,
-    settle_failed, settle_failure, settle_input,
+use crate::decide::acknowledge::{
+    AFTER_REWRITE, acknowledged, acknowledged_without_row, answered_with_anothers, exists,
+    given_up_existing, lost, parked_bare, parked_in_doubt, refused, sent_back, version_by_answer,
 };
+use crate::decide::adopt::{Existing, ExistingOutcome, Met, settle_existing};
+use crate::decide::batch::{NamedRefusal, met, refusal_words, settlements};
+use crate::decide::convert::remote_record;
+use crate::decide::gap::Push;
+use crate::decide::record::CleanBase;
+use crate::decide::retry::{RetryClass, latest_due, next_attempt};
+use crate::decide::settle::{
+    ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, settle_failed,
+    settle_failure,
+};
+use crate::decide::taken::shared_words;
+use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{MadeRecord, archive_made};
-use crate::engine::outbound::gap::{self, Push};
+use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
-use crate::engine::outbound::pushed::{Pushed, note_archived, note_pushed};
-use crate::engine::outbound::sending::{Late, Sending, Sent};
+use crate::engine::outbound::pushed::note_archived;
+use crate::engine::outbound::sending::Sending;
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
-use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry, EntryState, Operation, WaitsFor};
+use crate::model::attempt::{Late, Sent};
+use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
-use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
-use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::Origin;
 use crate::store::outbox::{self, Answered};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, gaps, holds, reads, unreadable};
-
-/// How long a record rests that was written again while its push was in flight: what comes meanwhile goes along.
-const AFTER_REWRITE: Duration = Duration::from_millis(500);
+use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
 
 /// Sends a batch and settles it, in halves where it is refused as a whole. What rests on a read that
 /// is too old by then is answered with.
@@ -170,7 +168,7 @@ async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<BatchAnswer, Hubsp
 }
 
 /// One transaction in which the answer to a question of `asked_at` is settled. What it shows beside what was sent is HubSpot's:
-/// only `note_pushed` tells of a push.
+/// only `decide/acts::pushed` tells of a push.
 async fn in_one(
     sending: Sending<'_>,
     asked_at: Timestamp,
@@ -201,8 +199,13 @@ async fn settle_answer(
         operation,
         ..
     } = sending;
-    let settled = decide(object, operation, batch, answer);
-    let adopted = read_adopted(engine, object, &settled).await?;
+    let results = answer.results.into_iter();
+    let results: Vec<(Option<String>, RemoteRecord)> = results
+        .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
+        .collect();
+    let refusals: Vec<NamedRefusal> = answer.errors.into_iter().map(refusal).collect();
+    let settled = settlements(object, operation, batch, &results, &refusals);
+    let adopted = read_existing(engine, object, &met(&settled)).await?;
     let waits: Vec<Duration> = settled
         .iter()
         .map(|(sent, _)| engine.backoff(sent.attempts))
@@ -228,104 +231,31 @@ async fn settle_answer(
                 Err(error) if error.is_of_one_row() => {
                     let words = format!("HubSpot's answer does not fit into the table: {error}");
                     if let Some(queued) = outbox::by_id(tx, sent.entry)? {
-                        park_in_doubt(tx, name, &queued, &words, now)?;
+                        let hands = Hands::of_entry(tx, name, &queued, now);
+                        hands.carry_out(parked_in_doubt(&queued, &words, now))?;
                     }
                 }
                 settled => settled?,
             }
         }
-        let work = runs::Work {
-            requests: 1,
-            seen,
-            changed: acknowledged,
-        };
-        runs::extend(tx, name, Kind::Push, work, now)?;
-        runs::finish(tx, name, Kind::Push, None, now)
+        note_run(tx, &applying.pass, seen, acknowledged)
     };
     in_one(sending, asked_at, settle).await
 }
 
-/// Matches results and errors to inputs: by trace id, by id, by the value of the key.
-fn decide(
-    object: &ObjectSync,
-    operation: Operation,
-    batch: &[Sent],
-    answer: BatchWrite,
-) -> Vec<(Sent, Settlement)> {
-    let results = answer.results.into_iter();
-    let results: Vec<(Option<String>, RemoteRecord)> = results
-        .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
-        .collect();
-    let mut settled: Vec<(Sent, Settlement)> = batch
-        .iter()
-        .map(|sent| {
-            let input = Input {
-                trace_id: &sent.input.trace_id,
-                id: sent.input.id.as_deref(),
-            };
-            let result = results.iter().find(|(trace_id, record)| {
-                let shares_value = || has_unique_value(object, &sent.input.properties, record);
-                is_result_of(operation, input, trace_id.as_deref(), record, shares_value)
-            });
-            let error = answer.errors.iter().find(|error| {
-                let (trace_ids, ids) = (&error.trace_ids[..], &error.ids[..]);
-                is_error_of(input, Named { trace_ids, ids }, batch.len())
-            });
-            let settlement = match (result, error) {
-                (Some((_, record)), _) => settle_input(operation, InputAnswer::Result(record)),
-                (None, Some(error)) => {
-                    settle_input(operation, InputAnswer::Refused(&refusal(error)))
-                }
-                (None, None) => settle_input(operation, InputAnswer::Silence),
-            };
-            (sent.clone(), settlement)
-        })
-        .collect();
-    // What was acknowledged first: it may have freed the value that another input was refused.
-    settled.sort_by_key(|(_, settlement)| !matches!(settlement, Settlement::Acknowledge(_)));
-    settled
-}
-
-fn refusal(error: &InputError) -> Refusal {
-    let words = error.message.as_str();
-    let codes: Vec<&str> = error
-        .codes
-        .iter()
-        .map(String::as_str)
-        .filter(|code| !words.contains(code))
-        .collect();
-    let codes = match codes[..] {
-        [] => String::new(),
-        [..] => format!(" ({})", codes.join(", ")),
-    };
-    Refusal {
-        category: error.category.clone(),
-        words: format!("{words}{codes}"),
-        existing: error.existing_id,
+fn refusal(error: InputError) -> NamedRefusal {
+    NamedRefusal {
+        trace_ids: error.trace_ids,
+        ids: error.ids,
+        refusal: Refusal {
+            category: error.category,
+            words: refusal_words(error.message.as_str(), &error.codes),
+            existing: error.existing_id,
+        },
     }
 }
 
 /// Reads the records that creates met, so that their rows can be linked to what HubSpot has.
-async fn read_adopted(
-    engine: &Engine,
-    object: &ObjectSync,
-    settled: &[(Sent, Settlement)],
-) -> Result<Vec<RemoteRecord>, StepError> {
-    let mut ids: Vec<HubspotId> = settled
-        .iter()
-        .filter_map(|(_, settlement)| {
-            if let Settlement::Adopt(id) = settlement {
-                Some(*id)
-            } else {
-                None
-            }
-        })
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    read_existing(engine, object, &ids).await
-}
-
 async fn read_existing(
     engine: &Engine,
     object: &ObjectSync,
@@ -357,10 +287,9 @@ fn settle_one(
     settlement: Settlement,
 ) -> Result<(), StoreError> {
     // Settling an entry that is gone, or that somebody settled already, is not an error.
-    let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+    let Some(entry) = outbox::by_id(tx, sent.entry)? else {
         return Ok(());
     };
-    let entry = queued;
     if entry.standing.state != EntryState::InFlight {
         return Ok(());
     }
@@ -376,40 +305,23 @@ fn settle_entry(
     let (applying, next) = (settling.applying, settling.next);
     let pass = &applying.pass;
     let object = pass.object;
+    if let Settlement::LookForMatch(_) | Settlement::Taken(_) = &settlement
+        && settle_taken(tx, pass, entry)?
+    {
+        return Ok(());
+    }
+    if let Some(acts) = sent_back(entry, &settlement, next, pass.now) {
+        return Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(acts);
+    }
     match settlement {
         Settlement::Acknowledge(record) => acknowledge(tx, applying, entry, &record),
         Settlement::Adopt(id) => adopt_existing(tx, settling, entry, id),
-        Settlement::LookForMatch(_) | Settlement::Taken(_) if settle_taken(tx, pass, entry)? => {
-            Ok(())
-        }
-        Settlement::LookForMatch(words) if entry.standing.attempts < LOOKS_FOR_MATCH => {
-            // Refused for sure: what it carried made no record, whoever's record the look finds.
-            give_back(tx, entry)?;
-            outbox::lose(tx, entry.id, &words, pass.now, pass.now)
-        }
-        Settlement::LookForMatch(words) | Settlement::Taken(words) => refuse(tx, entry, &words),
-        Settlement::Reread(words) => {
-            if let Some(id) = entry.standing.hs_id {
-                reads::ask(tx, object.object(), id, Origin::Poll, pass.now)?;
-            }
-            outbox::remember_sent(tx, object.object(), entry, pass.now)?;
-            outbox::clear_sent(tx, entry.id)?;
-            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
-        }
-        Settlement::Retry(words) => {
-            give_back(tx, entry)?;
-            // Most likely the record is locked, which lasts two seconds (`hubspot/api-facts.md#4`).
-            let next = next.max(pass.now + LOCK_LASTS);
-            outbox::retry(tx, entry.id, next, Some(&words), None, Answered::Yes)
-        }
-        Settlement::Lost(words) => {
-            let loss = Loss {
-                words: &words,
-                next,
-            };
-            lose(tx, object.object(), entry, loss, pass.now)
-        }
-        Settlement::Dead(words) => refuse(tx, entry, &words),
+        Settlement::LookForMatch(words)
+        | Settlement::Taken(words)
+        | Settlement::Dead(words)
+        | Settlement::Reread(words)
+        | Settlement::Retry(words)
+        | Settlement::Lost(words) => refuse(tx, pass, entry, &words),
     }
 }
 
@@ -418,78 +330,19 @@ fn settle_taken(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
     if entry.row.is_some() || !taken::settle(tx, pass, entry)? {
         return Ok(false);
     }
-    give_back(tx, entry)?;
+    outbox::clear_sent(tx, entry.id)?;
     Ok(true)
 }
 
 /// A definite refusal: nothing of the attempt happened.
-fn refuse(tx: &Transaction<'_>, entry: &Entry, words: &str) -> Result<(), StoreError> {
-    give_back(tx, entry)?;
-    tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
-    if entry.row.is_some() && entry.standing.operation == Operation::Create {
-        return outbox::end(tx, entry.id);
-    }
-    outbox::park(tx, entry.id, words, Answered::Yes)
-}
-
-/// Forgets what an attempt carried that surely did not happen.
-fn give_back(tx: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
-    outbox::clear_sent(tx, entry.id)
-}
-
-/// What was sent may have happened, and is not sent again by itself: it is remembered, and a person decides.
-fn park_in_doubt(
+fn refuse(
     tx: &Transaction<'_>,
-    object: &ObjectType,
+    pass: &Pass<'_>,
     entry: &Entry,
     words: &str,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
-    if entry.standing.operation == Operation::Create {
-        return outbox::park(tx, entry.id, words, Answered::No);
-    }
-    gap::note_lost(tx, object, entry, now)?;
-    outbox::remember_sent(tx, object, entry, now)?;
-    outbox::clear_sent(tx, entry.id)?;
-    outbox::park(tx, entry.id, words, Answered::Yes)
-}
-
-/// What is said of a lost answer.
-#[derive(Clone, Copy)]
-struct Loss<'a> {
-    words: &'a str,
-    /// When the entry is due again.
-    next: Timestamp,
-}
-
-/// The answer to an attempt is lost: it may have happened, and may still happen.
-fn lose(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    entry: &Entry,
-    loss: Loss<'_>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Loss { words, next } = loss;
-    let (after, hs_id) = (after_loss(entry), entry.standing.hs_id);
-    if after == AfterLoss::Look {
-        return outbox::lose(tx, entry.id, words, now, now);
-    }
-    gap::note_lost(tx, object, entry, now)?;
-    outbox::remember_sent(tx, object, entry, now)?;
-    outbox::clear_sent(tx, entry.id)?;
-    match (after, hs_id) {
-        (AfterLoss::Archive, Some(hs_id)) => outbox::become_archive(tx, entry.id, hs_id, next),
-        _ => {
-            // Merged and sent again at once the first time, later by the retry curve.
-            let again = if entry.standing.attempts <= 1 {
-                now
-            } else {
-                next
-            };
-            outbox::retry(tx, entry.id, again, Some(words), None, Answered::No)
-        }
-    }
+    tracing::warn!(local_id = %entry.local_id, operation = entry.standing.operation.as_str(), attempts = entry.standing.attempts, "HubSpot refused a record; see sync_outbox.last_error");
+    Hands::of_entry(tx, pass.name(), entry, pass.now).carry_out(refused(entry, words))
 }
 
 /// Done on both sides: HubSpot's values become the base of what was sent.
@@ -500,172 +353,39 @@ fn acknowledge(
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
-    let object = pass.object;
-    if entry.standing.operation == Operation::Create
+    let (object, now) = (pass.object, pass.now);
+    let hands = Hands::of_entry(tx, object.object(), entry, now);
+    let is_create = entry.standing.operation == Operation::Create;
+    if is_create
         && let Some(other) = object.table.by_hs_id(tx, record.id)?
         && other.record.local_id != entry.local_id
     {
-        let words = format!(
-            "HubSpot answered the create of {} row {} with record {}, which row {} has already",
-            object.mapping().table,
-            entry.local_id,
-            record.id,
-            other.record.local_id
-        );
-        outbox::drop_fields(tx, entry.id)?;
-        return outbox::park(tx, entry.id, &words, Answered::Yes);
+        let words = answered_with_anothers(object, entry, record.id, other.record.local_id);
+        return hands.carry_out(parked_bare(words));
     }
     let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
         return deleted_meanwhile(tx, pass, entry, record);
     };
-    if entry.standing.operation == Operation::Create {
+    if is_create {
         row.link(record);
         reads::unbury(tx, object.object(), record.id)?;
         conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
     }
-    for field in &entry.fields {
-        let Some(sent) = &field.sent else {
-            // Left out of requests when the row was created: HubSpot has nothing of it.
-            let is_left_out = object.mapping().field(&field.property).is_none();
-            if is_left_out && entry.standing.operation == Operation::Create {
-                outbox::set_base(tx, entry.id, &field.property, &Value::EMPTY)?;
-            }
-            continue;
-        };
-        let answered = record.values.get(&field.property).unwrap_or(sent);
-        settle_field(
-            tx,
-            pass,
-            entry,
-            &mut row,
-            &FieldAnswer {
-                property: &field.property,
-                base: &field.base,
-                sent,
-                answered,
-            },
-        )?;
-    }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    take_defaults(applying, entry, &held, &mut row, record);
-    unreadable::note(tx, object.object(), record, pass.now)?;
-    let known = row.record.modified_at;
-    if of_version(Evidence::Store, record.updated_at, known) != Freshness::Stale {
-        row.record.modified_at = Some(record.updated_at);
-    }
+    let acts = acknowledged(object.mapping(), entry, &row, record, &held);
+    let hands = Hands {
+        hs_id: row.record.hs_id,
+        ..hands
+    };
+    hands.carry_out_on(object.mapping(), &mut row, acts)?;
+    unreadable::note(tx, object.object(), record, now)?;
+    row.record.modified_at = version_by_answer(row.record.modified_at, record);
     object.table.update(tx, &row)?;
     if outbox::fields(tx, entry.id)?.is_empty() {
         outbox::end(tx, entry.id)
     } else {
         // Whoever rewrites a row all the time does not get a push for each write.
-        outbox::become_update(tx, entry.id, record.id, pass.now + AFTER_REWRITE)
-    }
-}
-
-struct FieldAnswer<'a> {
-    property: &'a PropertyName,
-    base: &'a Base,
-    sent: &'a Value,
-    answered: &'a Value,
-}
-
-fn settle_field(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    entry: &Entry,
-    row: &mut MirrorRow,
-    answer: &FieldAnswer<'_>,
-) -> Result<(), StoreError> {
-    let mapping = pass.object.mapping();
-    let Some(field) = mapping.field(answer.property) else {
-        return Ok(());
-    };
-    let same = |left: &Value, right: &Value| field.property_type.same(left, right);
-    let object = pass.name();
-    let about = About {
-        object,
-        local_id: entry.local_id,
-        hs_id: row.record.hs_id,
-    };
-    let old = match answer.base {
-        Base::Known(base) => base.as_deref(),
-        Base::Unknown => None,
-    };
-    let refused = !same(answer.sent, answer.answered)
-        && matches!(answer.base, Base::Known(base) if same(base, answer.answered))
-        && entry.standing.operation == Operation::Update;
-    if refused {
-        let conflict = NewConflict {
-            property: answer.property.as_str(),
-            base: old,
-            base_known: true,
-            local: answer.sent.as_deref(),
-            remote: answer.answered.as_deref(),
-            policy: field.policy.as_str(),
-            reason: "HubSpot took the update and kept its own value",
-        };
-        conflicts::record_closed(tx, about, conflict, Winner::Remote, pass.now)?;
-    }
-    if refused {
-        let change = Change {
-            object,
-            local_id: entry.local_id,
-            hs_id: row.record.hs_id,
-            property: answer.property.as_str(),
-            old: answer.sent.as_deref(),
-            new: answer.answered.as_deref(),
-            origin: Origin::Conflict,
-        };
-        history::record(tx, change, pass.now)?;
-    } else {
-        note_pushed(
-            tx,
-            about,
-            Pushed {
-                property: answer.property,
-                base: answer.base,
-                value: answer.answered,
-            },
-            pass.now,
-        )?;
-    }
-    if same(row.value(answer.property), answer.sent) {
-        row.set(mapping, answer.property, answer.answered);
-        outbox::drop_field(tx, entry.id, answer.property)
-    } else {
-        // Written again while it was in flight: what HubSpot has is the base of that write.
-        outbox::set_base(tx, entry.id, answer.property, answer.answered)
-    }
-}
-
-/// Values that HubSpot gave a new record by itself.
-fn take_defaults(
-    applying: &Applying<'_>,
-    entry: &Entry,
-    held: &BTreeMap<PropertyName, OpenConflict>,
-    row: &mut MirrorRow,
-    record: &RemoteRecord,
-) {
-    if entry.standing.operation != Operation::Create {
-        return;
-    }
-    let mapping = applying.pass.object.mapping();
-    for field in mapping
-        .fields
-        .iter()
-        .filter(|field| field.direction.pulls())
-    {
-        let pending = entry
-            .fields
-            .iter()
-            .any(|other| other.property == field.property);
-        if let Some(value) = record.values.get(&field.property)
-            && !pending
-            && !held.contains_key(&field.property)
-            && row.value(&field.property).is_empty()
-        {
-            row.set(mapping, &field.property, value);
-        }
+        outbox::become_update(tx, entry.id, record.id, now + AFTER_REWRITE)
     }
 }
 
@@ -676,42 +396,10 @@ fn deleted_meanwhile(
     entry: &Entry,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let about = About {
-        object: pass.name(),
-        local_id: entry.local_id,
-        hs_id: Some(record.id),
-    };
-    // Without a trigger's word nobody has deleted it: a table that a program dropped archives nothing.
-    let is_deleted = entry.row.is_some();
-    for field in &entry.fields {
-        match &field.sent {
-            Some(sent) => {
-                let answered = record.values.get(&field.property).unwrap_or(sent);
-                note_pushed(
-                    tx,
-                    about,
-                    Pushed {
-                        property: &field.property,
-                        base: &field.base,
-                        value: answered,
-                    },
-                    pass.now,
-                )?;
-                if is_deleted {
-                    outbox::set_base(tx, entry.id, &field.property, answered)?;
-                } else {
-                    outbox::drop_field(tx, entry.id, &field.property)?;
-                }
-            }
-            None if entry.standing.operation == Operation::Create => {
-                let answered = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
-                outbox::set_base(tx, entry.id, &field.property, answered)?;
-            }
-            None => {}
-        }
-    }
-    if !is_deleted {
-        let object = pass.name();
+    let object = pass.name();
+    let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
+    hands.carry_out(acknowledged_without_row(entry, record))?;
+    if entry.row.is_none() {
         reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
         return end_without_row(tx, pass, entry.id);
     }
@@ -725,7 +413,7 @@ fn deleted_meanwhile(
 
 /// Ends an entry whose row is gone without a trigger's word. What was written while it was in flight is named.
 fn end_without_row(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<(), StoreError> {
-    let left = outbox::by_id(tx, id)?.map(|queued| queued);
+    let left = outbox::by_id(tx, id)?;
     let unsent = left
         .filter(|entry| entry.standing.operation == Operation::Update && !entry.fields.is_empty());
     match unsent {
@@ -746,6 +434,7 @@ fn adopt_existing(
 ) -> Result<(), StoreError> {
     let (applying, next) = (settling.applying, settling.next);
     let object = applying.pass.object;
+    let hands = Hands::of_entry(tx, object.object(), entry, applying.pass.now);
     let found = settling.adopted.iter().find(|record| record.answers_to(id));
     let holder = object
         .table
@@ -784,15 +473,9 @@ fn adopt_existing(
                 apply_record(tx, &applying, record, None).map(drop)
             })
         }
-        (ExistingOutcome::GiveUp, ..) => {
-            outbox::clear_sent(tx, entry.id)?;
-            let words = format!(
-                "HubSpot says that record {id} has this already, and does not show that record: it may be archived"
-            );
-            outbox::park(tx, entry.id, &words, Answered::Yes)
-        }
+        (ExistingOutcome::GiveUp, ..) => hands.carry_out(given_up_existing(id)),
         (ExistingOutcome::Take | ExistingOutcome::TakePlace, Some(record), _) => {
-            exists(tx, entry, next)?;
+            hands.carry_out(exists(next))?;
             let create = outbox::by_id(tx, entry.id)?;
             let claimant = Claimant {
                 local_id: entry.local_id,
@@ -813,15 +496,8 @@ fn adopt_existing(
             | ExistingOutcome::Take
             | ExistingOutcome::TakePlace,
             ..,
-        ) => exists(tx, entry, next),
+        ) => hands.carry_out(exists(next)),
     }
-}
-
-/// What a create carried made no record: HubSpot has one already.
-fn exists(tx: &Transaction<'_>, entry: &Entry, next: Timestamp) -> Result<(), StoreError> {
-    let words = Some("HubSpot has this record already");
-    outbox::clear_sent(tx, entry.id)?;
-    outbox::retry(tx, entry.id, next, words, None, Answered::Yes)
 }
 
 /// Refuses a create whose record another row has.
@@ -839,9 +515,8 @@ fn refuse_second(
         .mapping()
         .match_field()
         .map_or("unique value", |field| field.property.as_str());
-    let words = taken::words(object, entry.local_id, shared, holder);
-    outbox::drop_fields(tx, entry.id)?;
-    outbox::park(tx, entry.id, &words, Answered::Yes)
+    let words = shared_words(object, entry.local_id, shared, holder);
+    Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(parked_bare(words))
 }
 
 async fn settle_failed_batch(
@@ -897,13 +572,13 @@ async fn settle_failed_batch(
         };
         for (sent, wait) in entries {
             let next = until.unwrap_or(now + wait).min(latest_due(now));
-            let Some(queued) = outbox::by_id(tx, sent.entry)? else {
+            let Some(entry) = outbox::by_id(tx, sent.entry)? else {
                 continue;
             };
-            let entry = queued;
             if entry.standing.state != EntryState::InFlight {
                 continue;
             }
+            let hands = Hands::of_entry(tx, name, &entry, now);
             if let (Operation::Archive, Some(hs_id)) = (operation, entry.standing.hs_id)
                 && fate != BatchFate::Lost
                 && !in_doubt
@@ -915,24 +590,20 @@ async fn settle_failed_batch(
                     adopt_existing(tx, &settling(next), &entry, existing)?;
                 }
                 FailedOutcome::ParkInDoubt => {
-                    park_in_doubt(tx, name, &entry, &words, now)?;
+                    hands.carry_out(parked_in_doubt(&entry, &words, now))?;
                 }
                 FailedOutcome::Settle(settlement) => {
                     settle_entry(tx, &settling(now + wait), &entry, settlement)?;
                 }
-                FailedOutcome::Refuse => refuse(tx, &entry, &words)?,
+                FailedOutcome::Refuse => refuse(tx, &applying.pass, &entry, &words)?,
                 FailedOutcome::Retry => {
-                    give_back(tx, &entry)?;
+                    outbox::clear_sent(tx, entry.id)?;
                     let waits_for = locked.then_some(WaitsFor::Lock);
                     outbox::retry(tx, entry.id, next, Some(&words), waits_for, Answered::Yes)?;
                     outbox::uncount_attempt(tx, entry.id)?;
                 }
                 FailedOutcome::Lose => {
-                    let loss = Loss {
-                        words: &words,
-                        next,
-                    };
-                    lose(tx, name, &entry, loss, now)?;
+                    hands.carry_out(lost(&entry, &words, next, now))?;
                 }
             }
         }
@@ -946,37 +617,37 @@ async fn archived(
     batch: Vec<Sent>,
     push: Option<Push>,
 ) -> Result<(), StepError> {
-    let engine = sending.engine;
-    let (sync, offset) = (sending.object.clone(), engine.client.clock_offset_ms());
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let pass = Pass::of(tx, &sync, Origin::Push, offset);
-            let now = pass.now;
-            let changed = batch.len();
-            for archive in batch.into_iter().filter_map(|sent| sent.archive) {
-                note_archived(tx, &pass, &archive.entry, archive.hs_id)?;
-                if let Some(push) = push {
-                    gap::note_archived(tx, &pass, archive.hs_id, push)?;
-                }
-                reads::bury(tx, sync.object(), archive.hs_id, now)?;
-                outbox::end(tx, archive.entry.id)?;
+    let asked_at = sending.engine.now();
+    let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
+        let pass = applying.pass.saying(Origin::Push);
+        let changed = batch.len();
+        for archive in batch.into_iter().filter_map(|sent| sent.archive) {
+            note_archived(tx, &pass, &archive.entry, archive.hs_id)?;
+            if let Some(push) = push {
+                gap::note_archived(tx, &pass, archive.hs_id, push)?;
             }
-            runs::extend(
-                tx,
-                sync.object(),
-                Kind::Push,
-                runs::Work {
-                    requests: 1,
-                    seen: changed,
-                    changed,
-                },
-                now,
-            )?;
-            runs::finish(tx, sync.object(), Kind::Push, None, now)
-        })
-        .await?;
-    Ok(())
+            reads::bury(tx, pass.name(), archive.hs_id, pass.now)?;
+            outbox::end(tx, archive.entry.id)?;
+        }
+        note_run(tx, &pass, changed, changed)
+    };
+    in_one(sending, asked_at, settle).await
+}
+
+/// Writes down that a request was settled.
+fn note_run(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    seen: usize,
+    changed: usize,
+) -> Result<(), StoreError> {
+    let work = runs::Work {
+        requests: 1,
+        seen,
+        changed,
+    };
+    runs::extend(tx, pass.name(), Kind::Push, work, pass.now)?;
+    runs::finish(tx, pass.name(), Kind::Push, None, pass.now)
 }
 
 /// What a stopped daemon left in flight: its answers are lost. How many entries that were.
@@ -998,8 +669,7 @@ pub fn recover_object(
     let left = outbox::in_flight(tx, object)?;
     let words = "the daemon stopped before the answer came";
     for queued in &left {
-        let loss = Loss { words, next: now };
-        lose(tx, object, &queued, loss, now)?;
+        Hands::of_entry(tx, object, queued, now).carry_out(lost(queued, words, now, now))?;
     }
     Ok(left.len())
 }
@@ -1010,6 +680,7 @@ mod tests {
     use crate::decide::echo::{Author, Histories, PastValue};
     use crate::engine::testing::{How, Scene, at, property, record};
     use crate::model::mapping::Policy;
+    use crate::model::value::Value;
     use crate::store::outbox::Attempt;
     /// Row 1 is record 101, and an update of its first name is on its way, over the version of the scene's beginning.
     fn on_its_way() -> Scene {
@@ -1095,7 +766,12 @@ mod tests {
         let scene = on_its_way();
         scene.write(|tx| {
             let mut queued = outbox::in_flight(tx, scene.object.object())?;
-            refuse(tx, &queued.remove(0), "HubSpot does not take it")
+            refuse(
+                tx,
+                &scene.pass(at(1)),
+                &queued.remove(0),
+                "HubSpot does not take it",
+            )
         });
         assert_eq!(scene.rows("SELECT value FROM _sync_sent"), NOTHING);
         assert_eq!(

@@ -6,68 +6,26 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::matching::Identity;
-use crate::decide::matching::MatchRule;
-use crate::decide::settle::{TakenOutcome, ValueHolder, settle_taken};
+use crate::decide::convert::identity;
+use crate::decide::matching::{Identity, MatchRule};
+use crate::decide::settle::ValueHolder;
+use crate::decide::taken::{Giver, HeldValue, next_look, shared_words, to_give, wanted};
 use crate::engine::Engine;
+use crate::engine::hands::Hands;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::entry::{Entry, Operation};
-use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::entry::Entry;
+use crate::model::id::{LocalId, OutboxId};
 use crate::model::mapping::FieldMapping;
-use crate::model::name::PropertyName;
-use crate::model::time::Timestamp;
-use crate::model::value::Value;
 use crate::store::history::{self, Origin};
-use crate::store::outbox::{self, Answered, Giver};
+use crate::store::outbox;
 use crate::store::{Lane, StoreError};
-
-/// How long after the other change's next attempt an entry looks whether that is done.
-const AFTER_GIVER: Duration = Duration::from_secs(1);
-
-/// The longest rest between two such looks: a person may let the other change go at any moment.
-const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// A value that was given up this long ago is free in HubSpot.
 const FREED_LATELY: Duration = Duration::from_mins(1);
 
 /// The longest chain of rows that is followed.
 const LONGEST_CHAIN: usize = 1_000;
-
-/// That two rows have one value which only one of their records may have.
-pub(crate) fn words(
-    object: &ObjectSync,
-    own: LocalId,
-    shared: &str,
-    holder: (LocalId, HubspotId),
-) -> String {
-    let (local_id, hs_id) = holder;
-    format!(
-        "{} row {own} has the {shared} of row {local_id}, which is HubSpot record {hs_id}",
-        object.mapping().table
-    )
-}
-
-/// The unique values that an attempt was to give, with their fields.
-fn wanted<'a>(object: &'a ObjectSync, entry: &Entry) -> Vec<(&'a FieldMapping, Identity)> {
-    let fields = object.mapping().fields.iter();
-    fields
-        .filter(|field| object.is_unique(&field.property))
-        .filter_map(|field| {
-            let mut sent = entry.fields.iter();
-            let sent = sent.find(|other| other.property == field.property)?;
-            Some((field, identity(object, field, sent.sent.as_ref()?)?))
-        })
-        .collect()
-}
-
-fn identity(object: &ObjectSync, field: &FieldMapping, value: &Value) -> Option<Identity> {
-    let form = MatchRule::of(object.object(), field).form(value)?;
-    Some(Identity {
-        property: field.property.clone(),
-        form,
-    })
-}
 
 /// Settles an entry whose value was refused as taken. `false`: our own rows say nothing about it.
 pub(crate) fn settle(
@@ -77,22 +35,11 @@ pub(crate) fn settle(
 ) -> Result<bool, StoreError> {
     let (object, now) = (pass.object, pass.now);
     for (field, value) in wanted(object, entry) {
-        let HeldValue { by, giver, words } = held(tx, pass, entry, (field, &value))?;
-        match (settle_taken(by, entry.standing.attempts), giver, words) {
-            (TakenOutcome::AfterTheOther, Some(giver), Some(words)) => {
-                let next = next_look(giver.next, now);
-                outbox::wait_for_row(tx, entry.id, giver.local_id, next, &words)?;
-            }
-            (TakenOutcome::Again, ..) => {
-                let words =
-                    "HubSpot gave the value to nobody, since another record had it until then";
-                outbox::retry(tx, entry.id, now, Some(words), None, Answered::Yes)?;
-            }
-            (TakenOutcome::Dead, _, Some(words)) => {
-                outbox::park(tx, entry.id, &words, Answered::Yes)?;
-            }
-            (TakenOutcome::AfterTheOther | TakenOutcome::Dead, ..) => continue,
-        }
+        let held = held(tx, pass, entry, (field, &value))?;
+        let Some(act) = held.settled(entry, now) else {
+            continue;
+        };
+        Hands::of_entry(tx, object.object(), entry, now).carry_out(vec![act])?;
         return Ok(true);
     }
     Ok(false)
@@ -132,25 +79,14 @@ pub(crate) async fn without_waiting(
 /// Puts an entry off that met such a value and whose other change is still to come.
 fn still_waits(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<bool, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let Some(queued) = outbox::by_id(tx, id)? else {
+    let Some(entry) = outbox::by_id(tx, id)? else {
         return Ok(false);
     };
-    let entry = &queued;
     let Some(row) = object.table.by_local_id(tx, entry.local_id)? else {
         return Ok(false);
     };
-    let is_sent = |property: &PropertyName| {
-        let mut fields = entry.fields.iter();
-        entry.standing.operation == Operation::Create
-            || fields.any(|field| &field.property == property)
-    };
-    let fields = object.mapping().fields.iter();
-    let unique = fields.filter(|field| object.is_unique(&field.property));
-    for field in unique.filter(|field| is_sent(&field.property)) {
-        let Some(value) = identity(object, field, row.value(&field.property)) else {
-            continue;
-        };
-        let held = held(tx, pass, entry, (field, &value))?;
+    for (field, value) in to_give(object, &entry, &row) {
+        let held = held(tx, pass, &entry, (field, &value))?;
         if let (ValueHolder::GivesItUp, Some(giver)) = (held.by, held.giver) {
             outbox::put_off(tx, id, next_look(giver.next, now))?;
             return Ok(true);
@@ -159,20 +95,7 @@ fn still_waits(tx: &Transaction<'_>, pass: &Pass<'_>, id: OutboxId) -> Result<bo
     Ok(false)
 }
 
-/// When it is worth a look whether the other change is done: after its next attempt, which may be `None` while a person
-/// decides about it.
-fn next_look(other: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let longest = now + LONGEST_REST;
-    other.map_or(longest, |next| (next.max(now) + AFTER_GIVER).min(longest))
-}
-
 /// Who has a unique value, with the row that gives it up and what is to be said, as far as our own rows tell.
-struct HeldValue {
-    by: ValueHolder,
-    giver: Option<Giver>,
-    words: Option<String>,
-}
-
 fn held(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -180,58 +103,26 @@ fn held(
     (field, value): (&FieldMapping, &Identity),
 ) -> Result<HeldValue, StoreError> {
     let (object, now) = (pass.object, pass.now);
-    let (table, property, own) = (&object.mapping().table, &value.property, entry.local_id);
-    let kept = |words: Option<String>| HeldValue {
-        by: ValueHolder::KeepsIt,
-        giver: None,
-        words,
-    };
+    let (property, own) = (&value.property, entry.local_id);
     let mut others = givers(tx, object, own, field, value)?;
     if let Some(place) = others.iter().position(|giver| !giver.is_dead) {
         let giver = others.swap_remove(place);
-        let (other, hs_id) = (giver.local_id, giver.hs_id);
-        let (by, words) = if leads_to(tx, object, entry, field, &giver)? {
-            let words = format!(
-                "{table} row {own} is to have the {property} of row {other}, HubSpot record {hs_id}, which is to have \
-                 another of these in turn: HubSpot can't exchange them; give one of them another value first"
-            );
-            (ValueHolder::Exchanges, words)
-        } else {
-            let until = match giver.next {
-                Some(_) => "its own change is done",
-                None => "its own change, which waits for a person, is done",
-            };
-            let words = format!(
-                "{table} row {other}, HubSpot record {hs_id}, has this {property} until {until}: row {own} is sent \
-                 after that"
-            );
-            (ValueHolder::GivesItUp, words)
-        };
-        return Ok(HeldValue {
-            by,
-            giver: Some(giver),
-            words: Some(words),
-        });
+        let in_turn = leads_to(tx, object, entry, field, &giver)?;
+        return Ok(HeldValue::of_giver(object, own, value, giver, in_turn));
     }
     if let Some(giver) = others.first() {
-        let words = format!(
-            "{table} row {}, HubSpot record {}, still has this {property}, since its own change is dead: settle that, then retry this",
-            giver.local_id, giver.hs_id
-        );
-        return Ok(kept(Some(words)));
+        return Ok(HeldValue::of_dead(object, value, giver));
     }
     if let Some(holder) = object.table.holder_of(tx, value, own)? {
-        return Ok(kept(Some(words(object, own, property.as_str(), holder))));
+        let words = shared_words(object, own, property.as_str(), holder);
+        return Ok(HeldValue::kept(Some(words)));
     }
     let rule = MatchRule::of(object.object(), field);
     let since = now - FREED_LATELY;
     let was_freed = history::was_given_up(tx, object.object(), property, rule, &value.form, since)?;
     Ok(match was_freed {
-        true => HeldValue {
-            by: ValueHolder::GaveItUp,
-            ..kept(None)
-        },
-        false => kept(None),
+        true => HeldValue::given_up(),
+        false => HeldValue::kept(None),
     })
 }
 
@@ -292,8 +183,11 @@ fn leads_to(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::taken::{AFTER_GIVER, LONGEST_REST};
     use crate::engine::testing::{Scene, at};
     use crate::model::mapping::Policy;
+    use crate::model::time::Timestamp;
+    use crate::model::value::Value;
 
     /// Row 2 is to have the address that row 1 gives up; HubSpot was asked too early.
     fn waiting() -> (Scene, OutboxId) {

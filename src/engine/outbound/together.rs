@@ -1,54 +1,18 @@
 //! Entries that are read, claimed and sent together: updates, and archives. A write rests on a read that is at most a second
 //! old (`decide/gap`); what has grown older meanwhile is read again.
 
-use crate::decide::gap::MOST_LATE;
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::batch::Together;
+use crate::decide::present::Present;
 use crate::engine::outbound::archive;
-use crate::engine::outbound::present::{Doubt, Present, reread_records};
+use crate::engine::outbound::present::{Doubt, reread_records};
 use crate::engine::outbound::push::claim_updates;
-use crate::engine::outbound::sending::{Ground, Late, Sending, Sent};
+use crate::engine::outbound::sending::{Ground, Sending};
 use crate::engine::outbound::settle::{settle_batch, unclaim};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{Priority, Reread};
+use crate::model::attempt::{Late, Sent};
 use crate::model::entry::{Entry, Operation};
-use crate::model::id::HubspotId;
-
-/// Entries of one try.
-struct Together {
-    /// The entries, as they were when the step began.
-    entries: Vec<Entry>,
-    /// How often they have come too late.
-    late: u32,
-}
-
-impl Together {
-    fn ids(&self) -> Vec<HubspotId> {
-        let ids = self
-            .entries
-            .iter()
-            .filter_map(|queued| queued.standing.hs_id);
-        ids.collect()
-    }
-
-    fn id_of(&self, sent: &Sent) -> Option<HubspotId> {
-        let mut entries = self.entries.iter();
-        let found = entries.find(|queued| queued.id == sent.entry);
-        found?.standing.hs_id
-    }
-
-    /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
-    /// sent stays a part, so that halving comes to an end.
-    fn again(&self, late: &Late) -> Option<Self> {
-        let entries = self.entries.iter();
-        let entries = entries.filter(|queued| late.entries.contains(&queued.id));
-        let again = Self {
-            entries: entries.cloned().collect(),
-            late: if late.is_part { 0 } else { self.late + 1 },
-        };
-        (again.late <= MOST_LATE).then_some(again)
-    }
-}
 
 /// Reads the records of due updates or archives, claims what is still to be sent, and sends it.
 pub(super) async fn send(
@@ -64,16 +28,7 @@ pub(super) async fn send(
             Doubt::default()
         }
     };
-    // Where histories are asked for, a batch is smaller (`hubspot/api-facts.md#3`).
-    let size = match doubt.is_none() {
-        true => BATCH,
-        false => BATCH_WITH_HISTORY,
-    };
-    let chunks = due.chunks(size).map(|due| Together {
-        entries: due.to_vec(),
-        late: 0,
-    });
-    let mut batches: Vec<Together> = chunks.collect();
+    let mut batches = Together::all(&due, !doubt.is_none());
     let trying = Trying {
         engine,
         object,
@@ -127,10 +82,9 @@ impl Trying<'_> {
                 return Err(error);
             }
         };
-        let (same, other): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|sent| {
-            let id = batch.id_of(sent);
-            id.is_some_and(|id| shown.of(id) == present.of(id) && !present.is_unread(id))
-        });
+        let (same, other): (Vec<_>, Vec<_>) = claimed
+            .into_iter()
+            .partition(|sent| batch.is_shown_alike(sent, &shown, &present));
         if !other.is_empty() {
             unclaim(self.sending(None), claimed_at, other).await?;
         }

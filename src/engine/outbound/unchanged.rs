@@ -3,9 +3,11 @@
 
 use rusqlite::{Connection, Transaction};
 
+use crate::decide::acknowledge::unchanged;
+use crate::decide::claim::is_update_at_rest;
 use crate::engine::Engine;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::entry::Entry;
 use crate::model::id::OutboxId;
 use crate::model::name::PropertyName;
 use crate::store::{Lane, StoreError, outbox};
@@ -72,30 +74,13 @@ fn end_unchanged(
 fn unchanged_fields(
     connection: &Connection,
     object: &ObjectSync,
-    queued: &Entry,
+    entry: &Entry,
 ) -> Result<Vec<PropertyName>, StoreError> {
-    let entry = &queued;
-    let is_at_rest = entry.standing.operation == Operation::Update
-        && entry.standing.state == EntryState::Pending
-        && entry.row.is_none()
-        && queued.standing.unanswered_since.is_none();
-    if !is_at_rest {
+    if !is_update_at_rest(entry) {
         return Ok(Vec::new());
     }
-    let Some(row) = object.table.by_local_id(connection, entry.local_id)? else {
-        return Ok(Vec::new());
-    };
-    let fields = entry.fields.iter().filter(|field| {
-        let kind = object
-            .mapping()
-            .field(&field.property)
-            .map(|mapping| mapping.property_type);
-        match (kind, &field.base, &field.sent) {
-            (Some(kind), Base::Known(base), None) => kind.same(base, row.value(&field.property)),
-            _ => false,
-        }
-    });
-    Ok(fields.map(|field| field.property.clone()).collect())
+    let row = object.table.by_local_id(connection, entry.local_id)?;
+    Ok(row.map_or_else(Vec::new, |row| unchanged(object.mapping(), entry, &row)))
 }
 
 #[cfg(test)]

@@ -1,251 +1,55 @@
-//! What people decide by SQL: conflicts, discarded entries, approved holds. Noticed within a second, carried out here.
+//! What people decide by SQL, noticed within a second: conflicts, carried out here; entries that are given up (`discards`) and
+//! holds that are approved (`approvals`).
 
-use rusqlite::Transaction;
-
-use crate::decide::echo::{is_sent, late_since};
-use crate::decide::existence::{
-    Action, Again, GivenUp, Here, Hubspot, Sides, Word, decide, given_up,
+use crate::decide::decision::{
+    FieldConflict, FieldDecision, FieldWaits, NOT_MAPPED, REMOTE_TAKEN, ROW_DELETED, WHOLE_TAKES,
+    decide_field, not_in_force, taken_here, waits_of_decided,
 };
+use crate::decide::echo::late_since;
+use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::freshness::{Evidence, Freshness, of_version};
-use crate::decide::record::judge_open;
-use crate::decide::retry::{AFTER_FLIGHT, AFTER_UNREAD};
-use crate::engine::inbound::actions::ended_by_itself;
-use crate::engine::inbound::existence::{Matter, missed, put_back};
-use crate::engine::inbound::removal::remove_all;
+use crate::decide::present::Present;
+use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::hands::Hands;
+use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::gap;
-use crate::engine::outbound::guarded::{archive_key, update_key};
-use crate::engine::outbound::present::{Present, read_records};
+use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
+use crate::engine::people::discards::set_other;
+use crate::engine::people::{approvals, discards};
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::{Base, Entry, EntryField};
-use crate::model::id::{HoldId, HubspotId, LocalId};
+use crate::model::entry::Base;
+use crate::model::id::HubspotId;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
-use crate::store::conflicts::{self, End, Waiting};
-use crate::store::fields::{self, FieldRow, FieldState, Troubled};
+use crate::store::conflicts::{self, Waiting};
+use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change, Origin};
-use crate::store::outbox;
-use crate::store::reads::{self, Removal};
-use crate::store::{Lane, StoreError, holds, rowjson, unreadable};
+use crate::store::history::Origin;
+use crate::store::{Lane, StoreError, holds, outbox, reads, unreadable};
+use rusqlite::Transaction;
 
 /// How many decisions one step takes.
 const BATCH: usize = 100;
 
 /// Carries out what people have decided.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
-    let discarded = discard(engine).await?;
+    let discarded = discards::step(engine).await?;
     let decided = decide_conflicts(engine).await?;
-    let approved = approve(engine).await?;
+    let approved = approvals::step(engine).await?;
     let closed = close_gone(engine).await?;
     Ok(if discarded || decided || approved || closed {
         Progress::More
     } else {
         Progress::RING
     })
-}
-
-async fn discard(engine: &Engine) -> Result<bool, StepError> {
-    let objects = engine.objects();
-    let waiting = engine
-        .store
-        .read(|connection| outbox::discarded(connection, BATCH))
-        .await?;
-    if waiting.is_empty() {
-        return Ok(false);
-    }
-    let offset_ms = engine.client.clock_offset_ms();
-    let more = engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let mut carried_out = false;
-            for (object, queued) in outbox::discarded(tx, BATCH)? {
-                let Some(sync) = objects.get(&object) else {
-                    continue;
-                };
-                carried_out = true;
-                let pass = Pass::of(tx, &sync, Origin::Discard, offset_ms);
-                match savepoint::within(tx, || discard_one(tx, &pass, &queued)) {
-                    Err(error) if error.is_of_one_row() => {
-                        let words = format!("it can't be discarded: {error}");
-                        outbox::refuse_discard(tx, queued.id, &words)?;
-                    }
-                    discarded => discarded?,
-                }
-            }
-            Ok(carried_out)
-        })
-        .await?;
-    Ok(more)
-}
-
-fn discard_one(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Entry) -> Result<(), StoreError> {
-    let (object, now) = (pass.object, pass.now);
-    let entry = &queued;
-    match given_up(entry) {
-        GivenUp::TakeBack(hs_id) => {
-            take_back(tx, pass, queued)?;
-            outbox::end(tx, entry.id)?;
-            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
-        }
-        GivenUp::Undelete(hs_id) => {
-            undelete(tx, pass, queued, hs_id)?;
-            if let Some(whole) = conflicts::open_whole(tx, object.object(), entry.local_id)? {
-                let end = End {
-                    winner: Winner::Remote,
-                    resolution: "discarded",
-                    reason: "the deletion was discarded, and the row is back",
-                };
-                conflicts::close(tx, whole, end, now)?;
-            }
-            reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
-        }
-        GivenUp::Exclude => {
-            outbox::exclude(tx, object.object(), entry.local_id)?;
-            outbox::end(tx, entry.id)?;
-        }
-        GivenUp::End => outbox::end(tx, entry.id)?,
-    }
-    for key in [archive_key, update_key].map(|key| key(object.object())) {
-        holds::recount_entries(tx, key, now)?;
-    }
-    Ok(())
-}
-
-/// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again.
-fn undelete(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    queued: &Entry,
-    hs_id: HubspotId,
-) -> Result<(), StoreError> {
-    let (object, entry) = (pass.object, &queued);
-    let text = entry.row.as_deref().unwrap_or_default();
-    let record = former_record(pass, hs_id, text);
-    if !put_back(tx, pass, entry, &record)? {
-        return outbox::end(tx, entry.id);
-    }
-    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    for field in &entry.fields {
-        let agreed = object
-            .mapping()
-            .field(&field.property)
-            .is_some_and(|mapped| {
-                let held = record.values.get(&field.property).unwrap_or(&Value::EMPTY);
-                matches!(&field.base, Base::Known(base) if mapped.property_type.same(base, held))
-            });
-        if agreed || open.contains_key(&field.property) {
-            outbox::drop_field(tx, entry.id, &field.property)?;
-        }
-    }
-    match outbox::fields(tx, entry.id)?.is_empty() {
-        true => outbox::end(tx, entry.id),
-        false => outbox::undelete(tx, entry.id),
-    }
-}
-
-/// The row as it was when it was deleted.
-fn former_record(pass: &Pass<'_>, id: HubspotId, text: &str) -> RemoteRecord {
-    let (object, now) = (pass.object, pass.now);
-    RemoteRecord {
-        id,
-        values: rowjson::values(object.mapping(), text),
-        invalid: std::collections::BTreeMap::new(),
-        created_at: rowjson::created_at(text).unwrap_or(now),
-        updated_at: rowjson::modified_at(text).unwrap_or(Timestamp::EPOCH),
-        archived: false,
-        archived_at: None,
-        merged_ids: Vec::new(),
-        own_key: None,
-        other_emails: Vec::new(),
-    }
-}
-
-/// The fields of a discarded update go back to their base; what they held is kept.
-fn take_back(tx: &Transaction<'_>, pass: &Pass<'_>, queued: &Entry) -> Result<(), StoreError> {
-    let (object, now) = (pass.object, pass.now);
-    let entry = &queued;
-    let Some(mut row) = object.table.by_local_id(tx, entry.local_id)? else {
-        return Ok(());
-    };
-    for field in &entry.fields {
-        let base = match &field.base {
-            Base::Known(base) => base.clone(),
-            Base::Unknown => Value::EMPTY,
-        };
-        if object.mapping().field(&field.property).is_none() {
-            take_back_other(tx, pass, queued, field)?;
-            continue;
-        }
-        let change = Change {
-            object: object.object(),
-            local_id: entry.local_id,
-            hs_id: entry.standing.hs_id,
-            property: field.property.as_str(),
-            old: row.value(&field.property).as_deref(),
-            new: base.as_deref(),
-            origin: Origin::Discard,
-        };
-        history::record(tx, change, now)?;
-        row.set(object.mapping(), &field.property, &base);
-    }
-    object.table.update(tx, &row)
-}
-
-/// A field that is not in force, since it left the mapping or has a problem: its column stands in the table all the same.
-/// Without a known base, or without the column, nothing is taken back, and nothing is written down.
-fn take_back_other(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    queued: &Entry,
-    field: &EntryField,
-) -> Result<(), StoreError> {
-    let Base::Known(base) = &field.base else {
-        return Ok(());
-    };
-    let others = fields::out_of_force(tx, pass.object.mapping())?;
-    let other = others
-        .iter()
-        .find(|other| other.property == field.property.as_str());
-    match other {
-        Some(other) => {
-            let ids = (queued.local_id, queued.standing.hs_id);
-            set_other(tx, pass, ids, other, (base, Origin::Discard))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Gives the column of a field that is not in force a value; what it held is kept.
-fn set_other(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    (local_id, hs_id): (LocalId, Option<HubspotId>),
-    other: &FieldRow,
-    (value, origin): (&Value, Origin),
-) -> Result<(), StoreError> {
-    let object = pass.object;
-    let Some(held) = object.table.former_value(tx, local_id, other)? else {
-        return Ok(());
-    };
-    let change = Change {
-        object: object.object(),
-        local_id,
-        hs_id,
-        property: &other.property,
-        old: held.as_deref(),
-        new: value.as_deref(),
-        origin,
-    };
-    history::record(tx, change, pass.now)?;
-    object.table.set_former(tx, local_id, other, value)
 }
 
 /// Closes conflicts of fields whose row is gone from both sides: nobody could decide them any more.
@@ -383,10 +187,6 @@ async fn read_present(
     Ok(records)
 }
 
-/// Why a resolution is given back that is no decision.
-const UNKNOWN_WORD: &str =
-    "this is no decision: write `local`, `remote` or `value:…` with the value behind it";
-
 struct Decision<'a> {
     pass: Pass<'a>,
     conflict: &'a Waiting,
@@ -432,7 +232,7 @@ impl Decision<'_> {
         let Some(row) = self.pass.object.table.by_local_id(tx, conflict.local_id)? else {
             // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
             return match conflict.resolution {
-                Some(_) => self.refuse(tx, "the row was deleted here: INSERT it again to keep it"),
+                Some(_) => self.refuse(tx, ROW_DELETED),
                 None => Ok(CarriedOut::NotYet),
             };
         };
@@ -449,60 +249,26 @@ impl Decision<'_> {
         if self.is_read_before(&row) {
             return Ok(CarriedOut::NotYet);
         }
-        let local = row.value(property).clone();
-        let remote = self
-            .record
-            .and_then(|record| record.shown(property))
-            .unwrap_or(&conflict.remote)
-            .clone();
-        let theirs = self.theirs(tx, property, field, &remote)?;
-        let unreadable = field.property_type.canonical(theirs.as_deref()).is_err();
-        let decided = |winner, reason| End {
-            winner,
-            resolution: "decided",
-            reason,
-        };
-        let (end, value) = match conflict.resolution.as_deref() {
-            None => match judge_open(field.property_type, &conflict.base, &local, &remote) {
-                // Nothing here is to be sent any more; what can't be read is not taken either.
-                Some(Winner::Remote) if unreadable => {
-                    let end = ended_by_itself(Winner::Remote);
-                    conflicts::close(tx, conflict.id, end, self.pass.now)?;
-                    return Ok(CarriedOut::Yes);
-                }
-                Some(Winner::Remote) => (ended_by_itself(Winner::Remote), theirs),
-                Some(winner) => (ended_by_itself(winner), local),
-                None => return Ok(CarriedOut::NotYet),
-            },
-            Some("local") => (
-                decided(Winner::Local, "decided: the value here stays"),
-                local,
-            ),
-            Some("remote") if unreadable => {
-                let reason = "HubSpot's value is not of the column's type, so that it can't be taken: write `local` or `value:…`, or correct it in HubSpot";
-                return self.refuse(tx, reason);
+        let since = late_since(self.pass.now);
+        let sent = outbox::sent_earlier(tx, self.pass.name(), conflict.local_id, since)?;
+        let decision = decide_field(&FieldConflict {
+            field,
+            base: &conflict.base,
+            remembered: &conflict.remote,
+            shown: self.record.and_then(|record| record.shown(property)),
+            local: row.value(property),
+            sent: sent.get(property).map_or(&[], Vec::as_slice),
+            word: conflict.resolution.as_deref(),
+        });
+        match decision {
+            FieldDecision::Wait => return Ok(CarriedOut::NotYet),
+            FieldDecision::Refuse(words) => return self.refuse(tx, &words),
+            FieldDecision::Close(end) => conflicts::close(tx, conflict.id, end, self.pass.now)?,
+            FieldDecision::Settle { end, value, remote } => {
+                conflicts::close(tx, conflict.id, end, self.pass.now)?;
+                self.settle_field(tx, (row, field), &value, &remote)?;
             }
-            Some("remote") => (
-                decided(Winner::Remote, "decided: HubSpot's value is taken"),
-                theirs,
-            ),
-            Some(text) => match text
-                .strip_prefix("value:")
-                .map(|text| field.property_type.canonical_here(Some(text)))
-            {
-                Some(Ok(value)) if value.is_too_long() => {
-                    return self.refuse(tx, "the value is longer than HubSpot takes");
-                }
-                Some(Ok(value)) => (
-                    decided(Winner::Value, "decided: a third value goes to both sides"),
-                    value,
-                ),
-                Some(Err(invalid)) => return self.refuse(tx, &invalid.to_string()),
-                None => return self.refuse(tx, UNKNOWN_WORD),
-            },
-        };
-        conflicts::close(tx, conflict.id, end, self.pass.now)?;
-        self.settle_field(tx, property, &value, &remote)?;
+        }
         Ok(CarriedOut::Yes)
     }
 
@@ -517,33 +283,19 @@ impl Decision<'_> {
             .iter()
             .filter(|other| other.state != FieldState::Unmapped);
         let Some(other) = mapped.find(|other| other.property == conflict.property) else {
-            return self.refuse(tx, "the property is not mapped any more");
+            return self.refuse(tx, NOT_MAPPED);
         };
         if word == "remote" {
-            let end = End {
-                winner: Winner::Remote,
-                resolution: "decided",
-                reason: "decided: HubSpot's value is taken",
-            };
-            conflicts::close(tx, conflict.id, end, self.pass.now)?;
+            conflicts::close(tx, conflict.id, REMOTE_TAKEN, self.pass.now)?;
             self.take_other(tx, other)?;
             return Ok(CarriedOut::Yes);
         }
         let mut troubled = fields::troubled(tx)?.into_iter();
         let trouble =
             troubled.find(|field| field.object == other.object && field.property == other.property);
-        let why = match trouble {
-            Some(Troubled { problem, hint, .. }) => {
-                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-                format!(": {problem}{hint}")
-            }
-            None => String::new(),
-        };
-        let reason = format!(
-            "`{}` is not synced at the moment, so that only `remote` can be decided{why}",
-            other.property
-        );
-        self.refuse(tx, &reason)
+        let trouble = trouble.as_ref();
+        let trouble = trouble.map(|trouble| (trouble.problem.as_str(), trouble.hint.as_deref()));
+        self.refuse(tx, &not_in_force(&other.property, trouble))
     }
 
     /// The column takes HubSpot's value as it was last seen, where it can hold it; else it is about to be made anew.
@@ -571,98 +323,51 @@ impl Decision<'_> {
         })
     }
 
-    /// What somebody else has set in HubSpot: a late request of ours over it is not what the conflict is about.
-    fn theirs(
-        &self,
-        tx: &Transaction<'_>,
-        property: &PropertyName,
-        field: &FieldMapping,
-        remote: &Value,
-    ) -> Result<Value, StoreError> {
-        let (row, since) = (self.conflict.local_id, late_since(self.pass.now));
-        let sent = outbox::sent_earlier(tx, self.pass.name(), row, since)?;
-        let is_ours = sent
-            .get(property)
-            .is_some_and(|sent| is_sent(field.property_type, sent, remote));
-        Ok(match is_ours {
-            true => self.conflict.remote.clone(),
-            false => remote.clone(),
-        })
-    }
-
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
     fn settle_field(
         &self,
         tx: &Transaction<'_>,
-        property: &PropertyName,
+        (mut row, field): (MirrorRow, &FieldMapping),
         value: &Value,
         remote: &Value,
     ) -> Result<(), StoreError> {
-        let Some(mut row) = self
-            .pass
-            .object
-            .table
-            .by_local_id(tx, self.conflict.local_id)?
-        else {
-            return Ok(());
-        };
-        let Some(field) = self.pass.object.mapping().field(property) else {
-            return Ok(());
-        };
-        let former = row.value(property).clone();
-        if !field.property_type.same(&former, value) {
-            let change = Change {
-                object: self.pass.name(),
-                local_id: self.conflict.local_id,
+        let (object, now, local_id) = (self.pass.object, self.pass.now, row.record.local_id);
+        let name = object.object();
+        let acts = taken_here(field, &row, value);
+        if !acts.is_empty() {
+            let hands = Hands {
+                tx,
+                object: name,
+                now,
+                local_id,
                 hs_id: row.record.hs_id,
-                property: property.as_str(),
-                old: former.as_deref(),
-                new: value.as_deref(),
-                origin: Origin::Conflict,
+                entry: None,
             };
-            history::record(tx, change, self.pass.now)?;
-            row.set(self.pass.object.mapping(), property, value);
-            self.pass.object.table.update(tx, &row)?;
+            hands.carry_out_on(object.mapping(), &mut row, acts)?;
+            object.table.update(tx, &row)?;
         }
-        let queued = outbox::of_row(tx, self.pass.name(), self.conflict.local_id)?;
-        let Some(hs_id) = row.record.hs_id else {
-            // The create takes the value along; where that is under way without it, an update follows.
-            return queued.map_or(Ok(()), |queued| {
-                let now = self.pass.now;
-                outbox::put_field(tx, queued.id, property, &Base::Unknown, now)
-            });
-        };
-        if field.property_type.same(value, remote) {
-            return match queued {
-                Some(queued) => outbox::drop_field(tx, queued.id, property),
-                None => Ok(()),
-            };
+        let queued = outbox::of_row(tx, name, local_id)?.map(|entry| entry.id);
+        let property = &field.property;
+        let waits = waits_of_decided(field, &row, value, remote);
+        match (waits, queued, row.record.hs_id) {
+            (FieldWaits::Nothing, Some(entry), _) => outbox::drop_field(tx, entry, property),
+            (FieldWaits::WithCreate, Some(entry), _) => {
+                outbox::put_field(tx, entry, property, &Base::Unknown, now)
+            }
+            (FieldWaits::Over(base), _, Some(hs_id)) => {
+                let entry = outbox::ensure_update(tx, name, local_id, hs_id, now)?;
+                outbox::put_field(tx, entry, property, &base, now)
+            }
+            (FieldWaits::Nothing | FieldWaits::WithCreate | FieldWaits::Over(_), ..) => Ok(()),
         }
-        let entry = outbox::ensure_update(
-            tx,
-            self.pass.name(),
-            self.conflict.local_id,
-            hs_id,
-            self.pass.now,
-        )?;
-        outbox::put_field(
-            tx,
-            entry,
-            property,
-            &Base::Known(remote.clone()),
-            self.pass.now,
-        )
     }
 
     fn whole(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
-        let word = match self.conflict.resolution.as_deref() {
-            Some("local") => Word::Local,
-            Some("remote") => Word::Remote,
-            Some(_) => {
-                let reason = "a conflict about a whole record takes `local` or `remote`";
-                return self.refuse(tx, reason);
-            }
-            None => return Ok(CarriedOut::NotYet),
+        let Some(word) = self.conflict.resolution.as_deref() else {
+            return Ok(CarriedOut::NotYet);
+        };
+        let Some(word) = Word::of_person(word) else {
+            return self.refuse(tx, WHOLE_TAKES);
         };
         let conflict = self.conflict;
         let queued = outbox::of_row(tx, self.pass.name(), conflict.local_id)?;
@@ -705,169 +410,13 @@ impl Decision<'_> {
 
     /// When HubSpot is asked again.
     fn later(&self, again: Again) -> CarriedOut {
-        let now = self.pass.now;
-        CarriedOut::Later(match again {
-            Again::At(there) => there.plus_millis(-self.pass.offset_ms),
-            Again::Unread => now + AFTER_UNREAD,
-            Again::History | Again::Flight | Again::Create | Again::Removal => now + AFTER_FLIGHT,
-        })
+        CarriedOut::Later(again.due(&self.pass.moment(), AFTER_FLIGHT))
     }
 
     fn refuse(&self, tx: &Transaction<'_>, reason: &str) -> Result<CarriedOut, StoreError> {
         conflicts::refuse_resolution(tx, self.conflict.id, reason)?;
         Ok(CarriedOut::Yes)
     }
-}
-
-/// Lets go what approved holds hold at this moment.
-async fn approve(engine: &Engine) -> Result<bool, StepError> {
-    let approved = engine.store.read(holds::approved).await?;
-    let mut carried_out = false;
-    for hold in approved {
-        let Some(object) = ObjectType::parse(&hold.object)
-            .ok()
-            .and_then(|name| engine.object(&name))
-        else {
-            continue;
-        };
-        carried_out |= if hold.local {
-            approve_removals(engine, &object, &hold).await?
-        } else {
-            approve_entries(engine, &hold).await?
-        };
-    }
-    Ok(carried_out)
-}
-
-async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
-    let hold = hold.clone();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let now = tx.now();
-            outbox::release_held(tx, &hold.object, &hold.operation, hold.id, now)?;
-            holds::settle(tx, hold.id, now)
-        })
-        .await?;
-    Ok(true)
-}
-
-/// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
-async fn approve_removals(
-    engine: &Engine,
-    object: &ObjectSync,
-    hold: &holds::Approved,
-) -> Result<bool, StepError> {
-    let (name, id, now) = (object.object().clone(), hold.id, engine.now());
-    let (removals, in_hold) = engine
-        .store
-        .read(move |connection| {
-            let due = reads::removals(connection, &name, Some(id), now, BATCH)?;
-            Ok((due, reads::count_removals(connection, &name, Some(id))?))
-        })
-        .await?;
-    if removals.is_empty() && in_hold > 0 {
-        // What somebody else's constraint keeps is tried again when it falls due.
-        return Ok(false);
-    }
-    let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
-    let present = read_records(engine, object, &ids, Priority::Webhook).await?;
-    let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
-    let offset_ms = engine.client.clock_offset_ms();
-    let sync = object.clone();
-    let carried_out = engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            let pass = Pass::of(tx, &sync, Origin::Reconcile, offset_ms);
-            let part = HoldPart {
-                hold: id,
-                removals: &removals,
-                in_hold,
-                keys,
-            };
-            settle_removals(tx, &pass, part, &present)
-        })
-        .await?;
-    Ok(carried_out)
-}
-
-/// Removals that a hold holds, as many as one batch takes.
-pub(crate) struct HoldPart<'a> {
-    /// The hold.
-    pub(crate) hold: HoldId,
-    /// What is to be removed.
-    pub(crate) removals: &'a [Removal],
-    /// How many the hold holds in all.
-    pub(crate) in_hold: u64,
-    /// A key for each record that is created again.
-    pub(crate) keys: Vec<String>,
-}
-
-/// Removes of a hold's part what a fresh read did not show; the rows stay whose record is there, or could not be read this
-/// time. Tells whether something was carried out.
-pub(crate) fn settle_removals(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    part: HoldPart<'_>,
-    present: &Present,
-) -> Result<bool, StoreError> {
-    let object = pass.object;
-    for record in &present.records {
-        keep_row(tx, pass, record)?;
-    }
-    // One that is shown again meanwhile is none any more.
-    let noted = reads::removals(tx, object.object(), Some(part.hold), pass.now, BATCH)?;
-    let gone: Vec<Removal> = part
-        .removals
-        .iter()
-        .filter(|removal| noted.contains(removal))
-        .filter(|removal| !present.records.iter().any(|record| record.id == removal.id))
-        .filter(|removal| !present.is_unread(removal.id))
-        .copied()
-        .collect();
-    let settled = remove_all(tx, pass, &gone, part.keys)?.settled;
-    let mut unread = false;
-    for removal in part.removals {
-        if present.is_unread(removal.id) {
-            unread = true;
-            reads::put_off_removal(tx, object.object(), removal.id, pass.now + AFTER_UNREAD)?;
-        }
-    }
-    let all = part.removals.len() as u64 == part.in_hold;
-    if all && settled == gone.len() && !unread {
-        holds::settle(tx, part.hold, pass.now)?;
-    }
-    Ok(!unread || !gone.is_empty() || !present.records.is_empty())
-}
-
-/// A row that was to be removed, and whose record is shown.
-fn keep_row(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    record: &RemoteRecord,
-) -> Result<(), StoreError> {
-    let object = pass.object;
-    let row = object.table.by_hs_id(tx, record.id)?;
-    let actions = decide(&Sides {
-        hubspot: Hubspot::Unchanged,
-        here: match row {
-            Some(_) => Here::row(None, None, &pass.moment()),
-            None => Here::Nothing,
-        },
-        word: Word::Passed,
-        policy: object.mapping().policy,
-        is_erasure: false,
-    });
-    let matter = Matter {
-        pass: pass.saying(Origin::Reconcile),
-        hs_id: record.id,
-        row: row.as_ref(),
-        queued: None,
-        record: Some(record),
-        key: "",
-        decided: None,
-    };
-    matter.carry_out(tx, &actions)
 }
 
 /// How long after a record's erasure an event of it may still come: HubSpot repeats one for a day
@@ -903,7 +452,9 @@ mod tests {
 
     use super::*;
     use crate::engine::desk::{Desk, run};
+    use crate::engine::people::discards::discard_one;
     use crate::engine::testing::{How, Scene, at, record, synced};
+    use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
 
     /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
@@ -1118,6 +669,8 @@ mod tests {
 mod row_tests {
 
     use super::*;
+    use crate::decide::decision::UNKNOWN_WORD;
+    use crate::engine::people::discards::discard_one;
     use crate::engine::testing::{How, Scene, at, pass, record, synced, with_contacts, write};
     use crate::model::mapping::{ObjectMapping, Policy};
     use crate::store::Store;

@@ -3,14 +3,13 @@
 //! An event says that something changed, not what is true now: order and single delivery are not guaranteed
 //! (`hubspot/api-facts.md#10`). So it is never applied; it costs a read, or nothing where the mirror shows what it says.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use rusqlite::Transaction;
 
 use crate::decide::echo::late_since;
 use crate::decide::news::{self, Need};
-use crate::decide::plan::BATCH;
+use crate::decide::sorting::{
+    LeftEvents, MOST, RecordEvents, WithEvents, batches, by_object, merged_by, parts, with_events,
+};
 use crate::engine::outbound::gap;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -18,7 +17,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::model::entry::Entry;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::HubspotId;
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
@@ -27,38 +26,21 @@ use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::outbox;
 use crate::store::{Lane, StoreError, conflicts, gaps, merges, reads};
 
-/// The most events that are looked at in one step.
-const MOST: usize = 2_000;
-
-/// The events of one transaction.
-const PART: usize = 100;
-
-/// The longest that an event waits for others to fill its read.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
-/// Time between two looks at records in doubt.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-
 /// Ends the events that need no read and asks for the reads of the others. Rings nobody.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     let waiting = engine
         .store
         .read(|connection| inbox::waiting(connection, MOST))
         .await?;
-    let Some(oldest) = waiting.first() else {
-        return Ok(Progress::RING);
-    };
     let now = engine.now();
-    let waited = now.since(oldest.received_at);
     let quiet_at = engine.arrivals.quiet_at(now);
-    let flush = now >= quiet_at || waited >= LONGEST_WAIT || oldest.received_at > now;
-    if !flush && waiting.len() < BATCH {
-        return Ok(Progress::Idle {
-            until: Some(quiet_at.min(oldest.received_at + LONGEST_WAIT)),
-        });
-    }
+    let flush = match with_events(&waiting, quiet_at, now) {
+        WithEvents::Nothing => return Ok(Progress::RING),
+        WithEvents::Wait(until) => return Ok(Progress::Idle { until: Some(until) }),
+        WithEvents::Sort { flush } => flush,
+    };
     let is_all = waiting.len() < MOST;
-    let mut left = Left::default();
+    let mut left = LeftEvents::default();
     for (name, waiting) in by_object(waiting) {
         let object = name.as_ref().and_then(|name| engine.object(name));
         let Some(object) = object else {
@@ -69,81 +51,7 @@ pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
         let groups = sort_out(engine, &object, waiting, &mut left).await?;
         ask_for(engine, &object, groups, flush && is_all, &mut left).await?;
     }
-    Ok(if !is_all && left.did_something {
-        Progress::More
-    } else if left.unfilled {
-        Progress::Idle {
-            until: Some(quiet_at.min(now + LONGEST_WAIT)),
-        }
-    } else if left.doubtful {
-        Progress::Idle {
-            until: Some(now + BETWEEN_LOOKS),
-        }
-    } else {
-        Progress::RING
-    })
-}
-
-/// What a step left behind.
-#[derive(Debug, Default)]
-struct Left {
-    /// Records that wait for others to fill their read.
-    unfilled: bool,
-    /// Records that may be creates of our own.
-    doubtful: bool,
-    did_something: bool,
-}
-
-fn by_object(waiting: Vec<WaitingEvent>) -> BTreeMap<Option<ObjectType>, Vec<WaitingEvent>> {
-    let mut objects: BTreeMap<_, Vec<WaitingEvent>> = BTreeMap::new();
-    for event in waiting {
-        objects
-            .entry(event.event.object.clone())
-            .or_default()
-            .push(event);
-    }
-    objects
-}
-
-/// The events of one record, the oldest first.
-struct RecordEvents {
-    id: HubspotId,
-    events: Vec<WaitingEvent>,
-}
-
-/// By record, in the order of each one's oldest event.
-fn by_record(waiting: Vec<WaitingEvent>) -> Vec<RecordEvents> {
-    let mut places: BTreeMap<HubspotId, usize> = BTreeMap::new();
-    let mut groups: Vec<RecordEvents> = Vec::new();
-    for event in waiting {
-        let id = event.event.hs_id.unwrap_or(HubspotId(0));
-        let place = *places.entry(id).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push(RecordEvents {
-                id,
-                events: Vec::new(),
-            });
-        }
-        groups[place].events.push(event);
-    }
-    groups
-}
-
-/// Parts of about so many events: a delivery that waits for the writer must not wait for all of them.
-fn parts(groups: Vec<RecordEvents>) -> Vec<Vec<RecordEvents>> {
-    let mut parts: Vec<Vec<RecordEvents>> = Vec::new();
-    let mut events = usize::MAX;
-    for group in groups {
-        if events >= PART {
-            parts.push(Vec::new());
-            events = 0;
-        }
-        events += group.events.len();
-        if let Some(part) = parts.last_mut() {
-            part.push(group);
-        }
-    }
-    parts
+    Ok(left.progress(is_all, quiet_at, now))
 }
 
 /// Ends events of an object that is not mapped any more.
@@ -170,11 +78,11 @@ async fn sort_out(
     engine: &Engine,
     object: &ObjectSync,
     waiting: Vec<WaitingEvent>,
-    left: &mut Left,
+    left: &mut LeftEvents,
 ) -> Result<Vec<RecordEvents>, StepError> {
     let hubspot_ahead = engine.client.clock_offset_ms();
     let mut wanted = Vec::new();
-    for part in parts(by_record(waiting)) {
+    for part in parts(waiting) {
         let sync = object.clone();
         let sorted = engine
             .store
@@ -267,20 +175,15 @@ fn sort_part(
 async fn ask_for(
     engine: &Engine,
     object: &ObjectSync,
-    mut wanted: Vec<RecordEvents>,
+    wanted: Vec<RecordEvents>,
     all: bool,
-    left: &mut Left,
+    left: &mut LeftEvents,
 ) -> Result<(), StepError> {
-    if !all {
-        let full = wanted.len() - wanted.len() % BATCH;
-        left.unfilled |= full < wanted.len();
-        wanted.truncate(full);
-    }
-    left.did_something |= !wanted.is_empty();
+    let (batches, is_left) = batches(wanted, all);
+    left.unfilled |= is_left;
+    left.did_something |= !batches.is_empty();
     // A batch a transaction: reads that go on meanwhile stay full.
-    let mut wanted = wanted.into_iter().peekable();
-    while wanted.peek().is_some() {
-        let batch: Vec<RecordEvents> = wanted.by_ref().take(BATCH).collect();
+    for batch in batches {
         let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
         engine
             .store
@@ -338,12 +241,9 @@ fn note_merge(
     own: HubspotId,
 ) -> Result<Vec<HubspotId>, StoreError> {
     let (object, now) = (pass.name(), pass.now);
-    let Some(survivor) = event.others.last().copied() else {
+    let Some((survivor, merged)) = merged_by(event, own) else {
         return Ok(Vec::new());
     };
-    let mut merged: Vec<HubspotId> = event.others.clone();
-    merged.push(own);
-    merged.retain(|id| *id != survivor);
     merges::note(tx, object, survivor, &merged)?;
     if !reads::is_to_be_erased(tx, object, survivor)? {
         return Ok(Vec::new());

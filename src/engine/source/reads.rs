@@ -2,19 +2,23 @@
 //! and with the archive where they are missing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::decide::archiving::{DeletedRow, agreed_with_archived};
 use crate::decide::convert::{histories, remote_record};
-use crate::decide::echo::{is_sent, late_since};
-use crate::decide::existence::{Absence, Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::echo::late_since;
+use crate::decide::existence::{Absence, Action, Here, Hubspot, Sides, Word, decide};
+use crate::decide::plan::BATCH;
+use crate::decide::reading::{
+    Absent, Due, MaybePushed, Removal, WantedReads, absent, next_look_for_erasure, origin_of,
+    set_by_apps, told_of_absent,
+};
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
+use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::existence::{Matter, missed};
-use crate::engine::outbound::pushed::{Pushed, note_pushed};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
@@ -26,45 +30,37 @@ use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::store::conflicts::About;
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
-use crate::store::reads::{self, Due, Removal};
-use crate::store::{Lane, StoreError, outbox, unreadable};
+use crate::store::reads::FallsDue;
+use crate::store::{Lane, StoreError, outbox, reads, unreadable};
 
 /// So many of them are named in a line of the log.
 const MOST_NAMED: usize = 20;
 
-struct Wanted {
-    ids: Vec<Due>,
-    with_history: Vec<PropertyName>,
-    /// Whether some history is to tell what became of a request of ours.
-    in_doubt: bool,
-    next: Option<Timestamp>,
-}
-
 /// Reads one batch of what is due.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let (sync, now) = (object.clone(), engine.now());
-    let wanted = engine
+    let (wanted, next) = engine
         .store
         .read(move |connection| wanted(connection, &sync, now))
         .await?;
     if wanted.ids.is_empty() {
-        return Ok(Progress::Idle { until: wanted.next });
+        return Ok(Progress::Idle { until: next });
     }
     let own_app = match wanted.in_doubt {
         true => engine.client.own_app().await,
         false => None,
     };
     let asked_at = engine.now();
+    let histories_of: Vec<PropertyName> = wanted.with_history.into_iter().collect();
     let keys: Vec<String> = wanted.ids.iter().map(|due| due.id.to_string()).collect();
     let BatchRead {
         records: found,
         unread,
         unreadable: odd,
         ..
-    } = read(engine, object, keys, &wanted.with_history, false).await?;
+    } = read(engine, object, keys, &histories_of, false).await?;
     let absent = absent(&wanted.ids, &found);
     let archived = match absent.is_empty() {
         true => Vec::new(),
@@ -73,10 +69,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
             read(engine, object, keys, &[], true).await?.records
         }
     };
-    // Gone is what HubSpot says to be missing, or shows in its archive. Of anything else nothing is known yet.
-    let (unread, missing): (Vec<Due>, Vec<Due>) = absent.into_iter().partition(|due| {
-        unread.contains(&due.id.to_string()) && !archived.iter().any(|record| record.id == due.id)
-    });
+    let Absent { unread, missing } = told_of_absent(absent, &unread, &archived);
     let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
     let client = engine.client.clone();
     let ids = wanted.ids.clone();
@@ -98,7 +91,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
                     own_app = app_of_our_pushes(tx, &pass, &record)?;
                     own_app.as_deref().inspect(|id| client.learn_own_app(id));
                 }
-                let histories = histories(&sync, &record, &wanted.with_history, own_app.as_deref());
+                let histories = histories(&sync, &record, &histories_of, own_app.as_deref());
                 let remote = remote_record(&sync, record);
                 let origin = origin_of(&ids, &remote);
                 let applying = Applying::from_store(pass.saying(origin), asked_at);
@@ -140,9 +133,6 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     Ok(Progress::More)
 }
 
-/// How far apart a push that HubSpot acknowledged and its entry in a history may be.
-const ACKNOWLEDGED_WITHIN_MS: i64 = 60_000;
-
 /// The app that a history names as the author of a value which HubSpot has acknowledged to us at that time.
 fn app_of_our_pushes(
     tx: &rusqlite::Transaction<'_>,
@@ -153,27 +143,16 @@ fn app_of_our_pushes(
     let Some(row) = object.table.by_hs_id(tx, record.id)? else {
         return Ok(None);
     };
-    for (property, entries) in &record.history {
-        let property = PropertyName::parse(property).ok();
-        let Some(field) = property.and_then(|property| object.mapping().field(&property)) else {
-            continue;
-        };
-        for entry in entries {
-            let value = field.property_type.canonical(entry.value.as_deref());
-            let (Some("INTEGRATION"), Some(app), Ok(value)) =
-                (entry.source_type.as_deref(), &entry.source_id, value)
-            else {
-                continue;
-            };
-            let at = entry.at.plus_millis(-pass.offset_ms);
-            let span = (
-                at.plus_millis(-ACKNOWLEDGED_WITHIN_MS),
-                at.plus_millis(ACKNOWLEDGED_WITHIN_MS),
-            );
-            let row = row.record.local_id;
-            if history::was_pushed(tx, object.object(), row, &field.property, &value, span)? {
-                return Ok(Some(app.clone()));
-            }
+    let row = row.record.local_id;
+    for MaybePushed {
+        property,
+        value,
+        within,
+        app,
+    } in set_by_apps(object, record, pass.offset_ms)
+    {
+        if history::was_pushed(tx, object.object(), row, &property, &value, within)? {
+            return Ok(Some(app));
         }
     }
     Ok(None)
@@ -190,54 +169,23 @@ fn agree_with_archived(
         return Ok(());
     };
     let local_id = row.record.local_id;
-    let Some(queued) = outbox::of_row(tx, object.object(), local_id)? else {
+    let Some(entry) = outbox::of_row(tx, object.object(), local_id)? else {
         return Ok(());
     };
-    let entry = queued;
     if entry.standing.state == EntryState::InFlight || entry.standing.operation != Operation::Update
     {
         return Ok(());
     }
     let sent = outbox::sent_earlier(tx, object.object(), local_id, late_since(now))?;
-    let about = About {
-        object: object.object(),
-        local_id,
-        hs_id: Some(record.id),
+    let archived = DeletedRow {
+        mapping: object.mapping(),
+        entry: &entry,
+        record,
+        sent: &sent,
     };
-    let mut left = entry.fields.len();
-    for pending in &entry.fields {
-        let (Some(field), Some(value)) = (
-            object.mapping().field(&pending.property),
-            record.values.get(&pending.property),
-        ) else {
-            continue;
-        };
-        if !field
-            .property_type
-            .same(row.value(&pending.property), value)
-        {
-            continue;
-        }
-        let carried = sent.get(&pending.property);
-        if carried.is_some_and(|sent| is_sent(field.property_type, sent, value)) {
-            note_pushed(
-                tx,
-                about,
-                Pushed {
-                    property: &pending.property,
-                    base: &pending.base,
-                    value,
-                },
-                now,
-            )?;
-        }
-        outbox::drop_field(tx, entry.id, &pending.property)?;
-        left -= 1;
-    }
-    match left {
-        0 => outbox::end(tx, entry.id),
-        _ => Ok(()),
-    }
+    let acts = agreed_with_archived(&archived, &row.record.values);
+    let hands = Hands::of_entry(tx, object.object(), &entry, now);
+    hands.of_record(record.id).carry_out(acts)
 }
 
 async fn read(
@@ -280,7 +228,7 @@ fn put_off_unread(
     }
     for due in unread {
         unreadable::note_record(tx, pass.name(), due.id, now)?;
-        reads::put_off(tx, pass.name(), due.id, now + AFTER_UNREAD)?;
+        reads::put_off(tx, FallsDue::Read, pass.name(), due.id, now + AFTER_UNREAD)?;
     }
     Ok(())
 }
@@ -295,7 +243,7 @@ fn put_off_unreadable(
     let now = pass.now;
     for id in odd {
         unreadable::note_record(tx, pass.name(), *id, now)?;
-        reads::put_off(tx, pass.name(), *id, now + AFTER_CONSTRAINT)?;
+        reads::put_off(tx, FallsDue::Read, pass.name(), *id, now + AFTER_CONSTRAINT)?;
     }
     Ok(())
 }
@@ -319,28 +267,16 @@ fn wanted(
     connection: &Connection,
     object: &ObjectSync,
     now: Timestamp,
-) -> Result<Wanted, StoreError> {
-    let mut ids = reads::due(connection, object.object(), now, BATCH)?;
-    let mut with_history = BTreeSet::new();
-    let mut in_doubt = false;
-    for (position, due) in ids.iter().enumerate() {
-        let (properties, is_in_doubt) = contested(connection, object, due.id, now)?;
-        if !properties.is_empty() && position >= BATCH_WITH_HISTORY {
+) -> Result<(WantedReads, Option<Timestamp>), StoreError> {
+    let mut wanted = WantedReads::default();
+    for due in reads::due(connection, object.object(), now, BATCH)? {
+        let (properties, in_doubt) = contested(connection, object, due.id, now)?;
+        if !wanted.add(due, properties, in_doubt) {
             break;
         }
-        with_history.extend(properties);
-        in_doubt |= is_in_doubt;
-    }
-    if !with_history.is_empty() {
-        ids.truncate(BATCH_WITH_HISTORY);
     }
     let next = reads::next_due(connection, object.object())?;
-    Ok(Wanted {
-        ids,
-        with_history: with_history.into_iter().collect(),
-        in_doubt,
-        next,
-    })
+    Ok((wanted.bounded(), next))
 }
 
 /// The fields of a record for which a merge may need the time or the author of HubSpot's change, and whether requests of
@@ -369,42 +305,6 @@ fn contested(
     Ok((fields, in_doubt))
 }
 
-/// What was asked for and is not shown.
-fn absent(asked: &[Due], found: &[Record]) -> Vec<Due> {
-    let mut seen = BTreeSet::new();
-    for record in found {
-        seen.insert(record.id);
-        // An id that was merged away is answered by the survivor (`hubspot/api-facts.md#13`).
-        seen.extend(record.merged_ids());
-    }
-    asked
-        .iter()
-        .filter(|due| !seen.contains(&due.id))
-        .copied()
-        .collect()
-}
-
-fn origin_of(asked: &[Due], record: &RemoteRecord) -> Origin {
-    let by_id = asked.iter().find(|due| due.id == record.id);
-    let by_merge = || asked.iter().find(|due| record.merged_ids.contains(&due.id));
-    by_id
-        .or_else(by_merge)
-        .map_or(Origin::Poll, |due| due.origin)
-}
-
-/// How long after a privacy deletion's event HubSpot may still show the record.
-const LATEST_ERASURE: Duration = Duration::from_hours(24);
-
-/// Time between two looks at a record whose privacy deletion was announced and that HubSpot still shows: at first the
-/// event may only have been faster than the deletion.
-const BETWEEN_FIRST_LOOKS: Duration = Duration::from_secs(10);
-
-/// How long those go on.
-const FIRST_LOOKS: Duration = Duration::from_mins(2);
-
-/// Time between two later looks.
-const BETWEEN_LOOKS: Duration = Duration::from_mins(5);
-
 /// A record that is to be erased and that HubSpot still shows: a deletion is believed only after a read.
 fn look_again_before_erasing(
     tx: &rusqlite::Transaction<'_>,
@@ -416,15 +316,8 @@ fn look_again_before_erasing(
     let Some(asked_at) = reads::erasure_asked_at(tx, object, id)? else {
         return Ok(());
     };
-    // A clock that is put ahead must not end the wait for a deletion that was promised to a person.
-    let age = borne_out.unwrap_or(now).since(asked_at);
-    if age < LATEST_ERASURE {
-        // A clock that was set back must not keep it at the first looks.
-        let wait = match age < FIRST_LOOKS && asked_at <= now {
-            true => BETWEEN_FIRST_LOOKS,
-            false => BETWEEN_LOOKS,
-        };
-        return reads::ask(tx, object, id, Origin::Webhook, now + wait).map(|_| ());
+    if let Some(next) = next_look_for_erasure(asked_at, borne_out, now) {
+        return reads::ask(tx, object, id, Origin::Webhook, next).map(drop);
     }
     tracing::error!(object = %object, hs_id = %id, "HubSpot announced a privacy deletion a day ago and still shows the record: nothing was erased");
     reads::forget_erasure(tx, object, id)
@@ -462,7 +355,7 @@ fn note_missing_one(
     asked_at: Timestamp,
 ) -> Result<bool, StoreError> {
     let moment = pass.moment();
-    let (object, name, id, now) = (pass.object, pass.name(), removal.id, pass.now);
+    let (object, name, id) = (pass.object, pass.name(), removal.id);
     let row = object.table.by_hs_id(tx, id)?;
     let queued = match row {
         Some(_) => None,
@@ -484,11 +377,7 @@ fn note_missing_one(
         is_erasure: reads::erasure_asked_at(tx, name, id)?.is_some(),
     });
     if let [Action::LookAgain(again)] = actions[..] {
-        let again = match again {
-            Again::At(there) => there.plus_millis(-pass.offset_ms),
-            Again::Unread => now + AFTER_UNREAD,
-            Again::Flight | Again::History | Again::Create | Again::Removal => now + AFTER_FLIGHT,
-        };
+        let again = again.due(&moment, AFTER_FLIGHT);
         reads::ask(tx, name, id, removal.origin, again)?;
         return Ok(false);
     }

@@ -1,11 +1,9 @@
 //! Verified events → `sync_inbox`. What is stored here survives a power cut; only then may HubSpot be answered.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
 use parking_lot::Mutex;
 
 use crate::decide::news::{NewsVerdict, verdict};
+use crate::decide::sorting::LastArrivals;
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;
 use crate::model::id::PortalId;
@@ -85,79 +83,17 @@ fn sort(mapping: &Mapping, mut event: Event) -> NewEvent {
     }
 }
 
-/// How many events are remembered to tell a trickle from a burst.
-const MOST_REMEMBERED: usize = 64;
-
-/// A burst: this many events within [`BURST_SPAN`].
-const BURST: usize = 50;
-
-const BURST_SPAN: Duration = Duration::from_secs(1);
-
-/// How long after a single event its read may begin: a second event of the same change is usually in the same request.
-const QUIET: Duration = Duration::from_millis(10);
-
-/// The same within a burst, where a read of few records would cost a request that a fuller one saves.
-const QUIET_IN_BURST: Duration = Duration::from_millis(150);
-
-/// When events came, so that reads of a burst are full and those of a single change quick.
+/// When events came.
 #[derive(Debug, Default)]
-pub struct Arrivals {
-    last: Mutex<VecDeque<Timestamp>>,
-}
+pub struct Arrivals(Mutex<LastArrivals>);
 
 impl Arrivals {
     fn note(&self, now: Timestamp, events: usize) {
-        let mut last = self.last.lock();
-        for _ in 0..events.min(MOST_REMEMBERED) {
-            if last.len() == MOST_REMEMBERED {
-                last.pop_front();
-            }
-            last.push_back(now);
-        }
+        self.0.lock().note(now, events);
     }
 
     /// When it is quiet enough for a read that is not full; a time that has come means now.
     pub fn quiet_at(&self, now: Timestamp) -> Timestamp {
-        let last = self.last.lock();
-        let Some(latest) = last.back() else {
-            return now;
-        };
-        let since = now - BURST_SPAN;
-        // A clock that went back ends the burst.
-        let lately = last.iter().filter(|at| **at > since && **at <= now).count();
-        let quiet = if lately >= BURST {
-            QUIET_IN_BURST
-        } else {
-            QUIET
-        };
-        (*latest + quiet).min(now + quiet)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(1_790_000_000_000 + millis)
-    }
-
-    #[test]
-    fn a_single_event_is_read_soon_and_a_burst_when_it_is_over() {
-        let arrivals = Arrivals::default();
-        assert_eq!(arrivals.quiet_at(at(0)), at(0));
-        arrivals.note(at(0), 1);
-        assert_eq!(arrivals.quiet_at(at(1)), at(10));
-        arrivals.note(at(5), 100);
-        assert_eq!(arrivals.quiet_at(at(6)), at(155));
-        arrivals.note(at(2000), 1);
-        assert_eq!(arrivals.quiet_at(at(2001)), at(2010));
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_hold_reads_up() {
-        let arrivals = Arrivals::default();
-        arrivals.note(at(100_000), 100);
-        assert_eq!(arrivals.quiet_at(at(0)), at(10));
+        self.0.lock().quiet_at(now)
     }
 }

@@ -2,14 +2,18 @@
 
 use rusqlite::{Transaction, named_params};
 
+use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, Attempt, EntryEvent, step};
 use crate::model::entry::{Entry, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::fields::{clear_sent, drop_fields};
+use crate::store::outbox::fields::{
+    clear_sent, drop_field, drop_fields, fields, put_field, set_base, set_sent,
+};
 use crate::store::outbox::made::{end, id_of_row};
+use crate::store::outbox::sent::remember_sent;
 use crate::store::outbox::{UNREAD, standing};
 
 /// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
@@ -37,6 +41,42 @@ fn carry_over(
     }
     save(tx, id, &after)?;
     Ok(true)
+}
+
+/// Carries out what was decided of an entry. What is of its row or its conflicts is not for here.
+pub fn act(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    entry: &Entry,
+    act: Act,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let id = entry.id;
+    match act {
+        Act::Befall(event) => change(tx, id, event).map(drop),
+        Act::End => end(tx, id),
+        Act::EndIfEmpty => match fields(tx, id)?.is_empty() {
+            true => end(tx, id),
+            false => Ok(()),
+        },
+        Act::DropField(property) => drop_field(tx, id, &property),
+        Act::DropFields => drop_fields(tx, id),
+        Act::PutField {
+            property,
+            base,
+            changed_at,
+        } => put_field(tx, id, &property, &base, changed_at),
+        Act::SetBase { property, base } => set_base(tx, id, &property, &base),
+        Act::SetSent { property, value } => set_sent(tx, id, &property, &value),
+        Act::ClearSent => clear_sent(tx, id),
+        Act::RememberSent => remember_sent(tx, object, entry, now),
+        Act::Set { .. }
+        | Act::History { .. }
+        | Act::Conflict { .. }
+        | Act::AskRead { .. }
+        | Act::NoteGap { .. }
+        | Act::LookAtArchive { .. } => Ok(()),
+    }
 }
 
 fn save(tx: &Transaction<'_>, id: OutboxId, standing: &Standing) -> Result<(), StoreError> {
@@ -86,7 +126,7 @@ pub fn claim(
     attempt: Attempt,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    hold_to_the_look(tx, &queued, at)?;
+    hold_to_the_look(tx, queued, at)?;
     let event = EntryEvent::Claimed { at, attempt };
     carry_over(tx, queued.id, &queued.standing, event).map(drop)
 }

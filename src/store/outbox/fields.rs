@@ -195,7 +195,7 @@ pub fn is_writable(
 mod tests {
     use super::*;
     use crate::decide::plan::{Order, Pick};
-    use crate::model::entry::Operation;
+    use crate::model::entry::{Entry, Operation};
     use crate::store::outbox::due;
     use crate::store::testing::{at_once, folder, now, open};
     use crate::store::{Lane, Mode};

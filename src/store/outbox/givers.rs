@@ -3,24 +3,11 @@
 use rusqlite::{Connection, named_params};
 
 use crate::decide::matching::MatchRule;
+use crate::decide::taken::Giver;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::outbox::time_of;
-
-/// A record whose value of a property HubSpot is still to learn, or that is to be archived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Giver {
-    /// Its row.
-    pub local_id: LocalId,
-    /// The record.
-    pub hs_id: HubspotId,
-    /// Whether its entry is dead.
-    pub is_dead: bool,
-    /// When its entry is tried next; `None` while it waits for a person's word.
-    pub next: Option<Timestamp>,
-}
 
 /// Records that HubSpot shows with a value of this form and that a change of ours, or an archive, takes it from.
 pub fn givers(

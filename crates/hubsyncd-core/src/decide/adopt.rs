@@ -23,7 +23,19 @@
 //! | waits for its archive | there | the row takes the deleted one's place |
 //! | is shown | there, or it is ours | the row takes it |
 
-use crate::model::entry::{EntryState, Operation};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::decide::acts::{Act, pushed};
+use crate::decide::matching::MatchRule;
+use crate::decide::record::{CleanBase, OpenConflict};
+use crate::model::entry::{Base, Entry, EntryState, NO_RECORD, Operation};
+use crate::model::field_values::FieldValues;
+use crate::model::mapping::ObjectMapping;
+use crate::model::name::PropertyName;
+use crate::model::origin::Origin;
+use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
 pub const LOOKS_FOR_MATCH: u32 = 3;
@@ -131,6 +143,96 @@ pub fn settle_existing(existing: Existing) -> ExistingOutcome {
         Met::Theirs | Met::Ours if existing.archive_waits => ExistingOutcome::TakePlace,
         Met::Theirs | Met::Ours => ExistingOutcome::Take,
     }
+}
+
+/// How long after its creation a record shows no more than its create and HubSpot's own defaults.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Whether a record shows no more than its create and HubSpot's own defaults.
+pub fn is_fresh(record: &RemoteRecord) -> bool {
+    record.updated_at.since(record.created_at) < FRESH
+}
+
+/// What a lost create that made its record has brought to HubSpot.
+pub fn carried_by_create(sent: &FieldValues) -> Vec<Act> {
+    let sent = sent.iter();
+    sent.map(|(property, value)| pushed(property, &NO_RECORD, value))
+        .collect()
+}
+
+/// The fields of a create whose row was deleted while it was in doubt: its archive is measured against what the create
+/// carried.
+pub fn based_on_carried(create: &Entry) -> Vec<Act> {
+    let fields = create.fields.iter();
+    fields
+        .map(|field| Act::PutField {
+            property: field.property.clone(),
+            base: field.sent.clone().map_or(Base::Unknown, Base::Known),
+            changed_at: field.changed_at,
+        })
+        .collect()
+}
+
+/// The fields that a create knows get their bases afresh, and keep the time at which they were written: what it carried is
+/// in `clean_base`. A field that is left out of requests at the moment (`left_out`) waits on, its base unknown.
+pub fn rebased(
+    mapping: &ObjectMapping,
+    create: &Entry,
+    row: &MirrorRow,
+    clean_base: CleanBase<'_>,
+    left_out: &[PropertyName],
+) -> Vec<Act> {
+    let mut acts = Vec::new();
+    for field in &create.fields {
+        let property = &field.property;
+        if mapping.field(property).is_some() {
+            acts.push(Act::PutField {
+                property: property.clone(),
+                base: clean_base.of(property, row.value(property)),
+                changed_at: field.changed_at,
+            });
+        } else if !left_out.contains(property) {
+            acts.push(Act::DropField(property.clone()));
+        }
+    }
+    acts
+}
+
+/// Values by which the row and its record are one and that only differ in their spelling are no conflict: HubSpot keeps
+/// them in its own. `held`: the row's open conflicts.
+pub fn spelled(
+    mapping: &ObjectMapping,
+    row: &MirrorRow,
+    record: &RemoteRecord,
+    held: &BTreeMap<PropertyName, OpenConflict>,
+    origin: Origin,
+) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let identities = mapping.identities();
+    for field in
+        identities.filter(|field| field.direction.pulls() && !held.contains_key(&field.property))
+    {
+        let rule = MatchRule::of(&mapping.object, field);
+        let local = row.value(&field.property);
+        let Some(remote) = record.values.get(&field.property) else {
+            continue;
+        };
+        let is_one = rule.form(remote).is_some() && rule.form(local) == rule.form(remote);
+        if local == remote || !is_one {
+            continue;
+        }
+        acts.push(Act::History {
+            property: field.property.clone(),
+            old: local.clone(),
+            new: remote.clone(),
+            origin,
+        });
+        acts.push(Act::Set {
+            property: field.property.clone(),
+            value: remote.clone(),
+        });
+    }
+    acts
 }
 
 #[cfg(test)]
@@ -285,5 +387,58 @@ mod tests {
             ..plain
         };
         check(archive_waits, ExistingOutcome::TakePlace);
+    }
+
+    #[test]
+    fn what_a_create_carried_is_what_its_fields_agreed_on() {
+        use crate::testing::{contacts, entry, property, row, value};
+
+        let object = contacts();
+        let fields = [
+            ("city", "", Some("Rome")),
+            ("gone", "", None),
+            ("left", "", None),
+        ];
+        let create = entry(Operation::Create, &fields);
+        let here = row(1, Some(101), &[("city", "Lima")]);
+        let carried = FieldValues::from_iter([(property("city"), value("Rome"))]);
+        let left_out = [property("left")];
+        let base = CleanBase::Given(&carried);
+        let acts = rebased(object.mapping(), &create, &here, base, &left_out);
+        let put = Act::PutField {
+            property: property("city"),
+            base: Base::Known(value("Rome")),
+            changed_at: create.fields[0].changed_at,
+        };
+        assert_eq!(acts, [put.clone(), Act::DropField(property("gone"))]);
+        assert_eq!(based_on_carried(&create)[0], put);
+        assert_eq!(carried_by_create(&carried).len(), 1);
+    }
+
+    #[test]
+    fn a_row_takes_hubspots_spelling_of_the_value_by_which_both_are_one() {
+        use crate::testing::{contacts, property, record, row, value};
+
+        let object = contacts();
+        let here = row(
+            1,
+            Some(101),
+            &[("email", "Ann@Example.com"), ("city", "Rome")],
+        );
+        let shown = record(101, 9, &[("email", "ann@example.com"), ("city", "ROME")]);
+        let acts = |held: &BTreeMap<PropertyName, OpenConflict>| {
+            spelled(object.mapping(), &here, &shown, held, Origin::Poll)
+        };
+        let taken = Act::Set {
+            property: property("email"),
+            value: value("ann@example.com"),
+        };
+        assert_eq!(acts(&BTreeMap::new())[1..], [taken]);
+        let conflict = OpenConflict {
+            id: crate::model::id::ConflictId(1),
+            base: Base::Unknown,
+            remote: value("x"),
+        };
+        assert_eq!(acts(&BTreeMap::from([(property("email"), conflict)])), []);
     }
 }

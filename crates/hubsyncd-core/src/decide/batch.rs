@@ -7,8 +7,18 @@
 //! | an id, of a create | the input whose key the record has | the inputs with that key |
 //! | nothing of these | the create whose unique value the record has | the only input of its batch |
 
-use crate::model::entry::Operation;
+use std::collections::BTreeSet;
+
+use crate::decide::convert::has_unique_value;
+use crate::decide::gap::MOST_LATE;
+use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::present::Present;
+use crate::decide::settle::{InputAnswer, Refusal, Settlement, settle_input};
+use crate::model::attempt::{Late, Sent};
+use crate::model::entry::{Entry, Operation};
+use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
+use crate::model::synced::SyncedObject;
 
 /// An input, by what an answer may name of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +68,133 @@ pub fn is_result_of(
             let by_key = input.id.is_some() && input.id == record.own_key.as_deref();
             by_key || shares_value()
         }
+    }
+}
+
+/// HubSpot's refusal of single inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRefusal {
+    /// The trace ids of the inputs meant.
+    pub trace_ids: Vec<String>,
+    /// The ids or keys meant.
+    pub ids: Vec<String>,
+    /// What is refused.
+    pub refusal: Refusal,
+}
+
+/// What is said of a refusal: HubSpot's words, with the codes that they don't name.
+pub fn refusal_words(words: &str, codes: &[String]) -> String {
+    let codes: Vec<&str> = codes
+        .iter()
+        .map(String::as_str)
+        .filter(|code| !words.contains(code))
+        .collect();
+    match codes[..] {
+        [] => words.to_owned(),
+        [..] => format!("{words} ({})", codes.join(", ")),
+    }
+}
+
+/// Matches results and refusals to inputs: by trace id, by id, by the value of the key. What was acknowledged comes first: it
+/// may have freed the value that another input was refused.
+pub fn settlements(
+    object: &SyncedObject,
+    operation: Operation,
+    batch: &[Sent],
+    results: &[(Option<String>, RemoteRecord)],
+    refusals: &[NamedRefusal],
+) -> Vec<(Sent, Settlement)> {
+    let settlement = |sent: &Sent| {
+        let input = Input {
+            trace_id: &sent.input.trace_id,
+            id: sent.input.id.as_deref(),
+        };
+        let result = results.iter().find(|(trace_id, record)| {
+            let shares_value = || has_unique_value(object, &sent.input.properties, record);
+            is_result_of(operation, input, trace_id.as_deref(), record, shares_value)
+        });
+        let refusal = refusals.iter().find(|named| {
+            let (trace_ids, ids) = (&named.trace_ids[..], &named.ids[..]);
+            is_error_of(input, Named { trace_ids, ids }, batch.len())
+        });
+        let answer = match (result, refusal) {
+            (Some((_, record)), _) => InputAnswer::Result(record),
+            (None, Some(named)) => InputAnswer::Refused(&named.refusal),
+            (None, None) => InputAnswer::Silence,
+        };
+        settle_input(operation, answer)
+    };
+    let settled = batch.iter().map(|sent| (sent.clone(), settlement(sent)));
+    let (done, others): (Vec<_>, Vec<_>) =
+        settled.partition(|(_, settlement)| matches!(settlement, Settlement::Acknowledge(_)));
+    done.into_iter().chain(others).collect()
+}
+
+/// The records that creates met, each once.
+pub fn met(settled: &[(Sent, Settlement)]) -> Vec<HubspotId> {
+    let met = settled
+        .iter()
+        .filter_map(|(_, settlement)| match settlement {
+            Settlement::Adopt(id) => Some(*id),
+            Settlement::Acknowledge(_)
+            | Settlement::LookForMatch(_)
+            | Settlement::Taken(_)
+            | Settlement::Reread(_)
+            | Settlement::Retry(_)
+            | Settlement::Lost(_)
+            | Settlement::Dead(_) => None,
+        });
+    let met: BTreeSet<HubspotId> = met.collect();
+    met.into_iter().collect()
+}
+
+/// Entries that are read, claimed and sent together in one try.
+#[derive(Debug, Clone)]
+pub struct Together {
+    /// The entries, as they were when the step began.
+    pub entries: Vec<Entry>,
+    /// How often they have come too late.
+    pub late: u32,
+}
+
+impl Together {
+    /// The tries of a step. Where histories are asked for, a batch is smaller (`hubspot/api-facts.md#3`).
+    pub fn all(due: &[Entry], with_history: bool) -> Vec<Self> {
+        let size = match with_history {
+            true => BATCH_WITH_HISTORY,
+            false => BATCH,
+        };
+        let chunks = due.chunks(size).map(|due| Self {
+            entries: due.to_vec(),
+            late: 0,
+        });
+        chunks.collect()
+    }
+
+    /// The records.
+    pub fn ids(&self) -> Vec<HubspotId> {
+        let ids = self.entries.iter().filter_map(|entry| entry.standing.hs_id);
+        ids.collect()
+    }
+
+    /// Whether a second read shows the record of an attempt as the first one did.
+    pub fn is_shown_alike(&self, sent: &Sent, first: &Present, second: &Present) -> bool {
+        let mut entries = self.entries.iter();
+        let found = entries.find(|entry| entry.id == sent.entry);
+        let id = found.and_then(|entry| entry.standing.hs_id);
+        id.is_some_and(|id| first.of(id) == second.of(id) && !second.is_unread(id))
+    }
+
+    /// The part of it that came too late, to be read again; `None` where it has come too late too often. A part of what was
+    /// sent stays a part, so that halving comes to an end.
+    pub fn again(&self, late: &Late) -> Option<Self> {
+        let entries = self.entries.iter();
+        let entries = entries.filter(|entry| late.entries.contains(&entry.id));
+        let again = Self {
+            entries: entries.cloned().collect(),
+            late: if late.is_part { 0 } else { self.late + 1 },
+        };
+        (again.late <= MOST_LATE).then_some(again)
     }
 }
 
@@ -161,5 +298,74 @@ mod tests {
         check(create, None, None, None, false, false);
         check(create, None, None, None, true, true);
         check(create, Some("k"), None, None, true, true);
+    }
+
+    fn sent(id: i64, trace: &str) -> Sent {
+        Sent {
+            entry: crate::model::id::OutboxId(id),
+            attempts: 1,
+            input: crate::model::answer::WriteInput {
+                trace_id: trace.to_owned(),
+                id: None,
+                properties: Vec::new(),
+            },
+            read_version: None,
+            archive: None,
+        }
+    }
+
+    #[test]
+    fn each_input_has_its_own_answer_and_what_was_acknowledged_comes_first() {
+        let object = crate::testing::contacts();
+        let batch = [sent(1, "1-1"), sent(2, "2-1"), sent(3, "3-1")];
+        let results = [(Some("3-1".to_owned()), crate::testing::record(103, 9, &[]))];
+        let refusals = [NamedRefusal {
+            trace_ids: vec!["1-1".to_owned()],
+            ids: Vec::new(),
+            refusal: Refusal {
+                category: "VALIDATION_ERROR".to_owned(),
+                words: "no".to_owned(),
+                existing: None,
+            },
+        }];
+        let settled = settlements(&object, Operation::Create, &batch, &results, &refusals);
+        let order: Vec<i64> = settled.iter().map(|(sent, _)| sent.entry.0).collect();
+        assert_eq!(order, [3, 1, 2]);
+        assert!(matches!(settled[0].1, Settlement::Acknowledge(_)));
+        assert!(matches!(settled[1].1, Settlement::Dead(_)));
+        assert!(met(&settled).is_empty());
+    }
+
+    #[test]
+    fn words_name_only_the_codes_that_they_do_not_name_themselves() {
+        let codes = ["A".to_owned(), "B".to_owned()];
+        assert_eq!(refusal_words("A is wrong", &codes), "A is wrong (B)");
+        assert_eq!(refusal_words("A, B", &codes), "A, B");
+    }
+
+    #[test]
+    fn what_comes_too_late_too_often_goes_back_and_a_part_counts_anew() {
+        let entries = [(1, 101), (2, 102)].map(|(id, hs_id)| {
+            let mut entry = crate::testing::entry(Operation::Update, &[]);
+            entry.id = crate::model::id::OutboxId(id);
+            entry.standing.hs_id = Some(HubspotId(hs_id));
+            entry
+        });
+        let mut together = Together::all(&entries, true).remove(0);
+        let late = |is_part| Late {
+            entries: vec![crate::model::id::OutboxId(2)],
+            is_part,
+        };
+        together.late = MOST_LATE;
+        assert!(together.again(&late(false)).is_none());
+        let part = together.again(&late(true)).expect("a part");
+        assert_eq!((part.ids(), part.late), (vec![HubspotId(102)], 0));
+        let shown = |text| Present {
+            records: vec![crate::testing::record(102, 9, &[("city", text)])],
+            ..Present::default()
+        };
+        let attempt = sent(2, "2-1");
+        assert!(part.is_shown_alike(&attempt, &shown("Rome"), &shown("Rome")));
+        assert!(!part.is_shown_alike(&attempt, &shown("Rome"), &shown("Kiel")));
     }
 }

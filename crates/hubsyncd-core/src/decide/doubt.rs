@@ -100,6 +100,20 @@ pub fn after_look(unfound: &Unfound) -> AfterLook {
     }
 }
 
+/// What a person is told who is to look for the record of a lost create.
+pub fn words_for_a_person(row: RowOfCreate) -> &'static str {
+    match row {
+        RowOfCreate::Deleted => {
+            "the answer to this create was lost, its row was deleted, and without a key or a value that HubSpot can be \
+                     asked for nobody can tell whether it has the record: look for it there and archive it, then discard this entry"
+        }
+        RowOfCreate::There | RowOfCreate::Gone => {
+            "the answer to this create was lost, and without a key or a value that HubSpot keeps unique nobody can tell \
+                     whether it has the record: look for it there, then retry the entry or delete the row"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

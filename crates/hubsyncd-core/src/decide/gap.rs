@@ -5,15 +5,22 @@
 //! again, `engine::gap` looks afterwards. Moments inside the gap are compared by HubSpot's own versions of the record,
 //! never by this machine's clock. Promise 13 rests on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::decide::echo::{Author, PastValue, SentValue, is_sent};
-use crate::model::entry::Base;
+use crate::decide::acts::Act;
+use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, SentValue, is_sent};
+use crate::decide::record::ConflictNote;
+use crate::model::conflict::Winner;
+use crate::model::entry::{Base, Entry, EntryState, Operation};
+use crate::model::event::{Event, EventKind};
 use crate::model::field_values::FieldValues;
-use crate::model::mapping::ObjectMapping;
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
+use crate::model::origin::Origin;
 use crate::model::record::RemoteRecord;
+use crate::model::rowjson;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 
@@ -85,7 +92,7 @@ impl Gap {
     }
 
     fn is_base(&self, kind: PropertyType, value: &Value) -> bool {
-        matches!(&self.base, Base::Known(base) if kind.same(base, value))
+        self.base.is_same(kind, value)
     }
 }
 
@@ -159,6 +166,250 @@ pub fn told_by_event(kind: PropertyType, gap: &Gap, said: Option<&Value>, at: Ti
         Some(_) if at == written => Told::Unsure,
         None if at <= written => Told::Unsure,
         Some(_) | None => Told::Nothing,
+    }
+}
+
+/// A field of a write, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noted {
+    /// Its row.
+    pub id: i64,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// The row of the mirror.
+    pub local_id: LocalId,
+    /// The property.
+    pub property: PropertyName,
+    /// What was read, sent and answered.
+    pub gap: Gap,
+    /// When it was noted.
+    pub noted_at: Timestamp,
+    /// Whether its history is asked for although webhooks of the property arrive.
+    pub seen: bool,
+}
+
+/// A record that was archived, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotedArchive {
+    /// Its row.
+    pub id: i64,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// The row of the mirror that was deleted.
+    pub local_id: LocalId,
+    /// What the read before the archive showed, as the JSON of a row.
+    pub read: String,
+    /// HubSpot's time of the record as that read showed it.
+    pub read_version: Timestamp,
+    /// When it was noted.
+    pub noted_at: Timestamp,
+    /// Whether it is to be looked at.
+    pub is_looked_at: bool,
+}
+
+/// When and why the fields of a write are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookAt {
+    /// When their history is to be asked for; `None`: only an event may tell.
+    pub at: Option<Timestamp>,
+    /// Whether that is so although webhooks of the property arrive.
+    pub seen: bool,
+}
+
+/// How a push went.
+#[derive(Debug, Clone, Copy)]
+pub struct Push {
+    /// Records of its request.
+    pub records: usize,
+    /// How old its read was when the write was answered.
+    pub age: Age,
+    /// Whether events may tell of what is not looked at.
+    pub has_webhooks: bool,
+}
+
+impl Push {
+    /// Whether and when what it wrote is looked at; `None`: nothing of it is kept. `seen`: something showed a change while
+    /// the write was on its way.
+    pub fn look_at(&self, seen: bool, now: Timestamp) -> Option<LookAt> {
+        let at = is_looked_at(self.records, self.age, seen).then_some(now + COLLECTED_FOR);
+        (at.is_some() || self.has_webhooks).then_some(LookAt { at, seen })
+    }
+}
+
+/// The fields of an update in flight, to be looked at or to be told of. `answer`: what HubSpot showed of the record then.
+pub fn gaps_of(
+    entry: &Entry,
+    read_version: Timestamp,
+    answer: Option<&RemoteRecord>,
+    look: LookAt,
+) -> Vec<Act> {
+    let standing = &entry.standing;
+    let (Operation::Update, EntryState::InFlight, Some(hs_id)) =
+        (standing.operation, standing.state, standing.hs_id)
+    else {
+        return Vec::new();
+    };
+    let sent = entry.fields.iter();
+    let sent = sent.filter_map(|field| Some((field, field.sent.as_ref()?)));
+    let gaps = sent.map(|(field, value)| Act::NoteGap {
+        hs_id: answer.map_or(hs_id, |record| record.id),
+        property: field.property.clone(),
+        gap: Gap {
+            base: field.base.clone(),
+            sent: value.clone(),
+            answered: answer.map(|record| record.shown(&field.property).unwrap_or(value).clone()),
+            read_version,
+            written_version: answer.map(|record| record.updated_at),
+        },
+        look,
+    });
+    gaps.collect()
+}
+
+/// What a write would have gone over whose answer was lost, or that a stopped daemon left: it may have landed, or may land
+/// yet, over somebody's edit.
+pub fn gaps_of_lost(entry: &Entry, now: Timestamp) -> Vec<Act> {
+    let at = now + MAY_STILL_LAND + COLLECTED_FOR;
+    match (
+        entry.standing.operation,
+        entry.standing.hs_id,
+        entry.standing.sent_over,
+    ) {
+        (Operation::Archive, Some(hs_id), _) => vec![Act::LookAtArchive { hs_id, at }],
+        // On disk since the claim, so that a killed daemon knows it too.
+        (_, _, Some(read_version)) => {
+            let look = LookAt {
+                at: Some(at),
+                seen: true,
+            };
+            gaps_of(entry, read_version, None, look)
+        }
+        (_, _, None) => Vec::new(),
+    }
+}
+
+/// Whether an event of somebody's change makes an archived record worth a look: whether it came before the archive, the
+/// record tells.
+pub fn is_told_of_archived(noted: &NotedArchive, event: &Event) -> bool {
+    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let is_later = event.occurred_at.is_some_and(|at| at > noted.read_version);
+    !noted.is_looked_at && is_change && is_later
+}
+
+/// A text of HubSpot's, canonical where its type can hold it.
+fn value_of(field: &FieldMapping, text: Option<&str>) -> Value {
+    field
+        .property_type
+        .canonical(text)
+        .unwrap_or_else(|_| Value::from_canonical(text.unwrap_or_default()))
+}
+
+/// What an event of somebody's change says of the gaps of its record: those that its value was written over in, with that
+/// value, and those whose history tells.
+#[derive(Debug, Default, PartialEq)]
+pub struct ToldGaps<'a> {
+    /// The field of the event and what was written over in these gaps.
+    pub written_over: Vec<(&'a FieldMapping, &'a Noted, Value)>,
+    /// Gaps of which the history tells.
+    pub unsure: Vec<i64>,
+}
+
+/// Says what an event tells of the gaps of its record.
+pub fn told_gaps<'a>(
+    mapping: &'a ObjectMapping,
+    noted: &'a [Noted],
+    event: &Event,
+) -> ToldGaps<'a> {
+    let mut told = ToldGaps::default();
+    let is_change = event.kind() == Some(EventKind::PropertyChange) && !event.own;
+    let property = event.property.as_ref().filter(|_| is_change);
+    let field = property.and_then(|property| mapping.field(property));
+    let (Some(at), Some(field)) = (event.occurred_at, field) else {
+        return told;
+    };
+    let said = event.value.as_deref();
+    let said = said.map(|text| value_of(field, Some(text)));
+    for noted in noted
+        .iter()
+        .filter(|noted| noted.property == field.property)
+    {
+        let tells = told_by_event(field.property_type, &noted.gap, said.as_ref(), at);
+        match (tells, &said) {
+            (Told::WrittenOver, Some(said)) => {
+                told.written_over.push((field, noted, said.clone()));
+            }
+            (Told::Unsure, _) => told.unsure.push(noted.id),
+            (Told::WrittenOver | Told::Nothing, _) => {}
+        }
+    }
+    told
+}
+
+/// What an archived record showed in the read before its archive.
+pub fn read_before_archive(mapping: &ObjectMapping, noted: &NotedArchive) -> FieldValues {
+    let fields = mapping.fields.iter().filter_map(|field| {
+        let shown = rowjson::text_in(&noted.read, field.property.as_str())?;
+        Some((field.property.clone(), value_of(field, shown.as_deref())))
+    });
+    fields.collect()
+}
+
+/// What is written down of a value that our write went over.
+pub fn kept(field: &FieldMapping, noted: &Noted, value: &Value) -> [Act; 2] {
+    let note = ConflictNote {
+        property: field.property.clone(),
+        base: noted.gap.base.clone(),
+        local: noted.gap.ours().clone(),
+        remote: value.clone(),
+        policy: field.policy,
+        reason: WRITTEN_OVER,
+    };
+    let history = Act::History {
+        property: field.property.clone(),
+        old: value.clone(),
+        new: noted.gap.ours().clone(),
+        origin: Origin::Conflict,
+    };
+    let winner = Winner::Local;
+    [Act::Conflict { note, winner }, history]
+}
+
+/// What is looked at in one step.
+#[derive(Debug, Default)]
+pub struct LookBatch {
+    /// Gaps that events tell of.
+    pub told: Vec<i64>,
+    /// Gaps whose histories are asked for.
+    pub wanted: Vec<Noted>,
+    /// Archived records that are asked for.
+    pub archives: Vec<NotedArchive>,
+}
+
+impl LookBatch {
+    /// Adds a gap; `is_told`: an event after its read says what HubSpot held.
+    pub fn add(&mut self, noted: Noted, is_told: bool) {
+        match is_told && !noted.seen {
+            true => self.told.push(noted.id),
+            false => self.wanted.push(noted),
+        }
+    }
+
+    /// Adds an archive, where it is to be looked at.
+    pub fn add_archive(&mut self, archive: Option<NotedArchive>) {
+        self.archives
+            .extend(archive.filter(|archive| archive.is_looked_at));
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.wanted.is_empty() && self.archives.is_empty()
+    }
+
+    /// The records whose histories are asked for, and the properties.
+    pub fn asked(&self) -> (BTreeSet<HubspotId>, BTreeSet<&PropertyName>) {
+        let ids = self.wanted.iter().map(|noted| noted.hs_id);
+        let properties = self.wanted.iter().map(|noted| &noted.property);
+        (ids.collect(), properties.collect())
     }
 }
 
@@ -330,5 +581,97 @@ mod tests {
         let said = value("edit");
         let told = told_by_event(PropertyType::String, &lost, Some(&said), at(150));
         assert_eq!(told, Told::Nothing);
+    }
+
+    #[test]
+    fn only_fields_of_an_update_in_flight_have_a_gap() {
+        let mut update = crate::testing::entry(
+            Operation::Update,
+            &[("city", "Rome", Some("Lima")), ("firstname", "Ann", None)],
+        );
+        let look = LookAt {
+            at: None,
+            seen: false,
+        };
+        assert_eq!(gaps_of(&update, crate::testing::at(3), None, look), []);
+        update.standing.state = EntryState::InFlight;
+        update.standing.hs_id = Some(HubspotId(101));
+        assert_eq!(gaps_of(&update, crate::testing::at(3), None, look).len(), 1);
+        assert_eq!(gaps_of_lost(&update, crate::testing::at(9)), []);
+        update.standing.sent_over = Some(crate::testing::at(3));
+        match &gaps_of_lost(&update, crate::testing::at(9))[..] {
+            [
+                Act::NoteGap {
+                    hs_id, gap, look, ..
+                },
+            ] => {
+                assert_eq!(*hs_id, HubspotId(101));
+                assert_eq!(gap.answered, None);
+                assert!(look.seen && look.at > Some(crate::testing::at(9) + MAY_STILL_LAND));
+            }
+            other => panic!("{other:?}"),
+        }
+        update.standing.operation = Operation::Archive;
+        assert!(matches!(
+            gaps_of_lost(&update, crate::testing::at(9))[..],
+            [Act::LookAtArchive { .. }]
+        ));
+    }
+
+    #[test]
+    fn an_event_tells_of_the_gaps_of_its_own_property_alone() {
+        use crate::testing::{at, contacts, property, value};
+
+        let object = contacts();
+        let noted = |id, name: &str| Noted {
+            id,
+            hs_id: HubspotId(101),
+            local_id: LocalId(1),
+            property: property(name),
+            gap: Gap {
+                base: Base::Known(value("Rome")),
+                sent: value("Lima"),
+                answered: Some(value("Lima")),
+                read_version: at(10),
+                written_version: Some(at(12)),
+            },
+            noted_at: at(12),
+            seen: false,
+        };
+        let noted = [noted(1, "city"), noted(2, "firstname")];
+        let event = |second: i64, own| Event {
+            event_id: None,
+            event_type: "contact.propertyChange".to_owned(),
+            portal_id: None,
+            object: None,
+            hs_id: Some(HubspotId(101)),
+            others: Vec::new(),
+            property: Some(property("city")),
+            value: Some("Kiel".to_owned()),
+            occurred_at: Some(at(second)),
+            own,
+            problem: None,
+        };
+        let told = |second, own| {
+            let told = told_gaps(object.mapping(), &noted, &event(second, own));
+            let over = told.written_over.iter().map(|(_, noted, _)| noted.id);
+            (over.collect::<Vec<i64>>(), told.unsure)
+        };
+        assert_eq!(told(11, false), (vec![1], vec![]));
+        assert_eq!(told(12, false), (vec![], vec![1]));
+        assert_eq!(told(11, true), (vec![], vec![]));
+        let [conflict, history] = kept(
+            object.mapping().field(&property("city")).expect("a field"),
+            &noted[0],
+            &value("Kiel"),
+        );
+        assert!(matches!(
+            conflict,
+            Act::Conflict {
+                winner: Winner::Local,
+                ..
+            }
+        ));
+        assert!(matches!(history, Act::History { old, .. } if old == value("Kiel")));
     }
 }

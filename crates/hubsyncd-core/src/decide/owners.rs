@@ -74,3 +74,45 @@ impl FoundOwners {
         owners.into_values().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(id: i64) -> Owner {
+        Owner {
+            id,
+            email: None,
+            first_name: None,
+            last_name: None,
+            user_id: None,
+            archived: false,
+        }
+    }
+
+    #[test]
+    fn a_page_that_brings_nobody_new_ends_the_list_and_keeps_who_was_known() {
+        let mut found = FoundOwners::default();
+        assert_eq!(found.take(vec![owner(1)], &[], true, 1), OwnerPage::Next);
+        assert_eq!(found.take(vec![owner(1)], &[], true, 2), OwnerPage::Circle);
+        let ids: Vec<i64> = found
+            .joined(vec![owner(7)])
+            .iter()
+            .map(|owner| owner.id)
+            .collect();
+        assert_eq!(ids, [1, 7]);
+    }
+
+    #[test]
+    fn who_is_not_in_a_whole_list_goes_unless_it_could_not_be_read() {
+        let mut found = FoundOwners::default();
+        let last = found.take(vec![owner(1)], &[HubspotId(8)], false, 1);
+        assert_eq!(last, OwnerPage::Last);
+        let ids: Vec<i64> = found
+            .joined(vec![owner(7), owner(8)])
+            .iter()
+            .map(|owner| owner.id)
+            .collect();
+        assert_eq!(ids, [1, 8]);
+    }
+}

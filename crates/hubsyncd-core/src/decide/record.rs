@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
 use crate::decide::merge::{FieldInput, FieldOutcome, PUSH_ONLY, RemoteTime, merge_field};
-use crate::model::conflict::Winner;
+use crate::model::conflict::{End, Winner};
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
 use crate::model::field_values::FieldValues;
 use crate::model::id::ConflictId;
@@ -105,6 +105,16 @@ pub struct ConflictNote {
     pub policy: Policy,
     /// Why it ended as it did.
     pub reason: &'static str,
+}
+
+impl ConflictNote {
+    /// The value that loses, and the one that stays.
+    pub fn losing_first(&self, winner: Winner) -> (&Value, &Value) {
+        match winner {
+            Winner::Remote => (&self.local, &self.remote),
+            Winner::Local | Winner::Value | Winner::Agreed => (&self.remote, &self.local),
+        }
+    }
 }
 
 /// What is to be written for one field.
@@ -589,8 +599,20 @@ pub fn judge_open(
     }
 }
 
+/// How an open conflict ends that nobody decided.
+pub fn ended_by_itself(winner: Winner) -> End<'static> {
+    End {
+        winner,
+        resolution: match winner {
+            Winner::Agreed | Winner::Value => "agreed",
+            Winner::Local | Winner::Remote => "returned to base",
+        },
+        reason: reason_of_end(winner),
+    }
+}
+
 /// Why an open conflict ended by itself.
-pub fn reason_of_end(winner: Winner) -> &'static str {
+fn reason_of_end(winner: Winner) -> &'static str {
     match winner {
         Winner::Local => "HubSpot's value went back to what both sides had agreed on",
         Winner::Remote => "the value here went back to what both sides had agreed on",

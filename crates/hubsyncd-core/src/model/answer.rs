@@ -92,6 +92,13 @@ impl Record {
             .filter(|id| *id != self.id)
             .collect()
     }
+
+    /// The record of an answer that an id means, itself or merged into another one.
+    pub fn answering(records: &[Self], id: HubspotId) -> Option<&Self> {
+        records
+            .iter()
+            .find(|record| record.id == id || record.merged_ids().contains(&id))
+    }
 }
 
 /// The property that says which ids a record answers to.

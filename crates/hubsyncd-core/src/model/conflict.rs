@@ -18,3 +18,14 @@ states! {
 
 /// The property name of a conflict about a record as a whole.
 pub const WHOLE_RECORD: &str = "*";
+
+/// How a conflict ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End<'a> {
+    /// Whose value stands.
+    pub winner: Winner,
+    /// How it ended by itself, in a word; what a person wrote stays.
+    pub resolution: &'a str,
+    /// What happened, in a sentence.
+    pub reason: &'a str,
+}

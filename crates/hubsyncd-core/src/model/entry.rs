@@ -3,7 +3,7 @@
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
+use crate::model::value::{PropertyType, Value};
 
 /// An enum of words in the database: its cases, with the text of each.
 #[macro_export]
@@ -101,6 +101,21 @@ pub enum Base {
     Unknown,
 }
 
+impl Base {
+    /// The agreed value; empty where nobody knows it.
+    pub fn or_empty(&self) -> &Value {
+        match self {
+            Self::Known(value) => value,
+            Self::Unknown => &Value::EMPTY,
+        }
+    }
+
+    /// Whether both sides are known to have agreed on a value.
+    pub fn is_same(&self, kind: PropertyType, value: &Value) -> bool {
+        matches!(self, Self::Known(base) if kind.same(base, value))
+    }
+}
+
 /// What says of an entry whether, when and as what it is sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Standing {
@@ -175,6 +190,13 @@ pub struct Entry {
     pub row: Option<String>,
     /// The fields that differ from their base.
     pub fields: Vec<EntryField>,
+}
+
+impl Entry {
+    /// The field of a property that waits.
+    pub fn field(&self, property: &PropertyName) -> Option<&EntryField> {
+        self.fields.iter().find(|field| &field.property == property)
+    }
 }
 
 /// The base that a field of a fresh create has: the record is not there yet.

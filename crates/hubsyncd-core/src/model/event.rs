@@ -100,6 +100,17 @@ impl std::fmt::Debug for Event {
     }
 }
 
+/// A stored event that waits.
+#[derive(Debug, Clone)]
+pub struct WaitingEvent {
+    /// The row.
+    pub id: i64,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// What HubSpot sent, without its portal.
+    pub event: Event,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,618 @@
+//! The table of existence, row by row.
+
+use super::*;
+use crate::model::entry::EntryState;
+
+const T: Timestamp = Timestamp::EPOCH;
+
+fn at(second: i64) -> Timestamp {
+    T.plus_millis(second * 1_000)
+}
+
+const HUBSPOT: [Hubspot; 8] = [
+    Hubspot::Unchanged,
+    Hubspot::Edited(T),
+    Hubspot::Untold,
+    Hubspot::Unread,
+    Hubspot::Young(T),
+    Hubspot::Gone { archived_at: None },
+    Hubspot::Gone {
+        archived_at: Some(T),
+    },
+    Hubspot::Merged,
+];
+
+const WORDS: [Word; 6] = [
+    Word::Unasked,
+    Word::Noted,
+    Word::Passed,
+    Word::Held,
+    Word::Local,
+    Word::Remote,
+];
+
+const CLEAN: Here = Here::Row {
+    written_at: None,
+    waits: Waits::Nothing,
+};
+
+fn written(second: i64) -> Here {
+    Here::Row {
+        written_at: Some(at(second)),
+        waits: Waits::Change,
+    }
+}
+
+fn deleted_at(second: i64) -> Here {
+    Here::Deleted {
+        at: at(second),
+        flight: Flight::Nothing,
+    }
+}
+
+fn everything_here(second: i64) -> Vec<Here> {
+    let mut all = vec![
+        Here::Nothing,
+        Here::Vanished { in_flight: false },
+        Here::Vanished { in_flight: true },
+        Here::Replaced,
+        Here::InsertedAgain,
+    ];
+    for flight in [Flight::Nothing, Flight::Archive, Flight::Push] {
+        all.push(Here::Deleted {
+            at: at(second),
+            flight,
+        });
+    }
+    for waits in [Waits::Nothing, Waits::Change, Waits::Flight] {
+        for written_at in [None, Some(at(second))] {
+            all.push(Here::Row { written_at, waits });
+        }
+    }
+    all
+}
+
+/// Every combination of what both sides can show and who can have a word, the local times at `second`.
+fn everything(second: i64) -> Vec<Sides> {
+    let mut all = Vec::new();
+    for hubspot in HUBSPOT {
+        for here in everything_here(second) {
+            for word in WORDS {
+                for policy in Policy::ALL {
+                    for is_erasure in [false, true] {
+                        all.push(Sides {
+                            hubspot,
+                            here,
+                            word,
+                            policy,
+                            is_erasure,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+fn sides(hubspot: Hubspot, here: Here, word: Word) -> Sides {
+    Sides {
+        hubspot,
+        here,
+        word,
+        policy: Policy::Newest,
+        is_erasure: false,
+    }
+}
+
+/// The actions of one line of the table, in short: `conflict remote` is one with its winner.
+fn check(sides: Sides, expected: &[&str]) {
+    let shown = decide(&sides).into_iter().map(|action| match action {
+        Action::LookAgain(again) => format!("again {again:?}").to_lowercase(),
+        Action::Conflict(winner, _) => format!("conflict {}", winner.as_str()),
+        Action::Close(winner, _) => format!("close {}", winner.as_str()),
+        Action::CloseFields(winner, _) => {
+            format!("close fields {}", winner.map_or("-", Winner::as_str))
+        }
+        Action::Ask(_) => "ask".to_owned(),
+        Action::Rest(_) => "rest".to_owned(),
+        Action::NoteRemoval { .. } => "note removal".to_owned(),
+        Action::ForgetRemoval
+        | Action::AskRead
+        | Action::Erase
+        | Action::RemoveRow
+        | Action::CreateAgain
+        | Action::BringBack
+        | Action::CountAsSeen
+        | Action::Archive
+        | Action::MakeDue
+        | Action::Done
+        | Action::End
+        | Action::Bury => format!("{action:?}"),
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), expected, "{sides:?}");
+}
+
+const GONE: Hubspot = Hubspot::Gone {
+    archived_at: Some(T),
+};
+
+#[test]
+fn what_is_not_told_is_looked_at_again_and_decides_nothing() {
+    for (hubspot, again) in [
+        (Hubspot::Unread, "again unread"),
+        (Hubspot::Untold, "again history"),
+    ] {
+        for here in [CLEAN, written(1), deleted_at(1), Here::Nothing] {
+            for word in [Word::Unasked, Word::Passed] {
+                check(sides(hubspot, here, word), &[again]);
+            }
+        }
+    }
+    let young = sides(Hubspot::Young(at(10)), deleted_at(1), Word::Passed);
+    assert_eq!(decide(&young), [Action::LookAgain(Again::At(at(10)))]);
+    for word in [Word::Local, Word::Remote] {
+        for here in [CLEAN, written(1), deleted_at(1)] {
+            check(sides(Hubspot::Unread, here, word), &["again unread"]);
+            let young = sides(Hubspot::Young(at(10)), here, word);
+            assert_eq!(decide(&young), [Action::LookAgain(Again::At(at(10)))]);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_since() {
+    let long_ago = at(-1_000);
+    let check = |created_at, version, archived_at, expected| {
+        let missed = Absence {
+            asked_at: at(20),
+            created_at,
+            version,
+            archived_at,
+        };
+        let moment = Moment {
+            now: at(22),
+            offset_ms: 3_000,
+        };
+        assert_eq!(Hubspot::missed(&missed, &moment), expected, "{missed:?}");
+    };
+    let gone = |archived_at| Hubspot::Gone { archived_at };
+    check(None, None, None, gone(None));
+    check(Some(long_ago), Some(at(23)), None, gone(None));
+    check(Some(long_ago), Some(at(24)), None, Hubspot::Unread);
+    check(Some(at(5)), Some(at(5)), None, Hubspot::Young(at(35)));
+    check(Some(at(5)), Some(at(5)), Some(T), gone(Some(T)));
+}
+
+#[test]
+fn the_guard_has_its_word_before_a_row_goes_and_what_it_holds_stays() {
+    check(sides(GONE, CLEAN, Word::Unasked), &["note removal"]);
+    check(sides(GONE, written(1), Word::Unasked), &["note removal"]);
+    check(sides(GONE, written(1), Word::Noted), &["again removal"]);
+    for held in everything(1) {
+        if held.word == Word::Held {
+            check(held, &[]);
+        }
+    }
+}
+
+#[test]
+fn a_clean_row_goes_with_its_record() {
+    for policy in Policy::ALL {
+        check(
+            Sides {
+                policy,
+                ..sides(GONE, CLEAN, Word::Passed)
+            },
+            &["ForgetRemoval", "RemoveRow"],
+        );
+    }
+    check(sides(GONE, Here::Nothing, Word::Passed), &["ForgetRemoval"]);
+}
+
+#[test]
+fn a_row_whose_push_is_on_its_way_waits_for_the_answer() {
+    let in_flight = Here::Row {
+        written_at: Some(at(1)),
+        waits: Waits::Flight,
+    };
+    for is_erasure in [false, true] {
+        check(
+            Sides {
+                is_erasure,
+                ..sides(GONE, in_flight, Word::Passed)
+            },
+            &["again flight"],
+        );
+    }
+}
+
+#[test]
+fn a_dirty_row_is_a_conflict_by_the_objects_policy() {
+    let goes = ["conflict remote", "ForgetRemoval", "RemoveRow"];
+    let again = ["conflict local", "ForgetRemoval", "CreateAgain"];
+    let asks = ["ask", "ForgetRemoval", "rest"];
+    let check = |policy, archived_at: Option<i64>, expected: &[&str]| {
+        let archived_at = archived_at.map(at);
+        let gone = Hubspot::Gone { archived_at };
+        check(
+            Sides {
+                policy,
+                ..sides(gone, written(10), Word::Passed)
+            },
+            expected,
+        );
+    };
+    check(Policy::Remote, None, &goes);
+    check(Policy::Local, None, &again);
+    check(Policy::Manual, None, &asks);
+    check(Policy::Newest, Some(9), &again);
+    check(Policy::Newest, Some(10), &goes);
+    check(Policy::Newest, Some(11), &goes);
+    check(Policy::Newest, None, &goes);
+}
+
+#[test]
+fn a_deletion_meets_an_edit_by_the_objects_policy() {
+    let goes = ["close fields local", "conflict local", "Archive"];
+    let back = ["conflict remote", "BringBack"];
+    let asks = ["close fields -", "ask", "rest"];
+    let check = |policy, deleted, expected: &[&str]| {
+        let edited = Hubspot::Edited(at(10));
+        check(
+            Sides {
+                policy,
+                ..sides(edited, deleted_at(deleted), Word::Passed)
+            },
+            expected,
+        );
+    };
+    check(Policy::Remote, 99, &back);
+    check(Policy::Local, 0, &goes);
+    check(Policy::Manual, 0, &asks);
+    check(Policy::Newest, 11, &goes);
+    check(Policy::Newest, 10, &back);
+    check(Policy::Newest, 9, &back);
+}
+
+#[test]
+fn a_deleted_rows_record_is_archived_as_it_was_and_not_before_its_turn() {
+    let unchanged = |here, word| sides(Hubspot::Unchanged, here, word);
+    check(
+        unchanged(deleted_at(1), Word::Passed),
+        &["close fields local", "Archive"],
+    );
+    check(unchanged(deleted_at(1), Word::Unasked), &[]);
+    check(unchanged(Here::Replaced, Word::Passed), &["End"]);
+    check(
+        unchanged(Here::InsertedAgain, Word::Passed),
+        &["again create"],
+    );
+    check(
+        sides(Hubspot::Merged, deleted_at(1), Word::Passed),
+        &["conflict remote", "Bury", "End"],
+    );
+}
+
+#[test]
+fn a_row_that_was_to_be_removed_stays_where_its_record_is_shown() {
+    for here in [CLEAN, written(1), Here::Nothing] {
+        check(
+            sides(Hubspot::Unchanged, here, Word::Passed),
+            &["ForgetRemoval", "AskRead"],
+        );
+    }
+    check(sides(Hubspot::Unchanged, written(1), Word::Unasked), &[]);
+}
+
+#[test]
+fn what_was_never_here_and_is_gone_is_remembered() {
+    check(sides(GONE, Here::Nothing, Word::Unasked), &["Bury"]);
+    for in_flight in [false, true] {
+        check(
+            sides(GONE, Here::Vanished { in_flight }, Word::Unasked),
+            &[],
+        );
+    }
+}
+
+#[test]
+fn a_person_decides_before_the_policy() {
+    let check = |hubspot, here, local: &[&str], remote: &[&str]| {
+        for policy in Policy::ALL {
+            for (word, expected) in [(Word::Local, local), (Word::Remote, remote)] {
+                let sides = Sides {
+                    policy,
+                    ..sides(hubspot, here, word)
+                };
+                check(sides, expected);
+            }
+        }
+    };
+    let shown = Hubspot::Unchanged;
+    check(
+        GONE,
+        written(1),
+        &["close local", "CreateAgain"],
+        &["close remote", "RemoveRow"],
+    );
+    check(
+        GONE,
+        deleted_at(1),
+        &["Done", "close local"],
+        &["Done", "close remote"],
+    );
+    check(
+        shown,
+        written(1),
+        &["MakeDue", "close local"],
+        &["MakeDue", "AskRead", "close remote"],
+    );
+    check(
+        shown,
+        deleted_at(1),
+        &["CountAsSeen", "MakeDue", "close local"],
+        &["BringBack", "close remote"],
+    );
+    for here in [CLEAN, Here::Nothing] {
+        check(shown, here, &["close local"], &["close remote"]);
+    }
+    check(GONE, Here::Nothing, &["close local"], &["close remote"]);
+}
+
+fn has(actions: &[Action], is_it: impl Fn(&Action) -> bool) -> bool {
+    actions.iter().any(is_it)
+}
+
+#[test]
+fn a_persons_word_is_answered_once_unless_it_has_to_wait() {
+    for sides in everything(1) {
+        let is_decided = matches!(sides.word, Word::Local | Word::Remote);
+        let actions = decide(&sides);
+        let closes = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Close(..)));
+        let is_told = is_there(sides.hubspot, sides.here).is_ok();
+        let expected = usize::from(is_decided && is_told);
+        assert_eq!(closes.count(), expected, "{sides:?}");
+    }
+}
+
+#[test]
+fn whoever_looks_again_does_nothing_else() {
+    for sides in everything(1) {
+        let actions = decide(&sides);
+        let again = has(&actions, |action| matches!(action, Action::LookAgain(_)));
+        assert!(!again || actions.len() == 1, "{sides:?} {actions:?}");
+    }
+}
+
+#[test]
+fn a_privacy_deletion_leaves_nothing_behind_that_is_not_on_its_way() {
+    for sides in everything(1) {
+        let is_theirs = matches!(sides.hubspot, Hubspot::Gone { .. } | Hubspot::Young(_));
+        let is_own = matches!(sides.here, Here::Deleted { .. } | Here::Row { .. });
+        if !sides.is_erasure || sides.word != Word::Passed || !is_theirs || !is_own {
+            continue;
+        }
+        let in_flight = matches!(
+            sides.here,
+            Here::Row {
+                waits: Waits::Flight,
+                ..
+            } | Here::Deleted {
+                flight: Flight::Archive | Flight::Push,
+                ..
+            }
+        );
+        let expected = match in_flight {
+            true => Action::LookAgain(Again::Flight),
+            false => Action::Erase,
+        };
+        assert_eq!(decide(&sides), [expected], "{sides:?}");
+    }
+}
+
+fn entry(operation: Operation, state: EntryState, row: Option<&str>) -> Entry {
+    use crate::model::entry::{Base, EntryField, Standing};
+    use crate::model::id::{LocalId, OutboxId};
+    use crate::model::name::PropertyName;
+
+    let field = |name: &str, second| EntryField {
+        property: PropertyName::parse(name).expect("a name"),
+        base: Base::Unknown,
+        changed_at: at(second),
+        sent: None,
+    };
+    Entry {
+        id: OutboxId(1),
+        local_id: LocalId(1),
+        standing: Standing {
+            hs_id: None,
+            operation,
+            state,
+            attempts: 0,
+            enqueued_at: at(5),
+            has_row: row.is_some(),
+            ..Standing::NOTHING
+        },
+        version: 1,
+        key: None,
+        row: row.map(str::to_owned),
+        fields: vec![field("city", 20), field("zip", 7)],
+    }
+}
+
+#[test]
+fn what_a_person_gives_up_takes_nothing_along_that_was_there_before() {
+    let id = HubspotId(101);
+    let check = |operation, hs_id, row, expected| {
+        let mut entry = entry(operation, EntryState::Pending, row);
+        entry.standing.hs_id = hs_id;
+        assert_eq!(
+            given_up(&entry),
+            expected,
+            "{operation:?} {hs_id:?} {row:?}"
+        );
+    };
+    for row in [None, Some("{}")] {
+        for hs_id in [None, Some(id)] {
+            check(Operation::Create, hs_id, row, GivenUp::Exclude);
+            check(Operation::Associate, hs_id, row, GivenUp::End);
+            check(Operation::Disassociate, hs_id, row, GivenUp::End);
+        }
+        check(Operation::Update, None, row, GivenUp::End);
+        check(Operation::Archive, None, row, GivenUp::End);
+        check(Operation::Archive, Some(id), row, GivenUp::Undelete(id));
+    }
+    check(Operation::Update, Some(id), None, GivenUp::TakeBack(id));
+    check(
+        Operation::Update,
+        Some(id),
+        Some("{}"),
+        GivenUp::Undelete(id),
+    );
+}
+
+fn noon() -> Moment {
+    Moment {
+        now: at(50),
+        offset_ms: 3_000,
+    }
+}
+
+#[test]
+fn a_row_was_written_when_it_was_written_last_or_a_person_was_asked() {
+    let check = |state: Option<EntryState>, asked_at: Option<i64>, expected, waits| {
+        let entry = state.map(|state| entry(Operation::Update, state, None));
+        assert_eq!(
+            Here::row(entry.as_ref(), asked_at.map(at), &noon()),
+            Here::Row {
+                written_at: expected,
+                waits
+            }
+        );
+    };
+    check(None, None, None, Waits::Nothing);
+    check(None, Some(9), Some(at(12)), Waits::Nothing);
+    check(Some(EntryState::Pending), None, Some(at(23)), Waits::Change);
+    check(Some(EntryState::Dead), Some(9), Some(at(23)), Waits::Change);
+    check(
+        Some(EntryState::InFlight),
+        Some(30),
+        Some(at(33)),
+        Waits::Flight,
+    );
+    // By a clock that is ahead.
+    check(
+        Some(EntryState::Pending),
+        Some(99),
+        Some(at(53)),
+        Waits::Change,
+    );
+}
+
+#[test]
+fn only_what_keeps_its_row_was_deleted() {
+    use EntryState::{Dead, InFlight, Pending};
+
+    let check = |operation, state, row, expected| {
+        let entry = entry(operation, state, row);
+        assert_eq!(Here::rowless(Some(&entry), &noon()), expected);
+    };
+    let deleted = |flight| Here::Deleted { at: at(8), flight };
+    let row = Some("{}");
+    check(Operation::Archive, Pending, row, deleted(Flight::Nothing));
+    check(Operation::Archive, Dead, row, deleted(Flight::Nothing));
+    check(Operation::Archive, InFlight, row, deleted(Flight::Archive));
+    for operation in [Operation::Create, Operation::Update] {
+        check(operation, Pending, row, deleted(Flight::Nothing));
+        check(operation, InFlight, row, deleted(Flight::Push));
+        let vanished = |in_flight| Here::Vanished { in_flight };
+        check(operation, Pending, None, vanished(false));
+        check(operation, InFlight, None, vanished(true));
+    }
+    assert_eq!(Here::rowless(None, &noon()), Here::Nothing);
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_both_sides_deleted_is_done(archived in proptest::option::of(-100_i64..100), second in -100_i64..100) {
+        let gone = Hubspot::Gone { archived_at: archived.map(at) };
+        for policy in Policy::ALL {
+            for word in [Word::Unasked, Word::Passed] {
+                let both = Sides { policy, ..sides(gone, deleted_at(second), word) };
+                proptest::prop_assert_eq!(decide(&both), [Action::Done]);
+            }
+            for word in [Word::Local, Word::Remote] {
+                let both = Sides { policy, ..sides(gone, deleted_at(second), word) };
+                proptest::prop_assert_eq!(decide(&both)[0], Action::Done);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_one_side_did_is_lost_without_a_conflict(second in -100_i64..100) {
+        for sides in everything(second) {
+            let actions = decide(&sides);
+            let is_told = has(&actions, |action| {
+                matches!(action, Action::Conflict(..) | Action::Ask(_) | Action::Close(..))
+            });
+            let loses = |action: &Action| match action {
+                // Somebody's write here, or somebody's deletion in HubSpot.
+                Action::RemoveRow => !matches!(sides.here, Here::Row { written_at: None, .. }),
+                Action::CreateAgain => true,
+                // Somebody's edit in HubSpot, or somebody's deletion here.
+                Action::Archive => sides.hubspot != Hubspot::Unchanged,
+                Action::BringBack => true,
+                // The deletion here, unless it is done in HubSpot or another row took its place.
+                Action::End => sides.here != Here::Replaced,
+                // What a privacy law takes is told to nobody.
+                Action::Erase => !sides.is_erasure,
+                Action::LookAgain(_)
+                | Action::NoteRemoval { .. }
+                | Action::ForgetRemoval
+                | Action::AskRead
+                | Action::CountAsSeen
+                | Action::MakeDue
+                | Action::Rest(_)
+                | Action::Done
+                | Action::Bury
+                | Action::CloseFields(..)
+                | Action::Conflict(..)
+                | Action::Ask(_)
+                | Action::Close(..) => false,
+            };
+            proptest::prop_assert!(is_told || !has(&actions, loses), "{:?} {:?}", sides, actions);
+        }
+    }
+
+    #[test]
+    fn what_is_done_fits_what_is_there(second in -100_i64..100) {
+        for sides in everything(second) {
+            let has_row = matches!(sides.here, Here::Row { .. });
+            let is_shown = is_there(sides.hubspot, Here::Nothing) == Ok(true);
+            for action in decide(&sides) {
+                let fits = match action {
+                    Action::RemoveRow | Action::CreateAgain => has_row && !is_shown,
+                    Action::NoteRemoval { .. } => has_row && !is_shown && sides.word == Word::Unasked,
+                    Action::BringBack | Action::Archive | Action::CountAsSeen => !has_row && is_shown,
+                    Action::Done => !has_row && !is_shown,
+                    Action::Erase => sides.is_erasure && !is_shown,
+                    Action::LookAgain(_)
+                    | Action::ForgetRemoval
+                    | Action::AskRead
+                    | Action::MakeDue
+                    | Action::Rest(_)
+                    | Action::End
+                    | Action::Bury
+                    | Action::CloseFields(..)
+                    | Action::Conflict(..)
+                    | Action::Ask(_)
+                    | Action::Close(..) => true,
+                };
+                proptest::prop_assert!(fits, "{:?} {:?}", sides, action);
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What is claimed for an attempt.
+
+use crate::model::answer::WriteInput;
+use crate::model::entry::Entry;
+use crate::model::id::{HubspotId, OutboxId};
+use crate::model::time::Timestamp;
+
+/// An input that was claimed for an attempt.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The entry.
+    pub entry: OutboxId,
+    /// Which attempt this is.
+    pub attempts: u32,
+    /// What is sent.
+    pub input: WriteInput,
+    /// HubSpot's time of the record as the read before it showed it; `None` where nothing was read.
+    pub read_version: Option<Timestamp>,
+    /// What an archive takes away.
+    pub archive: Option<Archive>,
+}
+
+/// What an archive takes away.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Its entry, with the deleted row.
+    pub entry: Entry,
+    /// The record.
+    pub hs_id: HubspotId,
+    /// Whether an operator approved it, so that the guard does not count it.
+    pub approved: bool,
+}
+
+impl Sent {
+    /// The attempt of an archive.
+    pub fn archive_of(entry: Entry, hs_id: HubspotId) -> Self {
+        Self {
+            entry: entry.id,
+            attempts: entry.standing.attempts + 1,
+            input: WriteInput {
+                trace_id: String::new(),
+                id: Some(hs_id.to_string()),
+                properties: Vec::new(),
+            },
+            read_version: None,
+            archive: Some(Archive {
+                approved: entry.standing.approved_hold.is_some(),
+                entry,
+                hs_id,
+            }),
+        }
+    }
+}
+
+/// Entries that were claimed and not sent, because what their claim rests on had grown too old: they are pending again,
+/// as if they had not been claimed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The entries.
+    pub entries: Vec<OutboxId>,
+    /// Whether they are a part of what was claimed together: the rest, or the whole of them, was sent.
+    pub is_part: bool,
+}

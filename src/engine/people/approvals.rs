@@ -1,0 +1,166 @@
+//! Holds of the guard's that a person approves: what they hold goes, each only if a fresh read does not show its record.
+
+use rusqlite::Transaction;
+
+use crate::decide::existence::{Here, Hubspot, Sides, decide};
+use crate::decide::present::Present;
+use crate::decide::reading::{ApprovedRemovals, Removal, approved_removals};
+use crate::decide::retry::AFTER_UNREAD;
+use crate::engine::inbound::existence::Matter;
+use crate::engine::inbound::removal::remove_all;
+use crate::engine::outbound::present::read_records;
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, StepError};
+use crate::hubspot::Priority;
+use crate::model::id::{HoldId, HubspotId};
+use crate::model::name::ObjectType;
+use crate::model::record::RemoteRecord;
+use crate::store::history::Origin;
+use crate::store::reads::FallsDue;
+use crate::store::{Lane, StoreError, holds, outbox, reads};
+
+/// How many removals one step carries out.
+const BATCH: usize = 100;
+
+/// Lets go what approved holds hold at this moment.
+pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
+    let approved = engine.store.read(holds::approved).await?;
+    let mut carried_out = false;
+    for hold in approved {
+        let Some(object) = ObjectType::parse(&hold.object)
+            .ok()
+            .and_then(|name| engine.object(&name))
+        else {
+            continue;
+        };
+        carried_out |= if hold.local {
+            approve_removals(engine, &object, &hold).await?
+        } else {
+            approve_entries(engine, &hold).await?
+        };
+    }
+    Ok(carried_out)
+}
+
+async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
+    let hold = hold.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            outbox::release_held(tx, &hold.object, &hold.operation, hold.id, now)?;
+            holds::settle(tx, hold.id, now)
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
+async fn approve_removals(
+    engine: &Engine,
+    object: &ObjectSync,
+    hold: &holds::Approved,
+) -> Result<bool, StepError> {
+    let (name, id, now) = (object.object().clone(), hold.id, engine.now());
+    let (removals, in_hold) = engine
+        .store
+        .read(move |connection| {
+            let due = reads::removals(connection, &name, Some(id), now, BATCH)?;
+            Ok((due, reads::count_removals(connection, &name, Some(id))?))
+        })
+        .await?;
+    if removals.is_empty() && in_hold > 0 {
+        // What somebody else's constraint keeps is tried again when it falls due.
+        return Ok(false);
+    }
+    let ids: Vec<HubspotId> = removals.iter().map(|removal| removal.id).collect();
+    let present = read_records(engine, object, &ids, Priority::Webhook).await?;
+    let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
+    let offset_ms = engine.client.clock_offset_ms();
+    let sync = object.clone();
+    let carried_out = engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let pass = Pass::of(tx, &sync, Origin::Reconcile, offset_ms);
+            let part = HoldPart {
+                hold: id,
+                removals: &removals,
+                in_hold,
+                keys,
+            };
+            settle_removals(tx, &pass, part, &present)
+        })
+        .await?;
+    Ok(carried_out)
+}
+
+/// Removals that a hold holds, as many as one batch takes.
+pub(crate) struct HoldPart<'a> {
+    /// The hold.
+    pub(crate) hold: HoldId,
+    /// What is to be removed.
+    pub(crate) removals: &'a [Removal],
+    /// How many the hold holds in all.
+    pub(crate) in_hold: u64,
+    /// A key for each record that is created again.
+    pub(crate) keys: Vec<String>,
+}
+
+/// Removes of a hold's part what a fresh read did not show; the rows stay whose record is there, or could not be read this
+/// time. Tells whether something was carried out.
+pub(crate) fn settle_removals(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    part: HoldPart<'_>,
+    present: &Present,
+) -> Result<bool, StoreError> {
+    let object = pass.object;
+    for record in &present.records {
+        keep_row(tx, pass, record)?;
+    }
+    // One that is shown again meanwhile is none any more.
+    let noted = reads::removals(tx, object.object(), Some(part.hold), pass.now, BATCH)?;
+    let ApprovedRemovals { gone, unread } = approved_removals(part.removals, &noted, present);
+    let settled = remove_all(tx, pass, &gone, part.keys)?.settled;
+    for id in &unread {
+        reads::put_off(
+            tx,
+            FallsDue::Removal,
+            object.object(),
+            *id,
+            pass.now + AFTER_UNREAD,
+        )?;
+    }
+    let all = part.removals.len() as u64 == part.in_hold;
+    if all && settled == gone.len() && unread.is_empty() {
+        holds::settle(tx, part.hold, pass.now)?;
+    }
+    Ok(unread.is_empty() || !gone.is_empty() || !present.records.is_empty())
+}
+
+/// A row that was to be removed, and whose record is shown.
+fn keep_row(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let object = pass.object;
+    let row = object.table.by_hs_id(tx, record.id)?;
+    let here = match row {
+        Some(_) => Here::row(None, None, &pass.moment()),
+        None => Here::Nothing,
+    };
+    let policy = object.mapping().policy;
+    let actions = decide(&Sides::passed(Hubspot::Unchanged, here, policy));
+    let matter = Matter {
+        pass: pass.saying(Origin::Reconcile),
+        hs_id: record.id,
+        row: row.as_ref(),
+        queued: None,
+        record: Some(record),
+        key: "",
+        decided: None,
+    };
+    matter.carry_out(tx, &actions)
+}
