@@ -350,8 +350,8 @@ mod tests {
         let check = |enqueued: &str, expected: &[&str]| {
             let fill = format!(
                 "INSERT INTO contacts (local_id, email) VALUES (1, 'x');
-                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at) VALUES
-                     ('contacts', 1, 'create', 'dead', '{enqueued}');
+                 INSERT INTO sync_outbox (object, local_id, operation, state, enqueued_at, key) VALUES
+                     ('contacts', 1, 'create', 'dead', '{enqueued}', 'x');
                  INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, policy, winner, resolution, detected_at, resolved_at) VALUES
                      ('contacts', 1, 300, '*', 'x', 'local', 'local', 'policy', '2026-11-24', '2026-11-24')"
             );
