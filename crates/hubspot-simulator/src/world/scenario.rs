@@ -124,8 +124,19 @@ fn settings(found: &mut Found, scenario: &Scenario) {
             format!("`settings.denied_scopes` names `{scope}`, which no request needs")
         });
     }
+    found.positive(
+        "settings.associations_per_page",
+        settings.associations_per_page as u64,
+    );
+    let by_plural =
+        |object: &str| object_named(object).filter(|index| OBJECTS[*index].plural == object);
+    for object in &settings.missing_objects {
+        found.unless(by_plural(object).is_some(), || {
+            format!("`settings.missing_objects` names `{object}`, which is no standard object's plural name")
+        });
+    }
     for (object, names) in &settings.required_in_2026_09 {
-        let index = object_named(object).filter(|index| OBJECTS[*index].plural == object);
+        let index = by_plural(object);
         let Some(index) = index else {
             found.0.push(format!(
                 "`settings.required_in_2026_09` names `{object}`, which is no standard object's plural name"
@@ -267,6 +278,14 @@ mod tests {
             (
                 r#"{"settings": {"required_in_2026_09": {"deals": ["nmae"]}}}"#,
                 "`nmae`",
+            ),
+            (
+                r#"{"settings": {"missing_objects": ["lead"]}}"#,
+                "missing_objects",
+            ),
+            (
+                r#"{"settings": {"associations_per_page": 0}}"#,
+                "associations_per_page",
             ),
             (r#"{"settings": {"webhooks": {}}}"#, "webhooks.url"),
             (
