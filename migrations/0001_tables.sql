@@ -52,14 +52,24 @@ CREATE TABLE _sync_written (
     PRIMARY KEY (object, for_id, property)
 ) STRICT;
 
--- The fields that a local write has changed, while its trigger works, as the columns hold them; empty at any other time.
+-- The fields that a local write has changed, while its trigger works, as the columns hold them; empty at any other time. A CHECK
+-- keeps others out, and no key lets a row be found: for both SQLite would make a table of its own at each write.
 CREATE TABLE _sync_changed (
-    property TEXT NOT NULL PRIMARY KEY,
+    -- What our triggers write here, as they write it to open the gate.
+    writer INTEGER
+        CONSTRAINT "_sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead" CHECK (writer IS 20813),
+    property TEXT NOT NULL,
     base_value ANY,
     new_value ANY,
     -- What the row holds by now: triggers of the user's may have written to it since.
-    held_value ANY
-) STRICT, WITHOUT ROWID;
+    held_value ANY,
+    -- The entry of which it becomes a field when it is taken out; NULL where it becomes none.
+    outbox_id INTEGER,
+    base_known INTEGER NOT NULL DEFAULT 0,
+    -- Whether a field that is back at its base has nothing left to send.
+    may_end INTEGER NOT NULL DEFAULT 0,
+    at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+) STRICT;
 
 -- Fields that a trigger of the user's has changed from their base: the write that brought them to it is yet to be told. Of use
 -- to one statement only.
@@ -71,22 +81,23 @@ CREATE TABLE _sync_left (
     PRIMARY KEY (outbox_id, property)
 ) STRICT;
 
+-- Whatever is compared with more than two values is written out: for `IN (…)` SQLite makes a table of its own at each write.
 CREATE TABLE sync_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT NOT NULL,
     local_id INTEGER NOT NULL,
     hs_id INTEGER,
     operation TEXT NOT NULL
-        CONSTRAINT sync_outbox_operation CHECK (operation IN ('create', 'update', 'archive', 'associate', 'disassociate')),
+        CONSTRAINT sync_outbox_operation CHECK (operation = 'create' OR operation = 'update' OR operation = 'archive' OR operation = 'associate' OR operation = 'disassociate'),
     state TEXT NOT NULL DEFAULT 'pending'
-        CONSTRAINT sync_outbox_state CHECK (state IN ('pending', 'in_flight', 'dead')),
+        CONSTRAINT sync_outbox_state CHECK (state = 'pending' OR state = 'in_flight' OR state = 'dead'),
     attempts INTEGER NOT NULL DEFAULT 0,
     enqueued_at TEXT NOT NULL,
     next_attempt_at TEXT,
     last_error TEXT,
     version INTEGER NOT NULL DEFAULT 1,
     waits_for TEXT
-        CONSTRAINT sync_outbox_waits_for CHECK (waits_for IN ('backfill', 'guard', 'answer', 'create', 'lock')),
+        CONSTRAINT sync_outbox_waits_for CHECK (waits_for = 'backfill' OR waits_for = 'guard' OR waits_for = 'answer' OR waits_for = 'create' OR waits_for = 'lock'),
     key TEXT,
     row TEXT,
     to_object TEXT,
@@ -109,7 +120,7 @@ CREATE TABLE sync_outbox (
     CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX sync_outbox_record ON sync_outbox (object, local_id)
-    WHERE operation IN ('create', 'update', 'archive');
+    WHERE operation NOT IN ('associate', 'disassociate');
 CREATE INDEX sync_outbox_hs_id ON sync_outbox (object, hs_id) WHERE hs_id IS NOT NULL;
 CREATE INDEX sync_outbox_due ON sync_outbox (object, operation, state, next_attempt_at);
 CREATE INDEX sync_outbox_key ON sync_outbox (key) WHERE key IS NOT NULL;

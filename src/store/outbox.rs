@@ -47,7 +47,10 @@ pub const UNREAD: &str = "HubSpot's answer shows the record in no form that can 
 
 /// Which entries are a row's own, at most one a row; the others are associations of it. In the words of the index
 /// `sync_outbox_record`.
-pub(crate) const OF_ROW: &str = "operation IN ('create', 'update', 'archive')";
+pub(crate) const OF_ROW: &str = "operation NOT IN ('associate', 'disassociate')";
+
+/// The same entries one operation after the other, for a query that is to go by the index `sync_outbox_due`.
+pub(crate) const LISTED: &str = "operation IN ('create', 'update', 'archive')";
 
 /// What says where an entry stands, in the order in which `standing_of` reads it.
 const STANDING: &str = "operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error, \

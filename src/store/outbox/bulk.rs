@@ -9,7 +9,7 @@ use crate::model::id::HoldId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::OF_ROW;
+use crate::store::outbox::{LISTED, OF_ROW};
 
 /// Lets go the creates that waited for the first backfill.
 pub fn release_backfill(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
@@ -88,6 +88,7 @@ fn put_off_by_a_clock() -> String {
     format!(
         "object = :object
            AND {OF_ROW}
+           AND {LISTED}
            AND state = 'pending'
            AND next_attempt_at > :now
            AND (next_attempt_at > :latest OR (attempts = 0 AND next_attempt_at = enqueued_at))"

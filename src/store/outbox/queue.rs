@@ -8,7 +8,7 @@ use crate::model::id::OutboxId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::{OF_ROW, by_id, many, select, time_of};
+use crate::store::outbox::{LISTED, OF_ROW, by_id, many, select, time_of};
 
 /// Which entries may be sent once their time has come. What a person gave up goes only where it may be done already.
 pub(crate) const MAY_BE_SENT: &str = "state = 'pending' AND (waits_for IS NULL OR waits_for IN ('answer', 'lock')) \
@@ -171,7 +171,7 @@ pub fn discarded(
 pub fn in_flight(connection: &Connection, object: &ObjectType) -> Result<Vec<Entry>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id FROM sync_outbox
-         WHERE object = :object AND {OF_ROW} AND state = 'in_flight'
+         WHERE object = :object AND {OF_ROW} AND {LISTED} AND state = 'in_flight'
          ORDER BY id"
     ))?;
     let found = statement

@@ -9,19 +9,29 @@
 //! | `_sync_entry_found` | the new row is to take the identity of the noted one |
 //! | `_sync_entry_insert` | a row was inserted: it is a create, unless it stands for a noted one |
 //! | `_sync_entry_freed` | a new row has the number of a deleted one whose entry is still here: that entry gives it up |
-//! | `_sync_entry_create` | a row is to become a record |
+//! | `_sync_entry_create` | a row has something to send for the first time: the entry is made |
 //! | `_sync_entry_update` | the fields in `_sync_changed` were written |
+//! | `_sync_entry_unusual` | there is more to them than that a row's own values have changed, one after the other |
+//! | `_sync_entry_long` | a text is too long: the mirror's own trigger there refuses it, which has the columns' names |
 //! | `_sync_entry_written` | these are of a row that is still to take the identity of a noted one |
 //! | `_sync_entry_late` | some of these writes are told after later ones |
-//! | `_sync_entry_first` | these are the first that are to be sent |
+//! | `_sync_entry_more` | the row has an entry |
+//! | `_sync_entry_first` | it has none, and these are the first that are to be sent |
 //! | `_sync_entry_again` | the noted row is back, with the values in `_sync_changed` |
 //! | `_sync_entry_rewritten` | triggers of the user's have written to that row meanwhile |
 //! | `_sync_entry_archive` | a row was deleted |
+//! | `_sync_entry_taken_away` | it had an entry |
+//! | `_sync_entry_leave` | it had none, and a record |
 //! | `_sync_entry_past` | something was written while the gate was open |
 //!
-//! All but the last take nothing while the gate is shut. Read are `_sync_entry`, the entries
-//! that are a row's own, `_sync_entry_kept`, those of deleted rows, `_sync_entry_leaving`, the noted rows whose archive is on its
-//! way, and `_sync_entry_too_long`, the properties in `_sync_changed` whose text HubSpot would not take.
+//! All but the last take nothing while the gate is shut, or have nothing to write then. Beside them stands [`told`], which
+//! takes the fields out of `_sync_changed` one by one. Read are `_sync_entry`, the entries that are a row's own,
+//! `_sync_entry_kept`, those of deleted rows, and `_sync_entry_leaving`, the noted rows whose archive is on its way.
+//!
+//! What every local write passes is made so that SQLite opens no table of its own for it: no SELECT as the source of an INSERT
+//! into what has triggers, no list of more than two values after IN, no UPDATE or DELETE of more than one row of what has
+//! triggers or no row numbers. Such a table costs as much as all the rest of a write. What is seldom needed stands in
+//! parts of its own behind a WHEN.
 //!
 //! A trigger of the user's that writes to the row which fired it is run before or after ours, as it happens. Then the later of two
 //! writes is told first: see [`late`].
@@ -43,33 +53,36 @@ use crate::store::shape::views::NOW;
 pub(crate) const PREFIX: &str = "sync_entry_";
 
 /// The views by name, and their columns.
-const WRITTEN_TO: [(&str, &str); 14] = [
+const WRITTEN_TO: [(&str, &str); 19] = [
     ("_sync_entry_note", "object, local_id, hs_id, newest"),
     (
         "_sync_entry_former",
         "object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, hs_archived, row",
     ),
     ("_sync_entry_found", "object, local_id"),
-    ("_sync_entry_insert", "object, local_id"),
+    ("_sync_entry_insert", "object, local_id, long"),
+    ("_sync_entry_long", "object, property"),
     ("_sync_entry_freed", "object, local_id"),
-    ("_sync_entry_create", "object, local_id, key"),
+    (
+        "_sync_entry_create",
+        "object, local_id, hs_id, key, at, waits_for",
+    ),
     ("_sync_entry_update", "object, local_id, hs_id"),
+    ("_sync_entry_unusual", "object, local_id, hs_id, id"),
     ("_sync_entry_written", "object, local_id, hs_id"),
     ("_sync_entry_late", "id"),
-    ("_sync_entry_first", "object, local_id, hs_id"),
+    ("_sync_entry_more", "id"),
+    ("_sync_entry_first", "object, local_id, hs_id, at"),
     ("_sync_entry_again", "object, local_id"),
     ("_sync_entry_rewritten", "object, for_id, local_id, key"),
     ("_sync_entry_archive", "object, local_id, hs_id, row"),
+    ("_sync_entry_taken_away", "id, row"),
+    ("_sync_entry_leave", "object, local_id, hs_id, row, at"),
     ("_sync_entry_past", "object"),
 ];
 
 /// The views that are read.
-const READ: [&str; 4] = [
-    "_sync_entry",
-    "_sync_entry_kept",
-    "_sync_entry_leaving",
-    "_sync_entry_too_long",
-];
+const READ: [&str; 3] = ["_sync_entry", "_sync_entry_kept", "_sync_entry_leaving"];
 
 /// Whether a view of this name is one of these.
 pub(crate) fn is_view(name: &str) -> bool {
@@ -82,7 +95,7 @@ pub(crate) fn all() -> Vec<Made> {
         let nothing = vec!["NULL"; columns.split(", ").count()].join(", ");
         view(name, columns, &format!("SELECT {nothing} WHERE 0"))
     });
-    let [entry, kept, leaving, too_long] = READ;
+    let [entry, kept, leaving] = READ;
     let columns = "id, object, local_id, hs_id, operation, state, unanswered_since, row, key";
     let read = [
         view(
@@ -101,14 +114,6 @@ pub(crate) fn all() -> Vec<Made> {
             "SELECT e.object, n.for_id FROM _sync_entry AS e JOIN _sync_replaced AS n ON n.object = e.object AND n.local_id = e.local_id\n\
              WHERE e.operation = 'archive' AND (e.state = 'in_flight' OR e.unanswered_since IS NOT NULL)",
         ),
-        view(
-            too_long,
-            "property",
-            &format!(
-                "SELECT property FROM _sync_changed WHERE {}",
-                is_too_long("new_value")
-            ),
-        ),
     ];
     let mut all: Vec<Made> = read.into_iter().chain(written_to).collect();
     all.extend([
@@ -116,15 +121,32 @@ pub(crate) fn all() -> Vec<Made> {
         part("former", &[former()]),
         part("found", &found()),
         part_where("insert", IS_NEW, &insert()),
+        made(
+            &format!("{PREFIX}insert_long"),
+            "INSTEAD OF INSERT",
+            "\"_sync_entry_insert\"",
+            "new.long IS NOT NULL",
+            &["INSERT INTO _sync_entry_long VALUES (new.object, new.long)".to_owned()],
+        ),
+        part("long", &[]),
         part_where("freed", IS_TAKEN, &freed()),
-        part("create", &[create()]),
+        trigger("create", "1", &[create()]),
         part("update", &update()),
+        part_where("unusual", &is_unusual(), &unusual()),
         part_where("written", IS_OF_A_NEW_ROW, &[written()]),
         part_where("late", &are_late(), &late()),
-        part_where("first", &format!("{ENTRY} IS NULL AND {CHANGED}"), &first()),
+        part_where("more", "new.id IS NOT NULL", &more()),
+        trigger("first", "new.at IS NOT NULL", &first()),
+        told(),
         part("again", &again()),
         part_where("rewritten", IS_REWRITTEN, &rewritten()),
         part("archive", &archive()),
+        part_where("taken_away", "new.id IS NOT NULL", &taken_away()),
+        trigger(
+            "leave",
+            &format!("new.hs_id IS NOT NULL AND {ENTRY} IS NULL"),
+            &[leave()],
+        ),
         trigger("past", "1", &[bypassed::mark()]),
     ]);
     all
@@ -213,7 +235,9 @@ const IS_NEW: &str = "new.local_id IS NOT NULL\n    \
 fn insert() -> Vec<String> {
     vec![
         "INSERT INTO _sync_entry_freed VALUES (new.object, new.local_id)".to_owned(),
-        "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, NULL)".to_owned(),
+        format!(
+            "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, NULL, {KEY}, {NOW}, {WAITS})"
+        ),
     ]
 }
 
@@ -292,41 +316,79 @@ pub(crate) fn free_numbers(tx: &Transaction<'_>, object: &ObjectMapping) -> Resu
     Ok(())
 }
 
-/// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already. What waits
-/// has no time, so that a long queue of it costs a look at what is due nothing. A list of VALUES and no SELECT, which SQLite
-/// would copy into a table of its own for each row.
+/// Creates wait for the first backfill, so that a filled local table meets the records that HubSpot has already.
+const WAITS: &str =
+    "(SELECT 'backfill' FROM _sync_cursors WHERE object = new.object AND backfill <> 'done')";
+
+/// The entry of a row: a create, or an update where the row has a record. What waits has no time, so that a long queue of it
+/// costs a look at what is due nothing. What is more than a value is given to this part: the table's guard comes before the
+/// INSERT, so that SQLite reckons each of its terms twice; and with a SELECT it would make a table of its own for each row.
 fn create() -> String {
-    let waits =
-        "(SELECT 'backfill' FROM _sync_cursors WHERE object = new.object AND backfill <> 'done')";
+    "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for, key)\n\
+     VALUES (new.object, new.local_id, new.hs_id, iif(new.hs_id IS NULL, 'create', 'update'), new.at,\n    \
+     iif(new.waits_for IS NULL, new.at, NULL), new.waits_for, new.key)\n\
+     ON CONFLICT DO NOTHING"
+        .to_owned()
+}
+
+/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields. None of the parts after
+/// [`more`] has anything left to do where the row has an entry.
+fn update() -> Vec<String> {
+    vec![
+        format!(
+            "INSERT INTO _sync_entry_unusual VALUES (new.object, new.local_id, new.hs_id, {ENTRY})"
+        ),
+        format!("INSERT INTO _sync_entry_more VALUES ({ENTRY})"),
+        "INSERT INTO _sync_entry_first VALUES (new.object, new.local_id, new.hs_id, (SELECT at FROM _sync_changed))"
+            .to_owned(),
+    ]
+}
+
+/// The open conflicts of the row that a part is told of.
+const DISPUTED: &str = "object = new.object AND local_id = new.local_id AND resolved_at IS NULL";
+
+/// Whether a write is more than that of a row which stands for itself and has nothing in dispute, in the order in which it
+/// was made: looked at in one place, since each look costs every write.
+fn is_unusual() -> String {
     format!(
-        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, next_attempt_at, waits_for, key)\n\
-         VALUES (new.object, new.local_id, 'create', {NOW},\n    \
-         CASE WHEN {waits} IS NULL THEN {NOW} END,\n    \
-         {waits},\n    \
-         coalesce(new.key, {KEY}))\n\
-         ON CONFLICT DO NOTHING"
+        "EXISTS (SELECT 1 FROM _sync_replaced)\n    \
+         OR EXISTS (SELECT 1 FROM sync_conflicts WHERE {DISPUTED})\n    \
+         OR EXISTS (SELECT 1 FROM _sync_changed WHERE {})\n    \
+         OR {}",
+        is_too_long("new_value"),
+        are_late()
     )
 }
 
-/// Carries `_sync_changed` over into the row's open conflicts, its entry and its fields.
-fn update() -> Vec<String> {
-    let open = "object = new.object AND local_id = new.local_id AND resolved_at IS NULL";
-    let settled = format!(
-        "id = {ENTRY} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
-    );
+fn unusual() -> Vec<String> {
     vec![
+        format!(
+            "INSERT INTO _sync_entry_long\n\
+             SELECT new.object, property FROM _sync_changed WHERE {}",
+            is_too_long("new_value")
+        ),
         "INSERT INTO _sync_entry_written VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
         // A field in an open conflict waits for a person: only the conflict learns of the write. The daemon spells it.
         format!(
             "UPDATE sync_conflicts\n\
              SET local_value = (SELECT iif(typeof(c.held_value) = 'real', quote(c.held_value), c.held_value)\n    \
              FROM _sync_changed AS c WHERE c.property = sync_conflicts.property)\n\
-             WHERE {open} AND property IN (SELECT property FROM _sync_changed)"
+             WHERE {DISPUTED} AND property IN (SELECT property FROM _sync_changed)"
         ),
         format!(
-            "DELETE FROM _sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {open})"
+            "DELETE FROM _sync_changed WHERE property IN (SELECT property FROM sync_conflicts WHERE {DISPUTED})"
         ),
-        format!("INSERT INTO _sync_entry_late VALUES ({ENTRY})"),
+        "INSERT INTO _sync_entry_late VALUES (new.id)".to_owned(),
+    ]
+}
+
+/// Whether nothing of an entry is on its way, so that it ends where nothing is left to send.
+const MAY_END: &str = "operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL";
+
+/// A write to a row that has an entry. A deleted row's entry is not that of the row which has its number by now.
+fn more() -> Vec<String> {
+    let entry = |what: &str| format!("(SELECT {what} FROM sync_outbox WHERE id = new.id)");
+    vec![
         // What can't be written rests for a while; what is written after it must not wait for it.
         format!(
             "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL,\n    \
@@ -334,34 +396,26 @@ fn update() -> Vec<String> {
              next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END,\n    \
              last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END,\n    \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END\n\
-             WHERE id = {ENTRY} AND operation <> 'archive' AND {CHANGED}",
+             WHERE id = new.id AND operation <> 'archive' AND {CHANGED}",
             unwritable = literal(UNWRITABLE),
         ),
-        "INSERT INTO _sync_entry_first VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
-        // The first write saves the base. A create sends whole rows: its fields say when a column was written after the INSERT,
-        // and while an attempt is open, that it was written since.
+        // Not before the row that takes another's identity has been told of.
         format!(
-            "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known)\n\
-             SELECT e.id, c.property, CASE e.operation WHEN 'update' THEN c.base_value END, {NOW}, e.operation = 'update'\n\
-             FROM _sync_entry AS e CROSS JOIN _sync_changed AS c\n\
-             WHERE e.object = new.object AND e.local_id = new.local_id AND e.operation <> 'archive'\n\
-             ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at"
+            "UPDATE _sync_changed SET outbox_id = new.id, base_known = {},\n    \
+             may_end = {} AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n\n        \
+             WHERE n.taking = 1 AND n.object = {} AND n.local_id = {})\n\
+             WHERE {} <> 'archive'",
+            entry("operation = 'update'"),
+            entry(MAY_END),
+            entry("object"),
+            entry("local_id"),
+            entry("operation"),
         ),
-        // Back to the base: nothing is left to send. Not while an attempt is open, nor before the row that takes another's
-        // identity has been told of.
-        format!(
-            "DELETE FROM sync_outbox_fields\n\
-             WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {settled}) AND base_known = 1 AND sent_value IS NULL\n    \
-             AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n\n        \
-             WHERE n.object = new.object AND n.local_id = new.local_id AND n.taking = 1)\n    \
-             AND EXISTS (SELECT 1 FROM _sync_changed AS c\n        \
-             WHERE c.property = sync_outbox_fields.property AND c.held_value IS sync_outbox_fields.base_value)"
-        ),
+        TELL.to_owned(),
         format!(
             "DELETE FROM sync_outbox\n\
-             WHERE {settled} AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = sync_outbox.id)"
+             WHERE id = new.id AND {MAY_END} AND NOT EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE f.outbox_id = new.id)"
         ),
-        "DELETE FROM _sync_changed".to_owned(),
     ]
 }
 
@@ -369,13 +423,40 @@ fn update() -> Vec<String> {
 fn first() -> Vec<String> {
     vec![
         format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at)\n\
-             SELECT new.object, new.local_id, new.hs_id, 'update', {NOW}, {NOW} WHERE new.hs_id IS NOT NULL"
+            "INSERT INTO _sync_entry_create VALUES (new.object, new.local_id, new.hs_id, iif(new.hs_id IS NULL, {KEY}, NULL),\n    \
+             new.at, iif(new.hs_id IS NULL, {WAITS}, NULL))"
         ),
-        "INSERT INTO _sync_entry_create (object, local_id)\n\
-         SELECT new.object, new.local_id WHERE new.hs_id IS NULL"
-            .to_owned(),
+        format!("UPDATE _sync_changed SET outbox_id = {ENTRY}, base_known = new.hs_id IS NOT NULL"),
+        TELL.to_owned(),
     ]
+}
+
+/// Takes the changes up one by one: see [`told`].
+const TELL: &str = "DELETE FROM _sync_changed";
+
+/// What is taken out of `_sync_changed` under the number of an entry becomes a field of that entry. The first write saves the
+/// base. A create sends whole rows: its fields say when a column was written after the INSERT, and while an attempt is open,
+/// that it was written since. A field that is back at its base goes: nothing is left to send.
+///
+/// A trigger for each row is the one loop that costs no table of its own: SQLite copies the source of an INSERT … SELECT where
+/// the target has triggers, and what an UPDATE or DELETE is to look at where it is no single row of a table with row numbers.
+fn told() -> Made {
+    made(
+        &format!("{PREFIX}told"),
+        "AFTER DELETE",
+        "\"_sync_changed\"",
+        "old.outbox_id IS NOT NULL",
+        &[
+            "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at, base_known)\n    \
+             VALUES (old.outbox_id, old.property, iif(old.base_known, old.base_value, NULL), old.at, old.base_known)\n    \
+             ON CONFLICT (outbox_id, property) DO UPDATE SET changed_at = excluded.changed_at"
+                .to_owned(),
+            "DELETE FROM sync_outbox_fields\n    \
+             WHERE old.may_end AND outbox_id = old.outbox_id AND property = old.property\n        \
+             AND base_known = 1 AND sent_value IS NULL AND base_value IS old.held_value"
+                .to_owned(),
+        ],
+    )
 }
 
 /// The field of an entry whose base is known, beside a write `c`.
@@ -384,9 +465,9 @@ const BASED: &str = "f.outbox_id = new.id AND f.property = c.property AND f.base
 /// Whether a write was made before one that has been told already, or may turn out to be made after one that has not.
 fn are_late() -> String {
     format!(
-        "EXISTS (SELECT 1 FROM _sync_changed AS c LEFT JOIN sync_outbox_fields AS f ON {BASED}\n    \
-         WHERE c.held_value IS NOT c.new_value OR (f.property IS NOT NULL AND f.base_value IS c.base_value))\n    \
-         OR EXISTS (SELECT 1 FROM _sync_left)"
+        "EXISTS (SELECT 1 FROM _sync_changed AS c WHERE c.held_value IS NOT c.new_value OR (new.id IS NOT NULL\n        \
+         AND EXISTS (SELECT 1 FROM sync_outbox_fields AS f WHERE {BASED} AND f.base_value IS c.base_value)))\n    \
+         OR (new.id IS NOT NULL AND EXISTS (SELECT 1 FROM _sync_left))"
     )
 }
 
@@ -470,8 +551,8 @@ fn again() -> Vec<String> {
             noted("local_id")
         ),
         format!(
-            "INSERT INTO _sync_entry_create (object, local_id, key)\n\
-             SELECT new.object, {local_id}, {key}\n\
+            "INSERT INTO _sync_entry_create\n\
+             SELECT new.object, {local_id}, NULL, coalesce({key}, {KEY}), {NOW}, {WAITS}\n\
              WHERE NOT EXISTS (SELECT 1 FROM _sync_entry WHERE object = new.object AND local_id = {local_id})\n    \
              AND ({key} IS NOT NULL OR {} IS NULL)",
             noted("local_id"),
@@ -530,32 +611,42 @@ fn rewritten() -> Vec<String> {
     ]
 }
 
-/// An archive that keeps the whole row; nothing where HubSpot never saw it. While an attempt is open, only the row is kept:
+/// A row was deleted: what its entry makes of that, or an archive, where it has none.
+fn archive() -> Vec<String> {
+    vec![
+        format!("INSERT INTO _sync_entry_taken_away VALUES ({ENTRY}, new.row)"),
+        format!(
+            "INSERT INTO _sync_entry_leave VALUES (new.object, new.local_id, new.hs_id, new.row, {NOW})"
+        ),
+    ]
+}
+
+/// The entry keeps the whole row, or goes where HubSpot never saw it. While an attempt is open, only the row is kept:
 /// settling makes the archive. The DELETE's own time counts, also where an attempt is open: an edit in HubSpot is compared
 /// with it.
-fn archive() -> Vec<String> {
-    let unseen = format!(
-        "id = {ENTRY} AND operation = 'create'\n    \
-         AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))"
-    );
+fn taken_away() -> Vec<String> {
+    let unseen = "operation = 'create'\n    \
+                  AND (state = 'dead' OR (attempts = 0 AND unanswered_since IS NULL AND state <> 'in_flight'))";
     vec![
         format!(
-            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE {unseen})"
+            "DELETE FROM sync_outbox_fields WHERE outbox_id = (SELECT id FROM sync_outbox WHERE id = new.id AND {unseen})"
         ),
-        format!("DELETE FROM sync_outbox WHERE {unseen}"),
-        format!(
-            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, version)\n\
-             SELECT new.object, new.local_id, new.hs_id, 'archive', {NOW}, {NOW}, 0\n\
-             WHERE new.hs_id IS NOT NULL AND {ENTRY} IS NULL"
-        ),
+        format!("DELETE FROM sync_outbox WHERE id = new.id AND {unseen}"),
         format!(
             "UPDATE sync_outbox SET row = new.row, version = version + 1, discarded_at = NULL, enqueued_at = {NOW}\n\
-             WHERE id = {ENTRY}"
+             WHERE id = new.id"
         ),
         format!(
             "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW},\n    \
              last_error = NULL, waits_for = NULL, approved_hold = NULL\n\
-             WHERE id = {ENTRY} AND operation = 'update' AND state <> 'in_flight' AND unanswered_since IS NULL"
+             WHERE id = new.id AND {MAY_END}"
         ),
     ]
+}
+
+/// The archive of a row that had no entry.
+fn leave() -> String {
+    "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, row)\n\
+     VALUES (new.object, new.local_id, new.hs_id, 'archive', new.at, new.at, new.row)"
+        .to_owned()
 }

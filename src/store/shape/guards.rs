@@ -11,12 +11,11 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 31] = [
+const KEPT: [&str; 30] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
     "_sync_written",
-    "_sync_changed",
     "_sync_left",
     "sync_outbox_fields",
     "_sync_sent",
@@ -49,11 +48,10 @@ const KEPT: [&str; 31] = [
 const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "properties"];
 
 /// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
-const RECORDING: [&str; 7] = [
+const RECORDING: [&str; 6] = [
     "_sync_gate",
     "_sync_replaced",
     "_sync_written",
-    "_sync_changed",
     "_sync_left",
     "sync_outbox",
     "sync_outbox_fields",

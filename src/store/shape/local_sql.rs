@@ -6,6 +6,7 @@
 
 mod bookkeeping;
 mod bypassed;
+mod cost;
 mod delete;
 mod entries;
 mod insert;

@@ -286,8 +286,7 @@ pub(crate) fn renamed_column(
     property: &str,
 ) -> Option<String> {
     let text = texts.get(&format!("sync_mirror_{}_update", object.table))?;
-    let (_, rest) = text.split_once(&format!("({}, ", literal(property)))?;
-    let (_, rest) = rest.split_once("old.\"")?;
+    let (_, rest) = text.split_once(&format!(", {}, old.\"", literal(property)))?;
     let (name, _) = rest.split_once('"')?;
     Some(name.to_owned())
 }

@@ -37,8 +37,8 @@ pub(crate) const FROM_OUTSIDE: &str = "(SELECT open FROM _sync_gate) = 0";
 const PAST_THE_GATE: &str = "(SELECT open FROM _sync_gate) IS NOT 0";
 /// What our triggers write to open the gate: nothing that a person would write, so that `SET open = 1` is refused.
 pub(crate) const OPENED: i64 = 20_813;
-pub(crate) const OPEN_GATE: &str = "UPDATE _sync_gate SET open = 20813";
-pub(crate) const CLOSE_GATE: &str = "UPDATE _sync_gate SET open = 0";
+pub(crate) const OPEN_GATE: &str = "UPDATE _sync_gate SET open = 20813 WHERE id = 1";
+pub(crate) const CLOSE_GATE: &str = "UPDATE _sync_gate SET open = 0 WHERE id = 1";
 
 /// How the triggers of a table begin whose object is not mapped.
 pub(crate) const UNMAPPED_PREFIX: &str = "sync_unmapped_";
@@ -173,6 +173,7 @@ pub(crate) fn of_mirror(shape: &MirrorShape<'_>) -> Vec<Made> {
         all.push(insert_again(shape));
     }
     all.extend(update(shape));
+    all.extend(too_long(shape));
     all.extend(replace(shape));
     all.extend(past_the_gate(shape));
     all
@@ -231,20 +232,18 @@ fn any(terms: &[String]) -> String {
 }
 
 /// The whole row of `from` as JSON: mapped values under their properties' names, the rest under names that begin with `$`, all
-/// as the columns hold them, REALs with all their digits. A list of VALUES has
-/// no limit on its length, `json_object` has one on its arguments. A column's own name would be that of the list's column:
-/// the sign before it keeps it from that, here and in the other lists.
+/// as the columns hold them, REALs with all their digits.
 fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
     let fixed = ["local_id", "hs_created_at", "hs_modified_at", "hs_archived"]
         .iter()
-        .map(|name| format!("({}, +{from}.{name})", literal(&format!("${name}"))));
+        .map(|name| format!("{}, {from}.{name}", literal(&format!("${name}"))));
     // A value of the user's own keeps its class (`store/rowjson.rs` reads it again).
     let own = shape.own_columns.iter().map(|name| {
         let column = format!("{from}.{}", quoted(name));
         let key = |class: &str| literal(&format!("${class}:{name}"));
         format!(
-            "(CASE typeof({column}) WHEN 'blob' THEN {} WHEN 'real' THEN {} ELSE {} END, \
-             CASE typeof({column}) WHEN 'blob' THEN hex({column}) WHEN 'real' THEN printf('%!.17g', {column}) ELSE {column} END)",
+            "CASE typeof({column}) WHEN 'blob' THEN {} WHEN 'real' THEN {} ELSE {} END, \
+             CASE typeof({column}) WHEN 'blob' THEN hex({column}) WHEN 'real' THEN printf('%!.17g', {column}) ELSE {column} END",
             key("blob"),
             key("real"),
             key("column")
@@ -256,19 +255,32 @@ fn row_json(shape: &MirrorShape<'_>, from: &str) -> String {
 /// The values of the mapped columns.
 fn mapped<'a>(shape: &'a MirrorShape<'_>, from: &'a str) -> impl Iterator<Item = String> + 'a {
     shape.object.fields.iter().map(move |field| {
-        format!(
-            "({}, +{from}.{})",
-            literal(field.property.as_str()),
-            quoted(field.column.as_str())
-        )
+        let column = format!("{from}.{}", quoted(field.column.as_str()));
+        let value = match field.property_type.sql_type() {
+            "REAL" => format!("json(nullif(quote({column}), 'NULL'))"),
+            _ => column,
+        };
+        format!("{}, {value}", literal(field.property.as_str()))
     })
 }
 
-fn json(values: impl Iterator<Item = String>) -> String {
-    format!(
-        "(SELECT json_group_object(column1, iif(typeof(column2) = 'real', json(quote(column2)), column2)) FROM (VALUES\n{}))",
-        lines(values)
-    )
+/// As many pairs as a function of SQLite takes arguments for, and terms as one SELECT is sure to take.
+const PAIRS: usize = 60;
+
+/// An object of these pairs. Its parts end in no brace but their own, since none of their values is an object.
+fn json(pairs: impl Iterator<Item = String>) -> String {
+    let pairs: Vec<String> = pairs.collect();
+    let object = |pairs: &[String]| format!("json_object(\n{})", pairs.join(",\n"));
+    match pairs.len() {
+        0..=PAIRS => object(&pairs),
+        _ => {
+            let parts: Vec<String> = pairs
+                .chunks(PAIRS)
+                .map(|part| format!("trim({}, '{{}}')", object(part)))
+                .collect();
+            format!("'{{' || {} || '}}'", parts.join(" || ',' || "))
+        }
+    }
 }
 
 /// Queries for the rows that a new row collides with by each of the user's own UNIQUE indexes.
@@ -317,10 +329,7 @@ fn before_insert(shape: &MirrorShape<'_>) -> Made {
         queries => format!(" OR local_id IN ({})", queries.join(" UNION ")),
     };
     let when = format!("{FROM_OUTSIDE} AND (new.local_id > {LARGEST_GIVEN_ID}{exists})");
-    let row = match shape.object.fields.as_slice() {
-        [] => "'{}'".to_owned(),
-        _ => json(mapped(shape, "e")),
-    };
+    let row = json(mapped(shape, "e"));
     let note = format!(
         "INSERT INTO _sync_entry_former\n\
          SELECT {object}, new.local_id, e.local_id, e.hs_id, e.hs_created_at, e.hs_modified_at, e.hs_archived,\n\
@@ -351,13 +360,20 @@ fn insert(shape: &MirrorShape<'_>) -> Made {
     }
     // A trigger of the user's may have taken it away again.
     let insert = format!(
-        "INSERT INTO _sync_entry_insert VALUES ({}, (SELECT local_id FROM {} WHERE local_id = new.local_id))",
+        "INSERT INTO _sync_entry_insert VALUES ({}, (SELECT local_id FROM {} WHERE local_id = new.local_id),\n{})",
         shape.object(),
-        shape.table()
+        shape.table(),
+        too_long_new(shape).unwrap_or_else(|| "NULL".to_owned()),
     );
-    let mut steps = refuse_insert(shape);
-    steps.extend(through_the_gate([insert]));
-    shape.trigger("insert", "AFTER INSERT", FROM_OUTSIDE, &steps)
+    let steps = [refuse_insert(shape)]
+        .into_iter()
+        .chain(through_the_gate([insert]));
+    shape.trigger(
+        "insert",
+        "AFTER INSERT",
+        FROM_OUTSIDE,
+        &steps.collect::<Vec<_>>(),
+    )
 }
 
 /// A row that a REPLACE has just overwritten, or one that was deleted and whose archive is still pending: the new row takes
@@ -434,7 +450,9 @@ fn refuse_number(table: &str) -> String {
 /// Whether a text is longer than HubSpot takes. In characters, which SQLite counts up to the first NUL: what is behind one
 /// is bounded by the bytes that so many characters have at most.
 pub(crate) fn is_too_long(value: &str) -> String {
-    format!("max(length({value}), length(CAST({value} AS BLOB)) / 4.0) > {LONGEST_VALUE}")
+    let bytes = format!("length(CAST({value} AS BLOB))");
+    // Most texts have few bytes, and nothing of those has to be counted.
+    format!("{bytes} > {LONGEST_VALUE} AND max(length({value}), {bytes} / 4.0) > {LONGEST_VALUE}")
 }
 
 /// What the note says, of a row `n` of notes.
@@ -443,7 +461,7 @@ fn noted(key: &str) -> String {
 }
 
 /// Refuses values that only HubSpot gives, unless they are what the former row had, and values that HubSpot never takes.
-fn refuse_insert(shape: &MirrorShape<'_>) -> Vec<String> {
+fn refuse_insert(shape: &MirrorShape<'_>) -> String {
     let table = &shape.object.table;
     let of_note = |note: &str| {
         let still_there =
@@ -501,16 +519,16 @@ fn refuse_insert(shape: &MirrorShape<'_>) -> Vec<String> {
         ));
     }
     // The gate has one row, whether there is a note or none.
-    let refuse = format!(
+    format!(
         "SELECT CASE{} END\nFROM _sync_gate LEFT JOIN _sync_replaced AS n ON {}",
         refuse_where(&cases),
         of_note("n"),
-    );
-    [refuse].into_iter().chain(refuse_too_long(shape)).collect()
+    )
 }
 
-/// What HubSpot itself holds may be longer: a REPLACE writes it again.
-fn refuse_too_long(shape: &MirrorShape<'_>) -> Option<String> {
+/// A property of the new row whose text is too long. What HubSpot itself holds may be longer: a REPLACE writes it again.
+fn too_long_new(shape: &MirrorShape<'_>) -> Option<String> {
+    shape.texts().next()?;
     let values = shape.texts().map(|field| {
         format!(
             "({}, +new.{})",
@@ -519,22 +537,30 @@ fn refuse_too_long(shape: &MirrorShape<'_>) -> Option<String> {
         )
     });
     Some(format!(
-        "SELECT CASE column1{} END\nFROM (VALUES\n{})\n\
-         WHERE {} AND column2 IS NOT (SELECT json_extract(row, '$.\"' || column1 || '\"') FROM _sync_replaced WHERE {})",
-        too_long(shape)?,
+        "(SELECT column1 FROM (VALUES\n{})\n\
+         WHERE {} AND column2 IS NOT (SELECT json_extract(row, '$.\"' || column1 || '\"') FROM _sync_replaced WHERE {}))",
         lines(values),
         is_too_long("column2"),
         noted_for(shape),
     ))
 }
 
-/// The refusal for each property whose text is too long.
-fn too_long(shape: &MirrorShape<'_>) -> Option<String> {
+/// Refuses a text that is too long. All that writes to the object comes here, so that its columns are named once.
+fn too_long(shape: &MirrorShape<'_>) -> Option<Made> {
     let cases: Vec<(String, String)> = shape
         .texts()
         .map(|field| (literal(field.property.as_str()), shape.too_long(field)))
         .collect();
-    (!cases.is_empty()).then(|| refuse_where(&cases))
+    let refuse = format!("SELECT CASE new.property{} END", refuse_where(&cases));
+    (!cases.is_empty()).then(|| {
+        made(
+            &format!("sync_mirror_{}_too_long", shape.object.table),
+            "INSTEAD OF INSERT",
+            "\"_sync_entry_long\"",
+            &format!("new.object = {}", shape.object()),
+            &[refuse],
+        )
+    })
 }
 
 /// What the note says of a field, as its column holds it: a row that the daemon has spelled says `true`, not 1.
@@ -581,13 +607,13 @@ fn written_again(shape: &MirrorShape<'_>) -> Option<String> {
     shape.pushed().next()?;
     let values = shape.pushed().map(|field| {
         format!(
-            "({}, +new.{})",
+            "({OPENED}, {}, +new.{})",
             literal(field.property.as_str()),
             quoted(field.column.as_str())
         )
     });
     Some(format!(
-        "INSERT INTO _sync_changed (property, new_value) VALUES\n{}",
+        "INSERT INTO _sync_changed (writer, property, new_value) VALUES\n{}",
         lines(values)
     ))
 }
@@ -600,22 +626,40 @@ fn columns(shape: &MirrorShape<'_>, of: &str) -> String {
     names.join(", ")
 }
 
-/// What the row `e` holds by now of a property: a trigger of the user's that runs before ours may have written to it.
-fn held(shape: &MirrorShape<'_>) -> String {
-    let columns: Vec<String> = shape
-        .pushed()
-        .map(|field| {
-            format!(
-                " WHEN {} THEN e.{}",
-                literal(field.property.as_str()),
-                quoted(field.column.as_str())
-            )
-        })
-        .collect();
-    format!("CASE v.column1{} END", columns.concat())
+/// The fields that an UPDATE changed, into `_sync_changed`, with what the row holds of them by now: a trigger of the user's
+/// that runs before ours may have written to it. A SELECT for each column costs a comparison where it did not change; a list
+/// of all columns would be copied, value by value.
+fn changed(shape: &MirrorShape<'_>) -> Vec<String> {
+    let fields: Vec<&FieldMapping> = shape.pushed().collect();
+    let select = |field: &&FieldMapping| {
+        let column = quoted(field.column.as_str());
+        format!(
+            "SELECT {OPENED}, {}, old.{column} AS o, new.{column} AS n, (SELECT {column} FROM {} WHERE local_id = new.local_id) WHERE o IS NOT n",
+            literal(field.property.as_str()),
+            shape.table(),
+        )
+    };
+    let insert = |fields: &[&FieldMapping]| {
+        let selects: Vec<String> = fields.iter().map(select).collect();
+        format!(
+            "INSERT INTO _sync_changed (writer, property, base_value, new_value, held_value)\n{}",
+            selects.join("\nUNION ALL ")
+        )
+    };
+    fields.chunks(PAIRS).map(insert).collect()
 }
 
-/// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free.
+/// The columns that every mirror has.
+const FIXED: [&str; 5] = [
+    "local_id",
+    "hs_id",
+    "hs_created_at",
+    "hs_modified_at",
+    "hs_archived",
+];
+
+/// Refuses what only HubSpot or hubsyncd may change. The user's own columns are free. Where a statement sets none of these
+/// columns, SQLite leaves the trigger out of it.
 fn refuse_update(shape: &MirrorShape<'_>) -> Made {
     let table = &shape.object.table;
     let changed = |column: &str| format!("new.{column} IS NOT old.{column}");
@@ -641,7 +685,12 @@ fn refuse_update(shape: &MirrorShape<'_>) -> Made {
         "{FROM_OUTSIDE} AND NOT EXISTS (SELECT 1 FROM _sync_replaced WHERE object = {} AND taking = 1 AND for_id = old.local_id)",
         shape.object()
     );
-    shape.trigger("refuse", "AFTER UPDATE", &when, &[refuse])
+    // A row's number has these names too.
+    let names = ["rowid", "oid", "_rowid_"].into_iter().chain(FIXED);
+    let pulled = shape.pulled().map(|field| quoted(field.column.as_str()));
+    let columns: Vec<String> = names.map(str::to_owned).chain(pulled).collect();
+    let event = format!("AFTER UPDATE OF {}", columns.join(", "));
+    shape.trigger("refuse", &event, &when, &[refuse])
 }
 
 /// What watches an UPDATE where the user has UNIQUE indexes. The rows that it collides with are noted: `UPDATE OR REPLACE`
@@ -695,37 +744,18 @@ fn replace(shape: &MirrorShape<'_>) -> Vec<Made> {
 fn update(shape: &MirrorShape<'_>) -> Option<Made> {
     shape.pushed().next()?;
     let when = format!(
-        "{FROM_OUTSIDE}\nAND ({}) IS NOT ({})",
+        "({}) IS NOT ({})\nAND {FROM_OUTSIDE}",
         columns(shape, "new."),
         columns(shape, "old.")
     );
-    let values = shape.pushed().map(|field| {
-        let column = quoted(field.column.as_str());
-        format!(
-            "({}, +old.{column}, +new.{column})",
-            literal(field.property.as_str())
-        )
-    });
-    let changed = format!(
-        "INSERT INTO _sync_changed\n\
-         SELECT v.column1, v.column2, v.column3, {}\nFROM (VALUES\n{}) AS v, {} AS e\n\
-         WHERE v.column2 IS NOT v.column3 AND e.local_id = new.local_id",
-        held(shape),
-        lines(values),
-        shape.table(),
-    );
     let archived = format!("SELECT {} WHERE old.hs_archived", shape.archived());
-    let too_long = too_long(shape)
-        .map(|cases| format!("SELECT CASE property{cases} END FROM _sync_entry_too_long"));
     let write = format!(
         "INSERT INTO _sync_entry_update VALUES ({}, new.local_id, new.hs_id)",
         shape.object()
     );
-    let steps = [archived, changed]
-        .into_iter()
-        .chain(too_long)
-        .chain([write]);
-    Some(shape.trigger("update", "AFTER UPDATE", &when, &through_the_gate(steps)))
+    let steps = [archived].into_iter().chain(changed(shape)).chain([write]);
+    let steps = through_the_gate(steps);
+    Some(shape.trigger("update", "AFTER UPDATE", &when, &steps))
 }
 
 /// An archive that keeps the whole row. A row that is marked as archived is just removed.

@@ -118,7 +118,7 @@ fn refusals_name_the_table_and_what_to_do() {
         );
         scene.refused(
             "INSERT INTO _sync_changed (property) VALUES ('firstname')",
-            "_sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead",
+            "CHECK constraint failed: _sync_changed is kept by hubsyncd: read it, and write to the mirror tables instead",
         );
         scene.refused(
             "INSERT INTO owners (id, archived) VALUES (1, 0)",
