@@ -22,9 +22,11 @@
 //! | `_sync_entry_archive` | a row was deleted |
 //! | `_sync_entry_taken_away` | it had an entry |
 //! | `_sync_entry_leave` | it had none, and a record |
+//! | `_sync_entry_fixed` | a column was set that is not the programs' to change |
 //! | `_sync_entry_past` | something was written while the gate was open |
 //!
-//! All but the last take nothing while the gate is shut, or have nothing to write then. Beside them stands [`told`], which
+//! Those that a mirror's own triggers write to open the gate and close it again, and take nothing without the number that says
+//! whose write it is; the others take nothing while it is shut, or have nothing to write then. Beside them stands [`told`], which
 //! takes the fields out of `_sync_changed` one by one. Read are `_sync_entry`, the entries that are a row's own,
 //! `_sync_entry_kept`, those of deleted rows, and `_sync_entry_leaving`, the noted rows whose archive is on its way.
 //!
@@ -45,7 +47,8 @@ use crate::store::shape::bypassed;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::guards::kept_by_hubsyncd;
 use crate::store::shape::triggers::{
-    CLOSE_GATE, FROM_OUTSIDE, KEY, Made, is_too_long, made, raise,
+    ARCHIVED, CLOSE_GATE, FIXED, FROM_OUTSIDE, KEY, Made, OPEN_GATE, OPENED, is_too_long, made,
+    raise, refuse_number,
 };
 use crate::store::shape::views::NOW;
 
@@ -53,31 +56,44 @@ use crate::store::shape::views::NOW;
 pub(crate) const PREFIX: &str = "sync_entry_";
 
 /// The views by name, and their columns.
-const WRITTEN_TO: [(&str, &str); 19] = [
-    ("_sync_entry_note", "object, local_id, hs_id, newest"),
+const WRITTEN_TO: [(&str, &str); 20] = [
+    (
+        "_sync_entry_note",
+        "writer, object, local_id, hs_id, newest",
+    ),
     (
         "_sync_entry_former",
-        "object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, hs_archived, row",
+        "writer, object, for_id, local_id, hs_id, hs_created_at, hs_modified_at, hs_archived, row",
     ),
-    ("_sync_entry_found", "object, local_id"),
-    ("_sync_entry_insert", "object, local_id, long"),
+    ("_sync_entry_found", "writer, object, local_id"),
+    ("_sync_entry_insert", "writer, object, local_id, long"),
     ("_sync_entry_long", "object, property"),
     ("_sync_entry_freed", "object, local_id"),
     (
         "_sync_entry_create",
         "object, local_id, hs_id, key, at, waits_for",
     ),
-    ("_sync_entry_update", "object, local_id, hs_id"),
+    (
+        "_sync_entry_update",
+        "writer, object, local_id, hs_id, hs_archived",
+    ),
     ("_sync_entry_unusual", "object, local_id, hs_id, id"),
     ("_sync_entry_written", "object, local_id, hs_id"),
     ("_sync_entry_late", "id"),
     ("_sync_entry_more", "id"),
     ("_sync_entry_first", "object, local_id, hs_id, at"),
-    ("_sync_entry_again", "object, local_id"),
+    ("_sync_entry_again", "writer, object, local_id"),
     ("_sync_entry_rewritten", "object, for_id, local_id, key"),
-    ("_sync_entry_archive", "object, local_id, hs_id, row"),
+    (
+        "_sync_entry_archive",
+        "writer, object, local_id, hs_id, row",
+    ),
     ("_sync_entry_taken_away", "id, row"),
     ("_sync_entry_leave", "object, local_id, hs_id, row, at"),
+    (
+        "_sync_entry_fixed",
+        "local_id, hs_id, hs_created_at, hs_modified_at, hs_archived",
+    ),
     ("_sync_entry_past", "object"),
 ];
 
@@ -117,10 +133,10 @@ pub(crate) fn all() -> Vec<Made> {
     ];
     let mut all: Vec<Made> = read.into_iter().chain(written_to).collect();
     all.extend([
-        part("note", &note()),
-        part("former", &[former()]),
-        part("found", &found()),
-        part_where("insert", IS_NEW, &insert()),
+        entrance("note", "1", &note()),
+        entrance("former", "1", &[former()]),
+        entrance("found", "1", &found()),
+        entrance("insert", IS_NEW, &insert()),
         made(
             &format!("{PREFIX}insert_long"),
             "INSTEAD OF INSERT",
@@ -128,25 +144,27 @@ pub(crate) fn all() -> Vec<Made> {
             "new.long IS NOT NULL",
             &["INSERT INTO _sync_entry_long VALUES (new.object, new.long)".to_owned()],
         ),
-        part("long", &[]),
+        // Where no mirror has a text: SQLite takes no INSERT into a view without a trigger.
+        trigger("long", "0", &["SELECT NULL".to_owned()]),
         part_where("freed", IS_TAKEN, &freed()),
         trigger("create", "1", &[create()]),
-        part("update", &update()),
+        entrance("update", "1", &update()),
         part_where("unusual", &is_unusual(), &unusual()),
         part_where("written", IS_OF_A_NEW_ROW, &[written()]),
         part_where("late", &are_late(), &late()),
         part_where("more", "new.id IS NOT NULL", &more()),
         trigger("first", "new.at IS NOT NULL", &first()),
         told(),
-        part("again", &again()),
+        entrance("again", "1", &again()),
         part_where("rewritten", IS_REWRITTEN, &rewritten()),
-        part("archive", &archive()),
+        entrance("archive", "1", &archive()),
         part_where("taken_away", "new.id IS NOT NULL", &taken_away()),
         trigger(
             "leave",
             &format!("new.hs_id IS NOT NULL AND {ENTRY} IS NULL"),
             &[leave()],
         ),
+        trigger("fixed", "1", &[fixed()]),
         trigger("past", "1", &[bypassed::mark()]),
     ]);
     all
@@ -173,12 +191,22 @@ fn trigger(what: &str, when: &str, steps: &[String]) -> Made {
     )
 }
 
-/// A trigger that nobody but a mirror's own can fire.
-fn part(what: &str, steps: &[String]) -> Made {
-    part_where(what, "1", steps)
+/// A part that only a mirror's own trigger writes to, which says so by what opens the gate. The gate is open while it works.
+fn entrance(what: &str, when: &str, steps: &[String]) -> Made {
+    let sentence = kept_by_hubsyncd(&format!("_sync_entry_{what}"));
+    let refuse = format!(
+        "SELECT {} WHERE new.writer IS NOT {OPENED}",
+        raise(&sentence)
+    );
+    let first = [refuse, OPEN_GATE.to_owned()];
+    trigger(
+        what,
+        when,
+        &[&first, steps, &[CLOSE_GATE.to_owned()]].concat(),
+    )
 }
 
-/// A part that has nothing to do unless a condition holds.
+/// A part that other parts write to. It has nothing to do unless a condition holds.
 fn part_where(what: &str, when: &str, steps: &[String]) -> Made {
     let sentence = kept_by_hubsyncd(&format!("_sync_entry_{what}"));
     let refuse = format!("SELECT {} WHERE {FROM_OUTSIDE}", raise(&sentence));
@@ -209,6 +237,7 @@ fn note() -> Vec<String> {
         )
     };
     vec![
+        refuse_number(),
         "DELETE FROM _sync_replaced WHERE object = new.object AND for_id = new.local_id AND for_id > 0".to_owned(),
         "UPDATE _sync_replaced SET for_id = coalesce(new.newest, 0) WHERE object = new.object AND for_id = -1".to_owned(),
         format!("DELETE FROM _sync_replaced WHERE id <= (SELECT max(id) FROM _sync_replaced) - {NOTES_KEPT}"),
@@ -264,6 +293,9 @@ fn freed() -> Vec<String> {
 
 /// The row takes its identity with the gate shut, so that what triggers of the user's write then is recorded.
 fn found() -> Vec<String> {
+    let archiving = raise(
+        "the former row is being archived in HubSpot at this moment: INSERT it without local_id and hs_id to make a new record",
+    );
     vec![
         "DELETE FROM _sync_written WHERE object = new.object AND for_id IN (SELECT local_id FROM _sync_replaced\n    \
          WHERE object = new.object AND for_id IN (-1, new.local_id) AND local_id <> new.local_id)"
@@ -271,7 +303,9 @@ fn found() -> Vec<String> {
         "UPDATE _sync_replaced SET for_id = new.local_id, taking = 1\n\
          WHERE object = new.object AND for_id IN (-1, new.local_id)"
             .to_owned(),
-        CLOSE_GATE.to_owned(),
+        format!(
+            "SELECT {archiving} FROM _sync_entry_leaving WHERE object = new.object AND for_id = new.local_id"
+        ),
     ]
 }
 
@@ -335,6 +369,7 @@ fn create() -> String {
 /// [`more`] has anything left to do where the row has an entry.
 fn update() -> Vec<String> {
     vec![
+        format!("SELECT {} WHERE new.hs_archived", raise(ARCHIVED)),
         format!(
             "INSERT INTO _sync_entry_unusual VALUES (new.object, new.local_id, new.hs_id, {ENTRY})"
         ),
@@ -401,15 +436,14 @@ fn more() -> Vec<String> {
         ),
         // Not before the row that takes another's identity has been told of.
         format!(
-            "UPDATE _sync_changed SET outbox_id = new.id, base_known = {},\n    \
+            "UPDATE _sync_changed SET outbox_id = {}, base_known = {},\n    \
              may_end = {} AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n\n        \
-             WHERE n.taking = 1 AND n.object = {} AND n.local_id = {})\n\
-             WHERE {} <> 'archive'",
+             WHERE n.taking = 1 AND n.object = {} AND n.local_id = {})",
+            entry("iif(operation = 'archive', NULL, id)"),
             entry("operation = 'update'"),
             entry(MAY_END),
             entry("object"),
             entry("local_id"),
-            entry("operation"),
         ),
         TELL.to_owned(),
         format!(
@@ -559,7 +593,7 @@ fn again() -> Vec<String> {
             key = noted("key"),
         ),
         format!(
-            "INSERT INTO _sync_entry_update (object, local_id, hs_id) VALUES (new.object, {local_id}, {})",
+            "INSERT INTO _sync_entry_update VALUES ({OPENED}, new.object, {local_id}, {}, 0)",
             noted("hs_id")
         ),
     ]
@@ -609,6 +643,23 @@ fn rewritten() -> Vec<String> {
         "DELETE FROM _sync_written WHERE object = new.object AND for_id IN (new.for_id, new.local_id)"
             .to_owned(),
     ]
+}
+
+/// Refuses to change what is HubSpot's or hubsyncd's in every mirror: told is of each column whether it was changed.
+fn fixed() -> String {
+    let cases: String = FIXED
+        .iter()
+        .map(|column| {
+            let owner = match *column {
+                "local_id" => "is the row's own id for ever",
+                "hs_archived" => "is set by hubsyncd",
+                _ => "is given by HubSpot",
+            };
+            let refuse = raise(&format!("{column} {owner}: leave it as it is"));
+            format!("\nWHEN new.{column} THEN {refuse}")
+        })
+        .collect();
+    format!("SELECT CASE{cases} END")
 }
 
 /// A row was deleted: what its entry makes of that, or an archive, where it has none.

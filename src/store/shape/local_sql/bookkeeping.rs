@@ -132,6 +132,32 @@ fn refusals_name_the_table_and_what_to_do() {
 }
 
 #[test]
+fn what_our_triggers_write_to_is_not_the_programs_to_write_to() {
+    everywhere(|scene| {
+        for part in [
+            "note", "former", "found", "insert", "update", "again", "archive",
+        ] {
+            scene.refused(
+                &format!("INSERT INTO _sync_entry_{part} (object, local_id) VALUES ('contacts', 1)"),
+                &format!(
+                    "_sync_entry_{part} is kept by hubsyncd: read it, and write to the mirror tables instead"
+                ),
+            );
+        }
+        for sql in [
+            "INSERT INTO _sync_entry_create (object, local_id, key, at) VALUES ('contacts', 1, 'x', 'x')",
+            "INSERT INTO _sync_entry_first (object, local_id, hs_id, at) VALUES ('contacts', 1, 101, 'x')",
+            "INSERT INTO _sync_entry_leave (object, local_id, hs_id, at) VALUES ('contacts', 1, 101, 'x')",
+        ] {
+            scene.refused(
+                sql,
+                "sync_outbox is kept by hubsyncd: read it, and write to the mirror tables instead",
+            );
+        }
+    });
+}
+
+#[test]
 fn setting_an_entry_to_pending_tries_again() {
     everywhere(|scene| {
         scene.as_daemon(DEAD);

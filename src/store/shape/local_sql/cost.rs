@@ -147,9 +147,15 @@ fn program_of(scene: &Scene, sql: &str) -> Vec<String> {
     let lines = statement.query_map([], |row| {
         let (address, instruction): (i64, String) = (row.get(0)?, row.get(1)?);
         let text: Option<String> = row.get(5)?;
-        Ok(format!("{address} {instruction} {}", text.unwrap_or_default()))
+        Ok(format!(
+            "{address} {instruction} {}",
+            text.unwrap_or_default()
+        ))
     });
-    lines.expect("asks").collect::<Result<_, _>>().expect("reads")
+    lines
+        .expect("asks")
+        .collect::<Result<_, _>>()
+        .expect("reads")
 }
 
 /// The triggers of a statement whose programs open tables of SQLite's own, and the statement itself, where it does.
@@ -188,10 +194,18 @@ fn a_plain_local_write_makes_sqlite_open_no_table_of_its_own_for_each_row() {
         "sync_entry_unusual",
         "sync_entry_written",
         "sync_entry_late",
+        // A row that has an entry is deleted.
+        "sync_entry_taken_away",
+        // A person's word on an entry: the gate keeps it from what triggers delete.
+        "sync_guard_sync_outbox_delete",
         "the statement",
     ];
     with_mapping(of_21_columns(), &records(), |scene| {
-        for (name, sql) in statements() {
+        // Under REPLACE each UPDATE of a trigger is an UPDATE OR REPLACE, which may meet other rows.
+        let plain = statements()
+            .into_iter()
+            .filter(|(name, _)| *name != "REPLACE");
+        for (name, sql) in plain {
             let makers = makers_of_tables(scene, &sql);
             let often: Vec<&String> = makers
                 .iter()

@@ -17,12 +17,12 @@ fn a_local_id_that_leaves_no_room_is_refused() {
             ] {
                 scene.refused(
                     &format!("INSERT {clause} INTO contacts (local_id, {columns}) VALUES ({id}, {values})"),
-                    "this contacts.local_id leaves no room for rows after it: leave local_id out, or use one up to 4503599627370496",
+                    "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496",
                 );
             }
             scene.refused(
                 &format!("INSERT {clause} INTO companies (local_id, hs_id) VALUES ({id}, 201)"),
-                "this companies.local_id leaves no room for rows after it: leave local_id out, or use one up to 4503599627370496",
+                "this local_id leaves no room for rows after it: leave it out, or use one up to 4503599627370496",
             );
             scene
                 .run(&format!(
@@ -59,7 +59,7 @@ fn a_local_id_counts_from_one() {
             for id in ["0", "-1", "-7"] {
                 scene.refused(
                 &format!("INSERT {clause} INTO contacts (local_id, email) VALUES ({id}, 'z@z.example')"),
-                "contacts.local_id counts from 1: leave local_id out, or use a number from 1",
+                "contacts.local_id counts from 1: leave it out, or use a number from 1",
             );
             }
         },
@@ -117,9 +117,8 @@ fn a_text_that_is_longer_than_hubspot_takes_is_refused() {
                 format!("char(0) || {LONGEST} || {LONGEST} || {LONGEST}"),
             ),
         ] {
-            let sentence = format!(
-                "contacts.{column} takes 65536 characters, as many as HubSpot does: write a shorter text"
-            );
+            let sentence =
+                format!("contacts.{column} takes 65536 characters, as HubSpot does: shorten it");
             for sql in [
                 format!("INSERT {clause} INTO contacts ({column}) VALUES ({text})"),
                 format!("UPDATE {clause} contacts SET {column} = {text} WHERE local_id = 1"),
@@ -148,7 +147,7 @@ fn a_text_that_is_too_long_is_refused_in_a_replace_and_an_upsert_too() {
         ] {
             scene.refused(
                 &sql,
-                "contacts.stage takes 65536 characters, as many as HubSpot does: write a shorter text",
+                "contacts.stage takes 65536 characters, as HubSpot does: shorten it",
             );
         }
     });
@@ -312,11 +311,11 @@ fn an_object_that_comes_from_hubspot_takes_no_write() {
         );
         scene.refused(
             "UPDATE companies SET name = 'x'",
-            "companies.name comes from HubSpot and can not be written here: leave it as it is",
+            "companies.name comes from HubSpot: leave it as it is",
         );
         scene.refused(
             "INSERT INTO companies (hs_id, name) VALUES (201, 'x') ON CONFLICT (hs_id) DO UPDATE SET name = excluded.name",
-            "companies.name comes from HubSpot and can not be written here: leave it as it is",
+            "companies.name comes from HubSpot: leave it as it is",
         );
         scene.refused(
             "DELETE FROM companies",

@@ -47,9 +47,15 @@ fn a_table_of_1200_columns_is_written_like_any_other() {
         );
         scene.do_run("DELETE FROM contacts WHERE local_id < 3");
         assert_eq!(scene.outbox().len(), 3);
+        assert_eq!(
+            scene.rows("SELECT json_extract(row, '$.p1'), json_extract(row, '$.p1195'), json_extract(row, '$.\"$local_id\"'),
+                               (SELECT count(*) FROM json_each(row))
+                        FROM sync_outbox WHERE operation = 'archive' ORDER BY local_id"),
+            ["5.0 1 1 1204", "2.0 - 2 1204"]
+        );
         scene.refused(
             "UPDATE contacts SET p1199 = 1",
-            "contacts.p1199 comes from HubSpot and can not be written here: leave it as it is",
+            "contacts.p1199 comes from HubSpot: leave it as it is",
         );
     });
 }

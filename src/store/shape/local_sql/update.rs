@@ -342,31 +342,41 @@ fn what_is_not_the_programs_to_change_is_refused() {
     let cases = [
         (
             "local_id = 9",
-            "contacts.local_id is the row's own id for ever: leave it as it is",
+            "local_id is the row's own id for ever: leave it as it is",
+        ),
+        // The number by its other names.
+        (
+            "rowid = 9",
+            "local_id is the row's own id for ever: leave it as it is",
         ),
         (
-            "hs_id = 9",
-            "contacts.hs_id is given by HubSpot: leave it as it is",
+            "\"OID\" = 9",
+            "local_id is the row's own id for ever: leave it as it is",
         ),
+        (
+            "_rowid_ = 9",
+            "local_id is the row's own id for ever: leave it as it is",
+        ),
+        ("hs_id = 9", "hs_id is given by HubSpot: leave it as it is"),
         (
             "hs_id = NULL",
-            "contacts.hs_id is given by HubSpot: leave it as it is",
+            "hs_id is given by HubSpot: leave it as it is",
         ),
         (
             "hs_created_at = NULL",
-            "contacts.hs_created_at is given by HubSpot: leave it as it is",
+            "hs_created_at is given by HubSpot: leave it as it is",
         ),
         (
             "hs_modified_at = 'x'",
-            "contacts.hs_modified_at is given by HubSpot: leave it as it is",
+            "hs_modified_at is given by HubSpot: leave it as it is",
         ),
         (
             "hs_archived = 1",
-            "contacts.hs_archived is set by hubsyncd: leave it as it is",
+            "hs_archived is set by hubsyncd: leave it as it is",
         ),
         (
             "score = 3, first_name = 'B'",
-            "contacts.score comes from HubSpot and can not be written here: leave it as it is",
+            "contacts.score comes from HubSpot: leave it as it is",
         ),
     ];
     with_each_clause(&CLAUSES, |scene, clause| {
@@ -386,7 +396,7 @@ fn a_marked_row_is_refused_but_for_the_users_own_columns() {
         scene.as_daemon("UPDATE contacts SET hs_archived = 1 WHERE local_id = 1");
         scene.refused(
             "UPDATE contacts SET first_name = 'B' WHERE local_id = 1",
-            "this record of contacts is archived in HubSpot: DELETE its row, or restore it in HubSpot",
+            "this record is archived in HubSpot: DELETE its row, or restore it in HubSpot",
         );
         scene.do_run("UPDATE contacts SET note = 'mine' WHERE local_id = 1");
         assert_eq!(scene.outbox(), Vec::<String>::new());
