@@ -38,7 +38,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 
 /// A create that met a taken value is looked for by its match property this often before it is dead.
-pub const LOOKS_FOR_MATCH: u32 = 3;
+pub(crate) const LOOKS_FOR_MATCH: u32 = 3;
 
 /// A row that has a record's values and no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

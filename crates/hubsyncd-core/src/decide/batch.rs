@@ -22,24 +22,24 @@ use crate::model::synced::SyncedObject;
 
 /// An input, by what an answer may name of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Input<'a> {
+struct Input<'a> {
     /// Its trace id.
-    pub trace_id: &'a str,
+    trace_id: &'a str,
     /// The record's id, or the key of a create.
-    pub id: Option<&'a str>,
+    id: Option<&'a str>,
 }
 
 /// What an error names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named<'a> {
+struct Named<'a> {
     /// Trace ids.
-    pub trace_ids: &'a [String],
+    trace_ids: &'a [String],
     /// Ids or keys.
-    pub ids: &'a [String],
+    ids: &'a [String],
 }
 
 /// Whether an error is about an input of a batch of so many.
-pub fn is_error_of(input: Input<'_>, error: Named<'_>, inputs: usize) -> bool {
+fn is_error_of(input: Input<'_>, error: Named<'_>, inputs: usize) -> bool {
     let named = |names: &[String], own: &str| names.iter().any(|name| name == own);
     if !error.trace_ids.is_empty() {
         return named(error.trace_ids, input.trace_id);
@@ -52,7 +52,7 @@ pub fn is_error_of(input: Input<'_>, error: Named<'_>, inputs: usize) -> bool {
 
 /// Whether a result with that trace id is an input's. `shares_value` says whether the record has a unique value that the
 /// input carried.
-pub fn is_result_of(
+fn is_result_of(
     operation: Operation,
     input: Input<'_>,
     trace_id: Option<&str>,

@@ -291,10 +291,10 @@ mod tests {
     }
 
     fn settled(decision: FieldDecision) -> (Winner, String) {
-        match decision {
-            FieldDecision::Settle { end, value, .. } => (end.winner, value.to_wire().to_owned()),
-            other => panic!("{other:?}"),
-        }
+        let FieldDecision::Settle { end, value, .. } = decision else {
+            panic!("{decision:?}");
+        };
+        (end.winner, value.to_wire().to_owned())
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub const FRESH: Duration = Duration::from_secs(1);
 
 /// A batch that came too late so often in a row, without ever being sent, goes back to the queue: something holds the
 /// database or the process up, and the step has to end.
-pub const MOST_LATE: u32 = 3;
+pub(crate) const MOST_LATE: u32 = 3;
 
 /// Records are collected so long before they are looked at.
 pub const COLLECTED_FOR: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ const SMALL_PUSH: usize = 50;
 const LONG_GAP: Duration = Duration::from_millis(500);
 
 /// Why a value of HubSpot's lost that nobody saw before it was written over.
-pub const WRITTEN_OVER: &str =
+const WRITTEN_OVER: &str =
     "it was set in HubSpot between the read before our write and the write, which went over it";
 
 /// Why an edit of HubSpot's lost that nobody saw before its record was archived.
@@ -145,7 +145,7 @@ pub fn was_archived_over(
 
 /// What an event says of a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+enum Told {
     /// Nothing.
     Nothing,
     /// Its value was written over.
@@ -155,7 +155,7 @@ pub enum Told {
 }
 
 /// What an event of somebody's change says of a gap; `said` is `None` where HubSpot hides the value.
-pub fn told_by_event(kind: PropertyType, gap: &Gap, said: Option<&Value>, at: Timestamp) -> Told {
+fn told_by_event(kind: PropertyType, gap: &Gap, said: Option<&Value>, at: Timestamp) -> Told {
     let Some(written) = gap.written_version.filter(|_| at > gap.read_version) else {
         return Told::Nothing;
     };
@@ -268,7 +268,7 @@ pub fn gaps_of(
 
 /// What a write would have gone over whose answer was lost, or that a stopped daemon left: it may have landed, or may land
 /// yet, over somebody's edit.
-pub fn gaps_of_lost(entry: &Entry, now: Timestamp) -> Vec<Act> {
+pub(crate) fn gaps_of_lost(entry: &Entry, now: Timestamp) -> Vec<Act> {
     let at = now + MAY_STILL_LAND + COLLECTED_FOR;
     match (
         entry.standing.operation,

@@ -6,7 +6,7 @@ use crate::model::id::HubspotId;
 use crate::model::reference::Owner;
 
 /// More pages of owners than this are not asked for: a hundred thousand of them.
-pub const MOST_OWNER_PAGES: usize = 1000;
+const MOST_OWNER_PAGES: usize = 1000;
 
 /// Owners as HubSpot's list has them.
 #[derive(Debug, Default)]

@@ -20,12 +20,8 @@ pub struct Present {
 impl Present {
     /// Whether HubSpot could not read a record this time: it is neither shown nor gone.
     pub fn is_unread(&self, id: HubspotId) -> bool {
-        self.is_unread_key(&id.to_string())
-    }
-
-    /// The same by the key that was asked for.
-    pub fn is_unread_key(&self, key: &str) -> bool {
-        self.unread.iter().any(|unread| unread == key)
+        let key = id.to_string();
+        self.unread.contains(&key)
     }
 
     /// The record that an id means now, itself or merged into another one.
