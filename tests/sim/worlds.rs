@@ -34,7 +34,7 @@ const LEAST: u64 = 600;
 const STRIDE: u64 = 7;
 /// More failures than this tell nothing new.
 const MOST_FAILURES: usize = 8;
-/// glibc keeps twice the largest block that it has given back to the system ("M_MMAP_THRESHOLD" in mallopt(3)). Else what a
+/// glibc keeps twice the largest block that it has given back to the system (`M_MMAP_THRESHOLD` in mallopt(3)). Else what a
 /// world has freed goes back too, and a moment later each page of it is a page fault again.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
