@@ -1,7 +1,5 @@
 //! Archives: the guard's word first, then a read of the records, then what nobody has edited meanwhile is sent.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, Transaction};
 
 use crate::decide::archiving::{DeletedRow, is_undecided};

@@ -31,6 +31,7 @@ use crate::model::entry::Entry;
 use crate::model::event::Event;
 use crate::model::id::HubspotId;
 use crate::model::mapping::FieldMapping;
+use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::cases::{at, mapping};
 use super::*;
 use crate::decide::echo::{Author, PastValue};
-use crate::model::entry::Operation;
+use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::name::ColumnName;
 
 /// How a field stands; both sides had agreed on `a`.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct FieldCase {
     direction: Direction,
     policy: Policy,
     is_pending: bool,
@@ -29,11 +29,11 @@ struct Whole {
     set_at: Option<i64>,
 }
 
-fn everything() -> Vec<Standing> {
+fn everything() -> Vec<FieldCase> {
     let mut all = Vec::new();
     for remote in ["a", "b", "c"] {
         for local in ["a", "b"] {
-            let standing = |direction, policy, is_pending, is_open| Standing {
+            let standing = |direction, policy, is_pending, is_open| FieldCase {
                 direction,
                 policy,
                 is_pending,
@@ -58,7 +58,7 @@ fn value(text: &str) -> Value {
     Value::from_canonical(text)
 }
 
-fn plan(fields: &[(PropertyName, Standing)], whole: Whole) -> RecordPlan {
+fn plan(fields: &[(PropertyName, FieldCase)], whole: Whole) -> RecordPlan {
     let mut mapping = mapping(Direction::Both, Policy::Remote);
     let field = mapping.fields.remove(0);
     mapping.fields = fields
@@ -71,7 +71,7 @@ fn plan(fields: &[(PropertyName, Standing)], whole: Whole) -> RecordPlan {
             ..field.clone()
         })
         .collect();
-    let values = |side: fn(&Standing) -> &'static str| -> FieldValues {
+    let values = |side: fn(&FieldCase) -> &'static str| -> FieldValues {
         let values = fields.iter();
         values
             .map(|(property, standing)| (property.clone(), value(side(standing))))
@@ -90,11 +90,14 @@ fn plan(fields: &[(PropertyName, Standing)], whole: Whole) -> RecordPlan {
     let entry = (!pending.is_empty()).then(|| Entry {
         id: OutboxId(1),
         local_id: LocalId(1),
-        hs_id: Some(HubspotId(7)),
-        operation: Operation::Update,
-        state: whole.state,
-        attempts: 0,
-        enqueued_at: at(20),
+        standing: Standing {
+            hs_id: Some(HubspotId(7)),
+            operation: Operation::Update,
+            state: whole.state,
+            attempts: 0,
+            enqueued_at: at(20),
+            ..Standing::NOTHING
+        },
         version: 1,
         key: None,
         row: None,
@@ -113,7 +116,7 @@ fn plan(fields: &[(PropertyName, Standing)], whole: Whole) -> RecordPlan {
         })
         .collect();
     let histories: Option<Histories> = whole.set_at.map(|second| {
-        let top = |standing: &Standing| PastValue {
+        let top = |standing: &FieldCase| PastValue {
             value: value(standing.remote),
             at: at(second),
             author: Author::Other,
