@@ -647,7 +647,7 @@ fn rewritten() -> Vec<String> {
 
 /// Refuses to change what is HubSpot's or hubsyncd's in every mirror: told is of each column whether it was changed.
 fn fixed() -> String {
-    let cases: String = FIXED
+    let cases: Vec<String> = FIXED
         .iter()
         .map(|column| {
             let owner = match *column {
@@ -659,7 +659,7 @@ fn fixed() -> String {
             format!("\nWHEN new.{column} THEN {refuse}")
         })
         .collect();
-    format!("SELECT CASE{cases} END")
+    format!("SELECT CASE{} END", cases.concat())
 }
 
 /// A row was deleted: what its entry makes of that, or an archive, where it has none.
