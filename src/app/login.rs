@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, ClientId, Config, ConfigError, OAuth, PortalIdSource, SecretSource};
-use crate::decide::scopes;
+use crate::decide::portal::scopes;
 use crate::engine::portal::tokens::{Keeper, tokens_of};
 use crate::http::callback::{self, IsAwaited};
 use crate::hubspot::call::limiter::{LeaseFn, Limiter, StartState};

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::config::{Auth, Config, ConfigError, Webhooks};
-use crate::decide::subscriptions::{
+use crate::decide::portal::subscriptions::{
     self, CONCURRENT, FoundSubscription, MOST, Plan, Subscription, project,
 };
 use crate::hubspot::Client;

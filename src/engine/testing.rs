@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use rusqlite::{Connection, Transaction};
 use tempfile::TempDir;
 
-use crate::decide::freshness::Evidence;
-use crate::decide::present::Present;
+use crate::decide::incoming::freshness::Evidence;
+use crate::decide::outgoing::present::Present;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;

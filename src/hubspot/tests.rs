@@ -9,9 +9,9 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::clock::Clock;
-use crate::decide::plan::BATCH;
+use crate::decide::outgoing::plan::BATCH;
+use crate::decide::outgoing::settle::Failure;
 use crate::decide::retry::RetryClass;
-use crate::decide::settle::Failure;
 use crate::hubspot::call::limiter::{LeaseFn, LimitSettings, StartState};
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TooLarge, TransportError};
 use crate::hubspot::endpoints::list::fits_in_url;
@@ -1476,7 +1476,7 @@ fn every_call_is_logged_with_what_is_left_and_without_any_value() {
 
 #[test]
 fn own_secrets_in_an_answer_are_masked() {
-    use crate::decide::subscriptions::Subscription;
+    use crate::decide::portal::subscriptions::Subscription;
     use crate::hubspot::call::oauth::App;
     use crate::hubspot::endpoints::subscriptions::Developer;
 

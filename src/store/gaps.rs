@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
 
-use crate::decide::gap::Gap;
-pub use crate::decide::gap::{Noted, NotedArchive};
+use crate::decide::outgoing::gap::Gap;
+pub use crate::decide::outgoing::gap::{Noted, NotedArchive};
 use crate::model::entry::Base;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
-pub use crate::decide::reading::{Due, Removal};
+pub use crate::decide::incoming::reading::{Due, Removal};
 use crate::decide::retry::{latest_due, rest_of_refused};
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::cursor::SearchWindow;
-use hubsyncd::decide::freshness::Evidence;
+use hubsyncd::decide::incoming::freshness::Evidence;
 use hubsyncd::engine::inbound::apply::apply_page;
 use hubsyncd::engine::inbound::applying::Applying;
 use hubsyncd::engine::pass::Pass;

@@ -9,7 +9,7 @@ use crate::config::reader::Reader;
 use crate::config::render::SettingOrigin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, ClientId, OAuth};
-use crate::decide::scopes;
+use crate::decide::portal::scopes;
 use crate::model::mapping::Mapping;
 
 /// The variable that holds the token where the file says nothing.

@@ -12,8 +12,8 @@ use crate::decide::adopt::{
     self as decide, Adoption, Claims, Matched, based_on_carried, carried_by_create, is_fresh,
     rebased, spelled,
 };
-use crate::decide::convert::record_identities;
 use crate::decide::echo::sent_values;
+use crate::decide::incoming::convert::record_identities;
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::Histories;
-use crate::decide::freshness::{Evidence, Freshness, of_departed};
+use crate::decide::incoming::freshness::{Evidence, Freshness, of_departed};
 use crate::decide::record::CleanBase;
 use crate::engine::inbound::absorb;
 use crate::engine::inbound::adopt;

@@ -2,7 +2,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::freshness::{Evidence, Question};
+use crate::decide::incoming::freshness::{Evidence, Question};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::id::HubspotId;

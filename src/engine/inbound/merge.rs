@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Transaction;
 
 use crate::decide::echo::{Histories, SentValues, late_since};
-use crate::decide::freshness::{Freshness, of_version};
+use crate::decide::incoming::freshness::{Freshness, of_version};
 use crate::decide::record::{CleanBase, RecordInput, RecordPlan, merge_record, written_at};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::inbound::actions::RecordHands;

@@ -338,7 +338,7 @@ mod guard_tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::decide::present::Present;
+    use crate::decide::outgoing::present::Present;
     use crate::decide::retry::rest_of_refused;
     use crate::engine::people::approvals::{HoldPart, settle_removals};
     use crate::engine::testing::{keys, pass, showing, sync, synced, with_contacts, write};

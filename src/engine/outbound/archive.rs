@@ -2,13 +2,13 @@
 
 use rusqlite::{Connection, Transaction};
 
-use crate::decide::archiving::{DeletedRow, is_undecided};
-use crate::decide::convert::identities;
 use crate::decide::echo::{Edited, SentValues, late_since};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::guard::{Bounds, Count, Verdict, judge};
-use crate::decide::looking::former_values;
-use crate::decide::present::Present;
+use crate::decide::incoming::convert::identities;
+use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
+use crate::decide::outgoing::looking::former_values;
+use crate::decide::outgoing::present::Present;
 use crate::decide::retry::AFTER_READ;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::{Matter, missed};

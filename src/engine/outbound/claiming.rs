@@ -2,7 +2,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::claim::needs_its_row;
+use crate::decide::outgoing::claim::needs_its_row;
 use crate::decide::retry::AFTER_CONSTRAINT;
 use crate::engine::pass::Pass;
 use crate::model::entry::Entry;

@@ -10,19 +10,19 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::acts::Act;
-use crate::decide::claim::{create_of, unsendable};
-use crate::decide::convert::{identities, match_identity};
-use crate::decide::doubt::{self, AfterLook, RowOfCreate, Unfound};
 use crate::decide::echo::Histories;
-use crate::decide::looking::{
+use crate::decide::incoming::convert::{identities, match_identity};
+use crate::decide::matching::{LookBefore, looked_up};
+use crate::decide::outgoing::claim::{create_of, unsendable};
+use crate::decide::outgoing::doubt::{self, AfterLook, RowOfCreate, Unfound};
+use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
     meant_by, reinserted, relinked, searched_for, unseen_keys,
 };
-use crate::decide::matching::{LookBefore, looked_up};
-use crate::decide::plan::BATCH_WITH_HISTORY;
-use crate::decide::present::Present;
+use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
+use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::taken::shared_words;
 use crate::decide::retry::AFTER_UNREAD;
-use crate::decide::taken::shared_words;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::convert::{histories, remote_record};
 use crate::decide::echo::late_since;
-use crate::decide::gap::{
+use crate::decide::incoming::convert::{histories, remote_record};
+use crate::decide::outgoing::gap::{
     ARCHIVED_OVER, COLLECTED_FOR, LookAt, LookBatch, Noted, NotedArchive, Push, RECORDS_OF_A_LOOK,
     gaps_of, is_told_of_archived, kept, read_before_archive, told_gaps, was_archived_over,
     written_over,
@@ -427,7 +427,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::decide::gap::{Age, Gap};
+    use crate::decide::outgoing::gap::{Age, Gap};
     use crate::engine::desk::{Desk, began, run};
     use crate::engine::outbound::settle::recover;
     use crate::engine::testing::{How, Scene, at, property, record};

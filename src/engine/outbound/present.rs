@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::convert::{histories, remote_records};
 use crate::decide::echo::{Histories, late_since};
-use crate::decide::present::Present;
+use crate::decide::incoming::convert::{histories, remote_records};
+use crate::decide::outgoing::present::Present;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::{Engine, StepError};

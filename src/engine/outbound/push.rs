@@ -9,13 +9,13 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::acts::Act;
-use crate::decide::claim::{
-    after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
-};
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
 use crate::decide::fight;
-use crate::decide::plan::{BATCH, Backlog, next_batch};
-use crate::decide::present::Present;
+use crate::decide::outgoing::claim::{
+    after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
+};
+use crate::decide::outgoing::plan::{BATCH, Backlog, next_batch};
+use crate::decide::outgoing::present::Present;
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
@@ -87,7 +87,8 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if due.is_empty() {
         return Ok(Progress::More);
     }
-    let small = due.len() < BATCH || pick.order == crate::decide::plan::Order::NewestFirst;
+    let small =
+        due.len() < BATCH || pick.order == crate::decide::outgoing::plan::Order::NewestFirst;
     let priority = if small {
         Priority::Interactive
     } else {

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::convert::identities;
+use crate::decide::incoming::convert::identities;
 use crate::decide::matching::{LookBefore, MatchRule, SEARCH_LAG, looked_up};
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
-use crate::decide::present::Present;
+use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::outgoing::present::Present;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;

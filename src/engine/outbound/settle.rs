@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::acknowledge::{
+use crate::decide::adopt::{Existing, ExistingOutcome, Met, settle_existing};
+use crate::decide::incoming::convert::remote_record;
+use crate::decide::outgoing::acknowledge::{
     AFTER_REWRITE, acknowledged, acknowledged_without_row, answered_with_anothers, exists,
     given_up_existing, lost, parked_bare, parked_in_doubt, refused, sent_back, version_by_answer,
 };
-use crate::decide::adopt::{Existing, ExistingOutcome, Met, settle_existing};
-use crate::decide::batch::{NamedRefusal, met, refusal_words, settlements};
-use crate::decide::convert::remote_record;
-use crate::decide::gap::Push;
-use crate::decide::record::CleanBase;
-use crate::decide::retry::{RetryClass, latest_due, next_attempt};
-use crate::decide::settle::{
+use crate::decide::outgoing::batch::{NamedRefusal, met, refusal_words, settlements};
+use crate::decide::outgoing::gap::Push;
+use crate::decide::outgoing::settle::{
     ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, settle_failed,
     settle_failure,
 };
-use crate::decide::taken::shared_words;
+use crate::decide::outgoing::taken::shared_words;
+use crate::decide::record::CleanBase;
+use crate::decide::retry::{RetryClass, latest_due, next_attempt};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;

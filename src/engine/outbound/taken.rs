@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::convert::identity;
+use crate::decide::incoming::convert::identity;
 use crate::decide::matching::{Identity, MatchRule};
-use crate::decide::settle::ValueHolder;
-use crate::decide::taken::{Giver, HeldValue, next_look, shared_words, to_give, wanted};
+use crate::decide::outgoing::settle::ValueHolder;
+use crate::decide::outgoing::taken::{Giver, HeldValue, next_look, shared_words, to_give, wanted};
 use crate::engine::Engine;
 use crate::engine::hands::Hands;
 use crate::engine::pass::Pass;
@@ -183,7 +183,7 @@ fn leads_to(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::taken::{AFTER_GIVER, LONGEST_REST};
+    use crate::decide::outgoing::taken::{AFTER_GIVER, LONGEST_REST};
     use crate::engine::testing::{Scene, at};
     use crate::model::mapping::Policy;
     use crate::model::time::Timestamp;

@@ -1,8 +1,8 @@
 //! Entries that are read, claimed and sent together: updates, and archives. A write rests on a read that is at most a second
-//! old (`decide/gap`); what has grown older meanwhile is read again.
+//! old (`decide/outgoing/gap`); what has grown older meanwhile is read again.
 
-use crate::decide::batch::Together;
-use crate::decide::present::Present;
+use crate::decide::outgoing::batch::Together;
+use crate::decide::outgoing::present::Present;
 use crate::engine::outbound::archive;
 use crate::engine::outbound::present::{Doubt, reread_records};
 use crate::engine::outbound::push::claim_updates;

@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, Transaction};
 
-use crate::decide::acknowledge::unchanged;
-use crate::decide::claim::is_update_at_rest;
+use crate::decide::outgoing::acknowledge::unchanged;
+use crate::decide::outgoing::claim::is_update_at_rest;
 use crate::engine::Engine;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::entry::Entry;

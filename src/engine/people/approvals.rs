@@ -3,8 +3,8 @@
 use rusqlite::Transaction;
 
 use crate::decide::existence::{Here, Hubspot, Sides, decide};
-use crate::decide::present::Present;
-use crate::decide::reading::{ApprovedRemovals, Removal, approved_removals};
+use crate::decide::incoming::reading::{ApprovedRemovals, Removal, approved_removals};
+use crate::decide::outgoing::present::Present;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::existence::Matter;
 use crate::engine::inbound::removal::remove_all;

@@ -7,8 +7,8 @@ use crate::decide::decision::{
 };
 use crate::decide::echo::late_since;
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::freshness::{Evidence, Freshness, of_version};
-use crate::decide::present::Present;
+use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
+use crate::decide::outgoing::present::Present;
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::{Matter, missed};

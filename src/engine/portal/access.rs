@@ -9,9 +9,9 @@ use std::future::Future;
 
 use parking_lot::Mutex;
 
-use crate::decide::scopes::ASK_THE_ACCOUNT;
-pub use crate::decide::scopes::Access;
-pub use crate::decide::scopes::remedy;
+use crate::decide::portal::scopes::ASK_THE_ACCOUNT;
+pub use crate::decide::portal::scopes::Access;
+pub use crate::decide::portal::scopes::remedy;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::call::standing::Trouble;
 use crate::model::name::ObjectType;

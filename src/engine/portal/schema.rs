@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::owners::{FoundOwners, OwnerPage};
+use crate::decide::portal::owners::{FoundOwners, OwnerPage};
 use crate::decide::schema::{
     Definition, Definitions, FieldProblem, key_is_made, remarks, resolve, synced_objects,
 };

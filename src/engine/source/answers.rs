@@ -1,8 +1,8 @@
-//! Ends the events that a read answers, and asks again where the answer is older than an event (`decide/answers`).
+//! Ends the events that a read answers, and asks again where the answer is older than an event (`decide/incoming/answers`).
 
 use rusqlite::Transaction;
 
-use crate::decide::answers::after_answer;
+use crate::decide::incoming::answers::after_answer;
 use crate::engine::pass::Pass;
 use crate::hubspot::Record;
 use crate::store::history::Origin;

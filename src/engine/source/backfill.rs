@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decide::convert::remote_records;
 use crate::decide::cursor::no_later;
-use crate::decide::freshness::Evidence;
+use crate::decide::incoming::convert::remote_records;
+use crate::decide::incoming::freshness::Evidence;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;

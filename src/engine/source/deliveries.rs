@@ -1,4 +1,4 @@
-//! Whether webhooks arrive, and what polling finds that no delivery announced (`decide/deliveries`).
+//! Whether webhooks arrive, and what polling finds that no delivery announced (`decide/incoming/deliveries`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-pub use crate::decide::deliveries::DeliveryStanding;
-use crate::decide::deliveries::{CLOCKS, HeardDeliveries, Suspect, latest};
+pub use crate::decide::incoming::deliveries::DeliveryStanding;
+use crate::decide::incoming::deliveries::{CLOCKS, HeardDeliveries, Suspect, latest};
 use crate::engine::{Engine, StepError};
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;

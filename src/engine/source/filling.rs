@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::Transaction;
 
-use crate::decide::convert::remote_record;
-use crate::decide::freshness::{Evidence, Freshness, of_version};
+use crate::decide::incoming::convert::remote_record;
+use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::backfill::PAGE;

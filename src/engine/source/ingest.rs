@@ -6,8 +6,8 @@
 use rusqlite::Transaction;
 
 use crate::decide::echo::late_since;
-use crate::decide::news::{self, Need};
-use crate::decide::sorting::{
+use crate::decide::incoming::news::{self, Need};
+use crate::decide::incoming::sorting::{
     LeftEvents, MOST, RecordEvents, WithEvents, batches, by_object, merged_by, parts, with_events,
 };
 use crate::engine::outbound::gap;

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::convert::remote_records;
 use crate::decide::cursor::{SearchWindow, next_again, next_window, page_end};
-use crate::decide::freshness::Evidence;
-use crate::decide::plan::BATCH;
+use crate::decide::incoming::convert::remote_records;
+use crate::decide::incoming::freshness::Evidence;
+use crate::decide::outgoing::plan::BATCH;
 use crate::engine::inbound::apply::apply_page_naming;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use crate::decide::archiving::{DeletedRow, agreed_with_archived};
-use crate::decide::convert::{histories, remote_record};
 use crate::decide::echo::late_since;
 use crate::decide::existence::{Absence, Action, Here, Hubspot, Sides, Word, decide};
-use crate::decide::plan::BATCH;
-use crate::decide::reading::{
+use crate::decide::incoming::convert::{histories, remote_record};
+use crate::decide::incoming::reading::{
     Absent, Due, MaybePushed, Removal, WantedReads, absent, next_look_for_erasure, origin_of,
     set_by_apps, told_of_absent,
 };
+use crate::decide::outgoing::archiving::{DeletedRow, agreed_with_archived};
+use crate::decide::outgoing::plan::BATCH;
 use crate::decide::retry::{AFTER_CONSTRAINT, AFTER_FLIGHT, AFTER_UNREAD};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;

@@ -2,8 +2,8 @@
 
 use parking_lot::Mutex;
 
-use crate::decide::news::{NewsVerdict, verdict};
-use crate::decide::sorting::LastArrivals;
+use crate::decide::incoming::news::{NewsVerdict, verdict};
+use crate::decide::incoming::sorting::LastArrivals;
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;
 use crate::model::id::PortalId;

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use crate::decide::convert::remote_records;
 use crate::decide::cursor::is_ahead;
+use crate::decide::incoming::convert::remote_records;
 use crate::engine::inbound::apply::apply_page;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;

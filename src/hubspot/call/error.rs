@@ -8,10 +8,10 @@ use std::time::Duration;
 use http::Method;
 use thiserror::Error;
 
+use crate::decide::outgoing::settle::Failure;
+use crate::decide::portal::scopes::{ASK_THE_ACCOUNT, is_of_scope};
 use crate::decide::quota::{LONGEST_REST, Pause};
 use crate::decide::retry::RetryClass;
-use crate::decide::scopes::{ASK_THE_ACCOUNT, is_of_scope};
-use crate::decide::settle::Failure;
 use crate::hubspot::call::answer::Answer;
 use crate::hubspot::call::limiter::LimiterError;
 use crate::hubspot::call::standing::{Trouble, with_causes};
@@ -555,7 +555,7 @@ impl HubspotError {
         }
     }
 
-    /// How `decide::settle` takes it, for a batch that failed as a whole.
+    /// How `decide::outgoing::settle` takes it, for a batch that failed as a whole.
     pub fn batch_failure(&self) -> Failure {
         match self {
             Self::Refused { answer, .. } if splits(answer.status) => Failure::Refused,

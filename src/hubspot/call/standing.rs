@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::decide::portal::scopes::{Access, says};
 use crate::decide::quota::Pause;
-use crate::decide::scopes::{Access, says};
 use crate::hubspot::call::Request;
 use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::call::limiter::LimiterError;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::decide::matching;
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
 use crate::decide::quota::Priority;
 use crate::hubspot::Client;
 use crate::hubspot::call::Request;

@@ -5,8 +5,8 @@
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::decide::portal::scopes::Access;
 use crate::decide::quota::{EndpointClass, RestingWork};
-use crate::decide::scopes::Access;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 

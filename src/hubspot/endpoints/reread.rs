@@ -12,7 +12,7 @@ use futures_util::future::{Either, select};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
-use crate::decide::gap::{Age, FRESH};
+use crate::decide::outgoing::gap::{Age, FRESH};
 use crate::decide::quota::{EndpointClass, Priority, RestingWork};
 use crate::hubspot::Client;
 use crate::hubspot::call::error::HubspotError;
@@ -106,7 +106,7 @@ impl Reread {
     }
 
     /// Whether what was read is too old for a write to rest on it. It counts from the answer: a HubSpot that takes long over
-    /// each of them would be asked without end; what was edited meanwhile is looked for afterwards (`decide/gap`).
+    /// each of them would be asked without end; what was edited meanwhile is looked for afterwards (`decide/outgoing/gap`).
     pub(crate) fn is_stale(&self) -> bool {
         self.is_pair && self.age().answered > FRESH
     }

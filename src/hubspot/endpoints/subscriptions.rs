@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::decide::subscriptions::{FoundSubscription, Subscription};
+use crate::decide::portal::subscriptions::{FoundSubscription, Subscription};
 use crate::hubspot::call::answer::read_answer;
 use crate::hubspot::call::headers;
 use crate::hubspot::call::mask::mask;

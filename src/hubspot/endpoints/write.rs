@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::decide::plan::BATCH;
+use crate::decide::outgoing::plan::BATCH;
 use crate::decide::quota::{Priority, RestingWork};
 use crate::hubspot::Client;
 use crate::hubspot::call::Request;

@@ -194,7 +194,7 @@ pub fn is_writable(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::plan::{Order, Pick};
+    use crate::decide::outgoing::plan::{Order, Pick};
     use crate::model::entry::{Entry, Operation};
     use crate::store::outbox::due;
     use crate::store::testing::{at_once, folder, now, open};

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, named_params};
 
 use crate::decide::matching::MatchRule;
-use crate::decide::taken::Giver;
+use crate::decide::outgoing::taken::Giver;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::store::StoreError;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use crate::decide::plan::{Backlog, Order, Pick};
+use crate::decide::outgoing::plan::{Backlog, Order, Pick};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::OutboxId;
 use crate::model::name::ObjectType;

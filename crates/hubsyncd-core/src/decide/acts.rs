@@ -2,7 +2,7 @@
 //! `engine/hands` carries out. What an event makes of the entry is `decide/entry`'s to say.
 
 use crate::decide::entry::EntryEvent;
-use crate::decide::gap::{Gap, LookAt};
+use crate::decide::outgoing::gap::{Gap, LookAt};
 use crate::decide::record::ConflictNote;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;

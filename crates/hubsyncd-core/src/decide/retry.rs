@@ -2,7 +2,7 @@
 //!
 //! The curve is `backoff`'s without its own randomness; the jitter is full and comes from the caller, so that a run
 //! with the same seed waits the same times. Whether to try again at all is said by `HubspotError::retry` and
-//! `decide::settle`.
+//! `decide::outgoing::settle`.
 
 use std::time::Duration;
 

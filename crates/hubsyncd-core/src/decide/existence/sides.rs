@@ -1,6 +1,6 @@
 //! What both sides show of one record: HubSpot's answer, the row and its entry here, and who has had a word.
 
-use crate::decide::freshness::{Freshness, missing_too_soon, of_absence};
+use crate::decide::incoming::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::model::entry::{Entry, EntryState, Operation};
 use crate::model::mapping::Policy;
 use crate::model::time::Timestamp;

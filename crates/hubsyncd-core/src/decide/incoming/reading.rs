@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::decide::plan::BATCH_WITH_HISTORY;
-use crate::decide::present::Present;
+use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
+use crate::decide::outgoing::present::Present;
 use crate::model::answer::Record;
 use crate::model::id::HubspotId;
 use crate::model::name::PropertyName;

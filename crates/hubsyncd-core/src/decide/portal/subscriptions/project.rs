@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::decide::subscriptions::{CONCURRENT, FoundSubscription, Subscription};
+use crate::decide::portal::subscriptions::{CONCURRENT, FoundSubscription, Subscription};
 use crate::model::object::StandardObject;
 
 /// The lists of subscriptions; the generic form first, in which new ones are written.

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::decide::acts::Act;
-use crate::decide::convert::identity;
 use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::incoming::convert::identity;
 use crate::decide::matching::Identity;
-use crate::decide::settle::{TakenOutcome, ValueHolder, settle_taken};
+use crate::decide::outgoing::settle::{TakenOutcome, ValueHolder, settle_taken};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::mapping::FieldMapping;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::acts::Act;
-use crate::decide::convert::{identities, record_identities};
-use crate::decide::doubt::LookIn;
 use crate::decide::echo::{
     FoundBy, Histories, begun_by_another, earliest_made, made_by_us, sent_values,
 };
+use crate::decide::incoming::convert::{identities, record_identities};
 use crate::decide::matching::Identity;
+use crate::decide::outgoing::doubt::LookIn;
 use crate::decide::record::OpenConflict;
 use crate::model::entry::{Base, Entry, EntryState, NO_RECORD, Operation};
 use crate::model::field_values::FieldValues;

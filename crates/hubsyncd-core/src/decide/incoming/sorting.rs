@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::decide::plan::BATCH;
+use crate::decide::outgoing::plan::BATCH;
 use crate::decide::round::Progress;
 use crate::model::event::{Event, WaitingEvent};
 use crate::model::id::HubspotId;

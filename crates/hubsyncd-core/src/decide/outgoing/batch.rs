@@ -9,11 +9,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::decide::convert::has_unique_value;
-use crate::decide::gap::MOST_LATE;
-use crate::decide::plan::{BATCH, BATCH_WITH_HISTORY};
-use crate::decide::present::Present;
-use crate::decide::settle::{InputAnswer, Refusal, Settlement, settle_input};
+use crate::decide::incoming::convert::has_unique_value;
+use crate::decide::outgoing::gap::MOST_LATE;
+use crate::decide::outgoing::plan::{BATCH, BATCH_WITH_HISTORY};
+use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::settle::{InputAnswer, Refusal, Settlement, settle_input};
 use crate::model::attempt::{Late, Sent};
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::HubspotId;

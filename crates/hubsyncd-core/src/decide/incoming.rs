@@ -1,0 +1,10 @@
+//! What comes in: which events and records are asked for together, what an answer says by the mapping's types, and which
+//! events it answers.
+
+pub mod answers;
+pub mod convert;
+pub mod deliveries;
+pub mod freshness;
+pub mod news;
+pub mod reading;
+pub mod sorting;

@@ -1,0 +1,14 @@
+//! What goes out: which values of a row an attempt takes along, what its answer makes of the entry, and what becomes of a
+//! request whose answer was lost.
+
+pub mod acknowledge;
+pub mod archiving;
+pub mod batch;
+pub mod claim;
+pub mod doubt;
+pub mod gap;
+pub mod looking;
+pub mod plan;
+pub mod present;
+pub mod settle;
+pub mod taken;

@@ -1,0 +1,5 @@
+//! What a portal and its app have: owners, scopes, subscriptions.
+
+pub mod owners;
+pub mod scopes;
+pub mod subscriptions;
