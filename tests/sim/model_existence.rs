@@ -38,7 +38,7 @@ pub(crate) struct Deletion {
 
 /// How it may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
+pub(crate) enum Ends {
     /// Neither row nor record.
     Gone,
     /// Row and record, linked.
@@ -61,13 +61,13 @@ impl Existence {
         is_caused && (is_here || !row_is_there)
     }
 
-    /// Whether what stands at rest is what the table says.
+    /// How it ended, where what stands at rest is what the table says.
     pub(crate) fn judge(
         &self,
         policy: Policy,
         seen: &ExistenceSeen,
         is_doubtful: bool,
-    ) -> Result<(), String> {
+    ) -> Result<Ends, String> {
         let ends = match (seen.row, seen.record) {
             _ if seen.is_open => Ends::Open,
             (None, None) => Ends::Gone,
@@ -81,7 +81,7 @@ impl Existence {
             _ => true,
         };
         if fits && allowed.contains(&ends) {
-            return Ok(());
+            return Ok(ends);
         }
         Err(format!(
             "{ends:?}, and the table allows {allowed:?}: {self:?} {seen:?}"

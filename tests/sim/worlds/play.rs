@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::daemon::Daemon;
 use crate::model::{FieldModel, Place};
-use crate::model_existence::Existence;
+use crate::model_existence::{Ends, Existence};
 use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
 use crate::worlds::alphabet::{Act, Placed, Small, When};
@@ -52,7 +52,7 @@ pub(super) struct Played {
     /// Winners of the conflicts, or `open`.
     pub(super) conflicts: Vec<&'static str>,
     /// How the record and its row ended, where something was done to them as a whole.
-    pub(super) ends: Option<&'static str>,
+    pub(super) ends: Option<Ends>,
     /// Whether it was seen that an erasure left nothing.
     pub(super) erased: bool,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hubsyncd::model::mapping::Policy;
 
+use crate::model_existence::Ends;
 use crate::points::{Call, Moment, Point};
 use crate::worlds::alphabet::{Act, FAULTS, Small};
 use crate::worlds::play::Played;
@@ -49,9 +50,9 @@ impl Reached {
         names.push(of_conflict(Policy::Manual, "open"));
         names.push(Point::COMMITTED.to_string());
         for policy in Policy::ALL {
-            names.extend(["gone", "there"].map(|ends| of_existence(policy, ends)));
+            names.extend([Ends::Gone, Ends::There].map(|ends| of_existence(policy, ends)));
         }
-        names.push(of_existence(Policy::Manual, "open"));
+        names.push(of_existence(Policy::Manual, Ends::Open));
         names.push("erased".to_owned());
         Self {
             counts: names.into_iter().map(|name| (name, 0)).collect(),
@@ -109,7 +110,12 @@ fn of_conflict(policy: Policy, winner: &str) -> String {
     format!("conflict under {}: {winner}", policy.as_str())
 }
 
-fn of_existence(policy: Policy, ends: &str) -> String {
+fn of_existence(policy: Policy, ends: Ends) -> String {
+    let ends = match ends {
+        Ends::Gone => "gone",
+        Ends::There => "there",
+        Ends::Open => "open",
+    };
     format!(
         "a record that was disturbed as a whole under {}: {ends}",
         policy.as_str()

@@ -232,7 +232,8 @@ impl Play<'_> {
         let policy = self.small.setup.policy;
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
         let is_doubtful = unanswered || steps || taken_back;
-        self.existence.judge(policy, &seen_whole, is_doubtful)?;
+        let ends = self.existence.judge(policy, &seen_whole, is_doubtful)?;
+        played.ends = (!self.existence.is_plain()).then_some(ends);
         played.erased = self.existence.is_erased && self.existence.inserted == 0;
         if played.erased
             && let Some((query, text)) = everything(connection)
