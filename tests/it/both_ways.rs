@@ -435,7 +435,7 @@ fn local_readers_and_writers_do_not_wait_for_the_daemon() {
     // for many, it would have its turn a few times at most. How long a turn takes is this machine's business.
     let program = Connection::open(site.path("crm.db")).expect("opens");
     program
-        .busy_timeout(Duration::from_secs(60))
+        .busy_timeout(Duration::from_mins(1))
         .expect("a timeout");
     let mut writes = 0;
     while site.number("SELECT min(backfill = 'done') FROM sync_status") == 0 {
