@@ -274,11 +274,14 @@ impl Portal {
         now_ms: i64,
     ) -> bool {
         let table = self.table(object);
+        // Of an archived record, too, what HubSpot keeps goes.
+        let stored = table.live.get(&id).or_else(|| table.archived.get(&id));
+        let was_there = stored.is_some();
         let email = table
             .email()
-            .and_then(|email| table.live.get(&id)?.document.values.get(email));
+            .and_then(|email| stored?.document.values.get(email));
         let email = email.map(str::to_owned);
-        let was_there = self.commit_archive(object, id, author, now_ms);
+        self.commit_archive(object, id, author, now_ms);
         drop(self.record_links_mut().unshelve(End { object, id }));
         let table = self.table_mut(object);
         table.archived.remove(&id);
