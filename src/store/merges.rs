@@ -37,22 +37,7 @@ pub fn ids_of(
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<Vec<HubspotId>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "WITH RECURSIVE known (id) AS (
-             SELECT :id
-             UNION
-             SELECT merged.hs_id
-             FROM _sync_merges AS merged
-             JOIN known ON merged.into_id = known.id
-             WHERE merged.object = :object
-         )
-         SELECT id FROM known",
-    )?;
-    let rows = statement.query_map(
-        named_params! { ":object": object.as_str(), ":id": id.0 },
-        |row| row.get(0).map(HubspotId),
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    chain(connection, object, id, ("into_id", "hs_id"))
 }
 
 /// A record's id and those of all that it went into, also by way of others.
@@ -61,17 +46,27 @@ pub fn survivors_of(
     object: &ObjectType,
     id: HubspotId,
 ) -> Result<Vec<HubspotId>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    chain(connection, object, id, ("hs_id", "into_id"))
+}
+
+/// A record's id and all that merges lead to from it, from one column to the other.
+fn chain(
+    connection: &Connection,
+    object: &ObjectType,
+    id: HubspotId,
+    (from, to): (&str, &str),
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
         "WITH RECURSIVE known (id) AS (
              SELECT :id
              UNION
-             SELECT merged.into_id
+             SELECT merged.{to}
              FROM _sync_merges AS merged
-             JOIN known ON merged.hs_id = known.id
+             JOIN known ON merged.{from} = known.id
              WHERE merged.object = :object
          )
          SELECT id FROM known",
-    )?;
+    ))?;
     let rows = statement.query_map(
         named_params! { ":object": object.as_str(), ":id": id.0 },
         |row| row.get(0).map(HubspotId),
