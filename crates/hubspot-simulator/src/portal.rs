@@ -5,6 +5,7 @@
 pub(crate) mod commit;
 pub(crate) mod custom;
 pub(crate) mod fill;
+pub(crate) mod fill_links;
 pub(crate) mod index;
 pub(crate) mod link_commit;
 pub(crate) mod link_moves;

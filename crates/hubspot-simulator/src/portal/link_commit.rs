@@ -81,13 +81,13 @@ impl Portal {
         self.table(end.object).live.contains_key(&end.id)
     }
 
-    fn inverse(&self, from: End, to: End, kind: LinkType) -> Option<LinkType> {
+    pub(crate) fn inverse(&self, from: End, to: End, kind: LinkType) -> Option<LinkType> {
         let known = self.link_types().find(from.object, to.object, kind);
         known.map(|definition| definition.inverse)
     }
 
     /// The type itself, and the plain type with every other.
-    fn implied(&self, definition: &LinkDefinition) -> Vec<LinkType> {
+    pub(crate) fn implied(&self, definition: &LinkDefinition) -> Vec<LinkType> {
         let plain = self.link_types().plain(definition.from, definition.to);
         let plain = plain.map(|plain| plain.kind);
         let mut kinds: Vec<LinkType> = plain.into_iter().chain([definition.kind]).collect();
@@ -256,19 +256,7 @@ impl Portal {
         author: &Author,
         now_ms: i64,
     ) -> bool {
-        let Some(inverse) = self.inverse(from, to, kind) else {
-            return false;
-        };
-        let links = self.record_links_mut();
-        let there = links.add(from, to, kind);
-        let back = links.add(to, from, inverse);
-        if there {
-            self.note_link((from, to), kind, false, author, now_ms);
-        }
-        if back {
-            self.note_link((to, from), inverse, false, author, now_ms);
-        }
-        there || back
+        self.change_kind((from, to), kind, false, author, now_ms)
     }
 
     fn take_kind(
@@ -278,19 +266,34 @@ impl Portal {
         author: &Author,
         now_ms: i64,
     ) -> bool {
+        self.change_kind((from, to), kind, true, author, now_ms)
+    }
+
+    /// Adds or removes a type of a pair, as each of its ends sees it.
+    fn change_kind(
+        &mut self,
+        (from, to): (End, End),
+        kind: LinkType,
+        removed: bool,
+        author: &Author,
+        now_ms: i64,
+    ) -> bool {
         let Some(inverse) = self.inverse(from, to, kind) else {
             return false;
         };
-        let links = self.record_links_mut();
-        let there = links.remove(from, to, kind);
-        let back = links.remove(to, from, inverse);
-        if there {
-            self.note_link((from, to), kind, true, author, now_ms);
+        let mut changed = false;
+        for (ends, kind) in [((from, to), kind), ((to, from), inverse)] {
+            let links = self.record_links_mut();
+            let is_news = match removed {
+                true => links.remove(ends.0, ends.1, kind),
+                false => links.add(ends.0, ends.1, kind),
+            };
+            if is_news {
+                self.note_link(ends, kind, removed, author, now_ms);
+            }
+            changed |= is_news;
         }
-        if back {
-            self.note_link((to, from), inverse, true, author, now_ms);
-        }
-        there || back
+        changed
     }
 
     fn note_link(
