@@ -187,7 +187,18 @@ impl Portal {
             .outcome(aim, changes, pipeline_name)
             .unwrap_or_default();
         let stage = self.outcome(aim, changes, stage_name);
-        details.extend(stage_problem(stages, pipeline, stage));
+        let problem = stage_problem(stages, pipeline, stage);
+        let is_moved = changes.iter().any(|(id, _)| *id == stage_id);
+        let rule = stage
+            .filter(|_| is_moved)
+            .and_then(|stage| self.settings().stage_rules.get(stage));
+        details.extend(problem.or_else(|| {
+            rule.map(|words| Detail {
+                message: words.clone(),
+                code: "PIPELINE_RULE_VIOLATION",
+                property: stage_name.to_owned(),
+            })
+        }));
     }
 
     fn check_required(&self, aim: Aim<'_>, changes: &[Change], details: &mut Vec<Detail>) {

@@ -120,6 +120,8 @@ pub struct Settings {
     pub empty_batch_is_400: bool,
     /// Properties that the portal's create form asks for, by plural object name: enforced in 2026-09 alone.
     pub required_in_2026_09: BTreeMap<String, Vec<String>>,
+    /// Stages into which a rule of their pipeline lets no record move, each with what HubSpot says of it.
+    pub stage_rules: BTreeMap<String, String>,
     /// Standard objects that the portal doesn't have, by plural name.
     pub missing_objects: BTreeSet<String>,
     /// The key of the developer account that owns the app; none: its webhooks can't be set by API.
@@ -200,6 +202,7 @@ impl Default for Settings {
             batch_update_by_email: false,
             empty_batch_is_400: true,
             required_in_2026_09: BTreeMap::new(),
+            stage_rules: BTreeMap::new(),
             missing_objects: BTreeSet::new(),
             developer_key: None,
             oauth: None,
