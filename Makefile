@@ -69,6 +69,7 @@ bench:
 
 # The long forms of what `check` runs shortly, an hour in all: seeds, small worlds, statements, and more power cuts.
 long:
+	for version in 2026-03 2026-09 v3; do HUBSYNC_API_VERSION=$$version cargo nextest run --no-fail-fast --test it || exit 1; done
 	HUBSYNC_SIM_SECONDS=1700 cargo nextest run --no-fail-fast --test sim every_promise
 	HUBSYNC_WORLDS_STRIDE=1 HUBSYNC_WORLDS_SECONDS=1500 cargo nextest run --no-fail-fast --test sim small_world
 	HUBSYNC_SQL_CASES=20000 cargo nextest run --lib -E 'test(whatever_triggers_write)'

@@ -63,14 +63,7 @@ fn assert_near(floor: usize, used: usize) {
 }
 
 fn pages_of_the_list(portal: &Portal) -> usize {
-    portal
-        .stand()
-        .request_log()
-        .iter()
-        .filter(|request| {
-            request.method == "GET" && request.path_template.ends_with("objects/2026-03/contacts")
-        })
-        .count()
+    portal.pages("contacts")
 }
 
 #[test]

@@ -142,6 +142,17 @@ impl Portal {
             .count()
     }
 
+    /// How many pages of an object's list were asked for.
+    pub(crate) fn pages(&self, object: &str) -> usize {
+        let is_list =
+            |path: &str| path.contains("/objects/") && path.ends_with(&format!("/{object}"));
+        let stand = self.stand();
+        let asked = stand.request_log().iter();
+        asked
+            .filter(|request| request.method == "GET" && is_list(&request.path_template))
+            .count()
+    }
+
     /// Nobody was throttled, and no window was ever overrun.
     pub(crate) fn assert_limits_were_kept(&self) {
         let stand = self.stand();

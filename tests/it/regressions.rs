@@ -131,17 +131,7 @@ fn fivetran_more_than_10_000_changes_are_no_full_read() {
     let site = Site::new(&portal);
     site.once();
     touch_all(&portal, 10_200, "Lima");
-    let lists = |portal: &Portal| {
-        portal
-            .stand()
-            .request_log()
-            .iter()
-            .filter(|request| {
-                request.method == "GET"
-                    && request.path_template.ends_with("objects/2026-03/contacts")
-            })
-            .count()
-    };
+    let lists = |portal: &Portal| portal.pages("contacts");
     let before = lists(&portal);
     site.once();
     assert_eq!(

@@ -87,7 +87,7 @@ fn once_goes_on_without_an_object_that_hubspot_keeps_failing_on() {
     let portal = lacking(&[]);
     let site = Site::with(&portal, "", &both());
     site.once();
-    portal.script(FaultKind::InternalError, 1_000, "2026-03/companies/search");
+    portal.script(FaultKind::InternalError, 1_000, "/companies/search");
     let id = portal.contact("new@example.com");
     site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
     let (status, out) = words(&site, &["once"]);
