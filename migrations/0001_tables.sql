@@ -104,6 +104,11 @@ CREATE TABLE sync_outbox (
     to_local_id INTEGER,
     category TEXT,
     type_id INTEGER,
+    -- What stands in brackets at the end of `last_error`, so that sentence and code are one.
+    code TEXT GENERATED ALWAYS AS (
+        CASE WHEN last_error LIKE '% [%]' AND rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]') LIKE '% ['
+        THEN rtrim(substr(last_error, length(rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]')) + 1), ']') END
+    ) VIRTUAL,
     -- When the oldest attempt that nobody has answered was made: while it is set, nothing is cut short.
     unanswered_since TEXT,
     -- The person's DELETE, until the daemon has carried it out.

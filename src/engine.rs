@@ -30,6 +30,7 @@ use crate::clock::Clock;
 pub use crate::decide::round::Progress;
 use crate::engine::people::later;
 use crate::engine::portal::access;
+use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::source::{backfill, blanks, deliveries, receive};
 use crate::hubspot::{Client, HubspotError};
@@ -127,6 +128,8 @@ pub struct Engine {
     ahead: Mutex<BTreeMap<ObjectType, backfill::Ahead>>,
     /// Objects that wait for a scope.
     pub(crate) refusals: access::Refusals,
+    /// Which answers have contradicted what is known of the portal.
+    pub(crate) met: contradictions::Met,
     /// Which properties HubSpot has, where an answer made somebody ask.
     known_properties: Mutex<BTreeMap<ObjectType, blanks::KnownProperties>>,
     /// Whether webhooks arrive.
@@ -162,6 +165,7 @@ impl Engine {
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
             refusals: access::Refusals::default(),
+            met: contradictions::Met::default(),
             known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),

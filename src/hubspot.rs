@@ -42,6 +42,7 @@ use crate::hubspot::call::observe::Observations;
 use crate::hubspot::call::standing::Learnt;
 use crate::hubspot::endpoints::list::ListWalks;
 use crate::hubspot::endpoints::pages::PageSize;
+use crate::hubspot::endpoints::paths::Endpoint;
 use crate::model::name::ObjectType;
 use crate::model::settings::ApiVersion;
 use crate::model::time::Timestamp;
@@ -92,6 +93,8 @@ struct ClientInner {
     page_sizes: Mutex<BTreeMap<(&'static str, ObjectType), PageSize>>,
     /// Where the pages of lists began that are being walked.
     walks: Mutex<ListWalks>,
+    /// What HubSpot calls objects that are called otherwise here.
+    addresses: RwLock<BTreeMap<ObjectType, ObjectType>>,
 }
 
 /// What is known of the app that the token belongs to.
@@ -174,6 +177,7 @@ impl Client {
                 own_app: Mutex::default(),
                 page_sizes: Mutex::default(),
                 walks: Mutex::default(),
+                addresses: RwLock::default(),
             }),
         }
     }
@@ -298,6 +302,22 @@ impl Client {
         let header = header.as_ref().and_then(|value| value.to_str().ok());
         let token = header.unwrap_or_default().trim_start_matches("Bearer ");
         TokenName::new(place, token)
+    }
+
+    /// Asks for an object under what HubSpot calls it from now on.
+    pub fn call_object(&self, object: &ObjectType, address: &ObjectType) {
+        let mut addresses = self.inner.addresses.write();
+        addresses.insert(object.clone(), address.clone());
+    }
+
+    /// What HubSpot calls an object. Its schema is looked for under the name that is given.
+    fn address_of(&self, endpoint: Endpoint, object: Option<&ObjectType>) -> Option<ObjectType> {
+        let object = object?;
+        if endpoint == Endpoint::Schema {
+            return Some(object.clone());
+        }
+        let addresses = self.inner.addresses.read();
+        Some(addresses.get(object).unwrap_or(object).clone())
     }
 
     /// The limiter that all calls go through.

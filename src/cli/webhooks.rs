@@ -98,7 +98,13 @@ fn to_json(look: &SubscriptionPlan) -> serde_json::Value {
     let wanted: Vec<_> = look
         .wanted
         .iter()
-        .map(|one| json!({ "event_type": one.event_type(), "property": one.property }))
+        .map(|one| {
+            let mut shown = json!({ "event_type": one.event_type(), "property": one.property });
+            if let Some(type_id) = one.object_type_id() {
+                shown["object_type_id"] = type_id.into();
+            }
+            shown
+        })
         .collect();
     let (way, app_id, target, plan) = match &look.way {
         SubscriptionWay::Api {

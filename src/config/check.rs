@@ -20,6 +20,7 @@ mod connection;
 mod daemon;
 mod fields;
 mod later;
+mod names;
 mod objects;
 mod rhythm;
 mod syntax;

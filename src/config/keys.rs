@@ -79,6 +79,7 @@ pub(crate) const CONFLICTS: &[&str] = &["policy"];
 pub(crate) const LOG: &[&str] = &["level", "format"];
 /// `[objects.NAME]`; `filter` is reserved and not offered.
 pub(crate) const OBJECT: &[&str] = &[
+    "object",
     "table",
     "direction",
     "key",

@@ -7,7 +7,7 @@ use crate::engine::outbound::push;
 use crate::engine::people::resolve;
 use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::portal::objects::ObjectSync;
-use crate::engine::portal::schema;
+use crate::engine::portal::{reference, schema};
 use crate::engine::source::{backfill, filling, ingest, poll, reads, reconcile};
 use crate::engine::{Engine, Progress, StepError};
 
@@ -81,7 +81,7 @@ pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, Step
             None => Ok(Progress::RING),
         },
         Step::Reference => {
-            schema::refresh_reference(engine).await?;
+            reference::refresh(engine).await?;
             Ok(Progress::RING)
         }
         Step::Decisions => resolve::step(engine).await,

@@ -282,6 +282,7 @@ fn mapping() -> Mapping {
     Mapping {
         objects: vec![ObjectMapping {
             object: ObjectType::parse("contacts").expect("a name"),
+            address: None,
             table: TableName::parse("contacts").expect("a name"),
             direction: Direction::Both,
             key: KeyChoice::Auto,

@@ -13,6 +13,7 @@ pub mod pushed;
 pub mod searched;
 pub mod sending;
 pub mod settle;
+pub mod stages;
 pub mod taken;
 mod together;
 pub mod unchanged;

@@ -276,7 +276,10 @@ impl Client {
 
     fn http_request(&self, request: &Request<'_>, authorization: HeaderValue) -> HttpRequest {
         let endpoint = request.endpoint;
-        let mut path_and_query = endpoint.path(self.inner.version, request.object);
+        let mut path_and_query = endpoint.path(
+            self.inner.version,
+            self.address_of(endpoint, request.object).as_ref(),
+        );
         path_and_query.push_str(&request.query);
         let json = HeaderValue::from_static("application/json");
         let mut headers: Vec<(HeaderName, HeaderValue)> =

@@ -9,6 +9,7 @@ pub mod paths;
 pub mod pipelines;
 pub mod properties;
 pub mod reread;
+pub mod schemas;
 pub mod search;
 pub mod subscriptions;
 pub mod write;

@@ -21,7 +21,7 @@ use crate::model::event::{Event, EventKind};
 use crate::model::hex;
 use crate::model::id::{HubspotId, PortalId};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::{STANDARD_OBJECTS, StandardObject};
+use crate::model::object::{ObjectEvents, STANDARD_OBJECTS, StandardObject};
 use crate::model::settings::SignatureVersion;
 use crate::model::time::Timestamp;
 
@@ -513,13 +513,24 @@ fn portal_of(fields: &Fields<'_>) -> (Option<PortalId>, Option<&'static str>) {
     (portal, problem)
 }
 
-/// The object that an event is about, by the word in front of the dot or by HubSpot's type id.
+/// The object that an event is about, by the word in front of the dot or by HubSpot's type id: a standard one by its name,
+/// any other by its type id.
 fn object_of(event_type: &str, type_id: Option<&str>) -> Option<ObjectType> {
     let word = event_type.split('.').next().unwrap_or("");
-    let found = STANDARD_OBJECTS.iter().find(|object| {
-        object.event_word == word || (word == "object" && type_id == Some(object.type_id))
-    });
-    found.map(StandardObject::object_type)
+    if word != "object" {
+        let found = STANDARD_OBJECTS
+            .iter()
+            .find(|object| object.event_word == word && object.events == ObjectEvents::Classic);
+        return found.map(StandardObject::object_type);
+    }
+    let type_id = type_id?;
+    match STANDARD_OBJECTS
+        .iter()
+        .find(|object| object.type_id == type_id)
+    {
+        Some(standard) => Some(standard.object_type()),
+        None => ObjectType::parse(type_id).ok(),
+    }
 }
 
 #[cfg(test)]

@@ -339,7 +339,28 @@ pub(super) struct Property {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) archived: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
+    pub(super) hubspot_defined: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) modification_metadata: Option<ModificationMetadata>,
+}
+
+/// A custom object.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Schema {
+    pub(super) object_type_id: String,
+    #[serde(default)]
+    pub(super) fully_qualified_name: Scalar,
+    #[serde(default)]
+    pub(super) name: Scalar,
+    #[serde(default)]
+    pub(super) primary_display_property: Scalar,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) secondary_display_properties: Option<Vec<Scalar>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) required_properties: Option<Vec<Scalar>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) archived: Option<bool>,
 }
 
 /// An option of an enumeration.

@@ -21,6 +21,10 @@ pub const UNREAD: &str = "unread_objects";
 pub const MISSING_SCOPE: &str = "missing-scope";
 /// The code of an object that HubSpot forbids for another reason than a scope, in `sync_status`.
 pub const FORBIDDEN: &str = "forbidden";
+/// The code of an object that the portal has not, in `sync_status`.
+pub const OBJECT_UNKNOWN: &str = "object-unknown";
+/// The code of an object that the portal has otherwise than the mapping can have it, in `sync_status`.
+pub const OBJECT_UNFIT: &str = "object-unfit";
 
 /// SQLite's `schema_version` when triggers and views were last known to be right.
 pub(super) const SCHEMA_SEEN: &str = "schema_seen";

@@ -2,14 +2,23 @@
 //!
 //! A refresh that brings what is there already writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction, named_params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::decide::portal::objects::ObjectSchema;
 use crate::decide::schema::{Definition, Definitions};
 use crate::model::name::ObjectType;
 use crate::model::reference::{Owner, Pipeline, Stage};
-use crate::store::StoreError;
+use crate::store::{StoreError, meta};
+
+/// The schemas, in `_sync_meta`.
+const SCHEMAS: &str = "object_schemas";
+
+/// The properties that are not listed, in `_sync_meta`.
+const UNLISTED: &str = "unlisted_properties";
 
 /// A row of `properties`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +61,14 @@ pub fn replace_owners(tx: &Transaction<'_>, owners: &[Owner]) -> Result<bool, St
         })?;
     }
     Ok(true)
+}
+
+/// Whether an owner is known, or none is, since nobody has asked yet.
+pub fn has_owner(connection: &Connection, id: &str) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM owners WHERE id = CAST(:id AS INTEGER)) OR NOT EXISTS (SELECT 1 FROM owners)",
+    )?;
+    Ok(statement.query_row(named_params! { ":id": id }, |row| row.get(0))?)
 }
 
 /// All owners, by id.
@@ -277,6 +294,49 @@ pub fn definitions(
         }
     }
     Ok(portal)
+}
+
+/// What the portal last said about objects that HubSpot doesn't define, by their names in the mapping.
+pub fn schemas(connection: &Connection) -> Result<BTreeMap<String, ObjectSchema>, StoreError> {
+    remembered(connection, SCHEMAS)
+}
+
+/// Remembers what the portal said about such objects.
+pub fn keep_schemas(
+    tx: &Transaction<'_>,
+    schemas: &BTreeMap<ObjectType, ObjectSchema>,
+) -> Result<(), StoreError> {
+    remember(tx, SCHEMAS, &schemas)
+}
+
+/// Mapped properties that HubSpot was found to answer without listing them, by object.
+pub fn unlisted(connection: &Connection) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+    remembered(connection, UNLISTED)
+}
+
+/// Remembers such properties.
+pub fn keep_unlisted(
+    tx: &Transaction<'_>,
+    unlisted: &BTreeMap<ObjectType, BTreeSet<String>>,
+) -> Result<(), StoreError> {
+    remember(tx, UNLISTED, &unlisted)
+}
+
+/// Nothing is remembered in a form that this version doesn't know: it is asked for again.
+fn remembered<T: DeserializeOwned + Default>(
+    connection: &Connection,
+    name: &str,
+) -> Result<T, StoreError> {
+    let text = meta::get(connection, name)?.unwrap_or_default();
+    Ok(serde_json::from_str(&text).unwrap_or_default())
+}
+
+fn remember(tx: &Transaction<'_>, name: &str, what: &impl Serialize) -> Result<(), StoreError> {
+    let text = serde_json::to_string(what).expect("maps of texts are JSON");
+    if meta::get(tx, name)?.as_ref() != Some(&text) {
+        meta::set(tx, name, &text)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

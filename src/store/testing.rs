@@ -98,6 +98,7 @@ pub(crate) fn field(
 pub(crate) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>) -> ObjectMapping {
     ObjectMapping {
         object: ObjectType::parse(name).expect(name),
+        address: None,
         table: TableName::parse(name).expect(name),
         direction,
         key: KeyChoice::Auto,

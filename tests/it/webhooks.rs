@@ -21,12 +21,12 @@ use crate::portal::Portal;
 const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
 
 /// Where the daemon of a site listens.
-struct Door {
+pub(crate) struct Door {
     address: SocketAddr,
 }
 
 impl Door {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self {
             address: listener.local_addr().expect("an address"),
@@ -37,7 +37,7 @@ impl Door {
         format!("http://{}/webhooks/hubspot", self.address)
     }
 
-    fn settings(&self, more: &str) -> String {
+    pub(crate) fn settings(&self, more: &str) -> String {
         format!(
             "[webhooks]\nlisten = \"{}\"\npublic_url = \"{}\"\nclient_secret = {{ file = \"secret\" }}\n{more}\n",
             self.address,
@@ -54,7 +54,7 @@ impl Door {
         )
     }
 
-    fn site_with(portal: &Portal, settings: &str, objects: &str) -> Site {
+    pub(crate) fn site_with(portal: &Portal, settings: &str, objects: &str) -> Site {
         let site = Site::with(portal, settings, objects);
         let secret = site.path("secret");
         std::fs::write(&secret, DEFAULT_SECRET).expect("written");
@@ -64,7 +64,7 @@ impl Door {
     }
 
     /// The portal tells this door of all changes from now on.
-    fn subscribe(&self, portal: &Portal, webhooks: Webhooks) {
+    pub(crate) fn subscribe(&self, portal: &Portal, webhooks: Webhooks) {
         portal.stand().settings_mut().webhooks = Some(Webhooks {
             url: self.url(),
             ..webhooks
@@ -96,7 +96,7 @@ impl Door {
     }
 
     /// Sends events as HubSpot does.
-    fn deliver(&self, portal: &Portal, events: &Value) -> u16 {
+    pub(crate) fn deliver(&self, portal: &Portal, events: &Value) -> u16 {
         let body = events.to_string();
         self.post(
             &signed(portal.now_ms(), &self.url(), body.as_bytes()),
@@ -105,7 +105,7 @@ impl Door {
     }
 
     /// Waits until the daemon takes connections.
-    fn until_open(&self) {
+    pub(crate) fn until_open(&self) {
         eventually("it listens", || TcpStream::connect(self.address).is_ok());
     }
 }

@@ -474,6 +474,7 @@ fn field(property: &str, column: &str, property_type: PropertyType) -> FieldMapp
 fn contacts() -> ObjectMapping {
     ObjectMapping {
         object: ObjectType::parse("contacts").expect("a name"),
+        address: None,
         table: TableName::parse("contacts").expect("a name"),
         direction: Direction::Both,
         key: KeyChoice::Auto,

@@ -363,6 +363,7 @@ fn object(
     }
     ObjectMapping {
         object: ObjectType::parse(name).expect(name),
+        address: None,
         table: TableName::parse(name).expect(name),
         direction,
         key,

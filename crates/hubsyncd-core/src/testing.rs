@@ -39,6 +39,7 @@ pub(crate) fn contacts() -> SyncedObject {
     };
     let mapping = ObjectMapping {
         object: ObjectType::parse("contacts").expect("an object"),
+        address: None,
         table: TableName::parse("contacts").expect("a table"),
         direction: Direction::Both,
         key: KeyChoice::None,

@@ -80,8 +80,12 @@ fn standard_fields(
     policy: Policy,
 ) -> Vec<FieldMapping> {
     let path = join(&object.path, "properties");
-    let properties =
-        StandardObject::of(object.name).map_or(&[][..], |standard| standard.properties);
+    let Some(standard) = StandardObject::of(object.name) else {
+        let shown = "those that the portal made for it, and those that its schema names";
+        reader.show(&path, shown, SettingOrigin::Default);
+        return Vec::new();
+    };
+    let properties = standard.properties;
     for property in properties {
         reader.show(
             &join(&path, property),

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::check::fields;
+use crate::config::check::names::{self, Named};
 use crate::config::check::rhythm::POLL_BOUNDS;
-use crate::config::check::values::{DIRECTIONS, POLICIES};
+use crate::config::check::values::POLICIES;
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
@@ -17,8 +18,8 @@ use crate::model::mapping::{
     Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, OnLocalDelete,
     OnRemoteDelete, Policy,
 };
-use crate::model::name::{ObjectType, PropertyName, TableName};
-use crate::model::object::{StandardObject, is_unique_in_hubspot};
+use crate::model::name::{ObjectType, PropertyName};
+use crate::model::object::is_unique_in_hubspot;
 
 const NO_OBJECTS_HINT: &str =
     "add `[objects.contacts]`: alone it maps the standard properties of contacts";
@@ -71,17 +72,12 @@ fn object(
     policy: Policy,
     polls: &mut PollSettings,
 ) -> Option<ObjectMapping> {
-    let name = object_name(reader, entry);
     let table = reader.table(entry, keys::OBJECT)?;
+    let named = names::named(reader, entry, &table);
     refuse_later_features(reader, &table);
-    let direction = reader.or_default(
-        &table,
-        "direction",
-        (Direction::Both, "\"both\""),
-        |reader, entry| reader.choice(entry, "direction", &DIRECTIONS),
-    );
+    let direction = names::direction(reader, entry, &table);
     let policy = object_policy(reader, &table, direction, policy);
-    let sql_table = table_name(reader, entry, &table);
+    let sql_table = names::table_name(reader, entry, &table);
     let fields = fields::fields(reader, entry, &table, direction, policy);
     let key = reader.or_default(
         &table,
@@ -107,12 +103,13 @@ fn object(
             SettingOrigin::Above,
         );
     }
-    let object = name?;
+    let Named { object, address } = named?;
     if let Some(own_poll) = own_poll {
         polls.objects.push((object.clone(), own_poll));
     }
     Some(ObjectMapping {
         object,
+        address,
         table: sql_table?,
         direction,
         key,
@@ -123,41 +120,6 @@ fn object(
         poll,
         fields,
     })
-}
-
-/// The object's name, if this version knows the object.
-fn object_name(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<ObjectType> {
-    let key = entry.at_key();
-    let hint = "write HubSpot's plural name: `contacts`, `companies`, `deals` or `tickets`";
-    let name = reader.name(
-        &key,
-        ObjectType::parse(entry.name),
-        "the object's name",
-        hint,
-    )?;
-    let known: Vec<&str> = StandardObject::mapped().map(|object| object.name).collect();
-    if known.contains(&entry.name) {
-        return Some(name);
-    }
-    match nearest(entry.name, &known) {
-        Some(near) => {
-            let message = format!("this version doesn't know the object `{}` yet", entry.name);
-            reader.error(
-                "not_yet",
-                &entry.key_span,
-                &entry.path,
-                &message,
-                &format!("write `{near}`"),
-            );
-        }
-        None => reader.not_yet(
-            &entry.key_span,
-            &entry.path,
-            &format!("the object `{}`", entry.name),
-            hint,
-        ),
-    }
-    None
 }
 
 /// The values that ask for a feature which is to come. Their defaults may be written out.
@@ -229,26 +191,6 @@ fn object_policy(
         );
     }
     own.unwrap_or(above)
-}
-
-fn table_name(
-    reader: &mut Reader<'_>,
-    entry: &KeyAndValue<'_>,
-    table: &TomlTable<'_>,
-) -> Option<TableName> {
-    let hint = "write another name of letters, digits and `_`";
-    if table.get("table").is_some() {
-        return reader.optional(table, "table", |reader, entry| {
-            let text = reader.text(entry)?;
-            reader.name(entry, TableName::parse(text), "the table's name", hint)
-        });
-    }
-    reader.show(
-        &join(&table.path, "table"),
-        &format!("{:?}", entry.name),
-        SettingOrigin::Default,
-    );
-    TableName::parse(entry.name).ok()
 }
 
 /// SQLite doesn't tell `Contacts` from `contacts`.

@@ -468,8 +468,6 @@ fn what_is_to_come_is_refused_and_its_defaults_are_not() {
         "not_yet 2:19",
     );
     check("[objects.contacts]\nfilter = \"x\"", "reserved 2:1");
-    check("[objects.line_items]", "not_yet 1:10");
-    check("[objects.contact]", "not_yet 1:10");
     check(
         "[objects.contacts]\nstrict_options = false\nbackfill = \"list\"\non_remote_delete = \"delete\"\non_local_delete = \"archive\"",
         "",
@@ -478,6 +476,49 @@ fn what_is_to_come_is_refused_and_its_defaults_are_not() {
         "[objects.contacts]\nbackfill = \"exprt\"",
         "unknown_value 2:12",
     );
+}
+
+#[test]
+fn any_object_is_mapped_by_a_name_that_means_one() {
+    for right in [
+        "[objects.line_items]",
+        "[objects.users]",
+        "[objects.users]\ndirection = \"pull\"",
+        "[objects.machine]",
+        "[objects.cars]",
+        "[objects.p12345_machine]",
+        "[objects.\"2-2000001\"]",
+        "[objects.machines]\nobject = \"2-2000001\"",
+        "[objects.contracts]\nobject = \"contracts\"",
+        "[objects.contacts]\nobject = \"contacts\"",
+        "[objects.estates]\nobject = \"properties\"",
+    ] {
+        check(right, "");
+    }
+    for (wrong, expected) in [
+        ("[objects.contact]", "object_name 1:10"),
+        ("[objects.\"0-1\"]", "object_name 1:10"),
+        ("[objects.contracts]", "object_name 1:10"),
+        (
+            "[objects.people]\nobject = \"contacts\"",
+            "object_name 2:10",
+        ),
+        (
+            "[objects.contacts]\nobject = \"machine\"",
+            "object_name 2:10",
+        ),
+        ("[objects.machines]\nobject = \"a b\"", "bad_name 2:10"),
+        (
+            "[objects.properties]\nobject = \"properties\"",
+            "bad_name 1:10",
+        ),
+        (
+            "[objects.users]\ndirection = \"push\"",
+            "read_only_object 2:13",
+        ),
+    ] {
+        check(wrong, expected);
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
     meant_by, reinserted, relinked, searched_for, unseen_keys,
 };
+use crate::decide::outgoing::needed::missing;
 use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
@@ -33,6 +34,7 @@ use crate::engine::outbound::present;
 use crate::engine::outbound::searched;
 use crate::engine::outbound::sending::Sending;
 use crate::engine::outbound::settle::settle_batch;
+use crate::engine::outbound::stages;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::schema;
@@ -451,7 +453,12 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
-    if let Some(words) = unsendable(object.mapping(), &row, |_| true) {
+    let unfit = unsendable(object.mapping(), &row, |_| true).or_else(|| missing(object, &row));
+    let unfit = match unfit {
+        Some(words) => Some(words),
+        None => stages::misplaced_in(tx, pass, &row, |_| true)?,
+    };
+    if let Some(words) = unfit {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }

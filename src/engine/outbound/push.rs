@@ -25,6 +25,7 @@ use crate::engine::outbound::archive;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
 use crate::engine::outbound::settle::recover_object;
+use crate::engine::outbound::stages;
 use crate::engine::outbound::taken;
 use crate::engine::outbound::together;
 use crate::engine::outbound::unchanged;
@@ -87,6 +88,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if due.is_empty() {
         return Ok(Progress::More);
     }
+    stages::read_again_for(engine, object, &due).await?;
     let small =
         due.len() < BATCH || pick.order == crate::decide::outgoing::plan::Order::NewestFirst;
     let priority = if small {
@@ -296,6 +298,10 @@ fn claim_update(
     };
     let is_sent = |property: &PropertyName| entry.field(property).is_some();
     if let Some(words) = unsendable(pass.object.mapping(), &row, is_sent) {
+        outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
+        return Ok(None);
+    }
+    if let Some(words) = stages::misplaced_in(tx, pass, &row, is_sent)? {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }

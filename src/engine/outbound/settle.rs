@@ -16,8 +16,8 @@ use crate::decide::outgoing::acknowledge::{
 use crate::decide::outgoing::batch::{NamedRefusal, met, refusal_words, settlements};
 use crate::decide::outgoing::gap::Push;
 use crate::decide::outgoing::settle::{
-    ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, settle_failed,
-    settle_failure,
+    ALONE_AFTER, BatchFate, FailedOutcome, Failure, Refusal, Settlement, contradicted,
+    settle_failed, settle_failure,
 };
 use crate::decide::outgoing::taken::shared_words;
 use crate::decide::record::CleanBase;
@@ -33,6 +33,7 @@ use crate::engine::outbound::pushed::note_archived;
 use crate::engine::outbound::sending::Sending;
 use crate::engine::outbound::taken;
 use crate::engine::pass::Pass;
+use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::{BatchWrite, HubspotError, InputError, Priority, Retry, WriteInput};
@@ -204,6 +205,10 @@ async fn settle_answer(
         .map(|mut record| (record.trace_id.take(), remote_record(object, record)))
         .collect();
     let refusals: Vec<NamedRefusal> = answer.errors.into_iter().map(refusal).collect();
+    let contradicted = refusals
+        .iter()
+        .filter_map(|named| contradicted(&named.refusal.words))
+        .collect();
     let settled = settlements(object, operation, batch, &results, &refusals);
     let adopted = read_existing(engine, object, &met(&settled)).await?;
     let waits: Vec<Duration> = settled
@@ -240,7 +245,8 @@ async fn settle_answer(
         }
         note_run(tx, &applying.pass, seen, acknowledged)
     };
-    in_one(sending, asked_at, settle).await
+    in_one(sending, asked_at, settle).await?;
+    contradictions::after_refusals(engine, object, contradicted).await
 }
 
 fn refusal(error: InputError) -> NamedRefusal {
@@ -544,6 +550,10 @@ async fn settle_failed_batch(
         Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => (None, None),
     };
     let locked = lock_lasts.is_some();
+    let contradicted = contradicted(&words)
+        .filter(|_| fate == BatchFate::Dead)
+        .into_iter()
+        .collect();
     let rest = error.retry_after().unwrap_or_default();
     let entries: Vec<(Sent, Duration)> = batch
         .iter()
@@ -609,7 +619,8 @@ async fn settle_failed_batch(
         }
         Ok(())
     };
-    in_one(sending, asked_at, settle).await
+    in_one(sending, asked_at, settle).await?;
+    contradictions::after_refusals(engine, object, contradicted).await
 }
 
 async fn archived(

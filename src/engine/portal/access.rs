@@ -15,7 +15,7 @@ pub use crate::decide::portal::scopes::remedy;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::call::standing::Trouble;
 use crate::model::name::ObjectType;
-use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::{Lane, cursors};
 
 /// What steps need that read records.
@@ -38,6 +38,8 @@ struct KnownRefusals {
     written: BTreeMap<ObjectType, Vec<String>>,
     /// Objects that were kept back by the last read of the schema.
     kept_back: Vec<String>,
+    /// Objects that the portal has not, each with a sentence.
+    unknown: BTreeMap<ObjectType, String>,
 }
 
 /// What the log is told of an object's refusals.
@@ -76,6 +78,15 @@ impl Refusals {
         let is_news = known.kept_back != kept_back;
         known.kept_back = kept_back;
         is_news
+    }
+
+    /// Says which objects the portal has not: their steps rest until it has them.
+    pub(crate) fn set_unknown(&self, unknown: BTreeMap<ObjectType, String>) {
+        self.known().unknown = unknown;
+    }
+
+    fn unknown(&self, object: &ObjectType) -> Option<String> {
+        self.known().unknown.get(object).cloned()
     }
 
     /// Whether an object was kept back.
@@ -184,6 +195,10 @@ pub async fn within<F>(
 where
     F: Future<Output = Result<Progress, StepError>>,
 {
+    if let Some(words) = engine.refusals.unknown(object) {
+        write_down(engine, object, vec![words]).await?;
+        return Ok(Progress::RING);
+    }
     if needs.iter().any(|access| engine.waits(object, *access)) {
         return Ok(Progress::RING);
     }
@@ -217,11 +232,13 @@ async fn write_down(
         return Ok(());
     }
     let (name, words) = (object.clone(), sentences.join("; "));
+    let is_unknown = engine.refusals.unknown(object).is_some();
     let code = match engine.client.lacks_scopes_alone(Some(object.as_str())) {
+        _ if is_unknown => OBJECT_UNKNOWN,
         true => MISSING_SCOPE,
         false => FORBIDDEN,
     };
-    let is_readable = !engine.client.is_forbidden(object.as_str(), Access::Read);
+    let is_readable = !is_unknown && !engine.client.is_forbidden(object.as_str(), Access::Read);
     engine
         .store
         .write(Lane::Bulk, move |tx| {

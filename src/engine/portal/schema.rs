@@ -1,12 +1,13 @@
 //! Reads the portal's account and schema, settles types and brings the mirror tables up; makes the key property before
 //! the first create.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::portal::owners::{FoundOwners, OwnerPage};
+use crate::decide::portal::objects::{ObjectSchema, Unfit, settled};
 use crate::decide::schema::{
     Definition, Definitions, FieldProblem, key_is_made, remarks, resolve, synced_objects,
 };
+use crate::engine::portal::known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
@@ -14,38 +15,45 @@ use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
 use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::{StandardObject, group_of};
+use crate::model::object::group_of;
 use crate::model::synced::SyncedObject;
 use crate::store::file::lease;
-use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNFIT, OBJECT_UNKNOWN};
 use crate::store::shape::ddl;
-use crate::store::{Lane, StoreError, fields, meta, quota, reference};
+use crate::store::{Lane, fields, meta, quota, reference};
 
 /// Reads account and properties, and puts the objects in force. Refuses a token of another portal before anything else
 /// is read. An object whose properties the token may not read, or that HubSpot does not give this time, goes on as it
-/// was last known, or waits where it was never read; the others don't wait for it.
+/// was last known, or waits where it was never read; one that the portal has not waits in any case. The others don't
+/// wait for it.
 ///
 /// # Errors
 /// HubSpot can't be asked, or gave the properties of no object and none is known.
 pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     check_portal(engine).await?;
+    let mut schemas = known::schemas(engine).await?;
     let mut portal = BTreeMap::new();
     let mut definitions = BTreeMap::new();
     let mut kept_back = Vec::new();
     for object in &engine.mapping.objects {
-        let found = match engine.client.properties(&object.object).await {
+        let name = &object.object;
+        let found = match engine.client.properties(name).await {
             Ok(found) => found,
             Err(error) if is_of_one_object(&error) => {
-                kept_back.push((object.object.clone(), error));
+                kept_back.push((name.clone(), KeptBack::Refused(error)));
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
+        if let Some(schema) = schemas.remove(name) {
+            let listed = known::listed(&found);
+            schemas.insert(name.clone(), schema.with_defaults(&listed));
+        }
         portal.insert(
-            object.object.clone(),
+            name.clone(),
             found.iter().map(named_definition).collect::<Definitions>(),
         );
-        definitions.insert(object.object.clone(), found);
+        definitions.insert(name.clone(), found);
     }
     let names: Vec<ObjectType> = kept_back.iter().map(|(name, _)| name.clone()).collect();
     if !names.is_empty() {
@@ -55,33 +63,173 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
             .await?;
         portal.extend(former);
     }
+    let is_failure = |(_, why): &(ObjectType, KeptBack)| !why.is_unknown_object();
     if portal.is_empty()
-        && let Some((_, error)) = kept_back.pop()
+        && let Some(at) = kept_back.iter().rposition(is_failure)
+        && let KeptBack::Refused(error) = kept_back.swap_remove(at).1
     {
         return Err(error.into());
     }
     engine.refusals.look_again();
+    let known = settle(engine, &portal, &schemas, &mut kept_back);
+    let unlisted = read_unlisted(engine, &known, &mut portal).await?;
     note_kept_back(engine, &kept_back);
-    let known = engine.mapping.objects.iter();
-    let known = Mapping {
-        objects: known
-            .filter(|object| portal.contains_key(&object.object))
-            .cloned()
-            .collect(),
-    };
     let (mapping, problems) = resolve(&known, &portal);
     let remarks = remarks(&mapping, &portal);
     let wrong = Wrong { problems, remarks };
-    let (mapping, problems) = bring_up(engine, mapping, wrong, definitions, &kept_back).await?;
-    let objects = synced_objects(&mapping, &problems, &portal).into_iter();
-    engine.set_objects(Objects::new(objects.map(ObjectSync::new).collect()));
+    let read = ReadSchema {
+        definitions,
+        schemas: schemas.clone(),
+        unlisted: unlisted.clone(),
+    };
+    let (mapping, problems) = bring_up(engine, mapping, wrong, read, &kept_back).await?;
+    let objects = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
+    let objects = objects.map(|object| ObjectSync::new(with_unlisted(object, &unlisted)));
+    engine.set_objects(Objects::new(objects.collect()));
     engine.set_resolved(mapping);
     let soon = kept_back
-        .iter()
-        .position(|(_, error)| !error.is_forbidden());
-    Ok(Refreshed {
-        soon: soon.map(|at| kept_back.swap_remove(at).1),
-    })
+        .into_iter()
+        .find_map(|(_, why)| why.to_be_asked_soon());
+    Ok(Refreshed { soon })
+}
+
+/// Why an object does not go on as the portal has it.
+#[derive(Debug)]
+enum KeptBack {
+    /// HubSpot gave its properties not.
+    Refused(HubspotError),
+    /// What the mapping has of it does not fit.
+    Unfit(Unfit),
+}
+
+impl KeptBack {
+    /// Whether the portal has no such object.
+    fn is_unknown_object(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.status() == Some(404))
+    }
+
+    /// What is likely to go well when it is asked again: neither a right nor the portal must change for it.
+    fn to_be_asked_soon(self) -> Option<HubspotError> {
+        let is_lasting = self.is_unknown_object();
+        match self {
+            Self::Refused(error) if !is_lasting && !error.is_forbidden() => Some(error),
+            Self::Refused(_) | Self::Unfit(_) => None,
+        }
+    }
+
+    /// The code in `sync_status`; nothing for what passes.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(error) if error.is_of_scope() => MISSING_SCOPE,
+            Self::Refused(error) if error.is_forbidden() => FORBIDDEN,
+            Self::Refused(_) if self.is_unknown_object() => OBJECT_UNKNOWN,
+            Self::Refused(_) => "",
+            Self::Unfit(_) => OBJECT_UNFIT,
+        }
+    }
+
+    /// The sentence in `sync_status`.
+    fn words(&self, object: &ObjectMapping) -> String {
+        match self {
+            Self::Refused(_) if self.is_unknown_object() => unknown_words(object),
+            Self::Refused(error) => with_causes(error),
+            Self::Unfit(unfit) => format!("{}; {}", unfit.problem, unfit.hint),
+        }
+    }
+
+    fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused(_) if self.is_unknown_object() => {
+                Some("look at the name, or make the object in HubSpot: it then begins by itself")
+            }
+            Self::Refused(error) => error.hint(),
+            Self::Unfit(unfit) => Some(&unfit.hint),
+        }
+    }
+}
+
+/// That the portal has no such object.
+fn unknown_words(object: &ObjectMapping) -> String {
+    match &object.address {
+        Some(address) => format!(
+            "the portal has no object `{address}`, which `{}` stands for",
+            object.object
+        ),
+        None => format!("the portal has no object `{}`", object.object),
+    }
+}
+
+/// The mapping with what the portal's schemas settle, of the objects whose properties are known. What does not fit is kept
+/// back.
+fn settle(
+    engine: &Engine,
+    portal: &BTreeMap<ObjectType, Definitions>,
+    schemas: &BTreeMap<ObjectType, ObjectSchema>,
+    kept_back: &mut Vec<(ObjectType, KeptBack)>,
+) -> Mapping {
+    let mapped = engine.mapping.objects.iter();
+    let is_standard = |object: &&ObjectMapping| !schemas.contains_key(&object.object);
+    let mut others = Mapping {
+        objects: mapped.clone().filter(is_standard).cloned().collect(),
+    };
+    let mut known = Mapping::default();
+    for object in mapped.filter(|object| portal.contains_key(&object.object)) {
+        let Some(schema) = schemas.get(&object.object) else {
+            known.objects.push(object.clone());
+            continue;
+        };
+        match settled(object, schema, &others) {
+            Ok(settled) => {
+                others.objects.push(settled.clone());
+                known.objects.push(settled);
+            }
+            Err(unfit) => kept_back.push((object.object.clone(), KeptBack::Unfit(unfit))),
+        }
+    }
+    known
+}
+
+/// Adds the properties that HubSpot answers without listing them to what the portal has. Returns their names.
+async fn read_unlisted(
+    engine: &Engine,
+    mapping: &Mapping,
+    portal: &mut BTreeMap<ObjectType, Definitions>,
+) -> Result<BTreeMap<ObjectType, BTreeSet<String>>, StepError> {
+    let former = engine.store.read(reference::unlisted).await?;
+    let none = BTreeSet::new();
+    let mut unlisted = BTreeMap::new();
+    for object in &mapping.objects {
+        let Some(listed) = portal.get_mut(&object.object) else {
+            continue;
+        };
+        let former = former.get(object.object.as_str()).unwrap_or(&none);
+        let found = known::unlisted_properties(engine, object, listed, former).await?;
+        if !found.is_empty() {
+            let names = found.keys().cloned().collect();
+            unlisted.insert(object.object.clone(), names);
+            listed.extend(found);
+        }
+    }
+    Ok(unlisted)
+}
+
+fn with_unlisted(
+    object: SyncedObject,
+    unlisted: &BTreeMap<ObjectType, BTreeSet<String>>,
+) -> SyncedObject {
+    let names = unlisted.get(object.object()).into_iter().flatten();
+    let names = names.filter_map(|name| PropertyName::parse(name).ok());
+    SyncedObject {
+        unlisted: names.collect(),
+        ..object
+    }
+}
+
+/// What is written down of a read of the schema.
+struct ReadSchema {
+    definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
+    schemas: BTreeMap<ObjectType, ObjectSchema>,
+    unlisted: BTreeMap<ObjectType, BTreeSet<String>>,
 }
 
 /// What a read of the schema left to do.
@@ -92,7 +240,7 @@ pub struct Refreshed {
 }
 
 /// Whether a refusal or a failure is about the object that was asked for: the next one may go well.
-fn is_of_one_object(error: &HubspotError) -> bool {
+pub(super) fn is_of_one_object(error: &HubspotError) -> bool {
     match error {
         HubspotError::Forbidden { .. }
         | HubspotError::Refused { .. }
@@ -113,15 +261,28 @@ fn is_of_one_object(error: &HubspotError) -> bool {
 }
 
 /// Says which objects wait. A missing scope is told where it is learnt.
-fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, HubspotError)]) {
-    let words = kept_back
-        .iter()
-        .map(|(object, error)| format!("{object}: {error}"));
-    if !engine.refusals.is_news(words.collect()) {
+fn note_kept_back(engine: &Engine, kept_back: &[(ObjectType, KeptBack)]) {
+    let mut unknown = BTreeMap::new();
+    let mut words = Vec::new();
+    for (name, why) in kept_back {
+        let Some(object) = engine.mapping.object(name.as_str()) else {
+            continue;
+        };
+        if why.is_unknown_object() {
+            unknown.insert(name.clone(), unknown_words(object));
+        }
+        words.push(format!("{name}: {}", why.words(object)));
+    }
+    engine.refusals.set_unknown(unknown);
+    if !engine.refusals.is_news(words) {
         return;
     }
-    for (object, error) in kept_back {
-        tracing::error!(object = %object, error = %error, hint = error.hint(), "the properties of an object could not be read; it goes on as it was last known, or waits, and the others go on");
+    for (name, why) in kept_back {
+        let words = engine
+            .mapping
+            .object(name.as_str())
+            .map(|object| why.words(object));
+        tracing::error!(object = %name, error = words, hint = why.hint(), "an object can't be read as the mapping has it; it goes on as it was last known, or waits, and the others go on");
     }
 }
 
@@ -173,8 +334,8 @@ async fn bring_up(
     engine: &Engine,
     mapping: Mapping,
     wrong: Wrong,
-    definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
-    kept_back: &[(ObjectType, HubspotError)],
+    read: ReadSchema,
+    kept_back: &[(ObjectType, KeptBack)],
 ) -> Result<(Mapping, Vec<FieldProblem>), StepError> {
     let unread: Vec<String> = engine
         .mapping
@@ -206,7 +367,9 @@ async fn bring_up(
             }
             fields::set_problems(tx, &problems, now)?;
             fields::set_remarks(tx, &remarks)?;
-            for (object, found) in &definitions {
+            reference::keep_schemas(tx, &read.schemas)?;
+            reference::keep_unlisted(tx, &read.unlisted)?;
+            for (object, found) in &read.definitions {
                 let rows: Vec<reference::Property> = found.iter().map(property_row).collect();
                 reference::replace_properties(tx, object, &rows)?;
             }
@@ -220,29 +383,15 @@ async fn bring_up(
 }
 
 /// A line of `meta::UNREAD`.
-fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, HubspotError)]) -> String {
-    let error = kept_back
-        .iter()
-        .find(|(name, _)| *name == object.object)
-        .map(|(_, error)| error);
-    let code = match error {
-        Some(error) if error.is_of_scope() => MISSING_SCOPE,
-        Some(error) if error.is_forbidden() => FORBIDDEN,
-        Some(error) if error.status() == Some(404) => "object-unknown",
-        Some(_) | None => "",
-    };
-    let why = match error {
-        Some(error) if error.status() == Some(404) => {
-            format!("the portal has no object `{}`", object.object)
-        }
-        Some(error) => with_causes(error),
-        None => String::new(),
-    };
+fn unread_line(object: &ObjectMapping, kept_back: &[(ObjectType, KeptBack)]) -> String {
+    let why = kept_back.iter().find(|(name, _)| *name == object.object);
+    let words = why.map(|(_, why)| why.words(object)).unwrap_or_default();
+    let code = why.map_or("", |(_, why)| why.code());
     let parts = [
         object.object.as_str(),
         object.table.as_str(),
         object.direction.as_str(),
-        why.as_str(),
+        words.as_str(),
         code,
     ];
     // A tab or a line's end in a sentence would make another line of it.
@@ -276,7 +425,7 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
         label: "hubsyncd key".to_owned(),
         kind: "string".to_owned(),
         field_type: "text".to_owned(),
-        group_name: group_of(object.object()),
+        group_name: own_group(engine, object.object()).await?,
         has_unique_value: true,
         hidden: true,
         description: "Tells hubsyncd which records it has created.".to_owned(),
@@ -309,96 +458,19 @@ pub async fn ensure_key(engine: &Engine, object: &ObjectSync) -> Result<ObjectSy
     Ok(synced)
 }
 
-/// Reads owners and pipelines into the reference tables, each as far as HubSpot gives it.
-///
-/// # Errors
-/// The first that failed; the others are written down.
-pub async fn refresh_reference(engine: &Engine) -> Result<(), StepError> {
-    let mut failure = None;
-    let owners = read_if_allowed(read_owners(engine).await, &mut failure);
-    let mut pipelines = Vec::new();
-    for object in &engine.mapping.objects {
-        let standard = StandardObject::of(object.object.as_str());
-        if standard.is_some_and(|standard| standard.has_pipelines) {
-            let read = engine.client.pipelines(&object.object).await;
-            let read = read_if_allowed(read.map_err(StepError::from), &mut failure);
-            pipelines.extend(read.map(|read| (object.object.clone(), read)));
-        }
+/// The group in which a property of ours stands.
+async fn own_group(engine: &Engine, object: &ObjectType) -> Result<String, StepError> {
+    if let Some(known) = group_of(object) {
+        return Ok(known.to_owned());
     }
-    let is_whole = failure.is_none();
-    engine
-        .store
-        .write(Lane::Bulk, move |tx| -> Result<(), StoreError> {
-            if is_whole {
-                meta::set(tx, "reference_read_at", &tx.now().to_string())?;
-            }
-            if let Some(owners) = owners {
-                let owners = owners.joined(reference::owners(tx)?);
-                reference::replace_owners(tx, &owners)?;
-            }
-            for (object, found) in &pipelines {
-                reference::replace_pipelines(tx, object, found)?;
-            }
-            Ok(())
-        })
-        .await?;
-    failure.map_or(Ok(()), Err)
-}
-
-/// What was read; the first failure is kept, and what is forbidden to the token is none: the table stays as it is.
-fn read_if_allowed<T>(read: Result<T, StepError>, failure: &mut Option<StepError>) -> Option<T> {
-    match read {
-        Ok(read) => Some(read),
-        Err(StepError::Hubspot(error)) if error.is_forbidden() => None,
-        Err(error) => {
-            failure.get_or_insert(error);
-            None
-        }
-    }
-}
-
-/// Both lists of owners, each page by page.
-async fn read_owners(engine: &Engine) -> Result<FoundOwners, StepError> {
-    let mut found = FoundOwners::default();
-    for archived in [false, true] {
-        let mut after = None;
-        for number in 1.. {
-            let page = engine.client.owners(after.as_deref(), archived).await?;
-            after = page.after;
-            match found.take(page.records, &page.unread, after.is_some(), number) {
-                OwnerPage::Next => {}
-                OwnerPage::Last => break,
-                OwnerPage::Circle => {
-                    tracing::warn!(
-                        total = found.len(),
-                        "HubSpot's list of owners leads to no end; those beyond stay as they are known"
-                    );
-                    break;
-                }
-            }
-        }
-    }
-    Ok(found)
+    let groups = engine.client.property_groups(object).await?;
+    Ok(groups.into_iter().next().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::desk::{Desk, run};
-
-    fn page(id: u32, after: Option<&str>) -> String {
-        let next = after.map_or_else(String::new, |after| {
-            format!(r#","paging":{{"next":{{"after":"{after}"}}}}"#)
-        });
-        format!(r#"{{"results":[{{"id":"{id}","email":"{id}@example.com"}}]{next}}}"#)
-    }
-
-    fn read(desk: &Desk) -> Vec<i64> {
-        run(refresh_reference(&desk.engine)).expect("is read");
-        let owners = desk.engine.store().read(reference::owners);
-        let owners = run(owners).expect("owners");
-        owners.into_iter().map(|owner| owner.id).collect()
-    }
 
     #[test]
     fn an_empty_list_of_properties_leaves_every_field_as_it_was_and_is_asked_for_again_soon() {
@@ -411,33 +483,5 @@ mod tests {
         assert_eq!(after.mapping(), before.mapping());
         let degraded = desk.engine.store().read(fields::troubled);
         assert_eq!(run(degraded).expect("fields"), []);
-    }
-
-    #[test]
-    fn a_list_of_owners_that_leads_to_no_end_is_walked_until_nobody_new_comes() {
-        let same: [(u32, &str); 20] = std::array::from_fn(|page| match page {
-            0 => (1, "QQ"),
-            _ => (2, "QQ"),
-        });
-        let in_turn: [(u32, &str); 20] = std::array::from_fn(|page| match page {
-            0 => (1, "QQ"),
-            odd if odd % 2 == 1 => (2, "Qg"),
-            _ => (3, "QQ"),
-        });
-        for (pages, requests, owners) in [(same, 4, vec![1, 2, 7]), (in_turn, 5, vec![1, 2, 3, 7])]
-        {
-            let desk = Desk::new(0);
-            desk.contacts();
-            desk.hubspot.answer("/owners", page(7, None));
-            assert_eq!(read(&desk), [7]);
-            let before = desk.hubspot.asked("/owners").len();
-            for (id, after) in pages {
-                desk.hubspot.answer("/owners", page(id, Some(after)));
-            }
-            // Whoever stands beyond stays as known.
-            assert_eq!(read(&desk), owners);
-            // One more is the list of those that were deactivated.
-            assert_eq!(desk.hubspot.asked("/owners").len() - before, requests);
-        }
     }
 }

@@ -62,8 +62,14 @@ pub async fn fill(
                 .as_ref()
                 .is_none_or(|known| known.names.contains(name))
     };
-    let (empty, gone): (Vec<&str>, Vec<&str>) =
-        absent.into_iter().partition(|name| is_there(name, records));
+    // Of a property that HubSpot doesn't list nobody can say whether it is empty or gone.
+    let is_unlisted = |name: &str| {
+        object.unlisted.iter().any(|one| one.as_str() == name) && !is_shown(name, records)
+    };
+    let (empty, gone): (Vec<&str>, Vec<&str>) = absent
+        .into_iter()
+        .filter(|name| !is_unlisted(name))
+        .partition(|name| is_there(name, records));
     for record in records.iter_mut() {
         for name in empty.iter().filter(|name| !record.odd.contains_key(**name)) {
             record.properties.entry((*name).to_owned()).or_insert(None);

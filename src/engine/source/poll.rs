@@ -12,6 +12,7 @@ use crate::decide::outgoing::plan::BATCH;
 use crate::engine::inbound::apply::apply_page_naming;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::pass::Pass;
+use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::blanks;
 use crate::engine::source::deliveries;
@@ -63,6 +64,7 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     let mut read = match whole {
         true => {
             blanks::fill(engine, object, &object.properties, &mut found.records).await?;
+            contradictions::look_at(engine, object, &found.records).await?;
             Read {
                 records: remote_records(object, found.records),
                 evidence: Evidence::Search,
@@ -289,6 +291,7 @@ async fn read_whole(
             .batch_read(object.object(), &query, Priority::Poll)
             .await?;
         blanks::fill(engine, object, &object.properties, &mut found.records).await?;
+        contradictions::look_at(engine, object, &found.records).await?;
         read.records.extend(remote_records(object, found.records));
         let unread = found.unread.iter();
         read.unread

@@ -20,6 +20,7 @@ use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::pass::Pass;
+use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::source::answers;
 use crate::engine::source::blanks;
@@ -210,6 +211,7 @@ async fn read(
         .batch_read(object.object(), &query, Priority::Webhook)
         .await?;
     blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    contradictions::look_at(engine, object, &found.records).await?;
     Ok(found)
 }
 

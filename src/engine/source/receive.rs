@@ -1,16 +1,19 @@
 //! Verified events → `sync_inbox`. What is stored here survives a power cut; only then may HubSpot be answered.
 
 use parking_lot::Mutex;
+use rusqlite::Connection;
 
 use crate::decide::incoming::news::{NewsVerdict, verdict};
 use crate::decide::incoming::sorting::LastArrivals;
+use crate::decide::portal::objects::ObjectSchema;
 use crate::engine::{Engine, StepError};
 use crate::model::event::Event;
 use crate::model::id::PortalId;
 use crate::model::mapping::Mapping;
+use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::inbox::{self, NewEvent, State};
-use crate::store::{Lane, StoreError, meta};
+use crate::store::{Lane, StoreError, meta, reference};
 
 /// The longest event type that is kept; HubSpot's have up to 30 letters.
 const LONGEST_TYPE: usize = 100;
@@ -46,11 +49,10 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
             let Some(portal) = remembered.or(configured) else {
                 return Ok(Receipt::NoPortal);
             };
-            let own: Vec<NewEvent> = events
-                .into_iter()
-                .filter(|event| event.portal_id.is_none_or(|from| from == portal))
-                .map(|event| sort(&mapping, event))
-                .collect();
+            let mut own: Vec<Event> = events;
+            own.retain(|event| event.portal_id.is_none_or(|from| from == portal));
+            name_objects(tx, &mapping, &mut own)?;
+            let own: Vec<NewEvent> = own.into_iter().map(|event| sort(&mapping, event)).collect();
             let foreign = all - own.len();
             let new = inbox::receive(tx, &own, now)?;
             Ok::<_, StoreError>(Receipt::Stored { new, foreign })
@@ -64,6 +66,38 @@ pub async fn receive(engine: &Engine, events: Vec<Event>) -> Result<Receipt, Ste
         engine.arrivals.note(engine.now(), new);
     }
     Ok(receipt)
+}
+
+/// Events call an object that HubSpot doesn't define by its type id alone (`hubspot/api-facts.md#10`): gives it the name that
+/// the mapping has for it.
+fn name_objects(
+    connection: &Connection,
+    mapping: &Mapping,
+    events: &mut [Event],
+) -> Result<(), StoreError> {
+    let is_foreign =
+        |name: &ObjectType| name.is_type_id() && mapping.object(name.as_str()).is_none();
+    if !events
+        .iter()
+        .filter_map(|event| event.object.as_ref())
+        .any(is_foreign)
+    {
+        return Ok(());
+    }
+    let schemas = reference::schemas(connection)?;
+    for event in events {
+        let Some(type_id) = event.object.clone().filter(is_foreign) else {
+            continue;
+        };
+        let is_meant = |(name, schema): &(&String, &ObjectSchema)| {
+            schema.type_id == type_id.as_str() && mapping.object(name).is_some()
+        };
+        let own = schemas.iter().find(is_meant);
+        if let Some(name) = own.and_then(|(name, _)| ObjectType::parse(name).ok()) {
+            event.object = Some(name);
+        }
+    }
+    Ok(())
 }
 
 /// What is to become of an event, by the mapping alone.

@@ -75,6 +75,10 @@ endpoints! {
     Owners GET "owners": "/crm/v3/owners" | "/crm/owners/" "";
     /// All pipelines of an object.
     Pipelines GET "pipelines": "/crm/v3/pipelines" | "/crm/pipelines/" "/{object}";
+    /// The schemas of all custom objects.
+    Schemas GET "schemas": "/crm-object-schemas/v3" | "/crm-object-schemas/" "/schemas";
+    /// The schema of one object.
+    Schema GET "schema": "/crm-object-schemas/v3" | "/crm-object-schemas/" "/schemas/{object}";
     /// The account: portal and time zone.
     Account GET "account": "/account-info/v3" | "/account-info/" "/details";
     /// The day's requests of all the account's private apps.
@@ -106,6 +110,8 @@ impl Endpoint {
             | Self::PropertyGroups
             | Self::Owners
             | Self::Pipelines
+            | Self::Schemas
+            | Self::Schema
             | Self::Account
             | Self::DailyUsage => EndpointClass::Crm,
         }
@@ -124,6 +130,8 @@ impl Endpoint {
             | Self::PropertyGroups
             | Self::Owners
             | Self::Pipelines
+            | Self::Schemas
+            | Self::Schema
             | Self::Account
             | Self::DailyUsage => RestingWork::Portal,
         }
@@ -139,7 +147,11 @@ impl Endpoint {
                 Some(Access::Write)
             }
             Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
-            Self::CreateProperty | Self::Account | Self::DailyUsage => None,
+            Self::CreateProperty
+            | Self::Schemas
+            | Self::Schema
+            | Self::Account
+            | Self::DailyUsage => None,
         }
     }
 
@@ -163,6 +175,8 @@ impl Endpoint {
             | Self::PropertyGroups
             | Self::Owners
             | Self::Pipelines
+            | Self::Schemas
+            | Self::Schema
             | Self::Account
             | Self::DailyUsage => true,
         }

@@ -6,6 +6,7 @@ use crate::hubspot::call::error::HubspotError;
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::{Client, wire};
 use crate::model::name::ObjectType;
+use crate::model::object::StandardObject;
 use crate::model::reference::{Pipeline, Stage};
 
 impl Client {
@@ -19,8 +20,9 @@ impl Client {
             priority: Priority::Poll,
         };
         let (page, _) = self.page::<wire::Pipeline>(&request).await?;
-        // Each object that can have pipelines has one of HubSpot's own (`hubspot/api-facts.md#9`).
-        if page.results.len() == 0 {
+        // Each of HubSpot's objects that move through pipelines has one of HubSpot's own (`hubspot/api-facts.md#9`).
+        let standard = StandardObject::of(object.as_str());
+        if page.results.len() == 0 && standard.is_some_and(|known| known.stages.is_some()) {
             return Err(HubspotError::Unreadable {
                 call: self.name(Endpoint::Pipelines),
                 status: 200,

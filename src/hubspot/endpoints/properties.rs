@@ -41,6 +41,8 @@ pub struct PropertyDefinition {
     pub referenced_object_type: Option<String>,
     /// Value and label of each option.
     pub options: Vec<(String, String)>,
+    /// Whether HubSpot made it, not the portal.
+    pub hubspot_defined: bool,
     /// Whether it lies in the archive.
     pub archived: bool,
 }
@@ -187,6 +189,7 @@ fn from_wire(property: wire::Property) -> PropertyDefinition {
         options: options
             .map(|option| (text(option.value), text(option.label)))
             .collect(),
+        hubspot_defined: property.hubspot_defined.unwrap_or(false),
         archived: property.archived.unwrap_or(false),
         field_type,
     }

@@ -247,6 +247,9 @@ impl Client {
     ) -> Result<(), SubscriptionError> {
         let path = self.app_path(developer, "/subscriptions");
         let mut body = json!({ "eventType": subscription.event_type(), "active": true });
+        if let Some(type_id) = subscription.object_type_id() {
+            body["objectTypeId"] = type_id.into();
+        }
         if let Some(property) = &subscription.property {
             body["propertyName"] = property.as_str().into();
         }

@@ -314,6 +314,7 @@ fn contacts(setup: Setup) -> ObjectMapping {
     let both = Direction::Both;
     ObjectMapping {
         object: ObjectType::parse("contacts").expect("a name"),
+        address: None,
         table: TableName::parse("contacts").expect("a name"),
         direction: both,
         key: KeyChoice::Auto,

@@ -8,6 +8,7 @@ pub mod claim;
 pub mod doubt;
 pub mod gap;
 pub mod looking;
+pub mod needed;
 pub mod plan;
 pub mod present;
 pub mod settle;

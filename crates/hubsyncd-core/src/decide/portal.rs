@@ -1,5 +1,6 @@
 //! What a portal and its app have: owners, scopes, subscriptions.
 
+pub mod objects;
 pub mod owners;
 pub mod scopes;
 pub mod subscriptions;

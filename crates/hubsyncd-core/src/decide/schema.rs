@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::portal::objects::ObjectSchema;
 use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::is_unique_in_hubspot;
+use crate::model::object::{is_unique_in_hubspot, stage_properties};
 use crate::model::synced::SyncedObject;
 use crate::model::value::PropertyType;
 
@@ -173,6 +174,7 @@ pub fn synced_objects(
     mapping: &Mapping,
     problems: &[FieldProblem],
     portal: &BTreeMap<ObjectType, Definitions>,
+    schemas: &BTreeMap<ObjectType, ObjectSchema>,
 ) -> Vec<SyncedObject> {
     let empty = Definitions::new();
     let synced = mapping.objects.iter().map(|object| {
@@ -181,7 +183,15 @@ pub fn synced_objects(
             .filter(|problem| problem.object == object.object)
             .map(|problem| &problem.property)
             .collect();
-        synced_object(object, &wrong, portal.get(&object.object).unwrap_or(&empty))
+        let name = &object.object;
+        let synced = synced_object(object, &wrong, portal.get(name).unwrap_or(&empty));
+        match schemas.get(name) {
+            Some(schema) => SyncedObject {
+                required: schema.required.clone(),
+                ..synced
+            },
+            None => synced,
+        }
     });
     synced.collect()
 }
@@ -211,7 +221,9 @@ fn synced_object(
         fields,
         ..object.clone()
     };
+    let stages = stage_properties(&object.object, |name| portal.contains_key(name));
     SyncedObject {
+        stages,
         key_wanted: wanted && key_property.is_none() && object.direction != Direction::Pull,
         unique,
         ..SyncedObject::of(mapping).keyed(key_property)
@@ -229,6 +241,49 @@ pub fn key_is_made(
         Some(_) if status.is_some_and(|status| status < 429) => Some(false),
         _ if is_forbidden => Some(false),
         _ => None,
+    }
+}
+
+/// Properties that HubSpot answers by name and does not list (`hubspot/api-facts.md#7`).
+pub mod unlisted {
+    use super::Definition;
+
+    /// What the times in a stage begin with.
+    const TIMES: [&str; 4] = [
+        "hs_v2_date_entered_",
+        "hs_v2_date_exited_",
+        "hs_date_entered_",
+        "hs_date_exited_",
+    ];
+
+    /// What the lengths of stays in a stage begin with.
+    const LENGTHS: [&str; 4] = [
+        "hs_v2_time_in_",
+        "hs_v2_cumulative_time_in_",
+        "hs_v2_latest_time_in_",
+        "hs_time_in_",
+    ];
+
+    /// Whether a name can be one of HubSpot's own properties.
+    pub fn may_be_hubspots(name: &str) -> bool {
+        name.starts_with("hs_")
+    }
+
+    /// What is known of such a property: HubSpot calculates it, and its name tells what it holds.
+    pub fn definition(name: &str) -> Definition {
+        let begins = |heads: &[&str]| heads.iter().any(|head| name.starts_with(head));
+        let kind = match name {
+            _ if begins(&TIMES) => "datetime",
+            _ if begins(&LENGTHS) => "number",
+            _ => "string",
+        };
+        Definition {
+            kind: kind.to_owned(),
+            field_type: String::new(),
+            read_only: true,
+            unique: false,
+            refers_to_record: false,
+        }
     }
 }
 
@@ -260,9 +315,31 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_property_that_is_not_listed_tells_what_it_holds() {
+        for (name, kind) in [
+            ("hs_v2_date_entered_closedwon", "datetime"),
+            ("hs_v2_date_exited_1", "datetime"),
+            ("hs_v2_cumulative_time_in_1", "number"),
+            ("hs_time_in_customer", "number"),
+            ("hs_something", "string"),
+        ] {
+            let definition = unlisted::definition(name);
+            assert_eq!(
+                (definition.kind.as_str(), definition.read_only),
+                (kind, true),
+                "{name}"
+            );
+        }
+        assert!(
+            unlisted::may_be_hubspots("hs_v2_time_in_1") && !unlisted::may_be_hubspots("colour")
+        );
+    }
+
+    #[test]
     fn types_come_from_the_portal_and_calculated_properties_are_pulled() {
         let object = ObjectMapping {
             object: ObjectType::parse("contacts").expect("name"),
+            address: None,
             table: TableName::parse("contacts").expect("name"),
             direction: Direction::Both,
             key: KeyChoice::Auto,
@@ -315,6 +392,7 @@ mod tests {
         let told = |key: &str, kind: (&str, &str), unique: bool, direction: Direction| {
             let object = ObjectMapping {
                 object: ObjectType::parse("contacts").expect("name"),
+                address: None,
                 table: TableName::parse("contacts").expect("name"),
                 direction,
                 key: KeyChoice::Property(PropertyName::parse(key).expect("name")),

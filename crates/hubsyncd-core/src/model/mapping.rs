@@ -138,8 +138,11 @@ pub struct FieldMapping {
 /// An object and its table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMapping {
-    /// HubSpot's plural name, also the name in status tables.
+    /// The key in the mapping file, also the name in status tables: HubSpot's plural name of a standard object.
     pub object: ObjectType,
+    /// What HubSpot is asked for, where that is not the key: `object` in the file; once the schema was read, a custom
+    /// object's type id.
+    pub address: Option<ObjectType>,
     /// The mirror table.
     pub table: TableName,
     /// Which way the object flows.
@@ -156,7 +159,7 @@ pub struct ObjectMapping {
     pub policy: Policy,
     /// Time between two polls.
     pub poll: Duration,
-    /// The mapped properties, in the file's order. Never empty.
+    /// The mapped properties, in the file's order. Empty only as long as a custom object's schema is to name them.
     pub fields: Vec<FieldMapping>,
 }
 
@@ -164,6 +167,11 @@ pub struct ObjectMapping {
 pub const OWN_KEY: &str = "hubsyncd_key";
 
 impl ObjectMapping {
+    /// What HubSpot is asked for.
+    pub fn address(&self) -> &ObjectType {
+        self.address.as_ref().unwrap_or(&self.object)
+    }
+
     /// The field of a property.
     pub fn field(&self, property: &PropertyName) -> Option<&FieldMapping> {
         self.fields.iter().find(|field| &field.property == property)
@@ -244,6 +252,7 @@ mod tests {
         let property = |name: &str| PropertyName::parse(name).expect(name);
         let mut object = ObjectMapping {
             object: ObjectType::parse("contacts").expect("name"),
+            address: None,
             table: TableName::parse("contacts").expect("name"),
             direction: Direction::Both,
             key: KeyChoice::Property(property("number")),

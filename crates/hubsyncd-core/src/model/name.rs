@@ -135,9 +135,41 @@ macro_rules! name {
     };
 }
 
+impl ObjectType {
+    /// Whether it is one of HubSpot's object type ids, as `2-2000001`.
+    pub fn is_type_id(&self) -> bool {
+        is_type_id(self.as_str())
+    }
+}
+
+impl TableName {
+    /// What stands for the table of an object that is called by its type id, until the portal's schema has named it. No
+    /// table is made under it, and no file can name it.
+    pub fn until_named(object: &ObjectType) -> Self {
+        Self(Arc::clone(&object.0))
+    }
+
+    /// Whether the portal's schema is to name the table.
+    pub fn is_until_named(&self) -> bool {
+        is_type_id(self.as_str())
+    }
+}
+
+/// `2-2000001`: two numbers.
+fn is_type_id(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= MAX_IDENTIFIER_BYTES
+        && name
+            .split_once('-')
+            .is_some_and(|(kind, number)| is_number(kind) && is_number(number))
+}
+
 name! {
-    /// What the mapping calls a kind of record: `contacts`, `companies`, `deals`, `tickets`.
-    ObjectType, |name| check_identifier(name, MAX_IDENTIFIER_BYTES)
+    /// What the mapping calls a kind of record: `contacts`, `notes`, a custom object's name or its object type id.
+    ObjectType, |name| match is_type_id(name) {
+        true => Ok(()),
+        false => check_identifier(name, MAX_IDENTIFIER_BYTES),
+    }
 }
 name! {
     /// A property's internal name in HubSpot.
@@ -189,6 +221,16 @@ mod tests {
             assert!(TableName::parse(bad).is_err(), "{bad}");
         }
         assert!(TableName::parse(&"x".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn an_object_may_be_called_by_its_type_id() {
+        for good in ["contacts", "p12345_machine", "2-2000001", "0-1"] {
+            assert_eq!(ObjectType::parse(good).expect("good name").as_str(), good);
+        }
+        for bad in ["2-", "-1", "2-a", "2-1-3", "2_1", "2"] {
+            assert!(ObjectType::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

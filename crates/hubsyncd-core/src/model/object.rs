@@ -1,18 +1,38 @@
-//! What a standard object is in HubSpot: one table, from which everything else about contacts, companies, deals and
-//! tickets follows. A custom object has the defaults.
+//! What an object is in HubSpot: one table of the standard ones, from which everything else about them follows. An object
+//! that isn't there has the defaults, and the portal's schema tells the rest.
+
+mod standard;
 
 use crate::model::name::{ObjectType, PropertyName};
+pub use crate::model::object::standard::STANDARD_OBJECTS;
 
-/// An object that every portal has (`hubspot/api-facts.md#5`).
+/// Which webhook events tell of an object (`hubspot/api-facts.md#10`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectEvents {
+    /// `contact.creation` and its kin, and the generic form.
+    Classic,
+    /// `object.creation` with an object type id alone.
+    Generic,
+    /// None: it is polled.
+    None,
+}
+
+/// An object that HubSpot defines (`hubspot/api-facts.md#5`). Not every portal has each of them.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about an object, each by itself"
+)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct StandardObject {
     /// The plural name: in the mapping, in paths and in scopes.
     pub name: &'static str,
-    /// The word in front of the dot of an event type, as in `contact.creation`.
+    /// The singular: in front of the dot of a classic event type, as in `contact.creation`.
     pub event_word: &'static str,
     /// HubSpot's object type id.
     pub type_id: &'static str,
-    /// The group in which properties of our own stand, where it has no name by the rule (`hubspot/api-facts.md#7`).
+    /// Which webhook events tell of it.
+    pub events: ObjectEvents,
+    /// The group in which properties of our own stand, where it is known (`hubspot/api-facts.md#7`).
     pub group: Option<&'static str>,
     /// The property that holds the time of a record's last change.
     pub modified_property: &'static str,
@@ -20,146 +40,56 @@ pub struct StandardObject {
     pub unique: Option<&'static str>,
     /// The property that HubSpot holds as the host of an address.
     pub domain: Option<&'static str>,
-    /// Whether its records move through pipelines.
-    pub has_pipelines: bool,
+    /// The properties that hold a record's pipeline and its stage, where it moves through pipelines.
+    pub stages: Option<StageProperties>,
     /// The one scope for reading and writing, where there is no pair of them (`hubspot/api-facts.md#2`).
     pub only_scope: Option<&'static str>,
+    /// The object by whose scopes it is opened, where it has none of its own (`hubspot/api-facts.md#2`).
+    pub opened_as: Option<&'static str>,
     /// Whether its records can be erased for privacy.
     pub has_privacy_deletion: bool,
+    /// Whether HubSpot lets no app write its records (`hubspot/api-facts.md#9`).
+    pub is_read_only: bool,
+    /// The properties without which HubSpot takes no create of it, beside what a portal's own rules demand
+    /// (`hubspot/api-facts.md#5`).
+    pub required: &'static [&'static str],
     /// The properties that an object without a list of its own gets, so that `[objects.contacts]` alone works. All are
-    /// HubSpot's own and writable by default; what a portal calculates is found out from its schema. Empty for one that
-    /// the mapping can't name yet.
+    /// HubSpot's own; what a portal calculates is found out from its schema.
     pub properties: &'static [&'static str],
 }
+
+/// The properties of a record that say where it stands (`hubspot/api-facts.md#9`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageProperties {
+    /// Which pipeline.
+    pub pipeline: &'static str,
+    /// Which of its stages.
+    pub stage: &'static str,
+}
+
+/// Those of deals.
+const DEAL_STAGES: StageProperties = StageProperties {
+    pipeline: "pipeline",
+    stage: "dealstage",
+};
+
+/// Those of all other objects that have pipelines, custom ones too.
+pub const STAGES: StageProperties = StageProperties {
+    pipeline: "hs_pipeline",
+    stage: "hs_pipeline_stage",
+};
 
 /// The last-modified property of all objects but contacts.
 const MODIFIED: &str = "hs_lastmodifieddate";
 
+/// The last-modified property of contacts.
+const MODIFIED_OF_CONTACTS: &str = "lastmodifieddate";
+
 /// The last-modified properties, of all objects.
-pub const MODIFIED_PROPERTIES: [&str; 2] = [MODIFIED, CONTACTS.modified_property];
+pub const MODIFIED_PROPERTIES: [&str; 2] = [MODIFIED, MODIFIED_OF_CONTACTS];
 
-/// What most objects have in common.
-const PLAIN: StandardObject = StandardObject {
-    name: "",
-    event_word: "",
-    type_id: "",
-    group: None,
-    modified_property: MODIFIED,
-    unique: None,
-    domain: None,
-    has_pipelines: false,
-    only_scope: None,
-    has_privacy_deletion: false,
-    properties: &[],
-};
-
-const CONTACTS: StandardObject = StandardObject {
-    name: "contacts",
-    event_word: "contact",
-    type_id: "0-1",
-    group: Some("contactinformation"),
-    modified_property: "lastmodifieddate",
-    unique: Some("email"),
-    has_privacy_deletion: true,
-    properties: &[
-        "email",
-        "firstname",
-        "lastname",
-        "phone",
-        "mobilephone",
-        "company",
-        "jobtitle",
-        "website",
-        "address",
-        "city",
-        "state",
-        "zip",
-        "country",
-        "lifecyclestage",
-        "hs_lead_status",
-        "hubspot_owner_id",
-    ],
-    ..PLAIN
-};
-
-/// The table.
-pub const STANDARD_OBJECTS: [StandardObject; 6] = [
-    CONTACTS,
-    StandardObject {
-        name: "companies",
-        event_word: "company",
-        type_id: "0-2",
-        group: Some("companyinformation"),
-        domain: Some("domain"),
-        properties: &[
-            "name",
-            "domain",
-            "phone",
-            "industry",
-            "numberofemployees",
-            "annualrevenue",
-            "address",
-            "city",
-            "state",
-            "zip",
-            "country",
-            "website",
-            "description",
-            "lifecyclestage",
-            "hubspot_owner_id",
-        ],
-        ..PLAIN
-    },
-    StandardObject {
-        name: "deals",
-        event_word: "deal",
-        type_id: "0-3",
-        group: Some("dealinformation"),
-        has_pipelines: true,
-        properties: &[
-            "dealname",
-            "amount",
-            "closedate",
-            "pipeline",
-            "dealstage",
-            "dealtype",
-            "description",
-            "hubspot_owner_id",
-        ],
-        ..PLAIN
-    },
-    StandardObject {
-        name: "tickets",
-        event_word: "ticket",
-        type_id: "0-5",
-        group: Some("ticketinformation"),
-        has_pipelines: true,
-        only_scope: Some("tickets"),
-        properties: &[
-            "subject",
-            "content",
-            "hs_pipeline",
-            "hs_pipeline_stage",
-            "hs_ticket_priority",
-            "hs_ticket_category",
-            "hubspot_owner_id",
-        ],
-        ..PLAIN
-    },
-    // Events tell of these, whether or not anybody maps them.
-    StandardObject {
-        name: "products",
-        event_word: "product",
-        type_id: "0-7",
-        ..PLAIN
-    },
-    StandardObject {
-        name: "line_items",
-        event_word: "line_item",
-        type_id: "0-8",
-        ..PLAIN
-    },
-];
+/// How HubSpot's type ids of custom objects begin.
+const CUSTOM: &str = "2-";
 
 impl StandardObject {
     /// The standard object of a name in the mapping; `None` for a custom one.
@@ -172,13 +102,6 @@ impl StandardObject {
         STANDARD_OBJECTS
             .iter()
             .find(|object| [object.name, object.event_word, object.type_id].contains(&text))
-    }
-
-    /// Those that the mapping file can name, in the table's order.
-    pub fn mapped() -> impl Iterator<Item = &'static Self> {
-        STANDARD_OBJECTS
-            .iter()
-            .filter(|object| !object.properties.is_empty())
     }
 
     /// Its name as an object's type.
@@ -198,10 +121,26 @@ pub fn modified_property(object: &ObjectType) -> &'static str {
     StandardObject::of(object.as_str()).map_or(MODIFIED, |standard| standard.modified_property)
 }
 
-/// The group in which properties of our own stand.
-pub fn group_of(object: &ObjectType) -> String {
-    let own = StandardObject::of(object.as_str()).and_then(|standard| standard.group);
-    own.map_or_else(|| format!("{}_information", object.as_str()), str::to_owned)
+/// The group in which properties of our own stand, where that is known; else the portal's groups tell.
+pub fn group_of(object: &ObjectType) -> Option<&'static str> {
+    StandardObject::of(object.as_str()).and_then(|standard| standard.group)
+}
+
+/// Whether a name is a custom object's type id.
+pub fn is_custom_type_id(name: &str) -> bool {
+    name.starts_with(CUSTOM)
+}
+
+/// The properties that hold pipeline and stage of an object's records, if it has them: what it is to have is in the
+/// table, what another has is told by the names of its properties.
+pub fn stage_properties(
+    object: &ObjectType,
+    has: impl Fn(&str) -> bool,
+) -> Option<StageProperties> {
+    match StandardObject::of(object.as_str()) {
+        Some(standard) if standard.stages.is_some() => standard.stages,
+        Some(_) | None => (has(STAGES.pipeline) && has(STAGES.stage)).then_some(STAGES),
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +153,8 @@ mod tests {
     fn no_spelling_means_two_objects() {
         let mut seen = BTreeSet::new();
         for object in &STANDARD_OBJECTS {
-            for spelling in [object.name, object.event_word, object.type_id] {
+            let spellings = BTreeSet::from([object.name, object.event_word, object.type_id]);
+            for spelling in spellings {
                 assert!(seen.insert(spelling), "{spelling}");
                 assert_eq!(StandardObject::spelled(spelling), Some(object));
             }
@@ -225,8 +165,13 @@ mod tests {
 
     #[test]
     fn what_identifies_a_record_is_among_its_properties() {
-        for object in StandardObject::mapped() {
-            for property in [object.unique, object.domain].into_iter().flatten() {
+        for object in &STANDARD_OBJECTS {
+            let named = [object.unique, object.domain].into_iter().flatten();
+            let stages = object
+                .stages
+                .iter()
+                .flat_map(|own| [own.pipeline, own.stage]);
+            for property in named.chain(stages).chain(object.required.iter().copied()) {
                 assert!(object.properties.contains(&property), "{property}");
             }
         }
@@ -236,7 +181,9 @@ mod tests {
     fn an_object_that_is_no_standard_one_has_the_defaults() {
         let pets = ObjectType::parse("pets").expect("a name");
         assert_eq!(modified_property(&pets), "hs_lastmodifieddate");
-        assert_eq!(group_of(&pets), "pets_information");
+        assert_eq!(group_of(&pets), None);
+        assert_eq!(stage_properties(&pets, |_| false), None);
+        assert_eq!(stage_properties(&pets, |_| true), Some(STAGES));
         let email = PropertyName::parse("email").expect("a name");
         assert!(!is_unique_in_hubspot(&pets, &email));
     }

@@ -6,7 +6,7 @@ use crate::model::answer::MERGED_IDS;
 use crate::model::field_values::FieldNames;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::is_unique_in_hubspot;
+use crate::model::object::{StageProperties, StandardObject, is_unique_in_hubspot};
 
 /// A contact's further e-mail addresses.
 pub(crate) const OTHER_EMAILS: &str = "hs_additional_emails";
@@ -24,20 +24,31 @@ pub struct SyncedObject {
     pub key_wanted: bool,
     /// Mapped properties of which HubSpot gives no two records one value: they can be looked up by batch read.
     pub unique: Vec<PropertyName>,
+    /// Properties without which HubSpot takes no create.
+    pub required: Vec<String>,
+    /// The properties that say where a record stands, where it moves through pipelines.
+    pub stages: Option<StageProperties>,
+    /// Mapped properties that HubSpot answers without listing them.
+    pub unlisted: Vec<PropertyName>,
     /// The properties that every request asks for.
     pub properties: Vec<String>,
 }
 
 impl SyncedObject {
-    /// An object without a key property and without unique ones.
+    /// An object without a key property and without unique ones, of which the portal has said nothing.
     pub fn of(mapping: ObjectMapping) -> Self {
+        let standard = StandardObject::of(mapping.object.as_str());
+        let required = standard.map_or(&[][..], |standard| standard.required);
         Self {
             names: FieldNames::of(&mapping),
             properties: asked_properties(&mapping, None),
+            required: required.iter().map(ToString::to_string).collect(),
+            stages: standard.and_then(|standard| standard.stages),
             mapping: Arc::new(mapping),
             key_property: None,
             key_wanted: false,
             unique: Vec::new(),
+            unlisted: Vec::new(),
         }
     }
 

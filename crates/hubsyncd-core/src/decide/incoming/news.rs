@@ -282,6 +282,7 @@ mod tests {
         };
         ObjectMapping {
             object: ObjectType::parse("contacts").expect("a name"),
+            address: None,
             table: TableName::parse("contacts").expect("a name"),
             direction,
             key: KeyChoice::Auto,

@@ -81,6 +81,31 @@ fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
     }
 }
 
+/// What is known of the portal and what a refusal says to be otherwise (`hubspot/api-facts.md#4`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contradiction {
+    /// The properties and their options.
+    Properties,
+    /// The pipelines and their stages.
+    Pipelines,
+    /// The owners.
+    Owners,
+}
+
+/// What the words of a refusal contradict.
+pub fn contradicted(words: &str) -> Option<Contradiction> {
+    let names = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+    if names(&["INVALID_PIPELINE"]) {
+        Some(Contradiction::Pipelines)
+    } else if names(&["INVALID_OWNER_ID"]) {
+        Some(Contradiction::Owners)
+    } else if names(&["PROPERTY_DOESNT_EXIST", "INVALID_OPTION", "READ_ONLY_VALUE"]) {
+        Some(Contradiction::Properties)
+    } else {
+        None
+    }
+}
+
 fn names_a_taken_value(category: &str, words: &str) -> bool {
     matches!(category, "CONFLICT" | "OBJECT_ALREADY_EXISTS")
         || words.contains("CONFLICTING_UNIQUE_VALUE")

@@ -20,6 +20,7 @@ impl Access {
     /// The scope that it needs for an object.
     pub fn scope(self, object: &str) -> String {
         let only = StandardObject::of(object).and_then(|standard| standard.only_scope);
+        let object = named_in_scopes(object);
         match (self, only) {
             (Self::Definitions, _) => format!("crm.schemas.{object}.read"),
             (Self::Read | Self::Write, Some(only)) => only.to_owned(),
@@ -47,6 +48,18 @@ impl Access {
         format!("the token may not {what}: {why}")
     }
 }
+
+/// The object's name in scopes: an activity has those of contacts, and all custom objects share theirs.
+fn named_in_scopes(object: &str) -> &str {
+    match StandardObject::of(object) {
+        Some(standard) => standard.opened_as.unwrap_or(standard.name),
+        None if object == OWNERS => OWNERS,
+        None => "custom",
+    }
+}
+
+/// What the table `owners` is a copy of.
+const OWNERS: &str = "owners";
 
 /// Whether a 403 is about a scope: no other remedy helps, and this one helps nowhere else.
 pub fn is_of_scope(named: &[String], category: &str) -> bool {
@@ -85,7 +98,7 @@ pub fn needed(mapping: &Mapping) -> BTreeSet<String> {
     let mut scopes = BTreeSet::from([
         "oauth".to_owned(),
         // The table `owners` is a copy of them.
-        Access::Read.scope("owners"),
+        Access::Read.scope(OWNERS),
     ]);
     for object in &mapping.objects {
         scopes.extend(of_object(object));
@@ -98,7 +111,7 @@ fn of_object(object: &ObjectMapping) -> Vec<String> {
     let makes_its_key = object.direction.pushes() && object.key == KeyChoice::Auto;
     let mut scopes = vec![Access::Definitions.scope(name)];
     if makes_its_key {
-        scopes.push(format!("crm.schemas.{name}.write"));
+        scopes.push(format!("crm.schemas.{}.write", named_in_scopes(name)));
     }
     // A push reads before it writes.
     scopes.push(Access::Read.scope(name));
@@ -136,6 +149,7 @@ mod tests {
     fn object(name: &str, direction: Direction, key: KeyChoice) -> ObjectMapping {
         ObjectMapping {
             object: ObjectType::parse(name).expect("a name"),
+            address: None,
             table: TableName::parse(name).expect("a name"),
             direction,
             key,
@@ -146,6 +160,26 @@ mod tests {
             poll: Duration::from_secs(10),
             fields: Vec::new(),
         }
+    }
+
+    #[test]
+    fn an_activity_has_the_scopes_of_contacts_and_all_custom_objects_share_theirs() {
+        for (access, object, scope) in [
+            (Access::Read, "notes", "crm.objects.contacts.read"),
+            (Access::Write, "calls", "crm.objects.contacts.write"),
+            (Access::Definitions, "tasks", "crm.schemas.contacts.read"),
+            (Access::Read, "line_items", "crm.objects.line_items.read"),
+            (Access::Read, "users", "crm.objects.users.read"),
+            (Access::Write, "machines", "crm.objects.custom.write"),
+            (Access::Definitions, "2-2000001", "crm.schemas.custom.read"),
+            (Access::Read, OWNERS, "crm.objects.owners.read"),
+        ] {
+            assert_eq!(access.scope(object), scope, "{object}");
+        }
+        let machines = Mapping {
+            objects: vec![object("machines", Direction::Both, KeyChoice::Auto)],
+        };
+        assert!(needed(&machines).contains("crm.schemas.custom.write"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::mapping::{Mapping, ObjectMapping};
-use crate::model::object::{MODIFIED_PROPERTIES, StandardObject};
+use crate::model::object::{MODIFIED_PROPERTIES, ObjectEvents, STANDARD_OBJECTS, StandardObject};
 
 /// Whether changes of a property can be subscribed (`hubspot/api-facts.md#10`).
 fn is_subscribable(property: &str) -> bool {
@@ -32,7 +32,7 @@ pub const CONCURRENT: u32 = 10;
 /// One subscription, whatever its form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subscription {
-    /// `contact`, `company`, `deal` or `ticket`.
+    /// The object in the singular: `contact`, `note`.
     pub word: &'static str,
     /// `creation`, `propertyChange` …
     pub event: &'static str,
@@ -41,11 +41,23 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// HubSpot's event type.
+    /// HubSpot's event type: `contact.creation`; `object.creation` of an object that has the generic form alone.
     pub fn event_type(&self) -> String {
-        format!("{}.{}", self.word, self.event)
+        match self.object_type_id() {
+            None => format!("{}.{}", self.word, self.event),
+            Some(_) => format!("{GENERIC}.{}", self.event),
+        }
+    }
+
+    /// What says in the generic form which object is meant; nothing in the classic one.
+    pub fn object_type_id(&self) -> Option<&'static str> {
+        let standard = StandardObject::spelled(self.word)?;
+        (standard.events != ObjectEvents::Classic).then_some(standard.type_id)
     }
 }
+
+/// What stands in front of the dot of the generic form.
+const GENERIC: &str = "object";
 
 impl fmt::Display for Subscription {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,10 +89,12 @@ fn of_object(object: &ObjectMapping) -> Vec<Subscription> {
     if standard.has_privacy_deletion {
         all.push(whole("privacyDeletion"));
     }
-    if !object.direction.pulls() {
+    if !object.direction.pulls() || standard.events == ObjectEvents::None {
         return all;
     }
-    all.extend(WHOLE.into_iter().map(whole));
+    // HubSpot has no `product.associationChange` (`hubspot/api-facts.md#10`).
+    let has_event = |event: &&str| standard.name != "products" || *event != "associationChange";
+    all.extend(WHOLE.into_iter().filter(has_event).map(whole));
     let pulled = object
         .fields
         .iter()
@@ -112,9 +126,9 @@ impl FoundSubscription {
     /// What it is a subscription to; `None` for what no mapping could want.
     fn meaning(&self) -> Option<Subscription> {
         let (word, event) = self.event_type.split_once('.')?;
-        let object = StandardObject::mapped().find(|object| {
-            object.event_word == word
-                || (word == "object" && self.object_type_id.as_deref() == Some(object.type_id))
+        let object = STANDARD_OBJECTS.iter().find(|object| match word {
+            GENERIC => self.object_type_id.as_deref() == Some(object.type_id),
+            _ => object.event_word == word && object.events == ObjectEvents::Classic,
         })?;
         let events = WHOLE.iter().chain(&["privacyDeletion", "propertyChange"]);
         let event = events.copied().find(|known| *known == event)?;
@@ -296,9 +310,55 @@ mod tests {
         assert!(super::plan(&wanted, &after, (Some(URL), None), URL).is_empty());
     }
 
+    #[test]
+    fn an_object_without_events_of_its_own_is_subscribed_in_the_generic_form() {
+        for (word, event_type, type_id) in [
+            ("contact", "contact.deletion", None),
+            ("line_item", "line_item.deletion", None),
+            ("note", "object.deletion", Some("0-46")),
+        ] {
+            let one = subscription(word, "deletion", None);
+            assert_eq!(
+                (one.event_type(), one.object_type_id()),
+                (event_type.to_owned(), type_id)
+            );
+            let found = FoundSubscription {
+                object_type_id: type_id.map(str::to_owned),
+                ..found("1", event_type, None, true)
+            };
+            assert_eq!(found.meaning(), Some(one));
+        }
+        assert_eq!(found("1", "note.deletion", None, true).meaning(), None);
+    }
+
+    #[test]
+    fn of_an_object_whose_changes_no_event_tells_nothing_is_wanted() {
+        let pulled = |name: &str| ObjectMapping {
+            direction: Direction::Pull,
+            ..pushed(name)
+        };
+        let events = |name: &str| {
+            let mapping = Mapping {
+                objects: vec![pulled(name)],
+            };
+            wanted(&mapping)
+                .into_iter()
+                .map(|one| one.event)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(events("users"), Vec::<&str>::new());
+        assert_eq!(events("machines"), Vec::<&str>::new());
+        assert_eq!(
+            events("products"),
+            ["creation", "deletion", "merge", "restore"]
+        );
+        assert_eq!(events("notes").len(), WHOLE.len());
+    }
+
     fn pushed(name: &str) -> ObjectMapping {
         ObjectMapping {
             object: ObjectType::parse(name).expect(name),
+            address: None,
             table: TableName::parse(name).expect(name),
             direction: Direction::Push,
             key: KeyChoice::Auto,

@@ -28,6 +28,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 pub(super) fn mapping(direction: Direction, policy: Policy) -> ObjectMapping {
     ObjectMapping {
         object: ObjectType::parse("contacts").expect("a name"),
+        address: None,
         table: TableName::parse("contacts").expect("a name"),
         direction: Direction::Both,
         key: KeyChoice::Auto,

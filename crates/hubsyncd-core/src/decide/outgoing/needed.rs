@@ -1,0 +1,246 @@
+//! What HubSpot demands of a record, looked at before a request is spent on it: properties that a create must have, and a stage
+//! that is its pipeline's (`hubspot/api-facts.md#5`, `#9`).
+
+use crate::model::mapping::FieldMapping;
+use crate::model::name::PropertyName;
+use crate::model::object::StageProperties;
+use crate::model::reference::{Pipeline, Stage};
+use crate::model::row::MirrorRow;
+use crate::model::synced::SyncedObject;
+use crate::model::value::Value;
+
+/// The code of a create that lacks what HubSpot demands.
+pub const REQUIRED_PROPERTY: &str = "required-property";
+
+/// The code of a stage that is not its pipeline's.
+pub const STAGE_OF_ANOTHER_PIPELINE: &str = "stage-of-another-pipeline";
+
+/// What of a new record is missing that HubSpot demands, in a sentence with its code.
+pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {
+    let (mapping, id) = (object.mapping(), row.record.local_id);
+    let table = &mapping.table;
+    let is_sent = |field: &&FieldMapping| field.direction.pushes();
+    object.required.iter().find_map(|name| {
+        let field = mapping.fields.iter().find(|field| field.property.as_str() == name);
+        match field.filter(is_sent) {
+            Some(field) if !row.value(&field.property).is_empty() => None,
+            Some(field) => Some(format!(
+                "`{table}.{}` of row {id} is empty, and HubSpot takes no new record of {} without it: write it [{REQUIRED_PROPERTY}]",
+                field.column, mapping.object
+            )),
+            None => Some(format!(
+                "HubSpot takes no new record of {} without `{name}`, which no column of `{table}` sends: add it to \
+                 `[objects.{}.properties]` [{REQUIRED_PROPERTY}]",
+                mapping.object, mapping.object
+            )),
+        }
+    })
+}
+
+/// Where a row says that its record is to stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pipeline: &'a str,
+    stage: &'a str,
+    column: &'a str,
+}
+
+/// The place of a row, where it names pipeline and stage and one of the two is sent. What it leaves open HubSpot settles.
+pub fn place<'a>(
+    object: &'a SyncedObject,
+    row: &'a MirrorRow,
+    is_sent: impl Fn(&PropertyName) -> bool,
+) -> Option<Place<'a>> {
+    let StageProperties { pipeline, stage } = object.stages?;
+    let fields = &object.mapping().fields;
+    let field = |name: &str| fields.iter().find(|field| field.property.as_str() == name);
+    let (pipeline, stage) = (field(pipeline)?, field(stage)?);
+    let is_written = |field: &FieldMapping| field.direction.pushes() && is_sent(&field.property);
+    if !is_written(pipeline) && !is_written(stage) {
+        return None;
+    }
+    let place = Place {
+        pipeline: text(row.value(&pipeline.property)),
+        stage: text(row.value(&stage.property)),
+        column: stage.column.as_str(),
+    };
+    (!place.pipeline.is_empty() && !place.stage.is_empty()).then_some(place)
+}
+
+fn text(value: &Value) -> &str {
+    value.to_wire()
+}
+
+/// Whether the known pipelines have the place: one that is new in HubSpot may be missing here.
+pub fn is_known(place: &Place<'_>, pipelines: &[Pipeline]) -> bool {
+    let own = pipelines
+        .iter()
+        .find(|pipeline| pipeline.id == place.pipeline);
+    own.is_some_and(|own| stage_of(own, place.stage).is_some())
+}
+
+fn stage_of<'a>(pipeline: &'a Pipeline, id: &str) -> Option<&'a Stage> {
+    pipeline.stages.iter().find(|stage| stage.id == id)
+}
+
+/// That a stage is not its pipeline's, in a sentence with its code. Of a pipeline that is not known HubSpot has the word.
+pub fn misplaced(
+    object: &SyncedObject,
+    row: &MirrorRow,
+    place: &Place<'_>,
+    pipelines: &[Pipeline],
+) -> Option<String> {
+    let own = pipelines
+        .iter()
+        .find(|pipeline| pipeline.id == place.pipeline)?;
+    if stage_of(own, place.stage).is_some() {
+        return None;
+    }
+    let named = |id: &str, label: Option<&String>| match label.filter(|label| label.as_str() != id)
+    {
+        Some(label) => format!("`{id}` ({label})"),
+        None => format!("`{id}`"),
+    };
+    let others = pipelines.iter().filter(|other| !other.stages.is_empty());
+    let mut others = others.filter_map(|other| Some((other, stage_of(other, place.stage)?)));
+    let what = match others.next() {
+        Some((other, stage)) => format!(
+            "stage {} of pipeline {}",
+            named(&stage.id, stage.label.as_ref()),
+            named(&other.id, other.label.as_ref())
+        ),
+        None => format!("`{}`, which is a stage of no pipeline", place.stage),
+    };
+    let stages = own
+        .stages
+        .iter()
+        .map(|stage| named(&stage.id, stage.label.as_ref()));
+    Some(format!(
+        "`{}.{}` of row {} is {what}, and its pipeline is {}: write one of {} [{STAGE_OF_ANOTHER_PIPELINE}]",
+        object.mapping().table,
+        place.column,
+        row.record.local_id,
+        named(&own.id, own.label.as_ref()),
+        stages.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mapping::{Direction, ObjectMapping};
+    use crate::testing::{contacts, property, row, value};
+
+    fn deals() -> SyncedObject {
+        let contacts = contacts();
+        let renamed = ["pipeline", "dealstage", "dealname", "score"];
+        let fields = contacts.mapping().fields.iter().zip(renamed);
+        let fields = fields.map(|(field, name)| FieldMapping {
+            property: property(name),
+            ..field.clone()
+        });
+        SyncedObject {
+            stages: Some(StageProperties {
+                pipeline: "pipeline",
+                stage: "dealstage",
+            }),
+            required: vec!["dealname".to_owned()],
+            ..SyncedObject::of(ObjectMapping {
+                fields: fields.collect(),
+                ..contacts.mapping().clone()
+            })
+        }
+    }
+
+    fn deal(values: &[(&str, &str)]) -> MirrorRow {
+        let mut row = row(7, None, &[]);
+        let values = values
+            .iter()
+            .map(|(name, text)| (property(name), value(text)));
+        row.record.values = values.collect();
+        row
+    }
+
+    fn pipeline(id: &str, stages: &[&str]) -> Pipeline {
+        let stage = |id: &&str| Stage {
+            id: (*id).to_owned(),
+            label: Some(format!("The {id}")),
+            display_order: None,
+            closed: None,
+            probability: None,
+            archived: false,
+        };
+        Pipeline {
+            id: id.to_owned(),
+            label: None,
+            display_order: None,
+            archived: false,
+            stages: stages.iter().map(stage).collect(),
+        }
+    }
+
+    #[test]
+    fn a_stage_must_be_its_pipelines() {
+        let known = [
+            pipeline("sales", &["open", "won"]),
+            pipeline("renewals", &["due"]),
+        ];
+        let object = deals();
+        for (pipeline, stage, expected) in [
+            ("sales", "won", None),
+            ("", "won", None),
+            ("sales", "", None),
+            ("new", "won", None),
+            (
+                "sales",
+                "due",
+                Some(
+                    "is stage `due` (The due) of pipeline `renewals`, and its pipeline is `sales`: write one of `open` (The open), `won` (The won) [stage-of-another-pipeline]",
+                ),
+            ),
+            (
+                "renewals",
+                "lost",
+                Some("is `lost`, which is a stage of no pipeline"),
+            ),
+        ] {
+            let row = deal(&[("pipeline", pipeline), ("dealstage", stage)]);
+            let place = place(&object, &row, |_| true);
+            let told = place.and_then(|place| misplaced(&object, &row, &place, &known));
+            match expected {
+                None => assert_eq!(told, None, "{pipeline} {stage}"),
+                Some(words) => assert!(
+                    told.as_ref().is_some_and(|told| told.contains(words)),
+                    "{told:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_sent_is_not_looked_at() {
+        let object = deals();
+        let row = deal(&[("pipeline", "sales"), ("dealstage", "due")]);
+        assert!(place(&object, &row, |name| name.as_str() == "dealname").is_none());
+        assert!(place(&object, &row, |name| name.as_str() == "pipeline").is_some());
+    }
+
+    #[test]
+    fn a_create_without_what_hubspot_demands_is_told_of() {
+        let mut object = deals();
+        let named = deal(&[("dealname", "Big")]);
+        assert_eq!(missing(&object, &named), None);
+        let nameless = missing(&object, &deal(&[])).expect("it is missing");
+        assert!(
+            nameless.starts_with("`contacts.city` of row 7 is empty"),
+            "{nameless}"
+        );
+        assert!(nameless.ends_with("[required-property]"), "{nameless}");
+        object.required = vec!["amount".to_owned()];
+        let unmapped = missing(&object, &named).expect("it is missing");
+        assert!(unmapped.contains("`amount`, which no column"), "{unmapped}");
+        object.required = vec!["score".to_owned()];
+        assert_eq!(object.mapping().fields[3].direction, Direction::Pull);
+        assert!(missing(&object, &named).is_some());
+    }
+}

@@ -1,0 +1,65 @@
+//! Stages that are not their pipeline's: looked at by the pipelines that are known, which are read again before a stage that
+//! they lack is called wrong.
+
+use rusqlite::Transaction;
+
+use crate::decide::outgoing::needed::{is_known, misplaced, place};
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::reference;
+use crate::engine::{Engine, StepError};
+use crate::model::entry::{Entry, Operation};
+use crate::model::name::PropertyName;
+use crate::model::row::MirrorRow;
+use crate::store::StoreError;
+use crate::store::reference as tables;
+
+/// Reads the object's pipelines again where one of these entries sends a place that they lack: it may have been made since.
+///
+/// # Errors
+/// The database refuses. That HubSpot does not show pipelines keeps no entry from being sent.
+pub async fn read_again_for(
+    engine: &Engine,
+    object: &ObjectSync,
+    due: &[Entry],
+) -> Result<(), StepError> {
+    if object.stages.is_none() {
+        return Ok(());
+    }
+    let (sync, due) = (object.clone(), due.to_vec());
+    let is_unknown = engine
+        .store
+        .read(move |connection| {
+            let known = tables::pipelines(connection, sync.object())?;
+            for entry in &due {
+                let is_sent = |property: &PropertyName| {
+                    entry.standing.operation == Operation::Create || entry.field(property).is_some()
+                };
+                let row = sync.table.by_local_id(connection, entry.local_id)?;
+                let place = row.as_ref().and_then(|row| place(&sync, row, is_sent));
+                if place.is_some_and(|place| !is_known(&place, &known)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await?;
+    match is_unknown {
+        true => reference::read_pipelines_again(engine, object).await,
+        false => Ok(()),
+    }
+}
+
+/// That a row's stage is not its pipeline's, in words for a person.
+pub fn misplaced_in(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    row: &MirrorRow,
+    is_sent: impl Fn(&PropertyName) -> bool,
+) -> Result<Option<String>, StoreError> {
+    let Some(place) = place(pass.object, row, is_sent) else {
+        return Ok(None);
+    };
+    let known = tables::pipelines(tx, pass.name())?;
+    Ok(misplaced(pass.object, row, &place, &known))
+}

@@ -1,0 +1,163 @@
+//! Answers that contradict what is known of the portal: a record with an owner or a stage that no table has, a refusal that names
+//! an option, property, owner or stage. What they are about is read again at once, and not again for the same cause before
+//! the schedule's time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::decide::outgoing::settle::Contradiction;
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::portal::{reference, schema};
+use crate::engine::{Engine, StepError};
+use crate::hubspot::Record;
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::{StoreError, reference as tables};
+
+/// The property that holds a record's owner, of every object.
+const OWNER: &str = "hubspot_owner_id";
+
+/// The most names that are remembered: a portal has some hundred owners and stages.
+const MOST: usize = 10_000;
+
+/// Between two reads of the schema for refusals: a batch may be refused a hundred times for one cause.
+const BETWEEN: Duration = Duration::from_secs(30);
+
+/// What was met already.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    /// Owners and stages that are known, or were asked for.
+    names: Mutex<BTreeSet<(Kind, String)>>,
+    /// When a refusal last made somebody read.
+    refused_at: Mutex<Option<Timestamp>>,
+}
+
+/// What a record names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Owner,
+    Stage(ObjectType),
+}
+
+impl Met {
+    /// After a whole read everything may be asked for once more.
+    pub(crate) fn forget(&self) {
+        self.names.lock().clear();
+    }
+
+    /// Those of some names that were not met before; they count as met from here on.
+    fn new_of(&self, named: BTreeSet<(Kind, String)>) -> BTreeSet<(Kind, String)> {
+        let mut names = self.names.lock();
+        let new: BTreeSet<_> = named.difference(&names).cloned().collect();
+        if names.len() + new.len() > MOST {
+            names.clear();
+        }
+        names.extend(new.iter().cloned());
+        new
+    }
+
+    /// Whether a refusal may make somebody read at this moment.
+    fn may_read(&self, now: Timestamp) -> bool {
+        let mut refused_at = self.refused_at.lock();
+        let may = refused_at.is_none_or(|last| now.since(last) >= BETWEEN || last > now);
+        if may {
+            *refused_at = Some(now);
+        }
+        may
+    }
+}
+
+/// Looks whether records name owners or stages that the tables don't have, and reads those again.
+///
+/// # Errors
+/// The database refuses. What HubSpot does not show stays as it is known.
+pub async fn look_at(
+    engine: &Engine,
+    object: &ObjectSync,
+    records: &[Record],
+) -> Result<(), StepError> {
+    let new = engine.met.new_of(named_by(object, records));
+    if new.is_empty() {
+        return Ok(());
+    }
+    let unknown = engine
+        .store
+        .read(move |connection| {
+            let mut unknown = BTreeSet::new();
+            for (kind, id) in new {
+                if !is_known(connection, &kind, &id)? {
+                    unknown.insert(kind);
+                }
+            }
+            Ok::<_, StoreError>(unknown)
+        })
+        .await?;
+    for kind in unknown {
+        match kind {
+            Kind::Owner => reference::read_owners_again(engine).await?,
+            Kind::Stage(_) => reference::read_pipelines_again(engine, object).await?,
+        }
+    }
+    Ok(())
+}
+
+fn named_by(object: &ObjectSync, records: &[Record]) -> BTreeSet<(Kind, String)> {
+    let stage = object.stages.map(|stages| stages.stage);
+    let mut named = BTreeSet::new();
+    for record in records {
+        let mut name = |kind: Kind, property: &str| {
+            let value = record.properties.get(property).cloned().flatten();
+            named.extend(value.filter(|id| !id.is_empty()).map(|id| (kind, id)));
+        };
+        name(Kind::Owner, OWNER);
+        if let Some(stage) = stage {
+            name(Kind::Stage(object.object().clone()), stage);
+        }
+    }
+    named
+}
+
+/// A table that was never filled knows nothing, and is filled by the schedule.
+fn is_known(connection: &Connection, kind: &Kind, id: &str) -> Result<bool, StoreError> {
+    match kind {
+        Kind::Owner => tables::has_owner(connection, id),
+        Kind::Stage(object) => {
+            let known = tables::pipelines(connection, object)?;
+            let mut stages = known.iter().flat_map(|pipeline| &pipeline.stages);
+            Ok(known.is_empty() || stages.any(|stage| stage.id == id))
+        }
+    }
+}
+
+/// Reads again what refusals contradict.
+///
+/// # Errors
+/// The database refuses.
+pub async fn after_refusals(
+    engine: &Engine,
+    object: &ObjectSync,
+    contradicted: BTreeSet<Contradiction>,
+) -> Result<(), StepError> {
+    if contradicted.is_empty() || !engine.met.may_read(engine.now()) {
+        return Ok(());
+    }
+    for what in contradicted {
+        match what {
+            Contradiction::Owners => reference::read_owners_again(engine).await?,
+            Contradiction::Pipelines if object.stages.is_some() => {
+                reference::read_pipelines_again(engine, object).await?;
+            }
+            Contradiction::Pipelines => {}
+            Contradiction::Properties => match schema::refresh(engine).await {
+                Err(StepError::Hubspot(error)) => {
+                    tracing::warn!(object = %object.object(), error = %error, "the properties could not be read again");
+                }
+                read => drop(read?),
+            },
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Reference data, and stages that must be their pipeline's.
+
+use hubsyncd::simulator::settings::Settings;
+
+use crate::daemon::{Site, eventually};
+use crate::portal::Portal;
+
+#[test]
+fn owners_pipelines_and_stages_of_every_object_that_has_them_are_there() {
+    let portal = Portal::quick();
+    let objects = "[objects.contacts]\n[objects.deals]\n[objects.tickets]\n[objects.leads]\n";
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    assert!(site.number("SELECT count(*) FROM owners WHERE archived") > 0);
+    assert!(site.number("SELECT count(*) FROM owners WHERE NOT archived") > 0);
+    let having =
+        "SELECT group_concat(object) FROM (SELECT DISTINCT object FROM pipelines ORDER BY object)";
+    assert_eq!(site.text(having).as_deref(), Some("deals,leads,tickets"));
+    let having = "SELECT group_concat(object) FROM (SELECT DISTINCT object FROM pipeline_stages ORDER BY object)";
+    assert_eq!(site.text(having).as_deref(), Some("deals,leads,tickets"));
+    let having = "SELECT count(DISTINCT object) FROM properties";
+    assert_eq!(site.number(having), 4);
+}
+
+#[test]
+fn a_stage_of_another_pipeline_is_refused_before_it_is_sent() {
+    let portal = Portal::quick();
+    let now = portal.now_ms();
+    let deal = [
+        ("dealname", "Big"),
+        ("dealstage", "qualifiedtobuy"),
+        ("pipeline", "default"),
+    ];
+    let id = portal.stand().create("deals", &deal, now);
+    let mut site = Site::with(&portal, "", "[objects.deals]\n");
+    site.start_and_load();
+    let (pipeline, stage) = (
+        site.text("SELECT pipeline_id FROM pipeline_stages WHERE pipeline_id <> 'default' ORDER BY 1 LIMIT 1"),
+        site.text("SELECT id FROM pipeline_stages WHERE pipeline_id <> 'default' ORDER BY pipeline_id, id LIMIT 1"),
+    );
+    let (pipeline, stage) = (pipeline.expect("a pipeline"), stage.expect("a stage"));
+    let writes = portal.stand().write_log().len();
+    site.execute(&format!("UPDATE deals SET dealstage = '{stage}'"));
+    site.execute(&format!(
+        "INSERT INTO deals (dealname, pipeline, dealstage) VALUES ('New', 'default', '{stage}')"
+    ));
+    site.until_sql(
+        "SELECT count(*) = 2 FROM sync_outbox WHERE state = 'dead' AND code = 'stage-of-another-pipeline'",
+    );
+    let said = site
+        .text("SELECT last_error FROM sync_outbox ORDER BY id")
+        .expect("a sentence");
+    for part in [
+        stage.as_str(),
+        pipeline.as_str(),
+        "`default`",
+        "`qualifiedtobuy`",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(portal.stand().write_log().len(), writes);
+    // A program sets the two columns in two statements.
+    site.execute(&format!("UPDATE deals SET pipeline = '{pipeline}'"));
+    site.until_pushed();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    let stand = portal.stand();
+    let record = stand.record("deals", id).expect("there");
+    assert_eq!(record.value("dealstage"), Some(stage.as_str()));
+    assert_eq!(stand.count("deals"), 2);
+}
+
+#[test]
+fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
+    let words = "Deals above 10,000 need the approval of a manager before they are won";
+    let portal = Portal::with(Settings {
+        stage_rules: [("closedwon".to_owned(), words.to_owned())].into(),
+        ..Settings::quick()
+    });
+    let now = portal.now_ms();
+    let deal = [
+        ("dealname", "Big"),
+        ("dealstage", "qualifiedtobuy"),
+        ("pipeline", "default"),
+    ];
+    let id = portal.stand().create("deals", &deal, now);
+    let mut site = Site::with(&portal, "", "[objects.deals]\n");
+    site.start_and_load();
+    site.execute("UPDATE deals SET dealstage = 'closedwon'");
+    site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+    let said = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("a sentence");
+    assert!(said.contains(words), "{said}");
+    // A person approves.
+    portal.stand().settings_mut().stage_rules.clear();
+    site.execute("UPDATE sync_outbox SET state = 'pending'");
+    site.until_pushed();
+    let stand = portal.stand();
+    let record = stand.record("deals", id).expect("there");
+    assert_eq!(record.value("dealstage"), Some("closedwon"));
+}
+
+#[test]
+fn an_answer_that_contradicts_the_reference_tables_makes_them_be_read_again() {
+    let portal = Portal::quick();
+    let now = portal.now_ms();
+    let deal = [
+        ("dealname", "Big"),
+        ("dealstage", "qualifiedtobuy"),
+        ("pipeline", "default"),
+    ];
+    let id = portal.stand().create("deals", &deal, now);
+    let schedule = "[schedule]\npoll = \"1s\"\nreference = \"1h\"\n";
+    let mut site = Site::with(&portal, schedule, "[objects.deals]\n");
+    site.start_and_load();
+    site.until_sql("SELECT count(*) FROM pipeline_stages");
+    // As if they had been made after the last look.
+    let program = site.program();
+    let as_daemon = |sql: &str| {
+        program
+            .set_db_config(
+                rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+                false,
+            )
+            .expect("no triggers");
+        program.execute(sql, []).expect(sql);
+    };
+    let owner = site
+        .text("SELECT CAST(min(id) AS TEXT) FROM owners")
+        .expect("an owner");
+    as_daemon("DELETE FROM pipeline_stages WHERE id = 'contractsent'");
+    as_daemon(&format!("DELETE FROM owners WHERE id = {owner}"));
+    let pipelines = portal.requests("/pipelines/");
+    let edit = [
+        ("dealstage", "contractsent"),
+        ("hubspot_owner_id", owner.as_str()),
+    ];
+    let now = portal.now_ms();
+    portal.stand().edit("deals", id, &edit, now);
+    site.until_sql("SELECT count(*) FROM pipeline_stages WHERE id = 'contractsent'");
+    site.until_sql(&format!("SELECT count(*) FROM owners WHERE id = {owner}"));
+    // A local write of a stage that the table lacks likewise.
+    as_daemon("DELETE FROM pipeline_stages WHERE id = 'presentationscheduled'");
+    site.execute("UPDATE deals SET dealstage = 'presentationscheduled'");
+    site.until_pushed();
+    eventually("it is in HubSpot", || {
+        let stand = portal.stand();
+        stand
+            .record("deals", id)
+            .and_then(|record| record.value("dealstage").map(str::to_owned))
+            .as_deref()
+            == Some("presentationscheduled")
+    });
+    assert_eq!(portal.requests("/pipelines/"), pipelines + 2);
+}
