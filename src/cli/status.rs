@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::cli::ExitStatus;
 use crate::cli::args::StatusArgs;
 use crate::cli::format::{Align, TextTable, counted, duration, moment, printable, thousands};
-use crate::engine::portal::access::remedy;
+use crate::engine::portal::access::{LOOK_AT_THE_NAME, remedy};
 use crate::model::time::Timestamp;
-use crate::store::meta::{FORBIDDEN, MISSING_SCOPE};
+use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::people::{PeopleDb, Row, StatusRows};
 
 /// `{"health":{…},"objects":[…],"holds":[…]}` with the columns' names.
@@ -237,6 +237,10 @@ fn trouble_of(object: &Row, all: &[Row]) -> Vec<String> {
         ));
     }
     match object.text("last_error") {
+        Some(words) if object.text("code") == Some(OBJECT_UNKNOWN) => {
+            lines.push(format!("{name}: {}", printable(words)));
+            lines.push(format!("hint: {LOOK_AT_THE_NAME}"));
+        }
         Some(words) if is_forbidden(object) => lines.extend(scope_lines(object, words, all)),
         Some(words) => lines.push(format!("{name}: last error: {}", printable(words))),
         None => {}

@@ -288,6 +288,13 @@ fn an_object_that_the_portal_has_not_waits_and_loads_by_itself_once_it_is_there(
         );
         site.until_sql(&waits);
     }
+    site.until_sql("SELECT state = 'degraded' FROM sync_health");
+    let shown = String::from_utf8_lossy(&site.run(&["status"]).stdout).into_owned();
+    assert!(
+        shown.contains("the portal has no object `quotes`"),
+        "{shown}"
+    );
+    assert!(shown.contains("hint: look at the name"), "{shown}");
     let id = make_machines(&portal);
     let now = portal.now_ms();
     portal.stand().create(&id, &[("model", "A")], now);

@@ -18,6 +18,10 @@ use crate::model::name::ObjectType;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNKNOWN};
 use crate::store::{Lane, cursors};
 
+/// What somebody can do about an object that the portal has not.
+pub const LOOK_AT_THE_NAME: &str =
+    "look at the name, or make the object in HubSpot: it then loads by itself";
+
 /// What steps need that read records.
 pub const TO_READ: &[Access] = &[Access::Read];
 
@@ -117,7 +121,7 @@ impl Engine {
             token_works: self.client.token_works(),
             moving: self.client.moving(),
             trouble: self.client.trouble(),
-            forbidden: self.client.forbidden(),
+            forbidden: self.kept_from(),
             goes_on: self.mapping.objects.is_empty()
                 || self
                     .mapping
@@ -127,14 +131,25 @@ impl Engine {
         }
     }
 
-    /// What is forbidden to the token, in one line; `None` where it may do all that is mapped.
+    /// What is forbidden to the token, and what the portal has not, a sentence each.
+    fn kept_from(&self) -> Vec<String> {
+        let mut sentences = self.client.forbidden();
+        sentences.extend(self.refusals.known().unknown.values().cloned());
+        sentences
+    }
+
+    /// What keeps mapped objects from syncing, in one line; `None` where the token may do all that is mapped, and the portal
+    /// has it.
     pub fn forbidden(&self) -> Option<String> {
-        let sentences = self.client.forbidden();
+        let sentences = self.kept_from();
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 
     /// What somebody can do about what is forbidden.
     pub fn remedies(&self) -> Option<String> {
+        if self.client.forbidden().is_empty() {
+            return self.forbidden().map(|_| LOOK_AT_THE_NAME.to_owned());
+        }
         let objects = self.mapping.objects.iter();
         let waiting = |name: &str| !self.client.forbidden_of(name).is_empty();
         let (stuck, others): (Vec<&str>, Vec<&str>) = objects

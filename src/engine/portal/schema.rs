@@ -7,6 +7,7 @@ use crate::decide::portal::objects::{ObjectSchema, Unfit, settled};
 use crate::decide::schema::{
     Definition, Definitions, FieldProblem, key_is_made, remarks, resolve, synced_objects,
 };
+use crate::engine::portal::access::LOOK_AT_THE_NAME;
 use crate::engine::portal::known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, StepError};
@@ -139,9 +140,7 @@ impl KeptBack {
 
     fn hint(&self) -> Option<&str> {
         match self {
-            Self::Refused(_) if self.is_unknown_object() => {
-                Some("look at the name, or make the object in HubSpot: it then begins by itself")
-            }
+            Self::Refused(_) if self.is_unknown_object() => Some(LOOK_AT_THE_NAME),
             Self::Refused(error) => error.hint(),
             Self::Unfit(unfit) => Some(&unfit.hint),
         }

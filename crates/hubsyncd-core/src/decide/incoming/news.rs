@@ -79,6 +79,8 @@ pub fn verdict(mapping: &Mapping, event: &Event) -> NewsVerdict {
     match object.field(property) {
         Some(field) if field.direction.pulls() => NewsVerdict::Wanted,
         Some(_) => NewsVerdict::Ignored("the property is only pushed"),
+        // The portal's schema says which are mapped.
+        None if object.fields.is_empty() => NewsVerdict::Wanted,
         None => NewsVerdict::Ignored("the property is not mapped"),
     }
 }
@@ -316,6 +318,21 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::EPOCH.plus_millis(second * 1_000)
+    }
+
+    #[test]
+    fn while_the_schema_is_to_name_the_properties_every_change_is_wanted() {
+        let unnamed = ObjectMapping {
+            fields: Vec::new(),
+            ..object(Direction::Both)
+        };
+        let mapping = Mapping {
+            objects: vec![unnamed],
+        };
+        assert_eq!(
+            verdict(&mapping, &event("propertyChange")),
+            NewsVerdict::Wanted
+        );
     }
 
     #[test]
