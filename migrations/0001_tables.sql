@@ -412,6 +412,19 @@ CREATE TABLE _sync_tombstones (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     at TEXT NOT NULL,
+    -- When what is still known of a record that is nowhere in HubSpot is erased.
+    erase_at TEXT,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
+
+-- Records that the token does not see although their rows are here, and those whose deletion HubSpot has announced: until
+-- they are shown again.
+CREATE TABLE _sync_absent (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    unseen INTEGER NOT NULL,
+    announced INTEGER NOT NULL,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 

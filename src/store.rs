@@ -16,6 +16,7 @@ use crate::model::id::PortalId;
 use crate::model::time::Timestamp;
 use crate::store::file::access::Remedy;
 
+pub mod absent;
 pub mod around;
 pub mod awaited;
 pub mod conflicts;

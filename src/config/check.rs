@@ -18,6 +18,7 @@ use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 mod auth;
 mod connection;
 mod daemon;
+mod existence;
 mod fields;
 mod later;
 mod names;
@@ -84,7 +85,7 @@ fn check_source(source: &FileSource) -> Checked {
 fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     let root = reader.root(document, keys::ROOT);
     let portal = connection::portal(reader, &root);
-    let auth = auth::auth(reader, &root);
+    let (auth, sees) = auth::auth(reader, &root);
     let database = connection::database(reader, &root);
     let is_oauth = matches!(auth, Auth::OAuth(_));
     let limits = daemon::limits(reader, &root, portal.tier, is_oauth);
@@ -95,7 +96,7 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     daemon::one_port_each(reader, &root, http, door);
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
-    let mapping = objects::mapping(reader, &root, policy, &mut poll);
+    let mapping = objects::mapping(reader, &root, policy, sees, &mut poll);
     auth::scopes(reader, &root, &auth, &mapping);
     later::associations(reader, &root);
     let guard = daemon::guard(reader, &root);

@@ -23,7 +23,7 @@ pub(crate) const ENV: &[&str] = &["env"];
 /// A secret's place.
 pub(crate) const SECRET: &[&str] = &["env", "file", "credential"];
 /// `[auth]`.
-pub(crate) const AUTH: &[&str] = &["access_token", "oauth"];
+pub(crate) const AUTH: &[&str] = &["access_token", "oauth", "sees"];
 /// `[auth.oauth]`.
 pub(crate) const OAUTH: &[&str] = &[
     "client_id",
@@ -88,6 +88,7 @@ pub(crate) const OBJECT: &[&str] = &[
     "backfill",
     "on_remote_delete",
     "on_local_delete",
+    "new_records",
     "poll",
     "conflict",
     "properties",

@@ -20,8 +20,7 @@ use crate::hubspot::call::limiter::{LeaseFn, LimitSettings, StartState};
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, Limiter, Transport};
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::settings::{ApiVersion, Guard, Limits, Tier};
@@ -287,8 +286,7 @@ fn mapping() -> Mapping {
             direction: Direction::Both,
             key: KeyChoice::Auto,
             match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: Duration::from_secs(5),
             fields: vec![field],

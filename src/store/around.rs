@@ -10,7 +10,7 @@ use crate::store::mirror::MirrorTable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "seven independent questions, asked together"
+    reason = "nine independent questions, asked together"
 )]
 pub struct Around {
     /// Outbox entries of the object.
@@ -27,6 +27,10 @@ pub struct Around {
     pub unlinked: bool,
     /// Values of HubSpot's that can't be read.
     pub unreadable: bool,
+    /// Rows that say that their record is archived.
+    pub marked: bool,
+    /// Records that the token does not see, or whose deletion was announced.
+    pub absent: bool,
 }
 
 impl Around {
@@ -39,6 +43,8 @@ impl Around {
         removals: true,
         unlinked: true,
         unreadable: true,
+        marked: true,
+        absent: true,
     };
 
     /// Whether a record may belong to a row that does not have its id.
@@ -70,5 +76,7 @@ pub fn look(
         removals: any("SELECT 1 FROM _sync_removals WHERE object = ?1 LIMIT 1")?,
         unlinked: table.has_unlinked(connection)?,
         unreadable: any("SELECT 1 FROM sync_unreadable WHERE object = ?1 LIMIT 1")?,
+        marked: table.has_marked(connection)?,
+        absent: any("SELECT 1 FROM _sync_absent WHERE object = ?1 LIMIT 1")?,
     })
 }

@@ -124,6 +124,7 @@ fn erase_id(
     for sql in [
         "DELETE FROM sync_inbox WHERE object = :object AND hs_id = :id",
         "DELETE FROM _sync_reads WHERE object = :object AND hs_id = :id",
+        "DELETE FROM _sync_absent WHERE object = :object AND hs_id = :id",
     ] {
         tx.prepare_cached(sql)?.execute(own)?;
     }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Transaction, named_params};
 use crate::decide::fight::FieldPush;
 use crate::decide::matching::MatchRule;
 use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
 pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
@@ -49,18 +50,24 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
     Ok(())
 }
 
-/// The values of a field that HubSpot acknowledged, the latest first, at most `limit`.
+/// Where the JSON of a whole row holds a field.
+fn path_of(field: &FieldMapping) -> String {
+    format!("$.\"{}\"", field.column)
+}
+
+/// The values of a field that HubSpot acknowledged, those of creates among them, the latest first, at most `limit`.
 pub fn pushed(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
-    property: &PropertyName,
+    field: &FieldMapping,
     limit: usize,
 ) -> Result<Vec<Value>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT new_value
+        "SELECT iif(property = '*', json_extract(new_value, :path), new_value)
          FROM sync_history
-         WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push'
+         WHERE object = :object AND local_id = :local_id AND origin = 'push'
+           AND (property = :property OR (property = '*' AND json_valid(new_value)))
          ORDER BY id DESC
          LIMIT :limit",
     )?;
@@ -68,7 +75,8 @@ pub fn pushed(
         named_params! {
             ":object": object.as_str(),
             ":local_id": local_id.0,
-            ":property": property.as_str(),
+            ":property": field.property.as_str(),
+            ":path": path_of(field),
             ":limit": limit as i64,
         },
         |row| row.get(0).map(Value::from_stored),
@@ -81,7 +89,7 @@ pub fn was_pushed(
     connection: &Connection,
     object: &ObjectType,
     local_id: LocalId,
-    property: &PropertyName,
+    field: &FieldMapping,
     value: &Value,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<bool, StoreError> {
@@ -89,14 +97,16 @@ pub fn was_pushed(
         .prepare_cached(
             "SELECT 1
              FROM sync_history
-             WHERE object = :object AND local_id = :local_id AND property = :property
-               AND origin = 'push' AND new_value IS :value AND at BETWEEN :from AND :to
+             WHERE object = :object AND local_id = :local_id AND origin = 'push' AND at BETWEEN :from AND :to
+               AND ((property = :property AND new_value IS :value)
+                    OR (property = '*' AND json_valid(new_value) AND json_extract(new_value, :path) IS :value))
              LIMIT 1",
         )?
         .exists(named_params! {
             ":object": object.as_str(),
             ":local_id": local_id.0,
-            ":property": property.as_str(),
+            ":property": field.property.as_str(),
+            ":path": path_of(field),
             ":value": value.as_deref(),
             ":from": from.to_string(),
             ":to": to.to_string(),
@@ -107,7 +117,7 @@ pub fn was_pushed(
 pub fn was_given_up(
     connection: &Connection,
     object: &ObjectType,
-    property: &PropertyName,
+    field: &FieldMapping,
     rule: MatchRule,
     form: &str,
     since: Timestamp,
@@ -125,8 +135,8 @@ pub fn was_given_up(
     )?;
     Ok(statement.exists(named_params! {
         ":object": object.as_str(),
-        ":property": property.as_str(),
-        ":path": format!("$.\"{property}\""),
+        ":property": field.property.as_str(),
+        ":path": path_of(field),
         ":rule": rule.as_str(),
         ":form": form,
         ":since": since.to_string(),

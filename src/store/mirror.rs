@@ -53,6 +53,9 @@ struct Statements {
     count: String,
     linked: String,
     unlinked: String,
+    marked: String,
+    is_marked: String,
+    mark: String,
     gone_in_conflict: String,
     gone_unreadable: String,
 }
@@ -468,7 +471,7 @@ impl MirrorTable {
         Ok(found)
     }
 
-    /// Ids of records with a row, above `after` and up to `to`, at most `limit`, ascending.
+    /// Ids of records with a row that does not say that they are archived, above `after` and up to `to`, at most `limit`, ascending.
     pub fn linked_between(
         &self,
         connection: &Connection,
@@ -493,6 +496,30 @@ impl MirrorTable {
     /// Whether some row has no record.
     pub fn has_unlinked(&self, connection: &Connection) -> Result<bool, StoreError> {
         Ok(connection.prepare_cached(&self.sql.unlinked)?.exists([])?)
+    }
+
+    /// Whether some row says that its record is archived.
+    pub fn has_marked(&self, connection: &Connection) -> Result<bool, StoreError> {
+        Ok(connection.prepare_cached(&self.sql.marked)?.exists([])?)
+    }
+
+    /// Whether a row says that its record is archived.
+    pub fn is_marked(&self, connection: &Connection, id: LocalId) -> Result<bool, StoreError> {
+        Ok(connection
+            .prepare_cached(&self.sql.is_marked)?
+            .exists([id.0])?)
+    }
+
+    /// Lets a row say that its record is archived, or that it is there.
+    pub fn mark(
+        &self,
+        tx: &Transaction<'_>,
+        id: LocalId,
+        is_archived: bool,
+    ) -> Result<(), StoreError> {
+        tx.prepare_cached(&self.sql.mark)?
+            .execute((id.0, is_archived))?;
+        Ok(())
     }
 
     /// Rows with open conflicts of fields that are gone, and of which nothing waits to be sent; at most `limit`.
@@ -731,11 +758,14 @@ impl Statements {
             delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
             blank: blank_of(mapping),
             linked_between: format!(
-                "SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 ORDER BY hs_id LIMIT ?3"
+                "SELECT hs_id FROM {table} WHERE hs_id > ?1 AND hs_id <= ?2 AND +hs_archived = 0 ORDER BY hs_id LIMIT ?3"
             ),
             count: format!("SELECT count(*) FROM {table}"),
             linked: format!("SELECT count(hs_id) FROM {table}"),
             unlinked: format!("SELECT 1 FROM {table} WHERE hs_id IS NULL LIMIT 1"),
+            marked: format!("SELECT 1 FROM {table} WHERE hs_archived = 1 LIMIT 1"),
+            is_marked: format!("SELECT 1 FROM {table} WHERE local_id = ?1 AND hs_archived = 1"),
+            mark: format!("UPDATE {table} SET hs_archived = ?2 WHERE local_id = ?1"),
             gone_unreadable: format!(
                 "SELECT DISTINCT u.hs_id FROM sync_unreadable AS u WHERE u.object = ?1 AND u.property <> '*' \
                  AND NOT EXISTS (SELECT 1 FROM {table} AS m WHERE m.hs_id = u.hs_id) LIMIT ?2"

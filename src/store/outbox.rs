@@ -185,6 +185,19 @@ pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Entry>, Sto
     one(connection, &select("WHERE id = ?1"), [id.0])
 }
 
+/// Whether an entry is dead for a reason in these words.
+pub fn is_dead_saying(
+    connection: &Connection,
+    id: OutboxId,
+    words: &str,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1 FROM sync_outbox WHERE id = :id AND state = 'dead' AND last_error = :words",
+        )?
+        .exists(named_params! { ":id": id.0, ":words": words })?)
+}
+
 fn select(condition: &str) -> String {
     format!("SELECT {STANDING}, id, local_id, version, key, row FROM sync_outbox {condition}")
 }

@@ -237,7 +237,7 @@ pub fn bury(
         "INSERT INTO _sync_tombstones (object, hs_id, at)
          VALUES (:object, :id, :now)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET at = excluded.at",
+         SET at = excluded.at, erase_at = NULL",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
     Ok(())
@@ -266,10 +266,45 @@ pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
     Ok(())
 }
 
+/// Notes when what is still known of a buried record is to be erased, unless it shows itself again.
+pub fn erase_later(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    id: HubspotId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_tombstones SET erase_at = :at WHERE object = :object AND hs_id = :id",
+    )?
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":at": at.to_string() })?;
+    Ok(())
+}
+
+/// Buried records of which what is still known is to be erased by now, at most `limit`.
+pub fn to_be_erased(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT hs_id
+         FROM _sync_tombstones
+         WHERE object = :object AND erase_at <= :now
+         ORDER BY hs_id
+         LIMIT :limit",
+    )?;
+    let ids = statement.query_map(
+        named_params! { ":object": object.as_str(), ":now": now.to_string(), ":limit": limit as i64 },
+        |row| row.get(0).map(HubspotId),
+    )?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// Forgets tombstones older than `before`.
 pub fn forget_tombstones(tx: &Transaction<'_>, before: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "DELETE FROM _sync_tombstones WHERE at < :before",
+        "DELETE FROM _sync_tombstones WHERE at < :before AND erase_at IS NULL",
         named_params! { ":before": before.to_string() },
     )?;
     Ok(())

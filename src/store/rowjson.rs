@@ -6,8 +6,8 @@ use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value as Json};
 
 pub use crate::model::rowjson::{
-    created_at, modified_at, of_record, of_row, of_values, spelled, text_in, values, with_defaults,
-    with_record, with_times,
+    by_column, created_at, modified_at, of_record, of_row, of_values, spelled, text_in, values,
+    with_defaults, with_record, with_times,
 };
 
 /// What a row held in a column that the mapping does not know.

@@ -10,8 +10,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
@@ -103,8 +102,7 @@ pub(crate) fn object(name: &str, direction: Direction, fields: Vec<FieldMapping>
         direction,
         key: KeyChoice::Auto,
         match_property: None,
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy: Policy::Newest,
         poll: Duration::from_secs(5),
         fields,

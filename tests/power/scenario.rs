@@ -16,8 +16,7 @@ use hubsyncd::engine::pass::Pass;
 use hubsyncd::engine::portal::objects::ObjectSync;
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::record::RemoteRecord;
@@ -479,8 +478,7 @@ fn contacts() -> ObjectMapping {
         direction: Direction::Both,
         key: KeyChoice::Auto,
         match_property: Some(property_name("email")),
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy: Policy::Remote,
         poll: Duration::from_secs(5),
         fields: vec![

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -368,8 +367,7 @@ fn object(
         direction,
         key,
         match_property: matching.map(|name| PropertyName::parse(name).expect(name)),
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy,
         poll: Duration::from_secs(10),
         fields,

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use crate::model::entry::{Base, Entry, EntryField, Operation, Standing};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, ObjectMapping, OnLocalDelete, OnRemoteDelete, Policy,
-};
+use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Modes, ObjectMapping, Policy};
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::row::MirrorRow;
@@ -44,8 +42,7 @@ pub(crate) fn contacts() -> SyncedObject {
         direction: Direction::Both,
         key: KeyChoice::None,
         match_property: Some(property("email")),
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy: Policy::Remote,
         poll: Duration::from_mins(1),
         fields: vec![

@@ -10,10 +10,13 @@ use crate::config::render::SettingOrigin;
 use crate::config::secret::SecretSource;
 use crate::config::settings::{Auth, ClientId, OAuth};
 use crate::decide::portal::scopes;
-use crate::model::mapping::Mapping;
+use crate::model::mapping::{Mapping, Sees};
 
 /// The variable that holds the token where the file says nothing.
 const TOKEN_VARIABLE: &str = "HUBSPOT_ACCESS_TOKEN";
+
+/// What a token sees, by name.
+const SEES: [(&str, Sees); 2] = [("portal", Sees::Portal), ("user", Sees::User)];
 
 /// Where the browser comes back to.
 const REDIRECT_URI: &str = "http://localhost:8976/callback";
@@ -29,11 +32,22 @@ const TOKEN_PATHS: [&str; 4] = [
     "/oauth/v1/token",
 ];
 
-/// `[auth]`.
-pub(super) fn auth(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> Auth {
+/// `[auth]`, and what the token sees of the portal.
+pub(super) fn auth(reader: &mut Reader<'_>, root: &TomlTable<'_>) -> (Auth, Sees) {
     let table = reader.section(root, "auth", keys::AUTH);
+    let auth = way_in(reader, &table);
+    let sees = reader.or_default(
+        &table,
+        "sees",
+        (Sees::Portal, "\"portal\""),
+        |reader, entry| reader.choice(entry, "sees", &SEES),
+    );
+    (auth, sees)
+}
+
+fn way_in(reader: &mut Reader<'_>, table: &TomlTable<'_>) -> Auth {
     let Some(entry) = table.get("oauth").cloned() else {
-        return Auth::Token(token(reader, &table));
+        return Auth::Token(token(reader, table));
     };
     if let Some(token) = table.get("access_token") {
         let message = "`[auth]` has both `access_token` and `oauth`";

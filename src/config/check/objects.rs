@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::check::existence;
 use crate::config::check::fields;
 use crate::config::check::names::{self, Named};
 use crate::config::check::rhythm::POLL_BOUNDS;
@@ -15,8 +16,7 @@ use crate::config::settings::PollSettings;
 use crate::config::suggest::nearest;
 use crate::decide::matching::SEARCH_LAG;
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, OnLocalDelete,
-    OnRemoteDelete, Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, Policy, Sees,
 };
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::is_unique_in_hubspot;
@@ -40,6 +40,7 @@ pub(super) fn mapping(
     reader: &mut Reader<'_>,
     root: &TomlTable<'_>,
     policy: Policy,
+    sees: Sees,
     polls: &mut PollSettings,
 ) -> Mapping {
     let entry = root.get("objects").cloned();
@@ -58,7 +59,8 @@ pub(super) fn mapping(
     let mut mapping = Mapping::default();
     let mut tables = BTreeMap::new();
     for entry in &entries {
-        if let Some(object) = object(reader, entry, policy, polls) {
+        if let Some(mut object) = object(reader, entry, policy, polls) {
+            object.modes.sees = sees;
             one_table_each(reader, entry, &object, &mut tables);
             mapping.objects.push(object);
         }
@@ -92,6 +94,7 @@ fn object(
     {
         say_what_search_finds(reader, entry, &table, &key, matched);
     }
+    let modes = existence::modes(reader, &table, direction, match_property.is_some());
     let own_poll = reader.optional(&table, "poll", |reader, entry| {
         reader.schedule(entry, polls.timezone, &POLL_BOUNDS)
     });
@@ -114,8 +117,7 @@ fn object(
         direction,
         key,
         match_property,
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes,
         policy,
         poll,
         fields,
@@ -143,34 +145,19 @@ fn refuse_later_features(reader: &mut Reader<'_>, table: &TomlTable<'_>) {
             "write `false`, or take it out",
         );
     }
-    for (name, default, shown, others) in [
-        ("backfill", "list", "\"list\"", &["export"][..]),
-        (
-            "on_remote_delete",
-            "delete",
-            "\"delete\"",
-            &["mark", "recreate"],
-        ),
-        ("on_local_delete", "archive", "\"archive\"", &["restore"]),
-    ] {
-        let names: Vec<_> = std::iter::once(default)
-            .chain(others.iter().copied())
-            .map(|name| (name, name))
-            .collect();
-        let chosen = reader.or_default(table, name, (default, shown), |reader, entry| {
-            reader.choice(entry, name, &names)
-        });
-        if chosen != default
-            && let Some(entry) = table.get(name)
-        {
-            let what = format!("`{name} = \"{chosen}\"`");
-            reader.not_yet(
-                &entry.span,
-                &entry.path,
-                &what,
-                &format!("write `{default}`, or take it out"),
-            );
-        }
+    let names = [("list", "list"), ("export", "export")];
+    let chosen = reader.or_default(table, "backfill", ("list", "\"list\""), |reader, entry| {
+        reader.choice(entry, "backfill", &names)
+    });
+    if chosen != "list"
+        && let Some(entry) = table.get("backfill")
+    {
+        reader.not_yet(
+            &entry.span,
+            &entry.path,
+            &format!("`backfill = \"{chosen}\"`"),
+            "write `list`, or take it out",
+        );
     }
 }
 

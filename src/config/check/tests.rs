@@ -455,21 +455,9 @@ fn what_is_to_come_is_refused_and_its_defaults_are_not() {
     check_property("a = { history = true }", "");
     check("[objects.contacts]\nstrict_options = true", "not_yet 2:18");
     check("[objects.contacts]\nbackfill = \"export\"", "not_yet 2:12");
-    check(
-        "[objects.contacts]\non_remote_delete = \"mark\"",
-        "not_yet 2:20",
-    );
-    check(
-        "[objects.contacts]\non_remote_delete = \"recreate\"",
-        "not_yet 2:20",
-    );
-    check(
-        "[objects.contacts]\non_local_delete = \"restore\"",
-        "not_yet 2:19",
-    );
     check("[objects.contacts]\nfilter = \"x\"", "reserved 2:1");
     check(
-        "[objects.contacts]\nstrict_options = false\nbackfill = \"list\"\non_remote_delete = \"delete\"\non_local_delete = \"archive\"",
+        "[objects.contacts]\nstrict_options = false\nbackfill = \"list\"",
         "",
     );
     check(
@@ -519,6 +507,74 @@ fn any_object_is_mapped_by_a_name_that_means_one() {
     ] {
         check(wrong, expected);
     }
+}
+
+#[test]
+fn the_file_says_how_records_come_and_go() {
+    use crate::model::mapping::{Modes, NewRecords, OnLocalDelete, OnRemoteDelete, Sees};
+
+    let modes = |text: &str| {
+        let config = checked(text).config.expect(text);
+        config.mapping.objects[0].modes
+    };
+    assert_eq!(modes("[objects.contacts]"), Modes::default());
+    let text = "[auth]\nsees = \"user\"\n[objects.contacts]\non_remote_delete = \"mark\"\n\
+                on_local_delete = \"restore\"\nnew_records = \"from_hubspot\"";
+    let written = Modes {
+        on_remote_delete: OnRemoteDelete::Mark,
+        on_local_delete: OnLocalDelete::Restore,
+        new_records: NewRecords::FromHubspot,
+        sees: Sees::User,
+    };
+    assert_eq!(modes(text), written);
+    check(
+        "[objects.contacts]\non_remote_delete = \"recreate\"\nnew_records = \"from_local\"",
+        "",
+    );
+    check("[auth]\nsees = \"all\"", "unknown_value 2:8");
+    check(
+        "[objects.contacts]\non_remote_delete = \"archive\"",
+        "unknown_value 2:20",
+    );
+    check(
+        "[objects.contacts]\nnew_records = \"local\"",
+        "unknown_value 2:15",
+    );
+}
+
+#[test]
+fn records_of_one_side_alone_need_a_match_and_are_not_made_anew() {
+    for mode in ["from_hubspot", "from_local", "none"] {
+        check(
+            &format!("[objects.deals]\nnew_records = \"{mode}\""),
+            "match_missing 2:15",
+        );
+        check(
+            &format!("[objects.deals]\nnew_records = \"{mode}\"\nmatch = \"dealname\""),
+            "",
+        );
+    }
+    check("[objects.deals]\nnew_records = \"both\"", "");
+    check(
+        "[objects.deals]\ndirection = \"pull\"\nnew_records = \"from_hubspot\"",
+        "",
+    );
+    check(
+        "[objects.deals]\ndirection = \"pull\"\nnew_records = \"none\"",
+        "match_missing 3:15",
+    );
+    for mode in ["from_hubspot", "none"] {
+        check(
+            &format!(
+                "[objects.contacts]\nnew_records = \"{mode}\"\non_remote_delete = \"recreate\""
+            ),
+            "contradiction 3:20",
+        );
+    }
+    check(
+        "[objects.contacts]\ndirection = \"pull\"\non_remote_delete = \"recreate\"",
+        "contradiction 3:20",
+    );
 }
 
 #[test]

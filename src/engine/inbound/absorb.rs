@@ -267,6 +267,7 @@ fn end_archive(
         here: Here::rowless(queued.as_ref(), &pass.moment()),
         word: Word::Passed,
         policy: object.mapping().policy,
+        modes: object.mapping().modes,
         is_erasure: false,
     });
     if actions.is_empty() {

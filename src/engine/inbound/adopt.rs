@@ -9,8 +9,7 @@ use rusqlite::Transaction;
 
 use crate::decide::acts::Act;
 use crate::decide::adopt::{
-    self as decide, Adoption, Claims, Matched, based_on_carried, carried_by_create, is_fresh,
-    rebased, spelled,
+    self as decide, Adoption, Claims, Matched, based_on_carried, is_fresh, rebased, spelled,
 };
 use crate::decide::echo::sent_values;
 use crate::decide::incoming::convert::record_identities;
@@ -18,7 +17,7 @@ use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::{MadeRecord, archive_made};
+use crate::engine::inbound::existence::{MadeRecord, archive_made, note_made};
 use crate::engine::inbound::merge::{ShownRecord, merge_into};
 use crate::engine::outbound::left_out;
 use crate::engine::pass::Pass;
@@ -29,6 +28,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::store::around::Around;
 use crate::store::conflicts::{self, About};
+use crate::store::history::Origin;
 use crate::store::outbox;
 use crate::store::{StoreError, fields, reads, rowjson};
 
@@ -121,7 +121,11 @@ pub fn link_made(
     let (object, entry) = (pass.name(), &create);
     let sent = sent_values(entry);
     let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
-    hands.carry_out(carried_by_create(&sent))?;
+    let made = RemoteRecord {
+        values: sent.clone(),
+        ..record.clone()
+    };
+    note_made(tx, &pass.saying(Origin::Push), entry.local_id, &made)?;
     if pass.object.table.by_local_id(tx, entry.local_id)?.is_some() {
         let base = CleanBase::Given(&sent);
         let claimant = Claimant {

@@ -9,20 +9,22 @@ use std::time::Duration;
 use rusqlite::Transaction;
 
 use crate::decide::echo::Histories;
+use crate::decide::existence::{Here, Hubspot, NOT_VISIBLE, Sides, decide};
 use crate::decide::incoming::freshness::{Evidence, Freshness, of_departed};
 use crate::decide::record::CleanBase;
 use crate::engine::inbound::absorb;
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::applying::{Applying, refuse_record};
+use crate::engine::inbound::existence::{Matter, note_made};
 use crate::engine::inbound::merge::{ShownRecord, merge_into, note_unreadable};
 use crate::engine::pass::Pass;
 use crate::model::id::HubspotId;
 use crate::model::record::RemoteRecord;
+use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::store::around::{self, Around};
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change};
-use crate::store::{StoreError, outbox, reads};
+use crate::store::{StoreError, absent, outbox, reads};
 
 /// How long a read waits that is to tell whether a record is back: it must be asked after all that is known of it.
 const AFTER_UNSURE: Duration = Duration::from_secs(1);
@@ -134,8 +136,14 @@ fn apply_within(
     if around.tombstones && !may_come_back(tx, applying, record)? {
         return Ok(false);
     }
+    if around.absent {
+        note_seen(tx, applying, record)?;
+    }
     let absorbed = absorb::absorb_merged(tx, applying, record)?;
     if let Some(row) = pass.object.table.by_hs_id(tx, record.id)? {
+        if around.marked && !is_live(tx, applying, &row, record)? {
+            return Ok(absorbed);
+        }
         if around.removals {
             doubt_removal(tx, applying, record)?;
         }
@@ -153,7 +161,9 @@ fn apply_within(
     {
         return Ok(adopted);
     }
-    if !pass.object.mapping().direction.pulls() || !may_appear(tx, pass, record, around)? {
+    let mapping = pass.object.mapping();
+    let makes_rows = mapping.direction.pulls() && mapping.modes.new_records.makes_rows();
+    if !makes_rows || !may_appear(tx, pass, record, around)? {
         return Ok(absorbed);
     }
     insert(tx, applying, record)?;
@@ -188,6 +198,70 @@ pub fn may_come_back(
         }
     }
     Ok(freshness == Freshness::Fresh)
+}
+
+/// A record that the token did not see, or whose deletion was announced, and that is shown: what is dead for that goes on.
+fn note_seen(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let pass = &applying.pass;
+    if applying.evidence == Evidence::Search || !absent::forget(tx, pass.name(), record.id)? {
+        return Ok(());
+    }
+    let entry = match pass.object.table.by_hs_id(tx, record.id)? {
+        Some(row) => outbox::of_row(tx, pass.name(), row.record.local_id)?,
+        None => outbox::of_record(tx, pass.name(), record.id)?,
+    };
+    match entry {
+        Some(entry) if outbox::is_dead_saying(tx, entry.id, NOT_VISIBLE)? => {
+            outbox::decide(tx, entry.id, pass.now)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a row takes what its record shows: one that says that its record is archived does so once a later answer of the
+/// store shows the record again.
+fn is_live(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    row: &MirrorRow,
+    record: &RemoteRecord,
+) -> Result<bool, StoreError> {
+    let pass = &applying.pass;
+    if !pass.object.table.is_marked(tx, row.record.local_id)? {
+        return Ok(true);
+    }
+    let left_at = reads::buried_at(tx, pass.name(), record.id)?.unwrap_or_default();
+    match of_departed(applying.question(), left_at) {
+        Freshness::Stale => return Ok(false),
+        Freshness::Unsure => {
+            reads::ask(
+                tx,
+                pass.name(),
+                record.id,
+                pass.origin,
+                pass.now + AFTER_UNSURE,
+            )?;
+            return Ok(false);
+        }
+        Freshness::Fresh => {}
+    }
+    let mapping = pass.object.mapping();
+    let actions = decide(&Sides::passed(Hubspot::Unchanged, Here::Marked, mapping));
+    let matter = Matter {
+        pass: *pass,
+        hs_id: record.id,
+        row: Some(row),
+        queued: None,
+        record: Some(record),
+        key: "",
+        decided: None,
+    };
+    matter.carry_out(tx, &actions)?;
+    Ok(true)
 }
 
 /// A record that is shown while its row waits to be removed: it was not gone, or it is back.
@@ -241,19 +315,7 @@ fn insert(
         return Ok(());
     }
     reads::unbury(tx, object, record.id)?;
-    for (property, value) in record.values.iter().filter(|(_, value)| !value.is_empty()) {
-        let change = Change {
-            object,
-            local_id,
-            hs_id: Some(record.id),
-            property: property.as_str(),
-            old: None,
-            new: value.as_deref(),
-            origin: pass.origin,
-        };
-        history::record(tx, change, pass.now)?;
-    }
-    Ok(())
+    note_made(tx, pass, local_id, record)
 }
 
 #[cfg(test)]

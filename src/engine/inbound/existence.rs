@@ -3,12 +3,15 @@
 
 use rusqlite::Transaction;
 
+use crate::decide::decision::{former_record, settled_by_return};
 use crate::decide::existence::{Absence, Action};
+use crate::engine::hands::Hands;
 use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
 use crate::model::entry::{Base, Entry, Operation};
-use crate::model::id::{ConflictId, HubspotId};
+use crate::model::id::{ConflictId, HubspotId, LocalId};
+use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
@@ -18,7 +21,7 @@ use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox;
 use crate::store::reads::{self, Removal};
-use crate::store::{StoreError, cursors, erase, fields, rowjson, unreadable};
+use crate::store::{StoreError, absent, cursors, erase, fields, rowjson, unreadable};
 
 /// A record and its row, as they were looked at.
 pub struct Matter<'a> {
@@ -65,6 +68,15 @@ impl Matter<'_> {
             Action::AskRead => reads::ask(tx, object, id, self.source(), now).map(drop),
             Action::Erase => erase::erase(tx, &self.pass.object.table, id, now),
             Action::RemoveRow => self.remove_row(tx),
+            Action::MarkRow => self.mark_row(tx),
+            Action::UnmarkRow => self.unmark_row(tx),
+            Action::CountUnseen => absent::note_unseen(tx, object, id, now),
+            Action::Park(words) => {
+                self.of_entry(|entry| outbox::park(tx, entry.id, words, outbox::Answered::No))
+            }
+            Action::Undelete => {
+                self.of_entry(|entry| undelete(tx, &self.pass, entry, id).map(drop))
+            }
             Action::CreateAgain => self.create_again(tx),
             Action::BringBack => match (self.queued, self.record) {
                 (Some(queued), Some(record)) => bring_back(tx, &self.pass, queued, record),
@@ -141,6 +153,7 @@ impl Matter<'_> {
                 note_archived(tx, &self.pass, entry, id)?;
             }
             reads::bury(tx, object, id, now)?;
+            absent::forget(tx, object, id)?;
         }
         outbox::end(tx, entry.id)
     }
@@ -195,41 +208,83 @@ impl Matter<'_> {
     fn remove_row(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(row) = self.row else { return Ok(()) };
         let local_id = row.record.local_id;
-        let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
-        let others = fields::out_of_force(tx, self.pass.object.mapping())?;
+        self.note_gone(tx, row)?;
+        self.leave(
+            tx,
+            row,
+            "the record was removed in HubSpot, and the row with it",
+        )?;
+        self.pass.object.table.delete(tx, local_id)
+    }
+
+    /// The row stays as both sides knew it last, and says that its record is archived.
+    fn mark_row(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let Some(row) = self.row else { return Ok(()) };
+        self.note_gone(tx, row)?;
+        let mut row = row.clone();
+        for field in self.queued.into_iter().flat_map(|entry| &entry.fields) {
+            if let Base::Known(base) = &field.base {
+                row.set(self.pass.object.mapping(), &field.property, base);
+            }
+        }
+        self.leave(
+            tx,
+            &row,
+            "the record was archived in HubSpot, and its row says so",
+        )?;
+        self.pass.object.table.update(tx, &row)?;
+        let local_id = row.record.local_id;
+        self.pass.object.table.mark(tx, local_id, true)
+    }
+
+    fn unmark_row(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
+        let (Some(row), Some(record)) = (self.row, self.record) else {
+            return Ok(());
+        };
+        let local_id = row.record.local_id;
+        reads::unbury(tx, self.pass.name(), self.hs_id)?;
+        note_made(tx, &self.pass, local_id, record)?;
+        self.pass.object.table.mark(tx, local_id, false)
+    }
+
+    /// Keeps the whole row in `sync_history`.
+    fn note_gone(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
+        let mapping = self.pass.object.mapping();
+        let others = fields::out_of_force(tx, mapping)?;
         let lost = self.pass.object.table.whole(tx, row, &others)?;
         let change = Change {
-            object,
-            local_id,
-            hs_id: Some(id),
+            object: self.pass.name(),
+            local_id: row.record.local_id,
+            hs_id: Some(self.hs_id),
             property: WHOLE_RECORD,
-            old: Some(&lost),
+            old: Some(&rowjson::by_column(mapping, &lost)),
             new: None,
             origin: self.pass.origin,
         };
-        history::record(tx, change, now)?;
+        history::record(tx, change, self.pass.now)
+    }
+
+    /// What waits of a row whose record is gone ends, and no older page brings the record back.
+    fn leave(&self, tx: &Transaction<'_>, row: &MirrorRow, reason: &str) -> Result<(), StoreError> {
+        let (object, id, now) = (self.pass.name(), self.hs_id, self.pass.now);
+        let local_id = row.record.local_id;
         self.end(tx)?;
-        conflicts::close_all_of(
-            tx,
-            object,
-            local_id,
-            Winner::Remote,
-            "the record was removed in HubSpot, and the row with it",
-            now,
-        )?;
+        conflicts::close_all_of(tx, object, local_id, Winner::Remote, reason, now)?;
         reads::bury(tx, object, id, now)?;
-        cursors::set_last_change(tx, object, now)?;
-        self.pass.object.table.delete(tx, local_id)
+        absent::forget(tx, object, id)?;
+        cursors::set_last_change(tx, object, now)
     }
 
     /// The row stays, loses its id, and a create with all columns is queued.
     fn create_again(&self, tx: &Transaction<'_>) -> Result<(), StoreError> {
         let Some(row) = self.row else { return Ok(()) };
+        self.note_gone(tx, row)?;
         let local_id = row.record.local_id;
         let (object, now) = (self.pass.name(), self.pass.now);
         let former = row.record.hs_id;
         if let Some(id) = former {
             reads::bury(tx, object, id, now)?;
+            absent::forget(tx, object, id)?;
         }
         self.end(tx)?;
         let mut row = row.clone();
@@ -266,11 +321,22 @@ impl Matter<'_> {
     }
 }
 
-/// What is known here of a record that an answer misses: of its row, or of what its entry keeps of a deleted one. A deleted
-/// row's version is of before any question about it.
-pub fn missed(row: Option<&MirrorRow>, entry: Option<&Entry>, asked_at: Timestamp) -> Absence {
+/// What is known here of a record that an answer to a question of `asked_at` misses: of its row, or of what its entry keeps
+/// of a deleted one. A deleted row's version is of before any question about it.
+pub fn missed(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: Option<HubspotId>,
+    (row, entry): (Option<&MirrorRow>, Option<&Entry>),
+    asked_at: Timestamp,
+) -> Result<Absence, StoreError> {
     let kept = || rowjson::created_at(entry?.row.as_deref()?);
-    Absence {
+    let sees = pass.object.mapping().modes.sees;
+    let is_announced = match (sees, id) {
+        (Sees::User, Some(id)) => absent::is_announced(tx, pass.name(), id)?,
+        (Sees::User, None) | (Sees::Portal, _) => false,
+    };
+    Ok(Absence {
         asked_at,
         created_at: match row {
             Some(row) => row.created_at(),
@@ -278,7 +344,54 @@ pub fn missed(row: Option<&MirrorRow>, entry: Option<&Entry>, asked_at: Timestam
         },
         version: row.and_then(|row| row.record.modified_at),
         archived_at: None,
+        is_announced,
+        sees,
+    })
+}
+
+/// Writes down that a record was made, with the row that it is.
+pub fn note_made(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    local_id: LocalId,
+    record: &RemoteRecord,
+) -> Result<(), StoreError> {
+    let made = rowjson::by_column(pass.object.mapping(), &rowjson::of_record(record));
+    let change = Change {
+        object: pass.name(),
+        local_id,
+        hs_id: Some(record.id),
+        property: WHOLE_RECORD,
+        old: None,
+        new: Some(&made),
+        origin: pass.origin,
+    };
+    history::record(tx, change, pass.now)
+}
+
+/// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again. Tells whether
+/// it is: another row may have taken its place.
+pub fn undelete(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    entry: &Entry,
+    hs_id: HubspotId,
+) -> Result<bool, StoreError> {
+    let object = pass.object;
+    let text = entry.row.as_deref().unwrap_or_default();
+    let record = former_record(object, hs_id, text, pass.now);
+    if !put_back(tx, pass, entry, &record)? {
+        return outbox::end(tx, entry.id).map(|()| false);
     }
+    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
+    let is_open = |property: &PropertyName| open.contains_key(property);
+    let acts = settled_by_return(object.mapping(), entry, &record.values, is_open);
+    Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(acts)?;
+    match outbox::fields(tx, entry.id)?.is_empty() {
+        true => outbox::end(tx, entry.id)?,
+        false => outbox::undelete(tx, entry.id)?,
+    }
+    Ok(true)
 }
 
 /// What is shown of a record that a create made whose row was deleted meanwhile.

@@ -2,7 +2,9 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::existence::{Action, Here, Hubspot, Sides, Word, decide};
+use crate::decide::existence::{
+    Action, ERASED_AFTER, Here, Hubspot, Sides, Word, decide, is_gone_for_good,
+};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::engine::inbound::applying::why_kept;
 use crate::engine::inbound::existence::Matter;
@@ -178,7 +180,10 @@ fn remove(
         let local_id = row.record.local_id;
         queued = outbox::of_row(tx, name, local_id)?;
         let asked_at = conflicts::last_opened_at(tx, name, local_id)?;
-        here = Here::row(queued.as_ref(), asked_at, &pass.moment());
+        here = match object.table.is_marked(tx, local_id)? {
+            true => Here::Marked,
+            false => Here::row(queued.as_ref(), asked_at, &pass.moment()),
+        };
     }
     let actions = decide(&Sides {
         hubspot: Hubspot::Gone {
@@ -187,6 +192,7 @@ fn remove(
         here,
         word: Word::Passed,
         policy: object.mapping().policy,
+        modes: object.mapping().modes,
         is_erasure: reads::erasure_asked_at(tx, name, removal.id)?.is_some(),
     });
     if let [Action::LookAgain(_)] = actions[..] {
@@ -202,6 +208,9 @@ fn remove(
         decided: None,
     };
     matter.carry_out(tx, &actions)?;
+    if actions.contains(&Action::RemoveRow) && is_gone_for_good(removal, object.mapping().modes) {
+        reads::erase_later(tx, name, removal.id, pass.now + ERASED_AFTER)?;
+    }
     Ok(true)
 }
 

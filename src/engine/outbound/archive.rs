@@ -21,7 +21,7 @@ use crate::engine::{Engine, StepError};
 use crate::model::attempt::Sent;
 use crate::model::entry::{Entry, EntryState, Operation, WaitsFor};
 use crate::model::id::HubspotId;
-use crate::model::name::ObjectType;
+use crate::model::mapping::OnLocalDelete;
 use crate::model::record::RemoteRecord;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -36,11 +36,13 @@ const AFTER_REINSERT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Counts what is due and holds it as a whole where it would cross the bound.
 pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepError> {
-    let (sync, guard) = (object.clone(), engine.settings().guard);
-    let (name, now) = (object.object().clone(), engine.now());
+    let (sync, guard, now) = (object.clone(), engine.settings().guard, engine.now());
     let crossing = engine
         .store
-        .read(move |connection| is_to_be_judged(connection, &name, guard, now))
+        .read({
+            let sync = object.clone();
+            move |connection| is_to_be_judged(connection, &sync, guard, now)
+        })
         .await?;
     if !crossing {
         return Ok(());
@@ -57,7 +59,10 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
                 left,
                 since,
             };
-            judge_one(tx, archive_key(sync.object()), archives, now)?;
+            match archives_records(&sync) {
+                true => judge_one(tx, archive_key(sync.object()), archives, now)?,
+                false => holds::recount_entries(tx, archive_key(sync.object()), now)?,
+            }
             if guard.max_updates > 0 {
                 let updates = Measure {
                     bounds: Bounds {
@@ -75,13 +80,20 @@ pub async fn judge_due(engine: &Engine, object: &ObjectSync) -> Result<(), StepE
     Ok(())
 }
 
+/// Whether deletions here archive anything: where the rows come back, nothing is to be held.
+fn archives_records(object: &ObjectSync) -> bool {
+    object.mapping().modes.on_local_delete == OnLocalDelete::Archive
+}
+
 /// Whether the guard has something to count, or a hold to settle.
 pub(super) fn is_to_be_judged(
     connection: &Connection,
-    object: &ObjectType,
+    object: &ObjectSync,
     guard: Guard,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
+    let archives_any = archives_records(object);
+    let object = object.object();
     let (archives, held) = holds::due_and_held(connection, archive_key(object), now)?;
     let updates = match guard.max_updates {
         0 => (0, 0),
@@ -90,7 +102,7 @@ pub(super) fn is_to_be_judged(
     // A hold whose records have all gone another way is settled there too.
     let is_open = holds::open(connection, archive_key(object))?.is_some()
         || guard.max_updates > 0 && holds::open(connection, update_key(object))?.is_some();
-    Ok(archives > 0 || held > 0 || updates.0 > 0 || is_open)
+    Ok((archives_any && archives > 0) || held > 0 || updates.0 > 0 || is_open)
 }
 
 /// What the guard measures by.
@@ -200,6 +212,7 @@ fn claim(
             | None => Word::Passed,
         },
         policy: object.mapping().policy,
+        modes: object.mapping().modes,
         is_erasure: false,
     });
     if let [Action::LookAgain(again)] = actions[..] {
@@ -215,7 +228,8 @@ fn claim(
         key: "",
         decided: None,
     };
-    if actions.contains(&Action::Archive) || actions.contains(&Action::BringBack) {
+    let keeps = [Action::Archive, Action::BringBack, Action::Undelete];
+    if keeps.iter().any(|action| actions.contains(action)) {
         look.note_arrived()?;
     }
     matter.carry_out(tx, &actions)?;
@@ -259,7 +273,7 @@ impl ArchiveLook<'_, '_> {
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
         let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
         let Some(record) = self.read.records.iter().find(|record| record.id == hs_id) else {
-            return Ok(self.not_shown());
+            return self.not_shown();
         };
         unreadable::forget_whole(tx, object.object(), hs_id)?;
         let sent = self.sent_earlier()?;
@@ -310,15 +324,16 @@ impl ArchiveLook<'_, '_> {
         }
     }
 
-    fn not_shown(&self) -> Hubspot {
+    fn not_shown(&self) -> Result<Hubspot, StoreError> {
         if self.read.is_unread(self.hs_id) {
-            return Hubspot::Unread;
+            return Ok(Hubspot::Unread);
         }
         if self.read.of(self.hs_id).is_some() {
-            return Hubspot::Merged;
+            return Ok(Hubspot::Merged);
         }
-        let missed = missed(None, Some(self.entry), self.pass.now);
-        Hubspot::missed(&missed, &self.pass.moment())
+        let (tx, pass, entry) = (self.tx, &self.pass, Some(self.entry));
+        let missed = missed(tx, pass, Some(self.hs_id), (None, entry), pass.now)?;
+        Ok(Hubspot::missed(&missed, &pass.moment()))
     }
 
     fn put_off(&self, again: Again) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use crate::decide::acts::Act;
 use crate::decide::echo::Histories;
 use crate::decide::incoming::convert::{identities, match_identity};
 use crate::decide::matching::{LookBefore, looked_up};
-use crate::decide::outgoing::claim::{create_of, unsendable};
+use crate::decide::outgoing::claim::{create_of, made_by_nobody, unsendable};
 use crate::decide::outgoing::doubt::{self, AfterLook, RowOfCreate, Unfound};
 use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
@@ -453,7 +453,9 @@ fn claim_create(
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;
         return Ok(None);
     }
-    let unfit = unsendable(object.mapping(), &row, |_| true).or_else(|| missing(object, &row));
+    let unfit = made_by_nobody(object.mapping(), &row)
+        .or_else(|| unsendable(object.mapping(), &row, |_| true))
+        .or_else(|| missing(object, &row));
     let unfit = match unfit {
         Some(words) => Some(words),
         None => stages::misplaced_in(tx, pass, &row, |_| true)?,

@@ -20,7 +20,7 @@ use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::missed;
+use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
@@ -117,20 +117,17 @@ struct Looked {
 
 /// One look at all of it: mostly there is nothing.
 async fn look(engine: &Engine, object: &ObjectSync) -> Result<Looked, StoreError> {
-    let (name, guard, now) = (
-        object.object().clone(),
-        engine.settings().guard,
-        engine.now(),
-    );
+    let (sync, guard, now) = (object.clone(), engine.settings().guard, engine.now());
     engine
         .store
         .read(move |connection| {
+            let name = sync.object();
             Ok(Looked {
-                needs_care: !outbox::in_flight(connection, &name)?.is_empty()
-                    || outbox::is_put_off_by_a_clock(connection, &name, now)?
-                    || archive::is_to_be_judged(connection, &name, guard, now)?,
-                backlog: outbox::backlog(connection, &name, now, BATCH + 1)?,
-                next: outbox::next_due(connection, &name)?,
+                needs_care: !outbox::in_flight(connection, name)?.is_empty()
+                    || outbox::is_put_off_by_a_clock(connection, name, now)?
+                    || archive::is_to_be_judged(connection, &sync, guard, now)?,
+                backlog: outbox::backlog(connection, name, now, BATCH + 1)?,
+                next: outbox::next_due(connection, name)?,
             })
         })
         .await
@@ -225,7 +222,13 @@ fn put_off_missed(
     let pass = &applying.pass;
     let (object, moment) = (pass.name(), pass.moment());
     let row = pass.object.table.by_local_id(tx, entry.local_id)?;
-    let missed = missed(row.as_ref(), Some(entry), applying.asked_at);
+    let missed = missed(
+        tx,
+        pass,
+        Some(hs_id),
+        (row.as_ref(), Some(entry)),
+        applying.asked_at,
+    )?;
     let actions = decide(&Sides {
         hubspot: Hubspot::missed(&missed, &moment),
         here: match row {
@@ -237,8 +240,21 @@ fn put_off_missed(
             false => Word::Unasked,
         },
         policy: pass.object.mapping().policy,
+        modes: pass.object.mapping().modes,
         is_erasure: false,
     });
+    if actions.contains(&Action::CountUnseen) {
+        let matter = Matter {
+            pass: *pass,
+            hs_id,
+            row: row.as_ref(),
+            queued: Some(entry),
+            record: None,
+            key: "",
+            decided: None,
+        };
+        return matter.carry_out(tx, &actions);
+    }
     let next = match actions[..] {
         [Action::LookAgain(again @ (Again::At(_) | Again::Removal))] => {
             again.due(&moment, AFTER_REMOVAL)

@@ -26,7 +26,7 @@ use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::{MadeRecord, archive_made};
+use crate::engine::inbound::existence::{MadeRecord, archive_made, note_made};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
 use crate::engine::outbound::pushed::note_archived;
@@ -376,6 +376,7 @@ fn acknowledge(
         row.link(record);
         reads::unbury(tx, object.object(), record.id)?;
         conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
+        note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let acts = acknowledged(object.mapping(), entry, &row, record, &held);
@@ -405,6 +406,9 @@ fn deleted_meanwhile(
     let object = pass.name();
     let hands = Hands::of_entry(tx, object, entry, pass.now).of_record(record.id);
     hands.carry_out(acknowledged_without_row(entry, record))?;
+    if entry.standing.operation == Operation::Create {
+        note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
+    }
     if entry.row.is_none() {
         reads::ask(tx, object, record.id, Origin::Poll, pass.now)?;
         return end_without_row(tx, pass, entry.id);

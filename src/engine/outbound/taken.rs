@@ -119,7 +119,7 @@ fn held(
     }
     let rule = MatchRule::of(object.object(), field);
     let since = now - FREED_LATELY;
-    let was_freed = history::was_given_up(tx, object.object(), property, rule, &value.form, since)?;
+    let was_freed = history::was_given_up(tx, object.object(), field, rule, &value.form, since)?;
     Ok(match was_freed {
         true => HeldValue::given_up(),
         false => HeldValue::kept(None),

@@ -151,8 +151,7 @@ fn keep_row(
         Some(_) => Here::row(None, None, &pass.moment()),
         None => Here::Nothing,
     };
-    let policy = object.mapping().policy;
-    let actions = decide(&Sides::passed(Hubspot::Unchanged, here, policy));
+    let actions = decide(&Sides::passed(Hubspot::Unchanged, here, object.mapping()));
     let matter = Matter {
         pass: pass.saying(Origin::Reconcile),
         hs_id: record.id,

@@ -2,17 +2,16 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::decision::{former_record, settled_by_return, taken_back};
+use crate::decide::decision::taken_back;
 use crate::decide::existence::{GivenUp, given_up};
 use crate::engine::hands::Hands;
-use crate::engine::inbound::existence::put_back;
+use crate::engine::inbound::existence::undelete;
 use crate::engine::outbound::guarded::{archive_key, update_key};
 use crate::engine::pass::Pass;
 use crate::engine::{Engine, StepError};
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryField};
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::name::PropertyName;
 use crate::model::value::Value;
 use crate::store::conflicts::{self, End};
 use crate::store::fields::{self, FieldRow};
@@ -92,29 +91,6 @@ pub(super) fn discard_one(
         holds::recount_entries(tx, key, now)?;
     }
     Ok(())
-}
-
-/// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again.
-fn undelete(
-    tx: &Transaction<'_>,
-    pass: &Pass<'_>,
-    entry: &Entry,
-    hs_id: HubspotId,
-) -> Result<(), StoreError> {
-    let object = pass.object;
-    let text = entry.row.as_deref().unwrap_or_default();
-    let record = former_record(object, hs_id, text, pass.now);
-    if !put_back(tx, pass, entry, &record)? {
-        return outbox::end(tx, entry.id);
-    }
-    let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
-    let is_open = |property: &PropertyName| open.contains_key(property);
-    let acts = settled_by_return(object.mapping(), entry, &record.values, is_open);
-    Hands::of_entry(tx, object.object(), entry, pass.now).carry_out(acts)?;
-    match outbox::fields(tx, entry.id)?.is_empty() {
-        true => outbox::end(tx, entry.id),
-        false => outbox::undelete(tx, entry.id),
-    }
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.

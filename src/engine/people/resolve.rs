@@ -33,7 +33,7 @@ use crate::store::conflicts::{self, Waiting};
 use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::{Lane, StoreError, holds, outbox, reads, unreadable};
+use crate::store::{Lane, StoreError, erase, holds, outbox, reads, unreadable};
 use rusqlite::Transaction;
 
 /// How many decisions one step takes.
@@ -377,17 +377,24 @@ impl Decision<'_> {
             hubspot: match self.record {
                 Some(_) => Hubspot::Unchanged,
                 None if self.is_unread => Hubspot::Unread,
-                None => Hubspot::missed(
-                    &missed(row.as_ref(), entry, self.asked_at),
-                    &self.pass.moment(),
-                ),
+                None => {
+                    let id = row.as_ref().and_then(|row| row.record.hs_id);
+                    let known = (row.as_ref(), entry);
+                    let id = id.or(conflict.hs_id);
+                    let missed = missed(tx, &self.pass, id, known, self.asked_at)?;
+                    Hubspot::missed(&missed, &self.pass.moment())
+                }
             },
             here: match &row {
+                Some(row) if self.pass.object.table.is_marked(tx, row.record.local_id)? => {
+                    Here::Marked
+                }
                 Some(_) => Here::row(entry, None, &self.pass.moment()),
                 None => Here::rowless(entry, &self.pass.moment()),
             },
             word,
             policy: self.pass.object.mapping().policy,
+            modes: self.pass.object.mapping().modes,
             is_erasure: false,
         });
         if let [Action::LookAgain(again)] = actions[..] {
@@ -435,6 +442,10 @@ pub async fn forget(engine: &Engine, now: Timestamp) -> Result<(), StepError> {
             for object in objects.iter() {
                 for id in object.table.gone_unreadable(tx, BATCH)? {
                     unreadable::forget_record(tx, object.object(), id, now)?;
+                }
+                for id in reads::to_be_erased(tx, object.object(), now, BATCH)? {
+                    tracing::info!(object = %object.object(), hs_id = %id, "a record was nowhere in HubSpot for 30 days: what was known of it is erased");
+                    erase::erase(tx, &object.table, id, now)?;
                 }
             }
             holds::forget_counts(tx, now - window)?;

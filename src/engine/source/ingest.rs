@@ -17,6 +17,7 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::model::entry::Entry;
 use crate::model::event::{Event, EventKind};
 use crate::model::id::HubspotId;
+use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
@@ -24,7 +25,7 @@ use crate::store::around::{self, Around};
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
 use crate::store::outbox;
-use crate::store::{Lane, StoreError, conflicts, gaps, merges, reads};
+use crate::store::{Lane, StoreError, absent, conflicts, gaps, merges, reads};
 
 /// Ends the events that need no read and asks for the reads of the others. Rings nobody.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
@@ -218,6 +219,9 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
                     }
                 }
             }
+            Some(EventKind::Deletion) if object.mapping().modes.sees == Sees::User => {
+                absent::announce(tx, name, group.id, now)?;
+            }
             Some(
                 EventKind::Creation
                 | EventKind::PropertyChange
@@ -338,7 +342,7 @@ impl KnownRecord {
         let property = &echo.field.property;
         let lost = outbox::sent_earlier(tx, name, local_id, late_since(now))?;
         let lost = lost.get(property).map_or(&[][..], Vec::as_slice);
-        let pushed = history::pushed(tx, name, local_id, property, PUSHES)?;
+        let pushed = history::pushed(tx, name, local_id, echo.field, PUSHES)?;
         Ok(echo.is_one(lost, &pushed))
     }
 }

@@ -152,7 +152,10 @@ fn app_of_our_pushes(
         app,
     } in set_by_apps(object, record, pass.offset_ms)
     {
-        if history::was_pushed(tx, object.object(), row, &property, &value, within)? {
+        let Some(field) = object.mapping().field(&property) else {
+            continue;
+        };
+        if history::was_pushed(tx, object.object(), row, field, &value, within)? {
             return Ok(Some(app));
         }
     }
@@ -366,16 +369,18 @@ fn note_missing_one(
     let entry = queued.as_ref();
     let missed = Absence {
         archived_at: removal.archived_at,
-        ..missed(row.as_ref(), entry, asked_at)
+        ..missed(tx, pass, Some(id), (row.as_ref(), entry), asked_at)?
     };
     let actions = decide(&Sides {
         hubspot: Hubspot::missed(&missed, &moment),
-        here: match row {
+        here: match &row {
+            Some(row) if object.table.is_marked(tx, row.record.local_id)? => Here::Marked,
             Some(_) => Here::row(None, None, &moment),
             None => Here::rowless(entry, &moment),
         },
         word: Word::Unasked,
         policy: object.mapping().policy,
+        modes: object.mapping().modes,
         is_erasure: reads::erasure_asked_at(tx, name, id)?.is_some(),
     });
     if let [Action::LookAgain(again)] = actions[..] {

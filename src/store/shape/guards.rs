@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 30] = [
+const KEPT: [&str; 31] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -33,6 +33,7 @@ const KEPT: [&str; 30] = [
     "_sync_cursors",
     "_sync_again",
     "_sync_tombstones",
+    "_sync_absent",
     "_sync_reads",
     "_sync_gaps",
     "_sync_quota",

@@ -100,7 +100,7 @@ fn status_row(object: &ObjectMapping) -> String {
         "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
        s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
        s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
-       s.last_association_pass_at, s.code
+       s.last_association_pass_at, s.code, s.unseen
 FROM (
     SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\",
            CASE WHEN k.backfill = 'running' AND NOT k.is_readable THEN 'waiting' ELSE k.backfill END AS backfill,
@@ -117,7 +117,9 @@ FROM (
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
-           k.last_association_pass_at, k.forbidden_code AS code
+           k.last_association_pass_at, k.forbidden_code AS code,
+           (SELECT count(*) FROM _sync_absent AS a JOIN {table} AS m ON m.hs_id = a.hs_id
+            WHERE a.object = {name} AND a.unseen = 1) AS unseen
     FROM _sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
@@ -169,7 +171,7 @@ fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &s
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
        0 AS in_flight, 0 AS dead, 0 AS conflicts, {why} AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
-       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, {code} AS code",
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, {code} AS code, 0 AS unseen",
         why = text(why.map(|(why, _)| why)),
         code = text(why.map(|(_, code)| code)),
         name = literal(object),
@@ -182,7 +184,7 @@ fn no_status_row() -> String {
     "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
        NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
        NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
-       NULL AS problems, NULL AS last_association_pass_at, NULL AS code
+       NULL AS problems, NULL AS last_association_pass_at, NULL AS code, NULL AS unseen
 WHERE 0"
         .to_owned()
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::round::Task;
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, ObjectMapping, OnLocalDelete, OnRemoteDelete,
-    Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -319,8 +318,7 @@ fn contacts(setup: Setup) -> ObjectMapping {
         direction: both,
         key: KeyChoice::Auto,
         match_property: Some(PropertyName::parse("email").expect("a name")),
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy: setup.policy,
         poll: POLL,
         fields: vec![

@@ -26,11 +26,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::decide::acts::{Act, pushed};
+use crate::decide::acts::Act;
 use crate::decide::matching::MatchRule;
 use crate::decide::record::{CleanBase, OpenConflict};
-use crate::model::entry::{Base, Entry, EntryState, NO_RECORD, Operation};
-use crate::model::field_values::FieldValues;
+use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::origin::Origin;
@@ -151,13 +150,6 @@ const FRESH: Duration = Duration::from_secs(5);
 /// Whether a record shows no more than its create and HubSpot's own defaults.
 pub fn is_fresh(record: &RemoteRecord) -> bool {
     record.updated_at.since(record.created_at) < FRESH
-}
-
-/// What a lost create that made its record has brought to HubSpot.
-pub fn carried_by_create(sent: &FieldValues) -> Vec<Act> {
-    let sent = sent.iter();
-    sent.map(|(property, value)| pushed(property, &NO_RECORD, value))
-        .collect()
 }
 
 /// The fields of a create whose row was deleted while it was in doubt: its archive is measured against what the create
@@ -391,6 +383,7 @@ mod tests {
 
     #[test]
     fn what_a_create_carried_is_what_its_fields_agreed_on() {
+        use crate::model::field_values::FieldValues;
         use crate::testing::{contacts, entry, property, row, value};
 
         let object = contacts();
@@ -412,7 +405,6 @@ mod tests {
         };
         assert_eq!(acts, [put.clone(), Act::DropField(property("gone"))]);
         assert_eq!(based_on_carried(&create)[0], put);
-        assert_eq!(carried_by_create(&carried).len(), 1);
     }
 
     #[test]

@@ -8,20 +8,30 @@
 //! | gone | row that waits for the guard | what waits of it waits too |
 //! | gone | row with a push on its way | its answer first |
 //! | gone, erased for privacy | anything | all of it goes, whatever waits |
-//! | gone | row, clean | the row goes |
-//! | gone | row, written | conflict `*`: `remote` the row goes · `local` it is created again · `newest` the later · `manual` a person |
+//! | gone | row, clean | `on_remote_delete`: `delete` the row goes · `mark` it stays and says so · `recreate` it is created again |
+//! | gone | row, written | conflict `*`: `remote` as a clean row · `local` it is created again · `newest` the later · `manual` a person |
+//! | gone | marked row | stays as it is |
 //! | gone | deleted | done on both sides |
 //! | gone | nothing | remembered as gone, so that an older page makes no row of it |
+//! | hidden from this token | row | it stays; what waits of it is dead until a comparison sees the record |
+//! | hidden from this token | deleted | the same: an archive is sent only where the record is shown |
+//! | hidden from this token | nothing | nothing |
 //! | merged into another | deleted | conflict `*` for HubSpot; nothing is sent, since it would take the survivor |
 //! | shown | row that was to be removed, also one that went meanwhile | it stays, and the record is read |
+//! | shown | marked row | it is a row as any other again |
+//! | shown | deleted, and `on_local_delete = "restore"` | the row comes back with what was pending of it, and the record is read |
 //! | shown, unchanged | deleted | archived |
 //! | shown, edited | deleted | conflict `*`: `remote` the row comes back · `local` archived · `newest` the later · `manual` a person |
 //! | shown | another row is the record | the archive ends |
 //! | shown | a row inserted again may be it | the archive waits |
 //! | anything | held by the guard | stays as it is |
 //!
-//! An answer that misses a record says that it is gone only by [`Hubspot::missed`]: one made moments ago is young, and one
-//! of which a later version is here is unread.
+//! An answer that misses a record says that it is gone only by [`Hubspot::missed`]: one made moments ago is young, one
+//! of which a later version is here is unread, and one that a token misses which sees only what its user sees is hidden,
+//! unless HubSpot has announced the deletion or its archive shows the record.
+//!
+//! Where `new_records` lets no row become a record, one that is created again is linked or dead: the create's own look says
+//! so (`outgoing/claim`).
 //!
 //! A person's word on the conflict `*` goes before the policy:
 //!
@@ -45,21 +55,21 @@
 //! | anything of no record, or of two | any | it ends |
 //!
 //! A record that is shown and has a row is `record`'s business, and one without a row is a new row (`adopt` looks for one
-//! that means it). The rest of the design's table has its place here: `on_remote_delete` (`mark`, `recreate`) beside the
-//! clean row in `removed`, `on_local_delete` (`restore`) beside the unchanged record in `deleted`, and a marked row is
-//! one more [`Here`], which a shown record unmarks.
+//! that means it).
 
 mod sides;
 
 use std::time::Duration;
 
 pub use self::sides::{Absence, Flight, Here, Hubspot, Moment, Sides, Waits, Word};
+use crate::decide::incoming::reading::Removal;
 use crate::decide::merge::{BY_POLICY, LOCAL_LATER, REMOTE_LATER};
 use crate::decide::retry::AFTER_UNREAD;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Entry, Operation};
 use crate::model::id::HubspotId;
-use crate::model::mapping::Policy;
+use crate::model::mapping::{Modes, OnLocalDelete, OnRemoteDelete, Policy, Sees};
+use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 
 /// Why the record's archiving wins.
@@ -75,6 +85,12 @@ pub const MERGED: &str =
 pub const REMOVED_THERE: &str = "the record was removed in HubSpot while a local change waited";
 /// What a person is asked about a deleted row.
 pub const EDITED_THERE: &str = "the row was deleted here, and the record was edited in HubSpot";
+
+/// Why what waits of a record is dead that this token does not see. It ends with its code.
+pub const NOT_VISIBLE: &str = "this token's user does not see the record: let the user see it, and it is tried again after the next comparison [not-visible]";
+
+/// Why a conflict about a marked row ends.
+const MARKED: &str = "decided; the row is marked as archived, and nothing waits to be sent";
 
 /// What whoever looked waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +138,16 @@ pub enum Action {
     Erase,
     /// The row goes, with its conflicts and what waits; the history keeps it.
     RemoveRow,
+    /// The row stays and says that its record is archived: it goes back to what both sides agreed on, and what waits ends.
+    MarkRow,
+    /// A marked row is one as any other again.
+    UnmarkRow,
+    /// The row stays, and is counted as one that the token does not see.
+    CountUnseen,
+    /// What waits is dead until a comparison sees the record.
+    Park(&'static str),
+    /// The deleted row comes back with what was pending of it.
+    Undelete,
     /// The row stays, loses its id and is created again.
     CreateAgain,
     /// The row comes back with HubSpot's values and its `local_id`.
@@ -155,7 +181,7 @@ pub fn decide(sides: &Sides) -> Vec<Action> {
     match sides.word {
         Word::Held => Vec::new(),
         Word::Local => decided_local(sides.hubspot, sides.here),
-        Word::Remote => decided_remote(sides.hubspot, sides.here),
+        Word::Remote => decided_remote(sides.hubspot, sides.here, sides.modes),
         Word::Unasked | Word::Noted | Word::Passed => merged(sides),
     }
 }
@@ -164,9 +190,14 @@ fn merged(sides: &Sides) -> Vec<Action> {
     match sides.here {
         Here::Replaced => return vec![Action::End],
         Here::InsertedAgain => return vec![Action::LookAgain(Again::Create)],
-        Here::Nothing | Here::Row { .. } | Here::Deleted { .. } | Here::Vanished { .. } => {}
+        Here::Nothing
+        | Here::Row { .. }
+        | Here::Marked
+        | Here::Deleted { .. }
+        | Here::Vanished { .. } => {}
     }
     match sides.hubspot {
+        Hubspot::Hidden => hidden(sides),
         Hubspot::Unread => vec![Action::LookAgain(Again::Unread)],
         Hubspot::Untold => vec![Action::LookAgain(Again::History)],
         // Whom a law lets go is not looked for once more.
@@ -185,6 +216,7 @@ fn merged(sides: &Sides) -> Vec<Action> {
             // Its rows are absorbed.
             Here::Nothing
             | Here::Row { .. }
+            | Here::Marked
             | Here::Deleted { .. }
             | Here::Vanished { .. }
             | Here::Replaced
@@ -192,6 +224,29 @@ fn merged(sides: &Sides) -> Vec<Action> {
         },
         Hubspot::Unchanged => shown(sides, None),
         Hubspot::Edited(at) => shown(sides, Some(at)),
+    }
+}
+
+/// A record that an answer misses, and that may be there all the same.
+fn hidden(sides: &Sides) -> Vec<Action> {
+    match sides.here {
+        // A law's word is no absence: it was announced.
+        Here::Row { .. } | Here::Deleted { .. } if sides.is_erasure => gone(sides, None),
+        Here::Row {
+            waits: Waits::Change,
+            ..
+        } => vec![Action::CountUnseen, Action::Park(NOT_VISIBLE)],
+        Here::Row { .. } => vec![Action::CountUnseen],
+        Here::Deleted {
+            flight: Flight::Nothing,
+            ..
+        } if sides.word == Word::Passed => vec![Action::CountUnseen, Action::Park(NOT_VISIBLE)],
+        Here::Nothing
+        | Here::Marked
+        | Here::Deleted { .. }
+        | Here::Vanished { .. }
+        | Here::Replaced
+        | Here::InsertedAgain => Vec::new(),
     }
 }
 
@@ -218,7 +273,8 @@ fn gone(sides: &Sides, archived_at: Option<Timestamp>) -> Vec<Action> {
             _,
         ) if erases => vec![Action::LookAgain(Again::Flight)],
         _ if erases => vec![Action::Erase],
-        (Here::Row { written_at, .. }, _) => removed(sides.policy, written_at, archived_at),
+        (Here::Row { written_at, .. }, _) => removed(sides, written_at, archived_at),
+        (Here::Marked, _) => vec![Action::ForgetRemoval],
         (Here::Nothing, _) => vec![Action::Bury],
         (
             Here::Deleted {
@@ -234,18 +290,19 @@ fn gone(sides: &Sides, archived_at: Option<Timestamp>) -> Vec<Action> {
 
 /// A row whose record is gone.
 fn removed(
-    policy: Policy,
+    sides: &Sides,
     written_at: Option<Timestamp>,
     archived_at: Option<Timestamp>,
 ) -> Vec<Action> {
+    let left = left_behind(sides.modes);
     let Some(written) = written_at else {
-        return vec![Action::ForgetRemoval, Action::RemoveRow];
+        return vec![Action::ForgetRemoval, left];
     };
     let there = |reason| {
         vec![
             Action::Conflict(Winner::Remote, reason),
             Action::ForgetRemoval,
-            Action::RemoveRow,
+            left,
         ]
     };
     let here = |reason| {
@@ -255,7 +312,7 @@ fn removed(
             Action::CreateAgain,
         ]
     };
-    match (policy, archived_at) {
+    match (sides.policy, archived_at) {
         (Policy::Remote, _) => there(BY_POLICY),
         (Policy::Local, _) => here(BY_POLICY),
         (Policy::Manual, _) => vec![
@@ -269,8 +326,18 @@ fn removed(
     }
 }
 
+/// What becomes of a row whose record is gone and that nobody has written.
+fn left_behind(modes: Modes) -> Action {
+    match modes.on_remote_delete {
+        OnRemoteDelete::Delete => Action::RemoveRow,
+        OnRemoteDelete::Mark => Action::MarkRow,
+        OnRemoteDelete::Recreate => Action::CreateAgain,
+    }
+}
+
 fn shown(sides: &Sides, edited_at: Option<Timestamp>) -> Vec<Action> {
     match (sides.here, sides.word) {
+        (Here::Marked, _) => vec![Action::UnmarkRow],
         // It was to be removed, and was not gone or is back.
         (Here::Row { .. } | Here::Nothing, Word::Passed) => {
             vec![Action::ForgetRemoval, Action::AskRead]
@@ -281,7 +348,10 @@ fn shown(sides: &Sides, edited_at: Option<Timestamp>) -> Vec<Action> {
                 flight: Flight::Nothing,
             },
             Word::Passed,
-        ) => deleted(sides.policy, edited_at, at),
+        ) => match sides.modes.on_local_delete {
+            OnLocalDelete::Archive => deleted(sides.policy, edited_at, at),
+            OnLocalDelete::Restore => vec![Action::Undelete, Action::AskRead],
+        },
         // The fields' business, or that of the archive when its turn comes.
         _ => Vec::new(),
     }
@@ -333,7 +403,7 @@ fn is_there(hubspot: Hubspot, here: Here) -> Result<bool, Again> {
         } | Here::Vanished { in_flight: true }
     );
     match hubspot {
-        Hubspot::Unread => Err(Again::Unread),
+        Hubspot::Unread | Hubspot::Hidden => Err(Again::Unread),
         Hubspot::Young(again) => Err(Again::At(again)),
         _ if is_flying => Err(Again::Flight),
         Hubspot::Unchanged | Hubspot::Edited(_) | Hubspot::Untold | Hubspot::Merged => Ok(true),
@@ -345,6 +415,7 @@ fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Local, reason);
     match (is_there(hubspot, here), here) {
         (Err(again), _) => vec![Action::LookAgain(again)],
+        (Ok(_), Here::Marked) => vec![close(MARKED)],
         // First: what is still open of the row follows it to the record that is to be.
         (Ok(false), Here::Row { .. }) => vec![
             close("decided: the record is created again in HubSpot"),
@@ -376,14 +447,20 @@ fn decided_local(hubspot: Hubspot, here: Here) -> Vec<Action> {
     }
 }
 
-fn decided_remote(hubspot: Hubspot, here: Here) -> Vec<Action> {
+fn decided_remote(hubspot: Hubspot, here: Here, modes: Modes) -> Vec<Action> {
     let close = |reason| Action::Close(Winner::Remote, reason);
     match (is_there(hubspot, here), here) {
         (Err(again), _) => vec![Action::LookAgain(again)],
+        (Ok(_), Here::Marked) => vec![close(MARKED)],
         // First: the row's conflicts are closed with it.
-        (Ok(false), Here::Row { .. }) => {
-            vec![close("decided: the row is removed here"), Action::RemoveRow]
-        }
+        (Ok(false), Here::Row { .. }) => vec![
+            close(match modes.on_remote_delete {
+                OnRemoteDelete::Delete => "decided: the row is removed here",
+                OnRemoteDelete::Mark => "decided: the row is marked as archived",
+                OnRemoteDelete::Recreate => "decided: the record is created again in HubSpot",
+            }),
+            left_behind(modes),
+        ],
         (
             Ok(true),
             Here::Row {
@@ -408,6 +485,17 @@ fn decided_remote(hubspot: Hubspot, here: Here) -> Vec<Action> {
             close("decided; neither side has the record any more"),
         ],
     }
+}
+
+/// How long what the file still knows of a record is kept that is nowhere in HubSpot, not even in its archive.
+pub const ERASED_AFTER: Duration = Duration::from_hours(30 * 24);
+
+/// Whether a removed row's record is gone for good: a full comparison missed it, and HubSpot's archive does not have it
+/// either.
+pub fn is_gone_for_good(removal: &Removal, modes: Modes) -> bool {
+    removal.origin == Origin::Reconcile
+        && removal.archived_at.is_none()
+        && modes.sees == Sees::Portal
 }
 
 /// What it means that a person gives up what waits of a row.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::model::mapping::{Direction, FieldMapping};
+use crate::model::mapping::{Direction, FieldMapping, NewRecords};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::StandardObject;
 use crate::model::synced::SyncedObject;
@@ -214,20 +214,30 @@ pub enum LookBefore {
 pub const SEARCH_LAG: Duration = Duration::from_secs(30);
 
 /// Decides where a record is looked for by a property before a row becomes a record of its own.
-pub fn look_before_create(direction: Direction, is_unique: bool) -> LookBefore {
-    match (direction, is_unique) {
-        (Direction::Pull, _) => LookBefore::Nowhere,
-        (Direction::Both, _) => LookBefore::Rows,
-        (Direction::Push, true) => LookBefore::BatchRead,
-        (Direction::Push, false) => LookBefore::Search,
+pub fn look_before_create(
+    direction: Direction,
+    new_records: NewRecords,
+    is_unique: bool,
+) -> LookBefore {
+    match (direction, new_records, is_unique) {
+        (Direction::Pull, ..) => LookBefore::Nowhere,
+        (Direction::Both, NewRecords::Both, _) => LookBefore::Rows,
+        (Direction::Both | Direction::Push, _, true) => LookBefore::BatchRead,
+        // Every record is a row: it is adopted as it comes.
+        (Direction::Both, NewRecords::FromHubspot, false) => LookBefore::Rows,
+        (Direction::Both, NewRecords::FromLocal | NewRecords::None, false)
+        | (Direction::Push, _, false) => LookBefore::Search,
     }
 }
 
 /// The fields by which a create's record is looked for in one way before it is sent.
 pub fn looked_up(object: &SyncedObject, way: LookBefore) -> impl Iterator<Item = &FieldMapping> {
-    let direction = object.mapping().direction;
+    let (direction, new_records) = (
+        object.mapping().direction,
+        object.mapping().modes.new_records,
+    );
     object.mapping().identities().filter(move |field| {
-        look_before_create(direction, object.is_unique(&field.property)) == way
+        look_before_create(direction, new_records, object.is_unique(&field.property)) == way
     })
 }
 
@@ -370,11 +380,27 @@ mod tests {
     #[test]
     fn each_direction_looks_for_a_record_in_its_own_way() {
         use LookBefore::{BatchRead, Nowhere, Rows, Search};
+        use NewRecords::{Both, FromHubspot, FromLocal, None};
         for is_unique in [false, true] {
-            assert_eq!(look_before_create(Direction::Both, is_unique), Rows);
-            assert_eq!(look_before_create(Direction::Pull, is_unique), Nowhere);
+            assert_eq!(look_before_create(Direction::Both, Both, is_unique), Rows);
+            assert_eq!(
+                look_before_create(Direction::Pull, Both, is_unique),
+                Nowhere
+            );
         }
-        assert_eq!(look_before_create(Direction::Push, true), BatchRead);
-        assert_eq!(look_before_create(Direction::Push, false), Search);
+        let check = |direction, new_records, is_unique, expected| {
+            let looked = look_before_create(direction, new_records, is_unique);
+            assert_eq!(looked, expected, "{direction:?} {new_records:?}");
+        };
+        for new_records in [Both, FromHubspot, FromLocal, None] {
+            check(Direction::Push, new_records, true, BatchRead);
+            check(Direction::Push, new_records, false, Search);
+        }
+        for new_records in [FromHubspot, FromLocal, None] {
+            check(Direction::Both, new_records, true, BatchRead);
+        }
+        check(Direction::Both, FromHubspot, false, Rows);
+        check(Direction::Both, FromLocal, false, Search);
+        check(Direction::Both, None, false, Search);
     }
 }

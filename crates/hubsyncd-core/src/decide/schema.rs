@@ -290,7 +290,7 @@ pub mod unlisted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::mapping::{KeyChoice, Modes, Policy};
     use crate::model::name::{ColumnName, TableName};
 
     fn field(name: &str, direction: Direction) -> FieldMapping {
@@ -344,8 +344,7 @@ mod tests {
             direction: Direction::Both,
             key: KeyChoice::Auto,
             match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: std::time::Duration::from_secs(5),
             fields: vec![
@@ -397,8 +396,7 @@ mod tests {
                 direction,
                 key: KeyChoice::Property(PropertyName::parse(key).expect("name")),
                 match_property: None,
-                on_remote_delete: OnRemoteDelete::Delete,
-                on_local_delete: OnLocalDelete::Archive,
+                modes: Modes::default(),
                 policy: Policy::Newest,
                 poll: std::time::Duration::from_secs(5),
                 fields: vec![field(key, Direction::Both)],

@@ -105,17 +105,94 @@ pub enum KeyChoice {
 }
 
 /// What an archived record in HubSpot does to its clean row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnRemoteDelete {
     /// The row goes.
+    #[default]
     Delete,
+    /// The row stays and says so, and takes no write.
+    Mark,
+    /// The row stays and is created again: HubSpot restores no record by its API.
+    Recreate,
+}
+
+impl OnRemoteDelete {
+    /// All of them, in the order of the manual.
+    pub const ALL: [Self; 3] = [Self::Delete, Self::Mark, Self::Recreate];
 }
 
 /// What a deleted row does to its record in HubSpot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnLocalDelete {
     /// The record is archived.
+    #[default]
     Archive,
+    /// Nothing: the row comes back.
+    Restore,
+}
+
+impl OnLocalDelete {
+    /// Both of them, in the order of the manual.
+    pub const ALL: [Self; 2] = [Self::Archive, Self::Restore];
+}
+
+/// Which side may make records of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NewRecords {
+    /// Either.
+    #[default]
+    Both,
+    /// HubSpot alone: a row that is inserted here links to a record that is there.
+    FromHubspot,
+    /// The side here alone: a record that no row means is left alone.
+    FromLocal,
+    /// Neither: rows and records are linked.
+    None,
+}
+
+impl NewRecords {
+    /// Whether a record of HubSpot's that no row means becomes a row.
+    pub fn makes_rows(self) -> bool {
+        matches!(self, Self::Both | Self::FromHubspot)
+    }
+
+    /// Whether a row that means no record of HubSpot's becomes one.
+    pub fn makes_records(self) -> bool {
+        matches!(self, Self::Both | Self::FromLocal)
+    }
+
+    /// The name in the mapping file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::FromHubspot => "from_hubspot",
+            Self::FromLocal => "from_local",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What the token sees of the portal, and so what a record means that an answer misses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Sees {
+    /// Everything: what is missed is gone.
+    #[default]
+    Portal,
+    /// What its user may see: what is missed may be hidden.
+    User,
+}
+
+/// How an object's records come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Modes {
+    /// What an archived record does here.
+    pub on_remote_delete: OnRemoteDelete,
+    /// What a deleted row does there.
+    pub on_local_delete: OnLocalDelete,
+    /// Which side may make records.
+    pub new_records: NewRecords,
+    /// What the token sees: `[auth].sees`, the same for all objects.
+    pub sees: Sees,
 }
 
 /// A property and its column.
@@ -151,10 +228,8 @@ pub struct ObjectMapping {
     pub key: KeyChoice,
     /// The property by which a row without an id finds a record that HubSpot has already.
     pub match_property: Option<PropertyName>,
-    /// What an archived record does here.
-    pub on_remote_delete: OnRemoteDelete,
-    /// What a deleted row does there.
-    pub on_local_delete: OnLocalDelete,
+    /// How records come and go.
+    pub modes: Modes,
     /// The object's own policy, for conflicts of existence.
     pub policy: Policy,
     /// Time between two polls.
@@ -257,8 +332,7 @@ mod tests {
             direction: Direction::Both,
             key: KeyChoice::Property(property("number")),
             match_property: Some(property("interests")),
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: std::time::Duration::from_secs(10),
             fields: vec![

@@ -142,6 +142,25 @@ pub fn with_record(mapping: &ObjectMapping, text: &str, record: &RemoteRecord) -
     Json::Object(map).to_string()
 }
 
+/// Such a row under the names of its columns, as `sync_history` keeps it: also what columns hold that the mapping does not
+/// know, without the row's times and number.
+pub fn by_column(mapping: &ObjectMapping, text: &str) -> String {
+    let column = |name: String| match name.strip_prefix('$') {
+        Some(own) => own.split_once(':').map(|(_, column)| column.to_owned()),
+        None => Some(column_of(mapping, &name).unwrap_or(name)),
+    };
+    let named = object(text)
+        .into_iter()
+        .filter_map(|(name, value)| Some((column(name)?, value)));
+    Json::Object(named.collect()).to_string()
+}
+
+fn column_of(mapping: &ObjectMapping, property: &str) -> Option<String> {
+    let mut fields = mapping.fields.iter();
+    let field = fields.find(|field| field.property.as_str() == property)?;
+    Some(field.column.to_string())
+}
+
 /// Values as such a JSON.
 pub fn of_values(values: &FieldValues) -> String {
     of_all(values.iter())

@@ -2,7 +2,7 @@
 
 use crate::decide::incoming::freshness::{Freshness, missing_too_soon, of_absence};
 use crate::model::entry::{Entry, EntryState, Operation};
-use crate::model::mapping::Policy;
+use crate::model::mapping::{Modes, ObjectMapping, Policy, Sees};
 use crate::model::time::Timestamp;
 
 /// What HubSpot shows of a record.
@@ -23,6 +23,8 @@ pub enum Hubspot {
         /// When it was archived, where HubSpot says so.
         archived_at: Option<Timestamp>,
     },
+    /// It does not show it to this token, which says nothing: its user may not see it.
+    Hidden,
     /// It has become a part of another one.
     Merged,
 }
@@ -38,6 +40,10 @@ pub struct Absence {
     pub version: Option<Timestamp>,
     /// When it was archived, where HubSpot's archive shows it.
     pub archived_at: Option<Timestamp>,
+    /// Whether HubSpot has announced its deletion.
+    pub is_announced: bool,
+    /// What the token sees.
+    pub sees: Sees,
 }
 
 impl Hubspot {
@@ -48,6 +54,8 @@ impl Hubspot {
             created_at,
             version,
             archived_at,
+            is_announced,
+            sees,
         } = *missed;
         // It was made or restored since the question.
         if of_absence(asked_at, version, moment.offset_ms) == Freshness::Stale {
@@ -55,6 +63,7 @@ impl Hubspot {
         }
         match missing_too_soon(created_at, moment.there(), archived_at.is_some()) {
             Some(again) => Self::Young(again),
+            None if sees == Sees::User && archived_at.is_none() && !is_announced => Self::Hidden,
             None => Self::Gone { archived_at },
         }
     }
@@ -101,6 +110,8 @@ pub enum Here {
         /// What is on its way.
         flight: Flight,
     },
+    /// A row that says that its record is archived.
+    Marked,
     /// The row went without a deletion (a program dropped the table), and something of it waits.
     Vanished {
         /// Whether that is on its way.
@@ -151,18 +162,21 @@ pub struct Sides {
     pub word: Word,
     /// The object's policy.
     pub policy: Policy,
+    /// How the object's records come and go.
+    pub modes: Modes,
     /// Whether HubSpot has announced that the record is deleted for privacy.
     pub is_erasure: bool,
 }
 
 impl Sides {
     /// What both sides show where nobody is asked and nothing is held.
-    pub fn passed(hubspot: Hubspot, here: Here, policy: Policy) -> Self {
+    pub fn passed(hubspot: Hubspot, here: Here, mapping: &ObjectMapping) -> Self {
         Self {
             hubspot,
             here,
             word: Word::Passed,
-            policy,
+            policy: mapping.policy,
+            modes: mapping.modes,
             is_erasure: false,
         }
     }

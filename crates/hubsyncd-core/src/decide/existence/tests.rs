@@ -9,12 +9,13 @@ fn at(second: i64) -> Timestamp {
     T.plus_millis(second * 1_000)
 }
 
-const HUBSPOT: [Hubspot; 8] = [
+const HUBSPOT: [Hubspot; 9] = [
     Hubspot::Unchanged,
     Hubspot::Edited(T),
     Hubspot::Untold,
     Hubspot::Unread,
     Hubspot::Young(T),
+    Hubspot::Hidden,
     Hubspot::Gone { archived_at: None },
     Hubspot::Gone {
         archived_at: Some(T),
@@ -53,6 +54,7 @@ fn deleted_at(second: i64) -> Here {
 fn everything_here(second: i64) -> Vec<Here> {
     let mut all = vec![
         Here::Nothing,
+        Here::Marked,
         Here::Vanished { in_flight: false },
         Here::Vanished { in_flight: true },
         Here::Replaced,
@@ -72,8 +74,30 @@ fn everything_here(second: i64) -> Vec<Here> {
     all
 }
 
-/// Every combination of what both sides can show and who can have a word, the local times at `second`.
+/// Every way in which records come and go.
+fn all_modes() -> Vec<Modes> {
+    let mut all = Vec::new();
+    for on_remote_delete in OnRemoteDelete::ALL {
+        for on_local_delete in OnLocalDelete::ALL {
+            all.push(Modes {
+                on_remote_delete,
+                on_local_delete,
+                ..Modes::default()
+            });
+        }
+    }
+    all
+}
+
+/// Every combination of what both sides can show and who can have a word, in every mode, the local times at `second`.
 fn everything(second: i64) -> Vec<Sides> {
+    let modes = all_modes().into_iter();
+    modes
+        .flat_map(|modes| everything_in(modes, second))
+        .collect()
+}
+
+fn everything_in(modes: Modes, second: i64) -> Vec<Sides> {
     let mut all = Vec::new();
     for hubspot in HUBSPOT {
         for here in everything_here(second) {
@@ -85,6 +109,7 @@ fn everything(second: i64) -> Vec<Sides> {
                             here,
                             word,
                             policy,
+                            modes,
                             is_erasure,
                         });
                     }
@@ -101,6 +126,7 @@ fn sides(hubspot: Hubspot, here: Here, word: Word) -> Sides {
         here,
         word,
         policy: Policy::Newest,
+        modes: Modes::default(),
         is_erasure: false,
     }
 }
@@ -116,11 +142,16 @@ fn check(sides: Sides, expected: &[&str]) {
         }
         Action::Ask(_) => "ask".to_owned(),
         Action::Rest(_) => "rest".to_owned(),
+        Action::Park(_) => "park".to_owned(),
         Action::NoteRemoval { .. } => "note removal".to_owned(),
         Action::ForgetRemoval
         | Action::AskRead
         | Action::Erase
         | Action::RemoveRow
+        | Action::MarkRow
+        | Action::UnmarkRow
+        | Action::CountUnseen
+        | Action::Undelete
         | Action::CreateAgain
         | Action::BringBack
         | Action::CountAsSeen
@@ -169,6 +200,8 @@ fn an_answer_that_misses_a_record_is_believed_unless_that_is_young_or_was_seen_s
             created_at,
             version,
             archived_at,
+            is_announced: false,
+            sees: Sees::Portal,
         };
         let moment = Moment {
             now: at(22),
@@ -208,6 +241,148 @@ fn a_clean_row_goes_with_its_record() {
         );
     }
     check(sides(GONE, Here::Nothing, Word::Passed), &["ForgetRemoval"]);
+}
+
+fn in_mode(on_remote_delete: OnRemoteDelete) -> Modes {
+    Modes {
+        on_remote_delete,
+        ..Modes::default()
+    }
+}
+
+#[test]
+fn the_file_says_what_an_archived_record_leaves_of_its_row() {
+    for (mode, left) in [
+        (OnRemoteDelete::Delete, "RemoveRow"),
+        (OnRemoteDelete::Mark, "MarkRow"),
+        (OnRemoteDelete::Recreate, "CreateAgain"),
+    ] {
+        let gone = |here, word, policy| Sides {
+            policy,
+            modes: in_mode(mode),
+            ..sides(GONE, here, word)
+        };
+        for policy in Policy::ALL {
+            check(gone(CLEAN, Word::Passed, policy), &["ForgetRemoval", left]);
+            check(gone(CLEAN, Word::Unasked, policy), &["note removal"]);
+        }
+        let lost = gone(written(-1), Word::Passed, Policy::Newest);
+        check(lost, &["conflict remote", "ForgetRemoval", left]);
+        let won = gone(written(1), Word::Passed, Policy::Newest);
+        check(won, &["conflict local", "ForgetRemoval", "CreateAgain"]);
+        let asked = gone(written(1), Word::Passed, Policy::Manual);
+        check(asked, &["ask", "ForgetRemoval", "rest"]);
+        let decided = gone(written(1), Word::Remote, Policy::Manual);
+        check(decided, &["close remote", left]);
+    }
+}
+
+#[test]
+fn a_marked_row_stays_until_its_record_is_shown() {
+    for word in [Word::Unasked, Word::Noted, Word::Passed] {
+        for hubspot in [GONE, Hubspot::Hidden, Hubspot::Unread, Hubspot::Merged] {
+            let actions = decide(&sides(hubspot, Here::Marked, word));
+            let stays =
+                |action: &Action| matches!(action, Action::ForgetRemoval | Action::LookAgain(_));
+            assert!(actions.iter().all(stays), "{hubspot:?} {actions:?}");
+        }
+        check(
+            sides(Hubspot::Unchanged, Here::Marked, word),
+            &["UnmarkRow"],
+        );
+        check(
+            sides(Hubspot::Edited(T), Here::Marked, word),
+            &["UnmarkRow"],
+        );
+    }
+    let erased = Sides {
+        is_erasure: true,
+        ..sides(GONE, Here::Marked, Word::Unasked)
+    };
+    check(erased, &["Erase"]);
+}
+
+#[test]
+fn a_deleted_row_comes_back_whatever_the_policy_where_the_file_says_so() {
+    let modes = Modes {
+        on_local_delete: OnLocalDelete::Restore,
+        ..Modes::default()
+    };
+    for policy in Policy::ALL {
+        for hubspot in [Hubspot::Unchanged, Hubspot::Edited(at(10))] {
+            let deleted = Sides {
+                policy,
+                modes,
+                ..sides(hubspot, deleted_at(20), Word::Passed)
+            };
+            check(deleted, &["Undelete", "AskRead"]);
+        }
+    }
+    let gone = Sides {
+        modes,
+        ..sides(GONE, deleted_at(20), Word::Passed)
+    };
+    check(gone, &["Done"]);
+}
+
+#[test]
+fn what_a_users_token_does_not_see_is_gone_only_where_hubspot_says_so() {
+    let missed = |archived_at, is_announced, sees| {
+        let missed = Absence {
+            asked_at: at(20),
+            created_at: None,
+            version: None,
+            archived_at,
+            is_announced,
+            sees,
+        };
+        Hubspot::missed(&missed, &noon())
+    };
+    let gone = |archived_at| Hubspot::Gone { archived_at };
+    assert_eq!(missed(None, false, Sees::Portal), gone(None));
+    assert_eq!(missed(None, false, Sees::User), Hubspot::Hidden);
+    assert_eq!(missed(None, true, Sees::User), gone(None));
+    assert_eq!(missed(Some(T), false, Sees::User), gone(Some(T)));
+}
+
+#[test]
+fn what_a_token_does_not_see_keeps_its_row_and_stops_what_waits() {
+    let hidden = |here, word| sides(Hubspot::Hidden, here, word);
+    for word in [Word::Unasked, Word::Noted, Word::Passed] {
+        check(hidden(CLEAN, word), &["CountUnseen"]);
+        check(hidden(written(1), word), &["CountUnseen", "park"]);
+        check(hidden(Here::Nothing, word), &[]);
+    }
+    check(
+        hidden(deleted_at(1), Word::Passed),
+        &["CountUnseen", "park"],
+    );
+    check(hidden(deleted_at(1), Word::Unasked), &[]);
+    for word in [Word::Local, Word::Remote] {
+        check(hidden(written(1), word), &["again unread"]);
+        check(hidden(deleted_at(1), word), &["again unread"]);
+    }
+}
+
+#[test]
+fn only_what_a_comparison_and_the_archive_miss_is_gone_for_good() {
+    let check = |origin, archived_at, sees, expected| {
+        let removal = Removal {
+            id: HubspotId(101),
+            archived_at,
+            origin,
+        };
+        let modes = Modes {
+            sees,
+            ..Modes::default()
+        };
+        assert_eq!(is_gone_for_good(&removal, modes), expected);
+    };
+    check(Origin::Reconcile, None, Sees::Portal, true);
+    check(Origin::Reconcile, Some(T), Sees::Portal, false);
+    check(Origin::Reconcile, None, Sees::User, false);
+    check(Origin::Webhook, None, Sees::Portal, false);
+    check(Origin::Poll, None, Sees::Portal, false);
 }
 
 #[test]
@@ -390,7 +565,10 @@ fn whoever_looks_again_does_nothing_else() {
 #[test]
 fn a_privacy_deletion_leaves_nothing_behind_that_is_not_on_its_way() {
     for sides in everything(1) {
-        let is_theirs = matches!(sides.hubspot, Hubspot::Gone { .. } | Hubspot::Young(_));
+        let is_theirs = matches!(
+            sides.hubspot,
+            Hubspot::Gone { .. } | Hubspot::Young(_) | Hubspot::Hidden
+        );
         let is_own = matches!(sides.here, Here::Deleted { .. } | Here::Row { .. });
         if !sides.is_erasure || sides.word != Word::Passed || !is_theirs || !is_own {
             continue;
@@ -552,16 +730,21 @@ proptest::proptest! {
     }
 
     #[test]
-    fn nothing_that_one_side_did_is_lost_without_a_conflict(second in -100_i64..100) {
-        for sides in everything(second) {
+    fn nothing_that_one_side_did_is_lost_without_a_conflict(second in -100_i64..100, modes in proptest::sample::select(all_modes())) {
+        for sides in everything_in(modes, second) {
             let actions = decide(&sides);
             let is_told = has(&actions, |action| {
                 matches!(action, Action::Conflict(..) | Action::Ask(_) | Action::Close(..))
             });
             let loses = |action: &Action| match action {
                 // Somebody's write here, or somebody's deletion in HubSpot.
-                Action::RemoveRow => !matches!(sides.here, Here::Row { written_at: None, .. }),
-                Action::CreateAgain => true,
+                Action::RemoveRow | Action::MarkRow => {
+                    !matches!(sides.here, Here::Row { written_at: None, .. })
+                }
+                Action::CreateAgain => {
+                    sides.modes.on_remote_delete != OnRemoteDelete::Recreate
+                        || !matches!(sides.here, Here::Row { written_at: None, .. })
+                }
                 // Somebody's edit in HubSpot, or somebody's deletion here.
                 Action::Archive => sides.hubspot != Hubspot::Unchanged,
                 Action::BringBack => true,
@@ -569,9 +752,14 @@ proptest::proptest! {
                 Action::End => sides.here != Here::Replaced,
                 // What a privacy law takes is told to nobody.
                 Action::Erase => !sides.is_erasure,
+                // The deletion here, as the file wants it.
+                Action::Undelete => sides.modes.on_local_delete != OnLocalDelete::Restore,
                 Action::LookAgain(_)
                 | Action::NoteRemoval { .. }
                 | Action::ForgetRemoval
+                | Action::UnmarkRow
+                | Action::CountUnseen
+                | Action::Park(_)
                 | Action::AskRead
                 | Action::CountAsSeen
                 | Action::MakeDue
@@ -588,15 +776,19 @@ proptest::proptest! {
     }
 
     #[test]
-    fn what_is_done_fits_what_is_there(second in -100_i64..100) {
-        for sides in everything(second) {
+    fn what_is_done_fits_what_is_there(second in -100_i64..100, modes in proptest::sample::select(all_modes())) {
+        for sides in everything_in(modes, second) {
             let has_row = matches!(sides.here, Here::Row { .. });
             let is_shown = is_there(sides.hubspot, Here::Nothing) == Ok(true);
             for action in decide(&sides) {
                 let fits = match action {
-                    Action::RemoveRow | Action::CreateAgain => has_row && !is_shown,
+                    Action::RemoveRow | Action::CreateAgain | Action::MarkRow => has_row && !is_shown,
+                    Action::UnmarkRow => sides.here == Here::Marked && is_shown,
+                    Action::CountUnseen | Action::Park(_) => sides.hubspot == Hubspot::Hidden,
                     Action::NoteRemoval { .. } => has_row && !is_shown && sides.word == Word::Unasked,
-                    Action::BringBack | Action::Archive | Action::CountAsSeen => !has_row && is_shown,
+                    Action::BringBack | Action::Undelete | Action::Archive | Action::CountAsSeen => {
+                        !has_row && is_shown
+                    }
                     Action::Done => !has_row && !is_shown,
                     Action::Erase => sides.is_erasure && !is_shown,
                     Action::LookAgain(_)

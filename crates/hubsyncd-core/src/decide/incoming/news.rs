@@ -265,7 +265,7 @@ mod tests {
     use crate::model::entry::{Operation, Standing};
     use crate::model::field_values::FieldValues;
     use crate::model::id::{HubspotId, LocalId, OutboxId};
-    use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::mapping::{Direction, KeyChoice, Modes, Policy};
     use crate::model::name::{ColumnName, ObjectType, TableName};
     use crate::model::value::PropertyType;
 
@@ -289,8 +289,7 @@ mod tests {
             direction,
             key: KeyChoice::Auto,
             match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: Duration::from_secs(5),
             fields: vec![

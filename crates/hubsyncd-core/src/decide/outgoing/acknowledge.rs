@@ -40,7 +40,7 @@ pub const AFTER_REWRITE: Duration = Duration::from_millis(500);
 const KEPT_ITS_OWN: &str = "HubSpot took the update and kept its own value";
 
 /// What is written of an acknowledged attempt whose row is there: HubSpot's values become the base of what was sent.
-/// `held`: the row's open conflicts.
+/// `held`: the row's open conflicts. That a record was made is one change of the whole, which whoever settles it writes down.
 pub fn acknowledged(
     mapping: &ObjectMapping,
     entry: &Entry,
@@ -56,7 +56,9 @@ pub fn acknowledged(
                 let answered = record.values.get(&field.property).unwrap_or(sent);
                 let is_update = entry.standing.operation == Operation::Update;
                 let is_kept = is_update && is_refused(mapped, field, sent, answered);
-                acts.extend(told(mapped, field, (sent, answered), is_kept));
+                if !is_create {
+                    acts.extend(told(mapped, field, (sent, answered), is_kept));
+                }
                 acts.extend(agreed(mapped, row, (sent, answered)));
             }
             // Left out of requests when the row was created: HubSpot has nothing of it.
@@ -169,7 +171,9 @@ pub fn acknowledged_without_row(entry: &Entry, record: &RemoteRecord) -> Vec<Act
         match &field.sent {
             Some(sent) => {
                 let answered = answered.unwrap_or(sent);
-                acts.push(pushed(&property, &field.base, answered));
+                if !is_create {
+                    acts.push(pushed(&property, &field.base, answered));
+                }
                 acts.push(match entry.row.is_some() {
                     true => Act::SetBase {
                         property,

@@ -18,6 +18,26 @@ use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
 use crate::model::value::{LONGEST_VALUE, Value};
 
+/// Why a row that means no record of HubSpot's does not become one, with the code at the end; nothing where it does.
+pub fn made_by_nobody(mapping: &ObjectMapping, row: &MirrorRow) -> Option<String> {
+    let new_records = mapping.modes.new_records;
+    if new_records.makes_records() {
+        return None;
+    }
+    let (table, id, mode) = (&mapping.table, row.record.local_id, new_records.as_str());
+    let with_value = match mapping.match_field() {
+        Some(field) if row.value(&field.property).is_empty() => {
+            format!("it has no `{}` to be found by", field.column)
+        }
+        Some(field) => format!("HubSpot has no record with its `{}`", field.column),
+        None => "nothing says which record it means".to_owned(),
+    };
+    Some(format!(
+        "{table} row {id} only links to a record that HubSpot has (`new_records = \"{mode}\"`), and {with_value}: \
+         make the record in HubSpot, or write a value that one has [no-record-to-link]"
+    ))
+}
+
 /// Why a value of a row can't be sent, in words that name the column; nothing where all that is sent can.
 pub fn unsendable(
     mapping: &ObjectMapping,

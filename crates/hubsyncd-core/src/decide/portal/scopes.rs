@@ -143,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::mapping::{Direction, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::mapping::{Direction, Modes, Policy};
     use crate::model::name::{ObjectType, TableName};
 
     fn object(name: &str, direction: Direction, key: KeyChoice) -> ObjectMapping {
@@ -154,8 +154,7 @@ mod tests {
             direction,
             key,
             match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: Duration::from_secs(10),
             fields: Vec::new(),

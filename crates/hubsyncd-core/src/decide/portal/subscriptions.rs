@@ -233,7 +233,7 @@ pub fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mapping::{Direction, KeyChoice, OnLocalDelete, OnRemoteDelete, Policy};
+    use crate::model::mapping::{Direction, KeyChoice, Modes, Policy};
     use crate::model::name::{ObjectType, TableName};
 
     fn subscription(
@@ -363,8 +363,7 @@ mod tests {
             direction: Direction::Push,
             key: KeyChoice::Auto,
             match_property: None,
-            on_remote_delete: OnRemoteDelete::Delete,
-            on_local_delete: OnLocalDelete::Archive,
+            modes: Modes::default(),
             policy: Policy::Newest,
             poll: std::time::Duration::from_secs(5),
             fields: Vec::new(),

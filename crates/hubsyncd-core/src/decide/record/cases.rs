@@ -10,7 +10,7 @@ use crate::decide::echo::{Author, PastValue};
 use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{KeyChoice, OnLocalDelete, OnRemoteDelete};
+use crate::model::mapping::{KeyChoice, Modes};
 use crate::model::name::{ColumnName, ObjectType, TableName};
 
 pub(super) fn city() -> PropertyName {
@@ -33,8 +33,7 @@ pub(super) fn mapping(direction: Direction, policy: Policy) -> ObjectMapping {
         direction: Direction::Both,
         key: KeyChoice::Auto,
         match_property: None,
-        on_remote_delete: OnRemoteDelete::Delete,
-        on_local_delete: OnLocalDelete::Archive,
+        modes: Modes::default(),
         policy,
         poll: Duration::from_secs(5),
         fields: vec![FieldMapping {
