@@ -7,6 +7,7 @@ mod commands;
 mod crashes;
 mod daemon;
 mod decisions;
+mod existence;
 mod files;
 mod floors;
 mod gap;

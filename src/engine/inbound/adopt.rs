@@ -523,7 +523,7 @@ mod tests {
             let expected = waits.map_or(there, |_| here);
             assert_eq!(scene.rows("SELECT first_name FROM contacts"), [expected]);
             assert_eq!(
-                scene.rows("SELECT new_value FROM sync_history WHERE property = 'firstname' AND origin = 'push'"),
+                scene.rows("SELECT new_value ->> 'first_name' FROM sync_history WHERE property = '*' AND origin = 'push'"),
                 ["Ours"]
             );
         }

@@ -323,7 +323,7 @@ mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::id::HubspotId;
-    use crate::model::mapping::Policy;
+    use crate::model::mapping::{NewRecords, OnRemoteDelete, Policy};
 
     const NOBODY: [&str; 0] = [];
 
@@ -496,5 +496,46 @@ mod tests {
         assert_eq!(removals(), ["101"]);
         scene.apply(How::at(31), &record(101, 25, &[("firstname", "Ann")]));
         assert_eq!(removals(), NOBODY);
+    }
+
+    #[test]
+    fn a_marked_row_is_one_as_any_other_again_once_a_later_answer_of_the_store_shows_its_record() {
+        let scene = Scene::with(|mapping| mapping.modes.on_remote_delete = OnRemoteDelete::Mark);
+        let ann = record(101, 0, &[("email", "ann@example.com")]);
+        let restored = record(101, 25, &[("email", "anne@example.com")]);
+        scene.apply(How::at(0), &ann);
+        let shown = |how, record: &RemoteRecord| {
+            scene.daemon("UPDATE contacts SET hs_archived = 1; DELETE FROM _sync_reads");
+            bury(&scene, 20);
+            scene.apply(how, record);
+            scene
+                .rows("SELECT hs_archived, email, (SELECT count(*) FROM _sync_reads) FROM contacts")
+        };
+        let stale = How {
+            asked_at: at(10),
+            ..How::at(30)
+        };
+        assert_eq!(shown(stale, &ann), ["1 ann@example.com 0"]);
+        let search = How {
+            evidence: Evidence::Search,
+            ..How::at(30)
+        };
+        assert_eq!(shown(search, &restored), ["1 ann@example.com 1"]);
+        assert_eq!(shown(How::at(40), &restored), ["0 anne@example.com 0"]);
+        let made = "SELECT local_id, hs_id, new_value ->> 'email' FROM sync_history WHERE property = '*' AND id > 1";
+        assert_eq!(scene.rows(made), ["1 101 anne@example.com"]);
+    }
+
+    #[test]
+    fn a_record_that_no_row_means_is_left_alone_where_programs_alone_make_records() {
+        let scene = Scene::with(|mapping| mapping.modes.new_records = NewRecords::FromLocal);
+        let ann = record(101, 0, &[("email", "ann@example.com")]);
+        assert!(!scene.apply(How::at(10), &ann));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), NOBODY);
+        scene.program("INSERT INTO contacts (email) VALUES ('ann@example.com')");
+        scene.daemon("UPDATE sync_outbox SET state = 'dead'");
+        assert!(scene.apply(How::at(20), &ann));
+        assert_eq!(scene.rows("SELECT hs_id FROM contacts"), ["101"]);
+        assert_eq!(scene.outbox(), Vec::<String>::new());
     }
 }

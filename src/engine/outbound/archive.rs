@@ -361,8 +361,9 @@ mod tests {
     use crate::engine::outbound::settle::recover;
     use crate::engine::testing::{How, Scene, at, record, showing};
     use crate::model::id::LocalId;
-    use crate::model::mapping::Policy;
+    use crate::model::mapping::{Policy, Sees};
     use crate::model::value::Value;
+    use crate::store::absent;
     use crate::store::shape::ddl;
     use crate::store::testing::{mapping, now};
 
@@ -665,5 +666,46 @@ mod tests {
         check(4, 1);
         check(5, 0);
         check(6, 0);
+    }
+
+    /// What is left of the deletion of a row whose record the token misses.
+    fn missed_by_its_user(is_announced: bool) -> Vec<String> {
+        let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.write(|tx| {
+            if is_announced {
+                absent::announce(tx, scene.object.object(), HubspotId(101), at(5))?;
+            }
+            let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+            claim(tx, &scene.pass(at(90)), &queued, &Present::default())
+        });
+        scene.rows("SELECT operation, state, last_error FROM sync_outbox")
+    }
+
+    #[test]
+    fn an_archive_is_sent_only_where_a_users_token_sees_the_record() {
+        let dead = format!("archive dead {}", crate::decide::existence::NOT_VISIBLE);
+        assert_eq!(missed_by_its_user(false), [dead]);
+        assert_eq!(missed_by_its_user(true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_deleted_row_comes_back_with_what_waited_of_it_where_the_file_says_so() {
+        let scene = Scene::with(|mapping| mapping.modes.on_local_delete = OnLocalDelete::Restore);
+        scene.apply(
+            How::at(0),
+            &record(101, 0, &[("firstname", "Base"), ("price", "1")]),
+        );
+        scene.program("UPDATE contacts SET first_name = 'Ours'; DELETE FROM contacts");
+        let edited = record(101, 5, &[("firstname", "Base"), ("price", "2")]);
+        assert_eq!(claimed(&scene, edited, 10, 0), 0);
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id, first_name FROM contacts"),
+            ["1 101 Ours"]
+        );
+        assert_eq!(scene.outbox(), ["update 1 101; firstname was Base"]);
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
+        assert_eq!(scene.conflicts(), Vec::<String>::new());
     }
 }

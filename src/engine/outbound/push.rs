@@ -399,9 +399,12 @@ fn park_fight(
 mod tests {
     use super::*;
     use crate::decide::echo::{Author, Histories, PastValue};
+    use crate::decide::existence::NOT_VISIBLE;
+    use crate::decide::incoming::freshness::Evidence;
     use crate::decide::retry::latest_due;
     use crate::engine::testing::{How, Scene, at, property, record, showing};
     use crate::model::id::LocalId;
+    use crate::model::mapping::Sees;
     use crate::model::value::{LONGEST_VALUE, PropertyType, Value};
 
     /// Row 1 is record 101, and its first name was written here at 10.
@@ -678,5 +681,31 @@ mod tests {
         scene.program("UPDATE contacts SET first_name = 'Ours at last'");
         let shown = record(101, 505, &[("firstname", "Base")]);
         assert_eq!(claimed(&scene, 530, &shown), ["firstname = Ours at last"]);
+    }
+
+    #[test]
+    fn an_update_of_a_record_that_the_token_does_not_see_is_dead_until_the_record_is_shown() {
+        let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
+        let shown = record(101, 0, &[("firstname", "Base")]);
+        scene.apply(How::at(0), &shown);
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        let nothing = Present::default();
+        let sent = scene.write(|tx| {
+            let queued = outbox::of_row(tx, scene.object.object(), LocalId(1))?;
+            let queued = queued.expect("something waits");
+            merge_and_claim(tx, &scene.applying(How::at(60)), &queued, &nothing)
+        });
+        assert!(sent.is_none());
+        let told = "SELECT state, last_error, first_name, (SELECT unseen FROM sync_status) FROM sync_outbox, contacts";
+        assert_eq!(scene.rows(told), [format!("dead {NOT_VISIBLE} Ours 1")]);
+        // Search shows what it showed before; the store tells.
+        let search = How {
+            evidence: Evidence::Search,
+            ..How::at(70)
+        };
+        scene.apply(search, &shown);
+        assert_eq!(scene.rows(told), [format!("dead {NOT_VISIBLE} Ours 1")]);
+        scene.apply(How::at(80), &shown);
+        assert_eq!(scene.rows(told), ["pending - Ours 0"]);
     }
 }

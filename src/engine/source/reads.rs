@@ -405,7 +405,8 @@ fn note_missing_one(
 mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
-    use crate::model::mapping::Policy;
+    use crate::model::mapping::{Policy, Sees};
+    use crate::store::absent;
 
     #[test]
     fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
@@ -528,5 +529,29 @@ mod tests {
         assert!(!scene.apply(stale, &record(101, 0, &[("firstname", "Ann")])));
         assert_eq!(scene.rows("SELECT count(*) FROM contacts"), ["0"]);
         assert!(scene.apply(How::at(40), &record(101, 0, &[("firstname", "Ann")])));
+    }
+
+    #[test]
+    fn a_users_token_believes_a_deletion_that_is_announced_or_that_the_archive_shows() {
+        let missing = |archived_at, is_announced| {
+            let scene = Scene::with(|mapping| mapping.modes.sees = Sees::User);
+            scene.apply(How::at(0), &record(101, 0, &[("firstname", "Ann")]));
+            let removal = Removal {
+                id: HubspotId(101),
+                archived_at,
+                origin: Origin::Reconcile,
+            };
+            scene.write(|tx| {
+                if is_announced {
+                    absent::announce(tx, scene.object.object(), HubspotId(101), at(5))?;
+                }
+                note_missing(tx, &scene.pass(at(90)), removal, at(90))
+            });
+            let noted = "SELECT (SELECT count(*) FROM _sync_removals), unseen FROM sync_status";
+            scene.rows(noted).remove(0)
+        };
+        assert_eq!(missing(None, false), "0 1");
+        assert_eq!(missing(None, true), "1 0");
+        assert_eq!(missing(Some(at(10)), false), "1 0");
     }
 }

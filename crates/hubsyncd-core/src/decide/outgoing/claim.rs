@@ -207,7 +207,31 @@ mod tests {
     use super::*;
     use crate::model::entry::Base;
     use crate::model::id::ConflictId;
+    use crate::model::mapping::NewRecords;
     use crate::testing::{at, contacts, entry, property, record, row, value};
+
+    #[test]
+    fn a_row_becomes_a_record_only_where_the_file_lets_it() {
+        let mut mapping = contacts().mapping().clone();
+        mapping.match_property = Some(property("email"));
+        let words = |mapping: &ObjectMapping, email: &str| {
+            made_by_nobody(mapping, &row(7, None, &[("email", email)]))
+        };
+        for new_records in [NewRecords::Both, NewRecords::FromLocal] {
+            mapping.modes.new_records = new_records;
+            assert_eq!(words(&mapping, "ann@example.com"), None);
+        }
+        for new_records in [NewRecords::FromHubspot, NewRecords::None] {
+            mapping.modes.new_records = new_records;
+            let why = words(&mapping, "ann@example.com").expect("it only links");
+            assert!(
+                why.contains("HubSpot has no record with its `email`"),
+                "{why}"
+            );
+            let why = words(&mapping, "").expect("it only links");
+            assert!(why.contains("it has no `email`"), "{why}");
+        }
+    }
 
     #[test]
     fn what_can_t_be_sent_is_named_by_its_column() {

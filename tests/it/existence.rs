@@ -1,0 +1,239 @@
+//! How records come and go: each mode of the file, by each path on which a deletion or a new record is met.
+
+use crate::daemon::{CONTACTS, Site, eventually};
+use crate::portal::Portal;
+
+/// Contacts in some modes.
+fn site(portal: &Portal, modes: &str) -> Site {
+    Site::with(
+        portal,
+        "",
+        &format!("[objects.contacts]\n{modes}\n{CONTACTS}"),
+    )
+}
+
+/// A full comparison, which must end with 0.
+fn compare(site: &Site) {
+    let output = site.run(&["once", "--reconcile", "--timeout", "50s"]);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{err}");
+}
+
+fn archive(portal: &Portal, id: u64) {
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", id, now));
+}
+
+fn restore(portal: &Portal, id: u64) {
+    let now = portal.now_ms();
+    assert!(portal.stand().restore("contacts", id, now));
+}
+
+/// Rows of the history about whole records: whether it was made, the row's first name, and by whom.
+fn whole(site: &Site) -> String {
+    let told = "SELECT group_concat(kind || ' ' || name || ' ' || origin, '; ')
+                FROM (SELECT iif(new_value IS NULL, 'gone', 'made') AS kind,
+                             coalesce(new_value, old_value) ->> 'first_name' AS name, origin
+                      FROM sync_history WHERE property = '*' ORDER BY id)";
+    site.text(told).unwrap_or_default()
+}
+
+#[test]
+fn an_archived_record_marks_its_row_until_it_is_restored() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    let site = site(&portal, "on_remote_delete = \"mark\"");
+    site.once();
+    archive(&portal, ann);
+    compare(&site);
+    let rows = "SELECT group_concat(hs_archived, ' ') FROM (SELECT hs_archived FROM contacts ORDER BY local_id)";
+    assert_eq!(site.text(rows).as_deref(), Some("1 0"));
+    assert_eq!(site.number("SELECT excluded FROM sync_status"), 1);
+    assert_eq!(whole(&site), "gone Ann reconcile");
+    // It takes no write, and the next comparison neither asks for it nor tells of it again.
+    let refused = site
+        .program()
+        .execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1", []);
+    let refused = refused.expect_err("it is archived").to_string();
+    assert!(refused.contains("archived in HubSpot"), "{refused}");
+    let reads = portal.requests("/contacts/batch/read");
+    compare(&site);
+    assert_eq!(portal.requests("/contacts/batch/read"), reads);
+    restore(&portal, ann);
+    portal.edit(ann, &[("city", "Oslo")]);
+    compare(&site);
+    assert_eq!(site.text(rows).as_deref(), Some("0 0"));
+    let city = "SELECT city FROM contacts WHERE local_id = 1";
+    assert_eq!(site.text(city).as_deref(), Some("Oslo"));
+    // A marked row just goes, and nothing is archived for it.
+    archive(&portal, bob);
+    compare(&site);
+    site.execute("DELETE FROM contacts WHERE local_id = 2");
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    restore(&portal, bob);
+    site.once();
+    assert!(portal.value(bob, "email").is_some());
+}
+
+#[test]
+fn an_archived_record_is_made_anew_under_another_id() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let site = site(&portal, "on_remote_delete = \"recreate\"");
+    site.once();
+    archive(&portal, ann);
+    compare(&site);
+    site.once();
+    assert_eq!(portal.count_with("email", "ann@example.com"), 1);
+    assert_eq!(portal.count_with("firstname", "Ann"), 1);
+    let row = format!("SELECT count(*) FROM contacts WHERE local_id = 1 AND hs_id <> {ann}");
+    assert_eq!(site.number(&row), 1);
+    assert_eq!(whole(&site), "gone Ann reconcile; made Ann push");
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+}
+
+#[test]
+fn a_push_that_meets_an_archived_record_is_decided_by_policy_and_leaves_what_the_file_says() {
+    for (mode, policy, rows, conflict) in [
+        ("mark", "remote", "1 Rome", "remote Lima"),
+        ("delete", "remote", "", "remote Lima"),
+        ("delete", "local", "0 Lima", "local Lima"),
+        ("recreate", "remote", "0 Lima", "remote Lima"),
+    ] {
+        let portal = Portal::quick();
+        let ann = portal.contact("ann@example.com");
+        portal.edit(ann, &[("city", "Rome")]);
+        let modes = format!("on_remote_delete = \"{mode}\"\nconflict = \"{policy}\"");
+        let site = site(&portal, &modes);
+        site.once();
+        site.execute("UPDATE contacts SET city = 'Lima'");
+        archive(&portal, ann);
+        site.once();
+        let held = site.text("SELECT group_concat(hs_archived || ' ' || city, '; ') FROM contacts");
+        assert_eq!(held.unwrap_or_default(), rows, "{mode} {policy}");
+        let told = site.text(
+            "SELECT winner || ' ' || (local_value ->> 'city') FROM sync_conflicts WHERE property = '*'",
+        );
+        assert_eq!(told.as_deref(), Some(conflict), "{mode} {policy}");
+        let made_anew = usize::from(rows == "0 Lima");
+        assert_eq!(
+            portal.count_with("city", "Lima"),
+            made_anew,
+            "{mode} {policy}"
+        );
+    }
+}
+
+#[test]
+fn a_deleted_row_comes_back_with_what_waited_of_it() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    let site = site(&portal, "on_local_delete = \"restore\"");
+    site.once();
+    site.execute("UPDATE contacts SET city = 'Lima' WHERE local_id = 1");
+    site.execute("DELETE FROM contacts");
+    portal.edit(bob, &[("city", "Oslo")]);
+    site.once();
+    let rows = "SELECT group_concat(local_id || ' ' || city, '; ') FROM (SELECT * FROM contacts ORDER BY local_id)";
+    assert_eq!(site.text(rows).as_deref(), Some("1 Lima; 2 Oslo"));
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.contacts(), 2);
+    // All rows at once are held by nobody: nothing would be archived.
+    assert_eq!(site.number("SELECT count(*) FROM sync_holds"), 0);
+    assert_eq!(site.number("SELECT count(*) FROM sync_conflicts"), 0);
+    // What HubSpot has archived meanwhile is deleted on both sides.
+    archive(&portal, ann);
+    site.execute("DELETE FROM contacts WHERE local_id = 1");
+    site.once();
+    assert_eq!(site.text(rows).as_deref(), Some("2 Oslo"));
+}
+
+#[test]
+fn records_that_only_programs_make_come_in_where_a_row_means_them() {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    portal.contact("bob@example.com");
+    let site = site(&portal, "new_records = \"from_local\"");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 0);
+    site.execute("INSERT INTO contacts (email) VALUES ('Ann@Example.com'), ('cid@example.com')");
+    site.once();
+    let rows = "SELECT group_concat(email || ' ' || coalesce(first_name, '-'), '; ') FROM (SELECT * FROM contacts ORDER BY local_id)";
+    assert_eq!(
+        site.text(rows).as_deref(),
+        Some("ann@example.com Ann; cid@example.com -")
+    );
+    let linked = format!("SELECT hs_id = {ann} FROM contacts WHERE local_id = 1");
+    assert_eq!(site.number(&linked), 1);
+    assert_eq!(portal.contacts(), 3);
+    // What is linked goes both ways; what is not stays away, also when it is edited.
+    portal.edit(ann, &[("city", "Oslo")]);
+    let dan = portal.contact("dan@example.com");
+    portal.edit(dan, &[("city", "Oslo")]);
+    compare(&site);
+    assert_eq!(site.number("SELECT count(*) FROM contacts"), 2);
+    assert_eq!(
+        site.number("SELECT count(*) FROM contacts WHERE city = 'Oslo'"),
+        1
+    );
+}
+
+#[test]
+fn a_row_that_only_links_waits_dead_for_its_record() {
+    for mode in ["from_hubspot", "none"] {
+        let portal = Portal::quick();
+        portal.contact("ann@example.com");
+        let mut site = site(&portal, &format!("new_records = \"{mode}\""));
+        site.start_and_load();
+        let loaded = i64::from(mode == "from_hubspot");
+        assert_eq!(
+            site.number("SELECT count(*) FROM contacts"),
+            loaded,
+            "{mode}"
+        );
+        site.execute("INSERT INTO contacts (email) VALUES ('bob@example.com')");
+        site.until_sql("SELECT count(*) FROM sync_outbox WHERE state = 'dead'");
+        let words = site
+            .text("SELECT last_error FROM sync_outbox")
+            .expect("words");
+        assert!(words.ends_with("[no-record-to-link]"), "{words}");
+        assert_eq!(portal.contacts(), 1);
+        assert_eq!(site.number("SELECT failing FROM sync_status"), 1);
+        let bob = portal.contact("bob@example.com");
+        site.until_sql(&format!(
+            "SELECT count(*) FROM contacts WHERE email = 'bob@example.com' AND hs_id = {bob}"
+        ));
+        site.until_sql("SELECT failing = 0 AND dead = 0 FROM sync_status");
+        eventually("the row takes what its record has", || {
+            site.number("SELECT count(*) FROM contacts WHERE first_name = 'Ann'") == loaded + 1
+        });
+        assert_eq!(portal.contacts(), 2);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_record_that_one_side_made_or_took_away_is_one_row_of_the_history() {
+    let portal = Portal::quick();
+    let site = site(&portal, "");
+    site.once();
+    site.execute("INSERT INTO contacts (email, first_name) VALUES ('bob@example.com', 'Bob')");
+    site.once();
+    let ann = portal.contact("ann@example.com");
+    site.once();
+    site.execute("DELETE FROM contacts WHERE first_name = 'Bob'");
+    site.once();
+    archive(&portal, ann);
+    compare(&site);
+    assert_eq!(
+        whole(&site),
+        "made Bob push; made Ann poll; gone Bob push; gone Ann reconcile"
+    );
+    assert_eq!(site.number("SELECT count(*) FROM sync_history"), 4);
+}
