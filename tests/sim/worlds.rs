@@ -1,9 +1,9 @@
 //! Small worlds: one record, a hot field, a dozen events at most, every sequence of them and every single fault. Who should
 //! have won is told by the model beside this file (`docs/TESTING.md`).
 //!
-//! `HUBSYNC_WORLDS_SECONDS` says how long worlds are drawn, `HUBSYNC_WORLDS_FIRST` where the seeds begin and
-//! `HUBSYNC_WORLDS_MOST` how many there are at most; `HUBSYNC_WORLD` names a file with one world, which is played with its
-//! whole trace.
+//! `HUBSYNC_WORLDS_SECONDS` says how long worlds are drawn, `HUBSYNC_WORLDS_FIRST` where the seeds and the enumerated ones
+//! begin, `HUBSYNC_WORLDS_MOST` how many are drawn at most, and `HUBSYNC_WORLDS_FAILURES` after how many that are broken a part
+//! ends; `HUBSYNC_WORLD` names a file with one world, which is played with its whole trace.
 
 pub(crate) mod alphabet;
 mod bench;
@@ -14,6 +14,7 @@ pub(crate) mod seen;
 mod watch;
 
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,8 @@ const SECONDS: u64 = 0;
 const LEAST: u64 = 600;
 /// A short run takes one of so many of the enumerated worlds; `make long` takes all.
 const STRIDE: u64 = 7;
-/// More failures than this tell nothing new.
-const MOST_FAILURES: usize = 8;
+/// More failures than this tell nothing new, where nothing else is said.
+const MOST_FAILURES: u64 = 8;
 /// glibc keeps twice the largest block that it has given back to the system (`M_MMAP_THRESHOLD` in mallopt(3)). Else what a
 /// world has freed goes back too, and a moment later each page of it is a page fault again.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
@@ -49,7 +50,16 @@ impl Benches {
             self.0.push((setup, Bench::new(setup, false)));
         }
         let found = self.0.iter_mut().find(|(own, _)| *own == setup);
-        play(&mut found.expect("it was made").1, small)
+        let bench = &mut found.expect("it was made").1;
+        let played = std::panic::catch_unwind(AssertUnwindSafe(|| play(bench, small)));
+        played.unwrap_or_else(|_| {
+            // Whatever the panic left behind is no bench to play on.
+            self.0.retain(|(own, _)| *own != setup);
+            Played {
+                broken: Some("a panic, see above".to_owned()),
+                ..Played::default()
+            }
+        })
     }
 }
 
@@ -85,20 +95,32 @@ impl Part {
     fn check(&mut self, small: &Small, whence: &str) {
         let played = self.benches.play(small);
         self.reached.count(small, &played);
-        if played.broken.is_none() || self.failures.len() >= MOST_FAILURES {
+        if played.broken.is_none() {
             return;
         }
+        let place = self.reached.worlds * PARTS;
         let smallest = many::shrink(small, &mut |world| {
             self.benches.play(world).broken.is_some()
         });
         let what = self.benches.play(&smallest).broken.unwrap_or_default();
-        let report = format!("# {whence}\n# {what}\n{smallest}");
+        let report = format!("# world {place}: {whence}\n# {what}\n{smallest}");
         if !self
             .failures
             .iter()
             .any(|known| known.ends_with(&smallest.to_string()))
         {
             self.failures.push(report);
+        }
+    }
+
+    /// Plays them, until enough are broken.
+    fn check_all(&mut self, worlds: impl Iterator<Item = (Small, String)>) {
+        let most = setting("HUBSYNC_WORLDS_FAILURES").unwrap_or(MOST_FAILURES);
+        for (small, whence) in worlds {
+            if self.failures.len() as u64 >= most {
+                return;
+            }
+            self.check(&small, &whence);
         }
     }
 
@@ -139,25 +161,26 @@ fn run_part(part: u64) {
     } else {
         Policy::Local
     };
-    for small in many::comings_again(policy) {
-        run.check(&small, "a person who comes again");
-    }
-    for (number, small) in (0_u64..).zip(many::enumerated()) {
-        if number % (PARTS * stride) == part * stride {
-            run.check(&small, &format!("enumerated {number}"));
-        }
-    }
-    let time = Duration::from_secs(setting("HUBSYNC_WORLDS_SECONDS").unwrap_or(SECONDS));
     let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
+    let again = many::comings_again(policy);
+    run.check_all(again.map(|small| (small, "a person who comes again".to_owned())));
+    let enumerated: Vec<Small> = many::enumerated().collect();
+    let order = many::order(enumerated.len() as u64, first);
+    let own = order.skip(part as usize).step_by(PARTS as usize);
+    let taken = enumerated.len() / (PARTS * stride) as usize + 1;
+    run.check_all(own.take(taken).map(|number| {
+        let small = enumerated[number as usize].clone();
+        (small, format!("enumerated {number}"))
+    }));
+    let time = Duration::from_secs(setting("HUBSYNC_WORLDS_SECONDS").unwrap_or(SECONDS));
     let most = setting("HUBSYNC_WORLDS_MOST").unwrap_or(u64::MAX);
     let seeds = first..first.saturating_add(most);
     let drawing = now();
-    for seed in seeds.filter(|seed| seed % PARTS == part) {
-        if drawing.elapsed() >= time && seed >= first + LEAST {
-            break;
-        }
-        run.check(&many::drawn(seed), &format!("drawn from seed {seed}"));
-    }
+    let drawn = seeds
+        .filter(|seed| seed % PARTS == part)
+        .take_while(|seed| drawing.elapsed() < time || *seed < first + LEAST)
+        .map(|seed| (many::drawn(seed), format!("drawn from seed {seed}")));
+    run.check_all(drawn);
     run.end(begun, stride > STRIDE || most < LEAST);
 }
 

@@ -122,6 +122,8 @@ impl Workshop {
         let mut child = self
             .cargo()
             .args(["nextest", "run", "--no-tests", "fail", "-E", filter])
+            // What one test has found the other parts need not look for.
+            .args(["--max-fail", "1:immediate"])
             .arg("--binaries-metadata")
             .arg(self.binaries())
             .arg("--cargo-metadata")

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 
 const BEGIN: &str = "<!-- planted bugs: written by `make planted-power` -->";
+/// What a cell says of a suite that has no seeds and found the bug.
+pub(crate) const FOUND: &str = "found";
 const END: &str = "<!-- end of planted bugs -->";
 
 /// The table.
@@ -66,7 +68,7 @@ impl Table {
     pub(crate) fn is_found(&self, name: &str) -> bool {
         self.rows
             .get(&key(name))
-            .is_some_and(|row| row.cells.iter().any(|cell| !cell.is_empty() && cell != "—"))
+            .is_some_and(|row| row.cells.iter().any(|cell| says_found(cell)))
     }
 
     /// Writes the page.
@@ -98,6 +100,11 @@ impl Table {
     }
 }
 
+/// Whether a cell says that its suite found the bug.
+fn says_found(cell: &str) -> bool {
+    cell == FOUND || cell.parse::<u64>().is_ok()
+}
+
 fn key(name: &str) -> (u32, String) {
     let digits = name
         .split('-')
@@ -122,13 +129,16 @@ mod tests {
         table.write(&page).expect("written");
         let mut table = Table::read(&page, &suites).expect("a table");
         assert!(table.is_found("31-late") && !table.is_found("7-early"));
+        table.put("7-early", "it is early", "simulation", "not run");
+        assert!(!table.is_found("7-early"));
+        table.put("7-early", "it is early", "simulation", "—");
         table.put("7-early", "it is early", "units", "found");
         table.write(&page).expect("written");
         let text = std::fs::read_to_string(&page).expect("a page");
         assert!(text.starts_with("# Tests\n\nWords.\n\n<!--"), "{text}");
         assert!(
             text.contains(
-                "| `7-early` | it is early | found |  |\n| `31-late` | it is late |  | 17 |\n"
+                "| `7-early` | it is early | found | — |\n| `31-late` | it is late |  | 17 |\n"
             ),
             "{text}"
         );

@@ -1,6 +1,8 @@
 //! Which small worlds are run: every short sequence, every single fault in it, every meeting of two acts at a point; and
 //! longer ones, drawn from a seed.
 
+use std::collections::BTreeSet;
+
 use hubsyncd::model::mapping::{Direction, Policy};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -106,6 +108,30 @@ pub(super) fn enumerated() -> impl Iterator<Item = Small> {
         });
         sequences.chain(meetings).chain(faults)
     })
+}
+
+/// The numbers below `count`, each once, from one that `first` says on: any few that follow each other are spread over all.
+pub(super) fn order(count: u64, first: u64) -> impl Iterator<Item = u64> {
+    // Near the golden section, neighbours come late; without a common divisor, every number comes.
+    let step = (count * 618 / 1000..count)
+        .find(|step| divisor(*step, count) == 1)
+        .unwrap_or(1);
+    (0..count).map(move |place| (first + place * step) % count)
+}
+
+fn divisor(one: u64, other: u64) -> u64 {
+    match other {
+        0 => one,
+        _ => divisor(other, one % other),
+    }
+}
+
+#[test]
+fn every_world_has_its_place_in_the_order() {
+    for count in [1, 2, 10, 41_040] {
+        let all: BTreeSet<u64> = order(count, 1_000_001).collect();
+        assert_eq!(all, (0..count).collect());
+    }
 }
 
 /// A person who is deleted and comes again later, with each fault at each request: the one short scene with a create.
