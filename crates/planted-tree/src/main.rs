@@ -40,10 +40,14 @@ fn work() -> Result<bool> {
     let root = PathBuf::from(root).canonicalize()?;
     let mode = arguments.next().unwrap_or_default();
     let names: Vec<String> = arguments.collect();
-    let garden = Garden::open(&root, &names)?;
     match mode.as_str() {
-        "run" => run::run(&garden),
-        "power" => power::power(&garden, &root.join("docs/planted-bugs.md")),
+        "run" => run::run(&Garden::open(&root, &names)?),
+        "power" => {
+            // One tree with all of them, whichever are measured: it is built once.
+            let wanted = patches::names(&root.join("tests/planted"), &names)?;
+            let garden = Garden::open(&root, &[])?;
+            power::power(&garden, &wanted, &root.join("docs/planted-bugs.md"))
+        }
         _ => bail!("usage: planted-tree ROOT run|power [NAME…]"),
     }
 }

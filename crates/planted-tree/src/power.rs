@@ -96,8 +96,8 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     set.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Measures all, and writes the table; whether each bug was found by some suite.
-pub(crate) fn power(garden: &Garden, page: &Path) -> Result<bool> {
+/// Measures those that are wanted, and writes the table; whether each was found by some suite.
+pub(crate) fn power(garden: &Garden, wanted_bugs: &[String], page: &Path) -> Result<bool> {
     let wanted = std::env::var("HUBSYNC_PLANTED_SUITES").unwrap_or_default();
     let suites: Vec<&Suite> = SUITES
         .iter()
@@ -115,11 +115,16 @@ pub(crate) fn power(garden: &Garden, page: &Path) -> Result<bool> {
     }
     let alone = garden.build_together(&targets)?;
     let mut table = Table::read(page, &SUITES.map(|suite| suite.name))?;
-    let mut all_found = garden.bad.is_empty();
     let mut out = std::io::stdout().lock();
-    let (apart, beside): (Vec<_>, Vec<_>) = garden
-        .bugs
-        .iter()
+    let mut all_found = true;
+    let bad = garden.bad.iter();
+    for (name, reason) in bad.filter(|(name, _)| wanted_bugs.contains(name)) {
+        writeln!(out, "BAD      {name}: {reason}")?;
+        all_found = false;
+    }
+    let bugs = garden.bugs.iter();
+    let (apart, beside): (Vec<_>, Vec<_>) = bugs
+        .filter(|bug| wanted_bugs.contains(&bug.name))
         .partition(|bug| alone.contains_key(&bug.name));
     for (place, bug) in beside.iter().chain(&apart).enumerate() {
         if place >= beside.len()
