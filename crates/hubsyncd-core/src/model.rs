@@ -17,7 +17,6 @@ pub mod origin;
 pub mod record;
 pub mod reference;
 pub mod row;
-pub mod rowjson;
 pub mod settings;
 pub mod synced;
 pub mod time;
