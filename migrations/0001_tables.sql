@@ -104,6 +104,7 @@ CREATE TABLE sync_outbox (
     to_local_id INTEGER,
     category TEXT,
     type_id INTEGER,
+    label TEXT,
     -- What stands in brackets at the end of `last_error`, so that sentence and code are one.
     code TEXT GENERATED ALWAYS AS (
         CASE WHEN last_error LIKE '% [%]' AND rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]') LIKE '% ['
@@ -122,10 +123,16 @@ CREATE TABLE sync_outbox (
     -- Whether the last attempt of a create carried no key of ours: no look by key finds what it made.
     sent_keyless INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT sync_outbox_archive_has_id CHECK (operation <> 'archive' OR hs_id IS NOT NULL),
-    CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL)
+    CONSTRAINT sync_outbox_create_has_key CHECK (operation <> 'create' OR key IS NOT NULL),
+    CONSTRAINT sync_outbox_association_has_ends CHECK ((operation <> 'associate' AND operation <> 'disassociate') OR (to_object IS NOT NULL AND to_local_id IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX sync_outbox_record ON sync_outbox (object, local_id)
     WHERE operation NOT IN ('associate', 'disassociate');
+-- One entry for each type of a pair; where it is not known yet, for each label. That of a pair of one object serves both directions.
+CREATE UNIQUE INDEX sync_outbox_association ON sync_outbox
+    (object, local_id, to_object, to_local_id, coalesce(category, ''), coalesce(type_id, 0), coalesce(label, ''))
+    WHERE operation IN ('associate', 'disassociate');
+CREATE INDEX sync_outbox_to ON sync_outbox (to_object, to_local_id) WHERE to_local_id IS NOT NULL;
 CREATE INDEX sync_outbox_hs_id ON sync_outbox (object, hs_id) WHERE hs_id IS NOT NULL;
 CREATE INDEX sync_outbox_due ON sync_outbox (object, operation, state, next_attempt_at);
 CREATE INDEX sync_outbox_key ON sync_outbox (key) WHERE key IS NOT NULL;
@@ -238,7 +245,7 @@ CREATE TABLE sync_holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT NOT NULL,
     side TEXT NOT NULL CONSTRAINT sync_holds_side CHECK (side IN ('hubspot', 'local')),
-    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'delete', 'update')),
+    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'delete', 'update', 'disassociate')),
     records INTEGER NOT NULL,
     allowed INTEGER NOT NULL,
     held_at TEXT NOT NULL,
@@ -443,6 +450,41 @@ CREATE TABLE _sync_reads (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_reads_problem ON _sync_reads (object) WHERE problem IS NOT NULL;
 
+-- Records whose associations are to be read, by the pair that they stand at the beginning of.
+CREATE TABLE _sync_links_due (
+    pair TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    due_at TEXT NOT NULL,
+    -- How often a read was asked for: an answer to an earlier question says nothing of what was written since.
+    asked INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (pair, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_links_due_at ON _sync_links_due (pair, due_at);
+
+-- Associations whose other record is not in the mirror: they become rows when it is.
+CREATE TABLE _sync_links_waiting (
+    pair TEXT NOT NULL,
+    from_hs_id INTEGER NOT NULL,
+    to_hs_id INTEGER NOT NULL,
+    category TEXT NOT NULL,
+    type_id INTEGER NOT NULL,
+    label TEXT,
+    PRIMARY KEY (pair, from_hs_id, to_hs_id, category, type_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_links_waiting_to ON _sync_links_waiting (pair, to_hs_id);
+
+-- How far the pass over each pair's records is.
+CREATE TABLE _sync_link_passes (
+    pair TEXT NOT NULL PRIMARY KEY,
+    -- When the first pass ended; NULL until all links were read once.
+    first_ended_at TEXT,
+    last_ended_at TEXT,
+    started_at TEXT,
+    -- The last record that the pass under way has read.
+    last_hs_id INTEGER
+) STRICT, WITHOUT ROWID;
+
 -- Which record each merged one went into: what the file holds under the old ids belongs to the survivor's person.
 CREATE TABLE _sync_merges (
     object TEXT NOT NULL,
@@ -531,6 +573,19 @@ CREATE TABLE associations (
     label TEXT,
     CONSTRAINT associations_once UNIQUE (from_object, from_local_id, to_object, to_local_id, category, type_id)
 ) STRICT;
+
+CREATE INDEX associations_to ON associations (to_object, to_local_id);
+
+CREATE TABLE association_types (
+    from_object TEXT NOT NULL,
+    to_object TEXT NOT NULL,
+    category TEXT NOT NULL,
+    type_id INTEGER NOT NULL,
+    label TEXT,
+    inverse_type_id INTEGER,
+    archived INTEGER NOT NULL,
+    PRIMARY KEY (from_object, to_object, category, type_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE owners (
     id INTEGER PRIMARY KEY,

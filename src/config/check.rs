@@ -15,6 +15,7 @@ use crate::config::render::Setting;
 use crate::config::settings::{Auth, Config};
 use crate::config::source::{FileSource, MAX_FILE_BYTES, ReadFailure};
 
+mod associations;
 mod auth;
 mod connection;
 mod daemon;
@@ -96,9 +97,9 @@ fn read_root(reader: &mut Reader<'_>, document: &DeTable<'_>) -> Config {
     daemon::one_port_each(reader, &root, http, door);
     let policy = objects::default_policy(reader, &root);
     let log = daemon::log(reader, &root);
-    let mapping = objects::mapping(reader, &root, policy, sees, &mut poll);
+    let mut mapping = objects::mapping(reader, &root, policy, sees, &mut poll);
+    mapping.pairs = associations::associations(reader, &root, &mapping.objects);
     auth::scopes(reader, &root, &auth, &mapping);
-    later::associations(reader, &root);
     let guard = daemon::guard(reader, &root);
     let retention = daemon::retention(reader, &root);
     let warnings = Vec::new();

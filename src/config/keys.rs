@@ -108,7 +108,7 @@ pub(crate) const PROPERTY: &[&str] = &[
 /// A property's `create`.
 pub(crate) const CREATE: &[&str] = &["label", "type", "options"];
 /// `[associations]`, each.
-pub(crate) const ASSOCIATION: &[&str] = &["from", "to", "direction"];
+pub(crate) const ASSOCIATION: &[&str] = &["from", "to", "direction", "conflict"];
 /// `[guard]`.
 pub(crate) const GUARD: &[&str] = &["max_archives", "max_share", "window", "max_updates"];
 /// `[retention]`.

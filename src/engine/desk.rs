@@ -279,6 +279,7 @@ fn mapping() -> Mapping {
         policy: Policy::Newest,
     };
     Mapping {
+        pairs: Vec::new(),
         objects: vec![ObjectMapping {
             object: ObjectType::parse("contacts").expect("a name"),
             address: None,

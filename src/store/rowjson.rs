@@ -1,11 +1,11 @@
-//! What the JSON of a whole row (`model/rowjson`) holds of columns that the mapping does not know.
+//! What the JSON of a whole row (`model/row/json`) holds of columns that the mapping does not know.
 
 use std::fmt::Write as _;
 
 use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value as Json};
 
-pub use crate::model::rowjson::{
+pub use crate::model::row::json::{
     by_column, created_at, modified_at, of_record, of_row, of_values, spelled, text_in, values,
     with_defaults, with_record, with_times,
 };

@@ -132,7 +132,8 @@ pub(crate) fn contacts() -> ObjectMapping {
 }
 
 pub(crate) fn mapping(objects: Vec<ObjectMapping>) -> Mapping {
-    Mapping { objects }
+    let pairs = Vec::new();
+    Mapping { objects, pairs }
 }
 
 /// A value as a test compares it; NULL is `-`.

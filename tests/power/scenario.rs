@@ -492,6 +492,7 @@ fn contacts() -> ObjectMapping {
 
 fn mapping() -> Mapping {
     Mapping {
+        pairs: Vec::new(),
         objects: vec![contacts()],
     }
 }

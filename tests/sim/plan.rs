@@ -296,7 +296,8 @@ fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
     if rng.random_bool(0.3) {
         objects.push(companies(rng));
     }
-    Mapping { objects }
+    let pairs = Vec::new();
+    Mapping { objects, pairs }
 }
 
 /// The property and column that a row is known by on both sides; nobody changes it.

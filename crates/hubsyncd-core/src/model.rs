@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows SQLite, HTTP or tokio. Every other module speaks in these types.
 
 pub mod answer;
+pub mod association;
 pub mod attempt;
 pub mod conflict;
 pub mod entry;

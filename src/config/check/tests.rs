@@ -449,7 +449,6 @@ fn directions_policies_and_matches_fit_together() {
 
 #[test]
 fn what_is_to_come_is_refused_and_its_defaults_are_not() {
-    check("[associations]", "not_yet 1:2");
     check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
     check_property("a = { history = false }", "not_yet 2:17");
     check_property("a = { history = true }", "");
@@ -579,10 +578,97 @@ fn records_of_one_side_alone_need_a_match_and_are_not_made_anew() {
 
 #[test]
 fn mistakes_in_what_is_to_come_are_found_too() {
-    check(
-        "[associations]\na = { form = \"contacts\" }",
-        "not_yet 1:2, unknown_key 2:7",
+    check_property(
+        "a = { create = { lable = \"A\" } }",
+        "not_yet 2:7, unknown_key 2:18",
     );
+}
+
+/// `expected` of a file that maps contacts and companies, whose lines of `[associations]` begin with line 2.
+#[track_caller]
+fn check_pairs(pairs: &str, expected: &str) {
+    let text = format!(
+        "[associations]\n{pairs}\n[objects.contacts]\n[objects.companies]\ntable = \"firms\""
+    );
+    check(&text, expected);
+}
+
+#[test]
+fn a_pair_leads_from_a_mapped_object_to_a_mapped_object_once_in_each_order() {
+    check("[associations]", "");
+    let ends = "from = \"contacts\", to = \"companies\"";
+    check_pairs(&format!("a = {{ {ends} }}"), "");
+    check_pairs(
+        &format!(
+            "a = {{ {ends} }}\nb = {{ from = \"companies\", to = \"contacts\" }}\nc = {{ from = \"companies\", to = \"companies\" }}"
+        ),
+        "",
+    );
+    check_pairs(
+        &format!("a = {{ {ends} }}\nb = {{ {ends} }}"),
+        "duplicate_pair 3:1",
+    );
+    check_pairs(
+        "a = { form = \"contacts\" }",
+        "unknown_key 2:7, missing 2:1, missing 2:1",
+    );
+    check_pairs("a = { from = \"contacts\" }", "missing 2:1");
+    check_pairs(
+        "a = { from = \"contacts\", to = \"deals\" }",
+        "object_not_mapped 2:31",
+    );
+    check_pairs(
+        "a = { from = \"contact\", to = \"firms\" }",
+        "object_not_mapped 2:14, object_not_mapped 2:30",
+    );
+    check_pairs("a = 1", "wrong_type 2:5");
+    for (name, expected) in [
+        ("contacts", "duplicate_table 2:1"),
+        ("Firms", "duplicate_table 2:1"),
+        ("companies", ""),
+        ("sync_pair", "reserved 2:1"),
+        ("associations", "reserved 2:1"),
+        ("association_types", "reserved 2:1"),
+        ("\"a b\"", "bad_name 2:1"),
+    ] {
+        check_pairs(&format!("{name} = {{ {ends} }}"), expected);
+    }
+    check_pairs(
+        &format!("a = {{ {ends} }}\nA = {{ from = \"companies\", to = \"contacts\" }}"),
+        "duplicate_table 3:1",
+    );
+}
+
+#[test]
+fn a_pair_has_a_direction_and_a_policy_that_needs_no_time() {
+    let with = |more: &str| format!("a = {{ from = \"contacts\", to = \"companies\", {more} }}");
+    for (more, expected) in [
+        ("direction = \"pull\"", ""),
+        ("direction = \"both\", conflict = \"local\"", ""),
+        ("conflict = \"manual\"", ""),
+        ("conflict = \"newest\"", "no_newest 2:57"),
+        ("conflict = \"newst\"", "unknown_value 2:57"),
+        ("direction = \"psuh\"", "unknown_value 2:58"),
+        (
+            "direction = \"push\", conflict = \"local\"",
+            "one_way_policy 2:77",
+        ),
+    ] {
+        check_pairs(&with(more), expected);
+    }
+    let config = config(&format!(
+        "[associations]\n{}\n[objects.contacts]\n[objects.companies]",
+        with("direction = \"push\"")
+    ));
+    let pair = config
+        .mapping
+        .pair("contacts", "companies")
+        .expect("a pair");
+    assert_eq!(
+        (pair.key.as_str(), pair.direction, pair.policy),
+        ("a", Direction::Push, Policy::Remote)
+    );
+    assert_eq!(config.mapping.pair("companies", "contacts"), None);
 }
 
 /// Where the static token lies.

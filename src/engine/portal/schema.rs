@@ -170,6 +170,7 @@ fn settle(
     let is_standard = |object: &&ObjectMapping| !schemas.contains_key(&object.object);
     let mut others = Mapping {
         objects: mapped.clone().filter(is_standard).cloned().collect(),
+        pairs: Vec::new(),
     };
     let mut known = Mapping::default();
     for object in mapped.filter(|object| portal.contains_key(&object.object)) {
@@ -185,6 +186,7 @@ fn settle(
             Err(unfit) => kept_back.push((object.object.clone(), KeptBack::Unfit(unfit))),
         }
     }
+    known.pairs = engine.mapping.of_objects(|object| known.object(object.object.as_str()).is_some()).pairs;
     known
 }
 

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 31] = [
+const KEPT: [&str; 34] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -35,6 +35,9 @@ const KEPT: [&str; 31] = [
     "_sync_tombstones",
     "_sync_absent",
     "_sync_reads",
+    "_sync_links_due",
+    "_sync_links_waiting",
+    "_sync_link_passes",
     "_sync_gaps",
     "_sync_quota",
     "_sync_quota_leases",
@@ -46,7 +49,13 @@ const KEPT: [&str; 31] = [
 ];
 
 /// Tables that are copies of HubSpot's settings.
-const REFERENCE: [&str; 4] = ["owners", "pipelines", "pipeline_stages", "properties"];
+const REFERENCE: [&str; 5] = [
+    "owners",
+    "pipelines",
+    "pipeline_stages",
+    "properties",
+    "association_types",
+];
 
 /// Tables that recording stands on: whoever writes to them can take a change out of it, or keep it from being seen.
 const RECORDING: [&str; 6] = [
@@ -228,6 +237,7 @@ fn outbox() -> Vec<Made> {
         "to_local_id",
         "category",
         "type_id",
+        "label",
         "unanswered_since",
         "discarded_at",
         "approved_hold",

@@ -285,6 +285,7 @@ fn plan(setup: Setup) -> Plan {
             times_out: 0.0,
         },
         mapping: Mapping {
+            pairs: Vec::new(),
             objects: vec![contacts(setup)],
         },
         guard: Guard {

@@ -52,7 +52,8 @@ pub fn resolve(
         .iter()
         .map(|object| resolve_object(object, portal.get(&object.object), &mut problems))
         .collect();
-    (Mapping { objects }, problems)
+    let pairs = mapping.pairs.clone();
+    (Mapping { objects, pairs }, problems)
 }
 
 /// What of a resolved mapping does less than its names promise: its fields are synced all the same.
@@ -366,6 +367,7 @@ mod tests {
         let portal = BTreeMap::from([(object.object.clone(), definitions)]);
         let (resolved, problems) = resolve(
             &Mapping {
+                pairs: Vec::new(),
                 objects: vec![object],
             },
             &portal,
@@ -410,7 +412,13 @@ mod tests {
                 Definitions::from([(key.to_owned(), defined)]),
             )]);
             let objects = vec![object];
-            let (mapping, problems) = resolve(&Mapping { objects }, &portal);
+            let (mapping, problems) = resolve(
+                &Mapping {
+                    objects,
+                    pairs: Vec::new(),
+                },
+                &portal,
+            );
             assert_eq!(problems, Vec::new());
             remarks(&mapping, &portal).len()
         };

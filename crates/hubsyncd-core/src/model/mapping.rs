@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::model::association::PairMapping;
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::object::modified_property;
 use crate::model::value::PropertyType;
@@ -294,11 +295,13 @@ impl ObjectMapping {
     }
 }
 
-/// All objects, in the file's order.
+/// All objects and the pairs of them whose links are mapped, in the file's order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mapping {
     /// The objects.
     pub objects: Vec<ObjectMapping>,
+    /// The pairs; both ends of each are mapped.
+    pub pairs: Vec<PairMapping>,
 }
 
 impl Mapping {
@@ -307,6 +310,37 @@ impl Mapping {
         self.objects
             .iter()
             .find(|object| object.object.as_str() == name)
+    }
+
+    /// The pair whose rows start from one object and lead to another.
+    pub fn pair(&self, from: &str, to: &str) -> Option<&PairMapping> {
+        self.pairs
+            .iter()
+            .find(|pair| pair.from.as_str() == from && pair.to.as_str() == to)
+    }
+
+    /// The pair of a name.
+    pub fn pair_of_key(&self, key: &str) -> Option<&PairMapping> {
+        self.pairs.iter().find(|pair| pair.key.as_str() == key)
+    }
+
+    /// The same mapping of some of its objects only; a pair needs both of its ends.
+    #[must_use]
+    pub fn of_objects(&self, is_wanted: impl Fn(&ObjectMapping) -> bool) -> Self {
+        let objects: Vec<ObjectMapping> = self
+            .objects
+            .iter()
+            .filter(|object| is_wanted(object))
+            .cloned()
+            .collect();
+        let has = |name: &ObjectType| objects.iter().any(|object| object.object == *name);
+        let pairs = self
+            .pairs
+            .iter()
+            .filter(|pair| has(&pair.from) && has(&pair.to))
+            .cloned()
+            .collect();
+        Self { objects, pairs }
     }
 }
 

@@ -39,8 +39,9 @@ pub enum NameError {
 }
 
 /// Tables that hubsyncd makes for itself, beside those that begin with `sync_`.
-pub const RESERVED_TABLES: [&str; 5] = [
+pub const RESERVED_TABLES: [&str; 6] = [
     "associations",
+    "association_types",
     "owners",
     "pipelines",
     "pipeline_stages",

@@ -6,9 +6,11 @@ use crate::model::id::HubspotId;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
-use crate::model::rowjson;
+use crate::model::row::json as rowjson;
 use crate::model::time::Timestamp;
 use crate::model::value::{ColumnValue, Value};
+
+pub mod json;
 
 /// A mirror row as it lies in the table, ready to be changed and written back.
 #[derive(Debug, Clone)]

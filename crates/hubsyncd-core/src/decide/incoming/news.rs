@@ -338,6 +338,7 @@ mod tests {
     fn an_event_that_no_mapping_wants_is_ignored_and_one_that_makes_no_sense_is_dead() {
         let check = |direction, event: Event, expected| {
             let mapping = Mapping {
+                pairs: Vec::new(),
                 objects: vec![object(direction)],
             };
             assert_eq!(verdict(&mapping, &event), expected, "{event:?}");

@@ -11,7 +11,7 @@ use crate::model::field_values::FieldValues;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
-use crate::model::rowjson;
+use crate::model::row::json as rowjson;
 use crate::model::value::Value;
 
 /// A deleted row, and what HubSpot shows of its record.

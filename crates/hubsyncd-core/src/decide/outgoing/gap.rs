@@ -20,7 +20,7 @@ use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::PropertyName;
 use crate::model::origin::Origin;
 use crate::model::record::RemoteRecord;
-use crate::model::rowjson;
+use crate::model::row::json as rowjson;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
 

@@ -17,7 +17,7 @@ use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
-use crate::model::rowjson;
+use crate::model::row::json as rowjson;
 use crate::model::synced::SyncedObject;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;

@@ -246,6 +246,7 @@ mod tests {
     #[test]
     fn scopes_follow_objects_and_directions() {
         let mapping = Mapping {
+            pairs: Vec::new(),
             objects: vec![
                 object("contacts", Direction::Both, KeyChoice::Auto),
                 object("companies", Direction::Pull, KeyChoice::Auto),

@@ -373,6 +373,7 @@ mod tests {
     #[test]
     fn of_what_is_only_pushed_privacy_deletions_alone_are_wanted() {
         let mapping = Mapping {
+            pairs: Vec::new(),
             objects: vec![pushed("contacts"), pushed("deals")],
         };
         assert_eq!(

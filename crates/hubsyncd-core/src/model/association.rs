@@ -1,0 +1,165 @@
+//! What links two records: a type of a pair, which pairs are mapped, and which types exclude each other.
+//!
+//! A type is known by its category and its number together: numbers of labels overlap HubSpot's own
+//! (`hubspot/api-facts.md#8`).
+
+use std::fmt;
+
+use crate::model::mapping::{Direction, Policy};
+use crate::model::name::{ObjectType, TableName};
+
+/// Who made a type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Category {
+    /// HubSpot itself.
+    HubspotDefined,
+    /// Somebody in the portal's settings.
+    UserDefined,
+    /// An app.
+    IntegratorDefined,
+    /// Whatever else HubSpot says, as it says it.
+    Other(String),
+}
+
+impl Category {
+    /// As HubSpot spells it, and as it stands in tables.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::HubspotDefined => "HUBSPOT_DEFINED",
+            Self::UserDefined => "USER_DEFINED",
+            Self::IntegratorDefined => "INTEGRATOR_DEFINED",
+            Self::Other(text) => text,
+        }
+    }
+
+    /// Reads HubSpot's spelling; no text is wrong.
+    pub fn parse(text: &str) -> Self {
+        let known = [
+            Self::HubspotDefined,
+            Self::UserDefined,
+            Self::IntegratorDefined,
+        ];
+        known
+            .into_iter()
+            .find(|category| category.as_str() == text)
+            .unwrap_or_else(|| Self::Other(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// What tells one type of a pair from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TypeId {
+    /// Who made it.
+    pub category: Category,
+    /// Its number within the category.
+    pub number: i64,
+}
+
+impl TypeId {
+    /// A type of HubSpot's own.
+    pub fn of_hubspot(number: i64) -> Self {
+        Self {
+            category: Category::HubspotDefined,
+            number,
+        }
+    }
+
+    /// Whether a record has at most one association of this type: each names its primary company
+    /// (`hubspot/api-facts.md#8`).
+    pub fn is_exclusive(&self) -> bool {
+        self.category == Category::HubspotDefined && PRIMARY_FROM.contains(&self.number)
+    }
+
+    /// Whether it is a primary type, seen from either side.
+    pub fn is_primary(&self) -> bool {
+        self.category == Category::HubspotDefined && PRIMARY.contains(&self.number)
+    }
+}
+
+impl fmt::Display for TypeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.category, self.number)
+    }
+}
+
+/// HubSpot's primary types, from the contact, deal or ticket to its company, and back.
+pub const PRIMARY: [i64; 6] = [1, 2, 5, 6, 25, 26];
+
+/// Those of which a record has one at most: from the contact, deal or ticket.
+const PRIMARY_FROM: [i64; 3] = [1, 5, 26];
+
+/// A type that a pair has in the portal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssociationType {
+    /// What tells it apart.
+    pub id: TypeId,
+    /// What people see; `None` for the plain type.
+    pub label: Option<String>,
+}
+
+/// A line of `[associations]`: rows stand from `from` to `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PairMapping {
+    /// The name of the pair and of its view.
+    pub key: TableName,
+    /// The object that its rows start from.
+    pub from: ObjectType,
+    /// The object that they lead to.
+    pub to: ObjectType,
+    /// Who may write.
+    pub direction: Direction,
+    /// Who wins where what both sides changed excludes each other; never `newest`, since an association has no time.
+    pub policy: Policy,
+}
+
+impl PairMapping {
+    /// Whether both ends are records of one object: then each association has a row in each direction.
+    pub fn is_of_one_object(&self) -> bool {
+        self.from == self.to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_category_is_read_as_it_is_written() {
+        for text in [
+            "HUBSPOT_DEFINED",
+            "USER_DEFINED",
+            "INTEGRATOR_DEFINED",
+            "WORK",
+            "",
+        ] {
+            assert_eq!(Category::parse(text).as_str(), text);
+        }
+        assert_eq!(
+            Category::parse("USER_DEFINED"),
+            Category::UserDefined,
+            "a known one is no other"
+        );
+    }
+
+    #[test]
+    fn a_contact_has_one_primary_company_and_a_company_many_contacts() {
+        let user = TypeId {
+            category: Category::UserDefined,
+            number: 1,
+        };
+        for (id, exclusive, primary) in [
+            (TypeId::of_hubspot(1), true, true),
+            (TypeId::of_hubspot(2), false, true),
+            (TypeId::of_hubspot(279), false, false),
+            (user, false, false),
+        ] {
+            assert_eq!((id.is_exclusive(), id.is_primary()), (exclusive, primary));
+        }
+    }
+}
