@@ -3,6 +3,7 @@
 
 pub(crate) mod alter;
 pub(crate) mod aside;
+pub(crate) mod associations;
 pub mod bring_up;
 pub(crate) mod bypassed;
 pub mod ddl;

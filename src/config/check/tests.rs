@@ -610,7 +610,7 @@ fn a_pair_leads_from_a_mapped_object_to_a_mapped_object_once_in_each_order() {
     );
     check_pairs(
         "a = { form = \"contacts\" }",
-        "unknown_key 2:7, missing 2:1, missing 2:1",
+        "missing 2:1, missing 2:1, unknown_key 2:7",
     );
     check_pairs("a = { from = \"contacts\" }", "missing 2:1");
     check_pairs(
@@ -646,9 +646,9 @@ fn a_pair_has_a_direction_and_a_policy_that_needs_no_time() {
         ("direction = \"pull\"", ""),
         ("direction = \"both\", conflict = \"local\"", ""),
         ("conflict = \"manual\"", ""),
-        ("conflict = \"newest\"", "no_newest 2:57"),
-        ("conflict = \"newst\"", "unknown_value 2:57"),
-        ("direction = \"psuh\"", "unknown_value 2:58"),
+        ("conflict = \"newest\"", "no_newest 2:55"),
+        ("conflict = \"newst\"", "unknown_value 2:55"),
+        ("direction = \"psuh\"", "unknown_value 2:56"),
         (
             "direction = \"push\", conflict = \"local\"",
             "one_way_policy 2:77",

@@ -65,6 +65,7 @@ pub fn bring_up(
     };
     work.find_mirrors(mapping)?;
     work.tables(mapping)?;
+    work.refuse_taken_views(mapping)?;
     for object in &mapping.objects {
         work.object(object)?;
         work.columns(object)?;
@@ -313,6 +314,19 @@ impl ShapeWork<'_> {
         forget_cursors(self.tx, object)?;
         for field in &object.fields {
             aside::restore_conflicts(self.tx, object, field)?;
+        }
+        Ok(())
+    }
+
+    /// A pair's view has the pair's name: what somebody else made under it stays.
+    fn refuse_taken_views(&self, mapping: &Mapping) -> Result<(), StoreError> {
+        for pair in &mapping.pairs {
+            let name = pair.key.as_str();
+            if exists(self.tx, name)? && !repair::is_ours(self.tx, name)? {
+                return Err(StoreError::Mapping(format!(
+                    "there is a table or view `{name}` that is not the view of this pair: rename it, or write another name in `[associations]`"
+                )));
+            }
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ use rusqlite::Transaction;
 use crate::model::mapping::ObjectMapping;
 use crate::store::StoreError;
 use crate::store::outbox::{OF_ROW, UNWRITABLE};
+use crate::store::shape::associations::{self, Pairs};
 use crate::store::shape::bypassed;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::guards::kept_by_hubsyncd;
@@ -106,7 +107,7 @@ pub(crate) fn is_view(name: &str) -> bool {
 }
 
 /// The views, and after them their triggers.
-pub(crate) fn all() -> Vec<Made> {
+pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
     let written_to = WRITTEN_TO.iter().map(|(name, columns)| {
         let nothing = vec!["NULL"; columns.split(", ").count()].join(", ");
         view(name, columns, &format!("SELECT {nothing} WHERE 0"))
@@ -157,7 +158,7 @@ pub(crate) fn all() -> Vec<Made> {
         told(),
         entrance("again", "1", &again()),
         part_where("rewritten", IS_REWRITTEN, &rewritten()),
-        entrance("archive", "1", &archive()),
+        entrance("archive", "1", &archive(pairs)),
         part_where("taken_away", "new.id IS NOT NULL", &taken_away()),
         trigger(
             "leave",
@@ -573,6 +574,11 @@ fn again() -> Vec<String> {
             noted("local_id")
         ),
         format!(
+            "INSERT INTO _sync_link_back\n\
+             SELECT row FROM _sync_entry WHERE object = new.object AND local_id = {} AND row IS NOT NULL",
+            noted("local_id")
+        ),
+        format!(
             "UPDATE sync_outbox SET version = version + 1, row = NULL, discarded_at = NULL,\n    \
              attempts = CASE WHEN operation = 'archive' OR state = 'dead' THEN 0 ELSE attempts END,\n    \
              next_attempt_at = CASE WHEN operation = 'archive' OR state = 'dead' THEN enqueued_at ELSE next_attempt_at END,\n    \
@@ -663,12 +669,14 @@ fn fixed() -> String {
 }
 
 /// A row was deleted: what its entry makes of that, or an archive, where it has none.
-fn archive() -> Vec<String> {
+fn archive(pairs: &Pairs<'_>) -> Vec<String> {
+    let row = associations::with_associations(pairs);
     vec![
-        format!("INSERT INTO _sync_entry_taken_away VALUES ({ENTRY}, new.row)"),
+        format!("INSERT INTO _sync_entry_taken_away VALUES ({ENTRY}, {row})"),
         format!(
-            "INSERT INTO _sync_entry_leave VALUES (new.object, new.local_id, new.hs_id, new.row, {NOW})"
+            "INSERT INTO _sync_entry_leave VALUES (new.object, new.local_id, new.hs_id, {row}, {NOW})"
         ),
+        "INSERT INTO _sync_link_lost VALUES (new.object, new.local_id)".to_owned(),
     ]
 }
 

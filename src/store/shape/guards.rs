@@ -91,16 +91,8 @@ pub(crate) fn all() -> Vec<Made> {
             )
         })
     });
-    let associations = EVENTS.map(|event| {
-        refuse(
-            "associations",
-            event,
-            "associations can not be written: the mapping has no association",
-        )
-    });
     kept.chain(gate())
         .chain(reference)
-        .chain(associations)
         .chain(conflicts())
         .chain(outbox())
         .chain(holds())

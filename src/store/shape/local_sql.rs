@@ -4,6 +4,7 @@
 //! Every statement runs through SQLite as it is built in and through the system's `sqlite3`, with `recursive_triggers` off
 //! and on, and where it can carry a conflict clause with each of them. All must leave the same.
 
+mod associations;
 mod bookkeeping;
 mod bypassed;
 mod cost;

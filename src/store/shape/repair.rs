@@ -12,6 +12,7 @@ use crate::model::time::Timestamp;
 use crate::store::fields;
 use crate::store::file::migrate;
 use crate::store::file::savepoint;
+use crate::store::shape::associations::{self, Pairs};
 use crate::store::shape::bring_up::{self, bring_up};
 use crate::store::shape::bypassed::{self, Way};
 use crate::store::shape::ddl::{literal, quoted};
@@ -258,6 +259,7 @@ pub(crate) fn take_away(tx: &Transaction<'_>) -> Result<(), StoreError> {
             "sync_mirror_",
             "sync_guard_",
             entries::PREFIX,
+            associations::PREFIX,
             UNMAPPED_PREFIX,
         ]
         .iter()
@@ -312,10 +314,16 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, FoundInFile>, Store
         })
     })?;
     let mut ours = BTreeMap::new();
+    let left = meta::get(connection, meta::MADE)?.unwrap_or_default();
     for row in rows {
         let found = row?;
         let is_ours = match found.kind.as_str() {
-            "view" => views::NAMES.contains(&&*found.name) || entries::is_view(&found.name),
+            // That of a pair has the pair's name.
+            "view" => {
+                is_own_view(&found.name)
+                    || is_sealed(&found.sql)
+                    || left.lines().any(|name| name == found.name)
+            }
             _ => true,
         };
         if is_ours {
@@ -323,6 +331,16 @@ fn found(connection: &Connection) -> Result<BTreeMap<String, FoundInFile>, Store
         }
     }
     Ok(ours)
+}
+
+/// Whether a view of that name is one that we made.
+pub(crate) fn is_ours(connection: &Connection, name: &str) -> Result<bool, StoreError> {
+    let found = found(connection)?;
+    Ok(found.get(name).is_some_and(|found| found.kind == "view"))
+}
+
+fn is_own_view(name: &str) -> bool {
+    views::NAMES.contains(&name) || entries::is_view(name) || associations::is_view(name)
 }
 
 fn drop_one(tx: &Transaction<'_>, found: &FoundInFile) -> Result<(), StoreError> {
@@ -337,7 +355,9 @@ fn drop_one(tx: &Transaction<'_>, found: &FoundInFile) -> Result<(), StoreError>
 fn expected(connection: &Connection, mapping: &Mapping) -> Result<Vec<Made>, StoreError> {
     let unread = meta::get(connection, meta::UNREAD)?.unwrap_or_default();
     let mut all = views::of_mapping(mapping, &unread);
-    all.extend(entries::all());
+    let pairs = Pairs::of(connection, mapping)?;
+    all.extend(entries::all(&pairs));
+    all.extend(associations::all(&pairs));
     all.extend(guards::all());
     for object in &mapping.objects {
         all.extend(triggers::of_mirror(&shape(connection, object)?));

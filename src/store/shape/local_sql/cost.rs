@@ -191,6 +191,8 @@ fn a_plain_local_write_makes_sqlite_open_no_table_of_its_own_for_each_row() {
         "sync_entry_freed",
         "sync_entry_again",
         "sync_entry_rewritten",
+        "sync_link_back",
+        "sync_link_made",
         "sync_entry_unusual",
         "sync_entry_written",
         "sync_entry_late",

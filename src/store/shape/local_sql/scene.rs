@@ -31,7 +31,7 @@ pub(super) const CLAUSES: [&str; 6] = [
 ];
 
 /// What the daemon would have written: contacts 1 and 2, a company and a deal, all first reads done.
-const RECORDS: &str = "
+pub(super) const RECORDS: &str = "
     INSERT INTO contacts (local_id, hs_id, email, first_name, revenue, price, owner, opt_out, birthday, seen, stage, interests,
                           score, hs_created_at, hs_modified_at)
     VALUES (1, 101, 'ada@example.com', 'Ada', 1.5, '12.50', 7, 0, '1815-12-10', '2026-11-24T03:10:00.000Z', 'lead', 'a;b',
@@ -136,6 +136,10 @@ impl Scene {
 
     pub(super) fn has_recursive_triggers(&self) -> bool {
         self.recursive_triggers
+    }
+
+    pub(super) fn folder(&self) -> &TempDir {
+        &self.folder
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -1,0 +1,665 @@
+//! What a program's INSERT and DELETE in `associations` mean: triggers, and the view of each pair.
+//!
+//! | trigger or view | does |
+//! |---|---|
+//! | `sync_guard_associations_insert` | refuses what is no link of the mapping; skips what is there already |
+//! | `sync_guard_associations_inserted` | fills in what the pair's types tell, and queues the association |
+//! | `sync_guard_associations_update` | refuses |
+//! | `sync_guard_associations_delete` | refuses what the pair does not take |
+//! | `sync_guard_associations_deleted` | takes what goes along, and queues the disassociations |
+//! | `_sync_link_made` | a row is there: what the outbox makes of it |
+//! | `_sync_link_gone` | a row goes: what the outbox makes of it; the row itself and its other direction go with it |
+//! | `_sync_link_lost` | a mirror row was deleted: its associations go without a word to HubSpot |
+//! | `_sync_link_back` | a deleted mirror row is back, with the associations that its entry kept |
+//!
+//! An association's entry is one for each type of a pair; that of a pair of one object serves both directions. What the outbox
+//! makes of a write is `decide/entry`'s to say: what HubSpot never heard of is cut short, what is on its way is told by its
+//! version, what is in doubt is turned round.
+//!
+//! A sentence of RAISE is a literal in every SQLite that people use, so that the pair's types stand in the trigger's text: it is
+//! made anew when they change.
+
+use rusqlite::{Connection, named_params};
+
+use crate::model::association::{PRIMARY, PairMapping};
+use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::store::StoreError;
+use crate::store::shape::ddl::{each, literal, quoted};
+use crate::store::shape::guards::kept_by_hubsyncd;
+use crate::store::shape::triggers::{CLOSE_GATE, FROM_OUTSIDE, Made, OPEN_GATE, made, raise};
+use crate::store::shape::views::NOW;
+
+/// How the triggers of the parts begin.
+pub(crate) const PREFIX: &str = "sync_link_";
+
+/// The views that triggers write to, and their columns.
+const WRITTEN_TO: [(&str, &str); 4] = [
+    ("_sync_link_made", "id"),
+    (
+        "_sync_link_gone",
+        "id, from_object, from_local_id, to_object, to_local_id, category, type_id, label",
+    ),
+    ("_sync_link_lost", "object, local_id"),
+    ("_sync_link_back", "row"),
+];
+
+/// Whether a view of this name is one of those.
+pub(crate) fn is_view(name: &str) -> bool {
+    WRITTEN_TO.iter().any(|(view, _)| name == *view)
+}
+
+/// The pairs of a mapping, with what their types are called.
+pub(crate) struct Pairs<'a> {
+    mapping: &'a Mapping,
+    /// A sentence's part for each pair whose types are known, in the mapping's order.
+    types: Vec<Option<String>>,
+}
+
+impl<'a> Pairs<'a> {
+    pub(crate) fn of(connection: &Connection, mapping: &'a Mapping) -> Result<Self, StoreError> {
+        let types = mapping
+            .pairs
+            .iter()
+            .map(|pair| types_of(connection, pair))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { mapping, types })
+    }
+
+    /// Those of which nothing is known but the mapping.
+    #[cfg(test)]
+    pub(crate) fn untold(mapping: &'a Mapping) -> Self {
+        let types = vec![None; mapping.pairs.len()];
+        Self { mapping, types }
+    }
+
+    fn pairs(&self) -> &'a [PairMapping] {
+        &self.mapping.pairs
+    }
+
+    fn table(&self, object: &str) -> Option<&'a ObjectMapping> {
+        self.mapping.object(object)
+    }
+
+    /// The objects that stand at one end of a pair, each once.
+    fn ends(&self, end: impl Fn(&PairMapping) -> &str) -> Vec<&'a ObjectMapping> {
+        let objects = self.mapping.objects.iter();
+        objects
+            .filter(|object| {
+                self.pairs()
+                    .iter()
+                    .any(|pair| end(pair) == object.object.as_str())
+            })
+            .collect()
+    }
+
+    /// The id in HubSpot of the row that two columns name.
+    fn hs_id(&self, object: &str, local_id: &str) -> String {
+        self.of_row(object, |table| {
+            format!("(SELECT hs_id FROM {table} WHERE local_id = {local_id})")
+        })
+    }
+
+    /// Whether the row that two columns name is there.
+    fn is_there(&self, object: &str, local_id: &str) -> String {
+        self.of_row(object, |table| {
+            format!("EXISTS (SELECT 1 FROM {table} WHERE local_id = {local_id})")
+        })
+    }
+
+    /// Something of the table whose object a column names.
+    fn of_row(&self, object: &str, of_table: impl Fn(&str) -> String) -> String {
+        let ends = self.mapping.objects.iter().filter(|mapped| {
+            let name = mapped.object.as_str();
+            let mut pairs = self.pairs().iter();
+            pairs.any(|pair| pair.from.as_str() == name || pair.to.as_str() == name)
+        });
+        let arms: Vec<String> = ends
+            .map(|mapped| {
+                let told = of_table(&quoted(mapped.table.as_str()));
+                format!("\n    WHEN {} THEN {told}", literal(mapped.object.as_str()))
+            })
+            .collect();
+        match arms.is_empty() {
+            true => "NULL".to_owned(),
+            false => format!("(CASE {object}{} END)", arms.concat()),
+        }
+    }
+}
+
+fn types_of(connection: &Connection, pair: &PairMapping) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce('`' || label || '`', 'no label') || ' (' || category || ' ' || type_id || ')'
+         FROM association_types
+         WHERE from_object = :from AND to_object = :to AND archived = 0
+         ORDER BY label, category, type_id",
+    )?;
+    let types = statement
+        .query_map(
+            named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() },
+            |row| row.get(0),
+        )?
+        .collect::<Result<Vec<String>, _>>()?;
+    Ok((!types.is_empty()).then(|| types.join(", ")))
+}
+
+/// The triggers on `associations`, the parts that they and the mirrors' triggers write to, and the pairs' views.
+pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
+    let mut all: Vec<Made> = WRITTEN_TO
+        .iter()
+        .map(|(name, columns)| {
+            let nothing = vec!["NULL"; columns.split(", ").count()].join(", ");
+            view(name, columns, &format!("SELECT {nothing} WHERE 0"))
+        })
+        .collect();
+    all.extend([
+        part("made", "1", &made_link(pairs)),
+        part("gone", "1", &gone(pairs)),
+        part("lost", &has_any(), &lost()),
+        part("back", HAS_LIST, &back(pairs)),
+    ]);
+    if pairs.pairs().is_empty() {
+        let none = raise("associations can not be written: the mapping has no association");
+        for event in ["INSERT", "UPDATE", "DELETE"] {
+            let name = event.to_lowercase();
+            let refuse = [format!("SELECT {none}")];
+            all.push(guard(
+                &name,
+                &format!("BEFORE {event}"),
+                FROM_OUTSIDE,
+                &refuse,
+            ));
+        }
+        return all;
+    }
+    all.extend([
+        guard(
+            "insert",
+            "BEFORE INSERT",
+            FROM_OUTSIDE,
+            &[skip(), refuse_id(), refuse_insert(pairs)],
+        ),
+        guard("update", "BEFORE UPDATE", FROM_OUTSIDE, &[refuse_update()]),
+        guard("inserted", "AFTER INSERT", FROM_OUTSIDE, &inserted()),
+        guard(
+            "delete",
+            "BEFORE DELETE",
+            FROM_OUTSIDE,
+            &[refuse_delete(pairs)],
+        ),
+        guard("deleted", "AFTER DELETE", FROM_OUTSIDE, &deleted()),
+    ]);
+    all.extend(pairs.pairs().iter().map(|pair| view_of(pairs, pair)));
+    all
+}
+
+fn view(name: &str, columns: &str, select: &str) -> Made {
+    Made {
+        name: name.to_owned(),
+        sql: format!("CREATE VIEW {} ({columns}) AS\n{select}", quoted(name)),
+    }
+}
+
+fn guard(what: &str, event: &str, when: &str, steps: &[String]) -> Made {
+    made(
+        &format!("sync_guard_associations_{what}"),
+        event,
+        "\"associations\"",
+        when,
+        steps,
+    )
+}
+
+/// A part that takes nothing while the gate is shut.
+fn part(what: &str, when: &str, steps: &[String]) -> Made {
+    let name = format!("_sync_link_{what}");
+    let refuse = format!(
+        "SELECT {} WHERE {FROM_OUTSIDE}",
+        raise(&kept_by_hubsyncd(&name))
+    );
+    made(
+        &format!("{PREFIX}{what}"),
+        "INSTEAD OF INSERT",
+        &quoted(&name),
+        when,
+        &[&[refuse], steps].concat(),
+    )
+}
+
+/// The view of a pair, as people join it.
+fn view_of(pairs: &Pairs<'_>, pair: &PairMapping) -> Made {
+    let table = |object: &str| {
+        let mapped = pairs.table(object).expect("both ends are mapped");
+        mapped.table.as_str()
+    };
+    let (from, to) = if pair.is_of_one_object() {
+        ("from", "to")
+    } else {
+        (table(pair.from.as_str()), table(pair.to.as_str()))
+    };
+    let primary = each(&PRIMARY, |number| format!(", {number}"));
+    let sql = format!(
+        "CREATE VIEW {} AS
+SELECT id AS association_id, from_local_id AS {}, to_local_id AS {}, category, type_id, label,
+       coalesce(category = 'HUBSPOT_DEFINED' AND type_id IN ({}), 0) AS is_primary
+FROM associations
+WHERE from_object = {} AND to_object = {}",
+        quoted(pair.key.as_str()),
+        quoted(&format!("{from}_local_id")),
+        quoted(&format!("{to}_local_id")),
+        primary.trim_start_matches(", "),
+        literal(pair.from.as_str()),
+        literal(pair.to.as_str()),
+    );
+    Made {
+        name: pair.key.as_str().to_owned(),
+        sql,
+    }
+}
+
+/// The pair that a row stands in.
+fn is_of(pair: &PairMapping, row: &str) -> String {
+    format!(
+        "{row}.from_object = {} AND {row}.to_object = {}",
+        literal(pair.from.as_str()),
+        literal(pair.to.as_str())
+    )
+}
+
+/// A refusal for each condition that holds, the first of them.
+fn refuse_where(cases: &[(String, String)]) -> String {
+    let arms = each(cases, |(condition, sentence)| {
+        format!("\nWHEN {condition} THEN {}", raise(sentence))
+    });
+    format!("SELECT CASE{arms} END")
+}
+
+/// The types that an INSERT may mean, as `t`: those of its number, or of its label, or the pair's plain ones.
+const NAMED: &str =
+    "association_types AS t WHERE t.from_object = new.from_object AND t.to_object = new.to_object AND t.archived = 0
+    AND t.category = coalesce(new.category, t.category)
+    AND CASE WHEN new.type_id IS NOT NULL THEN t.type_id = new.type_id
+             WHEN trim(coalesce(new.label, '')) <> '' THEN lower(trim(t.label)) = lower(trim(new.label))
+             ELSE t.label IS NULL END";
+
+/// Rows of the same two records in the same order.
+fn same_ends(row: &str, other: &str) -> String {
+    format!(
+        "{row}.from_object = {other}.from_object AND {row}.from_local_id = {other}.from_local_id \
+         AND {row}.to_object = {other}.to_object AND {row}.to_local_id = {other}.to_local_id"
+    )
+}
+
+/// An id is ours to give: one that another row has would take that row away under OR REPLACE.
+fn refuse_id() -> String {
+    format!(
+        "SELECT {} WHERE new.id > 0",
+        raise("associations gives each row its id: leave it out")
+    )
+}
+
+/// A type that is there, or that waits, is there: nothing is written and nothing queued.
+fn skip() -> String {
+    format!(
+        "SELECT RAISE(IGNORE) WHERE EXISTS (SELECT 1 FROM associations AS a WHERE {}
+    AND CASE WHEN new.type_id IS NOT NULL
+             THEN a.type_id = new.type_id AND coalesce(new.category, a.category) IS coalesce(a.category, new.category)
+             ELSE EXISTS (SELECT 1 FROM {NAMED} AND t.category = a.category AND t.type_id = a.type_id)
+                  OR (a.type_id IS NULL AND lower(coalesce(a.label, '')) = lower(trim(coalesce(new.label, '')))) END)",
+        same_ends("a", "new")
+    )
+}
+
+fn refuse_insert(pairs: &Pairs<'_>) -> String {
+    let mut cases = Vec::new();
+    let mut mapped = Vec::new();
+    for pair in pairs.pairs() {
+        mapped.push(format!("({})", is_of(pair, "new")));
+        if pairs
+            .mapping
+            .pair(pair.to.as_str(), pair.from.as_str())
+            .is_none()
+        {
+            let turned = format!(
+                "new.from_object = {} AND new.to_object = {}",
+                literal(pair.to.as_str()),
+                literal(pair.from.as_str())
+            );
+            let sentence = format!(
+                "rows of {} stand from {} to {}: exchange the two ends",
+                pair.key, pair.from, pair.to
+            );
+            cases.push((turned, sentence));
+        }
+        if !pair.direction.pushes() {
+            cases.push((
+                is_of(pair, "new"),
+                format!("{} comes from HubSpot: leave it as it is", pair.key),
+            ));
+        }
+    }
+    let unmapped = format!("({}) IS NOT 1", mapped.join(" OR "));
+    cases.push((unmapped, not_mapped(pairs)));
+    for (end, objects) in [
+        ("from", pairs.ends(|pair| pair.from.as_str())),
+        ("to", pairs.ends(|pair| pair.to.as_str())),
+    ] {
+        for object in objects {
+            let missing = format!(
+                "new.{end}_object = {} AND NOT EXISTS (SELECT 1 FROM {} WHERE local_id = new.{end}_local_id)",
+                literal(object.object.as_str()),
+                quoted(object.table.as_str())
+            );
+            let sentence = format!(
+                "{} has no row with this {end}_local_id: INSERT that row first",
+                object.table
+            );
+            cases.push((missing, sentence));
+        }
+    }
+    cases.push((
+        "new.from_object = new.to_object AND new.from_local_id = new.to_local_id".to_owned(),
+        "a record can not be associated with itself".to_owned(),
+    ));
+    for (pair, types) in pairs.pairs().iter().zip(&pairs.types) {
+        let Some(types) = types else { continue };
+        let is_of = is_of(pair, "new");
+        let count = format!("(SELECT count(*) FROM {NAMED})");
+        cases.push((
+            format!("{is_of} AND {count} = 0"),
+            format!("{} has no such label or type: it has {types}", pair.key),
+        ));
+        cases.push((
+            format!("{is_of} AND {count} > 1 AND (new.type_id IS NOT NULL OR trim(coalesce(new.label, '')) <> '')"),
+            format!(
+                "more than one type of {} has this label or number: write category and type_id of one of {types}",
+                pair.key
+            ),
+        ));
+    }
+    refuse_where(&cases)
+}
+
+fn not_mapped(pairs: &Pairs<'_>) -> String {
+    let names: Vec<String> = pairs
+        .pairs()
+        .iter()
+        .map(|pair| format!("{} to {}", pair.from, pair.to))
+        .collect();
+    format!(
+        "this pair of objects is not in the mapping file: associations takes {}",
+        names.join(", ")
+    )
+}
+
+fn refuse_update() -> String {
+    format!(
+        "SELECT {}",
+        raise("a row of associations can not be changed: DELETE it and INSERT another")
+    )
+}
+
+fn refuse_delete(pairs: &Pairs<'_>) -> String {
+    let mapped: Vec<String> = pairs
+        .pairs()
+        .iter()
+        .map(|pair| format!("({})", is_of(pair, "old")))
+        .collect();
+    let mut cases = vec![(
+        format!("({}) IS NOT 1", mapped.join(" OR ")),
+        not_mapped(pairs),
+    )];
+    let pulled = pairs.pairs().iter().filter(|pair| !pair.direction.pushes());
+    cases.extend(pulled.map(|pair| {
+        let sentence = format!("{} comes from HubSpot: leave it as it is", pair.key);
+        (is_of(pair, "old"), sentence)
+    }));
+    refuse_where(&cases)
+}
+
+/// What the pair's types tell of a new row, where they tell one thing.
+fn inserted() -> Vec<String> {
+    let told = |column: &str, otherwise: &str| {
+        format!("{column} = (SELECT iif(count(*) = 1, min(t.{column}), {otherwise}) FROM {NAMED})")
+    };
+    vec![
+        OPEN_GATE.to_owned(),
+        format!(
+            "UPDATE associations SET {}, {}, {} WHERE id = new.id",
+            told("category", "new.category"),
+            told("type_id", "new.type_id"),
+            told("label", "nullif(trim(new.label), '')"),
+        ),
+        "INSERT INTO _sync_link_made VALUES (new.id)".to_owned(),
+        CLOSE_GATE.to_owned(),
+    ]
+}
+
+/// The type that stands for this one in the other direction of a pair of one object.
+fn inverse(row: &str) -> String {
+    format!(
+        "(SELECT t.inverse_type_id FROM association_types AS t WHERE t.from_object = {row}.from_object \
+         AND t.to_object = {row}.to_object AND t.category = {row}.category AND t.type_id = {row}.type_id)"
+    )
+}
+
+/// The entry that stands for a row, as `e`: its own, or that of the other direction of a pair of one object.
+fn is_entry_of(row: &str) -> String {
+    format!(
+        "(e.operation = 'associate' OR e.operation = 'disassociate') AND e.object = {row}.from_object AND e.to_object = {row}.to_object
+    AND ((e.local_id = {row}.from_local_id AND e.to_local_id = {row}.to_local_id AND e.category IS {row}.category
+          AND e.type_id IS {row}.type_id AND ({row}.type_id IS NOT NULL OR e.label IS {row}.label))
+      OR ({row}.from_object = {row}.to_object AND e.local_id = {row}.to_local_id AND e.to_local_id = {row}.from_local_id
+          AND e.category IS {row}.category AND e.type_id IS {}))",
+        inverse(row)
+    )
+}
+
+/// Whether nothing of an entry is on its way, and nothing in doubt.
+const IS_FREE: &str = "e.state <> 'in_flight' AND e.unanswered_since IS NULL";
+
+/// Turns round what is in doubt, and raises the version of what is on its way: settling looks whether the row is there.
+fn turned(row: &str, source: &str, operation: &str) -> String {
+    format!(
+        "UPDATE sync_outbox SET version = version + 1, discarded_at = NULL,
+    next_attempt_at = iif(state = 'dead', {NOW}, next_attempt_at),
+    operation = iif(state = 'in_flight', operation, '{operation}'),
+    attempts = iif(state = 'dead', 0, attempts),
+    waits_for = iif(waits_for = 'guard', NULL, waits_for),
+    state = iif(state = 'dead', 'pending', state)
+WHERE id IN (SELECT e.id FROM sync_outbox AS e{source} WHERE {} AND NOT ({IS_FREE}))",
+        is_entry_of(row)
+    )
+}
+
+/// A row is there: what was to take it away is cut short, else it is to be made in HubSpot.
+fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
+    let is_entry = is_entry_of("a");
+    let row = "(SELECT * FROM associations WHERE id = new.id)";
+    let (from, to) = (
+        pairs.hs_id("a.from_object", "a.from_local_id"),
+        pairs.hs_id("a.to_object", "a.to_local_id"),
+    );
+    // The entry that takes the plain type away takes the whole pair: where it has not been sent, the plain type stays.
+    let plain_leaves = format!(
+        "e.operation = 'disassociate' AND {IS_FREE} AND e.object = a.from_object AND e.local_id = a.from_local_id \
+         AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id AND e.label IS NULL"
+    );
+    vec![
+        turned("a", &format!(", {row} AS a"), "associate"),
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for,
+    to_object, to_local_id, category, type_id, label)
+SELECT a.from_object, a.from_local_id, h.from_id, 'associate', {NOW}, iif(h.waits, NULL, {NOW}), iif(h.waits, 'create', NULL),
+    a.to_object, a.to_local_id, a.category, a.type_id, a.label
+FROM {row} AS a, (SELECT f.from_id, f.from_id IS NULL OR f.to_id IS NULL AS waits
+    FROM (SELECT {from} AS from_id, {to} AS to_id FROM {row} AS a) AS f) AS h
+WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
+        ),
+        format!(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
+SELECT e.object, e.local_id, e.to_object, e.to_local_id, e.category, e.type_id
+FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
+        ),
+        format!(
+            "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, {row} AS a
+    WHERE (e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}) OR ({plain_leaves} AND a.label IS NOT NULL))"
+        ),
+    ]
+}
+
+/// Whether a row is of the pair's plain type, with which HubSpot takes all types of the pair.
+const IS_PLAIN: &str = "old.label IS NULL AND (old.type_id IS NULL OR EXISTS (SELECT 1 FROM association_types AS t
+    WHERE t.from_object = old.from_object AND t.to_object = old.to_object AND t.category = old.category
+    AND t.type_id = old.type_id AND t.label IS NULL))";
+
+fn deleted() -> Vec<String> {
+    let columns = "from_object, from_local_id, to_object, to_local_id, category, type_id, label";
+    let given = |row: &str| {
+        let columns: Vec<String> = columns
+            .split(", ")
+            .map(|column| format!("{row}.{column}"))
+            .collect();
+        format!("{row}.id, {}", columns.join(", "))
+    };
+    vec![
+        OPEN_GATE.to_owned(),
+        format!(
+            "INSERT INTO _sync_link_gone SELECT {} FROM associations AS a WHERE {} AND {IS_PLAIN}",
+            given("a"),
+            same_ends("a", "old")
+        ),
+        format!("INSERT INTO _sync_link_gone VALUES ({})", given("old")),
+        CLOSE_GATE.to_owned(),
+    ]
+}
+
+/// A row goes, and in a pair of one object its other direction with it.
+fn gone(pairs: &Pairs<'_>) -> Vec<String> {
+    let is_entry = is_entry_of("new");
+    let (from, to) = (
+        pairs.hs_id("new.from_object", "new.from_local_id"),
+        pairs.hs_id("new.to_object", "new.to_local_id"),
+    );
+    vec![
+        turned("new", "", "disassociate"),
+        format!(
+            "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
+    to_object, to_local_id, category, type_id, label)
+SELECT new.from_object, new.from_local_id, h.from_id, 'disassociate', {NOW}, {NOW},
+    new.to_object, new.to_local_id, new.category, new.type_id, new.label
+FROM (SELECT {from} AS from_id, {to} AS to_id) AS h
+WHERE h.from_id IS NOT NULL AND h.to_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {is_entry})"
+        ),
+        format!(
+            "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e \
+             WHERE e.operation = 'associate' AND {IS_FREE} AND {is_entry})"
+        ),
+        format!(
+            "DELETE FROM associations WHERE id = new.id OR (new.from_object = new.to_object
+    AND from_object = new.to_object AND to_object = new.from_object AND from_local_id = new.to_local_id
+    AND to_local_id = new.from_local_id AND category IS new.category AND type_id IS {})",
+            inverse("new")
+        ),
+    ]
+}
+
+/// Rows that stand from or to a mirror row, as `a`.
+const OF_ROW: &str = "(a.from_object = new.object AND a.from_local_id = new.local_id) \
+     OR (a.to_object = new.object AND a.to_local_id = new.local_id)";
+
+/// The associations of a mirror row as its entry keeps them, a JSON list; those that HubSpot has not heard of are marked. The
+/// row is that of a part which is told of `new.object`, `new.local_id` and `new.hs_id`.
+fn kept(pairs: &Pairs<'_>) -> String {
+    let waits = format!(
+        "EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.operation = 'associate' AND {})",
+        is_entry_of("a")
+    );
+    let hs_id = |end: &str| {
+        let (object, local_id) = (format!("a.{end}_object"), format!("a.{end}_local_id"));
+        format!(
+            "iif({object} = new.object AND {local_id} = new.local_id, new.hs_id, {})",
+            pairs.hs_id(&object, &local_id)
+        )
+    };
+    let all = format!(
+        "json_object('from_object', a.from_object, 'from_local_id', a.from_local_id, 'from_hs_id', {},
+    'to_object', a.to_object, 'to_local_id', a.to_local_id, 'to_hs_id', {},
+    'category', a.category, 'type_id', a.type_id, 'label', a.label)",
+        hs_id("from"),
+        hs_id("to")
+    );
+    format!(
+        "SELECT json_group_array(json(iif({waits}, json_insert({all}, '$.pending', 1), {all}))) FROM associations AS a WHERE {OF_ROW}"
+    )
+}
+
+/// A deleted row with its associations, where it has any. The part is told of `new.row` too.
+pub(crate) fn with_associations(pairs: &Pairs<'_>) -> String {
+    if pairs.pairs().is_empty() {
+        return "new.row".to_owned();
+    }
+    format!(
+        "iif({}, json_set(new.row, '$.associations', json(({}))), new.row)",
+        has_any(),
+        kept(pairs)
+    )
+}
+
+/// Whether a mirror row that is deleted has associations.
+fn has_any() -> String {
+    format!("EXISTS (SELECT 1 FROM associations AS a WHERE {OF_ROW})")
+}
+
+/// HubSpot takes the associations of an archived record by itself.
+fn lost() -> Vec<String> {
+    vec![
+        format!(
+            "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, associations AS a
+    WHERE e.operation = 'associate' AND {IS_FREE} AND ({OF_ROW}) AND {})",
+            is_entry_of("a")
+        ),
+        format!("DELETE FROM associations WHERE id IN (SELECT a.id FROM associations AS a WHERE {OF_ROW})"),
+    ]
+}
+
+/// Whether what an entry kept of its row has associations.
+const HAS_LIST: &str = "json_type(new.row, '$.associations') = 'array'";
+
+/// A deleted row's associations come back with it. One whose other row is gone stays away.
+fn back(pairs: &Pairs<'_>) -> Vec<String> {
+    let value = |name: &str| format!("json_extract(j.value, '$.{name}')");
+    let columns = [
+        "from_object",
+        "from_local_id",
+        "to_object",
+        "to_local_id",
+        "category",
+        "type_id",
+        "label",
+    ];
+    let values: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{} AS {column}", value(column)))
+        .collect();
+    let all = format!(
+        "(SELECT {}, {} AS pending FROM json_each(new.row, '$.associations') AS j)",
+        values.join(", "),
+        value("pending")
+    );
+    let columns = columns.join(", ");
+    let same = format!(
+        "{} AND a.category IS v.category AND a.type_id IS v.type_id AND a.label IS v.label",
+        same_ends("a", "v")
+    );
+    vec![
+        format!(
+            "INSERT INTO associations ({columns}) SELECT {columns} FROM {all} AS v
+WHERE {} AND {} AND NOT EXISTS (SELECT 1 FROM associations AS a WHERE {same})",
+            pairs.is_there("v.from_object", "v.from_local_id"),
+            pairs.is_there("v.to_object", "v.to_local_id")
+        ),
+        format!(
+            "INSERT INTO _sync_link_made SELECT a.id FROM {all} AS v, associations AS a WHERE v.pending = 1 AND {same}"
+        ),
+    ]
+}
