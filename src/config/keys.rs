@@ -42,6 +42,7 @@ pub(crate) const LIMITS: &[&str] = &[
     "burst_per_10_seconds",
     "per_second",
     "search_per_second",
+    "associations_per_second",
     "per_day",
     "reserve_for_push",
 ];

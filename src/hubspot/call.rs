@@ -67,6 +67,8 @@ const LONGEST_FOR_CLOCK: Duration = Duration::from_secs(2);
 pub(crate) struct Request<'a> {
     pub(super) endpoint: Endpoint,
     pub(super) object: Option<&'a ObjectType>,
+    /// The object at the other end, of an association.
+    pub(super) to: Option<&'a ObjectType>,
     /// With its `?`, percent-encoded; empty for none.
     pub(super) query: String,
     pub(super) body: Option<Bytes>,
@@ -279,6 +281,7 @@ impl Client {
         let mut path_and_query = endpoint.path(
             self.inner.version,
             self.address_of(endpoint, request.object).as_ref(),
+            self.address_of(endpoint, request.to).as_ref(),
         );
         path_and_query.push_str(&request.query);
         let json = HeaderValue::from_static("application/json");
@@ -457,7 +460,7 @@ fn may_be_json(body: &[u8]) -> bool {
 }
 
 /// Which quota a refusal names: by policy first, then by words, else that of the class. One that nobody knows is waited
-/// out like the burst's (`hubspot/api-facts.md#3`).
+/// out like the burst's, but where the burst has no part in it (`hubspot/api-facts.md#3`).
 fn pause_for(answer: &Answer, endpoint: Endpoint, says_how_long: bool) -> Option<Pause> {
     match answer.status {
         477 => return Some(Pause::Everything),
@@ -473,7 +476,10 @@ fn pause_for(answer: &Answer, endpoint: Endpoint, says_how_long: bool) -> Option
     } else if answer.policy.is_empty() || named.contains("secondly") {
         Some(Pause::Class(endpoint.class()))
     } else {
-        Some(Pause::Class(EndpointClass::Crm))
+        Some(Pause::Class(match endpoint.class() {
+            EndpointClass::Associations => EndpointClass::Associations,
+            EndpointClass::Search | EndpointClass::Crm => EndpointClass::Crm,
+        }))
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn limits(
     let search = reader.optional(&table, "search_per_second", |reader, entry| {
         reader.number(entry, 0.1..=100.0)
     });
+    let associations = reader.optional(&table, "associations_per_second", |reader, entry| {
+        reader.number(entry, 0.1..=100.0)
+    });
     let per_day = reader.optional(&table, "per_day", |reader, entry| {
         reader.integer(entry, 1..=1_000_000_000)
     });
@@ -54,6 +57,7 @@ pub(super) fn limits(
         burst_per_10_seconds: burst.map(|burst| burst as u32),
         per_second,
         search_per_second: search,
+        associations_per_second: associations,
         per_day,
         reserve_for_push,
     };
@@ -69,6 +73,10 @@ pub(super) fn limits(
         (
             "search_per_second",
             format!("{:?}", in_force.search_per_second),
+        ),
+        (
+            "associations_per_second",
+            format!("{:?}", in_force.associations_per_second),
         ),
         ("per_day", per_day.unwrap_or_default()),
     ] {

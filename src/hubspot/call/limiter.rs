@@ -111,6 +111,9 @@ fn reason(pause: Pause) -> String {
         Pause::Class(EndpointClass::Search) => {
             return "HubSpot's limit of searches is exceeded, and they rest".to_owned();
         }
+        Pause::Class(EndpointClass::Associations) => {
+            return "HubSpot's limit of association calls is exceeded, and they rest".to_owned();
+        }
         Pause::Class(EndpointClass::Crm) => {
             return "HubSpot's limit of requests is exceeded, and they rest".to_owned();
         }
@@ -119,6 +122,7 @@ fn reason(pause: Pause) -> String {
         Pause::Rest(RestingWork::Create) => "creates",
         Pause::Rest(RestingWork::Update) => "updates",
         Pause::Rest(RestingWork::Archive) => "archives",
+        Pause::Rest(RestingWork::Associations) => "associations",
         Pause::Rest(RestingWork::Portal) => "questions about the portal",
     };
     format!("HubSpot is in trouble with {work}, and they rest")
@@ -168,8 +172,10 @@ pub struct Limiter {
 
 struct LimiterState {
     quota: Quota,
-    pace: [RequestPace; 2],
-    queues: [Queue; 2],
+    /// Of each class.
+    pace: [RequestPace; EndpointClass::ALL.len()],
+    /// Of each class.
+    queues: [Queue; EndpointClass::ALL.len()],
     leasing: bool,
     /// Whether nothing new is let go, and who waits to hear of that.
     closed: bool,
@@ -219,15 +225,14 @@ impl Limiter {
         };
         let day = Day::new(&settings, &known, now);
         let quota = Quota::new(settings, &start.recent, day, now);
-        let pace = [EndpointClass::Search, EndpointClass::Crm]
-            .map(|class| RequestPace::new(quota.pace(class), &clock));
+        let pace = EndpointClass::ALL.map(|class| RequestPace::new(quota.pace(class, now), &clock));
         Arc::new(Self {
             clock,
             lease,
             state: Mutex::new(LimiterState {
                 quota,
                 pace,
-                queues: [Queue::default(), Queue::default()],
+                queues: EndpointClass::ALL.map(|_| Queue::default()),
                 leasing: false,
                 closed: false,
                 closing: Vec::new(),
@@ -264,7 +269,7 @@ impl Limiter {
         let mut place = QueuePlace {
             limiter: self,
             class,
-            ticket: self.state().queues[index(class)].enter(priority),
+            ticket: self.state().queues[class.index()].enter(priority),
             requests,
             paced: 0,
         };
@@ -398,12 +403,11 @@ impl Limiter {
             .collect()
     }
 
-    /// How long what was sent before the start keeps a request, or a search, waiting.
+    /// How long what was sent before the start keeps a request of any class waiting.
     pub fn first_wait(&self) -> Option<Duration> {
         let mut state = self.state();
         let now = self.now(&state);
-        let classes = [EndpointClass::Crm, EndpointClass::Search];
-        let until = classes.map(|class| state.quota.full_until(class, now));
+        let until = EndpointClass::ALL.map(|class| state.quota.full_until(class, now));
         let until = until.into_iter().flatten().max()?;
         Some(until.saturating_sub(now.steady))
     }
@@ -493,7 +497,7 @@ impl QueuePlace<'_> {
             return QueueLook::Ready(Err(LimiterError::Closed));
         }
         let now = self.limiter.now(&state);
-        let lane = index(self.class);
+        let lane = self.class.index();
         state.queues[lane].register(self.ticket, context.waker());
         let (class, priority) = (self.class, self.ticket.priority);
         let requests = state.quota.at_once(class, priority, self.requests);
@@ -539,8 +543,8 @@ impl QueuePlace<'_> {
     }
 
     fn go(&mut self, state: &mut LimiterState, requests: u32, now: Now) -> QueueLook {
-        let lane = index(self.class);
-        let pace = state.quota.pace(self.class);
+        let lane = self.class.index();
+        let pace = state.quota.pace(self.class, now);
         while self.paced < requests {
             if let Some(wait) = state.pace[lane].take(pace, &self.limiter.clock) {
                 return QueueLook::Wait(Some(wait));
@@ -560,7 +564,7 @@ enum QueueLook {
 
 impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
-        self.limiter.state().queues[index(self.class)].leave(self.ticket);
+        self.limiter.state().queues[self.class.index()].leave(self.ticket);
     }
 }
 
@@ -661,13 +665,6 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.finish(Ending::Lost);
-    }
-}
-
-fn index(class: EndpointClass) -> usize {
-    match class {
-        EndpointClass::Search => 0,
-        EndpointClass::Crm => 1,
     }
 }
 

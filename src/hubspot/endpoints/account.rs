@@ -150,6 +150,7 @@ fn request(endpoint: Endpoint) -> Request<'static> {
     Request {
         endpoint,
         object: None,
+        to: None,
         query: String::new(),
         body: None,
         priority: Priority::Interactive,

@@ -162,6 +162,7 @@ impl Client {
         let request = Request {
             endpoint: Endpoint::BatchRead,
             object: Some(object),
+            to: None,
             query: format!("?archived={}", query.archived),
             body: Some(to_body(&body)),
             priority,

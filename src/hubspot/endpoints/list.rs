@@ -109,6 +109,7 @@ impl Client {
         let request = |limit| Request {
             endpoint: Endpoint::List,
             object: Some(object),
+            to: None,
             query: list_query(query, properties, limit),
             body: None,
             priority,

@@ -24,6 +24,7 @@ impl Client {
         let request = Request {
             endpoint: Endpoint::Owners,
             object: None,
+            to: None,
             query: format!("?limit={PAGE}&archived={archived}{after}"),
             body: None,
             priority: Priority::Poll,

@@ -22,7 +22,7 @@ macro_rules! endpoints {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Its name in counts and metrics.
+            /// Its name in counts and metrics; calls that are counted together share one.
             pub fn label(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)*
@@ -36,7 +36,7 @@ macro_rules! endpoints {
                 }
             }
 
-            /// Its path with `{object}` for the object, as logs show it.
+            /// Its path with `{object}` for the object and `{to}` for the other one, as logs show it.
             pub fn template(self, version: ApiVersion) -> &'static str {
                 match (self, version) {
                     $(
@@ -65,6 +65,18 @@ endpoints! {
     BatchUpsert POST "batch_upsert": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/upsert";
     /// Archives records.
     BatchArchive POST "batch_archive": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/archive";
+    /// The associations of up to 1,000 records to another object.
+    ReadAssociations POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/read";
+    /// Associates pairs by the type that they have where nobody names one.
+    AssociateByDefault POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/associate/default";
+    /// Associates pairs by types.
+    CreateAssociations POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/create";
+    /// Takes types of pairs away.
+    ArchiveLabels POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/labels/archive";
+    /// Takes all types of pairs away.
+    ArchiveAssociations POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/archive";
+    /// The types that records of two objects can be associated by.
+    AssociationLabels GET "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/labels";
     /// All properties of an object.
     Properties GET "properties": "/crm/v3/properties" | "/crm/properties/" "/{object}";
     /// Makes a property.
@@ -86,19 +98,28 @@ endpoints! {
 }
 
 impl Endpoint {
-    /// The path for an object; endpoints without one ignore it.
-    pub fn path(self, version: ApiVersion, object: Option<&ObjectType>) -> String {
-        let name = object.map_or("", ObjectType::as_str);
-        let segment = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
-        // `_` and `-` are unreserved and stand in names and object type ids.
-        let segment = segment.replace("%5F", "_").replace("%2D", "-");
-        self.template(version).replace("{object}", &segment)
+    /// The path for an object, and for an association's other one; endpoints without them ignore it.
+    pub fn path(
+        self,
+        version: ApiVersion,
+        object: Option<&ObjectType>,
+        to: Option<&ObjectType>,
+    ) -> String {
+        let path = self.template(version);
+        path.replace("{object}", &segment(object))
+            .replace("{to}", &segment(to))
     }
 
     /// Which of HubSpot's limits it meets (`hubspot/api-facts.md#3`).
     pub fn class(self) -> EndpointClass {
         match self {
             Self::Search => EndpointClass::Search,
+            Self::ReadAssociations
+            | Self::AssociateByDefault
+            | Self::CreateAssociations
+            | Self::ArchiveLabels
+            | Self::ArchiveAssociations
+            | Self::AssociationLabels => EndpointClass::Associations,
             Self::List
             | Self::BatchRead
             | Self::BatchCreate
@@ -125,6 +146,12 @@ impl Endpoint {
             Self::BatchCreate | Self::BatchUpsert => RestingWork::Create,
             Self::BatchUpdate => RestingWork::Update,
             Self::BatchArchive => RestingWork::Archive,
+            Self::ReadAssociations
+            | Self::AssociateByDefault
+            | Self::CreateAssociations
+            | Self::ArchiveLabels
+            | Self::ArchiveAssociations
+            | Self::AssociationLabels => RestingWork::Associations,
             Self::Properties
             | Self::CreateProperty
             | Self::PropertyGroups
@@ -137,7 +164,8 @@ impl Endpoint {
         }
     }
 
-    /// What of an object's it lets be done, by scopes; `None` where no object stops without it.
+    /// What of an object's it lets be done, by scopes; `None` where no object stops without it. Of an association either object's
+    /// scope may be missing, and its answer alone says which.
     pub fn access(self) -> Option<Access> {
         match self {
             Self::List | Self::Search | Self::BatchRead | Self::Owners | Self::Pipelines => {
@@ -147,7 +175,13 @@ impl Endpoint {
                 Some(Access::Write)
             }
             Self::Properties | Self::PropertyGroups => Some(Access::Definitions),
-            Self::CreateProperty
+            Self::ReadAssociations
+            | Self::AssociateByDefault
+            | Self::CreateAssociations
+            | Self::ArchiveLabels
+            | Self::ArchiveAssociations
+            | Self::AssociationLabels
+            | Self::CreateProperty
             | Self::Schemas
             | Self::Schema
             | Self::Account
@@ -167,10 +201,16 @@ impl Endpoint {
             | Self::BatchUpdate
             | Self::BatchUpsert
             | Self::BatchArchive
+            | Self::AssociateByDefault
+            | Self::CreateAssociations
+            | Self::ArchiveLabels
+            | Self::ArchiveAssociations
             | Self::CreateProperty => false,
             Self::List
             | Self::Search
             | Self::BatchRead
+            | Self::ReadAssociations
+            | Self::AssociationLabels
             | Self::Properties
             | Self::PropertyGroups
             | Self::Owners
@@ -183,17 +223,26 @@ impl Endpoint {
     }
 }
 
+/// An object's name as a segment of a path.
+fn segment(object: Option<&ObjectType>) -> String {
+    let name = object.map_or("", ObjectType::as_str);
+    let segment = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+    // `_` and `-` are unreserved and stand in names and object type ids.
+    segment.replace("%5F", "_").replace("%2D", "-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_table_says_each_path_in_three_versions() {
-        let contacts = ObjectType::parse("contacts").expect("name");
+        let [contacts, companies] =
+            ["contacts", "companies"].map(|name| ObjectType::parse(name).expect("name"));
         let mut expected = include_str!("../../../tests/fixtures/paths.txt").lines();
         for endpoint in Endpoint::ALL {
             for version in [ApiVersion::V3, ApiVersion::V2026_03, ApiVersion::V2026_09] {
-                let path = endpoint.path(version, Some(&contacts));
+                let path = endpoint.path(version, Some(&contacts), Some(&companies));
                 let line = format!("{} {} {path}", endpoint.label(), endpoint.method());
                 assert_eq!(Some(line.as_str()), expected.next());
             }
@@ -202,11 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn only_searches_have_the_search_window() {
-        let searches: Vec<_> = Endpoint::ALL
-            .iter()
-            .filter(|endpoint| endpoint.class() == EndpointClass::Search)
-            .collect();
-        assert_eq!(searches, [&Endpoint::Search]);
+    fn only_searches_and_association_calls_are_outside_the_ten_seconds() {
+        let labels_of = |class| {
+            let of_class = |endpoint: &&Endpoint| endpoint.class() == class;
+            let labels = Endpoint::ALL.iter().filter(of_class);
+            labels.map(|endpoint| endpoint.label()).collect::<Vec<_>>()
+        };
+        assert_eq!(labels_of(EndpointClass::Search), ["search"]);
+        assert_eq!(labels_of(EndpointClass::Associations), ["associations"; 6]);
     }
 }

@@ -15,6 +15,7 @@ impl Client {
         let request = Request {
             endpoint: Endpoint::Pipelines,
             object: Some(object),
+            to: None,
             query: String::new(),
             body: None,
             priority: Priority::Poll,

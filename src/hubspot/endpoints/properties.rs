@@ -157,6 +157,7 @@ fn read(endpoint: Endpoint, object: &ObjectType) -> Request<'_> {
     Request {
         endpoint,
         object: Some(object),
+        to: None,
         query: String::new(),
         body: None,
         priority: Priority::Webhook,

@@ -218,6 +218,7 @@ impl Client {
         let request = |limit| Request {
             endpoint: Endpoint::Search,
             object: Some(object),
+            to: None,
             query: String::new(),
             body: Some(body(limit)),
             priority,

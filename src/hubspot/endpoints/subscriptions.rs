@@ -316,7 +316,7 @@ impl Client {
         };
         let request = HttpRequest {
             method: Method::GET,
-            path_and_query: Endpoint::Account.path(self.inner.version, None),
+            path_and_query: Endpoint::Account.path(self.inner.version, None, None),
             headers: vec![
                 (AUTHORIZATION, bearer),
                 (ACCEPT, HeaderValue::from_static("application/json")),

@@ -156,7 +156,7 @@ impl Client {
             Operation::Create => RestingWork::Create,
             Operation::Update => RestingWork::Update,
             Operation::Archive => RestingWork::Archive,
-            Operation::Associate | Operation::Disassociate => return None,
+            Operation::Associate | Operation::Disassociate => RestingWork::Associations,
         };
         self.inner.limiter.rest_of(work)
     }
@@ -182,6 +182,7 @@ impl Client {
         let request = Request {
             endpoint: Endpoint::BatchArchive,
             object: Some(object),
+            to: None,
             query: String::new(),
             body: Some(to_body(&Inputs { inputs })),
             priority,
@@ -217,6 +218,7 @@ impl Client {
         let request = Request {
             endpoint,
             object: Some(object),
+            to: None,
             query: String::new(),
             body: Some(to_body(&Inputs { inputs })),
             priority,

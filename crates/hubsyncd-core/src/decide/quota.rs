@@ -1,6 +1,6 @@
 //! May this request go, and if not, when? Priorities, the reserve, the windows, the day.
 //!
-//! Several windows, the strictest wins (design, section 7): 10 seconds, searches, the day. Everything is exact and
+//! Several windows, the strictest wins (design, section 7): 10 seconds, searches, associations, the day. Everything is exact and
 //! pure: times come in, verdicts go out. Pacing inside the windows, waiting and queueing are `hubspot/call/limiter.rs`.
 //!
 //! HubSpot counts a request when it arrives, which is some time between its sending and its answer. So a request is
@@ -44,6 +44,12 @@ pub const LONGEST_REST: Duration = Duration::from_mins(1);
 /// What was on the wire at a kill arrives this long after the start, at the latest.
 pub const ON_THE_WIRE: Duration = Duration::from_secs(5);
 
+/// So many bulk association calls are unanswered at once, at most (`contract-crm.md`, section 1).
+pub const ASSOCIATIONS_IN_FLIGHT: u32 = 4;
+
+/// So long after a 429 association calls go at half their pace: what limit they have beside the day nobody says.
+pub const HALF_PACE: Duration = Duration::from_mins(1);
+
 /// At most this many requests are leased from the day at a time (design, section 7).
 pub const LEASE_REQUESTS: u32 = 20;
 
@@ -70,8 +76,24 @@ pub enum Priority {
 pub enum EndpointClass {
     /// Searches: their own window, for the whole account; the day, but not the burst.
     Search,
+    /// Bulk association calls and their labels: a pace of their own; the day, but not the burst.
+    Associations,
     /// Everything else: burst and day.
     Crm,
+}
+
+impl EndpointClass {
+    /// All classes.
+    pub const ALL: [Self; 3] = [Self::Search, Self::Associations, Self::Crm];
+
+    /// Its place in a list of one thing for each class.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Search => 0,
+            Self::Associations => 1,
+            Self::Crm => 2,
+        }
+    }
 }
 
 /// What rests together while HubSpot is in trouble: with one of them it may be, and well with the others.
@@ -87,6 +109,8 @@ pub enum RestingWork {
     Update,
     /// Archives.
     Archive,
+    /// Associations, read and written.
+    Associations,
     /// What the portal is like.
     Portal,
 }
@@ -102,6 +126,8 @@ pub struct LimitSettings {
     pub per_second: Option<f64>,
     /// Searches a second.
     pub search_per_second: f64,
+    /// Bulk association calls a second.
+    pub associations_per_second: f64,
     /// The day; `None`: it has none of its own (OAuth).
     pub per_day: Option<u64>,
     /// Whether the file says the day, so that headers may only lower it.
@@ -121,6 +147,9 @@ impl LimitSettings {
             burst_is_fixed: limits.burst_per_10_seconds.is_some(),
             per_second: limits.per_second,
             search_per_second: limits.search_per_second.unwrap_or(SEARCH_PER_SECOND),
+            associations_per_second: limits
+                .associations_per_second
+                .unwrap_or(a_tenth_of(tier.burst_per_10_seconds())),
             per_day: Some(limits.per_day.unwrap_or(tier.per_day()).max(1)),
             day_is_fixed: limits.per_day.is_some(),
             reserve_for_push: limits.reserve_for_push.clamp(0.0, 0.9),
@@ -131,8 +160,38 @@ impl LimitSettings {
     pub fn oauth(limits: &Limits) -> Self {
         Self {
             burst: limits.burst_per_10_seconds.unwrap_or(OAUTH_BURST).max(1),
+            associations_per_second: limits
+                .associations_per_second
+                .unwrap_or(a_tenth_of(OAUTH_BURST)),
             per_day: limits.per_day,
             ..Self::new(limits, Tier::Free)
+        }
+    }
+}
+
+/// The rate that spends a burst evenly.
+fn a_tenth_of(burst: u32) -> f64 {
+    f64::from(burst) / BURST_WINDOW.as_secs_f64()
+}
+
+/// What meets a rate a second alone: a window that is never shorter than a second, and how many it holds.
+#[derive(Debug)]
+struct RateWindow {
+    window: RollingWindow,
+    limit: u32,
+    rate: f64,
+}
+
+impl RateWindow {
+    fn new(per_second: f64) -> Self {
+        let rate = per_second.clamp(0.001, 1000.0);
+        let limit = (rate as u32).max(1);
+        let length = Duration::from_secs_f64((f64::from(limit) / rate).max(1.0));
+        let window = RollingWindow::new(length + WINDOW_MARGIN);
+        Self {
+            window,
+            limit,
+            rate,
         }
     }
 }
@@ -233,8 +292,10 @@ pub struct Quota {
     settings: LimitSettings,
     burst: RollingWindow,
     burst_limit: Learned,
-    search: RollingWindow,
-    search_limit: u32,
+    search: RateWindow,
+    associations: RateWindow,
+    /// Until when association calls go at half their pace.
+    half_pace_until: Duration,
     /// Requests of others under the same token, by HubSpot's count of the window, and until when.
     foreign: (u32, Duration),
     newest_burst_report: u64,
@@ -244,9 +305,9 @@ pub struct Quota {
     day: Day,
     breaker: Breaker,
     /// Until when each class waits, and why.
-    paused: [(Duration, Pause); 2],
+    paused: [(Duration, Pause); EndpointClass::ALL.len()],
     rests: BTreeMap<RestingWork, Duration>,
-    throttled_in_a_row: [u32; 2],
+    throttled_in_a_row: [u32; EndpointClass::ALL.len()],
     leased: u32,
     granted: u64,
     granted_in_burst: u64,
@@ -256,16 +317,16 @@ pub struct Quota {
 impl Quota {
     /// The state at a start: `recent` were sent before it, `day` is what the database knows.
     pub fn new(settings: LimitSettings, recent: &[Recent], day: Day, now: Now) -> Self {
-        let rate = settings.search_per_second.clamp(0.001, 1000.0);
-        let search_limit = (rate as u32).max(1);
-        let search_window = Duration::from_secs_f64((f64::from(search_limit) / rate).max(1.0));
         let mut burst = RollingWindow::new(BURST_WINDOW + WINDOW_MARGIN);
-        let mut search = RollingWindow::new(search_window + WINDOW_MARGIN);
-        // Nobody knows which of them were searches.
+        let mut search = RateWindow::new(settings.search_per_second);
+        let mut associations = RateWindow::new(settings.associations_per_second);
+        // Nobody knows which of them were searches, or of associations.
         for sent in recent {
+            let (searches, others) = (search.limit, associations.limit);
             for (window, requests) in [
                 (&mut burst, sent.requests),
-                (&mut search, sent.requests.min(search_limit)),
+                (&mut search.window, sent.requests.min(searches)),
+                (&mut associations.window, sent.requests.min(others)),
             ] {
                 match sent.counted_before {
                     None => window.hold(requests, now.steady + ON_THE_WIRE),
@@ -277,16 +338,17 @@ impl Quota {
             burst,
             burst_limit: Learned::new(settings.burst.into(), settings.burst_is_fixed),
             search,
-            search_limit,
+            associations,
+            half_pace_until: Duration::ZERO,
             foreign: (0, Duration::ZERO),
             newest_burst_report: 0,
             searches_in_burst: false,
             day,
             breaker: Breaker::default(),
             // None yet: that time is over.
-            paused: [(Duration::ZERO, Pause::Everything); 2],
+            paused: [(Duration::ZERO, Pause::Everything); EndpointClass::ALL.len()],
             rests: BTreeMap::new(),
-            throttled_in_a_row: [0; 2],
+            throttled_in_a_row: [0; EndpointClass::ALL.len()],
             leased: 0,
             granted: 0,
             granted_in_burst: 0,
@@ -298,7 +360,8 @@ impl Quota {
     /// How many of `wanted` requests the limits ever let go at once; at least one.
     pub fn at_once(&self, class: EndpointClass, priority: Priority, wanted: u32) -> u32 {
         let window = match class {
-            EndpointClass::Search => self.search_limit,
+            EndpointClass::Search => self.search.limit,
+            EndpointClass::Associations => self.associations.limit.min(ASSOCIATIONS_IN_FLIGHT),
             EndpointClass::Crm => self.own_share(priority),
         };
         let left = self.day.left(self.share_kept(priority));
@@ -322,20 +385,22 @@ impl Quota {
         {
             return QuotaVerdict::OutOfQuota(until);
         }
-        let (until, why) = self.paused[index(class)];
+        let (until, why) = self.paused[class.index()];
         if until > now.steady {
             return QuotaVerdict::Paused(until, why);
         }
-        let in_flight = self.burst.in_flight() + self.search.in_flight();
-        if let Some(verdict) = self.breaker.verdict(in_flight, now.steady) {
+        if let Some(verdict) = self.breaker.verdict(self.in_flight(), now.steady) {
             return verdict;
         }
-        let allowed = match class {
-            EndpointClass::Search => self.search_limit,
-            EndpointClass::Crm => self.burst_allowed(priority, now.steady),
-        };
         // One place is left for each of the others.
-        let allowed = allowed.saturating_sub(requests.saturating_sub(1));
+        let others = requests.saturating_sub(1);
+        let unanswered = self.associations.window.in_flight() + others;
+        if class == EndpointClass::Associations && unanswered >= ASSOCIATIONS_IN_FLIGHT {
+            return QuotaVerdict::Wait(None);
+        }
+        let allowed = self
+            .allowed(class, priority, now.steady)
+            .saturating_sub(others);
         if self.window(class).used(now.steady) >= allowed {
             return QuotaVerdict::Wait(self.window_free_at(class, allowed, now.steady));
         }
@@ -353,9 +418,25 @@ impl Quota {
         }
     }
 
+    /// Places of a class's window for a priority.
+    fn allowed(&self, class: EndpointClass, priority: Priority, now: Duration) -> u32 {
+        match class {
+            EndpointClass::Search => self.search.limit,
+            EndpointClass::Associations => self.associations.limit,
+            EndpointClass::Crm => self.burst_allowed(priority, now),
+        }
+    }
+
+    /// Requests that nobody has answered.
+    fn in_flight(&self) -> u32 {
+        let windows = [&self.burst, &self.search.window, &self.associations.window];
+        windows.into_iter().map(RollingWindow::in_flight).sum()
+    }
+
     fn window(&mut self, class: EndpointClass) -> &mut RollingWindow {
         match class {
-            EndpointClass::Search => &mut self.search,
+            EndpointClass::Search => &mut self.search.window,
+            EndpointClass::Associations => &mut self.associations.window,
             EndpointClass::Crm => &mut self.burst,
         }
     }
@@ -422,20 +503,15 @@ impl Quota {
         self.leased = self.leased.saturating_sub(1);
         self.day.count();
         self.minute.count(now.steady);
-        match class {
-            EndpointClass::Search => self.search.start(),
-            EndpointClass::Crm => {
-                self.granted_in_burst += 1;
-                self.burst.start();
-            }
-        }
+        self.granted_in_burst += u64::from(class == EndpointClass::Crm);
+        self.window(class).start();
         self.stamp(class, now)
     }
 
     /// Whether a request that was let go a while ago may still go: HubSpot has asked for no pause since. It counts as
     /// newly let go, so that its answer is held against what was sent before it.
     pub fn may_still_go(&mut self, grant: &mut Grant, now: Now) -> bool {
-        if self.paused[index(grant.class)].0 > now.steady {
+        if self.paused[grant.class.index()].0 > now.steady {
             return false;
         }
         self.granted += 1;
@@ -463,19 +539,17 @@ impl Quota {
         self.leased
     }
 
-    /// What HubSpot may still count: requests, and how many milliseconds ago they were counted at the latest.
+    /// What HubSpot may still count in a window that it is known to have: requests, and how many milliseconds ago they were
+    /// counted at the latest.
     pub fn recent(&mut self, now: Now) -> Vec<(u32, i64)> {
         let mut recent = self.burst.recent(now.steady);
-        recent.extend(self.search.recent(now.steady));
+        recent.extend(self.search.window.recent(now.steady));
         recent
     }
 
     /// Until when what was sent before the start leaves no room for a request.
     pub fn full_until(&mut self, class: EndpointClass, now: Now) -> Option<Duration> {
-        let allowed = match class {
-            EndpointClass::Search => self.search_limit,
-            EndpointClass::Crm => self.burst_allowed(Priority::Poll, now.steady),
-        };
+        let allowed = self.allowed(class, Priority::Poll, now.steady);
         let is_full = self.window(class).used(now.steady) >= allowed;
         let until = self.window_free_at(class, allowed, now.steady);
         until.filter(|_| is_full)
@@ -519,7 +593,7 @@ impl Quota {
             );
         }
         if let (Some(limit), Some(left)) = (observed.day_limit, observed.day_left) {
-            let in_flight = u64::from(self.burst.in_flight() + self.search.in_flight());
+            let in_flight = u64::from(self.in_flight());
             let rolled = self
                 .day
                 .observe(grant.number, grant.own_day, limit, left, in_flight, now);
@@ -545,8 +619,9 @@ impl Quota {
             Pause::Day => self.day.spent(retry_after, now.hubspot),
             Pause::Everything => {
                 let wait = retry_after.unwrap_or(MOVING_WAIT);
-                self.wait(EndpointClass::Search, now.steady + wait, pause);
-                self.wait(EndpointClass::Crm, now.steady + wait, pause);
+                for class in EndpointClass::ALL {
+                    self.wait(class, now.steady + wait, pause);
+                }
                 now.hubspot + wait
             }
             Pause::Rest(work) => {
@@ -560,9 +635,12 @@ impl Quota {
                     class == EndpointClass::Crm && met_by.class == EndpointClass::Search;
                 let wait = retry_after
                     .map_or_else(|| self.own_pause(class), |wait| wait.min(LONGEST_REST));
-                self.throttled_in_a_row[index(class)] += 1;
+                self.throttled_in_a_row[class.index()] += 1;
                 self.wait(class, now.steady + wait, pause);
                 self.wait(met_by.class, now.steady + wait, pause);
+                if met_by.class == EndpointClass::Associations {
+                    self.half_pace_until = now.steady + wait + HALF_PACE;
+                }
                 now.hubspot + wait
             }
         }
@@ -570,7 +648,7 @@ impl Quota {
 
     /// Lets nothing of a class go before a moment; the longest pause holds, with its reason.
     fn wait(&mut self, class: EndpointClass, until: Duration, why: Pause) {
-        let paused = &mut self.paused[index(class)];
+        let paused = &mut self.paused[class.index()];
         if until > paused.0 {
             *paused = (until, why);
         }
@@ -591,16 +669,16 @@ impl Quota {
 
     /// HubSpot's own client waits 10 s, or 1 s for searches, times the attempt (`hubspot/api-facts.md#3`).
     fn own_pause(&self, class: EndpointClass) -> Duration {
-        let times = self.throttled_in_a_row[index(class)].min(5) + 1;
+        let times = self.throttled_in_a_row[class.index()].min(5) + 1;
         match class {
             EndpointClass::Search => Duration::from_secs(1) * times,
-            EndpointClass::Crm => BURST_WINDOW * times,
+            EndpointClass::Associations | EndpointClass::Crm => BURST_WINDOW * times,
         }
     }
 
     /// An answer that was no 429 ends the row of them.
     pub fn not_throttled(&mut self, grant: &Grant) {
-        self.throttled_in_a_row[index(grant.class)] = 0;
+        self.throttled_in_a_row[grant.class.index()] = 0;
     }
 
     /// The burst limit in force.
@@ -610,9 +688,13 @@ impl Quota {
 
     /// The pace inside the burst window: requests a second, and how many at once. Together they stay below the window
     /// (notes, finding 2: burst + 10 × rate ≤ limit).
-    pub fn pace(&self, class: EndpointClass) -> (f64, u32) {
+    pub fn pace(&self, class: EndpointClass, now: Now) -> (f64, u32) {
         match class {
-            EndpointClass::Search => (self.settings.search_per_second.clamp(0.001, 1000.0), 1),
+            EndpointClass::Search => (self.search.rate, 1),
+            EndpointClass::Associations if self.half_pace_until > now.steady => {
+                (self.associations.rate / 2.0, 1)
+            }
+            EndpointClass::Associations => (self.associations.rate, 1),
             EndpointClass::Crm => {
                 let limit = self.burst_limit() - self.kept_for_searches();
                 let at_once = (limit / 50).max(1);
@@ -649,21 +731,7 @@ impl Quota {
 
     /// What is left of the class's window.
     pub fn window_left(&mut self, class: EndpointClass, now: Now) -> u32 {
-        match class {
-            EndpointClass::Search => self
-                .search_limit
-                .saturating_sub(self.search.used(now.steady)),
-            EndpointClass::Crm => {
-                let allowed = self.burst_allowed(Priority::Interactive, now.steady);
-                allowed.saturating_sub(self.burst.used(now.steady))
-            }
-        }
-    }
-}
-
-fn index(class: EndpointClass) -> usize {
-    match class {
-        EndpointClass::Search => 0,
-        EndpointClass::Crm => 1,
+        let allowed = self.allowed(class, Priority::Interactive, now.steady);
+        allowed.saturating_sub(self.window(class).used(now.steady))
     }
 }

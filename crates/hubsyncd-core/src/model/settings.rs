@@ -135,6 +135,8 @@ pub struct Limits {
     pub per_second: Option<f64>,
     /// Searches a second; above 0.
     pub search_per_second: Option<f64>,
+    /// Bulk association calls a second; above 0.
+    pub associations_per_second: Option<f64>,
     /// Requests a day, at least 1.
     pub per_day: Option<u64>,
     /// Share of the day, 0 to 0.9, that polling and backfill leave for pushes.
@@ -147,6 +149,7 @@ impl Default for Limits {
             burst_per_10_seconds: None,
             per_second: None,
             search_per_second: None,
+            associations_per_second: None,
             per_day: None,
             reserve_for_push: 0.10,
         }

@@ -1,5 +1,7 @@
 //! The limiter against a HubSpot that counts what arrives, under virtual time.
 
+mod associations;
+
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -984,6 +986,7 @@ fn a_class_rests_for_a_minute_at_most_whatever_hubspot_asks_for() {
         let acquire = |class| {
             let work = match class {
                 EndpointClass::Search => search,
+                EndpointClass::Associations => RestingWork::Associations,
                 EndpointClass::Crm => read,
             };
             run(&clock, async {
