@@ -1,6 +1,7 @@
 //! One file for each kind of request that is made of HubSpot, as methods of the client. None repeats, waits or logs: `call` does.
 
 pub mod account;
+pub mod associations;
 pub mod batch;
 pub mod list;
 pub mod owners;

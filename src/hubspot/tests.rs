@@ -1,5 +1,7 @@
 //! The client against recorded answers: what it sends, what it makes of each answer, what it sends again.
 
+mod associations;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -313,6 +313,83 @@ pub(super) struct Batch<T> {
     pub(super) errors: Option<Elements<serde_json::Value>>,
 }
 
+/// A record that an answer names by its id alone.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Named {
+    pub(super) id: Id,
+}
+
+/// A page of one record's associations.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct RecordLinks {
+    pub(super) from: Named,
+    pub(super) to: Elements<Link>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) paging: Option<Paging>,
+}
+
+impl RecordLinks {
+    /// Whether nothing of the page is beyond reading.
+    pub(super) fn is_whole(&self) -> bool {
+        let links = self.to.read.iter();
+        self.to.are_whole()
+            && links
+                .map(|link| &link.association_types)
+                .all(Elements::are_whole)
+    }
+}
+
+/// An associated record, and by which types.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Link {
+    pub(super) to_object_id: Id,
+    pub(super) association_types: Elements<LinkType>,
+}
+
+/// A type of associations.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LinkType {
+    pub(super) category: String,
+    pub(super) type_id: Id,
+    #[serde(default)]
+    pub(super) label: Scalar,
+}
+
+/// A pair that was associated by its default type, or its inverse.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DefaultLink {
+    pub(super) from: Named,
+    pub(super) to: Named,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) association_spec: Option<LinkSpec>,
+}
+
+/// A type as an association's own answer spells it.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LinkSpec {
+    pub(super) association_category: String,
+    pub(super) association_type_id: Id,
+}
+
+/// A pair that was associated by types.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LabelledPair {
+    pub(super) from_object_id: Id,
+    pub(super) to_object_id: Id,
+}
+
+/// What an archive of associations says where it says anything.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct LinksArchived {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) errors: Option<Elements<serde_json::Value>>,
+}
+
 /// A property's definition.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]

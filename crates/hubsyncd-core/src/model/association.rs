@@ -3,8 +3,12 @@
 //! A type is known by its category and its number together: numbers of labels overlap HubSpot's own
 //! (`hubspot/api-facts.md#8`).
 
+pub mod json;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::model::id::HubspotId;
 use crate::model::mapping::{Direction, Policy};
 use crate::model::name::{ObjectType, TableName};
 
@@ -102,6 +106,9 @@ pub struct AssociationType {
     /// What people see; `None` for the plain type.
     pub label: Option<String>,
 }
+
+/// What a record is associated with: the other records, and by which types.
+pub type Links = BTreeMap<HubspotId, BTreeSet<TypeId>>;
 
 /// A line of `[associations]`: rows stand from `from` to `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]

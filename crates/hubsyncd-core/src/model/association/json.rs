@@ -1,0 +1,106 @@
+//! An association as conflicts and `sync_history` show it.
+
+use serde::Serialize;
+
+use crate::model::association::TypeId;
+use crate::model::id::{HubspotId, LocalId};
+
+/// One association: its two ends and its type.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkJson<'a> {
+    /// The row where it starts.
+    pub from_local_id: LocalId,
+    /// That row's record.
+    pub from_hs_id: Option<HubspotId>,
+    /// The row where it leads.
+    pub to_local_id: LocalId,
+    /// That row's record.
+    pub to_hs_id: Option<HubspotId>,
+    /// Its type; `None` where it is not known yet.
+    pub kind: Option<&'a TypeId>,
+    /// Its label.
+    pub label: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Shape<'a> {
+    from_local_id: i64,
+    from_hs_id: Option<i64>,
+    to_local_id: i64,
+    to_hs_id: Option<i64>,
+    category: Option<&'a str>,
+    type_id: Option<i64>,
+    label: Option<&'a str>,
+}
+
+impl<'a> LinkJson<'a> {
+    fn shape(&self) -> Shape<'a> {
+        Shape {
+            from_local_id: self.from_local_id.0,
+            from_hs_id: self.from_hs_id.map(|id| id.0),
+            to_local_id: self.to_local_id.0,
+            to_hs_id: self.to_hs_id.map(|id| id.0),
+            category: self.kind.map(|kind| kind.category.as_str()),
+            type_id: self.kind.map(|kind| kind.number),
+            label: self.label,
+        }
+    }
+
+    /// The JSON of one.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(&self.shape()).expect("numbers and texts have a JSON form")
+    }
+
+    /// The JSON of a list, by the other end's record and the type.
+    pub fn list(links: &[Self]) -> String {
+        let mut links = links.to_vec();
+        links.sort_by(|left, right| {
+            (left.to_hs_id, left.kind, left.to_local_id).cmp(&(
+                right.to_hs_id,
+                right.kind,
+                right.to_local_id,
+            ))
+        });
+        let shapes: Vec<Shape<'_>> = links.iter().map(Self::shape).collect();
+        serde_json::to_string(&shapes).expect("numbers and texts have a JSON form")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_sorted_by_the_other_record_and_the_type() {
+        let [plain, primary] = [279, 1].map(TypeId::of_hubspot);
+        let link = |to: i64, kind| LinkJson {
+            from_local_id: LocalId(7),
+            from_hs_id: Some(HubspotId(101)),
+            to_local_id: LocalId(to),
+            to_hs_id: Some(HubspotId(900 - to)),
+            kind: Some(kind),
+            label: None,
+        };
+        let text = LinkJson::list(&[link(1, &plain), link(2, &plain), link(2, &primary)]);
+        let ends: Vec<(i64, i64)> = serde_json::from_str::<Vec<serde_json::Value>>(&text)
+            .expect("JSON")
+            .iter()
+            .map(|link| {
+                (
+                    link["to_hs_id"].as_i64().expect("id"),
+                    link["type_id"].as_i64().expect("type"),
+                )
+            })
+            .collect();
+        assert_eq!(ends, [(898, 1), (898, 279), (899, 279)]);
+        assert_eq!(
+            LinkJson {
+                to_hs_id: None,
+                label: Some("Boss"),
+                ..link(3, &primary)
+            }
+            .to_text(),
+            r#"{"from_local_id":7,"from_hs_id":101,"to_local_id":3,"to_hs_id":null,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Boss"}"#
+        );
+    }
+}
