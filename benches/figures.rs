@@ -241,6 +241,7 @@ async fn backfill_once(recorded: &Arc<Recorded>) -> Duration {
         again: config.poll.again.clone(),
         guard: config.guard,
         relaxed_poll: None,
+        associations: config.poll.associations,
     };
     let mapping = Arc::new(config.mapping.clone());
     let engine = Engine::new(store, client, Arc::clone(&clock), mapping, settings, 1);

@@ -110,6 +110,8 @@ pub struct Settings {
     pub guard: Guard,
     /// The interval of polls while webhooks are healthy; `None` without webhooks.
     pub relaxed_poll: Option<Duration>,
+    /// Between two passes over all associations.
+    pub associations: Duration,
 }
 
 /// Joins one database and one portal.

@@ -29,6 +29,7 @@ pub mod gaps;
 pub mod history;
 pub mod holds;
 pub mod inbox;
+pub mod links;
 pub mod merges;
 pub mod meta;
 pub mod mirror;

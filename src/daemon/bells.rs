@@ -22,6 +22,8 @@ pub enum Bell {
     Logins,
     /// Somebody may have decided.
     Decisions,
+    /// Associations may be asked for.
+    Links,
     /// Something was pushed.
     Looks,
     /// The daemon is doing otherwise.
@@ -29,13 +31,14 @@ pub enum Bell {
 }
 
 impl Bell {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Push,
         Self::Reads,
         Self::Inbox,
         Self::Inbound,
         Self::Logins,
         Self::Decisions,
+        Self::Links,
         Self::Looks,
         Self::Health,
     ];
@@ -49,6 +52,7 @@ impl Bell {
             Self::Inbound => "inbound",
             Self::Logins => "logins",
             Self::Decisions => "decisions",
+            Self::Links => "links",
             Self::Looks => "looks",
             Self::Health => "health",
         }

@@ -498,6 +498,7 @@ fn words(step: Step, object: Option<&ObjectType>) -> String {
         Step::Reads => format!("the reads of changed {name}"),
         Step::Removals => format!("the removal of {name}"),
         Step::Push => format!("the push of {name}"),
+        Step::Links => format!("the read of associations of {name}"),
         Step::Looks => format!("the look at {name} that were pushed"),
     }
 }

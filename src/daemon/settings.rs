@@ -42,6 +42,7 @@ pub(super) fn of_engine(config: &Config, portal: Option<PortalId>) -> Settings {
         again: config.poll.again.clone(),
         guard: config.guard,
         relaxed_poll: config.webhooks.is_some().then_some(relaxed),
+        associations: config.poll.associations,
     }
 }
 

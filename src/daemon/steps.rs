@@ -8,7 +8,7 @@ use crate::engine::people::resolve;
 use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::{reference, schema};
-use crate::engine::source::{backfill, filling, ingest, poll, reads, reconcile};
+use crate::engine::source::{backfill, filling, ingest, links, poll, reads, reconcile};
 use crate::engine::{Engine, Progress, StepError};
 
 /// Who calls.
@@ -59,6 +59,7 @@ pub(super) async fn of_object(
         Step::Reads => reads::step(engine, object).await,
         Step::Removals => removal::step(engine, object).await,
         Step::Push => push::step(engine, object).await,
+        Step::Links => links::step(engine, object).await,
         Step::Looks => {
             let which = match caller {
                 Caller::Daemon => Looks::Due,
@@ -94,6 +95,7 @@ pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, Step
         | Step::Reads
         | Step::Removals
         | Step::Push
+        | Step::Links
         | Step::Looks => Ok(Progress::RING),
     }
 }

@@ -70,7 +70,7 @@ enum MadeTasks {
 }
 
 /// All tasks, in the order in which they are started.
-const TABLE: [Line; 16] = {
+const TABLE: [Line; 17] = {
     use Begins::{AtOnce, WithTheSchema};
     use MadeTasks::{ForEachObject, Maybe, Once};
     [
@@ -110,7 +110,7 @@ const TABLE: [Line; 16] = {
             Task::Inbox,
             AtOnce,
             Some(Bell::Inbox),
-            &[Bell::Reads],
+            &[Bell::Reads, Bell::Links],
             Once(inbox),
             "`engine/source/ingest`",
         ),
@@ -159,7 +159,7 @@ const TABLE: [Line; 16] = {
             Task::Inbound,
             WithTheSchema,
             Some(Bell::Inbound),
-            &[Bell::Reads, Bell::Push],
+            &[Bell::Reads, Bell::Push, Bell::Links],
             ForEachObject,
             "`engine/source/backfill`, `engine/source/poll`",
         ),
@@ -167,7 +167,7 @@ const TABLE: [Line; 16] = {
             Task::Reads,
             WithTheSchema,
             Some(Bell::Reads),
-            &[],
+            &[Bell::Links],
             ForEachObject,
             "`engine/source/reads`, `engine/inbound/removal`",
         ),
@@ -175,9 +175,17 @@ const TABLE: [Line; 16] = {
             Task::Push,
             WithTheSchema,
             Some(Bell::Push),
-            &[Bell::Reads, Bell::Looks],
+            &[Bell::Reads, Bell::Links, Bell::Looks],
             ForEachObject,
             "`engine/outbound/push`",
+        ),
+        line(
+            Task::Links,
+            WithTheSchema,
+            Some(Bell::Links),
+            &[],
+            ForEachObject,
+            "`engine/source/links`",
         ),
         line(
             Task::Looks,
@@ -191,7 +199,7 @@ const TABLE: [Line; 16] = {
             Task::Comparison,
             WithTheSchema,
             None,
-            &[Bell::Reads],
+            &[Bell::Reads, Bell::Links],
             ForEachObject,
             "`engine/source/filling`, `engine/source/reconcile`",
         ),

@@ -234,6 +234,7 @@ impl Desk {
             again: Vec::new(),
             guard: Guard::default(),
             relaxed_poll: None,
+            associations: Duration::from_hours(24),
         };
         let engine = Engine::new(store, client, steady, Arc::new(mapping()), settings, 1);
         Self {

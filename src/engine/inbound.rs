@@ -7,5 +7,6 @@ pub mod adopt;
 pub mod apply;
 pub mod applying;
 pub mod existence;
+pub mod links;
 pub mod merge;
 pub mod removal;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod contradictions;
 mod known;
 pub mod objects;
+mod pair_types;
 pub mod reference;
 pub mod schema;
 pub mod tokens;

@@ -21,6 +21,7 @@ use crate::model::value::{ColumnRef, ColumnValue, PropertyType, Value};
 use crate::store::fields::FieldRow;
 use crate::store::file::savepoint;
 use crate::store::file::text;
+use crate::store::links::rows;
 use crate::store::outbox::OF_ROW;
 use crate::store::rowjson::OwnValue;
 use crate::store::shape::bring_up;
@@ -258,7 +259,7 @@ impl MirrorTable {
         }
     }
 
-    /// Removes a row.
+    /// Removes a row, and with it its associations.
     ///
     /// # Errors
     /// A constraint of somebody else's keeps it, one that looks only at the commit included: [`StoreError::is_of_one_row`].
@@ -269,6 +270,7 @@ impl MirrorTable {
             false => self.by_local_id(tx, id)?,
         };
         tx.prepare_cached(&self.sql.delete)?.execute([id.0])?;
+        rows::end_of(tx, &self.mapping.object, id)?;
         match former {
             Some(row) => referrers::check_gone(tx, deferred, Some(id), row.record.hs_id),
             None => Ok(()),

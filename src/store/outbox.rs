@@ -56,7 +56,7 @@ pub(crate) const LISTED: &str = "operation IN ('create', 'update', 'archive')";
 const STANDING: &str = "operation, hs_id, state, attempts, enqueued_at, next_attempt_at, waits_for, unanswered_since, last_error, \
      sent_over, sent_keyless, taken_by, discarded_at, approved_hold, row IS NOT NULL";
 
-fn unknown(what: &str, text: &str) -> StoreError {
+pub(crate) fn unknown(what: &str, text: &str) -> StoreError {
     StoreError::UnknownValue(format!("`{text}` as {what} of `sync_outbox`"))
 }
 

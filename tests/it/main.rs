@@ -13,6 +13,7 @@ mod floors;
 mod gap;
 mod guard;
 mod keys;
+mod links;
 mod lost;
 mod oauth;
 mod objects;

@@ -364,6 +364,7 @@ async fn join(
         again: plan.again.clone(),
         guard: plan.guard,
         relaxed_poll: plan.settings.webhooks.is_some().then(|| relaxed(plan)),
+        associations: Duration::from_hours(24),
     };
     Ok(Engine::new(
         store,

@@ -10,10 +10,12 @@ use crate::decide::schema::{
 use crate::engine::portal::access::LOOK_AT_THE_NAME;
 use crate::engine::portal::known;
 use crate::engine::portal::objects::{ObjectSync, Objects};
+use crate::engine::portal::pair_types::{self, ShownTypes};
 use crate::engine::{Engine, StepError};
 use crate::hubspot::HubspotError;
 use crate::hubspot::call::standing::with_causes;
 use crate::hubspot::endpoints::properties::{NewProperty, PropertyDefinition};
+use crate::model::association::PairMapping;
 use crate::model::mapping::{Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::group_of;
@@ -78,10 +80,12 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     let (mapping, problems) = resolve(&known, &portal);
     let remarks = remarks(&mapping, &portal);
     let wrong = Wrong { problems, remarks };
+    let types = pair_types::read(engine, &mapping).await?;
     let read = ReadSchema {
         definitions,
         schemas: schemas.clone(),
         unlisted: unlisted.clone(),
+        types,
     };
     let (mapping, problems) = bring_up(engine, mapping, wrong, read, &kept_back).await?;
     let objects = synced_objects(&mapping, &problems, &portal, &schemas).into_iter();
@@ -186,7 +190,10 @@ fn settle(
             Err(unfit) => kept_back.push((object.object.clone(), KeptBack::Unfit(unfit))),
         }
     }
-    known.pairs = engine.mapping.of_objects(|object| known.object(object.object.as_str()).is_some()).pairs;
+    known.pairs = engine
+        .mapping
+        .of_objects(|object| known.object(object.object.as_str()).is_some())
+        .pairs;
     known
 }
 
@@ -231,6 +238,8 @@ struct ReadSchema {
     definitions: BTreeMap<ObjectType, Vec<PropertyDefinition>>,
     schemas: BTreeMap<ObjectType, ObjectSchema>,
     unlisted: BTreeMap<ObjectType, BTreeSet<String>>,
+    /// The types of each pair that could be read.
+    types: Vec<(PairMapping, ShownTypes)>,
 }
 
 /// What a read of the schema left to do.
@@ -359,6 +368,10 @@ async fn bring_up(
             meta::set(tx, meta::UNREAD, &unread.join("\n"))?;
             let (mapping, held) = ddl::hold_types(tx, &mapping)?;
             problems.extend(held);
+            // The triggers on `associations` tell people the types that a pair has.
+            for (pair, shown) in &read.types {
+                pair_types::save(tx, pair, shown, now)?;
+            }
             let changes = ddl::bring_up(tx, &mapping, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");

@@ -10,6 +10,7 @@ use crate::decide::incoming::news::{self, Need};
 use crate::decide::incoming::sorting::{
     LeftEvents, MOST, RecordEvents, WithEvents, batches, by_object, merged_by, parts, with_events,
 };
+use crate::engine::inbound::links;
 use crate::engine::outbound::gap;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
@@ -141,6 +142,12 @@ fn sort_part(
         };
         let mut needs = Vec::new();
         for event in group.events {
+            if event.event.kind() == Some(EventKind::AssociationChange) {
+                links::ask_announced(tx, pass, group.id, &event.event.others)?;
+                inbox::end(tx, event.id, State::Done, None)?;
+                sorted.ended = true;
+                continue;
+            }
             if let Some(archive) = &archive {
                 gap::take_event_of_archived(tx, pass, archive, &event.event)?;
             }

@@ -11,6 +11,7 @@ use crate::decide::incoming::freshness::Evidence;
 use crate::decide::outgoing::plan::BATCH;
 use crate::engine::inbound::apply::apply_page_naming;
 use crate::engine::inbound::applying::Applying;
+use crate::engine::inbound::links::{self, Own};
 use crate::engine::pass::Pass;
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
@@ -163,6 +164,10 @@ async fn save_page(
             let seen = records.len();
             records.retain(|record| !doubtful.contains(&record.id));
             let changed = apply_page_naming(tx, &applying, &records)?;
+            // An association that somebody made or took away may have moved the record's time, and nothing else tells of it.
+            for record in &records {
+                links::ask(tx, &applying.pass, record.id, Own::Too)?;
+            }
             ask_unread(tx, &applying.pass, &page.read.unread)?;
             let work = runs::Work {
                 requests: page.read.requests,

@@ -21,6 +21,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
+use crate::store::links::passes;
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, reads};
 
@@ -200,6 +201,15 @@ fn advance(
         Some(after) => cursors::move_reconcile(tx, pass.name(), after, page_last(cursor, page)),
         None => {
             cursors::end_reconcile(tx, pass.name(), now)?;
+            // A change of associations alone moves no record's time: they are compared behind the records.
+            for pair in pass
+                .object
+                .pairs
+                .iter()
+                .filter(|pair| pair.from == *pass.name())
+            {
+                passes::begin(tx, &pair.key, now)?;
+            }
             runs::finish(tx, pass.name(), Kind::Reconcile, None, now)
         }
     }

@@ -40,6 +40,7 @@ fn read(endpoint: Endpoint, object: Option<&ObjectType>) -> Request<'_> {
     Request {
         endpoint,
         object,
+        to: None,
         query: String::new(),
         body: None,
         priority: Priority::Webhook,

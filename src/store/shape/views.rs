@@ -16,7 +16,8 @@ pub(crate) const NAMES: [&str; 2] = ["sync_status", "sync_health"];
 /// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
 /// schema could not be read.
 pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
-    let mut rows: Vec<String> = mapping.objects.iter().map(status_row).collect();
+    let own = mapping.objects.iter();
+    let mut rows: Vec<String> = own.map(|object| status_row(mapping, object)).collect();
     for line in unread.lines() {
         if let [object, table, direction, why, code] = line.split('\t').collect::<Vec<_>>()[..] {
             rows.push(waiting_row(object, table, direction, Some((why, code))));
@@ -32,7 +33,7 @@ pub(crate) fn before_tables(
 ) -> Vec<Made> {
     let row = |object: &ObjectMapping| {
         if has_table(object) {
-            status_row(object)
+            status_row(mapping, object)
         } else {
             let (name, table) = (object.object.as_str(), object.table.as_str());
             waiting_row(name, table, object.direction.as_str(), None)
@@ -57,7 +58,7 @@ fn status(rows: Vec<String>) -> Made {
 }
 
 /// One object. `in_sync + waiting + failing + excluded = rows`: a row counts once, as the worst of what it is.
-fn status_row(object: &ObjectMapping) -> String {
+fn status_row(mapping: &Mapping, object: &ObjectMapping) -> String {
     let (name, table) = (
         literal(object.object.as_str()),
         quoted(object.table.as_str()),
@@ -100,7 +101,7 @@ fn status_row(object: &ObjectMapping) -> String {
         "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
        s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
        s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
-       s.last_association_pass_at, s.code, s.unseen
+       s.last_association_pass_at, s.associations_waiting, s.code, s.unseen
 FROM (
     SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\",
            CASE WHEN k.backfill = 'running' AND NOT k.is_readable THEN 'waiting' ELSE k.backfill END AS backfill,
@@ -117,13 +118,14 @@ FROM (
            {failing} AS failing,
            {excluded} AS excluded,
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
-           k.last_association_pass_at, k.forbidden_code AS code,
+           k.last_association_pass_at, {links} AS associations_waiting, k.forbidden_code AS code,
            (SELECT count(*) FROM _sync_absent AS a JOIN {table} AS m ON m.hs_id = a.hs_id
             WHERE a.object = {name} AND a.unseen = 1) AS unseen
     FROM _sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
         ahead = HUBSPOT_AHEAD,
+        links = waiting_links(mapping, object),
         odd = odd_answers(&name),
         refused = refused(&name),
         table_name = literal(object.table.as_str()),
@@ -131,6 +133,24 @@ FROM (
         pending = entries("pending"),
         in_flight = entries("in_flight"),
         dead = entries("dead"),
+    )
+}
+
+/// Associations of an object's records whose other record is not in the mirror, each pair once.
+fn waiting_links(mapping: &Mapping, object: &ObjectMapping) -> String {
+    let own = mapping
+        .pairs
+        .iter()
+        .filter(|pair| pair.from == object.object);
+    let keys: Vec<String> = own.map(|pair| literal(pair.key.as_str())).collect();
+    if keys.is_empty() {
+        return "0".to_owned();
+    }
+    format!(
+        "(SELECT count(*) FROM (SELECT DISTINCT l.pair, l.from_hs_id, l.to_hs_id FROM _sync_links_waiting AS l
+             WHERE l.pair IN ({}) AND EXISTS (SELECT 1 FROM {} AS m WHERE m.\"hs_id\" = l.from_hs_id)))",
+        keys.join(", "),
+        quoted(object.table.as_str())
     )
 }
 
@@ -171,7 +191,7 @@ fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &s
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
        0 AS in_flight, 0 AS dead, 0 AS conflicts, {why} AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
-       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, {code} AS code, 0 AS unseen",
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, 0 AS associations_waiting, {code} AS code, 0 AS unseen",
         why = text(why.map(|(why, _)| why)),
         code = text(why.map(|(_, code)| code)),
         name = literal(object),
@@ -184,7 +204,7 @@ fn no_status_row() -> String {
     "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
        NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
        NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
-       NULL AS problems, NULL AS last_association_pass_at, NULL AS code, NULL AS unseen
+       NULL AS problems, NULL AS last_association_pass_at, NULL AS associations_waiting, NULL AS code, NULL AS unseen
 WHERE 0"
         .to_owned()
 }

@@ -5,6 +5,7 @@ pub mod answers;
 pub mod convert;
 pub mod deliveries;
 pub mod freshness;
+pub mod links;
 pub mod news;
 pub mod reading;
 pub mod sorting;

@@ -14,6 +14,7 @@
 //! | reads | reads | always | as decisions, of each object |
 //! | removals | reads | when no read is left | as reads |
 //! | push | push | always | as reads |
+//! | links | links | always | after the push of each object |
 //! | looks | looks | always | at the end |
 //!
 //! A daemon's task takes *turns*: it calls its steps in this order until one of them has more to do, which ends the turn,
@@ -75,6 +76,8 @@ pub enum Task {
     Reads,
     /// Pushes local changes.
     Push,
+    /// Reads associations.
+    Links,
     /// Looks at what was pushed.
     Looks,
     /// Fills new columns, and compares in full.
@@ -99,6 +102,7 @@ impl Task {
             Self::Inbound => "inbound",
             Self::Reads => "reads",
             Self::Push => "push",
+            Self::Links => "links",
             Self::Looks => "looks",
             Self::Comparison => "comparison",
         }
@@ -132,6 +136,8 @@ pub enum Step {
     Removals,
     /// A batch of local changes.
     Push,
+    /// A batch of records' associations.
+    Links,
     /// Looks at what was pushed.
     Looks,
 }
@@ -152,7 +158,7 @@ pub enum Part {
 }
 
 /// The order of all steps, with whose they are. One walk again stands for all.
-const ORDER: [(Step, Task, Part); 13] = [
+const ORDER: [(Step, Task, Part); 14] = [
     (Step::Schema, Task::Schema, Part::Portal),
     (Step::Reference, Task::Schema, Part::Portal),
     (Step::FirstRead, Task::Inbound, Part::Pull),
@@ -165,6 +171,7 @@ const ORDER: [(Step, Task, Part); 13] = [
     (Step::Reads, Task::Reads, Part::Settle),
     (Step::Removals, Task::Reads, Part::Settle),
     (Step::Push, Task::Push, Part::Settle),
+    (Step::Links, Task::Links, Part::Settle),
     (Step::Looks, Task::Looks, Part::End),
 ];
 
@@ -531,6 +538,8 @@ pub fn settled(
                 Step::Push => retries.push,
                 // A removal that a program's constraint refused is not waited for.
                 Step::Removals => None,
+                // Nor the next pass over all associations, and what HubSpot did not tell.
+                Step::Links => None,
                 Step::Schema
                 | Step::Reference
                 | Step::FirstRead
@@ -628,7 +637,10 @@ mod tests {
             ]
         );
         assert_eq!(of(Part::Shared), [Step::Decisions, Step::Inbox]);
-        assert_eq!(of(Part::Settle), [Step::Reads, Step::Removals, Step::Push]);
+        assert_eq!(
+            of(Part::Settle),
+            [Step::Reads, Step::Removals, Step::Push, Step::Links]
+        );
         assert_eq!(of(Part::End), [Step::Looks]);
         assert_eq!(steps(Part::Pull, 0).count(), 4);
     }

@@ -185,7 +185,8 @@ pub fn synced_objects(
             .map(|problem| &problem.property)
             .collect();
         let name = &object.object;
-        let synced = synced_object(object, &wrong, portal.get(name).unwrap_or(&empty));
+        let definitions = portal.get(name).unwrap_or(&empty);
+        let synced = synced_object(object, &wrong, definitions).paired(&mapping.pairs);
         match schemas.get(name) {
             Some(schema) => SyncedObject {
                 required: schema.required.clone(),

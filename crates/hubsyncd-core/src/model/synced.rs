@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::answer::MERGED_IDS;
+use crate::model::association::PairMapping;
 use crate::model::field_values::FieldNames;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::{ObjectType, PropertyName};
@@ -32,6 +33,8 @@ pub struct SyncedObject {
     pub unlisted: Vec<PropertyName>,
     /// The properties that every request asks for.
     pub properties: Vec<String>,
+    /// The pairs at one of whose ends it stands.
+    pub pairs: Vec<PairMapping>,
 }
 
 impl SyncedObject {
@@ -49,6 +52,20 @@ impl SyncedObject {
             key_wanted: false,
             unique: Vec::new(),
             unlisted: Vec::new(),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// The same with the pairs of a mapping at one of whose ends it stands.
+    #[must_use]
+    pub fn paired(self, pairs: &[PairMapping]) -> Self {
+        let object = self.object();
+        let own = pairs
+            .iter()
+            .filter(|pair| pair.from == *object || pair.to == *object);
+        Self {
+            pairs: own.cloned().collect(),
+            ..self
         }
     }
 

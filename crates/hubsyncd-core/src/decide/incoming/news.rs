@@ -23,10 +23,11 @@
 use std::time::Duration;
 
 use crate::decide::echo::{SentValue, is_sent};
+use crate::model::association::PairMapping;
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
 use crate::model::event::{Event, EventKind};
 use crate::model::mapping::{FieldMapping, Mapping, ObjectMapping};
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::LocalRecord;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -45,6 +46,11 @@ pub enum NewsVerdict {
     Dead(&'static str),
 }
 
+/// Whether a change of associations of an object's records can be one of a pair's.
+fn tells_of(pair: &PairMapping, object: &ObjectType) -> bool {
+    pair.direction.pulls() && (pair.from == *object || pair.to == *object)
+}
+
 /// Says what is to become of an event.
 pub fn verdict(mapping: &Mapping, event: &Event) -> NewsVerdict {
     if let Some(problem) = event.problem {
@@ -56,15 +62,21 @@ pub fn verdict(mapping: &Mapping, event: &Event) -> NewsVerdict {
     let Some(kind) = event.kind() else {
         return NewsVerdict::Ignored("no event of records");
     };
-    if kind == EventKind::AssociationChange {
-        return NewsVerdict::Ignored("no association is mapped");
-    }
     let object = event.object.as_ref();
     let Some(object) = object.and_then(|object| mapping.object(object.as_str())) else {
         return NewsVerdict::Ignored("the object is not mapped");
     };
+    let is_of_pair = kind == EventKind::AssociationChange;
+    if is_of_pair
+        && !mapping
+            .pairs
+            .iter()
+            .any(|pair| tells_of(pair, &object.object))
+    {
+        return NewsVerdict::Ignored("no association of the object is mapped");
+    }
     // A person's data must go, whoever wrote it.
-    if !object.direction.pulls() && kind != EventKind::PrivacyDeletion {
+    if !object.direction.pulls() && kind != EventKind::PrivacyDeletion && !is_of_pair {
         return NewsVerdict::Ignored("the object is only pushed");
     }
     if event.hs_id.is_none() {
@@ -327,6 +339,7 @@ mod tests {
         };
         let mapping = Mapping {
             objects: vec![unnamed],
+            pairs: Vec::new(),
         };
         assert_eq!(
             verdict(&mapping, &event("propertyChange")),
@@ -375,7 +388,7 @@ mod tests {
         check(
             Direction::Both,
             association,
-            NewsVerdict::Ignored("no association is mapped"),
+            NewsVerdict::Ignored("no association of the object is mapped"),
         );
         let unmapped = Event {
             object: None,

@@ -246,6 +246,7 @@ mod tests {
         let first = settled(&mapped("machines"), &schema, &Mapping::default()).expect("it fits");
         let others = Mapping {
             objects: vec![first],
+            pairs: Vec::new(),
         };
         let same = settled(&mapped("machine"), &schema, &others).expect_err("the same object");
         assert_eq!(

@@ -177,6 +177,7 @@ mod tests {
         }
         let machines = Mapping {
             objects: vec![object("machines", Direction::Both, KeyChoice::Auto)],
+            pairs: Vec::new(),
         };
         assert!(needed(&machines).contains("crm.schemas.custom.write"));
     }

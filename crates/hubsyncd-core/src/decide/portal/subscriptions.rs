@@ -340,6 +340,7 @@ mod tests {
         let events = |name: &str| {
             let mapping = Mapping {
                 objects: vec![pulled(name)],
+                pairs: Vec::new(),
             };
             wanted(&mapping)
                 .into_iter()

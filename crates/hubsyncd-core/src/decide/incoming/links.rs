@@ -1,0 +1,596 @@
+//! What becomes of a record's associations when HubSpot has shown them: which rows come, which go, which entries have
+//! nothing left to send.
+//!
+//! What HubSpot is known to have (the base) is the rows without those that wait for their `associate`, and with those that
+//! wait for their `disassociate`. A type of a pair is there or not, so two sides that changed it agree.
+
+use crate::model::association::TypeId;
+use crate::model::conflict::Winner;
+use crate::model::entry::{EntryState, Operation};
+use crate::model::id::{LocalId, OutboxId};
+use crate::model::mapping::Policy;
+
+/// A row of `associations`, from the record that HubSpot was asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkRow {
+    /// The row's own number.
+    pub id: i64,
+    /// The row that it leads to.
+    pub to: LocalId,
+    /// Its type; `None` while it waits for the pair's default, or for its label to be known.
+    pub kind: Option<TypeId>,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+/// An association's entry of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkEntry {
+    /// The entry.
+    pub id: OutboxId,
+    /// `associate` or `disassociate`.
+    pub operation: Operation,
+    /// Where it stands.
+    pub state: EntryState,
+    /// The row that it leads to.
+    pub to: LocalId,
+    /// The type; `None` for the pair's default, or where a label alone is known.
+    pub kind: Option<TypeId>,
+    /// Whether it takes all types of the pair away: the plain one goes.
+    pub takes_all: bool,
+}
+
+/// An association that HubSpot shows, whose other record is in the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownLink {
+    /// The row that it leads to.
+    pub to: LocalId,
+    /// Its type.
+    pub kind: TypeId,
+}
+
+/// What is known of a record's associations on both sides.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkSides<'a> {
+    /// The rows.
+    pub rows: &'a [LinkRow],
+    /// The entries.
+    pub entries: &'a [LinkEntry],
+    /// What HubSpot shows.
+    pub shown: &'a [ShownLink],
+    /// Who wins where what both sides changed excludes each other.
+    pub policy: Policy,
+    /// The pair's plain type, where it is known.
+    pub plain: Option<&'a TypeId>,
+    /// Whether a conflict of the record's associations waits for a person.
+    pub is_held: bool,
+}
+
+/// What both sides changed and can't both have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConflict {
+    /// Whose associations stand; `None`: a person decides.
+    pub winner: Option<Winner>,
+    /// Ours.
+    pub local: Vec<ShownLink>,
+    /// HubSpot's.
+    pub remote: Vec<ShownLink>,
+    /// Why it ended as it did, or what it waits for.
+    pub reason: &'static str,
+}
+
+/// An association of ours that loses its exclusive type and keeps the plain one, which is still to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demoted {
+    /// Its row.
+    pub row: i64,
+    /// Its entry.
+    pub entry: OutboxId,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkChanges {
+    /// Associations that come, in the order in which they were shown.
+    pub come: Vec<ShownLink>,
+    /// Rows that go, by their numbers.
+    pub go: Vec<i64>,
+    /// Entries that have nothing left to send: HubSpot holds already what they ask for, or what they ask for has lost.
+    pub end: Vec<OutboxId>,
+    /// Rows and entries whose type becomes the plain one.
+    pub demote: Vec<Demoted>,
+    /// Conflicts, decided and open ones.
+    pub conflicts: Vec<LinkConflict>,
+}
+
+/// Whether an answer may be taken in: while an entry of the record is in flight, nobody knows whether the answer is from
+/// before it.
+pub fn may_be_taken(entries: &[LinkEntry]) -> bool {
+    entries
+        .iter()
+        .all(|entry| entry.state != EntryState::InFlight)
+}
+
+/// Decides what becomes of a record's associations.
+pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
+    let mut changes = merged(sides);
+    for entry in sides.entries {
+        match entry.operation {
+            Operation::Associate => sides.contest_exclusive(entry, &mut changes),
+            Operation::Disassociate => sides.contest_deleted(entry, &mut changes),
+            Operation::Create | Operation::Update | Operation::Archive => {}
+        }
+    }
+    changes.end.sort_unstable();
+    changes.end.dedup();
+    changes
+}
+
+/// What becomes of each association for itself.
+fn merged(sides: LinkSides<'_>) -> LinkChanges {
+    let LinkSides {
+        rows,
+        entries,
+        shown,
+        is_held,
+        ..
+    } = sides;
+    let is_shown =
+        |to: LocalId, kind: &TypeId| shown.iter().any(|link| link.to == to && link.kind == *kind);
+    let of = |operation: Operation, to: LocalId| {
+        entries
+            .iter()
+            .filter(move |entry| entry.operation == operation && entry.to == to)
+    };
+    let has_row = |link: &ShownLink| {
+        rows.iter()
+            .any(|row| row.to == link.to && row.kind.as_ref() == Some(&link.kind))
+    };
+    let is_being_taken = |link: &ShownLink| {
+        of(Operation::Disassociate, link.to)
+            .any(|entry| entry.takes_all || entry.kind.as_ref() == Some(&link.kind))
+    };
+    let waits =
+        |row: &LinkRow| of(Operation::Associate, row.to).any(|entry| entry.kind == row.kind);
+    // What a person is to decide stays as it is on each side.
+    let rests = |kind: &TypeId| is_held && kind.is_exclusive();
+    let goes = |row: &&LinkRow| match &row.kind {
+        Some(kind) if rests(kind) => false,
+        Some(kind) => !is_shown(row.to, kind) && !waits(row),
+        None => !waits(row),
+    };
+    let is_done = |entry: &&LinkEntry| match (entry.operation, &entry.kind) {
+        (Operation::Associate, Some(kind)) => is_shown(entry.to, kind),
+        (Operation::Disassociate, Some(_)) if entry.takes_all => {
+            shown.iter().all(|link| link.to != entry.to)
+        }
+        (Operation::Disassociate, Some(kind)) => !is_shown(entry.to, kind),
+        _ => false,
+    };
+    LinkChanges {
+        come: shown
+            .iter()
+            .filter(|link| !has_row(link) && !is_being_taken(link) && !rests(&link.kind))
+            .cloned()
+            .collect(),
+        go: rows.iter().filter(goes).map(|row| row.id).collect(),
+        end: entries
+            .iter()
+            .filter(is_done)
+            .map(|entry| entry.id)
+            .collect(),
+        ..LinkChanges::default()
+    }
+}
+
+impl LinkSides<'_> {
+    /// An association of ours whose type only one of the record's can have, while HubSpot gave that to another one since.
+    fn contest_exclusive(&self, entry: &LinkEntry, changes: &mut LinkChanges) {
+        let Some(kind) = entry.kind.as_ref().filter(|kind| kind.is_exclusive()) else {
+            return;
+        };
+        let of_kind = |link: &&ShownLink| link.kind == *kind;
+        if self.is_held
+            || self
+                .shown
+                .iter()
+                .filter(of_kind)
+                .any(|link| link.to == entry.to)
+        {
+            return;
+        }
+        let rival = self
+            .shown
+            .iter()
+            .filter(of_kind)
+            .find(|link| !self.was_known(link));
+        let Some(rival) = rival.cloned() else {
+            return;
+        };
+        let (winner, reason) = match self.policy {
+            Policy::Remote | Policy::Newest => (Some(Winner::Remote), BOTH_NAMED_ONE),
+            Policy::Local => (Some(Winner::Local), BOTH_NAMED_ONE),
+            Policy::Manual => (None, WAITS),
+        };
+        if winner == Some(Winner::Remote) {
+            self.demote(entry, kind, changes);
+        } else {
+            changes.come.retain(|link| *link != rival);
+        }
+        if winner.is_none() {
+            changes.end.push(entry.id);
+        }
+        changes.conflicts.push(LinkConflict {
+            winner,
+            local: vec![ShownLink {
+                to: entry.to,
+                kind: kind.clone(),
+            }],
+            remote: vec![rival],
+            reason,
+        });
+    }
+
+    /// Whether an association is part of the base.
+    fn was_known(&self, link: &ShownLink) -> bool {
+        let is_same =
+            |to: LocalId, kind: Option<&TypeId>| to == link.to && kind == Some(&link.kind);
+        let entry = |operation: Operation| {
+            self.entries
+                .iter()
+                .any(|entry| entry.operation == operation && is_same(entry.to, entry.kind.as_ref()))
+        };
+        let has_row = self
+            .rows
+            .iter()
+            .any(|row| is_same(row.to, row.kind.as_ref()));
+        entry(Operation::Disassociate) || (has_row && !entry(Operation::Associate))
+    }
+
+    /// Our exclusive type loses: the pair keeps its plain one, which goes out like any other.
+    fn demote(&self, entry: &LinkEntry, kind: &TypeId, changes: &mut LinkChanges) {
+        let own = |row: &&LinkRow| row.to == entry.to && row.kind.as_ref() == Some(kind);
+        let Some(row) = self.rows.iter().find(own) else {
+            changes.end.push(entry.id);
+            return;
+        };
+        let is_plain = |to: LocalId, kind: Option<&TypeId>| to == entry.to && kind == self.plain;
+        let has_plain = self.plain.is_none()
+            || self
+                .shown
+                .iter()
+                .any(|link| is_plain(link.to, Some(&link.kind)))
+            || self
+                .rows
+                .iter()
+                .any(|row| is_plain(row.to, row.kind.as_ref()));
+        if has_plain {
+            changes.go.push(row.id);
+            changes.end.push(entry.id);
+        } else {
+            changes.demote.push(Demoted {
+                row: row.id,
+                entry: entry.id,
+            });
+        }
+    }
+
+    /// A pair that was deleted here, to which HubSpot added a type since.
+    fn contest_deleted(&self, entry: &LinkEntry, changes: &mut LinkChanges) {
+        if !entry.takes_all {
+            return;
+        }
+        let of_pair = || self.shown.iter().filter(|link| link.to == entry.to);
+        if of_pair().all(|link| self.was_known(link)) {
+            return;
+        }
+        // A pair that is deleted is not brought back before a person says so: the entry waits for nobody else meanwhile.
+        let winner = match self.policy {
+            Policy::Remote | Policy::Newest => Winner::Remote,
+            Policy::Local | Policy::Manual => Winner::Local,
+        };
+        if winner == Winner::Remote {
+            let missing = of_pair().filter(|link| !changes.come.contains(link));
+            let missing: Vec<ShownLink> = missing.cloned().collect();
+            changes.come.extend(missing);
+            let of_same = |other: &&LinkEntry| {
+                other.operation == Operation::Disassociate && other.to == entry.to
+            };
+            let ends = self.entries.iter().filter(of_same).map(|other| other.id);
+            changes.end.extend(ends);
+        }
+        changes.conflicts.push(LinkConflict {
+            winner: Some(winner),
+            local: Vec::new(),
+            remote: of_pair().cloned().collect(),
+            reason: LABELLED_SINCE,
+        });
+    }
+}
+
+/// Why an exclusive type was in conflict.
+const BOTH_NAMED_ONE: &str = "each side named another record where only one can be";
+
+/// The same, where a person decides.
+const WAITS: &str = "each side named another record where only one can be: set `resolution`";
+
+/// Why the deletion of a pair was in conflict.
+const LABELLED_SINCE: &str = "the pair was deleted here, and HubSpot added a type to it since";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::association::Category;
+
+    use proptest::prelude::*;
+
+    const PLAIN: i64 = 279;
+    const PRIMARY: i64 = 1;
+
+    fn kind(number: i64) -> TypeId {
+        match number {
+            PLAIN | PRIMARY => TypeId::of_hubspot(number),
+            number => TypeId {
+                category: Category::UserDefined,
+                number,
+            },
+        }
+    }
+
+    fn row(id: i64, to: i64, number: i64) -> LinkRow {
+        LinkRow {
+            id,
+            to: LocalId(to),
+            kind: (number != 0).then(|| kind(number)),
+            label: None,
+        }
+    }
+
+    fn shown(to: i64, number: i64) -> ShownLink {
+        ShownLink {
+            to: LocalId(to),
+            kind: kind(number),
+        }
+    }
+
+    fn entry(id: i64, operation: Operation, to: i64, number: i64) -> LinkEntry {
+        LinkEntry {
+            id: OutboxId(id),
+            operation,
+            state: EntryState::Pending,
+            to: LocalId(to),
+            kind: (number != 0).then(|| kind(number)),
+            takes_all: operation == Operation::Disassociate && number == PLAIN,
+        }
+    }
+
+    const MAKES: Operation = Operation::Associate;
+    const TAKES: Operation = Operation::Disassociate;
+
+    fn sides<'a>(
+        rows: &'a [LinkRow],
+        entries: &'a [LinkEntry],
+        shown: &'a [ShownLink],
+    ) -> LinkSides<'a> {
+        LinkSides {
+            rows,
+            entries,
+            shown,
+            policy: Policy::Local,
+            plain: None,
+            is_held: false,
+        }
+    }
+
+    /// The types that come, the rows that go, the entries that end.
+    fn check(
+        (rows, entries, links): (&[LinkRow], &[LinkEntry], &[ShownLink]),
+        (come, go, end): (&[ShownLink], &[i64], &[i64]),
+    ) {
+        let ids: Vec<OutboxId> = end.iter().copied().map(OutboxId).collect();
+        let expected = LinkChanges {
+            come: come.to_vec(),
+            go: go.to_vec(),
+            end: ids,
+            ..LinkChanges::default()
+        };
+        assert_eq!(
+            decide(sides(rows, entries, links)),
+            expected,
+            "{rows:?} {entries:?} {links:?}"
+        );
+    }
+
+    #[test]
+    fn each_side_of_an_association_decides_what_becomes_of_it() {
+        let (plain, primary) = (shown(1, PLAIN), shown(1, PRIMARY));
+        // Both hold the same.
+        check(
+            (&[row(7, 1, PLAIN)], &[], &[plain.clone()]),
+            (&[], &[], &[]),
+        );
+        // HubSpot made one, and took one away.
+        check((&[], &[], &[plain.clone()]), (&[plain.clone()], &[], &[]));
+        check((&[row(7, 1, PLAIN)], &[], &[]), (&[], &[7], &[]));
+        // A primary was demoted: the plain type stays.
+        let both = [row(7, 1, PLAIN), row(8, 1, PRIMARY)];
+        check((&both, &[], &[plain.clone()]), (&[], &[8], &[]));
+        // Ours is on its way, with and without a type.
+        let ours = [row(7, 1, PRIMARY)];
+        check(
+            (&ours, &[entry(3, MAKES, 1, PRIMARY)], &[]),
+            (&[], &[], &[]),
+        );
+        check(
+            (&[row(7, 1, 0)], &[entry(3, MAKES, 1, 0)], &[]),
+            (&[], &[], &[]),
+        );
+        // HubSpot has it already.
+        check(
+            (
+                &ours,
+                &[entry(3, MAKES, 1, PRIMARY)],
+                &[primary.clone(), plain.clone()],
+            ),
+            (&[plain.clone()], &[], &[3]),
+        );
+        // What was deleted here does not come back before HubSpot has heard of it; nothing is left to say where it is gone.
+        check(
+            (&[], &[entry(3, TAKES, 1, PRIMARY)], &[primary.clone()]),
+            (&[], &[], &[]),
+        );
+        check((&[], &[entry(3, TAKES, 1, PRIMARY)], &[]), (&[], &[], &[3]));
+        check(
+            (
+                &[],
+                &[entry(3, TAKES, 1, PLAIN), entry(4, TAKES, 1, 36)],
+                &[plain.clone(), shown(1, 36)],
+            ),
+            (&[], &[], &[]),
+        );
+        check(
+            (&[], &[entry(3, TAKES, 1, PLAIN)], &[shown(2, PLAIN)]),
+            (&[shown(2, PLAIN)], &[], &[3]),
+        );
+        // One pair's entry says nothing of another's.
+        check(
+            (&[row(7, 2, PLAIN)], &[entry(3, MAKES, 1, PLAIN)], &[]),
+            (&[], &[7], &[]),
+        );
+    }
+
+    #[test]
+    fn of_two_primaries_the_policy_takes_one_and_the_other_pair_keeps_its_plain_type() {
+        let plain = kind(PLAIN);
+        let (ours, theirs) = (shown(1, PRIMARY), shown(2, PRIMARY));
+        let rows = [row(7, 1, PRIMARY)];
+        let entries = [entry(3, MAKES, 1, PRIMARY)];
+        let there = [theirs.clone(), shown(2, PLAIN)];
+        let by = |policy, rows: &[LinkRow], there: &[ShownLink]| {
+            decide(LinkSides {
+                policy,
+                plain: Some(&plain),
+                ..sides(rows, &entries, there)
+            })
+        };
+        let won = |changes: &LinkChanges| {
+            let [conflict] = &changes.conflicts[..] else {
+                panic!("one conflict: {changes:?}");
+            };
+            assert_eq!(
+                (&conflict.local, &conflict.remote),
+                (&vec![ours.clone()], &vec![theirs.clone()])
+            );
+            conflict.winner
+        };
+        let remote = by(Policy::Remote, &rows, &there);
+        assert_eq!(won(&remote), Some(Winner::Remote));
+        assert_eq!(
+            (&remote.come, &remote.go, &remote.end),
+            (&there.to_vec(), &vec![], &vec![])
+        );
+        assert_eq!(
+            remote.demote,
+            [Demoted {
+                row: 7,
+                entry: OutboxId(3)
+            }]
+        );
+        // Its plain type is in HubSpot already.
+        let with_plain = [&there[..], &[shown(1, PLAIN)]].concat();
+        let remote = by(
+            Policy::Remote,
+            &[row(7, 1, PRIMARY), row(8, 1, PLAIN)],
+            &with_plain,
+        );
+        assert_eq!(
+            (&remote.go, &remote.end, &remote.demote),
+            (&vec![7], &vec![OutboxId(3)], &vec![])
+        );
+        let local = by(Policy::Local, &rows, &there);
+        assert_eq!(won(&local), Some(Winner::Local));
+        assert_eq!(
+            (&local.come, &local.go, &local.end),
+            (&vec![shown(2, PLAIN)], &vec![], &vec![])
+        );
+        let manual = by(Policy::Manual, &rows, &there);
+        assert_eq!(won(&manual), None);
+        assert_eq!(
+            (&manual.come, &manual.go, &manual.end),
+            (&vec![shown(2, PLAIN)], &vec![], &vec![OutboxId(3)])
+        );
+        // While it waits both sides stay as they are.
+        let waiting = decide(LinkSides {
+            is_held: true,
+            ..sides(&rows, &[], &there)
+        });
+        assert_eq!(
+            (&waiting.come, &waiting.go),
+            (&vec![shown(2, PLAIN)], &vec![])
+        );
+        // HubSpot's primary is the one that ours is to follow: no conflict.
+        let known = [row(7, 1, PRIMARY), row(9, 2, PRIMARY), row(10, 2, PLAIN)];
+        for policy in [Policy::Remote, Policy::Local, Policy::Manual] {
+            assert_eq!(by(policy, &known, &there), LinkChanges::default());
+        }
+    }
+
+    #[test]
+    fn a_deleted_pair_that_got_a_label_since_comes_back_or_goes_by_the_policy() {
+        let entries = [entry(3, TAKES, 1, PLAIN), entry(4, TAKES, 1, PRIMARY)];
+        let there = [shown(1, PLAIN), shown(1, 36)];
+        let by = |policy| {
+            decide(LinkSides {
+                policy,
+                ..sides(&[], &entries, &there)
+            })
+        };
+        let remote = by(Policy::Remote);
+        let mut back = remote.come.clone();
+        back.sort_by_key(|link| link.kind.number);
+        assert_eq!(back, [shown(1, 36), shown(1, PLAIN)]);
+        assert!(remote.end.contains(&OutboxId(3)) && remote.end.contains(&OutboxId(4)));
+        assert_eq!(remote.conflicts[0].winner, Some(Winner::Remote));
+        let local = by(Policy::Local);
+        assert_eq!(
+            (&local.come, &local.conflicts[0].winner),
+            (&vec![], &Some(Winner::Local))
+        );
+        assert!(!local.end.contains(&OutboxId(3)));
+    }
+
+    #[test]
+    fn what_is_in_flight_makes_an_answer_worthless() {
+        let mut flying = entry(3, MAKES, 1, PLAIN);
+        assert!(may_be_taken(std::slice::from_ref(&flying)));
+        flying.state = EntryState::InFlight;
+        assert!(!may_be_taken(&[entry(2, MAKES, 1, PRIMARY), flying]));
+    }
+
+    fn links() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        prop::collection::btree_set(
+            (1_i64..4, prop_oneof![Just(PLAIN), Just(PRIMARY), Just(36)]),
+            0..8,
+        )
+        .prop_map(|links| links.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn without_entries_the_rows_become_what_hubspot_shows_and_then_rest(here in links(), there in links()) {
+            let rows: Vec<LinkRow> = here.iter().enumerate().map(|(id, (to, number))| row(id as i64, *to, *number)).collect();
+            let shown: Vec<ShownLink> = there.iter().map(|(to, number)| shown(*to, *number)).collect();
+            let changes = decide(sides(&rows, &[], &shown));
+            let stay = rows.iter().filter(|row| !changes.go.contains(&row.id));
+            let mut after: Vec<ShownLink> = stay.map(|row| ShownLink { to: row.to, kind: row.kind.clone().expect("a type") }).collect();
+            after.extend(changes.come);
+            let order = |link: &ShownLink| (link.to, link.kind.clone());
+            after.sort_by_key(order);
+            let mut expected = shown.clone();
+            expected.sort_by_key(order);
+            prop_assert_eq!(&after, &expected);
+            let rows: Vec<LinkRow> = after.iter().enumerate().map(|(id, link)| LinkRow { id: id as i64, to: link.to, kind: Some(link.kind.clone()), label: None }).collect();
+            prop_assert_eq!(decide(sides(&rows, &[], &shown)), LinkChanges::default());
+        }
+    }
+}

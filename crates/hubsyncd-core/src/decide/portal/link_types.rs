@@ -1,0 +1,199 @@
+//! The types of a pair of objects: what HubSpot shows against what was known.
+
+use crate::model::association::{AssociationType, Category, PairMapping, TypeId};
+
+/// A type of a pair as the file knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownType {
+    /// What tells it apart.
+    pub id: TypeId,
+    /// What people see; `None` for the plain type.
+    pub label: Option<String>,
+    /// The type that the other direction has with it; `None` where nobody knows.
+    pub inverse: Option<i64>,
+    /// Whether HubSpot no longer has it.
+    pub archived: bool,
+}
+
+/// What is to be written of a pair's types.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TypeChanges {
+    /// The types that are new, or other than they were known.
+    pub save: Vec<KnownType>,
+    /// Whether one that was there is gone: so are its associations.
+    pub went: bool,
+}
+
+/// Compares what HubSpot shows of a pair's types with what is known. `back` is what it shows of the other direction; of a pair
+/// of one object that is the same.
+pub fn compare(
+    pair: &PairMapping,
+    known: &[KnownType],
+    shown: &[AssociationType],
+    back: &[AssociationType],
+) -> TypeChanges {
+    let mut changes = TypeChanges::default();
+    for kind in shown {
+        let wanted = KnownType {
+            id: kind.id.clone(),
+            label: kind.label.clone(),
+            inverse: inverse(pair, kind, shown, back),
+            archived: false,
+        };
+        if !known.contains(&wanted) {
+            changes.save.push(wanted);
+        }
+    }
+    let is_shown = |id: &TypeId| shown.iter().any(|kind| kind.id == *id);
+    for gone in known {
+        if !gone.archived && !is_shown(&gone.id) {
+            changes.went = true;
+            changes.save.push(KnownType {
+                archived: true,
+                ..gone.clone()
+            });
+        }
+    }
+    changes
+}
+
+/// HubSpot's own types of one object's records whose inverse is another number (`hubspot/api-facts.md#8`).
+const PARENT_AND_CHILD: [(i64, i64); 2] = [(13, 14), (14, 13)];
+
+/// The type of the other direction. HubSpot does not say it; it follows where only one can be meant: the plain type's is the
+/// plain type, the primary's the primary, and a label's the one of the same text.
+fn inverse(
+    pair: &PairMapping,
+    kind: &AssociationType,
+    shown: &[AssociationType],
+    back: &[AssociationType],
+) -> Option<i64> {
+    if kind.id.category == Category::HubspotDefined
+        && let Some((_, other)) = PARENT_AND_CHILD
+            .iter()
+            .find(|(one, _)| *one == kind.id.number)
+        && pair.is_of_one_object()
+    {
+        return Some(*other);
+    }
+    if pair.is_of_one_object() && kind.label.is_some() {
+        // A label for both directions is one type, a pair of labels is two that follow each other.
+        let follows = |other: &&AssociationType| {
+            other.id.category == kind.id.category && (other.id.number - kind.id.number).abs() == 1
+        };
+        return match shown.iter().find(follows) {
+            Some(_) => None,
+            None => Some(kind.id.number),
+        };
+    }
+    let same = |other: &&AssociationType| {
+        other.id.category == kind.id.category && other.label == kind.label
+    };
+    let mut candidates = back.iter().filter(same);
+    let found = candidates.next()?;
+    candidates.next().is_none().then_some(found.id.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::mapping::{Direction, Policy};
+    use crate::model::name::{ObjectType, TableName};
+
+    fn pair(from: &str, to: &str) -> PairMapping {
+        PairMapping {
+            key: TableName::parse("pair").expect("a name"),
+            from: ObjectType::parse(from).expect("a name"),
+            to: ObjectType::parse(to).expect("a name"),
+            direction: Direction::Both,
+            policy: Policy::Remote,
+        }
+    }
+
+    fn kind(category: Category, number: i64, label: Option<&str>) -> AssociationType {
+        AssociationType {
+            id: TypeId { category, number },
+            label: label.map(str::to_owned),
+        }
+    }
+
+    fn own(number: i64, label: Option<&str>) -> AssociationType {
+        kind(Category::HubspotDefined, number, label)
+    }
+
+    fn user(number: i64, label: &str) -> AssociationType {
+        kind(Category::UserDefined, number, Some(label))
+    }
+
+    fn inverses(
+        pair: &PairMapping,
+        shown: &[AssociationType],
+        back: &[AssociationType],
+    ) -> Vec<Option<i64>> {
+        let changes = compare(pair, &[], shown, back);
+        changes
+            .save
+            .into_iter()
+            .map(|known| known.inverse)
+            .collect()
+    }
+
+    #[test]
+    fn a_types_inverse_is_known_where_only_one_can_be_meant() {
+        let there = [
+            own(1, Some("Primary")),
+            own(279, None),
+            user(36, "Boss"),
+            user(38, "Advises"),
+        ];
+        let back = [
+            own(2, Some("Primary")),
+            own(280, None),
+            user(37, "Boss"),
+            user(39, "Advised by"),
+        ];
+        let contacts = pair("contacts", "companies");
+        assert_eq!(
+            inverses(&contacts, &there, &back),
+            [Some(2), Some(280), Some(37), None]
+        );
+        let one = [
+            own(13, Some("Parent")),
+            own(14, Some("Child")),
+            own(450, None),
+            user(5, "Twin"),
+            user(8, "Sells to"),
+            user(9, "Buys from"),
+        ];
+        let companies = pair("companies", "companies");
+        assert_eq!(
+            inverses(&companies, &one, &one),
+            [Some(14), Some(13), Some(450), Some(5), None, None]
+        );
+    }
+
+    #[test]
+    fn what_hubspot_no_longer_shows_is_archived_once_and_comes_back() {
+        let contacts = pair("contacts", "companies");
+        let (plain, boss) = (own(279, None), user(36, "Boss"));
+        let known = compare(&contacts, &[], &[plain.clone(), boss.clone()], &[]).save;
+        assert_eq!(
+            compare(&contacts, &known, &[plain.clone(), boss.clone()], &[]),
+            TypeChanges::default()
+        );
+        let gone = compare(&contacts, &known, std::slice::from_ref(&plain), &[]);
+        assert!(gone.went);
+        let [archived] = &gone.save[..] else {
+            panic!("one went: {gone:?}");
+        };
+        assert!(archived.archived && archived.id == boss.id);
+        let left = [known[0].clone(), archived.clone()];
+        assert_eq!(
+            compare(&contacts, &left, &[plain.clone()], &[]),
+            TypeChanges::default()
+        );
+        let back = compare(&contacts, &left, &[plain, user(36, "Chief")], &[]);
+        assert_eq!((back.went, back.save.len()), (false, 1));
+        assert_eq!(back.save[0].label.as_deref(), Some("Chief"));
+    }
+}

@@ -1,0 +1,321 @@
+//! A record's associations, as HubSpot shows them → rows of `associations`, history, and what waits for the other record.
+//!
+//! Which records' are read is noted in `_sync_links_due`, in the transaction that brings the record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rusqlite::Transaction;
+
+use crate::decide::incoming::links::{
+    LinkConflict, LinkRow, LinkSides, ShownLink, decide, may_be_taken,
+};
+use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::pass::Pass;
+use crate::engine::portal::objects::ObjectSync;
+use crate::model::association::json::LinkJson;
+use crate::model::association::{Links, PairMapping, TypeId};
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::time::Timestamp;
+use crate::store::conflicts::{About, NewConflict};
+use crate::store::history::{self, Change, Origin};
+use crate::store::links::{due, rows, types, waiting};
+use crate::store::{StoreError, conflicts, outbox};
+
+/// A pair whose two objects are in force.
+#[derive(Debug, Clone)]
+pub struct PairSync {
+    /// The pair.
+    pub mapping: PairMapping,
+    /// The object that its rows start from.
+    pub from: Arc<ObjectSync>,
+    /// The object that they lead to.
+    pub to: Arc<ObjectSync>,
+}
+
+/// What HubSpot shows of one record.
+#[derive(Debug, Clone)]
+pub struct ShownLinks {
+    /// The record that was asked about.
+    pub id: HubspotId,
+    /// Its associations.
+    pub links: Links,
+    /// The number of the question, where one waited for an answer when it was asked.
+    pub asked: Option<i64>,
+    /// What `sync_history` says of the changes; `None` in the first pass, which has no history.
+    pub origin: Option<Origin>,
+}
+
+/// Asks for a record's associations and for those that wait for it, or for the latter alone: a first read is followed by a
+/// pass over all.
+pub fn ask(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+    own: Own,
+) -> Result<(), StoreError> {
+    for pair in pass
+        .object
+        .pairs
+        .iter()
+        .filter(|pair| pair.direction.pulls())
+    {
+        if pair.from == *pass.name() && own == Own::Too {
+            due::ask(tx, &pair.key, id, pass.origin, pass.now)?;
+        }
+        if pair.to == *pass.name() {
+            for from in waiting::for_record(tx, &pair.key, id)? {
+                due::ask(tx, &pair.key, from, pass.origin, pass.now)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the associations of which a webhook says that they changed: between a record and others.
+pub fn ask_announced(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    id: HubspotId,
+    others: &[HubspotId],
+) -> Result<(), StoreError> {
+    for pair in pass
+        .object
+        .pairs
+        .iter()
+        .filter(|pair| pair.direction.pulls())
+    {
+        if pair.from == *pass.name() {
+            due::ask(tx, &pair.key, id, pass.origin, pass.now)?;
+        }
+        if pair.to == *pass.name() {
+            for from in others {
+                due::ask(tx, &pair.key, *from, pass.origin, pass.now)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a record's own associations are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// Beside those that wait for it.
+    Too,
+    /// Only those that wait for it.
+    No,
+}
+
+/// Takes in what HubSpot shows of one record. Tells how many rows came or went.
+pub fn apply(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    shown: &ShownLinks,
+    labels: &BTreeMap<TypeId, Option<String>>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let key = &pair.mapping.key;
+    // Somebody has asked since, and may have written: that answer is to come.
+    if due::number_of(tx, key, shown.id)? != shown.asked {
+        return Ok(0);
+    }
+    let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
+        waiting::replace(tx, key, shown.id, &BTreeSet::new())?;
+        due::done(tx, key, shown.id)?;
+        return Ok(0);
+    };
+    let from = row.record.local_id;
+    let entries = rows::entries(tx, &pair.mapping, from)?;
+    if !may_be_taken(&entries) {
+        let origin = shown.origin.unwrap_or(Origin::Reconcile);
+        due::put_off(tx, key, shown.id, origin, now + AFTER_FLIGHT)?;
+        return Ok(0);
+    }
+    let mut found = FoundLinks::default();
+    for (to, types) in &shown.links {
+        found.add(tx, pair, *to, types)?;
+    }
+    let here = rows::from(tx, &pair.mapping, from)?;
+    let name = ObjectType::parse(key.as_str()).map_err(|_| unknown_key(key))?;
+    let plain = types::plain(tx, &pair.mapping)?;
+    let changes = decide(LinkSides {
+        rows: &here,
+        entries: &entries,
+        shown: &found.shown,
+        policy: pair.mapping.policy,
+        plain: plain.as_ref(),
+        is_held: conflicts::open_of(tx, &name, from)?.contains_key(&association()),
+    });
+    let writing = Writing {
+        tx,
+        pair,
+        name: &name,
+        labels,
+        from: (from, shown.id),
+        origin: shown.origin,
+        now,
+    };
+    for conflict in &changes.conflicts {
+        writing.conflict(conflict)?;
+    }
+    if let Some(plain) = &plain {
+        for demoted in &changes.demote {
+            rows::demote(tx, demoted, plain)?;
+        }
+    }
+    for link in &changes.come {
+        let label = labels.get(&link.kind).and_then(Option::as_deref);
+        rows::insert(tx, &pair.mapping, (from, link.to), &link.kind, label)?;
+        writing.record(link.to, Some(&link.kind), label, Way::Came)?;
+    }
+    for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
+        rows::delete(tx, row.id)?;
+        let LinkRow {
+            to, kind, label, ..
+        } = row;
+        writing.record(*to, kind.as_ref(), label.as_deref(), Way::Went)?;
+    }
+    for entry in &changes.end {
+        outbox::end(tx, *entry)?;
+    }
+    waiting::replace(tx, key, shown.id, &found.waiting)?;
+    due::done(tx, key, shown.id)?;
+    Ok(changes.come.len() + changes.go.len())
+}
+
+/// A record's associations, by whether the other record is in the mirror.
+#[derive(Default)]
+struct FoundLinks {
+    shown: Vec<ShownLink>,
+    waiting: BTreeSet<waiting::WaitingLink>,
+}
+
+impl FoundLinks {
+    fn add(
+        &mut self,
+        tx: &Transaction<'_>,
+        pair: &PairSync,
+        to: HubspotId,
+        types: &BTreeSet<TypeId>,
+    ) -> Result<(), StoreError> {
+        let row = pair.to.table.by_hs_id(tx, to)?;
+        let types = types.iter().cloned();
+        match row {
+            Some(row) => self.shown.extend(types.map(|kind| ShownLink {
+                to: row.record.local_id,
+                kind,
+            })),
+            None => self.waiting.extend(types.map(|kind| (to, kind))),
+        }
+        Ok(())
+    }
+}
+
+/// Whether an association came or went.
+enum Way {
+    Came,
+    Went,
+}
+
+/// What is written down of a change.
+struct Writing<'a> {
+    tx: &'a Transaction<'a>,
+    pair: &'a PairSync,
+    /// The pair's key, as history and conflicts name it.
+    name: &'a ObjectType,
+    labels: &'a BTreeMap<TypeId, Option<String>>,
+    from: (LocalId, HubspotId),
+    origin: Option<Origin>,
+    now: Timestamp,
+}
+
+impl Writing<'_> {
+    fn record(
+        &self,
+        to: LocalId,
+        kind: Option<&TypeId>,
+        label: Option<&str>,
+        way: Way,
+    ) -> Result<(), StoreError> {
+        let Some(origin) = self.origin else {
+            return Ok(());
+        };
+        let json = self.json(to, kind, label)?.to_text();
+        let (old, new) = match way {
+            Way::Came => (None, Some(json.as_str())),
+            Way::Went => (Some(json.as_str()), None),
+        };
+        let change = Change {
+            object: self.name,
+            local_id: self.from.0,
+            hs_id: Some(self.from.1),
+            property: ASSOCIATION,
+            old,
+            new,
+            origin,
+        };
+        history::record(self.tx, change, self.now)
+    }
+
+    fn json<'b>(
+        &self,
+        to: LocalId,
+        kind: Option<&'b TypeId>,
+        label: Option<&'b str>,
+    ) -> Result<LinkJson<'b>, StoreError> {
+        let to_record = self.pair.to.table.by_local_id(self.tx, to)?;
+        Ok(LinkJson {
+            from_local_id: self.from.0,
+            from_hs_id: Some(self.from.1),
+            to_local_id: to,
+            to_hs_id: to_record.and_then(|row| row.record.hs_id),
+            kind,
+            label,
+        })
+    }
+
+    /// Writes a conflict down, once.
+    fn conflict(&self, conflict: &LinkConflict) -> Result<(), StoreError> {
+        let list = |links: &[ShownLink]| -> Result<String, StoreError> {
+            let one = |link: &ShownLink| {
+                let label = self.labels.get(&link.kind).and_then(Option::as_deref);
+                self.json(link.to, Some(&link.kind), label)
+                    .map(|json| json.to_text())
+            };
+            let texts = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+            Ok(format!("[{}]", texts.join(",")))
+        };
+        let (local, remote) = (list(&conflict.local)?, list(&conflict.remote)?);
+        let about = About {
+            object: self.name,
+            local_id: self.from.0,
+            hs_id: Some(self.from.1),
+        };
+        let new = NewConflict {
+            property: ASSOCIATION,
+            base: None,
+            base_known: false,
+            local: Some(&local),
+            remote: Some(&remote),
+            policy: self.pair.mapping.policy.as_str(),
+            reason: conflict.reason,
+        };
+        match conflict.winner {
+            Some(winner) if conflicts::is_recorded(self.tx, about, new, winner)? => Ok(()),
+            Some(winner) => conflicts::record_closed(self.tx, about, new, winner, self.now),
+            None => conflicts::record_open(self.tx, about, new, self.now),
+        }
+    }
+}
+
+/// The property that history and conflicts name for an association.
+const ASSOCIATION: &str = "association";
+
+fn association() -> PropertyName {
+    PropertyName::parse(ASSOCIATION).expect("a word is a property's name")
+}
+
+fn unknown_key(key: &TableName) -> StoreError {
+    StoreError::UnknownValue(format!("`{key}` as key of a pair"))
+}

@@ -1,0 +1,284 @@
+//! Associations from HubSpot: those of records that something asked for, and passes over all records of a pair: the first one
+//! when both objects are loaded, one behind each full comparison, and one in each `[schedule].associations`.
+//!
+//! One step is one request for up to 1,000 records of a pair. They spend nothing of the ten-second window
+//! (`hubspot/api-facts.md#3`), so that a pass runs beside a first load.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::decide::retry::AFTER_UNREAD;
+use crate::engine::inbound::links::{PairSync, ShownLinks, apply};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::Priority;
+use crate::hubspot::endpoints::associations::{AssociationsRead, Ends, MOST_READ};
+use crate::model::id::HubspotId;
+use crate::model::time::Timestamp;
+use crate::store::cursors::{self, Backfill};
+use crate::store::history::Origin;
+use crate::store::links::passes::{self, LinkPass};
+use crate::store::links::{due, types};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, WriteTx};
+
+/// Records whose associations one transaction takes in: no other writer waits for more.
+const AT_ONCE: usize = 100;
+
+/// Reads one batch of what is due of an object's pairs; where nothing is, the next batch of a pass.
+pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let pairs = pairs_from(engine, object);
+    let (mut said, mut failure) = (Progress::RING, None);
+    for what in [Reading::Due, Reading::Pass] {
+        for pair in &pairs {
+            // A pair that can't be read does not keep the others from being read.
+            match read_some(engine, pair, what).await {
+                Ok(Progress::More) => return Ok(Progress::More),
+                Ok(idle) => said = said.or(idle),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(said), Err)
+}
+
+/// The pairs whose rows start from an object and come from HubSpot.
+fn pairs_from(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
+    let own = object
+        .pairs
+        .iter()
+        .filter(|pair| pair.from == *object.object() && pair.direction.pulls());
+    let in_force = own.filter_map(|pair| {
+        Some(PairSync {
+            mapping: pair.clone(),
+            from: engine.object(&pair.from)?,
+            to: engine.object(&pair.to)?,
+        })
+    });
+    in_force.collect()
+}
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Records that something asked for.
+    Due,
+    /// The next ones of a pass over all.
+    Pass,
+}
+
+/// The records that a request is to ask about, each with the number of its question and where that came from.
+#[derive(Debug, Default)]
+struct Batch {
+    records: BTreeMap<HubspotId, (Option<i64>, Option<Origin>)>,
+    /// The pass that it belongs to, and whether it is the pass's last.
+    pass: Option<(LinkPass, bool)>,
+    /// When there is something to do next, where there is nothing now.
+    next: Option<Timestamp>,
+}
+
+async fn read_some(engine: &Engine, pair: &PairSync, what: Reading) -> Result<Progress, StepError> {
+    let (sync, now, interval) = (pair.clone(), engine.now(), engine.settings().associations);
+    let batch = engine
+        .store
+        .read(move |connection| match what {
+            _ if !is_loaded(connection, &sync)? => Ok(Batch::default()),
+            Reading::Due => due_batch(connection, &sync, now),
+            Reading::Pass => pass_batch(connection, &sync, now, interval),
+        })
+        .await?;
+    if batch.records.is_empty() && batch.pass.is_none() {
+        return Ok(Progress::Idle { until: batch.next });
+    }
+    let ids: BTreeSet<HubspotId> = batch.records.keys().copied().collect();
+    let ends = Ends {
+        from: pair.from.object(),
+        to: pair.to.object(),
+    };
+    let priority = match what {
+        Reading::Due => Priority::Poll,
+        Reading::Pass => Priority::Bulk,
+    };
+    let read = match ids.is_empty() {
+        true => AssociationsRead::default(),
+        false => {
+            engine
+                .client
+                .read_associations(ends, &ids, priority)
+                .await?
+        }
+    };
+    take_in(engine, pair, batch, read).await?;
+    Ok(Progress::More)
+}
+
+/// Whether both objects of a pair were read in full.
+fn is_loaded(connection: &Connection, pair: &PairSync) -> Result<bool, StoreError> {
+    let is_done = |object: &ObjectSync| -> Result<bool, StoreError> {
+        Ok(cursors::get(connection, object.object())?.backfill == Backfill::Done)
+    };
+    Ok(is_done(&pair.from)? && is_done(&pair.to)?)
+}
+
+fn due_batch(
+    connection: &Connection,
+    pair: &PairSync,
+    now: Timestamp,
+) -> Result<Batch, StoreError> {
+    let key = &pair.mapping.key;
+    let due = due::due(connection, key, now, MOST_READ)?;
+    let record = |due: due::DueLinks| (due.id, (Some(due.asked), Some(due.origin)));
+    Ok(Batch {
+        records: due.into_iter().map(record).collect(),
+        pass: None,
+        next: due::next(connection, key)?,
+    })
+}
+
+fn pass_batch(
+    connection: &Connection,
+    pair: &PairSync,
+    now: Timestamp,
+    interval: Duration,
+) -> Result<Batch, StoreError> {
+    let key = &pair.mapping.key;
+    let pass = passes::get(connection, key)?;
+    if pass.started_at.is_none() {
+        // A time that is still to come was written by a clock that was ahead.
+        let next = pass.last_ended_at.map(|ended| ended.min(now) + interval);
+        if let Some(next) = next.filter(|next| *next > now) {
+            return Ok(Batch {
+                next: Some(next),
+                ..Batch::default()
+            });
+        }
+    }
+    let after = pass.last_hs_id.map_or(0, |id| id.0);
+    let ids = pair
+        .from
+        .table
+        .linked_between(connection, after, i64::MAX, MOST_READ)?;
+    let asked = due::asked(connection, key, &ids)?;
+    let origin = pass.first_ended_at.map(|_| Origin::Reconcile);
+    let is_last = ids.len() < MOST_READ;
+    let record = |id: HubspotId| (id, (asked.get(&id).copied(), origin));
+    Ok(Batch {
+        records: ids.into_iter().map(record).collect(),
+        pass: Some((pass, is_last)),
+        next: None,
+    })
+}
+
+/// Takes an answer in, in small transactions; the pass moves on with the last of them.
+async fn take_in(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: Batch,
+    read: AssociationsRead,
+) -> Result<(), StepError> {
+    let AssociationsRead {
+        mut links,
+        unread,
+        types,
+    } = read;
+    let types = Arc::new(types);
+    let records: Vec<_> = batch.records.into_iter().collect();
+    let lane = if batch.pass.is_some() {
+        Lane::Bulk
+    } else {
+        Lane::Interactive
+    };
+    let mut changed = 0;
+    for part in records.chunks(AT_ONCE) {
+        let shown = |(id, (asked, origin)): &(HubspotId, (Option<i64>, Option<Origin>))| {
+            Some(ShownLinks {
+                id: *id,
+                links: links.remove(id)?,
+                asked: *asked,
+                origin: *origin,
+            })
+        };
+        let part: Vec<ShownLinks> = part.iter().filter_map(shown).collect();
+        let (sync, labels) = (pair.clone(), Arc::clone(&types));
+        changed += engine
+            .store
+            .write(lane, move |tx| {
+                let now = tx.now();
+                let mut changed = 0;
+                for shown in &part {
+                    changed += apply(tx, &sync, shown, &labels, now)?;
+                }
+                Ok::<_, StoreError>(changed)
+            })
+            .await?;
+    }
+    let sync = pair.clone();
+    let work = runs::Work {
+        requests: usize::from(!records.is_empty()),
+        seen: records.len(),
+        changed,
+    };
+    engine
+        .store
+        .write(lane, move |tx| {
+            types::note_met(tx, &sync.mapping, &types)?;
+            put_off(tx, &sync, &unread)?;
+            let object = sync.from.object();
+            runs::extend(tx, object, Kind::Associations, work, tx.now())?;
+            match batch.pass {
+                Some((pass, is_last)) => {
+                    let last = records.last().map(|(id, _)| *id);
+                    move_on(tx, &sync, pass, last.filter(|_| !is_last))
+                }
+                None => Ok(()),
+            }
+        })
+        .await?;
+    Ok(())
+}
+
+/// Records of which HubSpot told nothing this time are asked about again.
+fn put_off(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    unread: &BTreeSet<HubspotId>,
+) -> Result<(), StoreError> {
+    let (key, until) = (&pair.mapping.key, tx.now() + AFTER_UNREAD);
+    for id in unread {
+        due::put_off(tx, key, *id, Origin::Reconcile, until)?;
+    }
+    if !unread.is_empty() {
+        tracing::warn!(pair = %key, records = unread.len(), "HubSpot did not tell the associations of some records; they are asked for again");
+    }
+    Ok(())
+}
+
+/// The pass goes on behind a record, or has come to its end.
+fn move_on(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    mut pass: LinkPass,
+    last: Option<HubspotId>,
+) -> Result<(), StoreError> {
+    let (key, now, object) = (&pair.mapping.key, tx.now(), pair.from.object());
+    if pass.started_at.is_none() {
+        passes::begin(tx, key, now)?;
+        pass.started_at = Some(now);
+    }
+    if let Some(last) = last {
+        return passes::advance(tx, key, &pass, last);
+    }
+    passes::end(tx, key, &pass, now)?;
+    runs::finish(tx, object, Kind::Associations, None, now)?;
+    let mut oldest = Some(now);
+    for other in pair.from.pairs.iter().filter(|other| other.from == *object) {
+        let ended = passes::get(tx, &other.key)?.last_ended_at;
+        oldest = oldest.zip(ended).map(|(oldest, ended)| oldest.min(ended));
+    }
+    passes::show(tx, object, oldest)
+}

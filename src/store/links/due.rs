@@ -1,0 +1,148 @@
+//! `_sync_links_due`: records whose associations are to be read.
+//!
+//! A question carries a number: an answer to an earlier question says nothing of what was written since.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::retry::latest_due;
+use crate::model::id::HubspotId;
+use crate::model::name::TableName;
+use crate::model::origin::Origin;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// A record whose associations are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueLinks {
+    /// The record, from which they start.
+    pub id: HubspotId,
+    /// What `sync_history` says of what the answer brings.
+    pub origin: Origin,
+    /// The number of the question.
+    pub asked: i64,
+}
+
+/// Asks for a record's associations to be read at a moment, or earlier where they are to be anyway.
+pub fn ask(
+    tx: &Transaction<'_>,
+    pair: &TableName,
+    id: HubspotId,
+    origin: Origin,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_links_due (pair, hs_id, origin, due_at)
+         VALUES (:pair, :id, :origin, :at)
+         ON CONFLICT (pair, hs_id) DO UPDATE
+         SET asked = asked + 1, origin = excluded.origin, due_at = min(due_at, excluded.due_at)",
+    )?
+    .execute(named_params! {
+        ":pair": pair.as_str(),
+        ":id": id.0,
+        ":origin": origin.as_str(),
+        ":at": at.to_string(),
+    })?;
+    Ok(())
+}
+
+/// What is due of a pair, the longest waiting first. A time that no wait explains was written by a clock that was ahead: it is
+/// due.
+pub fn due(
+    connection: &Connection,
+    pair: &TableName,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<DueLinks>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT hs_id, origin, asked
+         FROM _sync_links_due
+         WHERE pair = :pair AND (due_at <= :now OR due_at > :latest)
+         ORDER BY due_at, hs_id
+         LIMIT :limit",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":pair": pair.as_str(),
+            ":now": now.to_string(),
+            ":latest": latest_due(now).to_string(),
+            ":limit": limit as i64,
+        },
+        |row| {
+            let origin: String = row.get(1)?;
+            Ok(DueLinks {
+                id: HubspotId(row.get(0)?),
+                origin: Origin::parse(&origin).unwrap_or(Origin::Poll),
+                asked: row.get(2)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When the next of a pair falls due.
+pub fn next(connection: &Connection, pair: &TableName) -> Result<Option<Timestamp>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT min(due_at) FROM _sync_links_due WHERE pair = :pair")?;
+    let text: Option<String> =
+        statement.query_row(named_params! { ":pair": pair.as_str() }, |row| row.get(0))?;
+    Ok(text.as_deref().and_then(Timestamp::parse))
+}
+
+/// The numbers of the questions that wait for answers about these records.
+pub fn asked(
+    connection: &Connection,
+    pair: &TableName,
+    ids: &[HubspotId],
+) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
+    let mut numbers = BTreeMap::new();
+    for id in ids {
+        numbers.extend(number_of(connection, pair, *id)?.map(|number| (*id, number)));
+    }
+    Ok(numbers)
+}
+
+/// The number of the question that waits for an answer about a record.
+pub fn number_of(
+    connection: &Connection,
+    pair: &TableName,
+    id: HubspotId,
+) -> Result<Option<i64>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT asked FROM _sync_links_due WHERE pair = :pair AND hs_id = :id")?;
+    let number = statement.query_row(
+        named_params! { ":pair": pair.as_str(), ":id": id.0 },
+        |row| row.get(0),
+    );
+    Ok(number.optional()?)
+}
+
+/// The associations of a record were read.
+pub fn done(tx: &Transaction<'_>, pair: &TableName, id: HubspotId) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM _sync_links_due WHERE pair = :pair AND hs_id = :id")?
+        .execute(named_params! { ":pair": pair.as_str(), ":id": id.0 })?;
+    Ok(())
+}
+
+/// Asks for a record's associations again, but not before a moment.
+pub fn put_off(
+    tx: &Transaction<'_>,
+    pair: &TableName,
+    id: HubspotId,
+    origin: Origin,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_links_due (pair, hs_id, origin, due_at)
+         VALUES (:pair, :id, :origin, :until)
+         ON CONFLICT (pair, hs_id) DO UPDATE SET due_at = excluded.due_at",
+    )?
+    .execute(named_params! {
+        ":pair": pair.as_str(),
+        ":id": id.0,
+        ":origin": origin.as_str(),
+        ":until": until.to_string(),
+    })?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `_sync_link_passes`: how far the pass over each pair's records is.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::model::id::HubspotId;
+use crate::model::name::{ObjectType, TableName};
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+
+/// Where the passes over a pair stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkPass {
+    /// When the first one ended.
+    pub first_ended_at: Option<Timestamp>,
+    /// When the last one ended.
+    pub last_ended_at: Option<Timestamp>,
+    /// When the one under way began.
+    pub started_at: Option<Timestamp>,
+    /// The last record that it has read.
+    pub last_hs_id: Option<HubspotId>,
+}
+
+/// Where the passes over a pair stand.
+pub fn get(connection: &Connection, pair: &TableName) -> Result<LinkPass, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT first_ended_at, last_ended_at, started_at, last_hs_id
+         FROM _sync_link_passes
+         WHERE pair = :pair",
+    )?;
+    let pass = statement.query_row(named_params! { ":pair": pair.as_str() }, |row| {
+        let time = |index: usize| -> rusqlite::Result<Option<Timestamp>> {
+            let text: Option<String> = row.get(index)?;
+            Ok(text.as_deref().and_then(Timestamp::parse))
+        };
+        let last: Option<i64> = row.get(3)?;
+        Ok(LinkPass {
+            first_ended_at: time(0)?,
+            last_ended_at: time(1)?,
+            started_at: time(2)?,
+            last_hs_id: last.map(HubspotId),
+        })
+    });
+    Ok(pass.optional()?.unwrap_or_default())
+}
+
+/// Begins a pass over all of a pair's records; one that is under way begins anew.
+pub fn begin(tx: &Transaction<'_>, pair: &TableName, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_link_passes (pair, started_at)
+         VALUES (:pair, :now)
+         ON CONFLICT (pair) DO UPDATE SET started_at = excluded.started_at, last_hs_id = NULL",
+    )?
+    .execute(named_params! { ":pair": pair.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// The pass under way has read up to a record. One that began anew meanwhile stays where it is.
+pub fn advance(
+    tx: &Transaction<'_>,
+    pair: &TableName,
+    pass: &LinkPass,
+    last: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_link_passes
+         SET last_hs_id = :last
+         WHERE pair = :pair AND started_at IS :started",
+    )?
+    .execute(named_params! {
+        ":pair": pair.as_str(),
+        ":last": last.0,
+        ":started": pass.started_at.map(|at| at.to_string()),
+    })?;
+    Ok(())
+}
+
+/// The pass under way has come to its end. One that began anew meanwhile goes on.
+pub fn end(
+    tx: &Transaction<'_>,
+    pair: &TableName,
+    pass: &LinkPass,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_link_passes
+         SET first_ended_at = coalesce(first_ended_at, :now), last_ended_at = :now, started_at = NULL, last_hs_id = NULL
+         WHERE pair = :pair AND started_at IS :started",
+    )?
+    .execute(named_params! {
+        ":pair": pair.as_str(),
+        ":now": now.to_string(),
+        ":started": pass.started_at.map(|at| at.to_string()),
+    })?;
+    Ok(())
+}
+
+/// Tells `sync_status` how old the oldest pass over an object's pairs is.
+pub fn show(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    oldest: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_cursors SET last_association_pass_at = :at WHERE object = :object",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":at": oldest.map(|at| at.to_string()),
+    })?;
+    Ok(())
+}

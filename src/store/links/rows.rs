@@ -1,0 +1,189 @@
+//! `associations`, and the entries of the outbox that stand for them, from the record where they start.
+
+use rusqlite::{Connection, Row, Transaction, named_params};
+
+use crate::decide::incoming::links::{Demoted, LinkEntry, LinkRow};
+use crate::model::association::{Category, PairMapping, TypeId};
+use crate::model::entry::{EntryState, Operation};
+use crate::model::id::{LocalId, OutboxId};
+use crate::model::name::ObjectType;
+use crate::store::StoreError;
+use crate::store::outbox::unknown;
+
+/// The type that two columns name.
+fn kind(row: &Row<'_>, category: usize, number: usize) -> rusqlite::Result<Option<TypeId>> {
+    let category: Option<String> = row.get(category)?;
+    let number: Option<i64> = row.get(number)?;
+    Ok(category.zip(number).map(|(category, number)| TypeId {
+        category: Category::parse(&category),
+        number,
+    }))
+}
+
+/// The rows of a pair that start from a record's row.
+pub fn from(
+    connection: &Connection,
+    pair: &PairMapping,
+    from: LocalId,
+) -> Result<Vec<LinkRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, to_local_id, category, type_id, label
+         FROM associations
+         WHERE from_object = :from_object AND from_local_id = :from AND to_object = :to_object
+         ORDER BY to_local_id, id",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":from_object": pair.from.as_str(),
+            ":from": from.0,
+            ":to_object": pair.to.as_str(),
+        },
+        |row| {
+            Ok(LinkRow {
+                id: row.get(0)?,
+                to: LocalId(row.get(1)?),
+                kind: kind(row, 2, 3)?,
+                label: row.get(4)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The entries of a pair's associations that start from a record's row. That of a pair of one object serves both directions:
+/// seen from its other end it has the inverse type.
+pub fn entries(
+    connection: &Connection,
+    pair: &PairMapping,
+    from: LocalId,
+) -> Result<Vec<LinkEntry>, StoreError> {
+    let mut entries = ENTRIES_FROM.read(connection, pair, from)?;
+    if pair.is_of_one_object() {
+        entries.extend(ENTRIES_TO.read(connection, pair, from)?);
+    }
+    Ok(entries)
+}
+
+/// A statement that reads entries from one of their ends.
+struct EntriesOf(&'static str);
+
+const ENTRIES_FROM: EntriesOf = EntriesOf(
+    "SELECT e.id, e.operation, e.state, e.to_local_id, e.category, e.type_id,
+            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL
+     FROM sync_outbox AS e
+     LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
+          AND t.category = e.category AND t.type_id = e.type_id
+     WHERE e.object = :from_object AND e.local_id = :from AND e.to_object = :to_object
+       AND e.operation IN ('associate', 'disassociate')
+     ORDER BY e.id",
+);
+
+const ENTRIES_TO: EntriesOf = EntriesOf(
+    "SELECT e.id, e.operation, e.state, e.local_id, e.category, t.inverse_type_id,
+            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL
+     FROM sync_outbox AS e
+     LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
+          AND t.category = e.category AND t.type_id = e.type_id
+     WHERE e.to_object = :from_object AND e.to_local_id = :from AND e.object = :to_object
+       AND e.operation IN ('associate', 'disassociate')
+     ORDER BY e.id",
+);
+
+impl EntriesOf {
+    fn read(
+        &self,
+        connection: &Connection,
+        pair: &PairMapping,
+        from: LocalId,
+    ) -> Result<Vec<LinkEntry>, StoreError> {
+        let mut statement = connection.prepare_cached(self.0)?;
+        let mut rows = statement.query(named_params! {
+            ":from_object": pair.from.as_str(),
+            ":from": from.0,
+            ":to_object": pair.to.as_str(),
+        })?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (operation, state): (String, String) = (row.get(1)?, row.get(2)?);
+            entries.push(LinkEntry {
+                id: OutboxId(row.get(0)?),
+                operation: Operation::parse(&operation)
+                    .ok_or_else(|| unknown("operation", &operation))?,
+                state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
+                to: LocalId(row.get(3)?),
+                kind: kind(row, 4, 5)?,
+                takes_all: row.get(6)?,
+            });
+        }
+        Ok(entries)
+    }
+}
+
+/// Writes an association down that HubSpot has. One that is there stays as it is.
+pub fn insert(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    (from, to): (LocalId, LocalId),
+    kind: &TypeId,
+    label: Option<&str>,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
+         VALUES (:from_object, :from, :to_object, :to, :category, :type_id, :label)
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":from_object": pair.from.as_str(),
+        ":from": from.0,
+        ":to_object": pair.to.as_str(),
+        ":to": to.0,
+        ":category": kind.category.as_str(),
+        ":type_id": kind.number,
+        ":label": label,
+    })?;
+    Ok(())
+}
+
+/// An association of ours and its entry get the pair's plain type in place of the one that lost.
+pub fn demote(tx: &Transaction<'_>, demoted: &Demoted, plain: &TypeId) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE associations
+         SET category = :category, type_id = :type_id, label = NULL
+         WHERE id = :row",
+    )?
+    .execute(named_params! {
+        ":row": demoted.row,
+        ":category": plain.category.as_str(),
+        ":type_id": plain.number,
+    })?;
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET category = :category, type_id = :type_id, label = NULL, version = version + 1
+         WHERE id = :entry",
+    )?
+    .execute(named_params! {
+        ":entry": demoted.entry.0,
+        ":category": plain.category.as_str(),
+        ":type_id": plain.number,
+    })?;
+    Ok(())
+}
+
+/// Takes away what starts from a row that is gone, or leads to it.
+pub fn end_of(tx: &Transaction<'_>, object: &ObjectType, row: LocalId) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM associations WHERE from_object = :object AND from_local_id = :row",
+        "DELETE FROM associations WHERE to_object = :object AND to_local_id = :row",
+    ] {
+        tx.prepare_cached(sql)?
+            .execute(named_params! { ":object": object.as_str(), ":row": row.0 })?;
+    }
+    Ok(())
+}
+
+/// Takes an association away.
+pub fn delete(tx: &Transaction<'_>, id: i64) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM associations WHERE id = :id")?
+        .execute(named_params! { ":id": id })?;
+    Ok(())
+}

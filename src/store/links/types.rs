@@ -1,0 +1,107 @@
+//! `association_types`: what each mapped pair can be associated by.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::decide::portal::link_types::KnownType;
+use crate::model::association::{Category, PairMapping, TypeId};
+use crate::store::StoreError;
+
+/// The types that are known of a pair.
+pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT category, type_id, label, inverse_type_id, archived
+         FROM association_types
+         WHERE from_object = :from AND to_object = :to
+         ORDER BY category, type_id",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() },
+        |row| {
+            let category: String = row.get(0)?;
+            Ok(KnownType {
+                id: TypeId {
+                    category: Category::parse(&category),
+                    number: row.get(1)?,
+                },
+                label: row.get(2)?,
+                inverse: row.get(3)?,
+                archived: row.get(4)?,
+            })
+        },
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The pair's plain type, where it is known.
+pub fn plain(connection: &Connection, pair: &PairMapping) -> Result<Option<TypeId>, StoreError> {
+    let known = of(connection, pair)?.into_iter();
+    let mut plain = known.filter(|known| known.label.is_none() && !known.archived);
+    Ok(plain.next().map(|known| known.id))
+}
+
+/// Writes types of a pair down, in place of what was known of each.
+pub fn save(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    types: &[KnownType],
+) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO association_types (from_object, to_object, category, type_id, label, inverse_type_id, archived)
+         VALUES (:from, :to, :category, :type_id, :label, :inverse, :archived)
+         ON CONFLICT (from_object, to_object, category, type_id) DO UPDATE
+         SET label = excluded.label, inverse_type_id = excluded.inverse_type_id, archived = excluded.archived",
+    )?;
+    for known in types {
+        statement.execute(named_params! {
+            ":from": pair.from.as_str(),
+            ":to": pair.to.as_str(),
+            ":category": known.id.category.as_str(),
+            ":type_id": known.id.number,
+            ":label": known.label,
+            ":inverse": known.inverse,
+            ":archived": known.archived,
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes down the types that an answer shows beside those that are known: they are younger than the last look at the portal.
+pub fn note_met(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    met: &BTreeMap<TypeId, Option<String>>,
+) -> Result<(), StoreError> {
+    if met.is_empty() {
+        return Ok(());
+    }
+    let known = of(tx, pair)?;
+    let is_known = |id: &TypeId| known.iter().any(|known| known.id == *id);
+    let new: Vec<KnownType> = met
+        .iter()
+        .filter(|(id, _)| !is_known(id))
+        .map(|(id, label)| KnownType {
+            id: id.clone(),
+            label: label.clone(),
+            inverse: None,
+            archived: false,
+        })
+        .collect();
+    save(tx, pair, &new)
+}
+
+/// Gives the rows of a pair the labels that their types have by now.
+pub fn relabel(tx: &Transaction<'_>, pair: &PairMapping) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE associations
+         SET label = t.label
+         FROM association_types AS t
+         WHERE associations.from_object = :from AND associations.to_object = :to
+           AND t.from_object = :from AND t.to_object = :to
+           AND t.category = associations.category AND t.type_id = associations.type_id
+           AND t.label IS NOT associations.label",
+    )?
+    .execute(named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() })?;
+    Ok(())
+}

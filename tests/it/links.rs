@@ -1,0 +1,262 @@
+//! What people do with associations in HubSpot is in `associations` with the next poll, by webhook, and with each pass; and it
+//! costs one request for a thousand records.
+
+use hubsyncd::simulator::record::Record;
+use hubsyncd::simulator::webhooks::Webhooks;
+
+use crate::daemon::{Site, eventually};
+use crate::portal::Portal;
+use crate::webhooks::Door;
+
+const OBJECTS: &str = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+     contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+
+/// Polling and passes alone would find nothing within a test.
+const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
+
+const FIRST_PASS: &str =
+    "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'contacts'";
+
+/// The associations of the mirror by their ends in HubSpot, as `from to type label`.
+const SHOWN: &str = "SELECT group_concat(line, ';') FROM (SELECT c.hs_id || ' ' || o.hs_id || ' ' || a.type_id || ' ' || coalesce(a.label, '-') AS line
+     FROM associations AS a JOIN contacts AS c ON c.local_id = a.from_local_id JOIN companies AS o ON o.local_id = a.to_local_id
+     WHERE a.from_object = 'contacts' AND a.to_object = 'companies' ORDER BY c.hs_id, o.hs_id, a.category, a.type_id)";
+
+/// The same of HubSpot.
+fn in_hubspot(portal: &Portal) -> String {
+    let links = portal.stand().links("contacts", "companies");
+    let mut lines: Vec<_> = links
+        .iter()
+        .map(|link| {
+            let key = (
+                link.from_id,
+                link.to_id,
+                link.kind.category.name(),
+                link.kind.type_id,
+            );
+            let label = link.label.as_deref().unwrap_or("-");
+            (
+                key,
+                format!(
+                    "{} {} {} {label}",
+                    link.from_id, link.to_id, link.kind.type_id
+                ),
+            )
+        })
+        .collect();
+    lines.sort();
+    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+    lines.join(";")
+}
+
+fn until_equal(site: &Site, portal: &Portal) {
+    eventually("both sides show the same associations", || {
+        site.text(SHOWN).unwrap_or_default() == in_hubspot(portal)
+    });
+}
+
+fn company(portal: &Portal, name: &str) -> u64 {
+    let now = portal.now_ms();
+    portal.stand().create("companies", &[("name", name)], now)
+}
+
+fn associate(portal: &Portal, contact: u64, company: u64) {
+    let now = portal.now_ms();
+    let mut stand = portal.stand();
+    assert!(stand.associate(("contacts", contact), ("companies", company), now));
+}
+
+fn set_primary(portal: &Portal, contact: u64, company: u64) {
+    let now = portal.now_ms();
+    let mut stand = portal.stand();
+    assert!(stand.set_primary(("contacts", contact), ("companies", company), now));
+}
+
+#[test]
+fn what_is_associated_at_the_start_is_there_after_the_first_pass_in_one_request_for_a_thousand_records()
+ {
+    let portal = Portal::quick();
+    portal.fill("contacts", 1_200);
+    portal.fill("companies", 3);
+    let (contacts, companies) = (ids(&portal, "contacts"), ids(&portal, "companies"));
+    for (number, contact) in contacts
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| number % 3 == 0)
+    {
+        associate(&portal, *contact, companies[number % companies.len()]);
+    }
+    set_primary(&portal, contacts[0], companies[1]);
+    let mut site = Site::with(&portal, RARELY, OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    until_equal(&site, &portal);
+    let reads = portal.requests("contacts/companies/batch/read");
+    // The portal's own bookkeeping of primaries moves contacts' times, so that a poll may bring them once more.
+    assert!((2..=3).contains(&reads), "{reads} reads");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_history WHERE property = 'association'"),
+        0,
+        "a first pass has no history"
+    );
+    let told = "SELECT label FROM association_types WHERE from_object = 'contacts' AND to_object = 'companies' AND type_id = 1";
+    assert_eq!(site.text(told).as_deref(), Some("Primary"));
+    let view = format!(
+        "SELECT count(*) FROM contacts_companies WHERE is_primary AND contacts_local_id = (SELECT local_id FROM contacts WHERE hs_id = {})",
+        contacts[0]
+    );
+    assert_eq!(site.number(&view), 1);
+    assert_eq!(site.stop(), 0);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn a_new_association_of_a_record_that_a_poll_brings_is_there_with_the_poll() {
+    let portal = Portal::quick();
+    portal.stand().settings_mut().association_moves_modified = true;
+    let (ann, acme, beta) = (
+        portal.contact("ann@example.com"),
+        company(&portal, "Acme"),
+        company(&portal, "Beta"),
+    );
+    let mut site = Site::with(&portal, "", OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    associate(&portal, ann, acme);
+    until_equal(&site, &portal);
+    set_primary(&portal, ann, beta);
+    until_equal(&site, &portal);
+    let now = portal.now_ms();
+    let gone = portal
+        .stand()
+        .disassociate(("contacts", ann), ("companies", acme), now);
+    assert!(gone);
+    until_equal(&site, &portal);
+    let came = "SELECT count(*) FROM sync_history WHERE object = 'contacts_companies' AND property = 'association' AND origin = 'poll'
+         AND new_value LIKE '{\"from_local_id\":%,\"from_hs_id\":%,\"to_local_id\":%,\"to_hs_id\":%,\"category\":\"HUBSPOT_DEFINED\",\"type_id\":%,\"label\":%}'";
+    assert!(site.number(came) >= 3);
+    site.until_sql("SELECT count(*) FROM sync_history WHERE property = 'association' AND old_value IS NOT NULL AND new_value IS NULL");
+    // A contact that is made with its company: both come with the same poll, in whichever order.
+    let bob = portal.contact("bob@example.com");
+    let gamma = company(&portal, "Gamma");
+    associate(&portal, bob, gamma);
+    until_equal(&site, &portal);
+    site.until_sql("SELECT associations_waiting = 0 FROM sync_status WHERE object = 'contacts'");
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_webhook_of_either_end_brings_an_association_without_a_poll() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+    let mut site = Door::site_with(&portal, &format!("{RARELY}{}", door.settings("")), OBJECTS);
+    site.start_and_settle();
+    site.until_sql(FIRST_PASS);
+    door.subscribe(&portal, Webhooks::default());
+    associate(&portal, ann, acme);
+    until_equal(&site, &portal);
+    set_primary(&portal, ann, acme);
+    until_equal(&site, &portal);
+    let now = portal.now_ms();
+    // From the company's side.
+    let gone = portal
+        .stand()
+        .disassociate(("companies", acme), ("contacts", ann), now);
+    assert!(gone);
+    until_equal(&site, &portal);
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_inbox WHERE state = 'pending' OR state = 'dead'"),
+        0
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+fn ids(portal: &Portal, object: &str) -> Vec<u64> {
+    let stand = portal.stand();
+    let records = stand.records(object);
+    records.iter().map(Record::id).collect()
+}
+
+#[test]
+fn a_comparison_and_the_rotating_pass_find_what_nobody_told() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 1);
+    portal.fill("companies", 3);
+    let (contact, companies) = (ids(&portal, "contacts")[0], ids(&portal, "companies"));
+    // A first company becomes the primary one, which moves the contact's time; another one moves nothing.
+    let day_ago = portal.now_ms() - 86_400_000;
+    let first =
+        portal
+            .stand()
+            .associate(("contacts", contact), ("companies", companies[0]), day_ago);
+    assert!(first);
+    let site = Site::with(&portal, "", OBJECTS);
+    site.once();
+    let before = site.text(SHOWN);
+    assert_eq!(before.clone().unwrap_or_default(), in_hubspot(&portal));
+    associate(&portal, contact, companies[1]);
+    site.once();
+    assert_eq!(site.text(SHOWN), before, "nothing tells of it");
+    let compared = site.run(&["once", "--reconcile", "--timeout", "50s"]);
+    assert!(compared.status.success(), "{compared:?}");
+    assert_eq!(site.text(SHOWN).unwrap_or_default(), in_hubspot(&portal));
+    let mut site = site;
+    site.configure(
+        &portal,
+        "[schedule]\npoll = \"1h\"\nassociations = \"1s\"\n",
+        OBJECTS,
+    );
+    site.start_and_settle();
+    associate(&portal, contact, companies[2]);
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_label_that_is_deleted_in_the_portal_is_archived_and_its_rows_go() {
+    let portal = Portal::quick();
+    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+    let pair = ("contacts", "companies");
+    let (boss, _) = portal.stand().create_label(pair, "Boss", None);
+    let now = portal.now_ms();
+    assert!(
+        portal
+            .stand()
+            .label(("contacts", ann), ("companies", acme), boss, now)
+    );
+    let mut site = Site::with(
+        &portal,
+        "[schedule]\npoll = \"1h\"\nreference = \"1s\"\n",
+        OBJECTS,
+    );
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    until_equal(&site, &portal);
+    assert!(portal.stand().rename_label(pair, boss, "Chief"));
+    site.until_sql("SELECT count(*) FROM associations WHERE label = 'Chief'");
+    assert!(portal.stand().delete_label(pair, boss, now));
+    site.until_sql("SELECT archived FROM association_types WHERE label = 'Chief'");
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn what_an_answer_does_not_tell_is_asked_for_again_and_nothing_goes_for_it() {
+    use hubsyncd::simulator::faults::FaultKind;
+    let portal = Portal::quick();
+    portal.stand().settings_mut().association_moves_modified = true;
+    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+    associate(&portal, ann, acme);
+    let mut site = Site::with(&portal, "", OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    until_equal(&site, &portal);
+    portal.script(FaultKind::UnreadableRecord, 1, "companies/batch/read");
+    portal.edit(ann, &[("city", "Oslo")]);
+    site.until_sql("SELECT count(*) FROM contacts WHERE city = 'Oslo'");
+    site.until_sql("SELECT count(*) FROM _sync_links_due");
+    assert_eq!(site.text(SHOWN).unwrap_or_default(), in_hubspot(&portal));
+    assert_eq!(site.stop(), 0);
+}
