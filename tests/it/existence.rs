@@ -237,3 +237,52 @@ fn a_record_that_one_side_made_or_took_away_is_one_row_of_the_history() {
     );
     assert_eq!(site.number("SELECT count(*) FROM sync_history"), 4);
 }
+
+/// Whether the tokens' user sees a record from now on.
+fn show(portal: &Portal, id: u64, is_seen: bool) {
+    let mut stand = portal.stand();
+    let hidden = &mut stand.settings_mut().hidden;
+    match is_seen {
+        true => hidden.remove(&id),
+        false => hidden.insert(id),
+    };
+}
+
+#[test]
+fn what_a_users_token_does_not_see_stays_until_the_archive_shows_it() {
+    let portal = Portal::quick();
+    let ids = ["ann", "bob", "cid"].map(|name| portal.contact(&format!("{name}@example.com")));
+    let [ann, bob, cid] = ids;
+    let site = site(&portal, "");
+    let file = std::fs::read_to_string(site.path("config.toml")).expect("written");
+    let file = file.replace("[auth]\n", "[auth]\nsees = \"user\"\n");
+    std::fs::write(site.path("config.toml"), file).expect("written");
+    site.once();
+    // Hidden from the user, and archived.
+    show(&portal, ann, false);
+    show(&portal, bob, false);
+    archive(&portal, cid);
+    compare(&site);
+    let left = "SELECT group_concat(hs_id, ' ') FROM (SELECT hs_id FROM contacts ORDER BY hs_id)";
+    assert_eq!(site.text(left), Some(format!("{ann} {bob}")));
+    assert_eq!(site.number("SELECT unseen FROM sync_status"), 2);
+    // What programs write of them waits dead, and no record is archived unseen.
+    site.execute(&format!(
+        "UPDATE contacts SET city = 'Lima' WHERE hs_id = {ann}"
+    ));
+    site.execute(&format!("DELETE FROM contacts WHERE hs_id = {bob}"));
+    site.once();
+    let dead = "SELECT group_concat(operation, ' ') FROM (SELECT operation FROM sync_outbox
+                WHERE state = 'dead' AND last_error LIKE '%[not-visible]' ORDER BY operation)";
+    assert_eq!(site.text(dead).as_deref(), Some("archive update"));
+    assert!(portal.value(bob, "email").is_some());
+    // A comparison that sees them lets both go on.
+    show(&portal, ann, true);
+    show(&portal, bob, true);
+    compare(&site);
+    site.once();
+    assert_eq!(portal.value(ann, "city").as_deref(), Some("Lima"));
+    assert_eq!(portal.value(bob, "email"), None);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(site.number("SELECT unseen FROM sync_status"), 0);
+}

@@ -1151,3 +1151,51 @@ fn a_write_that_waits_for_a_later_read_asks_when_its_time_has_come() {
     assert!(asked <= 3, "{asked} requests in six seconds");
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn a_deletion_that_a_webhook_tells_of_marks_the_row_and_a_restore_unmarks_it() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let ids = ["ann", "bob"].map(|name| portal.contact(&format!("{name}@example.com")));
+    let objects = format!("[objects.contacts]\non_remote_delete = \"mark\"\n{CONTACTS}");
+    let settings = format!("{RARELY}{}", door.settings(""));
+    let mut site = Door::site_with(&portal, &settings, &objects);
+    site.start_and_settle();
+    door.subscribe(&portal, Webhooks::default());
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", ids[0], now));
+    site.until_sql("SELECT count(*) FROM contacts WHERE local_id = 1 AND hs_archived = 1");
+    let now = portal.now_ms();
+    assert!(portal.stand().restore("contacts", ids[0], now));
+    site.until_sql("SELECT count(*) FROM contacts WHERE local_id = 1 AND hs_archived = 0");
+    let told = "SELECT group_concat(iif(new_value IS NULL, 'gone', 'made') || ' ' || origin, '; ')
+                FROM (SELECT * FROM sync_history ORDER BY id)";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some("gone webhook; made webhook")
+    );
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_users_token_believes_the_deletion_that_a_webhook_announces() {
+    let portal = Portal::quick();
+    let door = Door::new();
+    let ids = ["ann", "bob"].map(|name| portal.contact(&format!("{name}@example.com")));
+    let settings = format!("{RARELY}{}", door.settings(""));
+    let mut site = Door::site_with(&portal, &settings, CONTACTS);
+    let file = std::fs::read_to_string(site.path("config.toml")).expect("written");
+    let file = file.replace("[auth]\n", "[auth]\nsees = \"user\"\n");
+    std::fs::write(site.path("config.toml"), file).expect("written");
+    site.start_and_settle();
+    door.subscribe(&portal, Webhooks::default());
+    portal.stand().settings_mut().hidden.extend(ids);
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", ids[0], now));
+    site.until_sql("SELECT count(*) = 1 FROM contacts");
+    assert_eq!(
+        site.number("SELECT hs_id FROM contacts").cast_unsigned(),
+        ids[1]
+    );
+    assert_eq!(site.stop(), 0);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hubsyncd::model::mapping::ObjectMapping;
+use hubsyncd::model::mapping::{ObjectMapping, OnRemoteDelete};
 use hubsyncd::model::value::{ColumnValue, PropertyType, Value};
 use hubsyncd::simulator::portal::Operation;
 use rusqlite::Connection;
@@ -32,6 +32,7 @@ pub(crate) struct Row {
     pub(crate) local_id: i64,
     pub(crate) hs_id: Option<u64>,
     pub(crate) modified_at: Option<String>,
+    pub(crate) is_archived: bool,
     pub(crate) values: BTreeMap<String, Value>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn rows(connection: &Connection, object: &ObjectMapping) -> Vec<Row> 
         .map(|field| field.column.as_str().to_owned())
         .collect();
     let sql = format!(
-        "SELECT local_id, hs_id, hs_modified_at, {} FROM {} ORDER BY local_id",
+        "SELECT local_id, hs_id, hs_modified_at, hs_archived, {} FROM {} ORDER BY local_id",
         columns.join(", "),
         object.table
     );
@@ -60,13 +61,14 @@ pub(crate) fn rows(connection: &Connection, object: &ObjectMapping) -> Vec<Row> 
         for (index, field) in object.fields.iter().enumerate() {
             values.insert(
                 field.property.as_str().to_owned(),
-                value_of(kinds[index], row.get(index + 3)?),
+                value_of(kinds[index], row.get(index + 4)?),
             );
         }
         Ok(Row {
             local_id: row.get(0)?,
             hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
             modified_at: row.get(2)?,
+            is_archived: row.get(3)?,
             values,
         })
     });
@@ -391,11 +393,18 @@ fn check_rows(
                 row.local_id
             ));
         };
-        let Some(record) = state
-            .portal
-            .record(name.as_str(), hs_id)
-            .filter(|record| !record.is_archived())
-        else {
+        let live = state.portal.record(name.as_str(), hs_id);
+        let live = live.filter(|record| !record.is_archived());
+        if row.is_archived {
+            if live.is_none() && object.modes.on_remote_delete == OnRemoteDelete::Mark {
+                continue;
+            }
+            return Err(format!(
+                "I3: {name} row {} says that record {hs_id} is archived, which it is not",
+                row.local_id
+            ));
+        }
+        let Some(record) = live else {
             return Err(format!(
                 "I3: {name} row {} has record {hs_id}, which HubSpot no longer has",
                 row.local_id

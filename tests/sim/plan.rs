@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, OnLocalDelete,
+    OnRemoteDelete, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -174,7 +175,7 @@ impl Plan {
             chances,
             late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
             slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
-            mapping: mapping(rng),
+            mapping: with_modes(mapping(rng), seed),
             guard: guard(small_guard),
             small_guard,
             poll: Duration::from_secs(*pick(rng, &[10, 20, 45])),
@@ -240,6 +241,23 @@ fn webhooks(seed: u64) -> Option<Webhooks> {
         most_in_a_request: *pick(rng, &[1, 7, 100]),
         ..Webhooks::default()
     })
+}
+
+/// How records come and go, mostly as by default.
+fn with_modes(mut mapping: Mapping, seed: u64) -> Mapping {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xC0DE_5A17);
+    let rng = &mut rng;
+    for object in &mut mapping.objects {
+        let on_remote_delete = *pick(rng, &OnRemoteDelete::ALL);
+        let makes_anew = on_remote_delete == OnRemoteDelete::Recreate;
+        if rng.random_bool(0.5) && (object.direction.pushes() || !makes_anew) {
+            object.modes.on_remote_delete = on_remote_delete;
+        }
+        if rng.random_bool(0.25) {
+            object.modes.on_local_delete = OnLocalDelete::Restore;
+        }
+    }
+    mapping
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {

@@ -121,7 +121,7 @@ impl Portal {
             } else {
                 self.look_up(object, &input.id, id_property)?
             };
-            match id {
+            match id.filter(|id| !self.settings().hidden.contains(id)) {
                 None => absent.push(input.id.clone()),
                 Some(id) => {
                     let times = by_record.entry(id).or_default();

@@ -32,7 +32,8 @@ impl Portal {
         } else {
             &table.live
         };
-        let (page, next) = page_of(records, start, limit);
+        let (mut page, next) = page_of(records, start, limit);
+        page.retain(|(id, _)| !self.settings().hidden.contains(id));
         self.check_page(page.len())?;
         let selection = Selection::new(table, &query.list("properties"), &history);
         let writer = RecordWriter {

@@ -49,8 +49,10 @@ impl Portal {
             .take(query.limit as usize)
             .copied()
             .collect();
-        self.check_page(page.len())?;
         let end = query.after + page.len() as u64;
+        let hidden = &self.settings().hidden;
+        let page: Vec<u64> = page.into_iter().filter(|id| !hidden.contains(id)).collect();
+        self.check_page(page.len())?;
         let page = fault.map_or(page.clone(), |fault| fault.spoil(page));
         let total = hits.len() as u64;
         Ok(self.search_answer(
