@@ -107,7 +107,7 @@ CREATE TABLE sync_outbox (
     label TEXT,
     -- What stands in brackets at the end of `last_error`, so that sentence and code are one.
     code TEXT GENERATED ALWAYS AS (
-        CASE WHEN last_error LIKE '% [%]' AND rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]') LIKE '% ['
+        CASE WHEN substr(last_error, -1) = ']' AND substr(rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]'), -2) = ' ['
         THEN rtrim(substr(last_error, length(rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]')) + 1), ']') END
     ) VIRTUAL,
     -- When the oldest attempt that nobody has answered was made: while it is set, nothing is cut short.

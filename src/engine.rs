@@ -131,7 +131,7 @@ pub struct Engine {
     /// Objects that wait for a scope.
     pub(crate) refusals: access::Refusals,
     /// Which answers have contradicted what is known of the portal.
-    pub(crate) met: contradictions::Met,
+    pub(crate) met: contradictions::Contradicted,
     /// Which properties HubSpot has, where an answer made somebody ask.
     known_properties: Mutex<BTreeMap<ObjectType, blanks::KnownProperties>>,
     /// Whether webhooks arrive.
@@ -167,7 +167,7 @@ impl Engine {
             turns: AtomicU64::new(0),
             ahead: Mutex::default(),
             refusals: access::Refusals::default(),
-            met: contradictions::Met::default(),
+            met: contradictions::Contradicted::default(),
             known_properties: Mutex::default(),
             deliveries: deliveries::Deliveries::default(),
             arrivals: receive::Arrivals::default(),
@@ -186,6 +186,10 @@ impl Engine {
     }
 
     pub(crate) fn set_objects(&self, objects: Objects) {
+        for object in objects.iter() {
+            self.client
+                .call_object(object.object(), object.mapping().address());
+        }
         *self.objects.write() = Arc::new(objects);
     }
 
@@ -226,7 +230,7 @@ impl Engine {
     /// Puts in force what another engine has read of the same portal for the same mapping and file, so that it needn't be
     /// asked for again.
     pub fn knows_the_portal_from(&self, other: &Self) {
-        *self.objects.write() = other.objects();
+        self.set_objects(Objects::clone(&other.objects()));
         *self.resolved.write() = other.resolved_mapping();
     }
 

@@ -1,5 +1,6 @@
 //! Any object of the portal's: HubSpot's own by a table of facts, a portal's by its schema.
 
+use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::portal::NewObject;
 use hubsyncd::simulator::settings::Settings;
 use hubsyncd::simulator::webhooks::Webhooks;
@@ -92,11 +93,11 @@ fn every_object_that_hubspot_defines_goes_both_ways() {
             .map(|(object, _)| *object)
             .chain(["leads", "users", "feedback_submissions"]);
     let names: Vec<&str> = names.collect();
-    let mut objects = String::new();
     for object in &names {
         portal.fill(object, 3);
-        objects.push_str(&format!("[objects.{object}]\n"));
     }
+    let tables = names.iter().map(|object| format!("[objects.{object}]"));
+    let objects = tables.collect::<Vec<_>>().join("\n");
     let mut site = Site::with(&portal, "", &objects);
     site.start_and_load();
     for object in &names {
@@ -406,5 +407,54 @@ fn webhooks_name_an_object_by_its_type_id() {
     }]);
     assert_eq!(door.deliver(&portal, &event), 204);
     site.until_sql("SELECT count(*) FROM sync_inbox WHERE object = '2-9' AND state = 'ignored'");
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_table_that_the_schema_named_keeps_its_name_while_hubspot_is_silent() {
+    let (portal, type_id) = with_machines();
+    let now = portal.now_ms();
+    portal.stand().create(&type_id, &[("model", "A")], now);
+    let mut site = Site::with(&portal, "", &format!("[objects.\"{type_id}\"]\n"));
+    site.once();
+    let status = "SELECT table_name || ' ' || rows || ' ' || backfill FROM sync_status";
+    assert_eq!(site.text(status).as_deref(), Some("machine 1 done"));
+    portal.script(FaultKind::Unavailable, 1_000_000, "/");
+    site.start();
+    site.until_sql("SELECT count(*) FROM sync_health WHERE state = 'unreachable'");
+    assert_eq!(site.text(status).as_deref(), Some("machine 1 done"));
+    site.execute("UPDATE machine SET model = 'B'");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox WHERE state = 'pending'"),
+        1
+    );
+}
+
+#[test]
+fn a_custom_object_waits_for_its_scope_and_goes_on_by_itself() {
+    let (portal, type_id) = with_machines();
+    let now = portal.now_ms();
+    portal.stand().create(&type_id, &[("model", "A")], now);
+    portal.contact("ann@example.com");
+    for right in ["objects", "schemas"] {
+        let scope = format!("crm.{right}.custom.read");
+        portal.stand().settings_mut().denied_scopes.insert(scope);
+    }
+    let schedule = "[schedule]\npoll = \"1s\"\nreference = \"1s\"\n";
+    let mut site = Site::with(&portal, schedule, "[objects.contacts]\n[objects.machine]\n");
+    site.start();
+    site.until_sql("SELECT count(*) FROM contacts");
+    site.until_sql(
+        "SELECT count(*) FROM sync_status WHERE object = 'machine' AND code = 'missing-scope'",
+    );
+    let said = site.text("SELECT last_error FROM sync_status WHERE object = 'machine'");
+    assert!(
+        said.as_ref()
+            .is_some_and(|said| said.contains("crm.schemas.custom.read")),
+        "{said:?}"
+    );
+    portal.stand().settings_mut().denied_scopes.clear();
+    site.until_sql("SELECT count(*) FROM machine WHERE model = 'A'");
+    site.until_sql("SELECT count(*) FROM sync_status WHERE object = 'machine' AND code IS NULL");
     assert_eq!(site.stop(), 0);
 }

@@ -20,8 +20,10 @@ fn settings(version: &str, more: &str) -> String {
 fn site(portal: &Portal, version: &str, more: &str) -> Site {
     let site = Site::with(portal, &settings("", more), CONTACTS);
     let text = std::fs::read_to_string(site.path("config.toml")).expect("a file");
-    let others = text.lines().filter(|line| !line.starts_with("api_version"));
-    let text = others.collect::<Vec<_>>().join("\n").replace(
+    let others = text
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("api_version"));
+    let text = others.collect::<String>().replace(
         "[portal]\n",
         &format!("[portal]\napi_version = \"{version}\"\n"),
     );

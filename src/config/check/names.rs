@@ -13,7 +13,7 @@ use crate::model::object::{STANDARD_OBJECTS, StandardObject};
 const SHORTEST_SLIP: usize = 6;
 
 /// An object by the names that the file gives it.
-pub(super) struct Named {
+pub(super) struct ObjectNames {
     /// The key.
     pub(super) object: ObjectType,
     /// What HubSpot is asked for, where that is another word.
@@ -25,7 +25,7 @@ pub(super) fn named(
     reader: &mut Reader<'_>,
     entry: &KeyAndValue<'_>,
     table: &TomlTable<'_>,
-) -> Option<Named> {
+) -> Option<ObjectNames> {
     let hint = "write HubSpot's plural name, as `contacts`, or a custom object's name or object type id, as `\"2-2000001\"`";
     let key = entry.at_key();
     let parsed = ObjectType::parse(entry.name);
@@ -55,7 +55,7 @@ pub(super) fn named(
             reader.error("object_name", &written.span, &written.path, &message, &hint);
             return None;
         }
-        return Some(Named {
+        return Some(ObjectNames {
             object,
             address: None,
         });
@@ -88,7 +88,7 @@ pub(super) fn named(
         }
     }
     let address = address.filter(|address| *address != object);
-    Some(Named { object, address })
+    Some(ObjectNames { object, address })
 }
 
 /// The object's direction: what no app may write is only pulled.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::check::existence;
 use crate::config::check::fields;
-use crate::config::check::names::{self, Named};
+use crate::config::check::names::{self, ObjectNames};
 use crate::config::check::rhythm::POLL_BOUNDS;
 use crate::config::check::values::POLICIES;
 use crate::config::file::{KeyAndValue, TomlTable, join};
@@ -106,7 +106,7 @@ fn object(
             SettingOrigin::Above,
         );
     }
-    let Named { object, address } = named?;
+    let ObjectNames { object, address } = named?;
     if let Some(own_poll) = own_poll {
         polls.objects.push((object.clone(), own_poll));
     }

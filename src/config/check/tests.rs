@@ -497,7 +497,7 @@ fn any_object_is_mapped_by_a_name_that_means_one() {
         ("[objects.machines]\nobject = \"a b\"", "bad_name 2:10"),
         (
             "[objects.properties]\nobject = \"properties\"",
-            "bad_name 1:10",
+            "reserved 1:10",
         ),
         (
             "[objects.users]\ndirection = \"push\"",
@@ -1069,7 +1069,7 @@ fn every_setting_in_force_is_shown_with_its_origin() {
 fn the_example_is_right_and_complete() {
     let config = config(EXAMPLE);
     assert_eq!(config.warnings, []);
-    assert_eq!(config.mapping.objects.len(), 4);
+    assert_eq!(config.mapping.objects.len(), 5);
     for key in keys::ALL.iter().copied().flatten() {
         assert!(is_word_of(key, EXAMPLE), "`{key}` is not in the example");
         assert!(is_word_of(key, MANUAL), "`{key}` is not in the manual");

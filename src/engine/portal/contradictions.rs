@@ -28,28 +28,28 @@ const BETWEEN: Duration = Duration::from_secs(30);
 
 /// What was met already.
 #[derive(Debug, Default)]
-pub(crate) struct Met {
+pub(crate) struct Contradicted {
     /// Owners and stages that are known, or were asked for.
-    names: Mutex<BTreeSet<(Kind, String)>>,
+    names: Mutex<BTreeSet<(NamedBy, String)>>,
     /// When a refusal last made somebody read.
     refused_at: Mutex<Option<Timestamp>>,
 }
 
 /// What a record names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum NamedBy {
     Owner,
     Stage(ObjectType),
 }
 
-impl Met {
+impl Contradicted {
     /// After a whole read everything may be asked for once more.
     pub(crate) fn forget(&self) {
         self.names.lock().clear();
     }
 
     /// Those of some names that were not met before; they count as met from here on.
-    fn new_of(&self, named: BTreeSet<(Kind, String)>) -> BTreeSet<(Kind, String)> {
+    fn new_of(&self, named: BTreeSet<(NamedBy, String)>) -> BTreeSet<(NamedBy, String)> {
         let mut names = self.names.lock();
         let new: BTreeSet<_> = named.difference(&names).cloned().collect();
         if names.len() + new.len() > MOST {
@@ -97,34 +97,34 @@ pub async fn look_at(
         .await?;
     for kind in unknown {
         match kind {
-            Kind::Owner => reference::read_owners_again(engine).await?,
-            Kind::Stage(_) => reference::read_pipelines_again(engine, object).await?,
+            NamedBy::Owner => reference::read_owners_again(engine).await?,
+            NamedBy::Stage(_) => reference::read_pipelines_again(engine, object).await?,
         }
     }
     Ok(())
 }
 
-fn named_by(object: &ObjectSync, records: &[Record]) -> BTreeSet<(Kind, String)> {
+fn named_by(object: &ObjectSync, records: &[Record]) -> BTreeSet<(NamedBy, String)> {
     let stage = object.stages.map(|stages| stages.stage);
     let mut named = BTreeSet::new();
     for record in records {
-        let mut name = |kind: Kind, property: &str| {
+        let mut name = |kind: NamedBy, property: &str| {
             let value = record.properties.get(property).cloned().flatten();
             named.extend(value.filter(|id| !id.is_empty()).map(|id| (kind, id)));
         };
-        name(Kind::Owner, OWNER);
+        name(NamedBy::Owner, OWNER);
         if let Some(stage) = stage {
-            name(Kind::Stage(object.object().clone()), stage);
+            name(NamedBy::Stage(object.object().clone()), stage);
         }
     }
     named
 }
 
 /// A table that was never filled knows nothing, and is filled by the schedule.
-fn is_known(connection: &Connection, kind: &Kind, id: &str) -> Result<bool, StoreError> {
+fn is_known(connection: &Connection, kind: &NamedBy, id: &str) -> Result<bool, StoreError> {
     match kind {
-        Kind::Owner => tables::has_owner(connection, id),
-        Kind::Stage(object) => {
+        NamedBy::Owner => tables::has_owner(connection, id),
+        NamedBy::Stage(object) => {
             let known = tables::pipelines(connection, object)?;
             let mut stages = known.iter().flat_map(|pipeline| &pipeline.stages);
             Ok(known.is_empty() || stages.any(|stage| stage.id == id))

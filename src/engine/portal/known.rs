@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::portal::objects::{ListedProperty, ObjectSchema};
 use crate::decide::schema::{Definition, Definitions, unlisted};
+use crate::engine::portal::schema::is_of_one_object;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::ListQuery;
 use crate::hubspot::Priority;
@@ -14,8 +15,6 @@ use crate::model::mapping::ObjectMapping;
 use crate::model::name::ObjectType;
 use crate::model::object::StandardObject;
 use crate::store::reference;
-
-use super::schema::is_of_one_object;
 
 /// The schemas of the mapped objects that HubSpot doesn't define, by the portal's list, else by their own address. Where
 /// neither says anything (an account without custom objects, a scope that is missing), what was known before holds, and an

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::model::name::TableName;
 use crate::model::time::Timestamp;
 use crate::store::fields;
 use crate::store::file::migrate;
@@ -183,6 +184,7 @@ pub fn views_first(
 ) -> Result<Vec<String>, StoreError> {
     let there = found(tx)?;
     let known = bring_up::tables_of(tx)?;
+    let mapping = &with_named_tables(mapping, &known);
     let has_table = |object: &ObjectMapping| {
         let table = known.get(object.object.as_str());
         table.is_some_and(|table| table == object.table.as_str())
@@ -208,6 +210,22 @@ pub fn views_first(
         meta::note_repair(tx, &meta::put_back(&put_back), now)?;
     }
     Ok(put_back)
+}
+
+/// A table that the portal's schema named before keeps its name until the schema is read again.
+fn with_named_tables(mapping: &Mapping, known: &BTreeMap<String, String>) -> Mapping {
+    let mut mapping = mapping.clone();
+    let unnamed = mapping
+        .objects
+        .iter_mut()
+        .filter(|object| object.table.is_until_named());
+    for object in unnamed {
+        let name = known.get(object.object.as_str());
+        if let Some(table) = name.and_then(|name| TableName::parse(name).ok()) {
+            object.table = table;
+        }
+    }
+    mapping
 }
 
 /// Puts back indexes of the bookkeeping tables that somebody dropped or replaced, and names them.

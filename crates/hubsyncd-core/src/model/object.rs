@@ -88,9 +88,6 @@ const MODIFIED_OF_CONTACTS: &str = "lastmodifieddate";
 /// The last-modified properties, of all objects.
 pub const MODIFIED_PROPERTIES: [&str; 2] = [MODIFIED, MODIFIED_OF_CONTACTS];
 
-/// How HubSpot's type ids of custom objects begin.
-const CUSTOM: &str = "2-";
-
 impl StandardObject {
     /// The standard object of a name in the mapping; `None` for a custom one.
     pub fn of(name: &str) -> Option<&'static Self> {
@@ -124,11 +121,6 @@ pub fn modified_property(object: &ObjectType) -> &'static str {
 /// The group in which properties of our own stand, where that is known; else the portal's groups tell.
 pub fn group_of(object: &ObjectType) -> Option<&'static str> {
     StandardObject::of(object.as_str()).and_then(|standard| standard.group)
-}
-
-/// Whether a name is a custom object's type id.
-pub fn is_custom_type_id(name: &str) -> bool {
-    name.starts_with(CUSTOM)
 }
 
 /// The properties that hold pipeline and stage of an object's records, if it has them: what it is to have is in the

@@ -233,7 +233,7 @@ mod tests {
                     "crmObjects": [
                         { "subscriptionType": "object.creation", "objectType": "contact", "active": false, "x": 2 },
                         { "subscriptionType": "object.propertyChange", "objectType": "contact", "propertyName": "phone", "active": true },
-                        { "subscriptionType": "object.creation", "objectType": "line_item", "active": true },
+                        { "subscriptionType": "object.creation", "objectType": "p1_machine", "active": true },
                         { "subscriptionType": "object.propertyChange", "objectType": "0-3", "propertyName": "dealstage", "active": true },
                     ],
                     "legacyCrmObjects": [{ "subscriptionType": "contact.deletion", "active": true }],
