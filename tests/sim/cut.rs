@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use hubsyncd::simulator::settings::Settings;
+
 use crate::plan::{Plan, TAG};
 use crate::script::Deed;
 
@@ -24,7 +26,7 @@ pub(crate) struct Cut {
 }
 
 /// What can be made plain.
-pub(crate) const PLAIN: [&str; 4] = ["webhooks", "index", "clock", "network"];
+pub(crate) const PLAIN: [&str; 5] = ["webhooks", "index", "clock", "network", "limits"];
 
 impl Cut {
     /// All of a plan.
@@ -70,6 +72,10 @@ impl Cut {
                     plan.settings.index_delay_max_ms = 0;
                 }
                 "clock" => plan.settings.clock_offset_ms = 0,
+                "limits" => {
+                    plan.narrow = None;
+                    plan.settings.burst_limit = Settings::default().burst_limit;
+                }
                 _ => {
                     plan.network.least_ms = 5;
                     plan.network.most_ms = 5;

@@ -343,7 +343,11 @@ async fn join(
         day_resets_at: start.day_resets_at,
         time_zone: zone.clone(),
     };
-    let settings = LimitSettings::new(&Limits::default(), Tier::Professional);
+    let limits = Limits {
+        burst_per_10_seconds: plan.narrow,
+        ..Limits::default()
+    };
+    let settings = LimitSettings::new(&limits, Tier::Professional);
     let limiter = Limiter::new(settings, Arc::clone(&clock), lease_from(&store), &start);
     if let Some(zone) = zone {
         limiter.set_time_zone(&zone);

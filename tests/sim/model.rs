@@ -77,6 +77,8 @@ struct Side {
     base: Option<Text>,
     /// What it was compared with before the daemon read the other side.
     former: Option<Text>,
+    /// The same of what the daemon may have forgotten with a kill.
+    before: Option<Text>,
 }
 
 /// The writes of one field of one record.
@@ -121,8 +123,14 @@ impl FieldModel {
             (local.base, local.former) = (value, None);
         } else if self.policy != Policy::Manual && remote.base != value {
             local.former = std::mem::replace(&mut local.base, value.clone());
-            remote.base = value;
+            remote.before = std::mem::replace(&mut remote.base, value);
         }
+    }
+
+    /// The daemon was killed: what it had just read it may never have written down.
+    pub(crate) fn may_be_forgotten(&mut self) {
+        let remote = &mut self.sides[Place::Remote as usize];
+        remote.former = remote.before.take();
     }
 
     /// A side begins with another record or row, which nobody has compared with the other side.
@@ -167,7 +175,7 @@ impl FieldModel {
         side.knows |= knows;
         let [local, remote] = &mut self.sides;
         (local.base, remote.base) = (Some(value.clone()), Some(value.clone()));
-        local.former = None;
+        (local.former, remote.former) = (None, None);
         if local.value == remote.value {
             local.knows |= remote.knows;
             remote.knows = local.knows;
@@ -255,6 +263,10 @@ impl FieldModel {
         let mine = stand(l, l, Conflict::Lost(Place::Remote, r.value.clone()));
         let theirs = stand(r, r, Conflict::Lost(Place::Local, l.value.clone()));
         allowed.extend((l.value == r.value).then(|| both(l)));
+        if self.coincided {
+            // What came after that was made over it, if it was seen.
+            allowed.extend([both(l), both(r)]);
+        }
         allowed.extend(r.fell_into_a_gap.then(|| mine.clone()));
         let ahead_ms = l.at_ms - r.at_ms;
         allowed.extend(match self.policy {

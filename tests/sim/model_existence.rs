@@ -98,6 +98,7 @@ impl Existence {
             Policy::Newest => of_remote,
         };
         let came_again = self.inserted > 0;
+        let is_tie = |one: i64, other: i64| (one - other).abs() < seen.clock_ms;
         match (&self.archived_ms[..], &self.deleted[..]) {
             _ if self.is_erased && !came_again => vec![Gone],
             _ if self.is_intricate || self.is_erased => vec![Gone, There, Open],
@@ -110,11 +111,18 @@ impl Existence {
             ([_, ..], [_, ..]) => vec![Gone],
             ([archived], []) => {
                 let written = seen.pending_local_ms;
+                if policy == Policy::Newest && written.is_some_and(|at| is_tie(at, *archived)) {
+                    return vec![Gone, There];
+                }
                 vec![written.map_or(Gone, |written| decided(Gone, There, written > *archived))]
             }
             ([], [one]) => {
                 let is_later = seen.last_remote_ms.is_some_and(|at| at >= one.at_ms);
                 let by_policy = decided(There, Gone, !is_later);
+                let is_near = seen.last_remote_ms.is_some_and(|at| is_tie(at, one.at_ms));
+                if policy == Policy::Newest && is_near {
+                    return vec![Gone, There];
+                }
                 match (one.over_an_edit, is_later) {
                     (false, false) => vec![Gone],
                     // An edit of the last milliseconds goes with the record.

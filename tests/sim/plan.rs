@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) hot: Hot,
     /// How much of what programs do is told to the daemon; the rest it finds by its slow look.
     pub(crate) rings: f64,
+    /// So few requests in ten seconds that an ordinary run comes to the limit, which the daemon was told.
+    pub(crate) narrow: Option<u32>,
 }
 
 /// The records and fields on which most acts fall, so that two of them meet.
@@ -135,6 +137,14 @@ impl Plan {
         self.chances.is_empty() && !self.script.iter().any(is_machine)
     }
 
+    /// Whether no request of ours may be refused for the limit, whatever happens: what lands late counts when it lands, a
+    /// file of before knows nothing of what was sent since, and only a refusal tells that searches count too.
+    pub(crate) fn keeps_its_limit(&self) -> bool {
+        let lands_late = self.chances.contains_key(&FaultKind::Late);
+        let is_unknown = lands_late || self.settings.searches_count_in_burst;
+        self.narrow.is_some() && !is_unknown && !self.has(Act::PutBack)
+    }
+
     /// Whether an act is among what happens.
     pub(crate) fn has(&self, act: Act) -> bool {
         self.script.iter().any(|deed| deed.act == act)
@@ -160,6 +170,7 @@ impl Plan {
         ];
         let is_seen = !removals && !merges && hides.iter().all(|kind| !chances.contains_key(kind));
         let never_compares = is_seen && rng.random_bool(0.7);
+        let narrow = narrow(seed);
         let again = if rng.random_bool(0.5) {
             vec![Duration::from_mins(5)]
         } else {
@@ -199,8 +210,10 @@ impl Plan {
             ),
             hot: Hot::draw(rng),
             rings: *pick(rng, &[0.0, 0.5, 0.9, 1.0]),
+            narrow,
             settings: Settings {
                 webhooks: webhooks(seed),
+                burst_limit: narrow.unwrap_or(settings.burst_limit),
                 ..settings
             },
         }
@@ -258,6 +271,12 @@ fn with_modes(mut mapping: Mapping, seed: u64) -> Mapping {
         }
     }
     mapping
+}
+
+/// The limit of one plan in three.
+fn narrow(seed: u64) -> Option<u32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x11A1_7000);
+    rng.random_bool(0.33).then(|| rng.random_range(4..=16))
 }
 
 fn chances(rng: &mut ChaCha8Rng) -> BTreeMap<FaultKind, f64> {

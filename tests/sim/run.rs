@@ -334,11 +334,14 @@ impl Run {
                 &state.portal.write_log()[writes..]
             ));
         }
-        let throttled = state.portal.violations().total();
-        if throttled > 0 && self.plan.is_faultless() {
+        let violations = state.portal.violations();
+        let is_exceeded = match self.plan.narrow {
+            Some(_) => violations.burst > 0 && self.plan.keeps_its_limit(),
+            None => violations.total() > 0 && self.plan.is_faultless(),
+        };
+        if is_exceeded {
             return Err(format!(
-                "I9: HubSpot's limits were exceeded: {:?}",
-                state.portal.violations()
+                "I9: HubSpot's limits were exceeded: {violations:?}"
             ));
         }
         Ok(())

@@ -164,14 +164,10 @@ fn run_part(part: u64) {
     let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
     let again = many::comings_again(policy);
     run.check_all(again.map(|small| (small, "a person who comes again".to_owned())));
-    let enumerated: Vec<Small> = many::enumerated().collect();
-    let order = many::order(enumerated.len() as u64, first);
-    let own = order.skip(part as usize).step_by(PARTS as usize);
-    let taken = enumerated.len() / (PARTS * stride) as usize + 1;
-    run.check_all(own.take(taken).map(|number| {
-        let small = enumerated[number as usize].clone();
-        (small, format!("enumerated {number}"))
-    }));
+    let own = many::spread(first, stride)
+        .skip(part as usize)
+        .step_by(PARTS as usize);
+    run.check_all(own.map(|small| (small, "enumerated".to_owned())));
     let time = Duration::from_secs(setting("HUBSYNC_WORLDS_SECONDS").unwrap_or(SECONDS));
     let most = setting("HUBSYNC_WORLDS_MOST").unwrap_or(u64::MAX);
     let seeds = first..first.saturating_add(most);

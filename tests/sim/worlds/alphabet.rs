@@ -26,6 +26,8 @@ pub(crate) enum Act {
     EditBack,
     /// A person writes another field of the record.
     EditOther,
+    /// A person writes what the row holds.
+    EditSame,
     /// A person archives the record.
     Archive,
     /// A person restores it.
@@ -52,11 +54,13 @@ pub(crate) enum Act {
     Pause,
     /// Time passes beyond the next poll.
     Poll,
+    /// It passes until the next poll is so near that the search index will be behind.
+    Eve,
 }
 
 impl Act {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 21] = [
+    pub(crate) const ALL: [(Self, &'static str); 23] = [
         (Self::Write, "a program writes a new value"),
         (Self::WriteBack, "a program writes the first value"),
         (Self::WriteOther, "a program writes another field"),
@@ -65,6 +69,7 @@ impl Act {
         (Self::Edit, "a person writes a new value"),
         (Self::EditBack, "a person writes the first value"),
         (Self::EditOther, "a person writes another field"),
+        (Self::EditSame, "a person writes what the row holds"),
         (Self::Archive, "a person archives the record"),
         (Self::Restore, "a person restores the record"),
         (Self::Merge, "a person merges another record into it"),
@@ -78,6 +83,7 @@ impl Act {
         (Self::ClockBack, "the clock goes ten minutes back"),
         (Self::Pause, "three seconds pass"),
         (Self::Poll, "time passes beyond the next poll"),
+        (Self::Eve, "time passes until just before the next poll"),
     ];
 
     /// Whether the daemon may need longer for what else happens.
@@ -132,7 +138,7 @@ pub(crate) struct OneFault {
 }
 
 /// The faults of single requests.
-pub(crate) const FAULTS: [(FaultKind, &str); 7] = [
+pub(crate) const FAULTS: [(FaultKind, &str); 8] = [
     (FaultKind::AnswerLost, "its answer is lost"),
     (FaultKind::NeverArrived, "it never arrives"),
     (FaultKind::Late, "it lands late and its answer is lost"),
@@ -140,6 +146,7 @@ pub(crate) const FAULTS: [(FaultKind, &str); 7] = [
     (FaultKind::Unavailable, "it is answered 503"),
     (FaultKind::CutBody, "its answer is cut"),
     (FaultKind::InternalError, "it is answered 500"),
+    (FaultKind::Slow, "its answer is slow"),
 ];
 
 /// What a world's mapping says, and whether HubSpot announces changes.
@@ -148,6 +155,8 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) direction: Direction,
     pub(crate) webhooks: bool,
+    /// By how much HubSpot's clock is ahead of the machine's, milliseconds.
+    pub(crate) ahead_ms: i64,
 }
 
 impl Setup {
@@ -157,6 +166,7 @@ impl Setup {
             policy,
             direction: Direction::Both,
             webhooks: false,
+            ahead_ms: 0,
         }
     }
 }
@@ -192,6 +202,9 @@ impl fmt::Display for Small {
             setup.webhooks,
             self.chance,
         )?;
+        if setup.ahead_ms != 0 {
+            writeln!(formatter, "HubSpot's clock: {} ms ahead", setup.ahead_ms)?;
+        }
         if let Some(fault) = self.fault {
             let words = word_of(&FAULTS, fault.kind);
             writeln!(formatter, "request {}: {words}", fault.after)?;
@@ -222,7 +235,10 @@ impl Small {
             chance: value_of(first, "chance")?.parse().ok()?,
         };
         for line in lines {
-            if let Some(rest) = line.strip_prefix("request ") {
+            if let Some(rest) = line.strip_prefix("HubSpot's clock: ") {
+                let (ahead, _) = rest.split_once(' ')?;
+                small.setup.ahead_ms = ahead.parse().ok()?;
+            } else if let Some(rest) = line.strip_prefix("request ") {
                 let (after, words) = rest.split_once(": ")?;
                 small.fault = Some(OneFault {
                     kind: of_word(&FAULTS, words)?,
@@ -246,6 +262,7 @@ fn parse_setup(line: &str) -> Option<Setup> {
         policy: Policy::parse(value_of(line, "policy")?)?,
         direction: Direction::parse(value_of(line, "direction")?)?,
         webhooks: value_of(line, "webhooks")? == "true",
+        ahead_ms: 0,
     })
 }
 
@@ -266,6 +283,7 @@ fn a_world_is_read_as_it_was_written() {
     let small = Small {
         setup: Setup {
             webhooks: true,
+            ahead_ms: -30_000,
             ..Setup::of(Policy::Newest)
         },
         acts: vec![

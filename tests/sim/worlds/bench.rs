@@ -268,6 +268,7 @@ fn plan(setup: Setup) -> Plan {
     let settings = Settings {
         index_delay_min_ms: INDEX_MS,
         index_delay_max_ms: INDEX_MS,
+        clock_offset_ms: setup.ahead_ms,
         webhooks: setup.webhooks.then(|| Webhooks {
             url: "http://127.0.0.1:1".to_owned(),
             // They wait until a world lets them arrive.
@@ -298,6 +299,7 @@ fn plan(setup: Setup) -> Plan {
         overlap: Duration::from_secs(15),
         again: vec![Duration::from_mins(5)],
         reconcile: Duration::from_hours(24),
+        narrow: None,
         ..Plan::draw(1)
     }
 }

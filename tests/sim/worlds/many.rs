@@ -15,13 +15,14 @@ use crate::worlds::alphabet::{Act, FAULTS, OneFault, Placed, Setup, Small, When}
 const BEGINNINGS: [Act; 5] = [Act::Write, Act::Delete, Act::Edit, Act::Archive, Act::Merge];
 
 /// What can follow.
-const LETTERS: [Act; 12] = [
+const LETTERS: [Act; 13] = [
     Act::Write,
     Act::WriteBack,
     Act::Delete,
     Act::Insert,
     Act::Edit,
     Act::EditBack,
+    Act::EditSame,
     Act::Archive,
     Act::Restore,
     Act::Merge,
@@ -67,51 +68,89 @@ pub(super) fn setups() -> Vec<Setup> {
             ..Setup::of(policy)
         });
     }
+    setups.push(Setup {
+        ahead_ms: AHEAD_MS,
+        ..Setup::of(Policy::Newest)
+    });
     setups
 }
 
-/// Every short sequence, and those of two acts with each single fault and at each point.
-pub(super) fn enumerated() -> impl Iterator<Item = Small> {
-    setups().into_iter().flat_map(|setup| {
-        let small = move |acts: &[Placed]| Small {
-            setup,
-            acts: acts.to_vec(),
-            fault: None,
-            chance: 0,
-        };
-        let letters = move || {
-            let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
-            let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
-            LETTERS.into_iter().chain(more)
-        };
-        let pairs = move || {
-            BEGINNINGS
-                .into_iter()
-                .flat_map(move |first| letters().map(move |second| (first, second)))
-        };
-        let sequences = pairs().flat_map(move |(first, second)| {
-            letters().map(move |third| small(&[first.into(), second.into(), third.into()]))
-        });
-        let faults = pairs().flat_map(move |(first, second)| {
-            FAULTS.into_iter().flat_map(move |(kind, _)| {
-                (0..FAULTY).map(move |after| Small {
-                    fault: Some(OneFault { kind, after }),
-                    ..small(&[first.into(), second.into()])
-                })
-            })
-        });
-        let meetings = pairs().flat_map(move |(first, act)| {
-            points().map(move |point| {
-                let when = When::At(point, 0);
-                small(&[Placed { act, when }, first.into()])
-            })
-        });
-        sequences.chain(meetings).chain(faults)
+/// So far ahead is HubSpot's clock in some worlds: more than passes between two acts.
+const AHEAD_MS: i64 = 30_000;
+
+/// So many worlds of one mapping come before those of the next one: each mapping needs a database of its own, and whatever
+/// the first ones find should not wait for all of them.
+const IN_TURN: usize = 64;
+
+/// One in `stride` of the enumerated worlds: of each mapping a few in turn, and any few are spread over all. `first` says where
+/// they begin.
+pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
+    let of_setup = |setup| {
+        let all: Vec<Small> = enumerated(setup).collect();
+        let own = order(all.len() as u64, first).map(|number| all[number as usize].clone());
+        own.take(all.len().div_ceil(stride as usize)).collect()
+    };
+    let of_setups: Vec<Vec<Small>> = setups().into_iter().map(of_setup).collect();
+    let most = of_setups.iter().map(Vec::len).max().unwrap_or_default();
+    (0..most.div_ceil(IN_TURN)).flat_map(move |turn| {
+        let mut own = Vec::new();
+        for worlds in &of_setups {
+            own.extend_from_slice(worlds.chunks(IN_TURN).nth(turn).unwrap_or_default());
+        }
+        own
     })
 }
 
+/// Every short sequence, and those of two acts with each single fault and at each point.
+fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
+    let small = move |acts: &[Placed]| Small {
+        setup,
+        acts: acts.to_vec(),
+        fault: None,
+        chance: 0,
+    };
+    let letters = move || {
+        let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
+        let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
+        LETTERS.into_iter().chain(more)
+    };
+    let pairs = move || {
+        BEGINNINGS
+            .into_iter()
+            .flat_map(move |first| letters().map(move |second| (first, second)))
+    };
+    let sequences = pairs().flat_map(move |(first, second)| {
+        letters().map(move |third| small(&[first.into(), second.into(), third.into()]))
+    });
+    let faults = pairs().flat_map(move |(first, second)| {
+        FAULTS.into_iter().flat_map(move |(kind, _)| {
+            (0..FAULTY).map(move |after| Small {
+                fault: Some(OneFault { kind, after }),
+                ..small(&[first.into(), second.into()])
+            })
+        })
+    });
+    let meetings = pairs().flat_map(move |(first, act)| {
+        points().map(move |point| {
+            let when = When::At(point, 0);
+            small(&[Placed { act, when }, first.into()])
+        })
+    });
+    // What happens while the daemon is away, with time between; and just before a poll.
+    let absences = pairs().map(move |(first, second)| {
+        let acts = [Act::Down, first, Act::Pause, second, Act::Up];
+        small(&acts.map(Placed::from))
+    });
+    let eves =
+        pairs().map(move |(first, second)| small(&[Act::Eve, first, second].map(Placed::from)));
+    let late =
+        pairs().map(move |(first, second)| small(&[first, Act::Eve, second].map(Placed::from)));
+    let timed = absences.chain(eves).chain(late);
+    sequences.chain(meetings).chain(faults).chain(timed)
+}
+
 /// The numbers below `count`, each once, from one that `first` says on: any few that follow each other are spread over all.
-pub(super) fn order(count: u64, first: u64) -> impl Iterator<Item = u64> {
+fn order(count: u64, first: u64) -> impl Iterator<Item = u64> {
     // Near the golden section, neighbours come late; without a common divisor, every number comes.
     let step = (count * 618 / 1000..count)
         .find(|step| divisor(*step, count) == 1)
@@ -127,7 +166,23 @@ fn divisor(one: u64, other: u64) -> u64 {
 }
 
 #[test]
-fn every_world_has_its_place_in_the_order() {
+fn every_enumerated_world_is_in_the_order_once() {
+    let all: usize = setups()
+        .into_iter()
+        .map(|setup| enumerated(setup).count())
+        .sum();
+    let worlds: BTreeSet<String> = spread(7, 1).map(|small| small.to_string()).collect();
+    let distinct: BTreeSet<String> = setups()
+        .into_iter()
+        .flat_map(enumerated)
+        .map(|small| small.to_string())
+        .collect();
+    assert_eq!(worlds, distinct);
+    assert_eq!(spread(7, 1).count(), all);
+}
+
+#[test]
+fn every_number_has_its_place_in_the_order() {
     for count in [1, 2, 10, 41_040] {
         let all: BTreeSet<u64> = order(count, 1_000_001).collect();
         assert_eq!(all, (0..count).collect());
@@ -207,6 +262,11 @@ pub(super) fn shrink(world: &Small, is_broken: &mut dyn FnMut(&Small) -> bool) -
         if smallest.setup.webhooks {
             let mut without = smallest.clone();
             without.setup.webhooks = false;
+            candidates.push(without);
+        }
+        if smallest.setup.ahead_ms != 0 {
+            let mut without = smallest.clone();
+            without.setup.ahead_ms = 0;
             candidates.push(without);
         }
         if smallest.chance != 0 {

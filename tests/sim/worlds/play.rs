@@ -1,6 +1,6 @@
 //! Plays one small world: its acts in their places, its fault, the rest that must follow, and what the model says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hubsyncd::model::mapping::Direction;
 use hubsyncd::simulator::faults::Script;
@@ -23,6 +23,10 @@ const BREATH: u64 = 15_000_000;
 const STEP_MS: i64 = 600_000;
 /// How long a pause is.
 const PAUSE: u64 = 3 * SECOND;
+/// How long a slow answer takes: longer than a read before a push stays fresh, shorter than a request may take.
+const SLOW_MS: u64 = 3_000;
+/// Before a poll, and less than the search index is behind.
+const EVE: u64 = SECOND / 2;
 /// Beyond a poll and what it reads.
 const BEYOND_A_POLL: u64 = 11 * SECOND;
 /// Its polls, and windows that are walked again.
@@ -75,6 +79,11 @@ pub(super) struct Play<'a> {
     pub(super) created_over_ms: Option<i64>,
     /// When something happened last (nanoseconds).
     acted_at: u64,
+    /// When the last search left (nanoseconds).
+    searched_at: u64,
+    /// The conflicts that were open at the last look, and when an update left.
+    pub(super) open: BTreeSet<(i64, i64, String)>,
+    pub(super) open_at_departure: BTreeSet<(i64, i64, String)>,
     /// Records that the daemon has made.
     pub(super) creates: usize,
     /// The landed request that the fault met.
@@ -106,6 +115,9 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         edit_in_gap: false,
         created_over_ms: None,
         acted_at: 0,
+        searched_at: 0,
+        open: BTreeSet::new(),
+        open_at_departure: BTreeSet::new(),
         faulted: None,
         landed_since: 0,
         writes_seen,
@@ -138,6 +150,7 @@ impl Play<'_> {
         if let Some(fault) = self.small.fault {
             let mut state = self.bench.world.state();
             let faults = state.portal.faults_mut();
+            faults.slow_ms = SLOW_MS;
             faults.script(Script {
                 after: u32::from(fault.after),
                 ..Script::new(fault.kind, 1, "/objects/")
@@ -235,10 +248,11 @@ impl Play<'_> {
                 for model in &mut self.models {
                     model.may_be_known(Place::Local);
                 }
+                self.open_at_departure = self.open_now();
             }
             Call::Archive => self.row_at_archive = self.hot().is_some(),
-            Call::Search | Call::Read | Call::History | Call::List | Call::Other | Call::Commit => {
-            }
+            Call::Search => self.searched_at = self.now(),
+            Call::Read | Call::History | Call::List | Call::Other | Call::Commit => {}
         }
     }
 
@@ -296,6 +310,10 @@ impl Play<'_> {
                 self.edit(FIELDS[0], &value)
             }
             Act::EditBack => self.edit(FIELDS[0], FIRST),
+            Act::EditSame => match self.hot().and_then(|row| row.values[0].clone()) {
+                Some(value) => self.edit(FIELDS[0], &value),
+                None => Ok(()),
+            },
             Act::EditOther => {
                 let value = self.next_value("r");
                 self.edit(FIELDS[1], &value)
@@ -337,6 +355,10 @@ impl Play<'_> {
             }
             Act::Pause => self.pass(PAUSE),
             Act::Poll => self.pass(BEYOND_A_POLL),
+            Act::Eve => {
+                let eve = self.searched_at + POLL.as_nanos() as u64 - EVE;
+                self.pass(eve.saturating_sub(self.now()))
+            }
         }
     }
 
@@ -398,6 +420,9 @@ impl Play<'_> {
         self.bench.executor.kill();
         if let Some(daemon) = self.daemon.take() {
             daemon.kill();
+            for model in &mut self.models {
+                model.may_be_forgotten();
+            }
             self.bench.world.cut_wire();
         }
     }

@@ -94,6 +94,8 @@ pub(crate) struct ExistenceSeen {
     pub(crate) last_remote_ms: Option<i64>,
     /// Whether that change of the record came too late for the daemon to see it.
     pub(crate) edit_fell_into_a_gap: bool,
+    /// By how much the clocks of both sides differed at most, as far as nobody could know.
+    pub(crate) clock_ms: i64,
 }
 
 /// The rows of the mirror.
@@ -132,6 +134,17 @@ pub(crate) fn conflicts(connection: &Connection, property: &str) -> Vec<Conflict
             is_open: row.get(4)?,
         })
     });
+    rows.expect("rows")
+        .collect::<Result<_, _>>()
+        .expect("conflicts")
+}
+
+/// The open conflicts: number, row and property of each.
+pub(crate) fn open_conflicts(connection: &Connection) -> BTreeSet<(i64, i64, String)> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, local_id, property FROM sync_conflicts WHERE resolved_at IS NULL AND local_id IS NOT NULL")
+        .expect("the conflicts can be read");
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     rows.expect("rows")
         .collect::<Result<_, _>>()
         .expect("conflicts")

@@ -1,7 +1,10 @@
 //! Watches both sides of a world: what a program or a person wrote, what the daemon wrote, what is left to be done, and what
 //! the model says of it all.
 
-use hubsyncd::model::mapping::Direction;
+use std::collections::BTreeSet;
+
+use hubsyncd::model::mapping::{Direction, Policy};
+use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::portal::{Operation, WriteLogEntry};
 
 use crate::model::{Doubt, FieldModel, Place};
@@ -11,13 +14,17 @@ use crate::worlds::alphabet::Act;
 use crate::worlds::bench::PERSON;
 use crate::worlds::play::{FIELDS, Play, Played};
 use crate::worlds::seen::{
-    ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, kept, rows,
+    ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, kept, open_conflicts,
+    rows,
 };
 
 impl Play<'_> {
     /// Sees what has changed in the mirror since the last look; by a program, or else by the daemon.
     pub(super) fn look(&mut self, hand: Hand) -> Result<(), String> {
         let now = self.bench.world.state().true_ms();
+        let open = self.open_now();
+        let before = std::mem::replace(&mut self.open, open);
+        let held: BTreeSet<_> = before.intersection(&self.open).cloned().collect();
         let found = rows(self.bench.programs.connection());
         if found == self.rows {
             return Ok(());
@@ -61,6 +68,12 @@ impl Play<'_> {
             }
             match hand {
                 Hand::Program => model.written(Place::Local, now, value),
+                Hand::Daemon if waits(&held, after.local_id, index) => {
+                    return Err(format!(
+                        "{} waits for a person, and was changed here",
+                        FIELDS[index]
+                    ));
+                }
                 Hand::Daemon if model.carried(Place::Local, &value) => {}
                 Hand::Daemon => return Err(nobody_wrote(index, &after)),
             }
@@ -77,6 +90,13 @@ impl Play<'_> {
             self.writes_seen = log.len();
             news
         };
+        let open = self.open_now();
+        let held: BTreeSet<_> = self
+            .open_at_departure
+            .intersection(&open)
+            .cloned()
+            .collect();
+        let row = self.hot().map_or(0, |row| row.local_id);
         for entry in &news {
             if entry.operation == Operation::Archive && entry.by_api {
                 if !self
@@ -110,8 +130,15 @@ impl Play<'_> {
                     continue;
                 };
                 let model = &mut self.models[index];
+                if entry.by_api && waits(&held, row, index) {
+                    return Err(format!(
+                        "{} waits for a person, and was changed there",
+                        FIELDS[index]
+                    ));
+                }
                 if !entry.by_api {
-                    model.written(Place::Remote, entry.at_ms, change.new.clone());
+                    let at_ms = entry.at_ms - self.small.setup.ahead_ms;
+                    model.written(Place::Remote, at_ms, change.new.clone());
                 } else if !model.carried(Place::Remote, &change.new) {
                     return Err(nobody_wrote(index, change));
                 }
@@ -133,6 +160,14 @@ impl Play<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// The conflicts that are open, where some wait for a person.
+    pub(super) fn open_now(&self) -> BTreeSet<(i64, i64, String)> {
+        if self.small.setup.policy != Policy::Manual {
+            return BTreeSet::new();
+        }
+        open_conflicts(self.bench.programs.connection())
     }
 
     fn has_an_edit(&self) -> bool {
@@ -173,7 +208,7 @@ impl Play<'_> {
         let unanswered = writes
             .iter()
             .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
-            || self.small.fault.is_some();
+            || (self.small.fault).is_some_and(|fault| fault.kind != FaultKind::Slow);
         let steps = self
             .small
             .acts
@@ -181,7 +216,12 @@ impl Play<'_> {
             .any(|placed| matches!(placed.act, Act::ClockAhead | Act::ClockBack));
         let doubt = Doubt {
             unanswered,
-            clock_ms: if steps { 700_000 } else { 0 },
+            clock_ms: match (steps, self.small.setup.ahead_ms) {
+                (true, _) => 700_000,
+                (false, 0) => 0,
+                // What tells of the other clock knows only whole seconds.
+                (false, _) => 2_000,
+            },
         };
         let connection = self.bench.programs.connection();
         let row = self.hot();
@@ -197,6 +237,7 @@ impl Play<'_> {
             record: record.map(|record| record.id()),
             is_open: whole.iter().any(|conflict| conflict.is_open),
             edit_fell_into_a_gap: self.edit_in_gap,
+            clock_ms: doubt.clock_ms,
             pending_local_ms: self.pending_ms().max(self.created_over_ms),
             ..ExistenceSeen::default()
         };
@@ -303,6 +344,12 @@ impl Play<'_> {
 pub(super) enum Hand {
     Program,
     Daemon,
+}
+
+/// Whether a field of a row is in one of the conflicts.
+fn waits(held: &BTreeSet<(i64, i64, String)>, row: i64, field: usize) -> bool {
+    let mut held = held.iter();
+    held.any(|(_, own, property)| *own == row && property == FIELDS[field])
 }
 
 fn nobody_wrote(field: usize, seen: &dyn std::fmt::Debug) -> String {
