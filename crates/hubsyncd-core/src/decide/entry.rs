@@ -65,6 +65,8 @@ pub enum Attempt {
     },
     /// The record goes to the archive.
     Archive,
+    /// An association, which may be repeated.
+    Association,
 }
 
 /// What befalls an entry.
@@ -220,7 +222,7 @@ pub fn step(standing: Standing, event: EntryEvent) -> Option<Standing> {
             unanswered_since: now.unanswered_since.or(Some(at)),
             sent_over: match attempt {
                 Attempt::Update { over } => Some(over),
-                Attempt::Create { .. } | Attempt::Archive => None,
+                Attempt::Create { .. } | Attempt::Archive | Attempt::Association => None,
             },
             sent_keyless: attempt == Attempt::Create { is_keyless: true },
             taken_by: None,
@@ -570,6 +572,7 @@ mod tests {
             Attempt::Create { is_keyless: true },
             Attempt::Update { over: at(9) },
             Attempt::Archive,
+            Attempt::Association,
         ] {
             events.push(EntryEvent::Claimed {
                 at: at(10),

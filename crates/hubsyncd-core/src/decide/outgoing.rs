@@ -3,6 +3,7 @@
 
 pub mod acknowledge;
 pub mod archiving;
+pub mod associate;
 pub mod batch;
 pub mod claim;
 pub mod doubt;

@@ -126,6 +126,11 @@ pub struct PairMapping {
 }
 
 impl PairMapping {
+    /// The name by which conflicts, history and holds tell of the pair.
+    pub fn name(&self) -> ObjectType {
+        ObjectType::parse(self.key.as_str()).expect("a table's name may be an object's")
+    }
+
     /// Whether both ends are records of one object: then each association has a row in each direction.
     pub fn is_of_one_object(&self) -> bool {
         self.from == self.to

@@ -1,0 +1,552 @@
+//! Associations on their way to HubSpot: by which call an entry goes out, what keeps it here, and what an answer makes of it.
+//!
+//! All of these calls may be repeated: what is there already is associated again, and what is not there is taken away again,
+//! without a change (`hubspot/api-facts.md#8`). So an answer that is lost puts nothing in doubt for longer than it takes to
+//! ask again.
+
+use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::outgoing::settle::BatchFate;
+use crate::decide::portal::link_types::KnownType;
+use crate::model::association::TypeId;
+use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::time::Timestamp;
+
+/// One end of an association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkEnd {
+    /// The row.
+    pub local_id: LocalId,
+    /// Whether it is in its table.
+    pub is_there: bool,
+    /// Its record, once HubSpot has it.
+    pub hs_id: Option<HubspotId>,
+}
+
+/// An association's entry, with what is known of its pair.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueuedLink {
+    /// The entry.
+    pub id: OutboxId,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Where the association starts.
+    pub from: LinkEnd,
+    /// Where it leads.
+    pub to: LinkEnd,
+    /// Its type; `None` for the pair's default, and for a label that nobody has looked up yet.
+    pub kind: Option<TypeId>,
+    /// Its label.
+    pub label: Option<String>,
+    /// Whether `associations` has its row.
+    pub has_row: bool,
+    /// What the pair's types say of it.
+    pub told: Told,
+}
+
+/// What the types of a pair, as far as they are known, say of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// They have not been read yet.
+    Unread,
+    /// It is of the pair's one plain type.
+    Plain,
+    /// It is of another type that the pair has.
+    Typed,
+    /// Its label is that of this type.
+    Means(TypeId),
+    /// The pair has no such type or label, or no longer; all that it has.
+    Unknown(String),
+}
+
+/// What a pair's types say of an association's type and label.
+pub fn told(kind: Option<&TypeId>, label: Option<&str>, types: &[KnownType]) -> Told {
+    let now: Vec<&KnownType> = types.iter().filter(|known| !known.archived).collect();
+    let Some(kind) = kind else {
+        return told_by_label(label, types, &now);
+    };
+    let plain: Vec<&KnownType> = now
+        .iter()
+        .copied()
+        .filter(|known| known.label.is_none())
+        .collect();
+    match now.iter().any(|known| known.id == *kind) {
+        _ if types.is_empty() => Told::Unread,
+        true if plain.len() == 1 && plain[0].id == *kind => Told::Plain,
+        true => Told::Typed,
+        false => Told::Unknown(all_types(&now)),
+    }
+}
+
+/// A label without regard to case and outer blanks; without one the plain type, where there is only one.
+fn told_by_label(label: Option<&str>, types: &[KnownType], now: &[&KnownType]) -> Told {
+    let folded = |label: &str| label.trim().to_lowercase();
+    let wanted = label.map(folded);
+    let of_label: Vec<&&KnownType> = now
+        .iter()
+        .filter(|known| known.label.as_deref().map(folded) == wanted)
+        .collect();
+    match (&of_label[..], label) {
+        _ if types.is_empty() => Told::Unread,
+        ([only], _) => Told::Means(only.id.clone()),
+        (_, None) => Told::Plain,
+        (_, Some(_)) => Told::Unknown(all_types(now)),
+    }
+}
+
+fn all_types(types: &[&KnownType]) -> String {
+    let shown = types.iter().map(|known| match &known.label {
+        Some(label) => format!("`{label}` ({})", known.id),
+        None => format!("no label ({})", known.id),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The call by which an entry goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkCall {
+    /// Associates by the type that the pair has where nobody names one.
+    Default,
+    /// Associates by type.
+    Create,
+    /// Takes types of a pair away.
+    ArchiveLabels,
+    /// Takes a pair away with all its types.
+    ArchiveAll,
+}
+
+/// What becomes of an entry that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadyLink {
+    /// It goes out.
+    Goes(LinkCall),
+    /// It has nothing to do: one of its rows is gone, or the table says otherwise by now.
+    Ends,
+    /// Its label is that of this type, which is to be written down first.
+    Named(TypeId),
+    /// It waits for the create of one of its rows.
+    WaitsForCreate,
+    /// It waits for the pair's types to be read.
+    WaitsForTypes,
+    /// HubSpot would refuse it.
+    Dead(String),
+}
+
+/// Decides for an entry that is due. `pair` is the pair's name.
+pub fn ready(link: &QueuedLink, pair: &str) -> ReadyLink {
+    let associates = link.standing.operation == Operation::Associate;
+    if !link.from.is_there || !link.to.is_there || associates != link.has_row {
+        return ReadyLink::Ends;
+    }
+    if link.from.hs_id.is_none() || link.to.hs_id.is_none() {
+        return ReadyLink::WaitsForCreate;
+    }
+    let is_plain = link.label.is_none() && (link.kind.is_none() || link.told == Told::Plain);
+    match (&link.told, associates) {
+        (Told::Means(kind), _) if link.kind.is_none() => ReadyLink::Named(kind.clone()),
+        (Told::Unread, _) if link.kind.is_none() && link.label.is_some() => {
+            ReadyLink::WaitsForTypes
+        }
+        (Told::Unknown(types), true) => {
+            ReadyLink::Dead(format!("{pair} has no such label or type: it has {types}"))
+        }
+        // What HubSpot no longer has needs not be taken away.
+        (Told::Unknown(_), false) => ReadyLink::Ends,
+        (_, true) if is_plain => ReadyLink::Goes(LinkCall::Default),
+        (_, true) => ReadyLink::Goes(LinkCall::Create),
+        (_, false) if is_plain => ReadyLink::Goes(LinkCall::ArchiveAll),
+        (_, false) => ReadyLink::Goes(LinkCall::ArchiveLabels),
+    }
+}
+
+/// What HubSpot said of one association.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkAnswer {
+    /// It is as it was asked for.
+    Done,
+    /// Refused, in HubSpot's words.
+    Refused {
+        /// HubSpot's category.
+        category: String,
+        /// Its words.
+        words: String,
+    },
+    /// Nothing that names it.
+    Silence,
+}
+
+/// What becomes of an entry whose attempt was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkSettlement {
+    /// Both sides agree: it is over.
+    Agreed,
+    /// Nothing is left to ask for: HubSpot has no such record, or refused what nobody wants any more.
+    Gone,
+    /// The record is to be read, which tells whether it is gone; then it is tried again.
+    LookAtRecords(EntryEvent),
+    /// Anything else that befalls the entry.
+    Befalls(EntryEvent),
+}
+
+/// How often an association is sent to records that HubSpot does not find before a person is asked.
+const MISSED_ATTEMPTS: u32 = 3;
+
+/// Settles an entry whose attempt was answered. `next` is when it may be tried again.
+pub fn settle_link(
+    link: &QueuedLink,
+    answer: &LinkAnswer,
+    next: Timestamp,
+    now: Timestamp,
+) -> LinkSettlement {
+    let associates = link.standing.operation == Operation::Associate;
+    let again = |words: &str| EntryEvent::SentBack {
+        next,
+        words: Some(words.to_owned()),
+        waits_for: None,
+        answered: Answered::Yes,
+    };
+    match answer {
+        LinkAnswer::Done => match (associates == link.has_row, link.from.hs_id) {
+            (true, _) | (false, None) => LinkSettlement::Agreed,
+            // A program has turned it round while it was on its way.
+            (false, Some(hs_id)) => LinkSettlement::Befalls(EntryEvent::Linked {
+                operation: turned_round(link.standing.operation),
+                hs_id,
+                at: now,
+            }),
+        },
+        LinkAnswer::Silence => {
+            LinkSettlement::Befalls(again("HubSpot's answer says nothing of this association"))
+        }
+        // A program has turned it round meanwhile, so that nothing is left to ask for.
+        LinkAnswer::Refused { .. } if associates != link.has_row => LinkSettlement::Gone,
+        LinkAnswer::Refused { category, words } => match category.as_str() {
+            "OBJECT_NOT_FOUND" if !associates => LinkSettlement::Gone,
+            "OBJECT_NOT_FOUND" if link.standing.attempts < MISSED_ATTEMPTS => {
+                LinkSettlement::LookAtRecords(again(words))
+            }
+            "INTERNAL_ERROR" | "LOCKED" | "RATE_LIMITS" | "MIGRATION_IN_PROGRESS" => {
+                LinkSettlement::Befalls(again(words))
+            }
+            _ => LinkSettlement::Befalls(EntryEvent::Refused {
+                words: words.clone(),
+                answered: Answered::Yes,
+            }),
+        },
+    }
+}
+
+/// The other of the two operations.
+pub fn turned_round(operation: Operation) -> Operation {
+    match operation {
+        Operation::Associate => Operation::Disassociate,
+        Operation::Disassociate | Operation::Create | Operation::Update | Operation::Archive => {
+            Operation::Associate
+        }
+    }
+}
+
+/// What befalls an entry whose batch failed as a whole and is not split. `until` is when HubSpot is to be asked again.
+pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestamp) -> EntryEvent {
+    match fate {
+        BatchFate::Split | BatchFate::Dead => EntryEvent::Refused {
+            words: words.to_owned(),
+            answered: Answered::Yes,
+        },
+        BatchFate::Lost => EntryEvent::Lost {
+            at: now,
+            next: until,
+            words: words.to_owned(),
+        },
+        BatchFate::Retry => EntryEvent::SentBack {
+            next: until,
+            words: Some(words.to_owned()),
+            waits_for: None,
+            answered: Answered::Yes,
+        },
+    }
+}
+
+/// What befalls an entry that was in flight when the daemon ended: it is sent again at once.
+pub fn left_in_flight(standing: &Standing, now: Timestamp) -> Option<EntryEvent> {
+    (standing.state == EntryState::InFlight).then(|| EntryEvent::Lost {
+        at: now,
+        next: now,
+        words: "the daemon ended before HubSpot's answer arrived".to_owned(),
+    })
+}
+
+/// What befalls an entry that is due and has to wait for something: another row's create, or the pair's types.
+pub fn waits(waits_for: Option<WaitsFor>, words: Option<&str>, next: Timestamp) -> EntryEvent {
+    EntryEvent::SentBack {
+        next,
+        words: words.map(str::to_owned),
+        waits_for,
+        answered: Answered::Yes,
+    }
+}
+
+/// Which of the entries that are due go out together: those of the first one's call, but none of two records of which an
+/// older entry goes out by another call. `calls` are those of the entries, oldest first.
+pub fn together(calls: &[(LinkCall, LocalId, LocalId)]) -> Vec<usize> {
+    let Some((first, _, _)) = calls.first() else {
+        return Vec::new();
+    };
+    let is_first = |at: usize| {
+        let (call, from, to) = &calls[at];
+        let older = calls[..at]
+            .iter()
+            .any(|(other, of, with)| other != first && of == from && with == to);
+        call == first && !older
+    };
+    (0..calls.len()).filter(|at| is_first(*at)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::association::Category;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    fn end(local_id: i64) -> LinkEnd {
+        LinkEnd {
+            local_id: LocalId(local_id),
+            is_there: true,
+            hs_id: Some(HubspotId(100 + local_id)),
+        }
+    }
+
+    fn link(operation: Operation, told: Told) -> QueuedLink {
+        QueuedLink {
+            id: OutboxId(1),
+            standing: Standing {
+                operation,
+                hs_id: Some(HubspotId(101)),
+                attempts: 1,
+                ..Standing::NOTHING
+            },
+            from: end(1),
+            to: end(2),
+            kind: Some(TypeId::of_hubspot(279)),
+            label: None,
+            has_row: operation == Operation::Associate,
+            told,
+        }
+    }
+
+    #[test]
+    fn a_label_is_that_of_a_type_whatever_its_case_and_no_label_the_plain_type() {
+        let known = |category, number, label: Option<&str>, archived| KnownType {
+            id: TypeId { category, number },
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived,
+        };
+        let user = || Category::UserDefined;
+        let plain = TypeId::of_hubspot(279);
+        let types = [
+            known(Category::HubspotDefined, 279, None, false),
+            known(user(), 36, Some("Ärztin"), false),
+            known(user(), 38, Some("Gone"), true),
+        ];
+        let check = |kind: Option<&TypeId>, label: Option<&str>, expected: Told| {
+            assert_eq!(told(kind, label, &types), expected, "{kind:?} {label:?}");
+        };
+        let (doctor, gone) = (types[1].id.clone(), types[2].id.clone());
+        let all = || {
+            Told::Unknown("no label (HUBSPOT_DEFINED 279), `Ärztin` (USER_DEFINED 36)".to_owned())
+        };
+        check(None, None, Told::Means(plain.clone()));
+        check(None, Some(" ärztin"), Told::Means(doctor.clone()));
+        check(None, Some("Gone"), all());
+        check(Some(&plain), None, Told::Plain);
+        check(Some(&doctor), None, Told::Typed);
+        check(Some(&gone), None, all());
+        assert_eq!(told(None, Some("x"), &[]), Told::Unread);
+        assert_eq!(told(Some(&plain), None, &[]), Told::Unread);
+        // Of several plain types nobody knows which one HubSpot takes.
+        let two = [types[0].clone(), known(user(), 40, None, false)];
+        assert_eq!(told(None, None, &two), Told::Plain);
+        assert_eq!(told(Some(&plain), None, &two), Told::Typed);
+    }
+
+    #[test]
+    fn an_entry_goes_out_by_the_call_that_its_type_asks_for() {
+        use LinkCall::{ArchiveAll, ArchiveLabels, Create, Default};
+        use Operation::{Associate, Disassociate};
+        let check = |link: QueuedLink, expected: ReadyLink| {
+            assert_eq!(ready(&link, "pair"), expected, "{link:?}");
+        };
+        for (told, associate, disassociate) in [
+            (Told::Plain, Default, ArchiveAll),
+            (Told::Typed, Create, ArchiveLabels),
+            (Told::Unread, Create, ArchiveLabels),
+        ] {
+            check(link(Associate, told.clone()), ReadyLink::Goes(associate));
+            check(link(Disassociate, told), ReadyLink::Goes(disassociate));
+        }
+        let untyped = |label: Option<&str>, told| QueuedLink {
+            kind: None,
+            label: label.map(str::to_owned),
+            ..link(Associate, told)
+        };
+        check(untyped(None, Told::Unread), ReadyLink::Goes(Default));
+        check(
+            untyped(Some("Boss"), Told::Unread),
+            ReadyLink::WaitsForTypes,
+        );
+        let boss = TypeId {
+            category: Category::UserDefined,
+            number: 36,
+        };
+        check(
+            untyped(Some("boss"), Told::Means(boss.clone())),
+            ReadyLink::Named(boss),
+        );
+        let unknown = || Told::Unknown("`Boss` (USER_DEFINED 36)".to_owned());
+        check(
+            untyped(Some("Bos"), unknown()),
+            ReadyLink::Dead(
+                "pair has no such label or type: it has `Boss` (USER_DEFINED 36)".to_owned(),
+            ),
+        );
+        check(link(Disassociate, unknown()), ReadyLink::Ends);
+    }
+
+    #[test]
+    fn an_entry_that_the_tables_contradict_ends_and_one_without_its_record_waits() {
+        for operation in [Operation::Associate, Operation::Disassociate] {
+            let plain = || link(operation, Told::Plain);
+            let turned = QueuedLink {
+                has_row: operation != Operation::Associate,
+                ..plain()
+            };
+            assert_eq!(ready(&turned, "pair"), ReadyLink::Ends);
+            let mut without = plain();
+            without.to.is_there = false;
+            assert_eq!(ready(&without, "pair"), ReadyLink::Ends);
+            let mut unmade = plain();
+            unmade.from.hs_id = None;
+            assert_eq!(ready(&unmade, "pair"), ReadyLink::WaitsForCreate);
+        }
+    }
+
+    #[test]
+    fn what_was_turned_round_on_its_way_goes_the_other_way_next() {
+        for (operation, other) in [
+            (Operation::Associate, Operation::Disassociate),
+            (Operation::Disassociate, Operation::Associate),
+        ] {
+            let settled = |link: &QueuedLink| settle_link(link, &LinkAnswer::Done, at(30), at(20));
+            let mut sent = link(operation, Told::Plain);
+            assert_eq!(settled(&sent), LinkSettlement::Agreed);
+            sent.has_row = !sent.has_row;
+            assert_eq!(
+                settled(&sent),
+                LinkSettlement::Befalls(EntryEvent::Linked {
+                    operation: other,
+                    hs_id: HubspotId(101),
+                    at: at(20),
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_settled_by_what_it_says() {
+        let refused = |link: &QueuedLink, category: &str| {
+            let answer = LinkAnswer::Refused {
+                category: category.to_owned(),
+                words: "words".to_owned(),
+            };
+            settle_link(link, &answer, at(30), at(20))
+        };
+        let again = EntryEvent::SentBack {
+            next: at(30),
+            words: Some("words".to_owned()),
+            waits_for: None,
+            answered: Answered::Yes,
+        };
+        let dead = LinkSettlement::Befalls(EntryEvent::Refused {
+            words: "words".to_owned(),
+            answered: Answered::Yes,
+        });
+        let (makes, takes) = (
+            link(Operation::Associate, Told::Plain),
+            link(Operation::Disassociate, Told::Plain),
+        );
+        assert_eq!(refused(&makes, "VALIDATION_ERROR"), dead);
+        assert_eq!(
+            refused(&makes, "LOCKED"),
+            LinkSettlement::Befalls(again.clone())
+        );
+        assert_eq!(refused(&takes, "OBJECT_NOT_FOUND"), LinkSettlement::Gone);
+        let look = LinkSettlement::LookAtRecords(again);
+        assert_eq!(refused(&makes, "OBJECT_NOT_FOUND"), look);
+        let turned = QueuedLink {
+            has_row: false,
+            ..makes.clone()
+        };
+        assert_eq!(refused(&turned, "VALIDATION_ERROR"), LinkSettlement::Gone);
+        let mut often = makes.clone();
+        often.standing.attempts = MISSED_ATTEMPTS;
+        assert_eq!(refused(&often, "OBJECT_NOT_FOUND"), dead);
+    }
+
+    #[test]
+    fn what_a_failure_leaves_is_sent_again_unless_it_was_refused() {
+        let fails = |fate| failed_link(fate, "words", at(30), at(20));
+        assert!(matches!(
+            fails(BatchFate::Lost),
+            EntryEvent::Lost { next, .. } if next == at(30)
+        ));
+        assert!(matches!(
+            fails(BatchFate::Retry),
+            EntryEvent::SentBack { .. }
+        ));
+        for fate in [BatchFate::Dead, BatchFate::Split] {
+            assert!(matches!(
+                fails(fate),
+                EntryEvent::Refused {
+                    answered: Answered::Yes,
+                    ..
+                }
+            ));
+        }
+        let left = Standing {
+            state: EntryState::InFlight,
+            ..Standing::NOTHING
+        };
+        assert!(matches!(
+            left_in_flight(&left, at(20)),
+            Some(EntryEvent::Lost { next, .. }) if next == at(20)
+        ));
+        assert_eq!(left_in_flight(&Standing::NOTHING, at(20)), None);
+    }
+
+    #[test]
+    fn two_records_get_their_associations_in_the_order_of_the_writes() {
+        use LinkCall::{ArchiveLabels, Create, Default};
+        let calls = |list: &[(LinkCall, i64, i64)]| {
+            let calls: Vec<_> = list
+                .iter()
+                .map(|(call, from, to)| (*call, LocalId(*from), LocalId(*to)))
+                .collect();
+            together(&calls)
+        };
+        assert_eq!(calls(&[]), Vec::<usize>::new());
+        assert_eq!(
+            calls(&[
+                (Create, 1, 1),
+                (ArchiveLabels, 1, 2),
+                (Create, 1, 2),
+                (Default, 3, 3),
+                (Create, 2, 2),
+            ]),
+            [0, 4]
+        );
+    }
+}
