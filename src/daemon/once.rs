@@ -34,7 +34,7 @@ use crate::model::mapping::KeyChoice;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::meta::Phase;
-use crate::store::{Lane, awaited, cursors, meta, reads};
+use crate::store::{Lane, awaited, cursors, meta, outbox, reads};
 
 use self::report::Before;
 pub use self::report::{ObjectReport, OnceFailure, OnceReport, report_of_all};
@@ -685,10 +685,16 @@ async fn retries(work: &OnceWork, object: &ObjectSync) -> Result<Retries, StepEr
         KeyChoice::Property(key) if object.mapping().key_field().is_none() => Some(key.clone()),
         KeyChoice::Property(_) | KeyChoice::Auto | KeyChoice::None => None,
     };
+    let pairs = object.pairs.clone();
     let retries = engine.store().read(move |connection| {
+        let mut push = awaited::next_attempt(connection, &name, keyless.as_ref(), now)?;
+        for pair in pairs.iter().filter(|pair| pair.from == name) {
+            let next = outbox::links::next_due(connection, pair)?;
+            push = [push, next].into_iter().flatten().min();
+        }
         Ok(Retries {
             read: awaited::next_read(connection, &name, now)?,
-            push: awaited::next_attempt(connection, &name, keyless.as_ref(), now)?,
+            push,
         })
     });
     Ok(retries.await?)

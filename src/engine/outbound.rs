@@ -2,6 +2,7 @@
 //! Nothing here reads the mirror into HubSpot but through an entry of the outbox.
 
 pub mod archive;
+mod associate;
 pub mod claiming;
 pub mod create;
 pub mod gap;

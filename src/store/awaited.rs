@@ -18,7 +18,7 @@ use rusqlite::{Connection, named_params};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::outbox::{MAY_BE_SENT, OF_ROW, WRITABLE};
+use crate::store::outbox::{LISTED, MAY_BE_SENT, OF_ROW, WRITABLE};
 
 /// A record that could not be read for so long was asked for three times.
 const MAY_BE_A_HICCUP: Duration = Duration::from_mins(1);
@@ -88,6 +88,7 @@ pub fn next_attempt(
              SELECT min(next_attempt_at)
              FROM sync_outbox
              WHERE object = :object
+               AND {LISTED}
                AND {MAY_BE_SENT}
                AND local_id NOT IN (SELECT local_id FROM resting)"
         ))?

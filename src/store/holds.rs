@@ -35,6 +35,8 @@ pub enum HeldOperation {
     Delete,
     /// Pushed updates.
     Update,
+    /// Disassociations in HubSpot; the object is the pair's name.
+    Disassociate,
 }
 
 impl HeldOperation {
@@ -44,6 +46,7 @@ impl HeldOperation {
             Self::Archive => "archive",
             Self::Delete => "delete",
             Self::Update => "update",
+            Self::Disassociate => "disassociate",
         }
     }
 }
@@ -259,10 +262,20 @@ pub fn recount_entries(
     key: HoldKey<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (_, held) = due_and_held(tx, key, now)?;
+    recount(tx, key, held, now)
+}
+
+/// Tells the open hold how much it holds by now. One that holds nothing any more is settled.
+pub fn recount(
+    tx: &Transaction<'_>,
+    key: HoldKey<'_>,
+    held: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let Some(open) = open(tx, key)? else {
         return Ok(());
     };
-    let (_, held) = due_and_held(tx, key, now)?;
     if held == 0 {
         return settle(tx, open, now);
     }

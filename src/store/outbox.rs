@@ -6,6 +6,7 @@ mod bulk;
 mod change;
 mod fields;
 mod givers;
+pub mod links;
 mod made;
 mod queue;
 mod sent;

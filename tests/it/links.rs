@@ -8,13 +8,13 @@ use crate::daemon::{Site, eventually};
 use crate::portal::Portal;
 use crate::webhooks::Door;
 
-const OBJECTS: &str = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+pub(crate) const OBJECTS: &str = "[objects.contacts]\n[objects.companies]\n[associations]\n\
      contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
 
 /// Polling and passes alone would find nothing within a test.
 const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
 
-const FIRST_PASS: &str =
+pub(crate) const FIRST_PASS: &str =
     "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'contacts'";
 
 /// The associations of the mirror by their ends in HubSpot, as `from to type label`.
@@ -23,7 +23,7 @@ const SHOWN: &str = "SELECT group_concat(line, ';') FROM (SELECT c.hs_id || ' ' 
      WHERE a.from_object = 'contacts' AND a.to_object = 'companies' ORDER BY c.hs_id, o.hs_id, a.category, a.type_id)";
 
 /// The same of HubSpot.
-fn in_hubspot(portal: &Portal) -> String {
+pub(crate) fn in_hubspot(portal: &Portal) -> String {
     let links = portal.stand().links("contacts", "companies");
     let mut lines: Vec<_> = links
         .iter()
@@ -49,13 +49,13 @@ fn in_hubspot(portal: &Portal) -> String {
     lines.join(";")
 }
 
-fn until_equal(site: &Site, portal: &Portal) {
+pub(crate) fn until_equal(site: &Site, portal: &Portal) {
     eventually("both sides show the same associations", || {
         site.text(SHOWN).unwrap_or_default() == in_hubspot(portal)
     });
 }
 
-fn company(portal: &Portal, name: &str) -> u64 {
+pub(crate) fn company(portal: &Portal, name: &str) -> u64 {
     let now = portal.now_ms();
     portal.stand().create("companies", &[("name", name)], now)
 }

@@ -2,6 +2,7 @@
 //! other connectors got wrong.
 
 mod alone;
+mod associations;
 mod both_ways;
 mod commands;
 mod crashes;

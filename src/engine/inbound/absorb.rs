@@ -107,7 +107,9 @@ fn take_over(
         pass.object.table.check_given_up(tx, former)?;
     }
     outbox::rename_record(tx, object, row.record.local_id, record.id)?;
-    conflicts::follow(tx, object, row.record.local_id, Some(record.id))?;
+    let local_id = row.record.local_id;
+    conflicts::follow(tx, object, local_id, Some(record.id))?;
+    outbox::links::follow(tx, object, local_id, Some(record.id), pass.now)?;
     Ok(row)
 }
 

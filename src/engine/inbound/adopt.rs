@@ -200,6 +200,7 @@ pub fn link(
     pass.object.table.update(tx, &row)?;
     reads::unbury(tx, object, record.id)?;
     conflicts::follow(tx, object, local_id, Some(record.id))?;
+    outbox::links::follow(tx, object, local_id, Some(record.id), pass.now)?;
     if let Some(create) = create {
         rebase(tx, pass, create, &row, clean_base)?;
         outbox::become_update(tx, create.id, record.id, pass.now)?;

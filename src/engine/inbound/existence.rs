@@ -303,6 +303,7 @@ impl Matter<'_> {
             conflicts::close(tx, whole, end, now)?;
         }
         conflicts::follow(tx, object, local_id, None)?;
+        outbox::links::follow(tx, object, local_id, None, now)?;
         // Created again, but not written again: what meets the create is compared with the times of the writes.
         let entry = self.queued;
         // By a clock that was ahead it was written by now, too: an erasure tells this create from a later row's by that.

@@ -23,6 +23,15 @@ pub fn update_key(object: &ObjectType) -> HoldKey<'_> {
     }
 }
 
+/// The guard's key of disassociations in HubSpot, by the pair's name.
+pub fn disassociation_key(pair: &ObjectType) -> HoldKey<'_> {
+    HoldKey {
+        object: pair,
+        side: Side::Hubspot,
+        operation: HeldOperation::Disassociate,
+    }
+}
+
 /// The guard's key of removals here.
 pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
     HoldKey {

@@ -22,6 +22,7 @@ use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{Matter, missed};
 use crate::engine::outbound::archive;
+use crate::engine::outbound::associate;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
 use crate::engine::outbound::create;
 use crate::engine::outbound::settle::recover_object;
@@ -53,7 +54,7 @@ const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     if !object.mapping().direction.pushes() {
-        return Ok(Progress::RING);
+        return associate::step(engine, object).await;
     }
     let mut looked = look(engine, object).await?;
     if looked.needs_care {
@@ -66,10 +67,18 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
         mut backlog, next, ..
     } = looked;
     let rest = leave_alone(engine, &mut backlog);
-    let Some(pick) = next_batch(&backlog, engine.next_turn()) else {
-        return Ok(Progress::Idle {
-            until: rest.or(next),
-        });
+    let pick = next_batch(&backlog, engine.next_turn());
+    // What two records are to each other goes before either of them goes.
+    if pick.is_none_or(|pick| pick.operation == Operation::Archive) {
+        let said = associate::step(engine, object).await?;
+        if said == Progress::More || pick.is_none() {
+            return Ok(said.or(Progress::Idle {
+                until: rest.or(next),
+            }));
+        }
+    }
+    let Some(pick) = pick else {
+        return Ok(Progress::RING);
     };
     let (name, now) = (object.object().clone(), engine.now());
     let due = engine

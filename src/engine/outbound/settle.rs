@@ -377,6 +377,7 @@ fn acknowledge(
         reads::unbury(tx, object.object(), record.id)?;
         conflicts::follow(tx, object.object(), entry.local_id, Some(record.id))?;
         note_made(tx, &pass.saying(Origin::Push), entry.local_id, record)?;
+        outbox::links::follow(tx, object.object(), entry.local_id, Some(record.id), now)?;
     }
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let acts = acknowledged(object.mapping(), entry, &row, record, &held);

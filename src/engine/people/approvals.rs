@@ -13,10 +13,12 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
+use crate::model::association::PairMapping;
 use crate::model::id::{HoldId, HubspotId};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::store::history::Origin;
+use crate::store::holds::HeldOperation;
 use crate::store::reads::FallsDue;
 use crate::store::{Lane, StoreError, holds, outbox, reads};
 
@@ -28,6 +30,12 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
     let approved = engine.store.read(holds::approved).await?;
     let mut carried_out = false;
     for hold in approved {
+        if let Some(pair) = engine.mapping().pair_of_key(&hold.object)
+            && hold.operation == HeldOperation::Disassociate.as_str()
+        {
+            carried_out |= approve_disassociations(engine, pair, hold.id).await?;
+            continue;
+        }
         let Some(object) = ObjectType::parse(&hold.object)
             .ok()
             .and_then(|name| engine.object(&name))
@@ -41,6 +49,22 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
         };
     }
     Ok(carried_out)
+}
+
+async fn approve_disassociations(
+    engine: &Engine,
+    pair: &PairMapping,
+    hold: HoldId,
+) -> Result<bool, StepError> {
+    let pair = pair.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            outbox::links::release_held(tx, &pair, hold, tx.now())?;
+            holds::settle(tx, hold, tx.now())
+        })
+        .await?;
+    Ok(true)
 }
 
 async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {

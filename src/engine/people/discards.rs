@@ -6,17 +6,19 @@ use crate::decide::decision::taken_back;
 use crate::decide::existence::{GivenUp, given_up};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::undelete;
-use crate::engine::outbound::guarded::{archive_key, update_key};
+use crate::engine::outbound::guarded::{archive_key, disassociation_key, update_key};
 use crate::engine::pass::Pass;
 use crate::engine::{Engine, StepError};
 use crate::model::conflict::Winner;
-use crate::model::entry::{Base, Entry, EntryField};
+use crate::model::entry::{Base, Entry, EntryField, Operation};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::value::Value;
 use crate::store::conflicts::{self, End};
 use crate::store::fields::{self, FieldRow};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
+use crate::store::links::due;
+use crate::store::outbox::links;
 use crate::store::{Lane, StoreError, holds, outbox, reads};
 
 /// How many entries one step gives up.
@@ -63,6 +65,9 @@ pub(super) fn discard_one(
     entry: &Entry,
 ) -> Result<(), StoreError> {
     let (object, now) = (pass.object, pass.now);
+    if is_of_link(entry) {
+        return discard_link(tx, pass, entry);
+    }
     match given_up(entry) {
         GivenUp::TakeBack(hs_id) => {
             take_back(tx, pass, entry)?;
@@ -91,6 +96,34 @@ pub(super) fn discard_one(
         holds::recount_entries(tx, key, now)?;
     }
     Ok(())
+}
+
+fn is_of_link(entry: &Entry) -> bool {
+    matches!(
+        entry.standing.operation,
+        Operation::Associate | Operation::Disassociate
+    )
+}
+
+/// An association that is given up goes again, one whose taking away is given up is back; a read of the record's associations
+/// tells what HubSpot has.
+fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<(), StoreError> {
+    let pair = links::pair_of(tx, entry.id, &pass.object.pairs)?;
+    match entry.standing.operation {
+        Operation::Disassociate => links::put_row_back(tx, entry.id)?,
+        Operation::Create | Operation::Update | Operation::Archive | Operation::Associate => {
+            links::delete_rows(tx, entry.id)?;
+        }
+    }
+    outbox::end(tx, entry.id)?;
+    let Some(pair) = pair else {
+        return Ok(());
+    };
+    if let Some(hs_id) = entry.standing.hs_id.filter(|_| pair.direction.pulls()) {
+        due::ask(tx, &pair.key, hs_id, Origin::Poll, pass.now)?;
+    }
+    let (_, held) = links::leaving(tx, &pair, pass.now)?;
+    holds::recount(tx, disassociation_key(&pair.name()), held, pass.now)
 }
 
 /// The fields of a discarded update go back to their base; what they held is kept.

@@ -118,7 +118,7 @@ pub fn due(
     )
 }
 
-/// The moment at which the next pending entry of an object falls due, later than `now`.
+/// The moment at which the next pending entry of an object's rows falls due.
 pub fn next_due(
     connection: &Connection,
     object: &ObjectType,
@@ -127,6 +127,7 @@ pub fn next_due(
         "SELECT min(next_attempt_at)
          FROM sync_outbox
          WHERE object = :object
+           AND {LISTED}
            AND {MAY_BE_SENT}"
     ))?;
     let text: Option<String> = statement

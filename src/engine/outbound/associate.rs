@@ -1,0 +1,654 @@
+//! Associations to HubSpot: one batch of one pair and one call a step, behind the object's creates and updates and before its
+//! archives.
+//!
+//! Due entries → claim in one transaction → send → settle, record by record. Each of the calls may be repeated, so that an
+//! answer that is lost is asked for by sending it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Transaction;
+
+use crate::decide::acts::Act;
+use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::guard::{Count, Verdict, judge};
+use crate::decide::outgoing::associate::{
+    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, Told, failed_link, left_in_flight,
+    ready, settle_link, together, waits,
+};
+use crate::decide::outgoing::plan::BATCH;
+use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
+use crate::decide::portal::link_types::KnownType;
+use crate::decide::retry::latest_due;
+use crate::engine::inbound::links::PairSync;
+use crate::engine::outbound::guarded::{bounds, disassociation_key};
+use crate::engine::portal::objects::ObjectSync;
+use crate::engine::{Engine, Progress, StepError};
+use crate::hubspot::endpoints::associations::{
+    Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+};
+use crate::hubspot::{HubspotError, Priority, Retry};
+use crate::model::association::TypeId;
+use crate::model::association::json::LinkJson;
+use crate::model::entry::{EntryState, Operation, WaitsFor};
+use crate::model::id::{HubspotId, OutboxId};
+use crate::model::settings::Guard;
+use crate::model::time::Timestamp;
+use crate::store::history::{self, Change, Origin};
+use crate::store::links::{due, rows, types};
+use crate::store::outbox::links::{self, PairTables};
+use crate::store::outbox::{self, Attempt};
+use crate::store::runs::{self, Kind};
+use crate::store::{Lane, StoreError, WriteTx, holds, reads};
+
+/// How long an association waits for its pair's types to be read.
+const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What is said of one that does.
+const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
+
+/// Sends the next batch of an object's associations.
+pub(super) async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
+    let mut said = Progress::RING;
+    let pairs = pairs_of(engine, object);
+    if pairs.is_empty() {
+        return Ok(said);
+    }
+    recover(engine, object).await?;
+    for pair in &pairs {
+        judge_due(engine, pair).await?;
+        match send_some(engine, pair).await? {
+            Progress::More => return Ok(Progress::More),
+            idle @ Progress::Idle { .. } => said = said.or(idle),
+        }
+    }
+    Ok(said)
+}
+
+/// The pairs whose rows start from an object and go to HubSpot.
+fn pairs_of(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
+    let own = object
+        .pairs
+        .iter()
+        .filter(|pair| pair.from == *object.object() && pair.direction.pushes());
+    own.filter_map(|pair| {
+        Some(PairSync {
+            mapping: pair.clone(),
+            from: engine.object(&pair.from)?,
+            to: engine.object(&pair.to)?,
+        })
+    })
+    .collect()
+}
+
+/// Takes up what a daemon that ended, or a step that failed, has left in flight.
+async fn recover(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
+    let name = object.object().clone();
+    let left = engine
+        .store
+        .read(move |connection| links::in_flight(connection, &name))
+        .await?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let name = object.object().clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            for id in links::in_flight(tx, &name)? {
+                let Some(entry) = outbox::by_id(tx, id)? else {
+                    continue;
+                };
+                if let Some(event) = left_in_flight(&entry.standing, tx.now()) {
+                    outbox::act(tx, &name, &entry, Act::Befall(event), tx.now())?;
+                }
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Counts the pairs that are to be taken apart, and holds them as a whole where that would cross the bound.
+async fn judge_due(engine: &Engine, pair: &PairSync) -> Result<(), StoreError> {
+    let (sync, now) = (pair.clone(), engine.now());
+    let is_any = engine
+        .store
+        .read(move |connection| {
+            let name = sync.mapping.name();
+            let key = disassociation_key(&name);
+            let (due, held) = links::leaving(connection, &sync.mapping, now)?;
+            Ok(due > 0 || held > 0 || holds::open(connection, key)?.is_some())
+        })
+        .await?;
+    if !is_any {
+        return Ok(());
+    }
+    let (sync, guard) = (pair.clone(), engine.settings().guard);
+    let offset = engine.client.clock_offset_ms();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            judge_one(tx, &sync, &guard, offset)
+        })
+        .await
+}
+
+fn judge_one(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    guard: &Guard,
+    offset_ms: i64,
+) -> Result<(), StoreError> {
+    let (now, name) = (tx.now(), pair.mapping.name());
+    let key = disassociation_key(&name);
+    let (due, held) = links::leaving(tx, &pair.mapping, now)?;
+    let count = Count {
+        due,
+        in_window: holds::counted(tx, key, now.plus_millis(offset_ms) - guard.window)?,
+        left: links::count_pairs(tx, &pair.mapping)?,
+    };
+    if let Verdict::Hold { allowed } = judge(count, bounds(guard)) {
+        links::hold_due(tx, &pair.mapping, now)?;
+        holds::hold(tx, key, held + due, allowed, now)?;
+        tracing::error!(
+            object = %name, records = held + due, allowed,
+            "disassociations wait for an operator's word: `hubsyncd outbox approve`, or `sync_holds`"
+        );
+    }
+    let (_, held) = links::leaving(tx, &pair.mapping, now)?;
+    holds::recount(tx, key, held, now)
+}
+
+/// Entries that go out together.
+struct LinkBatch {
+    call: LinkCall,
+    links: Vec<QueuedLink>,
+}
+
+async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepError> {
+    let (sync, now) = (pair.clone(), engine.now());
+    let (is_any, next) = engine
+        .store
+        .read(move |connection| {
+            let due = links::due(connection, &sync.mapping, now, 1)?;
+            Ok((!due.is_empty(), links::next_due(connection, &sync.mapping)?))
+        })
+        .await?;
+    if !is_any {
+        return Ok(Progress::Idle { until: next });
+    }
+    let (sync, offset) = (pair.clone(), engine.client.clock_offset_ms());
+    let claimed = engine
+        .store
+        .write(Lane::Interactive, move |tx| claim(tx, &sync, offset))
+        .await?;
+    if let Some(batch) = claimed {
+        send_batch(engine, pair, batch).await?;
+    }
+    Ok(Progress::More)
+}
+
+/// Claims the entries of the next request; what can't go out is settled on the way.
+fn claim(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    offset_ms: i64,
+) -> Result<Option<LinkBatch>, StoreError> {
+    let now = tx.now();
+    let known = types::of(tx, &pair.mapping)?;
+    let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
+    for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
+        let writing = LinkWork {
+            tx,
+            pair,
+            known: &known,
+            now,
+        };
+        if let Some((link, call)) = writing.prepare(id)? {
+            going.push((link, call));
+        }
+    }
+    take_whole_pairs(&mut going);
+    let calls: Vec<_> = going
+        .iter()
+        .map(|(link, call)| (*call, link.from.local_id, link.to.local_id))
+        .collect();
+    let mut chosen = together(&calls);
+    // One association that makes HubSpot fail must not hold up the others.
+    if let Some(first) = chosen.first()
+        && going[*first].0.standing.attempts > ALONE_AFTER
+    {
+        chosen.truncate(1);
+    }
+    let Some(call) = chosen.first().map(|first| going[*first].1) else {
+        return Ok(None);
+    };
+    let links: Vec<QueuedLink> = chosen.iter().map(|at| going[*at].0.clone()).collect();
+    let mut leaving = BTreeSet::new();
+    for link in &links {
+        let Some(entry) = outbox::by_id(tx, link.id)? else {
+            continue;
+        };
+        outbox::claim(tx, &entry, Attempt::Association, now)?;
+        let is_counted = link.standing.operation == Operation::Disassociate
+            && link.standing.attempts == 0
+            && link.standing.approved_hold.is_none();
+        if is_counted {
+            leaving.insert((link.from.local_id, link.to.local_id));
+        }
+    }
+    if !leaving.is_empty() {
+        let name = pair.mapping.name();
+        let key = disassociation_key(&name);
+        holds::count(tx, key, leaving.len() as u64, now.plus_millis(offset_ms))?;
+    }
+    Ok(Some(LinkBatch { call, links }))
+}
+
+/// Where the plain type of two records is taken away, its call takes the others too.
+fn take_whole_pairs(going: &mut [(QueuedLink, LinkCall)]) {
+    let whole: BTreeSet<_> = going
+        .iter()
+        .filter(|(_, call)| *call == LinkCall::ArchiveAll)
+        .map(|(link, _)| (link.from.local_id, link.to.local_id))
+        .collect();
+    for (link, call) in going {
+        if *call == LinkCall::ArchiveLabels
+            && whole.contains(&(link.from.local_id, link.to.local_id))
+        {
+            *call = LinkCall::ArchiveAll;
+        }
+    }
+}
+
+async fn send_batch(engine: &Engine, pair: &PairSync, batch: LinkBatch) -> Result<(), StepError> {
+    let mut batches = vec![batch];
+    let mut first_error = None;
+    while let Some(mut batch) = batches.pop() {
+        let error = match send(engine, pair, &batch).await {
+            Ok(written) => {
+                settle(engine, pair, batch, written).await?;
+                continue;
+            }
+            Err(error) => error,
+        };
+        let attempts = batch.links.iter().map(|link| link.standing.attempts + 1);
+        let fate = settle_failure(
+            error.batch_failure(),
+            batch.links.len(),
+            attempts.max().unwrap_or(1),
+        );
+        if fate == BatchFate::Split {
+            let rest = batch.links.split_off(batch.links.len() / 2);
+            batches.push(LinkBatch {
+                call: batch.call,
+                links: rest,
+            });
+            batches.push(batch);
+            continue;
+        }
+        fail(engine, pair, batch, fate, &error).await?;
+        // A pair that the token may not write holds up nothing else.
+        if fate != BatchFate::Dead && !error.is_forbidden() {
+            first_error.get_or_insert(error);
+        }
+    }
+    first_error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+async fn send(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: &LinkBatch,
+) -> Result<LinksWritten, HubspotError> {
+    let (client, ends) = (
+        &engine.client,
+        Ends {
+            from: &pair.mapping.from,
+            to: &pair.mapping.to,
+        },
+    );
+    let priority = match batch.links.len() < BATCH {
+        true => Priority::Interactive,
+        false => Priority::Poll,
+    };
+    let mut inputs: BTreeMap<(HubspotId, HubspotId), BTreeSet<TypeId>> = BTreeMap::new();
+    for link in &batch.links {
+        if let Some(ends) = link.from.hs_id.zip(link.to.hs_id) {
+            let types = inputs.entry(ends).or_default();
+            if matches!(batch.call, LinkCall::Create | LinkCall::ArchiveLabels) {
+                types.extend(link.kind.clone());
+            }
+        }
+    }
+    let inputs: Vec<LinkInput> = inputs
+        .into_iter()
+        .map(|((from, to), types)| LinkInput { from, to, types })
+        .collect();
+    match batch.call {
+        LinkCall::Default => client.associate_by_default(ends, &inputs, priority).await,
+        LinkCall::Create => client.create_associations(ends, &inputs, priority).await,
+        LinkCall::ArchiveLabels => client.archive_labels(ends, &inputs, priority).await,
+        LinkCall::ArchiveAll => client.archive_associations(ends, &inputs, priority).await,
+    }
+}
+
+/// Carries out the answer to a batch in one transaction.
+async fn settle(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: LinkBatch,
+    written: LinksWritten,
+) -> Result<(), StoreError> {
+    let waits: Vec<_> = batch
+        .links
+        .iter()
+        .map(|link| engine.backoff(link.standing.attempts + 1))
+        .collect();
+    let sync = pair.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let (now, known) = (tx.now(), types::of(tx, &sync.mapping)?);
+            let working = LinkWork {
+                tx,
+                pair: &sync,
+                known: &known,
+                now,
+            };
+            let mut done = 0;
+            for (sent, wait) in batch.links.iter().zip(waits) {
+                let answer = answer_to(sent, &written, batch.links.len() == 1);
+                done += usize::from(answer == LinkAnswer::Done);
+                working.settle_one(sent, batch.call, &written, (&answer, now + wait))?;
+            }
+            let work = runs::Work {
+                requests: 1,
+                seen: batch.links.len(),
+                changed: done,
+            };
+            let object = &sync.mapping.from;
+            runs::extend(tx, object, Kind::Push, work, now)?;
+            runs::finish(tx, object, Kind::Push, None, now)
+        })
+        .await
+}
+
+/// What the answer says of one association.
+fn answer_to(sent: &QueuedLink, written: &LinksWritten, is_alone: bool) -> LinkAnswer {
+    let Some((from, to)) = sent.from.hs_id.zip(sent.to.hs_id) else {
+        return LinkAnswer::Silence;
+    };
+    if written.done.contains(&(from, to)) {
+        return LinkAnswer::Done;
+    }
+    let names = |error: &&LinkError, least: usize| {
+        let named = |id| usize::from(error.ids.contains(id));
+        named(&from) + named(&to) >= least
+    };
+    let mut errors = written.errors.iter();
+    let found = (errors.clone().find(|error| names(error, 2)))
+        .or_else(|| errors.clone().find(|error| names(error, 1)))
+        .or_else(|| errors.find(|_| is_alone));
+    found.map_or(LinkAnswer::Silence, |error| LinkAnswer::Refused {
+        category: error.category.clone(),
+        words: error.message.as_str().to_owned(),
+    })
+}
+
+async fn fail(
+    engine: &Engine,
+    pair: &PairSync,
+    batch: LinkBatch,
+    fate: BatchFate,
+    error: &HubspotError,
+) -> Result<(), StoreError> {
+    let words = error.words();
+    let until = match error.retry() {
+        Retry::At(until) => Some(until),
+        Retry::Backoff(_) | Retry::Split | Retry::Reauthorize | Retry::Never => None,
+    };
+    let rest = error.retry_after().unwrap_or_default();
+    let waits: Vec<_> = batch
+        .links
+        .iter()
+        .map(|link| engine.backoff(link.standing.attempts + 1).max(rest))
+        .collect();
+    let sync = pair.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let now = tx.now();
+            for (sent, wait) in batch.links.iter().zip(waits) {
+                let Some(entry) = outbox::by_id(tx, sent.id)? else {
+                    continue;
+                };
+                if entry.standing.state != EntryState::InFlight {
+                    continue;
+                }
+                let next = until.unwrap_or(now + wait).min(latest_due(now));
+                let event = failed_link(fate, &words, next, now);
+                outbox::act(tx, &sync.mapping.from, &entry, Act::Befall(event), now)?;
+                if fate == BatchFate::Retry {
+                    outbox::uncount_attempt(tx, sent.id)?;
+                }
+                ask_again(tx, &sync, sent, now)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Whatever was asked for before this moment says nothing of what was sent since.
+fn ask_again(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    sent: &QueuedLink,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(from) = sent.from.hs_id.filter(|_| pair.mapping.direction.pulls()) else {
+        return Ok(());
+    };
+    due::ask(tx, &pair.mapping.key, from, Origin::Poll, now)?;
+    // A pair of one object has a row in each direction.
+    if let Some(to) = sent.to.hs_id.filter(|_| pair.mapping.is_of_one_object()) {
+        due::ask(tx, &pair.mapping.key, to, Origin::Poll, now)?;
+    }
+    Ok(())
+}
+
+/// One transaction's work on a pair.
+#[derive(Clone, Copy)]
+struct LinkWork<'a> {
+    tx: &'a Transaction<'a>,
+    pair: &'a PairSync,
+    known: &'a [KnownType],
+    now: Timestamp,
+}
+
+impl LinkWork<'_> {
+    fn queued(&self, id: OutboxId) -> Result<Option<QueuedLink>, StoreError> {
+        let tables = PairTables {
+            pair: &self.pair.mapping,
+            from: &self.pair.from.table,
+            to: &self.pair.to.table,
+            types: self.known,
+        };
+        links::queued(self.tx, tables, id)
+    }
+
+    /// An entry that goes out, and by which call; what keeps another one here is written down.
+    fn prepare(&self, id: OutboxId) -> Result<Option<(QueuedLink, LinkCall)>, StoreError> {
+        let key = self.pair.mapping.key.as_str();
+        let Some(mut link) = self.queued(id)? else {
+            return Ok(None);
+        };
+        let mut verdict = ready(&link, key);
+        if let ReadyLink::Named(kind) = &verdict {
+            if !links::name(self.tx, id, kind, self.known)? {
+                return Ok(None);
+            }
+            let Some(named) = self.queued(id)? else {
+                return Ok(None);
+            };
+            verdict = ready(&named, key);
+            link = named;
+        }
+        match verdict {
+            ReadyLink::Goes(call) => return Ok(Some((link, call))),
+            ReadyLink::Ends => self.end_unsent(&link)?,
+            ReadyLink::WaitsForCreate => {
+                self.befall(&link, waits(Some(WaitsFor::Create), None, self.now))?;
+            }
+            ReadyLink::Named(_) | ReadyLink::WaitsForTypes => {
+                self.befall(&link, waits(None, Some(UNTYPED), self.now + AFTER_TYPES))?;
+            }
+            ReadyLink::Dead(words) => self.befall(
+                &link,
+                EntryEvent::Refused {
+                    words,
+                    answered: Answered::Yes,
+                },
+            )?,
+        }
+        Ok(None)
+    }
+
+    fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {
+        let Some(entry) = outbox::by_id(self.tx, link.id)? else {
+            return Ok(());
+        };
+        let act = Act::Befall(event);
+        outbox::act(self.tx, &self.pair.mapping.from, &entry, act, self.now)
+    }
+
+    /// Nothing is to be sent. An association whose record is gone ends with it, and that is written down.
+    fn end_unsent(&self, link: &QueuedLink) -> Result<(), StoreError> {
+        let is_gone = !link.from.is_there || !link.to.is_there;
+        if is_gone && link.standing.operation == Operation::Associate {
+            self.record(link, Operation::Disassociate)?;
+        }
+        outbox::end(self.tx, link.id)
+    }
+
+    /// A line of `sync_history`: what was made is the new value, what was taken away the old one.
+    fn record(&self, link: &QueuedLink, operation: Operation) -> Result<(), StoreError> {
+        let text = LinkJson {
+            from_local_id: link.from.local_id,
+            from_hs_id: link.from.hs_id,
+            to_local_id: link.to.local_id,
+            to_hs_id: link.to.hs_id,
+            kind: link.kind.as_ref(),
+            label: link.label.as_deref(),
+        }
+        .to_text();
+        let is_made = operation == Operation::Associate;
+        let change = Change {
+            object: &self.pair.mapping.name(),
+            local_id: link.from.local_id,
+            hs_id: link.from.hs_id,
+            property: "association",
+            old: Some(&*text).filter(|_| !is_made),
+            new: Some(&*text).filter(|_| is_made),
+            origin: Origin::Push,
+        };
+        history::record(self.tx, change, self.now)
+    }
+
+    fn settle_one(
+        &self,
+        sent: &QueuedLink,
+        call: LinkCall,
+        written: &LinksWritten,
+        (answer, next): (&LinkAnswer, Timestamp),
+    ) -> Result<(), StoreError> {
+        let Some(mut link) = self.queued(sent.id)? else {
+            return Ok(());
+        };
+        // Somebody settled it already.
+        if link.standing.state != EntryState::InFlight {
+            return Ok(());
+        }
+        ask_again(self.tx, self.pair, sent, self.now)?;
+        let made = sent.from.hs_id.zip(sent.to.hs_id);
+        let made = made.and_then(|ends| written.types.get(&ends));
+        if let (Some(kind), None, Told::Unread | Told::Plain) = (made, &link.kind, &link.told) {
+            if !links::name(self.tx, link.id, kind, self.known)? {
+                return Ok(());
+            }
+            let Some(named) = self.queued(sent.id)? else {
+                return Ok(());
+            };
+            link = named;
+        }
+        match settle_link(&link, answer, next, self.now) {
+            LinkSettlement::Agreed => {
+                self.record(&link, link.standing.operation)?;
+                if link.standing.operation == Operation::Associate {
+                    self.add_implied(&link)?;
+                }
+                outbox::end(self.tx, link.id)?;
+            }
+            LinkSettlement::Gone => {
+                self.ask_for_records(&link)?;
+                outbox::end(self.tx, link.id)?;
+            }
+            LinkSettlement::LookAtRecords(event) => {
+                self.ask_for_records(&link)?;
+                self.befall(&link, event)?;
+            }
+            LinkSettlement::Befalls(event) => {
+                let is_turned = matches!(event, EntryEvent::Linked { .. });
+                if is_turned {
+                    self.record(&link, link.standing.operation)?;
+                }
+                if !link.from.is_there || !link.to.is_there {
+                    outbox::end(self.tx, link.id)?;
+                } else {
+                    self.befall(&link, event)?;
+                }
+            }
+        }
+        if call == LinkCall::ArchiveAll && *answer == LinkAnswer::Done {
+            links::associate_again(self.tx, &self.pair.mapping, (link.from, link.to), self.now)?;
+        }
+        Ok(())
+    }
+
+    /// What HubSpot makes beside an association: the plain type of the pair, and in a pair of one object the other direction.
+    fn add_implied(&self, link: &QueuedLink) -> Result<(), StoreError> {
+        let now = || self.known.iter().filter(|known| !known.archived);
+        let own = now().find(|known| Some(&known.id) == link.kind.as_ref());
+        let plain: Vec<&KnownType> = now().filter(|known| known.label.is_none()).collect();
+        let plain = plain.first().copied().filter(|_| plain.len() == 1);
+        let (from, to) = (link.from.local_id, link.to.local_id);
+        for made in [own, plain].into_iter().flatten() {
+            let label = made.label.as_deref();
+            rows::insert(self.tx, &self.pair.mapping, (from, to), &made.id, label)?;
+            if !self.pair.mapping.is_of_one_object() {
+                continue;
+            }
+            let inverse = now().find(|known| {
+                known.id.category == made.id.category && Some(known.id.number) == made.inverse
+            });
+            if let Some(back) = inverse {
+                let label = back.label.as_deref();
+                rows::insert(self.tx, &self.pair.mapping, (to, from), &back.id, label)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// HubSpot does not find one of the records: a read tells what became of it.
+    fn ask_for_records(&self, link: &QueuedLink) -> Result<(), StoreError> {
+        let ends = [
+            (&self.pair.mapping.from, link.from.hs_id),
+            (&self.pair.mapping.to, link.to.hs_id),
+        ];
+        for (object, id) in ends {
+            if let Some(id) = id {
+                reads::ask(self.tx, object, id, Origin::Poll, self.now)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,500 @@
+//! Entries of associations: which are due, what they are about, and their rows in `associations`. Triggers write them
+//! (`store/shape/associations`).
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+
+use crate::decide::outgoing::associate::{LinkEnd, QueuedLink, told};
+use crate::decide::portal::link_types::KnownType;
+use crate::model::association::{Category, PairMapping, TypeId};
+use crate::model::entry::Operation;
+use crate::model::id::{HoldId, HubspotId, LocalId, OutboxId};
+use crate::model::name::ObjectType;
+use crate::model::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::mirror::MirrorTable;
+use crate::store::outbox::{MAY_BE_SENT, STANDING, standing_of, time_of};
+use crate::store::shape::bring_up;
+use crate::store::shape::ddl::quoted;
+
+/// The operations of associations, one after the other: each goes by an index of its own.
+const OPERATIONS: [Operation; 2] = [Operation::Associate, Operation::Disassociate];
+
+/// The entries of a pair that may be sent, oldest first.
+pub fn due(
+    connection: &Connection,
+    pair: &PairMapping,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT next_attempt_at, id
+         FROM sync_outbox
+         WHERE object = :from AND to_object = :to AND operation = :operation
+           AND {MAY_BE_SENT} AND next_attempt_at <= :now
+         ORDER BY next_attempt_at, id
+         LIMIT :limit"
+    ))?;
+    let mut found: Vec<(String, i64)> = Vec::new();
+    for operation in OPERATIONS {
+        let rows = statement.query_map(
+            named_params! {
+                ":from": pair.from.as_str(),
+                ":to": pair.to.as_str(),
+                ":operation": operation.as_str(),
+                ":now": now.to_string(),
+                ":limit": limit as i64,
+            },
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    found.sort_unstable();
+    found.truncate(limit);
+    Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
+}
+
+/// When the next entry of a pair falls due.
+pub fn next_due(
+    connection: &Connection,
+    pair: &PairMapping,
+) -> Result<Option<Timestamp>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT min(next_attempt_at)
+         FROM sync_outbox
+         WHERE object = :from AND to_object = :to AND operation = :operation AND {MAY_BE_SENT}"
+    ))?;
+    let mut next: Option<Timestamp> = None;
+    for operation in OPERATIONS {
+        let text: Option<String> = statement.query_row(
+            named_params! {
+                ":from": pair.from.as_str(),
+                ":to": pair.to.as_str(),
+                ":operation": operation.as_str(),
+            },
+            |row| row.get(0),
+        )?;
+        let due = text.as_deref().map(time_of).transpose()?;
+        next = [next, due].into_iter().flatten().min();
+    }
+    Ok(next)
+}
+
+/// Entries of an object's associations that were left in flight.
+pub fn in_flight(
+    connection: &Connection,
+    object: &ObjectType,
+) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id
+         FROM sync_outbox
+         WHERE object = :object AND operation = :operation AND state = 'in_flight'",
+    )?;
+    let mut found = Vec::new();
+    for operation in OPERATIONS {
+        let rows = statement.query_map(
+            named_params! { ":object": object.as_str(), ":operation": operation.as_str() },
+            |row| row.get(0).map(OutboxId),
+        )?;
+        found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(found)
+}
+
+/// A pair, with the tables of its two objects and what is known of its types.
+#[derive(Debug, Clone, Copy)]
+pub struct PairTables<'a> {
+    /// The pair.
+    pub pair: &'a PairMapping,
+    /// The table that its rows start from.
+    pub from: &'a MirrorTable,
+    /// The table that they lead to.
+    pub to: &'a MirrorTable,
+    /// Its types.
+    pub types: &'a [KnownType],
+}
+
+/// An association's entry with all that is known of it; `None` where it is gone.
+pub fn queued(
+    connection: &Connection,
+    tables: PairTables<'_>,
+    id: OutboxId,
+) -> Result<Option<QueuedLink>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {STANDING}, local_id, to_local_id, category, type_id, label
+         FROM sync_outbox
+         WHERE id = :id AND to_local_id IS NOT NULL"
+    ))?;
+    let mut rows = statement.query(named_params! { ":id": id.0 })?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let (category, number): (Option<String>, Option<i64>) = (row.get(17)?, row.get(18)?);
+    let kind = category.zip(number).map(|(category, number)| TypeId {
+        category: Category::parse(&category),
+        number,
+    });
+    let label: Option<String> = row.get(19)?;
+    let [from, to] = [
+        (tables.from, LocalId(row.get(15)?)),
+        (tables.to, LocalId(row.get(16)?)),
+    ]
+    .map(|(table, local_id)| end(connection, table, local_id));
+    Ok(Some(QueuedLink {
+        id,
+        standing: standing_of(row)?,
+        from: from?,
+        to: to?,
+        has_row: !rows_of(connection, id)?.is_empty(),
+        told: told(kind.as_ref(), label.as_deref(), tables.types),
+        kind,
+        label,
+    }))
+}
+
+fn end(
+    connection: &Connection,
+    table: &MirrorTable,
+    local_id: LocalId,
+) -> Result<LinkEnd, StoreError> {
+    let found = hs_id_of(connection, table.mapping().table.as_str(), local_id)?;
+    Ok(LinkEnd {
+        local_id,
+        is_there: found.is_some(),
+        hs_id: found.flatten(),
+    })
+}
+
+/// The record of a row; `None` where there is no such row.
+fn hs_id_of(
+    connection: &Connection,
+    table: &str,
+    local_id: LocalId,
+) -> Result<Option<Option<HubspotId>>, StoreError> {
+    let sql = format!("SELECT hs_id FROM {} WHERE local_id = ?1", quoted(table));
+    let found = connection
+        .prepare_cached(&sql)?
+        .query_row([local_id.0], |row| row.get::<_, Option<i64>>(0))
+        .optional()?;
+    Ok(found.map(|id| id.map(HubspotId)))
+}
+
+/// The rows that an entry stands for, by their numbers: of a pair of one object also that of the other direction.
+pub fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT a.id
+         FROM sync_outbox AS e
+         JOIN associations AS a ON a.from_object = e.object AND a.from_local_id = e.local_id
+              AND a.to_object = e.to_object AND a.to_local_id = e.to_local_id
+              AND a.category IS e.category AND a.type_id IS e.type_id AND (e.type_id IS NOT NULL OR a.label IS e.label)
+         WHERE e.id = :id
+         UNION ALL
+         SELECT a.id
+         FROM sync_outbox AS e
+         JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
+              AND t.category = e.category AND t.type_id = e.type_id
+         JOIN associations AS a ON a.from_object = e.to_object AND a.from_local_id = e.to_local_id
+              AND a.to_object = e.object AND a.to_local_id = e.local_id
+              AND a.category = e.category AND a.type_id = t.inverse_type_id
+         WHERE e.id = :id AND e.object = e.to_object",
+    )?;
+    let rows = statement.query_map(named_params! { ":id": id.0 }, |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The pair that an entry is of, where it is mapped.
+pub fn pair_of(
+    connection: &Connection,
+    id: OutboxId,
+    pairs: &[PairMapping],
+) -> Result<Option<PairMapping>, StoreError> {
+    let ends: Option<(String, Option<String>)> = connection
+        .prepare_cached("SELECT object, to_object FROM sync_outbox WHERE id = :id")?
+        .query_row(named_params! { ":id": id.0 }, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((from, Some(to))) = ends else {
+        return Ok(None);
+    };
+    let is_of = |pair: &&PairMapping| pair.from.as_str() == from && pair.to.as_str() == to;
+    Ok(pairs.iter().find(is_of).cloned())
+}
+
+/// Takes away the rows that an entry stands for.
+pub fn delete_rows(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    for row in rows_of(tx, id)? {
+        tx.prepare_cached("DELETE FROM associations WHERE id = :row")?
+            .execute(named_params! { ":row": row })?;
+    }
+    Ok(())
+}
+
+/// Puts back the row that an entry stands for. One that is there stays as it is.
+pub fn put_row_back(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+    if !rows_of(tx, id)?.is_empty() {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
+         SELECT object, local_id, to_object, to_local_id, category, type_id, label
+         FROM sync_outbox
+         WHERE id = :id",
+    )?
+    .execute(named_params! { ":id": id.0 })?;
+    Ok(())
+}
+
+/// Writes down which type an entry and its row are of. Where another entry or row is of that type already, this one has
+/// nothing left to say: it goes, and `false` is given.
+pub fn name(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    kind: &TypeId,
+    types: &[KnownType],
+) -> Result<bool, StoreError> {
+    let label = types
+        .iter()
+        .find(|known| known.id == *kind)
+        .and_then(|known| known.label.as_deref());
+    let rows = rows_of(tx, id)?;
+    let named = named_params! {
+        ":id": id.0,
+        ":category": kind.category.as_str(),
+        ":type_id": kind.number,
+        ":label": label,
+    };
+    let changed = tx
+        .prepare_cached(
+            "UPDATE OR IGNORE sync_outbox
+             SET category = :category, type_id = :type_id, label = :label
+             WHERE id = :id",
+        )?
+        .execute(named)?;
+    for row in rows {
+        let done = tx
+            .prepare_cached(
+                "UPDATE OR IGNORE associations
+                 SET category = :category, type_id = :type_id, label = :label
+                 WHERE id = :row",
+            )?
+            .execute(named_params! {
+                ":row": row,
+                ":category": kind.category.as_str(),
+                ":type_id": kind.number,
+                ":label": label,
+            })?;
+        if done == 0 {
+            tx.prepare_cached("DELETE FROM associations WHERE id = :row")?
+                .execute(named_params! { ":row": row })?;
+        }
+    }
+    if changed == 0 {
+        super::end(tx, id)?;
+    }
+    Ok(changed > 0)
+}
+
+/// Queues an association for each row of two records that has no entry: an archive of all types has taken it away.
+pub fn associate_again(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    (from, to): (LinkEnd, LinkEnd),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
+                                  to_object, to_local_id, category, type_id, label)
+         SELECT a.from_object, a.from_local_id, :hs_id, 'associate', :now, :now,
+                a.to_object, a.to_local_id, a.category, a.type_id, a.label
+         FROM associations AS a
+         WHERE a.from_object = :from_object AND a.from_local_id = :from
+           AND a.to_object = :to_object AND a.to_local_id = :to
+           AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
+                           WHERE e.object = a.from_object AND e.local_id = a.from_local_id
+                             AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id
+                             AND e.category IS a.category AND e.type_id IS a.type_id
+                             AND (a.type_id IS NOT NULL OR e.label IS a.label))",
+    )?
+    .execute(named_params! {
+        ":hs_id": from.hs_id.map(|id| id.0),
+        ":now": now.to_string(),
+        ":from_object": pair.from.as_str(),
+        ":from": from.local_id.0,
+        ":to_object": pair.to.as_str(),
+        ":to": to.local_id.0,
+    })?;
+    Ok(())
+}
+
+/// Tells a row's associations which record it is by now: those that waited for its create go on where the other row is a
+/// record too. Without a record they wait for one.
+pub fn follow(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    hs_id: Option<HubspotId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let row = named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+    };
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET hs_id = :hs_id
+         WHERE object = :object AND local_id = :local_id AND to_local_id IS NOT NULL AND state <> 'in_flight'",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":hs_id": hs_id.map(|id| id.0),
+    })?;
+    if hs_id.is_none() {
+        tx.prepare_cached(
+            "UPDATE sync_outbox
+             SET waits_for = 'create', next_attempt_at = NULL
+             WHERE state = 'pending' AND to_local_id IS NOT NULL
+               AND ((object = :object AND local_id = :local_id) OR (to_object = :object AND to_local_id = :local_id))",
+        )?
+        .execute(row)?;
+        return associate_anew(tx, object, local_id, now);
+    }
+    let waiting: Vec<(i64, String, i64, String, i64)> = tx
+        .prepare_cached(
+            "SELECT id, object, local_id, to_object, to_local_id
+             FROM sync_outbox
+             WHERE object = :object AND local_id = :local_id AND to_local_id IS NOT NULL AND waits_for = 'create'
+             UNION
+             SELECT id, object, local_id, to_object, to_local_id
+             FROM sync_outbox
+             WHERE to_object = :object AND to_local_id = :local_id AND waits_for = 'create'",
+        )?
+        .query_map(row, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let tables = bring_up::tables_of(tx)?;
+    let is_record = |name: &str, row: i64| -> Result<bool, StoreError> {
+        if name == object.as_str() && row == local_id.0 {
+            return Ok(true);
+        }
+        let Some(table) = tables.get(name) else {
+            return Ok(false);
+        };
+        Ok(hs_id_of(tx, table, LocalId(row))?.flatten().is_some())
+    };
+    for (id, from_object, from, to_object, to) in waiting {
+        if is_record(&from_object, from)? && is_record(&to_object, to)? {
+            super::decide(tx, OutboxId(id), now)?;
+        }
+    }
+    Ok(())
+}
+
+/// A row is to be another record: all of its associations are to be made anew, once it is.
+fn associate_anew(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    local_id: LocalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, waits_for, to_object, to_local_id,
+                                  category, type_id, label)
+         SELECT a.from_object, a.from_local_id, 'associate', :now, 'create', a.to_object, a.to_local_id,
+                a.category, a.type_id, a.label
+         FROM associations AS a
+         WHERE ((a.from_object = :object AND a.from_local_id = :local_id)
+                OR (a.to_object = :object AND a.to_local_id = :local_id))
+           AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
+                           WHERE e.object = a.from_object AND e.local_id = a.from_local_id
+                             AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id
+                             AND e.category IS a.category AND e.type_id IS a.type_id)",
+    )?
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":local_id": local_id.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Pairs of records whose disassociation is due and that no approval covers, and those that wait for one already.
+pub fn leaving(
+    connection: &Connection,
+    pair: &PairMapping,
+    now: Timestamp,
+) -> Result<(u64, u64), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(sum(NOT held), 0), coalesce(sum(held), 0)
+         FROM (
+             SELECT max(waits_for IS 'guard') AS held
+             FROM sync_outbox
+             WHERE object = :from AND to_object = :to AND operation = 'disassociate' AND state = 'pending'
+               AND (next_attempt_at <= :now OR waits_for = 'guard')
+               AND approved_hold IS NULL
+               AND discarded_at IS NULL
+             GROUP BY local_id, to_local_id
+         )",
+    )?;
+    let (due, held): (i64, i64) = statement.query_row(
+        named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str(), ":now": now.to_string() },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok((due.unsigned_abs(), held.unsigned_abs()))
+}
+
+/// Pairs of records that are associated.
+pub fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*)
+             FROM (SELECT 1 FROM associations WHERE from_object = :from AND to_object = :to
+                   GROUP BY from_local_id, to_local_id)",
+        )?
+        .query_row(
+            named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str() },
+            |row| row.get(0),
+        )?;
+    Ok(count.unsigned_abs())
+}
+
+/// Makes all due disassociations of a pair wait for an operator's word.
+pub fn hold_due(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = 'guard', next_attempt_at = NULL
+         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
+           AND state = 'pending' AND next_attempt_at <= :now AND approved_hold IS NULL",
+    )?
+    .execute(
+        named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str(), ":now": now.to_string() },
+    )?;
+    Ok(())
+}
+
+/// Lets go the disassociations of a pair that wait for the guard.
+pub fn release_held(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    hold: HoldId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET waits_for = NULL, next_attempt_at = :now, approved_hold = :hold
+         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
+           AND state = 'pending' AND waits_for = 'guard'",
+    )?
+    .execute(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":hold": hold.0,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}

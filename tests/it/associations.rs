@@ -1,0 +1,211 @@
+//! Associations that a program makes and takes away by SQL are made and taken away in HubSpot, whatever crashes.
+
+use hubsyncd::simulator::faults::FaultKind;
+
+use crate::daemon::{Site, eventually};
+use crate::links::{FIRST_PASS, OBJECTS, company, in_hubspot, until_equal};
+use crate::portal::Portal;
+
+/// A new contact and a new company, and the association between them, in one transaction.
+const BOTH_NEW: &str = "BEGIN;
+    INSERT INTO contacts (email) VALUES ('ada@example.com');
+    INSERT INTO companies (name) VALUES ('Analytical Engines');
+    INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+    SELECT 'contacts', c.local_id, 'companies', o.local_id FROM contacts AS c, companies AS o
+    WHERE c.email = 'ada@example.com' AND o.name = 'Analytical Engines';
+    COMMIT";
+
+fn link(contact: u64, company: u64, more: &str, values: &str) -> String {
+    format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id{more})
+         SELECT 'contacts', c.local_id, 'companies', o.local_id{values} FROM contacts AS c, companies AS o
+         WHERE c.hs_id = {contact} AND o.hs_id = {company}"
+    )
+}
+
+/// A contact and two companies, loaded with their associations.
+fn loaded(settings: &str) -> (Portal, Site, u64, [u64; 2]) {
+    let portal = Portal::quick();
+    let ann = portal.contact("ann@example.com");
+    let companies = [company(&portal, "Acme"), company(&portal, "Beta")];
+    let mut site = Site::with(&portal, settings, OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    (portal, site, ann, companies)
+}
+
+#[test]
+fn an_association_of_two_new_records_is_made_once_whatever_crashes() {
+    for path in [
+        "",
+        "contacts/batch/upsert",
+        "companies/batch/upsert",
+        "batch/associate/default",
+        "companies/batch/read",
+    ] {
+        let portal = Portal::quick();
+        let mut site = Site::with(&portal, "", OBJECTS);
+        site.start_and_load();
+        site.until_sql(FIRST_PASS);
+        if path.is_empty() {
+            site.kill();
+            site.program().execute_batch(BOTH_NEW).expect("is taken");
+        } else {
+            portal.stand().faults_mut().slow_ms = 20_000;
+            portal.script(FaultKind::Slow, 1, path);
+            let before = portal.requests(path);
+            site.program().execute_batch(BOTH_NEW).expect("is taken");
+            eventually("the request is on its way", || {
+                portal.requests(path) > before
+            });
+            site.kill();
+        }
+        site.start();
+        eventually("both sides have it", || !in_hubspot(&portal).is_empty());
+        site.until_pushed();
+        until_equal(&site, &portal);
+        assert_eq!(portal.contacts(), 1, "{path}");
+        assert_eq!(
+            site.number("SELECT count(*) FROM associations WHERE type_id IS NOT NULL"),
+            site.number("SELECT count(*) FROM associations"),
+            "{path}"
+        );
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_history WHERE property = 'association' AND origin = 'push'"),
+            1,
+            "{path}"
+        );
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn labels_and_primaries_go_out_and_what_they_imply_is_there_after_the_next_answer() {
+    let (portal, mut site, ann, [acme, beta]) = loaded("[schedule]\nreference = \"1s\"\n");
+    portal
+        .stand()
+        .create_label(("contacts", "companies"), "Boss", None);
+    site.until_sql("SELECT count(*) FROM association_types WHERE label = 'Boss'");
+    site.execute(&link(ann, acme, ", label", ", ' boss '"));
+    site.until_pushed();
+    until_equal(&site, &portal);
+    // The label and the plain type.
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 2);
+    for company in [acme, beta] {
+        site.execute(&link(ann, company, ", label", ", 'Primary'"));
+        site.until_pushed();
+        until_equal(&site, &portal);
+        let primary = "SELECT o.hs_id FROM contacts_companies AS l JOIN companies AS o ON o.local_id = l.companies_local_id WHERE l.is_primary";
+        assert_eq!(site.number(primary), company as i64, "one at a time");
+    }
+    // What is there already is no change.
+    let asked = portal.requests("contacts/companies/batch/create");
+    assert_eq!(site.execute(&link(ann, beta, ", label", ", 'primary'")), 0);
+    assert_eq!(site.execute(&link(ann, beta, "", "")), 0);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.requests("contacts/companies/batch/create"), asked);
+    let words = site
+        .program()
+        .execute(&link(ann, beta, ", label", ", 'Bos'"), [])
+        .expect_err("there is no such label")
+        .to_string();
+    assert!(
+        words.starts_with("contacts_companies has no such label or type: it has ")
+            && words.contains("`Boss` (USER_DEFINED"),
+        "{words}"
+    );
+    assert_eq!(site.stop(), 0);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn what_is_deleted_here_is_disassociated_there_a_label_alone_or_the_pair_with_all_its_types() {
+    let (portal, mut site, ann, [acme, beta]) = loaded("");
+    for company in [acme, beta] {
+        site.execute(&link(ann, company, "", ""));
+        site.execute(&link(ann, company, ", label", ", 'Primary'"));
+        site.until_pushed();
+        until_equal(&site, &portal);
+    }
+    site.execute("DELETE FROM associations WHERE label = 'Primary'");
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 2);
+    site.execute(&link(ann, acme, ", label", ", 'Primary'"));
+    site.until_pushed();
+    let of_acme = format!(
+        "DELETE FROM associations WHERE type_id = 279 AND to_local_id = (SELECT local_id FROM companies WHERE hs_id = {acme})"
+    );
+    site.execute(&of_acme);
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 1);
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert_eq!(portal.stand().links("contacts", "companies").len(), 1);
+    let lines = "SELECT count(*) FROM sync_history WHERE object = 'contacts_companies' AND property = 'association' AND origin = 'push'
+         AND old_value IS NOT NULL";
+    assert_eq!(site.number(lines), 3);
+    // A record that goes takes its associations with it, without a word of ours.
+    let asked = portal.requests("contacts/companies/batch/archive");
+    site.execute("DELETE FROM contacts");
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    site.until_pushed();
+    assert_eq!(portal.requests("contacts/companies/batch/archive"), asked);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
+    let (portal, mut site, ann, [acme, beta]) = loaded("");
+    let plain = portal
+        .stand()
+        .pair_types("contacts", "companies")
+        .into_iter()
+        .find(|kind| kind.label.is_none())
+        .expect("a plain type");
+    portal
+        .stand()
+        .limit_links(("contacts", "companies"), plain.kind, Some(1));
+    let bob = portal.contact("bob@example.com");
+    site.until_sql("SELECT count(*) = 2 FROM contacts");
+    site.program()
+        .execute_batch(&format!(
+            "BEGIN; {}; {}; {}; COMMIT",
+            link(ann, acme, "", ""),
+            link(ann, beta, "", ""),
+            link(bob, beta, "", "")
+        ))
+        .expect("is taken");
+    site.until_sql("SELECT count(*) = 1 FROM sync_outbox WHERE state = 'dead'");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox WHERE state <> 'dead'");
+    assert_eq!(portal.stand().links("contacts", "companies").len(), 2);
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    assert!(words.to_lowercase().contains("limit"), "{words}");
+    // Given up, its row goes again.
+    site.execute("DELETE FROM sync_outbox");
+    site.until_sql("SELECT count(*) = 0 FROM sync_outbox");
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_mass_of_disassociations_waits_for_a_word() {
+    let settings = "[guard]\nmax_archives = 2\n";
+    let (portal, mut site, ann, [acme, _]) = loaded(settings);
+    let more: Vec<u64> = (0..4)
+        .map(|number| company(&portal, &format!("Company {number}")))
+        .collect();
+    site.until_sql("SELECT count(*) = 6 FROM companies");
+    for company in more.iter().chain([&acme]) {
+        site.execute(&link(ann, *company, "", ""));
+    }
+    site.until_pushed();
+    site.execute("DELETE FROM associations");
+    site.until_sql("SELECT count(*) FROM sync_holds WHERE object = 'contacts_companies' AND operation = 'disassociate' AND records = 5");
+    assert_eq!(portal.stand().links("contacts", "companies").len(), 5);
+    site.execute("UPDATE sync_holds SET approved_at = datetime('now')");
+    site.until_pushed();
+    assert_eq!(portal.stand().links("contacts", "companies").len(), 0);
+    assert_eq!(site.stop(), 0);
+}
