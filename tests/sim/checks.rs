@@ -8,6 +8,7 @@ use hubsyncd::simulator::portal::Operation;
 use rusqlite::Connection;
 use rusqlite::types::Value as Sql;
 
+use crate::links;
 use crate::local::{Programs, Shadow, Written, tag_of};
 use crate::plan::Plan;
 use crate::script::Act;
@@ -562,6 +563,7 @@ pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
         "SELECT 'hold', id FROM sync_holds WHERE approved_at IS NOT NULL AND settled_at IS NULL",
     ));
     left.extend(texts(connection, "SELECT 'comparison', object FROM _sync_cursors WHERE reconcile_started_at IS NOT NULL OR backfill <> 'done'"));
+    left.extend(links::unfinished(connection));
     left
 }
 

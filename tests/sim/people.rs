@@ -5,6 +5,7 @@ use hubsyncd::simulator::portal::Operation;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::links;
 use crate::local::tag_of;
 use crate::plan::{Plan, pick};
 use crate::script::Act;
@@ -49,6 +50,7 @@ impl People {
         rng: &mut ChaCha8Rng,
         values: &mut Values,
     ) {
+        links::act(plan, world);
         let objects = plan.hot.of_objects(rng, &plan.mapping);
         let object = pick(rng, &objects).clone();
         let ids = live(world, &object);

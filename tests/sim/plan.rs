@@ -17,6 +17,7 @@ use hubsyncd::simulator::webhooks::Webhooks;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::links;
 use crate::script::{self, Act, Allowed, Deed, Side};
 use crate::world::Network;
 
@@ -333,7 +334,7 @@ fn mapping(rng: &mut ChaCha8Rng) -> Mapping {
     if rng.random_bool(0.3) {
         objects.push(companies(rng));
     }
-    let pairs = Vec::new();
+    let pairs = links::pairs(&objects);
     Mapping { objects, pairs }
 }
 

@@ -14,6 +14,7 @@ use crate::chaos::Appointments;
 use crate::checks;
 use crate::daemon::Daemon;
 use crate::executor::Executor;
+use crate::links;
 use crate::local::{Programs, Shadow};
 use crate::people::People;
 use crate::plan::Plan;
@@ -164,6 +165,10 @@ impl Run {
             "sync_holds",
             "sync_conflicts",
             "_sync_cursors",
+            "associations",
+            "_sync_links_due",
+            "_sync_links_waiting",
+            "_sync_link_passes",
             "sync_inbox",
         ] {
             for line in checks::texts(
@@ -265,6 +270,7 @@ impl Run {
         self.compare(start)?;
         checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
         checks::both_sides_agree(self.programs.connection(), &self.world, &self.plan)?;
+        links::both_sides_agree(self.programs.connection(), &self.world, &self.plan)?;
         for _ in 0..2 {
             self.programs.settle_all(&mut self.rng);
             self.compare(start)?;
@@ -317,6 +323,7 @@ impl Run {
         let connection = self.programs.connection();
         checks::at_any_time(&self.programs, &self.world, &self.plan, &mut self.versions)?;
         checks::both_sides_agree(connection, &self.world, &self.plan)?;
+        links::both_sides_agree(connection, &self.world, &self.plan)?;
         checks::the_status_adds_up(connection)?;
         causes::all_have_causes(&self.programs, &self.world, &self.plan, &self.versions)?;
         let before = checks::mirror(connection, &self.plan);

@@ -18,6 +18,7 @@ use crate::model::row::MirrorRow;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Change, Origin};
+use crate::store::links::rows;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
 /// Takes care of every id that was merged into a record. Tells whether a row changed.
@@ -145,6 +146,8 @@ fn lose_row(
     if let Some(id) = survivor.record.hs_id {
         gaps::move_row(tx, object, id, from, to)?;
     }
+    // The survivor has the associations of both (`hubspot/api-facts.md#13`); a read tells which were dropped.
+    rows::move_all(tx, object, from, to, survivor.record.hs_id)?;
     conflicts::close_all_of(
         tx,
         object,
@@ -382,6 +385,39 @@ mod tests {
         let mut record = record(id, 10, values);
         record.merged_ids = from.iter().map(|id| HubspotId(*id)).collect();
         record
+    }
+
+    #[test]
+    fn the_associations_of_a_lost_row_are_the_survivors_and_doubles_go() {
+        let scene = three(Policy::Newest);
+        scene.daemon(
+            "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
+             VALUES ('contacts', 1, 'companies', 7, 'HUBSPOT_DEFINED', 279), ('contacts', 2, 'companies', 7, 'HUBSPOT_DEFINED', 279),
+                    ('contacts', 2, 'companies', 8, 'HUBSPOT_DEFINED', 279), ('contacts', 2, 'companies', 9, 'USER_DEFINED', 36),
+                    ('deals', 5, 'contacts', 2, 'HUBSPOT_DEFINED', 3),
+                    ('contacts', 1, 'contacts', 2, 'HUBSPOT_DEFINED', 449), ('contacts', 2, 'contacts', 1, 'HUBSPOT_DEFINED', 449),
+                    ('contacts', 3, 'companies', 7, 'HUBSPOT_DEFINED', 279);
+             INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, to_object, to_local_id, category, type_id)
+             VALUES ('contacts', 2, 102, 'associate', '2026-11-24T03:10:00.000Z', 'companies', 9, 'USER_DEFINED', 36),
+                    ('contacts', 2, 102, 'associate', '2026-11-24T03:10:00.000Z', 'contacts', 1, 'HUBSPOT_DEFINED', 449)",
+        );
+        scene.apply(How::at(10), &merged(101, &[102], &[("firstname", "Base")]));
+        assert_eq!(
+            scene.rows(
+                "SELECT from_object, from_local_id, to_object, to_local_id FROM associations ORDER BY from_object, from_local_id, to_local_id"
+            ),
+            [
+                "contacts 1 companies 7",
+                "contacts 1 companies 8",
+                "contacts 1 companies 9",
+                "contacts 3 companies 7",
+                "deals 5 contacts 1",
+            ]
+        );
+        assert_eq!(
+            scene.rows("SELECT local_id, hs_id, operation, to_local_id FROM sync_outbox"),
+            ["1 101 associate 9"]
+        );
     }
 
     #[test]

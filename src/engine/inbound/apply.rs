@@ -16,7 +16,7 @@ use crate::engine::inbound::absorb;
 use crate::engine::inbound::adopt;
 use crate::engine::inbound::applying::{Applying, refuse_record};
 use crate::engine::inbound::existence::{Matter, note_made};
-use crate::engine::inbound::links::{self, Own};
+use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::inbound::merge::{ShownRecord, merge_into, note_unreadable};
 use crate::engine::pass::Pass;
 use crate::model::id::HubspotId;
@@ -156,14 +156,14 @@ fn apply_within(
         };
         let changed = merge_into(tx, applying, row, shown)?;
         if absorbed {
-            links::ask(tx, pass, record.id, Own::Too)?;
+            links::ask(tx, pass, record.id, OwnLinks::Too)?;
         }
         return Ok(changed || absorbed);
     }
     if around.may_adopt()
         && let Some(adopted) = adopt::adopt(tx, applying, record)?
     {
-        links::ask(tx, pass, record.id, Own::Too)?;
+        links::ask(tx, pass, record.id, OwnLinks::Too)?;
         return Ok(adopted);
     }
     let mapping = pass.object.mapping();
@@ -173,8 +173,8 @@ fn apply_within(
     }
     insert(tx, applying, record)?;
     let own = match applying.with_history {
-        true => Own::Too,
-        false => Own::No,
+        true => OwnLinks::Too,
+        false => OwnLinks::No,
     };
     links::ask(tx, pass, record.id, own)?;
     note_unreadable(tx, pass, record, around)?;

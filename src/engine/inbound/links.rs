@@ -53,7 +53,7 @@ pub fn ask(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     id: HubspotId,
-    own: Own,
+    own: OwnLinks,
 ) -> Result<(), StoreError> {
     for pair in pass
         .object
@@ -61,7 +61,7 @@ pub fn ask(
         .iter()
         .filter(|pair| pair.direction.pulls())
     {
-        if pair.from == *pass.name() && own == Own::Too {
+        if pair.from == *pass.name() && own == OwnLinks::Too {
             due::ask(tx, &pair.key, id, pass.origin, pass.now)?;
         }
         if pair.to == *pass.name() {
@@ -100,7 +100,7 @@ pub fn ask_announced(
 
 /// Whether a record's own associations are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum OwnLinks {
     /// Beside those that wait for it.
     Too,
     /// Only those that wait for it.
@@ -167,14 +167,14 @@ pub fn apply(
     for link in &changes.come {
         let label = labels.get(&link.kind).and_then(Option::as_deref);
         rows::insert(tx, &pair.mapping, (from, link.to), &link.kind, label)?;
-        writing.record(link.to, Some(&link.kind), label, Way::Came)?;
+        writing.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
     }
     for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
         rows::delete(tx, row.id)?;
         let LinkRow {
             to, kind, label, ..
         } = row;
-        writing.record(*to, kind.as_ref(), label.as_deref(), Way::Went)?;
+        writing.record(*to, kind.as_ref(), label.as_deref(), LinkWay::Went)?;
     }
     for entry in &changes.end {
         outbox::end(tx, *entry)?;
@@ -213,7 +213,7 @@ impl FoundLinks {
 }
 
 /// Whether an association came or went.
-enum Way {
+enum LinkWay {
     Came,
     Went,
 }
@@ -236,15 +236,15 @@ impl Writing<'_> {
         to: LocalId,
         kind: Option<&TypeId>,
         label: Option<&str>,
-        way: Way,
+        way: LinkWay,
     ) -> Result<(), StoreError> {
         let Some(origin) = self.origin else {
             return Ok(());
         };
         let json = self.json(to, kind, label)?.to_text();
         let (old, new) = match way {
-            Way::Came => (None, Some(json.as_str())),
-            Way::Went => (Some(json.as_str()), None),
+            LinkWay::Came => (None, Some(json.as_str())),
+            LinkWay::Went => (Some(json.as_str()), None),
         };
         let change = Change {
             object: self.name,

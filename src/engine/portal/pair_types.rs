@@ -30,7 +30,7 @@ pub(super) async fn read(
         match read_of(engine, pair).await {
             Ok(types) => all.push((pair.clone(), types)),
             Err(error) if is_of_one_object(&error) => {
-                tracing::warn!(pair = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
+                tracing::warn!(object = %pair.key, error = %error, "the types of an association could not be read; they stay as they are known");
             }
             Err(error) => return Err(error.into()),
         }

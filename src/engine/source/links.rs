@@ -253,7 +253,7 @@ fn put_off(
         due::put_off(tx, key, *id, Origin::Reconcile, until)?;
     }
     if !unread.is_empty() {
-        tracing::warn!(pair = %key, records = unread.len(), "HubSpot did not tell the associations of some records; they are asked for again");
+        tracing::warn!(object = %key, records = unread.len(), "HubSpot did not tell the associations of some records; they are asked for again");
     }
     Ok(())
 }

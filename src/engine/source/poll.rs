@@ -11,7 +11,7 @@ use crate::decide::incoming::freshness::Evidence;
 use crate::decide::outgoing::plan::BATCH;
 use crate::engine::inbound::apply::apply_page_naming;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::links::{self, Own};
+use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::pass::Pass;
 use crate::engine::portal::contradictions;
 use crate::engine::portal::objects::ObjectSync;
@@ -166,7 +166,7 @@ async fn save_page(
             let changed = apply_page_naming(tx, &applying, &records)?;
             // An association that somebody made or took away may have moved the record's time, and nothing else tells of it.
             for record in &records {
-                links::ask(tx, &applying.pass, record.id, Own::Too)?;
+                links::ask(tx, &applying.pass, record.id, OwnLinks::Too)?;
             }
             ask_unread(tx, &applying.pass, &page.read.unread)?;
             let work = runs::Work {

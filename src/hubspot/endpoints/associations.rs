@@ -90,7 +90,7 @@ pub struct LinksWritten {
 }
 
 #[derive(Serialize)]
-struct Inputs<T> {
+struct LinkInputs<T> {
     inputs: Vec<T>,
 }
 
@@ -211,7 +211,7 @@ impl Client {
         });
         let inputs = inputs.collect();
         let endpoint = Endpoint::ReadAssociations;
-        let request = request(endpoint, ends, to_body(&Inputs { inputs }), priority);
+        let request = request(endpoint, ends, to_body(&LinkInputs { inputs }), priority);
         let response = self.send(&request).await?;
         let batch = self.parse::<wire::Batch<wire::RecordLinks>>(endpoint, &response)?;
         self.note_unread(endpoint, &batch.results);
@@ -380,7 +380,7 @@ impl Client {
         if inputs.len() > MOST_WRITTEN {
             return Err(self.invalid(endpoint, "too many pairs for one write of associations"));
         }
-        let body = to_body(&Inputs { inputs });
+        let body = to_body(&LinkInputs { inputs });
         self.send(&request(endpoint, ends, body, priority)).await
     }
 }

@@ -212,13 +212,14 @@ impl LinkSides<'_> {
             Policy::Local => (Some(Winner::Local), BOTH_NAMED_ONE),
             Policy::Manual => (None, WAITS),
         };
-        if winner == Some(Winner::Remote) {
-            self.demote(entry, kind, changes);
-        } else {
-            changes.come.retain(|link| *link != rival);
-        }
-        if winner.is_none() {
-            changes.end.push(entry.id);
+        match winner {
+            Some(Winner::Remote) => self.demote(entry, kind, changes),
+            // HubSpot's comes as the base over which ours goes out; what ours implies takes it away again.
+            Some(_) => {}
+            None => {
+                changes.come.retain(|link| *link != rival);
+                changes.end.push(entry.id);
+            }
         }
         changes.conflicts.push(LinkConflict {
             winner,
@@ -511,7 +512,7 @@ mod tests {
         assert_eq!(won(&local), Some(Winner::Local));
         assert_eq!(
             (&local.come, &local.go, &local.end),
-            (&vec![shown(2, PLAIN)], &vec![], &vec![])
+            (&there.to_vec(), &vec![], &vec![])
         );
         let manual = by(Policy::Manual, &rows, &there);
         assert_eq!(won(&manual), None);

@@ -23,7 +23,7 @@ pub struct LinkJson<'a> {
 }
 
 #[derive(Serialize)]
-struct Shape<'a> {
+struct LinkShape<'a> {
     from_local_id: i64,
     from_hs_id: Option<i64>,
     to_local_id: i64,
@@ -34,8 +34,8 @@ struct Shape<'a> {
 }
 
 impl<'a> LinkJson<'a> {
-    fn shape(&self) -> Shape<'a> {
-        Shape {
+    fn shape(&self) -> LinkShape<'a> {
+        LinkShape {
             from_local_id: self.from_local_id.0,
             from_hs_id: self.from_hs_id.map(|id| id.0),
             to_local_id: self.to_local_id.0,
@@ -61,7 +61,7 @@ impl<'a> LinkJson<'a> {
                 right.to_local_id,
             ))
         });
-        let shapes: Vec<Shape<'_>> = links.iter().map(Self::shape).collect();
+        let shapes: Vec<LinkShape<'_>> = links.iter().map(Self::shape).collect();
         serde_json::to_string(&shapes).expect("numbers and texts have a JSON form")
     }
 }
