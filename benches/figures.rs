@@ -381,6 +381,7 @@ fn merge() {
             remote: &remote,
             histories: None,
             sent_earlier: &sent,
+            owed: &BTreeMap::new(),
             now: Timestamp::EPOCH,
             clock_offset_ms: 0,
             clean_base: CleanBase::Mirror,

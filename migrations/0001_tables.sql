@@ -149,6 +149,16 @@ CREATE TABLE sync_outbox_fields (
     PRIMARY KEY (outbox_id, property)
 ) STRICT, WITHOUT ROWID;
 
+-- Values of HubSpot's that our writes went over although they were to go only where there is none: they go back with the entry.
+CREATE TABLE _sync_owed (
+    outbox_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    value TEXT NOT NULL,
+    -- What HubSpot holds by our write.
+    over TEXT,
+    PRIMARY KEY (outbox_id, property)
+) STRICT, WITHOUT ROWID;
+
 -- Values sent in updates whose answer was lost: one that comes back late is our own, not somebody's edit.
 CREATE TABLE _sync_sent (
     object TEXT NOT NULL,
@@ -295,11 +305,55 @@ CREATE TABLE sync_history (
 CREATE INDEX sync_history_record ON sync_history (object, local_id);
 CREATE INDEX sync_history_at ON sync_history (at);
 
+-- What the mapping file says of single properties: `unkept`, kept out of `sync_history`, and `remote_history`.
+CREATE TABLE _sync_modes (
+    object TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    property TEXT NOT NULL,
+    PRIMARY KEY (object, mode, property)
+) STRICT, WITHOUT ROWID;
+
+-- HubSpot's own history of chosen properties.
+CREATE TABLE property_history (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    property TEXT NOT NULL,
+    at TEXT NOT NULL,
+    value TEXT,
+    source_type TEXT,
+    source_id TEXT,
+    PRIMARY KEY (object, hs_id, property, at)
+) STRICT, WITHOUT ROWID;
+
+-- Records whose history is to be read.
+CREATE TABLE _sync_histories (
+    object TEXT NOT NULL,
+    hs_id INTEGER NOT NULL,
+    -- How often it was asked for without an answer as new as its row.
+    tries INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (object, hs_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX _sync_histories_due ON _sync_histories (object, tries, hs_id);
+
+-- What was pushed lately of properties that are kept out of `sync_history`: our own values that come back, fights and values that move on are told by it.
+CREATE TABLE _sync_pushes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    object TEXT NOT NULL,
+    local_id INTEGER NOT NULL,
+    hs_id INTEGER,
+    property TEXT NOT NULL,
+    old_value TEXT,
+    new_value TEXT
+) STRICT;
+CREATE INDEX _sync_pushes_record ON _sync_pushes (object, local_id);
+CREATE INDEX _sync_pushes_at ON _sync_pushes (at);
+
 CREATE TABLE sync_runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT,
     kind TEXT NOT NULL CONSTRAINT sync_runs_kind CHECK (kind IN
-        ('backfill', 'poll', 'again', 'reconcile', 'push', 'associations', 'schema')),
+        ('backfill', 'poll', 'again', 'reconcile', 'push', 'associations', 'schema', 'history')),
     started_at TEXT NOT NULL,
     finished_at TEXT,
     requests INTEGER NOT NULL DEFAULT 0,
@@ -382,7 +436,10 @@ CREATE TABLE _sync_cursors (
     forbidden TEXT,
     forbidden_code TEXT,
     -- Whether the object's records can be read: 0 while HubSpot forbids it.
-    is_readable INTEGER NOT NULL DEFAULT 1
+    is_readable INTEGER NOT NULL DEFAULT 1,
+    -- When the histories of records were asked for last, and when all of them had been read.
+    history_asked_at TEXT,
+    last_history_at TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- What stands in the place of a table of ours was made by a program: it is kept under another name until somebody drops it.

@@ -103,7 +103,9 @@ pub(crate) const PROPERTY: &[&str] = &[
     "type",
     "direction",
     "conflict",
+    "write",
     "history",
+    "remote_history",
     "create",
 ];
 /// A property's `create`.

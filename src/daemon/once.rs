@@ -500,6 +500,7 @@ fn words(step: Step, object: Option<&ObjectType>) -> String {
         Step::Push => format!("the push of {name}"),
         Step::Links => format!("the read of associations of {name}"),
         Step::Looks => format!("the look at {name} that were pushed"),
+        Step::Histories => format!("the read of the histories of {name}"),
     }
 }
 
@@ -584,12 +585,20 @@ async fn read_portal(
     }
 }
 
-/// Looks at what was pushed, without waiting for more of it.
+/// Looks at what was pushed, without waiting for more of it. What such a look gives back to HubSpot goes out at once.
 async fn end(work: &OnceWork, object: &ObjectSync) -> Result<(), StepError> {
-    for step in round::steps(Part::End, 0) {
-        work.drain(step, Some(object)).await?;
+    loop {
+        for step in round::steps(Part::End, 0) {
+            work.drain(step, Some(object)).await?;
+        }
+        let name = object.object().clone();
+        let store = work.engine.store();
+        let now = work.engine.clock().now();
+        let owes = store.read(move |connection| outbox::owes(connection, &name, now));
+        if !owes.await? || work.drain(Step::Push, Some(object)).await? == Progress::More {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// What came of each object; one that failed is left out, and kept in what is told at the end.

@@ -8,7 +8,7 @@ use crate::engine::people::resolve;
 use crate::engine::portal::access::{self, Access, TO_PUSH, TO_READ};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::{reference, schema};
-use crate::engine::source::{backfill, filling, ingest, links, poll, reads, reconcile};
+use crate::engine::source::{backfill, filling, histories, ingest, links, poll, reads, reconcile};
 use crate::engine::{Engine, Progress, StepError};
 
 /// Who calls.
@@ -60,17 +60,19 @@ pub(super) async fn of_object(
         Step::Removals => removal::step(engine, object).await,
         Step::Push => push::step(engine, object).await,
         Step::Links => links::step(engine, object).await,
-        Step::Looks => {
-            let which = match caller {
-                Caller::Daemon => Looks::Due,
-                // Nobody waits for more of it.
-                Caller::Once => Looks::Collected,
-            };
-            gap::step(engine, object, which).await
-        }
+        Step::Looks => gap::step(engine, object, looks(caller)).await,
+        Step::Histories => histories::step(engine, object, looks(caller)).await,
         Step::Schema | Step::Reference | Step::Decisions | Step::Inbox => {
             shared(engine, step).await
         }
+    }
+}
+
+fn looks(caller: Caller) -> Looks {
+    match caller {
+        Caller::Daemon => Looks::Due,
+        // Nobody waits for more of it.
+        Caller::Once => Looks::Collected,
     }
 }
 
@@ -96,7 +98,8 @@ pub(super) async fn shared(engine: &Engine, step: Step) -> Result<Progress, Step
         | Step::Removals
         | Step::Push
         | Step::Links
-        | Step::Looks => Ok(Progress::RING),
+        | Step::Looks
+        | Step::Histories => Ok(Progress::RING),
     }
 }
 
@@ -107,13 +110,14 @@ mod tests {
     use crate::store::testing::daemons_connection;
 
     /// The steps that a daemon calls at each ring, in a file that nothing waits in.
-    const OFTEN: [Step; 6] = [
+    const OFTEN: [Step; 7] = [
         Step::Inbox,
         Step::Decisions,
         Step::Reads,
         Step::Removals,
         Step::Push,
         Step::Looks,
+        Step::Histories,
     ];
 
     #[test]

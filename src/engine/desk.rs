@@ -20,7 +20,7 @@ use crate::hubspot::call::limiter::{LeaseFn, LimitSettings, StartState};
 use crate::hubspot::call::transport::{HttpRequest, HttpResponse, TransportError};
 use crate::hubspot::{Client, Limiter, Transport};
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::settings::{ApiVersion, Guard, Limits, Tier};
@@ -278,6 +278,7 @@ fn mapping() -> Mapping {
         property_type: PropertyType::String,
         direction: Direction::Both,
         policy: Policy::Newest,
+        modes: FieldModes::default(),
     };
     Mapping {
         pairs: Vec::new(),

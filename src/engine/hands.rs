@@ -137,6 +137,7 @@ impl<'a, 'tx> Hands<'a, 'tx> {
             | Act::PutField { .. }
             | Act::SetBase { .. }
             | Act::SetSent { .. }
+            | Act::Owe { .. }
             | Act::ClearSent
             | Act::RememberSent) => match self.entry {
                 Some(entry) => outbox::act(tx, object, entry, of_entry, now),

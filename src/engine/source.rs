@@ -6,6 +6,7 @@ pub mod backfill;
 pub mod blanks;
 pub mod deliveries;
 pub mod filling;
+pub mod histories;
 pub mod ingest;
 pub mod links;
 pub mod poll;

@@ -11,7 +11,7 @@ use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::file::savepoint;
 use crate::store::mirror::MirrorTable;
-use crate::store::{StoreError, merges, meta, outbox, reads, unreadable};
+use crate::store::{StoreError, merges, meta, outbox, property_history, reads, unreadable};
 
 /// Set while the log still holds what was erased.
 const LOG_TO_EMPTY: &str = "log_to_empty";
@@ -34,6 +34,13 @@ pub fn erase(
     );
     // One walk over each table, however many records became this one.
     for sql in [
+        "DELETE FROM _sync_owed
+         WHERE outbox_id IN (
+             SELECT id
+             FROM sync_outbox
+             WHERE object = :object
+               AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))
+         )",
         "DELETE FROM sync_outbox_fields
          WHERE outbox_id IN (
              SELECT id
@@ -48,6 +55,9 @@ pub fn erase(
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
         "DELETE FROM sync_history
+         WHERE object = :object
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM _sync_pushes
          WHERE object = :object
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
         "DELETE FROM sync_conflicts
@@ -67,6 +77,7 @@ pub fn erase(
     )?
     .execute(named_params! { ":object": object.as_str(), ":rows": of_rows })?;
     forget_sent_of_no_row(tx, table)?;
+    outbox::forget_owed(tx)?;
     // Of use to one statement, which has ended.
     tx.prepare_cached("DELETE FROM _sync_written WHERE object = :object")?
         .execute(named_params! { ":object": object.as_str() })?;
@@ -128,6 +139,7 @@ fn erase_id(
     ] {
         tx.prepare_cached(sql)?.execute(own)?;
     }
+    property_history::forget(tx, object, id)?;
     unreadable::forget_record(tx, object, id, now)?;
     reads::forget_removal(tx, object, id)?;
     reads::note_erased(tx, object, id, now)?;

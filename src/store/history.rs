@@ -1,5 +1,7 @@
 //! `sync_history`: a row per field that one side changed in the other, and every value that lost.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::fight::FieldPush;
@@ -11,6 +13,7 @@ pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
+use crate::store::modes::{self, FieldMode};
 
 /// A change of one field.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +34,16 @@ pub struct Change<'a> {
     pub origin: Origin,
 }
 
-/// Writes a change down.
+/// Writes a change down. Of a property that is kept out of the table (`history = false`) only what gave way to the other side
+/// is; a push of it is remembered for a while.
 pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let is_unkept = || modes::is_said(tx, change.object, FieldMode::Unkept, change.property);
+    if change.origin != Origin::Conflict && is_unkept()? {
+        return match change.origin == Origin::Push {
+            true => remember_push(tx, change, now),
+            false => Ok(()),
+        };
+    }
     tx.prepare_cached(
         "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin)
          VALUES (:at, :object, :local_id, :hs_id, :property, :old, :new, :origin)",
@@ -55,6 +66,37 @@ fn path_of(field: &FieldMapping) -> String {
     format!("$.\"{}\"", field.column)
 }
 
+/// How long pushes are remembered of what is not kept: longer than any fight is counted.
+const REMEMBERED: Duration = Duration::from_hours(24);
+
+fn remember_push(
+    tx: &Transaction<'_>,
+    change: Change<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_pushes (at, object, local_id, hs_id, property, old_value, new_value)
+         VALUES (:at, :object, :local_id, :hs_id, :property, :old, :new)",
+    )?
+    .execute(named_params! {
+        ":at": now.to_string(),
+        ":object": change.object.as_str(),
+        ":local_id": change.local_id.0,
+        ":hs_id": change.hs_id.map(|id| id.0),
+        ":property": change.property,
+        ":old": change.old,
+        ":new": change.new,
+    })?;
+    Ok(())
+}
+
+/// Forgets pushes that nothing is told by any more.
+pub fn forget_pushes(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached("DELETE FROM _sync_pushes WHERE at < :before")?
+        .execute(named_params! { ":before": (now - REMEMBERED).to_string() })?;
+    Ok(())
+}
+
 /// The values of a field that HubSpot acknowledged, those of creates among them, the latest first, at most `limit`.
 pub fn pushed(
     connection: &Connection,
@@ -64,11 +106,18 @@ pub fn pushed(
     limit: usize,
 ) -> Result<Vec<Value>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT iif(property = '*', json_extract(new_value, :path), new_value)
-         FROM sync_history
-         WHERE object = :object AND local_id = :local_id AND origin = 'push'
-           AND (property = :property OR (property = '*' AND json_valid(new_value)))
-         ORDER BY id DESC
+        "SELECT new_value
+         FROM (
+             SELECT id, at, iif(property = '*', json_extract(new_value, :path), new_value) AS new_value
+             FROM sync_history
+             WHERE object = :object AND local_id = :local_id AND origin = 'push'
+               AND (property = :property OR (property = '*' AND json_valid(new_value)))
+             UNION ALL
+             SELECT id, at, new_value
+             FROM _sync_pushes
+             WHERE object = :object AND local_id = :local_id AND property = :property
+         )
+         ORDER BY at DESC, id DESC
          LIMIT :limit",
     )?;
     let rows = statement.query_map(
@@ -100,6 +149,11 @@ pub fn was_pushed(
              WHERE object = :object AND local_id = :local_id AND origin = 'push' AND at BETWEEN :from AND :to
                AND ((property = :property AND new_value IS :value)
                     OR (property = '*' AND json_valid(new_value) AND json_extract(new_value, :path) IS :value))
+             UNION ALL
+             SELECT 1
+             FROM _sync_pushes
+             WHERE object = :object AND local_id = :local_id AND property = :property
+               AND new_value IS :value AND at BETWEEN :from AND :to
              LIMIT 1",
         )?
         .exists(named_params! {
@@ -131,6 +185,13 @@ pub fn was_given_up(
            AND ((property = :property AND hubsyncd_match_form(old_value, :rule) = :form)
                 OR (property = '*' AND new_value IS NULL AND json_valid(old_value)
                     AND hubsyncd_match_form(json_extract(old_value, :path), :rule) = :form))
+         UNION ALL
+         SELECT 1
+         FROM _sync_pushes
+         WHERE at >= :since
+           AND object = :object
+           AND property = :property
+           AND hubsyncd_match_form(old_value, :rule) = :form
          LIMIT 1",
     )?;
     Ok(statement.exists(named_params! {
@@ -153,9 +214,16 @@ pub fn pushes_since(
 ) -> Result<Vec<FieldPush>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT old_value, new_value
-         FROM sync_history
-         WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push' AND at >= :since
-         ORDER BY id",
+         FROM (
+             SELECT id, at, old_value, new_value
+             FROM sync_history
+             WHERE object = :object AND local_id = :local_id AND property = :property AND origin = 'push' AND at >= :since
+             UNION ALL
+             SELECT id, at, old_value, new_value
+             FROM _sync_pushes
+             WHERE object = :object AND local_id = :local_id AND property = :property AND at >= :since
+         )
+         ORDER BY at, id",
     )?;
     let rows = statement.query_map(
         named_params! {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
-use crate::store::StoreError;
+use crate::store::{StoreError, property_history};
 
 /// Notes that records were merged into another one. Repeating it writes nothing.
 pub fn note(
@@ -27,6 +27,8 @@ pub fn note(
         statement.execute(
             named_params! { ":object": object.as_str(), ":id": id.0, ":survivor": survivor.0 },
         )?;
+        // The survivor tells the history of both.
+        property_history::forget(tx, object, *id)?;
     }
     Ok(())
 }

@@ -47,6 +47,8 @@ struct Statements {
     by_local_id: String,
     identities: Vec<IdentityStatements>,
     insert: String,
+    /// Puts a record into `_sync_histories` whose row is about to be told another time or id; where histories are kept.
+    moved: Option<String>,
     update: String,
     delete: String,
     blank: String,
@@ -240,7 +242,28 @@ impl MirrorTable {
             }))
         });
         statement.execute(params_from_iter(own.into_iter().chain(mapped)))?;
-        Ok(LocalId(tx.last_insert_rowid()))
+        let local_id = LocalId(tx.last_insert_rowid());
+        self.note_moved(tx, None, Some(record.id), Some(record.updated_at))?;
+        Ok(local_id)
+    }
+
+    /// Notes that a record's history is to be read, unless the row has its id and time already.
+    fn note_moved(
+        &self,
+        tx: &Transaction<'_>,
+        row: Option<LocalId>,
+        id: Option<HubspotId>,
+        modified_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (Some(sql), Some(id)) = (&self.sql.moved, id) else {
+            return Ok(());
+        };
+        let object = self.mapping.object.as_str();
+        let modified_at = modified_at.map(|at| at.to_string());
+        let row = row.map(|row| row.0);
+        tx.prepare_cached(sql)?
+            .execute((object, id.0, row, modified_at))?;
+        Ok(())
     }
 
     /// Writes a row back, with the record's id and times.
@@ -248,6 +271,8 @@ impl MirrorTable {
     /// A value that is in the row past its column's CHECK (a client may ignore checks) must not keep HubSpot's out of the
     /// other columns: then only those are written that were set.
     pub fn update(&self, tx: &Transaction<'_>, row: &MirrorRow) -> Result<(), StoreError> {
+        let record = &row.record;
+        self.note_moved(tx, Some(record.local_id), record.hs_id, record.modified_at)?;
         match write(tx, row, &self.sql.update, |_| true) {
             Err(error) if is_check(&error) && row.changed.len() < row.columns.len() => {
                 let fields = self.mapping.fields.iter().enumerate();
@@ -756,6 +781,13 @@ impl Statements {
             insert: format!(
                 "INSERT INTO {table} (local_id, hs_id, hs_created_at, hs_modified_at{columns}) VALUES (?1, ?2, ?3, ?4{places})"
             ),
+            moved: mapping.with_remote_history().next().map(|_| {
+                format!(
+                    "INSERT INTO _sync_histories (object, hs_id) SELECT ?1, ?2 WHERE NOT EXISTS \
+                     (SELECT 1 FROM {table} WHERE local_id = ?3 AND hs_id = ?2 AND hs_modified_at IS ?4) \
+                     ON CONFLICT DO NOTHING"
+                )
+            }),
             update: update_of(mapping, mapping.fields.iter()),
             delete: format!("DELETE FROM {table} WHERE local_id = ?1"),
             blank: blank_of(mapping),

@@ -38,8 +38,8 @@ pub use self::made::{end, ensure_update, exclude, queue_create, set_row};
 pub(crate) use self::queue::MAY_BE_SENT;
 pub use self::queue::{backlog, discarded, due, in_flight, next_due, objects, waiting_archives};
 pub use self::sent::{
-    check_sent, forget_sent, is_creating, keyless_create_in_doubt, move_sent, remember_sent,
-    sent_earlier, sent_over,
+    check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owe,
+    owed, owes, remember_sent, sent_earlier, sent_over,
 };
 pub use crate::decide::entry::{Answered, Attempt, UNWRITABLE};
 

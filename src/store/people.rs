@@ -685,7 +685,7 @@ const HEALTH: &str = "
 const OBJECTS: &str = "
     SELECT object, table_name, direction, rows, backfill, last_poll_at, last_change_at, lag_seconds, last_reconcile_at,
         pending, in_flight, dead, conflicts, last_error, in_sync, waiting, failing, excluded, problems,
-        last_association_pass_at, associations_waiting, code
+        last_association_pass_at, associations_waiting, code, unseen, last_history_at
     FROM sync_status
     ORDER BY object";
 

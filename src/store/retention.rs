@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::{StoreError, history as changes};
 
 /// Rows of one table that go in one transaction: a few milliseconds.
 const BATCH: i64 = 500;
@@ -30,6 +30,7 @@ pub struct Keep {
 
 /// Forgets one batch. Tells how many rows went: 0 means that nothing is left to forget.
 pub fn forget(tx: &Transaction<'_>, keep: Keep, now: Timestamp) -> Result<usize, StoreError> {
+    changes::forget_pushes(tx, now)?;
     let by_age = history(tx, now - keep.history)?
         + inbox(tx, now - keep.inbox)?
         + runs(tx, now - keep.runs)?;

@@ -26,6 +26,8 @@ states! {
         Associations = "associations",
         /// The portal's schema and reference tables; also the filling of new columns.
         Schema = "schema",
+        /// HubSpot's own history of chosen properties.
+        History = "history",
     }
 }
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::clock::Clock;
 use crate::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
@@ -91,6 +91,7 @@ pub(crate) fn field(
         property_type,
         direction,
         policy: Policy::Newest,
+        modes: FieldModes::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use hubsyncd::engine::pass::Pass;
 use hubsyncd::engine::portal::objects::ObjectSync;
 use hubsyncd::model::id::{HubspotId, LocalId};
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::record::RemoteRecord;
@@ -467,6 +467,7 @@ fn field(property: &str, column: &str, property_type: PropertyType) -> FieldMapp
         property_type,
         direction: Direction::Both,
         policy: Policy::Remote,
+        modes: FieldModes::default(),
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, OnLocalDelete,
-    OnRemoteDelete, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, OnLocalDelete,
+    OnRemoteDelete, Policy, WriteMode,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -432,5 +432,18 @@ fn field(rng: &mut ChaCha8Rng, property: &str, policy: Policy) -> FieldMapping {
         } else {
             policy
         },
+        modes: modes(rng, is_own),
+    }
+}
+
+/// How a field is written and kept; those by which the plan tells its own values are only ever replaced.
+fn modes(rng: &mut ChaCha8Rng, is_own: bool) -> FieldModes {
+    FieldModes {
+        write: match is_own || rng.random_bool(0.8) {
+            true => WriteMode::Replace,
+            false => WriteMode::IfEmpty,
+        },
+        history: !rng.random_bool(0.1),
+        remote_history: rng.random_bool(0.2),
     }
 }

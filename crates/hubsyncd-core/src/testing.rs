@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::model::entry::{Base, Entry, EntryField, Operation, Standing};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Modes, ObjectMapping, Policy};
+use crate::model::mapping::{
+    Direction, FieldMapping, FieldModes, KeyChoice, Modes, ObjectMapping, Policy,
+};
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::row::MirrorRow;
@@ -34,6 +36,7 @@ pub(crate) fn contacts() -> SyncedObject {
         property_type: PropertyType::String,
         direction,
         policy: Policy::Remote,
+        modes: FieldModes::default(),
     };
     let mapping = ObjectMapping {
         object: ObjectType::parse("contacts").expect("an object"),

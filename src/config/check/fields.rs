@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::config::check::later;
-use crate::config::check::values::{DIRECTIONS, POLICIES};
+use crate::config::check::values::{DIRECTIONS, POLICIES, WRITE_MODES};
 use crate::config::file::{KeyAndValue, TomlTable, join};
 use crate::config::keys;
 use crate::config::reader::Reader;
 use crate::config::render::SettingOrigin;
 use crate::config::suggest::which;
-use crate::model::mapping::{Direction, FieldMapping, OWN_KEY, Policy};
+use crate::model::mapping::{Direction, FieldMapping, FieldModes, OWN_KEY, Policy, WriteMode};
 use crate::model::name::{ColumnName, MAX_COLUMNS, OWN_COLUMNS, PropertyName};
 use crate::model::object::StandardObject;
 use crate::model::value::PropertyType;
@@ -100,6 +100,7 @@ fn standard_fields(
         property_type: PropertyType::String,
         direction,
         policy,
+        modes: FieldModes::default(),
     };
     properties.iter().map(field).collect()
 }
@@ -150,6 +151,7 @@ fn field<'t>(
         property_type: options.declared_type.unwrap_or(PropertyType::String),
         direction: options.direction,
         policy: options.policy,
+        modes: options.modes,
     };
     Some((field, column_entry.unwrap_or(own_key)))
 }
@@ -175,6 +177,7 @@ struct Options {
     declared_type: Option<PropertyType>,
     direction: Direction,
     policy: Policy,
+    modes: FieldModes,
 }
 
 impl Options {
@@ -183,6 +186,7 @@ impl Options {
             declared_type: None,
             direction,
             policy,
+            modes: FieldModes::default(),
         }
     }
 }
@@ -196,16 +200,6 @@ fn options(
     let declared_type = table
         .get("type")
         .and_then(|entry| property_type(reader, entry));
-    if let Some(history) = table.get("history")
-        && reader.boolean(history) == Some(false)
-    {
-        reader.not_yet(
-            &history.span,
-            &history.path,
-            "`history = false`",
-            "write `true`, or take it out",
-        );
-    }
     if let Some(create) = table.get("create") {
         later::create(reader, create);
     }
@@ -225,11 +219,66 @@ fn options(
             "property",
         )
     });
+    let flag = |reader: &mut Reader<'_>, key: &str| {
+        let entry = table.get(key)?;
+        reader.boolean(entry)
+    };
+    let plain = FieldModes::default();
+    let modes = FieldModes {
+        write: write_mode(reader, table, direction, declared_type).unwrap_or_default(),
+        history: flag(reader, "history").unwrap_or(plain.history),
+        remote_history: flag(reader, "remote_history").unwrap_or(plain.remote_history),
+    };
     Some(Options {
         declared_type,
         direction: direction?,
         policy: own_policy.unwrap_or(above),
+        modes,
     })
+}
+
+/// How a property is written. It is decided before any conflict, so that a policy beside it would never be asked.
+fn write_mode(
+    reader: &mut Reader<'_>,
+    table: &TomlTable<'_>,
+    direction: Option<Direction>,
+    declared_type: Option<PropertyType>,
+) -> Option<WriteMode> {
+    let entry = table.get("write")?;
+    let mode = reader.choice(entry, "way of writing", &WRITE_MODES)?;
+    let mut refuse = |code, message: &str, hint: &str| {
+        reader.error(code, &entry.span, &entry.path, message, hint);
+    };
+    if let Some(one_way) = direction.filter(|direction| *direction != Direction::Both) {
+        let message = format!(
+            "this property only flows one way (`{}`), so there is nothing to say of how it is written",
+            one_way.as_str()
+        );
+        let hint = "take `write` out, or make the direction `both`";
+        refuse("one_way_write", &message, hint);
+        return None;
+    }
+    if let Some(kind) = declared_type.filter(|kind| *kind != PropertyType::Set)
+        && mode == WriteMode::Append
+    {
+        let message = format!("`append` adds to a set, and this property is of type `{kind}`");
+        let hint = "write `type = \"set\"` for a checkbox property, or `replace` or `if_empty`";
+        refuse("append_to_no_set", &message, hint);
+        return None;
+    }
+    if mode != WriteMode::Replace && table.get("conflict").is_some() {
+        let message = format!(
+            "with `write = \"{}\"` the property never comes to a conflict, so it can have no policy",
+            mode.as_str()
+        );
+        refuse(
+            "policy_never_asked",
+            &message,
+            "take `conflict` or `write` out",
+        );
+        return None;
+    }
+    Some(mode)
 }
 
 fn property_type(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>) -> Option<PropertyType> {
@@ -321,14 +370,23 @@ fn show_field(reader: &mut Reader<'_>, entry: &KeyAndValue<'_>, field: &FieldMap
     let kind = field
         .declared_type
         .map_or(String::new(), |kind| format!(", type = \"{kind}\""));
-    let policy = if field.direction == Direction::Both {
-        format!(", conflict = \"{}\"", field.policy.as_str())
-    } else {
-        String::new()
+    let modes = field.modes;
+    let mut rest = match (field.direction, modes.write) {
+        (Direction::Both, WriteMode::Replace) => {
+            format!(", conflict = \"{}\"", field.policy.as_str())
+        }
+        (Direction::Both, mode) => format!(", write = \"{}\"", mode.as_str()),
+        (Direction::Pull | Direction::Push, _) => String::new(),
     };
+    if !modes.history {
+        rest.push_str(", history = false");
+    }
+    if modes.remote_history {
+        rest.push_str(", remote_history = true");
+    }
     let direction = field.direction.as_str();
     let value = format!(
-        "{{ column = \"{}\"{kind}, direction = \"{direction}\"{policy} }}",
+        "{{ column = \"{}\"{kind}, direction = \"{direction}\"{rest} }}",
         field.column
     );
     reader.show(&entry.path, &value, SettingOrigin::File { line });

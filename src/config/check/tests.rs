@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::render::render_settings;
 use crate::config::{Auth, Drawing};
-use crate::model::mapping::{Direction, KeyChoice, Policy};
+use crate::model::mapping::{Direction, FieldModes, KeyChoice, Policy, WriteMode};
 use crate::model::name::PropertyName;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -448,10 +448,54 @@ fn directions_policies_and_matches_fit_together() {
 }
 
 #[test]
+fn how_a_property_is_written_goes_with_both_directions_and_without_a_policy() {
+    check_property("a = { write = \"if_empty\" }", "");
+    check_property("a = { write = \"append\" }", "");
+    check_property("a = { write = \"append\", type = \"set\" }", "");
+    check_property("a = { write = \"replace\", conflict = \"local\" }", "");
+    check_property("a = { write = \"always\" }", "unknown_value 2:15");
+    for direction in ["pull", "push"] {
+        for mode in ["replace", "if_empty", "append"] {
+            check_property(
+                &format!("a = {{ write = \"{mode}\", direction = \"{direction}\" }}"),
+                "one_way_write 2:15",
+            );
+        }
+    }
+    check(
+        "[objects.contacts]\ndirection = \"pull\"\nproperties.a = { write = \"if_empty\" }",
+        "one_way_write 3:26",
+    );
+    check_property(
+        "a = { write = \"append\", type = \"string\" }",
+        "append_to_no_set 2:15",
+    );
+    for mode in ["if_empty", "append"] {
+        check_property(
+            &format!("a = {{ write = \"{mode}\", conflict = \"remote\" }}"),
+            "policy_never_asked 2:15",
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_property_over_time_is_said_in_the_file() {
+    let modes = |text: &str| {
+        let config = config(&format!("[objects.contacts.properties]\na = {text}"));
+        config.mapping.object("contacts").expect("contacts").fields[0].modes
+    };
+    assert_eq!(modes("\"a\""), FieldModes::default());
+    assert!(FieldModes::default().history);
+    assert!(!modes("{ history = false }").history);
+    assert!(modes("{ remote_history = true }").remote_history);
+    assert_eq!(modes("{ write = \"if_empty\" }").write, WriteMode::IfEmpty);
+    check_property("a = { history = \"no\" }", "wrong_type 2:17");
+    check_property("a = { remote_history = 1 }", "wrong_type 2:24");
+}
+
+#[test]
 fn what_is_to_come_is_refused_and_its_defaults_are_not() {
     check_property("a = { create = { label = \"A\" } }", "not_yet 2:7");
-    check_property("a = { history = false }", "not_yet 2:17");
-    check_property("a = { history = true }", "");
     check("[objects.contacts]\nstrict_options = true", "not_yet 2:18");
     check("[objects.contacts]\nbackfill = \"export\"", "not_yet 2:12");
     check("[objects.contacts]\nfilter = \"x\"", "reserved 2:1");

@@ -13,7 +13,7 @@ use crate::config::render::SettingOrigin;
 use crate::config::schedule::{Schedule, ScheduleError};
 use crate::config::secret::{SecretSource, is_open_to_others};
 use crate::config::units::{DURATION_HINT, SIZE_HINT, duration_text, parse_duration, parse_size};
-use crate::model::mapping::{Direction, Policy};
+use crate::model::mapping::{Direction, Policy, WriteMode};
 use crate::model::name::NameError;
 
 /// Directions by name.
@@ -29,6 +29,13 @@ pub(super) const POLICIES: [(&str, Policy); 4] = [
     ("local", Policy::Local),
     ("newest", Policy::Newest),
     ("manual", Policy::Manual),
+];
+
+/// Ways of writing by name.
+pub(super) const WRITE_MODES: [(&str, WriteMode); 3] = [
+    ("replace", WriteMode::Replace),
+    ("if_empty", WriteMode::IfEmpty),
+    ("append", WriteMode::Append),
 ];
 
 const CRON_HINT: &str =

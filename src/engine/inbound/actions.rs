@@ -50,6 +50,21 @@ impl RecordHands<'_, '_> {
                     }
                     changed = true;
                 }
+                FieldAction::Meet {
+                    property,
+                    value,
+                    old,
+                    gives_up,
+                } => {
+                    self.row
+                        .set(self.applying.pass.object.mapping(), property, value);
+                    match gives_up {
+                        // It stands in no conflict: kept here, also while a first load keeps nothing else.
+                        true => self.keep(property, old, value, Origin::Conflict)?,
+                        false => self.history(property, old, value, self.applying.pass.origin)?,
+                    }
+                    changed = true;
+                }
                 FieldAction::Agree { property } => self.drop_field(property)?,
                 FieldAction::Arrived {
                     property,
@@ -157,9 +172,19 @@ impl RecordHands<'_, '_> {
         new: &Value,
         origin: Origin,
     ) -> Result<(), StoreError> {
-        if !self.applying.with_history {
-            return Ok(());
+        match self.applying.with_history {
+            true => self.keep(property, old, new, origin),
+            false => Ok(()),
         }
+    }
+
+    fn keep(
+        &self,
+        property: &PropertyName,
+        old: &Value,
+        new: &Value,
+        origin: Origin,
+    ) -> Result<(), StoreError> {
         let change = Change {
             object: self.applying.pass.name(),
             local_id: self.row.record.local_id,

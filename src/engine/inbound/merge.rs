@@ -113,6 +113,10 @@ fn plan_for(
         true => conflicts::open_of(tx, object, local_id)?,
         false => BTreeMap::new(),
     };
+    let owed = match queued {
+        Some(queued) if pass.object.mapping().has_if_empty() => outbox::owed(tx, queued.id)?,
+        Some(_) | None => BTreeMap::new(),
+    };
     Ok(merge_record(&RecordInput {
         mapping: pass.object.mapping(),
         local: &row.record,
@@ -121,6 +125,7 @@ fn plan_for(
         remote: shown.record,
         histories: shown.histories,
         sent_earlier: &sent_earlier,
+        owed: &owed,
         now: pass.now,
         clock_offset_ms: pass.offset_ms,
         clean_base: shown.clean_base,

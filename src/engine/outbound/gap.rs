@@ -14,8 +14,8 @@ use crate::decide::echo::late_since;
 use crate::decide::incoming::convert::{histories, remote_record};
 use crate::decide::outgoing::gap::{
     ARCHIVED_OVER, COLLECTED_FOR, LookAt, LookBatch, Noted, NotedArchive, Push, RECORDS_OF_A_LOOK,
-    gaps_of, is_told_of_archived, kept, read_before_archive, told_gaps, was_archived_over,
-    written_over,
+    gaps_of, given_back, goes_back, is_told_of_archived, kept, read_before_archive, told_gaps,
+    was_archived_over, written_over,
 };
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
 use crate::engine::hands::Hands;
@@ -403,7 +403,9 @@ fn keep(
         hs_id: Some(noted.hs_id),
     };
     let (property, remote) = (field.property.as_str(), value.as_deref());
-    if conflicts::names_remote_since(tx, about, property, remote, noted.noted_at)? {
+    if conflicts::names_remote_since(tx, about, property, remote, noted.noted_at)?
+        || give_back(tx, pass, field, noted, value)?
+    {
         return Ok(());
     }
     let hands = Hands {
@@ -417,8 +419,42 @@ fn keep(
     hands.carry_out(kept(field, noted, value).into())
 }
 
+/// Takes a value back that our write was not to go over, and queues it. Tells whether that was possible.
+fn give_back(
+    tx: &Transaction<'_>,
+    pass: &Pass<'_>,
+    field: &FieldMapping,
+    noted: &Noted,
+    value: &Value,
+) -> Result<bool, StoreError> {
+    let (object, table) = (pass.name(), &pass.object.table);
+    let row = table.by_local_id(tx, noted.local_id)?;
+    let Some(mut row) = row.filter(|row| row.record.hs_id == Some(noted.hs_id)) else {
+        return Ok(false);
+    };
+    let waiting = outbox::of_row(tx, object, noted.local_id)?;
+    let is_open = conflicts::open_of(tx, object, noted.local_id)?.contains_key(&field.property);
+    if is_open || !goes_back(field, value, waiting.as_ref()) {
+        return Ok(false);
+    }
+    let entry = outbox::ensure_update(tx, object, noted.local_id, noted.hs_id, pass.now)?;
+    let Some(entry) = outbox::by_id(tx, entry)? else {
+        return Ok(false);
+    };
+    let held = row.value(&field.property).clone();
+    let acts = given_back(field, noted, value, &held, pass.now);
+    Hands::of_entry(tx, object, &entry, pass.now).carry_out_on(
+        pass.object.mapping(),
+        &mut row,
+        acts,
+    )?;
+    table.update(tx, &row)?;
+    Ok(true)
+}
+
 /// Forgets what no event will tell of any more, and looks that could not be made for a day.
 pub fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    outbox::forget_owed(tx)?;
     gaps::forget(tx, now - LATE_EVENTS, now - LONGEST_WAIT, now)
 }
 

@@ -13,7 +13,7 @@ use crate::store::outbox::fields::{
     clear_sent, drop_field, drop_fields, fields, put_field, set_base, set_sent,
 };
 use crate::store::outbox::made::{end, id_of_row};
-use crate::store::outbox::sent::remember_sent;
+use crate::store::outbox::sent::{owe, remember_sent};
 use crate::store::outbox::{UNREAD, standing};
 
 /// Carries an event over into an entry; an entry that is gone stays gone. Tells whether it changed.
@@ -68,6 +68,7 @@ pub fn act(
         } => put_field(tx, id, &property, &base, changed_at),
         Act::SetBase { property, base } => set_base(tx, id, &property, &base),
         Act::SetSent { property, value } => set_sent(tx, id, &property, &value),
+        Act::Owe { property, owed } => owe(tx, id, &property, &owed),
         Act::ClearSent => clear_sent(tx, id),
         Act::RememberSent => remember_sent(tx, object, entry, now),
         Act::Set { .. }

@@ -1,8 +1,11 @@
 //! What went out and may still come back: `_sync_sent`, and what an attempt in doubt went over or without.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::echo::{SentValue, SentValues};
+use crate::decide::merge::Owed;
 use crate::model::entry::Entry;
 use crate::model::id::{LocalId, OutboxId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -18,6 +21,84 @@ pub fn sent_over(connection: &Connection, id: OutboxId) -> Result<Option<Timesta
         .query_row(named_params! { ":id": id.0 }, |row| row.get(0))
         .optional()?;
     Ok(over.flatten().as_deref().and_then(Timestamp::parse))
+}
+
+/// Notes a value that goes back with the entry.
+pub fn owe(
+    tx: &Transaction<'_>,
+    id: OutboxId,
+    property: &PropertyName,
+    owed: &Owed,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO _sync_owed (outbox_id, property, value, over)
+         VALUES (:id, :property, :value, :over)
+         ON CONFLICT (outbox_id, property) DO UPDATE
+         SET value = excluded.value, over = excluded.over",
+    )?
+    .execute(named_params! {
+        ":id": id.0,
+        ":property": property.as_str(),
+        ":value": owed.value.to_wire(),
+        ":over": owed.over.as_deref(),
+    })?;
+    Ok(())
+}
+
+/// Values that go back with an entry, of the fields that wait in it.
+pub fn owed(
+    connection: &Connection,
+    id: OutboxId,
+) -> Result<BTreeMap<PropertyName, Owed>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.property, o.value, o.over
+         FROM _sync_owed AS o
+         JOIN sync_outbox_fields AS f ON f.outbox_id = o.outbox_id AND f.property = o.property
+         WHERE o.outbox_id = :id",
+    )?;
+    let rows = statement.query_map(named_params! { ":id": id.0 }, |row| {
+        let owed = Owed {
+            value: row.get(1).map(Value::from_stored)?,
+            over: row.get(2).map(Value::from_stored)?,
+        };
+        Ok((row.get::<_, String>(0)?, owed))
+    })?;
+    let mut all = BTreeMap::new();
+    for row in rows {
+        let (property, owed) = row?;
+        if let Ok(property) = PropertyName::parse(&property) {
+            all.insert(property, owed);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a value that goes back is due to be sent.
+pub fn owes(
+    connection: &Connection,
+    object: &ObjectType,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM _sync_owed AS o
+             JOIN sync_outbox AS e ON e.id = o.outbox_id
+             JOIN sync_outbox_fields AS f ON f.outbox_id = o.outbox_id AND f.property = o.property
+             WHERE e.object = :object AND e.state = 'pending' AND e.next_attempt_at <= :now
+             LIMIT 1",
+        )?
+        .exists(named_params! { ":object": object.as_str(), ":now": now.to_string() })?)
+}
+
+/// Forgets what went back, or waits no more.
+pub fn forget_owed(tx: &Transaction<'_>) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM _sync_owed
+         WHERE NOT EXISTS (SELECT 1 FROM sync_outbox AS e WHERE e.id = _sync_owed.outbox_id)",
+    )?
+    .execute([])?;
+    Ok(())
 }
 
 /// Whether an entry waits for the answer to a create that no key finds again, begun before `created`. `has_key`: HubSpot

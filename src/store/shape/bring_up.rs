@@ -16,6 +16,7 @@ use crate::model::value::PropertyType;
 use crate::store::cursors::{self, Backfill};
 use crate::store::fields::{self, FieldRow, FieldState};
 use crate::store::file::migrate;
+use crate::store::modes::{self, FieldMode};
 use crate::store::shape::alter;
 use crate::store::shape::aside;
 use crate::store::shape::bypassed::{self, Way};
@@ -24,7 +25,7 @@ use crate::store::shape::definition;
 use crate::store::shape::guards;
 use crate::store::shape::repair;
 use crate::store::shape::sequences;
-use crate::store::{StoreError, meta, outbox, unreadable};
+use crate::store::{StoreError, meta, outbox, property_history, unreadable};
 
 /// What was changed, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +70,7 @@ pub fn bring_up(
     for object in &mapping.objects {
         work.object(object)?;
         work.columns(object)?;
+        work.modes(object)?;
     }
     work.forget_unmapped(mapping)?;
     for object in &mapping.objects {
@@ -617,6 +619,33 @@ impl ShapeWork<'_> {
         state: FieldState,
     ) -> Result<(), StoreError> {
         fields::save(self.tx, object.object.as_str(), field, state, self.now)
+    }
+
+    /// What the file says of how single properties are kept. Of one whose history is told from here on all records are
+    /// asked.
+    fn modes(&self, object: &ObjectMapping) -> Result<(), StoreError> {
+        let (tx, name) = (self.tx, &object.object);
+        let unkept = object.fields.iter().filter(|field| !field.modes.history);
+        let unkept: Vec<_> = unkept.map(|field| &field.property).collect();
+        modes::say(tx, name, FieldMode::Unkept, &unkept)?;
+        let told = object.with_remote_history();
+        let told: Vec<_> = told.map(|field| &field.property).collect();
+        let said = modes::say(tx, name, FieldMode::Told, &told)?;
+        if said.less {
+            property_history::forget_untold(tx, name)?;
+        }
+        if said.more {
+            tx.execute(
+                &format!(
+                    "INSERT INTO _sync_histories (object, hs_id)
+                     SELECT :object, hs_id FROM {} WHERE hs_id IS NOT NULL
+                     ON CONFLICT DO NOTHING",
+                    quoted(object.table.as_str())
+                ),
+                named_params! { ":object": name.as_str() },
+            )?;
+        }
+        Ok(())
     }
 
     /// The object's rows in `_sync_objects` and `_sync_cursors`.

@@ -11,7 +11,7 @@ use crate::store::shape::triggers::{
 use crate::store::shape::views::NOW;
 
 /// Tables that nobody but the daemon and the triggers writes.
-const KEPT: [&str; 34] = [
+const KEPT: [&str; 39] = [
     "_sync_meta",
     "_sync_lease",
     "_sync_replaced",
@@ -46,6 +46,11 @@ const KEPT: [&str; 34] = [
     "_sync_set_aside",
     "_sync_bypassed",
     "_sync_excluded",
+    "_sync_owed",
+    "_sync_modes",
+    "_sync_pushes",
+    "_sync_histories",
+    "property_history",
 ];
 
 /// Tables that are copies of HubSpot's settings.

@@ -2,6 +2,7 @@
 //! section 6.3); columns are only ever added at the end.
 
 use crate::model::mapping::{Mapping, ObjectMapping};
+use crate::model::object::stage_properties;
 use crate::store::outbox::OF_ROW;
 use crate::store::shape::ddl::{literal, quoted};
 use crate::store::shape::triggers::Made;
@@ -10,7 +11,7 @@ use crate::store::shape::triggers::Made;
 pub(crate) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
 /// The views' names.
-pub(crate) const NAMES: [&str; 2] = ["sync_status", "sync_health"];
+pub(crate) const NAMES: [&str; 3] = ["sync_status", "sync_health", "stage_times"];
 
 /// Both views for a mapping.
 /// `unread` are lines of object, table, direction, why and code: mapped objects that have no table yet, because their
@@ -23,7 +24,7 @@ pub(crate) fn of_mapping(mapping: &Mapping, unread: &str) -> Vec<Made> {
             rows.push(waiting_row(object, table, direction, Some((why, code))));
         }
     }
-    vec![status(rows), health()]
+    vec![status(rows), health(), stage_times(mapping.objects.iter())]
 }
 
 /// Both views for a mapping of which only some objects have their tables yet: the others wait for their first read.
@@ -39,7 +40,64 @@ pub(crate) fn before_tables(
             waiting_row(name, table, object.direction.as_str(), None)
         }
     };
-    vec![status(mapping.objects.iter().map(row).collect()), health()]
+    let made = mapping.objects.iter().filter(|object| has_table(object));
+    vec![
+        status(mapping.objects.iter().map(row).collect()),
+        health(),
+        stage_times(made),
+    ]
+}
+
+/// How long each record was in each stage, by HubSpot's own history of the stage's property.
+fn stage_times<'a>(objects: impl Iterator<Item = &'a ObjectMapping>) -> Made {
+    let staged = objects.filter_map(|object| {
+        let stage = stage_properties(&object.object, |_| true)?.stage;
+        let mut told = object.with_remote_history();
+        let field = told.find(|field| field.property.as_str() == stage)?;
+        Some(stays(object, field.property.as_str()))
+    });
+    let mut rows: Vec<String> = staged.collect();
+    if rows.is_empty() {
+        rows.push(
+            "SELECT NULL AS object, NULL AS local_id, NULL AS hs_id, NULL AS pipeline_id, NULL AS stage_id, NULL AS entered_at,
+       NULL AS left_at, NULL AS seconds
+WHERE 0"
+                .to_owned(),
+        );
+    }
+    Made {
+        name: "stage_times".to_owned(),
+        sql: format!(
+            "CREATE VIEW \"stage_times\" AS\n{}",
+            rows.join("\nUNION ALL\n")
+        ),
+    }
+}
+
+/// The stays of one object's records. Entries of one value in a row are one stay, and a record without a stage is in none.
+fn stays(object: &ObjectMapping, stage: &str) -> String {
+    format!(
+        "SELECT s.object, m.\"local_id\" AS local_id, s.hs_id,
+       (SELECT min(p.pipeline_id) FROM pipeline_stages AS p WHERE p.object = s.object AND p.id = s.value AND p.archived = 0)
+           AS pipeline_id,
+       s.value AS stage_id, s.at AS entered_at, s.left_at,
+       max(CAST(strftime('%s', coalesce(s.left_at, 'now')) AS INTEGER) - CAST(strftime('%s', s.at) AS INTEGER), 0) AS seconds
+FROM (
+    SELECT h.object, h.hs_id, h.value, h.at, lead(h.at) OVER (PARTITION BY h.hs_id ORDER BY h.at) AS left_at
+    FROM (
+        SELECT object, hs_id, value, at, lag(value) OVER (PARTITION BY hs_id ORDER BY at) AS former,
+               row_number() OVER (PARTITION BY hs_id ORDER BY at) AS number
+        FROM property_history
+        WHERE object = {name} AND property = {stage}
+    ) AS h
+    WHERE h.number = 1 OR h.value IS NOT h.former
+) AS s
+LEFT JOIN {table} AS m ON m.\"hs_id\" = s.hs_id
+WHERE s.value IS NOT NULL",
+        name = literal(object.object.as_str()),
+        stage = literal(stage),
+        table = quoted(object.table.as_str()),
+    )
 }
 
 fn status(rows: Vec<String>) -> Made {
@@ -101,7 +159,7 @@ fn status_row(mapping: &Mapping, object: &ObjectMapping) -> String {
         "SELECT s.object, s.table_name, s.direction, s.\"rows\", s.backfill, s.last_poll_at, s.last_change_at, s.lag_seconds,
        s.last_reconcile_at, s.pending, s.in_flight, s.dead, s.conflicts, s.last_error,
        s.\"rows\" - s.waiting - s.failing - s.excluded AS in_sync, s.waiting, s.failing, s.excluded, s.problems,
-       s.last_association_pass_at, s.associations_waiting, s.code, s.unseen
+       s.last_association_pass_at, s.associations_waiting, s.code, s.unseen, s.last_history_at
 FROM (
     SELECT {name} AS object, {table_name} AS table_name, {direction} AS direction, {rows} AS \"rows\",
            CASE WHEN k.backfill = 'running' AND NOT k.is_readable THEN 'waiting' ELSE k.backfill END AS backfill,
@@ -120,7 +178,8 @@ FROM (
            (SELECT count(*) FROM sync_fields WHERE object = {name} AND state <> 'active') AS problems,
            k.last_association_pass_at, {links} AS associations_waiting, k.forbidden_code AS code,
            (SELECT count(*) FROM _sync_absent AS a JOIN {table} AS m ON m.hs_id = a.hs_id
-            WHERE a.object = {name} AND a.unseen = 1) AS unseen
+            WHERE a.object = {name} AND a.unseen = 1) AS unseen,
+            k.last_history_at
     FROM _sync_cursors AS k
     WHERE k.object = {name}
 ) AS s",
@@ -191,7 +250,8 @@ fn waiting_row(object: &str, table: &str, direction: &str, why: Option<(&str, &s
         "SELECT {name} AS object, {table} AS table_name, {direction} AS direction, 0 AS \"rows\", 'waiting' AS backfill,
        NULL AS last_poll_at, NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, 0 AS pending,
        0 AS in_flight, 0 AS dead, 0 AS conflicts, {why} AS last_error, 0 AS in_sync, 0 AS waiting, 0 AS failing,
-       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, 0 AS associations_waiting, {code} AS code, 0 AS unseen",
+       0 AS excluded, 0 AS problems, NULL AS last_association_pass_at, 0 AS associations_waiting, {code} AS code, 0 AS unseen,
+       NULL AS last_history_at",
         why = text(why.map(|(why, _)| why)),
         code = text(why.map(|(_, code)| code)),
         name = literal(object),
@@ -204,7 +264,8 @@ fn no_status_row() -> String {
     "SELECT NULL AS object, NULL AS table_name, NULL AS direction, NULL AS \"rows\", NULL AS backfill, NULL AS last_poll_at,
        NULL AS last_change_at, NULL AS lag_seconds, NULL AS last_reconcile_at, NULL AS pending, NULL AS in_flight, NULL AS dead,
        NULL AS conflicts, NULL AS last_error, NULL AS in_sync, NULL AS waiting, NULL AS failing, NULL AS excluded,
-       NULL AS problems, NULL AS last_association_pass_at, NULL AS associations_waiting, NULL AS code, NULL AS unseen
+       NULL AS problems, NULL AS last_association_pass_at, NULL AS associations_waiting, NULL AS code, NULL AS unseen,
+       NULL AS last_history_at
 WHERE 0"
         .to_owned()
 }

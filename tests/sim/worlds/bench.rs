@@ -8,7 +8,7 @@ use std::time::Duration;
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::round::Task;
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -312,6 +312,7 @@ fn contacts(setup: Setup) -> ObjectMapping {
         property_type: PropertyType::String,
         direction,
         policy: setup.policy,
+        modes: FieldModes::default(),
     };
     let both = Direction::Both;
     ObjectMapping {

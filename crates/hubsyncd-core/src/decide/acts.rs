@@ -2,6 +2,7 @@
 //! `engine/hands` carries out. What an event makes of the entry is `decide/entry`'s to say.
 
 use crate::decide::entry::EntryEvent;
+use crate::decide::merge::Owed;
 use crate::decide::outgoing::gap::{Gap, LookAt};
 use crate::decide::record::ConflictNote;
 use crate::model::conflict::Winner;
@@ -47,6 +48,13 @@ pub enum Act {
         property: PropertyName,
         /// The value.
         value: Value,
+    },
+    /// A value of HubSpot's that our write went over goes back, in the entry's next attempt.
+    Owe {
+        /// The property.
+        property: PropertyName,
+        /// The value, and what HubSpot holds by our write.
+        owed: Owed,
     },
     /// What the attempt carried is forgotten: it surely did not happen, or is remembered elsewhere.
     ClearSent,

@@ -3,11 +3,15 @@
 //! It fetches nothing and writes nothing. Promises 3, 4 and 13 rest on it: equal values never move, and a value that
 //! loses is always named in the outcome.
 
+pub use crate::decide::merge::modes::Owed;
+use crate::decide::merge::modes::by_mode;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
-use crate::model::mapping::{Direction, Policy};
+use crate::model::mapping::{Direction, Policy, WriteMode};
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
+
+mod modes;
 
 /// What is known of the moment at which HubSpot's value was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub struct FieldInput<'a> {
     pub kind: PropertyType,
     /// The narrower of the object's and the property's direction.
     pub direction: Direction,
+    /// How a local value is written.
+    pub write: WriteMode,
+    /// What our last write went over and is to go back.
+    pub owed: Option<&'a Owed>,
     /// Who wins a conflict.
     pub policy: Policy,
     /// The last agreed value; for a clean field the local value itself.
@@ -44,7 +52,7 @@ pub struct FieldInput<'a> {
 }
 
 /// What becomes of a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FieldOutcome {
     /// Both sides hold the base.
     Nothing,
@@ -54,6 +62,13 @@ pub enum FieldOutcome {
     PushLocal,
     /// Both sides came to the same: the pending change goes.
     Agreed,
+    /// The mirror takes the value that the way of writing gives, and where HubSpot holds another one, it goes out.
+    Meet {
+        /// The value.
+        value: Value,
+        /// Whether something that was written here gives way to it.
+        gives_up: bool,
+    },
     /// Both sides differ; recorded closed, with its winner.
     Conflict {
         /// `Local` or `Remote`.
@@ -87,6 +102,11 @@ pub const NO_HISTORY: &str =
 
 /// Decides what becomes of one field.
 pub fn merge_field(field: &FieldInput<'_>) -> FieldOutcome {
+    by_mode(field).unwrap_or_else(|| replace(field))
+}
+
+/// A field whose value takes the place of HubSpot's.
+fn replace(field: &FieldInput<'_>) -> FieldOutcome {
     let agreed = field.kind.same(field.local, field.remote);
     match field.base {
         Base::Known(base) => {
@@ -203,6 +223,8 @@ mod tests {
         merge_field(&FieldInput {
             kind,
             direction: case.direction,
+            write: WriteMode::Replace,
+            owed: None,
             policy: case.policy,
             base: &base,
             local: &value(case.local),
@@ -507,6 +529,7 @@ mod tests {
                 (Policy::Manual, Direction::Both)
             ),
             FieldOutcome::NeedHistory => unreachable!("the time is given"),
+            FieldOutcome::Meet { .. } => unreachable!("the value takes the other's place"),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | changed on both sides, and `newest` wants to know when | its history is read first |
 //! | in an open conflict | left alone, until the sides meet or one goes back to what was agreed on |
 //! | in flight | its answer first |
+//! | written only where HubSpot has none, or adding to a set (`write`) | both sides meet, and what gives way is kept |
 //! | can't be read here | held, until its program writes it again |
 //! | can't be held here | never taken; a person is asked before it is written over |
 //! | perhaps a late request of ours | its history says whose value it is |
@@ -18,12 +19,12 @@
 use std::collections::BTreeMap;
 
 use crate::decide::echo::{self, Agreed, Histories, SentValue, SentValues};
-use crate::decide::merge::{FieldInput, FieldOutcome, PUSH_ONLY, RemoteTime, merge_field};
+use crate::decide::merge::{FieldInput, FieldOutcome, Owed, PUSH_ONLY, RemoteTime, merge_field};
 use crate::model::conflict::{End, Winner};
 use crate::model::entry::{Base, Entry, EntryField, EntryState};
 use crate::model::field_values::FieldValues;
 use crate::model::id::ConflictId;
-use crate::model::mapping::{Direction, FieldMapping, ObjectMapping, Policy};
+use crate::model::mapping::{Direction, FieldMapping, ObjectMapping, Policy, WriteMode};
 use crate::model::name::PropertyName;
 use crate::model::record::{LocalRecord, RemoteRecord};
 use crate::model::time::Timestamp;
@@ -82,6 +83,8 @@ pub struct RecordInput<'a> {
     pub histories: Option<&'a Histories>,
     /// What lost requests of ours carried.
     pub sent_earlier: &'a SentValues,
+    /// Values that our writes went over and that are to go back.
+    pub owed: &'a BTreeMap<PropertyName, Owed>,
     /// The transaction's time: what claims to be written later, by a program whose clock is ahead, was written by then.
     pub now: Timestamp,
     /// HubSpot's clock minus this machine's.
@@ -128,6 +131,17 @@ pub enum FieldAction {
         value: Value,
         /// What the mirror held.
         old: Value,
+    },
+    /// The mirror takes the value that the way of writing gives; `Agree` or `PushOver` follows it.
+    Meet {
+        /// The property.
+        property: PropertyName,
+        /// The value.
+        value: Value,
+        /// What the mirror held.
+        old: Value,
+        /// Whether something that was written here gives way: it is kept.
+        gives_up: bool,
     },
     /// The pending change is dropped; both sides hold the same.
     Agree {
@@ -304,6 +318,8 @@ fn merge_plain(
     let outcome = merge_field(&FieldInput {
         kind: field.property_type,
         direction: field.direction,
+        write: field.write_mode(),
+        owed: input.owed.get(&field.property),
         policy: field.policy,
         base: &base,
         local,
@@ -378,6 +394,18 @@ fn merge_unreadable(
             FieldAction::PushOver {
                 property: field.property.clone(),
                 base: text.clone(),
+            },
+        ]),
+        // Nothing goes over what HubSpot has, whatever that is: what was written here gives way to what was agreed on.
+        Direction::Both if field.write_mode() == WriteMode::IfEmpty => plan.actions.extend([
+            FieldAction::Meet {
+                property: field.property.clone(),
+                value: base.or_empty().clone(),
+                old: local.clone(),
+                gives_up: true,
+            },
+            FieldAction::Agree {
+                property: field.property.clone(),
             },
         ]),
         Direction::Both => plan.actions.push(FieldAction::Ask {
@@ -505,9 +533,24 @@ fn write_outcome(
             property: property(),
         }),
         FieldOutcome::PushLocal => {
-            if *base == Base::Unknown || !is_stored {
+            if !is_stored || !base.is_same(field.property_type, remote) {
                 plan.actions.push(push());
             }
+        }
+        FieldOutcome::Meet { value, gives_up } => {
+            let goes_out = !field.property_type.same(&value, remote);
+            plan.actions.push(FieldAction::Meet {
+                property: property(),
+                value,
+                old: local.clone(),
+                gives_up,
+            });
+            plan.actions.push(match goes_out {
+                true => push(),
+                false => FieldAction::Agree {
+                    property: property(),
+                },
+            });
         }
         FieldOutcome::Conflict { winner, reason } => {
             plan.actions.push(FieldAction::Conflict {
@@ -715,6 +758,7 @@ mod tests {
             },
             histories: histories.as_ref(),
             sent_earlier: &[(city(), vec![sent])].into(),
+            owed: &BTreeMap::new(),
             now: at(60),
             clock_offset_ms: 0,
             clean_base: CleanBase::Mirror,

@@ -16,6 +16,7 @@
 //! | push | push | always | as reads |
 //! | links | links | always | after the push of each object |
 //! | looks | looks | always | at the end |
+//! | histories | looks | when nothing is looked at | at the end |
 //!
 //! A daemon's task takes *turns*: it calls its steps in this order until one of them has more to do, which ends the turn,
 //! and so does the end of a walk. Where none has, the task waits for the earliest moment that one of them named. `once`
@@ -78,7 +79,7 @@ pub enum Task {
     Push,
     /// Reads associations.
     Links,
-    /// Looks at what was pushed.
+    /// Looks at what was pushed, and reads histories.
     Looks,
     /// Fills new columns, and compares in full.
     Comparison,
@@ -140,6 +141,8 @@ pub enum Step {
     Links,
     /// Looks at what was pushed.
     Looks,
+    /// HubSpot's own history of chosen properties.
+    Histories,
 }
 
 /// The parts of `once`.
@@ -158,7 +161,7 @@ pub enum Part {
 }
 
 /// The order of all steps, with whose they are. One walk again stands for all.
-const ORDER: [(Step, Task, Part); 14] = [
+const ORDER: [(Step, Task, Part); 15] = [
     (Step::Schema, Task::Schema, Part::Portal),
     (Step::Reference, Task::Schema, Part::Portal),
     (Step::FirstRead, Task::Inbound, Part::Pull),
@@ -173,6 +176,7 @@ const ORDER: [(Step, Task, Part); 14] = [
     (Step::Push, Task::Push, Part::Settle),
     (Step::Links, Task::Links, Part::Settle),
     (Step::Looks, Task::Looks, Part::End),
+    (Step::Histories, Task::Looks, Part::End),
 ];
 
 /// The steps of a part of `once`, in their order; `again` is how many walks follow a poll.
@@ -549,7 +553,8 @@ pub fn settled(
                 | Step::Again(_)
                 | Step::Decisions
                 | Step::Inbox
-                | Step::Looks => Some(until),
+                | Step::Looks
+                | Step::Histories => Some(until),
             };
             Progress::Idle {
                 until: retry.map(|retry| retry.max(until)),
@@ -641,7 +646,7 @@ mod tests {
             of(Part::Settle),
             [Step::Reads, Step::Removals, Step::Push, Step::Links]
         );
-        assert_eq!(of(Part::End), [Step::Looks]);
+        assert_eq!(of(Part::End), [Step::Looks, Step::Histories]);
         assert_eq!(steps(Part::Pull, 0).count(), 4);
     }
 
@@ -753,10 +758,20 @@ mod tests {
     }
 
     #[test]
+    fn histories_are_read_when_nothing_is_left_to_be_looked_at() {
+        let check = |says: &[Progress], steps: &[Step], end| {
+            assert_eq!(turn(Task::Looks, quiet(), says), (steps.to_vec(), end));
+        };
+        let both = [Step::Looks, Step::Histories];
+        check(&[Progress::More], &[Step::Looks], Progress::More);
+        check(&[Progress::RING, Progress::More], &both, Progress::More);
+        check(&[idle(80), idle(70)], &both, idle(70));
+    }
+
+    #[test]
     fn a_task_of_one_step_says_what_its_step_says() {
         for (task, step) in [
             (Task::Push, Step::Push),
-            (Task::Looks, Step::Looks),
             (Task::Inbox, Step::Inbox),
             (Task::Decisions, Step::Decisions),
         ] {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::portal::objects::ObjectSchema;
-use crate::model::mapping::{Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping};
+use crate::model::mapping::{
+    Direction, FieldMapping, KeyChoice, Mapping, OWN_KEY, ObjectMapping, WriteMode,
+};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::{is_unique_in_hubspot, stage_properties};
 use crate::model::synced::SyncedObject;
@@ -163,8 +165,20 @@ fn resolve_field(
             hint: "write `direction = \"pull\"`, or take it out of the mapping".to_owned(),
         });
     }
+    let property_type = field.declared_type.unwrap_or(portal_type);
+    if field.modes.write == WriteMode::Append && property_type != PropertyType::Set {
+        problems.push(FieldProblem {
+            object: object.object.clone(),
+            property: field.property.clone(),
+            problem: format!(
+                "`{}` is of type {property_type}, so that nothing can be added to what it holds",
+                field.property
+            ),
+            hint: "take `write = \"append\"` out: it is for checkbox properties".to_owned(),
+        });
+    }
     FieldMapping {
-        property_type: field.declared_type.unwrap_or(portal_type),
+        property_type,
         direction,
         ..field.clone()
     }
@@ -292,7 +306,7 @@ pub mod unlisted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::mapping::{KeyChoice, Modes, Policy};
+    use crate::model::mapping::{FieldModes, KeyChoice, Modes, Policy};
     use crate::model::name::{ColumnName, TableName};
 
     fn field(name: &str, direction: Direction) -> FieldMapping {
@@ -303,6 +317,7 @@ mod tests {
             property_type: PropertyType::String,
             direction,
             policy: Policy::Newest,
+            modes: FieldModes::default(),
         }
     }
 

@@ -94,6 +94,60 @@ impl Policy {
     }
 }
 
+/// How a local value is written to HubSpot (design, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WriteMode {
+    /// It takes the place of HubSpot's.
+    #[default]
+    Replace,
+    /// It goes out only while HubSpot has none.
+    IfEmpty,
+    /// What it adds to a set goes out; it takes nothing away.
+    Append,
+}
+
+impl WriteMode {
+    /// All modes, in the order of the manual.
+    pub const ALL: [Self; 3] = [Self::Replace, Self::IfEmpty, Self::Append];
+
+    /// The name in the mapping file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::IfEmpty => "if_empty",
+            Self::Append => "append",
+        }
+    }
+
+    /// Reads a name of the mapping file.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|candidate| candidate.as_str() == name)
+    }
+}
+
+/// How a property is written, and what is kept of its values over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FieldModes {
+    /// How a local value is written; in force is [`FieldMapping::write_mode`].
+    pub write: WriteMode,
+    /// Whether its changes are kept in `sync_history`. What gives way to the other side is kept all the same.
+    pub history: bool,
+    /// Whether HubSpot's own history of it is kept in `property_history`.
+    pub remote_history: bool,
+}
+
+impl Default for FieldModes {
+    fn default() -> Self {
+        Self {
+            write: WriteMode::Replace,
+            history: true,
+            remote_history: false,
+        }
+    }
+}
+
 /// How a create of an object is made repeatable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyChoice {
@@ -211,6 +265,19 @@ pub struct FieldMapping {
     pub direction: Direction,
     /// The policy in force for this field.
     pub policy: Policy,
+    /// How it is written, and what is kept of it.
+    pub modes: FieldModes,
+}
+
+impl FieldMapping {
+    /// How a local value is written. What flows one way is only ever replaced.
+    pub fn write_mode(&self) -> WriteMode {
+        match self.modes.write {
+            WriteMode::Append if self.property_type != PropertyType::Set => WriteMode::Replace,
+            mode if self.direction == Direction::Both => mode,
+            WriteMode::Replace | WriteMode::IfEmpty | WriteMode::Append => WriteMode::Replace,
+        }
+    }
 }
 
 /// An object and its table.
@@ -251,6 +318,18 @@ impl ObjectMapping {
     /// The field of a property.
     pub fn field(&self, property: &PropertyName) -> Option<&FieldMapping> {
         self.fields.iter().find(|field| &field.property == property)
+    }
+
+    /// The fields whose own history in HubSpot is kept.
+    pub fn with_remote_history(&self) -> impl Iterator<Item = &FieldMapping> {
+        let fields = self.fields.iter();
+        fields.filter(|field| field.modes.remote_history)
+    }
+
+    /// Whether a field is written only where HubSpot has no value.
+    pub fn has_if_empty(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| field.write_mode() == WriteMode::IfEmpty)
     }
 
     /// The name of the property that holds the time of a record's last change.
@@ -357,6 +436,7 @@ mod tests {
             property_type,
             direction: Direction::Both,
             policy: Policy::Newest,
+            modes: FieldModes::default(),
         };
         let property = |name: &str| PropertyName::parse(name).expect(name);
         let mut object = ObjectMapping {

@@ -39,13 +39,15 @@ pub enum NameError {
 }
 
 /// Tables that hubsyncd makes for itself, beside those that begin with `sync_`.
-pub const RESERVED_TABLES: [&str; 6] = [
+pub const RESERVED_TABLES: [&str; 8] = [
     "associations",
     "association_types",
     "owners",
     "pipelines",
     "pipeline_stages",
     "properties",
+    "property_history",
+    "stage_times",
 ];
 
 /// SQLite's own tables that nobody has to make, beside those that begin with `pragma_` or `sqlite_`: a table of such a name

@@ -149,6 +149,23 @@ impl Value {
         self.0.is_none()
     }
 
+    /// The options of a set, in its order.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        self.to_wire().split(';').filter(|part| !part.is_empty())
+    }
+
+    /// A set with more options behind its own; what it has is not repeated.
+    #[must_use]
+    pub fn with_options<'a>(&'a self, more: impl Iterator<Item = &'a str>) -> Self {
+        let mut all: Vec<&str> = self.options().collect();
+        for option in more {
+            if !all.contains(&option) {
+                all.push(option);
+            }
+        }
+        Self::from_canonical(all.join(";"))
+    }
+
     /// Whether HubSpot would refuse it because of its length.
     pub fn is_too_long(&self) -> bool {
         self.0
@@ -358,12 +375,7 @@ fn is_one_number(left: &Value, right: &Value) -> bool {
 }
 
 fn as_set(value: &Value) -> BTreeSet<&str> {
-    value
-        .as_deref()
-        .unwrap_or("")
-        .split(';')
-        .filter(|part| !part.is_empty())
-        .collect()
+    value.options().collect()
 }
 
 /// A set as HubSpot takes it: a leading `;` would append instead of replace (`hubspot/api-facts.md#7`).

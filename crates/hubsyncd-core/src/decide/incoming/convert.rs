@@ -11,6 +11,7 @@ use crate::model::name::PropertyName;
 use crate::model::object::is_unique_in_hubspot;
 use crate::model::record::RemoteRecord;
 use crate::model::synced::{OTHER_EMAILS, SyncedObject};
+use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
 /// A record with its mapped properties in canonical form.
@@ -91,10 +92,7 @@ pub fn histories(
         entries
             .iter()
             .map(|entry| PastValue {
-                value: match field.property_type.canonical_of(entry.value.clone()) {
-                    Ok(value) => value,
-                    Err(text) => Value::from_canonical(text),
-                },
+                value: canonical_or_text(field, entry.value.clone()),
                 at: entry.at,
                 author: author(
                     entry.source_type.as_deref(),
@@ -108,6 +106,45 @@ pub fn histories(
         .iter()
         .map(|property| (property.clone(), past(property)))
         .collect()
+}
+
+/// A value that a property had, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToldValue {
+    /// The property.
+    pub property: PropertyName,
+    /// When it was set.
+    pub at: Timestamp,
+    /// The value, canonical where its type can hold it.
+    pub value: Value,
+    /// What kind of thing set it.
+    pub source_type: Option<String>,
+    /// Which one.
+    pub source_id: Option<String>,
+}
+
+/// What an answer tells of the properties whose history is kept, in HubSpot's order.
+pub fn told_histories(object: &SyncedObject, record: &Record) -> Vec<ToldValue> {
+    let fields = object.mapping().with_remote_history();
+    let told = fields.flat_map(|field| {
+        let entries = record.history.get(field.property.as_str());
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| ToldValue {
+            property: field.property.clone(),
+            at: entry.at,
+            value: canonical_or_text(field, entry.value.clone()),
+            source_type: entry.source_type.clone(),
+            source_id: entry.source_id.clone(),
+        })
+    });
+    told.collect()
+}
+
+fn canonical_or_text(field: &FieldMapping, text: Option<String>) -> Value {
+    match field.property_type.canonical_of(text) {
+        Ok(value) => value,
+        Err(text) => Value::from_canonical(text),
+    }
 }
 
 /// What says which record values belong to, the surest first.

@@ -277,7 +277,7 @@ mod tests {
     use crate::model::entry::{Operation, Standing};
     use crate::model::field_values::FieldValues;
     use crate::model::id::{HubspotId, LocalId, OutboxId};
-    use crate::model::mapping::{Direction, KeyChoice, Modes, Policy};
+    use crate::model::mapping::{Direction, FieldModes, KeyChoice, Modes, Policy};
     use crate::model::name::{ColumnName, ObjectType, TableName};
     use crate::model::value::PropertyType;
 
@@ -293,6 +293,7 @@ mod tests {
             property_type: PropertyType::Number,
             direction,
             policy: Policy::Newest,
+            modes: FieldModes::default(),
         };
         ObjectMapping {
             object: ObjectType::parse("contacts").expect("a name"),

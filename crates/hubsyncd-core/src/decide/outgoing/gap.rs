@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use crate::decide::acts::Act;
 use crate::decide::echo::{Author, MAY_STILL_LAND, PastValue, SentValue, is_sent};
+use crate::decide::merge::Owed;
 use crate::decide::record::ConflictNote;
 use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry, EntryState, Operation};
 use crate::model::event::{Event, EventKind};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::mapping::{FieldMapping, ObjectMapping};
+use crate::model::mapping::{FieldMapping, ObjectMapping, WriteMode};
 use crate::model::name::PropertyName;
 use crate::model::origin::Origin;
 use crate::model::record::RemoteRecord;
@@ -47,6 +48,9 @@ const LONG_GAP: Duration = Duration::from_millis(500);
 /// Why a value of HubSpot's lost that nobody saw before it was written over.
 const WRITTEN_OVER: &str =
     "it was set in HubSpot between the read before our write and the write, which went over it";
+
+/// Why a value of HubSpot's goes back that was written over although the field is only written where there is none.
+const GOES_BACK: &str = "it was set in HubSpot between the read before our write and the write, which went over it; the property is only written where HubSpot has no value, so that it goes back";
 
 /// Why an edit of HubSpot's lost that nobody saw before its record was archived.
 pub const ARCHIVED_OVER: &str = "it was edited in HubSpot between the read before our archive and the archive, which took the edited record away";
@@ -372,6 +376,63 @@ pub fn kept(field: &FieldMapping, noted: &Noted, value: &Value) -> [Act; 2] {
     };
     let winner = Winner::Local;
     [Act::Conflict { note, winner }, history]
+}
+
+/// Whether a value that our write went over goes back: the field is only written where HubSpot has none, and nothing of it is
+/// under way. `entry`: what waits of the row.
+pub fn goes_back(field: &FieldMapping, value: &Value, entry: Option<&Entry>) -> bool {
+    let is_free = entry.is_none_or(|entry| {
+        entry.standing.operation == Operation::Update
+            && entry.row.is_none()
+            && entry.standing.state != EntryState::InFlight
+    });
+    field.write_mode() == WriteMode::IfEmpty && !value.is_empty() && is_free
+}
+
+/// What is written of such a value: it is taken here, and goes back over ours. `held`: what the mirror holds.
+pub fn given_back(
+    field: &FieldMapping,
+    noted: &Noted,
+    value: &Value,
+    held: &Value,
+    now: Timestamp,
+) -> Vec<Act> {
+    let property = || field.property.clone();
+    let over = noted.gap.ours().clone();
+    let note = ConflictNote {
+        property: property(),
+        base: noted.gap.base.clone(),
+        local: over.clone(),
+        remote: value.clone(),
+        policy: field.policy,
+        reason: GOES_BACK,
+    };
+    let winner = Winner::Remote;
+    vec![
+        Act::Conflict { note, winner },
+        Act::History {
+            property: property(),
+            old: held.clone(),
+            new: value.clone(),
+            origin: Origin::Conflict,
+        },
+        Act::Set {
+            property: property(),
+            value: value.clone(),
+        },
+        Act::PutField {
+            property: property(),
+            base: Base::Known(over.clone()),
+            changed_at: now,
+        },
+        Act::Owe {
+            property: property(),
+            owed: Owed {
+                value: value.clone(),
+                over,
+            },
+        },
+    ]
 }
 
 /// What is looked at in one step.

@@ -10,7 +10,7 @@ use crate::decide::echo::{Author, PastValue};
 use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
-use crate::model::mapping::{KeyChoice, Modes};
+use crate::model::mapping::{FieldModes, KeyChoice, Modes};
 use crate::model::name::{ColumnName, ObjectType, TableName};
 
 pub(super) fn city() -> PropertyName {
@@ -43,6 +43,7 @@ pub(super) fn mapping(direction: Direction, policy: Policy) -> ObjectMapping {
             property_type: PropertyType::String,
             direction,
             policy,
+            modes: FieldModes::default(),
         }],
     }
 }
@@ -96,11 +97,24 @@ fn local(held: &str) -> LocalRecord {
     }
 }
 
+/// The same with a way of writing.
+fn mapping_written(direction: Direction, policy: Policy, write: WriteMode) -> ObjectMapping {
+    let mut mapping = mapping(direction, policy);
+    mapping.fields[0].modes.write = write;
+    if write == WriteMode::Append {
+        mapping.fields[0].property_type = PropertyType::Set;
+    }
+    mapping
+}
+
 /// A record of one field. What waits was written at 20; HubSpot's record changed at 30.
 #[derive(Clone, Copy)]
 struct Case {
     direction: Direction,
     policy: Policy,
+    write: WriteMode,
+    /// What is to go back, and over what.
+    owed: Option<(&'static str, &'static str)>,
     /// The pending field's base; `?` is an unknown one.
     pending: Option<&'static str>,
     state: EntryState,
@@ -118,6 +132,8 @@ struct Case {
 const CLEAN: Case = Case {
     direction: Direction::Both,
     policy: Policy::Remote,
+    write: WriteMode::Replace,
+    owed: None,
     pending: None,
     state: EntryState::Pending,
     local: "a",
@@ -178,6 +194,10 @@ fn plan_of(case: Case) -> RecordPlan {
         };
         [(city(), vec![top])].into()
     });
+    let owed = case.owed.map(|(text, over)| {
+        let (value, over) = (value(text), value(over));
+        (city(), Owed { value, over })
+    });
     let mut local = local(case.local);
     if case.is_unreadable_here {
         local.unreadable.insert(city());
@@ -191,13 +211,14 @@ fn plan_of(case: Case) -> RecordPlan {
             .collect();
     }
     merge_record(&RecordInput {
-        mapping: &mapping(case.direction, case.policy),
+        mapping: &mapping_written(case.direction, case.policy, case.write),
         local: &local,
         entry: entry.as_ref(),
         open: &open.into_iter().collect(),
         remote: &remote,
         histories: histories.as_ref(),
         sent_earlier: &SentValues::new(),
+        owed: &owed.into_iter().collect(),
         now: at(60),
         clock_offset_ms: 0,
         clean_base: match case.is_just_linked {
@@ -216,6 +237,12 @@ fn check(case: Case, expected: &[&str]) {
         .iter()
         .map(|action| match action {
             FieldAction::Take { value, .. } => format!("take {}", text(value)),
+            FieldAction::Meet {
+                value, gives_up, ..
+            } => {
+                let why = if *gives_up { " for good" } else { "" };
+                format!("meet {}{why}", text(value))
+            }
             FieldAction::Agree { .. } => "agree".to_owned(),
             FieldAction::Arrived { value, .. } => format!("arrived {}", text(value)),
             FieldAction::Checked { .. } => "checked".to_owned(),
@@ -257,6 +284,80 @@ fn a_field_that_one_side_changed_goes_to_the_other() {
         };
         check(back, &["agree"]);
     }
+}
+
+#[test]
+fn a_field_that_is_written_only_where_hubspot_has_none_gives_way_and_makes_no_conflict() {
+    for policy in Policy::ALL {
+        let if_empty = |case: Case| Case {
+            policy,
+            write: WriteMode::IfEmpty,
+            ..case
+        };
+        check(if_empty(CLEAN), &[]);
+        check(if_empty(WRITTEN), &["meet a for good", "agree"]);
+        check(if_empty(BOTH), &["meet c for good", "agree"]);
+        let emptied = Case { remote: "", ..BOTH };
+        check(if_empty(emptied), &["push over -"]);
+        let never_had = Case {
+            pending: Some(""),
+            ..emptied
+        };
+        check(if_empty(never_had), &[]);
+        let cleared = Case {
+            local: "",
+            ..WRITTEN
+        };
+        check(if_empty(cleared), &["meet a for good", "agree"]);
+        let adopted = Case {
+            local: "b",
+            remote: "c",
+            is_just_linked: true,
+            ..CLEAN
+        };
+        check(if_empty(adopted), &["meet c for good", "agree"]);
+        let unreadable = Case {
+            is_invalid_there: true,
+            ..BOTH
+        };
+        check(if_empty(unreadable), &["meet a for good", "agree"]);
+        let going_back = Case {
+            local: "c",
+            remote: "b",
+            pending: Some("b"),
+            owed: Some(("c", "b")),
+            ..CLEAN
+        };
+        check(if_empty(going_back), &[]);
+        let written_again = Case {
+            local: "d",
+            ..going_back
+        };
+        check(if_empty(written_again), &["meet c for good", "push over b"]);
+        // What flows one way has no way of writing.
+        let pushed = Case {
+            direction: Direction::Push,
+            ..BOTH
+        };
+        check(if_empty(pushed), &["conflict local", "push over c"]);
+    }
+}
+
+#[test]
+fn a_field_that_adds_to_a_set_takes_nothing_away_there() {
+    let append = |base, local, remote| Case {
+        write: WriteMode::Append,
+        pending: Some(base),
+        local,
+        remote,
+        ..CLEAN
+    };
+    check(append("a;b", "a;b;c", "a"), &["meet a;c", "push over a"]);
+    check(append("a", "a;c", "a"), &[]);
+    check(append("a", "a;b;c", "a;b"), &["push over a;b"]);
+    check(append("a;b", "a", "a;b"), &["meet a;b for good", "agree"]);
+    check(append("?", "a;c", "c"), &["push over c"]);
+    check(append("?", "a", "c"), &["meet c;a", "push over c"]);
 }
 
 #[test]
@@ -403,6 +504,7 @@ enum Disturbance {
 /// One record of one field on both sides, with what is kept of it: a model of what the engine does with a plan.
 struct World {
     policy: Policy,
+    write: WriteMode,
     second: i64,
     local: &'static str,
     /// HubSpot's values, the newest first.
@@ -433,9 +535,10 @@ fn named(value: &Value) -> &'static str {
 }
 
 impl World {
-    fn new(policy: Policy) -> Self {
+    fn new(policy: Policy, write: WriteMode) -> Self {
         Self {
             policy,
+            write,
             second: 10,
             local: "Paris",
             there: vec![("Paris", 1, Author::Other)],
@@ -534,13 +637,14 @@ impl World {
             over: at(*over),
         });
         merge_record(&RecordInput {
-            mapping: &mapping(Direction::Both, self.policy),
+            mapping: &mapping_written(Direction::Both, self.policy, self.write),
             local: &local(self.local),
             entry: entry.as_ref(),
             open: &open.into_iter().collect(),
             remote: &remote(self.shown(), at(self.version())),
             histories: with_history.then_some(&histories),
             sent_earlier: &[(city(), sent.collect())].into(),
+            owed: &BTreeMap::new(),
             now: at(self.second),
             clock_offset_ms: 0,
             clean_base: CleanBase::Mirror,
@@ -561,6 +665,17 @@ impl World {
                 }
                 self.local = named(value);
                 self.pending = None;
+            }
+            FieldAction::Meet {
+                value,
+                old,
+                gives_up,
+                ..
+            } => {
+                if *gives_up {
+                    self.kept.insert(named(old));
+                }
+                self.local = named(value);
             }
             FieldAction::Agree { .. } => self.pending = None,
             FieldAction::Arrived { value, old, .. } => {
@@ -640,8 +755,12 @@ impl World {
             (Some(_), Some(_)) => None,
             (one, other) => one.or(other),
         };
-        if let Some(alone) = alone {
-            assert_eq!((self.local, self.conflicts), (alone, 0));
+        match (self.write, alone) {
+            (WriteMode::Replace, Some(alone)) => {
+                assert_eq!((self.local, self.conflicts), (alone, 0));
+            }
+            (WriteMode::Replace, None) => {}
+            (WriteMode::IfEmpty | WriteMode::Append, _) => assert_eq!(self.conflicts, 0),
         }
         for owed in &self.owed {
             let is_there = [self.local, self.shown()].contains(owed);
@@ -668,12 +787,13 @@ proptest::proptest! {
     #[test]
     fn a_record_that_is_disturbed_twice_comes_to_rest_and_nothing_is_lost(
         policy in proptest::sample::select(Policy::ALL.to_vec()),
+        write in proptest::sample::select(vec![WriteMode::Replace, WriteMode::IfEmpty]),
         written in proptest::option::of(proptest::sample::select(VALUES.to_vec())),
         first in disturbance(),
         between in 0_usize..3,
         second in disturbance(),
     ) {
-        let mut world = World::new(policy);
+        let mut world = World::new(policy, write);
         // Something may wait already.
         if let Some(written) = written {
             world.disturb(Disturbance::Write(written));

@@ -8,6 +8,7 @@ use crate::decide::echo::{Author, PastValue};
 use crate::model::entry::{Operation, Standing};
 use crate::model::field_values::FieldValues;
 use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::mapping::FieldModes;
 use crate::model::name::ColumnName;
 
 /// How a field stands; both sides had agreed on `a`.
@@ -15,6 +16,7 @@ use crate::model::name::ColumnName;
 struct FieldCase {
     direction: Direction,
     policy: Policy,
+    write: WriteMode,
     is_pending: bool,
     is_open: bool,
     local: &'static str,
@@ -36,6 +38,7 @@ fn everything() -> Vec<FieldCase> {
             let standing = |direction, policy, is_pending, is_open| FieldCase {
                 direction,
                 policy,
+                write: WriteMode::Replace,
                 is_pending,
                 is_open,
                 local,
@@ -48,6 +51,10 @@ fn everything() -> Vec<FieldCase> {
                 for policy in Policy::ALL {
                     all.push(standing(Direction::Both, policy, is_pending, false));
                 }
+                all.push(FieldCase {
+                    write: WriteMode::IfEmpty,
+                    ..standing(Direction::Both, Policy::Manual, is_pending, false)
+                });
             }
         }
     }
@@ -68,6 +75,10 @@ fn plan(fields: &[(PropertyName, FieldCase)], whole: Whole) -> RecordPlan {
             column: ColumnName::parse(property.as_str()).expect("a name"),
             direction: standing.direction,
             policy: standing.policy,
+            modes: FieldModes {
+                write: standing.write,
+                ..field.modes
+            },
             ..field.clone()
         })
         .collect();
@@ -150,6 +161,7 @@ fn plan(fields: &[(PropertyName, FieldCase)], whole: Whole) -> RecordPlan {
         },
         histories: histories.as_ref(),
         sent_earlier: &SentValues::new(),
+        owed: &BTreeMap::new(),
         now: at(60),
         clock_offset_ms: 0,
         clean_base: CleanBase::Mirror,

@@ -1,0 +1,90 @@
+//! `_sync_modes`: what the mapping file says of how single properties are kept, for those who write them down.
+
+use rusqlite::{Connection, Transaction, named_params};
+
+use crate::model::name::{ObjectType, PropertyName};
+use crate::store::StoreError;
+
+/// What is said of a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldMode {
+    /// `history = false`.
+    Unkept,
+    /// `remote_history = true`.
+    Told,
+}
+
+impl FieldMode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unkept => "unkept",
+            Self::Told => "remote_history",
+        }
+    }
+}
+
+/// What saying it anew has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Said {
+    /// It is said of a property of which it was not.
+    pub more: bool,
+    /// It is not said any more of a property of which it was.
+    pub less: bool,
+}
+
+/// Says it of these properties of an object, and of no others.
+pub fn say(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    mode: FieldMode,
+    properties: &[&PropertyName],
+) -> Result<Said, StoreError> {
+    let names = properties.iter().map(|name| name.as_str());
+    let listed = serde_json::Value::from(names.collect::<Vec<_>>()).to_string();
+    let own = named_params! {
+        ":object": object.as_str(),
+        ":mode": mode.as_str(),
+        ":properties": listed,
+    };
+    let gone = tx
+        .prepare_cached(
+            "DELETE FROM _sync_modes
+             WHERE object = :object
+               AND mode = :mode
+               AND property NOT IN (SELECT value FROM json_each(:properties))",
+        )?
+        .execute(own)?;
+    let new = tx
+        .prepare_cached(
+            "INSERT INTO _sync_modes (object, mode, property)
+             SELECT :object, :mode, value
+             FROM json_each(:properties)
+             WHERE true
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(own)?;
+    Ok(Said {
+        more: new > 0,
+        less: gone > 0,
+    })
+}
+
+/// Whether it is said of a property.
+pub fn is_said(
+    connection: &Connection,
+    object: &ObjectType,
+    mode: FieldMode,
+    property: &str,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM _sync_modes
+             WHERE object = :object AND mode = :mode AND property = :property",
+        )?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":mode": mode.as_str(),
+            ":property": property,
+        })?)
+}
