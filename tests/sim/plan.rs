@@ -436,14 +436,16 @@ fn field(rng: &mut ChaCha8Rng, property: &str, policy: Policy) -> FieldMapping {
     }
 }
 
-/// How a field is written and kept; those by which the plan tells its own values are only ever replaced.
-fn modes(rng: &mut ChaCha8Rng, is_own: bool) -> FieldModes {
+/// How a field is written and whether its history is told; those by which the plan tells its own values are only ever
+/// replaced. What the plan draws after it does not depend on it.
+fn modes(rng: &ChaCha8Rng, is_own: bool) -> FieldModes {
+    let mut own = rng.clone();
     FieldModes {
-        write: match is_own || rng.random_bool(0.8) {
+        write: match is_own || own.random_bool(0.8) {
             true => WriteMode::Replace,
             false => WriteMode::IfEmpty,
         },
-        history: !rng.random_bool(0.1),
-        remote_history: rng.random_bool(0.2),
+        remote_history: own.random_bool(0.2),
+        ..FieldModes::default()
     }
 }

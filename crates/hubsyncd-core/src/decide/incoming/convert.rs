@@ -123,19 +123,26 @@ pub struct ToldValue {
     pub source_id: Option<String>,
 }
 
-/// What an answer tells of the properties whose history is kept, in HubSpot's order.
+/// What an answer tells of the properties whose history is kept, in HubSpot's order; of two values with one time the later in
+/// HubSpot's list.
 pub fn told_histories(object: &SyncedObject, record: &Record) -> Vec<ToldValue> {
     let fields = object.mapping().with_remote_history();
     let told = fields.flat_map(|field| {
         let entries = record.history.get(field.property.as_str());
-        let entries = entries.into_iter().flatten();
-        entries.map(|entry| ToldValue {
-            property: field.property.clone(),
-            at: entry.at,
-            value: canonical_or_text(field, entry.value.clone()),
-            source_type: entry.source_type.clone(),
-            source_id: entry.source_id.clone(),
-        })
+        let entries = entries.map_or(&[][..], Vec::as_slice);
+        let last = |place: usize| {
+            let mut later = entries[place + 1..].iter();
+            later.all(|later| later.at != entries[place].at)
+        };
+        let kept = entries.iter().enumerate();
+        kept.filter(move |(place, _)| last(*place))
+            .map(|(_, entry)| ToldValue {
+                property: field.property.clone(),
+                at: entry.at,
+                value: canonical_or_text(field, entry.value.clone()),
+                source_type: entry.source_type.clone(),
+                source_id: entry.source_id.clone(),
+            })
     });
     told.collect()
 }
@@ -206,6 +213,51 @@ pub fn match_identity(object: &SyncedObject, values: &FieldValues) -> Option<Ide
 mod tests {
     use super::*;
     use crate::testing::{contacts, record};
+
+    #[test]
+    fn of_chosen_properties_each_value_is_told_with_its_time_and_source() {
+        use crate::model::answer::HistoryEntry;
+        use crate::model::time::Timestamp;
+        use crate::testing::{at, property};
+
+        let mut mapping = contacts().mapping().clone();
+        for field in &mut mapping.fields {
+            field.modes.remote_history = field.property == property("city");
+        }
+        let object = SyncedObject::of(mapping);
+        let entry = |text: Option<&str>, second: i64, source: &str| HistoryEntry {
+            value: text.map(str::to_owned),
+            at: at(second),
+            source_type: Some(source.to_owned()),
+            source_id: None,
+        };
+        let told = vec![
+            entry(Some("Lima"), 9, "CRM_UI"),
+            entry(None, 5, "API"),
+            entry(Some("Rome"), 5, "IMPORT"),
+        ];
+        let shown = Record {
+            id: crate::model::id::HubspotId(101),
+            properties: BTreeMap::new(),
+            odd: BTreeMap::new(),
+            created_at: Timestamp::EPOCH,
+            updated_at: Timestamp::EPOCH,
+            archived: false,
+            archived_at: None,
+            new: None,
+            trace_id: None,
+            history: BTreeMap::from([
+                ("city".to_owned(), told.clone()),
+                ("email".to_owned(), told),
+            ]),
+        };
+        let kept = told_histories(&object, &shown);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|told| (told.property.as_str(), told.value.to_wire(), told.at))
+            .collect();
+        assert_eq!(kept, [("city", "Lima", at(9)), ("city", "Rome", at(5))]);
+    }
 
     #[test]
     fn a_value_that_is_no_scalar_is_one_that_cannot_be_read_and_no_empty_one() {
