@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::mapping::{FieldMapping, Mapping, OWN_KEY, ObjectMapping};
+use crate::model::mapping::{FieldMapping, FieldModes, Mapping, OWN_KEY, ObjectMapping};
 use crate::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use crate::model::object::STAGES;
 use crate::model::value::PropertyType;
@@ -153,6 +153,7 @@ fn field(object: &ObjectMapping, name: &str) -> Option<FieldMapping> {
         property_type: PropertyType::String,
         direction: object.direction,
         policy: object.policy,
+        modes: FieldModes::default(),
     })
 }
 
