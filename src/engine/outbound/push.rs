@@ -705,7 +705,8 @@ mod tests {
             merge_and_claim(tx, &scene.applying(How::at(60)), &queued, &nothing)
         });
         assert!(sent.is_none());
-        let told = "SELECT state, last_error, first_name, (SELECT unseen FROM sync_status) FROM sync_outbox, contacts";
+        let told = "SELECT state || iif(state = 'dead', ' ' || last_error, ''), first_name, (SELECT unseen FROM sync_status)
+                    FROM sync_outbox, contacts";
         assert_eq!(scene.rows(told), [format!("dead {NOT_VISIBLE} Ours 1")]);
         // Search shows what it showed before; the store tells.
         let search = How {
@@ -715,6 +716,6 @@ mod tests {
         scene.apply(search, &shown);
         assert_eq!(scene.rows(told), [format!("dead {NOT_VISIBLE} Ours 1")]);
         scene.apply(How::at(80), &shown);
-        assert_eq!(scene.rows(told), ["pending - Ours 0"]);
+        assert_eq!(scene.rows(told), ["pending Ours 0"]);
     }
 }

@@ -79,6 +79,7 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO sync_requests (hour, class) VALUES ('x', 'x');
          INSERT INTO _sync_again (object, delay_ms, walked_to) VALUES ('contacts', 1, 'x');
          INSERT INTO _sync_tombstones (object, hs_id, at) VALUES ('contacts', 1, 'x');
+         INSERT INTO _sync_absent (object, hs_id, at, unseen, announced) VALUES ('contacts', 1, 'x', 1, 0);
          INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
          VALUES ('contacts', 1, 1, 'x', 1, 'x', 'x', 0);
          INSERT INTO _sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
