@@ -18,10 +18,6 @@ pub enum ObjectEvents {
 }
 
 /// An object that HubSpot defines (`hubspot/api-facts.md#5`). Not every portal has each of them.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts about an object, each by itself"
-)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct StandardObject {
     /// The plural name: in the mapping, in paths and in scopes.
