@@ -46,8 +46,7 @@ pub(super) fn named(
             reader.error("object_name", &entry.key_span, &entry.path, &message, &hint);
             return None;
         }
-        let meant = address.as_ref().map(|address| (address, &written));
-        if let Some((address, Some(written))) = meant
+        if let (Some(address), Some(written)) = (&address, &written)
             && StandardObject::spelled(address.as_str()) != Some(standard)
         {
             let message = format!("`{}` is HubSpot's own object, not `{address}`", entry.name);

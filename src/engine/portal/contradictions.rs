@@ -49,13 +49,13 @@ impl Contradicted {
     }
 
     /// Those of some names that were not met before; they count as met from here on.
-    fn new_of(&self, named: BTreeSet<(NamedBy, String)>) -> BTreeSet<(NamedBy, String)> {
-        let mut names = self.names.lock();
-        let new: BTreeSet<_> = named.difference(&names).cloned().collect();
-        if names.len() + new.len() > MOST {
-            names.clear();
+    fn new_of(&self, told: &BTreeSet<(NamedBy, String)>) -> BTreeSet<(NamedBy, String)> {
+        let mut met = self.names.lock();
+        let new: BTreeSet<_> = told.difference(&met).cloned().collect();
+        if met.len() + new.len() > MOST {
+            met.clear();
         }
-        names.extend(new.iter().cloned());
+        met.extend(new.iter().cloned());
         new
     }
 
@@ -79,7 +79,7 @@ pub async fn look_at(
     object: &ObjectSync,
     records: &[Record],
 ) -> Result<(), StepError> {
-    let new = engine.met.new_of(named_by(object, records));
+    let new = engine.met.new_of(&named_by(object, records));
     if new.is_empty() {
         return Ok(());
     }

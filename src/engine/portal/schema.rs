@@ -94,7 +94,7 @@ pub async fn refresh(engine: &Engine) -> Result<Refreshed, StepError> {
     engine.set_resolved(mapping);
     let soon = kept_back
         .into_iter()
-        .find_map(|(_, why)| why.to_be_asked_soon());
+        .find_map(|(_, why)| why.asked_again_soon());
     Ok(Refreshed { soon })
 }
 
@@ -114,7 +114,7 @@ impl KeptBack {
     }
 
     /// What is likely to go well when it is asked again: neither a right nor the portal must change for it.
-    fn to_be_asked_soon(self) -> Option<HubspotError> {
+    fn asked_again_soon(self) -> Option<HubspotError> {
         let is_lasting = self.is_unknown_object();
         match self {
             Self::Refused(error) if !is_lasting && !error.is_forbidden() => Some(error),
