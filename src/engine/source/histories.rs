@@ -97,7 +97,7 @@ fn keep(
         match Record::answering(&read.records, *id) {
             Some(record) => changed += usize::from(keep_record(tx, object, *id, record)?),
             None if read.unread.contains(&id.to_string()) => {
-                property_history::again(tx, name, *id)?
+                property_history::again(tx, name, *id)?;
             }
             // What became of it, others ask; what is known of it stays.
             None => property_history::done(tx, name, *id)?,

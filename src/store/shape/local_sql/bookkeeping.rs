@@ -92,6 +92,11 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO _sync_set_aside (table_name, place, at, problem) VALUES ('x', 'x', 'x', 'x');
          INSERT INTO _sync_bypassed (object, until, at, problem) VALUES ('x', 'x', 'x', 'x');
          INSERT INTO _sync_excluded (object, local_id) VALUES ('x', 1);
+         INSERT INTO _sync_owed (outbox_id, property, value) VALUES (1, 'x', 'x');
+         INSERT INTO _sync_modes (object, mode, property) VALUES ('contacts', 'unkept', 'x');
+         INSERT INTO _sync_pushes (at, object, local_id, property) VALUES ('x', 'contacts', 1, 'x');
+         INSERT INTO _sync_histories (object, hs_id) VALUES ('contacts', 1);
+         INSERT INTO property_history (object, hs_id, property, at) VALUES ('contacts', 1, 'x', 'x');
          INSERT INTO _sync_merges (object, hs_id, into_id) VALUES ('contacts', 1, 2);
          INSERT INTO _sync_erasures (object, hs_id, asked_at) VALUES ('contacts', 1, 'x');
          INSERT INTO _sync_quota_leases (granted_at, requests) VALUES ('x', 1);
