@@ -25,7 +25,7 @@ impl FieldMode {
 
 /// What saying it anew has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Said {
+pub struct SaidModes {
     /// It is said of a property of which it was not.
     pub more: bool,
     /// It is not said any more of a property of which it was.
@@ -38,7 +38,7 @@ pub fn say(
     object: &ObjectType,
     mode: FieldMode,
     properties: &[&PropertyName],
-) -> Result<Said, StoreError> {
+) -> Result<SaidModes, StoreError> {
     let names = properties.iter().map(|name| name.as_str());
     let listed = serde_json::Value::from(names.collect::<Vec<_>>()).to_string();
     let own = named_params! {
@@ -63,7 +63,7 @@ pub fn say(
              ON CONFLICT DO NOTHING",
         )?
         .execute(own)?;
-    Ok(Said {
+    Ok(SaidModes {
         more: new > 0,
         less: gone > 0,
     })
