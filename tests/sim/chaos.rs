@@ -7,6 +7,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::checks;
+use crate::links;
 use crate::local::{Programs, Shadow};
 use crate::plan::pick;
 use crate::points::Point;
@@ -135,6 +136,7 @@ impl Run {
                 Ok(())
             }
             (_, Side::Program | Side::Machine) => {
+                links::write(&self.programs, &self.plan, &self.world);
                 self.programs.act(deed.act, rng, values);
                 self.ring(rng);
                 Ok(())

@@ -147,7 +147,9 @@ fn lose_row(
         gaps::move_row(tx, object, id, from, to)?;
     }
     // The survivor has the associations of both (`hubspot/api-facts.md#13`); a read tells which were dropped.
-    rows::move_all(tx, object, from, to, survivor.record.hs_id)?;
+    rows::move_all(tx, object, from, to)?;
+    outbox::links::move_all(tx, object, from, to)?;
+    outbox::links::follow(tx, object, to, survivor.record.hs_id, pass.now)?;
     conflicts::close_all_of(
         tx,
         object,

@@ -10,13 +10,14 @@ use rusqlite::Transaction;
 use crate::decide::incoming::links::{
     LinkConflict, LinkRow, LinkSides, ShownLink, decide, may_be_taken,
 };
+use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::association::json::LinkJson;
 use crate::model::association::{Links, PairMapping, TypeId};
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::name::{ObjectType, PropertyName, TableName};
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{About, NewConflict};
 use crate::store::history::{self, Change, Origin};
@@ -137,14 +138,15 @@ pub fn apply(
         found.add(tx, pair, *to, types)?;
     }
     let here = rows::from(tx, &pair.mapping, from)?;
-    let name = ObjectType::parse(key.as_str()).map_err(|_| unknown_key(key))?;
-    let plain = types::plain(tx, &pair.mapping)?;
+    let name = pair.mapping.name();
+    let known = types::of(tx, &pair.mapping)?;
+    let plain = plain_of(&known);
     let changes = decide(LinkSides {
         rows: &here,
         entries: &entries,
         shown: &found.shown,
         policy: pair.mapping.policy,
-        plain: plain.as_ref(),
+        plain,
         is_held: conflicts::open_of(tx, &name, from)?.contains_key(&association()),
     });
     let writing = Writing {
@@ -159,9 +161,9 @@ pub fn apply(
     for conflict in &changes.conflicts {
         writing.conflict(conflict)?;
     }
-    if let Some(plain) = &plain {
-        for demoted in &changes.demote {
-            rows::demote(tx, demoted, plain)?;
+    if let Some(plain) = plain {
+        for entry in &changes.demote {
+            outbox::links::name(tx, *entry, plain, &known)?;
         }
     }
     for link in &changes.come {
@@ -182,6 +184,15 @@ pub fn apply(
     waiting::replace(tx, key, shown.id, &found.waiting)?;
     due::done(tx, key, shown.id)?;
     Ok(changes.come.len() + changes.go.len())
+}
+
+/// The pair's plain type, where there is one alone.
+fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
+    let mut plain = known
+        .iter()
+        .filter(|known| known.label.is_none() && !known.archived);
+    let first = plain.next()?;
+    plain.next().is_none().then_some(&first.id)
 }
 
 /// A record's associations, by whether the other record is in the mirror.
@@ -314,8 +325,4 @@ const ASSOCIATION: &str = "association";
 
 fn association() -> PropertyName {
     PropertyName::parse(ASSOCIATION).expect("a word is a property's name")
-}
-
-fn unknown_key(key: &TableName) -> StoreError {
-    StoreError::UnknownValue(format!("`{key}` as key of a pair"))
 }

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
-use crate::decide::incoming::links::{Demoted, LinkEntry, LinkRow};
+use crate::decide::incoming::links::{LinkEntry, LinkRow};
 use crate::model::association::{Category, PairMapping, TypeId};
 use crate::model::entry::{EntryState, Operation};
-use crate::model::id::{HubspotId, LocalId, OutboxId};
+use crate::model::id::{LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::store::StoreError;
 use crate::store::outbox::unknown;
@@ -144,56 +144,19 @@ pub fn insert(
     Ok(())
 }
 
-/// An association of ours and its entry get the pair's plain type in place of the one that lost.
-pub fn demote(tx: &Transaction<'_>, demoted: &Demoted, plain: &TypeId) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "UPDATE associations
-         SET category = :category, type_id = :type_id, label = NULL
-         WHERE id = :row",
-    )?
-    .execute(named_params! {
-        ":row": demoted.row,
-        ":category": plain.category.as_str(),
-        ":type_id": plain.number,
-    })?;
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET category = :category, type_id = :type_id, label = NULL, version = version + 1
-         WHERE id = :entry",
-    )?
-    .execute(named_params! {
-        ":entry": demoted.entry.0,
-        ":category": plain.category.as_str(),
-        ":type_id": plain.number,
-    })?;
-    Ok(())
-}
-
-/// What starts from a row, or leads to it, does so from another one of its object from now on, with what the outbox has of it.
-/// Doubles go, and so does what would associate a row with itself.
+/// What starts from a row, or leads to it, does so from another one of its object from now on. Doubles go with the row, and so does
+/// what would associate a record with itself.
 pub fn move_all(
     tx: &Transaction<'_>,
     object: &ObjectType,
     from: LocalId,
     to: LocalId,
-    record: Option<HubspotId>,
 ) -> Result<(), StoreError> {
     for sql in [
-        // Between the two.
         "DELETE FROM associations
          WHERE from_object = :object AND to_object = :object AND from_local_id IN (:from, :to) AND to_local_id IN (:from, :to)",
-        "DELETE FROM sync_outbox
-         WHERE operation IN ('associate', 'disassociate')
-           AND object = :object AND to_object = :object AND local_id IN (:from, :to) AND to_local_id IN (:from, :to)",
         "UPDATE OR IGNORE associations SET from_local_id = :to WHERE from_object = :object AND from_local_id = :from",
         "UPDATE OR IGNORE associations SET to_local_id = :to WHERE to_object = :object AND to_local_id = :from",
-        "UPDATE OR IGNORE sync_outbox SET local_id = :to
-         WHERE operation IN ('associate', 'disassociate') AND object = :object AND local_id = :from",
-        "UPDATE OR IGNORE sync_outbox SET to_local_id = :to
-         WHERE operation IN ('associate', 'disassociate') AND to_object = :object AND to_local_id = :from",
-        "DELETE FROM sync_outbox
-         WHERE operation IN ('associate', 'disassociate')
-           AND ((object = :object AND local_id = :from AND local_id <> :to) OR (to_object = :object AND to_local_id = :from))",
     ] {
         tx.prepare_cached(sql)?.execute(named_params! {
             ":object": object.as_str(),
@@ -201,16 +164,6 @@ pub fn move_all(
             ":to": to.0,
         })?;
     }
-    tx.prepare_cached(
-        "UPDATE sync_outbox
-         SET hs_id = :record
-         WHERE operation IN ('associate', 'disassociate') AND object = :object AND local_id = :to",
-    )?
-    .execute(named_params! {
-        ":object": object.as_str(),
-        ":to": to.0,
-        ":record": record.map(|id| id.0),
-    })?;
     Ok(())
 }
 

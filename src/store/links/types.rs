@@ -34,13 +34,6 @@ pub fn of(connection: &Connection, pair: &PairMapping) -> Result<Vec<KnownType>,
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The pair's plain type, where it is known.
-pub fn plain(connection: &Connection, pair: &PairMapping) -> Result<Option<TypeId>, StoreError> {
-    let known = of(connection, pair)?.into_iter();
-    let mut plain = known.filter(|known| known.label.is_none() && !known.archived);
-    Ok(plain.next().map(|known| known.id))
-}
-
 /// Writes types of a pair down, in place of what was known of each.
 pub fn save(
     tx: &Transaction<'_>,

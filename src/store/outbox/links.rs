@@ -391,6 +391,37 @@ pub fn follow(
     Ok(())
 }
 
+/// The entries of a row's associations are another row's of its object from now on. Doubles go, and so does what would associate a
+/// record with itself.
+pub fn move_all(
+    tx: &Transaction<'_>,
+    object: &ObjectType,
+    from: LocalId,
+    to: LocalId,
+) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM sync_outbox
+         WHERE to_local_id IS NOT NULL AND object = :object AND to_object = :object
+           AND local_id IN (:from, :to) AND to_local_id IN (:from, :to)",
+        "UPDATE OR IGNORE sync_outbox
+         SET local_id = :to
+         WHERE to_local_id IS NOT NULL AND object = :object AND local_id = :from",
+        "UPDATE OR IGNORE sync_outbox
+         SET to_local_id = :to
+         WHERE to_object = :object AND to_local_id = :from",
+        "DELETE FROM sync_outbox
+         WHERE to_local_id IS NOT NULL AND :from <> :to
+           AND ((object = :object AND local_id = :from) OR (to_object = :object AND to_local_id = :from))",
+    ] {
+        tx.prepare_cached(sql)?.execute(named_params! {
+            ":object": object.as_str(),
+            ":from": from.0,
+            ":to": to.0,
+        })?;
+    }
+    Ok(())
+}
+
 /// A row is to be another record: all of its associations are to be made anew, once it is.
 fn associate_anew(
     tx: &Transaction<'_>,

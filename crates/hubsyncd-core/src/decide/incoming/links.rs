@@ -79,15 +79,6 @@ pub struct LinkConflict {
     pub reason: &'static str,
 }
 
-/// An association of ours that loses its exclusive type and keeps the plain one, which is still to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demoted {
-    /// Its row.
-    pub row: i64,
-    /// Its entry.
-    pub entry: OutboxId,
-}
-
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkChanges {
@@ -97,8 +88,8 @@ pub struct LinkChanges {
     pub go: Vec<i64>,
     /// Entries that have nothing left to send: HubSpot holds already what they ask for, or what they ask for has lost.
     pub end: Vec<OutboxId>,
-    /// Rows and entries whose type becomes the plain one.
-    pub demote: Vec<Demoted>,
+    /// Entries whose type, and whose row's, becomes the plain one: the exclusive one has lost.
+    pub demote: Vec<OutboxId>,
     /// Conflicts, decided and open ones.
     pub conflicts: Vec<LinkConflict>,
 }
@@ -269,10 +260,7 @@ impl LinkSides<'_> {
             changes.go.push(row.id);
             changes.end.push(entry.id);
         } else {
-            changes.demote.push(Demoted {
-                row: row.id,
-                entry: entry.id,
-            });
+            changes.demote.push(entry.id);
         }
     }
 
@@ -490,13 +478,7 @@ mod tests {
             (&remote.come, &remote.go, &remote.end),
             (&there.to_vec(), &vec![], &vec![])
         );
-        assert_eq!(
-            remote.demote,
-            [Demoted {
-                row: 7,
-                entry: OutboxId(3)
-            }]
-        );
+        assert_eq!(remote.demote, [OutboxId(3)]);
         // Its plain type is in HubSpot already.
         let with_plain = [&there[..], &[shown(1, PLAIN)]].concat();
         let remote = by(
