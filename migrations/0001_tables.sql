@@ -507,17 +507,19 @@ CREATE TABLE _sync_reads (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_reads_problem ON _sync_reads (object) WHERE problem IS NOT NULL;
 
--- Records whose associations are to be read, by the pair that they stand at the beginning of.
+-- Records whose associations are to be read, by the pair that they stand at one end of.
 CREATE TABLE _sync_links_due (
     pair TEXT NOT NULL,
+    -- From the end where its rows start, or from the other one, which tells whose are to be read from there.
+    side TEXT NOT NULL CONSTRAINT sync_links_due_side CHECK (side IN ('from', 'to')),
     hs_id INTEGER NOT NULL,
     origin TEXT NOT NULL,
     due_at TEXT NOT NULL,
     -- How often a read was asked for: an answer to an earlier question says nothing of what was written since.
     asked INTEGER NOT NULL DEFAULT 1,
-    PRIMARY KEY (pair, hs_id)
+    PRIMARY KEY (pair, side, hs_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX _sync_links_due_at ON _sync_links_due (pair, due_at);
+CREATE INDEX _sync_links_due_at ON _sync_links_due (pair, side, due_at);
 
 -- Associations whose other record is not in the mirror: they become rows when it is.
 CREATE TABLE _sync_links_waiting (

@@ -221,6 +221,29 @@ fn a_comparison_and_the_rotating_pass_find_what_nobody_told() {
 }
 
 #[test]
+fn a_record_that_is_new_brings_what_leads_to_it() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 1);
+    portal.fill("companies", 1);
+    let (contact, first) = (ids(&portal, "contacts")[0], ids(&portal, "companies")[0]);
+    let day_ago = portal.now_ms() - 86_400_000;
+    let ends = (("contacts", contact), ("companies", first));
+    assert!(portal.stand().associate(ends.0, ends.1, day_ago));
+    let mut site = Site::with(&portal, "", OBJECTS);
+    site.start_and_settle();
+    site.until_sql(FIRST_PASS);
+    until_equal(&site, &portal);
+    let moved = "SELECT hs_modified_at FROM contacts";
+    let before = site.text(moved);
+    // Not the first one, so that nothing moves the contact's time: the company alone is brought by a poll.
+    let beta = company(&portal, "Beta");
+    associate(&portal, contact, beta);
+    until_equal(&site, &portal);
+    assert_eq!(site.text(moved), before);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn a_label_that_is_deleted_in_the_portal_is_archived_and_its_rows_go() {
     let portal = Portal::quick();
     let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));

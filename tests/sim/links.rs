@@ -129,7 +129,7 @@ fn write_to(pair: &PairMapping, programs: &Programs, plan: &Plan, rng: &mut ChaC
 pub(crate) fn unfinished(connection: &Connection) -> Vec<String> {
     let mut left = texts(
         connection,
-        "SELECT 'links', pair, hs_id, due_at FROM _sync_links_due",
+        "SELECT 'links', pair, side, hs_id, due_at FROM _sync_links_due",
     );
     left.extend(texts(
         connection,

@@ -21,6 +21,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{About, NewConflict};
 use crate::store::history::{self, Change, Origin};
+use crate::store::links::due::Side;
 use crate::store::links::{due, rows, types, waiting};
 use crate::store::{StoreError, conflicts, outbox};
 
@@ -68,6 +69,9 @@ pub fn ask(
         if pair.to == *pass.name() {
             for from in waiting::for_record(tx, &pair.key, id)? {
                 due::ask(tx, &pair.key, from, pass.origin, pass.now)?;
+            }
+            if own == OwnLinks::Too && !pair.is_of_one_object() {
+                due::ask_from(tx, (&pair.key, Side::To), id, pass.origin, pass.now)?;
             }
         }
     }
@@ -118,19 +122,19 @@ pub fn apply(
 ) -> Result<usize, StoreError> {
     let key = &pair.mapping.key;
     // Somebody has asked since, and may have written: that answer is to come.
-    if due::number_of(tx, key, shown.id)? != shown.asked {
+    if due::number_of(tx, (key, Side::From), shown.id)? != shown.asked {
         return Ok(0);
     }
     let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
         waiting::replace(tx, key, shown.id, &BTreeSet::new())?;
-        due::done(tx, key, shown.id)?;
+        due::done(tx, (key, Side::From), shown.id)?;
         return Ok(0);
     };
     let from = row.record.local_id;
     let entries = rows::entries(tx, &pair.mapping, from)?;
     if !may_be_taken(&entries) {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
-        due::put_off(tx, key, shown.id, origin, now + AFTER_FLIGHT)?;
+        due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
         return Ok(0);
     }
     let mut found = FoundLinks::default();
@@ -182,7 +186,7 @@ pub fn apply(
         outbox::end(tx, *entry)?;
     }
     waiting::replace(tx, key, shown.id, &found.waiting)?;
-    due::done(tx, key, shown.id)?;
+    due::done(tx, (key, Side::From), shown.id)?;
     Ok(changes.come.len() + changes.go.len())
 }
 
@@ -193,6 +197,41 @@ fn plain_of(known: &[KnownType]) -> Option<&TypeId> {
         .filter(|known| known.label.is_none() && !known.archived);
     let first = plain.next()?;
     plain.next().is_none().then_some(&first.id)
+}
+
+/// Takes in what HubSpot shows of one record from the end to which a pair's rows lead: the records at the other end that it
+/// is associated with otherwise than the rows say are asked for from there.
+pub fn apply_other_end(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    shown: &ShownLinks,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = &pair.mapping.key;
+    if due::number_of(tx, (key, Side::To), shown.id)? != shown.asked {
+        return Ok(());
+    }
+    let mut here: BTreeMap<HubspotId, usize> = BTreeMap::new();
+    if let Some(row) = pair.to.table.by_hs_id(tx, shown.id)? {
+        for from in rows::leading_to(tx, &pair.mapping, row.record.local_id)? {
+            let row = pair.from.table.by_local_id(tx, from)?;
+            if let Some(id) = row.and_then(|row| row.record.hs_id) {
+                *here.entry(id).or_default() += 1;
+            }
+        }
+    }
+    // Each type has one of the other direction, so that their numbers are the same.
+    let there: BTreeMap<HubspotId, usize> = shown
+        .links
+        .iter()
+        .map(|(id, types)| (*id, types.len()))
+        .collect();
+    let origin = shown.origin.unwrap_or(Origin::Poll);
+    let all: BTreeSet<&HubspotId> = here.keys().chain(there.keys()).collect();
+    for id in all.into_iter().filter(|id| here.get(id) != there.get(id)) {
+        due::ask(tx, key, *id, origin, now)?;
+    }
+    due::done(tx, (key, Side::To), shown.id)
 }
 
 /// A record's associations, by whether the other record is in the mirror.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::decide::retry::AFTER_UNREAD;
-use crate::engine::inbound::links::{PairSync, ShownLinks, apply};
+use crate::engine::inbound::links::{PairSync, ShownLinks, apply, apply_other_end};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -20,6 +20,7 @@ use crate::model::id::HubspotId;
 use crate::model::time::Timestamp;
 use crate::store::cursors::{self, Backfill};
 use crate::store::history::Origin;
+use crate::store::links::due::Side;
 use crate::store::links::passes::{self, LinkPass};
 use crate::store::links::{due, types};
 use crate::store::runs::{self, Kind};
@@ -32,7 +33,7 @@ const AT_ONCE: usize = 100;
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     let pairs = pairs_from(engine, object);
     let (mut said, mut failure) = (Progress::RING, None);
-    for what in [Reading::Due, Reading::Pass] {
+    for what in [Reading::OtherEnd, Reading::Due, Reading::Pass] {
         for pair in &pairs {
             // A pair that can't be read does not keep the others from being read.
             match read_some(engine, pair, what).await {
@@ -66,6 +67,8 @@ fn pairs_from(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
+    /// Records that something asked for, from the end to which the pair's rows lead.
+    OtherEnd,
     /// Records that something asked for.
     Due,
     /// The next ones of a pass over all.
@@ -88,7 +91,12 @@ async fn read_some(engine: &Engine, pair: &PairSync, what: Reading) -> Result<Pr
         .store
         .read(move |connection| match what {
             _ if !is_loaded(connection, &sync)? => Ok(Batch::default()),
-            Reading::Due => due_batch(connection, &sync, now),
+            // The first pass, which has no history, brings what is due as well.
+            Reading::OtherEnd | Reading::Due if !is_passed(connection, &sync)? => {
+                Ok(Batch::default())
+            }
+            Reading::OtherEnd => due_batch(connection, &sync, Side::To, now),
+            Reading::Due => due_batch(connection, &sync, Side::From, now),
             Reading::Pass => pass_batch(connection, &sync, now, interval),
         })
         .await?;
@@ -96,12 +104,13 @@ async fn read_some(engine: &Engine, pair: &PairSync, what: Reading) -> Result<Pr
         return Ok(Progress::Idle { until: batch.next });
     }
     let ids: BTreeSet<HubspotId> = batch.records.keys().copied().collect();
-    let ends = Ends {
-        from: pair.from.object(),
-        to: pair.to.object(),
+    let (from, to) = match what {
+        Reading::OtherEnd => (pair.to.object(), pair.from.object()),
+        Reading::Due | Reading::Pass => (pair.from.object(), pair.to.object()),
     };
+    let ends = Ends { from, to };
     let priority = match what {
-        Reading::Due => Priority::Poll,
+        Reading::OtherEnd | Reading::Due => Priority::Poll,
         Reading::Pass => Priority::Bulk,
     };
     let read = match ids.is_empty() {
@@ -113,8 +122,14 @@ async fn read_some(engine: &Engine, pair: &PairSync, what: Reading) -> Result<Pr
                 .await?
         }
     };
-    take_in(engine, pair, batch, read).await?;
+    take_in(engine, pair, what, batch, read).await?;
     Ok(Progress::More)
+}
+
+/// Whether a pass over the pair has ended.
+fn is_passed(connection: &Connection, pair: &PairSync) -> Result<bool, StoreError> {
+    let pass = passes::get(connection, &pair.mapping.key)?;
+    Ok(pass.first_ended_at.is_some())
 }
 
 /// Whether both objects of a pair were read in full.
@@ -128,15 +143,16 @@ fn is_loaded(connection: &Connection, pair: &PairSync) -> Result<bool, StoreErro
 fn due_batch(
     connection: &Connection,
     pair: &PairSync,
+    side: Side,
     now: Timestamp,
 ) -> Result<Batch, StoreError> {
     let key = &pair.mapping.key;
-    let due = due::due(connection, key, now, MOST_READ)?;
+    let due = due::due(connection, (key, side), now, MOST_READ)?;
     let record = |due: due::DueLinks| (due.id, (Some(due.asked), Some(due.origin)));
     Ok(Batch {
         records: due.into_iter().map(record).collect(),
         pass: None,
-        next: due::next(connection, key)?,
+        next: due::next(connection, (key, side))?,
     })
 }
 
@@ -178,6 +194,7 @@ fn pass_batch(
 async fn take_in(
     engine: &Engine,
     pair: &PairSync,
+    what: Reading,
     batch: Batch,
     read: AssociationsRead,
 ) -> Result<(), StepError> {
@@ -211,7 +228,13 @@ async fn take_in(
                 let now = tx.now();
                 let mut changed = 0;
                 for shown in &part {
-                    changed += apply(tx, &sync, shown, &labels, now)?;
+                    changed += match what {
+                        Reading::OtherEnd => {
+                            apply_other_end(tx, &sync, shown, now)?;
+                            0
+                        }
+                        Reading::Due | Reading::Pass => apply(tx, &sync, shown, &labels, now)?,
+                    };
                 }
                 Ok::<_, StoreError>(changed)
             })
@@ -226,8 +249,14 @@ async fn take_in(
     engine
         .store
         .write(lane, move |tx| {
-            types::note_met(tx, &sync.mapping, &types)?;
-            put_off(tx, &sync, &unread)?;
+            let side = match what {
+                Reading::OtherEnd => Side::To,
+                Reading::Due | Reading::Pass => {
+                    types::note_met(tx, &sync.mapping, &types)?;
+                    Side::From
+                }
+            };
+            put_off(tx, (&sync, side), &unread)?;
             let object = sync.from.object();
             runs::extend(tx, object, Kind::Associations, work, tx.now())?;
             match batch.pass {
@@ -245,12 +274,12 @@ async fn take_in(
 /// Records of which HubSpot told nothing this time are asked about again.
 fn put_off(
     tx: &WriteTx<'_>,
-    pair: &PairSync,
+    (pair, side): (&PairSync, Side),
     unread: &BTreeSet<HubspotId>,
 ) -> Result<(), StoreError> {
     let (key, until) = (&pair.mapping.key, tx.now() + AFTER_UNREAD);
     for id in unread {
-        due::put_off(tx, key, *id, Origin::Reconcile, until)?;
+        due::put_off(tx, (key, side), *id, Origin::Reconcile, until)?;
     }
     if !unread.is_empty() {
         tracing::warn!(object = %key, records = unread.len(), "HubSpot did not tell the associations of some records; they are asked for again");

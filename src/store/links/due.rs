@@ -7,16 +7,27 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::retry::latest_due;
+use crate::model::entry::states;
 use crate::model::id::HubspotId;
 use crate::model::name::TableName;
 use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
+states! {
+    /// From which end of a pair a record's associations are read.
+    Side {
+        /// From where its rows start.
+        From = "from",
+        /// From where they lead: that tells whose are to be read from the other end.
+        To = "to",
+    }
+}
+
 /// A record whose associations are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueLinks {
-    /// The record, from which they start.
+    /// The record.
     pub id: HubspotId,
     /// What `sync_history` says of what the answer brings.
     pub origin: Origin,
@@ -32,14 +43,26 @@ pub fn ask(
     origin: Origin,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    ask_from(tx, (pair, Side::From), id, origin, at)
+}
+
+/// The same from an end of the pair.
+pub fn ask_from(
+    tx: &Transaction<'_>,
+    (pair, side): (&TableName, Side),
+    id: HubspotId,
+    origin: Origin,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_links_due (pair, hs_id, origin, due_at)
-         VALUES (:pair, :id, :origin, :at)
-         ON CONFLICT (pair, hs_id) DO UPDATE
+        "INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at)
+         VALUES (:pair, :side, :id, :origin, :at)
+         ON CONFLICT (pair, side, hs_id) DO UPDATE
          SET asked = asked + 1, origin = excluded.origin, due_at = min(due_at, excluded.due_at)",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),
+        ":side": side.as_str(),
         ":id": id.0,
         ":origin": origin.as_str(),
         ":at": at.to_string(),
@@ -51,20 +74,21 @@ pub fn ask(
 /// due.
 pub fn due(
     connection: &Connection,
-    pair: &TableName,
+    (pair, side): (&TableName, Side),
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<DueLinks>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT hs_id, origin, asked
          FROM _sync_links_due
-         WHERE pair = :pair AND (due_at <= :now OR due_at > :latest)
+         WHERE pair = :pair AND side = :side AND (due_at <= :now OR due_at > :latest)
          ORDER BY due_at, hs_id
          LIMIT :limit",
     )?;
     let rows = statement.query_map(
         named_params! {
             ":pair": pair.as_str(),
+            ":side": side.as_str(),
             ":now": now.to_string(),
             ":latest": latest_due(now).to_string(),
             ":limit": limit as i64,
@@ -82,11 +106,17 @@ pub fn due(
 }
 
 /// When the next of a pair falls due.
-pub fn next(connection: &Connection, pair: &TableName) -> Result<Option<Timestamp>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT min(due_at) FROM _sync_links_due WHERE pair = :pair")?;
-    let text: Option<String> =
-        statement.query_row(named_params! { ":pair": pair.as_str() }, |row| row.get(0))?;
+pub fn next(
+    connection: &Connection,
+    (pair, side): (&TableName, Side),
+) -> Result<Option<Timestamp>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT min(due_at) FROM _sync_links_due WHERE pair = :pair AND side = :side",
+    )?;
+    let text: Option<String> = statement.query_row(
+        named_params! { ":pair": pair.as_str(), ":side": side.as_str() },
+        |row| row.get(0),
+    )?;
     Ok(text.as_deref().and_then(Timestamp::parse))
 }
 
@@ -98,7 +128,8 @@ pub fn asked(
 ) -> Result<BTreeMap<HubspotId, i64>, StoreError> {
     let mut numbers = BTreeMap::new();
     for id in ids {
-        numbers.extend(number_of(connection, pair, *id)?.map(|number| (*id, number)));
+        let number = number_of(connection, (pair, Side::From), *id)?;
+        numbers.extend(number.map(|number| (*id, number)));
     }
     Ok(numbers)
 }
@@ -106,40 +137,48 @@ pub fn asked(
 /// The number of the question that waits for an answer about a record.
 pub fn number_of(
     connection: &Connection,
-    pair: &TableName,
+    (pair, side): (&TableName, Side),
     id: HubspotId,
 ) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT asked FROM _sync_links_due WHERE pair = :pair AND hs_id = :id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT asked FROM _sync_links_due WHERE pair = :pair AND side = :side AND hs_id = :id",
+    )?;
     let number = statement.query_row(
-        named_params! { ":pair": pair.as_str(), ":id": id.0 },
+        named_params! { ":pair": pair.as_str(), ":side": side.as_str(), ":id": id.0 },
         |row| row.get(0),
     );
     Ok(number.optional()?)
 }
 
 /// The associations of a record were read.
-pub fn done(tx: &Transaction<'_>, pair: &TableName, id: HubspotId) -> Result<(), StoreError> {
-    tx.prepare_cached("DELETE FROM _sync_links_due WHERE pair = :pair AND hs_id = :id")?
-        .execute(named_params! { ":pair": pair.as_str(), ":id": id.0 })?;
+pub fn done(
+    tx: &Transaction<'_>,
+    (pair, side): (&TableName, Side),
+    id: HubspotId,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "DELETE FROM _sync_links_due WHERE pair = :pair AND side = :side AND hs_id = :id",
+    )?
+    .execute(named_params! { ":pair": pair.as_str(), ":side": side.as_str(), ":id": id.0 })?;
     Ok(())
 }
 
 /// Asks for a record's associations again, but not before a moment.
 pub fn put_off(
     tx: &Transaction<'_>,
-    pair: &TableName,
+    (pair, side): (&TableName, Side),
     id: HubspotId,
     origin: Origin,
     until: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_links_due (pair, hs_id, origin, due_at)
-         VALUES (:pair, :id, :origin, :until)
-         ON CONFLICT (pair, hs_id) DO UPDATE SET due_at = excluded.due_at",
+        "INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at)
+         VALUES (:pair, :side, :id, :origin, :until)
+         ON CONFLICT (pair, side, hs_id) DO UPDATE SET due_at = excluded.due_at",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),
+        ":side": side.as_str(),
         ":id": id.0,
         ":origin": origin.as_str(),
         ":until": until.to_string(),

@@ -50,6 +50,28 @@ pub fn from(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The rows from which a pair's associations lead to a row, once for each type.
+pub fn leading_to(
+    connection: &Connection,
+    pair: &PairMapping,
+    to: LocalId,
+) -> Result<Vec<LocalId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT from_local_id
+         FROM associations
+         WHERE to_object = :to_object AND to_local_id = :to AND from_object = :from_object",
+    )?;
+    let rows = statement.query_map(
+        named_params! {
+            ":to_object": pair.to.as_str(),
+            ":to": to.0,
+            ":from_object": pair.from.as_str(),
+        },
+        |row| row.get(0).map(LocalId),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The entries of a pair's associations that start from a record's row. That of a pair of one object serves both directions:
 /// seen from its other end it has the inverse type.
 pub fn entries(

@@ -83,7 +83,7 @@ fn fill_every_table(scene: &Scene) {
          INSERT INTO _sync_gaps (object, hs_id, local_id, property, base_known, read_version, noted_at, seen)
          VALUES ('contacts', 1, 1, 'x', 1, 'x', 'x', 0);
          INSERT INTO _sync_reads (object, hs_id, origin, due_at) VALUES ('contacts', 1, 'poll', 'x');
-         INSERT INTO _sync_links_due (pair, hs_id, origin, due_at) VALUES ('x', 1, 'poll', 'x');
+         INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at) VALUES ('x', 'from', 1, 'poll', 'x');
          INSERT INTO _sync_links_waiting (pair, from_hs_id, to_hs_id, category, type_id) VALUES ('x', 1, 1, 'x', 1);
          INSERT INTO _sync_link_passes (pair) VALUES ('x');
          INSERT INTO association_types (from_object, to_object, category, type_id, archived) VALUES ('x', 'x', 'x', 1, 0);
