@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use hubsyncd::model::mapping::{Direction, Policy};
+use hubsyncd::simulator::faults::FaultKind;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -45,6 +46,9 @@ const CALLS: [Call; 7] = [
     Call::Archive,
 ];
 
+/// Whose answers are overtaken.
+const OVERTAKEN: [Call; 3] = [Call::Search, Call::Read, Call::Update];
+
 /// The points at which two acts meet.
 fn points() -> impl Iterator<Item = Point> {
     let of_calls = CALLS
@@ -69,26 +73,29 @@ pub(super) fn setups() -> Vec<Setup> {
         });
     }
     setups.push(Setup {
-        ahead_ms: AHEAD_MS,
+        ahead_ms: -BEHIND_MS,
         ..Setup::of(Policy::Newest)
     });
     setups
 }
 
-/// So far ahead is HubSpot's clock in some worlds: more than passes between two acts.
-const AHEAD_MS: i64 = 30_000;
+/// So far behind is HubSpot's clock in some worlds: more than passes between two acts, and than windows overlap.
+const BEHIND_MS: i64 = 30_000;
 
 /// So many worlds of one mapping come before those of the next one: each mapping needs a database of its own, and whatever
 /// the first ones find should not wait for all of them.
 const IN_TURN: usize = 64;
 
-/// One in `stride` of the enumerated worlds: of each mapping a few in turn, and any few are spread over all. `first` says where
-/// they begin.
+/// One in `stride` of the enumerated worlds, and of those that are about time all: of each mapping a few in turn, and any few
+/// are spread over all. `first` says where they begin.
 pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
     let of_setup = |setup| {
         let all: Vec<Small> = enumerated(setup).collect();
-        let own = order(all.len() as u64, first).map(|number| all[number as usize].clone());
-        own.take(all.len().div_ceil(stride as usize)).collect()
+        let own = order(all.len() as u64, first).take(all.len().div_ceil(stride as usize));
+        let own: Vec<Small> = own.map(|number| all[number as usize].clone()).collect();
+        let own: Vec<Small> = timed(setup).chain(own).collect();
+        let mixed = order(own.len() as u64, first);
+        mixed.map(|number| own[number as usize].clone()).collect()
     };
     let of_setups: Vec<Vec<Small>> = setups().into_iter().map(of_setup).collect();
     let most = of_setups.iter().map(Vec::len).max().unwrap_or_default();
@@ -101,6 +108,18 @@ pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
     })
 }
 
+fn letters(setup: Setup) -> impl Iterator<Item = Act> {
+    let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
+    let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
+    LETTERS.into_iter().chain(more)
+}
+
+fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
+    BEGINNINGS
+        .into_iter()
+        .flat_map(move |first| letters(setup).map(move |second| (first, second)))
+}
+
 /// Every short sequence, and those of two acts with each single fault and at each point.
 fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
     let small = move |acts: &[Placed]| Small {
@@ -109,18 +128,9 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
         fault: None,
         chance: 0,
     };
-    let letters = move || {
-        let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
-        let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
-        LETTERS.into_iter().chain(more)
-    };
-    let pairs = move || {
-        BEGINNINGS
-            .into_iter()
-            .flat_map(move |first| letters().map(move |second| (first, second)))
-    };
+    let pairs = move || pairs(setup);
     let sequences = pairs().flat_map(move |(first, second)| {
-        letters().map(move |third| small(&[first.into(), second.into(), third.into()]))
+        letters(setup).map(move |third| small(&[first.into(), second.into(), third.into()]))
     });
     let faults = pairs().flat_map(move |(first, second)| {
         FAULTS.into_iter().flat_map(move |(kind, _)| {
@@ -136,17 +146,38 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
             small(&[Placed { act, when }, first.into()])
         })
     });
-    // What happens while the daemon is away, with time between; and just before a poll.
-    let absences = pairs().map(move |(first, second)| {
-        let acts = [Act::Down, first, Act::Pause, second, Act::Up];
-        small(&acts.map(Placed::from))
+    // What happens while an answer is on its way, which is about what was before.
+    let overtaken = pairs().flat_map(move |(first, act)| {
+        OVERTAKEN.into_iter().flat_map(move |call| {
+            (0..3).map(move |after| {
+                let moment = Moment::Landed;
+                let when = When::At(Point { call, moment }, 0);
+                let kind = FaultKind::Slow;
+                Small {
+                    fault: Some(OneFault { kind, after }),
+                    ..small(&[Placed { act, when }, first.into()])
+                }
+            })
+        })
     });
-    let eves =
-        pairs().map(move |(first, second)| small(&[Act::Eve, first, second].map(Placed::from)));
-    let late =
-        pairs().map(move |(first, second)| small(&[first, Act::Eve, second].map(Placed::from)));
-    let timed = absences.chain(eves).chain(late);
-    sequences.chain(meetings).chain(faults).chain(timed)
+    sequences.chain(meetings).chain(faults).chain(overtaken)
+}
+
+/// What happens while the daemon is away, with time between; and what so near to a poll that the index is behind.
+fn timed(setup: Setup) -> impl Iterator<Item = Small> {
+    pairs(setup).flat_map(move |(first, second)| {
+        let orders = [
+            vec![Act::Down, first, Act::Pause, second, Act::Up],
+            vec![Act::Eve, first, second],
+            vec![first, Act::Eve, second],
+        ];
+        orders.map(|acts| Small {
+            setup,
+            acts: acts.into_iter().map(Placed::from).collect(),
+            fault: None,
+            chance: 0,
+        })
+    })
 }
 
 /// The numbers below `count`, each once, from one that `first` says on: any few that follow each other are spread over all.
@@ -169,12 +200,12 @@ fn divisor(one: u64, other: u64) -> u64 {
 fn every_enumerated_world_is_in_the_order_once() {
     let all: usize = setups()
         .into_iter()
-        .map(|setup| enumerated(setup).count())
+        .map(|setup| enumerated(setup).count() + timed(setup).count())
         .sum();
     let worlds: BTreeSet<String> = spread(7, 1).map(|small| small.to_string()).collect();
     let distinct: BTreeSet<String> = setups()
         .into_iter()
-        .flat_map(enumerated)
+        .flat_map(|setup| enumerated(setup).chain(timed(setup)))
         .map(|small| small.to_string())
         .collect();
     assert_eq!(worlds, distinct);
