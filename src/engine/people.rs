@@ -3,4 +3,5 @@
 pub mod approvals;
 pub mod discards;
 pub mod later;
+mod linked;
 pub mod resolve;

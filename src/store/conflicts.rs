@@ -297,18 +297,43 @@ pub struct Waiting {
     pub resolution: Option<String>,
 }
 
-/// All open conflicts that have a resolution, or whose local value is the base or HubSpot's value; at most `limit`.
+/// The property of conflicts, and of lines of `sync_history`, that are about associations.
+pub const ASSOCIATION: &str = "association";
+
+/// All open conflicts of records that have a resolution, or whose local value is the base or HubSpot's value; at most `limit`.
 pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    read_waiting(
+        connection,
+        "property <> :association
+           AND (resolution IS NOT NULL
+                OR (property <> '*' AND (local_value IS remote_value OR (base_known = 1 AND local_value IS base_value))))",
+        limit,
+    )
+}
+
+/// The open conflicts of associations that have a resolution, at most `limit`; their object is a pair's name.
+pub fn of_associations(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+    read_waiting(
+        connection,
+        "property = :association AND resolution IS NOT NULL",
+        limit,
+    )
+}
+
+fn read_waiting(
+    connection: &Connection,
+    which: &str,
+    limit: usize,
+) -> Result<Vec<Waiting>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT id, object, local_id, hs_id, property, base_value, base_known, local_value, remote_value, resolution
          FROM sync_conflicts
-         WHERE resolved_at IS NULL
-           AND (resolution IS NOT NULL
-                OR (property <> '*' AND (local_value IS remote_value OR (base_known = 1 AND local_value IS base_value))))
+         WHERE resolved_at IS NULL AND {which}
          ORDER BY id
-         LIMIT :limit",
-    )?;
-    let rows = statement.query_map(named_params! { ":limit": limit as i64 }, |row| {
+         LIMIT :limit"
+    ))?;
+    let named = named_params! { ":limit": limit as i64, ":association": ASSOCIATION };
+    let rows = statement.query_map(named, |row| {
         let base = Value::from_stored(text::of(row, 5)?);
         Ok(Waiting {
             id: ConflictId(row.get(0)?),

@@ -300,7 +300,7 @@ impl Writing<'_> {
             object: self.name,
             local_id: self.from.0,
             hs_id: Some(self.from.1),
-            property: ASSOCIATION,
+            property: conflicts::ASSOCIATION,
             old,
             new,
             origin,
@@ -343,7 +343,7 @@ impl Writing<'_> {
             hs_id: Some(self.from.1),
         };
         let new = NewConflict {
-            property: ASSOCIATION,
+            property: conflicts::ASSOCIATION,
             base: None,
             base_known: false,
             local: Some(&local),
@@ -359,9 +359,6 @@ impl Writing<'_> {
     }
 }
 
-/// The property that history and conflicts name for an association.
-const ASSOCIATION: &str = "association";
-
 fn association() -> PropertyName {
-    PropertyName::parse(ASSOCIATION).expect("a word is a property's name")
+    PropertyName::parse(conflicts::ASSOCIATION).expect("a word is a property's name")
 }

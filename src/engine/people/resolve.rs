@@ -16,7 +16,7 @@ use crate::engine::outbound::gap;
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
 use crate::engine::people::discards::set_other;
-use crate::engine::people::{approvals, discards};
+use crate::engine::people::{approvals, discards, linked};
 use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -42,7 +42,7 @@ const BATCH: usize = 100;
 /// Carries out what people have decided.
 pub async fn step(engine: &Engine) -> Result<Progress, StepError> {
     let discarded = discards::step(engine).await?;
-    let decided = decide_conflicts(engine).await?;
+    let decided = decide_conflicts(engine).await? | linked::step(engine).await?;
     let approved = approvals::step(engine).await?;
     let closed = close_gone(engine).await?;
     Ok(if discarded || decided || approved || closed {

@@ -41,6 +41,9 @@ const NOT_TO_BE_HELD: &str = "HubSpot's value is not of the column's type, so th
 /// Why a decision about a deleted row is given back.
 pub const ROW_DELETED: &str = "the row was deleted here: INSERT it again to keep it";
 
+/// Why a conflict of associations can't be decided by a value.
+pub const NOT_AN_ASSOCIATION: &str = "a conflict of associations is decided by 'local' or 'remote': associate other records in associations";
+
 /// Why a decision about a property is given back that left the mapping.
 pub const NOT_MAPPED: &str = "the property is not mapped any more";
 
