@@ -736,7 +736,7 @@ const OPEN_CONFLICTS: &str = "
 
 const ENTRIES: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,
-        waits_for, key, row, to_object, to_local_id, category, type_id
+        waits_for, key, row, to_object, to_local_id, category, type_id, label
     FROM sync_outbox
     ORDER BY state <> 'dead', id
     LIMIT :limit";
@@ -746,10 +746,15 @@ const ENTRY: &str = "
     FROM sync_outbox
     WHERE id = :id";
 
+/// A hold of disassociations names the pair: its view tells of which objects it is.
 const HELD_ENTRIES: &str = "
     SELECT id
     FROM sync_outbox
-    WHERE object = :object
+    WHERE (object = :object
+           OR EXISTS (SELECT 1 FROM sqlite_schema AS v
+                      WHERE v.type = 'view' AND v.name = :object
+                        AND instr(v.sql, 'from_object = ' || quote(sync_outbox.object)
+                                         || ' AND to_object = ' || quote(sync_outbox.to_object)) > 0))
       AND operation = :operation
       AND waits_for = 'guard'
       AND discarded_at IS NULL

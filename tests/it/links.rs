@@ -66,7 +66,7 @@ fn associate(portal: &Portal, contact: u64, company: u64) {
     assert!(stand.associate(("contacts", contact), ("companies", company), now));
 }
 
-fn set_primary(portal: &Portal, contact: u64, company: u64) {
+pub(crate) fn set_primary(portal: &Portal, contact: u64, company: u64) {
     let now = portal.now_ms();
     let mut stand = portal.stand();
     assert!(stand.set_primary(("contacts", contact), ("companies", company), now));

@@ -462,6 +462,9 @@ pub fn put_back(
     }
     object.table.insert_back(tx, entry.local_id, record)?;
     bring_others_back(tx, pass, entry)?;
+    if let Some(text) = entry.row.as_deref() {
+        outbox::links::bring_back(tx, text, now)?;
+    }
     let open = conflicts::open_of(tx, object.object(), entry.local_id)?;
     if let Some(text) = entry.row.as_deref().filter(|_| !open.is_empty())
         && let Some(mut row) = object.table.by_local_id(tx, entry.local_id)?

@@ -18,13 +18,13 @@ use crate::decide::outgoing::associate::{
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::link_types::KnownType;
-use crate::decide::retry::latest_due;
-use crate::engine::inbound::links::PairSync;
+use crate::decide::retry::{AFTER_UNREAD, latest_due};
+use crate::engine::inbound::links::{PairSync, ShownLinks, apply};
 use crate::engine::outbound::guarded::{bounds, disassociation_key};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::endpoints::associations::{
-    Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
+    AssociationsRead, Ends, LinkError, LinkInput, LinksWritten, MOST_WRITTEN,
 };
 use crate::hubspot::{HubspotError, Priority, Retry};
 use crate::model::association::TypeId;
@@ -38,10 +38,13 @@ use crate::store::links::{due, rows, types};
 use crate::store::outbox::links::{self, PairTables};
 use crate::store::outbox::{self, Attempt};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, WriteTx, holds, reads};
+use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
 
 /// How long an association waits for its pair's types to be read.
 const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What is said of an association while HubSpot does not show what the record has.
+const UNREAD: &str = "HubSpot's answer does not show the record's associations, so that nothing is written over them: they are read again";
 
 /// What is said of one that does.
 const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
@@ -176,10 +179,13 @@ async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepErr
     if !is_any {
         return Ok(Progress::Idle { until: next });
     }
+    let reread = reread(engine, pair).await?;
     let (sync, offset) = (pair.clone(), engine.client.clock_offset_ms());
     let claimed = engine
         .store
-        .write(Lane::Interactive, move |tx| claim(tx, &sync, offset))
+        .write(Lane::Interactive, move |tx| {
+            claim(tx, &sync, &reread, offset)
+        })
         .await?;
     if let Some(batch) = claimed {
         send_batch(engine, pair, batch).await?;
@@ -187,13 +193,74 @@ async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepErr
     Ok(Progress::More)
 }
 
+/// What HubSpot shows, before the write, of the records that are to get a type which only one of their associations can have:
+/// somebody may have named another one.
+#[derive(Default)]
+struct LinksReread {
+    read: AssociationsRead,
+    /// The numbers of the questions that waited for an answer when it was asked.
+    asked: BTreeMap<HubspotId, i64>,
+}
+
+async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepError> {
+    if !pair.mapping.direction.pulls() {
+        return Ok(LinksReread::default());
+    }
+    let (sync, now) = (pair.clone(), engine.now());
+    let (ids, asked) = engine
+        .store
+        .read(move |connection| {
+            let ids = links::due_exclusive(connection, &sync.mapping, now, MOST_WRITTEN)?;
+            let list: Vec<HubspotId> = ids.iter().copied().collect();
+            let asked = due::asked(connection, &sync.mapping.key, &list)?;
+            Ok((ids, asked))
+        })
+        .await?;
+    if ids.is_empty() {
+        return Ok(LinksReread::default());
+    }
+    let ends = Ends {
+        from: &pair.mapping.from,
+        to: &pair.mapping.to,
+    };
+    let read = engine
+        .client
+        .read_associations(ends, &ids, Priority::Interactive)
+        .await;
+    let read = match read {
+        // A pair that the token may not read holds up nothing else.
+        Err(error) if error.is_forbidden() => AssociationsRead {
+            unread: ids,
+            ..AssociationsRead::default()
+        },
+        read => read?,
+    };
+    Ok(LinksReread { read, asked })
+}
+
+/// Takes in what was read.
+fn take_in(tx: &WriteTx<'_>, pair: &PairSync, reread: &LinksReread) -> Result<(), StoreError> {
+    for (id, links) in &reread.read.links {
+        let shown = ShownLinks {
+            id: *id,
+            links: links.clone(),
+            asked: reread.asked.get(id).copied(),
+            origin: Some(Origin::Poll),
+        };
+        apply(tx, pair, &shown, &reread.read.types, tx.now())?;
+    }
+    Ok(())
+}
+
 /// Claims the entries of the next request; what can't go out is settled on the way.
 fn claim(
     tx: &WriteTx<'_>,
     pair: &PairSync,
+    reread: &LinksReread,
     offset_ms: i64,
 ) -> Result<Option<LinkBatch>, StoreError> {
     let now = tx.now();
+    take_in(tx, pair, reread)?;
     let known = types::of(tx, &pair.mapping)?;
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
@@ -203,8 +270,16 @@ fn claim(
             known: &known,
             now,
         };
-        if let Some((link, call)) = writing.prepare(id)? {
-            going.push((link, call));
+        let Some((link, call)) = writing.prepare(id)? else {
+            continue;
+        };
+        match link.from.hs_id {
+            _ if is_reread(pair, &link, reread) => going.push((link, call)),
+            Some(id) if reread.read.unread.contains(&id) => {
+                writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
+            }
+            // Its type was not known a moment ago.
+            Some(_) | None => {}
         }
     }
     take_whole_pairs(&mut going);
@@ -242,6 +317,15 @@ fn claim(
         holds::count(tx, key, leaving.len() as u64, now.plus_millis(offset_ms))?;
     }
     Ok(Some(LinkBatch { call, links }))
+}
+
+/// Whether nothing keeps an association from being sent that takes its type from another one: the next look reads what is
+/// missing.
+fn is_reread(pair: &PairSync, link: &QueuedLink, reread: &LinksReread) -> bool {
+    let is_exclusive = link.standing.operation == Operation::Associate
+        && link.kind.as_ref().is_some_and(TypeId::is_exclusive);
+    let was_read = |id: HubspotId| reread.read.links.contains_key(&id);
+    !is_exclusive || !pair.mapping.direction.pulls() || link.from.hs_id.is_some_and(was_read)
 }
 
 /// Where the plain type of two records is taken away, its call takes the others too.
@@ -546,7 +630,7 @@ impl LinkWork<'_> {
             object: &self.pair.mapping.name(),
             local_id: link.from.local_id,
             hs_id: link.from.hs_id,
-            property: "association",
+            property: conflicts::ASSOCIATION,
             old: Some(&*text).filter(|_| !is_made),
             new: Some(&*text).filter(|_| is_made),
             origin: Origin::Push,
@@ -571,7 +655,9 @@ impl LinkWork<'_> {
         ask_again(self.tx, self.pair, sent, self.now)?;
         let made = sent.from.hs_id.zip(sent.to.hs_id);
         let made = made.and_then(|ends| written.types.get(&ends));
-        if let (Some(kind), None, Told::Unread | Told::Plain) = (made, &link.kind, &link.told) {
+        let made: Vec<&TypeId> = made.into_iter().flatten().collect();
+        let plain = made.iter().find(|kind| !kind.is_primary());
+        if let (Some(kind), None, Told::Unread | Told::Plain) = (plain, &link.kind, &link.told) {
             if !links::name(self.tx, link.id, kind, self.known)? {
                 return Ok(());
             }
@@ -584,7 +670,7 @@ impl LinkWork<'_> {
             LinkSettlement::Agreed => {
                 self.record(&link, link.standing.operation)?;
                 if link.standing.operation == Operation::Associate {
-                    self.add_implied(&link)?;
+                    self.add_implied(&link, &made)?;
                 }
                 outbox::end(self.tx, link.id)?;
             }
@@ -614,14 +700,16 @@ impl LinkWork<'_> {
         Ok(())
     }
 
-    /// What HubSpot makes beside an association: the plain type of the pair, and in a pair of one object the other direction.
-    fn add_implied(&self, link: &QueuedLink) -> Result<(), StoreError> {
+    /// What HubSpot makes beside an association: the plain type of the pair, what its answer names besides, and in a pair of one
+    /// object the other direction.
+    fn add_implied(&self, link: &QueuedLink, made: &[&TypeId]) -> Result<(), StoreError> {
         let now = || self.known.iter().filter(|known| !known.archived);
         let own = now().find(|known| Some(&known.id) == link.kind.as_ref());
         let plain: Vec<&KnownType> = now().filter(|known| known.label.is_none()).collect();
         let plain = plain.first().copied().filter(|_| plain.len() == 1);
         let (from, to) = (link.from.local_id, link.to.local_id);
-        for made in [own, plain].into_iter().flatten() {
+        let named = now().filter(|known| made.contains(&&known.id));
+        for made in [own, plain].into_iter().flatten().chain(named) {
             let label = made.label.as_deref();
             rows::insert(self.tx, &self.pair.mapping, (from, to), &made.id, label)?;
             if !self.pair.mapping.is_of_one_object() {

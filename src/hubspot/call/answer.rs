@@ -156,6 +156,7 @@ fn read_entry_as_it_is(value: &Value) -> Answer {
     read_details(&mut answer, value.get("errors"));
     read_embedded(&mut answer, message);
     add_details(&mut answer, value.get("errors"));
+    add_sentences(&mut answer, value.get("context"));
     if answer.existing_id.is_none() {
         answer.existing_id = existing_id_in(message);
     }
@@ -207,6 +208,29 @@ fn add_details(answer: &mut Answer, errors: Option<&Value>) {
         }
     }
     answer.message = Words::new(&words);
+}
+
+/// Of associations HubSpot says only that they are invalid; why stands under a code in `context`
+/// (`hubspot/api-facts.md#8`).
+fn add_sentences(answer: &mut Answer, context: Option<&Value>) {
+    let is_code = |key: &str| {
+        key.bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    let context = context.and_then(Value::as_object).into_iter().flatten();
+    let listed = context
+        .filter(|(key, _)| is_code(key))
+        .filter_map(|(_, value)| value.as_array())
+        .flatten();
+    let mut words = answer.message.as_str().to_owned();
+    for sentence in listed.filter_map(Value::as_str).take(MAX_LIST) {
+        if sentence.contains(' ') && !words.contains(sentence) {
+            words = format!("{words}: {sentence}");
+        }
+    }
+    if words != answer.message.as_str() {
+        answer.message = Words::new(&words);
+    }
 }
 
 /// `Property values were not valid: [{…}]`.
@@ -425,6 +449,20 @@ mod tests {
         let answer = fixture(include_str!("../../../tests/fixtures/400_required.json"));
         assert_eq!(answer.codes, ["MISSING_CONDITIONAL_REQUIRED_PROPERTY"]);
         assert_eq!(answer.properties, ["closed_lost_reason"]);
+    }
+
+    #[test]
+    fn why_an_association_is_invalid_stands_under_a_code() {
+        let answer = read_answer(
+            400,
+            br#"{"message":"One or more associations are invalid","category":"VALIDATION_ERROR",
+                "context":{"INVALID_ASSOCIATION_TYPE_ID":["USER_DEFINED 3 is not valid between object types 0-1 and 0-2"],
+                           "associationSpec":["USER_DEFINED=3"],"id":["a b"]}}"#,
+        );
+        assert_eq!(
+            answer.message.as_str(),
+            "One or more associations are invalid: USER_DEFINED 3 is not valid between object types 0-1 and 0-2"
+        );
     }
 
     #[test]

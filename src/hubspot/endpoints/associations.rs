@@ -83,8 +83,8 @@ pub struct LinkError {
 pub struct LinksWritten {
     /// The pairs that were associated, from and to as the call named them. An archive answers nothing: what it names is gone.
     pub done: BTreeSet<(HubspotId, HubspotId)>,
-    /// The types by which a default associated them, where the answer says so.
-    pub types: BTreeMap<(HubspotId, HubspotId), TypeId>,
+    /// The types by which a default associated them, where the answer says so: the plain one, and whatever HubSpot adds to it.
+    pub types: BTreeMap<(HubspotId, HubspotId), BTreeSet<TypeId>>,
     /// What was refused.
     pub errors: Vec<LinkError>,
 }
@@ -275,7 +275,7 @@ impl Client {
                     category: Category::parse(&spec.association_category),
                     number: spec.association_type_id.0,
                 });
-                written.types.extend(made.map(|made| (pair, made)));
+                written.types.entry(pair).or_default().extend(made);
             }
         }
         Ok(written)

@@ -151,7 +151,7 @@ fn writes_name_their_types_and_tell_what_was_done_pair_by_pair() {
         .associate_by_default(ends, &pairs[..1], priority);
     let made = run(&bench.clock, default).expect("taken");
     assert_eq!(
-        (&made.done, made.types.into_values().collect()),
+        (&made.done, made.types.into_values().flatten().collect()),
         (&done, vec![plain()])
     );
     let labels = bench.client.archive_labels(ends, &pairs, priority);

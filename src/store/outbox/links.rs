@@ -1,6 +1,8 @@
 //! Entries of associations: which are due, what they are about, and their rows in `associations`. Triggers write them
 //! (`store/shape/associations`).
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::outgoing::associate::{LinkEnd, QueuedLink, told};
@@ -13,7 +15,6 @@ use crate::model::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::mirror::MirrorTable;
 use crate::store::outbox::{MAY_BE_SENT, STANDING, standing_of, time_of};
-use crate::store::shape::bring_up;
 use crate::store::shape::ddl::quoted;
 
 /// The operations of associations, one after the other: each goes by an index of its own.
@@ -51,6 +52,43 @@ pub fn due(
     found.sort_unstable();
     found.truncate(limit);
     Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
+}
+
+/// Records of which an association is due that takes its type from another one.
+pub fn due_exclusive(
+    connection: &Connection,
+    pair: &PairMapping,
+    now: Timestamp,
+    limit: usize,
+) -> Result<BTreeSet<HubspotId>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT hs_id, category, type_id
+         FROM sync_outbox
+         WHERE object = :from AND to_object = :to AND operation = 'associate'
+           AND type_id IS NOT NULL AND category IS NOT NULL AND hs_id IS NOT NULL
+           AND {MAY_BE_SENT} AND next_attempt_at <= :now
+         ORDER BY next_attempt_at, id
+         LIMIT :limit"
+    ))?;
+    let rows = statement.query_map(
+        named_params! {
+            ":from": pair.from.as_str(),
+            ":to": pair.to.as_str(),
+            ":now": now.to_string(),
+            ":limit": limit as i64,
+        },
+        |row| {
+            let (category, number): (String, i64) = (row.get(1)?, row.get(2)?);
+            let kind = TypeId {
+                category: Category::parse(&category),
+                number,
+            };
+            Ok((HubspotId(row.get(0)?), kind))
+        },
+    )?;
+    let all = rows.collect::<Result<Vec<_>, _>>()?.into_iter();
+    let exclusive = all.filter(|(_, kind)| kind.is_exclusive());
+    Ok(exclusive.map(|(id, _)| id).collect())
 }
 
 /// When the next entry of a pair falls due.
@@ -156,26 +194,24 @@ fn end(
     table: &MirrorTable,
     local_id: LocalId,
 ) -> Result<LinkEnd, StoreError> {
-    let found = hs_id_of(connection, table.mapping().table.as_str(), local_id)?;
-    Ok(LinkEnd {
-        local_id,
-        is_there: found.is_some(),
-        hs_id: found.flatten(),
-    })
+    end_in(connection, table.mapping().table.as_str(), local_id)
 }
 
-/// The record of a row; `None` where there is no such row.
-fn hs_id_of(
-    connection: &Connection,
-    table: &str,
-    local_id: LocalId,
-) -> Result<Option<Option<HubspotId>>, StoreError> {
+/// A row of a table, and its record.
+fn end_in(connection: &Connection, table: &str, local_id: LocalId) -> Result<LinkEnd, StoreError> {
     let sql = format!("SELECT hs_id FROM {} WHERE local_id = ?1", quoted(table));
-    let found = connection
-        .prepare_cached(&sql)?
-        .query_row([local_id.0], |row| row.get::<_, Option<i64>>(0))
-        .optional()?;
-    Ok(found.map(|id| id.map(HubspotId)))
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([local_id.0])?;
+    let mut end = LinkEnd {
+        local_id,
+        is_there: false,
+        hs_id: None,
+    };
+    if let Some(row) = rows.next()? {
+        end.is_there = true;
+        end.hs_id = row.get::<_, Option<i64>>(0)?.map(HubspotId);
+    }
+    Ok(end)
 }
 
 /// The rows that an entry stands for, by their numbers: of a pair of one object also that of the other direction.
@@ -326,6 +362,122 @@ pub fn associate_again(
     Ok(())
 }
 
+/// Writes associations down as HubSpot's, of a list as conflicts have it.
+pub fn insert_listed(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    list: &str,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
+         SELECT :from, json_extract(j.value, '$.from_local_id'), :to, json_extract(j.value, '$.to_local_id'),
+                json_extract(j.value, '$.category'), json_extract(j.value, '$.type_id'), json_extract(j.value, '$.label')
+         FROM json_each(:list) AS j
+         WHERE json_extract(j.value, '$.to_local_id') IS NOT NULL
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! { ":from": pair.from.as_str(), ":to": pair.to.as_str(), ":list": list })?;
+    Ok(())
+}
+
+/// Queues the associations of such a list whose rows are still there.
+pub fn associate_listed(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    list: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
+                                  to_object, to_local_id, category, type_id, label)
+         SELECT a.from_object, a.from_local_id, json_extract(j.value, '$.from_hs_id'), 'associate', :now, :now,
+                a.to_object, a.to_local_id, a.category, a.type_id, a.label
+         FROM json_each(:list) AS j
+         JOIN associations AS a ON a.from_object = :from AND a.to_object = :to
+              AND a.from_local_id = json_extract(j.value, '$.from_local_id')
+              AND a.to_local_id = json_extract(j.value, '$.to_local_id')
+              AND a.category = json_extract(j.value, '$.category')
+              AND a.type_id = json_extract(j.value, '$.type_id')
+         WHERE 1
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":list": list,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
+/// Brings the associations back that went with a deleted row, as its entry kept them: what HubSpot had not heard of is queued
+/// again. One whose other row is gone stays away.
+pub fn bring_back(tx: &Transaction<'_>, row: &str, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT j.value,
+                json_extract(j.value, '$.from_object'), json_extract(j.value, '$.from_local_id'),
+                json_extract(j.value, '$.to_object'), json_extract(j.value, '$.to_local_id')
+         FROM json_each(:row, '$.associations') AS j
+         WHERE json_type(:row, '$.associations') = 'array'",
+    )?;
+    let kept: Vec<(String, [(String, i64); 2])> = statement
+        .query_map(named_params! { ":row": row }, |row| {
+            let ends = [(row.get(1)?, row.get(2)?), (row.get(3)?, row.get(4)?)];
+            Ok((row.get(0)?, ends))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (link, ends) in kept {
+        let mut is_there = true;
+        for (object, local_id) in ends {
+            is_there &= end_of(tx, &object, LocalId(local_id))?.is_there;
+        }
+        if is_there {
+            bring_one_back(tx, &link, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn bring_one_back(tx: &Transaction<'_>, link: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id, label)
+         SELECT :link ->> 'from_object', :link ->> 'from_local_id', :link ->> 'to_object', :link ->> 'to_local_id',
+                :link ->> 'category', :link ->> 'type_id', :link ->> 'label'
+         WHERE NOT EXISTS (SELECT 1 FROM associations AS a
+                           WHERE a.from_object = :link ->> 'from_object' AND a.from_local_id = :link ->> 'from_local_id'
+                             AND a.to_object = :link ->> 'to_object' AND a.to_local_id = :link ->> 'to_local_id'
+                             AND a.category IS :link ->> 'category' AND a.type_id IS :link ->> 'type_id'
+                             AND a.label IS :link ->> 'label')",
+    )?
+    .execute(named_params! { ":link": link })?;
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
+                                  to_object, to_local_id, category, type_id, label)
+         SELECT :link ->> 'from_object', :link ->> 'from_local_id', :link ->> 'from_hs_id', 'associate', :now, :now,
+                :link ->> 'to_object', :link ->> 'to_local_id', :link ->> 'category', :link ->> 'type_id', :link ->> 'label'
+         WHERE :link ->> 'pending' = 1
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! { ":link": link, ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// A row of an object's table, and its record; not there where the object has no table.
+fn end_of(connection: &Connection, object: &str, local_id: LocalId) -> Result<LinkEnd, StoreError> {
+    let table: Option<String> = connection
+        .prepare_cached("SELECT table_name FROM _sync_objects WHERE object = :object")?
+        .query_row(named_params! { ":object": object }, |row| row.get(0))
+        .optional()?;
+    match table {
+        Some(table) => end_in(connection, &table, local_id),
+        None => Ok(LinkEnd {
+            local_id,
+            is_there: false,
+            hs_id: None,
+        }),
+    }
+}
+
 /// Tells a row's associations which record it is by now: those that waited for its create go on where the other row is a
 /// record too. Without a record they wait for one.
 pub fn follow(
@@ -373,15 +525,13 @@ pub fn follow(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })?
         .collect::<Result<_, _>>()?;
-    let tables = bring_up::tables_of(tx)?;
     let is_record = |name: &str, row: i64| -> Result<bool, StoreError> {
         if name == object.as_str() && row == local_id.0 {
             return Ok(true);
         }
-        let Some(table) = tables.get(name) else {
-            return Ok(false);
-        };
-        Ok(hs_id_of(tx, table, LocalId(row))?.flatten().is_some())
+        // One whose row is gone by now has nothing to wait for.
+        let end = end_of(tx, name, LocalId(row))?;
+        Ok(!end.is_there || end.hs_id.is_some())
     };
     for (id, from_object, from, to_object, to) in waiting {
         if is_record(&from_object, from)? && is_record(&to_object, to)? {

@@ -28,9 +28,9 @@
 //! in doubt (`unanswered_since`) is due, but nobody may take it for one that HubSpot never heard of.
 //!
 //! `associate` and `disassociate` are entries of two rows, not a row's own. What an attempt, the guard or a person makes of an
-//! entry holds for them as it is; `linked`, `renamed`, `written` and `inserted again` befall a row's own entry alone. They
-//! wait first for the creates of both sides (`waits_for` create), and what the deletion of either row makes of them is a
-//! branch of `deleted`.
+//! entry holds for them as it is; `renamed`, `written`, `deleted` and `inserted again` befall a row's own entry alone. They
+//! wait first for the creates of both sides (`waits_for` create), and `linked` turns one round that a program wrote again
+//! while it was on its way. What programs make of them says `store/shape/associations`.
 
 use crate::decide::retry::latest_due;
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
