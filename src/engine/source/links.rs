@@ -278,7 +278,16 @@ fn put_off(
     unread: &BTreeSet<HubspotId>,
 ) -> Result<(), StoreError> {
     let (key, until) = (&pair.mapping.key, tx.now() + AFTER_UNREAD);
+    let table = match side {
+        Side::From => &pair.from.table,
+        Side::To => &pair.to.table,
+    };
     for id in unread {
+        // Merged into another record: that one is asked about.
+        if table.by_hs_id(tx, *id)?.is_none() {
+            due::done(tx, (key, side), *id)?;
+            continue;
+        }
         due::put_off(tx, (key, side), *id, Origin::Reconcile, until)?;
     }
     if !unread.is_empty() {
