@@ -235,7 +235,8 @@ mod tests {
         })
     }
 
-    fn check(case: &Case<'_>, expected: FieldOutcome) {
+    fn check(case: &Case<'_>, expected: impl Into<FieldOutcome>) {
+        let expected: FieldOutcome = expected.into();
         assert_eq!(outcome(case, PropertyType::String), expected);
     }
 
