@@ -73,11 +73,12 @@ struct Side {
     value: Text,
     knows: u64,
     last: Option<usize>,
+    /// Which write stands there, whoever brought it.
+    stands: usize,
     /// What it is compared with; `None`: with nothing, so that whatever stands there is a word.
     base: Option<Text>,
-    /// What it was compared with before the daemon read the other side.
+    /// What it was compared with before the daemon read the other side; and where it may have forgotten that.
     former: Option<Text>,
-    /// The same of what the daemon may have forgotten with a kill.
     before: Option<Text>,
 }
 
@@ -89,7 +90,7 @@ pub(crate) struct FieldModel {
     told: Vec<Told>,
     sides: [Side; 2],
     /// Both sides came to one value without the daemon: it may have seen that, or not.
-    coincided: bool,
+    pub(crate) coincided: bool,
     /// When HubSpot told the daemon last what it holds.
     pub(crate) read_at_ms: i64,
     /// What the daemon wrote over.
@@ -129,8 +130,7 @@ impl FieldModel {
 
     /// The daemon was killed: what it had just read it may never have written down.
     pub(crate) fn may_be_forgotten(&mut self) {
-        let remote = &mut self.sides[Place::Remote as usize];
-        remote.former = remote.before.take();
+        self.sides[1].former = self.sides[1].before.take();
     }
 
     /// A side begins with another record or row, which nobody has compared with the other side.
@@ -152,7 +152,7 @@ impl FieldModel {
             fell_into_a_gap: false,
         });
         side.knows |= 1 << id;
-        side.last = Some(id);
+        (side.last, side.stands) = (Some(id), id);
         side.value = value;
         self.coincided |= self.sides[0].value == self.sides[1].value;
     }
@@ -160,16 +160,16 @@ impl FieldModel {
     /// The daemon has written a value; `false`: nobody had written it.
     pub(crate) fn carried(&mut self, place: Place, value: &Text) -> bool {
         // What stood there before may come back over a request of ours that landed late.
-        let same = self.told.iter().filter(|told| told.value == *value);
-        let origin = same.max_by_key(|told| (told.place != place || told.bit == 1, told.bit));
-        let Some(knows) = origin.map(|origin| origin.over | origin.bit) else {
+        let Some(origin) = self.origin(place, value) else {
             return false;
         };
+        let knows = self.told[origin].over | self.told[origin].bit;
         let side = &mut self.sides[place as usize];
         if let (Place::Remote, Some(last)) = (place, side.last) {
             let last = &mut self.told[last];
             last.fell_into_a_gap |= knows & last.bit == 0 && last.at_ms >= self.read_at_ms;
         }
+        side.stands = origin;
         let former = std::mem::replace(&mut side.value, value.clone());
         self.gone_over.extend(former.map(|former| (place, former)));
         side.knows |= knows;
@@ -181,6 +181,21 @@ impl FieldModel {
             remote.knows = local.knows;
         }
         true
+    }
+
+    /// Whether the daemon would bring back with that what the write that stands there was made over.
+    pub(crate) fn comes_back(&self, place: Place, value: &Text) -> bool {
+        let stands = &self.told[self.sides[place as usize].stands];
+        let origin = self
+            .origin(place, value)
+            .map(|origin| self.told[origin].bit);
+        self.direction == Direction::Both && origin.is_some_and(|bit| stands.over & bit != 0)
+    }
+
+    /// The write that brings a value to a side.
+    fn origin(&self, place: Place, value: &Text) -> Option<usize> {
+        let same = (0..self.told.len()).filter(|id| self.told[*id].value == *value);
+        same.max_by_key(|id| (self.told[*id].place != place || *id == 0, *id))
     }
 
     /// The last write of a side.

@@ -46,8 +46,15 @@ const CALLS: [Call; 7] = [
     Call::Archive,
 ];
 
-/// Whose answers are overtaken.
-const OVERTAKEN: [Call; 3] = [Call::Search, Call::Read, Call::Update];
+/// Whose answers are overtaken: at which passing of it, and after how many requests that is.
+const OVERTAKEN: [(Call, u8, u8); 6] = [
+    (Call::Search, 1, 1),
+    (Call::Search, 0, 2),
+    (Call::Search, 1, 3),
+    (Call::Read, 0, 0),
+    (Call::Read, 0, 1),
+    (Call::Update, 0, 1),
+];
 
 /// The points at which two acts meet.
 fn points() -> impl Iterator<Item = Point> {
@@ -148,16 +155,14 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
     });
     // What happens while an answer is on its way, which is about what was before.
     let overtaken = pairs().flat_map(move |(first, act)| {
-        OVERTAKEN.into_iter().flat_map(move |call| {
-            (0..3).map(move |after| {
-                let moment = Moment::Landed;
-                let when = When::At(Point { call, moment }, 0);
-                let kind = FaultKind::Slow;
-                Small {
-                    fault: Some(OneFault { kind, after }),
-                    ..small(&[Placed { act, when }, first.into()])
-                }
-            })
+        OVERTAKEN.map(|(call, nth, after)| {
+            let moment = Moment::Landed;
+            let when = When::At(Point { call, moment }, nth);
+            let kind = FaultKind::Slow;
+            Small {
+                fault: Some(OneFault { kind, after }),
+                ..small(&[Placed { act, when }, first.into()])
+            }
         })
     });
     sequences.chain(meetings).chain(faults).chain(overtaken)

@@ -356,6 +356,9 @@ impl Play<'_> {
             Act::Pause => self.pass(PAUSE),
             Act::Poll => self.pass(BEYOND_A_POLL),
             Act::Eve => {
+                if self.searched_at == 0 {
+                    self.pass(BEYOND_A_POLL)?;
+                }
                 let eve = self.searched_at + POLL.as_nanos() as u64 - EVE;
                 self.pass(eve.saturating_sub(self.now()))
             }

@@ -58,6 +58,7 @@ impl Play<'_> {
         let Some(after) = self.hot().cloned() else {
             return Ok(());
         };
+        let is_orderly = self.is_orderly();
         let same = former.filter(|former| former.local_id == after.local_id);
         for (index, model) in self.models.iter_mut().enumerate() {
             let value = after.values[index].clone();
@@ -72,6 +73,11 @@ impl Play<'_> {
                     return Err(format!(
                         "{} waits for a person, and was changed here",
                         FIELDS[index]
+                    ));
+                }
+                Hand::Daemon if is_orderly && model.comes_back(Place::Local, &value) => {
+                    return Err(format!(
+                        "{value:?} came back here over what was written over it"
                     ));
                 }
                 Hand::Daemon if model.carried(Place::Local, &value) => {}
@@ -97,6 +103,7 @@ impl Play<'_> {
             .cloned()
             .collect();
         let row = self.hot().map_or(0, |row| row.local_id);
+        let is_orderly = self.is_orderly();
         for entry in &news {
             if entry.operation == Operation::Archive && entry.by_api {
                 if !self
@@ -130,6 +137,12 @@ impl Play<'_> {
                     continue;
                 };
                 let model = &mut self.models[index];
+                if entry.by_api && is_orderly && model.comes_back(Place::Remote, &change.new) {
+                    let what = &change.new;
+                    return Err(format!(
+                        "{what:?} came back there over what was written over it"
+                    ));
+                }
                 if entry.by_api && waits(&held, row, index) {
                     return Err(format!(
                         "{} waits for a person, and was changed there",
@@ -168,6 +181,17 @@ impl Play<'_> {
             return BTreeSet::new();
         }
         open_conflicts(self.bench.programs.connection())
+    }
+
+    /// Whether every request is answered, if not at once, and the record stays the one that it was.
+    fn is_orderly(&self) -> bool {
+        let is_answered = self
+            .small
+            .fault
+            .is_none_or(|fault| fault.kind == FaultKind::Slow);
+        let mut acts = self.small.acts.iter();
+        let is_killed = acts.any(|placed| matches!(placed.act, Act::Kill | Act::Down));
+        is_answered && !is_killed && self.existence.is_plain()
     }
 
     fn has_an_edit(&self) -> bool {
@@ -272,7 +296,8 @@ impl Play<'_> {
             .extend(whole.iter().map(ConflictSeen::word));
         let policy = self.small.setup.policy;
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
-        let is_doubtful = unanswered || steps || taken_back;
+        let coincided = self.models.iter().any(|model| model.coincided);
+        let is_doubtful = unanswered || steps || taken_back || coincided;
         let ends = self.existence.judge(policy, &seen_whole, is_doubtful)?;
         played.ends = (!self.existence.is_plain()).then_some(ends);
         played.erased = self.existence.is_erased && self.existence.inserted == 0;
