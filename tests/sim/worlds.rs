@@ -32,7 +32,7 @@ const SECONDS: u64 = 0;
 /// Seeds that are drawn in any case: a slow machine must reach as much.
 const LEAST: u64 = 600;
 /// A short run takes one of so many of the enumerated worlds; `make long` takes all.
-const STRIDE: u64 = 7;
+const STRIDE: u64 = 14;
 /// More failures than this tell nothing new, where nothing else is said.
 const MOST_FAILURES: u64 = 8;
 /// glibc keeps twice the largest block that it has given back to the system (`M_MMAP_THRESHOLD` in mallopt(3)). Else what a
