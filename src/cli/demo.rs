@@ -25,6 +25,8 @@ use crate::simulator::settings::{DEFAULT_TOKEN, Settings};
 use crate::simulator::webhooks::{DEFAULT_SECRET, Webhooks};
 use crate::store::file::program::Program;
 
+mod links;
+
 /// How long a part of the tour may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -182,6 +184,13 @@ fn filled_portal(args: &DemoArgs, clock: &dyn Clock) -> Portal {
     ] {
         portal.fill(object, records, now - 86_400_000);
     }
+    for (from, to) in [
+        ("contacts", "companies"),
+        ("deals", "companies"),
+        ("deals", "contacts"),
+    ] {
+        portal.fill_links(from, to);
+    }
     portal
 }
 
@@ -257,6 +266,11 @@ country = "country"
 [objects.deals]
 
 [objects.tickets]
+
+[associations]
+contacts_companies = {{ from = "contacts", to = "companies" }}
+deals_companies = {{ from = "deals", to = "companies" }}
+deals_contacts = {{ from = "deals", to = "contacts" }}
 "#
         ),
     )?;
@@ -285,6 +299,8 @@ async fn tour(
     tour.tell_rows()?;
     tour.remote_edit().await?;
     tour.local_edits().await?;
+    tour.links().await?;
+    tour.merge().await?;
     tour.conflict().await?;
     tour.show(path, config, args, out)
 }
