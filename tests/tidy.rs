@@ -210,8 +210,9 @@ fn wrong_doors(name: &str, text: &str) -> Vec<String> {
 
 /// Who writes where an entry of the outbox stands: events of `decide/entry`, one by one or many at once, and the triggers,
 /// which tests hold to its table. `people` writes as a person's program does, and triggers answer it.
-const WRITERS_OF_ENTRIES: [&str; 5] = [
+const WRITERS_OF_ENTRIES: [&str; 6] = [
     "src/store/outbox",
+    "src/store/shape/associations.rs",
     "src/store/shape/entries.rs",
     "src/store/shape/guards.rs",
     "src/store/shape/local_sql",

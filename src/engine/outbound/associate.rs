@@ -12,8 +12,8 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::outgoing::associate::{
-    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, Told, failed_link, left_in_flight,
-    ready, settle_link, together, waits,
+    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, TypesSay, failed_link,
+    left_in_flight, ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
@@ -657,7 +657,9 @@ impl LinkWork<'_> {
         let made = made.and_then(|ends| written.types.get(&ends));
         let made: Vec<&TypeId> = made.into_iter().flatten().collect();
         let plain = made.iter().find(|kind| !kind.is_primary());
-        if let (Some(kind), None, Told::Unread | Told::Plain) = (plain, &link.kind, &link.told) {
+        if let (Some(kind), None, TypesSay::Unread | TypesSay::Plain) =
+            (plain, &link.kind, &link.told)
+        {
             if !links::name(self.tx, link.id, kind, self.known)? {
                 return Ok(());
             }

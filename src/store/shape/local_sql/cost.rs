@@ -193,6 +193,7 @@ fn a_plain_local_write_makes_sqlite_open_no_table_of_its_own_for_each_row() {
         "sync_entry_rewritten",
         "sync_link_back",
         "sync_link_made",
+        "sync_link_lost",
         "sync_entry_unusual",
         "sync_entry_written",
         "sync_entry_late",

@@ -41,12 +41,12 @@ pub struct QueuedLink {
     /// Whether `associations` has its row.
     pub has_row: bool,
     /// What the pair's types say of it.
-    pub told: Told,
+    pub told: TypesSay,
 }
 
 /// What the types of a pair, as far as they are known, say of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum TypesSay {
     /// They have not been read yet.
     Unread,
     /// It is of the pair's one plain type.
@@ -60,7 +60,7 @@ pub enum Told {
 }
 
 /// What a pair's types say of an association's type and label.
-pub fn told(kind: Option<&TypeId>, label: Option<&str>, types: &[KnownType]) -> Told {
+pub fn told(kind: Option<&TypeId>, label: Option<&str>, types: &[KnownType]) -> TypesSay {
     let now: Vec<&KnownType> = types.iter().filter(|known| !known.archived).collect();
     let Some(kind) = kind else {
         return told_by_label(label, types, &now);
@@ -71,15 +71,15 @@ pub fn told(kind: Option<&TypeId>, label: Option<&str>, types: &[KnownType]) -> 
         .filter(|known| known.label.is_none())
         .collect();
     match now.iter().any(|known| known.id == *kind) {
-        _ if types.is_empty() => Told::Unread,
-        true if plain.len() == 1 && plain[0].id == *kind => Told::Plain,
-        true => Told::Typed,
-        false => Told::Unknown(all_types(&now)),
+        _ if types.is_empty() => TypesSay::Unread,
+        true if plain.len() == 1 && plain[0].id == *kind => TypesSay::Plain,
+        true => TypesSay::Typed,
+        false => TypesSay::Unknown(all_types(&now)),
     }
 }
 
 /// A label without regard to case and outer blanks; without one the plain type, where there is only one.
-fn told_by_label(label: Option<&str>, types: &[KnownType], now: &[&KnownType]) -> Told {
+fn told_by_label(label: Option<&str>, types: &[KnownType], now: &[&KnownType]) -> TypesSay {
     let folded = |label: &str| label.trim().to_lowercase();
     let wanted = label.map(folded);
     let of_label: Vec<&&KnownType> = now
@@ -87,10 +87,10 @@ fn told_by_label(label: Option<&str>, types: &[KnownType], now: &[&KnownType]) -
         .filter(|known| known.label.as_deref().map(folded) == wanted)
         .collect();
     match (&of_label[..], label) {
-        _ if types.is_empty() => Told::Unread,
-        ([only], _) => Told::Means(only.id.clone()),
-        (_, None) => Told::Plain,
-        (_, Some(_)) => Told::Unknown(all_types(now)),
+        _ if types.is_empty() => TypesSay::Unread,
+        ([only], _) => TypesSay::Means(only.id.clone()),
+        (_, None) => TypesSay::Plain,
+        (_, Some(_)) => TypesSay::Unknown(all_types(now)),
     }
 }
 
@@ -141,17 +141,17 @@ pub fn ready(link: &QueuedLink, pair: &str) -> ReadyLink {
     if link.from.hs_id.is_none() || link.to.hs_id.is_none() {
         return ReadyLink::WaitsForCreate;
     }
-    let is_plain = link.label.is_none() && (link.kind.is_none() || link.told == Told::Plain);
+    let is_plain = link.label.is_none() && (link.kind.is_none() || link.told == TypesSay::Plain);
     match (&link.told, associates) {
-        (Told::Means(kind), _) if link.kind.is_none() => ReadyLink::Named(kind.clone()),
-        (Told::Unread, _) if link.kind.is_none() && link.label.is_some() => {
+        (TypesSay::Means(kind), _) if link.kind.is_none() => ReadyLink::Named(kind.clone()),
+        (TypesSay::Unread, _) if link.kind.is_none() && link.label.is_some() => {
             ReadyLink::WaitsForTypes
         }
-        (Told::Unknown(types), true) => {
+        (TypesSay::Unknown(types), true) => {
             ReadyLink::Dead(format!("{pair} has no such label or type: it has {types}"))
         }
         // What HubSpot no longer has needs not be taken away.
-        (Told::Unknown(_), false) => ReadyLink::Ends,
+        (TypesSay::Unknown(_), false) => ReadyLink::Ends,
         (_, true) if is_plain => ReadyLink::Goes(LinkCall::Default),
         (_, true) => ReadyLink::Goes(LinkCall::Create),
         (_, false) if is_plain => ReadyLink::Goes(LinkCall::ArchiveAll),
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    fn link(operation: Operation, told: Told) -> QueuedLink {
+    fn link(operation: Operation, told: TypesSay) -> QueuedLink {
         QueuedLink {
             id: OutboxId(1),
             standing: Standing {
@@ -352,25 +352,27 @@ mod tests {
             known(user(), 36, Some("Ärztin"), false),
             known(user(), 38, Some("Gone"), true),
         ];
-        let check = |kind: Option<&TypeId>, label: Option<&str>, expected: Told| {
+        let check = |kind: Option<&TypeId>, label: Option<&str>, expected: TypesSay| {
             assert_eq!(told(kind, label, &types), expected, "{kind:?} {label:?}");
         };
         let (doctor, gone) = (types[1].id.clone(), types[2].id.clone());
         let all = || {
-            Told::Unknown("no label (HUBSPOT_DEFINED 279), `Ärztin` (USER_DEFINED 36)".to_owned())
+            TypesSay::Unknown(
+                "no label (HUBSPOT_DEFINED 279), `Ärztin` (USER_DEFINED 36)".to_owned(),
+            )
         };
-        check(None, None, Told::Means(plain.clone()));
-        check(None, Some(" ärztin"), Told::Means(doctor.clone()));
+        check(None, None, TypesSay::Means(plain.clone()));
+        check(None, Some(" ärztin"), TypesSay::Means(doctor.clone()));
         check(None, Some("Gone"), all());
-        check(Some(&plain), None, Told::Plain);
-        check(Some(&doctor), None, Told::Typed);
+        check(Some(&plain), None, TypesSay::Plain);
+        check(Some(&doctor), None, TypesSay::Typed);
         check(Some(&gone), None, all());
-        assert_eq!(told(None, Some("x"), &[]), Told::Unread);
-        assert_eq!(told(Some(&plain), None, &[]), Told::Unread);
+        assert_eq!(told(None, Some("x"), &[]), TypesSay::Unread);
+        assert_eq!(told(Some(&plain), None, &[]), TypesSay::Unread);
         // Of several plain types nobody knows which one HubSpot takes.
         let two = [types[0].clone(), known(user(), 40, None, false)];
-        assert_eq!(told(None, None, &two), Told::Plain);
-        assert_eq!(told(Some(&plain), None, &two), Told::Typed);
+        assert_eq!(told(None, None, &two), TypesSay::Plain);
+        assert_eq!(told(Some(&plain), None, &two), TypesSay::Typed);
     }
 
     #[test]
@@ -381,9 +383,9 @@ mod tests {
             assert_eq!(ready(&link, "pair"), expected, "{link:?}");
         };
         for (told, associate, disassociate) in [
-            (Told::Plain, Default, ArchiveAll),
-            (Told::Typed, Create, ArchiveLabels),
-            (Told::Unread, Create, ArchiveLabels),
+            (TypesSay::Plain, Default, ArchiveAll),
+            (TypesSay::Typed, Create, ArchiveLabels),
+            (TypesSay::Unread, Create, ArchiveLabels),
         ] {
             check(link(Associate, told.clone()), ReadyLink::Goes(associate));
             check(link(Disassociate, told), ReadyLink::Goes(disassociate));
@@ -393,9 +395,9 @@ mod tests {
             label: label.map(str::to_owned),
             ..link(Associate, told)
         };
-        check(untyped(None, Told::Unread), ReadyLink::Goes(Default));
+        check(untyped(None, TypesSay::Unread), ReadyLink::Goes(Default));
         check(
-            untyped(Some("Boss"), Told::Unread),
+            untyped(Some("Boss"), TypesSay::Unread),
             ReadyLink::WaitsForTypes,
         );
         let boss = TypeId {
@@ -403,10 +405,10 @@ mod tests {
             number: 36,
         };
         check(
-            untyped(Some("boss"), Told::Means(boss.clone())),
+            untyped(Some("boss"), TypesSay::Means(boss.clone())),
             ReadyLink::Named(boss),
         );
-        let unknown = || Told::Unknown("`Boss` (USER_DEFINED 36)".to_owned());
+        let unknown = || TypesSay::Unknown("`Boss` (USER_DEFINED 36)".to_owned());
         check(
             untyped(Some("Bos"), unknown()),
             ReadyLink::Dead(
@@ -419,7 +421,7 @@ mod tests {
     #[test]
     fn an_entry_that_the_tables_contradict_ends_and_one_without_its_record_waits() {
         for operation in [Operation::Associate, Operation::Disassociate] {
-            let plain = || link(operation, Told::Plain);
+            let plain = || link(operation, TypesSay::Plain);
             let turned = QueuedLink {
                 has_row: operation != Operation::Associate,
                 ..plain()
@@ -441,7 +443,7 @@ mod tests {
             (Operation::Disassociate, Operation::Associate),
         ] {
             let settled = |link: &QueuedLink| settle_link(link, &LinkAnswer::Done, at(30), at(20));
-            let mut sent = link(operation, Told::Plain);
+            let mut sent = link(operation, TypesSay::Plain);
             assert_eq!(settled(&sent), LinkSettlement::Agreed);
             sent.has_row = !sent.has_row;
             assert_eq!(
@@ -475,8 +477,8 @@ mod tests {
             answered: Answered::Yes,
         });
         let (makes, takes) = (
-            link(Operation::Associate, Told::Plain),
-            link(Operation::Disassociate, Told::Plain),
+            link(Operation::Associate, TypesSay::Plain),
+            link(Operation::Disassociate, TypesSay::Plain),
         );
         assert_eq!(refused(&makes, "VALIDATION_ERROR"), dead);
         assert_eq!(
