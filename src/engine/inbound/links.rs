@@ -263,6 +263,7 @@ impl FoundLinks {
 }
 
 /// Whether an association came or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkWay {
     Came,
     Went,

@@ -385,7 +385,7 @@ impl Client {
     }
 }
 
-fn request<'a>(endpoint: Endpoint, ends: Ends<'a>, body: Bytes, priority: Priority) -> Request<'a> {
+fn request(endpoint: Endpoint, ends: Ends<'_>, body: Bytes, priority: Priority) -> Request<'_> {
     Request {
         endpoint,
         object: Some(ends.from),
@@ -512,8 +512,8 @@ fn ids_in(value: &Value) -> Vec<HubspotId> {
         Value::Number(number) => number.as_i64().map(HubspotId),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    match value {
-        Value::Array(values) => values.iter().filter_map(id).collect(),
-        single => id(single).into_iter().collect(),
+    match value.as_array() {
+        Some(values) => values.iter().filter_map(id).collect(),
+        None => id(value).into_iter().collect(),
     }
 }

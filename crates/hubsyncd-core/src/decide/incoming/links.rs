@@ -395,15 +395,18 @@ mod tests {
         let (plain, primary) = (shown(1, PLAIN), shown(1, PRIMARY));
         // Both hold the same.
         check(
-            (&[row(7, 1, PLAIN)], &[], &[plain.clone()]),
+            (&[row(7, 1, PLAIN)], &[], &[shown(1, PLAIN)]),
             (&[], &[], &[]),
         );
         // HubSpot made one, and took one away.
-        check((&[], &[], &[plain.clone()]), (&[plain.clone()], &[], &[]));
+        check(
+            (&[], &[], &[shown(1, PLAIN)]),
+            (&[shown(1, PLAIN)], &[], &[]),
+        );
         check((&[row(7, 1, PLAIN)], &[], &[]), (&[], &[7], &[]));
         // A primary was demoted: the plain type stays.
         let both = [row(7, 1, PLAIN), row(8, 1, PRIMARY)];
-        check((&both, &[], &[plain.clone()]), (&[], &[8], &[]));
+        check((&both, &[], &[shown(1, PLAIN)]), (&[], &[8], &[]));
         // Ours is on its way, with and without a type.
         let ours = [row(7, 1, PRIMARY)];
         check(
@@ -421,11 +424,11 @@ mod tests {
                 &[entry(3, MAKES, 1, PRIMARY)],
                 &[primary.clone(), plain.clone()],
             ),
-            (&[plain.clone()], &[], &[3]),
+            (&[shown(1, PLAIN)], &[], &[3]),
         );
         // What was deleted here does not come back before HubSpot has heard of it; nothing is left to say where it is gone.
         check(
-            (&[], &[entry(3, TAKES, 1, PRIMARY)], &[primary.clone()]),
+            (&[], &[entry(3, TAKES, 1, PRIMARY)], &[shown(1, PRIMARY)]),
             (&[], &[], &[]),
         );
         check((&[], &[entry(3, TAKES, 1, PRIMARY)], &[]), (&[], &[], &[3]));

@@ -189,7 +189,7 @@ mod tests {
         assert!(archived.archived && archived.id == boss.id);
         let left = [known[0].clone(), archived.clone()];
         assert_eq!(
-            compare(&contacts, &left, &[plain.clone()], &[]),
+            compare(&contacts, &left, std::slice::from_ref(&plain), &[]),
             TypeChanges::default()
         );
         let back = compare(&contacts, &left, &[plain, user(36, "Chief")], &[]);
