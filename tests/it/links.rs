@@ -25,7 +25,7 @@ const SHOWN: &str = "SELECT group_concat(line, ';') FROM (SELECT c.hs_id || ' ' 
 /// The same of HubSpot.
 pub(crate) fn in_hubspot(portal: &Portal) -> String {
     let links = portal.stand().links("contacts", "companies");
-    let mut lines: Vec<_> = links
+    let mut all: Vec<_> = links
         .iter()
         .map(|link| {
             let key = (
@@ -44,9 +44,9 @@ pub(crate) fn in_hubspot(portal: &Portal) -> String {
             )
         })
         .collect();
-    lines.sort();
-    let lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
-    lines.join(";")
+    all.sort();
+    let all: Vec<String> = all.into_iter().map(|(_, line)| line).collect();
+    all.join(";")
 }
 
 pub(crate) fn until_equal(site: &Site, portal: &Portal) {
