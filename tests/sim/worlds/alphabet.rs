@@ -221,6 +221,12 @@ impl fmt::Display for Small {
 }
 
 impl Small {
+    /// Whether its fault is an answer that comes late, and comes.
+    pub(crate) fn is_slow(&self) -> bool {
+        let kind = self.fault.map(|fault| fault.kind);
+        kind == Some(FaultKind::Slow)
+    }
+
     /// Reads what `Display` writes; lines that begin with `#` say something to people.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text

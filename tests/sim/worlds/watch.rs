@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use hubsyncd::model::mapping::{Direction, Policy};
-use hubsyncd::simulator::faults::FaultKind;
 use hubsyncd::simulator::portal::{Operation, WriteLogEntry};
 
 use crate::model::{Doubt, FieldModel, Place};
@@ -114,10 +113,7 @@ impl Play<'_> {
                 }
                 self.existence.gone.insert(entry.id);
                 // Where an answer is slow, other reads may show what the one that an archive rests on did not.
-                let slow_ms = (self.small.fault).map_or(0, |fault| match fault.kind {
-                    FaultKind::Slow => 2 * SLOW_MS as i64,
-                    _ => 0,
-                });
+                let slow_ms = i64::from(self.small.is_slow()) * 2 * SLOW_MS as i64;
                 self.edit_in_gap |= self.models.iter().any(|model| {
                     let edited = model.last(Place::Remote).map(|told| told.at_ms);
                     edited.is_some_and(|at| at >= model.read_at_ms - slow_ms)
@@ -190,10 +186,7 @@ impl Play<'_> {
 
     /// Whether every request is answered, if not at once, and the record stays the one that it was.
     fn is_orderly(&self) -> bool {
-        let is_answered = self
-            .small
-            .fault
-            .is_none_or(|fault| fault.kind == FaultKind::Slow);
+        let is_answered = self.small.fault.is_none() || self.small.is_slow();
         let mut acts = self.small.acts.iter();
         let is_killed = acts.any(|placed| matches!(placed.act, Act::Kill | Act::Down));
         is_answered && !is_killed && self.existence.is_plain()
@@ -237,7 +230,7 @@ impl Play<'_> {
         let unanswered = writes
             .iter()
             .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
-            || (self.small.fault).is_some_and(|fault| fault.kind != FaultKind::Slow);
+            || (self.small.fault.is_some() && !self.small.is_slow());
         let steps = self
             .small
             .acts
