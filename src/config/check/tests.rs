@@ -695,7 +695,7 @@ fn a_pair_has_a_direction_and_a_policy_that_needs_no_time() {
         ("direction = \"psuh\"", "unknown_value 2:56"),
         (
             "direction = \"push\", conflict = \"local\"",
-            "one_way_policy 2:77",
+            "one_way_policy 2:75",
         ),
     ] {
         check_pairs(&with(more), expected);
