@@ -105,11 +105,8 @@ CREATE TABLE sync_outbox (
     category TEXT,
     type_id INTEGER,
     label TEXT,
-    -- What stands in brackets at the end of `last_error`, so that sentence and code are one.
-    code TEXT GENERATED ALWAYS AS (
-        CASE WHEN substr(last_error, -1) = ']' AND substr(rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]'), -2) = ' ['
-        THEN rtrim(substr(last_error, length(rtrim(last_error, 'abcdefghijklmnopqrstuvwxyz-]')) + 1), ']') END
-    ) VIRTUAL,
+    -- What stands in brackets at the end of `last_error`. A plain column: `.clone` can't copy a table with a calculated one.
+    code TEXT,
     -- When the oldest attempt that nobody has answered was made: while it is set, nothing is cut short.
     unanswered_since TEXT,
     -- The person's DELETE, until the daemon has carried it out.

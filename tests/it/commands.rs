@@ -664,7 +664,10 @@ fn statements(page: &str) -> Vec<String> {
 fn every_sql_line_of_the_manual_runs() {
     let portal = Portal::quick();
     portal.fill("contacts", 5);
-    let site = Site::new(&portal);
+    portal.fill("companies", 3);
+    let pair = "contacts_companies = { from = \"contacts\", to = \"companies\" }";
+    let objects = format!("{CONTACTS}\n[objects.companies]\n[associations]\n{pair}\n");
+    let site = Site::with(&portal, "", &objects);
     site.once();
     let pages = ["operating.md", "clients.md"].map(|page| {
         let path = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));

@@ -69,7 +69,9 @@ impl Tour {
     pub(super) async fn merge(&mut self) -> anyhow::Result<()> {
         let ids = self
             .program
-            .rows("SELECT hs_id FROM contacts WHERE hs_id IS NOT NULL ORDER BY local_id DESC LIMIT 2")?
+            .rows(
+                "SELECT hs_id FROM contacts WHERE hs_id IS NOT NULL ORDER BY local_id DESC LIMIT 2",
+            )?
             .concat();
         let [primary, other] = ids.as_slice() else {
             return Ok(());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::Transaction;
 
 use crate::decide::incoming::links::{
-    LinkConflict, LinkRow, LinkSides, ShownLink, decide, may_be_taken,
+    LinkConflict, LinkEntry, LinkRow, LinkSides, ShownLink, decide, may_be_taken,
 };
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::AFTER_FLIGHT;
@@ -16,6 +16,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::association::json::LinkJson;
 use crate::model::association::{Links, PairMapping, TypeId};
+use crate::model::entry::Operation;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
@@ -182,8 +183,14 @@ pub fn apply(
         } = row;
         writing.record(*to, kind.as_ref(), label.as_deref(), LinkWay::Went)?;
     }
-    for entry in &changes.end {
-        outbox::end(tx, *entry)?;
+    for entry in entries
+        .iter()
+        .filter(|entry| changes.end.contains(&entry.id))
+    {
+        if entry.is_in_doubt {
+            writing.landed(entry)?;
+        }
+        outbox::end(tx, entry.id)?;
     }
     waiting::replace(tx, key, shown.id, &found.waiting)?;
     due::done(tx, (key, Side::From), shown.id)?;
@@ -282,6 +289,23 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// What a request of ours did whose answer was lost is a push like any other.
+    fn landed(&self, entry: &LinkEntry) -> Result<(), StoreError> {
+        let way = match entry.operation {
+            Operation::Disassociate => LinkWay::Went,
+            Operation::Create | Operation::Update | Operation::Archive | Operation::Associate => {
+                LinkWay::Came
+            }
+        };
+        let kind = entry.kind.as_ref();
+        let label = kind.and_then(|kind| self.labels.get(kind)?.as_deref());
+        let pushing = Writing {
+            origin: Some(Origin::Push),
+            ..*self
+        };
+        pushing.record(entry.to, kind, label, way)
+    }
+
     fn record(
         &self,
         to: LocalId,

@@ -91,7 +91,8 @@ struct EntriesOf(&'static str);
 
 const ENTRIES_FROM: EntriesOf = EntriesOf(
     "SELECT e.id, e.operation, e.state, e.to_local_id, e.category, e.type_id,
-            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL
+            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
+            e.unanswered_since IS NOT NULL
      FROM sync_outbox AS e
      LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
           AND t.category = e.category AND t.type_id = e.type_id
@@ -102,7 +103,8 @@ const ENTRIES_FROM: EntriesOf = EntriesOf(
 
 const ENTRIES_TO: EntriesOf = EntriesOf(
     "SELECT e.id, e.operation, e.state, e.local_id, e.category, t.inverse_type_id,
-            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL
+            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
+            e.unanswered_since IS NOT NULL
      FROM sync_outbox AS e
      LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
           AND t.category = e.category AND t.type_id = e.type_id
@@ -135,6 +137,7 @@ impl EntriesOf {
                 to: LocalId(row.get(3)?),
                 kind: kind(row, 4, 5)?,
                 takes_all: row.get(6)?,
+                is_in_doubt: row.get(7)?,
             });
         }
         Ok(entries)

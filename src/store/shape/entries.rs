@@ -585,6 +585,7 @@ fn again() -> Vec<String> {
              waits_for = CASE operation WHEN 'archive' THEN NULL ELSE waits_for END,\n    \
              approved_hold = CASE operation WHEN 'archive' THEN NULL ELSE approved_hold END,\n    \
              last_error = CASE operation WHEN 'archive' THEN NULL ELSE last_error END,\n    \
+             code = CASE operation WHEN 'archive' THEN NULL ELSE code END,\n    \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END,\n    \
              operation = CASE operation WHEN 'archive' THEN 'update' ELSE operation END\n\
              WHERE id = (SELECT id FROM _sync_entry WHERE object = new.object AND local_id = {} AND row IS NOT NULL)",
@@ -697,7 +698,7 @@ fn taken_away() -> Vec<String> {
         ),
         format!(
             "UPDATE sync_outbox SET operation = 'archive', state = 'pending', attempts = 0, next_attempt_at = {NOW},\n    \
-             last_error = NULL, waits_for = NULL, approved_hold = NULL\n\
+             last_error = NULL, code = NULL, waits_for = NULL, approved_hold = NULL\n\
              WHERE id = new.id AND {MAY_END}"
         ),
     ]

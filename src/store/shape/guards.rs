@@ -226,6 +226,7 @@ fn outbox() -> Vec<Made> {
         "enqueued_at",
         "next_attempt_at",
         "last_error",
+        "code",
         "version",
         "waits_for",
         "key",

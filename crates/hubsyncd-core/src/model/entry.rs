@@ -151,6 +151,20 @@ pub struct Standing {
     pub has_row: bool,
 }
 
+impl Standing {
+    /// The stable code of `last_error`: what stands in brackets at its end, in lower case with hyphens
+    /// (`… [stage-of-another-pipeline]`); `None` where nothing does.
+    pub fn code(&self) -> Option<&str> {
+        let (_, code) = self
+            .last_error
+            .as_deref()?
+            .strip_suffix(']')?
+            .rsplit_once(" [")?;
+        let is_code = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+        (!code.is_empty() && code.chars().all(is_code)).then_some(code)
+    }
+}
+
 #[cfg(test)]
 impl Standing {
     /// An update that says nothing, of which a test names the rest.
@@ -201,3 +215,29 @@ impl Entry {
 
 /// The base that a field of a fresh create has: the record is not there yet.
 pub const NO_RECORD: Base = Base::Known(Value::EMPTY);
+
+#[cfg(test)]
+mod tests {
+    use super::Standing;
+
+    #[test]
+    fn the_code_is_what_stands_in_brackets_at_the_end_of_the_sentence() {
+        for (words, code) in [
+            (
+                "this stage is another pipeline's [stage-of-another-pipeline]",
+                Some("stage-of-another-pipeline"),
+            ),
+            ("HubSpot refused `email` [INVALID_EMAIL]", None),
+            ("the list ends with []", None),
+            ("[lonely]", None),
+            ("no code", None),
+        ] {
+            let standing = Standing {
+                last_error: Some(words.to_owned()),
+                ..Standing::NOTHING
+            };
+            assert_eq!(standing.code(), code, "{words}");
+        }
+        assert_eq!(Standing::NOTHING.code(), None);
+    }
+}

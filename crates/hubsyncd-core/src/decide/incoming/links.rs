@@ -38,6 +38,8 @@ pub struct LinkEntry {
     pub kind: Option<TypeId>,
     /// Whether it takes all types of the pair away: the plain one goes.
     pub takes_all: bool,
+    /// Whether an attempt of it went out that nobody has answered: where HubSpot has come to what it asks for, it was us.
+    pub is_in_doubt: bool,
 }
 
 /// An association that HubSpot shows, whose other record is in the mirror.
@@ -350,6 +352,7 @@ mod tests {
             to: LocalId(to),
             kind: (number != 0).then(|| kind(number)),
             takes_all: operation == Operation::Disassociate && number == PLAIN,
+            is_in_doubt: false,
         }
     }
 
