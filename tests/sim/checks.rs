@@ -381,11 +381,12 @@ fn check_rows(
             let entry = texts(
                 connection,
                 &format!(
-                    "SELECT * FROM sync_outbox WHERE object = '{name}' AND local_id = {}",
+                    "SELECT * FROM sync_outbox WHERE object = '{name}' AND local_id = {}
+                     AND operation NOT IN ('associate', 'disassociate')",
                     row.local_id
                 ),
             );
-            // Without an entry its create was discarded: it is listed as excluded.
+            // Without an entry of its own its create was discarded: it is listed as excluded, and its associations wait.
             if entry.is_empty() {
                 continue;
             }

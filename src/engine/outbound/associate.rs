@@ -278,8 +278,11 @@ fn claim(
             Some(id) if reread.read.unread.contains(&id) => {
                 writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
             }
-            // Its type was not known a moment ago.
-            Some(_) | None => {}
+            // Its type, or which record it starts from, was not known a moment ago: the next look reads that one.
+            Some(id) => {
+                links::follow(tx, &pair.mapping.from, link.from.local_id, Some(id), now)?;
+            }
+            None => {}
         }
     }
     take_whole_pairs(&mut going);

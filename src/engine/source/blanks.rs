@@ -17,8 +17,10 @@ use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
-/// How long HubSpot's word on an object's properties holds.
-const HOLDS: Duration = Duration::from_secs(1);
+/// How long HubSpot's word on an object's properties holds, from its answer. A push asks for it between its read and its
+/// write, and repeats a read that is older than a second: where HubSpot is slow, or few requests may be sent, the word must
+/// outlive the next read, or no push of such a record would ever come to its write.
+const HOLDS: Duration = Duration::from_secs(10);
 
 /// What HubSpot said of an object's properties.
 #[derive(Debug, Clone)]
@@ -137,7 +139,7 @@ async fn known(engine: &Engine, object: &ObjectSync) -> Result<KnownProperties, 
     }
     let found = engine.client.properties(object.object()).await?;
     let known = KnownProperties {
-        at: now,
+        at: engine.now(),
         names: found.into_iter().map(|property| property.name).collect(),
     };
     engine.set_known_properties(object.object(), known.clone());

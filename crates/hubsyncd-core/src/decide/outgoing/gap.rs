@@ -64,10 +64,17 @@ pub struct Age {
     pub answered: Duration,
 }
 
+impl Age {
+    /// Whether somebody had time to edit the record in between.
+    fn is_long(self) -> bool {
+        self.answered > LONG_GAP || self.asked > FRESH
+    }
+}
+
 /// Whether a record of a push is looked at afterwards. `seen`: a search hit or an event showed a change while the write
 /// was on its way. A read that HubSpot was long about may show what was there long before its answer came.
 pub fn is_looked_at(records: usize, age: Age, seen: bool) -> bool {
-    records <= SMALL_PUSH || age.answered > LONG_GAP || age.asked > FRESH || seen
+    records <= SMALL_PUSH || age.is_long() || seen
 }
 
 /// A field of a write, and the versions of its record on both sides of the gap.
@@ -236,6 +243,8 @@ impl Push {
     /// the write was on its way.
     pub fn look_at(&self, seen: bool, now: Timestamp) -> Option<LookAt> {
         let at = is_looked_at(self.records, self.age, seen).then_some(now + COLLECTED_FOR);
+        // In a long gap an edit is likely enough that its one event, which HubSpot may never deliver, is not relied on.
+        let seen = seen || self.age.is_long();
         (at.is_some() || self.has_webhooks).then_some(LookAt { at, seen })
     }
 }
