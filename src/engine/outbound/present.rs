@@ -161,7 +161,7 @@ async fn present(
     query: &ReadQuery,
     mut found: BatchRead,
 ) -> Result<Present, StepError> {
-    blanks::fill(engine, object, &query.properties, &mut found.records).await?;
+    blanks::fill_before_a_write(engine, object, &query.properties, &mut found.records).await?;
     Ok(Present {
         records: remote_records(object, found.records),
         histories: BTreeMap::new(),

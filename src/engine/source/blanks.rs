@@ -17,10 +17,13 @@ use crate::model::name::PropertyName;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
-/// How long HubSpot's word on an object's properties holds, from its answer. A push asks for it between its read and its
-/// write, and repeats a read that is older than a second: where HubSpot is slow, or few requests may be sent, the word must
-/// outlive the next read, or no push of such a record would ever come to its write.
-const HOLDS: Duration = Duration::from_secs(10);
+/// How long HubSpot's word on an object's properties holds, from its answer.
+const HOLDS: Duration = Duration::from_secs(1);
+
+/// How long it holds between a read and the write that rests on it. A push asks for it there, and repeats a read that is older
+/// than a second: where HubSpot is slow, or few requests may be sent, the word must outlive the next read, or no push of such
+/// a record would ever come to its write.
+const HOLDS_BEFORE_A_WRITE: Duration = Duration::from_secs(10);
 
 /// What HubSpot said of an object's properties.
 #[derive(Debug, Clone)]
@@ -40,6 +43,29 @@ pub async fn fill(
     asked: &[String],
     records: &mut [Record],
 ) -> Result<(), StepError> {
+    fill_by(engine, object, asked, records, HOLDS).await
+}
+
+/// The same of a read on which a write is to rest.
+///
+/// # Errors
+/// As of [`fill`].
+pub async fn fill_before_a_write(
+    engine: &Engine,
+    object: &ObjectSync,
+    asked: &[String],
+    records: &mut [Record],
+) -> Result<(), StepError> {
+    fill_by(engine, object, asked, records, HOLDS_BEFORE_A_WRITE).await
+}
+
+async fn fill_by(
+    engine: &Engine,
+    object: &ObjectSync,
+    asked: &[String],
+    records: &mut [Record],
+    holds: Duration,
+) -> Result<(), StepError> {
     let asked: BTreeSet<&str> = asked.iter().map(String::as_str).collect();
     let fields = object.mapping().fields.iter();
     let absent: BTreeSet<&str> = fields
@@ -55,7 +81,7 @@ pub async fn fill(
         .filter(|name| !is_shown(name, records))
         .collect();
     let known = match would_clear(engine, object, &unseen, records).await? {
-        true => Some(known(engine, object).await?),
+        true => Some(known(engine, object, holds).await?),
         false => None,
     };
     let is_there = |name: &str, records: &[Record]| {
@@ -130,10 +156,14 @@ fn is_shown(name: &str, records: &[Record]) -> bool {
     records.iter().any(|record| record.shows(name))
 }
 
-async fn known(engine: &Engine, object: &ObjectSync) -> Result<KnownProperties, StepError> {
+async fn known(
+    engine: &Engine,
+    object: &ObjectSync,
+    holds: Duration,
+) -> Result<KnownProperties, StepError> {
     let now = engine.now();
     if let Some(known) = engine.known_properties(object.object())
-        && (known.at..=known.at + HOLDS).contains(&now)
+        && (known.at..=known.at + holds).contains(&now)
     {
         return Ok(known);
     }
