@@ -115,6 +115,8 @@ CREATE TABLE sync_outbox (
     approved_hold INTEGER,
     -- HubSpot's time of the record's version that the last attempt, or a lost one, went over: what it brings is later.
     sent_over TEXT,
+    -- HubSpot's time of the latest version that was shown of the record while its row is deleted.
+    shown_version TEXT,
     -- The row that has a unique value which this entry's record is to have, until a change of that row's own is done.
     taken_by INTEGER,
     -- Whether the last attempt of a create carried no key of ours: no look by key finds what it made.

@@ -10,6 +10,7 @@ pub mod links;
 mod made;
 mod queue;
 mod sent;
+mod shown;
 
 use rusqlite::{Connection, Row, named_params};
 
@@ -41,6 +42,7 @@ pub use self::sent::{
     check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owe,
     owed, owes, remember_sent, sent_earlier, sent_over,
 };
+pub use self::shown::{note_shown, shown_version};
 pub use crate::decide::entry::{Answered, Attempt, UNWRITABLE};
 
 /// What `last_error` says of an entry whose record an answer did not show, or in no form that can be read.

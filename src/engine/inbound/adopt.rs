@@ -13,6 +13,7 @@ use crate::decide::adopt::{
 };
 use crate::decide::echo::sent_values;
 use crate::decide::incoming::convert::record_identities;
+use crate::decide::incoming::freshness::{Freshness, of_claim};
 use crate::decide::record::{CleanBase, OpenConflict};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
@@ -71,6 +72,10 @@ pub fn adopt(
         pending: pending
             .as_ref()
             .map(|queued| (queued.standing.operation, queued.standing.state)),
+        is_outdated: match &pending {
+            Some(queued) => is_outdated(tx, applying, record, queued)?,
+            None => false,
+        },
     });
     let claimant = |local_id| Claimant {
         local_id,
@@ -86,12 +91,33 @@ pub fn adopt(
             take_place(tx, applying, record, claimant(local_id), &archive)
         }
         (Adoption::Wait, ..) => wait(tx, pass, record),
-        (Adoption::Leave, ..) => Ok(false),
-        (Adoption::Nobody | Adoption::Made | Adoption::Take | Adoption::TakePlace, ..) => {
+        (Adoption::Leave, _, Some(queued), _) => {
+            outbox::note_shown(tx, queued.id, record.updated_at).map(|()| false)
+        }
+        (
+            Adoption::Nobody
+            | Adoption::Made
+            | Adoption::Take
+            | Adoption::TakePlace
+            | Adoption::Leave,
+            ..,
+        ) => {
             return Ok(None);
         }
     }
     .map(Some)
+}
+
+/// Whether an answer shows a record as it was before another one that came while its entry waited.
+pub fn is_outdated(
+    tx: &Transaction<'_>,
+    applying: &Applying<'_>,
+    record: &RemoteRecord,
+    waiting: &Entry,
+) -> Result<bool, StoreError> {
+    let asked_at = applying.asked_at.plus_millis(applying.pass.offset_ms);
+    let known = outbox::shown_version(tx, waiting.id)?;
+    Ok(of_claim(asked_at, record.updated_at, known) == Freshness::Stale)
 }
 
 /// The row without a record that has the surest of a record's values.

@@ -322,8 +322,22 @@ impl Matter<'_> {
     }
 }
 
+/// The latest version of a record that was shown here: its row has it, or the entry of a deleted one.
+pub fn shown_version(
+    tx: &Transaction<'_>,
+    row: Option<&MirrorRow>,
+    entry: Option<&Entry>,
+) -> Result<Option<Timestamp>, StoreError> {
+    let of_row = row.and_then(|row| row.record.modified_at);
+    let of_entry = match entry {
+        Some(entry) => outbox::shown_version(tx, entry.id)?,
+        None => None,
+    };
+    Ok(of_row.max(of_entry))
+}
+
 /// What is known here of a record that an answer to a question of `asked_at` misses: of its row, or of what its entry keeps
-/// of a deleted one. A deleted row's version is of before any question about it.
+/// of a deleted one.
 pub fn missed(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
@@ -343,7 +357,7 @@ pub fn missed(
             Some(row) => row.created_at(),
             None => kept(),
         },
-        version: row.and_then(|row| row.record.modified_at),
+        version: shown_version(tx, row, entry)?,
         archived_at: None,
         is_announced,
         sees,

@@ -8,10 +8,10 @@ use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::incoming::convert::identities;
 use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
-use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::present::{Known, Look, Present};
 use crate::decide::retry::AFTER_READ;
 use crate::engine::hands::Hands;
-use crate::engine::inbound::existence::{Matter, missed};
+use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::claiming::put_aside;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::{archive_key, bounds, update_key};
@@ -272,8 +272,16 @@ impl ArchiveLook<'_, '_> {
 
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
         let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
-        let Some(record) = self.read.records.iter().find(|record| record.id == hs_id) else {
-            return self.not_shown();
+        let known = Known {
+            version: shown_version(tx, None, Some(self.entry))?,
+            offset_ms: self.pass.offset_ms,
+        };
+        let record = match self.read.look(hs_id, known) {
+            Look::Shown(record) if record.id == hs_id => record,
+            Look::Shown(_) => return Ok(Hubspot::Merged),
+            Look::Outdated => return Ok(Hubspot::Outdated),
+            Look::Unread => return Ok(Hubspot::Unread),
+            Look::Missing => return self.missing(),
         };
         unreadable::forget_whole(tx, object.object(), hs_id)?;
         let sent = self.sent_earlier()?;
@@ -324,15 +332,10 @@ impl ArchiveLook<'_, '_> {
         }
     }
 
-    fn not_shown(&self) -> Result<Hubspot, StoreError> {
-        if self.read.is_unread(self.hs_id) {
-            return Ok(Hubspot::Unread);
-        }
-        if self.read.of(self.hs_id).is_some() {
-            return Ok(Hubspot::Merged);
-        }
+    fn missing(&self) -> Result<Hubspot, StoreError> {
         let (tx, pass, entry) = (self.tx, &self.pass, Some(self.entry));
-        let missed = missed(tx, pass, Some(self.hs_id), (None, entry), pass.now)?;
+        let asked_at = self.read.asked_at;
+        let missed = missed(tx, pass, Some(self.hs_id), (None, entry), asked_at)?;
         Ok(Hubspot::missed(&missed, &pass.moment()))
     }
 
@@ -340,9 +343,12 @@ impl ArchiveLook<'_, '_> {
         let (tx, id, now) = (self.tx, self.entry.id, self.pass.now);
         let rest = match again {
             Again::Create => AFTER_REINSERT,
-            Again::At(_) | Again::Unread | Again::History | Again::Flight | Again::Removal => {
-                AFTER_READ
-            }
+            Again::At(_)
+            | Again::Unread
+            | Again::Outdated
+            | Again::History
+            | Again::Flight
+            | Again::Removal => AFTER_READ,
         };
         let next = again.due(&self.pass.moment(), rest);
         if again == Again::Unread {
@@ -401,6 +407,56 @@ mod tests {
         scene.apply(How::at(0), &base());
         scene.program("DELETE FROM contacts");
         assert_eq!(claimed(&scene, base(), 10, 0), 1);
+    }
+
+    #[test]
+    fn an_archive_does_not_rest_on_a_read_that_is_older_than_what_was_shown_meanwhile() {
+        for policy in [Policy::Remote, Policy::Newest] {
+            let scene = Scene::of(policy);
+            scene.apply(How::at(0), &base());
+            scene.program("DELETE FROM contacts");
+            scene.daemon(&format!("UPDATE sync_outbox SET enqueued_at = '{}'", at(4)));
+            // Asked at 5 and slow to come; what a webhook asked for was faster.
+            let edited = record(101, 6, &[("firstname", "Theirs")]);
+            scene.apply(How::at(7), &edited);
+            let slow = |shown| Present {
+                asked_at: at(5),
+                ..showing(vec![shown], &[])
+            };
+            let claim_by = |present: &Present, second| {
+                scene.write(|tx| {
+                    let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+                    Ok(claim(tx, &scene.pass(at(second)), &queued, present)?.is_some())
+                })
+            };
+            assert!(!claim_by(&slow(base()), 8));
+            assert_eq!(
+                scene.rows("SELECT operation, state, next_attempt_at FROM sync_outbox"),
+                [format!("archive pending {}", at(9))]
+            );
+            assert!(!claim_by(&slow(edited), 9));
+            assert_eq!(scene.rows("SELECT first_name FROM contacts"), ["Theirs"]);
+        }
+    }
+
+    #[test]
+    fn an_absence_of_before_a_deleted_rows_record_was_shown_says_nothing() {
+        let scene = Scene::of(Policy::Remote);
+        scene.apply(How::at(0), &base());
+        scene.program("DELETE FROM contacts");
+        scene.apply(How::at(7), &record(101, 6, &[("firstname", "Theirs")]));
+        let missing = |asked_at| {
+            scene.write(|tx| {
+                let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
+                let present = Present {
+                    asked_at: at(asked_at),
+                    ..Present::default()
+                };
+                claim(tx, &scene.pass(at(8)), &queued, &present)
+            });
+            scene.outbox().len()
+        };
+        assert_eq!((missing(5), missing(7)), (1, 0));
     }
 
     /// Row 1, whose update of the first name to `Ours` was sent over a read of second 3, and lost; deleted since.

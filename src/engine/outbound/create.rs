@@ -52,7 +52,7 @@ use crate::store::file::savepoint;
 use crate::store::history::Origin;
 use crate::store::outbox::{self, Attempt};
 use crate::store::reads::Removal;
-use crate::store::{Lane, StoreError, conflicts};
+use crate::store::{Lane, StoreError, conflicts, reads};
 
 /// How long a create waits for that of another row with the same value.
 const AFTER_TWIN: Duration = Duration::from_secs(1);
@@ -396,6 +396,10 @@ fn relink(
     }
     row.link_former(hs_id, former);
     object.table.update(tx, &row)?;
+    if outbox::shown_version(tx, archive.id)?.is_some() {
+        // What an answer showed while nobody had the record is nobody's yet.
+        reads::ask(tx, object.object(), hs_id, Origin::Poll, now)?;
+    }
     outbox::become_update(tx, create.id, hs_id, now)?;
     let open = take_conflicts(tx, object.object(), archive.local_id, &row, hs_id)?;
     let hands = Hands::of_entry(tx, object.object(), create, now);
@@ -798,6 +802,29 @@ mod tests {
             [format!("2 101 {}", at(-5))]
         );
         assert_eq!(scene.outbox(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_shown_of_a_record_while_nobody_had_it_is_asked_for_when_somebody_does() {
+        let scene = Scene::of(Policy::Newest);
+        let of_ann = |second, name: &str| {
+            record(
+                101,
+                second,
+                &[("email", "ann@example.com"), ("firstname", name)],
+            )
+        };
+        scene.apply(How::at(0), &of_ann(0, "Ann"));
+        scene.program("DELETE FROM contacts");
+        scene.apply(How::at(3), &of_ann(2, "Anna"));
+        scene.program("INSERT INTO contacts (email, first_name) VALUES ('ann@example.com', 'Ann')");
+        scene.write(|tx| {
+            let create = outbox::of_row(tx, scene.object.object(), LocalId(2))?;
+            let create = create.expect("a create").id;
+            link_reinserted(tx, &scene.pass(at(10)), &[create])
+        });
+        assert_eq!(scene.outbox(), Vec::<String>::new());
+        assert_eq!(scene.rows("SELECT hs_id FROM _sync_reads"), ["101"]);
     }
 
     /// The scene's contacts as a step sees them while HubSpot has no `firstname`.

@@ -12,6 +12,7 @@ use crate::hubspot::{BatchRead, Priority, ReadQuery, Record, Reread};
 use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::PropertyName;
+use crate::model::time::Timestamp;
 use crate::store::outbox;
 
 /// Reads the present state of records, by id; those that are gone are left out.
@@ -94,6 +95,7 @@ pub async fn reread_records(
         with_history: doubt.properties.iter().map(ToString::to_string).collect(),
         archived: false,
     };
+    let asked_at = engine.now();
     let found = engine
         .client
         .reread(object.object(), &query, priority, reread)
@@ -106,7 +108,7 @@ pub async fn reread_records(
         )
     };
     let told: BTreeMap<HubspotId, Histories> = found.records.iter().map(told).collect();
-    let present = present(engine, object, &query, found).await?;
+    let present = present(engine, object, (&query, asked_at), found).await?;
     Ok(Present {
         histories: told,
         ..present
@@ -120,11 +122,12 @@ pub async fn read(
     query: &ReadQuery,
     priority: Priority,
 ) -> Result<Present, StepError> {
+    let asked_at = engine.now();
     let found = engine
         .client
         .batch_read(object.object(), query, priority)
         .await?;
-    present(engine, object, query, found).await
+    present(engine, object, (query, asked_at), found).await
 }
 
 /// The same with the history of one property, as far as HubSpot tells it.
@@ -136,6 +139,7 @@ pub async fn read_with_histories(
     property: &PropertyName,
 ) -> Result<Present, StepError> {
     let own_app = engine.client.own_app().await;
+    let asked_at = engine.now();
     let found = engine
         .client
         .batch_read(object.object(), query, priority)
@@ -148,7 +152,7 @@ pub async fn read_with_histories(
         )
     };
     let told = found.records.iter().map(told).collect();
-    let present = present(engine, object, query, found).await?;
+    let present = present(engine, object, (query, asked_at), found).await?;
     Ok(Present {
         histories: told,
         ..present
@@ -158,11 +162,12 @@ pub async fn read_with_histories(
 async fn present(
     engine: &Engine,
     object: &ObjectSync,
-    query: &ReadQuery,
+    (query, asked_at): (&ReadQuery, Timestamp),
     mut found: BatchRead,
 ) -> Result<Present, StepError> {
     blanks::fill_before_a_write(engine, object, &query.properties, &mut found.records).await?;
     Ok(Present {
+        asked_at,
         records: remote_records(object, found.records),
         histories: BTreeMap::new(),
         unread: found.unread,

@@ -15,12 +15,12 @@ use crate::decide::outgoing::claim::{
     after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
 };
 use crate::decide::outgoing::plan::{BATCH, Backlog, next_batch};
-use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::present::{Known, Look, Present};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
-use crate::engine::inbound::existence::{Matter, missed};
+use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::archive;
 use crate::engine::outbound::associate;
 use crate::engine::outbound::claiming::{park_without_row, put_aside};
@@ -291,13 +291,23 @@ fn merge_and_claim(
     let Some(hs_id) = entry.standing.hs_id else {
         return Ok(None);
     };
-    let Some(record) = present.of(hs_id) else {
-        if present.is_unread(hs_id) {
+    let row = pass.object.table.by_local_id(tx, entry.local_id)?;
+    let known = Known {
+        version: shown_version(tx, row.as_ref(), Some(entry))?,
+        offset_ms: pass.offset_ms,
+    };
+    let record = match present.look(hs_id, known) {
+        Look::Shown(record) => record,
+        Look::Outdated => {
+            outbox::put_off(tx, entry.id, pass.now + AFTER_READ)?;
+            return Ok(None);
+        }
+        Look::Unread => {
             unreadable::note_record(tx, object, hs_id, pass.now)?;
             outbox::put_off_unread(tx, entry.id, pass.now + AFTER_UNREAD)?;
             return Ok(None);
         }
-        return put_off_missed(tx, applying, entry, hs_id).map(|()| None);
+        Look::Missing => return put_off_missed(tx, applying, entry, hs_id).map(|()| None),
     };
     apply_record(tx, applying, record, None)?;
     if let Some(due) = reads::asked_for(tx, object, record.id)? {
@@ -465,6 +475,23 @@ mod tests {
         scene.daemon("DELETE FROM _sync_reads");
         scene.write(|tx| apply_record(tx, &scene.applying(How::at(32)), &theirs, Some(&histories)));
         assert_eq!(claimed(&scene, 33, &theirs), ["firstname = Ours"]);
+    }
+
+    #[test]
+    fn a_push_does_not_rest_on_a_read_that_is_older_than_its_row() {
+        let scene = Scene::of(Policy::Local);
+        let shown = |second, price: &str| {
+            record(101, second, &[("firstname", "Base"), ("price", price)])
+        };
+        scene.apply(How::at(0), &shown(0, "1"));
+        scene.program("UPDATE contacts SET first_name = 'Ours'");
+        scene.apply(How::at(7), &shown(6, "2"));
+        assert_eq!(claimed(&scene, 8, &shown(0, "1")), NOTHING);
+        assert_eq!(
+            scene.rows("SELECT state, next_attempt_at FROM sync_outbox"),
+            [format!("pending {}", at(9))]
+        );
+        assert_eq!(claimed(&scene, 9, &shown(6, "2")), ["firstname = Ours"]);
     }
 
     #[test]

@@ -468,6 +468,10 @@ fn adopt_existing(
         is_held: holder.is_some(),
         has_row: object.table.by_local_id(tx, entry.local_id)?.is_some(),
         archive_waits: archive.is_some(),
+        is_outdated: match (found, &archive) {
+            (Some(record), Some(archive)) => adopt::is_outdated(tx, applying, record, archive)?,
+            (None, _) | (_, None) => false,
+        },
         attempts: entry.standing.attempts,
     });
     match (outcome, found, holder) {

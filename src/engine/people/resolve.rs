@@ -7,11 +7,10 @@ use crate::decide::decision::{
 };
 use crate::decide::echo::late_since;
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
-use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
-use crate::decide::outgoing::present::Present;
+use crate::decide::outgoing::present::{Known, Look, Present};
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::hands::Hands;
-use crate::engine::inbound::existence::{Matter, missed};
+use crate::engine::inbound::existence::{Matter, missed, shown_version};
 use crate::engine::outbound::gap;
 use crate::engine::outbound::present::read_records;
 use crate::engine::pass::Pass;
@@ -21,11 +20,10 @@ use crate::engine::portal::objects::{ObjectSync, Objects};
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
-use crate::model::entry::Base;
+use crate::model::entry::{Base, Entry};
 use crate::model::id::HubspotId;
 use crate::model::mapping::FieldMapping;
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::{PropertyType, Value};
@@ -110,7 +108,6 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
     if waiting.is_empty() {
         return Ok(false);
     }
-    let asked_at = engine.now();
     let records = read_present(engine, &objects, &waiting).await?;
     let offset_ms = engine.client.clock_offset_ms();
     let keys: Vec<String> = waiting.iter().map(|_| engine.random_key()).collect();
@@ -134,17 +131,14 @@ async fn decide_conflicts(engine: &Engine) -> Result<bool, StepError> {
                 let Some(object) = object_of(&objects, conflict) else {
                     continue;
                 };
-                let present = records
-                    .iter()
-                    .find(|(name, _)| name == object.object())
-                    .map(|(_, present)| present)
-                    .zip(conflict.hs_id);
+                let mut of_object = records.iter();
+                let Some((_, present)) = of_object.find(|(name, _)| name == object.object()) else {
+                    continue;
+                };
                 let decision = Decision {
                     pass: Pass::of(tx, &object, Origin::Conflict, offset_ms),
                     conflict,
-                    record: present.and_then(|(present, id)| present.of(id)),
-                    is_unread: present.is_some_and(|(present, id)| present.is_unread(id)),
-                    asked_at,
+                    present,
                     key,
                 };
                 match decision.carry_out(tx)? {
@@ -190,11 +184,8 @@ async fn read_present(
 struct Decision<'a> {
     pass: Pass<'a>,
     conflict: &'a Waiting,
-    record: Option<&'a RemoteRecord>,
-    /// Whether HubSpot could not read the record this time.
-    is_unread: bool,
-    /// When it was asked.
-    asked_at: Timestamp,
+    /// What a read of the object's decided records showed.
+    present: &'a Present,
     key: &'a str,
 }
 
@@ -226,10 +217,14 @@ impl Decision<'_> {
 
     fn field(&self, tx: &Transaction<'_>) -> Result<CarriedOut, StoreError> {
         let conflict = self.conflict;
-        if self.is_unread {
-            return Ok(self.later(Again::Unread));
-        }
-        let Some(row) = self.pass.object.table.by_local_id(tx, conflict.local_id)? else {
+        let row = self.pass.object.table.by_local_id(tx, conflict.local_id)?;
+        let record = match self.look(tx, row.as_ref(), None)? {
+            Look::Outdated => return Ok(self.later(Again::Outdated)),
+            Look::Unread => return Ok(self.later(Again::Unread)),
+            Look::Shown(record) => Some(record),
+            Look::Missing => None,
+        };
+        let Some(row) = row else {
             // Its archive looks at the conflict; once nothing waits any more, `close_gone` closes it.
             return match conflict.resolution {
                 Some(_) => self.refuse(tx, ROW_DELETED),
@@ -246,16 +241,13 @@ impl Decision<'_> {
         }) else {
             return self.other_field(tx);
         };
-        if self.is_read_before(&row) {
-            return Ok(CarriedOut::NotYet);
-        }
         let since = late_since(self.pass.now);
         let sent = outbox::sent_earlier(tx, self.pass.name(), conflict.local_id, since)?;
         let decision = decide_field(&FieldConflict {
             field,
             base: &conflict.base,
             remembered: &conflict.remote,
-            shown: self.record.and_then(|record| record.shown(property)),
+            shown: record.and_then(|record| record.shown(property)),
             local: row.value(property),
             sent: sent.get(property).map_or(&[], Vec::as_slice),
             word: conflict.resolution.as_deref(),
@@ -315,12 +307,21 @@ impl Decision<'_> {
         }
     }
 
-    /// Whether the row was written from a later version of the record: the decision waits for the next read.
-    fn is_read_before(&self, row: &MirrorRow) -> bool {
-        self.record.is_some_and(|record| {
-            of_version(Evidence::Store, record.updated_at, row.record.modified_at)
-                == Freshness::Stale
-        })
+    /// What the read says of the conflict's record.
+    fn look(
+        &self,
+        tx: &Transaction<'_>,
+        row: Option<&MirrorRow>,
+        entry: Option<&Entry>,
+    ) -> Result<Look<'_>, StoreError> {
+        let Some(id) = self.conflict.hs_id else {
+            return Ok(Look::Missing);
+        };
+        let known = Known {
+            version: shown_version(tx, row, entry)?,
+            offset_ms: self.pass.offset_ms,
+        };
+        Ok(self.present.look(id, known))
     }
 
     /// The mirror takes the decided value; what differs from HubSpot's is queued with that as its base.
@@ -373,15 +374,17 @@ impl Decision<'_> {
         let queued = outbox::of_row(tx, self.pass.name(), conflict.local_id)?;
         let row = self.pass.object.table.by_local_id(tx, conflict.local_id)?;
         let entry = queued.as_ref();
+        let look = self.look(tx, row.as_ref(), entry)?;
         let actions = decide(&Sides {
-            hubspot: match self.record {
-                Some(_) => Hubspot::Unchanged,
-                None if self.is_unread => Hubspot::Unread,
-                None => {
+            hubspot: match look {
+                Look::Shown(_) => Hubspot::Unchanged,
+                Look::Outdated => Hubspot::Outdated,
+                Look::Unread => Hubspot::Unread,
+                Look::Missing => {
                     let id = row.as_ref().and_then(|row| row.record.hs_id);
                     let known = (row.as_ref(), entry);
                     let id = id.or(conflict.hs_id);
-                    let missed = missed(tx, &self.pass, id, known, self.asked_at)?;
+                    let missed = missed(tx, &self.pass, id, known, self.present.asked_at)?;
                     Hubspot::missed(&missed, &self.pass.moment())
                 }
             },
@@ -401,13 +404,17 @@ impl Decision<'_> {
             return Ok(self.later(again));
         }
         let of_row = row.as_ref().and_then(|row| row.record.hs_id);
-        let shown = self.record.map(|record| record.id);
+        let record = match look {
+            Look::Shown(record) => Some(record),
+            Look::Outdated | Look::Unread | Look::Missing => None,
+        };
+        let shown = record.map(|record| record.id);
         let matter = Matter {
             pass: self.pass,
             hs_id: shown.or(of_row).or(conflict.hs_id).unwrap_or(HubspotId(0)),
             row: row.as_ref(),
             queued: queued.as_ref(),
-            record: self.record,
+            record,
             key: self.key,
             decided: Some(conflict.id),
         };
@@ -464,7 +471,8 @@ mod tests {
     use super::*;
     use crate::engine::desk::{Desk, run};
     use crate::engine::people::discards::discard_one;
-    use crate::engine::testing::{How, Scene, at, record, synced};
+    use crate::engine::testing::{How, Scene, at, record, showing, synced};
+    use crate::model::record::RemoteRecord;
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
 
@@ -478,7 +486,12 @@ mod tests {
         scene
     }
 
+    /// Carries a decision out by a read of second 10.
     fn decide(scene: &Scene, resolution: &str, record: Option<&RemoteRecord>) -> bool {
+        let present = Present {
+            asked_at: at(10),
+            ..showing(record.cloned().into_iter().collect(), &[])
+        };
         scene.program(&format!(
             "UPDATE sync_conflicts SET resolution = '{resolution}'"
         ));
@@ -487,9 +500,7 @@ mod tests {
             let decision = Decision {
                 pass: scene.pass(at(100)),
                 conflict: &waiting[0],
-                record,
-                is_unread: false,
-                asked_at: at(100),
+                present: &present,
                 key: "",
             };
             Ok(decision.field(tx)? == CarriedOut::Yes)
@@ -608,9 +619,10 @@ mod tests {
                     let decision = Decision {
                         pass: scene.pass(at(second)),
                         conflict: &waiting[0],
-                        record: None,
-                        is_unread: false,
-                        asked_at: at(asked_at),
+                        present: &Present {
+                            asked_at: at(asked_at),
+                            ..Present::default()
+                        },
                         key: "0123456789abcdef0123456789abcdef",
                     };
                     decision.carry_out(tx)
@@ -863,9 +875,10 @@ mod row_tests {
                 let decision = Decision {
                     pass: pass(&object),
                     conflict: &conflict,
-                    record: None,
-                    is_unread: false,
-                    asked_at: now(),
+                    present: &Present {
+                        asked_at: now(),
+                        ..Present::default()
+                    },
                     key: "00",
                 };
                 decision.carry_out(tx)?;

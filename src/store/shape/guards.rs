@@ -240,6 +240,7 @@ fn outbox() -> Vec<Made> {
         "discarded_at",
         "approved_hold",
         "sent_over",
+        "shown_version",
         "taken_by",
         "sent_keyless",
     ]);

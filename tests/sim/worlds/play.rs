@@ -24,7 +24,7 @@ const STEP_MS: i64 = 600_000;
 /// How long a pause is.
 const PAUSE: u64 = 3 * SECOND;
 /// How long a slow answer takes: longer than a read before a push stays fresh, shorter than a request may take.
-pub(super) const SLOW_MS: u64 = 3_000;
+const SLOW_MS: u64 = 3_000;
 /// Before a poll, and less than the search index is behind.
 const EVE: u64 = SECOND / 2;
 /// Beyond a poll and what it reads.

@@ -11,7 +11,7 @@ use crate::model_existence::Deletion;
 use crate::points::{Call, Moment, Point};
 use crate::worlds::alphabet::Act;
 use crate::worlds::bench::PERSON;
-use crate::worlds::play::{FIELDS, Play, Played, SLOW_MS};
+use crate::worlds::play::{FIELDS, Play, Played};
 use crate::worlds::seen::{
     ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, kept, open_conflicts,
     rows,
@@ -112,11 +112,9 @@ impl Play<'_> {
                     return Err(format!("record {} was archived without a cause", entry.id));
                 }
                 self.existence.gone.insert(entry.id);
-                // Where an answer is slow, other reads may show what the one that an archive rests on did not.
-                let slow_ms = i64::from(self.small.is_slow()) * 2 * SLOW_MS as i64;
                 self.edit_in_gap |= self.models.iter().any(|model| {
                     let edited = model.last(Place::Remote).map(|told| told.at_ms);
-                    edited.is_some_and(|at| at >= model.read_at_ms - slow_ms)
+                    edited.is_some_and(|at| at >= model.read_at_ms)
                 });
             }
             if entry.operation == Operation::Create {

@@ -10,6 +10,7 @@
 //! | none | one, nothing on its way | nothing, or something else | the row takes it |
 //! | none | one whose create is on its way | any | waits for the answer |
 //! | none | one | something on its way | waits for the answer |
+//! | none | one | an archive, and a later version was shown meanwhile | waits for a newer answer |
 //! | none | none | anything | left to that: an archive looks at the record itself |
 //! | none | none | nothing | no row means it |
 //!
@@ -20,6 +21,7 @@
 //! | is another row's | any | refused: two rows are one record |
 //! | is not ours | gone | left alone: the row was deleted while its create was on its way |
 //! | is not shown | there | looked for again, and refused after three attempts |
+//! | waits for its archive, and a later version was shown meanwhile | there | looked for again |
 //! | waits for its archive | there | the row takes the deleted one's place |
 //! | is shown | there, or it is ours | the row takes it |
 
@@ -55,6 +57,8 @@ pub struct Claims {
     pub by_match: Option<Matched>,
     /// What waits of the record itself.
     pub pending: Option<(Operation, EntryState)>,
+    /// Whether a later version of it was shown while that waited.
+    pub is_outdated: bool,
 }
 
 /// What becomes of the record.
@@ -66,7 +70,7 @@ pub enum Adoption {
     Take,
     /// The row takes it, and with it the place of the row whose archive waits.
     TakePlace,
-    /// It is read again once the answer of an attempt is there.
+    /// It is read again once the answer of an attempt is there, or a newer one.
     Wait,
     /// What waits of it looks at it.
     Leave,
@@ -82,6 +86,7 @@ pub fn adopt(claims: Claims) -> Adoption {
         (Some(_), _, _) => Adoption::Made,
         (None, Some(matched), _) if matched.create.is_some_and(is_flying) => Adoption::Wait,
         (None, Some(_), Some((_, state))) if is_flying(state) => Adoption::Wait,
+        (None, Some(_), Some(_)) if claims.is_outdated => Adoption::Wait,
         (None, Some(_), Some((Operation::Archive, _))) => Adoption::TakePlace,
         (None, Some(_), _) => Adoption::Take,
         (None, None, Some(_)) => Adoption::Leave,
@@ -111,6 +116,8 @@ pub struct Existing {
     pub has_row: bool,
     /// Whether its archive waits, of another row that was deleted.
     pub archive_waits: bool,
+    /// Whether a later version of it was shown while that waited.
+    pub is_outdated: bool,
     /// Attempts of the create.
     pub attempts: u32,
 }
@@ -139,6 +146,7 @@ pub fn settle_existing(existing: Existing) -> ExistingOutcome {
         Met::Unseen | Met::Theirs if !existing.has_row => ExistingOutcome::LeaveAlone,
         Met::Unseen if existing.attempts >= LOOKS_FOR_MATCH => ExistingOutcome::GiveUp,
         Met::Unseen => ExistingOutcome::LookAgain,
+        Met::Theirs | Met::Ours if existing.is_outdated => ExistingOutcome::LookAgain,
         Met::Theirs | Met::Ours if existing.archive_waits => ExistingOutcome::TakePlace,
         Met::Theirs | Met::Ours => ExistingOutcome::Take,
     }
@@ -252,6 +260,7 @@ mod tests {
                                 by_key,
                                 by_match,
                                 pending: state.map(|state| (operation, state)),
+                                is_outdated: false,
                             });
                         }
                     }
@@ -280,6 +289,7 @@ mod tests {
                 by_key: None,
                 by_match: Some(Matched { create }),
                 pending,
+                is_outdated: false,
             };
             assert_eq!(adopt(claims), expected, "{claims:?}");
         };
@@ -299,6 +309,15 @@ mod tests {
         for pending in [None, Some((Operation::Archive, waits))] {
             check(Some(flies), pending, Adoption::Wait);
         }
+        let outdated = Claims {
+            by_key: None,
+            by_match: Some(Matched {
+                create: Some(waits),
+            }),
+            pending: Some((Operation::Archive, waits)),
+            is_outdated: true,
+        };
+        assert_eq!(adopt(outdated), Adoption::Wait);
     }
 
     #[test]
@@ -307,6 +326,7 @@ mod tests {
             by_key: None,
             by_match: None,
             pending,
+            is_outdated: false,
         };
         assert_eq!(adopt(claims(None)), Adoption::Nobody);
         for operation in OPERATIONS {
@@ -341,6 +361,7 @@ mod tests {
             is_held: false,
             has_row: true,
             archive_waits: false,
+            is_outdated: false,
             attempts: 1,
         };
         let check = |existing, expected| {
@@ -379,6 +400,11 @@ mod tests {
             ..plain
         };
         check(archive_waits, ExistingOutcome::TakePlace);
+        let outdated = Existing {
+            is_outdated: true,
+            ..archive_waits
+        };
+        check(outdated, ExistingOutcome::LookAgain);
     }
 
     #[test]

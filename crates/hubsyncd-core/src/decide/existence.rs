@@ -3,7 +3,7 @@
 //!
 //! | in HubSpot | here | what is done |
 //! |---|---|---|
-//! | not told (unread, young, history wanted) | anything | whoever looked looks again |
+//! | not told (unread, outdated, young, history wanted) | anything | whoever looked looks again |
 //! | gone | row, nobody has judged it yet | noted: the guard has its word on it |
 //! | gone | row that waits for the guard | what waits of it waits too |
 //! | gone | row with a push on its way | its answer first |
@@ -37,7 +37,7 @@
 //!
 //! | in HubSpot | here | `local` | `remote` |
 //! |---|---|---|---|
-//! | not told (unread, young) | anything | whoever looked looks again | the same |
+//! | not told (unread, outdated, young) | anything | whoever looked looks again | the same |
 //! | told | something on its way | its answer first | the same |
 //! | gone | row | created again | the row goes |
 //! | gone | deleted | done on both sides | done on both sides |
@@ -99,6 +99,8 @@ pub enum Again {
     At(Timestamp),
     /// A better answer.
     Unread,
+    /// An answer that is not older than what is known here.
+    Outdated,
     /// A property's history.
     History,
     /// The answer of an attempt.
@@ -115,7 +117,9 @@ impl Again {
         match self {
             Self::At(there) => there.plus_millis(-moment.offset_ms),
             Self::Unread => moment.now + AFTER_UNREAD,
-            Self::History | Self::Flight | Self::Create | Self::Removal => moment.now + rest,
+            Self::Outdated | Self::History | Self::Flight | Self::Create | Self::Removal => {
+                moment.now + rest
+            }
         }
     }
 }
@@ -199,6 +203,7 @@ fn merged(sides: &Sides) -> Vec<Action> {
     match sides.hubspot {
         Hubspot::Hidden => hidden(sides),
         Hubspot::Unread => vec![Action::LookAgain(Again::Unread)],
+        Hubspot::Outdated => vec![Action::LookAgain(Again::Outdated)],
         Hubspot::Untold => vec![Action::LookAgain(Again::History)],
         // Whom a law lets go is not looked for once more.
         Hubspot::Young(again) if !sides.is_erasure => vec![Action::LookAgain(Again::At(again))],
@@ -404,6 +409,7 @@ fn is_there(hubspot: Hubspot, here: Here) -> Result<bool, Again> {
     );
     match hubspot {
         Hubspot::Unread | Hubspot::Hidden => Err(Again::Unread),
+        Hubspot::Outdated => Err(Again::Outdated),
         Hubspot::Young(again) => Err(Again::At(again)),
         _ if is_flying => Err(Again::Flight),
         Hubspot::Unchanged | Hubspot::Edited(_) | Hubspot::Untold | Hubspot::Merged => Ok(true),

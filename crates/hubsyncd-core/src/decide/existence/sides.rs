@@ -14,6 +14,8 @@ pub enum Hubspot {
     Edited(Timestamp),
     /// It shows it, and only a property's history can tell whether it was edited.
     Untold,
+    /// It shows it as it was before what is known here.
+    Outdated,
     /// It neither shows it nor says that it is missing.
     Unread,
     /// It does not show it, which says nothing before that time: the record is too young.

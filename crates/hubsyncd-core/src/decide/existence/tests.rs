@@ -9,10 +9,11 @@ fn at(second: i64) -> Timestamp {
     T.plus_millis(second * 1_000)
 }
 
-const HUBSPOT: [Hubspot; 9] = [
+const HUBSPOT: [Hubspot; 10] = [
     Hubspot::Unchanged,
     Hubspot::Edited(T),
     Hubspot::Untold,
+    Hubspot::Outdated,
     Hubspot::Unread,
     Hubspot::Young(T),
     Hubspot::Hidden,
@@ -173,6 +174,7 @@ fn what_is_not_told_is_looked_at_again_and_decides_nothing() {
     for (hubspot, again) in [
         (Hubspot::Unread, "again unread"),
         (Hubspot::Untold, "again history"),
+        (Hubspot::Outdated, "again outdated"),
     ] {
         for here in [CLEAN, written(1), deleted_at(1), Here::Nothing] {
             for word in [Word::Unasked, Word::Passed] {
@@ -185,6 +187,7 @@ fn what_is_not_told_is_looked_at_again_and_decides_nothing() {
     for word in [Word::Local, Word::Remote] {
         for here in [CLEAN, written(1), deleted_at(1)] {
             check(sides(Hubspot::Unread, here, word), &["again unread"]);
+            check(sides(Hubspot::Outdated, here, word), &["again outdated"]);
             let young = sides(Hubspot::Young(at(10)), here, word);
             assert_eq!(decide(&young), [Action::LookAgain(Again::At(at(10)))]);
         }

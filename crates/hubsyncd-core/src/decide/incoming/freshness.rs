@@ -38,6 +38,16 @@ pub fn of_version(evidence: Evidence, shown: Timestamp, known: Option<Timestamp>
     }
 }
 
+/// A record that a read showed, before a write, a row or a decision rests on it: while its answer was on its way, another
+/// one may have shown a later version. `asked_at` is by HubSpot's clock. An answer to a question of long after that version
+/// is what HubSpot holds, however old it claims to be: nothing may wait for ever for a version that HubSpot has taken back.
+pub fn of_claim(asked_at: Timestamp, shown: Timestamp, known: Option<Timestamp>) -> Freshness {
+    match known {
+        Some(known) if shown < known && asked_at < known + NOT_SHOWN_YET => Freshness::Stale,
+        Some(_) | None => Freshness::Fresh,
+    }
+}
+
 /// A question to HubSpot, by this machine's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
@@ -151,6 +161,26 @@ mod tests {
         // The clock was put back after the departure, and after the question.
         check(Store, 10, 20, 15, Unsure);
         check(Store, 25, 20, 22, Unsure);
+    }
+
+    #[test]
+    fn nothing_rests_on_an_answer_that_is_older_than_what_was_shown_meanwhile() {
+        let minute = NOT_SHOWN_YET.as_millis() as i64;
+        let check = |asked_at, shown, known: Option<i64>, expected| {
+            assert_eq!(
+                of_claim(at(asked_at), at(shown), known.map(at)),
+                expected,
+                "asked {asked_at}, shown {shown}, known {known:?}"
+            );
+        };
+        check(10, 5, None, Fresh);
+        check(10, 5, Some(5), Fresh);
+        check(10, 5, Some(4), Fresh);
+        // Shown meanwhile; the clocks may differ, too.
+        check(10, 5, Some(11), Stale);
+        check(10, 5, Some(6), Stale);
+        check(minute, 5, Some(6), Stale);
+        check(minute + 6, 5, Some(6), Fresh);
     }
 
     #[test]
