@@ -254,15 +254,18 @@ CREATE TABLE sync_holds (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     object TEXT NOT NULL,
     side TEXT NOT NULL CONSTRAINT sync_holds_side CHECK (side IN ('hubspot', 'local')),
-    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'delete', 'update', 'disassociate')),
+    operation TEXT NOT NULL CONSTRAINT sync_holds_operation CHECK (operation IN ('archive', 'remove', 'update', 'disassociate')),
     records INTEGER NOT NULL,
     allowed INTEGER NOT NULL,
     held_at TEXT NOT NULL,
     approved_at TEXT,
     -- When the daemon let go what was held at the approval, or what was held vanished by itself.
-    settled_at TEXT
+    settled_at TEXT,
+    -- The person's DELETE, until the daemon has taken back what was held.
+    discarded_at TEXT
 ) STRICT;
-CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation) WHERE approved_at IS NULL AND settled_at IS NULL;
+CREATE UNIQUE INDEX sync_holds_open ON sync_holds (object, side, operation)
+    WHERE approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL;
 
 -- Rows that HubSpot no longer has: counted first, and then removed or held (`hold_id`) for an operator's word.
 CREATE TABLE _sync_removals (

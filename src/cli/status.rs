@@ -328,7 +328,11 @@ pub(crate) fn held(hold: &Row, now: Timestamp) -> String {
 pub(crate) fn held_work(hold: &Row) -> String {
     let records = hold.number("records").unwrap_or(0);
     let object = printable(hold.text("object").unwrap_or_default());
-    let operation = printable(hold.text("operation").unwrap_or_default());
+    let operation = match hold.text("operation") {
+        Some("remove") => "removal".to_owned(),
+        Some("disassociate") => "disassociation".to_owned(),
+        operation => printable(operation.unwrap_or_default()),
+    };
     let place = if hold.text("side") == Some("local") {
         "in the mirror"
     } else {

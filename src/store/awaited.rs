@@ -187,7 +187,7 @@ mod tests {
         );
         check(
             "INSERT INTO sync_holds (id, object, side, operation, records, allowed, held_at)
-             VALUES (1, 'contacts', 'local', 'delete', 1, 0, '2026-11-24T03:09:00.000Z');
+             VALUES (1, 'contacts', 'local', 'remove', 1, 0, '2026-11-24T03:09:00.000Z');
              INSERT INTO _sync_removals (object, hs_id, seen_at, hold_id, origin)
              VALUES ('contacts', 101, '2026-11-24T03:09:00.000Z', 1, 'poll')",
             None,

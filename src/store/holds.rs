@@ -32,7 +32,7 @@ pub enum HeldOperation {
     /// Archives in HubSpot.
     Archive,
     /// Removals here.
-    Delete,
+    Remove,
     /// Pushed updates.
     Update,
     /// Disassociations in HubSpot; the object is the pair's name.
@@ -44,7 +44,7 @@ impl HeldOperation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Archive => "archive",
-            Self::Delete => "delete",
+            Self::Remove => "remove",
             Self::Update => "update",
             Self::Disassociate => "disassociate",
         }
@@ -172,14 +172,14 @@ pub fn hold(
     Ok(HoldId(tx.last_insert_rowid()))
 }
 
-/// The hold that is neither approved nor settled.
+/// The hold of which nobody has said anything, and that is not settled.
 pub fn open(connection: &Connection, key: HoldKey<'_>) -> Result<Option<HoldId>, StoreError> {
     let id: Option<i64> = connection
         .prepare_cached(
             "SELECT id
              FROM sync_holds
              WHERE object = :object AND side = :side AND operation = :operation
-               AND approved_at IS NULL AND settled_at IS NULL",
+               AND approved_at IS NULL AND settled_at IS NULL AND discarded_at IS NULL",
         )?
         .query_row(
             named_params! {
@@ -193,9 +193,18 @@ pub fn open(connection: &Connection, key: HoldKey<'_>) -> Result<Option<HoldId>,
     Ok(id.map(HoldId))
 }
 
-/// An approved hold whose records have not been let go yet.
+/// What a person said of a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldWord {
+    /// What it holds is let go.
+    Approved,
+    /// What it holds is taken back.
+    Discarded,
+}
+
+/// A hold of which a person has said something that has not been carried out yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
+pub struct Decided {
     /// Its row.
     pub id: HoldId,
     /// The object.
@@ -204,29 +213,41 @@ pub struct Approved {
     pub operation: String,
     /// Whether it is about rows here; otherwise about records in HubSpot.
     pub local: bool,
+    /// What was said.
+    pub word: HoldWord,
 }
 
-/// Holds that were approved and are not settled.
-pub fn approved(connection: &Connection) -> Result<Vec<Approved>, StoreError> {
+/// Holds that were approved or discarded, and are not settled.
+pub fn decided(connection: &Connection) -> Result<Vec<Decided>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, object, operation, side = 'local'
+        "SELECT id, object, operation, side = 'local', discarded_at IS NOT NULL
          FROM sync_holds
-         WHERE approved_at IS NOT NULL AND settled_at IS NULL
+         WHERE (approved_at IS NOT NULL OR discarded_at IS NOT NULL) AND settled_at IS NULL
          ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(Approved {
+        Ok(Decided {
             id: HoldId(row.get(0)?),
             object: row.get(1)?,
             operation: row.get(2)?,
             local: row.get(3)?,
+            word: match row.get(4)? {
+                true => HoldWord::Discarded,
+                false => HoldWord::Approved,
+            },
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A hold has been carried out, or nothing is held by it any more.
+/// A hold has been carried out, or nothing is held by it any more. One that a person deleted goes.
 pub fn settle(tx: &Transaction<'_>, id: HoldId, now: Timestamp) -> Result<(), StoreError> {
+    let gone = tx
+        .prepare_cached("DELETE FROM sync_holds WHERE id = :id AND discarded_at IS NOT NULL")?
+        .execute(named_params! { ":id": id.0 })?;
+    if gone > 0 {
+        return Ok(());
+    }
     tx.prepare_cached("UPDATE sync_holds SET settled_at = :now WHERE id = :id")?
         .execute(named_params! { ":id": id.0, ":now": now.to_string() })?;
     Ok(())

@@ -23,7 +23,8 @@ use crate::store::StoreError;
 use crate::store::file::text;
 
 pub use self::bulk::{
-    heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held, release_property,
+    discard_held, heal_times, hold_due, is_put_off_by_a_clock, release_backfill, release_held,
+    release_property,
 };
 pub use self::change::{
     UNRECORDED, act, become_archive, become_update, claim, decide, hold_to_the_look, lose,

@@ -536,35 +536,30 @@ impl PeopleDb {
         Ok(discarded)
     }
 
-    /// Gives up all that a hold keeps from HubSpot. Gives the entries as they were.
-    pub fn discard_hold(&mut self, id: i64) -> Result<Vec<Row>, PeopleError> {
+    /// Takes back what a hold holds. Gives the hold, and the entries as they were that it keeps from HubSpot.
+    pub fn discard_hold(&mut self, id: i64) -> Result<(Row, Vec<Row>), PeopleError> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let holds = rows(&tx, HOLDS, [])?;
-        let hold = holds
-            .iter()
-            .find(|hold| hold.number("id") == Some(id) && hold.text("approved_at").is_none());
+        let mut holds = rows(&tx, HOLDS, [])?.into_iter();
+        let hold =
+            holds.find(|hold| hold.number("id") == Some(id) && hold.text("approved_at").is_none());
         let hold = hold.ok_or(PeopleError::None {
             what: "hold that waits with id",
             id,
         })?;
-        if hold.text("side") == Some("local") {
-            let sentence = format!(
-                "hold {id} keeps rows here that HubSpot no longer has: they stay as long as it is not approved"
-            );
-            return Err(PeopleError::Refused(sentence));
-        }
-        let ids: Vec<i64> = tx
-            .prepare(HELD_ENTRIES)?
-            .query_map(
-                named_params! { ":object": hold.text("object"), ":operation": hold.text("operation") },
-                |row| row.get(0),
-            )?
-            .collect::<Result<_, _>>()?;
-        let discarded = discard_entries(&tx, &ids)?;
+        let held = rows(
+            &tx,
+            HELD_ENTRIES,
+            named_params! { ":object": hold.text("object"), ":operation": hold.text("operation") },
+        )?;
+        // A trigger notes the wish: the row goes with what it holds.
+        tx.execute(
+            "DELETE FROM sync_holds WHERE id = :id",
+            named_params! { ":id": id },
+        )?;
         tx.commit()?;
-        Ok(discarded)
+        Ok((hold, held))
     }
 
     /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.
@@ -692,7 +687,7 @@ const OBJECTS: &str = "
 const HOLDS: &str = "
     SELECT id, object, side, operation, records, allowed, held_at, approved_at
     FROM sync_holds
-    WHERE settled_at IS NULL
+    WHERE settled_at IS NULL AND discarded_at IS NULL
     ORDER BY id";
 
 const BACKFILLS: &str = "
@@ -736,7 +731,7 @@ const OPEN_CONFLICTS: &str = "
 
 const ENTRIES: &str = "
     SELECT id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at, last_error, version,
-        waits_for, key, row, to_object, to_local_id, category, type_id, label
+        waits_for, key, row, to_object, to_local_id, category, type_id, label, code
     FROM sync_outbox
     ORDER BY state <> 'dead', id
     LIMIT :limit";
@@ -748,7 +743,7 @@ const ENTRY: &str = "
 
 /// A hold of disassociations names the pair: its view tells of which objects it is.
 const HELD_ENTRIES: &str = "
-    SELECT id
+    SELECT id, object, local_id, hs_id, operation, state, attempts, last_error
     FROM sync_outbox
     WHERE (object = :object
            OR EXISTS (SELECT 1 FROM sqlite_schema AS v

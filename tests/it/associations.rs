@@ -211,6 +211,25 @@ fn a_mass_of_disassociations_waits_for_a_word() {
 }
 
 #[test]
+fn disassociations_are_taken_back_with_their_hold() {
+    let (portal, mut site, ann, [acme, beta]) = loaded("[guard]\nmax_archives = 1\n");
+    for company in [acme, beta] {
+        site.execute(&link(ann, company, "", ""));
+    }
+    site.until_pushed();
+    until_equal(&site, &portal);
+    let held = site.number("SELECT count(*) FROM associations");
+    site.execute("DELETE FROM associations");
+    site.until_sql("SELECT count(*) FROM sync_holds WHERE operation = 'disassociate'");
+    site.execute("DELETE FROM sync_holds");
+    site.until_sql("SELECT count(*) = 0 FROM sync_holds");
+    site.until_pushed();
+    assert_eq!(site.number("SELECT count(*) FROM associations"), held);
+    assert_eq!(associated(&portal), 2);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn associations_come_back_with_a_row_whose_deletion_is_given_up() {
     let settings = "[guard]\nmax_archives = 0\n";
     let (portal, mut site, ann, [acme, beta]) = loaded(settings);

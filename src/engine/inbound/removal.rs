@@ -13,6 +13,7 @@ use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::model::id::HubspotId;
+use crate::model::mapping::Modes;
 use crate::model::name::ObjectType;
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
@@ -76,7 +77,7 @@ fn remove_due(
         return Ok(Progress::RING);
     }
     let removals = reads::removals(tx, name, None, now, BATCH)?;
-    let done = remove_all(tx, pass, &removals, keys)?;
+    let done = remove_all(tx, pass, object.mapping().modes, (&removals, keys))?;
     holds::count(tx, key, done.settled as u64, pass.moment().there())?;
     Ok(match done.settled + done.refused > 0 {
         true => Progress::More,
@@ -121,16 +122,16 @@ pub struct Removed {
 }
 
 /// Removes rows, or creates their records again, each by its own decision and for itself: what somebody else's constraint
-/// keeps, keeps no other one.
+/// keeps, keeps no other one. `modes`: what becomes of a row whose record is gone.
 pub fn remove_all(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    removals: &[Removal],
-    keys: Vec<String>,
+    modes: Modes,
+    (removals, keys): (&[Removal], Vec<String>),
 ) -> Result<Removed, StoreError> {
     let mut done = Removed::default();
     for (removal, key) in removals.iter().zip(keys) {
-        match savepoint::within(tx, || remove(tx, pass, removal, &key)) {
+        match savepoint::within(tx, || remove(tx, pass, modes, (removal, &key))) {
             Err(error) if error.is_of_one_row() => {
                 refuse(tx, pass, removal.id, &error)?;
                 done.refused += 1;
@@ -168,8 +169,8 @@ fn refuse(
 fn remove(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
-    removal: &Removal,
-    key: &str,
+    modes: Modes,
+    (removal, key): (&Removal, &str),
 ) -> Result<bool, StoreError> {
     let object = pass.object;
     let name = object.object();
@@ -192,7 +193,7 @@ fn remove(
         here,
         word: Word::Passed,
         policy: object.mapping().policy,
-        modes: object.mapping().modes,
+        modes,
         is_erasure: reads::erasure_asked_at(tx, name, removal.id)?.is_some(),
     });
     if let [Action::LookAgain(_)] = actions[..] {
@@ -208,7 +209,7 @@ fn remove(
         decided: None,
     };
     matter.carry_out(tx, &actions)?;
-    if actions.contains(&Action::RemoveRow) && is_gone_for_good(removal, object.mapping().modes) {
+    if actions.contains(&Action::RemoveRow) && is_gone_for_good(removal, modes) {
         reads::erase_later(tx, name, removal.id, pass.now + ERASED_AFTER)?;
     }
     Ok(true)
@@ -232,7 +233,7 @@ mod tests {
             ..scene.pass(at(1_000))
         };
         let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
-        scene.write(|tx| remove_all(tx, &pass, &[removal], keys));
+        scene.write(|tx| remove_all(tx, &pass, scene.object.mapping().modes, (&[removal], keys)));
     }
 
     /// Written twice: the first name at 5, the price at 20.
@@ -318,7 +319,14 @@ mod tests {
                 origin,
             };
             let keys = vec!["0123456789abcdef0123456789abcdef".to_owned()];
-            scene.write(|tx| remove_all(tx, &scene.pass(at(10)), &[removal], keys));
+            scene.write(|tx| {
+                remove_all(
+                    tx,
+                    &scene.pass(at(10)),
+                    scene.object.mapping().modes,
+                    (&[removal], keys),
+                )
+            });
             scene
         };
         let erased = |scene: &Scene, days: i64| {
@@ -520,13 +528,14 @@ mod guard_tests {
     fn approve(store: &Store, seconds: i64, present: Present) -> usize {
         write(store, move |tx| {
             let now = now().plus_millis(seconds * 1_000);
-            let hold = holds::approved(tx)?.remove(0).id;
+            let hold = holds::decided(tx)?.remove(0).id;
             let removals = reads::removals(tx, sync().object(), Some(hold), now, 100)?;
             let in_hold = reads::count_removals(tx, sync().object(), Some(hold))?;
             let part = HoldPart {
                 hold,
                 removals: &removals,
                 in_hold,
+                modes: sync().mapping().modes,
                 keys: keys(),
             };
             let object = sync();

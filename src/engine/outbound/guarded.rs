@@ -37,7 +37,7 @@ pub fn removal_key(object: &ObjectType) -> HoldKey<'_> {
     HoldKey {
         object,
         side: Side::Local,
-        operation: HeldOperation::Delete,
+        operation: HeldOperation::Remove,
     }
 }
 

@@ -480,9 +480,8 @@ mod tests {
     #[test]
     fn a_push_does_not_rest_on_a_read_that_is_older_than_its_row() {
         let scene = Scene::of(Policy::Local);
-        let shown = |second, price: &str| {
-            record(101, second, &[("firstname", "Base"), ("price", price)])
-        };
+        let shown =
+            |second, price: &str| record(101, second, &[("firstname", "Base"), ("price", price)]);
         scene.apply(How::at(0), &shown(0, "1"));
         scene.program("UPDATE contacts SET first_name = 'Ours'");
         scene.apply(How::at(7), &shown(6, "2"));

@@ -1,4 +1,6 @@
-//! Holds of the guard's that a person approves: what they hold goes, each only if a fresh read does not show its record.
+//! Holds of the guard's of which a person has said something. Of one that is approved goes what it holds; of one that is
+//! deleted comes back what waited for HubSpot, and the rows stay whose records HubSpot no longer has, marked. A row goes or
+//! is marked only if a fresh read does not show its record.
 
 use rusqlite::Transaction;
 
@@ -15,25 +17,26 @@ use crate::engine::{Engine, StepError};
 use crate::hubspot::Priority;
 use crate::model::association::PairMapping;
 use crate::model::id::{HoldId, HubspotId};
+use crate::model::mapping::{Modes, OnRemoteDelete};
 use crate::model::name::ObjectType;
 use crate::model::record::RemoteRecord;
 use crate::store::history::Origin;
-use crate::store::holds::HeldOperation;
+use crate::store::holds::{Decided, HeldOperation, HoldWord};
 use crate::store::reads::FallsDue;
 use crate::store::{Lane, StoreError, holds, outbox, reads};
 
 /// How many removals one step carries out.
 const BATCH: usize = 100;
 
-/// Lets go what approved holds hold at this moment.
+/// Lets go, or takes back, what decided holds hold at this moment.
 pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
-    let approved = engine.store.read(holds::approved).await?;
+    let decided = engine.store.read(holds::decided).await?;
     let mut carried_out = false;
-    for hold in approved {
+    for hold in decided {
         if let Some(pair) = engine.mapping().pair_of_key(&hold.object)
             && hold.operation == HeldOperation::Disassociate.as_str()
         {
-            carried_out |= approve_disassociations(engine, pair, hold.id).await?;
+            carried_out |= settle_disassociations(engine, pair, &hold).await?;
             continue;
         }
         let Some(object) = ObjectType::parse(&hold.object)
@@ -43,48 +46,55 @@ pub(super) async fn step(engine: &Engine) -> Result<bool, StepError> {
             continue;
         };
         carried_out |= if hold.local {
-            approve_removals(engine, &object, &hold).await?
+            decide_removals(engine, &object, &hold).await?
         } else {
-            approve_entries(engine, &hold).await?
+            settle_entries(engine, &hold).await?
         };
     }
     Ok(carried_out)
 }
 
-async fn approve_disassociations(
+async fn settle_disassociations(
     engine: &Engine,
     pair: &PairMapping,
-    hold: HoldId,
+    hold: &Decided,
 ) -> Result<bool, StepError> {
-    let pair = pair.clone();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            outbox::links::release_held(tx, &pair, hold, tx.now())?;
-            holds::settle(tx, hold, tx.now())
-        })
-        .await?;
-    Ok(true)
-}
-
-async fn approve_entries(engine: &Engine, hold: &holds::Approved) -> Result<bool, StepError> {
-    let hold = hold.clone();
+    let (pair, hold) = (pair.clone(), hold.clone());
     engine
         .store
         .write(Lane::Interactive, move |tx| {
             let now = tx.now();
-            outbox::release_held(tx, &hold.object, &hold.operation, hold.id, now)?;
+            match hold.word {
+                HoldWord::Approved => outbox::links::release_held(tx, &pair, hold.id, now)?,
+                HoldWord::Discarded => outbox::links::discard_held(tx, &pair, now)?,
+            }
             holds::settle(tx, hold.id, now)
         })
         .await?;
     Ok(true)
 }
 
-/// Removes the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
-async fn approve_removals(
+async fn settle_entries(engine: &Engine, hold: &Decided) -> Result<bool, StepError> {
+    let hold = hold.clone();
+    engine
+        .store
+        .write(Lane::Interactive, move |tx| {
+            let (now, object, operation) = (tx.now(), &hold.object, &hold.operation);
+            match hold.word {
+                HoldWord::Approved => outbox::release_held(tx, object, operation, hold.id, now)?,
+                HoldWord::Discarded => outbox::discard_held(tx, object, operation, now)?,
+            }
+            holds::settle(tx, hold.id, now)
+        })
+        .await?;
+    Ok(true)
+}
+
+/// Removes or marks the rows that a hold holds, a batch at a time, each only if a fresh read does not show its record.
+async fn decide_removals(
     engine: &Engine,
     object: &ObjectSync,
-    hold: &holds::Approved,
+    hold: &Decided,
 ) -> Result<bool, StepError> {
     let (name, id, now) = (object.object().clone(), hold.id, engine.now());
     let (removals, in_hold) = engine
@@ -103,6 +113,14 @@ async fn approve_removals(
     let keys: Vec<String> = removals.iter().map(|_| engine.random_key()).collect();
     let offset_ms = engine.client.clock_offset_ms();
     let sync = object.clone();
+    let modes = object.mapping().modes;
+    let modes = match hold.word {
+        HoldWord::Approved => modes,
+        HoldWord::Discarded => Modes {
+            on_remote_delete: OnRemoteDelete::Mark,
+            ..modes
+        },
+    };
     let carried_out = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -111,6 +129,7 @@ async fn approve_removals(
                 hold: id,
                 removals: &removals,
                 in_hold,
+                modes,
                 keys,
             };
             settle_removals(tx, &pass, part, &present)
@@ -127,6 +146,8 @@ pub(crate) struct HoldPart<'a> {
     pub(crate) removals: &'a [Removal],
     /// How many the hold holds in all.
     pub(crate) in_hold: u64,
+    /// What becomes of a row whose record is gone.
+    pub(crate) modes: Modes,
     /// A key for each record that is created again.
     pub(crate) keys: Vec<String>,
 }
@@ -146,7 +167,7 @@ pub(crate) fn settle_removals(
     // One that is shown again meanwhile is none any more.
     let noted = reads::removals(tx, object.object(), Some(part.hold), pass.now, BATCH)?;
     let ApprovedRemovals { gone, unread } = approved_removals(part.removals, &noted, present);
-    let settled = remove_all(tx, pass, &gone, part.keys)?.settled;
+    let settled = remove_all(tx, pass, part.modes, (&gone, part.keys))?.settled;
     for id in &unread {
         reads::put_off(
             tx,

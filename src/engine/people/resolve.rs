@@ -472,9 +472,9 @@ mod tests {
     use crate::engine::desk::{Desk, run};
     use crate::engine::people::discards::discard_one;
     use crate::engine::testing::{How, Scene, at, record, showing, synced};
-    use crate::model::record::RemoteRecord;
     use crate::model::id::LocalId;
     use crate::model::mapping::Policy;
+    use crate::model::record::RemoteRecord;
 
     /// Row 1 is record 101, both sides wrote its first name, and nobody has decided.
     fn in_conflict() -> Scene {

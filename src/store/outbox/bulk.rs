@@ -82,6 +82,28 @@ pub fn release_held(
     Ok(())
 }
 
+/// Gives up the entries that wait for the guard.
+pub fn discard_held(
+    tx: &Transaction<'_>,
+    object: &str,
+    operation: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET discarded_at = :now
+         WHERE object = :object
+           AND operation = :operation
+           AND state = 'pending'
+           AND waits_for = 'guard'
+           AND discarded_at IS NULL",
+    )?
+    .execute(
+        named_params! { ":object": object, ":operation": operation, ":now": now.to_string() },
+    )?;
+    Ok(())
+}
+
 /// Entries whose time is none that the daemon set: due at once when they were queued, by a clock that was ahead; or later
 /// than any wait.
 fn put_off_by_a_clock() -> String {

@@ -679,3 +679,23 @@ pub fn release_held(
     })?;
     Ok(())
 }
+
+/// Gives up the disassociations that wait for the guard.
+pub fn discard_held(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox
+         SET discarded_at = :now
+         WHERE object = :from AND to_object = :to AND operation = 'disassociate'
+           AND state = 'pending' AND waits_for = 'guard' AND discarded_at IS NULL",
+    )?
+    .execute(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}

@@ -282,6 +282,10 @@ fn outbox() -> Vec<Made> {
     ]
 }
 
+/// Of which hold a person can say nothing any more.
+const IS_CLOSED: &str =
+    "old.approved_at IS NOT NULL OR old.settled_at IS NOT NULL OR old.discarded_at IS NOT NULL";
+
 /// An operator's word on what the guard of promise 11 holds.
 fn holds() -> Vec<Made> {
     let others = any_changed(&[
@@ -293,16 +297,14 @@ fn holds() -> Vec<Made> {
         "allowed",
         "held_at",
         "settled_at",
+        "discarded_at",
     ]);
     let update = refuse_where(&[
         (
             format!("({others}) OR new.approved_at IS NULL"),
             "only approved_at can be set in sync_holds: that lets go what is held",
         ),
-        (
-            "old.approved_at IS NOT NULL OR old.settled_at IS NOT NULL".to_owned(),
-            "this hold is closed",
-        ),
+        (IS_CLOSED.to_owned(), "this hold is closed"),
     ]);
     let stamp = format!("UPDATE sync_holds SET approved_at = {NOW} WHERE id = new.id");
     let stamped = made(
@@ -312,14 +314,25 @@ fn holds() -> Vec<Made> {
         FROM_OUTSIDE,
         &[OPEN_GATE.to_owned(), stamp, CLOSE_GATE.to_owned()],
     );
+    // The daemon takes back what it holds, and then the row goes.
+    let discard = [
+        format!(
+            "SELECT {} WHERE old.approved_at IS NOT NULL AND old.settled_at IS NULL",
+            raise("this hold is approved: what it holds is let go")
+        ),
+        OPEN_GATE.to_owned(),
+        // One that holds nothing any more has nothing to be taken back.
+        format!(
+            "UPDATE sync_holds SET discarded_at = {NOW} WHERE id = old.id AND NOT ({})",
+            IS_CLOSED.replace("old.", "")
+        ),
+        CLOSE_GATE.to_owned(),
+        "SELECT RAISE(IGNORE)".to_owned(),
+    ];
     vec![
         refuse("sync_holds", "INSERT", &kept_by_hubsyncd("sync_holds")),
         guard("sync_holds", "UPDATE", FROM_OUTSIDE, &[update]),
         stamped,
-        refuse(
-            "sync_holds",
-            "DELETE",
-            "a hold is let go by its approval: UPDATE sync_holds SET approved_at = datetime('now')",
-        ),
+        guard("sync_holds", "DELETE", FROM_OUTSIDE, &discard),
     ]
 }

@@ -320,8 +320,8 @@ fn a_hold_is_let_go_by_its_approval() {
             "this hold is closed",
         );
         scene.refused(
-            "DELETE FROM sync_holds WHERE id = 1",
-            "a hold is let go by its approval: UPDATE sync_holds SET approved_at = datetime('now')",
+            "DELETE FROM sync_holds WHERE id = 2",
+            "this hold is approved: what it holds is let go",
         );
         scene.do_run("UPDATE sync_holds SET approved_at = datetime('now') WHERE id = 1");
         assert_eq!(
@@ -329,6 +329,21 @@ fn a_hold_is_let_go_by_its_approval() {
                 "SELECT approved_at GLOB '????-??-??T??:??:??.???Z' FROM sync_holds WHERE id = 1"
             ),
             ["1"]
+        );
+    });
+}
+
+#[test]
+fn a_hold_that_is_deleted_says_so_until_what_it_holds_is_taken_back() {
+    everywhere(|scene| {
+        scene.as_daemon(HOLDS);
+        scene.as_daemon("UPDATE sync_holds SET settled_at = approved_at WHERE id = 2");
+        scene.do_run("DELETE FROM sync_holds");
+        let said = "SELECT id || ' ' || coalesce(discarded_at GLOB '????-??-??T??:??:??.???Z', '-') FROM sync_holds ORDER BY id";
+        assert_eq!(scene.rows(said), ["1 1", "2 -"]);
+        scene.refused(
+            "UPDATE sync_holds SET approved_at = 'x' WHERE id = 1",
+            "this hold is closed",
         );
     });
 }
