@@ -430,6 +430,8 @@ CREATE TABLE _sync_cursors (
     reconcile_started_at TEXT,
     reconcile_after TEXT,
     reconcile_last_id INTEGER,
+    -- Whether it is at the list of archived records by now.
+    reconcile_archived INTEGER NOT NULL DEFAULT 0,
     last_error TEXT,
     last_association_pass_at TEXT,
     -- Where the filling of newly mapped columns stands.
@@ -483,14 +485,16 @@ CREATE TABLE _sync_tombstones (
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 
--- Records that the token does not see although their rows are here, and those whose deletion HubSpot has announced: until
--- they are shown again.
+-- Records that the token does not see although their rows are here, and those whose deletion HubSpot has announced, or shows in
+-- the list of its archive: until they are shown again.
 CREATE TABLE _sync_absent (
     object TEXT NOT NULL,
     hs_id INTEGER NOT NULL,
     at TEXT NOT NULL,
     unseen INTEGER NOT NULL,
     announced INTEGER NOT NULL,
+    -- When the record was archived, where HubSpot said so.
+    archived_at TEXT,
     PRIMARY KEY (object, hs_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -1,58 +1,77 @@
 //! Records of which an answer said something that is believed only later: those that the token does not see
-//! (`[auth] sees = "user"`), and those whose deletion a webhook has announced.
+//! (`[auth] sees = "user"`), and those whose deletion a webhook or the list of archived records has announced.
 
-use rusqlite::{Connection, Transaction, named_params};
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
 
-/// Notes that an answer missed a record whose row is kept, or what waits of it.
-pub fn note_unseen(
+/// What was said of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// An answer missed it, and its row is kept, or what waits of it.
+    Unseen,
+    /// HubSpot has announced its deletion, or lists it among its archived records.
+    Deleted(Deletion),
+}
+
+/// A deletion that is believed where a read misses the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// When it was archived, where HubSpot says so.
+    pub archived_at: Option<Timestamp>,
+}
+
+/// Notes what an answer or an event says of a record.
+pub fn note(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
+    said: Said,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let archived_at = match said {
+        Said::Unseen => None,
+        Said::Deleted(deletion) => deletion.archived_at,
+    };
     tx.prepare_cached(
-        "INSERT INTO _sync_absent (object, hs_id, at, unseen, announced)
-         VALUES (:object, :id, :now, 1, 0)
+        "INSERT INTO _sync_absent (object, hs_id, at, unseen, announced, archived_at)
+         VALUES (:object, :id, :now, :unseen, NOT :unseen, :archived_at)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET unseen = 1",
+         SET unseen = max(unseen, excluded.unseen),
+             announced = max(announced, excluded.announced),
+             archived_at = coalesce(excluded.archived_at, archived_at)",
     )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
+    .execute(named_params! {
+        ":object": object.as_str(),
+        ":id": id.0,
+        ":now": now.to_string(),
+        ":unseen": said == Said::Unseen,
+        ":archived_at": archived_at.map(|at| at.to_string()),
+    })?;
     Ok(())
 }
 
-/// Notes that HubSpot has announced a record's deletion.
-pub fn announce(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    id: HubspotId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    tx.prepare_cached(
-        "INSERT INTO _sync_absent (object, hs_id, at, unseen, announced)
-         VALUES (:object, :id, :now, 0, 1)
-         ON CONFLICT (object, hs_id) DO UPDATE
-         SET announced = 1",
-    )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
-    Ok(())
-}
-
-/// Whether HubSpot has announced a record's deletion, and has not shown the record since.
-pub fn is_announced(
+/// The deletion that HubSpot has announced of a record, where it has not shown the record since.
+pub fn announced(
     connection: &Connection,
     object: &ObjectType,
     id: HubspotId,
-) -> Result<bool, StoreError> {
-    Ok(connection
+) -> Result<Option<Deletion>, StoreError> {
+    let archived_at: Option<Option<String>> = connection
         .prepare_cached(
-            "SELECT 1 FROM _sync_absent WHERE object = :object AND hs_id = :id AND announced = 1",
+            "SELECT archived_at FROM _sync_absent WHERE object = :object AND hs_id = :id AND announced = 1",
         )?
-        .exists(named_params! { ":object": object.as_str(), ":id": id.0 })?)
+        .query_row(
+            named_params! { ":object": object.as_str(), ":id": id.0 },
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(archived_at.map(|at| Deletion {
+        archived_at: at.as_deref().and_then(Timestamp::parse),
+    }))
 }
 
 /// Forgets what was said of a record: it is shown, or its row is gone. Tells whether there was something.

@@ -45,6 +45,8 @@ pub struct Cursor {
     pub reconcile_after: Option<String>,
     /// The last record that it saw.
     pub reconcile_last_id: Option<HubspotId>,
+    /// Whether it is at the list of archived records.
+    pub reconcile_archived: bool,
     /// When the last one ended.
     pub last_reconcile_at: Option<Timestamp>,
     /// Where the filling of new columns goes on; the empty text is the first page.
@@ -60,7 +62,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
     let mut statement = connection.prepare_cached(
         "SELECT backfill, backfill_after, backfill_started_at, backfill_rows, backfill_total, polled_to,
                 window_from, window_to, window_last_id, reconcile_started_at, reconcile_after, reconcile_last_id,
-                last_reconcile_at, filling_after
+                last_reconcile_at, filling_after, reconcile_archived
          FROM _sync_cursors
          WHERE object = :object",
     )?;
@@ -90,6 +92,7 @@ pub fn get(connection: &Connection, object: &ObjectType) -> Result<Cursor, Store
             reconcile_last_id: row.get::<_, Option<i64>>(11)?.map(HubspotId),
             last_reconcile_at: time(row.get::<_, Option<String>>(12)?.as_deref()),
             filling_after: row.get(13)?,
+            reconcile_archived: row.get(14)?,
         })
     })?;
     Ok(cursor)
@@ -264,7 +267,7 @@ pub fn begin_reconcile(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
+         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL, reconcile_archived = 0
          WHERE object = :object AND reconcile_started_at IS NULL",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
@@ -279,7 +282,7 @@ pub(super) fn compare(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL
+         SET reconcile_started_at = :now, reconcile_after = NULL, reconcile_last_id = NULL, reconcile_archived = 0
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;
@@ -298,6 +301,17 @@ pub fn move_reconcile(
     Ok(())
 }
 
+/// Goes on with a full comparison at the list of archived records.
+pub fn turn_to_archive(tx: &Transaction<'_>, object: &ObjectType) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_cursors
+         SET reconcile_archived = 1, reconcile_after = NULL, reconcile_last_id = NULL
+         WHERE object = :object",
+    )?
+    .execute(named_params! { ":object": object.as_str() })?;
+    Ok(())
+}
+
 /// Ends a full comparison.
 pub fn end_reconcile(
     tx: &Transaction<'_>,
@@ -306,7 +320,8 @@ pub fn end_reconcile(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_cursors
-         SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL
+         SET last_reconcile_at = :now, reconcile_started_at = NULL, reconcile_after = NULL, reconcile_last_id = NULL,
+             reconcile_archived = 0
          WHERE object = :object",
     )?
     .execute(named_params! { ":object": object.as_str(), ":now": now.to_string() })?;

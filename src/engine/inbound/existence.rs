@@ -17,6 +17,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+use crate::store::absent::Said;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox;
@@ -70,7 +71,7 @@ impl Matter<'_> {
             Action::RemoveRow => self.remove_row(tx),
             Action::MarkRow => self.mark_row(tx),
             Action::UnmarkRow => self.unmark_row(tx),
-            Action::CountUnseen => absent::note_unseen(tx, object, id, now),
+            Action::CountUnseen => absent::note(tx, object, id, Said::Unseen, now),
             Action::Park(words) => {
                 self.of_entry(|entry| outbox::park(tx, entry.id, words, outbox::Answered::No))
             }
@@ -347,9 +348,9 @@ pub fn missed(
 ) -> Result<Absence, StoreError> {
     let kept = || rowjson::created_at(entry?.row.as_deref()?);
     let sees = pass.object.mapping().modes.sees;
-    let is_announced = match (sees, id) {
-        (Sees::User, Some(id)) => absent::is_announced(tx, pass.name(), id)?,
-        (Sees::User, None) | (Sees::Portal, _) => false,
+    let announced = match (sees, id) {
+        (Sees::User, Some(id)) => absent::announced(tx, pass.name(), id)?,
+        (Sees::User, None) | (Sees::Portal, _) => None,
     };
     Ok(Absence {
         asked_at,
@@ -358,8 +359,8 @@ pub fn missed(
             None => kept(),
         },
         version: shown_version(tx, row, entry)?,
-        archived_at: None,
-        is_announced,
+        archived_at: announced.and_then(|deletion| deletion.archived_at),
+        is_announced: announced.is_some(),
         sees,
     })
 }

@@ -369,7 +369,7 @@ mod tests {
     use crate::model::id::LocalId;
     use crate::model::mapping::{Policy, Sees};
     use crate::model::value::Value;
-    use crate::store::absent;
+    use crate::store::absent::{self, Deletion, Said};
     use crate::store::shape::ddl;
     use crate::store::testing::{mapping, now};
 
@@ -731,7 +731,8 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| {
             if is_announced {
-                absent::announce(tx, scene.object.object(), HubspotId(101), at(5))?;
+                let said = Said::Deleted(Deletion { archived_at: None });
+                absent::note(tx, scene.object.object(), HubspotId(101), said, at(5))?;
             }
             let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);
             claim(tx, &scene.pass(at(90)), &queued, &Present::default())

@@ -367,9 +367,10 @@ fn note_missing_one(
         None => outbox::of_record(tx, name, id)?,
     };
     let entry = queued.as_ref();
+    let missed = missed(tx, pass, Some(id), (row.as_ref(), entry), asked_at)?;
     let missed = Absence {
-        archived_at: removal.archived_at,
-        ..missed(tx, pass, Some(id), (row.as_ref(), entry), asked_at)?
+        archived_at: removal.archived_at.or(missed.archived_at),
+        ..missed
     };
     let actions = decide(&Sides {
         hubspot: Hubspot::missed(&missed, &moment),
@@ -406,7 +407,7 @@ mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
     use crate::model::mapping::{Policy, Sees};
-    use crate::store::absent;
+    use crate::store::absent::{self, Deletion, Said};
 
     #[test]
     fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
@@ -543,15 +544,20 @@ mod tests {
             };
             scene.write(|tx| {
                 if is_announced {
-                    absent::announce(tx, scene.object.object(), HubspotId(101), at(5))?;
+                    let said = Said::Deleted(Deletion {
+                        archived_at: Some(at(8)),
+                    });
+                    absent::note(tx, scene.object.object(), HubspotId(101), said, at(5))?;
                 }
                 note_missing(tx, &scene.pass(at(90)), removal, at(90))
             });
-            let noted = "SELECT (SELECT count(*) FROM _sync_removals), unseen FROM sync_status";
+            let noted =
+                "SELECT (SELECT max(archived_at) FROM _sync_removals), unseen FROM sync_status";
             scene.rows(noted).remove(0)
         };
-        assert_eq!(missing(None, false), "0 1");
-        assert_eq!(missing(None, true), "1 0");
-        assert_eq!(missing(Some(at(10)), false), "1 0");
+        assert_eq!(missing(None, false), "- 1");
+        assert_eq!(missing(None, true), format!("{} 0", at(8)));
+        assert_eq!(missing(Some(at(10)), false), format!("{} 0", at(10)));
+        assert_eq!(missing(Some(at(10)), true), format!("{} 0", at(10)));
     }
 }

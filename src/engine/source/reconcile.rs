@@ -1,7 +1,9 @@
 //! The scheduled full comparison: what polling can't see. One page of the list a step.
 //!
 //! Rows whose record a page should have shown and did not become reads; a deletion is believed only after a read of that
-//! id. For push-only objects the rows' own records are read instead of the whole object.
+//! id. For push-only objects the rows' own records are read instead of the whole object. Where the token sees only what its
+//! user sees, the list of archived records follows: what stands there and has a row is believed to be deleted, unless a read
+//! shows it.
 
 use std::time::Duration;
 
@@ -17,13 +19,15 @@ use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Page, Priority};
 use crate::model::id::HubspotId;
+use crate::model::mapping::Sees;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::store::absent::{self, Deletion, Said};
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
 use crate::store::links::passes;
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, reads};
+use crate::store::{Lane, StoreError, outbox, reads};
 
 /// How many rows are compared with a page at a time.
 const ROWS: usize = 1_000;
@@ -123,7 +127,9 @@ pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, Step
     if cursor.reconcile_started_at.is_none() || cursor.backfill != Backfill::Done {
         return Ok(Progress::RING);
     }
-    if object.mapping().direction.pulls() {
+    if cursor.reconcile_archived {
+        compare_archive(engine, object, &cursor).await
+    } else if object.mapping().direction.pulls() {
         compare_page(engine, object, &cursor).await
     } else {
         ask_rows(engine, object, &cursor).await
@@ -183,36 +189,101 @@ async fn compare_page(
                 cursors::move_reconcile(tx, sync.object(), after, Some(last))?;
                 return Ok(false);
             }
-            advance(tx, &applying.pass, &cursor, &page)?;
+            match &page.after {
+                Some(after) => {
+                    let last = page_last(&cursor, &page);
+                    cursors::move_reconcile(tx, sync.object(), after, last)?;
+                    Ok(false)
+                }
+                None => end_or_turn(tx, &applying.pass),
+            }
+        })
+        .await?;
+    Ok(if done { Progress::RING } else { Progress::More })
+}
+
+/// The records are compared: the archived ones follow where an absence says nothing. Tells whether all is done.
+fn end_or_turn(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<bool, StoreError> {
+    match pass.object.mapping().modes.sees {
+        Sees::Portal => end(tx, pass).map(|()| true),
+        Sees::User => cursors::turn_to_archive(tx, pass.name()).map(|()| false),
+    }
+}
+
+fn end(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<(), StoreError> {
+    let now = pass.now;
+    cursors::end_reconcile(tx, pass.name(), now)?;
+    // A change of associations alone moves no record's time: they are compared behind the records.
+    for pair in pass
+        .object
+        .pairs
+        .iter()
+        .filter(|pair| pair.from == *pass.name())
+    {
+        passes::begin(tx, &pair.key, now)?;
+    }
+    runs::finish(tx, pass.name(), Kind::Reconcile, None, now)
+}
+
+/// Takes a page of the archived records: those that have a row, or whose archive waits, are read.
+async fn compare_archive(
+    engine: &Engine,
+    object: &ObjectSync,
+    cursor: &Cursor,
+) -> Result<Progress, StepError> {
+    let query = ListQuery {
+        after: cursor.reconcile_after.clone(),
+        limit: PAGE,
+        properties: Vec::new(),
+        archived: true,
+    };
+    let page = engine
+        .client
+        .list(object.object(), &query, Priority::Bulk)
+        .await?;
+    let (sync, offset) = (object.clone(), engine.client.clock_offset_ms());
+    let done = engine
+        .store
+        .write(Lane::Bulk, move |tx| {
+            let pass = Pass::of(tx, &sync, Origin::Reconcile, offset);
+            let name = sync.object();
+            let work = runs::Work {
+                requests: 1,
+                seen: page.records.len(),
+                changed: 0,
+            };
+            runs::extend(tx, name, Kind::Reconcile, work, pass.now)?;
+            for record in &page.records {
+                let archived_at = record.archived_at;
+                note_archived(tx, &pass, record.id, Deletion { archived_at })?;
+            }
+            match &page.after {
+                Some(after) => cursors::move_reconcile(tx, name, after, None)?,
+                None => end(tx, &pass)?,
+            }
             Ok(page.after.is_none())
         })
         .await?;
     Ok(if done { Progress::RING } else { Progress::More })
 }
 
-fn advance(
+/// A read tells whether it was merged into another record, or is back.
+fn note_archived(
     tx: &rusqlite::Transaction<'_>,
     pass: &Pass<'_>,
-    cursor: &Cursor,
-    page: &Page<RemoteRecord>,
+    id: HubspotId,
+    deletion: Deletion,
 ) -> Result<(), StoreError> {
-    let now = pass.now;
-    match &page.after {
-        Some(after) => cursors::move_reconcile(tx, pass.name(), after, page_last(cursor, page)),
-        None => {
-            cursors::end_reconcile(tx, pass.name(), now)?;
-            // A change of associations alone moves no record's time: they are compared behind the records.
-            for pair in pass
-                .object
-                .pairs
-                .iter()
-                .filter(|pair| pair.from == *pass.name())
-            {
-                passes::begin(tx, &pair.key, now)?;
-            }
-            runs::finish(tx, pass.name(), Kind::Reconcile, None, now)
-        }
+    let (object, name) = (pass.object, pass.name());
+    let is_here = match object.table.by_hs_id(tx, id)? {
+        Some(row) => !object.table.is_marked(tx, row.record.local_id)?,
+        None => outbox::of_record(tx, name, id)?.is_some(),
+    };
+    if !is_here {
+        return Ok(());
     }
+    absent::note(tx, name, id, Said::Deleted(deletion), pass.now)?;
+    reads::ask(tx, name, id, Origin::Reconcile, pass.now).map(drop)
 }
 
 fn page_last(cursor: &Cursor, page: &Page<RemoteRecord>) -> Option<HubspotId> {
@@ -258,7 +329,8 @@ async fn ask_rows(
         object.clone(),
         cursor.reconcile_last_id.map_or(0, |id| id.0),
     );
-    let more = engine
+    let offset = engine.client.clock_offset_ms();
+    let done = engine
         .store
         .write(Lane::Bulk, move |tx| {
             let now = tx.now();
@@ -267,13 +339,15 @@ async fn ask_rows(
                 reads::ask(tx, sync.object(), *id, Origin::Reconcile, now)?;
             }
             match rows.last() {
-                Some(last) => cursors::move_reconcile(tx, sync.object(), "", Some(*last))?,
-                None => cursors::end_reconcile(tx, sync.object(), now)?,
+                Some(last) => {
+                    cursors::move_reconcile(tx, sync.object(), "", Some(*last))?;
+                    Ok(false)
+                }
+                None => end_or_turn(tx, &Pass::of(tx, &sync, Origin::Reconcile, offset)),
             }
-            Ok(!rows.is_empty())
         })
         .await?;
-    Ok(if more { Progress::More } else { Progress::RING })
+    Ok(if done { Progress::RING } else { Progress::More })
 }
 
 #[cfg(test)]
@@ -313,5 +387,71 @@ mod tests {
         assert_eq!(told(&desk), (vec![words.clone()], words.clone()));
         compare(r#"{"results":[]}"#);
         assert_eq!(told(&desk), (vec![words, None], None));
+    }
+
+    /// A list of records, in the archive where `archived_at` says so.
+    fn list_of(ids: &[u32], archived_at: &str, paging: &str) -> String {
+        let records: Vec<String> = ids
+            .iter()
+            .map(|id| {
+                format!(
+                    r#"{{"id":"{id}","properties":{{"email":"{id}@example.com"}},"createdAt":"2026-01-01T00:00:00Z",
+                        "updatedAt":"2026-01-01T00:00:00Z","archived":{}{archived_at}}}"#,
+                    !archived_at.is_empty()
+                )
+            })
+            .collect();
+        format!(r#"{{"results":[{}]{paging}}}"#, records.join(","))
+    }
+
+    #[test]
+    fn what_the_archive_lists_is_announced_where_the_token_sees_what_its_user_sees() {
+        let desk = Desk::new(0);
+        let contacts = desk.loaded();
+        let list = |ids: &[u32], archived_at: &str, paging: &str| {
+            let page = list_of(ids, archived_at, paging);
+            desk.hubspot.answer("/objects/2026-03/contacts?", page);
+        };
+        let rows = |sql: &str| {
+            let file = desk.folder.path().join("crm.db");
+            let program = rusqlite::Connection::open(file).expect("opens");
+            let mut rows = program.prepare(sql).expect("is SQL");
+            let rows = rows.query_map([], |row| row.get(0)).expect("runs");
+            rows.collect::<Result<Vec<String>, _>>().expect("reads")
+        };
+        list(&[101, 102, 103], "", "");
+        run(begin(&desk.engine, &contacts)).expect("begins");
+        assert_eq!(
+            run(step(&desk.engine, &contacts)).expect("a page"),
+            Progress::RING,
+            "a token that sees all is done"
+        );
+        let mut mapping = contacts.mapping().clone();
+        mapping.modes.sees = Sees::User;
+        let contacts = crate::engine::testing::synced(mapping);
+        // Of the three it sees none; two of them stand in the archive, and one of those says so on its second page.
+        let archived_at = r#","archivedAt":"2026-11-23T00:00:00Z""#;
+        list(&[], "", "");
+        list(
+            &[101, 900],
+            archived_at,
+            r#","paging":{"next":{"after":"7"}}"#,
+        );
+        list(&[103], archived_at, "");
+        run(begin(&desk.engine, &contacts)).expect("begins");
+        for said in [Progress::More, Progress::More, Progress::RING] {
+            assert_eq!(run(step(&desk.engine, &contacts)).expect("a page"), said);
+        }
+        let announced = "SELECT hs_id || ' ' || archived_at FROM _sync_absent WHERE announced = 1";
+        let at = "2026-11-23T00:00:00.000Z";
+        assert_eq!(rows(announced), [format!("101 {at}"), format!("103 {at}")]);
+        let asked = "SELECT CAST(hs_id AS TEXT) FROM _sync_reads ORDER BY hs_id";
+        assert_eq!(rows(asked), ["101", "102", "103"]);
+        let asked = desk.hubspot.asked("archived=true");
+        let is_second = |path: &str| path.contains("after=7");
+        let second: Vec<bool> = asked.iter().map(|one| is_second(&one.path)).collect();
+        assert_eq!(second, [false, true]);
+        assert!(!desk.cursor().reconcile_archived);
+        assert!(desk.cursor().last_reconcile_at.is_some());
     }
 }
