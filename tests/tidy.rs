@@ -240,6 +240,34 @@ fn entries_written_past_the_table(name: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Statements that write what is said of an entry, and not the code that it ends with.
+fn words_without_their_code(name: &str, text: &str) -> Vec<String> {
+    if name.starts_with("src/store/shape/local_sql") {
+        return Vec::new();
+    }
+    let code = code(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let writes = |statement: &str| {
+        let is_told = |column: &str| {
+            let set = format!("{column} =");
+            let sets = statement.starts_with("UPDATE") && statement.contains(&set);
+            sets || statement.starts_with("INSERT") && names(statement, column)
+        };
+        is_told("last_error") && !is_told("code")
+    };
+    let mut found = Vec::new();
+    for begin in ["UPDATE sync_outbox SET", "INSERT INTO sync_outbox ("] {
+        for (at, _) in code.match_indices(begin) {
+            let rest = &code[at..];
+            let statement = &rest[..rest.find('"').unwrap_or(rest.len())];
+            // What stands behind the condition is read.
+            let statement = statement.split(" WHERE ").next().unwrap_or_default();
+            found
+                .extend(writes(statement).then(|| format!("{name} forgets the code: {statement}")));
+        }
+    }
+    found
+}
+
 /// Whether a line names a library or call, and not another one that ends alike.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
@@ -400,6 +428,28 @@ fn what_becomes_of_an_entry_is_written_where_its_table_is_carried_out() {
     let field = "\"UPDATE sync_outbox_fields SET base_value = NULL\"";
     assert!(entries_written_past_the_table(elsewhere, field).is_empty());
     all_clean(&SOURCES, entries_written_past_the_table);
+}
+
+#[test]
+fn whoever_says_something_of_an_entry_says_its_code() {
+    let found = |sql: &str| words_without_their_code("x", &format!("\"{sql}\"")).len();
+    assert_eq!(
+        found("UPDATE sync_outbox\n SET last_error = NULL WHERE code = 1"),
+        1
+    );
+    assert_eq!(
+        found("UPDATE sync_outbox SET last_error = NULL, code = NULL WHERE id = 1"),
+        0
+    );
+    assert_eq!(
+        found("UPDATE sync_outbox SET state = 'dead' WHERE last_error = 'x'"),
+        0
+    );
+    assert_eq!(
+        found("INSERT INTO sync_outbox (object, last_error) VALUES (1, 2)"),
+        1
+    );
+    all_clean(&["src"], words_without_their_code);
 }
 
 #[test]

@@ -431,6 +431,7 @@ fn more() -> Vec<String> {
              attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END,\n    \
              next_attempt_at = CASE WHEN state = 'dead' OR last_error = {unwritable} THEN enqueued_at ELSE next_attempt_at END,\n    \
              last_error = CASE WHEN last_error = {unwritable} THEN NULL ELSE last_error END,\n    \
+             code = CASE WHEN last_error = {unwritable} THEN NULL ELSE code END,\n    \
              state = CASE state WHEN 'dead' THEN 'pending' ELSE state END\n\
              WHERE id = new.id AND operation <> 'archive' AND {CHANGED}",
             unwritable = literal(UNWRITABLE),

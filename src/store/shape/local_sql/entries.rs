@@ -1,11 +1,14 @@
 //! What triggers make of an entry is what `decide/entry` says: each standing that the file can hold meets each statement.
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::decide::entry::{EntryEvent, UNWRITABLE, step};
+use crate::model::association::PairMapping;
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HoldId, HubspotId, OutboxId};
+use crate::model::mapping::{Direction, Policy};
+use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
 use crate::store::shape::ddl;
 use crate::store::testing::{self, contacts, daemons_connection, folder, mapping, now, open};
@@ -20,10 +23,26 @@ fn long_ago() -> Timestamp {
     Timestamp::parse(LONG_AGO).expect("a time")
 }
 
-/// Every standing that the table's checks let in, apart from what no statement looks at.
+/// Every standing of a row's own entry that the table's checks let in, apart from what no statement looks at.
 fn standings() -> Vec<Standing> {
+    standings_of(&[Operation::Create, Operation::Update, Operation::Archive])
+}
+
+/// The same of an association's.
+fn standings_of_links() -> Vec<Standing> {
+    standings_of(&[Operation::Associate, Operation::Disassociate])
+}
+
+fn is_of_link(standing: &Standing) -> bool {
+    matches!(
+        standing.operation,
+        Operation::Associate | Operation::Disassociate
+    )
+}
+
+fn standings_of(operations: &[Operation]) -> Vec<Standing> {
     let mut all = Vec::new();
-    for operation in [Operation::Create, Operation::Update, Operation::Archive] {
+    for operation in operations.iter().copied() {
         for state in [EntryState::Pending, EntryState::InFlight, EntryState::Dead] {
             for waits_for in [
                 None,
@@ -34,7 +53,7 @@ fn standings() -> Vec<Standing> {
             ] {
                 for unanswered_since in [None, Some(long_ago())] {
                     for attempts in [0, 2] {
-                        for last_error in [None, Some("words"), Some(UNWRITABLE)] {
+                        for last_error in [None, Some("words [not-visible]"), Some(UNWRITABLE)] {
                             for discarded_at in [None, Some(long_ago())] {
                                 all.push(Standing {
                                     operation,
@@ -68,7 +87,7 @@ fn standings() -> Vec<Standing> {
 fn put(connection: &Connection, standing: &Standing) {
     fires(connection, false);
     let hs_id = standing.hs_id.map(|hs_id| hs_id.0);
-    if standing.operation != Operation::Archive {
+    if has_its_row(standing) {
         connection
             .execute(
                 "INSERT INTO contacts (local_id, hs_id, first_name) VALUES (1, ?1, 'Ada')",
@@ -79,8 +98,10 @@ fn put(connection: &Connection, standing: &Standing) {
     connection
         .execute(
             "INSERT INTO sync_outbox (id, object, local_id, hs_id, operation, state, attempts, enqueued_at, next_attempt_at,
-                                      last_error, waits_for, key, row, unanswered_since, discarded_at, approved_hold)
-             VALUES (1, 'contacts', 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'key', ?9, ?10, ?11, ?12)",
+                                      last_error, waits_for, key, row, unanswered_since, discarded_at, approved_hold, code,
+                                      to_object, to_local_id)
+             VALUES (1, 'contacts', 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'key', ?9, ?10, ?11, ?12, ?13,
+                     iif(?14, 'companies', NULL), iif(?14, 1, NULL))",
             rusqlite::params![
                 hs_id,
                 standing.operation.as_str(),
@@ -94,9 +115,14 @@ fn put(connection: &Connection, standing: &Standing) {
                 standing.unanswered_since.map(|since| since.to_string()),
                 standing.discarded_at.map(|at| at.to_string()),
                 standing.approved_hold,
+                standing.code(),
+                is_of_link(standing),
             ],
         )
         .expect("an entry");
+    if is_of_link(standing) {
+        return;
+    }
     connection
         .execute(
             "INSERT INTO sync_outbox_fields (outbox_id, property, base_value, changed_at) VALUES (1, 'email', 'a@example.com', ?1)",
@@ -124,7 +150,7 @@ fn timeless(standing: Standing) -> Standing {
 }
 
 /// The same with each time that the daemon's own statements tell apart, each before and after `now`, and with an approval.
-fn standings_in_time() -> Vec<Standing> {
+fn in_time(standings: impl Iterator<Item = Standing>) -> impl Iterator<Item = Standing> {
     let minute = now().plus_millis(60_000);
     let times = [
         (long_ago(), Some(long_ago())),
@@ -134,17 +160,14 @@ fn standings_in_time() -> Vec<Standing> {
         (long_ago(), Some(now().plus_millis(24 * 3_600_000))),
         (long_ago(), None),
     ];
-    let all = standings().into_iter().flat_map(|standing| {
+    standings.flat_map(move |standing| {
         times.map(|(enqueued_at, due)| Standing {
             enqueued_at,
             due,
             approved_hold: (standing.attempts > 0).then_some(3),
             ..standing.clone()
         })
-    });
-    // What no daemon's statement looks at.
-    all.filter(|standing| standing.last_error.is_none() && standing.discarded_at.is_none())
-        .collect()
+    })
 }
 
 /// Holds what a program's statement makes of each standing to what the table says of the events; where it is refused nothing
@@ -164,7 +187,11 @@ fn the_daemon_holds_to_the_table(
     event: &EntryEvent,
     act: impl Fn(&Transaction<'_>) -> Result<(), StoreError>,
 ) {
-    let standings = standings_in_time().into_iter().filter(concerns);
+    let all = standings().into_iter().chain(standings_of_links());
+    // What no daemon's statement looks at.
+    let is_plain =
+        |standing: &Standing| standing.last_error.is_none() && standing.discarded_at.is_none();
+    let standings = in_time(all.filter(is_plain)).filter(concerns);
     let act = |tx: &Transaction<'_>| act(tx).expect("runs");
     hold_to_the_table(standings, || vec![event.clone()], act, |standing| standing);
 }
@@ -195,6 +222,12 @@ fn hold_to_the_table(
             .try_fold(standing.clone(), step)
             .map(&seen_as);
         assert_eq!(found, expected, "{standing:?}");
+        // The code is that of the sentence, whoever wrote it.
+        let code = "SELECT code FROM sync_outbox WHERE id = 1";
+        let code = tx.query_row(code, [], |row| row.get::<_, Option<String>>(0));
+        let code = code.optional().expect("reads").flatten();
+        let said = found.as_ref().and_then(Standing::code);
+        assert_eq!(code.as_deref(), said, "{standing:?}");
         tx.rollback().expect("rolls back");
         seen += 1;
     }
@@ -211,7 +244,20 @@ fn program(sql: &'static str) -> impl Fn(&Transaction<'_>) {
 }
 
 fn has_its_row(standing: &Standing) -> bool {
-    standing.operation != Operation::Archive
+    !matches!(
+        standing.operation,
+        Operation::Archive | Operation::Associate | Operation::Disassociate
+    )
+}
+
+fn pair() -> PairMapping {
+    PairMapping {
+        key: TableName::parse("contacts_companies").expect("a name"),
+        from: contacts().object,
+        to: ObjectType::parse("companies").expect("a name"),
+        direction: Direction::Both,
+        policy: Policy::Remote,
+    }
 }
 
 #[test]
@@ -245,20 +291,44 @@ fn a_replacement_makes_of_an_entry_what_the_table_says() {
 
 #[test]
 fn a_retry_makes_of_an_entry_what_the_table_says() {
-    a_program_holds_to_the_table(
-        |_| true,
-        || vec![EntryEvent::Retried],
-        "UPDATE sync_outbox SET state = 'pending'",
-    );
+    let sql = "UPDATE sync_outbox SET state = 'pending'";
+    for standings in [standings(), standings_of_links()] {
+        let events = || vec![EntryEvent::Retried];
+        hold_to_the_table(standings.into_iter(), events, program(sql), timeless);
+    }
 }
 
 #[test]
 fn giving_an_entry_up_makes_of_it_what_the_table_says() {
-    a_program_holds_to_the_table(
-        |_| true,
-        || vec![EntryEvent::Discarded { at: now() }],
-        "DELETE FROM sync_outbox",
-    );
+    for standings in [standings(), standings_of_links()] {
+        let events = || vec![EntryEvent::Discarded { at: now() }];
+        let act = program("DELETE FROM sync_outbox");
+        hold_to_the_table(standings.into_iter(), events, act, timeless);
+    }
+}
+
+/// Holds what taking back a hold of these entries makes of each to what the table says: of those alone that are held, and
+/// that nobody has given up yet.
+fn a_taken_back_hold_holds_to_the_table(
+    operation: Operation,
+    act: impl Fn(&Transaction<'_>) -> Result<(), StoreError>,
+) {
+    let held = standings_of(&[operation]).into_iter().filter(|standing| {
+        standing.state == EntryState::Pending && standing.waits_for == Some(WaitsFor::Guard)
+    });
+    let events = || vec![EntryEvent::Discarded { at: now() }];
+    let act = |tx: &Transaction<'_>| act(tx).expect("runs");
+    hold_to_the_table(in_time(held), events, act, |standing| standing);
+}
+
+#[test]
+fn a_hold_that_is_taken_back_makes_of_an_entry_what_the_table_says() {
+    a_taken_back_hold_holds_to_the_table(Operation::Archive, |tx| {
+        outbox::discard_held(tx, "contacts", "archive", now())
+    });
+    a_taken_back_hold_holds_to_the_table(Operation::Disassociate, |tx| {
+        outbox::links::discard_held(tx, &pair(), now())
+    });
 }
 
 #[test]
@@ -267,6 +337,11 @@ fn an_approval_makes_of_an_entry_what_the_table_says() {
         |standing| standing.operation == Operation::Archive,
         &EntryEvent::Released { hold: 7, at: now() },
         |tx| outbox::release_held(tx, "contacts", "archive", HoldId(7), now()),
+    );
+    the_daemon_holds_to_the_table(
+        |standing| standing.operation == Operation::Disassociate,
+        &EntryEvent::Released { hold: 7, at: now() },
+        |tx| outbox::links::release_held(tx, &pair(), HoldId(7), now()),
     );
 }
 
@@ -279,6 +354,14 @@ fn the_guard_makes_of_an_entry_what_the_table_says() {
         },
         &EntryEvent::Held,
         |tx| outbox::hold_due(tx, "contacts", "archive", now()),
+    );
+    the_daemon_holds_to_the_table(
+        |standing| {
+            standing.operation == Operation::Disassociate
+                && standing.due.is_some_and(|due| due <= now())
+        },
+        &EntryEvent::Held,
+        |tx| outbox::links::hold_due(tx, &pair(), now()),
     );
 }
 
@@ -295,7 +378,8 @@ fn the_end_of_a_backfill_makes_of_an_entry_what_the_table_says() {
 #[test]
 fn a_property_that_can_be_written_again_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
-        |_| true,
+        // An association carries no property.
+        |standing| !is_of_link(standing),
         &EntryEvent::Writable { at: now() },
         |tx| outbox::release_property(tx, "contacts", "email", now()),
     );
@@ -304,7 +388,7 @@ fn a_property_that_can_be_written_again_makes_of_an_entry_what_the_table_says() 
 #[test]
 fn healing_makes_of_an_entry_what_the_table_says() {
     the_daemon_holds_to_the_table(
-        |_| true,
+        |standing| !is_of_link(standing),
         &EntryEvent::Healed { at: now() },
         |tx| {
             let object = contacts().object;
