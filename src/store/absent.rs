@@ -10,7 +10,7 @@ use crate::store::StoreError;
 
 /// What was said of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum WhyAbsent {
     /// An answer missed it, and its row is kept, or what waits of it.
     Unseen,
     /// HubSpot has announced its deletion, or lists it among its archived records.
@@ -29,12 +29,12 @@ pub fn note(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
-    said: Said,
+    said: WhyAbsent,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let archived_at = match said {
-        Said::Unseen => None,
-        Said::Deleted(deletion) => deletion.archived_at,
+        WhyAbsent::Unseen => None,
+        WhyAbsent::Deleted(deletion) => deletion.archived_at,
     };
     tx.prepare_cached(
         "INSERT INTO _sync_absent (object, hs_id, at, unseen, announced, archived_at)
@@ -48,7 +48,7 @@ pub fn note(
         ":object": object.as_str(),
         ":id": id.0,
         ":now": now.to_string(),
-        ":unseen": said == Said::Unseen,
+        ":unseen": said == WhyAbsent::Unseen,
         ":archived_at": archived_at.map(|at| at.to_string()),
     })?;
     Ok(())

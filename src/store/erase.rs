@@ -5,6 +5,7 @@
 
 use rusqlite::{Transaction, named_params};
 
+use crate::model::association::PairMapping;
 use crate::model::conflict::WHOLE_RECORD;
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::ObjectType;
@@ -22,6 +23,7 @@ const LOG_TO_EMPTY: &str = "log_to_empty";
 pub fn erase(
     tx: &Transaction<'_>,
     table: &MirrorTable,
+    pairs: &[PairMapping],
     id: HubspotId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -71,6 +73,9 @@ pub fn erase(
             named_params! { ":object": object.as_str(), ":ids": of_ids, ":rows": of_rows },
         )?;
     }
+    for pair in pairs {
+        forget_associations(tx, (object, pair), &of_ids, &of_rows)?;
+    }
     tx.prepare_cached(
         "DELETE FROM _sync_sent
          WHERE object = :object AND local_id IN (SELECT value FROM json_each(:rows))",
@@ -96,6 +101,69 @@ pub fn erase(
         erase_id(tx, object, id, now)?;
     }
     meta::set(tx, LOG_TO_EMPTY, "1")
+}
+
+/// Forgets what was told of the record's associations, from either end of a pair.
+fn forget_associations(
+    tx: &Transaction<'_>,
+    (object, pair): (&ObjectType, &PairMapping),
+    of_ids: &str,
+    of_rows: &str,
+) -> Result<(), StoreError> {
+    const FROM: [&str; 2] = [
+        "DELETE FROM sync_history
+         WHERE object = :pair
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+        "DELETE FROM sync_conflicts
+         WHERE object = :pair
+           AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
+    ];
+    const WAITING_FROM: [&str; 2] = [
+        "DELETE FROM _sync_links_waiting
+         WHERE pair = :pair AND from_hs_id IN (SELECT value FROM json_each(:ids))",
+        "DELETE FROM _sync_links_due
+         WHERE pair = :pair AND side = 'from' AND hs_id IN (SELECT value FROM json_each(:ids))",
+    ];
+    const TO: [&str; 2] = [
+        "DELETE FROM sync_history
+         WHERE object = :pair
+           AND property = 'association'
+           AND json_valid(coalesce(new_value, old_value))
+           AND (coalesce(new_value, old_value) ->> 'to_local_id' IN (SELECT value FROM json_each(:rows))
+                OR coalesce(new_value, old_value) ->> 'to_hs_id' IN (SELECT value FROM json_each(:ids)))",
+        // What somebody is still asked about is told again by the next answer.
+        "DELETE FROM sync_conflicts
+         WHERE object = :pair
+           AND resolved_at IS NOT NULL
+           AND EXISTS (SELECT 1
+                       FROM json_each(iif(json_valid(local_value), local_value, '[]')) AS link
+                       WHERE link.value ->> 'to_local_id' IN (SELECT value FROM json_each(:rows))
+                          OR link.value ->> 'to_hs_id' IN (SELECT value FROM json_each(:ids))
+                       UNION ALL
+                       SELECT 1
+                       FROM json_each(iif(json_valid(remote_value), remote_value, '[]')) AS link
+                       WHERE link.value ->> 'to_local_id' IN (SELECT value FROM json_each(:rows))
+                          OR link.value ->> 'to_hs_id' IN (SELECT value FROM json_each(:ids)))",
+    ];
+    const WAITING_TO: [&str; 2] = [
+        "DELETE FROM _sync_links_waiting
+         WHERE pair = :pair AND to_hs_id IN (SELECT value FROM json_each(:ids))",
+        "DELETE FROM _sync_links_due
+         WHERE pair = :pair AND side = 'to' AND hs_id IN (SELECT value FROM json_each(:ids))",
+    ];
+    let key = pair.key.as_str();
+    let told = named_params! { ":pair": key, ":ids": of_ids, ":rows": of_rows };
+    let waiting = named_params! { ":pair": key, ":ids": of_ids };
+    let ends = [(&pair.from, FROM, WAITING_FROM), (&pair.to, TO, WAITING_TO)];
+    for (_, of_end, waiting_of_end) in ends.into_iter().filter(|(end, ..)| *end == object) {
+        for sql in of_end {
+            tx.prepare_cached(sql)?.execute(told)?;
+        }
+        for sql in waiting_of_end {
+            tx.prepare_cached(sql)?.execute(waiting)?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets what lost requests carried for rows that are gone, with their entries: whose they were is not known any more, and
@@ -144,7 +212,8 @@ fn erase_id(
     reads::forget_removal(tx, object, id)?;
     reads::note_erased(tx, object, id, now)?;
     merges::forget(tx, object, id)?;
-    reads::bury(tx, object, id, now)
+    reads::bury(tx, object, id, now)?;
+    reads::erase_later(tx, object, id, None)
 }
 
 /// The rows that are or were one of the records: their rows, and those that entries, history and conflicts know under
@@ -243,7 +312,8 @@ mod tests {
 
     use super::*;
     use crate::model::event::Event;
-    use crate::model::name::PropertyName;
+    use crate::model::mapping::{Direction, Policy};
+    use crate::model::name::{PropertyName, TableName};
     use crate::store::inbox::{self, NewEvent, State};
     use crate::store::shape::ddl;
     use crate::store::testing::{at_once, contacts, folder, mapping, now, open, shown};
@@ -264,7 +334,7 @@ mod tests {
     fn erase_contact(store: &Store, id: i64) {
         let job = move |tx: &WriteTx<'_>| {
             let table = MirrorTable::new(Arc::new(contacts()));
-            erase(tx, &table, HubspotId(id), now())
+            erase(tx, &table, &[], HubspotId(id), now())
         };
         at_once(store.write(Lane::Bulk, job)).expect("erases");
     }
@@ -354,6 +424,55 @@ mod tests {
             "SELECT row FROM _sync_replaced",
         ] {
             assert_eq!(rows(&folder, sql), ["kept"], "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_was_told_of_its_associations_goes_with_a_record_from_either_end() {
+        let (folder, store) = filled(
+            r#"INSERT INTO contacts (local_id, hs_id, email) VALUES (1, 300, 'x');
+             INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, new_value, origin) VALUES
+                 ('x', 'contacts_companies', 1, 300, 'association', NULL, '{"to_local_id":9,"to_hs_id":900,"label":"gone"}', 'poll'),
+                 ('x', 'contacts_companies', 2, 400, 'association', NULL, '{"to_local_id":1,"to_hs_id":300,"label":"kept"}', 'poll'),
+                 ('x', 'deals_contacts', 1, 300, 'association', NULL, '{"to_local_id":4,"to_hs_id":400,"label":"kept"}', 'poll'),
+                 ('x', 'deals_contacts', 5, 500, 'association', NULL, '{"to_local_id":7,"to_hs_id":300,"label":"gone"}', 'poll'),
+                 ('x', 'deals_contacts', 5, 500, 'association', '{"to_local_id":1,"to_hs_id":null,"label":"gone"}', NULL, 'push');
+             INSERT INTO sync_conflicts (object, local_id, hs_id, property, local_value, remote_value, policy, detected_at, resolved_at) VALUES
+                 ('contacts_companies', 1, 300, 'association', '[{"to_hs_id":8,"label":"gone"}]', '[]', 'remote', 'x', 'x'),
+                 ('deals_contacts', 5, 500, 'association', '[{"to_local_id":8,"to_hs_id":800,"label":"gone"}]', '[{"to_local_id":1,"to_hs_id":300,"label":"gone"}]', 'remote', 'x', 'x'),
+                 ('deals_contacts', 6, 600, 'association', '[{"to_hs_id":8,"label":"kept"}]', NULL, 'remote', 'x', 'x');
+             INSERT INTO _sync_links_waiting (pair, from_hs_id, to_hs_id, category, type_id, label) VALUES
+                 ('contacts_companies', 300, 900, 'x', 1, 'gone'), ('contacts_companies', 400, 300, 'x', 1, 'kept'),
+                 ('deals_contacts', 500, 300, 'x', 1, 'gone'), ('deals_contacts', 300, 400, 'x', 1, 'kept');
+             INSERT INTO _sync_links_due (pair, side, hs_id, origin, due_at) VALUES
+                 ('contacts_companies', 'from', 300, 'poll', 'gone'), ('contacts_companies', 'to', 300, 'poll', 'kept'),
+                 ('deals_contacts', 'to', 300, 'poll', 'gone'), ('deals_contacts', 'from', 300, 'poll', 'kept')"#,
+        );
+        let pair = |key: &str, from: &str, to: &str| PairMapping {
+            key: TableName::parse(key).expect("a name"),
+            from: ObjectType::parse(from).expect("a name"),
+            to: ObjectType::parse(to).expect("a name"),
+            direction: Direction::Both,
+            policy: Policy::Remote,
+        };
+        let pairs = [
+            pair("contacts_companies", "contacts", "companies"),
+            pair("deals_contacts", "deals", "contacts"),
+        ];
+        let job = move |tx: &WriteTx<'_>| {
+            let table = MirrorTable::new(Arc::new(contacts()));
+            erase(tx, &table, &pairs, HubspotId(300), now())
+        };
+        at_once(store.write(Lane::Bulk, job)).expect("erases");
+        for sql in [
+            "SELECT coalesce(new_value, old_value) ->> 'label' FROM sync_history",
+            "SELECT local_value ->> '$[0].label' FROM sync_conflicts",
+            "SELECT label FROM _sync_links_waiting",
+            "SELECT due_at FROM _sync_links_due",
+        ] {
+            let left = rows(&folder, sql);
+            assert!(!left.is_empty(), "{sql} took too much");
+            assert!(left.iter().all(|text| text == "kept"), "{sql}: {left:?}");
         }
     }
 

@@ -237,7 +237,7 @@ pub fn bury(
         "INSERT INTO _sync_tombstones (object, hs_id, at)
          VALUES (:object, :id, :now)
          ON CONFLICT (object, hs_id) DO UPDATE
-         SET at = excluded.at, erase_at = NULL",
+         SET at = excluded.at",
     )?
     .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":now": now.to_string() })?;
     Ok(())
@@ -266,17 +266,18 @@ pub fn unbury(tx: &Transaction<'_>, object: &ObjectType, id: HubspotId) -> Resul
     Ok(())
 }
 
-/// Notes when what is still known of a buried record is to be erased, unless it shows itself again.
+/// Notes when what is still known of a buried record is to be erased, unless it shows itself again; `None`: never, since it
+/// has, or nothing is known of it any more.
 pub fn erase_later(
     tx: &Transaction<'_>,
     object: &ObjectType,
     id: HubspotId,
-    at: Timestamp,
+    at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_tombstones SET erase_at = :at WHERE object = :object AND hs_id = :id",
     )?
-    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":at": at.to_string() })?;
+    .execute(named_params! { ":object": object.as_str(), ":id": id.0, ":at": at.map(|at| at.to_string()) })?;
     Ok(())
 }
 

@@ -171,6 +171,9 @@ fn apply_within(
     if !makes_rows || !may_appear(tx, pass, record, around)? {
         return Ok(absorbed);
     }
+    if around.tombstones {
+        reads::unbury(tx, pass.name(), record.id)?;
+    }
     insert(tx, applying, record)?;
     let own = match applying.with_history {
         true => OwnLinks::Too,
@@ -319,12 +322,10 @@ fn insert(
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
     let pass = &applying.pass;
-    let object = pass.name();
     let local_id = pass.object.table.insert_record(tx, record)?;
     if !applying.with_history {
         return Ok(());
     }
-    reads::unbury(tx, object, record.id)?;
     note_made(tx, pass, local_id, record)
 }
 

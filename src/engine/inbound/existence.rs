@@ -17,7 +17,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::absent::Said;
+use crate::store::absent::WhyAbsent;
 use crate::store::conflicts::{self, About, End, NewConflict};
 use crate::store::history::{self, Change, Origin};
 use crate::store::outbox;
@@ -67,11 +67,14 @@ impl Matter<'_> {
             }
             Action::ForgetRemoval => reads::forget_removal(tx, object, id),
             Action::AskRead => reads::ask(tx, object, id, self.source(), now).map(drop),
-            Action::Erase => erase::erase(tx, &self.pass.object.table, id, now),
+            Action::Erase => {
+                let object = self.pass.object;
+                erase::erase(tx, &object.table, &object.pairs, id, now)
+            }
             Action::RemoveRow => self.remove_row(tx),
             Action::MarkRow => self.mark_row(tx),
             Action::UnmarkRow => self.unmark_row(tx),
-            Action::CountUnseen => absent::note(tx, object, id, Said::Unseen, now),
+            Action::CountUnseen => absent::note(tx, object, id, WhyAbsent::Unseen, now),
             Action::Park(words) => {
                 self.of_entry(|entry| outbox::park(tx, entry.id, words, outbox::Answered::No))
             }

@@ -210,7 +210,7 @@ fn remove(
     };
     matter.carry_out(tx, &actions)?;
     if actions.contains(&Action::RemoveRow) && is_gone_for_good(removal, modes) {
-        reads::erase_later(tx, name, removal.id, pass.now + ERASED_AFTER)?;
+        reads::erase_later(tx, name, removal.id, Some(pass.now + ERASED_AFTER))?;
     }
     Ok(true)
 }

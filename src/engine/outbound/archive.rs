@@ -8,7 +8,7 @@ use crate::decide::guard::{Bounds, Count, Verdict, judge};
 use crate::decide::incoming::convert::identities;
 use crate::decide::outgoing::archiving::{DeletedRow, is_undecided};
 use crate::decide::outgoing::looking::former_values;
-use crate::decide::outgoing::present::{Known, Look, Present};
+use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::AFTER_READ;
 use crate::engine::hands::Hands;
 use crate::engine::inbound::existence::{Matter, missed, shown_version};
@@ -272,7 +272,7 @@ impl ArchiveLook<'_, '_> {
 
     fn hubspot(&self) -> Result<Hubspot, StoreError> {
         let (tx, object, hs_id) = (self.tx, self.pass.object, self.hs_id);
-        let known = Known {
+        let known = KnownVersion {
             version: shown_version(tx, None, Some(self.entry))?,
             offset_ms: self.pass.offset_ms,
         };
@@ -369,7 +369,7 @@ mod tests {
     use crate::model::id::LocalId;
     use crate::model::mapping::{Policy, Sees};
     use crate::model::value::Value;
-    use crate::store::absent::{self, Deletion, Said};
+    use crate::store::absent::{self, Deletion, WhyAbsent};
     use crate::store::shape::ddl;
     use crate::store::testing::{mapping, now};
 
@@ -731,7 +731,7 @@ mod tests {
         scene.program("DELETE FROM contacts");
         scene.write(|tx| {
             if is_announced {
-                let said = Said::Deleted(Deletion { archived_at: None });
+                let said = WhyAbsent::Deleted(Deletion { archived_at: None });
                 absent::note(tx, scene.object.object(), HubspotId(101), said, at(5))?;
             }
             let queued = outbox::waiting_archives(tx, scene.object.object(), 1)?.remove(0);

@@ -15,7 +15,7 @@ use crate::decide::outgoing::claim::{
     after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
 };
 use crate::decide::outgoing::plan::{BATCH, Backlog, next_batch};
-use crate::decide::outgoing::present::{Known, Look, Present};
+use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
 use crate::engine::hands::Hands;
 use crate::engine::inbound::apply::apply_record;
@@ -292,7 +292,7 @@ fn merge_and_claim(
         return Ok(None);
     };
     let row = pass.object.table.by_local_id(tx, entry.local_id)?;
-    let known = Known {
+    let known = KnownVersion {
         version: shown_version(tx, row.as_ref(), Some(entry))?,
         offset_ms: pass.offset_ms,
     };

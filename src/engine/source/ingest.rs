@@ -22,7 +22,7 @@ use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
-use crate::store::absent::{Deletion, Said};
+use crate::store::absent::{Deletion, WhyAbsent};
 use crate::store::around::{self, Around};
 use crate::store::history::{self, Origin};
 use crate::store::inbox::{self, State, WaitingEvent};
@@ -228,7 +228,7 @@ fn ask(tx: &Transaction<'_>, pass: &Pass<'_>, group: &RecordEvents) -> Result<()
                 }
             }
             Some(EventKind::Deletion) if object.mapping().modes.sees == Sees::User => {
-                let said = Said::Deleted(Deletion { archived_at: None });
+                let said = WhyAbsent::Deleted(Deletion { archived_at: None });
                 absent::note(tx, name, group.id, said, now)?;
             }
             Some(

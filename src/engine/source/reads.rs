@@ -28,13 +28,15 @@ use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{BatchRead, Priority, ReadQuery, Record};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::HubspotId;
+use crate::model::mapping::Sees;
 use crate::model::name::PropertyName;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
+use crate::store::absent::{Deletion, WhyAbsent};
 use crate::store::file::savepoint;
 use crate::store::history::{self, Origin};
 use crate::store::reads::FallsDue;
-use crate::store::{Lane, StoreError, outbox, reads, unreadable};
+use crate::store::{Lane, StoreError, absent, outbox, reads, unreadable};
 
 /// So many of them are named in a line of the log.
 const MOST_NAMED: usize = 20;
@@ -372,8 +374,22 @@ fn note_missing_one(
         archived_at: removal.archived_at.or(missed.archived_at),
         ..missed
     };
+    let hubspot = Hubspot::missed(&missed, &moment);
+    if let Hubspot::Gone { archived_at } = hubspot
+        && missed.sees == Sees::User
+        && (row.is_some() || entry.is_some())
+    {
+        // Whoever looks next may ask in a way that shows no archive: a push, or a person's decision.
+        absent::note(
+            tx,
+            name,
+            id,
+            WhyAbsent::Deleted(Deletion { archived_at }),
+            pass.now,
+        )?;
+    }
     let actions = decide(&Sides {
-        hubspot: Hubspot::missed(&missed, &moment),
+        hubspot,
         here: match &row {
             Some(row) if object.table.is_marked(tx, row.record.local_id)? => Here::Marked,
             Some(_) => Here::row(None, None, &moment),
@@ -399,6 +415,10 @@ fn note_missing_one(
         decided: None,
     };
     matter.carry_out(tx, &actions)?;
+    if removal.archived_at.is_some() {
+        // It stands in HubSpot's archive: it is not gone for good.
+        reads::erase_later(tx, name, id, None)?;
+    }
     Ok(true)
 }
 
@@ -406,8 +426,7 @@ fn note_missing_one(
 mod tests {
     use super::*;
     use crate::engine::testing::{How, Scene, at, record};
-    use crate::model::mapping::{Policy, Sees};
-    use crate::store::absent::{self, Deletion, Said};
+    use crate::model::mapping::Policy;
 
     #[test]
     fn a_record_that_was_made_or_restored_since_the_question_is_not_missing() {
@@ -544,7 +563,7 @@ mod tests {
             };
             scene.write(|tx| {
                 if is_announced {
-                    let said = Said::Deleted(Deletion {
+                    let said = WhyAbsent::Deleted(Deletion {
                         archived_at: Some(at(8)),
                     });
                     absent::note(tx, scene.object.object(), HubspotId(101), said, at(5))?;

@@ -22,7 +22,7 @@ use crate::model::id::HubspotId;
 use crate::model::mapping::Sees;
 use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
-use crate::store::absent::{self, Deletion, Said};
+use crate::store::absent::{self, Deletion, WhyAbsent};
 use crate::store::cursors::{self, Backfill, Cursor};
 use crate::store::history::Origin;
 use crate::store::links::passes;
@@ -282,7 +282,7 @@ fn note_archived(
     if !is_here {
         return Ok(());
     }
-    absent::note(tx, name, id, Said::Deleted(deletion), pass.now)?;
+    absent::note(tx, name, id, WhyAbsent::Deleted(deletion), pass.now)?;
     reads::ask(tx, name, id, Origin::Reconcile, pass.now).map(drop)
 }
 

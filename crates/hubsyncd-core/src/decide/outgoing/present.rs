@@ -36,7 +36,7 @@ pub enum Look<'a> {
 
 /// What is known here of a record that a read is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownVersion {
     /// The latest version that was shown.
     pub version: Option<Timestamp>,
     /// HubSpot's clock minus this machine's.
@@ -45,7 +45,7 @@ pub struct Known {
 
 impl Present {
     /// What the read says of a record: what rests on it says what is known.
-    pub fn look(&self, id: HubspotId, known: Known) -> Look<'_> {
+    pub fn look(&self, id: HubspotId, known: KnownVersion) -> Look<'_> {
         match self.of(id) {
             Some(record) if record.id == id && self.is_outdated(record, known) => Look::Outdated,
             Some(record) => Look::Shown(record),
@@ -54,7 +54,7 @@ impl Present {
         }
     }
 
-    fn is_outdated(&self, record: &RemoteRecord, known: Known) -> bool {
+    fn is_outdated(&self, record: &RemoteRecord, known: KnownVersion) -> bool {
         let asked_at = self.asked_at.plus_millis(known.offset_ms);
         of_claim(asked_at, record.updated_at, known.version) == Freshness::Stale
     }
@@ -87,7 +87,7 @@ mod tests {
             ..Present::default()
         };
         let look = |id, version: Option<i64>| {
-            let known = Known {
+            let known = KnownVersion {
                 version: version.map(at),
                 offset_ms: 0,
             };
