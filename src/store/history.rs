@@ -6,14 +6,15 @@ use rusqlite::{Connection, Transaction, named_params};
 
 use crate::decide::fight::FieldPush;
 use crate::decide::matching::MatchRule;
+use crate::model::conflict::WHOLE_RECORD;
 use crate::model::id::{HubspotId, LocalId};
-use crate::model::mapping::FieldMapping;
+use crate::model::mapping::{FieldMapping, ObjectMapping};
 use crate::model::name::{ObjectType, PropertyName};
 pub use crate::model::origin::Origin;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
-use crate::store::StoreError;
 use crate::store::modes::{self, FieldMode};
+use crate::store::{StoreError, rowjson};
 
 /// A change of one field.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,110 @@ pub fn record(tx: &Transaction<'_>, change: Change<'_>, now: Timestamp) -> Resul
         ":origin": change.origin.as_str(),
     })?;
     Ok(())
+}
+
+/// A record as a whole: one side made it or took it away in the other, or it became a part of another one.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeRecord<'a> {
+    /// The object's mapping.
+    pub mapping: &'a ObjectMapping,
+    /// The row.
+    pub local_id: LocalId,
+    /// The record.
+    pub hs_id: Option<HubspotId>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl WholeRecord<'_> {
+    /// It was made, with the row that it is.
+    pub fn made(self, tx: &Transaction<'_>, row: &str, now: Timestamp) -> Result<(), StoreError> {
+        let kept = self.kept(tx, row, now, |value| (None, value))?;
+        self.record(tx, (None, Some(&self.by_column(&kept))), now)
+    }
+
+    /// It went, with the row that it was, where that is known.
+    pub fn gone(
+        self,
+        tx: &Transaction<'_>,
+        row: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let kept = match row {
+            Some(row) => Some(self.kept(tx, row, now, |value| (value, None))?),
+            None => None,
+        };
+        let kept = kept.map(|kept| self.by_column(&kept));
+        self.record(tx, (kept.as_deref(), None), now)
+    }
+
+    /// It became a part of another row's.
+    pub fn absorbed(
+        self,
+        tx: &Transaction<'_>,
+        row: &str,
+        into: LocalId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let kept = self.kept(tx, row, now, |value| (value, None))?;
+        self.record(tx, (Some(&kept), Some(&into.to_string())), now)
+    }
+
+    fn record(
+        self,
+        tx: &Transaction<'_>,
+        (old, new): (Option<&str>, Option<&str>),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = self.change(WHOLE_RECORD, old, new);
+        record(tx, change, now)
+    }
+
+    fn change<'c>(
+        &'c self,
+        property: &'c str,
+        old: Option<&'c str>,
+        new: Option<&'c str>,
+    ) -> Change<'c> {
+        Change {
+            object: &self.mapping.object,
+            local_id: self.local_id,
+            hs_id: self.hs_id,
+            property,
+            old,
+            new,
+            origin: self.origin,
+        }
+    }
+
+    fn by_column(self, row: &str) -> String {
+        rowjson::by_column(self.mapping, row)
+    }
+
+    /// What is kept of its row: not what is kept out of the table. Of that a push is remembered for a while, as of a field.
+    fn kept(
+        self,
+        tx: &Transaction<'_>,
+        row: &str,
+        now: Timestamp,
+        sides: impl Fn(Option<&str>) -> (Option<&str>, Option<&str>),
+    ) -> Result<String, StoreError> {
+        let unkept = modes::said(tx, &self.mapping.object, FieldMode::Unkept)?;
+        if unkept.is_empty() {
+            return Ok(row.to_owned());
+        }
+        if self.origin == Origin::Push {
+            let values = rowjson::values(self.mapping, row);
+            let told = values.iter().filter(|(property, value)| {
+                unkept.contains(property.as_str()) && !value.is_empty()
+            });
+            for (property, value) in told {
+                let (old, new) = sides(value.as_deref());
+                remember_push(tx, self.change(property.as_str(), old, new), now)?;
+            }
+        }
+        Ok(rowjson::without(row, &unkept))
+    }
 }
 
 /// Where the JSON of a whole row holds a field.

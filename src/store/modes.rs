@@ -1,5 +1,7 @@
 //! `_sync_modes`: what the mapping file says of how single properties are kept, for those who write them down.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Transaction, named_params};
 
 use crate::model::name::{ObjectType, PropertyName};
@@ -67,6 +69,24 @@ pub fn say(
         more: new > 0,
         less: gone > 0,
     })
+}
+
+/// The properties of an object of which it is said.
+pub fn said(
+    connection: &Connection,
+    object: &ObjectType,
+    mode: FieldMode,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT property
+         FROM _sync_modes
+         WHERE object = :object AND mode = :mode",
+    )?;
+    let properties = statement.query_map(
+        named_params! { ":object": object.as_str(), ":mode": mode.as_str() },
+        |row| row.get(0),
+    )?;
+    Ok(properties.collect::<Result<_, _>>()?)
 }
 
 /// Whether it is said of a property.

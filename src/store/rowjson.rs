@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 pub use crate::model::row::json::{
     by_column, created_at, modified_at, of_record, of_row, of_values, spelled, text_in, values,
-    with_defaults, with_record, with_times,
+    with_defaults, with_record, with_times, without,
 };
 
 /// What a row held in a column that the mapping does not know.

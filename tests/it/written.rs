@@ -176,4 +176,22 @@ fn what_is_kept_out_of_the_history_is_synced_and_its_conflicts_are_kept() {
     let shown = site.run(&["check", "--show"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("history = false"), "{shown}");
+    // Neither do the rows of whole records hold it: made by either side, gone on either side.
+    site.execute(
+        "INSERT INTO contacts (email, phone, title) VALUES ('bob@example.com', 'secret', 'told')",
+    );
+    site.once();
+    let cid = portal.contact("cid@example.com");
+    portal.edit(cid, &[("phone", "secret"), ("jobtitle", "told")]);
+    site.once();
+    site.execute("DELETE FROM contacts WHERE email = 'bob@example.com'");
+    site.once();
+    let now = portal.now_ms();
+    portal.stand().archive("contacts", cid, now);
+    assert!(site.run(&["once", "--reconcile"]).status.success());
+    let whole = "SELECT count(*) FROM sync_history
+                 WHERE property = '*' AND coalesce(old_value, new_value) ->> 'title' = 'told'";
+    assert_eq!(site.number(whole), 4);
+    let held = "SELECT count(*) FROM sync_history WHERE old_value LIKE '%secret%' OR new_value LIKE '%secret%'";
+    assert_eq!(site.number(held), 0);
 }

@@ -9,7 +9,7 @@ use crate::decide::existence::{Here, Hubspot, Sides, Word, decide};
 use crate::engine::inbound::applying::{Applying, refuse_saying, why_kept};
 use crate::engine::inbound::existence::Matter;
 use crate::engine::pass::Pass;
-use crate::model::conflict::{WHOLE_RECORD, Winner};
+use crate::model::conflict::Winner;
 use crate::model::entry::{Base, Entry};
 use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
@@ -17,7 +17,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::store::conflicts::{self, About, NewConflict};
 use crate::store::file::savepoint;
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::{Origin, WholeRecord};
 use crate::store::links::rows;
 use crate::store::{StoreError, fields, gaps, merges, outbox, reads};
 
@@ -123,17 +123,13 @@ fn lose_row(
     let object = pass.name();
     let others = fields::out_of_force(tx, pass.object.mapping())?;
     let lost = pass.object.table.whole(tx, loser, &others)?;
-    let kept = survivor.record.local_id.to_string();
-    let change = Change {
-        object,
+    let whole = WholeRecord {
+        mapping: pass.object.mapping(),
         local_id: loser.record.local_id,
         hs_id: loser.record.hs_id,
-        property: WHOLE_RECORD,
-        old: Some(&lost),
-        new: Some(&kept),
         origin: Origin::Absorb,
     };
-    history::record(tx, change, pass.now)?;
+    whole.absorbed(tx, &lost, survivor.record.local_id, pass.now)?;
     if let Some(queued) = outbox::of_row(tx, object, loser.record.local_id)? {
         move_pending(tx, pass, survivor, loser, &queued)?;
         outbox::remember_sent(tx, object, &queued, pass.now)?;

@@ -19,7 +19,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::absent::WhyAbsent;
 use crate::store::conflicts::{self, About, End, NewConflict};
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::{self, Change, Origin, WholeRecord};
 use crate::store::outbox;
 use crate::store::reads::{self, Removal};
 use crate::store::{StoreError, absent, cursors, erase, fields, rowjson, unreadable};
@@ -256,16 +256,13 @@ impl Matter<'_> {
         let mapping = self.pass.object.mapping();
         let others = fields::out_of_force(tx, mapping)?;
         let lost = self.pass.object.table.whole(tx, row, &others)?;
-        let change = Change {
-            object: self.pass.name(),
+        let whole = WholeRecord {
+            mapping,
             local_id: row.record.local_id,
             hs_id: Some(self.hs_id),
-            property: WHOLE_RECORD,
-            old: Some(&rowjson::by_column(mapping, &lost)),
-            new: None,
             origin: self.pass.origin,
         };
-        history::record(tx, change, self.pass.now)
+        whole.gone(tx, Some(&lost), self.pass.now)
     }
 
     /// What waits of a row whose record is gone ends, and no older page brings the record back.
@@ -375,17 +372,13 @@ pub fn note_made(
     local_id: LocalId,
     record: &RemoteRecord,
 ) -> Result<(), StoreError> {
-    let made = rowjson::by_column(pass.object.mapping(), &rowjson::of_record(record));
-    let change = Change {
-        object: pass.name(),
+    let whole = WholeRecord {
+        mapping: pass.object.mapping(),
         local_id,
         hs_id: Some(record.id),
-        property: WHOLE_RECORD,
-        old: None,
-        new: Some(&made),
         origin: pass.origin,
     };
-    history::record(tx, change, pass.now)
+    whole.made(tx, &rowjson::of_record(record), pass.now)
 }
 
 /// A deletion that is given up: the row is back as it was, and what was pending of it before is pending again. Tells whether

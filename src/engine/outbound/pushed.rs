@@ -3,11 +3,10 @@
 use rusqlite::Transaction;
 
 use crate::engine::pass::Pass;
-use crate::model::conflict::WHOLE_RECORD;
 use crate::model::entry::Entry;
 use crate::model::id::HubspotId;
-use crate::store::history::{self, Change, Origin};
-use crate::store::{StoreError, rowjson};
+use crate::store::StoreError;
+use crate::store::history::{Origin, WholeRecord};
 
 /// Writes down that a deletion has reached HubSpot.
 pub fn note_archived(
@@ -16,17 +15,11 @@ pub fn note_archived(
     entry: &Entry,
     hs_id: HubspotId,
 ) -> Result<(), StoreError> {
-    let (object, now) = (pass.name(), pass.now);
-    let row = entry.row.as_deref();
-    let row = row.map(|row| rowjson::by_column(pass.object.mapping(), row));
-    let change = Change {
-        object,
+    let whole = WholeRecord {
+        mapping: pass.object.mapping(),
         local_id: entry.local_id,
         hs_id: Some(hs_id),
-        property: WHOLE_RECORD,
-        old: row.as_deref(),
-        new: None,
         origin: Origin::Push,
     };
-    history::record(tx, change, now)
+    whole.gone(tx, entry.row.as_deref(), pass.now)
 }

@@ -5,7 +5,7 @@
 //! hexadecimal, `$text:NAME` those of a text that is no UTF-8 (`store/file/text.rs`). Triggers write what the mapped columns held, the daemon canonical text; [`spelled`] makes the one of the
 //! other. Text that is no JSON object reads as an empty row: the file is open to other programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
@@ -153,6 +153,13 @@ pub fn by_column(mapping: &ObjectMapping, text: &str) -> String {
         .into_iter()
         .filter_map(|(name, value)| Some((column(name)?, value)));
     Json::Object(named.collect()).to_string()
+}
+
+/// Such a row without these properties.
+pub fn without(text: &str, properties: &BTreeSet<String>) -> String {
+    let mut map = object(text);
+    map.retain(|name, _| !properties.contains(name));
+    Json::Object(map).to_string()
 }
 
 fn column_of(mapping: &ObjectMapping, property: &str) -> Option<String> {
