@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 pub(crate) mod desk;
+pub mod forgetting;
 mod hands;
 pub mod inbound;
 pub mod outbound;

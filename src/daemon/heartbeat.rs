@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::daemon::condition::Condition;
-use crate::engine::people::resolve;
+use crate::engine::forgetting;
 use crate::engine::{Engine, StepError};
 use crate::hubspot::RequestCount;
 use crate::store::meta::{self, Phase};
@@ -143,7 +143,7 @@ pub async fn forget(engine: &Engine, keep: Keep) -> Result<(), StepError> {
     let Some(now) = engine.time_borne_out() else {
         return Ok(());
     };
-    resolve::forget(engine, now).await?;
+    forgetting::forget(engine, now).await?;
     while engine
         .store()
         .write(Lane::Bulk, move |tx| retention::forget(tx, keep, now))

@@ -548,7 +548,7 @@ impl PeopleDb {
             what: "hold that waits with id",
             id,
         })?;
-        let held = rows(
+        let entries = rows(
             &tx,
             HELD_ENTRIES,
             named_params! { ":object": hold.text("object"), ":operation": hold.text("operation") },
@@ -559,7 +559,7 @@ impl PeopleDb {
             named_params! { ":id": id },
         )?;
         tx.commit()?;
-        Ok((hold, held))
+        Ok((hold, entries))
     }
 
     /// Lets go what the guard holds: one hold, or without an id all of them. Gives the holds as they were.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
-use crate::decide::adopt::{Existing, ExistingOutcome, Met, settle_existing};
+use crate::decide::adopt::{Existing, ExistingOutcome, FormerArchive, Met, settle_existing};
 use crate::decide::incoming::convert::remote_record;
 use crate::decide::outgoing::acknowledge::{
     AFTER_REWRITE, acknowledged, acknowledged_without_row, answered_with_anothers, exists,
@@ -467,10 +467,14 @@ fn adopt_existing(
         },
         is_held: holder.is_some(),
         has_row: object.table.by_local_id(tx, entry.local_id)?.is_some(),
-        archive_waits: archive.is_some(),
-        is_outdated: match (found, &archive) {
-            (Some(record), Some(archive)) => adopt::is_outdated(tx, applying, record, archive)?,
-            (None, _) | (_, None) => false,
+        archive: match (found, &archive) {
+            (Some(record), Some(archive)) => {
+                match adopt::is_outdated(tx, applying, record, archive)? {
+                    true => FormerArchive::WaitsOutdated,
+                    false => FormerArchive::Waits,
+                }
+            }
+            (None, _) | (_, None) => FormerArchive::Nothing,
         },
         attempts: entry.standing.attempts,
     });

@@ -105,6 +105,17 @@ pub enum Met {
     Ours,
 }
 
+/// The archive of a record whose row was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormerArchive {
+    /// None waits.
+    Nothing,
+    /// It waits.
+    Waits,
+    /// It waits, and a later version of the record was shown meanwhile.
+    WaitsOutdated,
+}
+
 /// A create that was answered with "already exists".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Existing {
@@ -114,10 +125,8 @@ pub struct Existing {
     pub is_held: bool,
     /// Whether the create's row is there.
     pub has_row: bool,
-    /// Whether its archive waits, of another row that was deleted.
-    pub archive_waits: bool,
-    /// Whether a later version of it was shown while that waited.
-    pub is_outdated: bool,
+    /// Its archive, of another row that was deleted.
+    pub archive: FormerArchive,
     /// Attempts of the create.
     pub attempts: u32,
 }
@@ -146,9 +155,11 @@ pub fn settle_existing(existing: Existing) -> ExistingOutcome {
         Met::Unseen | Met::Theirs if !existing.has_row => ExistingOutcome::LeaveAlone,
         Met::Unseen if existing.attempts >= LOOKS_FOR_MATCH => ExistingOutcome::GiveUp,
         Met::Unseen => ExistingOutcome::LookAgain,
-        Met::Theirs | Met::Ours if existing.is_outdated => ExistingOutcome::LookAgain,
-        Met::Theirs | Met::Ours if existing.archive_waits => ExistingOutcome::TakePlace,
-        Met::Theirs | Met::Ours => ExistingOutcome::Take,
+        Met::Theirs | Met::Ours => match existing.archive {
+            FormerArchive::Nothing => ExistingOutcome::Take,
+            FormerArchive::Waits => ExistingOutcome::TakePlace,
+            FormerArchive::WaitsOutdated => ExistingOutcome::LookAgain,
+        },
     }
 }
 
@@ -360,8 +371,7 @@ mod tests {
             met: Met::Theirs,
             is_held: false,
             has_row: true,
-            archive_waits: false,
-            is_outdated: false,
+            archive: FormerArchive::Nothing,
             attempts: 1,
         };
         let check = |existing, expected| {
@@ -396,13 +406,13 @@ mod tests {
         check(tried(LOOKS_FOR_MATCH - 1), ExistingOutcome::LookAgain);
         check(tried(LOOKS_FOR_MATCH), ExistingOutcome::GiveUp);
         let archive_waits = Existing {
-            archive_waits: true,
+            archive: FormerArchive::Waits,
             ..plain
         };
         check(archive_waits, ExistingOutcome::TakePlace);
         let outdated = Existing {
-            is_outdated: true,
-            ..archive_waits
+            archive: FormerArchive::WaitsOutdated,
+            ..plain
         };
         check(outdated, ExistingOutcome::LookAgain);
     }
