@@ -1,6 +1,7 @@
 //! What becomes of a local write: claimed, looked at once more, sent, and its answer settled.
 //! Nothing here reads the mirror into HubSpot but through an entry of the outbox.
 
+mod along;
 pub mod archive;
 mod associate;
 pub mod claiming;

@@ -76,6 +76,7 @@ fn write(trace_id: &str, id: Option<&str>, properties: &[(&str, &str)]) -> Write
         trace_id: trace_id.to_owned(),
         id: id.map(str::to_owned),
         properties: properties.iter().map(property).collect(),
+        associations: Vec::new(),
     }
 }
 

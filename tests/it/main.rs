@@ -2,6 +2,7 @@
 //! other connectors got wrong.
 
 mod alone;
+mod along;
 mod associations;
 mod both_ways;
 mod commands;

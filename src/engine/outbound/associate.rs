@@ -12,8 +12,8 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::outgoing::associate::{
-    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, TypesSay, failed_link,
-    left_in_flight, ready, settle_link, together, waits,
+    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, TypesSay, failed_link, ready,
+    settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
@@ -35,19 +35,19 @@ use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
 use crate::store::history::{self, Change, Origin};
 use crate::store::links::{due, rows, types};
-use crate::store::outbox::links::{self, PairTables};
+use crate::store::outbox::links;
 use crate::store::outbox::{self, Attempt};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
 
 /// How long an association waits for its pair's types to be read.
-const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What is said of an association while HubSpot does not show what the record has.
 const UNREAD: &str = "HubSpot's answer does not show the record's associations, so that nothing is written over them: they are read again";
 
 /// What is said of one that does.
-const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
+pub(super) const UNTYPED: &str = "the labels of this pair have not been read from HubSpot yet";
 
 /// Sends the next batch of an object's associations.
 pub(super) async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
@@ -56,7 +56,6 @@ pub(super) async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progres
     if pairs.is_empty() {
         return Ok(said);
     }
-    recover(engine, object).await?;
     for pair in &pairs {
         judge_due(engine, pair).await?;
         match send_some(engine, pair).await? {
@@ -81,33 +80,6 @@ fn pairs_of(engine: &Engine, object: &ObjectSync) -> Vec<PairSync> {
         })
     })
     .collect()
-}
-
-/// Takes up what a daemon that ended, or a step that failed, has left in flight.
-async fn recover(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
-    let name = object.object().clone();
-    let left = engine
-        .store
-        .read(move |connection| links::in_flight(connection, &name))
-        .await?;
-    if left.is_empty() {
-        return Ok(());
-    }
-    let name = object.object().clone();
-    engine
-        .store
-        .write(Lane::Interactive, move |tx| {
-            for id in links::in_flight(tx, &name)? {
-                let Some(entry) = outbox::by_id(tx, id)? else {
-                    continue;
-                };
-                if let Some(event) = left_in_flight(&entry.standing, tx.now()) {
-                    outbox::act(tx, &name, &entry, Act::Befall(event), tx.now())?;
-                }
-            }
-            Ok(())
-        })
-        .await
 }
 
 /// Counts the pairs that are to be taken apart, and holds them as a whole where that would cross the bound.
@@ -278,11 +250,8 @@ fn claim(
             Some(id) if reread.read.unread.contains(&id) => {
                 writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
             }
-            // Its type, or which record it starts from, was not known a moment ago: the next look reads that one.
-            Some(id) => {
-                links::follow(tx, &pair.mapping.from, link.from.local_id, Some(id), now)?;
-            }
-            None => {}
+            // Its type was not known a moment ago: the next look reads that one.
+            Some(_) | None => {}
         }
     }
     take_whole_pairs(&mut going);
@@ -545,22 +514,16 @@ fn ask_again(
 
 /// One transaction's work on a pair.
 #[derive(Clone, Copy)]
-struct LinkWork<'a> {
-    tx: &'a Transaction<'a>,
-    pair: &'a PairSync,
-    known: &'a [KnownType],
-    now: Timestamp,
+pub(super) struct LinkWork<'a> {
+    pub(super) tx: &'a Transaction<'a>,
+    pub(super) pair: &'a PairSync,
+    pub(super) known: &'a [KnownType],
+    pub(super) now: Timestamp,
 }
 
 impl LinkWork<'_> {
-    fn queued(&self, id: OutboxId) -> Result<Option<QueuedLink>, StoreError> {
-        let tables = PairTables {
-            pair: &self.pair.mapping,
-            from: &self.pair.from.table,
-            to: &self.pair.to.table,
-            types: self.known,
-        };
-        links::queued(self.tx, tables, id)
+    pub(super) fn queued(&self, id: OutboxId) -> Result<Option<QueuedLink>, StoreError> {
+        links::queued(self.tx, self.known, id)
     }
 
     /// An entry that goes out, and by which call; what keeps another one here is written down.
@@ -569,7 +532,15 @@ impl LinkWork<'_> {
         let Some(mut link) = self.queued(id)? else {
             return Ok(None);
         };
-        let mut verdict = ready(&link, key);
+        let mut verdict = ready(&link, key, self.now);
+        if let ReadyLink::Turns(event) = verdict {
+            self.befall(&link, event)?;
+            let Some(turned) = self.queued(id)? else {
+                return Ok(None);
+            };
+            verdict = ready(&turned, key, self.now);
+            link = turned;
+        }
         if let ReadyLink::Named(kind) = &verdict {
             if !links::name(self.tx, id, kind, self.known)? {
                 return Ok(None);
@@ -577,7 +548,7 @@ impl LinkWork<'_> {
             let Some(named) = self.queued(id)? else {
                 return Ok(None);
             };
-            verdict = ready(&named, key);
+            verdict = ready(&named, key, self.now);
             link = named;
         }
         match verdict {
@@ -586,7 +557,7 @@ impl LinkWork<'_> {
             ReadyLink::WaitsForCreate => {
                 self.befall(&link, waits(Some(WaitsFor::Create), None, self.now))?;
             }
-            ReadyLink::Named(_) | ReadyLink::WaitsForTypes => {
+            ReadyLink::Turns(_) | ReadyLink::Named(_) | ReadyLink::WaitsForTypes => {
                 self.befall(&link, waits(None, Some(UNTYPED), self.now + AFTER_TYPES))?;
             }
             ReadyLink::Dead(words) => self.befall(
@@ -600,7 +571,7 @@ impl LinkWork<'_> {
         Ok(None)
     }
 
-    fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {
+    pub(super) fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {
         let Some(entry) = outbox::by_id(self.tx, link.id)? else {
             return Ok(());
         };
@@ -609,7 +580,7 @@ impl LinkWork<'_> {
     }
 
     /// Nothing is to be sent. An association whose record is gone ends with it, and that is written down.
-    fn end_unsent(&self, link: &QueuedLink) -> Result<(), StoreError> {
+    pub(super) fn end_unsent(&self, link: &QueuedLink) -> Result<(), StoreError> {
         let is_gone = !link.from.is_there || !link.to.is_there;
         if is_gone && link.standing.operation == Operation::Associate {
             self.record(link, Operation::Disassociate)?;
@@ -641,7 +612,7 @@ impl LinkWork<'_> {
         history::record(self.tx, change, self.now)
     }
 
-    fn settle_one(
+    pub(super) fn settle_one(
         &self,
         sent: &QueuedLink,
         call: LinkCall,

@@ -28,6 +28,7 @@ use crate::engine::hands::Hands;
 use crate::engine::inbound::adopt::{link_made, take_conflicts};
 use crate::engine::inbound::apply::{apply_record, may_come_back};
 use crate::engine::inbound::applying::Applying;
+use crate::engine::outbound::along;
 use crate::engine::outbound::claiming;
 use crate::engine::outbound::left_out;
 use crate::engine::outbound::present;
@@ -475,14 +476,18 @@ fn claim_create(
             return Ok(None);
         }
     }
+    let Some(along) = along::taken(tx, pass, &entry)? else {
+        return Ok(None);
+    };
     let held = conflicts::open_of(tx, object.object(), entry.local_id)?;
     let carried = carried(object, &row, &held);
     let kept = left_out::keep(tx, object, &entry, left_out)?;
     let hands = Hands::of_entry(tx, object.object(), &entry, now);
     hands.carry_out(claimed(&entry, &carried, &kept))?;
-    let sent = create_of(object, &entry, &carried);
+    let sent = create_of(object, &entry, &carried, along);
     let is_keyless = sent.input.id.is_none();
     outbox::claim(tx, &entry, Attempt::Create { is_keyless }, now)?;
+    along::claim(tx, pass, &sent.along)?;
     Ok(Some(sent))
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use crate::decide::acts::Act;
 use crate::decide::existence::{Action, Again, Here, Hubspot, Sides, Word, decide};
@@ -38,7 +38,7 @@ use crate::model::attempt::Sent;
 use crate::model::entry::{Base, Entry, EntryField, Operation};
 use crate::model::id::HubspotId;
 use crate::model::mapping::Policy;
-use crate::model::name::PropertyName;
+use crate::model::name::{ObjectType, PropertyName};
 use crate::model::record::RemoteRecord;
 use crate::model::row::MirrorRow;
 use crate::model::time::Timestamp;
@@ -54,6 +54,7 @@ const AFTER_REMOVAL: Duration = Duration::from_mins(1);
 /// Sends the object's next batch.
 pub async fn step(engine: &Engine, object: &ObjectSync) -> Result<Progress, StepError> {
     if !object.mapping().direction.pushes() {
+        recover_left(engine, object).await?;
         return associate::step(engine, object).await;
     }
     let mut looked = look(engine, object).await?;
@@ -132,7 +133,7 @@ async fn look(engine: &Engine, object: &ObjectSync) -> Result<Looked, StoreError
         .read(move |connection| {
             let name = sync.object();
             Ok(Looked {
-                needs_care: !outbox::in_flight(connection, name)?.is_empty()
+                needs_care: is_left_in_flight(connection, name)?
                     || outbox::is_put_off_by_a_clock(connection, name, now)?
                     || archive::is_to_be_judged(connection, &sync, guard, now)?,
                 backlog: outbox::backlog(connection, name, now, BATCH + 1)?,
@@ -153,14 +154,20 @@ fn leave_alone(engine: &Engine, backlog: &mut Backlog) -> Option<Timestamp> {
     rests.min().map(|rest| engine.now() + rest)
 }
 
+/// Whether anything of an object is on its way before a step of it has begun.
+fn is_left_in_flight(connection: &Connection, name: &ObjectType) -> Result<bool, StoreError> {
+    Ok(!outbox::in_flight(connection, name)?.is_empty()
+        || !outbox::links::in_flight(connection, name)?.is_empty())
+}
+
 /// Takes up what a step before this one could not settle.
 async fn recover_left(engine: &Engine, object: &ObjectSync) -> Result<(), StoreError> {
     let name = object.object().clone();
     let left = engine
         .store
-        .read(move |connection| outbox::in_flight(connection, &name))
+        .read(move |connection| is_left_in_flight(connection, &name))
         .await?;
-    if left.is_empty() {
+    if !left {
         return Ok(());
     }
     let name = object.object().clone();

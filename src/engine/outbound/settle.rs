@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 
+use crate::decide::acts::Act;
 use crate::decide::adopt::{Existing, ExistingOutcome, FormerArchive, Met, settle_existing};
 use crate::decide::incoming::convert::remote_record;
 use crate::decide::outgoing::acknowledge::{
     AFTER_REWRITE, acknowledged, acknowledged_without_row, answered_with_anothers, exists,
     given_up_existing, lost, parked_bare, parked_in_doubt, refused, sent_back, version_by_answer,
 };
+use crate::decide::outgoing::associate::left_in_flight;
 use crate::decide::outgoing::batch::{NamedRefusal, met, refusal_words, settlements};
 use crate::decide::outgoing::gap::Push;
 use crate::decide::outgoing::settle::{
@@ -27,6 +29,7 @@ use crate::engine::inbound::adopt::{self, Claimant};
 use crate::engine::inbound::apply::apply_record;
 use crate::engine::inbound::applying::Applying;
 use crate::engine::inbound::existence::{MadeRecord, archive_made, note_made};
+use crate::engine::outbound::along;
 use crate::engine::outbound::gap;
 use crate::engine::outbound::guarded::archive_key;
 use crate::engine::outbound::pushed::note_archived;
@@ -45,7 +48,7 @@ use crate::model::record::RemoteRecord;
 use crate::model::time::Timestamp;
 use crate::store::file::savepoint;
 use crate::store::history::Origin;
-use crate::store::outbox::{self, Answered};
+use crate::store::outbox::{self, Answered, links};
 use crate::store::runs::{self, Kind};
 use crate::store::{Lane, StoreError, conflicts, gaps, holds, reads, unreadable};
 
@@ -62,7 +65,8 @@ pub async fn settle_batch(
         .into_iter()
         .partition(|sent| sent.attempts > ALONE_AFTER);
     let mut batches: Vec<Vec<Sent>> = alone.into_iter().map(|sent| vec![sent]).collect();
-    batches.push(together);
+    let (bare, linked) = together.into_iter().partition(|sent| sent.along.is_empty());
+    batches.extend([linked, bare]);
     let mut first_error = None;
     while let Some(mut batch) = batches.pop() {
         if batch.is_empty() {
@@ -148,8 +152,15 @@ async fn send(sending: Sending<'_>, batch: &[Sent]) -> Result<BatchAnswer, Hubsp
     let (client, name) = (&sending.engine.client, sending.object.object());
     let priority = sending.priority;
     let reread = sending.ground.map(|ground| &ground.reread);
-    let inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
+    let mut inputs: Vec<WriteInput> = batch.iter().map(|sent| sent.input.clone()).collect();
     let written = match (sending.operation, &sending.object.key_property) {
+        // An upsert takes no associations. Our key stands among the properties, so that HubSpot refuses a second record of it.
+        (Operation::Create, Some(_)) if batch.iter().any(|sent| !sent.along.is_empty()) => {
+            for input in &mut inputs {
+                input.id = None;
+            }
+            client.batch_create(name, &inputs, priority).await
+        }
         (Operation::Create, Some(key)) => {
             let key = key.as_str();
             client.batch_upsert(name, &inputs, key, priority).await
@@ -211,6 +222,7 @@ async fn settle_answer(
         .collect();
     let settled = settlements(object, operation, batch, &results, &refusals);
     let adopted = read_existing(engine, object, &met(&settled)).await?;
+    let along = along::read(engine, object, &settled, sending.priority).await;
     let waits: Vec<Duration> = settled
         .iter()
         .map(|(sent, _)| engine.backoff(sent.attempts))
@@ -242,6 +254,7 @@ async fn settle_answer(
                 }
                 settled => settled?,
             }
+            along::settle(tx, &applying.pass, &sent, &along)?;
         }
         note_run(tx, &applying.pass, seen, acknowledged)
     };
@@ -324,6 +337,7 @@ fn settle_entry(
         Settlement::Adopt(id) => adopt_existing(tx, settling, entry, id),
         Settlement::LookForMatch(words)
         | Settlement::Taken(words)
+        | Settlement::MissesOther(words)
         | Settlement::Dead(words)
         | Settlement::Reread(words)
         | Settlement::Retry(words)
@@ -586,6 +600,7 @@ async fn settle_failed_batch(
         }
         _ => Vec::new(),
     };
+    let along = along::unread(engine, object);
     let settle = move |tx: &Transaction<'_>, applying: &Applying<'_>| {
         let (name, now) = (applying.pass.name(), applying.pass.now);
         let settling = |next| Settling {
@@ -593,13 +608,13 @@ async fn settle_failed_batch(
             adopted: &adopted,
             next,
         };
-        for (sent, wait) in entries {
+        let settle_one = |sent: &Sent, wait| {
             let next = until.unwrap_or(now + wait).min(latest_due(now));
             let Some(entry) = outbox::by_id(tx, sent.entry)? else {
-                continue;
+                return Ok(());
             };
             if entry.standing.state != EntryState::InFlight {
-                continue;
+                return Ok(());
             }
             let hands = Hands::of_entry(tx, name, &entry, now);
             if let (Operation::Archive, Some(hs_id)) = (operation, entry.standing.hs_id)
@@ -629,6 +644,11 @@ async fn settle_failed_batch(
                     hands.carry_out(lost(&entry, &words, next, now))?;
                 }
             }
+            Ok::<(), StoreError>(())
+        };
+        for (sent, wait) in entries {
+            settle_one(&sent, wait)?;
+            along::settle(tx, &applying.pass, &sent, &along)?;
         }
         Ok(())
     };
@@ -683,8 +703,8 @@ pub fn recover(tx: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError
     Ok(count)
 }
 
-/// What a step that failed between claim and settling (a full disk) left in flight. Called where no step of the object
-/// runs.
+/// What a step that failed between claim and settling (a full disk) left in flight: of its rows, and of the associations that
+/// start from them or went along in their creates. Called where no step of the object runs.
 pub fn recover_object(
     tx: &Transaction<'_>,
     object: &ObjectType,
@@ -692,8 +712,21 @@ pub fn recover_object(
 ) -> Result<usize, StoreError> {
     let left = outbox::in_flight(tx, object)?;
     let words = "the daemon stopped before the answer came";
+    let mut linked = Vec::new();
     for queued in &left {
         Hands::of_entry(tx, object, queued, now).carry_out(lost(queued, words, now, now))?;
+        if queued.standing.operation == Operation::Create {
+            linked.extend(links::naming(tx, object, queued.local_id)?);
+        }
+    }
+    linked.extend(links::in_flight(tx, object)?);
+    for id in linked {
+        let left = links::queued(tx, &[], id)?.and_then(|link| left_in_flight(&link, now));
+        if let (Some(event), false, Some(entry)) =
+            (left, links::goes_along(tx, id)?, outbox::by_id(tx, id)?)
+        {
+            outbox::act(tx, object, &entry, Act::Befall(event), now)?;
+        }
     }
     Ok(left.len())
 }

@@ -112,7 +112,7 @@ fn discard_link(tx: &Transaction<'_>, pass: &Pass<'_>, entry: &Entry) -> Result<
     match entry.standing.operation {
         Operation::Disassociate => links::put_row_back(tx, entry.id)?,
         Operation::Create | Operation::Update | Operation::Archive | Operation::Associate => {
-            links::delete_rows(tx, entry.id)?;
+            links::delete_rows(tx, entry.id, pass.now)?;
         }
     }
     outbox::end(tx, entry.id)?;

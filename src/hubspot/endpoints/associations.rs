@@ -102,7 +102,7 @@ struct AssociationsOf<'a> {
 }
 
 #[derive(Serialize)]
-struct IdBody {
+pub(super) struct IdBody {
     id: String,
 }
 
@@ -122,13 +122,13 @@ struct PairBody<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TypeBody<'a> {
+pub(super) struct TypeBody<'a> {
     association_category: &'a str,
     association_type_id: i64,
 }
 
 impl<'a> TypeBody<'a> {
-    fn of(kind: &'a TypeId) -> Self {
+    pub(super) fn of(kind: &'a TypeId) -> Self {
         Self {
             association_category: kind.category.as_str(),
             association_type_id: kind.number,

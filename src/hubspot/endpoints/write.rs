@@ -16,12 +16,13 @@ use crate::hubspot::Client;
 use crate::hubspot::call::Request;
 use crate::hubspot::call::answer::{Answer, Words, read_entry};
 use crate::hubspot::call::error::HubspotError;
+use crate::hubspot::endpoints::associations::{IdBody, TypeBody};
 use crate::hubspot::endpoints::batch::{ReadKey, to_body};
 use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::reread::Reread;
 use crate::hubspot::record::from_wire;
 use crate::hubspot::wire;
-use crate::model::answer::{Record, WriteInput};
+use crate::model::answer::{NewAssociation, Record, WriteInput};
 use crate::model::entry::Operation;
 use crate::model::id::HubspotId;
 use crate::model::name::ObjectType;
@@ -85,7 +86,24 @@ struct InputBody<'a> {
     id_property: Option<&'a str>,
     #[serde(serialize_with = "as_map")]
     properties: &'a [(String, String)],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    associations: Vec<NewAssociationBody<'a>>,
     object_write_trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct NewAssociationBody<'a> {
+    to: IdBody,
+    types: Vec<TypeBody<'a>>,
+}
+
+impl<'a> NewAssociationBody<'a> {
+    fn of(new: &'a NewAssociation) -> Self {
+        Self {
+            to: new.to.into(),
+            types: new.types.iter().map(TypeBody::of).collect(),
+        }
+    }
 }
 
 fn as_map<S: Serializer>(
@@ -210,6 +228,11 @@ impl Client {
                 id: input.id.as_deref(),
                 id_property,
                 properties: &input.properties,
+                associations: input
+                    .associations
+                    .iter()
+                    .map(NewAssociationBody::of)
+                    .collect(),
                 object_write_trace_id: &input.trace_id,
             })
             .expect("texts have a JSON form")
@@ -243,6 +266,10 @@ fn mistake(endpoint: Endpoint, inputs: &[WriteInput]) -> Option<&'static str> {
         .iter()
         .filter_map(|input| input.id.as_deref())
         .collect();
+    let takes_links = endpoint == Endpoint::BatchCreate;
+    if !takes_links && inputs.iter().any(|input| !input.associations.is_empty()) {
+        return Some("only a create takes associations");
+    }
     match endpoint == Endpoint::BatchCreate {
         true if !ids.is_empty() => Some("a create has no id"),
         false if !distinct(ids) => Some("an id is missing or there twice"),

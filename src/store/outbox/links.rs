@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::entry::Answered;
 use crate::decide::outgoing::associate::{LinkEnd, QueuedLink, told};
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{Category, PairMapping, TypeId};
@@ -13,7 +14,6 @@ use crate::model::id::{HoldId, HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::mirror::MirrorTable;
 use crate::store::outbox::{MAY_BE_SENT, STANDING, standing_of, time_of};
 use crate::store::shape::ddl::quoted;
 
@@ -62,33 +62,32 @@ pub fn due_exclusive(
     limit: usize,
 ) -> Result<BTreeSet<HubspotId>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT hs_id, category, type_id
+        "SELECT local_id, category, type_id
          FROM sync_outbox
          WHERE object = :from AND to_object = :to AND operation = 'associate'
-           AND type_id IS NOT NULL AND category IS NOT NULL AND hs_id IS NOT NULL
+           AND type_id IS NOT NULL AND category IS NOT NULL
            AND {MAY_BE_SENT} AND next_attempt_at <= :now
          ORDER BY next_attempt_at, id
          LIMIT :limit"
     ))?;
-    let rows = statement.query_map(
-        named_params! {
-            ":from": pair.from.as_str(),
-            ":to": pair.to.as_str(),
-            ":now": now.to_string(),
-            ":limit": limit as i64,
-        },
-        |row| {
-            let (category, number): (String, i64) = (row.get(1)?, row.get(2)?);
-            let kind = TypeId {
-                category: Category::parse(&category),
-                number,
-            };
-            Ok((HubspotId(row.get(0)?), kind))
-        },
-    )?;
-    let all = rows.collect::<Result<Vec<_>, _>>()?.into_iter();
-    let exclusive = all.filter(|(_, kind)| kind.is_exclusive());
-    Ok(exclusive.map(|(id, _)| id).collect())
+    let mut rows = statement.query(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":now": now.to_string(),
+        ":limit": limit as i64,
+    })?;
+    let mut found = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let (category, number): (String, i64) = (row.get(1)?, row.get(2)?);
+        let kind = TypeId {
+            category: Category::parse(&category),
+            number,
+        };
+        if kind.is_exclusive() {
+            found.extend(end_of(connection, pair.from.as_str(), LocalId(row.get(0)?))?.hs_id);
+        }
+    }
+    Ok(found)
 }
 
 /// When the next entry of a pair falls due.
@@ -138,27 +137,14 @@ pub fn in_flight(
     Ok(found)
 }
 
-/// A pair, with the tables of its two objects and what is known of its types.
-#[derive(Debug, Clone, Copy)]
-pub struct PairTables<'a> {
-    /// The pair.
-    pub pair: &'a PairMapping,
-    /// The table that its rows start from.
-    pub from: &'a MirrorTable,
-    /// The table that they lead to.
-    pub to: &'a MirrorTable,
-    /// Its types.
-    pub types: &'a [KnownType],
-}
-
-/// An association's entry with all that is known of it; `None` where it is gone.
+/// An association's entry with all that is known of it, by the types of its pair; `None` where it is gone.
 pub fn queued(
     connection: &Connection,
-    tables: PairTables<'_>,
+    types: &[KnownType],
     id: OutboxId,
 ) -> Result<Option<QueuedLink>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {STANDING}, local_id, to_local_id, category, type_id, label
+        "SELECT {STANDING}, local_id, to_local_id, category, type_id, label, object, to_object
          FROM sync_outbox
          WHERE id = :id AND to_local_id IS NOT NULL"
     ))?;
@@ -172,29 +158,17 @@ pub fn queued(
         number,
     });
     let label: Option<String> = row.get(19)?;
-    let [from, to] = [
-        (tables.from, LocalId(row.get(15)?)),
-        (tables.to, LocalId(row.get(16)?)),
-    ]
-    .map(|(table, local_id)| end(connection, table, local_id));
+    let (from, to): (String, String) = (row.get(20)?, row.get(21)?);
     Ok(Some(QueuedLink {
         id,
         standing: standing_of(row)?,
-        from: from?,
-        to: to?,
+        from: end_of(connection, &from, LocalId(row.get(15)?))?,
+        to: end_of(connection, &to, LocalId(row.get(16)?))?,
         has_row: !rows_of(connection, id)?.is_empty(),
-        told: told(kind.as_ref(), label.as_deref(), tables.types),
+        told: told(kind.as_ref(), label.as_deref(), types),
         kind,
         label,
     }))
-}
-
-fn end(
-    connection: &Connection,
-    table: &MirrorTable,
-    local_id: LocalId,
-) -> Result<LinkEnd, StoreError> {
-    end_in(connection, table.mapping().table.as_str(), local_id)
 }
 
 /// A row of a table, and its record.
@@ -237,6 +211,43 @@ pub fn rows_of(connection: &Connection, id: OutboxId) -> Result<Vec<i64>, StoreE
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The entries of a row's associations, whichever end it stands at.
+pub fn naming(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id
+         FROM sync_outbox
+         WHERE object = :object AND local_id = :local_id AND operation IN ('associate', 'disassociate')
+         UNION
+         SELECT id
+         FROM sync_outbox
+         WHERE to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL
+         ORDER BY id",
+    )?;
+    let rows = statement.query_map(
+        named_params! { ":object": object.as_str(), ":local_id": local_id.0 },
+        |row| row.get(0).map(OutboxId),
+    )?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether an association is on its way in the create of one of its rows, whose own step settles it.
+pub fn goes_along(connection: &Connection, id: OutboxId) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_outbox AS e
+             JOIN sync_outbox AS c ON c.operation = 'create' AND c.state = 'in_flight'
+                  AND ((c.object = e.object AND c.local_id = e.local_id)
+                       OR (c.object = e.to_object AND c.local_id = e.to_local_id))
+             WHERE e.id = :id",
+        )?
+        .exists(named_params! { ":id": id.0 })?)
+}
+
 /// The pair that an entry is of, where it is mapped.
 pub fn pair_of(
     connection: &Connection,
@@ -256,8 +267,21 @@ pub fn pair_of(
     Ok(pairs.iter().find(is_of).cloned())
 }
 
-/// Takes away the rows that an entry stands for.
-pub fn delete_rows(tx: &Transaction<'_>, id: OutboxId) -> Result<(), StoreError> {
+/// Takes away the rows that an entry stands for. A create that waits for a record that they name looks anew.
+pub fn delete_rows(tx: &Transaction<'_>, id: OutboxId, now: Timestamp) -> Result<(), StoreError> {
+    let ends: Vec<(String, i64)> = tx
+        .prepare_cached(
+            "SELECT object, local_id FROM sync_outbox WHERE id = :id AND to_local_id IS NOT NULL
+             UNION ALL
+             SELECT to_object, to_local_id FROM sync_outbox WHERE id = :id AND to_local_id IS NOT NULL",
+        )?
+        .query_map(named_params! { ":id": id.0 }, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (object, local_id) in ends {
+        release_creates(tx, &object, LocalId(local_id), now)?;
+    }
     for row in rows_of(tx, id)? {
         tx.prepare_cached("DELETE FROM associations WHERE id = :row")?
             .execute(named_params! { ":row": row })?;
@@ -535,8 +559,41 @@ pub fn follow(
     };
     for (id, from_object, from, to_object, to) in waiting {
         if is_record(&from_object, from)? && is_record(&to_object, to)? {
-            super::decide(tx, OutboxId(id), now)?;
+            super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
         }
+    }
+    release_creates(tx, object.as_str(), local_id, now)
+}
+
+/// Lets creates go that waited for a row's record, since one of their associations names it. What else they wait for their claim
+/// sees.
+fn release_creates(
+    tx: &Transaction<'_>,
+    object: &str,
+    local_id: LocalId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let waiting: Vec<i64> = tx
+        .prepare_cached(
+            "SELECT c.id
+             FROM associations AS a
+             JOIN sync_outbox AS c ON c.object = a.to_object AND c.local_id = a.to_local_id
+             WHERE a.from_object = :object AND a.from_local_id = :local_id
+               AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create' AND c.waits_for = 'create'
+             UNION
+             SELECT c.id
+             FROM associations AS a
+             JOIN sync_outbox AS c ON c.object = a.from_object AND c.local_id = a.from_local_id
+             WHERE a.to_object = :object AND a.to_local_id = :local_id
+               AND c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create' AND c.waits_for = 'create'",
+        )?
+        .query_map(
+            named_params! { ":object": object, ":local_id": local_id.0 },
+            |row| row.get(0),
+        )?
+        .collect::<Result<_, _>>()?;
+    for id in waiting {
+        super::retry(tx, OutboxId(id), now, None, None, Answered::No)?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@
 
 use rusqlite::{Connection, named_params};
 
+use crate::decide::outgoing::along::ASSOCIATION_REQUIRED;
 use crate::model::association::{PRIMARY, PairMapping};
 use crate::model::mapping::{Mapping, ObjectMapping};
 use crate::store::StoreError;
@@ -154,7 +155,11 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
     all.extend([
         part("made", "1", &made_link(pairs)),
         part("gone", "1", &gone(pairs)),
-        part("lost", &has_any(), &lost()),
+        part(
+            "lost",
+            &format!("{} OR {}", has_any(), has_waiting()),
+            &lost(),
+        ),
         part("back", HAS_LIST, &back(pairs)),
     ]);
     if pairs.pairs().is_empty() {
@@ -485,6 +490,12 @@ fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
          AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id AND e.label IS NULL"
     );
     vec![
+        // What lacked an association may have it with this one.
+        format!(
+            "UPDATE sync_outbox SET state = 'pending', attempts = 0, next_attempt_at = {NOW}, last_error = NULL, code = NULL
+WHERE id IN ({})",
+            creates_of(row, &format!("c.state = 'dead' AND c.code = '{ASSOCIATION_REQUIRED}'"))
+        ),
         turned("a", &format!(", {row} AS a"), "associate"),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, waits_for,
@@ -505,6 +516,26 @@ FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
     WHERE (e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}) OR ({plain_leaves} AND a.label IS NOT NULL))"
         ),
     ]
+}
+
+/// The creates of both ends of an association in one state, of a row as SQL names it.
+fn creates_of(row: &str, state: &str) -> String {
+    let at = |end: &str| {
+        format!(
+            "SELECT c.id FROM {row} AS a JOIN sync_outbox AS c ON c.object = a.{end}_object AND c.local_id = a.{end}_local_id
+    WHERE c.operation NOT IN ('associate', 'disassociate') AND c.operation = 'create' AND {state}"
+        )
+    };
+    format!("{} UNION {}", at("from"), at("to"))
+}
+
+/// Creates that wait for another row's look anew: the association that named it is gone.
+fn release(row: &str) -> String {
+    format!(
+        "UPDATE sync_outbox SET waits_for = NULL, next_attempt_at = {NOW}
+WHERE id IN ({})",
+        creates_of(row, "c.waits_for = 'create'")
+    )
 }
 
 /// Whether a row is of the pair's plain type, with which HubSpot takes all types of the pair.
@@ -540,7 +571,10 @@ fn gone(pairs: &Pairs<'_>) -> Vec<String> {
         pairs.hs_id("new.from_object", "new.from_local_id"),
         pairs.hs_id("new.to_object", "new.to_local_id"),
     );
+    let ends = "(SELECT new.from_object AS from_object, new.from_local_id AS from_local_id, new.to_object AS to_object, \
+                new.to_local_id AS to_local_id)";
     vec![
+        release(ends),
         turned("new", "", "disassociate"),
         format!(
             "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
@@ -612,14 +646,32 @@ fn has_any() -> String {
 
 /// HubSpot takes the associations of an archived record by itself.
 fn lost() -> Vec<String> {
+    let rows = format!("(SELECT * FROM associations AS a WHERE {OF_ROW})");
     vec![
+        release(&rows),
         format!(
             "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, associations AS a
     WHERE e.operation = 'associate' AND {IS_FREE} AND ({OF_ROW}) AND {})",
             is_entry_of("a")
         ),
         format!("DELETE FROM associations WHERE id IN (SELECT a.id FROM associations AS a WHERE {OF_ROW})"),
+        // What is in doubt and waits for a create would wait for ever.
+        format!(
+            "UPDATE sync_outbox SET waits_for = NULL, next_attempt_at = {NOW}
+WHERE id IN (SELECT e.id FROM sync_outbox AS e WHERE {OF_ROW_WAITING})"
+        ),
     ]
+}
+
+/// Entries of a mirror row's associations that wait for a create, as `e`.
+const OF_ROW_WAITING: &str =
+    "e.waits_for = 'create' AND ((e.object = new.object AND e.local_id = new.local_id
+      AND e.operation IN ('associate', 'disassociate'))
+    OR (e.to_object = new.object AND e.to_local_id = new.local_id AND e.to_local_id IS NOT NULL))";
+
+/// Whether a mirror row that is deleted has such entries.
+fn has_waiting() -> String {
+    format!("EXISTS (SELECT 1 FROM sync_outbox AS e WHERE {OF_ROW_WAITING})")
 }
 
 /// Whether what an entry kept of its row has associations.

@@ -2,6 +2,7 @@
 //! request whose answer was lost.
 
 pub mod acknowledge;
+pub mod along;
 pub mod archiving;
 pub mod associate;
 pub mod batch;

@@ -2,9 +2,10 @@
 //!
 //! What a text means by its property's type is `model/value`'s business. `Debug` shows names and never a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::model::association::TypeId;
 use crate::model::id::HubspotId;
 use crate::model::time::Timestamp;
 
@@ -113,6 +114,17 @@ pub struct WriteInput {
     pub id: Option<String>,
     /// Texts by property; an empty one clears (`hubspot/api-facts.md#7`).
     pub properties: Vec<(String, String)>,
+    /// What a new record is associated with from its first moment; a create's alone.
+    pub associations: Vec<NewAssociation>,
+}
+
+/// An association that goes along in a create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAssociation {
+    /// The record that is there already.
+    pub to: HubspotId,
+    /// Its types, as the new record sees them.
+    pub types: BTreeSet<TypeId>,
 }
 
 impl fmt::Debug for WriteInput {

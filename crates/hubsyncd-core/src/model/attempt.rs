@@ -1,8 +1,10 @@
 //! What is claimed for an attempt.
 
 use crate::model::answer::WriteInput;
+use crate::model::association::TypeId;
 use crate::model::entry::Entry;
 use crate::model::id::{HubspotId, OutboxId};
+use crate::model::name::TableName;
 use crate::model::time::Timestamp;
 
 /// An input that was claimed for an attempt.
@@ -18,6 +20,42 @@ pub struct Sent {
     pub read_version: Option<Timestamp>,
     /// What an archive takes away.
     pub archive: Option<Archive>,
+    /// The associations that go along in a create.
+    pub along: Vec<Along>,
+}
+
+/// An association that goes along in the create of the record at one of its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Along {
+    /// Its own entry.
+    pub entry: OutboxId,
+    /// The key of its pair.
+    pub pair: TableName,
+    /// At which of its ends the new record stands.
+    pub end: NewEnd,
+    /// The record at the other end.
+    pub other: HubspotId,
+    /// Its type as the new record sees it.
+    pub kind: TypeId,
+}
+
+/// An end of an association at which a new record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NewEnd {
+    /// The association starts from it.
+    From,
+    /// It leads to it.
+    To,
+}
+
+impl Along {
+    /// Its two records, from and to, once the new one is there.
+    pub fn ends(&self, new: HubspotId) -> (HubspotId, HubspotId) {
+        match self.end {
+            NewEnd::From => (new, self.other),
+            NewEnd::To => (self.other, new),
+        }
+    }
 }
 
 /// What an archive takes away.
@@ -41,8 +79,10 @@ impl Sent {
                 trace_id: String::new(),
                 id: Some(hs_id.to_string()),
                 properties: Vec::new(),
+                associations: Vec::new(),
             },
             read_version: None,
+            along: Vec::new(),
             archive: Some(Archive {
                 approved: entry.standing.approved_hold.is_some(),
                 entry,

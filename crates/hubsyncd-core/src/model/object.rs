@@ -49,9 +49,45 @@ pub struct StandardObject {
     /// The properties without which HubSpot takes no create of it, beside what a portal's own rules demand
     /// (`hubspot/api-facts.md#5`).
     pub required: &'static [&'static str],
+    /// What becomes of a new record's associations.
+    pub new_links: NewLinks,
     /// The properties that an object without a list of its own gets, so that `[objects.contacts]` alone works. All are
     /// HubSpot's own; what a portal calculates is found out from its schema.
     pub properties: &'static [&'static str],
+}
+
+/// What becomes of the associations of a new record, from the least to the most that hangs on them. Of two new records that
+/// name each other the one on which more hangs goes last.
+///
+/// Where nothing hangs on them they follow the create: so it stays a batch upsert, which may be repeated and takes none, and so
+/// no create waits for another row's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewLinks {
+    /// They are made once both records are there.
+    Follow,
+    /// They go along in the create: a note that nobody finds under a record is useless.
+    GoAlong,
+    /// They go along, and HubSpot takes no new record without an association with a record of one of these
+    /// (`hubspot/api-facts.md#5`).
+    Demanded(&'static [&'static str]),
+}
+
+impl NewLinks {
+    /// What becomes of those of an object's new records.
+    pub fn of(object: &ObjectType) -> Self {
+        let standard = StandardObject::of(object.as_str());
+        standard.map_or(Self::Follow, |standard| standard.new_links)
+    }
+
+    /// Whether more hangs on them than on those of another new record.
+    pub fn exceeds(self, other: Self) -> bool {
+        let rank = |links| match links {
+            Self::Follow => 0,
+            Self::GoAlong => 1,
+            Self::Demanded(_) => 2,
+        };
+        rank(self) > rank(other)
+    }
 }
 
 /// The properties of a record that say where it stands (`hubspot/api-facts.md#9`).

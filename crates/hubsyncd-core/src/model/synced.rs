@@ -7,7 +7,7 @@ use crate::model::association::PairMapping;
 use crate::model::field_values::FieldNames;
 use crate::model::mapping::ObjectMapping;
 use crate::model::name::{ObjectType, PropertyName};
-use crate::model::object::{StageProperties, StandardObject, is_unique_in_hubspot};
+use crate::model::object::{NewLinks, StageProperties, StandardObject, is_unique_in_hubspot};
 
 /// A contact's further e-mail addresses.
 pub(crate) const OTHER_EMAILS: &str = "hs_additional_emails";
@@ -27,6 +27,8 @@ pub struct SyncedObject {
     pub unique: Vec<PropertyName>,
     /// Properties without which HubSpot takes no create.
     pub required: Vec<String>,
+    /// What becomes of a new record's associations.
+    pub new_links: NewLinks,
     /// The properties that say where a record stands, where it moves through pipelines.
     pub stages: Option<StageProperties>,
     /// Mapped properties that HubSpot answers without listing them.
@@ -46,6 +48,7 @@ impl SyncedObject {
             names: FieldNames::of(&mapping),
             properties: asked_properties(&mapping, None),
             required: required.iter().map(ToString::to_string).collect(),
+            new_links: NewLinks::of(&mapping.object),
             stages: standard.and_then(|standard| standard.stages),
             mapping: Arc::new(mapping),
             key_property: None,

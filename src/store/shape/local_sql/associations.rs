@@ -353,6 +353,68 @@ fn a_deleted_row_s_links_go_without_a_word_and_come_back_with_it() {
     });
 }
 
+/// The creates: row, state, code, what they wait for.
+const CREATES: &str = "SELECT object || ' ' || local_id, state, code, coalesce(waits_for, iif(next_attempt_at IS NULL, 'for ever', 'due'))
+    FROM sync_outbox WHERE operation = 'create' ORDER BY id";
+
+#[test]
+fn a_create_that_lacks_an_association_is_pending_again_with_the_first_that_names_its_row() {
+    let lacking = "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, key, state, attempts, last_error, code)
+        VALUES ('companies', 3, 'create', '2026-11-24T03:10:00.000Z', '0123456789abcdef0123456789abcdef', 'dead', 1, 'lacks one [association-required]', 'association-required')";
+    linked(|scene| {
+        scene.as_daemon(lacking);
+        scene.do_run(&insert("", "2"));
+        assert_eq!(
+            scene.rows(CREATES),
+            ["companies 3 dead association-required -"].map(|dead| dead.replace(" -", " for ever"))
+        );
+        scene.do_run(&insert("", "3"));
+        assert_eq!(scene.rows(CREATES), ["companies 3 pending - due"]);
+        // What is dead for another reason stays so.
+        scene.as_daemon("UPDATE sync_outbox SET state = 'dead', code = 'required-property' WHERE operation = 'create'");
+        scene.do_run(&insert(", label", "3, 'Primary'"));
+        assert_eq!(
+            scene.rows(CREATES),
+            ["companies 3 dead required-property due"]
+        );
+    });
+}
+
+#[test]
+fn a_create_that_waits_for_another_row_looks_anew_when_no_association_names_it_any_more() {
+    let waiting = "INSERT INTO sync_outbox (object, local_id, operation, enqueued_at, key, waits_for)
+        VALUES ('companies', 3, 'create', '2026-11-24T03:10:00.000Z', '0123456789abcdef0123456789abcdef', 'create')";
+    for goes in [
+        "DELETE FROM associations",
+        "DELETE FROM contacts WHERE local_id = 1",
+    ] {
+        linked(|scene| {
+            scene.as_daemon(waiting);
+            scene.do_run(&insert("", "3"));
+            assert_eq!(scene.rows(CREATES), ["companies 3 pending - create"]);
+            scene.do_run(goes);
+            assert_eq!(scene.rows(CREATES), ["companies 3 pending - due"]);
+        });
+    }
+}
+
+#[test]
+fn what_is_in_doubt_with_a_create_waits_no_longer_when_its_row_goes() {
+    linked(|scene| {
+        scene.as_daemon("INSERT INTO contacts (local_id, email) VALUES (9, 'new@example.com')");
+        scene.do_run(&insert("", "1").replace("'contacts', 1", "'contacts', 9"));
+        scene.as_daemon("UPDATE sync_outbox SET unanswered_since = 'x', attempts = 1");
+        let waits = ["associate 9 to 1 - 279 - pending create"];
+        assert_eq!(scene.link_entries(), waits);
+        scene.do_run("DELETE FROM associations");
+        let turned = ["disassociate 9 to 1 - 279 - pending create"];
+        assert_eq!(scene.link_entries(), turned);
+        scene.do_run("DELETE FROM contacts WHERE local_id = 9");
+        let due = ["disassociate 9 to 1 - 279 - pending due"];
+        assert_eq!(scene.link_entries(), due);
+    });
+}
+
 #[test]
 fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
     linked(|scene| {

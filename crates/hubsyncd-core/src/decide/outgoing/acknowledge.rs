@@ -17,6 +17,7 @@ use crate::decide::adopt::LOOKS_FOR_MATCH;
 use crate::decide::echo::{AfterLoss, after_loss};
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::incoming::freshness::{Evidence, Freshness, of_version};
+use crate::decide::outgoing::associate::MISSED_ATTEMPTS;
 use crate::decide::outgoing::gap::gaps_of_lost;
 use crate::decide::outgoing::settle::Settlement;
 use crate::decide::record::{ConflictNote, OpenConflict};
@@ -226,11 +227,15 @@ pub fn sent_back(
         Settlement::Retry(words) => {
             vec![Act::ClearSent, again(next.max(now + LOCK_LASTS), words)]
         }
+        Settlement::MissesOther(words) if entry.standing.attempts < MISSED_ATTEMPTS => {
+            vec![Act::ClearSent, again(next, words)]
+        }
         Settlement::Lost(words) => lost(entry, words, next, now),
         Settlement::Acknowledge(_)
         | Settlement::Adopt(_)
         | Settlement::LookForMatch(_)
         | Settlement::Taken(_)
+        | Settlement::MissesOther(_)
         | Settlement::Dead(_) => return None,
     })
 }

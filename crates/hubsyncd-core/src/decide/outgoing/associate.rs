@@ -122,6 +122,8 @@ pub enum ReadyLink {
     Goes(LinkCall),
     /// It has nothing to do: one of its rows is gone, or the table says otherwise by now.
     Ends,
+    /// A program has turned it round while it was in doubt: so does its entry.
+    Turns(EntryEvent),
     /// Its label is that of this type, which is to be written down first.
     Named(TypeId),
     /// It waits for the create of one of its rows.
@@ -133,13 +135,19 @@ pub enum ReadyLink {
 }
 
 /// Decides for an entry that is due. `pair` is the pair's name.
-pub fn ready(link: &QueuedLink, pair: &str) -> ReadyLink {
+pub fn ready(link: &QueuedLink, pair: &str, now: Timestamp) -> ReadyLink {
     let associates = link.standing.operation == Operation::Associate;
-    if !link.from.is_there || !link.to.is_there || associates != link.has_row {
+    let is_turned = associates != link.has_row;
+    let in_doubt = link.standing.unanswered_since.is_some();
+    if !link.from.is_there || !link.to.is_there || (is_turned && !in_doubt) {
         return ReadyLink::Ends;
     }
-    if link.from.hs_id.is_none() || link.to.hs_id.is_none() {
+    let (Some(hs_id), Some(_)) = (link.from.hs_id, link.to.hs_id) else {
         return ReadyLink::WaitsForCreate;
+    };
+    // An attempt that nobody has answered may have made what is no longer wanted, or taken away what is.
+    if is_turned {
+        return ReadyLink::Turns(turned(&link.standing, hs_id, now));
     }
     let is_plain = link.label.is_none() && (link.kind.is_none() || link.told == TypesSay::Plain);
     match (&link.told, associates) {
@@ -189,7 +197,7 @@ pub enum LinkSettlement {
 }
 
 /// How often an association is sent to records that HubSpot does not find before a person is asked.
-const MISSED_ATTEMPTS: u32 = 3;
+pub(crate) const MISSED_ATTEMPTS: u32 = 3;
 
 /// Settles an entry whose attempt was answered. `next` is when it may be tried again.
 pub fn settle_link(
@@ -209,11 +217,7 @@ pub fn settle_link(
         LinkAnswer::Done => match (associates == link.has_row, link.from.hs_id) {
             (true, _) | (false, None) => LinkSettlement::Agreed,
             // A program has turned it round while it was on its way.
-            (false, Some(hs_id)) => LinkSettlement::Befalls(EntryEvent::Linked {
-                operation: turned_round(link.standing.operation),
-                hs_id,
-                at: now,
-            }),
+            (false, Some(hs_id)) => LinkSettlement::Befalls(turned(&link.standing, hs_id, now)),
         },
         LinkAnswer::Silence => {
             LinkSettlement::Befalls(again("HubSpot's answer says nothing of this association"))
@@ -236,8 +240,17 @@ pub fn settle_link(
     }
 }
 
+/// What befalls an entry that asks for the other of the two from now on.
+fn turned(standing: &Standing, hs_id: HubspotId, now: Timestamp) -> EntryEvent {
+    EntryEvent::Linked {
+        operation: turned_round(standing.operation),
+        hs_id,
+        at: now,
+    }
+}
+
 /// The other of the two operations.
-pub fn turned_round(operation: Operation) -> Operation {
+fn turned_round(operation: Operation) -> Operation {
     match operation {
         Operation::Associate => Operation::Disassociate,
         Operation::Disassociate | Operation::Create | Operation::Update | Operation::Archive => {
@@ -267,22 +280,30 @@ pub fn failed_link(fate: BatchFate, words: &str, until: Timestamp, now: Timestam
     }
 }
 
-/// What befalls an entry that was in flight when the daemon ended: it is sent again at once.
-pub fn left_in_flight(standing: &Standing, now: Timestamp) -> Option<EntryEvent> {
-    (standing.state == EntryState::InFlight).then(|| EntryEvent::Lost {
-        at: now,
-        next: now,
-        words: "the daemon ended before HubSpot's answer arrived".to_owned(),
+/// What befalls an entry that was in flight when the daemon ended, or whose step failed: it is sent again at once. One that went
+/// along in a create waits for what becomes of that.
+pub fn left_in_flight(link: &QueuedLink, now: Timestamp) -> Option<EntryEvent> {
+    let is_unmade = |end: LinkEnd| end.is_there && end.hs_id.is_none();
+    (link.standing.state == EntryState::InFlight).then(|| {
+        if is_unmade(link.from) || is_unmade(link.to) {
+            return waits(Some(WaitsFor::Create), None, now);
+        }
+        EntryEvent::Lost {
+            at: now,
+            next: now,
+            words: "the daemon ended before HubSpot's answer arrived".to_owned(),
+        }
     })
 }
 
-/// What befalls an entry that is due and has to wait for something: another row's create, or the pair's types.
+/// What befalls an entry that is due and has to wait for something: another row's create, or the pair's types. What is in doubt
+/// stays so.
 pub fn waits(waits_for: Option<WaitsFor>, words: Option<&str>, next: Timestamp) -> EntryEvent {
     EntryEvent::SentBack {
         next,
         words: words.map(str::to_owned),
         waits_for,
-        answered: Answered::Yes,
+        answered: Answered::No,
     }
 }
 
@@ -380,7 +401,7 @@ mod tests {
         use LinkCall::{ArchiveAll, ArchiveLabels, Create, Default};
         use Operation::{Associate, Disassociate};
         let check = |link: QueuedLink, expected: ReadyLink| {
-            assert_eq!(ready(&link, "pair"), expected, "{link:?}");
+            assert_eq!(ready(&link, "pair", at(20)), expected, "{link:?}");
         };
         for (told, associate, disassociate) in [
             (TypesSay::Plain, Default, ArchiveAll),
@@ -426,13 +447,33 @@ mod tests {
                 has_row: operation != Operation::Associate,
                 ..plain()
             };
-            assert_eq!(ready(&turned, "pair"), ReadyLink::Ends);
+            assert_eq!(ready(&turned, "pair", at(20)), ReadyLink::Ends);
             let mut without = plain();
             without.to.is_there = false;
-            assert_eq!(ready(&without, "pair"), ReadyLink::Ends);
+            assert_eq!(ready(&without, "pair", at(20)), ReadyLink::Ends);
             let mut unmade = plain();
             unmade.from.hs_id = None;
-            assert_eq!(ready(&unmade, "pair"), ReadyLink::WaitsForCreate);
+            assert_eq!(ready(&unmade, "pair", at(20)), ReadyLink::WaitsForCreate);
+        }
+    }
+
+    #[test]
+    fn what_was_turned_round_while_its_answer_was_lost_is_asked_for_the_other_way() {
+        for (operation, other) in [
+            (Operation::Associate, Operation::Disassociate),
+            (Operation::Disassociate, Operation::Associate),
+        ] {
+            let mut lost = link(operation, TypesSay::Plain);
+            lost.standing.unanswered_since = Some(at(10));
+            lost.has_row = !lost.has_row;
+            let turned = ReadyLink::Turns(EntryEvent::Linked {
+                operation: other,
+                hs_id: HubspotId(101),
+                at: at(20),
+            });
+            assert_eq!(ready(&lost, "pair", at(20)), turned);
+            lost.to.hs_id = None;
+            assert_eq!(ready(&lost, "pair", at(20)), ReadyLink::WaitsForCreate);
         }
     }
 
@@ -518,15 +559,18 @@ mod tests {
                 }
             ));
         }
-        let left = Standing {
-            state: EntryState::InFlight,
-            ..Standing::NOTHING
-        };
+        let mut left = link(Operation::Associate, TypesSay::Plain);
+        assert_eq!(left_in_flight(&left, at(20)), None);
+        left.standing.state = EntryState::InFlight;
         assert!(matches!(
             left_in_flight(&left, at(20)),
             Some(EntryEvent::Lost { next, .. }) if next == at(20)
         ));
-        assert_eq!(left_in_flight(&Standing::NOTHING, at(20)), None);
+        // It went along in a create: whether that was made is not known yet.
+        left.to.hs_id = None;
+        let create = Some(WaitsFor::Create);
+        let waiting = waits(create, None, at(20));
+        assert_eq!(left_in_flight(&left, at(20)), Some(waiting));
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub fn met(settled: &[(Sent, Settlement)]) -> Vec<HubspotId> {
             Settlement::Acknowledge(_)
             | Settlement::LookForMatch(_)
             | Settlement::Taken(_)
+            | Settlement::MissesOther(_)
             | Settlement::Reread(_)
             | Settlement::Retry(_)
             | Settlement::Lost(_)
@@ -308,9 +309,11 @@ mod tests {
                 trace_id: trace.to_owned(),
                 id: None,
                 properties: Vec::new(),
+                associations: Vec::new(),
             },
             read_version: None,
             archive: None,
+            along: Vec::new(),
         }
     }
 

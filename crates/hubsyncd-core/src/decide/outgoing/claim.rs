@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
+use crate::decide::outgoing::along::new_associations;
 use crate::decide::record::OpenConflict;
 use crate::decide::retry::{AFTER_DRIFT, AFTER_READ, latest_due};
 use crate::model::answer::WriteInput;
-use crate::model::attempt::Sent;
+use crate::model::attempt::{Along, Sent};
 use crate::model::entry::{Entry, EntryField, EntryState, Operation};
 use crate::model::id::OutboxId;
 use crate::model::mapping::{FieldMapping, ObjectMapping};
@@ -85,11 +86,12 @@ fn texts(carried: &[(&PropertyName, &Value)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The attempt of a create that carries these values, and our key where HubSpot knows one.
+/// The attempt of a create that carries these values and associations, and our key where HubSpot knows one.
 pub fn create_of(
     object: &SyncedObject,
     entry: &Entry,
     carried: &[(&PropertyName, &Value)],
+    along: Vec<Along>,
 ) -> Sent {
     let mut properties = texts(carried);
     let key = object.key_property.as_ref().zip(entry.key.as_ref());
@@ -104,9 +106,11 @@ pub fn create_of(
             trace_id: trace_id(entry.id, attempts),
             id: key.map(|(_, key)| key.clone()),
             properties,
+            associations: new_associations(&along),
         },
         read_version: None,
         archive: None,
+        along,
     }
 }
 
@@ -124,9 +128,11 @@ pub fn update_of(
             trace_id: trace_id(entry.id, attempts),
             id: Some(record.id.to_string()),
             properties: texts(carried),
+            associations: Vec::new(),
         },
         read_version: Some(record.updated_at),
         archive: None,
+        along: Vec::new(),
     }
 }
 
@@ -284,10 +290,10 @@ mod tests {
         create.key = Some("k1".to_owned());
         let (city, kiel) = (property("city"), value("Kiel"));
         let carried = [(&city, &kiel)];
-        let plain = create_of(&contacts(), &create, &carried);
+        let plain = create_of(&contacts(), &create, &carried, Vec::new());
         assert_eq!((plain.input.id, plain.attempts), (None, 1));
         let keyed = contacts().keyed(Some(property("hubsyncd_key")));
-        let sent = create_of(&keyed, &create, &carried);
+        let sent = create_of(&keyed, &create, &carried, Vec::new());
         assert_eq!(sent.input.trace_id, "1-1");
         assert_eq!(sent.input.id.as_deref(), Some("k1"));
         assert_eq!(sent.input.properties.len(), 2);

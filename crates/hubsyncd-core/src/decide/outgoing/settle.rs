@@ -39,6 +39,8 @@ pub enum Settlement {
     Taken(String),
     /// The record must be read: it may be archived, merged, or the answer was silent.
     Reread(String),
+    /// HubSpot does not find a record that a create names: that one is read, and the create sent again.
+    MissesOther(String),
     /// To be sent again later.
     Retry(String),
     /// Nobody knows whether it happened.
@@ -71,6 +73,7 @@ fn settle_refusal(operation: Operation, refusal: &Refusal) -> Settlement {
         (Operation::Update | Operation::Archive, "OBJECT_NOT_FOUND", _) => {
             Settlement::Reread(words)
         }
+        (Operation::Create, "OBJECT_NOT_FOUND", _) => Settlement::MissesOther(words),
         (Operation::Update, category, _) if names_a_taken_value(category, &words) => {
             Settlement::Taken(words)
         }
@@ -224,9 +227,11 @@ pub fn settle_failed(
         (BatchFate::Dead | BatchFate::Split, ..) => {
             // A refusal of its only input says as much as one that stands among others.
             match refusal.map(|refusal| settle_refusal(operation, refusal)) {
-                Some(settlement @ (Settlement::LookForMatch(_) | Settlement::Taken(_))) => {
-                    FailedOutcome::Settle(settlement)
-                }
+                Some(
+                    settlement @ (Settlement::LookForMatch(_)
+                    | Settlement::Taken(_)
+                    | Settlement::MissesOther(_)),
+                ) => FailedOutcome::Settle(settlement),
                 Some(
                     Settlement::Acknowledge(_)
                     | Settlement::Adopt(_)
@@ -273,6 +278,10 @@ mod tests {
         assert_eq!(
             refused(Operation::Create, "VALIDATION_ERROR", "words", None),
             Settlement::Dead(words())
+        );
+        assert_eq!(
+            refused(Operation::Create, "OBJECT_NOT_FOUND", "words", None),
+            Settlement::MissesOther(words())
         );
         assert_eq!(
             refused(Operation::Update, "OBJECT_NOT_FOUND", "words", None),

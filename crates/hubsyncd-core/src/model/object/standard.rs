@@ -1,7 +1,7 @@
 //! The table of standard objects (`hubspot/api-facts.md#5`): what is special about each.
 
 use crate::model::object::{
-    DEAL_STAGES, MODIFIED, MODIFIED_OF_CONTACTS, ObjectEvents, STAGES, StandardObject,
+    DEAL_STAGES, MODIFIED, MODIFIED_OF_CONTACTS, NewLinks, ObjectEvents, STAGES, StandardObject,
 };
 
 /// What most objects have in common.
@@ -20,13 +20,16 @@ const PLAIN: StandardObject = StandardObject {
     has_privacy_deletion: false,
     is_read_only: false,
     required: &[],
+    new_links: NewLinks::Follow,
     properties: &[],
 };
 
-/// What activities have in common: they happened at some time, and whoever may see contacts may see them.
+/// What activities have in common: they happened at some time, whoever may see contacts may see them, and people find them
+/// under the records that they are associated with.
 const ACTIVITY: StandardObject = StandardObject {
     opened_as: Some("contacts"),
     required: &["hs_timestamp"],
+    new_links: NewLinks::GoAlong,
     ..PLAIN
 };
 
@@ -175,6 +178,7 @@ pub const STANDARD_OBJECTS: [StandardObject; 29] = [
         type_id: "0-136",
         stages: Some(STAGES),
         required: &["hs_lead_name"],
+        new_links: NewLinks::Demanded(&["contacts", "companies"]),
         properties: &[
             "hs_lead_name",
             "hs_lead_type",

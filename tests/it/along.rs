@@ -1,0 +1,247 @@
+//! Associations that go along in a create: of a lead, which HubSpot takes with one alone, and of a note, which nobody finds
+//! without.
+
+use hubsyncd::simulator::faults::FaultKind;
+
+use crate::daemon::{Site, eventually};
+use crate::portal::Portal;
+
+const OBJECTS: &str = "[objects.contacts]\n[objects.deals]\n[objects.leads]\n[objects.notes]\n[associations]\n\
+     leads_contacts = { from = \"leads\", to = \"contacts\" }\n\
+     deals_notes = { from = \"deals\", to = \"notes\" }\n";
+
+/// Polling alone would find nothing within a test.
+const RARELY: &str = "[schedule]\npoll = \"1h\"\n";
+
+const PASSES: &str = "SELECT count(last_association_pass_at) = 2 FROM sync_status WHERE object IN ('leads', 'deals')";
+
+fn loaded(settings: &str) -> (Portal, Site) {
+    let portal = Portal::quick();
+    let mut site = Site::with(&portal, settings, OBJECTS);
+    site.start_and_load();
+    site.until_sql(PASSES);
+    (portal, site)
+}
+
+/// A new contact and a new lead of hers; the lead first.
+const LEAD: &str = "BEGIN;
+    INSERT INTO leads (hs_lead_name) VALUES ('Ada');
+    INSERT INTO contacts (email) VALUES ('ada@example.com');
+    INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+    SELECT 'leads', l.local_id, 'contacts', c.local_id FROM leads AS l, contacts AS c;
+    COMMIT";
+
+/// A new deal and a new note under it; the note first.
+const NOTE: &str = "BEGIN;
+    INSERT INTO notes (hs_timestamp, hs_note_body) VALUES ('2026-11-30T08:00:00.000Z', 'Called');
+    INSERT INTO deals (dealname) VALUES ('Engine');
+    INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+    SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n;
+    COMMIT";
+
+/// The plain associations of a pair in HubSpot and here.
+fn both(portal: &Portal, site: &Site, (from, to): (&str, &str)) -> (usize, i64) {
+    let links = portal.stand().links(from, to);
+    let there = links.iter().filter(|link| link.label.is_none()).count();
+    let here = format!(
+        "SELECT count(*) FROM associations WHERE from_object = '{from}' AND to_object = '{to}' AND type_id IS NOT NULL AND label IS NULL"
+    );
+    (there, site.number(&here))
+}
+
+fn live(portal: &Portal, object: &str) -> usize {
+    let stand = portal.stand();
+    let records = stand.records(object);
+    records
+        .iter()
+        .filter(|record| !record.is_archived())
+        .count()
+}
+
+/// The lines of history that tell of an association that was made in HubSpot.
+const PUSHED: &str = "SELECT count(*) FROM sync_history WHERE property = 'association' AND origin = 'push' AND new_value IS NOT NULL";
+
+#[test]
+fn what_a_new_record_is_associated_with_goes_along_in_its_create() {
+    let (portal, mut site) = loaded("");
+    site.program().execute_batch(LEAD).expect("is taken");
+    site.program().execute_batch(NOTE).expect("is taken");
+    site.until_pushed();
+    for pair in [("leads", "contacts"), ("deals", "notes")] {
+        assert_eq!(both(&portal, &site, pair), (1, 1), "{pair:?}");
+    }
+    for (path, requests) in [
+        ("leads/batch/create", 1),
+        ("notes/batch/create", 1),
+        ("contacts/batch/upsert", 1),
+        ("deals/batch/upsert", 1),
+        ("leads/batch/upsert", 0),
+        ("notes/batch/upsert", 0),
+        ("leads/contacts/batch/create", 0),
+        ("leads/contacts/batch/associate/default", 0),
+        ("deals/notes/batch/associate/default", 0),
+    ] {
+        assert_eq!(portal.requests(path), requests, "{path}");
+    }
+    assert_eq!(site.number(PUSHED), 2);
+    // Nothing names a note: it goes out as other records do.
+    site.execute("INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T09:00:00.000Z')");
+    site.until_pushed();
+    assert_eq!(portal.requests("notes/batch/upsert"), 1);
+    assert_eq!(site.stop(), 0);
+    portal.assert_limits_were_kept();
+}
+
+#[test]
+fn a_lead_and_its_contact_both_new_are_made_and_associated_once_whatever_crashes() {
+    for path in [
+        "",
+        "contacts/batch/upsert",
+        "leads/batch/create",
+        "leads/contacts/batch/read",
+    ] {
+        let (portal, mut site) = loaded(RARELY);
+        if path.is_empty() {
+            site.kill();
+            site.program().execute_batch(LEAD).expect("is taken");
+        } else {
+            portal.stand().faults_mut().slow_ms = 20_000;
+            portal.script(FaultKind::Slow, 1, path);
+            let before = portal.requests(path);
+            site.program().execute_batch(LEAD).expect("is taken");
+            eventually("the request is on its way", || {
+                portal.requests(path) > before
+            });
+            site.kill();
+        }
+        site.start();
+        eventually("both sides have it", || {
+            both(&portal, &site, ("leads", "contacts")) == (1, 1)
+        });
+        site.until_pushed();
+        assert_eq!(
+            (live(&portal, "leads"), live(&portal, "contacts")),
+            (1, 1),
+            "{path}"
+        );
+        assert_eq!(site.number(PUSHED), 1, "{path}");
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn an_association_taken_away_while_its_create_was_on_its_way_is_not_there_in_the_end() {
+    for is_killed in [true, false] {
+        let (portal, mut site) = loaded(RARELY);
+        portal.stand().faults_mut().slow_ms = if is_killed { 20_000 } else { 2_000 };
+        portal.script(FaultKind::Slow, 1, "notes/batch/create");
+        site.program().execute_batch(NOTE).expect("is taken");
+        eventually("HubSpot has it", || {
+            both(&portal, &site, ("deals", "notes")).0 == 1
+        });
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_outbox WHERE state = 'in_flight'"),
+            2
+        );
+        site.execute("DELETE FROM associations");
+        if is_killed {
+            site.kill();
+            site.start();
+        }
+        site.until_sql("SELECT count(hs_id) FROM notes");
+        site.until_pushed();
+        eventually("it is taken away", || {
+            both(&portal, &site, ("deals", "notes")) == (0, 0)
+        });
+        assert_eq!(live(&portal, "notes"), 1);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
+fn a_create_whose_answer_is_lost_is_found_with_its_associations_and_not_repeated() {
+    let (portal, mut site) = loaded(RARELY);
+    portal.script(FaultKind::AnswerLost, 1, "notes/batch/create");
+    site.program().execute_batch(NOTE).expect("is taken");
+    site.until_sql("SELECT count(hs_id) FROM notes");
+    site.until_pushed();
+    assert_eq!(live(&portal, "notes"), 1);
+    assert_eq!(portal.requests("notes/batch/create"), 1);
+    assert_eq!(both(&portal, &site, ("deals", "notes")), (1, 1));
+    assert_eq!(site.number(PUSHED), 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_lead_without_an_association_is_dead_unsent_until_one_names_it() {
+    let (portal, mut site) = loaded("");
+    let ada = portal.contact("ada@example.com");
+    site.until_sql("SELECT count(*) FROM contacts");
+    site.execute("INSERT INTO leads (hs_lead_name) VALUES ('Ada')");
+    let dead = "SELECT count(*) FROM sync_outbox WHERE state = 'dead' AND operation = 'create' AND code = 'association-required'";
+    site.until_sql(dead);
+    let words = site
+        .text("SELECT last_error FROM sync_outbox")
+        .expect("words");
+    assert!(
+        words.starts_with(
+            "HubSpot takes no new record of leads without an association with one of contacts, companies"
+        ),
+        "{words}"
+    );
+    for path in ["leads/batch/create", "leads/batch/upsert"] {
+        assert_eq!(portal.requests(path), 0, "{path}");
+    }
+    site.execute(&format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+         SELECT 'leads', l.local_id, 'contacts', c.local_id FROM leads AS l, contacts AS c WHERE c.hs_id = {ada}"
+    ));
+    site.until_sql("SELECT count(hs_id) FROM leads");
+    site.until_pushed();
+    assert_eq!(both(&portal, &site, ("leads", "contacts")), (1, 1));
+    assert_eq!(portal.requests("leads/batch/create"), 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn a_note_under_a_deal_that_is_gone_in_hubspot_is_made_without_it() {
+    let portal = Portal::quick();
+    let now = portal.now_ms();
+    let deal = portal
+        .stand()
+        .create("deals", &[("dealname", "Engine")], now);
+    let mut site = Site::with(&portal, RARELY, OBJECTS);
+    site.start_and_load();
+    site.until_sql(PASSES);
+    let now = portal.now_ms();
+    portal.stand().archive("deals", deal, now);
+    site.program()
+        .execute_batch(
+            "BEGIN;
+             INSERT INTO notes (hs_timestamp) VALUES ('2026-11-30T08:00:00.000Z');
+             INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+             SELECT 'deals', d.local_id, 'notes', n.local_id FROM deals AS d, notes AS n;
+             COMMIT",
+        )
+        .expect("is taken");
+    site.until_sql("SELECT count(hs_id) FROM notes");
+    site.until_pushed();
+    assert_eq!(site.number("SELECT count(*) FROM deals"), 0);
+    assert_eq!(both(&portal, &site, ("deals", "notes")), (0, 0));
+    assert_eq!(live(&portal, "notes"), 1);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
+fn once_makes_a_record_and_what_it_is_associated_with_in_one_run() {
+    let portal = Portal::quick();
+    let site = Site::with(&portal, "", OBJECTS);
+    site.once();
+    site.program().execute_batch(LEAD).expect("is taken");
+    site.program().execute_batch(NOTE).expect("is taken");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    for pair in [("leads", "contacts"), ("deals", "notes")] {
+        assert_eq!(both(&portal, &site, pair), (1, 1), "{pair:?}");
+    }
+}
