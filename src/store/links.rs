@@ -4,5 +4,6 @@
 pub mod due;
 pub mod passes;
 pub mod rows;
+pub mod told;
 pub mod types;
 pub mod waiting;

@@ -21,8 +21,9 @@ use crate::model::id::{HubspotId, LocalId};
 use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::store::conflicts::{About, NewConflict};
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::Origin;
 use crate::store::links::due::Side;
+use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types, waiting};
 use crate::store::{StoreError, conflicts, outbox};
 
@@ -269,13 +270,6 @@ impl FoundLinks {
     }
 }
 
-/// Whether an association came or went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LinkWay {
-    Came,
-    Went,
-}
-
 /// What is written down of a change.
 struct Writing<'a> {
     tx: &'a Transaction<'a>,
@@ -316,21 +310,8 @@ impl Writing<'_> {
         let Some(origin) = self.origin else {
             return Ok(());
         };
-        let json = self.json(to, kind, label)?.to_text();
-        let (old, new) = match way {
-            LinkWay::Came => (None, Some(json.as_str())),
-            LinkWay::Went => (Some(json.as_str()), None),
-        };
-        let change = Change {
-            object: self.name,
-            local_id: self.from.0,
-            hs_id: Some(self.from.1),
-            property: conflicts::ASSOCIATION,
-            old,
-            new,
-            origin,
-        };
-        history::record(self.tx, change, self.now)
+        let link = self.json(to, kind, label)?;
+        told::record(self.tx, &self.pair.mapping, link, (way, origin), self.now)
     }
 
     fn json<'b>(

@@ -33,12 +33,13 @@ use crate::model::entry::{EntryState, Operation, WaitsFor};
 use crate::model::id::{HubspotId, OutboxId};
 use crate::model::settings::Guard;
 use crate::model::time::Timestamp;
-use crate::store::history::{self, Change, Origin};
+use crate::store::history::Origin;
+use crate::store::links::told::{self, LinkWay};
 use crate::store::links::{due, rows, types};
 use crate::store::outbox::links;
 use crate::store::outbox::{self, Attempt};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
+use crate::store::{Lane, StoreError, WriteTx, holds, reads};
 
 /// How long an association waits for its pair's types to be read.
 pub(super) const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
@@ -588,28 +589,27 @@ impl LinkWork<'_> {
         outbox::end(self.tx, link.id)
     }
 
-    /// A line of `sync_history`: what was made is the new value, what was taken away the old one.
+    /// Writes down what was made in HubSpot, or taken away there.
     fn record(&self, link: &QueuedLink, operation: Operation) -> Result<(), StoreError> {
-        let text = LinkJson {
+        let line = LinkJson {
             from_local_id: link.from.local_id,
             from_hs_id: link.from.hs_id,
             to_local_id: link.to.local_id,
             to_hs_id: link.to.hs_id,
             kind: link.kind.as_ref(),
             label: link.label.as_deref(),
-        }
-        .to_text();
-        let is_made = operation == Operation::Associate;
-        let change = Change {
-            object: &self.pair.mapping.name(),
-            local_id: link.from.local_id,
-            hs_id: link.from.hs_id,
-            property: conflicts::ASSOCIATION,
-            old: Some(&*text).filter(|_| !is_made),
-            new: Some(&*text).filter(|_| is_made),
-            origin: Origin::Push,
         };
-        history::record(self.tx, change, self.now)
+        let way = match operation == Operation::Associate {
+            true => LinkWay::Came,
+            false => LinkWay::Went,
+        };
+        told::record(
+            self.tx,
+            &self.pair.mapping,
+            line,
+            (way, Origin::Push),
+            self.now,
+        )
     }
 
     pub(super) fn settle_one(

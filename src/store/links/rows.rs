@@ -79,69 +79,47 @@ pub fn entries(
     pair: &PairMapping,
     from: LocalId,
 ) -> Result<Vec<LinkEntry>, StoreError> {
-    let mut entries = ENTRIES_FROM.read(connection, pair, from)?;
-    if pair.is_of_one_object() {
-        entries.extend(ENTRIES_TO.read(connection, pair, from)?);
+    let mut statement = connection.prepare_cached(
+        "SELECT e.id, e.operation, e.state, iif(n.is_from, e.to_local_id, e.local_id),
+                e.category, iif(n.is_from, e.type_id, t.inverse_type_id),
+                e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
+                e.unanswered_since IS NOT NULL
+         FROM (
+             SELECT id, 1 AS is_from
+             FROM sync_outbox
+             WHERE object = :from_object AND local_id = :from AND to_object = :to_object
+               AND operation IN ('associate', 'disassociate')
+             UNION ALL
+             SELECT id, 0
+             FROM sync_outbox
+             WHERE to_object = :from_object AND to_local_id = :from AND object = :to_object
+               AND operation IN ('associate', 'disassociate') AND :from_object = :to_object
+         ) AS n
+         JOIN sync_outbox AS e ON e.id = n.id
+         LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
+              AND t.category = e.category AND t.type_id = e.type_id
+         ORDER BY e.id",
+    )?;
+    let mut rows = statement.query(named_params! {
+        ":from_object": pair.from.as_str(),
+        ":from": from.0,
+        ":to_object": pair.to.as_str(),
+    })?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (operation, state): (String, String) = (row.get(1)?, row.get(2)?);
+        entries.push(LinkEntry {
+            id: OutboxId(row.get(0)?),
+            operation: Operation::parse(&operation)
+                .ok_or_else(|| unknown("operation", &operation))?,
+            state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
+            to: LocalId(row.get(3)?),
+            kind: kind(row, 4, 5)?,
+            takes_all: row.get(6)?,
+            is_in_doubt: row.get(7)?,
+        });
     }
     Ok(entries)
-}
-
-/// A statement that reads entries from one of their ends.
-struct EntriesOf(&'static str);
-
-const ENTRIES_FROM: EntriesOf = EntriesOf(
-    "SELECT e.id, e.operation, e.state, e.to_local_id, e.category, e.type_id,
-            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
-            e.unanswered_since IS NOT NULL
-     FROM sync_outbox AS e
-     LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
-          AND t.category = e.category AND t.type_id = e.type_id
-     WHERE e.object = :from_object AND e.local_id = :from AND e.to_object = :to_object
-       AND e.operation IN ('associate', 'disassociate')
-     ORDER BY e.id",
-);
-
-const ENTRIES_TO: EntriesOf = EntriesOf(
-    "SELECT e.id, e.operation, e.state, e.local_id, e.category, t.inverse_type_id,
-            e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
-            e.unanswered_since IS NOT NULL
-     FROM sync_outbox AS e
-     LEFT JOIN association_types AS t ON t.from_object = e.object AND t.to_object = e.to_object
-          AND t.category = e.category AND t.type_id = e.type_id
-     WHERE e.to_object = :from_object AND e.to_local_id = :from AND e.object = :to_object
-       AND e.operation IN ('associate', 'disassociate')
-     ORDER BY e.id",
-);
-
-impl EntriesOf {
-    fn read(
-        &self,
-        connection: &Connection,
-        pair: &PairMapping,
-        from: LocalId,
-    ) -> Result<Vec<LinkEntry>, StoreError> {
-        let mut statement = connection.prepare_cached(self.0)?;
-        let mut rows = statement.query(named_params! {
-            ":from_object": pair.from.as_str(),
-            ":from": from.0,
-            ":to_object": pair.to.as_str(),
-        })?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (operation, state): (String, String) = (row.get(1)?, row.get(2)?);
-            entries.push(LinkEntry {
-                id: OutboxId(row.get(0)?),
-                operation: Operation::parse(&operation)
-                    .ok_or_else(|| unknown("operation", &operation))?,
-                state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
-                to: LocalId(row.get(3)?),
-                kind: kind(row, 4, 5)?,
-                takes_all: row.get(6)?,
-                is_in_doubt: row.get(7)?,
-            });
-        }
-        Ok(entries)
-    }
 }
 
 /// Writes an association down that HubSpot has. One that is there stays as it is.

@@ -1,0 +1,43 @@
+//! What `sync_history` says of an association.
+
+use rusqlite::Transaction;
+
+use crate::model::association::PairMapping;
+use crate::model::association::json::LinkJson;
+use crate::model::time::Timestamp;
+use crate::store::history::{self, Change, Origin};
+use crate::store::{StoreError, conflicts};
+
+/// Whether an association came or went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkWay {
+    /// It was made.
+    Came,
+    /// It was taken away.
+    Went,
+}
+
+/// Writes a line down: what was made is the new value, what was taken away the old one.
+pub fn record(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    link: LinkJson<'_>,
+    (way, origin): (LinkWay, Origin),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let text = link.to_text();
+    let (old, new) = match way {
+        LinkWay::Came => (None, Some(text.as_str())),
+        LinkWay::Went => (Some(text.as_str()), None),
+    };
+    let change = Change {
+        object: &pair.name(),
+        local_id: link.from_local_id,
+        hs_id: link.from_hs_id,
+        property: conflicts::ASSOCIATION,
+        old,
+        new,
+        origin,
+    };
+    history::record(tx, change, now)
+}
