@@ -163,7 +163,9 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
         part("back", HAS_LIST, &back(pairs)),
     ]);
     if pairs.pairs().is_empty() {
-        let none = raise("associations can not be written: the mapping has no association");
+        let none = raise(
+            "associations can not be written: the mapping has no association [pair-unmapped]",
+        );
         for event in ["INSERT", "UPDATE", "DELETE"] {
             let name = event.to_lowercase();
             let refuse = [format!("SELECT {none}")];
@@ -298,7 +300,7 @@ fn same_ends(row: &str, other: &str) -> String {
 fn refuse_id() -> String {
     format!(
         "SELECT {} WHERE new.id > 0",
-        raise("associations gives each row its id: leave it out")
+        raise("associations gives each row its id: leave it out [association-id]")
     )
 }
 
@@ -330,7 +332,7 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
                 literal(pair.from.as_str())
             );
             let sentence = format!(
-                "rows of {} stand from {} to {}: exchange the two ends",
+                "rows of {} stand from {} to {}: exchange the two ends [pair-turned]",
                 pair.key, pair.from, pair.to
             );
             cases.push((turned, sentence));
@@ -338,7 +340,10 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
         if !pair.direction.pushes() {
             cases.push((
                 is_of(pair, "new"),
-                format!("{} comes from HubSpot: leave it as it is", pair.key),
+                format!(
+                    "{} comes from HubSpot: leave it as it is [pair-pulled]",
+                    pair.key
+                ),
             ));
         }
     }
@@ -355,7 +360,7 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
                 quoted(object.table.as_str())
             );
             let sentence = format!(
-                "{} has no row with this {end}_local_id: INSERT that row first",
+                "{} has no row with this {end}_local_id: INSERT that row first [association-without-row]",
                 object.table
             );
             cases.push((missing, sentence));
@@ -363,7 +368,7 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
     }
     cases.push((
         "new.from_object = new.to_object AND new.from_local_id = new.to_local_id".to_owned(),
-        "a record can not be associated with itself".to_owned(),
+        "a record can not be associated with itself [association-with-itself]".to_owned(),
     ));
     for (pair, types) in pairs.pairs().iter().zip(&pairs.types) {
         let Some(types) = types else { continue };
@@ -371,12 +376,16 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
         let count = format!("(SELECT count(*) FROM {NAMED})");
         cases.push((
             format!("{is_of} AND {count} = 0"),
-            format!("{} has no such label or type: it has {types}", pair.key),
+            format!(
+                "{} has no such label or type: it has {types} [unknown-association-type]",
+                pair.key
+            ),
         ));
         cases.push((
             format!("{is_of} AND {count} > 1 AND (new.type_id IS NOT NULL OR trim(coalesce(new.label, '')) <> '')"),
             format!(
-                "more than one type of {} has this label or number: write category and type_id of one of {types}",
+                "more than one type of {} has this label or number: write category and type_id of one of {types} \
+                 [ambiguous-association-type]",
                 pair.key
             ),
         ));
@@ -391,7 +400,7 @@ fn not_mapped(pairs: &Pairs<'_>) -> String {
         .map(|pair| format!("{} to {}", pair.from, pair.to))
         .collect();
     format!(
-        "this pair of objects is not in the mapping file: associations takes {}",
+        "this pair of objects is not in the mapping file: associations takes {} [pair-unmapped]",
         names.join(", ")
     )
 }
@@ -399,7 +408,9 @@ fn not_mapped(pairs: &Pairs<'_>) -> String {
 fn refuse_update() -> String {
     format!(
         "SELECT {}",
-        raise("a row of associations can not be changed: DELETE it and INSERT another")
+        raise(
+            "a row of associations can not be changed: DELETE it and INSERT another [association-update]"
+        )
     )
 }
 
@@ -415,7 +426,10 @@ fn refuse_delete(pairs: &Pairs<'_>) -> String {
     )];
     let pulled = pairs.pairs().iter().filter(|pair| !pair.direction.pushes());
     cases.extend(pulled.map(|pair| {
-        let sentence = format!("{} comes from HubSpot: leave it as it is", pair.key);
+        let sentence = format!(
+            "{} comes from HubSpot: leave it as it is [pair-pulled]",
+            pair.key
+        );
         (is_of(pair, "old"), sentence)
     }));
     refuse_where(&cases)
@@ -637,6 +651,18 @@ pub(crate) fn with_associations(pairs: &Pairs<'_>) -> String {
         has_any(),
         kept(pairs)
     )
+}
+
+/// With `recursive_triggers` a REPLACE deletes its row like a DELETE: the note of it keeps the associations, since a row that was
+/// never sent leaves no entry behind.
+pub(crate) fn note_replaced(pairs: &Pairs<'_>) -> Option<String> {
+    let note = format!(
+        "UPDATE _sync_replaced SET row = json_set(row, '$.associations', json(({})))
+WHERE object = new.object AND local_id = new.local_id AND taking = 0 AND {}",
+        kept(pairs),
+        has_any()
+    );
+    (!pairs.pairs().is_empty()).then_some(note)
 }
 
 /// Whether a mirror row that is deleted has associations.

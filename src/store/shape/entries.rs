@@ -576,8 +576,9 @@ fn again() -> Vec<String> {
         ),
         format!(
             "INSERT INTO _sync_link_back\n\
-             SELECT row FROM _sync_entry WHERE object = new.object AND local_id = {} AND row IS NOT NULL",
-            noted("local_id")
+             SELECT coalesce((SELECT row FROM _sync_entry WHERE object = new.object AND local_id = {} AND row IS NOT NULL), {})",
+            noted("local_id"),
+            noted("row")
         ),
         format!(
             "UPDATE sync_outbox SET version = version + 1, row = NULL, discarded_at = NULL,\n    \
@@ -673,13 +674,15 @@ fn fixed() -> String {
 /// A row was deleted: what its entry makes of that, or an archive, where it has none.
 fn archive(pairs: &Pairs<'_>) -> Vec<String> {
     let row = associations::with_associations(pairs);
-    vec![
+    let mut steps = vec![
         format!("INSERT INTO _sync_entry_taken_away VALUES ({ENTRY}, {row})"),
         format!(
             "INSERT INTO _sync_entry_leave VALUES (new.object, new.local_id, new.hs_id, {row}, {NOW})"
         ),
-        "INSERT INTO _sync_link_lost VALUES (new.object, new.local_id)".to_owned(),
-    ]
+    ];
+    steps.extend(associations::note_replaced(pairs));
+    steps.push("INSERT INTO _sync_link_lost VALUES (new.object, new.local_id)".to_owned());
+    steps
 }
 
 /// The entry keeps the whole row, or goes where HubSpot never saw it. While an attempt is open, only the row is kept:

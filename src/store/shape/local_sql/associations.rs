@@ -191,32 +191,32 @@ fn what_is_no_link_of_the_mapping_is_refused_with_a_sentence() {
         for (sql, sentence) in [
             (
                 "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('companies', 1, 'contacts', 1)".to_owned(),
-                "rows of contacts_companies stand from contacts to companies: exchange the two ends".to_owned(),
+                "rows of contacts_companies stand from contacts to companies: exchange the two ends [pair-turned]".to_owned(),
             ),
             (
                 "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('deals', 1, 'contacts', 1)".to_owned(),
-                "deals_contacts comes from HubSpot: leave it as it is".to_owned(),
+                "deals_contacts comes from HubSpot: leave it as it is [pair-pulled]".to_owned(),
             ),
             (
                 "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('deals', 1, 'companies', 1)".to_owned(),
-                "this pair of objects is not in the mapping file: associations takes contacts to companies, companies to companies, deals to contacts".to_owned(),
+                "this pair of objects is not in the mapping file: associations takes contacts to companies, companies to companies, deals to contacts [pair-unmapped]".to_owned(),
             ),
-            (insert("", "9"), "companies has no row with this to_local_id: INSERT that row first".to_owned()),
-            (insert(", id", "1, 7"), "associations gives each row its id: leave it out".to_owned()),
-            (insert(", label", "1, 'Bill'"), format!("contacts_companies has no such label or type: it has {types}")),
-            (insert(", label", "1, 'Gone'"), format!("contacts_companies has no such label or type: it has {types}")),
-            (insert(", type_id", "1, 37"), format!("contacts_companies has no such label or type: it has {types}")),
+            (insert("", "9"), "companies has no row with this to_local_id: INSERT that row first [association-without-row]".to_owned()),
+            (insert(", id", "1, 7"), "associations gives each row its id: leave it out [association-id]".to_owned()),
+            (insert(", label", "1, 'Bill'"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
+            (insert(", label", "1, 'Gone'"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
+            (insert(", type_id", "1, 37"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
             (
                 insert(", label", "1, 'TWICE'"),
-                format!("more than one type of contacts_companies has this label or number: write category and type_id of one of {types}"),
+                format!("more than one type of contacts_companies has this label or number: write category and type_id of one of {types} [ambiguous-association-type]"),
             ),
             (
                 insert(", type_id", "1, 1"),
-                format!("more than one type of contacts_companies has this label or number: write category and type_id of one of {types}"),
+                format!("more than one type of contacts_companies has this label or number: write category and type_id of one of {types} [ambiguous-association-type]"),
             ),
             (
                 "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('companies', 1, 'companies', 1)".to_owned(),
-                "a record can not be associated with itself".to_owned(),
+                "a record can not be associated with itself [association-with-itself]".to_owned(),
             ),
         ] {
             scene.refused(&sql, &sentence);
@@ -224,7 +224,7 @@ fn what_is_no_link_of_the_mapping_is_refused_with_a_sentence() {
         scene.do_run(&insert("", "1"));
         scene.refused(
             "UPDATE associations SET to_local_id = 2",
-            "a row of associations can not be changed: DELETE it and INSERT another",
+            "a row of associations can not be changed: DELETE it and INSERT another [association-update]",
         );
         scene.as_daemon(
             "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
@@ -232,7 +232,7 @@ fn what_is_no_link_of_the_mapping_is_refused_with_a_sentence() {
         );
         scene.refused(
             "DELETE FROM associations WHERE from_object = 'deals'",
-            "deals_contacts comes from HubSpot: leave it as it is",
+            "deals_contacts comes from HubSpot: leave it as it is [pair-pulled]",
         );
         for view in ["made", "gone", "lost", "back"] {
             let columns = scene.rows(&format!(
@@ -416,6 +416,39 @@ fn what_is_in_doubt_with_a_create_waits_no_longer_when_its_row_goes() {
 }
 
 #[test]
+fn a_row_that_is_replaced_keeps_its_links_and_what_waits_of_them() {
+    linked(|scene| {
+        scene.do_run("INSERT INTO contacts (local_id, email) VALUES (9, 'new@example.com')");
+        let new = insert(", label", "1, 'Primary'").replace("'contacts', 1", "'contacts', 9");
+        scene.do_run(&new);
+        let waits = ["associate 9 to 1 - 1 Primary pending create"];
+        let links = ["contacts 9 to 1 HUBSPOT_DEFINED 1 Primary"];
+        assert_eq!(
+            (scene.links(), scene.link_entries()),
+            (
+                links.map(str::to_owned).to_vec(),
+                waits.map(str::to_owned).to_vec()
+            )
+        );
+        for replaced in [
+            "REPLACE INTO contacts (local_id, email) VALUES (9, 'newer@example.com')",
+            "REPLACE INTO contacts (local_id, email) VALUES (9, 'newer@example.com')",
+            "UPDATE contacts SET email = 'newest@example.com' WHERE local_id = 9",
+        ] {
+            scene.do_run(replaced);
+            assert_eq!(scene.links(), links, "{replaced}");
+            assert_eq!(scene.link_entries(), waits, "{replaced}");
+            let creates = "SELECT count(*) FROM sync_outbox WHERE operation = 'create'";
+            assert_eq!(scene.rows(creates), ["1"]);
+        }
+        scene.do_run("DELETE FROM contacts WHERE local_id = 9");
+        assert_eq!(scene.links(), Vec::<String>::new());
+        scene.do_run("INSERT INTO contacts (local_id, email) VALUES (9, 'other@example.com')");
+        assert_eq!(scene.links(), Vec::<String>::new(), "another row");
+    });
+}
+
+#[test]
 fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
     linked(|scene| {
         scene.do_run("DROP VIEW contacts_companies");
@@ -435,7 +468,7 @@ fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
         );
         scene.refused(
             &insert("", "1"),
-            "associations can not be written: the mapping has no association",
+            "associations can not be written: the mapping has no association [pair-unmapped]",
         );
     });
 }

@@ -155,9 +155,9 @@ pub fn ready(link: &QueuedLink, pair: &str, now: Timestamp) -> ReadyLink {
         (TypesSay::Unread, _) if link.kind.is_none() && link.label.is_some() => {
             ReadyLink::WaitsForTypes
         }
-        (TypesSay::Unknown(types), true) => {
-            ReadyLink::Dead(format!("{pair} has no such label or type: it has {types}"))
-        }
+        (TypesSay::Unknown(types), true) => ReadyLink::Dead(format!(
+            "{pair} has no such label or type: it has {types} [unknown-association-type]"
+        )),
         // What HubSpot no longer has needs not be taken away.
         (TypesSay::Unknown(_), false) => ReadyLink::Ends,
         (_, true) if is_plain => ReadyLink::Goes(LinkCall::Default),
@@ -433,7 +433,7 @@ mod tests {
         check(
             untyped(Some("Bos"), unknown()),
             ReadyLink::Dead(
-                "pair has no such label or type: it has `Boss` (USER_DEFINED 36)".to_owned(),
+                "pair has no such label or type: it has `Boss` (USER_DEFINED 36) [unknown-association-type]".to_owned(),
             ),
         );
         check(link(Disassociate, unknown()), ReadyLink::Ends);
