@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hubsyncd::model::mapping::{Direction, WriteMode};
 use hubsyncd::simulator::portal::Operation;
 
 use crate::checks::{rows, texts, words};
 use crate::local::{Programs, tag_of};
+use crate::model_options::options;
 use crate::plan::Plan;
 use crate::script::Act;
 use crate::values::is_unique_text;
@@ -21,6 +23,7 @@ pub(crate) fn all_have_causes(
     plan: &Plan,
     known: &Known,
 ) -> Result<(), String> {
+    modes_are_kept(programs, world, plan)?;
     // A restored file has forgotten why.
     if plan.has(Act::PutBack) {
         return Ok(());
@@ -28,6 +31,45 @@ pub(crate) fn all_have_causes(
     no_edit_is_overwritten_unseen(programs, world, plan)?;
     no_record_is_archived_without_a_deletion(programs, world)?;
     no_row_is_gone_without_a_cause(programs, world, plan, known)
+}
+
+/// What a mapping says of how values are written, which records are made and what is told.
+fn modes_are_kept(programs: &Programs, world: &World, plan: &Plan) -> Result<(), String> {
+    for object in &plan.mapping.objects {
+        let name = object.object.as_str();
+        for field in object.fields.iter().filter(|field| !field.modes.history) {
+            let property = field.property.as_str();
+            let told = texts(
+                programs.connection(),
+                &format!(
+                    "SELECT id, origin FROM sync_history WHERE object = '{name}' AND property = '{property}' AND origin <> 'conflict'"
+                ),
+            );
+            if !told.is_empty() {
+                return Err(format!("I13: {name}.{property} is in the history: {told:?}"));
+            }
+        }
+        let state = world.state();
+        let log = state.portal.write_log();
+        for entry in log.iter().filter(|entry| entry.by_api && entry.object == name) {
+            if entry.operation == Operation::Create && !object.modes.new_records.makes_records() {
+                return Err(format!("I13: {name} {} was made, and rows only link", entry.id));
+            }
+            for write in entry.properties.iter().filter(|_| entry.operation == Operation::Update) {
+                let mut fields = object.fields.iter();
+                let is_set = fields.any(|field| {
+                    field.property.as_str() == write.name
+                        && field.modes.write == WriteMode::Append
+                        && field.direction == Direction::Both
+                });
+                let taken = || options(&write.old).difference(&options(&write.new)).count();
+                if is_set && taken() > 0 {
+                    return Err(format!("I13: options of {name} {} went: {write:?}", entry.id));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A person's text that a push replaced is in the history or among the conflicts.

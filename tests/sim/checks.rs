@@ -285,7 +285,7 @@ pub(crate) fn both_sides_agree(
         let mirror = rows(connection, object);
         let listed = Listed::of(connection, object);
         check_rows(connection, world, object, &mirror, &listed)?;
-        if !object.direction.pulls() {
+        if !object.direction.pulls() || !object.modes.new_records.makes_rows() {
             continue;
         }
         let linked: BTreeSet<u64> = mirror.iter().filter_map(|row| row.hs_id).collect();

@@ -14,6 +14,8 @@ mod links;
 mod local;
 mod model;
 mod model_existence;
+mod model_links;
+mod model_options;
 mod operators;
 mod people;
 mod plan;

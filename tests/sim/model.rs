@@ -89,6 +89,8 @@ pub(crate) struct FieldModel {
     pub(crate) direction: Direction,
     told: Vec<Told>,
     sides: [Side; 2],
+    /// Whether what is written here goes out only where HubSpot has nothing.
+    only_fills: bool,
     /// Both sides came to one value without the daemon: it may have seen that, or not.
     pub(crate) coincided: bool,
     /// When HubSpot told the daemon last what it holds.
@@ -105,6 +107,7 @@ impl FieldModel {
             direction,
             told: Vec::new(),
             sides: <[Side; 2]>::default(),
+            only_fills: false,
             coincided: false,
             read_at_ms: at_ms,
             gone_over: BTreeSet::new(),
@@ -114,6 +117,11 @@ impl FieldModel {
         model.carried(Place::Local, &first);
         model.sides[1].last = None;
         model
+    }
+
+    /// The same of a field that is written only where HubSpot has nothing, if it is.
+    pub(crate) fn filling_only(self, only_fills: bool) -> Self {
+        Self { only_fills, ..self }
     }
 
     /// The daemon may know what a side holds, and compare with it from now on. An open conflict holds the base.
@@ -157,6 +165,17 @@ impl FieldModel {
         self.coincided |= self.sides[0].value == self.sides[1].value;
     }
 
+    /// A person has decided for what stands on a side, over all that either holds.
+    pub(crate) fn decided(&mut self, place: Place, at_ms: i64) {
+        let value = self.sides[place as usize].value.clone();
+        let both = self.sides[0].knows | self.sides[1].knows;
+        self.written(place, at_ms, value);
+        if let Some(told) = self.told.last_mut() {
+            (told.over, told.takes_back, told.is_doubtful) = (both, false, false);
+        }
+        self.sides[place as usize].knows |= both;
+    }
+
     /// The daemon has written a value; `false`: nobody had written it.
     pub(crate) fn carried(&mut self, place: Place, value: &Text) -> bool {
         // What stood there before may come back over a request of ours that landed late.
@@ -189,7 +208,8 @@ impl FieldModel {
         let origin = self
             .origin(place, value)
             .map(|origin| self.told[origin].bit);
-        self.direction == Direction::Both && origin.is_some_and(|bit| stands.over & bit != 0)
+        let is_plain = self.direction == Direction::Both && !self.only_fills;
+        is_plain && origin.is_some_and(|bit| stands.over & bit != 0)
     }
 
     /// The write that brings a value to a side.
@@ -261,6 +281,13 @@ impl FieldModel {
         let both = |one: &Told| stand(one, one, Conflict::Settled);
         let first = &self.told[0];
         let (l, r) = match (self.direction, l, r) {
+            (_, l, r) if self.only_fills => {
+                let mut theirs = self.told.iter().filter(|told| told.place == Place::Remote);
+                let was_empty = theirs.any(|told| told.value.is_none());
+                let mut allowed = vec![both(r.unwrap_or(first))];
+                allowed.extend(l.filter(|_| was_empty).map(both));
+                return allowed;
+            }
             // HubSpot's value is pushed over when it is seen.
             (Direction::Push, l, r) => {
                 let l = l.unwrap_or(first);

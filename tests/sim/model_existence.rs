@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use hubsyncd::model::mapping::Policy;
 
 use crate::model::Place;
+use crate::worlds::alphabet::Mode;
 use crate::worlds::seen::ExistenceSeen;
 
 /// What was done to the record and its row, with true times.
@@ -21,6 +22,13 @@ pub(crate) struct Existence {
     pub(crate) deleted: Vec<Deletion>,
     /// A program inserted the person again.
     pub(crate) inserted: usize,
+    /// How often a person merged another record into it.
+    pub(crate) merges: usize,
+    /// A person made a record of the same person.
+    pub(crate) made: usize,
+    /// An operator let go what was held, or decided about something, or gave it up.
+    pub(crate) approved: bool,
+    pub(crate) decided: bool,
     /// Records that a person has taken away at some time.
     pub(crate) gone: BTreeSet<u64>,
     /// Records whose row a program has deleted at some time.
@@ -45,13 +53,22 @@ pub(crate) enum Ends {
     There,
     /// A conflict for a person to decide.
     Open,
+    /// A row that is marked, of a record that is archived.
+    Marked,
+    /// A row without a record, whose entry is dead.
+    Unlinked,
+    /// A record without a row.
+    LeftAlone,
+    /// What the guard holds.
+    Held,
 }
 
 impl Existence {
     /// Whether nobody did anything to the record as a whole.
     pub(crate) fn is_plain(&self) -> bool {
         let nobody = self.archived_ms.is_empty() && self.deleted.is_empty();
-        nobody && self.inserted == 0 && !self.is_erased && !self.is_intricate
+        let nobody = nobody && self.inserted + self.made == 0 && !self.decided;
+        nobody && !self.is_erased && !self.is_intricate
     }
 
     /// Whether the daemon may remove the row of a record, or archive the record while its person has a row or none.
@@ -64,18 +81,23 @@ impl Existence {
     /// How it ended, where what stands at rest is what the table says.
     pub(crate) fn judge(
         &self,
-        policy: Policy,
+        (policy, mode): (Policy, Mode),
         seen: &ExistenceSeen,
         is_doubtful: bool,
     ) -> Result<Ends, String> {
         let ends = match (seen.row, seen.record) {
             _ if seen.is_open => Ends::Open,
+            _ if seen.is_held => Ends::Held,
             (None, None) => Ends::Gone,
+            (Some((_, Some(_))), None) if seen.is_marked => Ends::Marked,
             (Some((_, Some(linked))), Some(record)) if linked == record => Ends::There,
+            (Some(_), None) if seen.is_dead => Ends::Unlinked,
+            (Some((_, None)), Some(_)) if seen.is_dead && mode == Mode::Keyless => Ends::Unlinked,
+            (None, Some(_)) if mode.leaves_alone() => Ends::LeftAlone,
             other => return Err(format!("row and record do not fit together: {other:?}")),
         };
-        let allowed = self.allowed(policy, seen, is_doubtful);
-        let came_back = ends == Ends::There && self.inserted == 0 && !self.is_intricate;
+        let allowed = self.in_mode(mode, self.allowed((policy, mode), seen, is_doubtful));
+        let came_back = ends == Ends::There && self.inserted + self.made == 0 && !self.is_intricate;
         let fits = match (seen.row, &self.deleted[..]) {
             (Some((id, _)), [one]) if came_back => id == one.local_id,
             _ => true,
@@ -88,8 +110,47 @@ impl Existence {
         ))
     }
 
-    fn allowed(&self, policy: Policy, seen: &ExistenceSeen, is_doubtful: bool) -> Vec<Ends> {
-        use Ends::{Gone, Open, There};
+    /// What else there is in worlds of that mapping.
+    fn in_mode(&self, mode: Mode, mut allowed: Vec<Ends>) -> Vec<Ends> {
+        use Ends::{Gone, Held, LeftAlone, Marked, There, Unlinked};
+        let (goes, stays) = (allowed.contains(&Gone), allowed.contains(&There));
+        let comes = self.inserted > 0;
+        let was_archived = !self.archived_ms.is_empty();
+        match mode {
+            Mode::Marks if goes && stays && !self.is_erased => allowed.push(Marked),
+            Mode::Guarded if !self.is_erased && (goes || was_archived || !self.deleted.is_empty()) => {
+                // Nothing goes without a word; what has gone by itself is gone.
+                let by_itself = self.is_intricate || (was_archived && !self.deleted.is_empty());
+                allowed.retain(|ends| *ends != Gone || self.approved || by_itself);
+                allowed.push(Held);
+            }
+            Mode::Keyless if comes => allowed.push(Unlinked),
+            _ if mode.only_links() && stays && (comes || was_archived) => allowed.push(Unlinked),
+            _ => {}
+        }
+        let comes_back = self.is_intricate || self.made > 0;
+        if mode.leaves_alone() && comes_back && !(self.deleted.is_empty() && !was_archived) {
+            allowed.push(LeftAlone);
+        }
+        allowed
+    }
+
+    fn allowed(
+        &self,
+        (policy, mode): (Policy, Mode),
+        seen: &ExistenceSeen,
+        is_doubtful: bool,
+    ) -> Vec<Ends> {
+        use Ends::{Gone, Marked, Open, There};
+        let as_archived = match mode {
+            Mode::Marks => Marked,
+            Mode::MakesAnew => There,
+            _ => Gone,
+        };
+        let as_deleted = match mode {
+            Mode::BringsBack => There,
+            _ => Gone,
+        };
         let decided = |of_remote, of_local, local_is_later| match policy {
             Policy::Remote => of_remote,
             Policy::Local => of_local,
@@ -101,7 +162,9 @@ impl Existence {
         let is_tie = |one: i64, other: i64| (one - other).abs() < seen.clock_ms;
         match (&self.archived_ms[..], &self.deleted[..]) {
             _ if self.is_erased && !came_again => vec![Gone],
-            _ if self.is_intricate || self.is_erased => vec![Gone, There, Open],
+            _ if self.is_intricate || self.is_erased || self.made > 0 || self.decided => {
+                vec![Gone, There, Open]
+            }
             ([], all) if came_again && all.len() <= self.inserted => vec![There, Open],
             _ if came_again || is_doubtful => vec![Gone, There, Open],
             ([], []) => vec![There],
@@ -112,21 +175,24 @@ impl Existence {
             ([archived], []) => {
                 let written = seen.pending_local_ms;
                 if policy == Policy::Newest && written.is_some_and(|at| is_tie(at, *archived)) {
-                    return vec![Gone, There];
+                    return vec![as_archived, There];
                 }
-                vec![written.map_or(Gone, |written| decided(Gone, There, written > *archived))]
+                let later = |written| decided(as_archived, There, written > *archived);
+                vec![written.map_or(as_archived, later)]
             }
             ([], [one]) => {
                 let is_later = seen.last_remote_ms.is_some_and(|at| at >= one.at_ms);
-                let by_policy = decided(There, Gone, !is_later);
+                // Where a deletion never goes out, no policy sends it.
+                let of_local = if mode == Mode::BringsBack { There } else { Gone };
+                let by_policy = decided(There, of_local, !is_later);
                 let is_near = seen.last_remote_ms.is_some_and(|at| is_tie(at, one.at_ms));
                 if policy == Policy::Newest && is_near {
-                    return vec![Gone, There];
+                    return vec![as_deleted, There];
                 }
                 match (one.over_an_edit, is_later) {
-                    (false, false) => vec![Gone],
+                    (false, false) => vec![as_deleted],
                     // An edit of the last milliseconds goes with the record.
-                    (_, true) if seen.edit_fell_into_a_gap => vec![by_policy, Gone],
+                    (_, true) if seen.edit_fell_into_a_gap => vec![by_policy, as_deleted],
                     _ => vec![by_policy],
                 }
             }

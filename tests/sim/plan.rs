@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, OnLocalDelete,
-    OnRemoteDelete, Policy, WriteMode,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, NewRecords, ObjectMapping,
+    OnLocalDelete, OnRemoteDelete, Policy, Sees, WriteMode,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -19,6 +19,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::links;
 use crate::script::{self, Act, Allowed, Deed, Side};
+use crate::values::is_unique_text;
 use crate::world::Network;
 
 /// A seed's decisions.
@@ -187,7 +188,7 @@ impl Plan {
             chances,
             late_max_ms: *pick(rng, &[2_000, 20_000, 59_000]),
             slow_ms: *pick(rng, &[5_000, 40_000, 200_000]),
-            mapping: with_modes(mapping(rng), seed),
+            mapping: with_new_records(with_modes(mapping(rng), seed), seed),
             guard: guard(small_guard),
             small_guard,
             poll: Duration::from_secs(*pick(rng, &[10, 20, 45])),
@@ -269,6 +270,35 @@ fn with_modes(mut mapping: Mapping, seed: u64) -> Mapping {
         }
         if rng.random_bool(0.25) {
             object.modes.on_local_delete = OnLocalDelete::Restore;
+        }
+    }
+    mapping
+}
+
+/// Which side may make records, and what the token sees, mostly as by default; drawn by themselves, so that what else a plan
+/// draws is the same.
+fn with_new_records(mut mapping: Mapping, seed: u64) -> Mapping {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x2EC0_2D5A);
+    let rng = &mut rng;
+    let sees = match rng.random_bool(0.1) {
+        true => Sees::User,
+        false => Sees::Portal,
+    };
+    for object in &mut mapping.objects {
+        let modes = &mut object.modes;
+        modes.sees = sees;
+        let is_both = object.direction == Direction::Both && object.match_property.is_some();
+        if is_both && rng.random_bool(0.15) {
+            modes.new_records = *pick(
+                rng,
+                &[NewRecords::FromHubspot, NewRecords::FromLocal, NewRecords::None],
+            );
+            // Whoever only links makes nothing anew.
+            if !modes.new_records.makes_records()
+                && modes.on_remote_delete == OnRemoteDelete::Recreate
+            {
+                modes.on_remote_delete = OnRemoteDelete::Delete;
+            }
         }
     }
     mapping
@@ -432,20 +462,26 @@ fn field(rng: &mut ChaCha8Rng, property: &str, policy: Policy) -> FieldMapping {
         } else {
             policy
         },
-        modes: modes(rng, is_own),
+        modes: modes(rng, property, is_own),
     }
 }
 
 /// How a field is written and whether its history is told; those by which the plan tells its own values are only ever
 /// replaced. What the plan draws after it does not depend on it.
-fn modes(rng: &ChaCha8Rng, is_own: bool) -> FieldModes {
+fn modes(rng: &ChaCha8Rng, property: &str, is_own: bool) -> FieldModes {
     let mut own = rng.clone();
+    let write = match is_own || own.random_bool(0.8) {
+        true => WriteMode::Replace,
+        false => WriteMode::IfEmpty,
+    };
+    let remote_history = own.random_bool(0.2);
     FieldModes {
-        write: match is_own || own.random_bool(0.8) {
-            true => WriteMode::Replace,
-            false => WriteMode::IfEmpty,
+        write: match property == "interests" && own.random_bool(0.5) {
+            true => WriteMode::Append,
+            false => write,
         },
-        remote_history: own.random_bool(0.2),
-        ..FieldModes::default()
+        // Texts are followed through the history.
+        history: is_own || is_unique_text(property) || own.random_bool(0.8),
+        remote_history,
     }
 }

@@ -21,6 +21,12 @@ pub(crate) enum Call {
     Update,
     /// Removals.
     Archive,
+    /// What records are associated with.
+    Links,
+    /// New associations.
+    Associate,
+    /// Associations that go.
+    Disassociate,
     /// Schema, account and what else is asked for seldom.
     Other,
     /// No request: a program's commit, of which nobody has told the daemon.
@@ -28,7 +34,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Search,
         Self::Read,
         Self::History,
@@ -37,6 +43,9 @@ impl Call {
         Self::Upsert,
         Self::Update,
         Self::Archive,
+        Self::Links,
+        Self::Associate,
+        Self::Disassociate,
         Self::Other,
         Self::Commit,
     ];
@@ -59,6 +68,9 @@ impl Call {
             "/batch/upsert" => Self::Upsert,
             "/batch/update" => Self::Update,
             "/batch/archive" => Self::Archive,
+            "/{to}/batch/read" => Self::Links,
+            "/{to}/batch/associate/default" | "/{to}/batch/create" => Self::Associate,
+            "/{to}/batch/archive" | "/{to}/batch/labels/archive" => Self::Disassociate,
             _ => Self::Other,
         }
     }
@@ -74,6 +86,9 @@ impl Call {
             Self::Upsert => "upsert",
             Self::Update => "update",
             Self::Archive => "archive",
+            Self::Links => "links",
+            Self::Associate => "associate",
+            Self::Disassociate => "disassociate",
             Self::Other => "other",
             Self::Commit => "commit",
         }

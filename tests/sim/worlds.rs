@@ -11,6 +11,7 @@ mod many;
 mod play;
 mod reached;
 pub(crate) mod seen;
+mod ties;
 mod watch;
 
 use std::io::Write as _;

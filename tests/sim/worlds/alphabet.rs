@@ -56,11 +56,56 @@ pub(crate) enum Act {
     Poll,
     /// It passes until the next poll is so near that the search index will be behind.
     Eve,
+    /// A program clears the field.
+    Clear,
+    /// A person clears it in HubSpot.
+    ClearThere,
+    /// Another app writes a new value.
+    EditByApp,
+    /// A person makes a record of the same person, where there is none.
+    Create,
+    /// An operator decides for what stands here.
+    DecideLocal,
+    /// An operator decides for what stands in HubSpot.
+    DecideRemote,
+    /// An operator gives up what waits.
+    Discard,
+    /// An operator has what is dead tried again.
+    Retry,
+    /// An operator lets go what the guard holds.
+    Approve,
+    /// A program does something with the record's associations.
+    Ties(Tying),
+    /// A person does.
+    TiesThere(Tying),
+}
+
+/// What is done with the associations of the record and one of three companies: at first the first one is its primary company.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Tying {
+    /// The second one is associated with it.
+    Join,
+    /// The first one is, if it no longer was.
+    JoinFirst,
+    /// The second one becomes its primary one.
+    Prefer,
+    /// The third one does.
+    PreferThird,
+    /// The first one gets a label.
+    Label,
+    /// The first one loses the label, or is no longer the primary one.
+    Unlabel,
+    /// The first one is no longer associated with it.
+    Part,
+    /// The second one is not.
+    PartSecond,
+    /// A company that is new, too.
+    JoinNew,
 }
 
 impl Act {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 23] = [
+    pub(crate) const ALL: [(Self, &'static str); 50] = [
         (Self::Write, "a program writes a new value"),
         (Self::WriteBack, "a program writes the first value"),
         (Self::WriteOther, "a program writes another field"),
@@ -84,7 +129,110 @@ impl Act {
         (Self::Pause, "three seconds pass"),
         (Self::Poll, "time passes beyond the next poll"),
         (Self::Eve, "time passes until just before the next poll"),
+        (Self::Clear, "a program clears the field"),
+        (Self::ClearThere, "a person clears the field"),
+        (Self::EditByApp, "another app writes a new value"),
+        (
+            Self::Create,
+            "a person makes a record of the same person",
+        ),
+        (
+            Self::DecideLocal,
+            "an operator decides for what stands here",
+        ),
+        (
+            Self::DecideRemote,
+            "an operator decides for what stands in HubSpot",
+        ),
+        (Self::Discard, "an operator discards what waits"),
+        (Self::Retry, "an operator retries what is dead"),
+        (Self::Approve, "an operator approves what is held"),
+        (
+            Self::Ties(Tying::Join),
+            "a program associates the second company",
+        ),
+        (
+            Self::Ties(Tying::JoinFirst),
+            "a program associates the first company",
+        ),
+        (
+            Self::Ties(Tying::Prefer),
+            "a program makes the second company the primary one",
+        ),
+        (
+            Self::Ties(Tying::PreferThird),
+            "a program makes the third company the primary one",
+        ),
+        (
+            Self::Ties(Tying::Label),
+            "a program labels the first company",
+        ),
+        (
+            Self::Ties(Tying::Unlabel),
+            "a program takes a label from the first company",
+        ),
+        (
+            Self::Ties(Tying::Part),
+            "a program disassociates the first company",
+        ),
+        (
+            Self::Ties(Tying::PartSecond),
+            "a program disassociates the second company",
+        ),
+        (
+            Self::Ties(Tying::JoinNew),
+            "a program associates a new company",
+        ),
+        (
+            Self::TiesThere(Tying::Join),
+            "a person associates the second company",
+        ),
+        (
+            Self::TiesThere(Tying::JoinFirst),
+            "a person associates the first company",
+        ),
+        (
+            Self::TiesThere(Tying::Prefer),
+            "a person makes the second company the primary one",
+        ),
+        (
+            Self::TiesThere(Tying::PreferThird),
+            "a person makes the third company the primary one",
+        ),
+        (
+            Self::TiesThere(Tying::Label),
+            "a person labels the first company",
+        ),
+        (
+            Self::TiesThere(Tying::Unlabel),
+            "a person takes a label from the first company",
+        ),
+        (
+            Self::TiesThere(Tying::Part),
+            "a person disassociates the first company",
+        ),
+        (
+            Self::TiesThere(Tying::PartSecond),
+            "a person disassociates the second company",
+        ),
+        (
+            Self::TiesThere(Tying::JoinNew),
+            "a person associates a new company",
+        ),
     ];
+
+    /// Whether a world of that mapping can have it.
+    pub(crate) fn belongs(self, setup: Setup) -> bool {
+        match self {
+            Self::Ties(_) | Self::TiesThere(_) => setup.mode == Mode::Linked,
+            Self::Approve => setup.mode == Mode::Guarded,
+            Self::DecideLocal | Self::DecideRemote | Self::Discard => {
+                setup.policy == Policy::Manual
+            }
+            Self::Retry => setup.mode.only_links(),
+            _ => true,
+        }
+    }
 
     /// Whether the daemon may need longer for what else happens.
     pub(crate) fn disturbs(self) -> bool {
@@ -149,6 +297,70 @@ pub(crate) const FAULTS: [(FaultKind, &str); 8] = [
     (FaultKind::Slow, "its answer is slow"),
 ];
 
+/// In what a world's mapping differs from the plain one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// In nothing.
+    Plain,
+    /// Companies are synced too, and how records hang together.
+    Linked,
+    /// `on_remote_delete = "mark"`.
+    Marks,
+    /// `on_remote_delete = "recreate"`.
+    MakesAnew,
+    /// `on_local_delete = "restore"`.
+    BringsBack,
+    /// `new_records = "from_hubspot"`.
+    FromHubspot,
+    /// `new_records = "from_local"`.
+    FromLocal,
+    /// `new_records = "none"`.
+    OnlyLinks,
+    /// `write = "if_empty"` of the hot field.
+    IfEmpty,
+    /// `write = "append"` of the hot field, which holds options.
+    Append,
+    /// `history = false` of the hot field.
+    Untold,
+    /// Nothing may go without an operator's word.
+    Guarded,
+    /// The object has neither a key nor a match property.
+    Keyless,
+}
+
+impl Mode {
+    /// All of them, with their words.
+    pub(crate) const ALL: [(Self, &'static str); 13] = [
+        (Self::Plain, "plain"),
+        (Self::Linked, "associations"),
+        (Self::Marks, "on_remote_delete mark"),
+        (Self::MakesAnew, "on_remote_delete recreate"),
+        (Self::BringsBack, "on_local_delete restore"),
+        (Self::FromHubspot, "new_records from_hubspot"),
+        (Self::FromLocal, "new_records from_local"),
+        (Self::OnlyLinks, "new_records none"),
+        (Self::IfEmpty, "write if_empty"),
+        (Self::Append, "write append"),
+        (Self::Untold, "history false"),
+        (Self::Guarded, "guarded"),
+        (Self::Keyless, "keyless"),
+    ];
+
+    pub(crate) fn words(self) -> &'static str {
+        word_of(&Self::ALL, self)
+    }
+
+    /// Whether a row that is inserted makes no record.
+    pub(crate) fn only_links(self) -> bool {
+        matches!(self, Self::FromHubspot | Self::OnlyLinks)
+    }
+
+    /// Whether a record that is new in HubSpot makes no row.
+    pub(crate) fn leaves_alone(self) -> bool {
+        matches!(self, Self::FromLocal | Self::OnlyLinks)
+    }
+}
+
 /// What a world's mapping says, and whether HubSpot announces changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Setup {
@@ -157,6 +369,7 @@ pub(crate) struct Setup {
     pub(crate) webhooks: bool,
     /// By how much HubSpot's clock is ahead of the machine's, milliseconds.
     pub(crate) ahead_ms: i64,
+    pub(crate) mode: Mode,
 }
 
 impl Setup {
@@ -167,7 +380,12 @@ impl Setup {
             direction: Direction::Both,
             webhooks: false,
             ahead_ms: 0,
+            mode: Mode::Plain,
         }
+    }
+
+    pub(crate) const fn with(self, mode: Mode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -194,7 +412,7 @@ fn of_word<T: Copy>(list: &[(T, &'static str)], word: &str) -> Option<T> {
 impl fmt::Display for Small {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setup = self.setup;
-        writeln!(
+        write!(
             formatter,
             "policy = {}, direction = {}, webhooks = {}, chance = {}",
             setup.policy.as_str(),
@@ -202,6 +420,10 @@ impl fmt::Display for Small {
             setup.webhooks,
             self.chance,
         )?;
+        if setup.mode != Mode::Plain {
+            write!(formatter, ", mode = {}", setup.mode.words())?;
+        }
+        writeln!(formatter)?;
         if setup.ahead_ms != 0 {
             writeln!(formatter, "HubSpot's clock: {} ms ahead", setup.ahead_ms)?;
         }
@@ -269,6 +491,10 @@ fn parse_setup(line: &str) -> Option<Setup> {
         direction: Direction::parse(value_of(line, "direction")?)?,
         webhooks: value_of(line, "webhooks")? == "true",
         ahead_ms: 0,
+        mode: match value_of(line, "mode") {
+            Some(word) => of_word(&Mode::ALL, word)?,
+            None => Mode::Plain,
+        },
     })
 }
 
@@ -290,7 +516,7 @@ fn a_world_is_read_as_it_was_written() {
         setup: Setup {
             webhooks: true,
             ahead_ms: -30_000,
-            ..Setup::of(Policy::Newest)
+            ..Setup::of(Policy::Newest).with(Mode::Linked)
         },
         acts: vec![
             Act::Write.into(),

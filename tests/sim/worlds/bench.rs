@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use hubsyncd::clock::Clock;
 use hubsyncd::decide::round::Task;
+use hubsyncd::model::association::PairMapping;
 use hubsyncd::model::mapping::{
-    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, ObjectMapping, Policy,
+    Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, NewRecords, ObjectMapping,
+    OnLocalDelete, OnRemoteDelete, Policy, WriteMode,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
 use hubsyncd::model::value::PropertyType;
-use hubsyncd::simulator::portal::Portal;
+use hubsyncd::simulator::portal::{LinkType, Portal};
 use hubsyncd::simulator::settings::Settings;
 use hubsyncd::simulator::webhooks::Webhooks;
-use hubsyncd::store::{Mode, OpenOptions, Store};
+use hubsyncd::store::{Mode as StoreMode, OpenOptions, Store};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
@@ -30,7 +32,7 @@ use crate::plan::Plan;
 use crate::run::folder;
 use crate::trace::Trace;
 use crate::world::{Network, START_MS, VirtualClock, World};
-use crate::worlds::alphabet::Setup;
+use crate::worlds::alphabet::{Mode, Setup};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 /// Between two polls.
@@ -41,8 +43,37 @@ pub(super) const WAY_MS: u64 = 10;
 const INDEX_MS: u64 = 1_000;
 /// The value with which the hot field begins.
 pub(super) const FIRST: &str = "first";
+/// Options of a field that holds some: that with which it begins, and those that are added.
+pub(super) const OPTIONS: [&str; 5] = [
+    "webinars",
+    "newsletter",
+    "events",
+    "beta_programme",
+    "case_studies",
+];
+
+/// The fields that are watched: the hot one first.
+pub(super) fn fields(setup: Setup) -> [&'static str; 2] {
+    match setup.mode {
+        Mode::Append => ["interests", "lastname"],
+        _ => ["firstname", "lastname"],
+    }
+}
+
+/// With what the hot field begins.
+pub(super) fn first(setup: Setup) -> &'static str {
+    match setup.mode {
+        Mode::Append => OPTIONS[0],
+        _ => FIRST,
+    }
+}
+
 /// The person of the hot record.
 pub(crate) const PERSON: &str = "hot@example.com";
+/// What a company can be labelled as.
+pub(super) const LABEL: &str = "Signer";
+/// That person, and one whose record may be merged into the hot one.
+const PERSONS: [&str; 2] = [PERSON, "other@example.com"];
 /// Tables of the image that no world changes.
 const UNCHANGED: [&str; 8] = [
     "_sync_lease",
@@ -63,6 +94,10 @@ pub(super) struct Bench {
     pub(super) programs: Programs,
     /// The hot record, and one that may be merged into it.
     pub(super) records: [u64; 2],
+    /// The companies, where there are any; at first the first one is the hot record's primary one.
+    pub(super) companies: Vec<u64>,
+    /// The label that its pair has.
+    pub(super) label: Option<LinkType>,
     store: Store,
     begun: Begun,
     /// Puts the tables back, with the image attached to it.
@@ -87,6 +122,11 @@ fn wanted(task: Task) -> bool {
     )
 }
 
+/// Where records hang together.
+fn wanted_by_ties(task: Task) -> bool {
+    wanted_by_people(task) || task == Task::Links
+}
+
 /// Where conflicts wait for people, they are looked at too.
 fn wanted_by_people(task: Task) -> bool {
     wanted(task) || task == Task::Decisions
@@ -97,10 +137,20 @@ impl Bench {
     pub(super) fn new(setup: Setup, whole_trace: bool) -> Self {
         let plan = plan(setup);
         let mut portal = Portal::new(plan.settings.clone(), plan.seed, START_MS);
-        let records = [PERSON, "other@example.com"].map(|email| {
-            let properties = [("email", email), ("firstname", FIRST), ("lastname", FIRST)];
+        let records = PERSONS.map(|email| {
+            let hot = (fields(setup)[0], first(setup));
+            let properties = [("email", email), hot, ("lastname", FIRST)];
             portal.create("contacts", &properties, START_MS)
         });
+        let (mut companies, mut label) = (Vec::new(), None);
+        if setup.mode == Mode::Linked {
+            for name in ["One", "Two", "Three"] {
+                companies.push(portal.create("companies", &[("name", name)], START_MS));
+            }
+            let ends = (("contacts", records[0]), ("companies", companies[0]));
+            assert!(portal.set_primary(ends.0, ends.1, START_MS), "a company");
+            label = Some(portal.create_label(("contacts", "companies"), LABEL, None).0);
+        }
         let draws = ChaCha8Rng::seed_from_u64;
         let world = World::new(
             portal,
@@ -115,7 +165,7 @@ impl Bench {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Arc::clone(&world)));
         let options = OpenOptions {
             path: path.clone(),
-            mode: Mode::Inline,
+            mode: StoreMode::Inline,
             busy_timeout: Duration::ZERO,
         };
         let store = Store::open(&options, clock).expect("a new file");
@@ -130,16 +180,26 @@ impl Bench {
         run_until(&world, &mut executor, 100 * SECOND);
         // A first create makes the property that keys all others.
         let programs = Programs::open(&path, &world, &plan.mapping);
-        let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
-        programs.connection().execute(insert, []).expect("a row");
+        if setup.mode.leaves_alone() {
+            // Rows that mean the records which are there.
+            let insert = "INSERT INTO contacts (c_email, c_firstname, c_lastname) VALUES (?1, ?2, ?2)";
+            for email in PERSONS {
+                let row = programs.connection().execute(insert, [email, FIRST]);
+                row.expect("a row");
+            }
+        }
+        if !setup.mode.only_links() {
+            let insert = "INSERT INTO contacts (c_email) VALUES ('third@example.com')";
+            programs.connection().execute(insert, []).expect("a row");
+        }
         first.committed();
         run_until(&world, &mut executor, 300 * SECOND);
         executor.kill();
         let begun = Begun {
-            wanted: if setup.policy == Policy::Manual {
-                wanted_by_people
-            } else {
-                wanted
+            wanted: match (setup.mode, setup.policy) {
+                (Mode::Linked, _) => wanted_by_ties,
+                (Mode::Guarded, _) | (_, Policy::Manual) => wanted_by_people,
+                _ => wanted,
             },
             knows: Some(Arc::clone(first.engine())),
         };
@@ -157,6 +217,8 @@ impl Bench {
             world,
             executor,
             records,
+            companies,
+            label,
             store,
             begun,
             keeper,
@@ -184,6 +246,13 @@ impl Bench {
     /// When every world begins (nanoseconds).
     pub(super) fn started_at(&self) -> u64 {
         self.at
+    }
+
+    /// What a live record holds.
+    pub(super) fn value_of(&self, record: u64, property: &str) -> Option<String> {
+        let state = self.world.state();
+        let found = state.portal.record("contacts", record);
+        found.and_then(|record| record.value(property).map(str::to_owned))
     }
 
     /// What happened in the last world.
@@ -285,13 +354,10 @@ fn plan(setup: Setup) -> Plan {
             most_ms: WAY_MS,
             times_out: 0.0,
         },
-        mapping: Mapping {
-            pairs: Vec::new(),
-            objects: vec![contacts(setup)],
-        },
+        mapping: mapping(setup),
         guard: Guard {
-            max_archives: 1_000,
-            max_share: 1.0,
+            max_archives: if setup.mode == Mode::Guarded { 0 } else { 1_000 },
+            max_share: if setup.mode == Mode::Guarded { 0.0 } else { 1.0 },
             window: Duration::from_hours(1),
             max_updates: 0,
         },
@@ -304,31 +370,75 @@ fn plan(setup: Setup) -> Plan {
     }
 }
 
-fn contacts(setup: Setup) -> ObjectMapping {
-    let field = |property: &str, direction| FieldMapping {
+fn mapping(setup: Setup) -> Mapping {
+    let both = Direction::Both;
+    let mut contacts = object(
+        setup,
+        "contacts",
+        Some("email").filter(|_| setup.mode != Mode::Keyless),
+        &[("email", both), (fields(setup)[0], setup.direction), ("lastname", both)],
+    );
+    let hot = &mut contacts.fields[1];
+    // Whatever its property, the hot column is the same.
+    hot.column = ColumnName::parse("c_firstname").expect("a name");
+    match setup.mode {
+        Mode::Marks => contacts.modes.on_remote_delete = OnRemoteDelete::Mark,
+        Mode::MakesAnew => contacts.modes.on_remote_delete = OnRemoteDelete::Recreate,
+        Mode::BringsBack => contacts.modes.on_local_delete = OnLocalDelete::Restore,
+        Mode::FromHubspot => contacts.modes.new_records = NewRecords::FromHubspot,
+        Mode::FromLocal => contacts.modes.new_records = NewRecords::FromLocal,
+        Mode::OnlyLinks => contacts.modes.new_records = NewRecords::None,
+        Mode::IfEmpty => hot.modes.write = WriteMode::IfEmpty,
+        Mode::Append => hot.modes.write = WriteMode::Append,
+        Mode::Untold => hot.modes.history = false,
+        Mode::Keyless => contacts.key = KeyChoice::None,
+        Mode::Plain | Mode::Linked | Mode::Guarded => {}
+    }
+    if setup.mode != Mode::Linked {
+        return Mapping {
+            pairs: Vec::new(),
+            objects: vec![contacts],
+        };
+    }
+    let companies = object(setup, "companies", None, &[("name", both)]);
+    let pair = PairMapping {
+        key: TableName::parse("contacts_companies").expect("a name"),
+        from: contacts.object.clone(),
+        to: companies.object.clone(),
+        direction: both,
+        policy: setup.policy,
+    };
+    Mapping {
+        pairs: vec![pair],
+        objects: vec![contacts, companies],
+    }
+}
+
+fn object(
+    setup: Setup,
+    name: &str,
+    matching: Option<&str>,
+    fields: &[(&str, Direction)],
+) -> ObjectMapping {
+    let field = |(property, direction): &(&str, Direction)| FieldMapping {
         property: PropertyName::parse(property).expect(property),
         column: ColumnName::parse(&format!("c_{property}")).expect(property),
         declared_type: None,
         property_type: PropertyType::String,
-        direction,
+        direction: *direction,
         policy: setup.policy,
         modes: FieldModes::default(),
     };
-    let both = Direction::Both;
     ObjectMapping {
-        object: ObjectType::parse("contacts").expect("a name"),
+        object: ObjectType::parse(name).expect("a name"),
         address: None,
-        table: TableName::parse("contacts").expect("a name"),
-        direction: both,
+        table: TableName::parse(name).expect("a name"),
+        direction: Direction::Both,
         key: KeyChoice::Auto,
-        match_property: Some(PropertyName::parse("email").expect("a name")),
+        match_property: matching.map(|name| PropertyName::parse(name).expect("a name")),
         modes: Modes::default(),
         policy: setup.policy,
         poll: POLL,
-        fields: vec![
-            field("email", both),
-            field("firstname", setup.direction),
-            field("lastname", both),
-        ],
+        fields: fields.iter().map(field).collect(),
     }
 }

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::pick;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::{Act, FAULTS, OneFault, Placed, Setup, Small, When};
+use crate::worlds::alphabet::{Act, FAULTS, Mode, OneFault, Placed, Setup, Small, Tying, When};
 
 /// What a world can begin with: before it, nothing can be taken back, restored or lost.
 const BEGINNINGS: [Act; 5] = [Act::Write, Act::Delete, Act::Edit, Act::Archive, Act::Merge];
@@ -32,11 +32,83 @@ const LETTERS: [Act; 13] = [
     Act::Poll,
 ];
 
+/// What can follow where records come and go in another way.
+const COMINGS: [Act; 12] = [
+    Act::Write,
+    Act::WriteOther,
+    Act::Delete,
+    Act::Insert,
+    Act::Edit,
+    Act::Archive,
+    Act::Restore,
+    Act::Merge,
+    Act::Create,
+    Act::Approve,
+    Act::Kill,
+    Act::Poll,
+];
+
+/// What can follow where a field is written in another way.
+const WRITINGS: [Act; 11] = [
+    Act::Write,
+    Act::WriteBack,
+    Act::Clear,
+    Act::Edit,
+    Act::EditBack,
+    Act::ClearThere,
+    Act::EditByApp,
+    Act::Delete,
+    Act::Merge,
+    Act::Kill,
+    Act::Poll,
+];
+
+/// With what those begin.
+const WRITINGS_FIRST: [Act; 4] = [Act::Write, Act::Edit, Act::ClearThere, Act::Clear];
+
+/// What can follow where an operator decides.
+const DECISIONS: [Act; 4] = [
+    Act::DecideLocal,
+    Act::DecideRemote,
+    Act::Discard,
+    Act::EditByApp,
+];
+
+/// What can follow where records hang together.
+const TIES: [Act; 16] = [
+    Act::Ties(Tying::Join),
+    Act::Ties(Tying::Prefer),
+    Act::Ties(Tying::Label),
+    Act::Ties(Tying::Unlabel),
+    Act::Ties(Tying::Part),
+    Act::Ties(Tying::JoinFirst),
+    Act::TiesThere(Tying::Join),
+    Act::TiesThere(Tying::PreferThird),
+    Act::TiesThere(Tying::Label),
+    Act::TiesThere(Tying::Unlabel),
+    Act::TiesThere(Tying::Part),
+    Act::TiesThere(Tying::JoinNew),
+    Act::Delete,
+    Act::Merge,
+    Act::Kill,
+    Act::Poll,
+];
+
+/// With what those begin.
+const TIES_FIRST: [Act; 6] = [
+    Act::Ties(Tying::Join),
+    Act::Ties(Tying::Prefer),
+    Act::Ties(Tying::Part),
+    Act::Ties(Tying::JoinNew),
+    Act::TiesThere(Tying::Prefer),
+    Act::TiesThere(Tying::Part),
+];
+
 /// Requests of a world that can each meet a fault.
 const FAULTY: u8 = 6;
 
 /// Where two acts meet.
-const CALLS: [Call; 7] = [
+const CALLS: [Call; 10] = [
     Call::Search,
     Call::Read,
     Call::History,
@@ -44,6 +116,9 @@ const CALLS: [Call; 7] = [
     Call::Upsert,
     Call::Update,
     Call::Archive,
+    Call::Links,
+    Call::Associate,
+    Call::Disassociate,
 ];
 
 /// Whose answers are overtaken: at which passing of it, and after how many requests that is.
@@ -57,9 +132,11 @@ const OVERTAKEN: [(Call, u8, u8); 6] = [
 ];
 
 /// The points at which two acts meet.
-fn points() -> impl Iterator<Item = Point> {
+fn points(setup: Setup) -> impl Iterator<Item = Point> {
+    let of_links = [Call::Links, Call::Associate, Call::Disassociate];
     let of_calls = CALLS
         .into_iter()
+        .filter(move |call| setup.mode == Mode::Linked || !of_links.contains(call))
         .flat_map(|call| Moment::ALL.map(|moment| Point { call, moment }));
     of_calls.chain([Point::COMMITTED])
 }
@@ -83,8 +160,33 @@ pub(super) fn setups() -> Vec<Setup> {
         ahead_ms: -BEHIND_MS,
         ..Setup::of(Policy::Newest)
     });
+    for policy in [Policy::Remote, Policy::Local, Policy::Manual] {
+        setups.push(Setup::of(policy).with(Mode::Linked));
+    }
+    setups.push(Setup {
+        webhooks: true,
+        ..Setup::of(Policy::Remote).with(Mode::Linked)
+    });
+    for (mode, policies) in MODES {
+        setups.extend(policies.iter().map(|policy| Setup::of(*policy).with(mode)));
+    }
     setups
 }
+
+/// The other modes, and under which policies there are worlds of them.
+const MODES: [(Mode, &[Policy]); 11] = [
+    (Mode::Marks, &[Policy::Remote, Policy::Local]),
+    (Mode::MakesAnew, &[Policy::Remote, Policy::Newest]),
+    (Mode::BringsBack, &[Policy::Remote, Policy::Local]),
+    (Mode::FromHubspot, &[Policy::Remote]),
+    (Mode::FromLocal, &[Policy::Local]),
+    (Mode::OnlyLinks, &[Policy::Remote]),
+    (Mode::IfEmpty, &[Policy::Remote]),
+    (Mode::Append, &[Policy::Remote]),
+    (Mode::Untold, &[Policy::Remote, Policy::Local]),
+    (Mode::Guarded, &[Policy::Remote]),
+    (Mode::Keyless, &[Policy::Remote]),
+];
 
 /// So far behind is HubSpot's clock in some worlds: more than passes between two acts, and than windows overlap.
 const BEHIND_MS: i64 = 30_000;
@@ -96,11 +198,15 @@ const IN_TURN: usize = 64;
 /// One in `stride` of the enumerated worlds, and of those that are about time all: of each mapping a few in turn, and any few
 /// are spread over all. `first` says where they begin.
 pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
-    let of_setup = |setup| {
-        let all: Vec<Small> = enumerated(setup).collect();
+    let of_setup = |setup: Setup| {
+        // Of other modes a few of those that are about time will do.
+        let is_plain = setup.mode == Mode::Plain;
+        let all: Vec<Small> = enumerated(setup)
+            .chain(timed(setup).filter(|_| !is_plain))
+            .collect();
         let own = order(all.len() as u64, first).take(all.len().div_ceil(stride as usize));
         let own: Vec<Small> = own.map(|number| all[number as usize].clone()).collect();
-        let own: Vec<Small> = timed(setup).chain(own).collect();
+        let own: Vec<Small> = timed(setup).filter(|_| is_plain).chain(own).collect();
         let mixed = order(own.len() as u64, first);
         mixed.map(|number| own[number as usize].clone()).collect()
     };
@@ -116,14 +222,43 @@ pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
 }
 
 fn letters(setup: Setup) -> impl Iterator<Item = Act> {
+    let own: &'static [Act] = match setup.mode {
+        Mode::Plain | Mode::Keyless => &LETTERS,
+        Mode::Linked => &TIES,
+        Mode::IfEmpty | Mode::Append | Mode::Untold => &WRITINGS,
+        Mode::Marks
+        | Mode::MakesAnew
+        | Mode::BringsBack
+        | Mode::FromHubspot
+        | Mode::FromLocal
+        | Mode::OnlyLinks
+        | Mode::Guarded => &COMINGS,
+    };
     let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
-    let more = of_webhooks.into_iter().filter(move |_| setup.webhooks);
-    LETTERS.into_iter().chain(more)
+    let of_webhooks = of_webhooks.into_iter().filter(move |_| setup.webhooks);
+    let decides = setup.policy == Policy::Manual && setup.mode == Mode::Plain;
+    let of_people = DECISIONS.into_iter().filter(move |_| decides);
+    let own = own.iter().copied().filter(move |act| act.belongs(setup));
+    own.chain(of_webhooks).chain(of_people)
 }
 
 fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
-    BEGINNINGS
-        .into_iter()
+    let first: &'static [Act] = match setup.mode {
+        Mode::Linked => &TIES_FIRST,
+        Mode::IfEmpty | Mode::Append | Mode::Untold => &WRITINGS_FIRST,
+        Mode::Plain
+        | Mode::Keyless
+        | Mode::Marks
+        | Mode::MakesAnew
+        | Mode::BringsBack
+        | Mode::FromHubspot
+        | Mode::FromLocal
+        | Mode::OnlyLinks
+        | Mode::Guarded => &BEGINNINGS,
+    };
+    first
+        .iter()
+        .copied()
         .flat_map(move |first| letters(setup).map(move |second| (first, second)))
 }
 
@@ -148,7 +283,7 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
         })
     });
     let meetings = pairs().flat_map(move |(first, act)| {
-        points().map(move |point| {
+        points(setup).map(move |point| {
             let when = When::At(point, 0);
             small(&[Placed { act, when }, first.into()])
         })
@@ -245,11 +380,16 @@ pub(super) fn drawn(seed: u64) -> Small {
     let rng = &mut rng;
     let setup = *pick(rng, &setups());
     let mut acts: Vec<Placed> = Vec::new();
-    let points: Vec<Point> = points().collect();
+    let points: Vec<Point> = points(setup).collect();
+    let all: Vec<Act> = Act::ALL
+        .into_iter()
+        .map(|(act, _)| act)
+        .filter(|act| act.belongs(setup))
+        .collect();
     // A few letters of the alphabet each: a world of all of them is always the same soup.
     let mut own: Vec<Act> = vec![Act::Write, Act::Edit];
     for _ in 0..rng.random_range(1..5) {
-        own.push(pick(rng, &Act::ALL).0);
+        own.push(*pick(rng, &all));
     }
     for _ in 0..rng.random_range(3..=10) {
         let act = *pick(rng, &own);
@@ -304,6 +444,14 @@ pub(super) fn shrink(world: &Small, is_broken: &mut dyn FnMut(&Small) -> bool) -
             let mut without = smallest.clone();
             without.setup.ahead_ms = 0;
             candidates.push(without);
+        }
+        let plain = smallest.setup.with(Mode::Plain);
+        let mut acts = smallest.acts.iter();
+        if smallest.setup.mode != Mode::Plain && acts.all(|placed| placed.act.belongs(plain)) {
+            candidates.push(Small {
+                setup: plain,
+                ..smallest.clone()
+            });
         }
         if smallest.chance != 0 {
             candidates.push(Small {

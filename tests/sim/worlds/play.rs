@@ -10,11 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use crate::daemon::Daemon;
 use crate::model::{FieldModel, Place};
 use crate::model_existence::{Ends, Existence};
+use crate::model_options::Options;
 use crate::points::{Call, Moment, Point};
 use crate::world::START_MS;
-use crate::worlds::alphabet::{Act, Placed, Small, When};
-use crate::worlds::bench::{Bench, FIRST, PERSON, POLL, SECOND};
-use crate::worlds::seen::{RowSeen, rows};
+use crate::worlds::alphabet::{Act, Mode, Placed, Small, When};
+use crate::worlds::bench::{Bench, FIRST, OPTIONS, PERSON, POLL, SECOND, fields, first};
+use crate::worlds::seen::{RowSeen, hot, rows};
+use crate::worlds::ties::Tied;
 use crate::worlds::watch::Hand;
 
 /// Between an act and the next one: in the middle of what the one before set off.
@@ -25,6 +27,8 @@ const STEP_MS: i64 = 600_000;
 const PAUSE: u64 = 3 * SECOND;
 /// How long a slow answer takes: longer than a read before a push stays fresh, shorter than a request may take.
 const SLOW_MS: u64 = 3_000;
+/// Another app than the daemon.
+const OTHER_APP: u32 = 4_242;
 /// Before a poll, and less than the search index is behind.
 const EVE: u64 = SECOND / 2;
 /// Beyond a poll and what it reads.
@@ -37,8 +41,6 @@ const MOST_REQUESTS_OF_AN_ACT: u64 = 6;
 const DISTURBED: u64 = 300 * SECOND;
 /// More polls of the executor at one moment than this is a task that spins.
 const MOST_AT_ONCE: u32 = 5_000;
-/// The fields that are watched: the hot one first.
-pub(super) const FIELDS: [&str; 2] = ["firstname", "lastname"];
 
 /// What happened in a world.
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ pub(super) struct Played {
     pub(super) requests: u64,
     /// Winners of the conflicts, or `open`.
     pub(super) conflicts: Vec<&'static str>,
+    /// How both sides' associations ended.
+    pub(super) ties: Option<&'static str>,
     /// How the record and its row ended, where something was done to them as a whole.
     pub(super) ends: Option<Ends>,
     /// Whether it was seen that an erasure left nothing.
@@ -67,8 +71,14 @@ pub(super) struct Play<'a> {
     pub(super) small: &'a Small,
     pub(super) daemon: Option<Daemon>,
     pub(super) rng: ChaCha8Rng,
+    /// The fields that are watched: the hot one first.
+    pub(super) fields: [&'static str; 2],
     pub(super) models: Vec<FieldModel>,
+    /// The hot field, where it holds options.
+    pub(super) options: Options,
     pub(super) existence: Existence,
+    /// What the record is associated with.
+    pub(super) tied: Tied,
     /// The person's record as it was seen last.
     pub(super) record: u64,
     /// Whether a row of the person was there when the last archive was sent.
@@ -105,10 +115,14 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     let rows = rows(bench.programs.connection());
     let mut play = Play {
         models: vec![
-            FieldModel::new(setup.policy, setup.direction, FIRST, START_MS),
+            FieldModel::new(setup.policy, setup.direction, first(setup), START_MS)
+                .filling_only(setup.mode == Mode::IfEmpty),
             FieldModel::new(setup.policy, Direction::Both, FIRST, START_MS),
         ],
+        fields: fields(setup),
+        options: Options::default(),
         existence: Existence::default(),
+        tied: Tied::default(),
         record: bench.records[0],
         row_at_archive: false,
         creates: 0,
@@ -145,6 +159,7 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
 
 impl Play<'_> {
     fn whole(&mut self, played: &mut Played) -> Result<(), String> {
+        self.begin_ties();
         self.daemon = Some(self.bench.start());
         self.pass(SECOND)?;
         if let Some(fault) = self.small.fault {
@@ -153,7 +168,7 @@ impl Play<'_> {
             faults.slow_ms = SLOW_MS;
             faults.script(Script {
                 after: u32::from(fault.after),
-                ..Script::new(fault.kind, 1, "/objects/")
+                ..Script::new(fault.kind, 1, if self.are_tied() { "/crm/" } else { "/objects/" })
             });
         }
         let acts = &self.small.acts;
@@ -252,7 +267,14 @@ impl Play<'_> {
             }
             Call::Archive => self.row_at_archive = self.hot().is_some(),
             Call::Search => self.searched_at = self.now(),
-            Call::Read | Call::History | Call::List | Call::Other | Call::Commit => {}
+            Call::Read
+            | Call::History
+            | Call::List
+            | Call::Links
+            | Call::Associate
+            | Call::Disassociate
+            | Call::Other
+            | Call::Commit => {}
         }
     }
 
@@ -267,6 +289,11 @@ impl Play<'_> {
             self.landed_since = self.landed_since.saturating_add(1);
         }
         let id = format!("\"id\":\"{}\"", self.record);
+        let reads = matches!(call, Call::Read | Call::History | Call::List);
+        if reads && self.small.setup.mode == Mode::Append && answer.contains(&id) {
+            let there = self.bench.value_of(self.record, self.fields[0]);
+            self.options.read(&there);
+        }
         if answer.contains(&id) {
             let now = self.bench.world.state().true_ms();
             for model in &mut self.models {
@@ -280,6 +307,9 @@ impl Play<'_> {
                     | Call::Upsert
                     | Call::Update
                     | Call::Archive
+                    | Call::Links
+                    | Call::Associate
+                    | Call::Disassociate
                     | Call::Other
                     | Call::Commit => {}
                 }
@@ -295,10 +325,11 @@ impl Play<'_> {
             |column: &str| format!("UPDATE contacts SET {column} = ?1 WHERE local_id = ?2");
         match act {
             Act::Write => {
-                let value = self.next_value("l");
+                let value = self.next_hot("l");
                 self.sql(&at_row("c_firstname"), &value)
             }
-            Act::WriteBack => self.sql(&at_row("c_firstname"), FIRST),
+            Act::WriteBack => self.sql(&at_row("c_firstname"), first(self.small.setup)),
+            Act::Clear => self.sql("UPDATE contacts SET c_firstname = nullif(?1, '') WHERE local_id = ?2", ""),
             Act::WriteOther => {
                 let value = self.next_value("l");
                 self.sql(&at_row("c_lastname"), &value)
@@ -306,19 +337,36 @@ impl Play<'_> {
             Act::Delete => self.sql("DELETE FROM contacts WHERE ?1 = ?1 AND local_id = ?2", ""),
             Act::Insert => self.insert(),
             Act::Edit => {
-                let value = self.next_value("r");
-                self.edit(FIELDS[0], &value)
+                let value = self.next_hot("r");
+                self.edit(self.fields[0], &value)
             }
-            Act::EditBack => self.edit(FIELDS[0], FIRST),
+            Act::EditBack => self.edit(self.fields[0], first(self.small.setup)),
+            Act::ClearThere => self.edit(self.fields[0], ""),
+            Act::EditByApp => {
+                let value = self.next_hot("r");
+                self.edit_by(Some(OTHER_APP), self.fields[0], &value)
+            }
             Act::EditSame => match self.hot().and_then(|row| row.values[0].clone()) {
-                Some(value) => self.edit(FIELDS[0], &value),
+                Some(value) => self.edit(self.fields[0], &value),
                 None => Ok(()),
             },
             Act::EditOther => {
                 let value = self.next_value("r");
-                self.edit(FIELDS[1], &value)
+                self.edit(self.fields[1], &value)
             }
-            Act::Archive | Act::Restore | Act::Merge | Act::Erase => self.whole_record(act),
+            Act::Archive | Act::Restore | Act::Merge | Act::Erase | Act::Create => {
+                self.whole_record(act)
+            }
+            Act::DecideLocal => self.decide(Place::Local),
+            Act::DecideRemote => self.decide(Place::Remote),
+            Act::Discard => self.discard(),
+            Act::Retry => {
+                self.operate("UPDATE sync_outbox SET state = 'pending' WHERE state = 'dead'")
+            }
+            Act::Approve => {
+                self.existence.approved |= self.finds("SELECT 1 FROM sync_holds");
+                self.operate("UPDATE sync_holds SET approved_at = strftime('%Y-%m-%dT%H:%M:%fZ') WHERE approved_at IS NULL AND settled_at IS NULL")
+            }
             Act::Announce => {
                 self.bench.world.state().portal.send_at_once();
                 Ok(())
@@ -353,6 +401,8 @@ impl Play<'_> {
                 self.step_clock(-STEP_MS);
                 Ok(())
             }
+            Act::Ties(what) => self.tie(what),
+            Act::TiesThere(what) => self.tie_there(what),
             Act::Pause => self.pass(PAUSE),
             Act::Poll => self.pass(BEYOND_A_POLL),
             Act::Eve => {
@@ -363,6 +413,44 @@ impl Play<'_> {
                 self.pass(eve.saturating_sub(self.now()))
             }
         }
+    }
+
+    /// A person with a SQL shell.
+    fn operate(&mut self, sql: &str) -> Result<(), String> {
+        let done = self
+            .bench
+            .programs
+            .connection()
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]));
+        self.ran(done)
+    }
+
+    fn decide(&mut self, winner: Place) -> Result<(), String> {
+        let open = self.open_now();
+        let now = self.bench.world.state().true_ms();
+        let row = self.hot().map(|row| row.local_id);
+        for (_, of_row, property) in open {
+            match self.fields.iter().position(|name| *name == property) {
+                Some(index) if Some(of_row) == row => self.models[index].decided(winner, now),
+                Some(_) | None => self.existence.decided = true,
+            }
+        }
+        let sql = match winner {
+            Place::Local => {
+                "UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL AND resolution IS NULL"
+            }
+            Place::Remote => {
+                "UPDATE sync_conflicts SET resolution = 'remote' WHERE resolved_at IS NULL AND resolution IS NULL"
+            }
+        };
+        self.operate(sql)
+    }
+
+    fn discard(&mut self) -> Result<(), String> {
+        self.existence.decided |=
+            self.finds("SELECT 1 FROM sync_outbox WHERE state <> 'in_flight'");
+        self.operate("DELETE FROM sync_outbox WHERE state <> 'in_flight' AND NOT (state = 'dead' AND unanswered_since IS NOT NULL)")
     }
 
     fn insert(&mut self) -> Result<(), String> {
@@ -390,6 +478,17 @@ impl Play<'_> {
             let mut state = self.bench.world.state();
             let now = state.true_ms();
             let portal = &mut state.portal;
+            let mut others = portal.records("contacts").into_iter();
+            let is_there = others.any(|one| one.value("email") == Some(PERSON));
+            if act == Act::Create && !is_there && !self.existence.is_erased {
+                let hot = (self.fields[0], first(self.small.setup));
+                let properties = [("email", PERSON), hot, (self.fields[1], FIRST)];
+                self.record = portal.create("contacts", &properties, now);
+                self.existence.made += 1;
+                for model in &mut self.models {
+                    model.begins_anew(Place::Remote);
+                }
+            }
             if act == Act::Archive && portal.archive("contacts", record, now) {
                 self.existence.archived_ms.push(now);
                 self.existence.gone.insert(record);
@@ -408,6 +507,7 @@ impl Play<'_> {
                 && let Some(id) = portal.merge("contacts", record, other, now)
             {
                 self.existence.is_intricate = true;
+                self.existence.merges += 1;
                 self.existence.gone.extend([record, other]);
                 self.record = id;
             }
@@ -430,6 +530,26 @@ impl Play<'_> {
         }
     }
 
+    /// A new value of the hot field; of one that holds options, one more of them.
+    fn next_hot(&mut self, side: &str) -> String {
+        if self.small.setup.mode != Mode::Append {
+            return self.next_value(side);
+        }
+        self.values += 1;
+        let next = OPTIONS[self.values as usize % OPTIONS.len()];
+        let there = match side {
+            "l" => self.hot().and_then(|row| row.values[0].clone()),
+            _ => self.bench.value_of(self.record, self.fields[0]),
+        };
+        let mut all: Vec<String> = there
+            .iter()
+            .flat_map(|text| text.split(';').map(str::to_owned))
+            .filter(|option| option != next && !option.is_empty())
+            .collect();
+        all.push(next.to_owned());
+        all.join(";")
+    }
+
     fn next_value(&mut self, prefix: &str) -> String {
         self.values += 1;
         format!("{prefix}{}", self.values)
@@ -447,7 +567,7 @@ impl Play<'_> {
         self.ran(done)
     }
 
-    fn ran(&mut self, done: rusqlite::Result<usize>) -> Result<(), String> {
+    pub(super) fn ran(&mut self, done: rusqlite::Result<usize>) -> Result<(), String> {
         match done {
             Ok(_) => self.committed(),
             // A field that is only pulled refuses it.
@@ -471,18 +591,26 @@ impl Play<'_> {
     }
 
     fn edit(&mut self, property: &str, value: &str) -> Result<(), String> {
+        self.edit_by(None, property, value)
+    }
+
+    fn edit_by(&mut self, app: Option<u32>, property: &str, value: &str) -> Result<(), String> {
         {
             let mut state = self.bench.world.state();
             let now = state.true_ms();
             let change = [(property, value)];
-            state.portal.edit("contacts", self.record, &change, now);
+            let portal = &mut state.portal;
+            match app {
+                Some(app) => portal.edit_by_app("contacts", self.record, &change, app, now),
+                None => portal.edit("contacts", self.record, &change, now),
+            };
         }
         self.look_there()
     }
 
     /// The person's row.
     pub(super) fn hot(&self) -> Option<&RowSeen> {
-        self.rows.iter().find(|row| row.is_of_person())
+        hot(&self.rows)
     }
 
     /// The daemon is there, what HubSpot has to say is said, and what must follow has its time, and no more.
@@ -525,8 +653,8 @@ impl Play<'_> {
             if self.now() >= self.acted_at + bound {
                 return judged;
             }
-            // Without an event, only a comparison tells of a record that is gone.
-            if !self.existence.gone.is_empty()
+            // Without an event, only a comparison tells of a record that is gone, or of an association.
+            if (!self.existence.gone.is_empty() || self.ties_are_untold())
                 && !is_announced
                 && compared_at < self.acted_at
                 && let Some(daemon) = &self.daemon
@@ -541,7 +669,8 @@ impl Play<'_> {
     fn costs_its_share(&self, start: u64) -> Result<(), String> {
         let polls = (self.now() - start) / POLL.as_nanos() as u64 + 1;
         let happened = self.small.acts.len() + usize::from(self.small.fault.is_some()) + 1;
-        let enough = polls + MOST_REQUESTS_OF_AN_ACT * happened as u64;
+        let objects = 1 + u64::from(self.are_tied());
+        let enough = objects * (polls + MOST_REQUESTS_OF_AN_ACT * happened as u64);
         let requests = self.bench.world.state().requests;
         if requests > enough {
             return Err(format!("{requests} requests where {enough} are enough"));
@@ -564,7 +693,7 @@ impl Play<'_> {
         let requests = self.bench.world.state().requests - requests;
         if self.rows != before
             || self.writes_seen != writes
-            || requests > MOST_REQUESTS_OF_A_QUIET_MINUTE
+            || requests > MOST_REQUESTS_OF_A_QUIET_MINUTE * (1 + u64::from(self.are_tied()))
         {
             return Err(format!(
                 "a quiet minute changed something or cost {requests} requests"

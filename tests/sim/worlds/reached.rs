@@ -6,7 +6,7 @@ use hubsyncd::model::mapping::Policy;
 
 use crate::model_existence::Ends;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::{Act, FAULTS, Small};
+use crate::worlds::alphabet::{Act, FAULTS, Mode, Small};
 use crate::worlds::play::Played;
 
 /// How often each thing was reached.
@@ -22,13 +22,29 @@ pub(super) struct Reached {
 }
 
 /// The calls that must meet every fault and pass every point.
-const CALLS: [Call; 6] = [
+const CALLS: [Call; 9] = [
     Call::Search,
     Call::Read,
     Call::Create,
     Call::Upsert,
     Call::Update,
     Call::Archive,
+    Call::Links,
+    Call::Associate,
+    Call::Disassociate,
+];
+
+/// How a record that was disturbed as a whole must end in some world of a mode.
+const ENDS: [(Mode, Ends); 9] = [
+    (Mode::Marks, Ends::Marked),
+    (Mode::MakesAnew, Ends::There),
+    (Mode::BringsBack, Ends::There),
+    (Mode::FromHubspot, Ends::Unlinked),
+    (Mode::OnlyLinks, Ends::Unlinked),
+    (Mode::OnlyLinks, Ends::LeftAlone),
+    (Mode::FromLocal, Ends::LeftAlone),
+    (Mode::Guarded, Ends::Held),
+    (Mode::Guarded, Ends::Gone),
 ];
 
 impl Reached {
@@ -54,6 +70,10 @@ impl Reached {
         }
         names.push(of_existence(Policy::Manual, Ends::Open));
         names.push("erased".to_owned());
+        names.extend(ENDS.map(|(mode, ends)| of_mode(mode, ends)));
+        for outcome in ["agreed", "listed"] {
+            names.push(of_ties(outcome));
+        }
         Self {
             counts: names.into_iter().map(|name| (name, 0)).collect(),
             worlds: 0,
@@ -79,7 +99,13 @@ impl Reached {
             add(format!("{:?}", placed.act), 1);
         }
         if let Some(ends) = played.ends {
-            add(of_existence(small.setup.policy, ends), 1);
+            match small.setup.mode {
+                Mode::Plain => add(of_existence(small.setup.policy, ends), 1),
+                mode => add(of_mode(mode, ends), 1),
+            }
+        }
+        if let Some(outcome) = played.ties {
+            add(of_ties(outcome), 1);
         }
         add("erased".to_owned(), u64::from(played.erased));
         for winner in &played.conflicts {
@@ -111,13 +137,33 @@ fn of_conflict(policy: Policy, winner: &str) -> String {
 }
 
 fn of_existence(policy: Policy, ends: Ends) -> String {
-    let ends = match ends {
+    format!(
+        "a record that was disturbed as a whole under {}: {}",
+        policy.as_str(),
+        word(ends)
+    )
+}
+
+fn of_mode(mode: Mode, ends: Ends) -> String {
+    format!(
+        "a record that was disturbed as a whole with {}: {}",
+        mode.words(),
+        word(ends)
+    )
+}
+
+fn of_ties(outcome: &str) -> String {
+    format!("associations of both sides: {outcome}")
+}
+
+fn word(ends: Ends) -> &'static str {
+    match ends {
         Ends::Gone => "gone",
         Ends::There => "there",
         Ends::Open => "open",
-    };
-    format!(
-        "a record that was disturbed as a whole under {}: {ends}",
-        policy.as_str()
-    )
+        Ends::Marked => "marked",
+        Ends::Unlinked => "without a record",
+        Ends::LeftAlone => "without a row",
+        Ends::Held => "held",
+    }
 }

@@ -13,6 +13,7 @@ pub(crate) struct RowSeen {
     pub(crate) local_id: i64,
     pub(crate) hs_id: Option<u64>,
     pub(crate) email: Text,
+    pub(crate) is_archived: bool,
     pub(crate) values: Vec<Text>,
 }
 
@@ -20,6 +21,13 @@ impl RowSeen {
     pub(crate) fn is_of_person(&self) -> bool {
         self.email.as_deref() == Some(PERSON)
     }
+}
+
+/// The row of the person; of two the one whose record is there.
+pub(crate) fn hot(rows: &[RowSeen]) -> Option<&RowSeen> {
+    let mut own = rows.iter().filter(|row| row.is_of_person());
+    let is_there = |row: &&RowSeen| row.hs_id.is_some() && !row.is_archived;
+    own.clone().find(is_there).or_else(|| own.next())
 }
 
 /// A conflict as the table for people shows it.
@@ -89,6 +97,10 @@ pub(crate) struct ExistenceSeen {
     pub(crate) record: Option<u64>,
     /// Whether a conflict about the whole record is open.
     pub(crate) is_open: bool,
+    /// Whether the row is marked as archived, whether its entry is dead, and whether the guard holds something.
+    pub(crate) is_marked: bool,
+    pub(crate) is_dead: bool,
+    pub(crate) is_held: bool,
     /// When the last change that only one side has was made there: the row's, and the record's.
     pub(crate) pending_local_ms: Option<i64>,
     pub(crate) last_remote_ms: Option<i64>,
@@ -102,7 +114,7 @@ pub(crate) struct ExistenceSeen {
 pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
     let mut statement = connection
         .prepare_cached(
-            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname FROM contacts ORDER BY local_id",
+            "SELECT local_id, hs_id, c_email, c_firstname, c_lastname, hs_archived FROM contacts ORDER BY local_id",
         )
         .expect("the mirror can be read");
     let rows = statement.query_map([], |row| {
@@ -111,6 +123,7 @@ pub(crate) fn rows(connection: &Connection) -> Vec<RowSeen> {
             hs_id: row.get::<_, Option<i64>>(1)?.map(i64::unsigned_abs),
             email: row.get(2)?,
             values: vec![row.get(3)?, row.get(4)?],
+            is_archived: row.get(5)?,
         })
     });
     rows.expect("rows")
@@ -142,7 +155,7 @@ pub(crate) fn conflicts(connection: &Connection, property: &str) -> Vec<Conflict
 /// The open conflicts: number, row and property of each.
 pub(crate) fn open_conflicts(connection: &Connection) -> BTreeSet<(i64, i64, String)> {
     let mut statement = connection
-        .prepare_cached("SELECT id, local_id, property FROM sync_conflicts WHERE resolved_at IS NULL AND local_id IS NOT NULL")
+        .prepare_cached("SELECT id, local_id, property FROM sync_conflicts WHERE resolved_at IS NULL AND resolution IS NULL AND local_id IS NOT NULL")
         .expect("the conflicts can be read");
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     rows.expect("rows")

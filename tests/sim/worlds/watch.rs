@@ -9,12 +9,11 @@ use hubsyncd::simulator::portal::{Operation, WriteLogEntry};
 use crate::model::{Doubt, FieldModel, Place};
 use crate::model_existence::Deletion;
 use crate::points::{Call, Moment, Point};
-use crate::worlds::alphabet::Act;
-use crate::worlds::bench::PERSON;
-use crate::worlds::play::{FIELDS, Play, Played};
+use crate::worlds::alphabet::{Act, Mode};
+use crate::worlds::bench::{PERSON, first};
+use crate::worlds::play::{Play, Played};
 use crate::worlds::seen::{
-    ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, kept, open_conflicts,
-    rows,
+    ConflictSeen, ExistenceSeen, FieldSeen, conflicts, everything, hot, kept, open_conflicts, rows,
 };
 
 impl Play<'_> {
@@ -26,7 +25,7 @@ impl Play<'_> {
         let held: BTreeSet<_> = before.intersection(&self.open).cloned().collect();
         let found = rows(self.bench.programs.connection());
         if found == self.rows {
-            return Ok(());
+            return self.look_at_ties(hand);
         }
         let before = std::mem::replace(&mut self.rows, found);
         for row in &before {
@@ -53,12 +52,19 @@ impl Play<'_> {
                 }
             }
         }
-        let former = before.into_iter().find(RowSeen::is_of_person);
+        self.look_at_ties(hand)?;
+        let former = hot(&before).cloned();
         let Some(after) = self.hot().cloned() else {
             return Ok(());
         };
         let is_orderly = self.is_orderly();
         let same = former.filter(|former| former.local_id == after.local_id);
+        let (fields, mode) = (self.fields, self.small.setup.mode);
+        if mode == Mode::Append
+            && let (Hand::Program, Some(former)) = (hand, &same)
+        {
+            self.options.written_here(&former.values[0], &after.values[0]);
+        }
         for (index, model) in self.models.iter_mut().enumerate() {
             let value = after.values[index].clone();
             match &same {
@@ -66,12 +72,15 @@ impl Play<'_> {
                 Some(_) => {}
                 None => model.begins_anew(Place::Local),
             }
+            if mode == Mode::Append && index == 0 {
+                continue;
+            }
             match hand {
                 Hand::Program => model.written(Place::Local, now, value),
-                Hand::Daemon if waits(&held, after.local_id, index) => {
+                Hand::Daemon if waits(&held, after.local_id, fields[index]) => {
                     return Err(format!(
                         "{} waits for a person, and was changed here",
-                        FIELDS[index]
+                        fields[index]
                     ));
                 }
                 Hand::Daemon if is_orderly && model.comes_back(Place::Local, &value) => {
@@ -80,7 +89,7 @@ impl Play<'_> {
                     ));
                 }
                 Hand::Daemon if model.carried(Place::Local, &value) => {}
-                Hand::Daemon => return Err(nobody_wrote(index, &after)),
+                Hand::Daemon => return Err(nobody_wrote(fields[index], &after)),
             }
         }
         Ok(())
@@ -104,11 +113,16 @@ impl Play<'_> {
         let row = self.hot().map_or(0, |row| row.local_id);
         let is_orderly = self.is_orderly();
         for entry in &news {
+            if entry.object != "contacts" {
+                if entry.by_api {
+                    self.made_another(entry.operation)?;
+                }
+                continue;
+            }
             if entry.operation == Operation::Archive && entry.by_api {
-                if !self
-                    .existence
-                    .may_go(Place::Remote, entry.id, self.row_at_archive)
-                {
+                // Without a match property another row of the person is somebody else.
+                let is_row = self.row_at_archive && self.small.setup.mode != Mode::Keyless;
+                if !self.existence.may_go(Place::Remote, entry.id, is_row) {
                     return Err(format!("record {} was archived without a cause", entry.id));
                 }
                 self.existence.gone.insert(entry.id);
@@ -117,7 +131,7 @@ impl Play<'_> {
                     edited.is_some_and(|at| at >= model.read_at_ms)
                 });
             }
-            if entry.operation == Operation::Create {
+            if entry.operation == Operation::Create && entry.by_api {
                 self.creates += 1;
                 self.record = entry.id;
                 if self.hot().is_none() {
@@ -132,9 +146,16 @@ impl Play<'_> {
                 continue;
             }
             for change in entry.properties.iter().filter(|one| one.old != one.new) {
-                let Some(index) = FIELDS.iter().position(|name| *name == change.name) else {
+                let Some(index) = self.fields.iter().position(|name| *name == change.name) else {
                     continue;
                 };
+                if self.small.setup.mode == Mode::Append && index == 0 {
+                    match entry.by_api {
+                        true => self.options.pushed(&change.new)?,
+                        false => self.options.written_there(&change.old, &change.new),
+                    }
+                    continue;
+                }
                 let model = &mut self.models[index];
                 if entry.by_api && is_orderly && model.comes_back(Place::Remote, &change.new) {
                     let what = &change.new;
@@ -142,17 +163,17 @@ impl Play<'_> {
                         "{what:?} came back there over what was written over it"
                     ));
                 }
-                if entry.by_api && waits(&held, row, index) {
+                if entry.by_api && waits(&held, row, self.fields[index]) {
                     return Err(format!(
                         "{} waits for a person, and was changed there",
-                        FIELDS[index]
+                        self.fields[index]
                     ));
                 }
                 if !entry.by_api {
                     let at_ms = entry.at_ms - self.small.setup.ahead_ms;
                     model.written(Place::Remote, at_ms, change.new.clone());
                 } else if !model.carried(Place::Remote, &change.new) {
-                    return Err(nobody_wrote(index, change));
+                    return Err(nobody_wrote(self.fields[index], change));
                 }
             }
         }
@@ -164,14 +185,21 @@ impl Play<'_> {
                 deletion.over_an_edit &= has_an_edit;
             }
         }
-        let wanted = self.existence.inserted + self.existence.archived_ms.len();
+        let wanted = match self.small.setup.mode.only_links() {
+            true => 0,
+            // Each of two rows that were archived as one record is made anew.
+            false => {
+                let anew = self.existence.archived_ms.len();
+                self.existence.inserted + anew * (1 + self.existence.merges)
+            }
+        };
         if self.creates > wanted {
             return Err(format!(
                 "{} creates where {wanted} were wanted",
                 self.creates
             ));
         }
-        Ok(())
+        self.look_at_ties_there()
     }
 
     /// The conflicts that are open, where some wait for a person.
@@ -209,6 +237,10 @@ impl Play<'_> {
             .expect("the tables can be read");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         let mut left: Vec<String> = rows.collect::<Result<_, _>>().expect("what is left");
+        if self.is_held() {
+            left.retain(|what| !what.starts_with("removal") && !what.starts_with("entry update"));
+        }
+        left.extend(self.ties_left());
         let state = self.bench.world.state();
         if state.portal.late_requests() > 0 {
             left.push("a request on the wire".to_owned());
@@ -224,7 +256,14 @@ impl Play<'_> {
             let point = Point { call, moment };
             self.passes.get(&point).copied().unwrap_or_default()
         };
-        let writes = [Call::Update, Call::Upsert, Call::Create, Call::Archive];
+        let writes = [
+            Call::Update,
+            Call::Upsert,
+            Call::Create,
+            Call::Archive,
+            Call::Associate,
+            Call::Disassociate,
+        ];
         let unanswered = writes
             .iter()
             .any(|call| count(*call, Moment::Departed) != count(*call, Moment::Answered))
@@ -243,6 +282,7 @@ impl Play<'_> {
                 (false, _) => 2_000,
             },
         };
+        played.ties = self.judge_ties(unanswered)?;
         let connection = self.bench.programs.connection();
         let row = self.hot();
         let state = self.bench.world.state();
@@ -256,12 +296,15 @@ impl Play<'_> {
             row: row.map(|row| (row.local_id, row.hs_id)),
             record: record.map(|record| record.id()),
             is_open: whole.iter().any(|conflict| conflict.is_open),
+            is_marked: row.is_some_and(|row| row.is_archived),
+            is_dead: self.is_dead(),
+            is_held: self.is_held(),
             edit_fell_into_a_gap: self.edit_in_gap,
             clock_ms: doubt.clock_ms,
             pending_local_ms: self.pending_ms().max(self.created_over_ms),
             ..ExistenceSeen::default()
         };
-        for (index, property) in FIELDS.into_iter().enumerate() {
+        for (index, property) in self.fields.into_iter().enumerate() {
             let model = &self.models[index];
             let found = conflicts(connection, property);
             let seen = FieldSeen {
@@ -270,6 +313,12 @@ impl Play<'_> {
                 kept: kept(connection, property, &found, &whole),
                 conflicts: found,
             };
+            if self.small.setup.mode == Mode::Append && index == 0 {
+                if self.existence.is_plain() {
+                    self.options.judge(first(self.small.setup), &seen.local, &seen.remote)?;
+                }
+                continue;
+            }
             played
                 .conflicts
                 .extend(seen.conflicts.iter().map(ConflictSeen::word));
@@ -277,7 +326,8 @@ impl Play<'_> {
                 .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
             let is_taken = model.direction != Direction::Push;
-            if row.is_some() && record.is_some() && !is_open && is_taken {
+            let is_linked = row.is_some_and(|row| row.hs_id.is_some());
+            if is_linked && record.is_some() && !is_open && is_taken {
                 let (here, there) = (&seen.local, &seen.remote);
                 if here != there {
                     return Err(format!("{property}: {here:?} here and {there:?} there"));
@@ -293,8 +343,10 @@ impl Play<'_> {
         let policy = self.small.setup.policy;
         let taken_back = self.models.iter().any(FieldModel::was_taken_back);
         let coincided = self.models.iter().any(|model| model.coincided);
-        let is_doubtful = unanswered || steps || taken_back || coincided;
-        let ends = self.existence.judge(policy, &seen_whole, is_doubtful)?;
+        let is_untracked = self.small.setup.mode == Mode::Append;
+        let is_doubtful = unanswered || steps || taken_back || coincided || is_untracked;
+        let mode = self.small.setup.mode;
+        let ends = self.existence.judge((policy, mode), &seen_whole, is_doubtful)?;
         played.ends = (!self.existence.is_plain()).then_some(ends);
         played.erased = self.existence.is_erased && self.existence.inserted == 0;
         if played.erased
@@ -321,7 +373,8 @@ impl Play<'_> {
             return Ok(());
         }
         for (place, value) in &model.gone_over {
-            if !seen.kept.contains(value) {
+            // Of a field whose history nobody wants only conflicts are told.
+            if self.small.setup.mode != Mode::Untold && !seen.kept.contains(value) {
                 return Err(format!(
                     "{value} was written over in {place:?} and is kept nowhere"
                 ));
@@ -347,6 +400,23 @@ impl Play<'_> {
         }
     }
 
+    /// Whether an entry waits for a person.
+    fn is_dead(&self) -> bool {
+        self.finds("SELECT 1 FROM sync_outbox WHERE state = 'dead'")
+    }
+
+    /// Whether the guard holds something.
+    fn is_held(&self) -> bool {
+        self.small.setup.mode == Mode::Guarded
+            && self.finds("SELECT 1 FROM sync_holds WHERE settled_at IS NULL")
+    }
+
+    pub(super) fn finds(&self, sql: &str) -> bool {
+        let connection = self.bench.programs.connection();
+        let mut statement = connection.prepare_cached(sql).expect(sql);
+        statement.exists([]).expect(sql)
+    }
+
     /// When the last write was made that HubSpot does not have.
     fn pending_ms(&self) -> Option<i64> {
         let pending = self
@@ -368,13 +438,12 @@ pub(super) enum Hand {
 }
 
 /// Whether a field of a row is in one of the conflicts.
-fn waits(held: &BTreeSet<(i64, i64, String)>, row: i64, field: usize) -> bool {
+fn waits(held: &BTreeSet<(i64, i64, String)>, row: i64, field: &str) -> bool {
     let mut held = held.iter();
-    held.any(|(_, own, property)| *own == row && property == FIELDS[field])
+    held.any(|(_, own, property)| *own == row && property == field)
 }
 
-fn nobody_wrote(field: usize, seen: &dyn std::fmt::Debug) -> String {
-    let field = FIELDS[field];
+fn nobody_wrote(field: &str, seen: &dyn std::fmt::Debug) -> String {
     format!("{field} was given a value which nobody had written: {seen:?}")
 }
 

@@ -1,0 +1,186 @@
+//! What the contract says must come of what both sides do with a record's associations. It stands beside `model.rs` and shares
+//! as little with the program.
+//!
+//! A link that is there or not can't conflict: what each side says of a pair and a type is carried out on the other one, each
+//! side's words in their order. So what stands in the end is what some order of all words makes, by what HubSpot makes of each;
+//! and once both sides show the same, what was said before comes before what is said after.
+
+use std::collections::BTreeSet;
+
+use crate::model::Place;
+
+/// What links two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// That they belong together.
+    Plain,
+    /// The one company that stands for the record.
+    Primary,
+    /// A label.
+    Label,
+}
+
+/// A company, by its row, and what links it to the record.
+pub(crate) type Tie = (i64, Kind);
+/// What a record is associated with.
+pub(crate) type Ties = BTreeSet<Tie>;
+
+/// What a program or a person did.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    place: Place,
+    tie: Tie,
+    made: bool,
+}
+
+/// The record's associations.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LinksModel {
+    first: Ties,
+    words: Vec<Word>,
+    /// How many words had been said when both sides showed the same.
+    settled: Vec<usize>,
+    /// What HubSpot has shown at some time, and what was taken away there.
+    shown: Ties,
+    gone: Ties,
+}
+
+impl LinksModel {
+    /// Both sides agree on these.
+    pub(crate) fn new(first: Ties) -> Self {
+        Self {
+            shown: first.clone(),
+            first,
+            ..Self::default()
+        }
+    }
+
+    /// A program or a person has made an association, or taken one away.
+    pub(crate) fn said(&mut self, place: Place, tie: Tie, made: bool) {
+        self.words.push(Word { place, tie, made });
+    }
+
+    /// HubSpot has made it or taken it away, whoever asked for that.
+    pub(crate) fn happened(&mut self, tie: Tie, made: bool) {
+        let seen = if made { &mut self.shown } else { &mut self.gone };
+        seen.insert(tie);
+    }
+
+    /// Both sides show the same, and nothing waits.
+    pub(crate) fn settles(&mut self) {
+        if self.settled.last() != Some(&self.words.len()) {
+            self.settled.push(self.words.len());
+        }
+    }
+
+    /// Whether the daemon may do that on a side: somebody has asked for it on the other one.
+    pub(crate) fn is_caused(&self, place: Place, tie: Tie, made: bool) -> bool {
+        let (company, kind) = tie;
+        let mut asked = self.words.iter().filter(|word| word.place != place);
+        let is_preferred = |word: &Word| word.made && word.tie.1 == Kind::Primary;
+        match (place, made) {
+            // Whoever does not get its company preferred keeps it associated.
+            (Place::Local, true) => {
+                let is_own = |word: &Word| word.made && word.tie == (company, Kind::Primary);
+                let gave_way = kind == Kind::Plain && self.words.iter().any(is_own);
+                self.shown.contains(&tie) || gave_way
+            }
+            // Where each side prefers another company, one of them gives way.
+            (Place::Local, false) => {
+                self.gone.contains(&tie) || (kind == Kind::Primary && asked.any(is_preferred))
+            }
+            (Place::Remote, true) => asked.any(|word| word.made && word.tie.0 == company),
+            (Place::Remote, false) => asked.any(|word| {
+                let is_own = word.tie == tie || word.tie == (company, Kind::Plain);
+                (!word.made && is_own) || (kind == Kind::Primary && is_preferred(word))
+            }),
+        }
+    }
+
+    /// All that may stand at rest.
+    pub(crate) fn allowed(&self) -> BTreeSet<Ties> {
+        let mut states = BTreeSet::from([self.first.clone()]);
+        let mut from = 0;
+        for to in self.settled.iter().copied().chain([self.words.len()]) {
+            let words = &self.words[from..to];
+            states = states
+                .iter()
+                .flat_map(|state| in_any_order(state, words))
+                .collect();
+            from = to;
+        }
+        // Where a record prefers none, the first company that a program associates with it is preferred. (What HubSpot made of
+        // a person's word its log has said.)
+        let firsts: Vec<Ties> = states
+            .iter()
+            .filter(|state| state.iter().all(|tie| tie.1 != Kind::Primary))
+            .flat_map(|state| self.words.iter().map(move |word| (state, word)))
+            .filter(|(state, word)| {
+                let is_default = word.made && word.place == Place::Local;
+                is_default && word.tie.1 == Kind::Plain && state.contains(&word.tie)
+            })
+            .map(|(state, word)| {
+                let preferred = (word.tie.0, Kind::Primary);
+                state.iter().copied().chain([preferred]).collect()
+            })
+            .collect();
+        states.extend(firsts);
+        states
+    }
+}
+
+/// What the words make, each side's in their order.
+fn in_any_order(state: &Ties, words: &[Word]) -> BTreeSet<Ties> {
+    let of = |place| -> Vec<Word> {
+        let own = words.iter().filter(|word| word.place == place);
+        own.copied().collect()
+    };
+    let (here, there) = (of(Place::Local), of(Place::Remote));
+    let mut made = interleaved(state, &here, &there);
+    // A pair that was deleted here and labelled there meanwhile may come back with all its types.
+    let labelled = there.iter().filter(|word| word.made && word.tie.1 != Kind::Plain);
+    for company in labelled.map(|word| word.tie.0).collect::<BTreeSet<_>>() {
+        let others: Vec<Word> = here.iter().filter(|word| word.tie.0 != company).copied().collect();
+        if others.len() < here.len() {
+            made.extend(interleaved(state, &others, &there));
+        }
+    }
+    made
+}
+
+fn interleaved(state: &Ties, here: &[Word], there: &[Word]) -> BTreeSet<Ties> {
+    let mut rows: Vec<BTreeSet<Ties>> = Vec::new();
+    for ours in 0..=here.len() {
+        let mut row: Vec<BTreeSet<Ties>> = Vec::new();
+        for theirs in 0..=there.len() {
+            let mut states = BTreeSet::new();
+            if ours + theirs == 0 {
+                states.insert(state.clone());
+            }
+            if ours > 0 {
+                states.extend(rows[theirs].iter().map(|one| after(one, here[ours - 1])));
+            }
+            if theirs > 0 {
+                states.extend(row[theirs - 1].iter().map(|one| after(one, there[theirs - 1])));
+            }
+            row.push(states);
+        }
+        rows = row;
+    }
+    rows.pop().unwrap_or_default()
+}
+
+/// What HubSpot makes of it: each type brings the plain one, which takes all with it, and a record prefers one company.
+fn after(ties: &Ties, word: Word) -> Ties {
+    let (company, kind) = word.tie;
+    let mut ties = ties.clone();
+    if !word.made {
+        ties.retain(|tie| *tie != word.tie && (kind != Kind::Plain || tie.0 != company));
+        return ties;
+    }
+    if kind == Kind::Primary {
+        ties.retain(|tie| tie.1 != Kind::Primary);
+    }
+    ties.extend([word.tie, (company, Kind::Plain)]);
+    ties
+}
