@@ -218,11 +218,11 @@ pub struct RecordPlan {
 /// Decides every mapped field that the record's answer carried.
 pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
     let mut plan = RecordPlan::default();
-    for field in &input.mapping.fields {
+    for (position, field) in input.mapping.fields.iter().enumerate() {
         let local = input
             .local
             .values
-            .get(&field.property)
+            .near(position, &field.property)
             .unwrap_or(&Value::EMPTY);
         if is_held(input, field) {
             plan.held.push(field.property.clone());
@@ -231,7 +231,7 @@ pub fn merge_record(input: &RecordInput<'_>) -> RecordPlan {
         if let Some(text) = input.remote.invalid.get(&field.property) {
             merge_unreadable(&mut plan, input, field, local, text);
         }
-        let Some(remote) = input.remote.values.get(&field.property) else {
+        let Some(remote) = input.remote.values.near(position, &field.property) else {
             continue;
         };
         match input.open.get(&field.property) {
@@ -273,11 +273,17 @@ fn merge_plain(
         plan.deferred = true;
         return;
     }
+    let sent = sent_of(input, field);
+    // Most fields of most answers: what both sides agreed on last is what both still hold.
+    let is_untouched =
+        pending.is_none() && input.clean_base == CleanBase::Mirror && sent.is_empty();
+    if is_untouched && local == remote && !input.owed.contains_key(&field.property) {
+        return;
+    }
     let base = match pending {
         Some(pending) => pending.base.clone(),
         None => input.clean_base.of(&field.property, local),
     };
-    let sent = sent_of(input, field);
     let history = history_of(input, &field.property);
     let agreed = echo::agreed(&echo::SentField {
         kind: field.property_type,
@@ -294,14 +300,14 @@ fn merge_plain(
             property: field.property.clone(),
         });
     }
-    let former = match &base {
-        Base::Known(base) => base.clone(),
-        Base::Unknown => Value::EMPTY,
-    };
+    let former = base.clone();
     let arrived = |value: &Value| FieldAction::Arrived {
         property: field.property.clone(),
         value: value.clone(),
-        old: former.clone(),
+        old: match &former {
+            Base::Known(base) => base.clone(),
+            Base::Unknown => Value::EMPTY,
+        },
     };
     let (base, is_stored) = match agreed {
         Agreed::NeedHistory => return plan.need_history.push(field.property.clone()),

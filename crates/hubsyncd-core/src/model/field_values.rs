@@ -82,6 +82,14 @@ impl FieldValues {
         self.at(self.names.place(property)?)
     }
 
+    /// The value of a property that is expected at a position: where it stands there, nothing is looked for.
+    pub fn near(&self, position: usize, property: &PropertyName) -> Option<&Value> {
+        match self.names.names.get(position) == Some(property) {
+            true => self.at(position),
+            false => self.get(property),
+        }
+    }
+
     /// What is said, in the order of the fields.
     pub fn iter(&self) -> impl Iterator<Item = (&PropertyName, &Value)> {
         let said = |(name, value)| Some((name, Option::as_ref(value)?));
@@ -152,6 +160,11 @@ mod tests {
         assert_eq!(shown.get(&property("phone")), None);
         assert_eq!(shown.get(&property("fax")), None);
         assert_eq!(shown.iter().count(), 1);
+        for expected_at in [0, 1, 9] {
+            assert_eq!(shown.near(expected_at, &property("city")), shown.at(1));
+            assert_eq!(shown.near(expected_at, &property("phone")), None);
+            assert_eq!(shown.near(expected_at, &property("fax")), None);
+        }
     }
 
     #[test]
