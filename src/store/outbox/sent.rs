@@ -12,16 +12,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
-use crate::store::outbox::{OF_ROW, time_of};
-
-/// HubSpot's time of the record's version that the last attempt went over; `None` where it had none.
-pub fn sent_over(connection: &Connection, id: OutboxId) -> Result<Option<Timestamp>, StoreError> {
-    let over: Option<Option<String>> = connection
-        .prepare_cached("SELECT sent_over FROM sync_outbox WHERE id = :id")?
-        .query_row(named_params! { ":id": id.0 }, |row| row.get(0))
-        .optional()?;
-    Ok(over.flatten().as_deref().and_then(Timestamp::parse))
-}
+use crate::store::outbox::{MAY_BE_SENT, OF_ROW, time_of};
 
 /// Notes a value that goes back with the entry.
 pub fn owe(
@@ -80,14 +71,20 @@ pub fn owes(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     Ok(connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT 1
-             FROM _sync_owed AS o
-             JOIN sync_outbox AS e ON e.id = o.outbox_id
-             JOIN sync_outbox_fields AS f ON f.outbox_id = o.outbox_id AND f.property = o.property
-             WHERE e.object = :object AND e.state = 'pending' AND e.next_attempt_at <= :now
-             LIMIT 1",
-        )?
+             FROM sync_outbox AS e
+             WHERE object = :object
+               AND {MAY_BE_SENT}
+               AND next_attempt_at <= :now
+               AND EXISTS (
+                   SELECT 1
+                   FROM _sync_owed AS o
+                   JOIN sync_outbox_fields AS f ON f.outbox_id = o.outbox_id AND f.property = o.property
+                   WHERE o.outbox_id = e.id
+               )
+             LIMIT 1"
+        ))?
         .exists(named_params! { ":object": object.as_str(), ":now": now.to_string() })?)
 }
 
