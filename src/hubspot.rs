@@ -28,7 +28,7 @@ pub use crate::hubspot::call::error::{HubspotError, Retry, TokenName};
 pub use crate::hubspot::call::limiter::Limiter;
 pub use crate::hubspot::call::observe::RequestCount;
 pub use crate::hubspot::call::transport::Transport;
-pub use crate::hubspot::endpoints::account::{Account, DailyUsage};
+pub use crate::hubspot::endpoints::account::Account;
 pub use crate::hubspot::endpoints::batch::{BatchRead, ReadQuery};
 pub use crate::hubspot::endpoints::list::{ListQuery, Page};
 pub use crate::hubspot::endpoints::reread::Reread;

@@ -442,11 +442,6 @@ impl StoreError {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(code))
     }
 
-    /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
-    }
-
     /// Whether the configuration, not the work, is at fault: exit status 78.
     pub fn is_configuration(&self) -> bool {
         matches!(

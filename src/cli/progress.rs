@@ -65,11 +65,6 @@ impl Screen {
             is_terminal,
         }
     }
-
-    /// Whether somebody sees bars.
-    pub fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
 }
 
 impl<'writer> MakeWriter<'writer> for Screen {
@@ -179,14 +174,6 @@ impl WorkProgress {
             }
         }
         Ok(())
-    }
-
-    /// Takes the bars off the screen.
-    pub fn end(&mut self) {
-        for work in &mut self.works {
-            work.bar.finish_and_clear();
-        }
-        self.works.clear();
     }
 
     /// The work of a snapshot; `None` where it is over, or ended before anybody saw it.

@@ -55,7 +55,6 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
     // One problem must not hide another, nor the last error.
     problems.extend(daemon.last_error.take());
     daemon.last_error = (!problems.is_empty()).then(|| problems.join("; "));
-    let known = engine.client().knows_hubspots_time();
     let day = quota::DayAsTold {
         date: Some(usage.day),
         used: Some(usage.daily_used),
@@ -68,9 +67,6 @@ pub async fn beat(engine: &Engine, condition: &Condition) -> Result<(), StepErro
             let now = tx.now();
             meta::beat(tx, &daemon, now)?;
             quota::set_day(tx, &day)?;
-            if known {
-                meta::set(tx, meta::CLOCK_OFFSET_MS, &offset.to_string())?;
-            }
             for (
                 class,
                 RequestCount {

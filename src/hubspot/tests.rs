@@ -627,11 +627,6 @@ fn definitions_that_make_no_sense_keep_no_other_out() {
     let bench = self::bench([answer(200, pipelines)]);
     let found = run(&bench.clock, bench.client.pipelines(&object("deals"))).expect("pipelines");
     assert_eq!((found.len(), found[0].stages.len()), (1, 2));
-    let usage = r#"{"results":[7,{"name":"private-apps-api-calls-daily","usageLimit":"much"},
-        {"name":"private-apps-api-calls-daily","usageLimit":500000,"currentUsage":7,"resetsAt":"soon"}]}"#;
-    let bench = self::bench([answer(200, usage)]);
-    let found = run(&bench.clock, bench.client.daily_usage()).expect("usage");
-    assert_eq!(found.expect("a counter").limit, Some(500_000));
 }
 
 #[test]
@@ -1154,10 +1149,7 @@ fn a_429_without_end_becomes_the_callers() {
     assert_eq!(error.batch_failure(), Failure::NotDone);
     let counts = bench.client.take_request_counts();
     assert_eq!(
-        (
-            counts["batch_create"].requests,
-            counts["batch_create"].throttled
-        ),
+        (counts["create"].requests, counts["create"].throttled),
         (4, 4)
     );
     assert_eq!(bench.client.limiter().snapshot().throttled_last_minute, 4);
@@ -1306,28 +1298,6 @@ fn owners_and_pipelines_are_read() {
     assert_eq!(closed, [Some(false), Some(true), Some(true)]);
     assert_eq!((&*pipelines[1].id, &*pipelines[1].stages[0].id), ("0", "4"));
     assert_eq!(pipelines[0].stages[0].probability, Some(0.2));
-}
-
-#[test]
-fn the_days_usage_is_taken_where_the_token_may_ask() {
-    let bench = bench([
-        answer(200, fixture!("daily_usage.json")),
-        answer(403, fixture!("403_scopes.json")),
-    ]);
-    let usage = run(&bench.clock, bench.client.daily_usage())
-        .expect("usage")
-        .expect("a counter");
-    assert_eq!((usage.limit, usage.used), (Some(625_000), Some(1234)));
-    let snapshot = bench.client.limiter().snapshot();
-    assert_eq!(snapshot.daily_used, 1234);
-    assert_eq!(
-        snapshot.daily_resets_at.to_string(),
-        "2026-11-24T05:00:00.000Z"
-    );
-    assert_eq!(
-        run(&bench.clock, bench.client.daily_usage()).expect("not available"),
-        None
-    );
 }
 
 #[test]

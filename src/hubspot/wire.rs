@@ -525,22 +525,6 @@ pub(super) struct Account {
     pub(super) kind: Scalar,
 }
 
-/// A counter of the account's daily requests.
-#[derive(Debug, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Usage {
-    #[serde(default)]
-    pub(super) name: Scalar,
-    #[serde(default)]
-    pub(super) fetch_status: Scalar,
-    #[serde(rename = "usageLimit", default, deserialize_with = "lenient")]
-    pub(super) limit: Option<u64>,
-    #[serde(rename = "currentUsage", default, deserialize_with = "lenient")]
-    pub(super) used: Option<u64>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(super) resets_at: Option<WireMoment>,
-}
-
 impl Record {
     /// The record's own id.
     pub(super) fn hubspot_id(&self) -> HubspotId {

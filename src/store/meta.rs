@@ -12,8 +12,6 @@ pub const DATABASE_ID: &str = "database_id";
 pub const PORTAL_ID: &str = "portal_id";
 /// The account's time zone.
 pub const TIME_ZONE: &str = "time_zone";
-/// HubSpot's clock less ours, in milliseconds.
-pub const CLOCK_OFFSET_MS: &str = "clock_offset_ms";
 /// Mapped objects that have no table yet, because their schema could not be read: lines of object, table, direction, why
 /// and, where it is a missing scope, its code, with tabs between.
 pub const UNREAD: &str = "unread_objects";

@@ -29,7 +29,7 @@ pub use self::bulk::{
 pub use self::change::{
     UNRECORDED, act, become_archive, become_update, claim, decide, hold_to_the_look, lose,
     never_due, park, park_without_row, put_off, put_off_unread, refuse_discard, rename_record,
-    retry, unclaim, uncount_attempt, undelete, wait_for_row,
+    retry, unclaim, uncount_attempt, undelete,
 };
 pub(crate) use self::fields::WRITABLE;
 pub use self::fields::{
@@ -41,7 +41,7 @@ pub(crate) use self::queue::MAY_BE_SENT;
 pub use self::queue::{backlog, discarded, due, in_flight, next_due, objects, waiting_archives};
 pub use self::sent::{
     check_sent, forget_owed, forget_sent, is_creating, keyless_create_in_doubt, move_sent, owe,
-    owed, owes, remember_sent, sent_earlier, sent_over,
+    owed, owes, remember_sent, sent_earlier,
 };
 pub use self::shown::{note_shown, shown_version};
 pub use crate::decide::entry::{Answered, Attempt, UNWRITABLE};

@@ -340,19 +340,6 @@ impl Limiter {
         is_known
     }
 
-    /// Tells what HubSpot's usage endpoint says of the day.
-    pub fn set_daily_usage(
-        &self,
-        limit: Option<u64>,
-        used: Option<u64>,
-        resets_at: Option<Timestamp>,
-    ) {
-        let mut state = self.state();
-        let now = self.now(&state);
-        state.quota.day_mut().set_usage(limit, used, resets_at, now);
-        state.wake_all();
-    }
-
     /// Tells HubSpot's time less the steady clock's.
     pub fn set_hubspots_lead_ms(&self, lead: i64) {
         self.state().lead_ms = Some(lead);

@@ -1,4 +1,4 @@
-//! The account: which portal the token is for, its time zone, its day of requests.
+//! The account: which portal the token is for, and its time zone.
 
 use secrecy::SecretString;
 
@@ -10,10 +10,6 @@ use crate::hubspot::endpoints::paths::Endpoint;
 use crate::hubspot::endpoints::subscriptions::TokenKind;
 use crate::hubspot::{Client, OwnApp, wire};
 use crate::model::id::PortalId;
-use crate::model::time::Timestamp;
-
-/// The counter of private apps and service keys (`hubspot/api-facts.md#3`).
-const PRIVATE_APPS: &str = "private-apps-api-calls-daily";
 
 /// A HubSpot account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,17 +20,6 @@ pub struct Account {
     pub time_zone: Option<String>,
     /// `STANDARD`, `SANDBOX`, `DEVELOPER_TEST` …
     pub account_type: Option<String>,
-}
-
-/// The account's day, up to five minutes old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DailyUsage {
-    /// Requests allowed.
-    pub limit: Option<u64>,
-    /// Requests of all the account's private apps.
-    pub used: Option<u64>,
-    /// When the next day begins.
-    pub resets_at: Option<Timestamp>,
 }
 
 impl Client {
@@ -103,46 +88,6 @@ impl Client {
 
     fn own_app_state(&self) -> parking_lot::MutexGuard<'_, OwnApp> {
         self.inner.own_app.lock()
-    }
-
-    /// What HubSpot counts of the day; `None` where the token may not ask or HubSpot has no such counter. The limiter
-    /// learns it.
-    pub async fn daily_usage(&self) -> Result<Option<DailyUsage>, HubspotError> {
-        // An OAuth app has no day of its own, and this counter is not its (`hubspot/api-facts.md#3`).
-        if self.inner.is_oauth {
-            return Ok(None);
-        }
-        let response = match self.send(&request(Endpoint::DailyUsage)).await {
-            Ok(response) => response,
-            // Whether every kind of token may ask is unsure (`hubspot/api-facts.md#15`, 25).
-            Err(HubspotError::Forbidden { .. } | HubspotError::Refused { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let page = self.parse::<wire::Page<wire::Usage>>(Endpoint::DailyUsage, &response)?;
-        let counter = page.results.read.into_iter().find(wire::Usage::is_usable);
-        let usage = counter.map(|counter| DailyUsage {
-            limit: counter.limit,
-            used: counter.used,
-            resets_at: counter.resets_at.map(|moment| moment.0),
-        });
-        if let Some(usage) = usage {
-            self.limiter()
-                .set_daily_usage(usage.limit, usage.used, usage.resets_at);
-        }
-        Ok(usage)
-    }
-}
-
-impl wire::Usage {
-    fn is_usable(&self) -> bool {
-        let name = self
-            .name
-            .0
-            .as_deref()
-            .is_none_or(|name| name == PRIVATE_APPS);
-        let status = self.fetch_status.0.as_deref().unwrap_or("SUCCESS");
-        let says_something = self.limit.is_some() || self.used.is_some();
-        name && says_something && matches!(status, "SUCCESS" | "CACHED")
     }
 }
 

@@ -22,7 +22,7 @@ macro_rules! endpoints {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Its name in counts and metrics; calls that are counted together share one.
+            /// Its class in counts and metrics (`sync_requests`); calls that are counted together share one.
             pub fn label(self) -> &'static str {
                 match self {
                     $(Self::$name => $label,)*
@@ -56,15 +56,15 @@ endpoints! {
     /// A page of a search.
     Search POST "search": "/crm/v3/objects" | "/crm/objects/" "/{object}/search";
     /// Records by id or by a unique property.
-    BatchRead POST "batch_read": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/read";
+    BatchRead POST "read": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/read";
     /// Makes records.
-    BatchCreate POST "batch_create": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/create";
+    BatchCreate POST "create": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/create";
     /// Changes records.
-    BatchUpdate POST "batch_update": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/update";
+    BatchUpdate POST "update": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/update";
     /// Makes or changes records by a unique property.
-    BatchUpsert POST "batch_upsert": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/upsert";
+    BatchUpsert POST "upsert": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/upsert";
     /// Archives records.
-    BatchArchive POST "batch_archive": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/archive";
+    BatchArchive POST "archive": "/crm/v3/objects" | "/crm/objects/" "/{object}/batch/archive";
     /// The associations of up to 1,000 records to another object.
     ReadAssociations POST "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/batch/read";
     /// Associates pairs by the type that they have where nobody names one.
@@ -78,23 +78,21 @@ endpoints! {
     /// The types that records of two objects can be associated by.
     AssociationLabels GET "associations": "/crm/v4/associations" | "/crm/associations/" "/{object}/{to}/labels";
     /// All properties of an object.
-    Properties GET "properties": "/crm/v3/properties" | "/crm/properties/" "/{object}";
+    Properties GET "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}";
     /// Makes a property.
-    CreateProperty POST "create_property": "/crm/v3/properties" | "/crm/properties/" "/{object}";
+    CreateProperty POST "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}";
     /// The groups that properties stand in.
-    PropertyGroups GET "property_groups": "/crm/v3/properties" | "/crm/properties/" "/{object}/groups";
+    PropertyGroups GET "schema": "/crm/v3/properties" | "/crm/properties/" "/{object}/groups";
     /// A page of owners.
-    Owners GET "owners": "/crm/v3/owners" | "/crm/owners/" "";
+    Owners GET "schema": "/crm/v3/owners" | "/crm/owners/" "";
     /// All pipelines of an object.
-    Pipelines GET "pipelines": "/crm/v3/pipelines" | "/crm/pipelines/" "/{object}";
+    Pipelines GET "schema": "/crm/v3/pipelines" | "/crm/pipelines/" "/{object}";
     /// The schemas of all custom objects.
-    Schemas GET "schemas": "/crm-object-schemas/v3" | "/crm-object-schemas/" "/schemas";
+    Schemas GET "schema": "/crm-object-schemas/v3" | "/crm-object-schemas/" "/schemas";
     /// The schema of one object.
     Schema GET "schema": "/crm-object-schemas/v3" | "/crm-object-schemas/" "/schemas/{object}";
     /// The account: portal and time zone.
-    Account GET "account": "/account-info/v3" | "/account-info/" "/details";
-    /// The day's requests of all the account's private apps.
-    DailyUsage GET "daily_usage": "/account-info/v3" | "/account-info/" "/api-usage/daily/private-apps";
+    Account GET "schema": "/account-info/v3" | "/account-info/" "/details";
 }
 
 impl Endpoint {
@@ -133,8 +131,7 @@ impl Endpoint {
             | Self::Pipelines
             | Self::Schemas
             | Self::Schema
-            | Self::Account
-            | Self::DailyUsage => EndpointClass::Crm,
+            | Self::Account => EndpointClass::Crm,
         }
     }
 
@@ -159,8 +156,7 @@ impl Endpoint {
             | Self::Pipelines
             | Self::Schemas
             | Self::Schema
-            | Self::Account
-            | Self::DailyUsage => RestingWork::Portal,
+            | Self::Account => RestingWork::Portal,
         }
     }
 
@@ -184,8 +180,7 @@ impl Endpoint {
             | Self::CreateProperty
             | Self::Schemas
             | Self::Schema
-            | Self::Account
-            | Self::DailyUsage => None,
+            | Self::Account => None,
         }
     }
 
@@ -217,8 +212,7 @@ impl Endpoint {
             | Self::Pipelines
             | Self::Schemas
             | Self::Schema
-            | Self::Account
-            | Self::DailyUsage => true,
+            | Self::Account => true,
         }
     }
 }

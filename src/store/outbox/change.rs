@@ -315,18 +315,6 @@ pub fn park_without_row(
     change(tx, entry.id, EntryEvent::RowGone { words }).map(drop)
 }
 
-/// Sends an entry back to the queue whose unique value the record of `row` has, and gives up.
-pub fn wait_for_row(
-    tx: &Transaction<'_>,
-    id: OutboxId,
-    row: LocalId,
-    next: Timestamp,
-    words: &str,
-) -> Result<(), StoreError> {
-    let words = words.to_owned();
-    change(tx, id, EntryEvent::TakenByRow { row, next, words }).map(drop)
-}
-
 /// Keeps an entry from being sent until somebody decides.
 pub fn never_due(tx: &Transaction<'_>, id: OutboxId, words: &str) -> Result<(), StoreError> {
     let words = words.to_owned();

@@ -20,9 +20,6 @@ pub const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// HubSpot's lock on records lasts two seconds (`hubspot/api-facts.md#4`, status 423).
 pub const LOCK_LASTS: Duration = Duration::from_secs(2);
 
-/// A record that alone draws server errors is probed once a day (engineering notes, 2.5).
-pub const POISON_PROBE: Duration = Duration::from_hours(24);
-
 /// How long a record that a table refuses rests at first: somebody may be mending what refuses it.
 const FIRST_REST: Duration = Duration::from_mins(1);
 
@@ -63,8 +60,6 @@ pub enum RetryClass {
     Transient,
     /// HubSpot locked the records for two seconds: never sooner than that, then as `Transient`.
     Locked,
-    /// A record that fails alone, again and again.
-    Poison,
 }
 
 /// The wait before the next attempt after `attempts` failed ones (at least 1). `random` is from 0 up to 1.
@@ -72,7 +67,6 @@ pub fn next_attempt(class: RetryClass, attempts: u32, random: f64) -> Duration {
     match class {
         RetryClass::Transient => jittered(ceiling(attempts), random),
         RetryClass::Locked => LOCK_LASTS + jittered(ceiling(attempts), random),
-        RetryClass::Poison => POISON_PROBE,
     }
 }
 
@@ -142,6 +136,5 @@ mod tests {
             next_attempt(RetryClass::Locked, 2, 0.5),
             Duration::from_secs(3)
         );
-        assert_eq!(next_attempt(RetryClass::Poison, 1, 0.5), POISON_PROBE);
     }
 }

@@ -131,25 +131,6 @@ impl Day {
         true
     }
 
-    /// What the usage endpoint says: up to five minutes old (`hubspot/api-facts.md#3`), so that it only adds.
-    pub fn set_usage(
-        &mut self,
-        limit: Option<u64>,
-        used: Option<u64>,
-        resets_at: Option<Timestamp>,
-        now: Now,
-    ) {
-        if let (Some(own), Some(limit)) = (self.limit.as_mut(), limit.filter(|limit| *limit > 0)) {
-            own.observe(limit, now.steady);
-        }
-        if let Some(used) = used {
-            self.others = self.others.max(used.saturating_sub(self.own));
-        }
-        if let Some(resets_at) = resets_at.filter(|at| is_ahead(*at, now.hubspot)) {
-            self.resets_at = resets_at;
-        }
-    }
-
     /// Begins a new day if it is time; true if so.
     pub fn roll(&mut self, now: Timestamp) -> bool {
         if self.resets_at > now && !is_ahead(self.resets_at, now) {
