@@ -118,6 +118,7 @@ impl Portal {
                     .parse()
                     .ok()
                     .filter(|id| self.table(object).archived.contains_key(id))
+                    .filter(|_| self.settings().archived_by_id)
             } else {
                 self.look_up(object, &input.id, id_property)?
             };

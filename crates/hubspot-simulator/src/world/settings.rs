@@ -80,6 +80,8 @@ pub struct Settings {
     pub merged_ids_read_twice: bool,
     /// Records that the tokens' user may not see: lists, batch reads and searches miss them, in the archive too.
     pub hidden: BTreeSet<u64>,
+    /// Whether a batch read shows archived records; their list does in any case.
+    pub archived_by_id: bool,
     /// Whether a merge keeps the primary's id, as before 2025; else the result has a new one.
     pub merge_keeps_primary_id: bool,
     /// Whether the values that a merge moved are told as `propertyChange` beside `merge`; seen without, documented with.
@@ -184,6 +186,7 @@ impl Default for Settings {
             merged_id_update_lands: false,
             merged_ids_read_twice: false,
             hidden: BTreeSet::new(),
+            archived_by_id: true,
             merge_keeps_primary_id: false,
             merge_tells_property_changes: false,
             archived_holds_unique: false,
