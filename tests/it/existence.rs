@@ -258,8 +258,9 @@ fn show(portal: &Portal, id: u64, is_seen: bool) {
 #[test]
 fn what_a_users_token_does_not_see_stays_until_the_archive_shows_it() {
     let portal = Portal::quick();
-    let ids = ["ann", "bob", "cid"].map(|name| contact(&portal, &format!("{name}@example.com")));
-    let [ann, bob, cid] = ids;
+    let names = ["ann", "bob", "cid", "dan", "eve"];
+    let ids = names.map(|name| contact(&portal, &format!("{name}@example.com")));
+    let [ann, bob, cid, dan, eve] = ids;
     let site = site(&portal, "");
     let file = std::fs::read_to_string(site.path("config.toml")).expect("written");
     let file = file.replace("[auth]\n", "[auth]\nsees = \"user\"\n");
@@ -270,6 +271,9 @@ fn what_a_users_token_does_not_see_stays_until_the_archive_shows_it() {
     show(&portal, ann, false);
     show(&portal, bob, false);
     archive(&portal, cid);
+    let now = portal.now_ms();
+    let survivor = portal.stand().merge("contacts", dan, eve, now);
+    archive(&portal, survivor.expect("they are merged"));
     compare(&site);
     let left = "SELECT group_concat(hs_id, ' ') FROM (SELECT hs_id FROM contacts ORDER BY hs_id)";
     assert_eq!(site.text(left), Some(format!("{ann} {bob}")));

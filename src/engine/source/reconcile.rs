@@ -18,6 +18,7 @@ use crate::engine::source::blanks;
 use crate::engine::source::reads::ask_unread;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::{ListQuery, Page, Priority};
+use crate::model::answer::MERGED_IDS;
 use crate::model::id::HubspotId;
 use crate::model::mapping::Sees;
 use crate::model::record::RemoteRecord;
@@ -234,7 +235,7 @@ async fn compare_archive(
     let query = ListQuery {
         after: cursor.reconcile_after.clone(),
         limit: PAGE,
-        properties: Vec::new(),
+        properties: vec![MERGED_IDS.to_owned()],
         archived: true,
     };
     let page = engine
@@ -255,7 +256,10 @@ async fn compare_archive(
             runs::extend(tx, name, Kind::Reconcile, work, pass.now)?;
             for record in &page.records {
                 let archived_at = record.archived_at;
-                note_archived(tx, &pass, record.id, Deletion { archived_at })?;
+                // What was merged into it is archived with it.
+                for id in record.merged_ids().into_iter().chain([record.id]) {
+                    note_archived(tx, &pass, id, Deletion { archived_at })?;
+                }
             }
             match &page.after {
                 Some(after) => cursors::move_reconcile(tx, name, after, None)?,
