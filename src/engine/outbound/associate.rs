@@ -591,7 +591,7 @@ impl LinkWork<'_> {
 
     /// Writes down what was made in HubSpot, or taken away there.
     fn record(&self, link: &QueuedLink, operation: Operation) -> Result<(), StoreError> {
-        let line = LinkJson {
+        let told = LinkJson {
             from_local_id: link.from.local_id,
             from_hs_id: link.from.hs_id,
             to_local_id: link.to.local_id,
@@ -606,7 +606,7 @@ impl LinkWork<'_> {
         told::record(
             self.tx,
             &self.pair.mapping,
-            line,
+            told,
             (way, Origin::Push),
             self.now,
         )

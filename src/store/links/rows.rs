@@ -1,4 +1,6 @@
 //! `associations`, and the entries of the outbox that stand for them, from the record where they start.
+//!
+//! A unary plus keeps SQLite from an index that finds all associations of an object instead of a row's.
 
 use rusqlite::{Connection, Row, Transaction, named_params};
 
@@ -29,7 +31,7 @@ pub fn from(
     let mut statement = connection.prepare_cached(
         "SELECT id, to_local_id, category, type_id, label
          FROM associations
-         WHERE from_object = :from_object AND from_local_id = :from AND to_object = :to_object
+         WHERE from_object = :from_object AND from_local_id = :from AND +to_object = :to_object
          ORDER BY to_local_id, id",
     )?;
     let rows = statement.query_map(
@@ -59,7 +61,7 @@ pub fn leading_to(
     let mut statement = connection.prepare_cached(
         "SELECT from_local_id
          FROM associations
-         WHERE to_object = :to_object AND to_local_id = :to AND from_object = :from_object",
+         WHERE to_object = :to_object AND to_local_id = :to AND +from_object = :from_object",
     )?;
     let rows = statement.query_map(
         named_params! {

@@ -370,7 +370,8 @@ pub fn associate_again(
          WHERE a.from_object = :from_object AND a.from_local_id = :from
            AND a.to_object = :to_object AND a.to_local_id = :to
            AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
-                           WHERE e.object = a.from_object AND e.local_id = a.from_local_id
+                           WHERE e.operation IN ('associate', 'disassociate')
+                             AND e.object = a.from_object AND e.local_id = a.from_local_id
                              AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id
                              AND e.category IS a.category AND e.type_id IS a.type_id
                              AND (a.type_id IS NOT NULL OR e.label IS a.label))",
@@ -518,7 +519,8 @@ pub fn follow(
     tx.prepare_cached(
         "UPDATE sync_outbox
          SET hs_id = :hs_id
-         WHERE object = :object AND local_id = :local_id AND to_local_id IS NOT NULL AND state <> 'in_flight'",
+         WHERE object = :object AND local_id = :local_id AND operation IN ('associate', 'disassociate')
+           AND state <> 'in_flight'",
     )?
     .execute(named_params! {
         ":object": object.as_str(),
@@ -529,8 +531,9 @@ pub fn follow(
         tx.prepare_cached(
             "UPDATE sync_outbox
              SET waits_for = 'create', next_attempt_at = NULL
-             WHERE state = 'pending' AND to_local_id IS NOT NULL
-               AND ((object = :object AND local_id = :local_id) OR (to_object = :object AND to_local_id = :local_id))",
+             WHERE state = 'pending'
+               AND ((object = :object AND local_id = :local_id AND operation IN ('associate', 'disassociate'))
+                    OR (to_object = :object AND to_local_id = :local_id AND to_local_id IS NOT NULL))",
         )?
         .execute(row)?;
         return associate_anew(tx, object, local_id, now);
@@ -539,7 +542,8 @@ pub fn follow(
         .prepare_cached(
             "SELECT id, object, local_id, to_object, to_local_id
              FROM sync_outbox
-             WHERE object = :object AND local_id = :local_id AND to_local_id IS NOT NULL AND waits_for = 'create'
+             WHERE object = :object AND local_id = :local_id AND operation IN ('associate', 'disassociate')
+               AND waits_for = 'create'
              UNION
              SELECT id, object, local_id, to_object, to_local_id
              FROM sync_outbox
@@ -645,7 +649,8 @@ fn associate_anew(
          WHERE ((a.from_object = :object AND a.from_local_id = :local_id)
                 OR (a.to_object = :object AND a.to_local_id = :local_id))
            AND NOT EXISTS (SELECT 1 FROM sync_outbox AS e
-                           WHERE e.object = a.from_object AND e.local_id = a.from_local_id
+                           WHERE e.operation IN ('associate', 'disassociate')
+                             AND e.object = a.from_object AND e.local_id = a.from_local_id
                              AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id
                              AND e.category IS a.category AND e.type_id IS a.type_id)",
     )?

@@ -461,14 +461,19 @@ fn inverse(row: &str) -> String {
     )
 }
 
+/// Whether an entry is an association's, in the words of the index `sync_outbox_association`: with them SQLite finds it by its
+/// rows, and not among all entries of its object.
+const OF_LINK: &str = "e.operation IN ('associate', 'disassociate')";
+
 /// The entry that stands for a row, as `e`: its own, or that of the other direction of a pair of one object.
 fn is_entry_of(row: &str) -> String {
     format!(
-        "(e.operation = 'associate' OR e.operation = 'disassociate') AND e.object = {row}.from_object AND e.to_object = {row}.to_object
-    AND ((e.local_id = {row}.from_local_id AND e.to_local_id = {row}.to_local_id AND e.category IS {row}.category
-          AND e.type_id IS {row}.type_id AND ({row}.type_id IS NOT NULL OR e.label IS {row}.label))
-      OR ({row}.from_object = {row}.to_object AND e.local_id = {row}.to_local_id AND e.to_local_id = {row}.from_local_id
-          AND e.category IS {row}.category AND e.type_id IS {}))",
+        "(({OF_LINK} AND e.object = {row}.from_object AND e.local_id = {row}.from_local_id AND e.to_object = {row}.to_object
+    AND e.to_local_id = {row}.to_local_id AND e.category IS {row}.category AND e.type_id IS {row}.type_id
+    AND ({row}.type_id IS NOT NULL OR e.label IS {row}.label))
+ OR ({row}.from_object = {row}.to_object AND {OF_LINK} AND e.object = {row}.to_object AND e.local_id = {row}.to_local_id
+    AND e.to_object = {row}.from_object AND e.to_local_id = {row}.from_local_id AND e.category IS {row}.category
+    AND e.type_id IS {}))",
         inverse(row)
     )
 }
@@ -500,7 +505,7 @@ fn made_link(pairs: &Pairs<'_>) -> Vec<String> {
     );
     // The entry that takes the plain type away takes the whole pair: where it has not been sent, the plain type stays.
     let plain_leaves = format!(
-        "e.operation = 'disassociate' AND {IS_FREE} AND e.object = a.from_object AND e.local_id = a.from_local_id \
+        "{OF_LINK} AND e.operation = 'disassociate' AND {IS_FREE} AND e.object = a.from_object AND e.local_id = a.from_local_id \
          AND e.to_object = a.to_object AND e.to_local_id = a.to_local_id AND e.label IS NULL"
     );
     vec![
@@ -527,7 +532,8 @@ FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL"
         ),
         format!(
             "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, {row} AS a
-    WHERE (e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}) OR ({plain_leaves} AND a.label IS NOT NULL))"
+    WHERE e.operation = 'disassociate' AND {IS_FREE} AND {is_entry}
+    UNION SELECT e.id FROM sync_outbox AS e, {row} AS a WHERE {plain_leaves} AND a.label IS NOT NULL)"
         ),
     ]
 }

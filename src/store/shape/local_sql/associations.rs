@@ -1,5 +1,7 @@
 //! INSERT and DELETE in `associations`, and what becomes of a deleted row's.
 
+use rusqlite::{Connection, StatementStatus};
+
 use super::scene::{CLAUSES, RECORDS, Scene, objects, with_mapping};
 use crate::model::association::PairMapping;
 use crate::model::mapping::{Direction, Mapping, Policy};
@@ -445,6 +447,39 @@ fn a_row_that_is_replaced_keeps_its_links_and_what_waits_of_them() {
         assert_eq!(scene.links(), Vec::<String>::new());
         scene.do_run("INSERT INTO contacts (local_id, email) VALUES (9, 'other@example.com')");
         assert_eq!(scene.links(), Vec::<String>::new(), "another row");
+    });
+}
+
+#[test]
+fn a_write_costs_the_same_however_many_associations_there_are_and_wait() {
+    let many = "WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+        INSERT INTO contacts (local_id, hs_id, email) SELECT i, 10000 + i, i || '@example.com' FROM n;
+        WITH RECURSIVE n (i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+        INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, category, type_id)
+        SELECT 'contacts', i, 'companies', 2, 'HUBSPOT_DEFINED', 279 FROM n;
+        INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at, to_object, to_local_id, category, type_id)
+        SELECT from_object, from_local_id, 1, 'associate', '2026-11-24T03:10:00.000Z', '2026-11-24T03:10:00.000Z', to_object, to_local_id,
+               category, type_id
+        FROM associations WHERE from_local_id >= 100";
+    linked(|scene| {
+        let steps = || {
+            let program = Connection::open(scene.path()).expect("opens");
+            let steps = |sql: &str| {
+                let mut statement = program.prepare(sql).expect(sql);
+                statement.execute([]).expect(sql);
+                statement.get_status(StatementStatus::VmStep)
+            };
+            let made = steps(&insert("", "1"));
+            let gone = steps(
+                "DELETE FROM associations WHERE from_object = 'contacts' AND from_local_id = 1 AND to_object = 'companies'",
+            );
+            (made, gone)
+        };
+        let few = steps();
+        scene.as_daemon(many);
+        let (made, gone) = steps();
+        assert!(made < few.0 + few.0 / 10, "{few:?} steps, then {made}");
+        assert!(gone < few.1 + few.1 / 10, "{few:?} steps, then {gone}");
     });
 }
 
