@@ -547,7 +547,12 @@ CREATE TABLE _sync_link_passes (
     last_ended_at TEXT,
     started_at TEXT,
     -- The last record that the pass under way has read.
-    last_hs_id INTEGER
+    last_hs_id INTEGER,
+    -- Into how many slices the records fall, and when the last one was due: the rotating pass reads one after the other. NULL in a
+    -- pass that goes on at once.
+    slices INTEGER,
+    slice_due_at TEXT,
+    CONSTRAINT _sync_link_passes_pace CHECK ((slices IS NULL) = (slice_due_at IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Which record each merged one went into: what the file holds under the old ids belongs to the survivor's person.

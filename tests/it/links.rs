@@ -289,3 +289,136 @@ fn what_an_answer_does_not_tell_is_asked_for_again_and_nothing_goes_for_it() {
     assert_eq!(site.text(SHOWN).unwrap_or_default(), in_hubspot(&portal));
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn the_rotating_pass_reads_a_slice_at_a_time_and_a_restart_keeps_its_place() {
+    let portal = Portal::quick();
+    portal.fill("contacts", 2_100);
+    portal.fill("companies", 1);
+    let path = "contacts/companies/batch/read";
+    let often = "[schedule]\npoll = \"1h\"\nassociations = \"9s\"\n";
+    let mut site = Site::with(&portal, often, OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    let first = "SELECT last_association_pass_at FROM sync_status WHERE object = 'contacts'";
+    let ended = site.text(first);
+    assert_eq!(portal.requests(path), 3, "the first pass goes on at once");
+    eventually("the rotation has begun", || portal.requests(path) == 4);
+    site.until_sql("SELECT last_hs_id FROM _sync_link_passes");
+    assert_eq!(site.text(first), ended, "it has not ended");
+    site.kill();
+    assert_eq!(portal.requests(path), 4, "a slice alone");
+    site.start();
+    eventually("the rotation has ended", || site.text(first) != ended);
+    assert_eq!(portal.requests(path), 6, "it went on where it was");
+    assert_eq!(site.stop(), 0);
+}
+
+const MARKED: &str = "[objects.contacts]\non_remote_delete = \"mark\"\n[objects.companies]\n[associations]\n\
+     contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+
+#[test]
+fn the_associations_of_a_row_that_is_marked_as_archived_go() {
+    let portal = Portal::quick();
+    let (ann, bob) = (
+        portal.contact("ann@example.com"),
+        portal.contact("bob@example.com"),
+    );
+    let acme = company(&portal, "Acme");
+    associate(&portal, ann, acme);
+    associate(&portal, bob, acme);
+    let mut site = Site::with(
+        &portal,
+        "[schedule]\npoll = \"1h\"\nreconcile = \"*/2 * * * * *\"\n",
+        MARKED,
+    );
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    until_equal(&site, &portal);
+    let of = |id: u64| {
+        format!(
+            "SELECT count(*) FROM associations AS a JOIN contacts AS c ON c.local_id = a.from_local_id WHERE c.hs_id = {id}"
+        )
+    };
+    let held = site.number(&of(bob));
+    assert!(held > 0 && site.number(&of(ann)) > 0);
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", ann, now));
+    site.until_sql("SELECT hs_archived FROM contacts WHERE email = 'ann@example.com'");
+    eventually("they go", || site.number(&of(ann)) == 0);
+    assert_eq!(site.number(&of(bob)), held);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    // Restored, they are back with it.
+    let now = portal.now_ms();
+    assert!(portal.stand().restore("contacts", ann, now));
+    site.until_sql("SELECT hs_archived = 0 FROM contacts WHERE email = 'ann@example.com'");
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+}
+
+const FAMILY: &str = "[objects.companies]\n[associations]\n\
+     family = { from = \"companies\", to = \"companies\" }\n";
+
+/// The types between two companies here, from the first to the second.
+fn family(site: &Site, from: u64, to: u64) -> String {
+    let types = format!(
+        "SELECT group_concat(type_id, ' ') FROM (SELECT a.type_id FROM associations AS a JOIN companies AS f ON f.local_id = a.from_local_id
+         JOIN companies AS t ON t.local_id = a.to_local_id WHERE f.hs_id = {from} AND t.hs_id = {to} ORDER BY a.type_id)"
+    );
+    site.text(&types).unwrap_or_default()
+}
+
+#[test]
+fn parent_and_child_company_are_read_in_both_directions_and_one_insert_makes_both() {
+    let portal = Portal::quick();
+    let [mother, daughter, son] = ["Mother", "Daughter", "Son"].map(|name| company(&portal, name));
+    let ends = |from, to| (("companies", from), ("companies", to));
+    let child = (portal
+        .stand()
+        .pair_types("companies", "companies")
+        .into_iter())
+    .find(|kind| kind.kind.type_id == 13)
+    .expect("HubSpot has it");
+    let now = portal.now_ms();
+    let (from, to) = ends(mother, daughter);
+    assert!(portal.stand().label(from, to, child.kind, now));
+    let mut site = Site::with(&portal, "", FAMILY);
+    site.start_and_load();
+    site.until_sql(
+        "SELECT last_association_pass_at IS NOT NULL FROM sync_status WHERE object = 'companies'",
+    );
+    eventually("both directions are here", || {
+        let (down, up) = (
+            family(&site, mother, daughter),
+            family(&site, daughter, mother),
+        );
+        (down.as_str(), up.as_str()) == ("13 450", "14 450")
+    });
+    let insert = format!(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id, label)
+         SELECT 'companies', s.local_id, 'companies', m.local_id, 'parent company' FROM companies AS s, companies AS m
+         WHERE s.hs_id = {son} AND m.hs_id = {mother}"
+    );
+    site.execute(&insert);
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 1);
+    site.until_pushed();
+    eventually("HubSpot and both directions have it", || {
+        let (down, up) = (family(&site, mother, son), family(&site, son, mother));
+        (down.as_str(), up.as_str()) == ("13 450", "14 450")
+    });
+    let links = portal.stand().links_of(("companies", mother), "companies");
+    assert_eq!(links.iter().filter(|link| link.to_id == son).count(), 2);
+    site.execute("DELETE FROM associations WHERE type_id = 450 AND from_local_id = (SELECT local_id FROM companies WHERE name = 'Mother')
+         AND to_local_id = (SELECT local_id FROM companies WHERE name = 'Son')");
+    assert_eq!(family(&site, son, mother), "");
+    assert_eq!(
+        site.number("SELECT count(*) FROM sync_outbox WHERE state <> 'dead'"),
+        2,
+        "one a type"
+    );
+    site.until_pushed();
+    let links = portal.stand().links_of(("companies", mother), "companies");
+    assert_eq!(links.iter().filter(|link| link.to_id == son).count(), 0);
+    assert_eq!(family(&site, mother, daughter), "13 450");
+    assert_eq!(site.stop(), 0);
+}

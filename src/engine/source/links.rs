@@ -1,5 +1,6 @@
 //! Associations from HubSpot: those of records that something asked for, and passes over all records of a pair: the first one
-//! when both objects are loaded, one behind each full comparison, and one in each `[schedule].associations`.
+//! when both objects are loaded, one behind each full comparison, and one in each `[schedule].associations`, a slice at a time, so
+//! that it costs the same in each part of a day.
 //!
 //! One step is one request for up to 1,000 records of a pair. They spend nothing of the ten-second window
 //! (`hubspot/api-facts.md#3`), so that a pass runs beside a first load.
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::decide::incoming::rotation::Pace;
 use crate::decide::retry::AFTER_UNREAD;
 use crate::engine::inbound::links::{PairSync, ShownLinks, apply, apply_other_end};
 use crate::engine::portal::objects::ObjectSync;
@@ -164,15 +166,12 @@ fn pass_batch(
 ) -> Result<Batch, StoreError> {
     let key = &pair.mapping.key;
     let pass = passes::get(connection, key)?;
-    if pass.started_at.is_none() {
-        // A time that is still to come was written by a clock that was ahead.
-        let next = pass.last_ended_at.map(|ended| ended.min(now) + interval);
-        if let Some(next) = next.filter(|next| *next > now) {
-            return Ok(Batch {
-                next: Some(next),
-                ..Batch::default()
-            });
-        }
+    let next = pass.pace.map(|pace| pace.next(interval, now));
+    if let Some(next) = next.filter(|next| *next > now) {
+        return Ok(Batch {
+            next: Some(next),
+            ..Batch::default()
+        });
     }
     let after = pass.last_hs_id.map_or(0, |id| id.0);
     let ids = pair
@@ -204,6 +203,7 @@ async fn take_in(
         types,
     } = read;
     let types = Arc::new(types);
+    let rotation = engine.settings().associations;
     let records: Vec<_> = batch.records.into_iter().collect();
     let lane = if batch.pass.is_some() {
         Lane::Bulk
@@ -262,7 +262,7 @@ async fn take_in(
             match batch.pass {
                 Some((pass, is_last)) => {
                     let last = records.last().map(|(id, _)| *id);
-                    move_on(tx, &sync, pass, last.filter(|_| !is_last))
+                    move_on(tx, &sync, (pass, rotation), last.filter(|_| !is_last))
                 }
                 None => Ok(()),
             }
@@ -300,18 +300,26 @@ fn put_off(
 fn move_on(
     tx: &WriteTx<'_>,
     pair: &PairSync,
-    mut pass: LinkPass,
+    (mut pass, rotation): (LinkPass, Duration),
     last: Option<HubspotId>,
 ) -> Result<(), StoreError> {
     let (key, now, object) = (&pair.mapping.key, tx.now(), pair.from.object());
     if pass.started_at.is_none() {
-        passes::begin(tx, key, now)?;
+        match pass.pace {
+            Some(_) => passes::rotate(tx, key, now)?,
+            None => passes::begin(tx, key, now)?,
+        }
         pass.started_at = Some(now);
     }
+    pass.pace = pass.pace.map(|pace| pace.moved_on(rotation, now));
     if let Some(last) = last {
         return passes::advance(tx, key, &pass, last);
     }
-    passes::end(tx, key, &pass, now)?;
+    let mut pace = Pace::from(pair.from.table.count(tx)?, MOST_READ, now);
+    if let Some(before) = pass.pace {
+        pace.last_due_at = before.last_due_at;
+    }
+    passes::end(tx, key, &pass, pace, now)?;
     runs::finish(tx, object, Kind::Associations, None, now)?;
     let mut oldest = Some(now);
     for other in pair.from.pairs.iter().filter(|other| other.from == *object) {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
+use crate::decide::incoming::rotation::Pace;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
@@ -18,12 +19,14 @@ pub struct LinkPass {
     pub started_at: Option<Timestamp>,
     /// The last record that it has read.
     pub last_hs_id: Option<HubspotId>,
+    /// When its slices are due; `None` where it goes on at once.
+    pub pace: Option<Pace>,
 }
 
 /// Where the passes over a pair stand.
 pub fn get(connection: &Connection, pair: &TableName) -> Result<LinkPass, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT first_ended_at, last_ended_at, started_at, last_hs_id
+        "SELECT first_ended_at, last_ended_at, started_at, last_hs_id, slices, slice_due_at
          FROM _sync_link_passes
          WHERE pair = :pair",
     )?;
@@ -33,22 +36,37 @@ pub fn get(connection: &Connection, pair: &TableName) -> Result<LinkPass, StoreE
             Ok(text.as_deref().and_then(Timestamp::parse))
         };
         let last: Option<i64> = row.get(3)?;
+        let slices: Option<u32> = row.get(4)?;
         Ok(LinkPass {
             first_ended_at: time(0)?,
             last_ended_at: time(1)?,
             started_at: time(2)?,
             last_hs_id: last.map(HubspotId),
+            pace: slices.zip(time(5)?).map(|(slices, last_due_at)| Pace {
+                slices,
+                last_due_at,
+            }),
         })
     });
     Ok(pass.optional()?.unwrap_or_default())
 }
 
-/// Begins a pass over all of a pair's records; one that is under way begins anew.
+/// Begins a pass over all of a pair's records that goes on at once; one that is under way begins anew.
 pub fn begin(tx: &Transaction<'_>, pair: &TableName, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT INTO _sync_link_passes (pair, started_at)
          VALUES (:pair, :now)
-         ON CONFLICT (pair) DO UPDATE SET started_at = excluded.started_at, last_hs_id = NULL",
+         ON CONFLICT (pair) DO UPDATE
+         SET started_at = excluded.started_at, last_hs_id = NULL, slices = NULL, slice_due_at = NULL",
+    )?
+    .execute(named_params! { ":pair": pair.as_str(), ":now": now.to_string() })?;
+    Ok(())
+}
+
+/// Begins the next rotation over all of a pair's records, at its pace.
+pub fn rotate(tx: &Transaction<'_>, pair: &TableName, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE _sync_link_passes SET started_at = :now, last_hs_id = NULL WHERE pair = :pair",
     )?
     .execute(named_params! { ":pair": pair.as_str(), ":now": now.to_string() })?;
     Ok(())
@@ -63,32 +81,37 @@ pub fn advance(
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_link_passes
-         SET last_hs_id = :last
+         SET last_hs_id = :last, slice_due_at = :slice_due_at
          WHERE pair = :pair AND started_at IS :started",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),
         ":last": last.0,
+        ":slice_due_at": pass.pace.map(|pace| pace.last_due_at.to_string()),
         ":started": pass.started_at.map(|at| at.to_string()),
     })?;
     Ok(())
 }
 
-/// The pass under way has come to its end. One that began anew meanwhile goes on.
+/// The pass under way has come to its end, and a rotation at this pace is next. One that began anew meanwhile goes on.
 pub fn end(
     tx: &Transaction<'_>,
     pair: &TableName,
     pass: &LinkPass,
+    pace: Pace,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tx.prepare_cached(
         "UPDATE _sync_link_passes
-         SET first_ended_at = coalesce(first_ended_at, :now), last_ended_at = :now, started_at = NULL, last_hs_id = NULL
+         SET first_ended_at = coalesce(first_ended_at, :now), last_ended_at = :now, started_at = NULL, last_hs_id = NULL,
+             slices = :slices, slice_due_at = :slice_due_at
          WHERE pair = :pair AND started_at IS :started",
     )?
     .execute(named_params! {
         ":pair": pair.as_str(),
         ":now": now.to_string(),
+        ":slices": pace.slices,
+        ":slice_due_at": pace.last_due_at.to_string(),
         ":started": pass.started_at.map(|at| at.to_string()),
     })?;
     Ok(())

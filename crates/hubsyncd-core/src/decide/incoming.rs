@@ -8,4 +8,5 @@ pub mod freshness;
 pub mod links;
 pub mod news;
 pub mod reading;
+pub mod rotation;
 pub mod sorting;
