@@ -1,4 +1,4 @@
-//! What both benches stand on: a served portal, the daemon as a process of its own, and words.
+//! What the benches stand on: a served portal, the daemon as a process of its own, and words.
 
 use std::io::Write as _;
 use std::path::Path;

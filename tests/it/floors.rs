@@ -119,3 +119,31 @@ fn a_poll_that_finds_nothing_is_one_request_an_object() {
         "{used} searches: the poll and its walks again"
     );
 }
+
+const ASSOCIATED: &str = "[objects.contacts]\n[objects.companies]\n[associations]\n\
+     contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+
+#[test]
+fn a_pass_over_associations_is_a_request_for_a_thousand_records_and_a_write_one_for_hundreds() {
+    let portal = without_limits();
+    portal.fill("contacts", 10_500);
+    portal.fill("companies", 10);
+    let site = Site::with(&portal, WIDE_OPEN, ASSOCIATED);
+    site.once();
+    assert_near(11, portal.requests("contacts/companies/batch/read"));
+    site.execute(
+        "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id)
+         SELECT 'contacts', c.local_id, 'companies', o.local_id FROM contacts AS c, companies AS o WHERE c.local_id <= 400",
+    );
+    let before = portal.requests("contacts/companies/batch/");
+    let reads = portal.requests("contacts/companies/batch/read");
+    site.once();
+    let reads = portal.requests("contacts/companies/batch/read") - reads;
+    let used = portal.requests("contacts/companies/batch/") - before - reads;
+    let plain = "SELECT count(*) FROM associations WHERE type_id = 279";
+    assert_eq!(site.number(plain), 4_000);
+    assert!(
+        (1..=42).contains(&used),
+        "{used} requests for 4,000 associations"
+    );
+}
