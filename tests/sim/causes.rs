@@ -46,16 +46,28 @@ fn modes_are_kept(programs: &Programs, world: &World, plan: &Plan) -> Result<(),
                 ),
             );
             if !told.is_empty() {
-                return Err(format!("I13: {name}.{property} is in the history: {told:?}"));
+                return Err(format!(
+                    "I13: {name}.{property} is in the history: {told:?}"
+                ));
             }
         }
         let state = world.state();
         let log = state.portal.write_log();
-        for entry in log.iter().filter(|entry| entry.by_api && entry.object == name) {
+        for entry in log
+            .iter()
+            .filter(|entry| entry.by_api && entry.object == name)
+        {
             if entry.operation == Operation::Create && !object.modes.new_records.makes_records() {
-                return Err(format!("I13: {name} {} was made, and rows only link", entry.id));
+                return Err(format!(
+                    "I13: {name} {} was made, and rows only link",
+                    entry.id
+                ));
             }
-            for write in entry.properties.iter().filter(|_| entry.operation == Operation::Update) {
+            for write in entry
+                .properties
+                .iter()
+                .filter(|_| entry.operation == Operation::Update)
+            {
                 let mut fields = object.fields.iter();
                 let is_set = fields.any(|field| {
                     field.property.as_str() == write.name
@@ -64,7 +76,10 @@ fn modes_are_kept(programs: &Programs, world: &World, plan: &Plan) -> Result<(),
                 });
                 let taken = || options(&write.old).difference(&options(&write.new)).count();
                 if is_set && taken() > 0 {
-                    return Err(format!("I13: options of {name} {} went: {write:?}", entry.id));
+                    return Err(format!(
+                        "I13: options of {name} {} went: {write:?}",
+                        entry.id
+                    ));
                 }
             }
         }

@@ -6,6 +6,8 @@
 //! are concurrent: direction and policy decide (design, section 2), both values stand in a conflict, and the loser is kept.
 //! A value that the daemon wrote over is in a table for people, always.
 
+mod asked;
+
 use std::collections::BTreeSet;
 
 use hubsyncd::model::mapping::{Direction, Policy};
@@ -91,6 +93,8 @@ pub(crate) struct FieldModel {
     sides: [Side; 2],
     /// Whether what is written here goes out only where HubSpot has nothing.
     only_fills: bool,
+    /// What the daemon has written in HubSpot.
+    sent: BTreeSet<String>,
     /// Both sides came to one value without the daemon: it may have seen that, or not.
     pub(crate) coincided: bool,
     /// When HubSpot told the daemon last what it holds.
@@ -108,20 +112,16 @@ impl FieldModel {
             told: Vec::new(),
             sides: <[Side; 2]>::default(),
             only_fills: false,
+            sent: BTreeSet::new(),
             coincided: false,
             read_at_ms: at_ms,
             gone_over: BTreeSet::new(),
         };
-        let first = Some(first.to_owned());
+        let first = Some(first.to_owned()).filter(|first| !first.is_empty());
         model.written(Place::Remote, at_ms, first.clone());
         model.carried(Place::Local, &first);
         model.sides[1].last = None;
         model
-    }
-
-    /// The same of a field that is written only where HubSpot has nothing, if it is.
-    pub(crate) fn filling_only(self, only_fills: bool) -> Self {
-        Self { only_fills, ..self }
     }
 
     /// The daemon may know what a side holds, and compare with it from now on. An open conflict holds the base.
@@ -148,32 +148,24 @@ impl FieldModel {
 
     /// A program or a person has written a value that differs from what stood there.
     pub(crate) fn written(&mut self, place: Place, at_ms: i64, value: Text) {
+        // What it takes back with a value of a world's own is not told apart from a word.
+        let is_own = self.told.first().is_some_and(|first| first.value != value);
         let (id, side) = (self.told.len(), &mut self.sides[place as usize]);
+        let takes_back = side.base.as_ref() == Some(&value);
         self.told.push(Told {
             place,
             at_ms,
             value: value.clone(),
             bit: 1 << id,
             over: side.knows,
-            takes_back: side.base.as_ref() == Some(&value),
-            is_doubtful: side.former.as_ref() == Some(&value),
+            takes_back,
+            is_doubtful: side.former.as_ref() == Some(&value) || (takes_back && is_own),
             fell_into_a_gap: false,
         });
         side.knows |= 1 << id;
         (side.last, side.stands) = (Some(id), id);
         side.value = value;
         self.coincided |= self.sides[0].value == self.sides[1].value;
-    }
-
-    /// A person has decided for what stands on a side, over all that either holds.
-    pub(crate) fn decided(&mut self, place: Place, at_ms: i64) {
-        let value = self.sides[place as usize].value.clone();
-        let both = self.sides[0].knows | self.sides[1].knows;
-        self.written(place, at_ms, value);
-        if let Some(told) = self.told.last_mut() {
-            (told.over, told.takes_back, told.is_doubtful) = (both, false, false);
-        }
-        self.sides[place as usize].knows |= both;
     }
 
     /// The daemon has written a value; `false`: nobody had written it.
@@ -183,6 +175,9 @@ impl FieldModel {
             return false;
         };
         let knows = self.told[origin].over | self.told[origin].bit;
+        if place == Place::Remote {
+            self.sent.extend(value.clone());
+        }
         let side = &mut self.sides[place as usize];
         if let (Place::Remote, Some(last)) = (place, side.last) {
             let last = &mut self.told[last];
@@ -231,24 +226,6 @@ impl FieldModel {
         last.is_some_and(|told| is_said(told) && other.knows & told.bit == 0)
     }
 
-    /// Whether somebody wrote again what stood there first: what that makes of the record's existence is not told.
-    pub(crate) fn was_taken_back(&self) -> bool {
-        self.told[1..]
-            .iter()
-            .any(|told| told.value == self.told[0].value)
-    }
-
-    /// Whether a push went over a value that it could not know.
-    pub(crate) fn has_a_gap(&self) -> bool {
-        self.told.iter().any(|told| told.fell_into_a_gap)
-    }
-
-    /// Whether that was written on a side that has had its word.
-    pub(crate) fn was_said(&self, place: Place, value: &Text) -> bool {
-        let mut same = self.told.iter().filter(|told| told.value == *value);
-        self.last(place).is_some() && same.any(|told| told.place == place || told.bit == 1)
-    }
-
     /// Whether it can be told what the daemon compared with what.
     fn is_certain(&self, doubt: Doubt) -> bool {
         !doubt.unanswered && !self.coincided
@@ -281,13 +258,7 @@ impl FieldModel {
         let both = |one: &Told| stand(one, one, Conflict::Settled);
         let first = &self.told[0];
         let (l, r) = match (self.direction, l, r) {
-            (_, l, r) if self.only_fills => {
-                let mut theirs = self.told.iter().filter(|told| told.place == Place::Remote);
-                let was_empty = theirs.any(|told| told.value.is_none());
-                let mut allowed = vec![both(r.unwrap_or(first))];
-                allowed.extend(l.filter(|_| was_empty).map(both));
-                return allowed;
-            }
+            (_, l, r) if self.only_fills => return self.filled(l, r).map(both).collect(),
             // HubSpot's value is pushed over when it is seen.
             (Direction::Push, l, r) => {
                 let l = l.unwrap_or(first);

@@ -24,6 +24,8 @@ pub(crate) struct Existence {
     pub(crate) inserted: usize,
     /// How often a person merged another record into it.
     pub(crate) merges: usize,
+    /// The token did not see the record for a while.
+    pub(crate) was_hidden: bool,
     /// A person made a record of the same person.
     pub(crate) made: usize,
     /// An operator let go what was held, or decided about something, or gave it up.
@@ -68,7 +70,7 @@ impl Existence {
     pub(crate) fn is_plain(&self) -> bool {
         let nobody = self.archived_ms.is_empty() && self.deleted.is_empty();
         let nobody = nobody && self.inserted + self.made == 0 && !self.decided;
-        nobody && !self.is_erased && !self.is_intricate
+        nobody && !self.is_erased && !self.is_intricate && !self.was_hidden
     }
 
     /// Whether the daemon may remove the row of a record, or archive the record while its person has a row or none.
@@ -91,6 +93,8 @@ impl Existence {
             (None, None) => Ends::Gone,
             (Some((_, Some(_))), None) if seen.is_marked => Ends::Marked,
             (Some((_, Some(linked))), Some(record)) if linked == record => Ends::There,
+            // The survivor of a merge is nobody's deletion where the token does not see all.
+            (Some((_, Some(_))), None) if mode == Mode::User && self.merges > 0 => Ends::Gone,
             (Some(_), None) if seen.is_dead => Ends::Unlinked,
             (Some((_, None)), Some(_)) if seen.is_dead && mode == Mode::Keyless => Ends::Unlinked,
             (None, Some(_)) if mode.leaves_alone() => Ends::LeftAlone,
@@ -118,7 +122,9 @@ impl Existence {
         let was_archived = !self.archived_ms.is_empty();
         match mode {
             Mode::Marks if goes && stays && !self.is_erased => allowed.push(Marked),
-            Mode::Guarded if !self.is_erased && (goes || was_archived || !self.deleted.is_empty()) => {
+            Mode::Guarded
+                if !self.is_erased && (goes || was_archived || !self.deleted.is_empty()) =>
+            {
                 // Nothing goes without a word; what has gone by itself is gone.
                 let by_itself = self.is_intricate || (was_archived && !self.deleted.is_empty());
                 allowed.retain(|ends| *ends != Gone || self.approved || by_itself);
@@ -183,7 +189,11 @@ impl Existence {
             ([], [one]) => {
                 let is_later = seen.last_remote_ms.is_some_and(|at| at >= one.at_ms);
                 // Where a deletion never goes out, no policy sends it.
-                let of_local = if mode == Mode::BringsBack { There } else { Gone };
+                let of_local = if mode == Mode::BringsBack {
+                    There
+                } else {
+                    Gone
+                };
                 let by_policy = decided(There, of_local, !is_later);
                 let is_near = seen.last_remote_ms.is_some_and(|at| is_tie(at, one.at_ms));
                 if policy == Policy::Newest && is_near {

@@ -5,7 +5,7 @@
 //! side's words in their order. So what stands in the end is what some order of all words makes, by what HubSpot makes of each;
 //! and once both sides show the same, what was said before comes before what is said after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Place;
 
@@ -43,6 +43,10 @@ pub(crate) struct LinksModel {
     /// What HubSpot has shown at some time, and what was taken away there.
     shown: Ties,
     gone: Ties,
+    /// Whether a program took the last away of what had not brought its plain type yet: what HubSpot had of it is not told.
+    pub(crate) is_vague: bool,
+    /// How many words had been said when HubSpot made each last.
+    made_after: BTreeMap<Tie, usize>,
 }
 
 impl LinksModel {
@@ -62,8 +66,15 @@ impl LinksModel {
 
     /// HubSpot has made it or taken it away, whoever asked for that.
     pub(crate) fn happened(&mut self, tie: Tie, made: bool) {
-        let seen = if made { &mut self.shown } else { &mut self.gone };
+        let seen = if made {
+            &mut self.shown
+        } else {
+            &mut self.gone
+        };
         seen.insert(tie);
+        if made {
+            self.made_after.insert(tie, self.words.len());
+        }
     }
 
     /// Both sides show the same, and nothing waits.
@@ -83,7 +94,7 @@ impl LinksModel {
             (Place::Local, true) => {
                 let is_own = |word: &Word| word.made && word.tie == (company, Kind::Primary);
                 let gave_way = kind == Kind::Plain && self.words.iter().any(is_own);
-                self.shown.contains(&tie) || gave_way
+                (self.shown.contains(&tie) && !self.is_unwanted(tie)) || gave_way
             }
             // Where each side prefers another company, one of them gives way.
             (Place::Local, false) => {
@@ -95,6 +106,17 @@ impl LinksModel {
                 (!word.made && is_own) || (kind == Kind::Primary && is_preferred(word))
             }),
         }
+    }
+
+    /// Whether a program took it away last, and neither HubSpot has made it since nor a person done anything with the company.
+    fn is_unwanted(&self, tie: Tie) -> bool {
+        let mut words = self.words.iter().enumerate().rev();
+        let here = words.find(|(_, word)| word.place == Place::Local && word.tie == tie);
+        let made_after = self.made_after.get(&tie).copied().unwrap_or_default();
+        let is_theirs =
+            |word: &Word| word.place == Place::Remote && word.made && word.tie.0 == tie.0;
+        here.is_some_and(|(place, word)| !word.made && made_after <= place)
+            && !self.words.iter().any(is_theirs)
     }
 
     /// All that may stand at rest.
@@ -138,9 +160,15 @@ fn in_any_order(state: &Ties, words: &[Word]) -> BTreeSet<Ties> {
     let (here, there) = (of(Place::Local), of(Place::Remote));
     let mut made = interleaved(state, &here, &there);
     // A pair that was deleted here and labelled there meanwhile may come back with all its types.
-    let labelled = there.iter().filter(|word| word.made && word.tie.1 != Kind::Plain);
+    let labelled = there
+        .iter()
+        .filter(|word| word.made && word.tie.1 != Kind::Plain);
     for company in labelled.map(|word| word.tie.0).collect::<BTreeSet<_>>() {
-        let others: Vec<Word> = here.iter().filter(|word| word.tie.0 != company).copied().collect();
+        let others: Vec<Word> = here
+            .iter()
+            .filter(|word| word.tie.0 != company)
+            .copied()
+            .collect();
         if others.len() < here.len() {
             made.extend(interleaved(state, &others, &there));
         }
@@ -161,7 +189,11 @@ fn interleaved(state: &Ties, here: &[Word], there: &[Word]) -> BTreeSet<Ties> {
                 states.extend(rows[theirs].iter().map(|one| after(one, here[ours - 1])));
             }
             if theirs > 0 {
-                states.extend(row[theirs - 1].iter().map(|one| after(one, there[theirs - 1])));
+                states.extend(
+                    row[theirs - 1]
+                        .iter()
+                        .map(|one| after(one, there[theirs - 1])),
+                );
             }
             row.push(states);
         }

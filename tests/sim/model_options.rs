@@ -10,6 +10,9 @@ use crate::model::Text;
 pub(crate) struct Options {
     /// What programs have added and not taken away again.
     added: BTreeSet<String>,
+    /// What programs have taken away, and whether some of that came back.
+    dropped: BTreeSet<String>,
+    came_back: bool,
     /// What people have taken away in HubSpot.
     removed: BTreeSet<String>,
     /// What HubSpot has held, and what the daemon was told last.
@@ -20,7 +23,10 @@ pub(crate) struct Options {
 /// The options of a text.
 pub(crate) fn options(text: &Text) -> BTreeSet<String> {
     let parts = text.iter().flat_map(|text| text.split(';'));
-    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    parts
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 impl Options {
@@ -29,6 +35,25 @@ impl Options {
         let (old, new) = (options(old), options(new));
         self.added.extend(new.difference(&old).cloned());
         self.added.retain(|option| new.contains(option));
+        self.dropped.extend(old.difference(&new).cloned());
+        self.dropped.retain(|option| !new.contains(option));
+    }
+
+    /// The daemon has written here.
+    pub(crate) fn taken_here(&mut self, old: &Text, new: &Text) {
+        let (old, new) = (options(old), options(new));
+        let mut comes = new.difference(&old);
+        self.came_back |= comes.any(|option| self.dropped.contains(option));
+    }
+
+    /// At rest: what a program took away in vain is told in the history.
+    pub(crate) fn gave_way(&self, is_told: bool) -> Result<(), String> {
+        match self.came_back && !is_told {
+            true => Err(format!(
+                "options came back here, and nothing tells of it: {self:?}"
+            )),
+            false => Ok(()),
+        }
     }
 
     /// A person has written in HubSpot.
@@ -67,6 +92,10 @@ impl Options {
             .difference(&here)
             .filter(|option| !self.removed.contains(*option))
             .collect();
-        if lost.is_empty() { Ok(()) } else { Err(format!("{lost:?} are lost: {self:?}")) }
+        if lost.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{lost:?} are lost: {self:?}"))
+        }
     }
 }

@@ -291,7 +291,11 @@ fn with_new_records(mut mapping: Mapping, seed: u64) -> Mapping {
         if is_both && rng.random_bool(0.15) {
             modes.new_records = *pick(
                 rng,
-                &[NewRecords::FromHubspot, NewRecords::FromLocal, NewRecords::None],
+                &[
+                    NewRecords::FromHubspot,
+                    NewRecords::FromLocal,
+                    NewRecords::None,
+                ],
             );
             // Whoever only links makes nothing anew.
             if !modes.new_records.makes_records()

@@ -74,6 +74,10 @@ pub(crate) enum Act {
     Retry,
     /// An operator lets go what the guard holds.
     Approve,
+    /// The token's user no longer sees the record.
+    Hide,
+    /// It sees it again.
+    Show,
     /// A program does something with the record's associations.
     Ties(Tying),
     /// A person does.
@@ -105,7 +109,7 @@ pub(crate) enum Tying {
 
 impl Act {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 50] = [
+    pub(crate) const ALL: [(Self, &'static str); 52] = [
         (Self::Write, "a program writes a new value"),
         (Self::WriteBack, "a program writes the first value"),
         (Self::WriteOther, "a program writes another field"),
@@ -132,10 +136,7 @@ impl Act {
         (Self::Clear, "a program clears the field"),
         (Self::ClearThere, "a person clears the field"),
         (Self::EditByApp, "another app writes a new value"),
-        (
-            Self::Create,
-            "a person makes a record of the same person",
-        ),
+        (Self::Create, "a person makes a record of the same person"),
         (
             Self::DecideLocal,
             "an operator decides for what stands here",
@@ -147,6 +148,8 @@ impl Act {
         (Self::Discard, "an operator discards what waits"),
         (Self::Retry, "an operator retries what is dead"),
         (Self::Approve, "an operator approves what is held"),
+        (Self::Hide, "the record is hidden from the token"),
+        (Self::Show, "the token sees the record again"),
         (
             Self::Ties(Tying::Join),
             "a program associates the second company",
@@ -226,6 +229,7 @@ impl Act {
         match self {
             Self::Ties(_) | Self::TiesThere(_) => setup.mode == Mode::Linked,
             Self::Approve => setup.mode == Mode::Guarded,
+            Self::Hide | Self::Show => setup.mode == Mode::User,
             Self::DecideLocal | Self::DecideRemote | Self::Discard => {
                 setup.policy == Policy::Manual
             }
@@ -318,6 +322,8 @@ pub(crate) enum Mode {
     OnlyLinks,
     /// `write = "if_empty"` of the hot field.
     IfEmpty,
+    /// The same, of a field that is empty at first and whose history is not told.
+    Fills,
     /// `write = "append"` of the hot field, which holds options.
     Append,
     /// `history = false` of the hot field.
@@ -326,11 +332,13 @@ pub(crate) enum Mode {
     Guarded,
     /// The object has neither a key nor a match property.
     Keyless,
+    /// The token sees what its user sees.
+    User,
 }
 
 impl Mode {
     /// All of them, with their words.
-    pub(crate) const ALL: [(Self, &'static str); 13] = [
+    pub(crate) const ALL: [(Self, &'static str); 15] = [
         (Self::Plain, "plain"),
         (Self::Linked, "associations"),
         (Self::Marks, "on_remote_delete mark"),
@@ -340,10 +348,12 @@ impl Mode {
         (Self::FromLocal, "new_records from_local"),
         (Self::OnlyLinks, "new_records none"),
         (Self::IfEmpty, "write if_empty"),
+        (Self::Fills, "write if_empty of an empty field"),
         (Self::Append, "write append"),
         (Self::Untold, "history false"),
         (Self::Guarded, "guarded"),
         (Self::Keyless, "keyless"),
+        (Self::User, "sees user"),
     ];
 
     pub(crate) fn words(self) -> &'static str {

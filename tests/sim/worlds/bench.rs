@@ -10,7 +10,7 @@ use hubsyncd::decide::round::Task;
 use hubsyncd::model::association::PairMapping;
 use hubsyncd::model::mapping::{
     Direction, FieldMapping, FieldModes, KeyChoice, Mapping, Modes, NewRecords, ObjectMapping,
-    OnLocalDelete, OnRemoteDelete, Policy, WriteMode,
+    OnLocalDelete, OnRemoteDelete, Policy, Sees, WriteMode,
 };
 use hubsyncd::model::name::{ColumnName, ObjectType, PropertyName, TableName};
 use hubsyncd::model::settings::Guard;
@@ -64,6 +64,7 @@ pub(super) fn fields(setup: Setup) -> [&'static str; 2] {
 pub(super) fn first(setup: Setup) -> &'static str {
     match setup.mode {
         Mode::Append => OPTIONS[0],
+        Mode::Fills => "",
         _ => FIRST,
     }
 }
@@ -149,7 +150,11 @@ impl Bench {
             }
             let ends = (("contacts", records[0]), ("companies", companies[0]));
             assert!(portal.set_primary(ends.0, ends.1, START_MS), "a company");
-            label = Some(portal.create_label(("contacts", "companies"), LABEL, None).0);
+            label = Some(
+                portal
+                    .create_label(("contacts", "companies"), LABEL, None)
+                    .0,
+            );
         }
         let draws = ChaCha8Rng::seed_from_u64;
         let world = World::new(
@@ -182,7 +187,8 @@ impl Bench {
         let programs = Programs::open(&path, &world, &plan.mapping);
         if setup.mode.leaves_alone() {
             // Rows that mean the records which are there.
-            let insert = "INSERT INTO contacts (c_email, c_firstname, c_lastname) VALUES (?1, ?2, ?2)";
+            let insert =
+                "INSERT INTO contacts (c_email, c_firstname, c_lastname) VALUES (?1, ?2, ?2)";
             for email in PERSONS {
                 let row = programs.connection().execute(insert, [email, FIRST]);
                 row.expect("a row");
@@ -356,8 +362,16 @@ fn plan(setup: Setup) -> Plan {
         },
         mapping: mapping(setup),
         guard: Guard {
-            max_archives: if setup.mode == Mode::Guarded { 0 } else { 1_000 },
-            max_share: if setup.mode == Mode::Guarded { 0.0 } else { 1.0 },
+            max_archives: if setup.mode == Mode::Guarded {
+                0
+            } else {
+                1_000
+            },
+            max_share: if setup.mode == Mode::Guarded {
+                0.0
+            } else {
+                1.0
+            },
             window: Duration::from_hours(1),
             max_updates: 0,
         },
@@ -376,7 +390,11 @@ fn mapping(setup: Setup) -> Mapping {
         setup,
         "contacts",
         Some("email").filter(|_| setup.mode != Mode::Keyless),
-        &[("email", both), (fields(setup)[0], setup.direction), ("lastname", both)],
+        &[
+            ("email", both),
+            (fields(setup)[0], setup.direction),
+            ("lastname", both),
+        ],
     );
     let hot = &mut contacts.fields[1];
     // Whatever its property, the hot column is the same.
@@ -389,6 +407,11 @@ fn mapping(setup: Setup) -> Mapping {
         Mode::FromLocal => contacts.modes.new_records = NewRecords::FromLocal,
         Mode::OnlyLinks => contacts.modes.new_records = NewRecords::None,
         Mode::IfEmpty => hot.modes.write = WriteMode::IfEmpty,
+        Mode::Fills => {
+            hot.modes.write = WriteMode::IfEmpty;
+            hot.modes.history = false;
+        }
+        Mode::User => contacts.modes.sees = Sees::User,
         Mode::Append => hot.modes.write = WriteMode::Append,
         Mode::Untold => hot.modes.history = false,
         Mode::Keyless => contacts.key = KeyChoice::None,

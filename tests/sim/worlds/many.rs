@@ -33,7 +33,7 @@ const LETTERS: [Act; 13] = [
 ];
 
 /// What can follow where records come and go in another way.
-const COMINGS: [Act; 12] = [
+const COMINGS: [Act; 14] = [
     Act::Write,
     Act::WriteOther,
     Act::Delete,
@@ -44,6 +44,8 @@ const COMINGS: [Act; 12] = [
     Act::Merge,
     Act::Create,
     Act::Approve,
+    Act::Hide,
+    Act::Show,
     Act::Kill,
     Act::Poll,
 ];
@@ -66,6 +68,16 @@ const WRITINGS: [Act; 11] = [
 /// With what those begin.
 const WRITINGS_FIRST: [Act; 4] = [Act::Write, Act::Edit, Act::ClearThere, Act::Clear];
 
+/// With what worlds begin in which the token does not see all.
+const HIDDEN_FIRST: [Act; 6] = [
+    Act::Hide,
+    Act::Write,
+    Act::Delete,
+    Act::Edit,
+    Act::Archive,
+    Act::Merge,
+];
+
 /// What can follow where an operator decides.
 const DECISIONS: [Act; 4] = [
     Act::DecideLocal,
@@ -75,7 +87,7 @@ const DECISIONS: [Act; 4] = [
 ];
 
 /// What can follow where records hang together.
-const TIES: [Act; 16] = [
+const TIES: [Act; 20] = [
     Act::Ties(Tying::Join),
     Act::Ties(Tying::Prefer),
     Act::Ties(Tying::Label),
@@ -88,6 +100,10 @@ const TIES: [Act; 16] = [
     Act::TiesThere(Tying::Unlabel),
     Act::TiesThere(Tying::Part),
     Act::TiesThere(Tying::JoinNew),
+    Act::TiesThere(Tying::JoinFirst),
+    Act::TiesThere(Tying::PartSecond),
+    Act::Ties(Tying::PreferThird),
+    Act::Ties(Tying::PartSecond),
     Act::Delete,
     Act::Merge,
     Act::Kill,
@@ -95,13 +111,14 @@ const TIES: [Act; 16] = [
 ];
 
 /// With what those begin.
-const TIES_FIRST: [Act; 6] = [
+const TIES_FIRST: [Act; 7] = [
     Act::Ties(Tying::Join),
     Act::Ties(Tying::Prefer),
     Act::Ties(Tying::Part),
     Act::Ties(Tying::JoinNew),
-    Act::TiesThere(Tying::Prefer),
+    Act::TiesThere(Tying::Join),
     Act::TiesThere(Tying::Part),
+    Act::Edit,
 ];
 
 /// Requests of a world that can each meet a fault.
@@ -167,6 +184,10 @@ pub(super) fn setups() -> Vec<Setup> {
         webhooks: true,
         ..Setup::of(Policy::Remote).with(Mode::Linked)
     });
+    setups.push(Setup {
+        webhooks: true,
+        ..Setup::of(Policy::Remote).with(Mode::Marks)
+    });
     for (mode, policies) in MODES {
         setups.extend(policies.iter().map(|policy| Setup::of(*policy).with(mode)));
     }
@@ -174,7 +195,7 @@ pub(super) fn setups() -> Vec<Setup> {
 }
 
 /// The other modes, and under which policies there are worlds of them.
-const MODES: [(Mode, &[Policy]); 11] = [
+const MODES: [(Mode, &[Policy]); 13] = [
     (Mode::Marks, &[Policy::Remote, Policy::Local]),
     (Mode::MakesAnew, &[Policy::Remote, Policy::Newest]),
     (Mode::BringsBack, &[Policy::Remote, Policy::Local]),
@@ -182,6 +203,8 @@ const MODES: [(Mode, &[Policy]); 11] = [
     (Mode::FromLocal, &[Policy::Local]),
     (Mode::OnlyLinks, &[Policy::Remote]),
     (Mode::IfEmpty, &[Policy::Remote]),
+    (Mode::Fills, &[Policy::Remote]),
+    (Mode::User, &[Policy::Remote]),
     (Mode::Append, &[Policy::Remote]),
     (Mode::Untold, &[Policy::Remote, Policy::Local]),
     (Mode::Guarded, &[Policy::Remote]),
@@ -200,7 +223,10 @@ const IN_TURN: usize = 64;
 pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
     let of_setup = |setup: Setup| {
         // Of other modes a few of those that are about time will do.
-        let is_plain = setup.mode == Mode::Plain;
+        let is_plain = match setup.mode {
+            Mode::Plain => true,
+            mode => mode == Mode::Linked && setup == Setup::of(Policy::Remote).with(mode),
+        };
         let all: Vec<Small> = enumerated(setup)
             .chain(timed(setup).filter(|_| !is_plain))
             .collect();
@@ -225,13 +251,14 @@ fn letters(setup: Setup) -> impl Iterator<Item = Act> {
     let own: &'static [Act] = match setup.mode {
         Mode::Plain | Mode::Keyless => &LETTERS,
         Mode::Linked => &TIES,
-        Mode::IfEmpty | Mode::Append | Mode::Untold => &WRITINGS,
+        Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS,
         Mode::Marks
         | Mode::MakesAnew
         | Mode::BringsBack
         | Mode::FromHubspot
         | Mode::FromLocal
         | Mode::OnlyLinks
+        | Mode::User
         | Mode::Guarded => &COMINGS,
     };
     let of_webhooks = [Act::Announce, Act::Lose, Act::Erase];
@@ -245,7 +272,8 @@ fn letters(setup: Setup) -> impl Iterator<Item = Act> {
 fn pairs(setup: Setup) -> impl Iterator<Item = (Act, Act)> {
     let first: &'static [Act] = match setup.mode {
         Mode::Linked => &TIES_FIRST,
-        Mode::IfEmpty | Mode::Append | Mode::Untold => &WRITINGS_FIRST,
+        Mode::IfEmpty | Mode::Fills | Mode::Append | Mode::Untold => &WRITINGS_FIRST,
+        Mode::User => &HIDDEN_FIRST,
         Mode::Plain
         | Mode::Keyless
         | Mode::Marks
@@ -294,9 +322,15 @@ fn enumerated(setup: Setup) -> impl Iterator<Item = Small> {
             let moment = Moment::Landed;
             let when = When::At(Point { call, moment }, nth);
             let kind = FaultKind::Slow;
+            let announced = Placed {
+                act: Act::Announce,
+                when,
+            };
+            let mut acts = vec![Placed { act, when }, announced, first.into()];
+            acts.retain(|placed| setup.webhooks || placed.act != Act::Announce);
             Small {
                 fault: Some(OneFault { kind, after }),
-                ..small(&[Placed { act, when }, first.into()])
+                ..small(&acts)
             }
         })
     });
@@ -369,6 +403,32 @@ pub(super) fn comings_again(policy: Policy) -> impl Iterator<Item = Small> {
                 .map(Placed::from)
                 .to_vec(),
             fault: Some(OneFault { kind, after }),
+            chance: 0,
+        })
+    })
+}
+
+/// What takes three acts with time between them, in each mode that has its own word on it.
+pub(super) fn comings_in_modes(policy: Policy) -> impl Iterator<Item = Small> {
+    let own = MODES
+        .into_iter()
+        .filter(move |(_, policies)| policies[0] == policy);
+    own.flat_map(move |(mode, _)| {
+        let setup = Setup::of(policy).with(mode);
+        let scenes = [
+            [Act::Delete, Act::Poll, Act::Insert],
+            [Act::Archive, Act::Poll, Act::Create],
+            [Act::Archive, Act::Poll, Act::Restore],
+            [Act::Archive, Act::Poll, Act::Delete],
+            [Act::Delete, Act::Poll, Act::Approve],
+        ];
+        let own = scenes
+            .into_iter()
+            .filter(move |acts| acts.iter().all(|act| act.belongs(setup)));
+        own.map(move |acts| Small {
+            setup,
+            acts: acts.map(Placed::from).to_vec(),
+            fault: None,
             chance: 0,
         })
     })

@@ -77,6 +77,8 @@ pub(super) struct Play<'a> {
     /// The hot field, where it holds options.
     pub(super) options: Options,
     pub(super) existence: Existence,
+    /// Whether the token does not see the record.
+    pub(super) is_hidden: bool,
     /// What the record is associated with.
     pub(super) tied: Tied,
     /// The person's record as it was seen last.
@@ -116,13 +118,14 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
     let mut play = Play {
         models: vec![
             FieldModel::new(setup.policy, setup.direction, first(setup), START_MS)
-                .filling_only(setup.mode == Mode::IfEmpty),
+                .filling_only(matches!(setup.mode, Mode::IfEmpty | Mode::Fills)),
             FieldModel::new(setup.policy, Direction::Both, FIRST, START_MS),
         ],
         fields: fields(setup),
         options: Options::default(),
         existence: Existence::default(),
         tied: Tied::default(),
+        is_hidden: false,
         record: bench.records[0],
         row_at_archive: false,
         creates: 0,
@@ -168,7 +171,15 @@ impl Play<'_> {
             faults.slow_ms = SLOW_MS;
             faults.script(Script {
                 after: u32::from(fault.after),
-                ..Script::new(fault.kind, 1, if self.are_tied() { "/crm/" } else { "/objects/" })
+                ..Script::new(
+                    fault.kind,
+                    1,
+                    if self.are_tied() {
+                        "/crm/"
+                    } else {
+                        "/objects/"
+                    },
+                )
             });
         }
         let acts = &self.small.acts;
@@ -321,15 +332,16 @@ impl Play<'_> {
     fn act(&mut self, act: Act) -> Result<(), String> {
         self.look(Hand::Daemon)?;
         self.acted_at = self.now();
-        let at_row =
-            |column: &str| format!("UPDATE contacts SET {column} = ?1 WHERE local_id = ?2");
+        let at_row = |column: &str| {
+            format!("UPDATE contacts SET {column} = nullif(?1, '') WHERE local_id = ?2")
+        };
         match act {
             Act::Write => {
                 let value = self.next_hot("l");
                 self.sql(&at_row("c_firstname"), &value)
             }
             Act::WriteBack => self.sql(&at_row("c_firstname"), first(self.small.setup)),
-            Act::Clear => self.sql("UPDATE contacts SET c_firstname = nullif(?1, '') WHERE local_id = ?2", ""),
+            Act::Clear => self.sql(&at_row("c_firstname"), ""),
             Act::WriteOther => {
                 let value = self.next_value("l");
                 self.sql(&at_row("c_lastname"), &value)
@@ -356,6 +368,17 @@ impl Play<'_> {
             }
             Act::Archive | Act::Restore | Act::Merge | Act::Erase | Act::Create => {
                 self.whole_record(act)
+            }
+            Act::Hide | Act::Show => {
+                let mut state = self.bench.world.state();
+                let hidden = &mut state.portal.settings_mut().hidden;
+                match act == Act::Hide {
+                    true => hidden.insert(self.record),
+                    false => hidden.remove(&self.record),
+                };
+                self.is_hidden = act == Act::Hide;
+                self.existence.was_hidden = true;
+                Ok(())
             }
             Act::DecideLocal => self.decide(Place::Local),
             Act::DecideRemote => self.decide(Place::Remote),
@@ -458,7 +481,7 @@ impl Play<'_> {
         if self.hot().is_some() || self.existence.is_erased {
             return Ok(());
         }
-        let value = self.next_value("l");
+        let value = self.next_hot("l");
         let sql = "INSERT INTO contacts (c_email, c_firstname) VALUES (?1, ?2)";
         let done = self
             .bench

@@ -167,6 +167,9 @@ impl Play<'_> {
             .map(|tie| (*tie, tied.here.contains(tie)))
             .collect();
         for (tie, made) in changes {
+            let is_there = |ties: &Ties| ties.iter().any(|one| one.0 == tie.0);
+            let was_plain = before.contains(&(tie.0, Kind::Plain));
+            tied.model.is_vague |= !made && !was_plain && !is_there(&tied.here);
             match hand {
                 Hand::Program => tied.model.said(Place::Local, tie, made),
                 Hand::Daemon if !is_plain || tied.model.is_caused(Place::Local, tie, made) => {}
@@ -316,7 +319,7 @@ impl Play<'_> {
         if is_listed {
             return Ok(Some("listed"));
         }
-        if unanswered || !self.existence.is_plain() {
+        if unanswered || self.tied.model.is_vague || !self.existence.is_plain() {
             return Ok(None);
         }
         let (stands, allowed) = (&self.tied.here, self.tied.model.allowed());

@@ -63,7 +63,13 @@ impl Play<'_> {
         if mode == Mode::Append
             && let (Hand::Program, Some(former)) = (hand, &same)
         {
-            self.options.written_here(&former.values[0], &after.values[0]);
+            self.options
+                .written_here(&former.values[0], &after.values[0]);
+        }
+        if mode == Mode::Append
+            && let (Hand::Daemon, Some(former)) = (hand, &same)
+        {
+            self.options.taken_here(&former.values[0], &after.values[0]);
         }
         for (index, model) in self.models.iter_mut().enumerate() {
             let value = after.values[index].clone();
@@ -138,6 +144,7 @@ impl Play<'_> {
                     self.existence.unwanted.insert(entry.id);
                 }
                 self.created_over_ms = self.pending_ms();
+                self.options.read(&None);
                 for model in &mut self.models {
                     model.begins_anew(Place::Remote);
                 }
@@ -315,7 +322,11 @@ impl Play<'_> {
             };
             if self.small.setup.mode == Mode::Append && index == 0 {
                 if self.existence.is_plain() {
-                    self.options.judge(first(self.small.setup), &seen.local, &seen.remote)?;
+                    self.options
+                        .judge(first(self.small.setup), &seen.local, &seen.remote)?;
+                    self.options.gave_way(self.finds(
+                        "SELECT 1 FROM sync_history WHERE property = 'interests' AND origin = 'conflict'",
+                    ))?;
                 }
                 continue;
             }
@@ -325,7 +336,7 @@ impl Play<'_> {
             self.judge_field(model, &seen, doubt)
                 .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
-            let is_taken = model.direction != Direction::Push;
+            let is_taken = model.direction != Direction::Push && !self.existence.was_hidden;
             let is_linked = row.is_some_and(|row| row.hs_id.is_some());
             if is_linked && record.is_some() && !is_open && is_taken {
                 let (here, there) = (&seen.local, &seen.remote);
@@ -346,7 +357,13 @@ impl Play<'_> {
         let is_untracked = self.small.setup.mode == Mode::Append;
         let is_doubtful = unanswered || steps || taken_back || coincided || is_untracked;
         let mode = self.small.setup.mode;
-        let ends = self.existence.judge((policy, mode), &seen_whole, is_doubtful)?;
+        if self.existence.was_hidden {
+            // What nobody sees stays as it is; that nothing goes without a cause is looked at all the time.
+            return Ok(());
+        }
+        let ends = self
+            .existence
+            .judge((policy, mode), &seen_whole, is_doubtful)?;
         played.ends = (!self.existence.is_plain()).then_some(ends);
         played.erased = self.existence.is_erased && self.existence.inserted == 0;
         if played.erased
@@ -373,8 +390,12 @@ impl Play<'_> {
             return Ok(());
         }
         for (place, value) in &model.gone_over {
-            // Of a field whose history nobody wants only conflicts are told.
-            if self.small.setup.mode != Mode::Untold && !seen.kept.contains(value) {
+            // Of a field whose history nobody wants only that is told which gave way before HubSpot had it.
+            let is_untold = matches!(self.small.setup.mode, Mode::Untold | Mode::Fills)
+                && (*place == Place::Remote || !value.starts_with('l') || model.was_there(value));
+            // Nobody can know what became of a record that is hidden.
+            let is_unseen = self.existence.was_hidden && *place == Place::Remote;
+            if !is_untold && !is_unseen && !seen.kept.contains(value) {
                 return Err(format!(
                     "{value} was written over in {place:?} and is kept nowhere"
                 ));
