@@ -11,6 +11,10 @@ use crate::worlds::seen::ExistenceSeen;
 
 /// What was done to the record and its row, with true times.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one kind of thing happened"
+)]
 pub(crate) struct Existence {
     /// A person archived the record.
     pub(crate) archived_ms: Vec<i64>,
@@ -115,6 +119,7 @@ impl Existence {
     }
 
     /// What else there is in worlds of that mapping.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
     fn in_mode(&self, mode: Mode, mut allowed: Vec<Ends>) -> Vec<Ends> {
         use Ends::{Gone, Held, LeftAlone, Marked, There, Unlinked};
         let (goes, stays) = (allowed.contains(&Gone), allowed.contains(&There));
@@ -135,12 +140,13 @@ impl Existence {
             _ => {}
         }
         let comes_back = self.is_intricate || self.made > 0;
-        if mode.leaves_alone() && comes_back && !(self.deleted.is_empty() && !was_archived) {
+        if mode.leaves_alone() && comes_back && (was_archived || !self.deleted.is_empty()) {
             allowed.push(LeftAlone);
         }
         allowed
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
     fn allowed(
         &self,
         (policy, mode): (Policy, Mode),

@@ -280,13 +280,13 @@ fn with_modes(mut mapping: Mapping, seed: u64) -> Mapping {
 fn with_new_records(mut mapping: Mapping, seed: u64) -> Mapping {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x2EC0_2D5A);
     let rng = &mut rng;
-    let sees = match rng.random_bool(0.1) {
+    let in_view = match rng.random_bool(0.1) {
         true => Sees::User,
         false => Sees::Portal,
     };
     for object in &mut mapping.objects {
         let modes = &mut object.modes;
-        modes.sees = sees;
+        modes.sees = in_view;
         let is_both = object.direction == Direction::Both && object.match_property.is_some();
         if is_both && rng.random_bool(0.15) {
             modes.new_records = *pick(

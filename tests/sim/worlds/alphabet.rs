@@ -225,6 +225,7 @@ impl Act {
     ];
 
     /// Whether a world of that mapping can have it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
     pub(crate) fn belongs(self, setup: Setup) -> bool {
         match self {
             Self::Ties(_) | Self::TiesThere(_) => setup.mode == Mode::Linked,

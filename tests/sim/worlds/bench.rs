@@ -53,6 +53,7 @@ pub(super) const OPTIONS: [&str; 5] = [
 ];
 
 /// The fields that are watched: the hot one first.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
 pub(super) fn fields(setup: Setup) -> [&'static str; 2] {
     match setup.mode {
         Mode::Append => ["interests", "lastname"],
@@ -61,6 +62,7 @@ pub(super) fn fields(setup: Setup) -> [&'static str; 2] {
 }
 
 /// With what the hot field begins.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others are as usual")]
 pub(super) fn first(setup: Setup) -> &'static str {
     match setup.mode {
         Mode::Append => OPTIONS[0],

@@ -223,10 +223,8 @@ const IN_TURN: usize = 64;
 pub(super) fn spread(first: u64, stride: u64) -> impl Iterator<Item = Small> {
     let of_setup = |setup: Setup| {
         // Of other modes a few of those that are about time will do.
-        let is_plain = match setup.mode {
-            Mode::Plain => true,
-            mode => mode == Mode::Linked && setup == Setup::of(Policy::Remote).with(mode),
-        };
+        let of_ties = Setup::of(Policy::Remote).with(Mode::Linked);
+        let is_plain = setup.mode == Mode::Plain || setup == of_ties;
         let all: Vec<Small> = enumerated(setup)
             .chain(timed(setup).filter(|_| !is_plain))
             .collect();

@@ -66,6 +66,10 @@ pub(super) struct Played {
 }
 
 /// A world that is played.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one kind of thing was seen"
+)]
 pub(super) struct Play<'a> {
     pub(super) bench: &'a mut Bench,
     pub(super) small: &'a Small,
@@ -77,6 +81,8 @@ pub(super) struct Play<'a> {
     /// The hot field, where it holds options.
     pub(super) options: Options,
     pub(super) existence: Existence,
+    /// What programs have written last, by field.
+    pub(super) said: BTreeMap<usize, String>,
     /// Whether the token does not see the record.
     pub(super) is_hidden: bool,
     /// What the record is associated with.
@@ -125,6 +131,7 @@ pub(super) fn play(bench: &mut Bench, small: &Small) -> Played {
         options: Options::default(),
         existence: Existence::default(),
         tied: Tied::default(),
+        said: BTreeMap::new(),
         is_hidden: false,
         record: bench.records[0],
         row_at_archive: false,

@@ -101,10 +101,12 @@ impl Reached {
             add(format!("{:?}", placed.act), 1);
         }
         if let Some(ends) = played.ends {
-            match small.setup.mode {
-                Mode::Plain => add(of_existence(small.setup.policy, ends), 1),
-                mode => add(of_mode(mode, ends), 1),
-            }
+            let mode = small.setup.mode;
+            let name = match mode == Mode::Plain {
+                true => of_existence(small.setup.policy, ends),
+                false => of_mode(mode, ends),
+            };
+            add(name, 1);
         }
         if let Some(outcome) = played.ties {
             add(of_ties(outcome), 1);

@@ -90,6 +90,10 @@ impl FieldSeen {
 
 /// How both sides of the record stand at rest.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one kind of thing was seen"
+)]
 pub(crate) struct ExistenceSeen {
     /// The person's row: its id and the record's.
     pub(crate) row: Option<(i64, Option<u64>)>,

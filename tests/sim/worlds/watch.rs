@@ -13,7 +13,8 @@ use crate::worlds::alphabet::{Act, Mode};
 use crate::worlds::bench::{PERSON, first};
 use crate::worlds::play::{Play, Played};
 use crate::worlds::seen::{
-    ConflictSeen, ExistenceSeen, FieldSeen, conflicts, everything, hot, kept, open_conflicts, rows,
+    ConflictSeen, ExistenceSeen, FieldSeen, RowSeen, conflicts, everything, hot, kept,
+    open_conflicts, rows,
 };
 
 impl Play<'_> {
@@ -44,6 +45,7 @@ impl Play<'_> {
                     // A record that was just made of it is not known to it yet.
                     let made = row.is_of_person().then_some(self.record);
                     self.existence.unwanted.extend(row.hs_id.or(made));
+                    self.said.clear();
                     self.existence.deleted.push(Deletion {
                         at_ms: now,
                         local_id: row.local_id,
@@ -60,6 +62,18 @@ impl Play<'_> {
         let is_orderly = self.is_orderly();
         let same = former.filter(|former| former.local_id == after.local_id);
         let (fields, mode) = (self.fields, self.small.setup.mode);
+        if let Hand::Program = hand {
+            for (index, value) in after.values.iter().enumerate() {
+                let is_same = |former: &RowSeen| former.values[index] == *value;
+                match value {
+                    _ if same.as_ref().is_some_and(is_same) => {}
+                    Some(value) if value.starts_with('l') => {
+                        self.said.insert(index, value.clone());
+                    }
+                    Some(_) | None => drop(self.said.remove(&index)),
+                }
+            }
+        }
         if mode == Mode::Append
             && let (Hand::Program, Some(former)) = (hand, &same)
         {
@@ -333,6 +347,22 @@ impl Play<'_> {
             played
                 .conflicts
                 .extend(seen.conflicts.iter().map(ConflictSeen::word));
+            if let Some(value) = self.said.get(&index) {
+                let mut log = state
+                    .portal
+                    .write_log()
+                    .iter()
+                    .flat_map(|one| &one.properties);
+                let was_there = log.any(|one| one.new.as_ref() == Some(value));
+                let is_here = self
+                    .rows
+                    .iter()
+                    .any(|row| row.values[index].as_ref() == Some(value));
+                let is_somewhere = was_there || is_here || seen.kept.contains(value);
+                if !is_somewhere && !self.existence.is_erased && !self.waits_somewhere(value) {
+                    return Err(format!("{property}: a program's {value} is nowhere"));
+                }
+            }
             self.judge_field(model, &seen, doubt)
                 .map_err(|what| format!("{property}: {what}"))?;
             let is_open = seen_whole.is_open || seen.conflicts.iter().any(|one| one.is_open);
@@ -419,6 +449,18 @@ impl Play<'_> {
             true => Ok(()),
             false => Err(format!("{seen:?} where the design allows {allowed:?}")),
         }
+    }
+
+    /// Whether the outbox still knows a value.
+    fn waits_somewhere(&self, value: &str) -> bool {
+        let connection = self.bench.programs.connection();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT 1 FROM sync_outbox WHERE instr(row, ?1)
+                 UNION ALL SELECT 1 FROM sync_outbox_fields WHERE ?1 IN (base_value, sent_value)",
+            )
+            .expect("the outbox can be read");
+        statement.exists([value]).expect("the outbox")
     }
 
     /// Whether an entry waits for a person.
