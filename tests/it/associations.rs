@@ -323,31 +323,3 @@ fn where_each_side_named_another_primary_the_policy_or_a_person_decides() {
         assert_eq!(site.stop(), 0);
     }
 }
-
-#[test]
-fn what_is_made_anew_is_associated_anew_under_its_new_id() {
-    let settings = "[schedule]\npoll = \"1h\"\nreconcile = \"*/2 * * * * *\"\n";
-    let objects = OBJECTS.replace(
-        "[objects.contacts]\n",
-        "[objects.contacts]\non_remote_delete = \"recreate\"\n",
-    );
-    let portal = Portal::quick();
-    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
-    let mut site = Site::with(&portal, settings, &objects);
-    site.start_and_load();
-    site.until_sql(FIRST_PASS);
-    site.execute(&link(ann, acme, ", label", ", 'Primary'"));
-    site.until_pushed();
-    until_equal(&site, &portal);
-    let held = site.number("SELECT count(*) FROM associations");
-    let now = portal.now_ms();
-    assert!(portal.stand().archive("contacts", ann, now));
-    site.until_sql(&format!(
-        "SELECT hs_id IS NOT NULL AND hs_id <> {ann} FROM contacts"
-    ));
-    site.until_pushed();
-    until_equal(&site, &portal);
-    assert_eq!(site.number("SELECT count(*) FROM associations"), held);
-    assert_eq!(associated(&portal), 1);
-    assert_eq!(site.stop(), 0);
-}
