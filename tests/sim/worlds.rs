@@ -163,7 +163,7 @@ fn run_part(part: u64) {
         Policy::Local
     };
     let first = setting("HUBSYNC_WORLDS_FIRST").unwrap_or(0);
-    let again = many::comings_again(policy).chain(many::comings_in_modes(policy));
+    let again = many::comings_again(policy).chain(many::comings_in_modes());
     run.check_all(again.map(|small| (small, "a person who comes again".to_owned())));
     let own = many::spread(first, stride)
         .skip(part as usize)

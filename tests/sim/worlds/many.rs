@@ -407,18 +407,16 @@ pub(super) fn comings_again(policy: Policy) -> impl Iterator<Item = Small> {
 }
 
 /// What takes three acts with time between them, in each mode that has its own word on it.
-pub(super) fn comings_in_modes(policy: Policy) -> impl Iterator<Item = Small> {
-    let own = MODES
-        .into_iter()
-        .filter(move |(_, policies)| policies[0] == policy);
-    own.flat_map(move |(mode, _)| {
-        let setup = Setup::of(policy).with(mode);
+pub(super) fn comings_in_modes() -> impl Iterator<Item = Small> {
+    MODES.into_iter().flat_map(move |(mode, policies)| {
+        let setup = Setup::of(policies[0]).with(mode);
         let scenes = [
             [Act::Delete, Act::Poll, Act::Insert],
             [Act::Archive, Act::Poll, Act::Create],
             [Act::Archive, Act::Poll, Act::Restore],
             [Act::Archive, Act::Poll, Act::Delete],
             [Act::Delete, Act::Poll, Act::Approve],
+            [Act::Delete, Act::Insert, Act::Retry],
         ];
         let own = scenes
             .into_iter()

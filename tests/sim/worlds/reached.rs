@@ -54,7 +54,7 @@ impl Reached {
         for call in CALLS.into_iter().filter(|call| *call != Call::Create) {
             names.extend(Moment::ALL.map(|moment| Point { call, moment }.to_string()));
             let of_ties = [Call::Links, Call::Associate, Call::Disassociate].contains(&call);
-            let faults = FAULTS.iter().take(if of_ties { 4 } else { FAULTS.len() });
+            let faults = FAULTS.iter().take(if of_ties { 1 } else { FAULTS.len() });
             names.extend(faults.map(|(_, words)| of_fault(call, words)));
         }
         for (act, _) in Act::ALL {
