@@ -119,6 +119,35 @@ fn labels_and_primaries_go_out_and_what_they_imply_is_there_after_the_next_answe
 }
 
 #[test]
+fn a_number_alone_waits_until_the_types_are_read_and_is_never_the_default() {
+    let portal = Portal::quick();
+    let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+    let (boss, _) = portal
+        .stand()
+        .create_label(("contacts", "companies"), "Boss", None);
+    portal.script(FaultKind::InternalError, 40, "/labels");
+    let mut site = Site::with(&portal, "[schedule]\nreference = \"1s\"\n", OBJECTS);
+    site.start_and_load();
+    site.until_sql(FIRST_PASS);
+    assert_eq!(site.number("SELECT count(*) FROM association_types"), 0);
+    site.execute(&link(
+        ann,
+        acme,
+        ", type_id",
+        &format!(", {}", boss.type_id),
+    ));
+    site.until_sql(
+        "SELECT count(*) FROM sync_outbox WHERE last_error LIKE 'the labels of this pair%'",
+    );
+    assert_eq!(in_hubspot(&portal), "", "nothing is guessed");
+    portal.stand().faults_mut().scripts.clear();
+    site.until_sql("SELECT count(*) FROM associations WHERE label = 'Boss'");
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+}
+
+#[test]
 fn what_is_deleted_here_is_disassociated_there_a_label_alone_or_the_pair_with_all_its_types() {
     let (portal, mut site, ann, [acme, beta]) = loaded("");
     for company in [acme, beta] {

@@ -133,7 +133,8 @@ pub fn apply(
         return Ok(0);
     };
     let from = row.record.local_id;
-    let entries = rows::entries(tx, &pair.mapping, from)?;
+    let known = types::of(tx, &pair.mapping)?;
+    let entries = rows::entries(tx, &pair.mapping, &known, from)?;
     if !may_be_taken(&entries) {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
         due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
@@ -145,7 +146,6 @@ pub fn apply(
     }
     let here = rows::from(tx, &pair.mapping, from)?;
     let name = pair.mapping.name();
-    let known = types::of(tx, &pair.mapping)?;
     let plain = plain_of(&known);
     let changes = decide(LinkSides {
         rows: &here,

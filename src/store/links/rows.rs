@@ -5,6 +5,8 @@
 use rusqlite::{Connection, Row, Transaction, named_params};
 
 use crate::decide::incoming::links::{LinkEntry, LinkRow};
+use crate::decide::outgoing::associate::{NamedType, told};
+use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{Category, PairMapping, TypeId};
 use crate::model::entry::{EntryState, Operation};
 use crate::model::id::{LocalId, OutboxId};
@@ -75,17 +77,17 @@ pub fn leading_to(
 }
 
 /// The entries of a pair's associations that start from a record's row. That of a pair of one object serves both directions:
-/// seen from its other end it has the inverse type.
+/// seen from its other end it has the inverse type. `types` are those of the pair.
 pub fn entries(
     connection: &Connection,
     pair: &PairMapping,
+    types: &[KnownType],
     from: LocalId,
 ) -> Result<Vec<LinkEntry>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT e.id, e.operation, e.state, iif(n.is_from, e.to_local_id, e.local_id),
                 e.category, iif(n.is_from, e.type_id, t.inverse_type_id),
-                e.label IS NULL AND e.type_id IS NOT NULL AND t.label IS NULL,
-                e.unanswered_since IS NOT NULL
+                e.type_id, e.label, e.unanswered_since IS NOT NULL
          FROM (
              SELECT id, 1 AS is_from
              FROM sync_outbox
@@ -110,6 +112,12 @@ pub fn entries(
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let (operation, state): (String, String) = (row.get(1)?, row.get(2)?);
+        let (category, label): (Option<String>, Option<String>) = (row.get(4)?, row.get(7)?);
+        let named = NamedType {
+            category: category.as_deref(),
+            number: row.get(6)?,
+            label: label.as_deref(),
+        };
         entries.push(LinkEntry {
             id: OutboxId(row.get(0)?),
             operation: Operation::parse(&operation)
@@ -117,8 +125,8 @@ pub fn entries(
             state: EntryState::parse(&state).ok_or_else(|| unknown("state", &state))?,
             to: LocalId(row.get(3)?),
             kind: kind(row, 4, 5)?,
-            takes_all: row.get(6)?,
-            is_in_doubt: row.get(7)?,
+            takes_all: told(named, types).takes_all(types),
+            is_in_doubt: row.get(8)?,
         });
     }
     Ok(entries)

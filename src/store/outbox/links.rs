@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
-use crate::decide::outgoing::associate::{LinkEnd, QueuedLink, told};
+use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, told};
 use crate::decide::portal::link_types::KnownType;
 use crate::model::association::{Category, PairMapping, TypeId};
 use crate::model::entry::Operation;
@@ -152,12 +152,12 @@ pub fn queued(
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let (category, number): (Option<String>, Option<i64>) = (row.get(17)?, row.get(18)?);
-    let kind = category.zip(number).map(|(category, number)| TypeId {
-        category: Category::parse(&category),
-        number,
-    });
-    let label: Option<String> = row.get(19)?;
+    let (category, label): (Option<String>, Option<String>) = (row.get(17)?, row.get(19)?);
+    let named = NamedType {
+        category: category.as_deref(),
+        number: row.get(18)?,
+        label: label.as_deref(),
+    };
     let (from, to): (String, String) = (row.get(20)?, row.get(21)?);
     Ok(Some(QueuedLink {
         id,
@@ -165,8 +165,8 @@ pub fn queued(
         from: end_of(connection, &from, LocalId(row.get(15)?))?,
         to: end_of(connection, &to, LocalId(row.get(16)?))?,
         has_row: !rows_of(connection, id)?.is_empty(),
-        told: told(kind.as_ref(), label.as_deref(), types),
-        kind,
+        told: told(named, types),
+        kind: named.kind(),
         label,
     }))
 }

@@ -7,7 +7,7 @@
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::outgoing::settle::BatchFate;
 use crate::decide::portal::link_types::KnownType;
-use crate::model::association::TypeId;
+use crate::model::association::{Category, TypeId};
 use crate::model::entry::{EntryState, Operation, Standing, WaitsFor};
 use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::time::Timestamp;
@@ -34,7 +34,7 @@ pub struct QueuedLink {
     pub from: LinkEnd,
     /// Where it leads.
     pub to: LinkEnd,
-    /// Its type; `None` for the pair's default, and for a label that nobody has looked up yet.
+    /// Its type; `None` for the pair's default, and for a label or a number that nobody has looked up yet.
     pub kind: Option<TypeId>,
     /// Its label.
     pub label: Option<String>,
@@ -47,50 +47,102 @@ pub struct QueuedLink {
 /// What the types of a pair, as far as they are known, say of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypesSay {
-    /// They have not been read yet.
+    /// They have not been read yet. What names a number or a label alone waits for them.
     Unread,
-    /// It is of the pair's one plain type.
+    /// It is of the pair's one plain type, or of whichever HubSpot takes where nobody names one.
     Plain,
     /// It is of another type that the pair has.
     Typed,
-    /// Its label is that of this type.
+    /// Its label or number is that of this type.
     Means(TypeId),
     /// The pair has no such type or label, or no longer; all that it has.
     Unknown(String),
 }
 
-/// What a pair's types say of an association's type and label.
-pub fn told(kind: Option<&TypeId>, label: Option<&str>, types: &[KnownType]) -> TypesSay {
+impl TypesSay {
+    /// Whether taking it away takes all types of the two records away.
+    pub fn takes_all(&self, types: &[KnownType]) -> bool {
+        match self {
+            Self::Means(kind) => told(NamedType::of(kind), types) == Self::Plain,
+            Self::Plain => true,
+            Self::Unread | Self::Typed | Self::Unknown(_) => false,
+        }
+    }
+}
+
+/// What is written of an association's type: all of it, a part of it, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NamedType<'a> {
+    /// Who made it.
+    pub category: Option<&'a str>,
+    /// Its number.
+    pub number: Option<i64>,
+    /// Its label.
+    pub label: Option<&'a str>,
+}
+
+impl<'a> NamedType<'a> {
+    /// That of a type which is known.
+    pub fn of(kind: &'a TypeId) -> Self {
+        Self {
+            category: Some(kind.category.as_str()),
+            number: Some(kind.number),
+            label: None,
+        }
+    }
+
+    /// The type, where category and number are there: a number alone may be that of several.
+    pub fn kind(&self) -> Option<TypeId> {
+        self.category
+            .zip(self.number)
+            .map(|(category, number)| TypeId {
+                category: Category::parse(category),
+                number,
+            })
+    }
+
+    /// Whether a type may be the one that is meant by a part of its name.
+    fn may_be(&self, known: &KnownType) -> bool {
+        let folded = |label: &str| label.trim().to_lowercase();
+        let has_label = match self.label {
+            Some(label) => known.label.as_deref().map(folded) == Some(folded(label)),
+            None => self.number.is_some() || known.label.is_none(),
+        };
+        let is_of = |category: &str| known.id.category.as_str() == category;
+        has_label
+            && self.number.is_none_or(|number| known.id.number == number)
+            && self.category.is_none_or(is_of)
+    }
+}
+
+/// What a pair's types say of what is written of an association's type.
+pub fn told(named: NamedType<'_>, types: &[KnownType]) -> TypesSay {
     let now: Vec<&KnownType> = types.iter().filter(|known| !known.archived).collect();
-    let Some(kind) = kind else {
-        return told_by_label(label, types, &now);
+    let Some(kind) = named.kind() else {
+        return told_by_part(named, types, &now);
     };
     let plain: Vec<&KnownType> = now
         .iter()
         .copied()
         .filter(|known| known.label.is_none())
         .collect();
-    match now.iter().any(|known| known.id == *kind) {
+    match now.iter().any(|known| known.id == kind) {
         _ if types.is_empty() => TypesSay::Unread,
-        true if plain.len() == 1 && plain[0].id == *kind => TypesSay::Plain,
+        true if plain.len() == 1 && plain[0].id == kind => TypesSay::Plain,
         true => TypesSay::Typed,
         false => TypesSay::Unknown(all_types(&now)),
     }
 }
 
-/// A label without regard to case and outer blanks; without one the plain type, where there is only one.
-fn told_by_label(label: Option<&str>, types: &[KnownType], now: &[&KnownType]) -> TypesSay {
-    let folded = |label: &str| label.trim().to_lowercase();
-    let wanted = label.map(folded);
-    let of_label: Vec<&&KnownType> = now
-        .iter()
-        .filter(|known| known.label.as_deref().map(folded) == wanted)
-        .collect();
-    match (&of_label[..], label) {
-        _ if types.is_empty() => TypesSay::Unread,
-        ([only], _) => TypesSay::Means(only.id.clone()),
-        (_, None) => TypesSay::Plain,
-        (_, Some(_)) => TypesSay::Unknown(all_types(now)),
+/// A number, a label without regard to case and outer blanks, or both; without either the plain type, where there is only one.
+fn told_by_part(named: NamedType<'_>, types: &[KnownType], now: &[&KnownType]) -> TypesSay {
+    let is_default = named == NamedType::default();
+    let meant: Vec<&&KnownType> = now.iter().filter(|known| named.may_be(known)).collect();
+    match &meant[..] {
+        _ if types.is_empty() && !is_default => TypesSay::Unread,
+        [only] => TypesSay::Means(only.id.clone()),
+        _ if is_default => TypesSay::Plain,
+        _ => TypesSay::Unknown(all_types(now)),
     }
 }
 
@@ -124,7 +176,7 @@ pub enum ReadyLink {
     Ends,
     /// A program has turned it round while it was in doubt: so does its entry.
     Turns(EntryEvent),
-    /// Its label is that of this type, which is to be written down first.
+    /// Its label or number is that of this type, which is to be written down first.
     Named(TypeId),
     /// It waits for the create of one of its rows.
     WaitsForCreate,
@@ -149,12 +201,10 @@ pub fn ready(link: &QueuedLink, pair: &str, now: Timestamp) -> ReadyLink {
     if is_turned {
         return ReadyLink::Turns(turned(&link.standing, hs_id, now));
     }
-    let is_plain = link.label.is_none() && (link.kind.is_none() || link.told == TypesSay::Plain);
+    let is_plain = link.told == TypesSay::Plain;
     match (&link.told, associates) {
         (TypesSay::Means(kind), _) if link.kind.is_none() => ReadyLink::Named(kind.clone()),
-        (TypesSay::Unread, _) if link.kind.is_none() && link.label.is_some() => {
-            ReadyLink::WaitsForTypes
-        }
+        (TypesSay::Unread, _) if link.kind.is_none() => ReadyLink::WaitsForTypes,
         (TypesSay::Unknown(types), true) => ReadyLink::Dead(format!(
             "{pair} has no such label or type: it has {types} [unknown-association-type]"
         )),
@@ -326,7 +376,6 @@ pub fn together(calls: &[(LinkCall, LocalId, LocalId)]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::association::Category;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_millis(second * 1_000)
@@ -373,8 +422,16 @@ mod tests {
             known(user(), 36, Some("Ärztin"), false),
             known(user(), 38, Some("Gone"), true),
         ];
+        fn named<'a>(kind: Option<&'a TypeId>, label: Option<&'a str>) -> NamedType<'a> {
+            let named = kind.map(NamedType::of).unwrap_or_default();
+            NamedType { label, ..named }
+        }
         let check = |kind: Option<&TypeId>, label: Option<&str>, expected: TypesSay| {
-            assert_eq!(told(kind, label, &types), expected, "{kind:?} {label:?}");
+            assert_eq!(
+                told(named(kind, label), &types),
+                expected,
+                "{kind:?} {label:?}"
+            );
         };
         let (doctor, gone) = (types[1].id.clone(), types[2].id.clone());
         let all = || {
@@ -388,12 +445,58 @@ mod tests {
         check(Some(&plain), None, TypesSay::Plain);
         check(Some(&doctor), None, TypesSay::Typed);
         check(Some(&gone), None, all());
-        assert_eq!(told(None, Some("x"), &[]), TypesSay::Unread);
-        assert_eq!(told(Some(&plain), None, &[]), TypesSay::Unread);
+        assert_eq!(told(named(None, Some("x")), &[]), TypesSay::Unread);
+        assert_eq!(told(named(Some(&plain), None), &[]), TypesSay::Unread);
+        assert_eq!(told(NamedType::default(), &[]), TypesSay::Plain);
         // Of several plain types nobody knows which one HubSpot takes.
         let two = [types[0].clone(), known(user(), 40, None, false)];
-        assert_eq!(told(None, None, &two), TypesSay::Plain);
-        assert_eq!(told(Some(&plain), None, &two), TypesSay::Typed);
+        assert_eq!(told(NamedType::default(), &two), TypesSay::Plain);
+        assert_eq!(told(named(Some(&plain), None), &two), TypesSay::Typed);
+    }
+
+    #[test]
+    fn a_number_alone_is_that_of_one_type_or_of_none_and_never_the_default() {
+        let known = |id: TypeId, label: Option<&str>| KnownType {
+            id,
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived: false,
+        };
+        let user = |number| TypeId {
+            category: Category::UserDefined,
+            number,
+        };
+        let types = [
+            known(TypeId::of_hubspot(279), None),
+            known(TypeId::of_hubspot(1), Some("Primary")),
+            known(user(1), Some("Boss")),
+            known(user(2), Some("Spouse")),
+        ];
+        let by = |number, label, types: &[KnownType]| {
+            let named = NamedType {
+                number: Some(number),
+                label,
+                ..NamedType::default()
+            };
+            told(named, types)
+        };
+        assert_eq!(by(2, None, &types), TypesSay::Means(user(2)));
+        assert_eq!(by(1, Some("boss "), &types), TypesSay::Means(user(1)));
+        let plain = by(279, None, &types);
+        assert_eq!(plain, TypesSay::Means(TypeId::of_hubspot(279)));
+        assert!(plain.takes_all(&types) && !by(2, None, &types).takes_all(&types));
+        for (number, label) in [(1, None), (3, None), (279, Some("Primary"))] {
+            assert!(matches!(by(number, label, &types), TypesSay::Unknown(_)));
+            let unread = by(number, label, &[]);
+            assert!(!unread.takes_all(&[]));
+            for operation in [Operation::Associate, Operation::Disassociate] {
+                let untyped = QueuedLink {
+                    kind: None,
+                    ..link(operation, unread.clone())
+                };
+                assert_eq!(ready(&untyped, "pair", at(20)), ReadyLink::WaitsForTypes);
+            }
+        }
     }
 
     #[test]
@@ -416,7 +519,7 @@ mod tests {
             label: label.map(str::to_owned),
             ..link(Associate, told)
         };
-        check(untyped(None, TypesSay::Unread), ReadyLink::Goes(Default));
+        check(untyped(None, TypesSay::Plain), ReadyLink::Goes(Default));
         check(
             untyped(Some("Boss"), TypesSay::Unread),
             ReadyLink::WaitsForTypes,
