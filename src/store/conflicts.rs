@@ -274,6 +274,26 @@ pub fn open_of(
     Ok(open)
 }
 
+/// Whether a conflict of a row's property waits for a person.
+pub fn is_open(
+    connection: &Connection,
+    object: &ObjectType,
+    local_id: LocalId,
+    property: &str,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT 1
+             FROM sync_conflicts
+             WHERE object = :object AND local_id = :local_id AND property = :property AND resolved_at IS NULL",
+        )?
+        .exists(named_params! {
+            ":object": object.as_str(),
+            ":local_id": local_id.0,
+            ":property": property,
+        })?)
+}
+
 /// A conflict that a person has decided, or whose sides moved.
 #[derive(Debug, Clone)]
 pub struct Waiting {

@@ -183,6 +183,43 @@ fn what_is_deleted_here_is_disassociated_there_a_label_alone_or_the_pair_with_al
 }
 
 #[test]
+fn a_pair_that_is_deleted_here_is_read_before_and_a_label_added_since_is_no_victim_unseen() {
+    for (policy, stays) in [("remote", true), ("local", false)] {
+        let objects = OBJECTS.replace(" }", &format!(", conflict = \"{policy}\" }}"));
+        let portal = Portal::quick();
+        portal.stand().settings_mut().first_company_is_primary = false;
+        let (ann, acme) = (portal.contact("ann@example.com"), company(&portal, "Acme"));
+        let pair = ("contacts", "companies");
+        let (boss, _) = portal.stand().create_label(pair, "Boss", None);
+        let mut site = Site::with(&portal, "[schedule]\npoll = \"1h\"\n", &objects);
+        site.start_and_load();
+        site.until_sql(FIRST_PASS);
+        site.execute(&link(ann, acme, "", ""));
+        site.until_pushed();
+        until_equal(&site, &portal);
+        let now = portal.now_ms();
+        let ends = (("contacts", ann), ("companies", acme));
+        assert!(portal.stand().label(ends.0, ends.1, boss, now));
+        site.execute("DELETE FROM associations");
+        site.until_sql("SELECT count(*) FROM sync_conflicts");
+        site.until_pushed();
+        let labels = ["Boss", "-"].map(|label| in_hubspot(&portal).contains(label));
+        assert_eq!(labels, [stays, stays], "{policy}");
+        let told = site.text("SELECT coalesce(winner, 'open') || json_array_length(local_value) || json_array_length(remote_value) FROM sync_conflicts");
+        let winner = if policy == "manual" { "open" } else { policy };
+        assert_eq!(told, Some(format!("{winner}02")));
+        if policy == "manual" {
+            assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+            site.execute("UPDATE sync_conflicts SET resolution = 'local'");
+            site.until_sql("SELECT winner = 'local' FROM sync_conflicts");
+            site.until_pushed();
+        }
+        until_equal(&site, &portal);
+        assert_eq!(site.stop(), 0);
+    }
+}
+
+#[test]
 fn what_hubspot_refuses_is_dead_in_its_words_and_the_others_go_on() {
     let (portal, mut site, ann, [acme, beta]) = loaded("");
     let plain = portal

@@ -12,8 +12,8 @@ use crate::decide::acts::Act;
 use crate::decide::entry::{Answered, EntryEvent};
 use crate::decide::guard::{Count, Verdict, judge};
 use crate::decide::outgoing::associate::{
-    LinkAnswer, LinkCall, LinkSettlement, QueuedLink, ReadyLink, TypesSay, failed_link, ready,
-    settle_link, together, waits,
+    LinkAnswer, LinkCall, LinkSettlement, NamedType, QueuedLink, ReadyLink, TypesSay, failed_link,
+    needs_reread, ready, settle_link, together, waits,
 };
 use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
@@ -39,7 +39,7 @@ use crate::store::links::{due, rows, types};
 use crate::store::outbox::links;
 use crate::store::outbox::{self, Attempt};
 use crate::store::runs::{self, Kind};
-use crate::store::{Lane, StoreError, WriteTx, holds, reads};
+use crate::store::{Lane, StoreError, WriteTx, conflicts, holds, reads};
 
 /// How long an association waits for its pair's types to be read.
 pub(super) const AFTER_TYPES: std::time::Duration = std::time::Duration::from_secs(10);
@@ -166,8 +166,8 @@ async fn send_some(engine: &Engine, pair: &PairSync) -> Result<Progress, StepErr
     Ok(Progress::More)
 }
 
-/// What HubSpot shows, before the write, of the records that are to get a type which only one of their associations can have:
-/// somebody may have named another one.
+/// What HubSpot shows, before the write, of the records of which it may go over what somebody did meanwhile
+/// (`decide/outgoing/associate`).
 #[derive(Default)]
 struct LinksReread {
     read: AssociationsRead,
@@ -183,7 +183,8 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
     let (ids, asked) = engine
         .store
         .read(move |connection| {
-            let ids = links::due_exclusive(connection, &sync.mapping, now, MOST_WRITTEN)?;
+            let known = types::of(connection, &sync.mapping)?;
+            let ids = links::due_reread(connection, &sync.mapping, &known, now, MOST_WRITTEN)?;
             let list: Vec<HubspotId> = ids.iter().copied().collect();
             let asked = due::asked(connection, &sync.mapping.key, &list)?;
             Ok((ids, asked))
@@ -247,11 +248,11 @@ fn claim(
             continue;
         };
         match link.from.hs_id {
-            _ if is_reread(pair, &link, reread) => going.push((link, call)),
+            _ if writing.is_reread(&link, reread)? => going.push((link, call)),
             Some(id) if reread.read.unread.contains(&id) => {
                 writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
             }
-            // Its type was not known a moment ago: the next look reads that one.
+            // Nobody knew a moment ago that it is to be read: the next look does.
             Some(_) | None => {}
         }
     }
@@ -290,15 +291,6 @@ fn claim(
         holds::count(tx, key, leaving.len() as u64, now.plus_millis(offset_ms))?;
     }
     Ok(Some(LinkBatch { call, links }))
-}
-
-/// Whether nothing keeps an association from being sent that takes its type from another one: the next look reads what is
-/// missing.
-fn is_reread(pair: &PairSync, link: &QueuedLink, reread: &LinksReread) -> bool {
-    let is_exclusive = link.standing.operation == Operation::Associate
-        && link.kind.as_ref().is_some_and(TypeId::is_exclusive);
-    let was_read = |id: HubspotId| reread.read.links.contains_key(&id);
-    !is_exclusive || !pair.mapping.direction.pulls() || link.from.hs_id.is_some_and(was_read)
 }
 
 /// Where the plain type of two records is taken away, its call takes the others too.
@@ -570,6 +562,20 @@ impl LinkWork<'_> {
             )?,
         }
         Ok(None)
+    }
+
+    /// Whether nothing keeps an association from being sent: the next look reads what is missing.
+    fn is_reread(&self, link: &QueuedLink, reread: &LinksReread) -> Result<bool, StoreError> {
+        let mapping = &self.pair.mapping;
+        let was_read = |id: HubspotId| reread.read.links.contains_key(&id);
+        if !mapping.direction.pulls() || link.from.hs_id.is_some_and(was_read) {
+            return Ok(true);
+        }
+        let (name, property) = (mapping.name(), conflicts::ASSOCIATION);
+        let is_open = conflicts::is_open(self.tx, &name, link.from.local_id, property)?;
+        let named = link.kind.as_ref().map(NamedType::of).unwrap_or_default();
+        let operation = link.standing.operation;
+        Ok(!needs_reread(operation, named, self.known, is_open))
     }
 
     pub(super) fn befall(&self, link: &QueuedLink, event: EntryEvent) -> Result<(), StoreError> {

@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::entry::Answered;
-use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, told};
+use crate::decide::outgoing::associate::{LinkEnd, NamedType, QueuedLink, needs_reread, told};
 use crate::decide::portal::link_types::KnownType;
-use crate::model::association::{Category, PairMapping, TypeId};
+use crate::model::association::{PairMapping, TypeId};
 use crate::model::entry::Operation;
 use crate::model::id::{HoldId, HubspotId, LocalId, OutboxId};
 use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::conflicts;
 use crate::store::outbox::{MAY_BE_SENT, STANDING, standing_of, time_of};
 use crate::store::shape::ddl::quoted;
 
@@ -54,37 +55,44 @@ pub fn due(
     Ok(found.into_iter().map(|(_, id)| OutboxId(id)).collect())
 }
 
-/// Records of which an association is due that takes its type from another one.
-pub fn due_exclusive(
+/// Records whose associations are to be read before what is due of them goes out, by the types of their pair.
+pub fn due_reread(
     connection: &Connection,
     pair: &PairMapping,
+    types: &[KnownType],
     now: Timestamp,
     limit: usize,
 ) -> Result<BTreeSet<HubspotId>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT local_id, category, type_id
+        "SELECT local_id, category, type_id, label
          FROM sync_outbox
-         WHERE object = :from AND to_object = :to AND operation = 'associate'
-           AND type_id IS NOT NULL AND category IS NOT NULL
+         WHERE object = :from AND to_object = :to AND operation = :operation
            AND {MAY_BE_SENT} AND next_attempt_at <= :now
          ORDER BY next_attempt_at, id
          LIMIT :limit"
     ))?;
-    let mut rows = statement.query(named_params! {
-        ":from": pair.from.as_str(),
-        ":to": pair.to.as_str(),
-        ":now": now.to_string(),
-        ":limit": limit as i64,
-    })?;
+    let name = pair.name();
     let mut found = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        let (category, number): (String, i64) = (row.get(1)?, row.get(2)?);
-        let kind = TypeId {
-            category: Category::parse(&category),
-            number,
-        };
-        if kind.is_exclusive() {
-            found.extend(end_of(connection, pair.from.as_str(), LocalId(row.get(0)?))?.hs_id);
+    for operation in OPERATIONS {
+        let mut rows = statement.query(named_params! {
+            ":from": pair.from.as_str(),
+            ":to": pair.to.as_str(),
+            ":operation": operation.as_str(),
+            ":now": now.to_string(),
+            ":limit": limit as i64,
+        })?;
+        while let Some(row) = rows.next()? {
+            let local_id = LocalId(row.get(0)?);
+            let (category, label): (Option<String>, Option<String>) = (row.get(1)?, row.get(3)?);
+            let named = NamedType {
+                category: category.as_deref(),
+                number: row.get(2)?,
+                label: label.as_deref(),
+            };
+            let is_open = conflicts::is_open(connection, &name, local_id, conflicts::ASSOCIATION)?;
+            if needs_reread(operation, named, types, is_open) {
+                found.extend(end_of(connection, pair.from.as_str(), local_id)?.hs_id);
+            }
         }
     }
     Ok(found)

@@ -154,6 +154,23 @@ fn all_types(types: &[&KnownType]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
+/// Whether HubSpot is asked for a record's associations before an entry of them goes out: where its type is taken from another
+/// one, where all types of two records go, to which somebody may have added one since, and while a conflict of theirs is open.
+pub fn needs_reread(
+    operation: Operation,
+    named: NamedType<'_>,
+    types: &[KnownType],
+    is_open: bool,
+) -> bool {
+    let told = told(named, types);
+    let takes = match (operation, &told) {
+        (Operation::Disassociate, told) => told.takes_all(types),
+        (_, TypesSay::Means(kind)) => kind.is_exclusive(),
+        (_, _) => named.kind().is_some_and(|kind| kind.is_exclusive()),
+    };
+    takes || is_open
+}
+
 /// The call by which an entry goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkCall {
@@ -496,6 +513,34 @@ mod tests {
                 };
                 assert_eq!(ready(&untyped, "pair", at(20)), ReadyLink::WaitsForTypes);
             }
+        }
+    }
+
+    #[test]
+    fn what_takes_something_away_that_somebody_may_have_named_since_is_read_before() {
+        let known = |number, label: Option<&str>| KnownType {
+            id: TypeId::of_hubspot(number),
+            label: label.map(str::to_owned),
+            inverse: None,
+            archived: false,
+        };
+        let types = [known(279, None), known(1, Some("Primary"))];
+        let ids: Vec<&TypeId> = types.iter().map(|known| &known.id).collect();
+        let (plain, primary) = (NamedType::of(ids[0]), NamedType::of(ids[1]));
+        let by_label = NamedType {
+            label: Some("primary"),
+            ..NamedType::default()
+        };
+        for (named, associate, disassociate) in [
+            (plain, false, true),
+            (NamedType::default(), false, true),
+            (primary, true, false),
+            (by_label, true, false),
+        ] {
+            let by = |operation| needs_reread(operation, named, &types, false);
+            assert_eq!(by(Operation::Associate), associate, "{named:?}");
+            assert_eq!(by(Operation::Disassociate), disassociate, "{named:?}");
+            assert!(needs_reread(Operation::Associate, named, &types, true));
         }
     }
 
