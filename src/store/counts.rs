@@ -3,6 +3,7 @@
 use rusqlite::{Connection, named_params};
 use serde::Serialize;
 
+use crate::model::association::PairMapping;
 use crate::model::name::ObjectType;
 use crate::store::{StoreError, reads};
 
@@ -58,10 +59,12 @@ pub fn done(connection: &Connection, object: &ObjectType) -> Result<WorkDone, St
     )
 }
 
-/// Counts what is left of an object, and what was done since `before`.
+/// Counts what is left of an object, and what was done since `before`. The conflicts of associations count to the object that
+/// their pair starts from.
 pub fn of(
     connection: &Connection,
     object: &ObjectType,
+    pairs: &[PairMapping],
     before: WorkDone,
 ) -> Result<ObjectReport, StoreError> {
     let mut statement = connection.prepare_cached(
@@ -70,12 +73,17 @@ pub fn of(
               WHERE object = :object AND state IN ('pending', 'in_flight') AND waits_for IS NOT 'guard'
                 AND next_attempt_at IS NOT NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND state = 'dead'),
-             (SELECT count(*) FROM sync_conflicts WHERE object = :object AND resolved_at IS NULL),
+             (SELECT count(*) FROM sync_conflicts
+              WHERE object IN (SELECT :object UNION SELECT value FROM json_each(:pairs)) AND resolved_at IS NULL),
              (SELECT count(*) FROM sync_outbox WHERE object = :object AND waits_for = 'guard')
              + (SELECT count(*) FROM _sync_removals WHERE object = :object AND hold_id IS NOT NULL),
              (SELECT count(*) FROM sync_unreadable WHERE object = :object)",
     )?;
-    let row = statement.query_row(named_params! { ":object": object.as_str() }, |row| {
+    let own = pairs.iter().filter(|pair| pair.from == *object);
+    let keys: Vec<&str> = own.map(|pair| pair.key.as_str()).collect();
+    let keys = serde_json::to_string(&keys).expect("names have a JSON form");
+    let named = named_params! { ":object": object.as_str(), ":pairs": keys };
+    let row = statement.query_row(named, |row| {
         let mut numbers = [0_u64; 5];
         for (index, number) in numbers.iter_mut().enumerate() {
             *number = row.get::<_, i64>(index)?.unsigned_abs();

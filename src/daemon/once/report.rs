@@ -231,7 +231,7 @@ async fn objects_since(
     engine: &Arc<Engine>,
     before: BTreeMap<ObjectType, WorkDone>,
 ) -> Result<Vec<ObjectReport>, StepError> {
-    let names = names(engine);
+    let (names, mapping) = (names(engine), engine.mapping_arc());
     let counted = engine
         .store()
         .read(move |connection| {
@@ -239,7 +239,7 @@ async fn objects_since(
                 .iter()
                 .map(|name| {
                     let before = before.get(name).copied().unwrap_or_default();
-                    counts::of(connection, name, before)
+                    counts::of(connection, name, &mapping.pairs, before)
                 })
                 .collect::<Result<Vec<_>, _>>()
         })

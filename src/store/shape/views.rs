@@ -126,11 +126,12 @@ fn status_row(mapping: &Mapping, object: &ObjectMapping) -> String {
             "(SELECT count(*) FROM sync_outbox WHERE object = {name} AND state = '{condition}')"
         )
     };
-    let open = format!("object = {name} AND resolved_at IS NULL");
+    let named = conflict_objects(mapping, object);
+    let open = format!("object IN ({named}) AND resolved_at IS NULL");
     let entry = OF_ROW;
     let in_conflict = |id: &str| {
         format!(
-            "EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object = {name} AND c.local_id = {id} AND c.resolved_at IS NULL)"
+            "EXISTS (SELECT 1 FROM sync_conflicts AS c WHERE c.object IN ({named}) AND c.local_id = {id} AND c.resolved_at IS NULL)"
         )
     };
     let has_entry = |id: &str| {
@@ -193,6 +194,15 @@ FROM (
         in_flight = entries("in_flight"),
         dead = entries("dead"),
     )
+}
+
+/// The names under which conflicts of an object's rows stand: its own, and those of the pairs whose rows start from it.
+fn conflict_objects(mapping: &Mapping, object: &ObjectMapping) -> String {
+    let pairs = mapping.pairs.iter();
+    let own = pairs.filter(|pair| pair.from == object.object);
+    let mut names = vec![literal(object.object.as_str())];
+    names.extend(own.map(|pair| literal(pair.key.as_str())));
+    names.join(", ")
 }
 
 /// Associations of an object's records whose other record is not in the mirror, each pair once.
