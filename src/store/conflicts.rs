@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::record::{ConflictNote, OpenConflict};
+use crate::model::association::PairMapping;
 pub use crate::model::conflict::End;
 use crate::model::conflict::Winner;
 use crate::model::entry::Base;
 use crate::model::id::{ConflictId, HubspotId, LocalId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::name::{ObjectType, PropertyName, TableName};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::store::StoreError;
 use crate::store::file::text;
+use crate::store::shape::ddl::{literal, quoted};
 
 /// The record that a conflict is about.
 #[derive(Debug, Clone, Copy)]
@@ -320,6 +322,44 @@ pub struct Waiting {
 /// The property of conflicts, and of lines of `sync_history`, that are about associations.
 pub const ASSOCIATION: &str = "association";
 
+/// The open conflict of a row's associations: its number, and its lists of what both sides had, of ours and of HubSpot's.
+pub fn open_association(
+    connection: &Connection,
+    pair: &ObjectType,
+    local_id: LocalId,
+) -> Result<Option<(ConflictId, [String; 3])>, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, coalesce(base_value, '[]'), coalesce(local_value, '[]'), coalesce(remote_value, '[]')
+             FROM sync_conflicts
+             WHERE object = :pair AND local_id = :local_id AND property = :association AND resolved_at IS NULL",
+        )?
+        .query_row(
+            named_params! {
+                ":pair": pair.as_str(),
+                ":local_id": local_id.0,
+                ":association": ASSOCIATION,
+            },
+            |row| Ok((ConflictId(row.get(0)?), [row.get(1)?, row.get(2)?, row.get(3)?])),
+        )
+        .optional()?)
+}
+
+/// What an open conflict of associations is about from now on: its three lists.
+pub fn move_association(
+    tx: &Transaction<'_>,
+    id: ConflictId,
+    [base, local, remote]: [&str; 3],
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_conflicts
+         SET base_value = :base, base_known = 1, local_value = :local, remote_value = :remote
+         WHERE id = :id AND resolved_at IS NULL",
+    )?
+    .execute(named_params! { ":id": id.0, ":base": base, ":local": local, ":remote": remote })?;
+    Ok(())
+}
+
 /// All open conflicts of records that have a resolution, or whose local value is the base or HubSpot's value; at most `limit`.
 pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
     read_waiting(
@@ -331,13 +371,30 @@ pub fn waiting(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, St
     )
 }
 
-/// The open conflicts of associations that have a resolution, at most `limit`; their object is a pair's name.
-pub fn of_associations(connection: &Connection, limit: usize) -> Result<Vec<Waiting>, StoreError> {
-    read_waiting(
-        connection,
-        "property = :association AND resolution IS NOT NULL",
-        limit,
-    )
+/// The open conflicts of a pair's associations that have a resolution, or name a row that is gone, at most `limit`.
+pub fn of_associations(
+    connection: &Connection,
+    pair: &PairMapping,
+    (from, to): (&TableName, &TableName),
+    limit: usize,
+) -> Result<Vec<Waiting>, StoreError> {
+    let (from, to) = (quoted(from.as_str()), quoted(to.as_str()));
+    let lost = |list: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM json_each({list}) AS j
+                     WHERE NOT EXISTS (SELECT 1 FROM {to} AS m WHERE m.local_id = json_extract(j.value, '$.to_local_id')))"
+        )
+    };
+    let which = format!(
+        "object = {} AND property = :association
+         AND (resolution IS NOT NULL
+              OR NOT EXISTS (SELECT 1 FROM {from} AS m WHERE m.local_id = sync_conflicts.local_id)
+              OR {} OR {})",
+        literal(pair.key.as_str()),
+        lost("local_value"),
+        lost("remote_value"),
+    );
+    read_waiting(connection, &which, limit)
 }
 
 fn read_waiting(

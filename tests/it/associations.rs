@@ -125,6 +125,11 @@ fn a_number_alone_waits_until_the_types_are_read_and_is_never_the_default() {
     let (boss, _) = portal
         .stand()
         .create_label(("contacts", "companies"), "Boss", None);
+    // Its number is another type's too: that of the second one is its own.
+    assert_eq!(boss.type_id, 1);
+    let (chief, _) = portal
+        .stand()
+        .create_label(("contacts", "companies"), "Chief", None);
     portal.script(FaultKind::InternalError, 40, "/labels");
     let mut site = Site::with(&portal, "[schedule]\nreference = \"1s\"\n", OBJECTS);
     site.start_and_load();
@@ -134,14 +139,14 @@ fn a_number_alone_waits_until_the_types_are_read_and_is_never_the_default() {
         ann,
         acme,
         ", type_id",
-        &format!(", {}", boss.type_id),
+        &format!(", {}", chief.type_id),
     ));
     site.until_sql(
         "SELECT count(*) FROM sync_outbox WHERE last_error LIKE 'the labels of this pair%'",
     );
     assert_eq!(in_hubspot(&portal), "", "nothing is guessed");
     portal.stand().faults_mut().scripts.clear();
-    site.until_sql("SELECT count(*) FROM associations WHERE label = 'Boss'");
+    site.until_sql("SELECT count(*) FROM associations WHERE label = 'Chief'");
     site.until_pushed();
     until_equal(&site, &portal);
     assert_eq!(site.stop(), 0);
@@ -184,7 +189,7 @@ fn what_is_deleted_here_is_disassociated_there_a_label_alone_or_the_pair_with_al
 
 #[test]
 fn a_pair_that_is_deleted_here_is_read_before_and_a_label_added_since_is_no_victim_unseen() {
-    for (policy, stays) in [("remote", true), ("local", false)] {
+    for (policy, stays) in [("remote", true), ("local", false), ("manual", true)] {
         let objects = OBJECTS.replace(" }", &format!(", conflict = \"{policy}\" }}"));
         let portal = Portal::quick();
         portal.stand().settings_mut().first_company_is_primary = false;
@@ -197,10 +202,12 @@ fn a_pair_that_is_deleted_here_is_read_before_and_a_label_added_since_is_no_vict
         site.execute(&link(ann, acme, "", ""));
         site.until_pushed();
         until_equal(&site, &portal);
+        site.stop();
         let now = portal.now_ms();
         let ends = (("contacts", ann), ("companies", acme));
         assert!(portal.stand().label(ends.0, ends.1, boss, now));
         site.execute("DELETE FROM associations");
+        site.start();
         site.until_sql("SELECT count(*) FROM sync_conflicts");
         site.until_pushed();
         let labels = ["Boss", "-"].map(|label| in_hubspot(&portal).contains(label));
@@ -388,4 +395,52 @@ fn where_each_side_named_another_primary_the_policy_or_a_person_decides() {
         assert_eq!(told, Some(format!("{name} {ours} {theirs}")), "{policy}");
         assert_eq!(site.stop(), 0);
     }
+}
+
+#[test]
+fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by_itself() {
+    const ENDED: &str =
+        "SELECT count(*) = 1 FROM sync_conflicts WHERE winner = 'agreed' AND resolution = 'agreed'";
+    let primary_rows = "SELECT count(*) FROM contacts_companies WHERE is_primary";
+    // HubSpot names a third one, and then ours.
+    let (portal, mut site, [acme, beta]) = both_name_one("manual");
+    let ann = site.number("SELECT hs_id FROM contacts") as u64;
+    let counted = "SELECT conflicts || ' ' || failing || ' ' || in_sync FROM sync_status WHERE object = 'contacts'";
+    assert_eq!(site.text(counted).as_deref(), Some("1 1 0"));
+    let gamma = company(&portal, "Gamma");
+    set_primary(&portal, ann, gamma);
+    site.until_sql(&format!(
+        "SELECT json_extract(remote_value, '$[0].to_hs_id') = {gamma} FROM sync_conflicts"
+    ));
+    let former = format!(
+        "SELECT count(*) FROM sync_history WHERE json_extract(old_value, '$.to_hs_id') = {acme} AND json_extract(old_value, '$.type_id') = 1"
+    );
+    assert_eq!(site.number(&former), 1);
+    set_primary(&portal, ann, beta);
+    site.until_sql(ENDED);
+    until_equal(&site, &portal);
+    assert_eq!(site.stop(), 0);
+    // A program names another one, and then HubSpot's.
+    let (portal, mut site, [acme, _]) = both_name_one("manual");
+    let ann = site.number("SELECT hs_id FROM contacts") as u64;
+    let gamma = company(&portal, "Gamma");
+    site.until_sql("SELECT count(*) = 3 FROM companies");
+    site.execute(&link(ann, gamma, ", label", ", 'Primary'"));
+    site.until_sql(&format!(
+        "SELECT json_extract(local_value, '$[0].to_hs_id') = {gamma} FROM sync_conflicts"
+    ));
+    site.until_pushed();
+    assert_eq!(primaries(&portal, &site), (acme as i64, gamma as i64));
+    assert_eq!(site.number(primary_rows), 1);
+    site.execute(&link(ann, acme, ", label", ", 'Primary'"));
+    site.until_sql(ENDED);
+    site.until_pushed();
+    until_equal(&site, &portal);
+    assert_eq!(site.number(primary_rows), 1);
+    assert_eq!(site.stop(), 0);
+    // The row goes.
+    let (_portal, mut site, _) = both_name_one("manual");
+    site.execute("DELETE FROM contacts");
+    site.until_sql("SELECT count(*) FROM sync_conflicts WHERE resolution = 'gone'");
+    assert_eq!(site.stop(), 0);
 }

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use rusqlite::Transaction;
 
 use crate::decide::incoming::links::{
-    LinkConflict, LinkEntry, LinkRow, LinkSides, ShownLink, decide, may_be_taken,
+    LinkChanges, LinkConflict, LinkEntry, LinkRow, LinkSides, OpenChange, OpenLinks, ShownLink,
+    decide, decide_held, may_be_taken,
 };
 use crate::decide::portal::link_types::KnownType;
+use crate::decide::record::ended_by_itself;
 use crate::decide::retry::AFTER_FLIGHT;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
-use crate::model::association::json::LinkJson;
+use crate::model::association::json::{self, LinkJson};
 use crate::model::association::{Links, PairMapping, TypeId};
+use crate::model::conflict::Winner;
 use crate::model::entry::Operation;
-use crate::model::id::{HubspotId, LocalId};
-use crate::model::name::{ObjectType, PropertyName};
+use crate::model::id::{ConflictId, HubspotId, LocalId};
+use crate::model::name::ObjectType;
 use crate::model::time::Timestamp;
-use crate::store::conflicts::{About, NewConflict};
+use crate::store::conflicts::{About, End, NewConflict};
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
@@ -114,23 +117,33 @@ pub enum OwnLinks {
     No,
 }
 
-/// Takes in what HubSpot shows of one record. Tells how many rows came or went.
+/// What became of an answer about a record's associations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is taken in: so many rows came or went.
+    In(usize),
+    /// Somebody has asked since, and may have written: another answer is to come.
+    Outdated,
+    /// An association of the record is on its way: it is asked about again.
+    InFlight,
+}
+
+/// Takes in what HubSpot shows of one record.
 pub fn apply(
     tx: &Transaction<'_>,
     pair: &PairSync,
     shown: &ShownLinks,
     labels: &BTreeMap<TypeId, Option<String>>,
     now: Timestamp,
-) -> Result<usize, StoreError> {
+) -> Result<Taken, StoreError> {
     let key = &pair.mapping.key;
-    // Somebody has asked since, and may have written: that answer is to come.
     if due::number_of(tx, (key, Side::From), shown.id)? != shown.asked {
-        return Ok(0);
+        return Ok(Taken::Outdated);
     }
     let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
         waiting::replace(tx, key, shown.id, &BTreeSet::new())?;
         due::done(tx, (key, Side::From), shown.id)?;
-        return Ok(0);
+        return Ok(Taken::In(0));
     };
     let from = row.record.local_id;
     let known = types::of(tx, &pair.mapping)?;
@@ -138,7 +151,7 @@ pub fn apply(
     if !may_be_taken(&entries) {
         let origin = shown.origin.unwrap_or(Origin::Reconcile);
         due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
-        return Ok(0);
+        return Ok(Taken::InFlight);
     }
     let mut found = FoundLinks::default();
     for (to, types) in &shown.links {
@@ -146,6 +159,7 @@ pub fn apply(
     }
     let here = rows::from(tx, &pair.mapping, from)?;
     let name = pair.mapping.name();
+    let open = open_of(tx, &name, from)?;
     let plain = plain_of(&known);
     let changes = decide(LinkSides {
         rows: &here,
@@ -153,49 +167,105 @@ pub fn apply(
         shown: &found.shown,
         policy: pair.mapping.policy,
         plain,
-        is_held: conflicts::open_of(tx, &name, from)?.contains_key(&association()),
+        open: open.as_ref().map(|(_, links)| links),
+        word: None,
     });
     let writing = Writing {
         tx,
         pair,
         name: &name,
         labels,
-        from: (from, shown.id),
+        from: (from, Some(shown.id)),
         origin: shown.origin,
+        is_decided: false,
         now,
     };
-    for conflict in &changes.conflicts {
-        writing.conflict(conflict)?;
-    }
     if let Some(plain) = plain {
         for entry in &changes.demote {
             outbox::links::name(tx, *entry, plain, &known)?;
         }
     }
-    for link in &changes.come {
-        let label = labels.get(&link.kind).and_then(Option::as_deref);
-        rows::insert(tx, &pair.mapping, (from, link.to), &link.kind, label)?;
-        writing.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
-    }
-    for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
-        rows::delete(tx, row.id)?;
-        let LinkRow {
-            to, kind, label, ..
-        } = row;
-        writing.record(*to, kind.as_ref(), label.as_deref(), LinkWay::Went)?;
-    }
-    for entry in entries
-        .iter()
-        .filter(|entry| changes.end.contains(&entry.id))
-    {
-        if entry.is_in_doubt {
-            writing.landed(entry)?;
-        }
-        outbox::end(tx, entry.id)?;
-    }
+    writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     waiting::replace(tx, key, shown.id, &found.waiting)?;
     due::done(tx, (key, Side::From), shown.id)?;
-    Ok(changes.come.len() + changes.go.len())
+    Ok(Taken::In(changes.come.len() + changes.go.len()))
+}
+
+/// Carries out what a person has said of an open conflict of a row's associations, by what it holds of HubSpot's side; without a
+/// word what became of it when a row went that it names.
+pub fn decide_open(
+    tx: &Transaction<'_>,
+    pair: &PairSync,
+    local_id: LocalId,
+    word: Option<Winner>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let name = pair.mapping.name();
+    let (Some(row), Some((id, mut open))) = (
+        pair.from.table.by_local_id(tx, local_id)?,
+        open_of(tx, &name, local_id)?,
+    ) else {
+        return Ok(());
+    };
+    for list in [&mut open.base, &mut open.remote] {
+        let mut there = Vec::new();
+        for link in list.drain(..) {
+            there.extend(pair.to.table.by_local_id(tx, link.to)?.map(|_| link));
+        }
+        *list = there;
+    }
+    let known = types::of(tx, &pair.mapping)?;
+    let entries = rows::entries(tx, &pair.mapping, &known, local_id)?;
+    let here = rows::from(tx, &pair.mapping, local_id)?;
+    let labels = known
+        .iter()
+        .map(|known| (known.id.clone(), known.label.clone()))
+        .collect();
+    let changes = decide_held(LinkSides {
+        rows: &here,
+        entries: &entries,
+        shown: &open.remote,
+        policy: pair.mapping.policy,
+        plain: plain_of(&known),
+        open: Some(&open),
+        word,
+    });
+    let writing = Writing {
+        tx,
+        pair,
+        name: &name,
+        labels: &labels,
+        from: (local_id, row.record.hs_id),
+        origin: Some(Origin::Conflict),
+        is_decided: word.is_some(),
+        now,
+    };
+    writing.carry_out(&changes, (&here, &entries), Some(&(id, open.clone())))?;
+    match row.record.hs_id {
+        Some(hs_id) => due::ask(tx, &pair.mapping.key, hs_id, Origin::Poll, now),
+        None => Ok(()),
+    }
+}
+
+/// The open conflict of a row's associations.
+fn open_of(
+    tx: &Transaction<'_>,
+    name: &ObjectType,
+    local_id: LocalId,
+) -> Result<Option<(ConflictId, OpenLinks)>, StoreError> {
+    let Some((id, lists)) = conflicts::open_association(tx, name, local_id)? else {
+        return Ok(None);
+    };
+    let [base, local, remote] = lists.map(|list| {
+        let links = json::listed(&list).into_iter();
+        links.map(|(to, kind)| ShownLink { to, kind }).collect()
+    });
+    let open = OpenLinks {
+        base,
+        local,
+        remote,
+    };
+    Ok(Some((id, open)))
 }
 
 /// The pair's plain type, where there is one alone.
@@ -277,12 +347,106 @@ struct Writing<'a> {
     /// The pair's key, as history and conflicts name it.
     name: &'a ObjectType,
     labels: &'a BTreeMap<TypeId, Option<String>>,
-    from: (LocalId, HubspotId),
+    from: (LocalId, Option<HubspotId>),
     origin: Option<Origin>,
+    /// Whether a person has decided the open conflict.
+    is_decided: bool,
     now: Timestamp,
 }
 
 impl Writing<'_> {
+    /// Carries out what was decided of a record's associations.
+    fn carry_out(
+        &self,
+        changes: &LinkChanges,
+        (here, entries): (&[LinkRow], &[LinkEntry]),
+        open: Option<&(ConflictId, OpenLinks)>,
+    ) -> Result<(), StoreError> {
+        let (tx, mapping) = (self.tx, &self.pair.mapping);
+        for conflict in &changes.conflicts {
+            self.conflict(conflict)?;
+        }
+        for link in &changes.come {
+            let label = self.label(&link.kind);
+            rows::insert(tx, mapping, (self.from.0, link.to), &link.kind, label)?;
+            self.record(link.to, Some(&link.kind), label, LinkWay::Came)?;
+        }
+        for row in here.iter().filter(|row| changes.go.contains(&row.id)) {
+            rows::delete(tx, row.id)?;
+            self.record(
+                row.to,
+                row.kind.as_ref(),
+                row.label.as_deref(),
+                LinkWay::Went,
+            )?;
+        }
+        for entry in entries
+            .iter()
+            .filter(|entry| changes.end.contains(&entry.id))
+        {
+            if entry.is_in_doubt {
+                self.landed(entry)?;
+            }
+            outbox::end(tx, entry.id)?;
+        }
+        let (make, take) = (self.list(&changes.make)?, self.list(&changes.take)?);
+        outbox::links::insert_listed(tx, mapping, &make)?;
+        outbox::links::associate_listed(tx, mapping, &make, self.now)?;
+        outbox::links::disassociate_listed(tx, mapping, &take, self.now)?;
+        match open.zip(changes.open.as_ref()) {
+            Some(((id, former), change)) => self.move_open(*id, former, change),
+            None => Ok(()),
+        }
+    }
+
+    /// An open conflict ends, or is about other associations from now on; what HubSpot no longer has of it goes to the history.
+    fn move_open(
+        &self,
+        id: ConflictId,
+        former: &OpenLinks,
+        change: &OpenChange,
+    ) -> Result<(), StoreError> {
+        let now = match change {
+            OpenChange::Ends(winner) => {
+                let end = match self.is_decided && *winner != Winner::Agreed {
+                    true => End {
+                        winner: *winner,
+                        resolution: winner.as_str(),
+                        reason: "a person decided",
+                    },
+                    false => ended_by_itself(*winner),
+                };
+                return conflicts::close(self.tx, id, end, self.now);
+            }
+            OpenChange::Moves(now) => now,
+        };
+        let gone = former
+            .remote
+            .iter()
+            .filter(|link| !now.remote.contains(link));
+        for link in gone {
+            let label = self.label(&link.kind);
+            self.record(link.to, Some(&link.kind), label, LinkWay::Went)?;
+        }
+        let (base, local) = (self.list(&now.base)?, self.list(&now.local)?);
+        let remote = self.list(&now.remote)?;
+        conflicts::move_association(self.tx, id, [&base, &local, &remote])
+    }
+
+    fn label(&self, kind: &TypeId) -> Option<&str> {
+        self.labels.get(kind).and_then(Option::as_deref)
+    }
+
+    /// Associations as a conflict has them.
+    fn list(&self, links: &[ShownLink]) -> Result<String, StoreError> {
+        let one = |link| {
+            let ShownLink { to, kind }: &ShownLink = link;
+            self.json(*to, Some(kind), self.label(kind))
+        };
+        let links = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        Ok(LinkJson::list(&links))
+    }
+
     /// What a request of ours did whose answer was lost is a push like any other.
     fn landed(&self, entry: &LinkEntry) -> Result<(), StoreError> {
         let way = match entry.operation {
@@ -323,7 +487,7 @@ impl Writing<'_> {
         let to_record = self.pair.to.table.by_local_id(self.tx, to)?;
         Ok(LinkJson {
             from_local_id: self.from.0,
-            from_hs_id: Some(self.from.1),
+            from_hs_id: self.from.1,
             to_local_id: to,
             to_hs_id: to_record.and_then(|row| row.record.hs_id),
             kind,
@@ -333,25 +497,17 @@ impl Writing<'_> {
 
     /// Writes a conflict down, once.
     fn conflict(&self, conflict: &LinkConflict) -> Result<(), StoreError> {
-        let list = |links: &[ShownLink]| -> Result<String, StoreError> {
-            let one = |link: &ShownLink| {
-                let label = self.labels.get(&link.kind).and_then(Option::as_deref);
-                self.json(link.to, Some(&link.kind), label)
-                    .map(|json| json.to_text())
-            };
-            let texts = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-            Ok(format!("[{}]", texts.join(",")))
-        };
-        let (local, remote) = (list(&conflict.local)?, list(&conflict.remote)?);
+        let (base, local) = (self.list(&conflict.base)?, self.list(&conflict.local)?);
+        let remote = self.list(&conflict.remote)?;
         let about = About {
             object: self.name,
             local_id: self.from.0,
-            hs_id: Some(self.from.1),
+            hs_id: self.from.1,
         };
         let new = NewConflict {
             property: conflicts::ASSOCIATION,
-            base: None,
-            base_known: false,
+            base: Some(&base),
+            base_known: true,
             local: Some(&local),
             remote: Some(&remote),
             policy: self.pair.mapping.policy.as_str(),
@@ -363,8 +519,4 @@ impl Writing<'_> {
             None => conflicts::record_open(self.tx, about, new, self.now),
         }
     }
-}
-
-fn association() -> PropertyName {
-    PropertyName::parse(conflicts::ASSOCIATION).expect("a word is a property's name")
 }

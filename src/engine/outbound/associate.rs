@@ -19,7 +19,7 @@ use crate::decide::outgoing::plan::BATCH;
 use crate::decide::outgoing::settle::{ALONE_AFTER, BatchFate, settle_failure};
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::retry::{AFTER_UNREAD, latest_due};
-use crate::engine::inbound::links::{PairSync, ShownLinks, apply};
+use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply};
 use crate::engine::outbound::guarded::{bounds, disassociation_key};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
@@ -212,8 +212,13 @@ async fn reread(engine: &Engine, pair: &PairSync) -> Result<LinksReread, StepErr
     Ok(LinksReread { read, asked })
 }
 
-/// Takes in what was read.
-fn take_in(tx: &WriteTx<'_>, pair: &PairSync, reread: &LinksReread) -> Result<(), StoreError> {
+/// Takes in what was read, and tells of which records: over what is not known nothing is written.
+fn take_in(
+    tx: &WriteTx<'_>,
+    pair: &PairSync,
+    reread: &LinksReread,
+) -> Result<BTreeMap<HubspotId, Taken>, StoreError> {
+    let mut taken = BTreeMap::new();
     for (id, links) in &reread.read.links {
         let shown = ShownLinks {
             id: *id,
@@ -221,9 +226,10 @@ fn take_in(tx: &WriteTx<'_>, pair: &PairSync, reread: &LinksReread) -> Result<()
             asked: reread.asked.get(id).copied(),
             origin: Some(Origin::Poll),
         };
-        apply(tx, pair, &shown, &reread.read.types, tx.now())?;
+        let what = apply(tx, pair, &shown, &reread.read.types, tx.now())?;
+        taken.insert(*id, what);
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Claims the entries of the next request; what can't go out is settled on the way.
@@ -234,7 +240,7 @@ fn claim(
     offset_ms: i64,
 ) -> Result<Option<LinkBatch>, StoreError> {
     let now = tx.now();
-    take_in(tx, pair, reread)?;
+    let taken = take_in(tx, pair, reread)?;
     let known = types::of(tx, &pair.mapping)?;
     let mut going: Vec<(QueuedLink, LinkCall)> = Vec::new();
     for id in links::due(tx, &pair.mapping, now, MOST_WRITTEN)? {
@@ -248,11 +254,13 @@ fn claim(
             continue;
         };
         match link.from.hs_id {
-            _ if writing.is_reread(&link, reread)? => going.push((link, call)),
-            Some(id) if reread.read.unread.contains(&id) => {
+            _ if writing.is_reread(&link, &taken)? => going.push((link, call)),
+            Some(id)
+                if reread.read.unread.contains(&id) || taken.get(&id) == Some(&Taken::InFlight) =>
+            {
                 writing.befall(&link, waits(None, Some(UNREAD), now + AFTER_UNREAD))?;
             }
-            // Nobody knew a moment ago that it is to be read: the next look does.
+            // Nobody knew a moment ago that it is to be read, or somebody has asked again since: the next look reads it.
             Some(_) | None => {}
         }
     }
@@ -565,9 +573,13 @@ impl LinkWork<'_> {
     }
 
     /// Whether nothing keeps an association from being sent: the next look reads what is missing.
-    fn is_reread(&self, link: &QueuedLink, reread: &LinksReread) -> Result<bool, StoreError> {
+    fn is_reread(
+        &self,
+        link: &QueuedLink,
+        taken: &BTreeMap<HubspotId, Taken>,
+    ) -> Result<bool, StoreError> {
         let mapping = &self.pair.mapping;
-        let was_read = |id: HubspotId| reread.read.links.contains_key(&id);
+        let was_read = |id: HubspotId| matches!(taken.get(&id), Some(Taken::In(_)));
         if !mapping.direction.pulls() || link.from.hs_id.is_some_and(was_read) {
             return Ok(true);
         }

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use crate::decide::incoming::rotation::Pace;
 use crate::decide::retry::AFTER_UNREAD;
-use crate::engine::inbound::links::{PairSync, ShownLinks, apply, apply_other_end};
+use crate::engine::inbound::links::{PairSync, ShownLinks, Taken, apply, apply_other_end};
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::{Engine, Progress, StepError};
 use crate::hubspot::Priority;
@@ -228,13 +228,11 @@ async fn take_in(
                 let now = tx.now();
                 let mut changed = 0;
                 for shown in &part {
-                    changed += match what {
-                        Reading::OtherEnd => {
-                            apply_other_end(tx, &sync, shown, now)?;
-                            0
-                        }
-                        Reading::Due | Reading::Pass => apply(tx, &sync, shown, &labels, now)?,
-                    };
+                    if what == Reading::OtherEnd {
+                        apply_other_end(tx, &sync, shown, now)?;
+                    } else if let Taken::In(rows) = apply(tx, &sync, shown, &labels, now)? {
+                        changed += rows;
+                    }
                 }
                 Ok::<_, StoreError>(changed)
             })

@@ -443,6 +443,32 @@ pub fn associate_listed(
     Ok(())
 }
 
+/// Queues that the associations of such a list are taken away, whose rows are gone already.
+pub fn disassociate_listed(
+    tx: &Transaction<'_>,
+    pair: &PairMapping,
+    list: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT INTO sync_outbox (object, local_id, hs_id, operation, enqueued_at, next_attempt_at,
+                                  to_object, to_local_id, category, type_id, label)
+         SELECT :from, json_extract(j.value, '$.from_local_id'), json_extract(j.value, '$.from_hs_id'), 'disassociate', :now, :now,
+                :to, json_extract(j.value, '$.to_local_id'), json_extract(j.value, '$.category'),
+                json_extract(j.value, '$.type_id'), json_extract(j.value, '$.label')
+         FROM json_each(:list) AS j
+         WHERE 1
+         ON CONFLICT DO NOTHING",
+    )?
+    .execute(named_params! {
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":list": list,
+        ":now": now.to_string(),
+    })?;
+    Ok(())
+}
+
 /// Brings the associations back that went with a deleted row, as its entry kept them: what HubSpot had not heard of is queued
 /// again. One whose other row is gone stays away.
 pub fn bring_back(tx: &Transaction<'_>, row: &str, now: Timestamp) -> Result<(), StoreError> {

@@ -3,6 +3,11 @@
 //!
 //! What HubSpot is known to have (the base) is the rows without those that wait for their `associate`, and with those that
 //! wait for their `disassociate`. A type of a pair is there or not, so two sides that changed it agree.
+//!
+//! What a person is to decide stays as it is on each side, and nothing is sent of it, until the sides meet or one of them goes
+//! back to what both had.
+
+use std::collections::BTreeSet;
 
 use crate::model::association::TypeId;
 use crate::model::conflict::Winner;
@@ -43,7 +48,7 @@ pub struct LinkEntry {
 }
 
 /// An association that HubSpot shows, whose other record is in the mirror.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShownLink {
     /// The row that it leads to.
     pub to: LocalId,
@@ -64,8 +69,30 @@ pub struct LinkSides<'a> {
     pub policy: Policy,
     /// The pair's plain type, where it is known.
     pub plain: Option<&'a TypeId>,
-    /// Whether a conflict of the record's associations waits for a person.
-    pub is_held: bool,
+    /// The conflict of the record's associations that waits for a person.
+    pub open: Option<&'a OpenLinks>,
+    /// What a person has said of it.
+    pub word: Option<Winner>,
+}
+
+/// A conflict of a record's associations that waits for a person: those of each side which it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpenLinks {
+    /// What both sides had.
+    pub base: Vec<ShownLink>,
+    /// Ours.
+    pub local: Vec<ShownLink>,
+    /// HubSpot's.
+    pub remote: Vec<ShownLink>,
+}
+
+/// What becomes of that conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenChange {
+    /// It is over.
+    Ends(Winner),
+    /// It is about these from now on.
+    Moves(OpenLinks),
 }
 
 /// What both sides changed and can't both have.
@@ -73,6 +100,8 @@ pub struct LinkSides<'a> {
 pub struct LinkConflict {
     /// Whose associations stand; `None`: a person decides.
     pub winner: Option<Winner>,
+    /// What both sides had.
+    pub base: Vec<ShownLink>,
     /// Ours.
     pub local: Vec<ShownLink>,
     /// HubSpot's.
@@ -92,8 +121,14 @@ pub struct LinkChanges {
     pub end: Vec<OutboxId>,
     /// Entries whose type, and whose row's, becomes the plain one: the exclusive one has lost.
     pub demote: Vec<OutboxId>,
-    /// Conflicts, decided and open ones.
+    /// Associations that are to be made in HubSpot, with their rows: an open conflict has ended so.
+    pub make: Vec<ShownLink>,
+    /// Associations that are to be taken away there, likewise.
+    pub take: Vec<ShownLink>,
+    /// Conflicts, decided ones and one that opens.
     pub conflicts: Vec<LinkConflict>,
+    /// What becomes of the conflict that was open.
+    pub open: Option<OpenChange>,
 }
 
 /// Whether an answer may be taken in: while an entry of the record is in flight, nobody knows whether the answer is from
@@ -106,26 +141,72 @@ pub fn may_be_taken(entries: &[LinkEntry]) -> bool {
 
 /// Decides what becomes of a record's associations.
 pub fn decide(sides: LinkSides<'_>) -> LinkChanges {
-    let mut changes = merged(sides);
-    for entry in sides.entries {
+    let scope = sides.open.map(Scope::of).unwrap_or_default();
+    let mut changes = merged(sides, &scope);
+    for entry in sides
+        .entries
+        .iter()
+        .filter(|entry| !scope.has(entry.to, entry.kind.as_ref()))
+    {
         match entry.operation {
             Operation::Associate => sides.contest_exclusive(entry, &mut changes),
             Operation::Disassociate => sides.contest_deleted(entry, &mut changes),
             Operation::Create | Operation::Update | Operation::Archive => {}
         }
     }
+    sides.hold(&mut changes);
     changes.end.sort_unstable();
     changes.end.dedup();
     changes
 }
 
+/// Decides about the open conflict alone, where nothing is known of HubSpot's side but what that holds.
+pub fn decide_held(sides: LinkSides<'_>) -> LinkChanges {
+    let scope = sides.open.map(Scope::of).unwrap_or_default();
+    let own = |entry: &&LinkEntry| scope.has(entry.to, entry.kind.as_ref());
+    let own = sides.entries.iter().filter(own);
+    let mut changes = LinkChanges {
+        end: own.map(|entry| entry.id).collect(),
+        ..LinkChanges::default()
+    };
+    sides.hold(&mut changes);
+    changes
+}
+
+/// What of a record's associations a person is to decide: whose exclusive type it is, and what becomes of pairs.
+#[derive(Debug, Default)]
+struct Scope {
+    exclusive: bool,
+    pairs: BTreeSet<LocalId>,
+}
+
+impl Scope {
+    fn of(open: &OpenLinks) -> Self {
+        let all = || open.base.iter().chain(&open.local).chain(&open.remote);
+        let of_pairs = all().filter(|link| !link.kind.is_exclusive());
+        let pairs: BTreeSet<LocalId> = of_pairs.map(|link| link.to).collect();
+        let exclusive = all().any(|link| !pairs.contains(&link.to));
+        Self { exclusive, pairs }
+    }
+
+    fn has(&self, to: LocalId, kind: Option<&TypeId>) -> bool {
+        self.pairs.contains(&to) || (self.exclusive && kind.is_some_and(TypeId::is_exclusive))
+    }
+
+    fn of_shown(&self, shown: &[ShownLink]) -> BTreeSet<ShownLink> {
+        let own = shown
+            .iter()
+            .filter(|link| self.has(link.to, Some(&link.kind)));
+        own.cloned().collect()
+    }
+}
+
 /// What becomes of each association for itself.
-fn merged(sides: LinkSides<'_>) -> LinkChanges {
+fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
     let LinkSides {
         rows,
         entries,
         shown,
-        is_held,
         ..
     } = sides;
     let is_shown =
@@ -145,14 +226,13 @@ fn merged(sides: LinkSides<'_>) -> LinkChanges {
     };
     let waits =
         |row: &LinkRow| of(Operation::Associate, row.to).any(|entry| entry.kind == row.kind);
-    // What a person is to decide stays as it is on each side.
-    let rests = |kind: &TypeId| is_held && kind.is_exclusive();
     let goes = |row: &&LinkRow| match &row.kind {
-        Some(kind) if rests(kind) => false,
+        kind if scope.has(row.to, kind.as_ref()) => false,
         Some(kind) => !is_shown(row.to, kind) && !waits(row),
         None => !waits(row),
     };
     let is_done = |entry: &&LinkEntry| match (entry.operation, &entry.kind) {
+        (_, kind) if scope.has(entry.to, kind.as_ref()) => true,
         (Operation::Associate, Some(kind)) => is_shown(entry.to, kind),
         (Operation::Disassociate, Some(_)) if entry.takes_all => {
             shown.iter().all(|link| link.to != entry.to)
@@ -163,7 +243,9 @@ fn merged(sides: LinkSides<'_>) -> LinkChanges {
     LinkChanges {
         come: shown
             .iter()
-            .filter(|link| !has_row(link) && !is_being_taken(link) && !rests(&link.kind))
+            .filter(|link| {
+                !has_row(link) && !is_being_taken(link) && !scope.has(link.to, Some(&link.kind))
+            })
             .cloned()
             .collect(),
         go: rows.iter().filter(goes).map(|row| row.id).collect(),
@@ -183,13 +265,8 @@ impl LinkSides<'_> {
             return;
         };
         let of_kind = |link: &&ShownLink| link.kind == *kind;
-        if self.is_held
-            || self
-                .shown
-                .iter()
-                .filter(of_kind)
-                .any(|link| link.to == entry.to)
-        {
+        let mut given = self.shown.iter().filter(of_kind);
+        if given.any(|link| link.to == entry.to) {
             return;
         }
         let rival = self
@@ -216,6 +293,7 @@ impl LinkSides<'_> {
         }
         changes.conflicts.push(LinkConflict {
             winner,
+            base: self.base(|_, known| known == kind),
             local: vec![ShownLink {
                 to: entry.to,
                 kind: kind.clone(),
@@ -223,6 +301,18 @@ impl LinkSides<'_> {
             remote: vec![rival],
             reason,
         });
+    }
+
+    /// What HubSpot is known to have had, of some of a record's associations.
+    fn base(&self, which: impl Fn(LocalId, &TypeId) -> bool) -> Vec<ShownLink> {
+        let rows = self.rows.iter().map(|row| (row.to, &row.kind));
+        let taken = self.entries.iter().map(|entry| (entry.to, &entry.kind));
+        let all = rows.chain(taken).filter_map(|(to, kind)| {
+            let kind = kind.clone().filter(|kind| which(to, kind))?;
+            Some(ShownLink { to, kind })
+        });
+        let known: BTreeSet<ShownLink> = all.filter(|link| self.was_known(link)).collect();
+        known.into_iter().collect()
     }
 
     /// Whether an association is part of the base.
@@ -248,22 +338,23 @@ impl LinkSides<'_> {
             changes.end.push(entry.id);
             return;
         };
-        let is_plain = |to: LocalId, kind: Option<&TypeId>| to == entry.to && kind == self.plain;
-        let has_plain = self.plain.is_none()
-            || self
-                .shown
-                .iter()
-                .any(|link| is_plain(link.to, Some(&link.kind)))
-            || self
-                .rows
-                .iter()
-                .any(|row| is_plain(row.to, row.kind.as_ref()));
+        let has_plain = self.has_plain(entry.to);
         if has_plain {
             changes.go.push(row.id);
             changes.end.push(entry.id);
         } else {
             changes.demote.push(entry.id);
         }
+    }
+
+    /// Whether a pair needs no plain type of ours: each side has one, or nobody knows it.
+    fn has_plain(&self, to: LocalId) -> bool {
+        let Some(plain) = self.plain else {
+            return true;
+        };
+        let is_shown = |link: &ShownLink| link.to == to && link.kind == *plain;
+        let is_here = |row: &LinkRow| row.to == to && row.kind.as_ref() == Some(plain);
+        self.shown.iter().any(is_shown) || self.rows.iter().any(is_here)
     }
 
     /// A pair that was deleted here, to which HubSpot added a type since.
@@ -275,15 +366,17 @@ impl LinkSides<'_> {
         if of_pair().all(|link| self.was_known(link)) {
             return;
         }
-        // A pair that is deleted is not brought back before a person says so: the entry waits for nobody else meanwhile.
-        let winner = match self.policy {
-            Policy::Remote | Policy::Newest => Winner::Remote,
-            Policy::Local | Policy::Manual => Winner::Local,
+        let (winner, reason) = match self.policy {
+            Policy::Remote | Policy::Newest => (Some(Winner::Remote), LABELLED_SINCE),
+            Policy::Local => (Some(Winner::Local), LABELLED_SINCE),
+            Policy::Manual => (None, LABELLED_WAITS),
         };
-        if winner == Winner::Remote {
+        if winner == Some(Winner::Remote) {
             let missing = of_pair().filter(|link| !changes.come.contains(link));
             let missing: Vec<ShownLink> = missing.cloned().collect();
             changes.come.extend(missing);
+        }
+        if winner != Some(Winner::Local) {
             let of_same = |other: &&LinkEntry| {
                 other.operation == Operation::Disassociate && other.to == entry.to
             };
@@ -291,11 +384,131 @@ impl LinkSides<'_> {
             changes.end.extend(ends);
         }
         changes.conflicts.push(LinkConflict {
-            winner: Some(winner),
+            winner,
+            base: self.base(|to, _| to == entry.to),
             local: Vec::new(),
             remote: of_pair().cloned().collect(),
-            reason: LABELLED_SINCE,
+            reason,
         });
+    }
+
+    /// What waits for a person is one conflict of the record: it moves with both sides, takes in what is contested beside it, and
+    /// ends by itself where they meet or one of them goes back to what both had.
+    fn hold(&self, changes: &mut LinkChanges) {
+        let mut all = self.open.cloned().unwrap_or_default();
+        let mut reason = None;
+        changes.conflicts.retain(|new| {
+            if new.winner.is_none() {
+                all.base.extend_from_slice(&new.base);
+                all.local.extend_from_slice(&new.local);
+                all.remote.extend_from_slice(&new.remote);
+                reason.get_or_insert(new.reason);
+            }
+            new.winner.is_some()
+        });
+        if self.open.is_none() && reason.is_none() {
+            return;
+        }
+        let scope = Scope::of(&all);
+        let base = scope.of_shown(&all.base);
+        let there = scope.of_shown(self.shown);
+        let here = self.held_here(&scope, changes);
+        let now = OpenLinks {
+            base: base.iter().cloned().collect(),
+            local: here.iter().cloned().collect(),
+            remote: there.iter().cloned().collect(),
+        };
+        if self.open.is_none() {
+            changes.conflicts.push(LinkConflict {
+                winner: None,
+                base: now.base,
+                local: now.local,
+                remote: now.remote,
+                reason: reason.unwrap_or(WAITS),
+            });
+            return;
+        }
+        let winner = match self.word {
+            _ if here == there => Some(Winner::Agreed),
+            None if there == base => Some(Winner::Local),
+            None if here == base => Some(Winner::Remote),
+            word => word,
+        };
+        match winner {
+            Some(Winner::Remote) => self.give_way(&here, &there, changes),
+            Some(Winner::Local) => send_ours(&here, &there, changes),
+            Some(Winner::Agreed | Winner::Value) | None => {}
+        }
+        changes.open = match winner {
+            Some(winner) => Some(OpenChange::Ends(winner)),
+            None => (self.open != Some(&now)).then_some(OpenChange::Moves(now)),
+        };
+    }
+
+    /// What is contested on our side. Of several rows of one exclusive type the last one that was written stands.
+    fn held_here(&self, scope: &Scope, changes: &mut LinkChanges) -> BTreeSet<ShownLink> {
+        let own = |row: &&LinkRow| scope.has(row.to, row.kind.as_ref());
+        let mut rows: Vec<&LinkRow> = self.rows.iter().filter(own).collect();
+        rows.retain(|row| !changes.go.contains(&row.id));
+        rows.sort_by_key(|row| row.id);
+        let mut here = BTreeSet::new();
+        for (at, row) in rows.iter().enumerate() {
+            let Some(kind) = &row.kind else { continue };
+            let is_same = |later: &&LinkRow| later.kind == row.kind && later.to != row.to;
+            if kind.is_exclusive() && rows[at + 1..].iter().any(is_same) {
+                self.give_up(row, changes);
+                continue;
+            }
+            here.insert(ShownLink {
+                to: row.to,
+                kind: kind.clone(),
+            });
+        }
+        here
+    }
+
+    /// A row of ours goes; where its type was an exclusive one, the pair keeps its plain type, which goes out like any other.
+    fn give_up(&self, row: &LinkRow, changes: &mut LinkChanges) {
+        changes.go.push(row.id);
+        let is_exclusive = row.kind.as_ref().is_some_and(TypeId::is_exclusive);
+        if let Some(plain) = self
+            .plain
+            .filter(|_| is_exclusive && !self.has_plain(row.to))
+        {
+            changes.make.push(ShownLink {
+                to: row.to,
+                kind: plain.clone(),
+            });
+        }
+    }
+
+    /// HubSpot's side stands.
+    fn give_way(
+        &self,
+        here: &BTreeSet<ShownLink>,
+        there: &BTreeSet<ShownLink>,
+        changes: &mut LinkChanges,
+    ) {
+        changes.come.extend(there.difference(here).cloned());
+        for link in here.difference(there) {
+            let is_it = |row: &&LinkRow| row.to == link.to && row.kind.as_ref() == Some(&link.kind);
+            if let Some(row) = self.rows.iter().find(is_it) {
+                self.give_up(row, changes);
+            }
+        }
+    }
+}
+
+/// Our side stands. HubSpot takes an exclusive type from the other one by itself: that comes as the base over which ours goes
+/// out.
+fn send_ours(here: &BTreeSet<ShownLink>, there: &BTreeSet<ShownLink>, changes: &mut LinkChanges) {
+    changes.make.extend(here.difference(there).cloned());
+    for link in there.difference(here) {
+        let is_given = link.kind.is_exclusive() && here.iter().any(|own| own.kind == link.kind);
+        match is_given {
+            true => changes.come.push(link.clone()),
+            false => changes.take.push(link.clone()),
+        }
     }
 }
 
@@ -307,6 +520,10 @@ const WAITS: &str = "each side named another record where only one can be: set `
 
 /// Why the deletion of a pair was in conflict.
 const LABELLED_SINCE: &str = "the pair was deleted here, and HubSpot added a type to it since";
+
+/// The same, where a person decides.
+const LABELLED_WAITS: &str =
+    "the pair was deleted here, and HubSpot added a type to it since: set `resolution`";
 
 #[cfg(test)]
 mod tests {
@@ -370,7 +587,8 @@ mod tests {
             shown,
             policy: Policy::Local,
             plain: None,
-            is_held: false,
+            open: None,
+            word: None,
         }
     }
 
@@ -509,14 +727,16 @@ mod tests {
             (&vec![shown(2, PLAIN)], &vec![], &vec![OutboxId(3)])
         );
         // While it waits both sides stay as they are.
+        let open = opened(&manual);
         let waiting = decide(LinkSides {
-            is_held: true,
+            open: Some(&open),
             ..sides(&rows, &[], &there)
         });
-        assert_eq!(
-            (&waiting.come, &waiting.go),
-            (&vec![shown(2, PLAIN)], &vec![])
-        );
+        let plain_comes = LinkChanges {
+            come: vec![shown(2, PLAIN)],
+            ..LinkChanges::default()
+        };
+        assert_eq!(waiting, plain_comes);
         // HubSpot's primary is the one that ours is to follow: no conflict.
         let known = [row(7, 1, PRIMARY), row(9, 2, PRIMARY), row(10, 2, PLAIN)];
         for policy in [Policy::Remote, Policy::Local, Policy::Manual] {
@@ -546,6 +766,142 @@ mod tests {
             (&vec![], &Some(Winner::Local))
         );
         assert!(!local.end.contains(&OutboxId(3)));
+    }
+
+    /// The conflict that opens.
+    fn opened(changes: &LinkChanges) -> OpenLinks {
+        let [conflict] = &changes.conflicts[..] else {
+            panic!("one conflict: {changes:?}");
+        };
+        assert_eq!(conflict.winner, None);
+        OpenLinks {
+            base: conflict.base.clone(),
+            local: conflict.local.clone(),
+            remote: conflict.remote.clone(),
+        }
+    }
+
+    #[test]
+    fn an_open_conflict_moves_with_both_sides_and_ends_where_they_meet_or_one_goes_back() {
+        let plain = kind(PLAIN);
+        // Both had 3; here it is 1 since, in HubSpot 2.
+        let open = OpenLinks {
+            base: vec![shown(3, PRIMARY)],
+            local: vec![shown(1, PRIMARY)],
+            remote: vec![shown(2, PRIMARY)],
+        };
+        let by = |rows: &[LinkRow], entries: &[LinkEntry], there: &[ShownLink], word| {
+            let sides = LinkSides {
+                plain: Some(&plain),
+                open: Some(&open),
+                word,
+                ..sides(rows, entries, there)
+            };
+            match word {
+                Some(_) => decide_held(sides),
+                None => decide(sides),
+            }
+        };
+        let primary = |to| [shown(to, PRIMARY)];
+        let rows = [row(7, 1, PRIMARY)];
+        let nothing = LinkChanges::default;
+        assert_eq!(by(&rows, &[], &primary(2), None), nothing());
+        // HubSpot sets ours.
+        let ends = |winner| Some(OpenChange::Ends(winner));
+        let agreed = LinkChanges {
+            open: ends(Winner::Agreed),
+            ..nothing()
+        };
+        assert_eq!(by(&rows, &[], &primary(1), None), agreed);
+        // It names another one.
+        let moved = |local: i64, remote: i64| {
+            Some(OpenChange::Moves(OpenLinks {
+                base: open.base.clone(),
+                local: primary(local).to_vec(),
+                remote: primary(remote).to_vec(),
+            }))
+        };
+        let elsewhere = by(&rows, &[], &primary(4), None);
+        assert_eq!(elsewhere.open, moved(1, 4));
+        assert!(elsewhere.come.is_empty() && elsewhere.go.is_empty());
+        // A program names another one: the last one stands, nothing is sent, and the former keeps its plain type.
+        let both = [row(7, 1, PRIMARY), row(8, 5, PRIMARY)];
+        let written = by(&both, &[entry(3, MAKES, 5, PRIMARY)], &primary(2), None);
+        assert_eq!(written.open, moved(5, 2));
+        assert_eq!((&written.go, &written.end), (&vec![7], &vec![OutboxId(3)]));
+        assert_eq!(written.make, [shown(1, PLAIN)]);
+        // The one that HubSpot has: both sides are equal, and one row is left.
+        let equal = [row(7, 1, PRIMARY), row(8, 2, PRIMARY)];
+        let written = by(&equal, &[entry(3, MAKES, 2, PRIMARY)], &primary(2), None);
+        assert_eq!((written.open, written.go), (ends(Winner::Agreed), vec![7]));
+        // HubSpot goes back to what both had: ours goes out over it.
+        let back = by(&rows, &[], &primary(3), None);
+        assert_eq!(back.open, ends(Winner::Local));
+        assert_eq!(
+            (&back.make, &back.come),
+            (&primary(1).to_vec(), &primary(3).to_vec())
+        );
+        // So does this side: HubSpot's comes.
+        let here = [row(8, 3, PRIMARY), row(9, 3, PLAIN)];
+        let there = [shown(2, PRIMARY), shown(3, PLAIN)];
+        let back = by(&here, &[entry(3, MAKES, 3, PRIMARY)], &there, None);
+        assert_eq!(back.open, ends(Winner::Remote));
+        assert_eq!((&back.come, &back.go), (&primary(2).to_vec(), &vec![8]));
+        // A person's word.
+        let local = by(&rows, &[], &primary(2), Some(Winner::Local));
+        assert_eq!(
+            (&local.make, &local.come),
+            (&primary(1).to_vec(), &primary(2).to_vec())
+        );
+        let remote = by(&rows, &[], &primary(2), Some(Winner::Remote));
+        assert_eq!((&remote.come, &remote.go), (&primary(2).to_vec(), &vec![7]));
+        assert_eq!(
+            remote.make,
+            [shown(1, PLAIN)],
+            "the pair keeps its plain type"
+        );
+    }
+
+    #[test]
+    fn a_deleted_pair_that_a_person_decides_about_is_neither_sent_nor_brought_back_before() {
+        let plain = kind(PLAIN);
+        let entries = [entry(3, TAKES, 1, PLAIN)];
+        let there = [shown(1, PLAIN), shown(1, 36)];
+        let manual = decide(LinkSides {
+            policy: Policy::Manual,
+            plain: Some(&plain),
+            ..sides(&[], &entries, &there)
+        });
+        assert_eq!((&manual.come, &manual.end), (&vec![], &vec![OutboxId(3)]));
+        let open = opened(&manual);
+        assert_eq!((&open.base, &open.local), (&vec![shown(1, PLAIN)], &vec![]));
+        let by = |rows: &[LinkRow], there: &[ShownLink], word| {
+            decide(LinkSides {
+                plain: Some(&plain),
+                open: Some(&open),
+                word,
+                ..sides(rows, &[], there)
+            })
+        };
+        assert_eq!(by(&[], &there, None), LinkChanges::default());
+        let local = by(&[], &there, Some(Winner::Local));
+        assert!(local.come.is_empty() && local.take.len() == 2, "{local:?}");
+        let remote = by(&[], &there, Some(Winner::Remote));
+        assert!(
+            remote.come.len() == 2 && remote.take.is_empty(),
+            "{remote:?}"
+        );
+        // HubSpot takes its label away again: what was deleted here goes there.
+        let back = by(&[], &[shown(1, PLAIN)], None);
+        assert_eq!(back.open, Some(OpenChange::Ends(Winner::Local)));
+        assert_eq!(back.take, [shown(1, PLAIN)]);
+        // It is made again here: its label comes.
+        let again = by(&[row(7, 1, PLAIN)], &there, None);
+        assert_eq!(again.open, Some(OpenChange::Ends(Winner::Remote)));
+        assert_eq!(again.come, [shown(1, 36)]);
+        // It is gone there too.
+        let agreed = by(&[], &[], None);
+        assert_eq!(agreed.open, Some(OpenChange::Ends(Winner::Agreed)));
     }
 
     #[test]

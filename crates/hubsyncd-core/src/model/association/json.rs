@@ -1,8 +1,8 @@
 //! An association as conflicts and `sync_history` show it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::association::TypeId;
+use crate::model::association::{Category, TypeId};
 use crate::model::id::{HubspotId, LocalId};
 
 /// One association: its two ends and its type.
@@ -64,6 +64,24 @@ impl<'a> LinkJson<'a> {
         let shapes: Vec<LinkShape<'_>> = links.iter().map(Self::shape).collect();
         serde_json::to_string(&shapes).expect("numbers and texts have a JSON form")
     }
+}
+
+#[derive(Deserialize)]
+struct ListedLink {
+    to_local_id: i64,
+    category: Option<String>,
+    type_id: Option<i64>,
+}
+
+/// The rows and types of a list as conflicts have it. What is no such list has none.
+pub fn listed(text: &str) -> Vec<(LocalId, TypeId)> {
+    let links: Vec<ListedLink> = serde_json::from_str(text).unwrap_or_default();
+    let named = links.into_iter().filter_map(|link| {
+        let category = Category::parse(&link.category?);
+        let number = link.type_id?;
+        Some((LocalId(link.to_local_id), TypeId { category, number }))
+    });
+    named.collect()
 }
 
 #[cfg(test)]
