@@ -40,7 +40,7 @@ const WRITTEN_TO: [(&str, &str); 4] = [
         "_sync_link_gone",
         "id, from_object, from_local_id, to_object, to_local_id, category, type_id, label",
     ),
-    ("_sync_link_lost", "object, local_id"),
+    ("_sync_link_lost", "object, local_id, hs_id"),
     ("_sync_link_back", "row"),
 ];
 
@@ -158,7 +158,7 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
         part(
             "lost",
             &format!("{} OR {}", has_any(), has_waiting()),
-            &lost(),
+            &lost(pairs),
         ),
         part("back", HAS_LIST, &back(pairs)),
     ]);
@@ -272,6 +272,15 @@ fn is_of(pair: &PairMapping, row: &str) -> String {
     )
 }
 
+/// The pair that an entry, as `e`, is of.
+fn is_of_entry(pair: &PairMapping) -> String {
+    format!(
+        "e.object = {} AND e.to_object = {}",
+        literal(pair.from.as_str()),
+        literal(pair.to.as_str())
+    )
+}
+
 /// A refusal for each condition that holds, the first of them.
 fn refuse_where(cases: &[(String, String)]) -> String {
     let arms = each(cases, |(condition, sentence)| {
@@ -280,13 +289,17 @@ fn refuse_where(cases: &[(String, String)]) -> String {
     format!("SELECT CASE{arms} END")
 }
 
-/// The types that an INSERT may mean, as `t`: those of its number, or of its label, or the pair's plain ones.
+/// The types that an INSERT may mean, as `t`: those of its number, of its label, or of both, or the pair's plain ones.
 const NAMED: &str =
     "association_types AS t WHERE t.from_object = new.from_object AND t.to_object = new.to_object AND t.archived = 0
-    AND t.category = coalesce(new.category, t.category)
-    AND CASE WHEN new.type_id IS NOT NULL THEN t.type_id = new.type_id
-             WHEN trim(coalesce(new.label, '')) <> '' THEN lower(trim(t.label)) = lower(trim(new.label))
-             ELSE t.label IS NULL END";
+    AND t.category = coalesce(new.category, t.category) AND t.type_id = coalesce(new.type_id, t.type_id)
+    AND CASE WHEN trim(coalesce(new.label, ''), char(9, 10, 13, 32)) <> ''
+             THEN lower(trim(t.label)) = lower(trim(new.label, char(9, 10, 13, 32)))
+             ELSE new.type_id IS NOT NULL OR t.label IS NULL END";
+
+/// Whether an INSERT names a type, be it by a part of it.
+const IS_NAMED: &str =
+    "(new.type_id IS NOT NULL OR trim(coalesce(new.label, ''), char(9, 10, 13, 32)) <> '')";
 
 /// Rows of the same two records in the same order.
 fn same_ends(row: &str, other: &str) -> String {
@@ -304,14 +317,17 @@ fn refuse_id() -> String {
     )
 }
 
-/// A type that is there, or that waits, is there: nothing is written and nothing queued.
+/// A type that is there, or that waits, is there: nothing is written and nothing queued. What may be one of several types is none
+/// of them.
 fn skip() -> String {
     format!(
         "SELECT RAISE(IGNORE) WHERE EXISTS (SELECT 1 FROM associations AS a WHERE {}
-    AND CASE WHEN new.type_id IS NOT NULL
-             THEN a.type_id = new.type_id AND coalesce(new.category, a.category) IS coalesce(a.category, new.category)
-             ELSE EXISTS (SELECT 1 FROM {NAMED} AND t.category = a.category AND t.type_id = a.type_id)
-                  OR (a.type_id IS NULL AND lower(coalesce(a.label, '')) = lower(trim(coalesce(new.label, '')))) END)",
+    AND ((EXISTS (SELECT 1 FROM {NAMED} AND t.category = a.category AND t.type_id = a.type_id)
+          AND (NOT {IS_NAMED} OR (SELECT count(*) FROM {NAMED}) = 1))
+         OR (a.category IS new.category AND a.type_id IS new.type_id AND
+             (lower(coalesce(a.label, '')) = lower(trim(coalesce(new.label, ''), char(9, 10, 13, 32)))
+              OR (new.category IS NOT NULL AND new.type_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM association_types AS t
+                  WHERE t.from_object = new.from_object AND t.to_object = new.to_object))))))",
         same_ends("a", "new")
     )
 }
@@ -382,7 +398,7 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
             ),
         ));
         cases.push((
-            format!("{is_of} AND {count} > 1 AND (new.type_id IS NOT NULL OR trim(coalesce(new.label, '')) <> '')"),
+            format!("{is_of} AND {count} > 1 AND {IS_NAMED}"),
             format!(
                 "more than one type of {} has this label or number: write category and type_id of one of {types} \
                  [ambiguous-association-type]",
@@ -446,7 +462,7 @@ fn inserted() -> Vec<String> {
             "UPDATE associations SET {}, {}, {} WHERE id = new.id",
             told("category", "new.category"),
             told("type_id", "new.type_id"),
-            told("label", "nullif(trim(new.label), '')"),
+            told("label", "nullif(trim(new.label, char(9, 10, 13, 32)), '')"),
         ),
         "INSERT INTO _sync_link_made VALUES (new.id)".to_owned(),
         CLOSE_GATE.to_owned(),
@@ -676,11 +692,47 @@ fn has_any() -> String {
     format!("EXISTS (SELECT 1 FROM associations AS a WHERE {OF_ROW})")
 }
 
-/// HubSpot takes the associations of an archived record by itself.
-fn lost() -> Vec<String> {
+/// HubSpot takes the associations of an archived record by itself. What was still to be made is written down, as the daemon does
+/// where it meets an association whose record is gone; not where the row is replaced, whose associations come back.
+fn lost(pairs: &Pairs<'_>) -> Vec<String> {
+    let hs_id = |end: &str| {
+        let (object, local_id) = (format!("e.{end}object"), format!("e.{end}local_id"));
+        format!(
+            "iif({object} = new.object AND {local_id} = new.local_id, new.hs_id, {})",
+            pairs.hs_id(&object, &local_id)
+        )
+    };
+    let arms: Vec<String> = pairs
+        .pairs()
+        .iter()
+        .map(|pair| {
+            format!(
+                "\n    WHEN {} THEN {}",
+                is_of_entry(pair),
+                literal(pair.key.as_str())
+            )
+        })
+        .collect();
+    let key = match arms.is_empty() {
+        true => "NULL".to_owned(),
+        false => format!("(CASE{} END)", arms.concat()),
+    };
+    let written = format!(
+        "INSERT INTO sync_history (at, object, local_id, hs_id, property, old_value, origin)
+SELECT {NOW}, l.pair, l.local_id, l.from_hs_id, 'association',
+    json_object('from_local_id', l.local_id, 'from_hs_id', l.from_hs_id, 'to_local_id', l.to_local_id, 'to_hs_id', l.to_hs_id,
+                'category', l.category, 'type_id', l.type_id, 'label', l.label), 'push'
+FROM (SELECT e.*, {key} AS pair, {} AS from_hs_id, {} AS to_hs_id FROM sync_outbox AS e, associations AS a
+      WHERE e.operation = 'associate' AND {IS_FREE} AND ({OF_ROW}) AND {}) AS l
+WHERE l.pair IS NOT NULL AND NOT EXISTS (SELECT 1 FROM _sync_replaced AS n WHERE n.object = new.object AND n.local_id = new.local_id AND n.taking = 0)",
+        hs_id(""),
+        hs_id("to_"),
+        is_entry_of("a")
+    );
     let rows = format!("(SELECT * FROM associations AS a WHERE {OF_ROW})");
     vec![
         release(&rows),
+        written,
         format!(
             "DELETE FROM sync_outbox WHERE id IN (SELECT e.id FROM sync_outbox AS e, associations AS a
     WHERE e.operation = 'associate' AND {IS_FREE} AND ({OF_ROW}) AND {})",

@@ -681,7 +681,9 @@ fn archive(pairs: &Pairs<'_>) -> Vec<String> {
         ),
     ];
     steps.extend(associations::note_replaced(pairs));
-    steps.push("INSERT INTO _sync_link_lost VALUES (new.object, new.local_id)".to_owned());
+    steps.push(
+        "INSERT INTO _sync_link_lost VALUES (new.object, new.local_id, new.hs_id)".to_owned(),
+    );
     steps
 }
 

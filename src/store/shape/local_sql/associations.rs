@@ -259,6 +259,53 @@ const KNOWN: &str = "
            ('companies', 2, 'companies', 1, 'HUBSPOT_DEFINED', 14, 'Parent');";
 
 #[test]
+fn a_second_insert_by_a_number_or_label_of_several_types_is_refused_whichever_is_there() {
+    linked(|scene| {
+        scene.do_run(&insert(", category, type_id", "1, 'HUBSPOT_DEFINED', 1"));
+        scene.do_run(&insert(", category, type_id", "1, 'USER_DEFINED', 36"));
+        let held = scene.links();
+        for (more, values, code) in [
+            (", type_id", "1, 1", "[ambiguous-association-type]"),
+            (", label", "1, ' TWICE'", "[ambiguous-association-type]"),
+            (
+                ", type_id, label",
+                "1, 279, 'Primary'",
+                "[unknown-association-type]",
+            ),
+            (
+                ", type_id, label",
+                "1, 1, 'Twice'",
+                "[unknown-association-type]",
+            ),
+            (
+                ", category, type_id, label",
+                "1, 'HUBSPOT_DEFINED', 1, 'Billing'",
+                "[unknown-association-type]",
+            ),
+        ] {
+            let words = scene.run(&insert(more, values)).expect_err("is refused");
+            assert!(words.ends_with(code), "{more} {values}: {words}");
+        }
+        // What names one that is there is no change.
+        for (more, values) in [
+            (
+                ", type_id, label",
+                "1, 1, '	primary
+'",
+            ),
+            (", type_id", "1, 36"),
+            (", category, type_id", "1, 'HUBSPOT_DEFINED', 1"),
+        ] {
+            scene.does_nothing(&insert(more, values));
+        }
+        assert_eq!(scene.links(), held);
+        // The other one of that number is another type.
+        scene.do_run(&insert(", type_id, label", "1, 1, 'billing'"));
+        assert_eq!(scene.links().len(), held.len() + 1);
+    });
+}
+
+#[test]
 fn a_delete_takes_what_hubspot_takes_with_it() {
     linked(|scene| {
         scene.as_daemon(KNOWN);
@@ -327,6 +374,10 @@ fn a_deleted_row_s_links_go_without_a_word_and_come_back_with_it() {
         scene.do_run("DELETE FROM contacts WHERE local_id = 1");
         assert_eq!(scene.links().len(), 4);
         assert_eq!(scene.link_entries(), Vec::<String>::new());
+        // What was still to be made is written down.
+        let history = "SELECT object || ' ' || local_id || ' ' || hs_id || ' ' || property || ' ' || origin, old_value, new_value FROM sync_history";
+        let line = r#"contacts_companies 1 101 association push {"from_local_id":1,"from_hs_id":101,"to_local_id":2,"to_hs_id":202,"category":"HUBSPOT_DEFINED","type_id":1,"label":"Primary"} -"#;
+        assert_eq!(scene.rows(history), [line]);
         let kept = "SELECT json_extract(j.value, '$.from_hs_id'), json_extract(j.value, '$.to_hs_id'), json_extract(j.value, '$.type_id'),
                            json_extract(j.value, '$.pending')
                     FROM sync_outbox, json_each(row, '$.associations') AS j ORDER BY 2, 3";
@@ -443,7 +494,10 @@ fn a_row_that_is_replaced_keeps_its_links_and_what_waits_of_them() {
             let creates = "SELECT count(*) FROM sync_outbox WHERE operation = 'create'";
             assert_eq!(scene.rows(creates), ["1"]);
         }
+        let written = "SELECT count(*) FROM sync_history";
+        assert_eq!(scene.rows(written), ["0"], "nothing of it is gone");
         scene.do_run("DELETE FROM contacts WHERE local_id = 9");
+        assert_eq!(scene.rows(written), ["1"]);
         assert_eq!(scene.links(), Vec::<String>::new());
         scene.do_run("INSERT INTO contacts (local_id, email) VALUES (9, 'other@example.com')");
         assert_eq!(scene.links(), Vec::<String>::new(), "another row");
