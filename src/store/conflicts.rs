@@ -382,7 +382,8 @@ pub fn of_associations(
     let lost = |list: &str| {
         format!(
             "EXISTS (SELECT 1 FROM json_each({list}) AS j
-                     WHERE NOT EXISTS (SELECT 1 FROM {to} AS m WHERE m.local_id = json_extract(j.value, '$.to_local_id')))"
+                     WHERE json_extract(j.value, '$.to_local_id') IS NOT NULL
+                       AND NOT EXISTS (SELECT 1 FROM {to} AS m WHERE m.local_id = json_extract(j.value, '$.to_local_id')))"
         )
     };
     let which = format!(

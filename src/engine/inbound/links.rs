@@ -161,6 +161,7 @@ pub fn apply(
     let name = pair.mapping.name();
     let open = open_of(tx, &name, from)?;
     let plain = plain_of(&known);
+    let known_elsewhere = waiting::of(tx, key, shown.id)?;
     let changes = decide(LinkSides {
         rows: &here,
         entries: &entries,
@@ -169,6 +170,8 @@ pub fn apply(
         plain,
         open: open.as_ref().map(|(_, links)| links),
         word: None,
+        elsewhere: &found.waiting,
+        known_elsewhere: &known_elsewhere,
     });
     let writing = Writing {
         tx,
@@ -221,6 +224,10 @@ pub fn decide_open(
         .iter()
         .map(|known| (known.id.clone(), known.label.clone()))
         .collect();
+    let elsewhere = match row.record.hs_id {
+        Some(hs_id) => waiting::of(tx, &pair.mapping.key, hs_id)?,
+        None => BTreeSet::new(),
+    };
     let changes = decide_held(LinkSides {
         rows: &here,
         entries: &entries,
@@ -229,6 +236,8 @@ pub fn decide_open(
         plain: plain_of(&known),
         open: Some(&open),
         word,
+        elsewhere: &elsewhere,
+        known_elsewhere: &elsewhere,
     });
     let writing = Writing {
         tx,
@@ -439,11 +448,28 @@ impl Writing<'_> {
 
     /// Associations as a conflict has them.
     fn list(&self, links: &[ShownLink]) -> Result<String, StoreError> {
+        self.list_with(links, &[])
+    }
+
+    /// The same with those whose other record is not in the mirror.
+    fn list_with(
+        &self,
+        links: &[ShownLink],
+        elsewhere: &[waiting::WaitingLink],
+    ) -> Result<String, StoreError> {
         let one = |link| {
             let ShownLink { to, kind }: &ShownLink = link;
             self.json(*to, Some(kind), self.label(kind))
         };
-        let links = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        let mut links = links.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        links.extend(elsewhere.iter().map(|(record, kind)| LinkJson {
+            from_local_id: self.from.0,
+            from_hs_id: self.from.1,
+            to_local_id: None,
+            to_hs_id: Some(*record),
+            kind: Some(kind),
+            label: self.label(kind),
+        }));
         Ok(LinkJson::list(&links))
     }
 
@@ -488,7 +514,7 @@ impl Writing<'_> {
         Ok(LinkJson {
             from_local_id: self.from.0,
             from_hs_id: self.from.1,
-            to_local_id: to,
+            to_local_id: Some(to),
             to_hs_id: to_record.and_then(|row| row.record.hs_id),
             kind,
             label,
@@ -498,7 +524,7 @@ impl Writing<'_> {
     /// Writes a conflict down, once.
     fn conflict(&self, conflict: &LinkConflict) -> Result<(), StoreError> {
         let (base, local) = (self.list(&conflict.base)?, self.list(&conflict.local)?);
-        let remote = self.list(&conflict.remote)?;
+        let remote = self.list_with(&conflict.remote, &conflict.elsewhere)?;
         let about = About {
             object: self.name,
             local_id: self.from.0,

@@ -612,7 +612,7 @@ impl LinkWork<'_> {
         let told = LinkJson {
             from_local_id: link.from.local_id,
             from_hs_id: link.from.hs_id,
-            to_local_id: link.to.local_id,
+            to_local_id: Some(link.to.local_id),
             to_hs_id: link.to.hs_id,
             kind: link.kind.as_ref(),
             label: link.label.as_deref(),

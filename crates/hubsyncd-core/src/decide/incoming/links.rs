@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use crate::model::association::TypeId;
 use crate::model::conflict::Winner;
 use crate::model::entry::{EntryState, Operation};
-use crate::model::id::{LocalId, OutboxId};
+use crate::model::id::{HubspotId, LocalId, OutboxId};
 use crate::model::mapping::Policy;
 
 /// A row of `associations`, from the record that HubSpot was asked about.
@@ -73,6 +73,10 @@ pub struct LinkSides<'a> {
     pub open: Option<&'a OpenLinks>,
     /// What a person has said of it.
     pub word: Option<Winner>,
+    /// What HubSpot shows of records that are not in the mirror.
+    pub elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
+    /// What it showed of such records before.
+    pub known_elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
 }
 
 /// A conflict of a record's associations that waits for a person: those of each side which it is about.
@@ -106,6 +110,8 @@ pub struct LinkConflict {
     pub local: Vec<ShownLink>,
     /// HubSpot's.
     pub remote: Vec<ShownLink>,
+    /// HubSpot's whose other record is not in the mirror.
+    pub elsewhere: Vec<(HubspotId, TypeId)>,
     /// Why it ended as it did, or what it waits for.
     pub reason: &'static str,
 }
@@ -274,9 +280,12 @@ impl LinkSides<'_> {
             .iter()
             .filter(of_kind)
             .find(|link| !self.was_known(link));
-        let Some(rival) = rival.cloned() else {
+        let rival = rival.cloned();
+        let mut away = self.elsewhere.difference(self.known_elsewhere);
+        let away = away.find(|(_, other)| other == kind).cloned();
+        if rival.is_none() && away.is_none() {
             return;
-        };
+        }
         let (winner, reason) = match self.policy {
             Policy::Remote | Policy::Newest => (Some(Winner::Remote), BOTH_NAMED_ONE),
             Policy::Local => (Some(Winner::Local), BOTH_NAMED_ONE),
@@ -287,7 +296,7 @@ impl LinkSides<'_> {
             // HubSpot's comes as the base over which ours goes out; what ours implies takes it away again.
             Some(_) => {}
             None => {
-                changes.come.retain(|link| *link != rival);
+                changes.come.retain(|link| Some(link) != rival.as_ref());
                 changes.end.push(entry.id);
             }
         }
@@ -298,7 +307,8 @@ impl LinkSides<'_> {
                 to: entry.to,
                 kind: kind.clone(),
             }],
-            remote: vec![rival],
+            remote: rival.into_iter().collect(),
+            elsewhere: away.into_iter().collect(),
             reason,
         });
     }
@@ -388,6 +398,7 @@ impl LinkSides<'_> {
             base: self.base(|to, _| to == entry.to),
             local: Vec::new(),
             remote: of_pair().cloned().collect(),
+            elsewhere: Vec::new(),
             reason,
         });
     }
@@ -396,12 +407,13 @@ impl LinkSides<'_> {
     /// ends by itself where they meet or one of them goes back to what both had.
     fn hold(&self, changes: &mut LinkChanges) {
         let mut all = self.open.cloned().unwrap_or_default();
-        let mut reason = None;
+        let (mut reason, mut elsewhere) = (None, Vec::new());
         changes.conflicts.retain(|new| {
             if new.winner.is_none() {
                 all.base.extend_from_slice(&new.base);
                 all.local.extend_from_slice(&new.local);
                 all.remote.extend_from_slice(&new.remote);
+                elsewhere.extend_from_slice(&new.elsewhere);
                 reason.get_or_insert(new.reason);
             }
             new.winner.is_some()
@@ -424,11 +436,17 @@ impl LinkSides<'_> {
                 base: now.base,
                 local: now.local,
                 remote: now.remote,
+                elsewhere,
                 reason: reason.unwrap_or(WAITS),
             });
             return;
         }
+        // Of a record that is not in the mirror yet nothing is concluded: its arrival asks again.
+        let is_away = |kind: &TypeId| scope.exclusive && kind.is_exclusive();
+        let is_away = self.elsewhere.iter().any(|(_, kind)| is_away(kind));
         let winner = match self.word {
+            None if is_away && reason.is_none() => return,
+            None if is_away => None,
             _ if here == there => Some(Winner::Agreed),
             None if there == base => Some(Winner::Local),
             None if here == base => Some(Winner::Remote),
@@ -573,6 +591,8 @@ mod tests {
         }
     }
 
+    static NOWHERE: BTreeSet<(HubspotId, TypeId)> = BTreeSet::new();
+
     const MAKES: Operation = Operation::Associate;
     const TAKES: Operation = Operation::Disassociate;
 
@@ -589,6 +609,8 @@ mod tests {
             plain: None,
             open: None,
             word: None,
+            elsewhere: &NOWHERE,
+            known_elsewhere: &NOWHERE,
         }
     }
 
@@ -742,6 +764,50 @@ mod tests {
         for policy in [Policy::Remote, Policy::Local, Policy::Manual] {
             assert_eq!(by(policy, &known, &there), LinkChanges::default());
         }
+    }
+
+    #[test]
+    fn a_primary_that_is_given_to_a_record_outside_the_mirror_is_in_conflict_as_well() {
+        let plain = kind(PLAIN);
+        let rows = [row(7, 1, PRIMARY)];
+        let entries = [entry(3, MAKES, 1, PRIMARY)];
+        let away = BTreeSet::from([(HubspotId(900), kind(PRIMARY))]);
+        let by = |policy, entries: &[LinkEntry], open, known_elsewhere| {
+            decide(LinkSides {
+                policy,
+                open,
+                plain: Some(&plain),
+                elsewhere: &away,
+                known_elsewhere,
+                ..sides(&rows, entries, &[])
+            })
+        };
+        for (policy, winner) in [
+            (Policy::Remote, Some(Winner::Remote)),
+            (Policy::Local, Some(Winner::Local)),
+            (Policy::Manual, None),
+        ] {
+            let changes = by(policy, &entries, None, &NOWHERE);
+            let [conflict] = &changes.conflicts[..] else {
+                panic!("one conflict: {changes:?}");
+            };
+            assert_eq!(conflict.winner, winner);
+            assert_eq!(conflict.elsewhere, [(HubspotId(900), kind(PRIMARY))]);
+            let is_demoted = changes.demote == [OutboxId(3)];
+            assert_eq!(is_demoted, policy == Policy::Remote);
+            assert_eq!(changes.end.is_empty(), policy != Policy::Manual);
+            // HubSpot had it before ours was written.
+            assert_eq!(by(policy, &entries, None, &away), LinkChanges::default());
+        }
+        // An open conflict waits until the record is here: it is not taken for one that has gone back.
+        let open = OpenLinks {
+            local: vec![shown(1, PRIMARY)],
+            ..OpenLinks::default()
+        };
+        assert_eq!(
+            by(Policy::Manual, &[], Some(&open), &away),
+            LinkChanges::default()
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub struct LinkJson<'a> {
     pub from_local_id: LocalId,
     /// That row's record.
     pub from_hs_id: Option<HubspotId>,
-    /// The row where it leads.
-    pub to_local_id: LocalId,
+    /// The row where it leads; `None` where its record is not in the mirror.
+    pub to_local_id: Option<LocalId>,
     /// That row's record.
     pub to_hs_id: Option<HubspotId>,
     /// Its type; `None` where it is not known yet.
@@ -26,7 +26,7 @@ pub struct LinkJson<'a> {
 struct LinkShape<'a> {
     from_local_id: i64,
     from_hs_id: Option<i64>,
-    to_local_id: i64,
+    to_local_id: Option<i64>,
     to_hs_id: Option<i64>,
     category: Option<&'a str>,
     type_id: Option<i64>,
@@ -38,7 +38,7 @@ impl<'a> LinkJson<'a> {
         LinkShape {
             from_local_id: self.from_local_id.0,
             from_hs_id: self.from_hs_id.map(|id| id.0),
-            to_local_id: self.to_local_id.0,
+            to_local_id: self.to_local_id.map(|id| id.0),
             to_hs_id: self.to_hs_id.map(|id| id.0),
             category: self.kind.map(|kind| kind.category.as_str()),
             type_id: self.kind.map(|kind| kind.number),
@@ -68,7 +68,7 @@ impl<'a> LinkJson<'a> {
 
 #[derive(Deserialize)]
 struct ListedLink {
-    to_local_id: i64,
+    to_local_id: Option<i64>,
     category: Option<String>,
     type_id: Option<i64>,
 }
@@ -79,7 +79,7 @@ pub fn listed(text: &str) -> Vec<(LocalId, TypeId)> {
     let named = links.into_iter().filter_map(|link| {
         let category = Category::parse(&link.category?);
         let number = link.type_id?;
-        Some((LocalId(link.to_local_id), TypeId { category, number }))
+        Some((LocalId(link.to_local_id?), TypeId { category, number }))
     });
     named.collect()
 }
@@ -94,7 +94,7 @@ mod tests {
         let link = |to: i64, kind| LinkJson {
             from_local_id: LocalId(7),
             from_hs_id: Some(HubspotId(101)),
-            to_local_id: LocalId(to),
+            to_local_id: Some(LocalId(to)),
             to_hs_id: Some(HubspotId(900 - to)),
             kind: Some(kind),
             label: None,
