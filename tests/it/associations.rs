@@ -413,7 +413,7 @@ fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by
         "SELECT json_extract(remote_value, '$[0].to_hs_id') = {gamma} FROM sync_conflicts"
     ));
     let former = format!(
-        "SELECT count(*) FROM sync_history WHERE json_extract(old_value, '$.to_hs_id') = {acme} AND json_extract(old_value, '$.type_id') = 1"
+        "SELECT count(*) FROM sync_history WHERE origin = 'conflict' AND json_extract(old_value, '$.to_hs_id') = {acme} AND json_extract(old_value, '$.type_id') = 1"
     );
     assert_eq!(site.number(&former), 1);
     set_primary(&portal, ann, beta);

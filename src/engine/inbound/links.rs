@@ -433,9 +433,13 @@ impl Writing<'_> {
             .remote
             .iter()
             .filter(|link| !now.remote.contains(link));
+        let contested = Writing {
+            origin: Some(Origin::Conflict),
+            ..*self
+        };
         for link in gone {
             let label = self.label(&link.kind);
-            self.record(link.to, Some(&link.kind), label, LinkWay::Went)?;
+            contested.record(link.to, Some(&link.kind), label, LinkWay::Went)?;
         }
         let (base, local) = (self.list(&now.base)?, self.list(&now.local)?);
         let remote = self.list(&now.remote)?;
