@@ -70,6 +70,39 @@ fn a_stage_of_another_pipeline_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn what_a_new_record_lacks_and_a_stage_that_is_not_the_default_pipelines_is_found_unsent() {
+    let portal = Portal::quick();
+    let site = Site::with(&portal, "", "[objects.deals]\n[objects.tickets]\n");
+    site.once();
+    let other = site
+        .text("SELECT id FROM pipeline_stages WHERE object = 'deals' AND pipeline_id <> 'default' ORDER BY id LIMIT 1")
+        .expect("a stage");
+    let writes = portal.stand().write_log().len();
+    site.execute("INSERT INTO tickets (subject) VALUES ('It stands')");
+    site.execute("INSERT INTO deals (amount) VALUES (5)");
+    site.execute("INSERT INTO deals (dealname, pipeline) VALUES ('Big', 'default')");
+    site.execute(&format!(
+        "INSERT INTO deals (dealname, dealstage) VALUES ('Small', '{other}')"
+    ));
+    site.once();
+    let told = "SELECT group_concat(object || ' ' || local_id || ' ' || state || ' ' || code, '; ')
+        FROM (SELECT * FROM sync_outbox ORDER BY object, local_id)";
+    assert_eq!(
+        site.text(told).as_deref(),
+        Some(
+            "deals 1 dead required-property; deals 2 dead required-property; \
+             deals 3 dead stage-of-another-pipeline; tickets 1 dead required-property"
+        )
+    );
+    assert_eq!(portal.stand().write_log().len(), writes);
+    site.execute("UPDATE tickets SET hs_pipeline_stage = '1'");
+    site.execute("UPDATE deals SET dealname = 'Middle', dealstage = 'qualifiedtobuy'");
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(portal.stand().count("deals"), 3);
+}
+
+#[test]
 fn a_stage_that_a_rule_of_the_pipeline_refuses_is_dead_with_its_words() {
     let words = "Deals above 10,000 need the approval of a manager before they are won";
     let portal = Portal::with(Settings {

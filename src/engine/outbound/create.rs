@@ -19,7 +19,7 @@ use crate::decide::outgoing::looking::{
     LookBy, asked_for, carried, claimed, has_made, is_fresh_create, left_in_doubt, look_by,
     meant_by, reinserted, relinked, searched_for, unseen_keys,
 };
-use crate::decide::outgoing::needed::missing;
+use crate::decide::outgoing::needed::{self, missing};
 use crate::decide::outgoing::plan::BATCH_WITH_HISTORY;
 use crate::decide::outgoing::present::Present;
 use crate::decide::outgoing::taken::shared_words;
@@ -463,7 +463,7 @@ fn claim_create(
         .or_else(|| missing(object, &row));
     let unfit = match unfit {
         Some(words) => Some(words),
-        None => stages::misplaced_in(tx, pass, &row, |_| true)?,
+        None => stages::misplaced_in(tx, pass, &row, needed::Sent::New)?,
     };
     if let Some(words) = unfit {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;

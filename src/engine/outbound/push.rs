@@ -14,6 +14,7 @@ use crate::decide::fight;
 use crate::decide::outgoing::claim::{
     after_its_read, is_free_update, rest_unwritable, unsendable, update_fields, update_of,
 };
+use crate::decide::outgoing::needed;
 use crate::decide::outgoing::plan::{BATCH, Backlog, next_batch};
 use crate::decide::outgoing::present::{KnownVersion, Look, Present};
 use crate::decide::retry::{AFTER_READ, AFTER_UNREAD};
@@ -343,7 +344,7 @@ fn claim_update(
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }
-    if let Some(words) = stages::misplaced_in(tx, pass, &row, is_sent)? {
+    if let Some(words) = stages::misplaced_in(tx, pass, &row, needed::Sent::Some(&is_sent))? {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }

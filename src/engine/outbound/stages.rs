@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::outgoing::needed::{is_known, misplaced, place};
+use crate::decide::outgoing::needed::{Sent, is_known, misplaced, place};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::reference;
@@ -32,11 +32,16 @@ pub async fn read_again_for(
         .read(move |connection| {
             let known = tables::pipelines(connection, sync.object())?;
             for entry in &due {
-                let is_sent = |property: &PropertyName| {
-                    entry.standing.operation == Operation::Create || entry.field(property).is_some()
+                let is_sent = |property: &PropertyName| entry.field(property).is_some();
+                let sent = match entry.standing.operation {
+                    Operation::Create => Sent::New,
+                    Operation::Update
+                    | Operation::Archive
+                    | Operation::Associate
+                    | Operation::Disassociate => Sent::Some(&is_sent),
                 };
                 let row = sync.table.by_local_id(connection, entry.local_id)?;
-                let place = row.as_ref().and_then(|row| place(&sync, row, is_sent));
+                let place = row.as_ref().and_then(|row| place(&sync, row, sent));
                 if place.is_some_and(|place| !is_known(&place, &known)) {
                     return Ok(true);
                 }
@@ -55,9 +60,9 @@ pub fn misplaced_in(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,
-    is_sent: impl Fn(&PropertyName) -> bool,
+    sent: Sent<'_>,
 ) -> Result<Option<String>, StoreError> {
-    let Some(place) = place(pass.object, row, is_sent) else {
+    let Some(place) = place(pass.object, row, sent) else {
         return Ok(None);
     };
     let known = tables::pipelines(tx, pass.name())?;

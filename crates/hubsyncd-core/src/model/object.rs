@@ -97,18 +97,28 @@ pub struct StageProperties {
     pub pipeline: &'static str,
     /// Which of its stages.
     pub stage: &'static str,
+    /// The pipeline in which HubSpot makes a record that names none, where that is known (`hubspot/api-facts.md#5`).
+    pub default_pipeline: Option<&'static str>,
 }
 
 /// Those of deals.
 const DEAL_STAGES: StageProperties = StageProperties {
     pipeline: "pipeline",
     stage: "dealstage",
+    default_pipeline: Some("default"),
+};
+
+/// Those of tickets.
+const TICKET_STAGES: StageProperties = StageProperties {
+    default_pipeline: Some("0"),
+    ..STAGES
 };
 
 /// Those of all other objects that have pipelines, custom ones too.
 pub const STAGES: StageProperties = StageProperties {
     pipeline: "hs_pipeline",
     stage: "hs_pipeline_stage",
+    default_pipeline: None,
 };
 
 /// The last-modified property of all objects but contacts.

@@ -19,21 +19,31 @@ pub const STAGE_OF_ANOTHER_PIPELINE: &str = "stage-of-another-pipeline";
 pub fn missing(object: &SyncedObject, row: &MirrorRow) -> Option<String> {
     let (mapping, id) = (object.mapping(), row.record.local_id);
     let table = &mapping.table;
-    let is_sent = |field: &&FieldMapping| field.direction.pushes();
-    object.required.iter().find_map(|name| {
-        let field = mapping.fields.iter().find(|field| field.property.as_str() == name);
-        match field.filter(is_sent) {
-            Some(field) if !row.value(&field.property).is_empty() => None,
-            Some(field) => Some(format!(
-                "`{table}.{}` of row {id} is empty, and HubSpot takes no new record of {} without it: write it [{REQUIRED_PROPERTY}]",
-                field.column, mapping.object
-            )),
-            None => Some(format!(
-                "HubSpot takes no new record of {} without `{name}`, which no column of `{table}` sends: add it to \
-                 `[objects.{}.properties]` [{REQUIRED_PROPERTY}]",
-                mapping.object, mapping.object
-            )),
-        }
+    let sent = |name: &str| {
+        let mut fields = mapping.fields.iter();
+        fields.find(|field| field.property.as_str() == name && field.direction.pushes())
+    };
+    let has_value = |field: &FieldMapping| !row.value(&field.property).is_empty();
+    let lacks = |name: &str, of: &str| match sent(name) {
+        Some(field) if has_value(field) => None,
+        Some(field) => Some(format!(
+            "`{table}.{}` of row {id} is empty, and HubSpot takes no new record of {}{of} without it: write it [{REQUIRED_PROPERTY}]",
+            field.column, mapping.object
+        )),
+        None => Some(format!(
+            "HubSpot takes no new record of {}{of} without `{name}`, which no column of `{table}` sends: add it to \
+             `[objects.{}.properties]` [{REQUIRED_PROPERTY}]",
+            mapping.object, mapping.object
+        )),
+    };
+    let mut required = object.required.iter();
+    let missing = required.find_map(|name| lacks(name, ""));
+    // Whoever names a pipeline names a stage of it.
+    missing.or_else(|| {
+        let stages = object
+            .stages
+            .filter(|stages| sent(stages.pipeline).is_some_and(has_value))?;
+        lacks(stages.stage, " in a pipeline")
     })
 }
 
@@ -45,22 +55,51 @@ pub struct Place<'a> {
     column: &'a str,
 }
 
-/// The place of a row, where it names pipeline and stage and one of the two is sent. What it leaves open HubSpot settles.
+/// What of a row is sent.
+#[derive(Clone, Copy)]
+pub enum Sent<'a> {
+    /// All of it: its record is to be made.
+    New,
+    /// These properties.
+    Some(&'a dyn Fn(&PropertyName) -> bool),
+}
+
+/// The place of a row, where it names pipeline and stage and one of the two is sent. What it leaves open HubSpot settles: a new
+/// record that names no pipeline is made in the default one.
 pub fn place<'a>(
     object: &'a SyncedObject,
     row: &'a MirrorRow,
-    is_sent: impl Fn(&PropertyName) -> bool,
+    sent: Sent<'_>,
 ) -> Option<Place<'a>> {
-    let StageProperties { pipeline, stage } = object.stages?;
+    let StageProperties {
+        pipeline,
+        stage,
+        default_pipeline,
+    } = object.stages?;
     let fields = &object.mapping().fields;
     let field = |name: &str| fields.iter().find(|field| field.property.as_str() == name);
-    let (pipeline, stage) = (field(pipeline)?, field(stage)?);
-    let is_written = |field: &FieldMapping| field.direction.pushes() && is_sent(&field.property);
-    if !is_written(pipeline) && !is_written(stage) {
+    let (pipeline, stage) = (field(pipeline), field(stage)?);
+    let is_written = |field: &FieldMapping| {
+        let is_sent = match sent {
+            Sent::New => true,
+            Sent::Some(is_sent) => is_sent(&field.property),
+        };
+        field.direction.pushes() && is_sent
+    };
+    if !pipeline.is_some_and(is_written) && !is_written(stage) {
         return None;
     }
+    let named = match sent {
+        Sent::New => pipeline.filter(|field| is_written(field)),
+        Sent::Some(_) => pipeline,
+    };
+    let named = named.map_or("", |field| text(row.value(&field.property)));
+    let pipeline = match (sent, default_pipeline) {
+        (Sent::New, Some(default)) if named.is_empty() => default,
+        (Sent::New | Sent::Some(_), _) => named,
+    };
     let place = Place {
-        pipeline: text(row.value(&pipeline.property)),
+        pipeline,
         stage: text(row.value(&stage.property)),
         column: stage.column.as_str(),
     };
@@ -143,6 +182,7 @@ mod tests {
             stages: Some(StageProperties {
                 pipeline: "pipeline",
                 stage: "dealstage",
+                default_pipeline: Some("sales"),
             }),
             required: vec!["dealname".to_owned()],
             ..SyncedObject::of(ObjectMapping {
@@ -189,6 +229,13 @@ mod tests {
         for (pipeline, stage, expected) in [
             ("sales", "won", None),
             ("", "won", None),
+            (
+                "",
+                "due",
+                Some(
+                    "is stage `due` (The due) of pipeline `renewals`, and its pipeline is `sales`",
+                ),
+            ),
             ("sales", "", None),
             ("new", "won", None),
             (
@@ -205,7 +252,7 @@ mod tests {
             ),
         ] {
             let row = deal(&[("pipeline", pipeline), ("dealstage", stage)]);
-            let place = place(&object, &row, |_| true);
+            let place = place(&object, &row, Sent::New);
             let told = place.and_then(|place| misplaced(&object, &row, &place, &known));
             match expected {
                 None => assert_eq!(told, None, "{pipeline} {stage}"),
@@ -221,8 +268,14 @@ mod tests {
     fn what_is_not_sent_is_not_looked_at() {
         let object = deals();
         let row = deal(&[("pipeline", "sales"), ("dealstage", "due")]);
-        assert!(place(&object, &row, |name| name.as_str() == "dealname").is_none());
-        assert!(place(&object, &row, |name| name.as_str() == "pipeline").is_some());
+        let is_placed = |row: &MirrorRow, sent: &str| {
+            let is_sent = |name: &PropertyName| name.as_str() == sent;
+            place(&object, row, Sent::Some(&is_sent)).is_some()
+        };
+        assert!(!is_placed(&row, "dealname"));
+        assert!(is_placed(&row, "pipeline"));
+        // The pipeline of a record that HubSpot has is not the default one for being unknown here.
+        assert!(!is_placed(&deal(&[("dealstage", "due")]), "dealstage"));
     }
 
     #[test]
@@ -230,6 +283,20 @@ mod tests {
         let mut object = deals();
         let named = deal(&[("dealname", "Big")]);
         assert_eq!(missing(&object, &named), None);
+        let placed = deal(&[
+            ("dealname", "Big"),
+            ("pipeline", "sales"),
+            ("dealstage", "won"),
+        ]);
+        assert_eq!(missing(&object, &placed), None);
+        let stageless = missing(
+            &object,
+            &deal(&[("dealname", "Big"), ("pipeline", "sales")]),
+        );
+        assert!(
+            stageless.is_some_and(|told| told.contains("in a pipeline without it")
+                && told.ends_with("[required-property]"))
+        );
         let nameless = missing(&object, &deal(&[])).expect("it is missing");
         assert!(
             nameless.starts_with("`contacts.city` of row 7 is empty"),

@@ -2,6 +2,7 @@
 
 use crate::model::object::{
     DEAL_STAGES, MODIFIED, MODIFIED_OF_CONTACTS, NewLinks, ObjectEvents, STAGES, StandardObject,
+    TICKET_STAGES,
 };
 
 /// What most objects have in common.
@@ -97,6 +98,7 @@ pub const STANDARD_OBJECTS: [StandardObject; 29] = [
         events: ObjectEvents::Classic,
         group: Some("dealinformation"),
         stages: Some(DEAL_STAGES),
+        required: &["dealname"],
         properties: &[
             "dealname",
             "amount",
@@ -115,7 +117,8 @@ pub const STANDARD_OBJECTS: [StandardObject; 29] = [
         type_id: "0-5",
         events: ObjectEvents::Classic,
         group: Some("ticketinformation"),
-        stages: Some(STAGES),
+        stages: Some(TICKET_STAGES),
+        required: &["subject", "hs_pipeline_stage"],
         only_scope: Some("tickets"),
         properties: &[
             "subject",
