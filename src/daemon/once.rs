@@ -520,6 +520,7 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
         return Ok(());
     }
     objects = pulled.into_iter().map(|(object, _)| object).collect();
+    let mut left_before = Vec::new();
     loop {
         // Among them what a daemon's receiver stored before it ended.
         for step in round::steps(Part::Shared, 0) {
@@ -530,9 +531,17 @@ async fn agree(config: &Config, work: &OnceWork, compare: bool) -> Result<(), St
         if work.is_over() {
             return Ok(());
         }
+        let mut left = Vec::with_capacity(settled.len());
+        for (object, _) in &settled {
+            left.push(retries(work, object).await?.push);
+        }
         let due = settled.iter().map(|(_, due)| *due);
         let now = engine.clock().now();
-        let wait = round::wait_for_next(due, now, now + work.left());
+        let wait = match round::is_left(&left, &left_before, now) {
+            true => Some(Duration::ZERO),
+            false => round::wait_for_next(due, now, now + work.left()),
+        };
+        left_before = left;
         objects = settled.into_iter().map(|(object, _)| object).collect();
         let Some(wait) = wait else { break };
         work.wait(wait).await;

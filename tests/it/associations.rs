@@ -444,3 +444,22 @@ fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by
     site.until_sql("SELECT count(*) FROM sync_conflicts WHERE resolution = 'gone'");
     assert_eq!(site.stop(), 0);
 }
+
+#[test]
+fn one_run_makes_two_new_records_and_their_association_in_whatever_order_the_file_names_them() {
+    let turned = "[objects.companies]\n[objects.contacts]\n[associations]\n\
+         contacts_companies = { from = \"contacts\", to = \"companies\" }\n";
+    for objects in [OBJECTS, turned] {
+        let portal = Portal::quick();
+        let site = Site::with(&portal, "", objects);
+        site.once();
+        site.program().execute_batch(BOTH_NEW).expect("is taken");
+        site.once();
+        assert_eq!(
+            site.number("SELECT count(*) FROM sync_outbox"),
+            0,
+            "{objects}"
+        );
+        assert_eq!(associated(&portal), 1, "{objects}");
+    }
+}

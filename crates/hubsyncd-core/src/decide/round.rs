@@ -568,6 +568,13 @@ pub fn settled(
     }
 }
 
+/// Whether another object's step has left an object something to push that is due by now, such as an association that waited for
+/// that object's create. `left` is when the first change of each object is due, `before` the same after the round before: what is
+/// due as it was is not pushed by one more round.
+pub fn is_left(left: &[Option<Timestamp>], before: &[Option<Timestamp>], now: Timestamp) -> bool {
+    left != before && left.iter().flatten().any(|due| *due <= now)
+}
+
 /// How long `once` waits for what is due next of all objects. `None`: nothing is due before the deadline.
 pub fn wait_for_next(
     due: impl IntoIterator<Item = Option<Timestamp>>,
@@ -873,6 +880,23 @@ mod tests {
         );
         assert_eq!(wait([Some(at(80)), None], 80), None, "not in time");
         assert_eq!(wait([Some(at(0)), None], 100), Some(SHORTEST_WAIT));
+    }
+
+    #[test]
+    fn once_goes_round_again_for_what_one_object_leaves_another() {
+        let now = at(NOW);
+        assert!(!is_left(&[None, None], &[], now));
+        assert!(is_left(&[Some(now), None], &[], now));
+        assert!(is_left(
+            &[Some(at(NOW - 1)), None],
+            &[Some(at(NOW - 2)), None],
+            now
+        ));
+        assert!(!is_left(&[Some(at(NOW + 1)), None], &[], now));
+        assert!(
+            !is_left(&[Some(now), None], &[Some(now), None], now),
+            "nobody pushes it"
+        );
     }
 
     #[test]
