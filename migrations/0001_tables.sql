@@ -539,6 +539,14 @@ CREATE TABLE _sync_links_waiting (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX _sync_links_waiting_to ON _sync_links_waiting (pair, to_hs_id);
 
+-- Associations that an answer missed while one of their records may be gone itself: believed once that was read.
+CREATE TABLE _sync_links_missed (
+    pair TEXT NOT NULL,
+    from_hs_id INTEGER NOT NULL,
+    to_hs_id INTEGER NOT NULL,
+    PRIMARY KEY (pair, from_hs_id, to_hs_id)
+) STRICT, WITHOUT ROWID;
+
 -- How far the pass over each pair's records is.
 CREATE TABLE _sync_link_passes (
     pair TEXT NOT NULL PRIMARY KEY,

@@ -10,3 +10,4 @@ pub mod existence;
 pub mod links;
 pub mod merge;
 pub mod removal;
+pub mod unshown;

@@ -118,7 +118,9 @@ fn forget_associations(
          WHERE object = :pair
            AND (local_id IN (SELECT value FROM json_each(:rows)) OR hs_id IN (SELECT value FROM json_each(:ids)))",
     ];
-    const WAITING_FROM: [&str; 2] = [
+    const WAITING_FROM: [&str; 3] = [
+        "DELETE FROM _sync_links_missed
+         WHERE pair = :pair AND from_hs_id IN (SELECT value FROM json_each(:ids))",
         "DELETE FROM _sync_links_waiting
          WHERE pair = :pair AND from_hs_id IN (SELECT value FROM json_each(:ids))",
         "DELETE FROM _sync_links_due
@@ -145,7 +147,9 @@ fn forget_associations(
                        WHERE link.value ->> 'to_local_id' IN (SELECT value FROM json_each(:rows))
                           OR link.value ->> 'to_hs_id' IN (SELECT value FROM json_each(:ids)))",
     ];
-    const WAITING_TO: [&str; 2] = [
+    const WAITING_TO: [&str; 3] = [
+        "DELETE FROM _sync_links_missed
+         WHERE pair = :pair AND to_hs_id IN (SELECT value FROM json_each(:ids))",
         "DELETE FROM _sync_links_waiting
          WHERE pair = :pair AND to_hs_id IN (SELECT value FROM json_each(:ids))",
         "DELETE FROM _sync_links_due

@@ -2,6 +2,7 @@
 //! is not in the mirror, and how far the pass over each pair is.
 
 pub mod due;
+pub mod missed;
 pub mod passes;
 pub mod rows;
 pub mod told;

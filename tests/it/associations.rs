@@ -397,6 +397,118 @@ fn where_each_side_named_another_primary_the_policy_or_a_person_decides() {
     }
 }
 
+/// Which rows are associated.
+const KEPT: &str =
+    "SELECT group_concat(DISTINCT from_local_id || ' ' || to_local_id) FROM associations";
+
+/// A daemon's database with a contact that is associated with a company, read by `once`.
+fn associated_once(objects: &str) -> (Portal, Site, u64, u64) {
+    let portal = Portal::quick();
+    // A day ago: no answer that misses one of them is of before.
+    let now = portal.now_ms();
+    let made = |object: &str, values: &[(&str, &str)]| {
+        portal.stand().create(object, values, now - 86_400_000)
+    };
+    let ann = made("contacts", &[("email", "ann@example.com")]);
+    let acme = made("companies", &[("name", "Acme")]);
+    assert!(
+        portal
+            .stand()
+            .associate(("contacts", ann), ("companies", acme), now)
+    );
+    let site = Site::with(&portal, "", objects);
+    site.once();
+    assert_eq!(site.text(KEPT).as_deref(), Some("1 1"));
+    (portal, site, ann, acme)
+}
+
+#[test]
+fn what_a_record_takes_along_stays_where_its_row_is_created_anew() {
+    for of_the_contact in [false, true] {
+        let recreated = "on_remote_delete = \"recreate\"\n";
+        let (contacts, companies) = match of_the_contact {
+            true => (recreated, ""),
+            false => ("", recreated),
+        };
+        let objects = format!(
+            "[objects.contacts]\n{contacts}[objects.companies]\n{companies}[associations]\n\
+             contacts_companies = {{ from = \"contacts\", to = \"companies\" }}\n"
+        );
+        let (portal, site, ann, acme) = associated_once(&objects);
+        let now = portal.now_ms();
+        let gone = match of_the_contact {
+            true => ("contacts", ann),
+            false => ("companies", acme),
+        };
+        assert!(portal.stand().archive(gone.0, gone.1, now));
+        // A poll brings the contact, and with it what it is associated with.
+        if !of_the_contact {
+            portal.edit(ann, &[("city", "Rome")]);
+        }
+        site.once();
+        let rows = || site.text(KEPT);
+        assert_eq!(rows().as_deref(), Some("1 1"), "{objects}");
+        eventually("it is created anew", || {
+            site.run(&["once", "--reconcile"]);
+            let table = gone.0;
+            site.number(&format!(
+                "SELECT coalesce(hs_id, 0) NOT IN (0, {}) FROM {table}",
+                gone.1
+            )) == 1
+        });
+        site.once();
+        assert_eq!(rows().as_deref(), Some("1 1"), "{objects}");
+        until_equal(&site, &portal);
+    }
+}
+
+#[test]
+fn what_a_person_took_apart_goes_though_the_row_would_outlive_its_record() {
+    let objects = OBJECTS.replace(
+        "[objects.companies]\n",
+        "[objects.companies]\non_remote_delete = \"recreate\"\n",
+    );
+    let (portal, site, ann, acme) = associated_once(&objects);
+    let now = portal.now_ms();
+    assert!(
+        portal
+            .stand()
+            .disassociate(("contacts", ann), ("companies", acme), now)
+    );
+    portal.edit(ann, &[("city", "Rome")]);
+    eventually("the row goes", || {
+        site.once();
+        site.text(KEPT).is_none()
+    });
+}
+
+#[test]
+fn associations_outlive_a_record_whose_edited_row_a_person_takes() {
+    let objects = OBJECTS.replace(
+        "[objects.contacts]\n",
+        "[objects.contacts]\nconflict = \"manual\"\n",
+    );
+    let (portal, site, ann, _) = associated_once(&objects);
+    site.execute("UPDATE contacts SET city = 'Lima'");
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", ann, now));
+    site.run(&["once", "--reconcile"]);
+    site.run(&["once", "--reconcile"]);
+    assert_eq!(
+        site.number(
+            "SELECT count(*) FROM sync_conflicts WHERE property = '*' AND resolved_at IS NULL"
+        ),
+        1
+    );
+    assert_eq!(site.text(KEPT).as_deref(), Some("1 1"));
+    site.execute("UPDATE sync_conflicts SET resolution = 'local' WHERE resolved_at IS NULL");
+    site.once();
+    site.once();
+    assert_eq!(portal.count_with("city", "Lima"), 1);
+    assert_eq!(site.text(KEPT).as_deref(), Some("1 1"));
+    until_equal(&site, &portal);
+}
+
 #[test]
 fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by_itself() {
     const ENDED: &str =

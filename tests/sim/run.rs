@@ -168,6 +168,7 @@ impl Run {
             "associations",
             "_sync_links_due",
             "_sync_links_waiting",
+            "_sync_links_missed",
             "_sync_link_passes",
             "sync_inbox",
         ] {

@@ -11,9 +11,11 @@ use crate::decide::incoming::links::{
     LinkChanges, LinkConflict, LinkEntry, LinkRow, LinkSides, OpenChange, OpenLinks, ShownLink,
     decide, decide_held, may_be_taken,
 };
+use crate::decide::incoming::unshown::missed as missed_of;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::record::ended_by_itself;
 use crate::decide::retry::AFTER_FLIGHT;
+use crate::engine::inbound::unshown::Doubt;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::association::json::{self, LinkJson};
@@ -27,7 +29,7 @@ use crate::store::conflicts::{About, End, NewConflict};
 use crate::store::history::Origin;
 use crate::store::links::due::Side;
 use crate::store::links::told::{self, LinkWay};
-use crate::store::links::{due, rows, types, waiting};
+use crate::store::links::{due, missed, rows, types, waiting};
 use crate::store::{StoreError, conflicts, outbox};
 
 /// A pair whose two objects are in force.
@@ -142,6 +144,8 @@ pub fn apply(
     }
     let Some(row) = pair.from.table.by_hs_id(tx, shown.id)? else {
         waiting::replace(tx, key, shown.id, &BTreeSet::new())?;
+        let known = missed::of(tx, key, shown.id)?;
+        missed::replace(tx, key, shown.id, (&known, &BTreeSet::new()))?;
         due::done(tx, (key, Side::From), shown.id)?;
         return Ok(Taken::In(0));
     };
@@ -162,6 +166,13 @@ pub fn apply(
     let open = open_of(tx, &name, from)?;
     let plain = plain_of(&known);
     let known_elsewhere = waiting::of(tx, key, shown.id)?;
+    let doubted = Doubt::look(
+        tx,
+        pair,
+        &row,
+        missed_of(&here, &entries, &found.shown),
+        now,
+    )?;
     let changes = decide(LinkSides {
         rows: &here,
         entries: &entries,
@@ -172,6 +183,7 @@ pub fn apply(
         word: None,
         elsewhere: &found.waiting,
         known_elsewhere: &known_elsewhere,
+        doubted: &doubted.rows,
     });
     let writing = Writing {
         tx,
@@ -190,7 +202,12 @@ pub fn apply(
     }
     writing.carry_out(&changes, (&here, &entries), open.as_ref())?;
     waiting::replace(tx, key, shown.id, &found.waiting)?;
-    due::done(tx, (key, Side::From), shown.id)?;
+    if doubted.is_to_be_looked_at {
+        let origin = shown.origin.unwrap_or(Origin::Reconcile);
+        due::put_off(tx, (key, Side::From), shown.id, origin, now + AFTER_FLIGHT)?;
+    } else {
+        due::done(tx, (key, Side::From), shown.id)?;
+    }
     Ok(Taken::In(changes.come.len() + changes.go.len()))
 }
 
@@ -238,6 +255,7 @@ pub fn decide_open(
         word,
         elsewhere: &elsewhere,
         known_elsewhere: &elsewhere,
+        doubted: &BTreeSet::new(),
     });
     let writing = Writing {
         tx,

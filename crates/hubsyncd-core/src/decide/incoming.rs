@@ -10,3 +10,4 @@ pub mod news;
 pub mod reading;
 pub mod rotation;
 pub mod sorting;
+pub mod unshown;

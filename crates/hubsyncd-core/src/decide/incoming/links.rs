@@ -77,6 +77,9 @@ pub struct LinkSides<'a> {
     pub elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
     /// What it showed of such records before.
     pub known_elsewhere: &'a BTreeSet<(HubspotId, TypeId)>,
+    /// Rows at the other end of which nobody knows whether they lost their associations, or one of the two records is gone
+    /// with all of its own (`decide/incoming/unshown`).
+    pub doubted: &'a BTreeSet<LocalId>,
 }
 
 /// A conflict of a record's associations that waits for a person: those of each side which it is about.
@@ -213,6 +216,7 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
         rows,
         entries,
         shown,
+        doubted,
         ..
     } = sides;
     let is_shown =
@@ -233,6 +237,7 @@ fn merged(sides: LinkSides<'_>, scope: &Scope) -> LinkChanges {
     let waits =
         |row: &LinkRow| of(Operation::Associate, row.to).any(|entry| entry.kind == row.kind);
     let goes = |row: &&LinkRow| match &row.kind {
+        _ if doubted.contains(&row.to) => false,
         kind if scope.has(row.to, kind.as_ref()) => false,
         Some(kind) => !is_shown(row.to, kind) && !waits(row),
         None => !waits(row),
@@ -592,6 +597,7 @@ mod tests {
     }
 
     static NOWHERE: BTreeSet<(HubspotId, TypeId)> = BTreeSet::new();
+    static NONE: BTreeSet<LocalId> = BTreeSet::new();
 
     const MAKES: Operation = Operation::Associate;
     const TAKES: Operation = Operation::Disassociate;
@@ -611,6 +617,7 @@ mod tests {
             word: None,
             elsewhere: &NOWHERE,
             known_elsewhere: &NOWHERE,
+            doubted: &NONE,
         }
     }
 
@@ -968,6 +975,17 @@ mod tests {
         // It is gone there too.
         let agreed = by(&[], &[], None);
         assert_eq!(agreed.open, Some(OpenChange::Ends(Winner::Agreed)));
+    }
+
+    #[test]
+    fn rows_stay_while_nobody_knows_whether_a_record_took_them_along() {
+        let rows = [row(7, 1, PLAIN), row(8, 2, PLAIN)];
+        let there = [shown(2, 36)];
+        let changes = decide(LinkSides {
+            doubted: &BTreeSet::from([LocalId(1)]),
+            ..sides(&rows, &[], &there)
+        });
+        assert_eq!((changes.go, changes.come), (vec![8], vec![shown(2, 36)]));
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! Associations that HubSpot shows no more: looks what is known of their records, and asks for reads of them. What is believed
+//! `decide/incoming/unshown` says.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Transaction;
+
+use crate::decide::incoming::unshown::{EndStands, Unshown, unshown};
+use crate::engine::inbound::links::PairSync;
+use crate::engine::portal::objects::ObjectSync;
+use crate::model::id::{HubspotId, LocalId};
+use crate::model::mapping::OnRemoteDelete;
+use crate::model::row::MirrorRow;
+use crate::model::time::Timestamp;
+use crate::store::history::Origin;
+use crate::store::links::missed;
+use crate::store::{StoreError, conflicts, outbox, reads};
+
+/// Associations that HubSpot shows no more, while one of their records may be gone with them.
+#[derive(Default)]
+pub struct Doubt {
+    /// The rows at the other end.
+    pub rows: BTreeSet<LocalId>,
+    /// Whether one of them is to be asked about again.
+    pub is_to_be_looked_at: bool,
+}
+
+impl Doubt {
+    /// Looks what is known of the records of those that an answer misses, and asks for reads of them.
+    pub fn look(
+        tx: &Transaction<'_>,
+        pair: &PairSync,
+        from: &MirrorRow,
+        unshown_rows: BTreeSet<LocalId>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let (mut doubt, mut still_missed) = (Self::default(), BTreeSet::new());
+        let Some(from_id) = from.record.hs_id else {
+            return Ok(doubt);
+        };
+        let key = &pair.mapping.key;
+        let known = missed::of(tx, key, from_id)?;
+        for local_id in unshown_rows {
+            let Some(to) = pair.to.table.by_local_id(tx, local_id)? else {
+                continue;
+            };
+            let Some(to_id) = to.record.hs_id else {
+                continue;
+            };
+            let ends = [(&pair.from, from, from_id), (&pair.to, &to, to_id)];
+            let mut stand = [EndStands::default(); 2];
+            for (stands, (object, row, id)) in stand.iter_mut().zip(ends) {
+                *stands = stands_of(tx, object, row.record.local_id, id)?;
+            }
+            let verdict = unshown(stand, known.contains(&to_id));
+            if verdict == Unshown::Believed {
+                continue;
+            }
+            doubt.rows.insert(local_id);
+            if verdict == Unshown::Stays {
+                continue;
+            }
+            doubt.is_to_be_looked_at = true;
+            still_missed.insert(to_id);
+            let doubtful = ends
+                .iter()
+                .zip(stand)
+                .filter(|(_, end)| end.may_be_made_anew);
+            for ((object, _, id), _) in doubtful.filter(|_| verdict == Unshown::Looks) {
+                reads::ask(tx, object.object(), *id, Origin::Poll, now)?;
+            }
+        }
+        missed::replace(tx, key, from_id, (&known, &still_missed))?;
+        Ok(doubt)
+    }
+}
+
+/// What is known of a record that HubSpot shows as associated no more.
+fn stands_of(
+    tx: &Transaction<'_>,
+    object: &ObjectSync,
+    local_id: LocalId,
+    id: HubspotId,
+) -> Result<EndStands, StoreError> {
+    let name = object.object();
+    Ok(EndStands {
+        may_be_made_anew: object.mapping().modes.on_remote_delete == OnRemoteDelete::Recreate
+            || outbox::of_row(tx, name, local_id)?.is_some(),
+        is_undecided: conflicts::open_whole(tx, name, local_id)?.is_some()
+            || reads::is_removal_noted(tx, name, id)?,
+        is_asked: reads::is_asked(tx, name, id)?,
+    })
+}
