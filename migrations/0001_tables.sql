@@ -550,6 +550,9 @@ CREATE TABLE _sync_links_missed (
 -- How far the pass over each pair's records is.
 CREATE TABLE _sync_link_passes (
     pair TEXT NOT NULL PRIMARY KEY,
+    -- What is known of a pair is known of its two ends, whatever it is called.
+    from_object TEXT NOT NULL,
+    to_object TEXT NOT NULL,
     -- When the first pass ended; NULL until all links were read once.
     first_ended_at TEXT,
     last_ended_at TEXT,

@@ -3,6 +3,7 @@
 
 pub mod due;
 pub mod missed;
+pub mod pairs;
 pub mod passes;
 pub mod rows;
 pub mod told;

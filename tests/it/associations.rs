@@ -575,3 +575,34 @@ fn one_run_makes_two_new_records_and_their_association_in_whatever_order_the_fil
         assert_eq!(associated(&portal), 1, "{objects}");
     }
 }
+
+#[test]
+fn a_pair_that_is_turned_round_is_read_anew_and_what_waits_of_the_former_one_says_so() {
+    let (portal, site, ann, acme) = associated_once(OBJECTS);
+    let beta = company(&portal, "Beta");
+    site.once();
+    site.execute(&link(ann, beta, "", ""));
+    let turned = OBJECTS.replace(
+        "from = \"contacts\", to = \"companies\"",
+        "from = \"companies\", to = \"contacts\"",
+    );
+    site.configure(&portal, "", &turned);
+    site.once();
+    let of = "SELECT count(*) FROM contacts_companies AS l JOIN companies AS o ON o.local_id = l.companies_local_id WHERE o.hs_id = ";
+    assert_eq!(site.number(&format!("{of}{acme}")), 1);
+    assert_eq!(
+        site.number(
+            "SELECT last_association_pass_at IS NULL FROM sync_status WHERE object = 'contacts'"
+        ),
+        1,
+        "it has no pair"
+    );
+    let told = "SELECT state || ' ' || code FROM sync_outbox";
+    assert_eq!(site.text(told).as_deref(), Some("dead pair-unmapped"));
+    assert_eq!(associated(&portal), 1);
+    site.configure(&portal, "", OBJECTS);
+    site.once();
+    assert_eq!(site.number("SELECT count(*) FROM sync_outbox"), 0);
+    assert_eq!(associated(&portal), 2);
+    until_equal(&site, &portal);
+}

@@ -66,7 +66,7 @@ pub(super) fn save(
     types::save(tx, pair, &changes.save)?;
     types::relabel(tx, pair)?;
     if changes.went {
-        passes::begin(tx, &pair.key, now)?;
+        passes::begin(tx, pair, now)?;
     }
     Ok(())
 }

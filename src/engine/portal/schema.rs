@@ -21,6 +21,7 @@ use crate::model::name::{ObjectType, PropertyName};
 use crate::model::object::group_of;
 use crate::model::synced::SyncedObject;
 use crate::store::file::lease;
+use crate::store::links::pairs;
 use crate::store::meta::{FORBIDDEN, MISSING_SCOPE, OBJECT_UNFIT, OBJECT_UNKNOWN};
 use crate::store::shape::ddl;
 use crate::store::{Lane, fields, meta, quota, reference};
@@ -361,6 +362,7 @@ async fn bring_up(
     for remark in &remarks {
         tracing::warn!(object = %remark.object, property = %remark.property, hint = %remark.hint, "{}", remark.problem);
     }
+    let in_file = engine.mapping.pairs.clone();
     let (mapping, problems) = engine
         .store
         .write(Lane::Interactive, move |tx| {
@@ -373,6 +375,7 @@ async fn bring_up(
                 pair_types::save(tx, pair, shown, now)?;
             }
             let changes = ddl::bring_up(tx, &mapping, now)?;
+            pairs::follow(tx, &in_file, now)?;
             for line in &changes.lines {
                 tracing::info!(change = %line, "the mapping changed the mirror");
             }

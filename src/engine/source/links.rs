@@ -305,7 +305,7 @@ fn move_on(
     if pass.started_at.is_none() {
         match pass.pace {
             Some(_) => passes::rotate(tx, key, now)?,
-            None => passes::begin(tx, key, now)?,
+            None => passes::begin(tx, &pair.mapping, now)?,
         }
         pass.started_at = Some(now);
     }
@@ -319,10 +319,5 @@ fn move_on(
     }
     passes::end(tx, key, &pass, pace, now)?;
     runs::finish(tx, object, Kind::Associations, None, now)?;
-    let mut oldest = Some(now);
-    for other in pair.from.pairs.iter().filter(|other| other.from == *object) {
-        let ended = passes::get(tx, &other.key)?.last_ended_at;
-        oldest = oldest.zip(ended).map(|(oldest, ended)| oldest.min(ended));
-    }
-    passes::show(tx, object, oldest)
+    passes::show(tx, Some(object))
 }

@@ -221,7 +221,7 @@ fn end(tx: &rusqlite::Transaction<'_>, pass: &Pass<'_>) -> Result<(), StoreError
         .iter()
         .filter(|pair| pair.from == *pass.name())
     {
-        passes::begin(tx, &pair.key, now)?;
+        passes::begin(tx, pair, now)?;
     }
     runs::finish(tx, pass.name(), Kind::Reconcile, None, now)
 }

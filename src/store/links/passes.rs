@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 
 use crate::decide::incoming::rotation::Pace;
+use crate::model::association::PairMapping;
 use crate::model::id::HubspotId;
 use crate::model::name::{ObjectType, TableName};
 use crate::model::time::Timestamp;
@@ -52,14 +53,19 @@ pub fn get(connection: &Connection, pair: &TableName) -> Result<LinkPass, StoreE
 }
 
 /// Begins a pass over all of a pair's records that goes on at once; one that is under way begins anew.
-pub fn begin(tx: &Transaction<'_>, pair: &TableName, now: Timestamp) -> Result<(), StoreError> {
+pub fn begin(tx: &Transaction<'_>, pair: &PairMapping, now: Timestamp) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "INSERT INTO _sync_link_passes (pair, started_at)
-         VALUES (:pair, :now)
+        "INSERT INTO _sync_link_passes (pair, from_object, to_object, started_at)
+         VALUES (:pair, :from, :to, :now)
          ON CONFLICT (pair) DO UPDATE
          SET started_at = excluded.started_at, last_hs_id = NULL, slices = NULL, slice_due_at = NULL",
     )?
-    .execute(named_params! { ":pair": pair.as_str(), ":now": now.to_string() })?;
+    .execute(named_params! {
+        ":pair": pair.key.as_str(),
+        ":from": pair.from.as_str(),
+        ":to": pair.to.as_str(),
+        ":now": now.to_string(),
+    })?;
     Ok(())
 }
 
@@ -117,18 +123,16 @@ pub fn end(
     Ok(())
 }
 
-/// Tells `sync_status` how old the oldest pass over an object's pairs is.
-pub fn show(
-    tx: &Transaction<'_>,
-    object: &ObjectType,
-    oldest: Option<Timestamp>,
-) -> Result<(), StoreError> {
+/// Tells `sync_status` how old the oldest pass over the pairs of an object, or of each object, is; nothing where one has not
+/// ended yet.
+pub fn show(tx: &Transaction<'_>, object: Option<&ObjectType>) -> Result<(), StoreError> {
     tx.prepare_cached(
-        "UPDATE _sync_cursors SET last_association_pass_at = :at WHERE object = :object",
+        "UPDATE _sync_cursors
+         SET last_association_pass_at = (SELECT iif(count(*) = count(last_ended_at), min(last_ended_at), NULL)
+                                         FROM _sync_link_passes
+                                         WHERE from_object = _sync_cursors.object)
+         WHERE :object IS NULL OR object = :object",
     )?
-    .execute(named_params! {
-        ":object": object.as_str(),
-        ":at": oldest.map(|at| at.to_string()),
-    })?;
+    .execute(named_params! { ":object": object.map(ObjectType::as_str) })?;
     Ok(())
 }
