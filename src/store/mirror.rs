@@ -537,7 +537,7 @@ impl MirrorTable {
             .exists([id.0])?)
     }
 
-    /// Lets a row say that its record is archived, or that it is there.
+    /// Lets a row say that its record is archived, or that it is there. HubSpot takes the associations of an archived record with it.
     pub fn mark(
         &self,
         tx: &Transaction<'_>,
@@ -546,7 +546,10 @@ impl MirrorTable {
     ) -> Result<(), StoreError> {
         tx.prepare_cached(&self.sql.mark)?
             .execute((id.0, is_archived))?;
-        Ok(())
+        match is_archived {
+            true => rows::end_of(tx, &self.mapping.object, id),
+            false => Ok(()),
+        }
     }
 
     /// Rows with open conflicts of fields that are gone, and of which nothing waits to be sent; at most `limit`.

@@ -558,6 +558,39 @@ fn an_open_conflict_of_associations_is_counted_moves_with_both_sides_and_ends_by
 }
 
 #[test]
+fn an_archived_record_whose_row_is_marked_takes_its_associations_along_until_it_is_restored() {
+    let objects = OBJECTS.replace(
+        "[objects.contacts]\n",
+        "[objects.contacts]\non_remote_delete = \"mark\"\n",
+    );
+    let (portal, site, ann, acme) = associated_once(&objects);
+    let now = portal.now_ms();
+    assert!(portal.stand().archive("contacts", ann, now));
+    eventually("the row says so", || {
+        site.run(&["once", "--reconcile"]);
+        site.number("SELECT hs_archived FROM contacts") == 1
+    });
+    assert_eq!(site.number("SELECT count(*) FROM associations"), 0);
+    let words = site
+        .program()
+        .execute(&link(ann, acme, "", ""), [])
+        .expect_err("it is archived")
+        .to_string();
+    assert_eq!(
+        words,
+        "the record of contacts with this from_local_id is archived in HubSpot: restore it there first [association-archived]"
+    );
+    let now = portal.now_ms();
+    assert!(portal.stand().restore("contacts", ann, now));
+    eventually("it is back", || {
+        site.run(&["once", "--reconcile"]);
+        site.number("SELECT hs_archived FROM contacts") == 0
+    });
+    site.once();
+    until_equal(&site, &portal);
+}
+
+#[test]
 fn one_run_makes_two_new_records_and_their_association_in_whatever_order_the_file_names_them() {
     let turned = "[objects.companies]\n[objects.contacts]\n[associations]\n\
          contacts_companies = { from = \"contacts\", to = \"companies\" }\n";

@@ -6,6 +6,7 @@ use rusqlite::Transaction;
 use crate::decide::decision::{former_record, settled_by_return};
 use crate::decide::existence::{Absence, Action};
 use crate::engine::hands::Hands;
+use crate::engine::inbound::links::{self, OwnLinks};
 use crate::engine::outbound::pushed::note_archived;
 use crate::engine::pass::Pass;
 use crate::model::conflict::{WHOLE_RECORD, Winner};
@@ -248,7 +249,8 @@ impl Matter<'_> {
         let local_id = row.record.local_id;
         reads::unbury(tx, self.pass.name(), self.hs_id)?;
         note_made(tx, &self.pass, local_id, record)?;
-        self.pass.object.table.mark(tx, local_id, false)
+        self.pass.object.table.mark(tx, local_id, false)?;
+        links::ask(tx, &self.pass, self.hs_id, OwnLinks::Too)
     }
 
     /// Keeps the whole row in `sync_history`.

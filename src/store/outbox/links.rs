@@ -179,9 +179,12 @@ pub fn queued(
     }))
 }
 
-/// A row of a table, and its record.
+/// A row of a table, and its record. One that only says that its record is archived is associated with nothing.
 fn end_in(connection: &Connection, table: &str, local_id: LocalId) -> Result<LinkEnd, StoreError> {
-    let sql = format!("SELECT hs_id FROM {} WHERE local_id = ?1", quoted(table));
+    let sql = format!(
+        "SELECT hs_id FROM {} WHERE local_id = ?1 AND hs_archived = 0",
+        quoted(table)
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([local_id.0])?;
     let mut end = LinkEnd {

@@ -164,7 +164,8 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
     ]);
     if pairs.pairs().is_empty() {
         let none = raise(
-            "associations can not be written: the mapping has no association [pair-unmapped]",
+            "associations can not be written: the mapping file has no pair, or its pairs wait with their objects (sync_status.last_error) \
+             [pair-unmapped]",
         );
         for event in ["INSERT", "UPDATE", "DELETE"] {
             let name = event.to_lowercase();
@@ -183,7 +184,7 @@ pub(crate) fn all(pairs: &Pairs<'_>) -> Vec<Made> {
             "insert",
             "BEFORE INSERT",
             FROM_OUTSIDE,
-            &[skip(), refuse_id(), refuse_insert(pairs)],
+            &[skip(), refuse_id("> 0"), refuse_insert(pairs)],
         ),
         guard("update", "BEFORE UPDATE", FROM_OUTSIDE, &[refuse_update()]),
         guard("inserted", "AFTER INSERT", FROM_OUTSIDE, &inserted()),
@@ -309,10 +310,11 @@ fn same_ends(row: &str, other: &str) -> String {
     )
 }
 
-/// An id is ours to give: one that another row has would take that row away under OR REPLACE.
-fn refuse_id() -> String {
+/// An id is ours to give: one that another row has would take that row away under OR REPLACE. Before the insert −1 stands for a
+/// number that SQLite is to give; behind it only a program's own number is below 1.
+fn refuse_id(numbers: &str) -> String {
     format!(
-        "SELECT {} WHERE new.id > 0",
+        "SELECT {} WHERE new.id {numbers}",
         raise("associations gives each row its id: leave it out [association-id]")
     )
 }
@@ -380,6 +382,16 @@ fn refuse_insert(pairs: &Pairs<'_>) -> String {
                 object.table
             );
             cases.push((missing, sentence));
+            let archived = format!(
+                "new.{end}_object = {} AND EXISTS (SELECT 1 FROM {} WHERE local_id = new.{end}_local_id AND hs_archived = 1)",
+                literal(object.object.as_str()),
+                quoted(object.table.as_str())
+            );
+            let sentence = format!(
+                "the record of {} with this {end}_local_id is archived in HubSpot: restore it there first [association-archived]",
+                object.table
+            );
+            cases.push((archived, sentence));
         }
     }
     cases.push((
@@ -416,7 +428,8 @@ fn not_mapped(pairs: &Pairs<'_>) -> String {
         .map(|pair| format!("{} to {}", pair.from, pair.to))
         .collect();
     format!(
-        "this pair of objects is not in the mapping file: associations takes {} [pair-unmapped]",
+        "this pair of objects is not in the mapping file, or waits with one of its objects (sync_status.last_error): associations \
+         takes {} [pair-unmapped]",
         names.join(", ")
     )
 }
@@ -457,6 +470,7 @@ fn inserted() -> Vec<String> {
         format!("{column} = (SELECT iif(count(*) = 1, min(t.{column}), {otherwise}) FROM {NAMED})")
     };
     vec![
+        refuse_id("< 1"),
         OPEN_GATE.to_owned(),
         format!(
             "UPDATE associations SET {}, {}, {} WHERE id = new.id",

@@ -201,10 +201,13 @@ fn what_is_no_link_of_the_mapping_is_refused_with_a_sentence() {
             ),
             (
                 "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('deals', 1, 'companies', 1)".to_owned(),
-                "this pair of objects is not in the mapping file: associations takes contacts to companies, companies to companies, deals to contacts [pair-unmapped]".to_owned(),
+                "this pair of objects is not in the mapping file, or waits with one of its objects (sync_status.last_error): associations takes contacts to companies, companies to companies, deals to contacts [pair-unmapped]".to_owned(),
             ),
             (insert("", "9"), "companies has no row with this to_local_id: INSERT that row first [association-without-row]".to_owned()),
             (insert(", id", "1, 7"), "associations gives each row its id: leave it out [association-id]".to_owned()),
+            (insert(", id", "1, 0"), "associations gives each row its id: leave it out [association-id]".to_owned()),
+            (insert(", id", "1, -1"), "associations gives each row its id: leave it out [association-id]".to_owned()),
+            (insert(", id", "1, -7"), "associations gives each row its id: leave it out [association-id]".to_owned()),
             (insert(", label", "1, 'Bill'"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
             (insert(", label", "1, 'Gone'"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
             (insert(", type_id", "1, 37"), format!("contacts_companies has no such label or type: it has {types} [unknown-association-type]")),
@@ -557,7 +560,7 @@ fn a_pair_s_view_is_not_put_in_the_place_of_another_table() {
         );
         scene.refused(
             &insert("", "1"),
-            "associations can not be written: the mapping has no association [pair-unmapped]",
+            "associations can not be written: the mapping file has no pair, or its pairs wait with their objects (sync_status.last_error) [pair-unmapped]",
         );
     });
 }

@@ -137,7 +137,7 @@ fn refusals_name_the_table_and_what_to_do() {
         );
         scene.refused(
             "INSERT INTO associations (from_object, from_local_id, to_object, to_local_id) VALUES ('contacts', 1, 'companies', 1)",
-            "associations can not be written: the mapping has no association [pair-unmapped]",
+            "associations can not be written: the mapping file has no pair, or its pairs wait with their objects (sync_status.last_error) [pair-unmapped]",
         );
     });
 }

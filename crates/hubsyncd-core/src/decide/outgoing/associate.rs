@@ -17,7 +17,7 @@ use crate::model::time::Timestamp;
 pub struct LinkEnd {
     /// The row.
     pub local_id: LocalId,
-    /// Whether it is in its table.
+    /// Whether it is in its table, and its record not archived.
     pub is_there: bool,
     /// Its record, once HubSpot has it.
     pub hs_id: Option<HubspotId>,
