@@ -15,7 +15,7 @@ use crate::decide::incoming::unshown::missed as missed_of;
 use crate::decide::portal::link_types::KnownType;
 use crate::decide::record::ended_by_itself;
 use crate::decide::retry::AFTER_FLIGHT;
-use crate::engine::inbound::unshown::Doubt;
+use crate::engine::inbound::unshown::DoubtedLinks;
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::model::association::json::{self, LinkJson};
@@ -166,7 +166,7 @@ pub fn apply(
     let open = open_of(tx, &name, from)?;
     let plain = plain_of(&known);
     let known_elsewhere = waiting::of(tx, key, shown.id)?;
-    let doubted = Doubt::look(
+    let doubted = DoubtedLinks::look(
         tx,
         pair,
         &row,

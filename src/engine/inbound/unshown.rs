@@ -18,14 +18,14 @@ use crate::store::{StoreError, conflicts, outbox, reads};
 
 /// Associations that HubSpot shows no more, while one of their records may be gone with them.
 #[derive(Default)]
-pub struct Doubt {
+pub struct DoubtedLinks {
     /// The rows at the other end.
     pub rows: BTreeSet<LocalId>,
     /// Whether one of them is to be asked about again.
     pub is_to_be_looked_at: bool,
 }
 
-impl Doubt {
+impl DoubtedLinks {
     /// Looks what is known of the records of those that an answer misses, and asks for reads of them.
     pub fn look(
         tx: &Transaction<'_>,

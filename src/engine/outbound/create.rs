@@ -463,7 +463,7 @@ fn claim_create(
         .or_else(|| missing(object, &row));
     let unfit = match unfit {
         Some(words) => Some(words),
-        None => stages::misplaced_in(tx, pass, &row, needed::Sent::New)?,
+        None => stages::misplaced_in(tx, pass, &row, needed::SentPart::New)?,
     };
     if let Some(words) = unfit {
         outbox::park(tx, id, &words, outbox::Answered::Yes)?;

@@ -344,7 +344,7 @@ fn claim_update(
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }
-    if let Some(words) = stages::misplaced_in(tx, pass, &row, needed::Sent::Some(&is_sent))? {
+    if let Some(words) = stages::misplaced_in(tx, pass, &row, needed::SentPart::Some(&is_sent))? {
         outbox::park(tx, entry.id, &words, outbox::Answered::No)?;
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 
 use rusqlite::Transaction;
 
-use crate::decide::outgoing::needed::{Sent, is_known, misplaced, place};
+use crate::decide::outgoing::needed::{SentPart, is_known, misplaced, place};
 use crate::engine::pass::Pass;
 use crate::engine::portal::objects::ObjectSync;
 use crate::engine::portal::reference;
@@ -34,11 +34,11 @@ pub async fn read_again_for(
             for entry in &due {
                 let is_sent = |property: &PropertyName| entry.field(property).is_some();
                 let sent = match entry.standing.operation {
-                    Operation::Create => Sent::New,
+                    Operation::Create => SentPart::New,
                     Operation::Update
                     | Operation::Archive
                     | Operation::Associate
-                    | Operation::Disassociate => Sent::Some(&is_sent),
+                    | Operation::Disassociate => SentPart::Some(&is_sent),
                 };
                 let row = sync.table.by_local_id(connection, entry.local_id)?;
                 let place = row.as_ref().and_then(|row| place(&sync, row, sent));
@@ -60,7 +60,7 @@ pub fn misplaced_in(
     tx: &Transaction<'_>,
     pass: &Pass<'_>,
     row: &MirrorRow,
-    sent: Sent<'_>,
+    sent: SentPart<'_>,
 ) -> Result<Option<String>, StoreError> {
     let Some(place) = place(pass.object, row, sent) else {
         return Ok(None);

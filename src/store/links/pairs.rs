@@ -52,15 +52,7 @@ pub fn follow(
     for id in unmapped {
         outbox::park(tx, OutboxId(id), UNMAPPED, Answered::No)?;
     }
-    tx.prepare_cached(
-        "UPDATE sync_outbox AS e
-         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
-         WHERE (operation = 'associate' OR operation = 'disassociate') AND state = 'dead' AND code = 'pair-unmapped'
-           AND EXISTS (SELECT 1 FROM json_each(:pairs)
-                       WHERE value ->> 'from' = e.object AND value ->> 'to' = e.to_object)",
-    )?
-    .execute(named_params! { ":pairs": list, ":now": now.to_string() })?;
-    Ok(())
+    outbox::links::revive(tx, &list, now)
 }
 
 /// Forgets how far the reading of pairs was that had other ends, or are in the file no more.

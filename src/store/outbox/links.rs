@@ -739,6 +739,20 @@ pub fn count_pairs(connection: &Connection, pair: &PairMapping) -> Result<u64, S
     Ok(count.unsigned_abs())
 }
 
+/// Entries that were dead since their pair was not in the mapping file are pending again where it is. `pairs` is a JSON list of
+/// the ends of those that are.
+pub fn revive(tx: &Transaction<'_>, pairs: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "UPDATE sync_outbox AS e
+         SET state = 'pending', attempts = 0, next_attempt_at = :now, last_error = NULL, code = NULL
+         WHERE (operation = 'associate' OR operation = 'disassociate') AND state = 'dead' AND code = 'pair-unmapped'
+           AND EXISTS (SELECT 1 FROM json_each(:pairs)
+                       WHERE value ->> 'from' = e.object AND value ->> 'to' = e.to_object)",
+    )?
+    .execute(named_params! { ":pairs": pairs, ":now": now.to_string() })?;
+    Ok(())
+}
+
 /// Makes all due disassociations of a pair wait for an operator's word.
 pub fn hold_due(
     tx: &Transaction<'_>,

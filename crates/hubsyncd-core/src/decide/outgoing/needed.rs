@@ -57,7 +57,7 @@ pub struct Place<'a> {
 
 /// What of a row is sent.
 #[derive(Clone, Copy)]
-pub enum Sent<'a> {
+pub enum SentPart<'a> {
     /// All of it: its record is to be made.
     New,
     /// These properties.
@@ -69,7 +69,7 @@ pub enum Sent<'a> {
 pub fn place<'a>(
     object: &'a SyncedObject,
     row: &'a MirrorRow,
-    sent: Sent<'_>,
+    sent: SentPart<'_>,
 ) -> Option<Place<'a>> {
     let StageProperties {
         pipeline,
@@ -81,8 +81,8 @@ pub fn place<'a>(
     let (pipeline, stage) = (field(pipeline), field(stage)?);
     let is_written = |field: &FieldMapping| {
         let is_sent = match sent {
-            Sent::New => true,
-            Sent::Some(is_sent) => is_sent(&field.property),
+            SentPart::New => true,
+            SentPart::Some(is_sent) => is_sent(&field.property),
         };
         field.direction.pushes() && is_sent
     };
@@ -90,13 +90,13 @@ pub fn place<'a>(
         return None;
     }
     let named = match sent {
-        Sent::New => pipeline.filter(|field| is_written(field)),
-        Sent::Some(_) => pipeline,
+        SentPart::New => pipeline.filter(|field| is_written(field)),
+        SentPart::Some(_) => pipeline,
     };
     let named = named.map_or("", |field| text(row.value(&field.property)));
     let pipeline = match (sent, default_pipeline) {
-        (Sent::New, Some(default)) if named.is_empty() => default,
-        (Sent::New | Sent::Some(_), _) => named,
+        (SentPart::New, Some(default)) if named.is_empty() => default,
+        (SentPart::New | SentPart::Some(_), _) => named,
     };
     let place = Place {
         pipeline,
@@ -252,7 +252,7 @@ mod tests {
             ),
         ] {
             let row = deal(&[("pipeline", pipeline), ("dealstage", stage)]);
-            let place = place(&object, &row, Sent::New);
+            let place = place(&object, &row, SentPart::New);
             let told = place.and_then(|place| misplaced(&object, &row, &place, &known));
             match expected {
                 None => assert_eq!(told, None, "{pipeline} {stage}"),
@@ -270,7 +270,7 @@ mod tests {
         let row = deal(&[("pipeline", "sales"), ("dealstage", "due")]);
         let is_placed = |row: &MirrorRow, sent: &str| {
             let is_sent = |name: &PropertyName| name.as_str() == sent;
-            place(&object, row, Sent::Some(&is_sent)).is_some()
+            place(&object, row, SentPart::Some(&is_sent)).is_some()
         };
         assert!(!is_placed(&row, "dealname"));
         assert!(is_placed(&row, "pipeline"));
