@@ -850,25 +850,6 @@ fn a_request_that_was_dropped_half_way_holds_its_place_as_a_lost_one_does() {
 }
 
 #[test]
-fn an_older_usage_report_does_not_lower_the_days_count() {
-    let clock = ManualClock::at(NOON);
-    let world = World::default();
-    let limiter = limiter(&clock, settings(190), &world);
-    let observed = Observed {
-        day_limit: Some(625_000),
-        day_left: Some(624_000),
-        ..Observed::default()
-    };
-    run(&clock, limiter.acquire(EndpointClass::Crm, Priority::Poll))
-        .expect("budget")
-        .answered(&QuotaWord {
-            observed,
-            ..answered()
-        });
-    assert_eq!(limiter.snapshot().daily_used, 1000);
-}
-
-#[test]
 fn a_read_and_its_write_go_at_once_however_narrow_the_limits_are() {
     for (burst, per_second, together) in [
         (190, None, 2),
